@@ -32,13 +32,14 @@ PROMPTS, N, REPEATS, TARGET = 1_000_000, 6, 3, 30.0
 
 
 def pool(prompts: int, seed: int = 7) -> Judged:
-    """Rewards as a run has them: some equal texts, some cut responses, some rewards that failed."""
+    """Rewards as the store gives them, by columns: some equal texts, some cut responses, some rewards that failed."""
     draws = np.random.default_rng(seed)
     shape = (prompts, N)
     rewards_P_N = draws.random(shape).round(3)
     rewards_P_N[draws.random(shape) < 0.02] = np.nan
     hashes_P_N = draws.integers(0, 40, shape) + np.arange(prompts)[:, None] * 40
-    return Judged(np.arange(prompts), rewards_P_N, hashes_P_N, draws.random(shape) < 0.05)
+    tables = (rewards_P_N, hashes_P_N, draws.random(shape) < 0.05)
+    return Judged(np.arange(prompts), *map(np.asfortranarray, tables))
 
 
 def vectorised(judged: Judged, metric: str = "a_min", rule: SamplingRule | None = None) -> tuple[Estimate, Draw]:

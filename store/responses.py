@@ -165,10 +165,12 @@ def judged(
     found = read_array(conn, _JUDGED, wanted, _JUDGED_FIELDS)
     order = np.argsort(numbers_P)
     row = order[np.searchsorted(numbers_P, found["prompt"], sorter=order)]
-    rewards_P_N = np.full((numbers_P.size, n), np.nan)
-    hashes_P_N = np.zeros((numbers_P.size, n), dtype=np.int64)
-    cut_P_N = np.zeros((numbers_P.size, n), dtype=np.bool_)
-    tokens_P_N = np.zeros((numbers_P.size, n), dtype=np.int64)
+    # by columns: every reduction over a prompt's few responses reads whole columns
+    shape = (numbers_P.size, n)
+    rewards_P_N = np.full(shape, np.nan, order="F")
+    hashes_P_N = np.zeros(shape, dtype=np.int64, order="F")
+    cut_P_N = np.zeros(shape, dtype=np.bool_, order="F")
+    tokens_P_N = np.zeros(shape, dtype=np.int64, order="F")
     place = (row, found["sample"])
     rewards_P_N[place], hashes_P_N[place], cut_P_N[place] = found["value"], found["hash"], found["cut"]
     tokens_P_N[place] = found["tokens"]
