@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from eva.failpoints import arm_from_environment
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -31,6 +33,8 @@ class Settings:
 
 
 def read_settings() -> Settings:
+    """Raises ConfigError for an EVA_FAILPOINTS that nobody could obey: found here, before anything starts."""
+    arm_from_environment()
     return Settings(
         data_dir=Path(os.environ.get("EVA_DATA_DIR") or "eva-data").resolve(),
         database_url=os.environ.get("EVA_DATABASE_URL") or None,

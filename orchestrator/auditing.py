@@ -8,6 +8,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from eva.audit import agreement, correlations, features
+from eva.failpoints import reach
 from eva.seeds import uniforms
 from eva.types import Answered, Checkpoint, Rewarded
 from orchestrator.stage import Stage
@@ -39,6 +40,7 @@ class AuditStage(Stage):
 
     def keep_audited(self, rewarded: Rewarded) -> None:
         self._rewarded.append(rewarded)
+        reach("audit.reward_received")
         self.advance(1)
         self.kept()
 

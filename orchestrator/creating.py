@@ -14,6 +14,7 @@ from eva.creator.evolution import EvolutionPlan, Offspring, number_children
 from eva.creator.informativeness import Estimate
 from eva.creator.operators import NEEDS_PARTNER
 from eva.creator.sampling import Draw
+from eva.failpoints import reach
 from eva.statistics import describe
 from eva.types import Attempt, Chain, Checkpoint, Feedback, Floats, Judged, Prompt
 from orchestrator.stage import Stage
@@ -76,6 +77,7 @@ class EvolveStage(Stage):
 
     def keep_chain(self, chain: Chain) -> None:
         self._chains.append(chain)
+        reach("evolve.chain_kept")
         self.advance(1)
         self.kept()
 
@@ -89,6 +91,7 @@ class EvolveStage(Stage):
             first = run.read(lambda conn: runs.get_run(conn, run.id)).prompt_count
             offspring = number_children(chains, {prompt.number: prompt for prompt in sources}, first, iteration,
                                         run.config.novelty.similarity)
+            reach("evolve.children_numbered")
 
             def store_children(conn: Connection) -> None:
                 prompts.insert_prompts(conn, run.id, offspring.children)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eva.config import RunConfig
 from eva.errors import ConflictError, EvaError, LeaseLostError, RunStoppedError
+from eva.failpoints import reach
 from eva.roles import Roles
 from eva.settings import Settings
 from orchestrator.claimed import ClaimedRun
@@ -80,6 +81,8 @@ def _tell(run: ClaimedRun, status: str, *, error: str | None = None, wanted: str
             runs.set_desired(conn, run.id, wanted)
         runs.set_status(conn, run.id, status, error)
         events.append_event(conn, run.id, status, {"error": error} if error else {})
+        reach("run.status.before_commit")
+    reach("run.status.after_commit")
 
 
 @contextmanager

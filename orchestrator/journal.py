@@ -12,6 +12,7 @@ from eva.creator.novelty import text_key
 from eva.creator.sampling import Traits
 from eva.diversity import Breach
 from eva.errors import NotFoundError, RunStoppedError
+from eva.failpoints import reach
 from eva.seeds import derive
 from eva.types import Checkpoint, Judged, TrainingJob
 from orchestrator.auditing import AuditStage
@@ -83,7 +84,12 @@ class Journal:
 
     def adopt(self, checkpoint: Checkpoint) -> Checkpoint:
         """Take the given model as checkpoint 0."""
-        self._run.write(lambda conn: checkpoints.insert_checkpoint(conn, self._run.id, checkpoint))
+        def insert(conn: Connection) -> None:
+            checkpoints.insert_checkpoint(conn, self._run.id, checkpoint)
+            reach("journal.adopt.before_commit")
+
+        self._run.write(insert)
+        reach("journal.adopt.after_commit")
         return checkpoint
 
     def pool(self, iteration: int) -> list[int]:
@@ -113,9 +119,11 @@ class Journal:
             events.append_event(conn, self._run.id, "iteration_finished", {"batch": len(batch)},
                                 iteration=iteration)
             pausing.extend(heed(conn, self._run, iteration, figures))
+            reach("iteration.finish.before_commit")
 
         try:
             self._run.write(finish)
+            reach("iteration.finish.after_commit")
         except RunStoppedError as error:
             raise (collapsed(self._run, pausing) if pausing else error) from None
 

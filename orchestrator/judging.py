@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
+from eva.failpoints import reach
 from eva.seeds import derive
 from eva.types import Answered, Checkpoint, Request, Rewarded, SamplingSettings
 from orchestrator.stage import Stage
@@ -61,12 +62,14 @@ class JudgeStage(Stage):
         if not self.complete:
             self.expect(len(numbers))
             self.advance(len(numbers) - len(requests) - len(answered))
+        reach("judge.asked")
         return Todo(requests, tuple(answered))
 
     def keep_answered(self, answered: Iterable[Answered]) -> Iterator[Answered]:
         """Store responses as they pass by; prompts that could not be answered are quarantined and go no further."""
         for one in answered:
             self._answered.append(one)
+            reach("judge.answer_received")
             if one.failure is None:
                 yield self._complete_set(one) if one.number in self._begun else one
             else:
@@ -83,6 +86,7 @@ class JudgeStage(Stage):
 
     def keep_rewarded(self, rewarded: Rewarded) -> None:
         self._rewarded.append(rewarded)
+        reach("judge.reward_received")
         self.advance(1)
         self.kept()
 
@@ -132,6 +136,7 @@ class ExamineStage(Stage):
     def answerable(self, answered: Iterable[Answered]) -> Iterator[Answered]:
         """Answered prompts on their way to the examiner; those that could not be answered are kept as failed."""
         for one in answered:
+            reach("examine.answer_received")
             if one.failure is None:
                 yield one
             else:
@@ -139,6 +144,7 @@ class ExamineStage(Stage):
                 self._keep(one.number, [HeldoutResponse(item, 0, "", "failed", 0, None, one.failure)])
 
     def keep_examined(self, rewarded: Rewarded) -> None:
+        reach("examine.reward_received")
         answered = rewarded.answered
         item = self._places[answered.number].item
         self._keep(answered.number, [

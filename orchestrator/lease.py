@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from eva.errors import LeaseLostError, LeaseTakenError, StoreError
+from eva.failpoints import reach
 from store import leases
 from store.leases import Fence
 from store.runs import RunRow
@@ -53,6 +54,8 @@ class Lease:
         if not self.lost:
             with self._store.transaction() as conn:
                 leases.release(conn, self.fence)
+                reach("lease.release.before_commit")
+            reach("lease.release.after_commit")
 
     def _renew(self) -> None:
         safe_until = time.monotonic() + self._ttl_s * 2 / 3
@@ -65,6 +68,7 @@ class Lease:
                 renewed = asked < safe_until
             else:
                 safe_until = asked + self._ttl_s * 2 / 3
+                reach("lease.renewed")
             if not renewed:
                 self.lost = True
                 _thread.interrupt_main()
@@ -87,6 +91,8 @@ def claim(store: Store, run: RunRow, ttl_s: float = TTL_S) -> Lease:
         holder = None if fence else leases.holder(conn, run.id)
         if holder is not None and holder.owner is not None and is_dead(holder.owner):
             fence = leases.claim(conn, run.id, me, ttl_s, break_owner=dict(holder.owner))
+        reach("lease.claim.before_commit")
+    reach("lease.claim.after_commit")
     if fence is None:
         owner = (holder.owner if holder else None) or {}
         raise LeaseTakenError(

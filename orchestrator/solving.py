@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from eva.creator.informativeness import Estimate
+from eva.failpoints import reach
 from eva.solver.pairs import Pairing
 from eva.solver.win_rates import bradley_terry
 from eva.statistics import describe
@@ -51,6 +52,7 @@ class TrainStage(Stage):
     def step(self, step: TrainingStep, total: int) -> None:
         """One optimiser step is done; leave here if the run was asked to."""
         self.report(step.step, total, step.values)
+        reach("train.step_reported")
         self.run.obey()
 
     def close_trained(self, trained: Trained | None, policy: Checkpoint) -> Checkpoint:
@@ -58,6 +60,7 @@ class TrainStage(Stage):
         if trained is None:
             trained = Trained(Checkpoint(self.iteration + 1, self.iteration, policy.path, policy.digest), ())
         result = trained
+        reach("train.published")
 
         def store_checkpoint(conn: Connection) -> None:
             checkpoints.insert_checkpoint(conn, self.run.id, result.checkpoint, parent=policy.number,
@@ -83,6 +86,8 @@ def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int]) -> int:
                 row = _with_win_rates(pair, rewards_N_of[pair.number]) if derive else pair
                 lines.write(json.dumps(asdict(row)) + "\n")
                 count += 1
+                reach("pairs.row_written")
+    reach("pairs.file_written")
     return count
 
 

@@ -10,8 +10,10 @@ from typing import Self
 from sqlalchemy import Connection
 
 from eva.errors import LeaseLostError, StoreError
+from eva.failpoints import reach
 from orchestrator.claimed import ClaimedRun
 from store import events, stages
+from store.rows import StageRow
 
 FLUSH_RESULTS = 64
 FLUSH_S = 1.0
@@ -31,8 +33,13 @@ class Stage:
         self.complete = False
 
     def __enter__(self) -> Self:
-        row = self.run.write(lambda conn: stages.open_stage(
-            conn, self.run.id, self.iteration, self.name, total=self._total))
+        def open_row(conn: Connection) -> StageRow:
+            row = stages.open_stage(conn, self.run.id, self.iteration, self.name, total=self._total)
+            reach("stage.open.before_commit")
+            return row
+
+        row = self.run.write(open_row)
+        reach("stage.open.after_commit")
         self._stored_at = time.monotonic()
         self.complete = row.status == "done"
         if not self.complete:
@@ -43,7 +50,9 @@ class Stage:
                  trace: TracebackType | None) -> None:
         # What is finished is never generated twice, whatever ended the stage; a lost lease or store takes no writes.
         if error is not None and not self.complete and not isinstance(error, LeaseLostError | StoreError):
-            self.run.keep(self._store_all)
+            self.run.keep(self._keep_all)
+        if error is None:
+            reach("stage.left")
 
     def store(self, conn: Connection) -> None:
         """Write the results kept since the last flush: the stages that keep any say how."""
@@ -78,7 +87,8 @@ class Stage:
         """Store what was kept, in one transaction. The run's wish to pause or cancel is obeyed here."""
         if self._kept:
             try:
-                self.run.write(self._store_all)
+                self.run.write(self._flush_all)
+                reach("stage.flush.after_commit")
             finally:
                 self._stored()
 
@@ -93,11 +103,21 @@ class Stage:
                 change(conn)
             stages.close_stage(conn, self.run.id, self.iteration, self.name, counts)
             events.append_event(conn, self.run.id, "stage_closed", counts, iteration=self.iteration, stage=self.name)
+            reach("stage.close.before_commit")
 
         self.run.write(finish)
+        reach("stage.close.after_commit")
         self.complete = True
         self._stored()
         self.run.listener.closed(self.iteration, self.name, counts)
+
+    def _flush_all(self, conn: Connection) -> None:
+        self._store_all(conn)
+        reach("stage.flush.before_commit")
+
+    def _keep_all(self, conn: Connection) -> None:
+        self._store_all(conn)
+        reach("stage.keep.before_commit")
 
     def _store_all(self, conn: Connection) -> None:
         self.store(conn)

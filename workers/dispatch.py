@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from eva.errors import EngineDiedError
+from eva.failpoints import reach
 from eva.types import Answered, Request
 
 Task = tuple[int, Request]
@@ -252,6 +253,7 @@ def dispatch(requests: Iterable[Request], engines: Engines, limits: Limits) -> G
 def _feed(ledger: Ledger, engines: Engines) -> None:
     for slot, tasks in ledger.fill().items():
         engines.send(slot, tasks)
+        reach("dispatch.sent")
     for slot in ledger.busy():
         while engines.queued(slot) < CALLS_AHEAD:
             engines.send(slot, ())
@@ -260,6 +262,7 @@ def _feed(ledger: Ledger, engines: Engines) -> None:
 def _settle(event: Event, ledger: Ledger, engines: Engines) -> list[Answered]:
     match event:
         case Worked(slot, answers):
+            reach("dispatch.received")
             return ledger.finish(slot, answers)
         case Died(slot, reason):
             condemned = ledger.lose(slot, reason)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 
 from eva.config import RunConfig
 from eva.errors import EngineDiedError, InfrastructureError, ModelError
+from eva.failpoints import reach
 from eva.types import Answered, Checkpoint, Request
 from workers.dispatch import POLL_S, Died, Engines, Limits, Ready, dispatch
 from workers.engines import ActorEngines, Served
@@ -73,8 +74,10 @@ class Fleet:
             )
         view = serving_view(policy.path, self._views_dir / f"{policy.number}-{policy.digest[:16]}")
         self._policy = None
+        reach("fleet.load.begun")
         self._engines.serve(Served(str(view), read_canary(Path(policy.path))))
         self._await_ready()
+        reach("fleet.load.proven")
         self._policy, self._shape = policy, shape
         self._drop_views_except(view)
 

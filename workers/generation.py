@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eva.errors import InfrastructureError, ModelError
+from eva.failpoints import reach
 from eva.types import Answered, Request, Response
 from workers.prompting import PromptEncoder, Prompting, UnusablePromptError
 
@@ -79,6 +80,7 @@ class Engine:
             self._llm = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(self._setup, folder)))
         except (ValueError, RuntimeError, OSError, MemoryError, AttributeError, TypeError) as error:
             raise start_error(folder, error) from error
+        reach("engine.opened")
         return time.monotonic() - began
 
     def reload(self, folder: str) -> None:
@@ -86,6 +88,7 @@ class Engine:
         self.forget()
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
         self._llm.reset_prefix_cache()
+        reach("engine.reloaded")
 
     def measure(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probability (nats) of each token but the first of each sequence, given those before it."""
@@ -99,6 +102,7 @@ class Engine:
             for output in self._llm.step():
                 pairs = zip(output.prompt_token_ids[1:], output.prompt_logprobs[1:], strict=True)
                 rows[output.request_id] = [float(seen[token].logprob) for token, seen in pairs]
+        reach("engine.measured")
         return [rows[f"canary-{index}"] for index in range(len(sequences))]
 
     def work(self, tasks: Sequence[Task], quantum_s: float = QUANTUM_S, patience_s: float = PATIENCE_S) -> list[Answer]:
@@ -115,6 +119,8 @@ class Engine:
                 finished.append(self._answer(output))
             if time.monotonic() - began >= (quantum_s if finished else patience_s):
                 break
+        if finished:
+            reach("engine.worked")
         return finished
 
     def forget(self) -> None:

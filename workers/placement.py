@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from eva import failpoints
 from eva.config import RunConfig
 from eva.errors import InfrastructureError, ModelError
 from eva.settings import Settings
@@ -151,6 +152,7 @@ def engine_environment(threads: int) -> dict[str, str]:
     return {
         "PYTHONPATH": _ROOT if not path else f"{_ROOT}{os.pathsep}{path}",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        **failpoints.environment(),
         "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"),
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",

@@ -23,6 +23,7 @@ from ray.exceptions import (
 
 from eva.config import EnsembleReward, RewardConfig, RewardNetwork
 from eva.errors import ConfigError
+from eva.failpoints import environment, reach
 from eva.types import Answered, Rewarded
 from workers.rewards.model import Asked, RewardModel
 from workers.rewards.window import Rewards, Window
@@ -46,11 +47,14 @@ class RewardProcess:
         # Built here and not in __init__, so that its errors arrive as themselves.
         model = self._model = self._model or self._build()
         self._alive()
+        reach("rewarder.asked")
         try:
-            return model.reward_many(asked, self._alive)
+            rewards = model.reward_many(asked, self._alive)
         finally:
             faulthandler.cancel_dump_traceback_later()
             self._armed_at = 0.0
+        reach("rewarder.rewarded")
+        return rewards
 
     def _build(self) -> RewardModel:
         if self._folder not in sys.path:
@@ -83,7 +87,8 @@ class RayProcess:
     def start(self) -> None:
         _require_gpus(self._gpus)
         actor: Any = ray.remote(RewardProcess)
-        options = actor.options(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_concurrency=1)
+        options = actor.options(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_concurrency=1,
+                                runtime_env={"env_vars": environment()})
         self._actor = options.remote(self._model, self._config, os.getcwd())
 
     def submit(self, asked: Sequence[Asked]) -> Future[Rewards]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eva.errors import CheckpointError, DiskFullError
+from eva.failpoints import reach
 
 MANIFEST = "manifest.json"
 _TEMPORARY = ".publishing-"
@@ -161,7 +162,9 @@ def _write_and_rename(write: Callable[[Path], None], target: Path, needed: int) 
     temporary.mkdir()
     try:
         write(temporary)
+        reach("checkpoint.written")
         digest = _seal(temporary)
+        reach("checkpoint.sealed")
         _replace(temporary, target)
     except OSError as error:
         if error.errno not in _NO_SPACE:
@@ -195,6 +198,7 @@ def _replace(temporary: Path, target: Path) -> None:
     elif target.exists():
         target.rename(target.parent / f"{_TEMPORARY}invalid-{uuid.uuid4().hex[:8]}")
     temporary.rename(target)
+    reach("checkpoint.renamed")
     _fsync(target.parent)
     _remove_leftovers(target.parent)
 

@@ -11,6 +11,7 @@ import torch
 
 from eva.config import Model, Training
 from eva.errors import TrainingFailedError
+from eva.failpoints import reach
 from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
 from workers.models import BYTES, inspect_model, require_template, resolve_model
 from workers.training import checkpoints, files
@@ -49,6 +50,7 @@ def run_job(job: TrainingJob, training: Training, model: Model, *, engines_on_gp
         return read_trained(job, training)
     for needed in (job.policy, job.reference):
         checkpoints.verify(Path(needed.path), needed.digest)
+    reach("training.begun")
     be_quiet()
     facts = inspect_model(Path(job.policy.path))
     if training.enabled:
@@ -59,6 +61,7 @@ def run_job(job: TrainingJob, training: Training, model: Model, *, engines_on_gp
         dtype = files.stored_dtype(training, facts.dtype, gpu=gpu)
     else:
         steps, dropped, policy, dtype = (), {}, None, facts.dtype
+    reach("training.trained")
 
     def write(directory: Path) -> None:
         if policy is None:

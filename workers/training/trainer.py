@@ -23,6 +23,7 @@ from ray.exceptions import (
 
 from eva.config import Model, RunConfig, Training
 from eva.errors import EvaError, TrainingFailedError
+from eva.failpoints import environment, reach
 from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
 
 Report = Callable[[TrainingStep, int], None]
@@ -121,7 +122,9 @@ class LocalTrainer:
             try:
                 actor = self._process()
                 call = getattr(actor, method).remote(*arguments, engines_on_gpu=self._engines_on_gpu)
+                reach("trainer.dispatched")
                 answer = self._follow(actor, call, report)
+                reach("trainer.answered")
                 if self._engines_on_gpu:
                     # A process keeps what it once took of a GPU: the engines need the device whole again.
                     self.close()
@@ -194,6 +197,7 @@ def _environment(*, gpu: bool, devices: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": "passive",
         "TOKENIZERS_PARALLELISM": "false",
         "TQDM_DISABLE": "1",
+        **environment(),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
