@@ -1,4 +1,4 @@
-"""Everything that a run decided, for comparing one that was disturbed with one that was not."""
+"""What a run decided: in full, for looking at, and as its fingerprint, for comparing it with another one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from eva.config import RunConfig
 from store import creation, heldout, prompts, statistics
+from store.fingerprint import Fingerprint, fingerprint
 from store.rows import RunRow
 from store.session import Store
 
@@ -24,3 +25,9 @@ def decisions(store: Store, run: RunRow) -> dict[str, Any]:
                          for row in heldout.accuracy(conn, run.id, 0.9)],
             "statistics": statistics.get_statistics(conn, run.id, "batch"),
         }
+
+
+def fingerprint_of(store: Store, run: RunRow) -> Fingerprint:
+    """The run's fingerprint, its weights with it: equal only when nothing at all differs."""
+    with store.transaction() as conn:
+        return fingerprint(conn, run.id)

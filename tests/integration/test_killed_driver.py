@@ -17,7 +17,7 @@ from store import runs
 from store.rows import RunRow
 from store.session import Store
 from store.tables import responses
-from tests.decisions import decisions
+from tests.decisions import decisions, fingerprint_of
 from tests.drive_on_fakes import SlowGenerator
 from tests.fakes import FakeGenerator, Recorder, always, fake_config, fake_roles
 
@@ -49,7 +49,7 @@ def test_a_driver_killed_at_any_time_is_replaced_at_once_and_nothing_is_differen
         row = runs.get_run(conn, killed.id)
     assert row.status == "running", "the dead driver could tell nobody"
     drive(store, settings, row, Recorder(), build=always(fake_roles(generator=generator)))
-    assert decisions(store, killed) == decisions(store, undisturbed)
+    assert fingerprint_of(store, killed) == fingerprint_of(store, undisturbed)
     texts = {prompt.text for prompt in decisions(store, killed)["prompts"]}
     generated = sum(asked for (_, text, _), asked in generator.asked.items() if text in texts) * 4
     assert generated == responses_of(store, killed) - before, "a finished response was generated twice"

@@ -13,9 +13,10 @@ from eva.types import Mutation, Reply
 from orchestrator.driver import drive
 from orchestrator.registration import register_run
 from store import heldout, responses, runs, stages
+from store.fingerprint import Fingerprint
 from store.rows import RunRow
 from store.session import Store
-from tests.decisions import decisions
+from tests.decisions import decisions, fingerprint_of
 from tests.fakes import (
     Died,
     FakeEvolver,
@@ -52,6 +53,9 @@ class Game:
     def decisions(self) -> dict[str, Any]:
         return decisions(self.store, self.run)
 
+    def fingerprint(self) -> Fingerprint:
+        return fingerprint_of(self.store, self.run)
+
 
 @pytest.fixture
 def new_game(store: Store, tmp_path: Path) -> Callable[..., Game]:
@@ -59,15 +63,15 @@ def new_game(store: Store, tmp_path: Path) -> Callable[..., Game]:
     return lambda **changes: Game(store, settings, register_run(store, fake_config(**changes)))
 
 
-_undisturbed: list[dict[str, Any]] = []
+_undisturbed: list[Fingerprint] = []
 
 
-def undisturbed(new_game: Callable[..., Game]) -> dict[str, Any]:
-    """The decisions of the default game when nothing happens to it, played once."""
+def undisturbed(new_game: Callable[..., Game]) -> Fingerprint:
+    """The fingerprint of the default game when nothing happens to it, played once."""
     if not _undisturbed:
         game = new_game()
         game.play(fake_roles())
-        _undisturbed.append(game.decisions())
+        _undisturbed.append(game.fingerprint())
     return _undisturbed[0]
 
 
@@ -124,6 +128,7 @@ def test_the_same_seed_gives_the_same_decisions_and_another_does_not(new_game: C
         game.play(fake_roles())
     one, same, other = (game.decisions() for game in games)
     assert one == same and one["prompts"] != other["prompts"] and one["pairs"] != other["pairs"]
+    assert games[0].fingerprint() == games[1].fingerprint() != games[2].fingerprint()
 
 
 def test_without_training_the_held_out_accuracy_stays_flat(new_game: Callable[..., Game]) -> None:
@@ -146,7 +151,7 @@ def test_a_run_killed_while_answering_ends_as_if_nothing_had_happened(
     with pytest.raises(Died):
         killed.play(fake_roles(generator=first))
     killed.play(fake_roles(generator=second))
-    assert killed.decisions() == undisturbed(new_game)
+    assert killed.fingerprint() == undisturbed(new_game)
 
 
 @pytest.mark.parametrize("stage", ["baseline", *ITERATION])
@@ -161,7 +166,7 @@ def test_a_run_killed_after_any_stage_ends_as_if_nothing_had_happened(
     with pytest.raises(Died):
         killed.play(fake_roles(generator=first, trainer=trainer), Recorder(on_close=die))
     killed.play(fake_roles(generator=second, trainer=trainer))
-    assert killed.decisions() == undisturbed(new_game)
+    assert killed.fingerprint() == undisturbed(new_game)
     assert not first.asked.keys() & second.asked.keys(), "a finished response was generated twice"
     assert len(trainer.jobs) == 3, "a finished job was trained twice"
 
@@ -178,7 +183,7 @@ def test_a_run_that_is_paused_stops_at_the_next_batch_and_goes_on_later(new_game
         paused.play(fake_roles(), Recorder(on_close=wish))
     assert paused.read(lambda conn: runs.get_run(conn, paused.run.id)).status == "paused"
     paused.play(fake_roles())
-    assert paused.decisions() == undisturbed(new_game)
+    assert paused.fingerprint() == undisturbed(new_game)
 
 
 def test_ctrl_c_leaves_the_run_paused_with_all_that_was_finished(new_game: Callable[..., Game]) -> None:
@@ -193,7 +198,7 @@ def test_ctrl_c_leaves_the_run_paused_with_all_that_was_finished(new_game: Calla
         game.play(fake_roles(evolver=Interrupted()))
     assert game.read(lambda conn: runs.get_run(conn, game.run.id)).status == "paused"
     game.play(fake_roles())
-    assert game.decisions() == undisturbed(new_game)
+    assert game.fingerprint() == undisturbed(new_game)
 
 
 def test_a_failure_of_infrastructure_is_told_in_the_runs_row_and_can_be_resumed(new_game: Callable[..., Game]) -> None:
@@ -207,7 +212,7 @@ def test_a_failure_of_infrastructure_is_told_in_the_runs_row_and_can_be_resumed(
     row = game.read(lambda conn: runs.get_run(conn, game.run.id))
     assert row.status == "failed" and "service is away" in (row.error or "")
     game.play(fake_roles())
-    assert game.decisions() == undisturbed(new_game)
+    assert game.fingerprint() == undisturbed(new_game)
 
 
 def test_a_prompt_that_cannot_be_answered_is_quarantined_and_the_run_goes_on(new_game: Callable[..., Game]) -> None:

@@ -1,0 +1,102 @@
+"""`eva fingerprint`: what a run decided, as one digest; or where two runs first differ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from cli.opening import opened_existing
+from cli.printable import printable
+from cli.tables import plain_table
+from store.fingerprint import START, Difference, Fingerprint, PartDigest, at_one_moment, first_difference
+from store.fingerprint import fingerprint as take
+from store.rows import RunRow
+from store.runs import find_run
+
+SHOWN = 16
+"""So many digits of a part's digest tell two apart on a screen; --json has them all."""
+
+
+@click.command()
+@click.argument("run", default="last")
+@click.argument("other", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def fingerprint(ctx: click.Context, run: str, other: str | None, as_json: bool) -> None:
+    """Print the digest of everything that RUN decided, and of each part of each iteration.
+
+    With OTHER, say whether both decided the same, or where they first differ: exit code 1 then. Times, costs and
+    events do not count (docs/reference/fingerprint.md). RUN is a name, the unique beginning of one, or `last`.
+    """
+    with opened_existing() as store, store.transaction() as conn:
+        at_one_moment(conn)
+        rows = [find_run(conn, reference) for reference in (run, other) if reference is not None]
+        prints = [take(conn, row.id) for row in rows]
+    if len(rows) == 1:
+        _show_json({"run": rows[0].name} | asdict(prints[0])) if as_json else _show(rows[0], prints[0])
+        return
+    difference = first_difference(*prints)
+    if as_json:
+        _show_json({"runs": [row.name for row in rows], "digests": [found.digest for found in prints],
+                    "equal": difference is None,
+                    "first_difference": None if difference is None else asdict(difference),
+                    "weights_differ_from": _weights_differ_from(*prints)})
+    else:
+        _compare(rows, prints, difference)
+    if difference is not None:
+        ctx.exit(1)
+
+
+def _show(row: RunRow, found: Fingerprint) -> None:
+    click.echo(f"{printable(row.name)}  {found.digest}")
+    console = Console(highlight=False)
+    table = plain_table(console.width)
+    for heading, justify in (("iteration", "right"), ("part", "left"), ("rows", "right"), ("digest", "left")):
+        table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
+    for part in found.parts:
+        table.add_row(_iteration(part.iteration), _words(part.part), f"{part.rows:,}", part.digest[:SHOWN])
+    for number, digest in found.weights:
+        table.add_row(_iteration(number - 1), Text(f"weights of checkpoint {number}", style="dim"), "",
+                      Text(digest[:SHOWN], style="dim"))
+    console.print(table)
+
+
+def _compare(rows: list[RunRow], prints: list[Fingerprint], difference: Difference | None) -> None:
+    for row, found in zip(rows, prints, strict=True):
+        click.echo(f"{printable(row.name)}  {found.digest}")
+    if difference is None:
+        click.echo("equal: both decided the same")
+    else:
+        start = difference.iteration == START
+        where = "before the first iteration" if start else f"in iteration {difference.iteration}"
+        click.echo(f"different: first {where}, {_words(difference.part)}")
+        for row, part in zip(rows, (difference.one, difference.other), strict=True):
+            click.echo(f"  {printable(row.name)}: {_rows(part)}")
+    if (number := _weights_differ_from(*prints)) is not None:
+        click.echo(f"weights differ from checkpoint {number} on (not part of the digest)")
+
+
+def _weights_differ_from(one: Fingerprint, other: Fingerprint) -> int | None:
+    ones, others = dict(one.weights), dict(other.weights)
+    return min((number for number in ones.keys() & others.keys() if ones[number] != others[number]), default=None)
+
+
+def _rows(part: PartDigest | None) -> str:
+    return "nothing there" if part is None else f"{part.rows:,} rows, {part.digest[:SHOWN]}"
+
+
+def _iteration(number: int) -> str:
+    return "start" if number == START else str(number)
+
+
+def _words(part: str) -> str:
+    return part.replace("_", " ")
+
+
+def _show_json(facts: dict[str, Any]) -> None:
+    click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
