@@ -17,11 +17,24 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation; `role` is "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+Context = tuple[Message, ...]
+"""The messages before a prompt's text, which is the last user turn; none before a plain prompt."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """A prompt of a run; (run, number) names it for ever.
 
-    `parent`, `operator` are None for a seed prompt; `root` is its seed's number; `born` is the
-    iteration that made it; `depth` counts the evolutions between it and its seed.
+    `text` is what evolves; a child has the `context` of its parent. `parent`, `operator` are None for a seed
+    prompt; `root` is its seed's number; `born` is the iteration that made it; `depth` counts the evolutions
+    between it and its seed.
     """
 
     number: int
@@ -32,6 +45,7 @@ class Prompt:
     depth: int = 0
     born: int = -1
     topic: str | None = None
+    context: Context = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,7 @@ class Request:
     seed: int
     sampling: SamplingSettings
     first: int = 0
+    context: Context = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,7 @@ class Answered:
     responses: tuple[Response, ...]
     failure: str | None = None
     prompt_tokens: int = 0
+    context: Context = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +160,7 @@ class PreferencePair:
     rejected_reward: float
     chosen_cut: bool = False
     rejected_cut: bool = False
+    context: Context = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +226,8 @@ class Mutation:
     """Ask an evolver for one child. `seed` is derived for this attempt alone.
 
     `partner` is a second prompt, for the operators that take one; `context` is how the policy did on the
-    sampled prompt at the root of the chain, where the evolver wants to know.
+    sampled prompt at the root of the chain, where the evolver wants to know; `conversation` is what stands
+    before `text`, and will before the child.
     """
 
     text: str
@@ -217,6 +235,7 @@ class Mutation:
     seed: int
     partner: str | None = None
     context: Feedback | None = None
+    conversation: Context = ()
 
 
 @dataclass(frozen=True, slots=True)

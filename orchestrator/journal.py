@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.creator.evolution import EvolutionPlan
-from eva.creator.novelty import text_key
+from eva.creator.novelty import question_key
 from eva.creator.sampling import Traits
 from eva.diversity import Breach
 from eva.errors import NotFoundError, RunStoppedError
@@ -151,11 +151,11 @@ class Journal:
     def evolution_plan(self, iteration: int) -> EvolutionPlan:
         evolving, run = self.config.evolving, self._run
         known = run.read(lambda conn: prompts.known_keys(conn, run.id))
-        held_out = run.read(lambda conn: heldout.read_texts(conn, run.id))
+        held_out = run.read(lambda conn: heldout.read_questions(conn, run.id))
         return EvolutionPlan(
             seed=self.config.seed, iteration=iteration, per_prompt=evolving.per_prompt, attempts=evolving.attempts,
             mode=evolving.mode, max_chars=evolving.max_chars, similarity=evolving.similarity, known=known,
-            protected=frozenset(map(text_key, held_out)),
+            protected=frozenset(question_key(text, context) for text, context in held_out),
             novelty=self._known_texts.before(iteration))
 
     def training_job(self, iteration: int, policy: Checkpoint) -> TrainingJob | None:

@@ -56,7 +56,8 @@ class JudgeStage(Stage):
         sampling = SamplingSettings(generation.temperature, generation.top_p, generation.max_tokens)
         requests = tuple(
             Request(prompt.number, prompt.text, self.responses - (first := missing.to_generate[prompt.number]),
-                    derive(run.config.seed, policy.number, "respond", prompt.number) >> 1, sampling, first)
+                    derive(run.config.seed, policy.number, "respond", prompt.number) >> 1, sampling, first,
+                    prompt.context)
             for prompt in texts)
         answered = run.read(lambda conn: responses.read_answered(conn, run.id, policy.number, missing.to_reward))
         if not self.complete:
@@ -122,12 +123,14 @@ class ExamineStage(Stage):
         requests: list[Request] = []
         for split in run.read(lambda conn: heldout.heldout_splits(conn, run.id)):
             texts = run.read(lambda conn, split=split: heldout.read_heldout(conn, run.id, split))
+            contexts = run.read(lambda conn, split=split: heldout.read_heldout_contexts(conn, run.id, split))
             for mode, sampling, n in modes:
                 missing = run.read(lambda conn, split=split, mode=mode, n=n: heldout.heldout_missing(
                     conn, run.id, policy.number, split, mode, n))
                 for item, there in missing.items():
                     seed = derive(run.config.seed, "examine", split, item) >> 1
-                    requests.append(Request(len(requests), texts[item], n - there, seed, sampling, there))
+                    requests.append(Request(len(requests), texts[item], n - there, seed, sampling, there,
+                                            contexts.get(item, ())))
                     self._places.append(Place(mode, split, item))
         if not self.complete:
             self.expect(len(requests))

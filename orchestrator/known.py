@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eva.creator.contamination import Contamination
 from eva.creator.minhash import MinHashIndex
-from eva.creator.novelty import NearKnown, Novelty, NoveltyCheck, Protected
+from eva.creator.novelty import NearKnown, Novelty, NoveltyCheck, Protected, scope
 from eva.prompt_files import read_prompt_file
 from orchestrator.claimed import ClaimedRun
 from store import prompts
@@ -40,9 +40,9 @@ class Known:
             after = len(self._index) - 1
             page = self._run.read(lambda conn, after=after: prompts.iter_prompts(conn, self._run.id, after, PAGE))
             # numbers ascend with the iteration of birth
-            texts = [prompt.text for prompt in page if prompt.born < iteration]
-            self._index.extend(texts)
-            if len(texts) < PAGE:
+            older = [prompt for prompt in page if prompt.born < iteration]
+            self._index.extend([prompt.text for prompt in older], [scope(prompt.context) for prompt in older])
+            if len(older) < PAGE:
                 return
 
 

@@ -84,11 +84,19 @@ def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int]) -> int:
             rewards_N_of = _rewards(conn, run, iteration) if derive else {}
             for pair in responses.read_texts_for_pairs(conn, run.id, iteration):
                 row = _with_win_rates(pair, rewards_N_of[pair.number]) if derive else pair
-                lines.write(json.dumps(asdict(row)) + "\n")
+                lines.write(json.dumps(_as_row(row)) + "\n")
                 count += 1
                 reach("pairs.row_written")
     reach("pairs.file_written")
     return count
+
+
+def _as_row(pair: PreferencePair) -> dict[str, object]:
+    """Without `context` where there is none: the digest of a job of plain prompts stays what it was before contexts."""
+    row = asdict(pair)
+    if not pair.context:
+        del row["context"]
+    return row
 
 
 def _rewards(conn: Connection, run: ClaimedRun, iteration: int) -> dict[int, Floats]:

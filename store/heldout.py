@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, func, select
 
+from eva.types import Context
 from store.bulk import Row, copy_once
+from store.contexts import context_column, read_context, storable_context
 from store.rows import AccuracyRow, HeldoutResponse
 from store.tables import heldout_prompts, heldout_responses
 from store.text import storable, storable_or_none
 
-_PROMPTS = ("run_id", "split", "item", "text")
+_PROMPTS = ("run_id", "split", "item", "text", "context")
 _RESPONSES = (
     "run_id",
     "checkpoint",
@@ -28,9 +30,17 @@ _RESPONSES = (
 )
 
 
-def insert_heldout(conn: Connection, run_id: int, split: str, texts: Sequence[str]) -> None:
-    """Store a split's prompts as items 0 .. len - 1; what is there already stays as it is."""
-    rows = [(run_id, split, item, storable(text)) for item, text in enumerate(texts)]
+def insert_heldout(
+    conn: Connection, run_id: int, split: str, texts: Sequence[str], contexts: Sequence[Context] | None = None
+) -> None:
+    """Store a split's prompts as items 0 .. len - 1; what is there already stays as it is.
+
+    `contexts` are the messages before each text, where any has some.
+    """
+    rows: list[Row] = [
+        (run_id, split, item, storable(text), context_column(storable_context(context)))
+        for item, (text, context) in enumerate(zip(texts, contexts or [()] * len(texts), strict=True))
+    ]
     copy_once(conn, heldout_prompts, _PROMPTS, rows)
 
 
@@ -44,11 +54,19 @@ def read_heldout(conn: Connection, run_id: int, split: str) -> list[str]:
     return list(conn.execute(query).scalars())
 
 
-def read_texts(conn: Connection, run_id: int) -> list[str]:
-    """Which prompts are held out, of all splits?"""
-    return list(
-        conn.execute(select(heldout_prompts.c.text).where(heldout_prompts.c.run_id == run_id)).scalars()
+def read_heldout_contexts(conn: Connection, run_id: int, split: str) -> dict[int, Context]:
+    """What stands before the split's prompts? By item; those with nothing before them are left out."""
+    columns = heldout_prompts.c
+    query = select(columns.item, columns.context).where(
+        columns.run_id == run_id, columns.split == split, columns.context.is_not(None)
     )
+    return {int(item): read_context(context) for item, context in conn.execute(query)}
+
+
+def read_questions(conn: Connection, run_id: int) -> list[tuple[str, Context]]:
+    """Which prompts are held out, of all splits, and what stands before each?"""
+    query = select(heldout_prompts.c.text, heldout_prompts.c.context).where(heldout_prompts.c.run_id == run_id)
+    return [(text, read_context(context)) for text, context in conn.execute(query)]
 
 
 def heldout_splits(conn: Connection, run_id: int) -> list[str]:

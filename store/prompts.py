@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Row, func, literal, select, update
 
-from eva.creator.novelty import text_key
+from eva.creator.novelty import prompt_key
 from eva.types import Prompt
 from store.bulk import copy_rows, read_array
+from store.contexts import context_column, is_root, read_context, roots, storable_context
 from store.rows import LineageRow
 from store.tables import prompts, runs
 from store.text import storable, storable_or_none
 
-_COLUMNS = ("run_id", "number", "text", "text_key", "parent", "root", "operator", "depth", "born", "topic")
+_COLUMNS = ("run_id", "number", "text", "context", "text_key", "parent", "root", "operator", "depth", "born", "topic")
 _FIELDS = (
     prompts.c.number,
     prompts.c.text,
@@ -23,13 +25,15 @@ _FIELDS = (
     prompts.c.depth,
     prompts.c.born,
     prompts.c.topic,
+    roots.c.context,
 )
 
 
 def insert_prompts(conn: Connection, run_id: int, new: Sequence[Prompt]) -> None:
     """Add prompts whose numbers continue the run's, without gaps, in order; parents come before children.
 
-    NUL characters and lone surrogates become U+FFFD. Raises ValueError when the numbers do not continue.
+    A child's context is its root's, and is kept there alone. NUL characters and lone surrogates become U+FFFD.
+    Raises ValueError when the numbers do not continue.
     """
     if not new:
         return
@@ -50,7 +54,7 @@ def insert_prompts(conn: Connection, run_id: int, new: Sequence[Prompt]) -> None
 
 def read_prompts(conn: Connection, run_id: int, numbers: Sequence[int] | None = None) -> list[Prompt]:
     """Which prompts have these numbers (None: all)? In number order; unknown numbers are left out."""
-    query = select(*_FIELDS).where(prompts.c.run_id == run_id).order_by(prompts.c.number)
+    query = select(*_FIELDS).join(roots, is_root).where(prompts.c.run_id == run_id).order_by(prompts.c.number)
     if numbers is not None:
         query = query.where(prompts.c.number == func.any(list(numbers)))
     return [_prompt(row) for row in conn.execute(query)]
@@ -60,6 +64,7 @@ def iter_prompts(conn: Connection, run_id: int, after: int = -1, limit: int = 10
     """Which prompts follow number `after`? One page, in number order."""
     query = (
         select(*_FIELDS)
+        .join(roots, is_root)
         .where(prompts.c.run_id == run_id, prompts.c.number > after)
         .order_by(prompts.c.number)
         .limit(limit)
@@ -78,7 +83,7 @@ def numbers_born(conn: Connection, run_id: int, first: int, last: int) -> list[i
 
 
 def known_keys(conn: Connection, run_id: int) -> set[int]:
-    """Which texts does the run have already? Their keys (eva.creator.novelty.text_key)."""
+    """Which prompts does the run have already? Their keys (eva.creator.novelty.prompt_key)."""
     found = read_array(conn, "SELECT text_key FROM prompts WHERE run_id = %s", [run_id], [("key", ">i8")])
     return set(found["key"].tolist())
 
@@ -96,6 +101,7 @@ def ancestors(conn: Connection, run_id: int, number: int) -> list[Prompt]:
     line = line.union_all(older)
     query = (
         select(*_FIELDS)
+        .join(roots, is_root)
         .join(line, prompts.c.number == line.c.number)
         .where(prompts.c.run_id == run_id)
         .order_by(prompts.c.number)
@@ -107,6 +113,7 @@ def children(conn: Connection, run_id: int, number: int) -> list[Prompt]:
     """Which prompts were evolved directly from this one? In number order."""
     query = (
         select(*_FIELDS)
+        .join(roots, is_root)
         .where(prompts.c.run_id == run_id, prompts.c.parent == number)
         .order_by(prompts.c.number)
     )
@@ -142,12 +149,13 @@ def descendants(
 
 
 def _stored(run_id: int, prompt: Prompt) -> tuple[int | str | None, ...]:
-    text = storable(prompt.text)
+    text, context = storable(prompt.text), storable_context(prompt.context)
     return (
         run_id,
         prompt.number,
         text,
-        text_key(text),
+        context_column(context) if prompt.parent is None else None,
+        prompt_key(text, context),
         prompt.parent,
         prompt.root,
         prompt.operator,
@@ -157,6 +165,6 @@ def _stored(run_id: int, prompt: Prompt) -> tuple[int | str | None, ...]:
     )
 
 
-def _prompt(row: Row[int, str, int | None, int, str | None, int, int, str | None]) -> Prompt:
-    number, text, parent, root, operator, depth, born, topic = row
-    return Prompt(number, text, parent, root, operator, depth, born, topic)
+def _prompt(row: Row[*tuple[Any, ...]]) -> Prompt:
+    number, text, parent, root, operator, depth, born, topic, context = row
+    return Prompt(number, text, parent, root, operator, depth, born, topic, read_context(context))

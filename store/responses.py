@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, func, select
 from eva.seeds import text_hash
 from eva.types import Answered, Ints, Judged, PreferencePair, Response, Reward, Rewarded
 from store.bulk import Row, copy_once, read_array
+from store.contexts import is_root, read_context, roots
 from store.rows import Coverage
 from store.tables import pairs, prompts, quarantines, responses, rewards
 from store.text import storable, storable_or_none
@@ -135,6 +136,7 @@ def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Seque
         select(
             prompts.c.number,
             prompts.c.text.label("prompt_text"),
+            roots.c.context,
             responses.c.sample,
             responses.c.text,
             responses.c.finish,
@@ -142,6 +144,7 @@ def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Seque
             responses.c.seed,
         )
         .join(responses, and_(responses.c.run_id == prompts.c.run_id, responses.c.prompt == prompts.c.number))
+        .join(roots, is_root)
         .where(
             prompts.c.run_id == run_id,
             responses.c.checkpoint == checkpoint,
@@ -149,10 +152,15 @@ def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Seque
         )
         .order_by(prompts.c.number, responses.c.sample)
     )
-    grouped = groupby(conn.execute(query), key=lambda row: (row.number, row.prompt_text))
+    grouped = groupby(conn.execute(query), key=lambda row: (row.number, row.prompt_text, row.context))
     return [
-        Answered(number, text, tuple(Response(r.sample, r.text, r.finish, r.tokens, r.seed) for r in rows))
-        for (number, text), rows in grouped
+        Answered(
+            number,
+            text,
+            tuple(Response(r.sample, r.text, r.finish, r.tokens, r.seed) for r in rows),
+            context=read_context(context),
+        )
+        for (number, text, context), rows in grouped
     ]
 
 
@@ -207,9 +215,11 @@ def read_texts_for_pairs(
             pairs.c.rejected_reward,
             chosen.c.finish == "length",
             rejected.c.finish == "length",
+            roots.c.context,
         )
         .select_from(pairs)
         .join(prompts, and_(prompts.c.run_id == pairs.c.run_id, prompts.c.number == pairs.c.prompt))
+        .join(roots, is_root)
         .where(pairs.c.run_id == run_id)
         .order_by(pairs.c.iteration, pairs.c.prompt, pairs.c.chosen, pairs.c.rejected)
     )
@@ -226,7 +236,7 @@ def read_texts_for_pairs(
     if iteration is not None:
         query = query.where(pairs.c.iteration == iteration)
     for row in conn.execute(query, execution_options={"yield_per": 1000}):
-        yield PreferencePair(*row)
+        yield PreferencePair(*row[:-1], context=read_context(row[-1]))
 
 
 def sampling_cost(

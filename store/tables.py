@@ -46,9 +46,7 @@ runs = table(
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("started_at", Time),
     Column("finished_at", Time),
-    CheckConstraint(
-        "status IN ('created', 'running', 'paused', 'finished', 'failed', 'cancelled')", "status"
-    ),
+    CheckConstraint("status IN ('created', 'running', 'paused', 'finished', 'failed', 'cancelled')", "status"),
     CheckConstraint("desired IN ('run', 'pause', 'cancel')", "desired"),
     CheckConstraint("iteration >= 0 AND prompt_count >= 0 AND event_seq >= 0", "counters"),
 )
@@ -69,7 +67,9 @@ prompts = table(
     run_id(),
     key("number", Integer),
     Column("text", Text, nullable=False),
-    # eva.creator.novelty.text_key: equal texts are found by it
+    # the messages before the text, kept by the seed prompt alone: its descendants have the same
+    Column("context", JSONB),
+    # eva.creator.novelty.prompt_key: equal prompts are found by it
     Column("text_key", BigInteger, nullable=False),
     Column("parent", Integer),
     Column("root", Integer, nullable=False),
@@ -81,6 +81,7 @@ prompts = table(
     # a parent is older than its child, so lineages cannot form a circle
     CheckConstraint("number >= 0 AND parent >= 0 AND parent < number AND root <= number", "order"),
     CheckConstraint("(parent IS NULL) = (depth = 0) AND (parent IS NULL) = (operator IS NULL)", "seed"),
+    CheckConstraint("context IS NULL OR parent IS NULL", "root_context"),
     CheckConstraint("depth >= 0 AND born >= -1", "counters"),
     of_run(),
     # ancestors are never deleted
@@ -264,6 +265,7 @@ heldout_prompts = table(
     key("split", Text),
     key("item", Integer),
     Column("text", Text, nullable=False),
+    Column("context", JSONB),
     of_run(),
 )
 
@@ -283,11 +285,9 @@ heldout_responses = table(
     CheckConstraint("mode IN ('greedy', 'sampled')", "mode"),
     CheckConstraint("(reward IS NULL) <> (reason IS NULL)", "reward_or_reason"),
     CheckConstraint("reward - reward = 0", "finite"),
-    ForeignKeyConstraint(
-        ["run_id", "split", "item"],
-        ["heldout_prompts.run_id", "heldout_prompts.split", "heldout_prompts.item"],
-        ondelete="RESTRICT",
-    ),
+    ForeignKeyConstraint(["run_id", "split", "item"],
+                         ["heldout_prompts.run_id", "heldout_prompts.split", "heldout_prompts.item"],
+                         ondelete="RESTRICT"),
 )
 
 statistics = table(

@@ -11,11 +11,11 @@ from typing import Literal
 
 from eva.creator.budget import Spending
 from eva.creator.minhash import near_twins
-from eva.creator.novelty import ALL_NEW, NoveltyCheck, jaccard, text_key
+from eva.creator.novelty import ALL_NEW, NoveltyCheck, jaccard, prompt_key, question_key, scope
 from eva.creator.operators import NEEDS_PARTNER
 from eva.roles import Evolver
 from eva.seeds import derive, generator
-from eva.types import Attempt, Chain, Feedback, Mutation, Prompt, Reply
+from eva.types import Attempt, Chain, Context, Feedback, Mutation, Prompt, Reply
 
 # What evolvers' instructions leave behind in a reply that copied them (WizardLM's and distilabel's templates).
 _SCAFFOLDING = re.compile(
@@ -36,7 +36,7 @@ _STOP_WORDS = frozenset((
 class EvolutionPlan:
     """What decides the evolutions of one iteration, besides the prompts.
 
-    `known` holds the text keys of every prompt of the run, `protected` those of the held-out prompts.
+    `known` holds the prompt keys of every prompt of the run, `protected` the question keys of the held-out prompts.
     `operators` are drawn from, none: the evolver's own. `partners` are the sampled prompts, for operators that
     take a second one; `feedback` says by sampled prompt how the policy did on it.
     """
@@ -56,8 +56,8 @@ class EvolutionPlan:
     novelty: NoveltyCheck = ALL_NEW
 
 
-def refusal(child: str, relatives: Iterable[str], plan: EvolutionPlan) -> str | None:
-    """Why a child cannot enter the pool, or None. `relatives`: its parent and its chain so far."""
+def refusal(child: str, relatives: Iterable[str], plan: EvolutionPlan, context: Context = ()) -> str | None:
+    """Why a child cannot enter the pool, or None. `relatives`: its parent and its chain so far, all of one context."""
     words = re.findall(r"\w+", child.casefold())
     if not child.strip():
         return "empty"
@@ -69,17 +69,16 @@ def refusal(child: str, relatives: Iterable[str], plan: EvolutionPlan) -> str | 
         return "scaffolding"
     if _APOLOGY.search(child):
         return "apology"
-    key = text_key(child)
-    if key in plan.protected:
+    if question_key(child, context) in plan.protected:
         return "protected"
-    if key in plan.known:
+    if (key := prompt_key(child, context)) in plan.known:
         return "known"
     for relative in relatives:
-        if key == text_key(relative):
+        if key == prompt_key(relative, context):
             return "equal_to_relative"
         if plan.similarity < 1 and jaccard(child, relative) >= plan.similarity:
             return "near_relative"
-    return plan.novelty.reason(child)
+    return plan.novelty.reason(child, context)
 
 
 def evolve_chain(source: Prompt, evolver: Evolver, plan: EvolutionPlan, spending: Spending | None = None) -> Chain:
@@ -100,7 +99,7 @@ def evolve_chain(source: Prompt, evolver: Evolver, plan: EvolutionPlan, spending
             mutation = _mutation(source, texts[parent], (slot, number), evolver, plan)
             reply = evolver.evolve(mutation)
             budget.charge(reply)
-            reason = _unfinished(reply) or refusal(reply.text, texts.values(), plan)
+            reason = _unfinished(reply) or refusal(reply.text, texts.values(), plan, source.context)
             attempts.append(Attempt(slot, number, mutation.operator, parent, reply, reason))
             if reason is None:
                 texts[slot], good = reply.text, slot
@@ -120,7 +119,7 @@ def _mutation(source: Prompt, text: str, place: tuple[int, int], evolver: Evolve
     if operator in NEEDS_PARTNER and len(plan.partners) > 1:
         drawn = generator(plan.seed, *path, "partner").sample(plan.partners, 2)
         partner = next(prompt.text for prompt in drawn if prompt.number != source.number)
-    return Mutation(text, operator, derive(plan.seed, *path), partner, plan.feedback.get(source.number))
+    return Mutation(text, operator, derive(plan.seed, *path), partner, plan.feedback.get(source.number), source.context)
 
 
 def _unfinished(reply: Reply) -> str | None:
@@ -178,11 +177,12 @@ def number_children(chains: Sequence[Chain], sources: Mapping[int, Prompt], firs
     family: dict[tuple[int, int | None], Prompt] = {(number, None): prompt for number, prompt in sources.items()}
     born: list[Prompt] = []
     duplicates: list[tuple[int, int]] = []
-    for (source, attempt), twin in zip(accepted, _twins(accepted, similarity), strict=True):
+    contexts = [sources[source].context for source, _ in accepted]
+    for (source, attempt), twin in zip(accepted, _twins(accepted, contexts, similarity), strict=True):
         if twin is None:
             parent = family[source, attempt.parent_slot]
             children.append(Prompt(first + len(children), attempt.reply.text, parent.number, parent.root,
-                                   attempt.operator, parent.depth + 1, iteration, parent.topic))
+                                   attempt.operator, parent.depth + 1, iteration, parent.topic, parent.context))
             born.append(children[-1])
         else:
             duplicates.append((source, attempt.slot))
@@ -192,12 +192,13 @@ def number_children(chains: Sequence[Chain], sources: Mapping[int, Prompt], firs
     return Offspring(tuple(children), places, tuple(duplicates))
 
 
-def _twins(accepted: Sequence[tuple[int, Attempt]], similarity: float) -> list[int | None]:
+def _twins(accepted: Sequence[tuple[int, Attempt]], contexts: Sequence[Context],
+           similarity: float) -> list[int | None]:
     """For each child, the first earlier one that equals it, else that nearly equals it, else None."""
     texts = [attempt.reply.text for _, attempt in accepted]
-    twins, seen = near_twins(texts, similarity), dict[int, int]()
-    for place, text in enumerate(texts):
-        equal = seen.setdefault(text_key(text), place)
+    twins, seen = near_twins(texts, similarity, list(map(scope, contexts))), dict[int, int]()
+    for place, (text, context) in enumerate(zip(texts, contexts, strict=True)):
+        equal = seen.setdefault(prompt_key(text, context), place)
         if equal != place:
             twins[place] = equal
     return twins

@@ -26,12 +26,17 @@ _CONSTANTS = np.array([derive(0, "minhash", index) & 0xFFFFFFFF for index in ran
 _FACTORS_K, _SHIFTS_K = _CONSTANTS[:PERMUTATIONS] | np.uint32(1), _CONSTANTS[PERMUTATIONS:]
 
 
-def signatures(texts: Sequence[str]) -> Signatures:
-    """The MinHash signatures of the texts' 3-shingles, shape (T, K). Equal entries estimate the Jaccard index."""
+def signatures(texts: Sequence[str], scopes: Sequence[int] = ()) -> Signatures:
+    """The MinHash signatures of the texts' 3-shingles, shape (T, K). Equal entries estimate the Jaccard index.
+
+    With `scopes`, 32 bits per text, shingles of different scopes are different ones. None given: all of scope 0.
+    """
     result_T_K = np.empty((len(texts), PERMUTATIONS), np.uint32)
     for start in range(0, len(texts), _CHUNK):
         found = grams([tokens(text) for text in texts[start : start + _CHUNK]], SHINGLE, pad=True)
         hashes_G = (found.hashes_G >> np.uint64(32)).astype(np.uint32)
+        if any(chunk := scopes[start : start + _CHUNK]):
+            hashes_G ^= np.repeat(np.array(chunk, np.uint32), found.counts_T)
         starts_T = np.cumsum(found.counts_T) - found.counts_T
         for column in range(PERMUTATIONS):
             permuted_G = (hashes_G ^ _SHIFTS_K[column]) * _FACTORS_K[column]
@@ -75,11 +80,11 @@ class MinHashIndex:
     def __len__(self) -> int:
         return self._count
 
-    def extend(self, texts: Sequence[str]) -> None:
+    def extend(self, texts: Sequence[str], scopes: Sequence[int] = ()) -> None:
         """Take in more texts; the first gets number `len(index)`."""
         if not texts:
             return
-        found_T_K = signatures(texts)
+        found_T_K = signatures(texts, scopes)
         numbers_T = np.arange(self._count, self._count + len(texts), dtype=np.uint32)
         keys_T_B = band_keys(found_T_K, self._rows)
         self._runs.append(_sorted(keys_T_B.ravel(), np.repeat(numbers_T, keys_T_B.shape[1])))
@@ -88,9 +93,11 @@ class MinHashIndex:
             self._runs.append(_sorted(np.concatenate([older[0], newer[0]]), np.concatenate([older[1], newer[1]])))
         self._keep(found_T_K.astype(np.uint16))
 
-    def nearest(self, text: str) -> int | None:
-        """The number of a text at least as similar as the threshold: the most similar, then the oldest; or None."""
-        signature_T_K = signatures([text])
+    def nearest(self, text: str, scope: int = 0) -> int | None:
+        """The number of a text of the same scope at least as similar as the threshold: the most similar, then the
+        oldest; or None.
+        """
+        signature_T_K = signatures([text], [scope])
         candidates_C = self._candidates(band_keys(signature_T_K, self._rows)[0])
         if not len(candidates_C):
             return None
@@ -123,11 +130,13 @@ class MinHashIndex:
             taken += len(some)
 
 
-def near_twins(texts: Sequence[str], similarity: float) -> list[int | None]:
-    """For each text, the first earlier one that it nearly equals and that has no such twin itself, or None."""
+def near_twins(texts: Sequence[str], similarity: float, scopes: Sequence[int] = ()) -> list[int | None]:
+    """For each text, the first earlier one of its scope that it nearly equals and that has no such twin itself, or
+    None.
+    """
     if similarity >= 1:
         return [None] * len(texts)
-    found_T_K = signatures(texts)
+    found_T_K = signatures(texts, scopes)
     buckets: dict[int, list[int]] = {}
     twins: list[int | None] = []
     for number, keys in enumerate(band_keys(found_T_K, rows_per_band(similarity)).tolist()):

@@ -1,10 +1,12 @@
 """Is a child new? Equal texts are found by key over the whole run, near-equal ones by shingles.
 
-A further check is a class with `reason(text) -> str | None`, safe in threads, that `orchestrator/known.py` builds.
+A further check is a class with `reason(text, context) -> str | None`, safe in threads, that `orchestrator/known.py`
+builds.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,13 +14,29 @@ from typing import Protocol
 from eva.creator.contamination import Contamination
 from eva.creator.minhash import MinHashIndex
 from eva.seeds import text_hash
+from eva.types import Context
 
 SHINGLE_WORDS = 3
 
 
 def text_key(text: str) -> int:
     """A signed 64-bit key, equal for texts that differ only in case and white space."""
-    return text_hash(" ".join(text.casefold().split()))
+    return text_hash(_folded(text))
+
+
+def prompt_key(text: str, context: Context = ()) -> int:
+    """What equal prompts share: the same text behind the same messages, case and white space aside."""
+    return text_hash(_folded_messages(context) + json.dumps(_folded(text))) if context else text_key(text)
+
+
+def question_key(text: str, context: Context = ()) -> int:
+    """What prompts share that ask the same: system messages do not tell them apart."""
+    return prompt_key(text, tuple(message for message in context if message.role != "system"))
+
+
+def scope(context: Context) -> int:
+    """32 bits that stand for the conversation, 0 for none: near-equal texts are twins only inside the same one."""
+    return text_hash(_folded_messages(context)) & 0xFFFFFFFF if context else 0
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
@@ -37,8 +55,8 @@ def jaccard(one: str, other: str) -> float:
 class NoveltyCheck(Protocol):
     """One reason for which a text is not new."""
 
-    def reason(self, text: str) -> str | None:
-        """Why the text is refused, or None. Called from several threads; changes nothing."""
+    def reason(self, text: str, context: Context = ()) -> str | None:
+        """Why the text is refused behind these messages, or None. Called from several threads; changes nothing."""
         ...
 
 
@@ -48,18 +66,18 @@ class Protected:
 
     texts: Contamination
 
-    def reason(self, text: str) -> str | None:
+    def reason(self, text: str, context: Context = ()) -> str | None:  # noqa: ARG002, looked at with its seed prompt
         return "contaminated" if self.texts.found(text) else None
 
 
 @dataclass(frozen=True, slots=True)
 class NearKnown:
-    """Refuses near-duplicates of any prompt that the run had before the stage."""
+    """Refuses near-duplicates of any prompt that the run had before the stage, in the same conversation."""
 
     index: MinHashIndex
 
-    def reason(self, text: str) -> str | None:
-        return None if self.index.nearest(text) is None else "near_known"
+    def reason(self, text: str, context: Context = ()) -> str | None:
+        return None if self.index.nearest(text, scope(context)) is None else "near_known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +86,18 @@ class Novelty:
 
     checks: Sequence[NoveltyCheck] = ()
 
-    def reason(self, text: str) -> str | None:
+    def reason(self, text: str, context: Context = ()) -> str | None:
         """Why the text is not new, or None."""
-        return next((reason for check in self.checks if (reason := check.reason(text)) is not None), None)
+        return next((reason for check in self.checks if (reason := check.reason(text, context)) is not None), None)
 
 
 ALL_NEW = Novelty()
 """No checks."""
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _folded_messages(context: Context) -> str:
+    return json.dumps([[message.role, _folded(message.content)] for message in context])

@@ -7,7 +7,7 @@ from eva.creator.budget import Limits, Spending
 from eva.creator.evolution import EvolutionPlan, evolve_all, evolve_chain, number_children, refusal
 from eva.creator.novelty import jaccard, text_key
 from eva.errors import EvolverError
-from eva.types import Feedback, Mutation, Prompt, Reply
+from eva.types import Context, Feedback, Mutation, Prompt, Reply
 
 SOURCE = Prompt(7, "Describe the water cycle for a child.", root=7)
 
@@ -82,7 +82,7 @@ def test_a_nearly_equal_child_is_refused_by_its_shingles() -> None:
 
 def test_what_novelty_refuses_is_refused_last_with_its_reason() -> None:
     class OnlyRain:
-        def reason(self, text: str) -> str | None:
+        def reason(self, text: str, context: Context = ()) -> str | None:
             return None if "rain" in text else "not_about_rain"
 
     chain = evolve_chain(SOURCE, Writer("A child about snow.", "Sorry, no.", "Rain, rain: rain."), plan(
