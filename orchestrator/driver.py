@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from eva.config import RunConfig
@@ -18,6 +19,7 @@ from orchestrator.lease import TTL_S, Lease, claim
 from orchestrator.listening import Listener
 from orchestrator.loop import play
 from store import events, runs
+from store.contexts import longest_context
 from store.rows import RunRow
 from store.session import Store
 from workers.evolvers import build_evolver
@@ -48,7 +50,8 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
     with interruptible(), claim(store, run, ttl_s) as lease:
         claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),
                              store, lease, listener)
-        with _told(claimed, lease), (build or build_roles)(config, folder, settings, listener) as roles:
+        build = build or partial(build_roles, conversation=claimed.read(lambda conn: longest_context(conn, run.id)))
+        with _told(claimed, lease), build(config, folder, settings, listener) as roles:
             play(roles, Journal(claimed))
 
 
@@ -86,9 +89,11 @@ def _tell(run: ClaimedRun, status: str, *, error: str | None = None, wanted: str
 
 
 @contextmanager
-def build_roles(config: RunConfig, folder: Path, settings: Settings, listener: Listener) -> Generator[Roles]:
+def build_roles(config: RunConfig, folder: Path, settings: Settings, listener: Listener, *,
+                conversation: int = 0) -> Generator[Roles]:
     """The real parts: engines, the reward model's actor, the evolver, the trainer. Starts Ray where none runs.
 
+    At most `conversation` tokens stand before the text of a prompt.
     Engines and trainer import their libraries side by side; the first use of each waits for it.
     """
     listener.opened(0, "start", 0, 0)
@@ -100,7 +105,8 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, listener: L
     with ExitStack() as stack:
         stack.enter_context(connected(settings))
         trainer = stack.enter_context(LocalTrainer(config, logs))
-        fleet = stack.enter_context(start_fleet(config, model_dir, logs_dir=logs, views_dir=folder / "serving"))
+        fleet = stack.enter_context(start_fleet(config, model_dir, logs_dir=logs, views_dir=folder / "serving",
+                                                conversation=conversation))
         trainer.warm()
         rewarder = stack.enter_context(closing(build_rewarder(config.reward)))
         examiner = rewarder

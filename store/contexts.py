@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import and_
+from sqlalchemy import Connection, and_, text
 
 from eva.types import Context, Message
 from store.tables import prompts
 from store.text import json_text, storable
+
+ROLE_TOKENS = 16
+"""What a chat template writes around a message, about."""
+
+_LONGEST = text("""
+    SELECT coalesce(max(length), 0) FROM (
+        SELECT (SELECT sum(length(message ->> 'content') + :around) FROM jsonb_array_elements(context) AS message)
+        FROM (
+            SELECT context FROM prompts WHERE run_id = :run_id AND context IS NOT NULL
+            UNION ALL
+            SELECT context FROM heldout_prompts WHERE run_id = :run_id AND context IS NOT NULL
+        ) AS contexts
+    ) AS lengths (length)
+""")
 
 roots = prompts.alias("roots")
 """The seed prompts at the roots of `prompts`, whose `context` is their descendants', too."""
@@ -31,3 +45,8 @@ def context_column(context: Context) -> str | None:
 def read_context(column: Sequence[Mapping[str, str]] | None) -> Context:
     """The messages of a column."""
     return tuple(Message(row["role"], row["content"]) for row in column or ())
+
+
+def longest_context(conn: Connection, run_id: int) -> int:
+    """How many tokens stand before the text of a prompt at most, seed or held out? A character is one at most."""
+    return int(conn.execute(_LONGEST, {"run_id": run_id, "around": ROLE_TOKENS}).scalar_one())

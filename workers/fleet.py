@@ -144,15 +144,17 @@ class Fleet:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def start_fleet(config: RunConfig, model_dir: str | Path, *, logs_dir: Path, views_dir: Path) -> Fleet:
+def start_fleet(config: RunConfig, model_dir: str | Path, *, logs_dir: Path, views_dir: Path,
+                conversation: int = 0) -> Fleet:
     """Start the engines of a run; returns at once, while they import vLLM. The first `load` gives them the model.
 
     `model_dir` is a folder of the run's model (any checkpoint of it): its facts decide context and threads.
+    `conversation` bounds the tokens that stand before the texts of its prompts.
     Ray must be connected. Raises ModelError where the model cannot be served with this config.
     """
     facts = inspect_model(Path(model_dir))
     fleet = config.fleet
-    engines = ActorEngines(engine_setup(config, facts), seat(config, facts), fleet.engines, logs_dir)
+    engines = ActorEngines(engine_setup(config, facts, conversation), seat(config, facts), fleet.engines, logs_dir)
     limits = Limits(fleet.window, fleet.restarts, fleet.stall_s)
     return Fleet(engines, limits, views_dir, shares_device=fleet.gpus_per_engine > 0)
 

@@ -149,7 +149,7 @@ class Engine:
 
         assert self._encoder is not None
         try:
-            ids = self._encoder.encode(request.text)
+            ids = self._encoder.encode(request.text, request.context)
             self._check_room(len(ids), request.sampling.max_tokens)
         except UnusablePromptError as error:
             self._unasked.append((ticket, Answered(request.number, request.text, (), failure=str(error))))
@@ -192,7 +192,7 @@ class Engine:
             Response(request.first + index, text, reason, tokens, request.seed + request.first + index)
             for index, (text, reason, tokens) in enumerate(made)
         )
-        return ticket, Answered(request.number, request.text, responses, prompt_tokens=prompt_tokens)
+        return ticket, Answered(request.number, request.text, responses, None, prompt_tokens, request.context)
 
 
 def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:

@@ -101,13 +101,13 @@ def seat(config: RunConfig, facts: ModelFacts) -> Seat:
     return Seat(0, 0 if alone else threads, threads)
 
 
-def context_length(config: RunConfig, facts: ModelFacts) -> int:
+def context_length(config: RunConfig, facts: ModelFacts, conversation: int = 0) -> int:
     """Tokens of an engine's context: what prompts and responses can need, the model's own at most.
 
-    A token is a character at least, so `evolving.max_chars` bounds a prompt. Raises ModelError if
-    `generation.max_tokens` alone does not fit.
+    A token is a character at least, so `evolving.max_chars` bounds a prompt, and the `conversation` before it is so
+    many tokens at most. Raises ModelError if `generation.max_tokens` alone does not fit.
     """
-    needed = config.generation.max_tokens + config.evolving.max_chars + TEMPLATE_TOKENS
+    needed = config.generation.max_tokens + conversation + config.evolving.max_chars + TEMPLATE_TOKENS
     length = config.fleet.max_model_len or min(needed, facts.max_positions or needed)
     if length <= config.generation.max_tokens:
         raise ModelError(
@@ -118,14 +118,14 @@ def context_length(config: RunConfig, facts: ModelFacts) -> int:
     return length
 
 
-def engine_setup(config: RunConfig, facts: ModelFacts) -> EngineSetup:
-    """The settings of this run's engines."""
+def engine_setup(config: RunConfig, facts: ModelFacts, conversation: int = 0) -> EngineSetup:
+    """The settings of this run's engines; `conversation` as in `context_length`."""
     fleet, on_cpu = config.fleet, config.fleet.gpus_per_engine == 0
     dtype = config.model.dtype
     return EngineSetup(
         prompting=read_prompting(config.model),
         dtype="float32" if dtype == "auto" and on_cpu else dtype,
-        max_model_len=context_length(config, facts),
+        max_model_len=context_length(config, facts, conversation),
         enforce_eager=on_cpu if fleet.enforce_eager is None else fleet.enforce_eager,
         max_sequences=CPU_SEQUENCES if on_cpu else None,
         gpus=fleet.gpus_per_engine,

@@ -10,7 +10,9 @@ from jinja2.exceptions import TemplateError
 from transformers import AutoTokenizer
 
 from eva.config import Model
+from eva.conversations import as_messages
 from eva.errors import ModelError
+from eva.types import Context
 
 
 class UnusablePromptError(ValueError):
@@ -19,7 +21,10 @@ class UnusablePromptError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Prompting:
-    """How prompts are put before the model. `chat_template` is Jinja text, not a path."""
+    """How prompts are put before the model. `chat_template` is Jinja text, not a path.
+
+    `system_prompt` is for prompts without a system message of their own.
+    """
 
     template: Literal["chat", "none"] = "chat"
     chat_template: str | None = None
@@ -78,25 +83,28 @@ class PromptEncoder:
                 next_move="Unset model.system_prompt or set another model.chat_template",
             ) from error
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids as the model reads them. Raises UnusablePromptError with the reason."""
+    def encode(self, text: str, context: Context = ()) -> list[int]:
+        """Token ids as the model reads the text behind these messages. Raises UnusablePromptError with the reason."""
         try:
-            ids = self._ids(text)
+            ids = self._ids(text, context)
         except (TemplateError, ValueError, TypeError) as error:
             raise UnusablePromptError(f"the prompt cannot be encoded: {_first_line(error)}") from error
         if not ids:
             raise UnusablePromptError("the prompt has no tokens")
         return ids
 
-    def _ids(self, text: str) -> list[int]:
+    def render(self, text: str, context: Context = ()) -> str:
+        """The text that the chat template makes of the conversation. Raises what the template raises."""
+        messages = as_messages(text, context, self._prompting.system_prompt)
+        return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+
+    def _ids(self, text: str, context: Context) -> list[int]:
         if self._prompting.template == "none":
+            if context:
+                raise ValueError("model.template is `none`, which renders no messages before the prompt")
             return list(self.tokenizer.encode(text))
-        system = self._prompting.system_prompt
-        messages = [] if system is None else [{"role": "system", "content": system}]
-        messages.append({"role": "user", "content": text})
         # The template writes BOS itself where the model wants one; the tokenizer must not add another.
-        rendered = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        return list(self.tokenizer.encode(rendered, add_special_tokens=False))
+        return list(self.tokenizer.encode(self.render(text, context), add_special_tokens=False))
 
 
 def _first_line(error: Exception) -> str:

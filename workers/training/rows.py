@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eva.errors import TrainingFailedError
+from eva.types import Message
 from workers.prompting import PromptEncoder, UnusablePromptError
 
 Row = dict[str, Any]
@@ -37,6 +38,7 @@ def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
         try:
             row = json.loads(line)
             pair = {key: row[key] for key in ("prompt", "chosen", "rejected")}
+            pair["context"] = tuple(Message(one["role"], one["content"]) for one in row.get("context", ()))
             pair |= {key: float(row[key]) for key in _REWARDS if key in row}
             yield pair | {key: bool(row.get(key)) for key in ("chosen_cut", "rejected_cut")}
         except (ValueError, KeyError, TypeError) as error:
@@ -71,7 +73,7 @@ def encode(pairs: Iterable[Mapping[str, Any]], encoder: PromptEncoder, *, max_le
 
 
 def _encode_pair(pair: Mapping[str, Any], encoder: PromptEncoder, end: int) -> Row:
-    prompt_ids = encoder.encode(pair["prompt"])
+    prompt_ids = encoder.encode(pair["prompt"], pair.get("context", ()))
     ids = {"prompt_ids": prompt_ids}
     for side in ("chosen", "rejected"):
         response_ids = encode_response(encoder.tokenizer, prompt_ids, pair[side])

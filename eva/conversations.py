@@ -1,0 +1,37 @@
+"""A prompt that continues a conversation, as others read it: chat messages, or one plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eva.types import Context, Message
+
+ROLES = ("system", "user", "assistant")
+
+
+def as_messages(text: str, context: Context = (), system_prompt: str | None = None) -> list[dict[str, str]]:
+    """Chat messages as templates read them, the prompt's text last.
+
+    `system_prompt` stands before prompts that bring no system message of their own.
+    """
+    messages = [*context, Message("user", text)]
+    if system_prompt is not None and not has_system(context):
+        messages.insert(0, Message("system", system_prompt))
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def has_system(context: Context) -> bool:
+    """Whether the prompt brings a system message of its own."""
+    return any(message.role == "system" for message in context)
+
+
+def transcript(text: str, context: Context = ()) -> str:
+    """One text for readers without a chat template, each message behind its role; a plain prompt as it is."""
+    if not context:
+        return text
+    return "\n\n".join(spoken([*context, Message("user", text)]))
+
+
+def spoken(messages: Sequence[Message]) -> list[str]:
+    """Each message behind its role, such as `User: Why?`."""
+    return [f"{message.role.capitalize()}: {message.content}" for message in messages]
