@@ -1,0 +1,84 @@
+"""Every loss plays an iteration of the playground: real engine, real rewards, real training, one fleet for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eva.config import RunConfig
+from eva.config_files import load_config
+from eva.roles import Roles
+from eva.settings import Settings
+from eva.solver.losses import LOSSES
+from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
+from orchestrator.driver import drive
+from orchestrator.registration import register_run
+from store import checkpoints, creation
+from store.session import Store
+from tests.fakes import Recorder
+from workers.evolvers import build_evolver
+from workers.fleet import Fleet, start_fleet
+from workers.models import resolve_model
+from workers.rewards import build_rewarder
+
+SMALL = ["prompts.playground=128", "iterations=1", "evaluation.playground=null", "training.batch=8"]
+SETTINGS: dict[str, list[str]] = {
+    "rdpo": ["training.flip_rate=0.1"],
+    "sppo": ["training.win_rates=bradley_terry"],
+    "orpo": ["training.beta=0.5"],
+    "simpo": ["training.beta=2"],
+}
+
+
+class TrainerHere:
+    """The trainer's jobs in this process: a Ray actor for each loss would cost more than its training."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+
+    def publish_initial(self, folder: str) -> Checkpoint:
+        from workers.training.job import publish_model
+
+        return publish_model(self._config.model, self._config.training, Path(folder))
+
+    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> Trained:
+        from workers.training.job import run_job
+
+        return run_job(job, self._config.training, self._config.model, report=report)
+
+
+@pytest.fixture(scope="module")
+def fleet(ray_cluster: Settings) -> Iterator[Fleet]:
+    """One real engine for the playground's solver."""
+    with start_fleet(load_config("playground", SMALL), resolve_model("playground"), logs_dir=ray_cluster.logs_dir,
+                     views_dir=ray_cluster.data_dir / "losses") as started:
+        yield started
+
+
+def playing(fleet: Fleet, config: RunConfig) -> Callable[..., Any]:
+    """A builder for the driver."""
+    reward = build_rewarder(config.reward, local=True)
+    roles = Roles(fleet, reward, build_evolver(config.evolving), TrainerHere(config), reward)
+    return lambda *_given: nullcontext(roles)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_plays_an_iteration_and_opens_its_margin(
+        loss: str, fleet: Fleet, store: Store, tmp_path: Path) -> None:
+    config = load_config("playground", [*SMALL, f"training.loss={loss}", *SETTINGS.get(loss, [])])
+    run = register_run(store, config)
+    drive(store, Settings(tmp_path, None, None), run, Recorder(), build=playing(fleet, config))
+    with store.transaction() as conn:
+        steps = checkpoints.read_training_steps(conn, run.id, 1)
+        given, trained = checkpoints.read_checkpoints(conn, run.id)
+        pairs = creation.read_pairs(conn, run.id, 0)
+    margins = [step.values["rewards/margins"] for step in steps]
+    third = len(margins) // 3
+    assert third >= 3 and len(pairs) > 30
+    assert sum(margins[-third:]) > sum(margins[:third])
+    assert steps[-1].values["rewards/accuracies"] > 0.5
+    assert given.digest != trained.digest
