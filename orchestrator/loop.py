@@ -12,7 +12,7 @@ from itertools import chain
 
 from eva.creator.evolution import evolve_all
 from eva.creator.informativeness import estimate
-from eva.creator.mixing import mix
+from eva.creator.mixing import mix, part
 from eva.creator.sampling import sample
 from eva.roles import Roles
 from eva.solver.pairs import pair
@@ -52,7 +52,7 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
         stage.close(**estimated.counts())
 
     with journal.sampling(iteration, len(pool)) as stage:
-        draw = sample(estimated, int(config.sampling.fraction * size), config.sampling.rule, seed=config.seed,
+        draw = sample(estimated, part(config.sampling.fraction, size), config.sampling.rule, seed=config.seed,
                       iteration=iteration, traits=journal.traits(judged, policy))
         stage.close_draw(judged, estimated, draw, policy)
 

@@ -17,6 +17,9 @@ from eva.user_functions import load_function
 
 Metric = Callable[[Floats], Floats]
 
+ROUNDING = 1e-12
+"""Relative difference of two values that sums of a few rewards may have by rounding."""
+
 SIGNATURE = "a function (rewards_P_N) -> info_P: NaN where a response is unusable; a finite figure per prompt"
 
 
@@ -114,10 +117,18 @@ def metric_named(name: str, threshold: float | None = None) -> Metric:
     return partial(metric, threshold=threshold) if needs_threshold(name) else metric  # pyright: ignore[reportReturnType] - bound
 
 
+def is_constant(values_P: Floats) -> bool:
+    """Whether all values that are there differ by rounding alone: 0.3 - 0.1 and 0.4 - 0.2 are no two infos."""
+    low, high = np.fmin.reduce(values_P), np.fmax.reduce(values_P)
+    return not high - low > ROUNDING * max(abs(low), abs(high))
+
+
 def _over_the_pool(values_P: Floats) -> Floats:
     """Rescaled to [0, 1] over the prompts that have a value; a constant pool gives 0."""
     if not len(values_P):
         return values_P
+    if is_constant(values_P):
+        return np.where(np.isnan(values_P), np.nan, 0.0)
     low, high = np.fmin.reduce(values_P), np.fmax.reduce(values_P)
-    return (values_P - low) / (high - low if high > low else 1)
+    return (values_P - low) / (high - low)
 

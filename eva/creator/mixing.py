@@ -22,6 +22,11 @@ class Mix:
         return sorted((*self.children, *self.buffer))
 
 
+def part(share: float, size: int) -> int:
+    """floor(share * size), where 0.29 of 100 is 29 whatever the product rounds to."""
+    return int(share * size + 1e-9)
+
+
 def mix(children: list[int], pool: list[int], size: int, *, child_share: float, buffer_share: float,
         seed: int, iteration: int) -> Mix:
     """Draw `child_share` of the children and `buffer_share` of the pool, each uniformly, to `size` prompts.
@@ -29,8 +34,8 @@ def mix(children: list[int], pool: list[int], size: int, *, child_share: float, 
     Fractions are of each source, by floor; the rest is filled from the children, and where too few of
     them survived, from the pool. The batch has `size` prompts whenever the two sources hold as many.
     """
-    buffer_count = min(int(buffer_share * size + 1e-9), len(pool), size)
-    child_count = min(int(child_share * len(children) + 1e-9), size - buffer_count)
+    buffer_count = min(part(buffer_share, size), len(pool), size)
+    child_count = min(part(child_share, len(children)), size - buffer_count)
     child_count += min(size - buffer_count - child_count, len(children) - child_count)
     shortfall = size - buffer_count - child_count
     buffer_count = min(buffer_count + shortfall, len(pool))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eva.creator.informativeness import Estimate
+from eva.creator.metrics import is_constant
 from eva.creator.samplers import SAMPLERS, Candidates
 from eva.creator.weights import WEIGHTS
 from eva.seeds import uniforms
@@ -71,9 +72,11 @@ def sample(estimate: Estimate, count: int, rule: SamplingRule | None = None, *, 
     traits = traits or Traits(np.zeros(len(estimate.info_P), np.int64), np.full(len(estimate.info_P), -1))
     eligible = np.flatnonzero(np.isfinite(estimate.info_P))
     info_E, numbers_E = estimate.info_P[eligible], estimate.numbers_P[eligible]
-    constant = bool(len(info_E) and info_E.max() == info_E.min())
-    if constant and estimate.metric != "uniform":
-        log.warning("the pool's informativeness is constant (%g): sampling uniformly", info_E[0])
+    constant = bool(len(info_E)) and is_constant(info_E)
+    if constant:
+        info_E = np.full_like(info_E, info_E[0])
+        if estimate.metric != "uniform":
+            log.warning("the pool's informativeness is constant (%g): sampling uniformly", info_E[0])
     log_weights_E = _log_weights(info_E, traits.ages_P[eligible], rule, constant)
     gumbel_E = -np.log(-np.log(uniforms(seed, iteration, "sample", numbers=numbers_E)))
     keys_E = SAMPLERS[rule.sampler](

@@ -87,6 +87,13 @@ def test_the_order_of_the_responses_changes_no_info(metric: str, rewards: list[l
     assert info(turned, metric) == pytest.approx(info(rewards, metric), abs=1e-9, nan_ok=True)
 
 
+def test_means_that_differ_by_rounding_alone_are_a_constant_pool() -> None:
+    rows = [[0.3, 0.1, 0.7, 0.0, 0.6], [0.6, 0.1, 0.7, 0.3, 0.0]]
+    means = {sum(row) / len(row) for row in rows}
+    assert len(means) > 1 and max(means) - min(means) < 1e-15
+    assert info(rows, "inverse_mean").tolist() == [1.0, 1.0]
+
+
 @settings(max_examples=25)
 @given(rewards=some_rewards, scale=st.sampled_from([1e-160, 0.3, 7.0, 1e150]), shift=st.integers(-3, 3))
 def test_std_normalised_knows_neither_scale_nor_shift(rewards: list[list[float]], scale: float, shift: int) -> None:

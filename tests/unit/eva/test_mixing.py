@@ -1,6 +1,6 @@
 import pytest
 
-from eva.creator.mixing import mix
+from eva.creator.mixing import mix, part
 
 
 @pytest.mark.parametrize(("children", "pool", "from_children", "from_pool", "shortfall"), [
@@ -27,3 +27,8 @@ def test_the_draw_does_not_depend_on_the_order_of_the_sources() -> None:
 def test_children_only_is_possible() -> None:
     mixed = mix([5, 6, 7, 8], [1, 2, 3, 4], 4, child_share=1.0, buffer_share=0.0, seed=3, iteration=1)
     assert mixed.batch == [5, 6, 7, 8]
+
+
+def test_a_part_is_the_floor_of_the_exact_product() -> None:
+    assert int(0.29 * 100) == 28, "what binary fractions make of it"
+    assert [part(0.29, 100), part(0.25, 7), part(0.8, 10_000), part(1.0, 3), part(0.1, 9)] == [29, 1, 8000, 3, 0]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from eva.creator.informativeness import Estimate
 from eva.creator.samplers import gumbel_top_k
-from eva.creator.sampling import sample
+from eva.creator.sampling import SamplingRule, sample
 from eva.creator.weights import EPSILON, minmax
 from eva.seeds import uniforms
 
@@ -54,6 +54,15 @@ def test_prompts_without_info_are_never_drawn_even_when_more_are_asked_for() -> 
     draw = sample(estimated([float("nan"), 0.2, 0.9, float("nan")]), 4, seed=1, iteration=1)
     assert draw.subset == [1, 2]
     assert np.isnan(draw.keys_P[[0, 3]]).all() and np.isfinite(draw.keys_P[[1, 2]]).all()
+
+
+@pytest.mark.parametrize("sampler", ["weighted", "greedy", "stratified"])
+def test_infos_that_differ_by_rounding_alone_are_a_constant_pool(sampler: str) -> None:
+    info = [0.3 - 0.1, 0.4 - 0.2] * 4
+    assert len(set(info)) == 2
+    draw = sample(estimated(info), 4, SamplingRule(sampler=sampler), seed=1, iteration=1)
+    same = sample(estimated([0.2] * 8), 4, SamplingRule(sampler=sampler), seed=1, iteration=1)
+    assert draw.uniform and draw.subset == same.subset and draw.weights_P == pytest.approx(1 / 8)
 
 
 def test_a_constant_pool_is_drawn_from_uniformly_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
