@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from cli.report_family import family, heldout_example, info_by_operations
+from cli.report_quality import quality_facts
 from eva.config import RunConfig
 from eva.statistics import wilson
 from store import reports, runs, stages, statistics
@@ -107,11 +108,12 @@ def _iterations(
 ) -> list[Facts]:
     pools, batches = (statistics.get_statistics(conn, run.id, name) for name in ("pool", "batch"))
     costs, ends = statistics.get_statistics(conn, run.id, "cost"), reports.training_ends(conn, run.id)
-    sizes = reports.batch_sizes(conn, run.id)
+    sizes, quality = reports.batch_sizes(conn, run.id), quality_facts(conn, run.id, config)
     begun = sorted({stage.iteration for stage in done})
     return [
         _creator(iteration, config, pools.get(iteration), batches.get(iteration), sizes.get(iteration), counts)
         | _solver(counts, ends.get(iteration + 1), costs.get(iteration))
+        | quality.get(iteration, {"diversity": None, "audit": None})
         | {
             "heldout": {split: at for split in _splits(scores) if (at := _at(scores, iteration + 1, split))},
             "seconds": sum(stage.seconds for stage in done if stage.iteration == iteration),

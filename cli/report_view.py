@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.printable import one_line, printable
+from cli.report_quality_view import quality_sections
 from cli.report_stories import example_view, family_view, operations_view
 from cli.tables import ROOMY, plain_table
 from cli.wording import amount, doing, duration, number, place
@@ -49,6 +50,8 @@ def _sections(report: Facts, width: int) -> Iterator[RenderableType]:
         yield from _titled("What happened", _iterations(report["iterations"], width), *_refused(report["iterations"]))
     if report["heldout"]:
         yield from _titled(*_heldout(report, width))
+    for title, parts in quality_sections(report["iterations"], width):
+        yield from _titled(title, *parts)
     if report["operations"]:
         yield from _titled(
             "Mean info by number of operations" + (" (prompts in the batch)" if width >= ROOMY else ""),

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, text, update
 
 from eva.settings import Settings
-from store import prompts, tables
+from store import prompts, statistics, tables
 from store.session import Store
 from tests.cli_fixtures import Command, Played, command_line
 from tests.played_run import play_run, playground_config
@@ -222,3 +222,21 @@ def test_a_run_of_a_users_own_has_a_report_too(store: Store, store_settings: Set
     assert "Held-out" not in shown.stdout
     report = json.loads(eva("show", "--json").stdout)
     assert (report["heldout"], report["example"]) == ({}, None)
+
+
+def test_show_tells_of_diversity_and_audit_what_the_run_stored(store: Store, store_settings: Settings) -> None:
+    config = playground_config("iterations=2", "prompts.playground=12", "evaluation.playground=3",
+                               "collapse.warn={vendi: 12, distinct_2: 0}", "collapse.pause={effective_roots: 0.5}")
+    run = play_run(store, store_settings, config)
+    eva = command_line(store_settings)
+    rows = json.loads(eva("show", run.name, "--json").stdout)["iterations"]
+    with store.transaction() as conn:
+        diversity, audit = (statistics.get_statistics(conn, run.id, name) for name in ("diversity", "audit"))
+    assert [row["audit"] for row in rows] == [audit[0], audit[1]]
+    assert [{key: value for key, value in row["diversity"].items() if key != "breaches"} for row in rows] == [
+        diversity[0], diversity[1]]
+    assert [[breach["figure"] for breach in row["diversity"]["breaches"]] for row in rows] == [["vendi"], ["vendi"]]
+    assert rows[0]["diversity"]["breaches"][0]["pauses"] is False
+    shown = eva("show", run.name).stdout
+    assert "Diversity of the batch" in shown and "Reward against length" in shown
+    assert f"iteration 0: vendi is {diversity[0]['vendi']:.4g}, below 12 (warned)" in shown

@@ -70,6 +70,8 @@ def iteration() -> dict[str, Any]:
         "responses": 1536,
         "sampled_tokens": 17_000,
         "heldout": {"hard": modes(1, 0.4, 0.4)},
+        "diversity": None,
+        "audit": None,
         "seconds": 9.0,
     }
 
