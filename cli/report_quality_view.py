@@ -67,11 +67,15 @@ DIVERSITY: Sequence[Column] = (
 )
 """docs/report.md names the figures behind the headings."""
 
-FEATURES: Sequence[Column] = tuple((name, _correlation(name)) for name in ("length", "lists", "headers", "bold"))
+FEATURES: Sequence[Column] = (
+    *((name, _correlation(name)) for name in ("length", "lists", "headers", "bold")),
+    ("longer wins", _of("verbosity.longer_wins", _percent)),
+)
 AGREEMENT: Sequence[Column] = (
     ("kendall", _of("second.kendall", _signed)),
     ("spearman", _of("second.spearman", _signed)),
     ("pairs alike", _of("second.pairs", _percent)),
+    ("longer wins", _of("second.verbosity.longer_wins", _percent)),
     ("prompts", _of("second.prompts", number)),
 )
 JUDGE: Sequence[Column] = (
@@ -92,7 +96,7 @@ def quality_sections(iterations: Sequence[Facts], width: int) -> Iterator[Sectio
     for title, columns in (
         ("Reward against length and formatting (correlation: raw / partial)", FEATURES),
         (f"Agreement of the reward with {auditor}", AGREEMENT),
-        ("Biases of the judge", JUDGE),
+        ("Does the order in which two responses are shown matter?", JUDGE),
     ):
         if any(read(figures) is not None for _, read in columns for _, figures in audits):
             yield title, [_table(audits, columns, width)]

@@ -1,7 +1,7 @@
-"""What a rewarder likes besides quality: length, formatting, positions, its own kin; and whether another one agrees.
+"""What a rewarder likes besides quality: length, formatting, positions; and whether another one agrees.
 
-Letters: K responses (or pairs), F features, P prompts, N responses per prompt. A figure without data, or of something
-constant, is None.
+Letters: K responses (or opponents), J pairs of responses, F features, P prompts, N responses per prompt. A figure
+without data, or of something constant, is None.
 """
 
 from __future__ import annotations
@@ -109,30 +109,47 @@ def spearman(first_P_N: Floats, second_P_N: Floats) -> Floats:
     return (one * other).sum(1) / np.where(sizes_P > 1e-12, sizes_P, np.nan)
 
 
-def position_bias(first_K: Floats, second_K: Floats) -> dict[str, float | None]:
-    """From a response's score when it is shown first and when second, against the same other: K swapped pairs.
+def position_bias(first_K: Floats, second_K: Floats) -> dict[str, float]:
+    """What a response got against K others: P(it wins) when it is shown first and when second. NaN where not asked.
 
-    `disagreement`: share of the pairs whose verdict changes with the order. `first`: how much better a response does
-    for being shown first; 0 is fair, 1 is a judge that always takes the first.
+    `disagreement`: share of the pairs whose verdict changes sides with the order. `shown_first` and `shown_second`: the
+    means; their difference is 0 for a fair judge, 1 for one that always takes the first. Empty without a pair that was
+    asked in both orders.
     """
     known_K = np.isfinite(first_K) & np.isfinite(second_K)
     first_K, second_K = first_K[known_K], second_K[known_K]
-    return {"disagreement": _mean((first_K != second_K).astype(np.float64)), "first": _mean(first_K - second_K)}
+    if not len(first_K):
+        return {}
+    return {
+        "disagreement": float((np.sign(first_K - 0.5) != np.sign(second_K - 0.5)).mean()),
+        "shown_first": float(first_K.mean()), "shown_second": float(second_K.mean())}
 
 
-def verbosity_bias(wins_K: Floats, longer_by_K: Floats) -> float | None:
-    """The correlation of a win with how much longer the response is than its opponent, over pairs."""
-    known_K = np.isfinite(wins_K) & np.isfinite(longer_by_K)
-    return correlation(wins_K[known_K], longer_by_K[known_K])
+def verbosity_bias(rewards_K: Floats, lengths_K: Floats, prompts_K: Ints) -> dict[str, float | int | None]:
+    """How often the longer of two responses is the better one, over all pairs of responses of a prompt.
 
-
-def self_preference(judged_K: Floats, reference_K: Floats) -> float | None:
-    """How much more often a judge prefers its own family's response than a reference does (another judge, people).
-
-    Both are wins of the own family's response over another family's, in the same K pairs.
+    `longer_wins`: share of the pairs of different length in which the longer has the higher reward, a tie 1/2.
+    `correlation`: of winning with how much longer the response is, each pair seen from both sides, so that both have
+    mean 0. Responses without a reward are left out.
     """
-    known_K = np.isfinite(judged_K) & np.isfinite(reference_K)
-    return _mean(judged_K[known_K] - reference_K[known_K])
+    order = np.flatnonzero(np.isfinite(rewards_K))
+    order = order[np.argsort(prompts_K[order], kind="stable")]
+    rewards_K, lengths_K, prompts_K = rewards_K[order], lengths_K[order], prompts_K[order]
+    pairs = unequal = 0
+    won = products = squares = spread = 0.0
+    for step in range(1, len(order)):
+        same = prompts_K[step:] == prompts_K[:-step]
+        if not same.any():
+            break
+        won_J = np.sign(rewards_K[step:] - rewards_K[:-step])[same]
+        longer_J = (lengths_K[step:] - lengths_K[:-step])[same]
+        pairs, unequal = pairs + len(won_J), unequal + int(np.count_nonzero(longer_J))
+        won += float(won_J @ np.sign(longer_J))
+        products, squares, spread = (
+            products + float(won_J @ longer_J), squares + float(won_J @ won_J), spread + float(longer_J @ longer_J))
+    return {
+        "pairs": pairs, "longer_wins": (won / unequal + 1) / 2 if unequal else None,
+        "correlation": products / math.sqrt(squares * spread) if squares and spread else None}
 
 
 def _pair_agreement(first_P_N: Floats, second_P_N: Floats) -> float | None:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sqlalchemy import Connection
 
-from eva.audit import agreement, correlations, features
+from eva.audit import FEATURES, agreement, correlations, features, verbosity_bias
 from eva.failpoints import reach
 from eva.seeds import uniforms
-from eva.types import Answered, Checkpoint, Rewarded
+from eva.types import Answered, Checkpoint, Floats, Rewarded
 from orchestrator.stage import Stage
 from store import audit, responses, statistics
 from store.rows import PartRow
@@ -61,28 +61,41 @@ class AuditStage(Stage):
 
     def _figures(self, batch: Sequence[int], policy: Checkpoint) -> Mapping[str, object]:
         run = self.run
-        rows = run.read(lambda conn: [
-            (prompt, reward, *features(text)) for prompt, text, reward
-            in audit.iter_rewarded_texts(conn, run.id, policy.number, run.rewarder, batch)])
-        table = np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+        table = self._table(run.rewarder, batch, policy)
+        prompts_K = table[:, 0].astype(np.int64)
         parts = run.read(lambda conn: audit.reward_parts(conn, run.id, policy.number, run.rewarder, batch))
-        found: dict[str, object] = {"rewarder": run.rewarder, "responses": len(rows)}
-        if rows:
-            found["features"] = correlations(table[:, 1], table[:, 2:], table[:, 0].astype(np.int64))
+        found: dict[str, object] = {"rewarder": run.rewarder, "responses": len(table)}
+        if len(table):
+            found["features"] = correlations(table[:, 1], table[:, 2:], prompts_K)
+            found["verbosity"] = verbosity_bias(table[:, 1], table[:, 2], prompts_K)
         if parts:
             found |= part_figures(parts)
-        if (second := self._second) is not None:
-            n = run.config.generation.n
-            first_P_N, second_P_N = (
-                run.read(lambda conn, name=name: responses.judged(
-                    conn, run.id, policy.number, name, self._sample, n)).rewards_P_N
-                for name in (run.rewarder, second))
-            found["second"] = {"rewarder": second, **agreement(first_P_N, second_P_N)}
+        if self._second is not None:
+            found["second"] = self._compared(self._second, policy)
         return found
+
+    def _compared(self, second: str, policy: Checkpoint) -> Mapping[str, object]:
+        """The second rewarder against the run's, on the sample: agreement, and its own taste for length."""
+        run, n = self.run, self.run.config.generation.n
+        first_P_N, second_P_N = (
+            run.read(lambda conn, name=name: responses.judged(
+                conn, run.id, policy.number, name, self._sample, n)).rewards_P_N
+            for name in (run.rewarder, second))
+        table = self._table(second, self._sample, policy)
+        return {"rewarder": second, **agreement(first_P_N, second_P_N),
+                "verbosity": verbosity_bias(table[:, 1], table[:, 2], table[:, 0].astype(np.int64))}
+
+    def _table(self, rewarder: str, numbers: Sequence[int], policy: Checkpoint) -> Floats:
+        """A row per rewarded response of these prompts: prompt, reward, and the counts of FEATURES, length first."""
+        run = self.run
+        rows = run.read(lambda conn: [
+            (prompt, reward, *features(text)) for prompt, text, reward
+            in audit.iter_rewarded_texts(conn, run.id, policy.number, rewarder, numbers)])
+        return np.array(rows, dtype=np.float64).reshape(len(rows), 2 + len(FEATURES))
 
 
 def part_figures(parts: Sequence[PartRow]) -> Mapping[str, object]:
-    """Means of what the rewards were made from; of a judge also its cost and its taste for positions."""
+    """Means of what the rewards were made from; of one that compares also its cost and its taste for positions."""
     means = {part.name: part.mean for part in parts}
     totals = {part.name: part.total for part in parts}
     figures: dict[str, object] = {"parts": {name: mean for name, mean in means.items() if name != "cost_usd"}}

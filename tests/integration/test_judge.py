@@ -12,11 +12,11 @@ import pytest
 from eva.config import JudgeReward
 from eva.errors import ConfigError, JudgeError
 from eva.types import Answered, Response
-from tests.openai_server import Body, OpenAIServer, completion, cut, malformed, status
+from tests.openai_server import Body, Fault, OpenAIServer, completion, cut, malformed, status
 from workers.evolvers import completions
 from workers.rewards import build_rewarder
 from workers.rewards.judge import JudgeModel
-from workers.rewards.judge_prompts import NO_REPLY
+from workers.rewards.judge_prompts import CUT, NO_REPLY
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -66,13 +66,14 @@ def test_wins_survive_faults_of_the_service() -> None:
         assert cost == pytest.approx(6 * (11 * 0.15e-6 + 7 * 0.6e-6))
 
 
-def test_a_reply_without_a_text_is_counted_and_not_asked_again() -> None:
-    faults = [completion(None), completion("VERDICT", finish="length")]
-    with OpenAIServer(longer_wins, faults=faults) as server:
+@pytest.mark.parametrize(("fault", "reason"), [
+    (completion(None), NO_REPLY), (completion("VERDICT", finish="length"), CUT)])
+def test_a_reply_without_a_text_or_a_cut_one_is_counted_and_not_asked_again(fault: Fault, reason: str) -> None:
+    with OpenAIServer(longer_wins, faults=[fault, fault]) as server:
         model = JudgeModel(settings(server, concurrency=1))
         ((short, long),) = model.reward_many([("p", ("a", "bb"))], lambda: None)
         assert short.value is None and long.value is None
-        assert (short.reason or "").endswith(NO_REPLY)
+        assert (short.reason or "").endswith(reason)
         assert len(server.requests) == 2
 
 

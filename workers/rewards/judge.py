@@ -10,13 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eva.audit import position_bias
 from eva.config import EvolInstruct, JudgeReward
 from eva.errors import ConfigError, EvolverError, JudgeError
 from eva.seeds import derive, text_hash
 from eva.types import Floats, Reply, Reward
 from eva.wins import AGGREGATIONS, symmetrised
 from workers.evolvers.completions import LONGEST_RETRY_AFTER_S, Completions
-from workers.rewards.judge_prompts import PAIRWISE, RATING, RATINGS, SCORES, UnreadableError, question, read_verdict
+from workers.rewards.judge_prompts import (
+    CUT,
+    PAIRWISE,
+    RATING,
+    RATINGS,
+    SCORES,
+    UnreadableError,
+    question,
+    read_verdict,
+)
 from workers.rewards.model import Alive, Asked
 
 Ask = Callable[[str, int], Reply]
@@ -101,10 +111,11 @@ class JudgeModel:
         other = "" if second is None else responses[second]
         message = question(template, mark, prompt, responses[first], other)
         reply = self._ask(message, derive(config.seed, "judge", key, first, -1 if second is None else second))
-        # A verdict that was cut off may read as another one: "1" of "10".
-        text = reply.text if reply.finish == "stop" else ""
         try:
-            return Verdict(first, second, read_verdict(text, mark, meanings), None, reply.cost_usd)
+            # A verdict that was cut off may read as another one: "1" of "10".
+            if reply.finish == "length":
+                raise UnreadableError(CUT)
+            return Verdict(first, second, read_verdict(reply.text, mark, meanings), None, reply.cost_usd)
         except UnreadableError as unreadable:
             return Verdict(first, second, None, str(unreadable), reply.cost_usd)
 
@@ -182,12 +193,8 @@ def _why(own: Sequence[Verdict]) -> str:
 
 def _parts(place: int, score_N_N: Floats, own: Sequence[Verdict]) -> tuple[tuple[str, Reward], ...]:
     """What the audit reads: cost, share of unreadable replies, of swapped pairs that disagree, wins by position."""
-    first, as_second = score_N_N[place], 1 - score_N_N[:, place]
-    both = np.isfinite(first) & np.isfinite(as_second)
     figures = {"cost_usd": sum(verdict.cost_usd / 2 for verdict in own)}
     if own:
         figures["unreadable"] = sum(verdict.score is None for verdict in own) / len(own)
-    if both.any():
-        figures["disagreement"] = float((first[both] != as_second[both]).mean())
-        figures["shown_first"], figures["shown_second"] = float(first[both].mean()), float(as_second[both].mean())
+    figures |= position_bias(score_N_N[place], 1 - score_N_N[:, place])
     return tuple((name, Reward(value)) for name, value in figures.items())

@@ -65,7 +65,8 @@ SCORES = {"A": 1.0, "B": 0.0, "TIE": 0.5}
 
 RATINGS = {str(rating): float(rating) for rating in range(1, 11)}
 
-NO_REPLY = "the judge gave no whole reply"
+NO_REPLY = "the judge gave no reply"
+CUT = "the judge's reply was cut at max_tokens"
 NO_VERDICT = "the judge's reply does not end with a verdict"
 SEVERAL_VERDICTS = "the judge gave several verdicts"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eva.audit import position_bias
 from eva.config import PairwiseReward
 from eva.errors import ConfigError
 from eva.seeds import text_hash
@@ -108,9 +109,16 @@ class _Contest:
         asked_N_N = np.isfinite(self.first_N_N)
         met_N: list[bool] = [bool(asked_N_N[i].any() or asked_N_N[:, i].any()) or len(self.texts) == 1
                              for i in range(len(self.texts))]
+        parts_N = [self._parts(place) for place in range(len(self.texts))]
         return tuple(
-            Reward(value) if met_N[place] and math.isfinite(value) else Reward(None, self.why.get(place, UNCOMPARED))
+            Reward(value, None, parts_N[place]) if met_N[place] and math.isfinite(value)
+            else Reward(None, self.why.get(place, UNCOMPARED))
             for place, value in zip(index, values, strict=True))
+
+    def _parts(self, place: int) -> tuple[tuple[str, Reward], ...]:
+        """What the audit reads: the model's taste for positions, of pairs that were asked in both orders."""
+        figures = position_bias(self.first_N_N[place], 1 - self.first_N_N[:, place])
+        return tuple((name, Reward(value)) for name, value in figures.items())
 
 
 def _architecture(config: PairwiseReward, network: Network) -> str:

@@ -22,7 +22,9 @@ AUDIT: dict[str, Any] = {
         ("length", -0.75), ("lists", 0.125), ("headers", None), ("bold", 0.5))},
     "parts": {"unreadable": 0.015, "disagreement": 0.2},
     "position": {"first": -0.04, "disagreement": 0.2},
-    "second": {"rewarder": "mock:[bold]\x1b", "prompts": 200, "kendall": -0.31, "spearman": 0.42, "pairs": 0.815}}
+    "second": {"rewarder": "mock:[bold]\x1b", "prompts": 200, "kendall": -0.31, "spearman": 0.42, "pairs": 0.815,
+               "verbosity": {"pairs": 3000, "longer_wins": 0.5, "correlation": 0.0}},
+    "verbosity": {"pairs": 150_000, "longer_wins": 0.6255, "correlation": 0.3}}
 
 
 def told(width: int = 100, **figures: Any) -> list[str]:
@@ -57,11 +59,12 @@ def test_a_figure_beyond_its_bound_is_told_with_what_follows() -> None:
 def test_the_audit_shows_correlations_agreement_and_the_judge_s_taste_for_positions() -> None:
     lines = told(audit=AUDIT)
     assert section(lines, "Reward against length and formatting (correlation: raw / partial)") == [
-        ["iteration", "length", "lists", "headers", "bold"],
-        ["1", "-0.75 / -0.25", "+0.12 / -0.25", "· / -0.25", "+0.50 / -0.25"]]
+        ["iteration", "length", "lists", "headers", "bold", "longer wins"],
+        ["1", "-0.75 / -0.25", "+0.12 / -0.25", "· / -0.25", "+0.50 / -0.25", "62.5 %"]]
     assert section(lines, "Agreement of the reward with mock:[bold]␛") == [
-        ["iteration", "kendall", "spearman", "pairs alike", "prompts"], ["1", "-0.31", "+0.42", "81.5 %", "200"]]
-    assert section(lines, "Biases of the judge") == [
+        ["iteration", "kendall", "spearman", "pairs alike", "longer wins", "prompts"],
+        ["1", "-0.31", "+0.42", "81.5 %", "50.0 %", "200"]]
+    assert section(lines, "Does the order in which two responses are shown matter?") == [
         ["iteration", "shown first", "order matters", "unreadable", "US dollars"],
         ["1", "-0.04", "20.0 %", "1.5 %", "12.50"]]
 
@@ -75,7 +78,7 @@ def test_no_column_is_cut_at_any_width(width: int) -> None:
 
 def test_a_run_that_stored_neither_shows_neither() -> None:
     text = "\n".join(told())
-    assert "Diversity" not in text and "correlation" not in text and "Biases" not in text
+    assert "Diversity" not in text and "correlation" not in text and "Does" not in text
 
 
 def test_an_audit_without_formatting_and_without_an_auditor_shows_length_alone() -> None:
@@ -84,4 +87,4 @@ def test_an_audit_without_formatting_and_without_an_auditor_shows_length_alone()
     lines = told(audit={"rewarder": "mock", "responses": 9, "features": features})
     assert section(lines, "Reward against length and formatting (correlation: raw / partial)") == [
         ["iteration", "length"], ["1", "+0.50 / ·"]]
-    assert not any(line.startswith(("Agreement", "Biases")) for line in lines)
+    assert not any(line.startswith(("Agreement", "Does")) for line in lines)

@@ -103,11 +103,45 @@ def test_agreement_leaves_out_what_one_of_both_did_not_reward() -> None:
     assert audit.agreement(first[:0], second[:0]) == {"prompts": 0, "kendall": None, "spearman": None, "pairs": None}
 
 
-def test_the_biases_of_a_judge_by_hand() -> None:
+def test_a_judge_s_taste_for_positions_by_hand() -> None:
     # shown first it wins three of four; swapped it wins one: two verdicts change with the order
     first, second = np.array([1.0, 1, 1, 0, np.nan]), np.array([1.0, 0, 0, 0, 1])
-    assert audit.position_bias(first, second) == {"disagreement": 0.5, "first": 0.5}
-    assert audit.position_bias(first[:0], second[:0]) == {"disagreement": None, "first": None}
-    assert audit.verbosity_bias(np.array([1.0, 0, 1, 0]), np.array([10.0, -10, 10, -10])) == pytest.approx(1.0)
-    assert audit.verbosity_bias(np.array([1.0, 0, 1, 0]), np.array([5.0, 5, 5, 5])) is None
-    assert audit.self_preference(np.array([1.0, 1, 1, 0]), np.array([1.0, 0, 0.5, 0])) == pytest.approx(1.5 / 4)
+    assert audit.position_bias(first, second) == {"disagreement": 0.5, "shown_first": 0.75, "shown_second": 0.25}
+    assert audit.position_bias(first[:0], second[:0]) == {}
+    # probabilities that stay on their side agree, and a tie agrees with a tie alone
+    found = audit.position_bias(np.array([0.9, 0.4, 0.5, 0.5]), np.array([0.6, 0.1, 0.5, 0.6]))
+    assert found == {
+        "disagreement": 0.25, "shown_first": pytest.approx(2.3 / 4), "shown_second": pytest.approx(1.8 / 4)}
+
+
+def test_how_often_the_longer_response_wins_by_hand() -> None:
+    # prompt 7: the longest is best, the shortest worst; prompt 3: the shorter wins; a response without a reward
+    rewards, lengths = np.array([3.0, 0.0, 2.0, 1.0, np.nan, 2.0]), np.array([30.0, 50.0, 20.0, 10.0, 99.0, 40.0])
+    found = audit.verbosity_bias(rewards, lengths, np.array([7, 3, 7, 7, 7, 3]))
+    assert (found["pairs"], found["longer_wins"]) == (4, 0.75)
+    # differences 10, 20, 10 won, 10 lost: (10 + 20 + 10 - 10) / sqrt(4 * 700)
+    assert found["correlation"] == pytest.approx(30 / np.sqrt(4 * 700))
+
+
+def test_verbosity_equals_the_correlation_over_all_ordered_pairs() -> None:
+    rng = np.random.default_rng(3)
+    prompts = np.repeat(np.arange(30), 5)
+    lengths = rng.integers(1, 9, 150).astype(np.float64)
+    rewards = np.round(rng.normal(size=150) + lengths / 5)
+    ordered = [(float(np.sign(rewards[i] - rewards[j])), lengths[i] - lengths[j])
+               for i in range(150) for j in range(150) if i != j and prompts[i] == prompts[j]]
+    shuffled = rng.permutation(150)
+    for order in (np.arange(150), shuffled):
+        found = audit.verbosity_bias(rewards[order], lengths[order], prompts[order])
+        assert found["pairs"] == len(ordered) / 2 == 300
+        assert found["correlation"] == pytest.approx(np.corrcoef(np.array(ordered).T)[0, 1])
+        unequal = [(won + 1) / 2 for won, longer in ordered if longer > 0]
+        assert found["longer_wins"] == pytest.approx(np.mean(unequal))
+
+
+def test_without_two_lengths_or_two_rewards_verbosity_has_no_figure() -> None:
+    prompts, nothing = np.zeros(3, np.int64), {"longer_wins": None, "correlation": None}
+    assert audit.verbosity_bias(np.array([1.0, 2, 3]), np.ones(3), prompts) == {"pairs": 3, **nothing}
+    assert audit.verbosity_bias(np.full(3, np.nan), np.arange(3.0), prompts) == {"pairs": 0, **nothing}
+    assert audit.verbosity_bias(np.ones(3), np.arange(3.0), prompts) == {
+        "pairs": 3, "longer_wins": 0.5, "correlation": None}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eva.config import RunConfig
 from eva.settings import Settings
-from eva.types import Answered, Reward, Rewarded
+from eva.types import Answered, Request, Response, Reward, Rewarded
 from orchestrator.driver import drive
 from orchestrator.registration import register_run
 from store import runs, statistics
 from store.session import Store
-from tests.fakes import Died, FakeRewarder, Recorder, always, fake_config, fake_roles
+from tests.fakes import Died, FakeGenerator, FakeRewarder, Recorder, always, fake_config, fake_roles
 
 
 class Reversed:
@@ -29,6 +31,22 @@ class Reversed:
         for rewarded in FakeRewarder().reward(answered):
             self.seen.append((rewarded.answered.number, rewarded.answered.responses[0].text))
             yield Rewarded(rewarded.answered, tuple(Reward(-(one.value or 0)) for one in rewarded.rewards))
+
+
+class Long(FakeRewarder):
+    """Likes what is longer."""
+
+    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+        for one in answered:
+            yield Rewarded(one, tuple(Reward(float(len(response.text))) for response in one.responses))
+
+
+class Varied(FakeGenerator):
+    """Answers of different lengths."""
+
+    def _response(self, request: Request, sample: int, chance: float) -> Response:
+        response = super()._response(request, sample, chance)
+        return replace(response, text=response.text + "!" * (response.seed % 11))
 
 
 class Parted(FakeRewarder):
@@ -47,7 +65,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, database_url=None, ray_address=None)
 
 
-def audits(store: Store, run_id: int) -> dict[int, dict[str, dict[str, float]]]:
+def audits(store: Store, run_id: int) -> dict[int, dict[str, Any]]:
     with store.transaction() as conn:
         return statistics.get_statistics(conn, run_id, "audit")
 
@@ -75,6 +93,19 @@ def test_a_second_rewarder_sees_a_sample_and_its_agreement_is_stored(store: Stor
         assert second["rewarder"] == "reversed"
         assert second["kendall"] == pytest.approx(-1) and second["spearman"] == pytest.approx(-1)
         assert second["pairs"] == 0 and 5 < second["prompts"] <= 10
+
+
+def test_a_rewarder_with_a_taste_for_length_is_found_out_beside_an_auditor_without(
+    store: Store, settings: Settings
+) -> None:
+    config = fake_config(iterations=1, audit={"reward": {"kind": "mock"}, "prompts": 10})
+    run, roles = register_run(store, config), fake_roles(generator=Varied(), rewarder=Long(), auditor=Reversed())
+    drive(store, settings, run, Recorder(), build=always(roles), ttl_s=2.0)
+    found = audits(store, run.id)[0]
+    assert found["verbosity"]["longer_wins"] == 1.0 and found["verbosity"]["correlation"] > 0.6
+    assert found["verbosity"]["pairs"] == 24 * 6
+    auditor = found["second"]["verbosity"]
+    assert auditor["pairs"] == 10 * 6 and 0.2 < auditor["longer_wins"] < 0.8
 
 
 def test_what_rewards_were_made_from_is_stored_and_summed_up(store: Store, settings: Settings) -> None:

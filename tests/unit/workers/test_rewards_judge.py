@@ -16,6 +16,7 @@ from eva.errors import JudgeError
 from eva.types import Reply, Reward
 from workers.rewards.judge import JudgeModel
 from workers.rewards.judge_prompts import (
+    CUT,
     NO_REPLY,
     NO_VERDICT,
     PAIRWISE,
@@ -129,6 +130,20 @@ def test_an_unreadable_order_drops_the_pair_and_too_few_pairs_the_response() -> 
     # against the third alone: the order that was read does not count by itself
     assert [first.value, second.value] == [0.25, 0.25]
     assert third.value == 2.5 / 3
+
+
+def test_a_cut_reply_is_no_verdict_even_where_it_reads_like_one() -> None:
+    def ask(message: str, seed: int) -> Reply:
+        mark, texts = shown(message)
+        # "VERDICT: 1" is what is left of "VERDICT: 10"
+        return Reply(f"Words.\nVERDICT {mark}: {'1' if len(texts) == 1 else 'A'}", 10, 5, 0.01, finish="length")
+
+    (rated,) = rewards(JudgeModel(settings(mode="rating"), ask), "a")
+    assert (rated.value, rated.reason, parts(rated)) == (None, CUT, {"cost_usd": 0.01})
+    for compared in rewards(JudgeModel(settings(), ask), "a", "b"):
+        assert compared.value is None
+        assert compared.reason == f"fewer than half of its comparisons have a verdict: {CUT}"
+        assert parts(compared)["unreadable"] == 1.0
 
 
 HOSTILE = (

@@ -146,6 +146,22 @@ def test_a_model_that_prefers_whatever_comes_first_rewards_all_alike(ranker: Pat
     assert rewards_of(ranker, Fake(lambda first, second: 3.0), ("a", "b", "c")) == pytest.approx([0.5] * 3)
 
 
+def test_a_taste_for_positions_is_measured_where_both_orders_are_asked(ranker: Path) -> None:
+    def parts_of(rule: Callable[[str, str], float], **settings: object) -> list[dict[str, float | None]]:
+        model = PairwiseModel(config(ranker, **settings))
+        model._model = Fake(rule)
+        (rewards,) = model.reward_many([("p", ("a", "bb", "a", "cccc"))], lambda: None)
+        return [{name: part.value for name, part in reward.parts} for reward in rewards]
+
+    first = 1 / (1 + np.exp(-3))
+    assert parts_of(lambda one, other: 3.0) == [pytest.approx(
+        {"disagreement": 1.0, "shown_first": first, "shown_second": 1 - first})] * 4
+    fair = parts_of(lambda one, other: 5.0 * (len(one) - len(other)))
+    assert [one["disagreement"] for one in fair] == [0.0] * 4
+    assert [one["shown_first"] for one in fair] == pytest.approx([one["shown_second"] for one in fair])
+    assert parts_of(lambda one, other: 3.0, both_orders=False) == [{}] * 4
+
+
 def test_equal_texts_are_compared_once_and_rewarded_alike(ranker: Path) -> None:
     fake = Fake(lambda first, second: float(len(first) - len(second)))
     got = rewards_of(ranker, fake, ("aa", "b", "aa"))
