@@ -18,6 +18,7 @@ from eva import failpoints
 from eva.config import RunConfig
 from eva.errors import InfrastructureError, ModelError
 from eva.settings import Settings
+from workers.evolvers.longest import fleet_needs
 from workers.generation import Engine, EngineSetup
 from workers.models import ModelFacts
 from workers.prompting import read_prompting
@@ -102,19 +103,24 @@ def seat(config: RunConfig, facts: ModelFacts) -> Seat:
 
 
 def context_length(config: RunConfig, facts: ModelFacts, conversation: int = 0) -> int:
-    """Tokens of an engine's context: what prompts and responses can need, the model's own at most.
+    """Tokens of an engine's context: what prompts and responses can need, and the instructions of an evolver that asks
+    the fleet; the model's own at most.
 
     A token is a character at least, so `evolving.max_chars` bounds a prompt, and the `conversation` before it is so
-    many tokens at most. Raises ModelError if `generation.max_tokens` alone does not fit.
+    many tokens at most. Raises ModelError if the tokens of a response or of the evolver's reply alone do not fit.
     """
-    needed = config.generation.max_tokens + conversation + config.evolving.max_chars + TEMPLATE_TOKENS
+    instruction, reply = fleet_needs(config.evolving)
+    answering = config.generation.max_tokens + conversation + config.evolving.max_chars
+    needed = max(answering, instruction + reply) + TEMPLATE_TOKENS
     length = config.fleet.max_model_len or min(needed, facts.max_positions or needed)
-    if length <= config.generation.max_tokens:
-        raise ModelError(
-            f"generation.max_tokens {config.generation.max_tokens} leaves no room for a prompt",
-            expected=f"less than the engines' context of {length} tokens",
-            next_move="Lower generation.max_tokens, or raise fleet.max_model_len if the model allows",
-        )
+    for name, tokens in (("generation.max_tokens", config.generation.max_tokens),
+                         ("max_tokens of the evolver that asks the fleet", reply)):
+        if length <= tokens:
+            raise ModelError(
+                f"{name} {tokens} leaves no room for a prompt",
+                expected=f"less than the engines' context of {length} tokens",
+                next_move=f"Lower {name}, or raise fleet.max_model_len if the model allows",
+            )
     return length
 
 

@@ -119,6 +119,14 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _cheap_probe(self) -> RunConfig:
+        gate, n = self.evolving.gate, self.generation.n
+        if gate is not None and gate.responses >= n:
+            raise ValueError(f"evolving.gate.responses is {gate.responses}, but generation.n is {n}: a probe that is "
+                             "no cheaper than the judgement saves nothing; allowed are 2 or more, fewer than n")
+        return self
+
+    @model_validator(mode="after")
     def _win_rates(self) -> RunConfig:
         reward = self.reward
         compares = reward.kind == "pairwise" or getattr(reward, "mode", None) == "pairwise"

@@ -19,6 +19,7 @@ from orchestrator.registration import gather, preflight
     (["sampling.staleness=0.1"], "with info_from fresh every prompt of the pool has just been answered"),
     (["sampling.staleness=1.5"], "less than or equal to 1"),
     (["pairs.length_ratio=2"], "length_ratio is 2, but choice best_vs_worst does not look at lengths"),
+    (["evolving.gate={responses: 6}"], "evolving.gate.responses is 6, but generation.n is 6"),
     (["pairs.choice=length_controled"], "did you mean 'length_controlled'"),
 ])
 def test_a_combination_that_cannot_be_meant_is_refused_with_what_is_allowed(overrides: list[str], message: str) -> None:
@@ -32,6 +33,7 @@ def test_a_combination_that_cannot_be_meant_is_refused_with_what_is_allowed(over
     ["informativeness.metric=my_module:my_metric"],
     ["sampling.weights=rank", "sampling.temperature=0.3", "sampling.sampler=stratified"],
     ["sampling.staleness=0.3", "info_from=reuse"],
+    ["evolving.gate={responses: 5}"],
     ["pairs.choice=length_controlled", "pairs.length_ratio=1.1", "pairs.min_margin=0.1"],
 ])
 def test_what_belongs_together_is_accepted(overrides: list[str]) -> None:

@@ -1,0 +1,29 @@
+"""How long what is asked of the run's own fleet can get: the engines' context has to hold it."""
+
+from __future__ import annotations
+
+from eva.config import Evolving, FeedbackEvolver, SelfEvolver
+from eva.creator.operators import FIRST_PACK
+from eva.types import Feedback
+from workers.evolvers.instructions import with_feedback
+from workers.evolvers.templates import fill, load_templates
+
+
+def fleet_needs(evolving: Evolving) -> tuple[int, int]:
+    """Characters of the longest instruction that the evolver asks the fleet, and tokens of its reply; (0, 0) if none.
+
+    A prompt has `evolving.max_chars` characters at most; a written critique counts its tokens, each at least a
+    character of the instruction that quotes it.
+    """
+    evolver = evolving.evolver
+    writer = evolver.writer if isinstance(evolver, FeedbackEvolver) else evolver
+    if not isinstance(writer, SelfEvolver):
+        return 0, 0
+    prompt, templates = "x" * evolving.max_chars, load_templates()
+    instruction = max((fill(templates[name], prompt, prompt) for name in evolving.operators or FIRST_PACK), key=len)
+    if isinstance(evolver, FeedbackEvolver):
+        answer = "x" * (evolver.response_chars + 1)
+        critique = "x" * writer.max_tokens if evolver.critique == "written" else None
+        shown = Feedback(prompt, answer, -1.2345e-100, answer, -1.2345e-100)
+        instruction = with_feedback(instruction, shown, evolver.response_chars, critique)
+    return len(instruction), writer.max_tokens
