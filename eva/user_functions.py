@@ -9,7 +9,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from eva.errors import ConfigError
+import numpy as np
+import numpy.typing as npt
+
+from eva.errors import ConfigError, InputError
+
+CORRECT = "Correct the function, then continue the run with `eva run --resume`"
 
 
 def load_function(spec: str, *, what: str, expected: str, arguments: int) -> Callable[..., Any]:
@@ -35,6 +40,35 @@ def load_function(spec: str, *, what: str, expected: str, arguments: int) -> Cal
                           next_move="Correct the name after the colon")
     _require_arguments(spec, function, what, expected, arguments)
     return function
+
+
+def ask(spec: str, function: Callable[..., Any], *arguments: Any, what: str, expected: str) -> Any:
+    """What the user's function returns. Raises InputError when it raises anything."""
+    try:
+        return function(*arguments)
+    except Exception as error:  # the user's code raises anything
+        raise InputError(f"{what} {spec!r} failed with {type(error).__name__}: {error}", expected=expected,
+                         next_move=CORRECT) from error
+
+
+def wrong(spec: str, given: str, *, what: str, expected: str) -> InputError:
+    """The error for a return value that is not what it has to be."""
+    return InputError(f"{what} {spec!r} gave {given}", expected=expected, next_move=CORRECT)
+
+
+def keys(spec: str, given: Any, count: int, *, what: str, expected: str) -> npt.NDArray[np.float64]:
+    """A figure per prompt, none of them NaN or infinite; -inf is allowed. Raises InputError."""
+    try:
+        found = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise wrong(spec, f"a {type(given).__name__} that is no array of numbers", what=what,
+                    expected=expected) from None
+    if found.shape != (count,):
+        raise wrong(spec, f"an array of shape {found.shape} for {count} prompts", what=what, expected=expected)
+    bad = np.isnan(found) | (found == np.inf)
+    if bad.any():
+        raise wrong(spec, f"{found[bad][0]} for {int(bad.sum())} of {count} prompts", what=what, expected=expected)
+    return found
 
 
 def _require_arguments(spec: str, function: Callable[..., Any], what: str, expected: str, arguments: int) -> None:

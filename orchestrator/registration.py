@@ -9,8 +9,11 @@ from eva.config import Prompts, RunConfig
 from eva.config_files import config_hash
 from eva.creator.metrics import metric_named
 from eva.creator.novelty import text_key
+from eva.creator.samplers import sampler_named
+from eva.creator.weights import weighting_named
 from eva.errors import ConfigError, PromptFileError
 from eva.prompt_files import FilePrompt, PromptFile, read_prompt_file
+from eva.solver.pairs import choice_named
 from eva.types import Prompt
 from orchestrator.known import protected_texts
 from store import events, heldout, prompts, runs
@@ -65,6 +68,9 @@ def preflight(config: RunConfig) -> list[str]:
     """Everything that can be checked without starting anything, as lines of facts. Raises InputError subclasses."""
     material = gather(config)
     metric_named(config.informativeness.metric, config.informativeness.threshold)
+    weighting_named(config.sampling.weights)
+    sampler_named(config.sampling.sampler)
+    choice_named(config.pairs.choice)
     facts = models.inspect_model(models.resolve_model(config.model.path, config.model.revision))
     models.require_template(facts, config.model)
     models.require_memory(facts, config)

@@ -40,12 +40,15 @@ class Sampling(Section):
 
     fraction: float = Field(default=0.25, gt=0, le=1)
     """Share of the pool."""
-    weights: Annotated[str, one_of("weighting", WEIGHTS), Field(json_schema_extra={"enum": [*WEIGHTS]})] = "minmax"
-    """How info becomes a weight (docs/reference/samplers.md)."""
+    weights: Annotated[str, one_of("weighting", WEIGHTS, or_function=True),
+                       Field(json_schema_extra={"enum": [*WEIGHTS, "module:function"]})] = "minmax"
+    """How info becomes a weight (docs/reference/samplers.md), or a function of yours, info_E, temperature -> log
+    weights."""
     temperature: float | None = Field(default=None, gt=0)
-    """rank, softmax: above 1 flattens the weights, below 1 sharpens them; unset: 1."""
-    sampler: Annotated[str, one_of("sampler", SAMPLERS), Field(json_schema_extra={"enum": [*SAMPLERS]})] = "weighted"
-    """How weights become a subset; `weighted` is Gumbel top-k."""
+    """rank, softmax, a function of yours: above 1 flattens the weights, below 1 sharpens them; unset: 1."""
+    sampler: Annotated[str, one_of("sampler", SAMPLERS, or_function=True),
+                       Field(json_schema_extra={"enum": [*SAMPLERS, "module:function"]})] = "weighted"
+    """How weights become a subset; `weighted` is Gumbel top-k. Or a function of yours, candidates -> keys."""
     topic_share: float | None = Field(default=None, ge=0, le=1)
     """topic_balanced: share of the weight that goes to prompts by inverse topic frequency; unset: 0.5."""
     staleness: float = Field(default=0.0, ge=0, le=1)
@@ -60,10 +63,10 @@ class Sampling(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Sampling:
-        if self.temperature is not None and self.weights not in WITH_TEMPERATURE:
+        if self.temperature is not None and self.weights in WEIGHTS and self.weights not in WITH_TEMPERATURE:
             raise ValueError(f"temperature is {self.temperature:g}, but weights {self.weights} have none: allowed with "
                              f"{', '.join(sorted(WITH_TEMPERATURE))}")
-        if self.topic_share is not None and self.sampler != "topic_balanced":
+        if self.topic_share is not None and self.sampler in SAMPLERS and self.sampler != "topic_balanced":
             raise ValueError(f"topic_share is {self.topic_share:g}, but sampler {self.sampler} does not look at "
                              "topics: allowed with topic_balanced")
         if self.staleness and self.sampler == "greedy":

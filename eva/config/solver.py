@@ -47,9 +47,9 @@ class Generation(Section):
 class Pairs(Section):
     """pair: which two responses of a prompt the solver learns from."""
 
-    choice: Annotated[str, one_of("choice of pairs", CHOICES), Field(json_schema_extra={"enum": [*CHOICES]})] = (
-        "best_vs_worst")
-    """Rule, by name (docs/reference/pairs.md)."""
+    choice: Annotated[str, one_of("choice of pairs", CHOICES, or_function=True),
+                      Field(json_schema_extra={"enum": [*CHOICES, "module:function"]})] = "best_vs_worst"
+    """Rule, by name (docs/reference/pairs.md), or a function of yours, rated -> rows, chosen, rejected."""
     min_margin: float = Field(default=0.0, ge=0)
     """Pairs whose rewards differ by less than this are left out."""
     length_ratio: float | None = Field(default=None, ge=1)
@@ -57,7 +57,7 @@ class Pairs(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Pairs:
-        if self.length_ratio is not None and self.choice != "length_controlled":
+        if self.length_ratio is not None and self.choice in CHOICES and self.choice != "length_controlled":
             raise ValueError(f"length_ratio is {self.length_ratio:g}, but choice {self.choice} does not look at "
                              "lengths: allowed with length_controlled")
         return self

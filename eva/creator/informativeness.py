@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eva.creator.metrics import METRICS, VALUES_NO_GAP, Metric, a_min, metric_named
-from eva.errors import InputError
 from eva.types import Bools, Floats, Ints, Judged
+from eva.user_functions import ask, wrong
 
 OK, UNANSWERED, TOO_FEW_REWARDS, ONE_TEXT, EQUAL_REWARDS, NOT_FINITE = range(6)
 REASONS = (None, "unanswered", "too_few_rewards", "one_text", "equal_rewards", "not_finite")
@@ -93,16 +93,12 @@ def _valued(rewards_P_N: Floats, codes_P: Ints, metric: str, threshold: float | 
 
 def _asked(function: Metric, name: str, rewards_P_N: Floats) -> Floats:
     """What a metric of the user's says, checked. Raises InputError."""
-    try:
-        info_P = np.asarray(function(rewards_P_N), dtype=np.float64)
-    except Exception as error:  # the user's code raises anything
-        raise InputError(f"metric {name!r} failed with {type(error).__name__}: {error}",
-                         expected=f"info of shape ({len(rewards_P_N)},) for rewards of shape {rewards_P_N.shape}",
-                         next_move="Correct the function, then continue the run with `eva run --resume`") from error
-    if info_P.shape != (len(rewards_P_N),):
-        raise InputError(f"metric {name!r} gave an array of shape {info_P.shape}",
-                         expected=f"one figure per prompt, shape ({len(rewards_P_N)},)",
-                         next_move="Correct the function, then continue the run with `eva run --resume`")
+    count = len(rewards_P_N)
+    expected = f"info of shape ({count},) for rewards of shape {rewards_P_N.shape}"
+    info_P = ask(name, lambda: np.asarray(function(rewards_P_N), dtype=np.float64), what="metric", expected=expected)
+    if info_P.shape != (count,):
+        raise wrong(name, f"an array of shape {info_P.shape}", what="metric",
+                    expected=f"one figure per prompt, shape ({count},)")
     return info_P
 
 

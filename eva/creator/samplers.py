@@ -1,19 +1,22 @@
 """How weights become a subset: one function per sampler.
 
-A new sampler is a function (Candidates -> keys_E; the k largest win, whatever k is) and a line in SAMPLERS. Equal keys
-go to the larger noise. -inf is never drawn.
+A new sampler is a function (Candidates -> keys_E; the k largest win, whatever k is) and a line in SAMPLERS; one of your
+own needs no line: the config names it as `module:function`. Equal keys go to the larger noise. -inf is never drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from eva.types import Floats, Ints
+from eva.user_functions import ask, keys, load_function
 
 STRATA = 10
+
+SIGNATURE = "a function (candidates) -> keys, one per prompt: the largest win; -inf for a prompt that is never drawn"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,3 +81,18 @@ SAMPLERS: dict[str, Sampler] = {
     "stratified": stratified,
     "topic_balanced": topic_balanced,
 }
+
+
+def sampler_named(name: str) -> Sampler:
+    """The sampler of this name, or the user's function `module:function`, its answers checked. Raises ConfigError."""
+    if name in SAMPLERS:
+        return SAMPLERS[name]
+    told = {"what": "sampler", "expected": SIGNATURE}
+    function = load_function(name, arguments=1, **told)
+
+    def checked(candidates: Candidates) -> Floats:
+        # Ties break by the noise: what a function does to its own copy changes no draw.
+        own = replace(candidates, gumbel_E=candidates.gumbel_E.copy())
+        return keys(name, ask(name, function, own, **told), len(candidates.info_E), **told)
+
+    return checked

@@ -9,8 +9,8 @@ import numpy as np
 
 from eva.creator.informativeness import Estimate
 from eva.creator.metrics import is_constant
-from eva.creator.samplers import SAMPLERS, Candidates
-from eva.creator.weights import WEIGHTS
+from eva.creator.samplers import Candidates, sampler_named
+from eva.creator.weights import weighting_named
 from eva.seeds import uniforms
 from eva.types import Bools, Floats, Ints
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SamplingRule:
-    """What decides a draw besides the seed. Names are those of WEIGHTS and SAMPLERS.
+    """What decides a draw besides the seed. Names are those of WEIGHTS and SAMPLERS, or the user's `module:function`.
 
     `staleness` is rho of prioritised level replay: the share of the weight that goes to prompts by the iterations
     since they were last answered. `topic_share` is the share that `topic_balanced` gives to the topics.
@@ -79,7 +79,7 @@ def sample(estimate: Estimate, count: int, rule: SamplingRule | None = None, *, 
             log.warning("the pool's informativeness is constant (%g): sampling uniformly", info_E[0])
     log_weights_E = _log_weights(info_E, traits.ages_P[eligible], rule, constant)
     gumbel_E = -np.log(-np.log(uniforms(seed, iteration, "sample", numbers=numbers_E)))
-    keys_E = SAMPLERS[rule.sampler](
+    keys_E = sampler_named(rule.sampler)(
         Candidates(info_E, log_weights_E, gumbel_E, traits.topics_P[eligible], rule.topic_share))
     drawn_E = largest(keys_E, gumbel_E, numbers_E, count)
     if len(drawn_E) < min(count, len(eligible)):
@@ -95,7 +95,7 @@ def _log_weights(info_E: Floats, ages_E: Ints, rule: SamplingRule, constant: boo
     """Logs of weights that sum to 1: (1 - rho) * info part + rho * staleness part."""
     if not len(info_E):
         return info_E
-    log_weights_E = np.zeros(len(info_E)) if constant else WEIGHTS[rule.weights](info_E, rule.temperature)
+    log_weights_E = np.zeros(len(info_E)) if constant else weighting_named(rule.weights)(info_E, rule.temperature)
     peak = log_weights_E.max()
     log_weights_E = log_weights_E - (peak + np.log(np.exp(log_weights_E - peak).sum()))
     if not rule.staleness:

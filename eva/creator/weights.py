@@ -1,7 +1,8 @@
 """How info becomes the weight that a prompt is sampled by: one function per weighting.
 
-A new weighting is a function (info_E without NaN, temperature -> log weights, of any sum) and a line in WEIGHTS. Logs,
-so that no small weight is lost; -inf is a weight of 0: such a prompt is never drawn.
+A new weighting is a function (info_E without NaN, temperature -> log weights, of any sum) and a line in WEIGHTS; one of
+your own needs no line: the config names it as `module:function`. Logs, so that no small weight is lost; -inf is a
+weight of 0: such a prompt is never drawn.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from eva.types import Floats
+from eva.user_functions import ask, keys, load_function, wrong
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +21,9 @@ EPSILON = 1e-3
 """Keeps a small chance for the least informative prompt of the pool."""
 
 Weighting = Callable[[Floats, float], Floats]
+
+SIGNATURE = ("a function (info_E, temperature) -> log weights, one per prompt: finite, or -inf for a prompt that is "
+             "never drawn")
 
 
 def minmax(info_E: Floats, temperature: float = 1.0) -> Floats:
@@ -66,3 +71,20 @@ WEIGHTS: dict[str, Weighting] = {
 }
 WITH_TEMPERATURE = frozenset({"rank", "softmax"})
 """The weightings that a temperature sharpens or flattens."""
+
+
+def weighting_named(name: str) -> Weighting:
+    """The weighting of this name, or the user's function `module:function`, its answers checked. Raises ConfigError."""
+    if name in WEIGHTS:
+        return WEIGHTS[name]
+    told = {"what": "weighting", "expected": SIGNATURE}
+    function = load_function(name, arguments=2, **told)
+
+    def checked(info_E: Floats, temperature: float) -> Floats:
+        given = ask(name, function, info_E.copy(), temperature, **told)
+        log_weights_E = keys(name, given, len(info_E), **told)
+        if len(info_E) and not np.isfinite(log_weights_E).any():
+            raise wrong(name, "-inf for every prompt", **told)
+        return log_weights_E
+
+    return checked

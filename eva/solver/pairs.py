@@ -1,13 +1,15 @@
 """pair: which two responses of a prompt the solver learns from.
 
-A new rule is a function (Rated -> row, chosen and rejected sample, each of shape (K,)) and a line in CHOICES. It may
-name pairs without a gap: they are left out and counted.
+A new rule is a function (Rated -> row, chosen and rejected sample, each of shape (K,)) and a line in CHOICES; one of
+your own needs no line: the config names it as `module:function`. It may name pairs without a gap: they are left out
+and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from eva.creator.informativeness import usable
 from eva.errors import InputError
 from eva.seeds import uniforms
 from eva.types import Bools, Floats, Ints, Judged, PairChoice
+from eva.user_functions import ask, load_function, wrong
 
 LENGTH_RATIO = 1.25
 _BLOCK = 2**22
@@ -33,6 +36,9 @@ class Rated:
 
 
 Chosen = tuple[Ints, Ints, Ints]
+
+SIGNATURE = ("a function (rated) -> (rows, chosen, rejected), three arrays of whole numbers of one length: rows of "
+             "rated.rewards_P_N, and two of the row's responses that have a reward")
 Choice = Callable[[Rated], Chosen]
 
 
@@ -105,6 +111,43 @@ CHOICES: dict[str, Choice] = {
 }
 
 
+def choice_named(name: str) -> Choice:
+    """The rule of this name, or the user's function `module:function`, its answers checked. Raises ConfigError."""
+    if name in CHOICES:
+        return CHOICES[name]
+    told = {"what": "choice of pairs", "expected": SIGNATURE}
+    function = load_function(name, arguments=1, **told)
+
+    def checked(rated: Rated) -> Chosen:
+        own = replace(rated, rewards_P_N=rated.rewards_P_N.copy())
+        return _checked(name, ask(name, function, own, **told), rated.rewards_P_N, told)
+
+    return checked
+
+
+def _checked(name: str, given: Any, rewards_P_N: Floats, told: Mapping[str, str]) -> Chosen:
+    """Rows and samples that are there, have a reward, and are named once. Raises InputError."""
+    try:
+        arrays = [np.asarray(array) for array in given]
+        rows_K, chosen_K, rejected_K = (array.astype(np.int64, casting="same_kind") if array.size else
+                                        array.astype(np.int64) for array in arrays)
+    except (TypeError, ValueError):
+        raise wrong(name, f"a {type(given).__name__} that is not three arrays of whole numbers", **told) from None
+    if rows_K.ndim != 1 or not rows_K.shape == chosen_K.shape == rejected_K.shape:
+        raise wrong(name, f"arrays of shapes {rows_K.shape}, {chosen_K.shape}, {rejected_K.shape}", **told)
+    prompts, samples = rewards_P_N.shape
+    for axis, numbers_K, limit in (("row", rows_K, prompts), ("chosen sample", chosen_K, samples),
+                                   ("rejected sample", rejected_K, samples)):
+        if len(outside := numbers_K[(numbers_K < 0) | (numbers_K >= limit)]):
+            raise wrong(name, f"{axis} {outside[0]} of {limit}", **told)
+    for axis, samples_K in (("chosen", chosen_K), ("rejected", rejected_K)):
+        if (unusable := np.isnan(rewards_P_N[rows_K, samples_K])).any():
+            raise wrong(name, f"{int(unusable.sum())} {axis} responses that are unusable", **told)
+    if len(np.unique(np.stack([rows_K, chosen_K, rejected_K]), axis=1).T) < len(rows_K):
+        raise wrong(name, "a pair twice", **told)
+    return rows_K, chosen_K, rejected_K
+
+
 @dataclass(frozen=True, slots=True)
 class Pairing:
     """The pairs of a batch in its order, and how many prompts gave none, by reason."""
@@ -124,7 +167,7 @@ def pair(judged: Judged, *, seed: int, iteration: int, choice: str = "best_vs_wo
     keys_PN = (numbers_P[:, None] * samples + np.arange(samples, dtype=np.int64)).reshape(-1)
     ties_P_N = uniforms(seed, iteration, "pair", numbers=keys_PN).reshape(-1, samples)
     tokens_P_N = None if judged.tokens_P_N is None else judged.tokens_P_N[enough_P]
-    rows_K, chosen_K, rejected_K = CHOICES[choice](
+    rows_K, chosen_K, rejected_K = choice_named(choice)(
         Rated(rewards_P_N, ties_P_N, tokens_P_N, length_ratio or LENGTH_RATIO))
     margins_K = rewards_P_N[rows_K, chosen_K] - rewards_P_N[rows_K, rejected_K]
     kept_K = (margins_K > 0) & (margins_K >= min_margin)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from eva.config_files import load_config
 from eva.creator.informativeness import REASONS, estimate
 from eva.creator.metrics import METRICS, VALUES_NO_GAP
 from eva.creator.samplers import SAMPLERS
 from eva.creator.sampling import SamplingRule, sample
 from eva.creator.weights import WEIGHTS
-from eva.solver.pairs import CHOICES
+from eva.solver.pairs import CHOICES, pair
 from eva.types import Judged
+from orchestrator.registration import preflight
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -31,7 +34,9 @@ def rows(page: str, heading: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize(("page", "heading", "names"), [
     ("metrics.md", "metric", {**METRICS, "module:function": None}),
     ("metrics.md", "reason", dict.fromkeys(filter(None, REASONS))),
-    ("samplers.md", "weights", WEIGHTS), ("samplers.md", "sampler", SAMPLERS), ("pairs.md", "choice", CHOICES),
+    ("samplers.md", "weights", {**WEIGHTS, "module:function": None}),
+    ("samplers.md", "sampler", {**SAMPLERS, "module:function": None}),
+    ("pairs.md", "choice", {**CHOICES, "module:function": None}),
     ("pairs.md", "reason", dict.fromkeys(["too_few_responses", "no_gap", "lengths_differ", "below_margin"]))])
 def test_the_table_names_what_the_code_has(page: str, heading: str, names: Mapping[str, Any]) -> None:
     assert {*rows(page, heading)} == {*names}
@@ -42,8 +47,10 @@ def test_the_table_says_which_metrics_value_a_prompt_without_a_gap() -> None:
     assert zero - {"module:function"} == {*METRICS} - VALUES_NO_GAP
 
 
-def examples() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (DOCS / "extending/creator.md").read_text(), re.DOTALL)
+def example(heading: str) -> str:
+    """The code under a heading of the page."""
+    section = (DOCS / "extending/creator.md").read_text().split(f"## {heading}\n")[1]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
 
 
 def pool(rewards: list[list[float]]) -> Judged:
@@ -52,16 +59,50 @@ def pool(rewards: list[list[float]]) -> Judged:
                   np.zeros(rewards_P_N.shape, dtype=bool))
 
 
-def test_the_metric_of_the_page_runs_from_a_file_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_metrics.py").write_text(examples()[0])
+@pytest.fixture
+def users_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The page's examples under the names that it gives them, where Python finds them."""
+    for heading, module in (("A metric", "my_metrics"), ("A weighting", "my_weights"), ("A sampler", "my_samplers"),
+                            ("A choice of pairs", "my_pairs")):
+        (tmp_path / f"{module}.py").write_text(example(heading))
     monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    for module in ("my_metrics", "my_weights", "my_samplers", "my_pairs"):
+        sys.modules.pop(module, None)
+
+
+GAPS = (0.1, 0.2, 0.5, 0.8, 0.9)
+
+
+def test_the_metric_of_the_page_runs_from_a_file_of_the_users(users_files: None) -> None:
     found = estimate(pool([[0.0, 1.0, 2.0, 3.0, 4.0], [1.0] * 5]), metric="my_metrics:quartile_gap")
     assert found.info_P.tolist() == [2.0, 0.0]
 
 
-def test_the_sampler_of_the_page_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    space: dict[str, Any] = {}
-    exec(examples()[1], space)  # noqa: S102 - the page's own example
-    monkeypatch.setitem(SAMPLERS, "middle", space["middle"])
-    estimated = estimate(pool([[0.0, gap] for gap in (0.1, 0.2, 0.5, 0.8, 0.9)]))
-    assert sample(estimated, 1, SamplingRule(sampler="middle"), seed=1, iteration=1).subset == [2]
+def test_the_weighting_of_the_page_weighs(users_files: None) -> None:
+    estimated = estimate(pool([[0.0, gap] for gap in GAPS]))
+    draw = sample(estimated, 5, SamplingRule(weights="my_weights:above_median"), seed=1, iteration=1)
+    assert draw.weights_P.tolist() == pytest.approx([0, 0, 0, 0.3 / 0.7, 0.4 / 0.7])
+    assert draw.subset == [3, 4]
+    squared = SamplingRule(weights="my_weights:above_median", temperature=0.5)
+    assert sample(estimated, 5, squared, seed=1, iteration=1).weights_P[3:].tolist() == pytest.approx([0.36, 0.64])
+
+
+def test_the_sampler_of_the_page_draws(users_files: None) -> None:
+    estimated = estimate(pool([[0.0, gap] for gap in GAPS]))
+    rule = SamplingRule(sampler="my_samplers:middle")
+    assert sample(estimated, 1, rule, seed=1, iteration=1).subset == [2]
+    assert sample(estimated, 3, rule, seed=1, iteration=1).subset == [1, 2, 3]
+
+
+def test_the_choice_of_pairs_of_the_page_pairs(users_files: None) -> None:
+    judged = pool([[0.5, 2.0, 1.0], [3.0, 0.0, np.nan], [1.0, 1.0, 0.0]])
+    pairing = pair(judged, seed=1, iteration=1, choice="my_pairs:neighbours")
+    assert [(one.number, one.chosen, one.rejected) for one in pairing.pairs] == [(0, 1, 2), (1, 0, 1)]
+    assert pairing.skipped == {"no_gap": 1}
+
+
+def test_the_page_s_functions_are_accepted_by_the_config_and_found_before_anything_starts(users_files: None) -> None:
+    preflight(load_config("playground", [
+        "informativeness.metric=my_metrics:quartile_gap", "sampling.weights=my_weights:above_median",
+        "sampling.temperature=0.5", "sampling.sampler=my_samplers:middle", "pairs.choice=my_pairs:neighbours"]))
