@@ -46,6 +46,7 @@ from workers.models import inspect_model, resolve_model
 from workers.prompting import PromptEncoder
 from workers.rewards import build_rewarder, model_class
 from workers.serving import serving_view
+from workers.training.checkpoints import seal
 
 
 def parse() -> argparse.Namespace:
@@ -115,7 +116,7 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dic
     fleet = stack.enter_context(start_fleet(config, folder, logs_dir=scratch, views_dir=scratch / "views"))
     rewarder = stack.enter_context(closing(build_rewarder(config.reward)))
     roles = Roles(fleet, rewarder, FakeEvolver(), FakeTrainer(), rewarder)
-    stage = StageSide(store, config, Checkpoint(0, -1, str(folder), "0"), fleet, roles)
+    stage = StageSide(store, config, Checkpoint(0, -1, str(folder), seal(folder)), fleet, roles)
     asked = stage.requests()
     encoder = PromptEncoder(str(folder), setup.prompting)
     plain = stack.enter_context(closing(PlainSide(

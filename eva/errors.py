@@ -80,6 +80,14 @@ class EngineDiedError(InfrastructureError):
     """An engine stopped answering and its bounded replacements failed too."""
 
 
+class NoRoomError(InfrastructureError):
+    """No machine of the cluster can host an engine: the run pauses until there is one."""
+
+
+class StalledError(InfrastructureError):
+    """No unit of a stage advanced for so long that the watchdog ended it."""
+
+
 class RewarderDiedError(InfrastructureError):
     """The reward model's process keeps dying, whatever prompt it is given."""
 

@@ -28,9 +28,11 @@ def tiny_config(model: str | Path, **fleet: object) -> RunConfig:
 
 
 def tiny_checkpoint(folder: Path, number: int = 0) -> Checkpoint:
-    """A checkpoint of a model that a test made, with its canary but without a manifest."""
+    """A checkpoint of a model that a test made, with its canary and manifest."""
+    from workers.training.checkpoints import seal
+
     tiny_models.record_canary(folder)
-    return Checkpoint(number, number, str(folder), f"{folder.parent.name}-{folder.name}")
+    return Checkpoint(number, number, str(folder), seal(folder))
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,7 @@ class SimulatedEngines:
 
     `kills` and `hangs` decide whether a prompt, once an engine has it in flight, ends that engine or makes
     it silent. `offs` are the canary's verdicts on the loads to come: True differs.
+    `rooms` says at which times a machine has room for an engine.
     """
 
     def __init__(
@@ -103,17 +104,19 @@ class SimulatedEngines:
         offs: Sequence[bool] = (),
         latency_s: float = 0.002,
         start_s: float = 20.0,
+        rooms: Callable[[float], bool] = lambda now: True,
     ) -> None:
         self.speed, self.length_of = speed or Speed(), length_of
         self.kills, self.hangs, self.offs = kills, hangs, deque(offs)
-        self.latency_s, self.start_s = latency_s, start_s
+        self.latency_s, self.start_s, self.rooms = latency_s, start_s, rooms
         self.engines: list[SimulatedEngine] = [SimulatedEngine(self.speed, length_of) for _ in range(count)]
         self.starting: dict[int, float] = {}
-        self.up = set(range(count))
+        self.up, self.empty = set(range(count)), set[int]()
         self.loaded: list[str] = []
         self.asked: list[tuple[int, int]] = []
         self.most_in_flight = 0
         self.replacements: list[int] = []
+        self.replaced_at: list[float] = []
         self.forgotten: list[int] = []
         self.closed = False
         self.rests = 0
@@ -147,13 +150,23 @@ class SimulatedEngines:
     def serve(self, served: Served) -> None:
         self.loaded.append(served.folder)
         self.up.clear()
-        self.starting = dict.fromkeys(range(self.count), self._clock)
+        self.starting = dict.fromkeys(set(range(self.count)) - self.empty, self._clock)
 
-    def replace(self, slot: int) -> None:
-        self.replacements.append(slot)
+    def end(self, slot: int) -> None:
         self.engines[slot] = SimulatedEngine(self.speed, self.length_of, self._clock)
         self.up.discard(slot)
+        self.starting.pop(slot, None)
+        self.empty.add(slot)
+
+    def replace(self, slot: int) -> None:
+        assert slot in self.empty, "only an ended engine can be replaced"
+        self.empty.discard(slot)
+        self.replacements.append(slot)
+        self.replaced_at.append(self._clock)
         self.starting[slot] = self._clock + self.start_s
+
+    def no_room(self) -> str | None:
+        return None if self.rooms(self._clock) else "CPU 0 free of 2, 2 needed"
 
     def rest(self) -> None:
         self.rests += 1

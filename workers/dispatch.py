@@ -13,7 +13,9 @@ from typing import Protocol
 
 from eva.errors import EngineDiedError
 from eva.failpoints import reach
+from eva.incidents import Working
 from eva.types import Answered, Request
+from workers.recovery import Recovery, Replaceable
 
 Task = tuple[int, Request]
 # An engine that crashes under one prompt takes the others in flight with it; a prompt present at this many
@@ -22,6 +24,7 @@ POISON_DEATHS = 3
 # Calls kept queued at an engine: while one runs the next waits there, so the engine never waits for us.
 CALLS_AHEAD = 2
 POLL_S = 1.0
+NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,12 @@ class Ready:
 Event = Worked | Died | Ready
 
 
-class Engines(Protocol):
+class Engines(Replaceable, Protocol):
     """The engines, by slot 0 .. `count` - 1."""
 
-    @property
-    def count(self) -> int: ...
+    def serving(self, slot: int) -> bool:
+        """Whether the engine can be sent calls now."""
+        ...
 
     def send(self, slot: int, tasks: Sequence[Task]) -> None:
         """Queue one call behind those that the engine has; it also goes on with what it was given before."""
@@ -68,20 +72,8 @@ class Engines(Protocol):
         """What has happened; waits for the first event, `timeout_s` at most."""
         ...
 
-    def replace(self, slot: int) -> None:
-        """End the engine and start another in its slot; a `Ready` or `Died` event follows."""
-        ...
-
-    def serving(self, slot: int) -> bool:
-        """Whether the engine can be sent calls now."""
-        ...
-
     def forget(self, slot: int) -> None:
         """Drop what the engine has in flight, the calls that are queued included."""
-        ...
-
-    def now(self) -> float:
-        """Seconds by the engines' clock."""
         ...
 
 
@@ -90,12 +82,14 @@ class Limits:
     """`window`: prompts in flight per engine. `restarts`: replacements before it is given up.
 
     `stall_s`: an engine that finishes nothing for so long is replaced; `start_s`: the same for one that starts.
+    `backoff_s`: see `Recovery`.
     """
 
     window: int
     restarts: int
     stall_s: float
     start_s: float = 900.0
+    backoff_s: float = 1.0
 
 
 @dataclass(slots=True)
@@ -150,11 +144,8 @@ class Ledger:
             self._alone.discard(slot)
         return known
 
-    def lose(self, slot: int, reason: str) -> list[Answered]:
-        """The engine died: ask its prompts again, give up the one that kills engines.
-
-        Raises EngineDiedError when the replacements are used up.
-        """
+    def lose(self, slot: int, reason: str) -> tuple[list[Answered], int]:
+        """The engine died: the prompt given up because it kills engines, and how many are asked again."""
         lost, self._in_flight[slot] = self._in_flight[slot], {}
         self.open.discard(slot)
         self._alone.discard(slot)
@@ -164,6 +155,10 @@ class Ledger:
             for ticket, request in reversed(lost.items())
             if (answered := self._after_death(ticket, request, reason)) is not None
         ]
+        return condemned, len(lost) - len(condemned)
+
+    def count_replacement(self, slot: int, reason: str) -> None:
+        """Raises EngineDiedError when the replacements are used up."""
         if self.replaced >= self.limits.restarts:
             raise EngineDiedError(
                 f"engine {slot} died ({reason}) after {self.replaced} replacements in this stage",
@@ -171,17 +166,19 @@ class Ledger:
                 next_move="Read the engines' logs, then resume the run",
             )
         self.replaced += 1
-        return condemned
 
     def ready(self, slot: int) -> None:
         """A replaced engine can be asked."""
         self.open.add(slot)
         self._silent_s[slot] = 0.0
 
-    def wait(self, seconds: float) -> None:
-        """So long we have waited for events. A slow caller's time is not counted, so it makes no engine look dead."""
+    def wait(self, seconds: float, empty: frozenset[int] = frozenset()) -> None:
+        """So long we have waited for events. A slow caller's time is not counted, so it makes no engine look dead.
+
+        `empty` slots have no engine that could be silent.
+        """
         for slot in range(self.slots):
-            idle = slot in self.open and not self._in_flight[slot]
+            idle = slot in empty or (slot in self.open and not self._in_flight[slot])
             self._silent_s[slot] = 0.0 if idle else self._silent_s[slot] + seconds
 
     def stalled(self) -> dict[int, float]:
@@ -191,6 +188,17 @@ class Ledger:
             for slot, silence in enumerate(self._silent_s)
             if silence > (self.limits.stall_s if slot in self.open else self.limits.start_s)
         }
+
+    def at_work(self) -> list[Working]:
+        """What each engine has in hand. Another thread may ask."""
+        found: list[Working] = []
+        for slot in range(self.slots):
+            prompts = sorted(request.number for request in tuple(self._in_flight[slot].values()))
+            named = ", ".join(map(str, prompts[:NAMED])) + (", ..." if len(prompts) > NAMED else "")
+            state = f"{len(prompts)} prompts in flight ({named})" if prompts else "nothing in flight"
+            state = state if slot in self.open else "not serving"
+            found.append(Working(f"engine {slot}", state, self._silent_s[slot]))
+        return found
 
     def _roomiest(self, window: int) -> int | None:
         candidates = [(len(self._in_flight[slot]), slot) for slot in self.open - self._alone]
@@ -227,24 +235,36 @@ class Ledger:
 
 
 def dispatch(requests: Iterable[Request], engines: Engines, limits: Limits) -> Generator[Answered, None, None]:
+    """`work_off` with bookkeeping of its own."""
+    recovery = Recovery(engines, backoff_s=limits.backoff_s, room_s=limits.start_s)
+    yield from work_off(ledger_of(requests, engines, limits), engines, recovery)
+
+
+def ledger_of(requests: Iterable[Request], engines: Engines, limits: Limits) -> Ledger:
+    """The bookkeeping of these requests, none of them handed out yet."""
+    serving = {slot for slot in range(engines.count) if engines.serving(slot)}
+    return Ledger(iter(requests), engines.count, limits, serving)
+
+
+def work_off(ledger: Ledger, engines: Engines, recovery: Recovery) -> Generator[Answered, None, None]:
     """Answer every request once, in the order in which engines finish.
 
-    Raises EngineDiedError when replacements are used up. What is in flight when the caller stops is dropped.
+    Raises EngineDiedError when replacements are used up, NoRoomError when no machine can host an engine. What is
+    in flight when the caller stops is dropped.
     """
-    serving = {slot for slot in range(engines.count) if engines.serving(slot)}
-    ledger = Ledger(iter(requests), engines.count, limits, serving)
     try:
         while True:
+            recovery.act()
             _feed(ledger, engines)
             if ledger.done:
                 return
             began = engines.now()
             events = engines.receive(POLL_S)
-            ledger.wait(engines.now() - began)
+            ledger.wait(engines.now() - began, recovery.waiting)
             for event in events:
-                yield from _settle(event, ledger, engines)
+                yield from _settle(event, ledger, recovery)
             for slot, silence in ledger.stalled().items():
-                yield from _settle(Died(slot, f"it finished nothing for {silence:.0f} s"), ledger, engines)
+                yield from _settle(Died(slot, f"it finished nothing for {silence:.0f} s"), ledger, recovery)
     finally:
         for slot in ledger.busy():
             engines.forget(slot)
@@ -259,15 +279,19 @@ def _feed(ledger: Ledger, engines: Engines) -> None:
             engines.send(slot, ())
 
 
-def _settle(event: Event, ledger: Ledger, engines: Engines) -> list[Answered]:
+def _settle(event: Event, ledger: Ledger, recovery: Recovery) -> list[Answered]:
     match event:
         case Worked(slot, answers):
             reach("dispatch.received")
-            return ledger.finish(slot, answers)
+            if known := ledger.finish(slot, answers):
+                recovery.answered(slot)
+            return known
         case Died(slot, reason):
-            condemned = ledger.lose(slot, reason)
-            engines.replace(slot)
+            condemned, again = ledger.lose(slot, reason)
+            recovery.lose(slot, reason, asked_again=again, given_up=len(condemned))
+            ledger.count_replacement(slot, reason)
             return condemned
         case Ready(slot):
+            recovery.ready(slot)
             ledger.ready(slot)
             return []

@@ -15,9 +15,12 @@ from ray.exceptions import RayError, RayTaskError
 from eva.errors import CanaryError, EvaError, ModelError
 from workers.dispatch import Died, Event, Ready, Task, Worked
 from workers.generation import EngineSetup
-from workers.placement import Seat, start_engine
+from workers.placement import Seat, no_room, start_engine
 from workers.serving import largest_difference
 from workers.training.canary import Canary
+
+# What a call returned is on its way to this machine when the call has ended.
+FETCH_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class _Slot:
         self.opened = False
         self.fresh = True
         self.serving = False
+        self.empty = False
 
 
 class ActorEngines:
@@ -82,17 +86,26 @@ class ActorEngines:
         self._served = served
         for place in self._slots:
             place.calls.clear()
-            self._prepare(place)
+            if not place.empty:
+                self._prepare(place)
+
+    def end(self, slot: int) -> None:
+        place = self._slots[slot]
+        ray.kill(place.actor)
+        place.calls.clear()
+        place.serving, place.empty = False, True
 
     def replace(self, slot: int) -> None:
-        ray.kill(self._slots[slot].actor)
         self._slots[slot] = _Slot(self._start(slot))
         self._prepare(self._slots[slot])
 
+    def no_room(self) -> str | None:
+        return no_room(self._seat)
+
     def rest(self) -> None:
         """End every engine, and start processes that hold nothing of the device until they are given a policy."""
-        for place in self._slots:
-            ray.kill(place.actor)
+        for slot in range(self.count):
+            self.end(slot)
         self._slots = [_Slot(self._start(slot)) for slot in range(self.count)]
 
     def receive(self, timeout_s: float) -> list[Event]:
@@ -107,10 +120,8 @@ class ActorEngines:
         return [event for event in events if event is not None]
 
     def close(self) -> None:
-        for place in self._slots:
-            ray.kill(place.actor)
-            place.calls.clear()
-            place.serving = False
+        for slot in range(self.count):
+            self.end(slot)
 
     def _start(self, slot: int) -> Any:
         return start_engine(replace(self._setup, log_path=str(self._logs_dir / f"engine-{slot}.log")), self._seat)
@@ -128,7 +139,7 @@ class ActorEngines:
         place = self._slots[slot]
         call = place.calls.popleft()
         try:
-            value = ray.get(call.result)
+            value = ray.get(call.result, timeout=FETCH_S)
         except RayError as error:
             place.calls.clear()
             place.serving = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -12,13 +12,16 @@ from typing import Any, Protocol, Self
 from eva.config import RunConfig
 from eva.errors import EngineDiedError, InfrastructureError, ModelError
 from eva.failpoints import reach
+from eva.incidents import Notice, Working, unnoticed
 from eva.types import Answered, Checkpoint, Request
-from workers.dispatch import POLL_S, Died, Engines, Limits, Ready, dispatch
+from workers.dispatch import POLL_S, Died, Engines, Ledger, Limits, Ready, ledger_of, work_off
 from workers.engines import ActorEngines, Served
 from workers.models import inspect_model
 from workers.placement import engine_setup, seat
+from workers.recovery import Recovery
 from workers.serving import serving_view
 from workers.training.canary import read_canary
+from workers.training.checkpoints import verify
 
 _SHAPE = (
     "architectures",
@@ -46,24 +49,30 @@ class Fleet:
     """Engines that are loaded once and reloaded in place; a context manager that ends them."""
 
     def __init__(self, engines: ServingEngines, limits: Limits, views_dir: Path, *,
-                 shares_device: bool = False) -> None:
-        """`views_dir` takes the folders that engines load from (see `serving_view`).
+                 shares_device: bool = False, notice: Notice = unnoticed) -> None:
+        """`views_dir` takes the folders that engines load from (see `serving_view`); what lies there is removed.
 
-        With `shares_device` the engines leave it while the trainer has it.
+        With `shares_device` the engines leave it while the trainer has it. `notice` is told of engines lost.
         """
         self._engines, self._limits, self._views_dir = engines, limits, views_dir
         self._shares_device = shares_device
+        self._recovery = Recovery(engines, backoff_s=limits.backoff_s, room_s=limits.start_s, notice=notice)
+        self._ledger: Ledger | None = None
+        self._loading_since: float | None = None
+        shutil.rmtree(views_dir, ignore_errors=True)
         self._policy: Checkpoint | None = None
         self._shape: dict[str, Any] | None = None
 
     def load(self, policy: Checkpoint) -> None:
         """Have every engine serve this policy, proven by its canary; nothing where all do already.
 
-        Raises ModelError for a policy of another shape, CheckpointError for one without a canary, CanaryError
-        when even a freshly started engine differs, EngineDiedError when replacements are used up.
+        Raises ModelError for a policy of another shape, CheckpointError for one that is not whole or has no
+        canary, CanaryError when even a freshly started engine differs, EngineDiedError when replacements are
+        used up, NoRoomError when no machine can host an engine.
         """
         if self._policy is not None and self._policy.digest == policy.digest and self._all_serve():
             return
+        verify(Path(policy.path), policy.digest)
         shape = _shape_of(policy.path)
         if self._shape not in (None, shape):
             raise ModelError(
@@ -90,16 +99,30 @@ class Fleet:
     def generate(self, requests: Iterable[Request]) -> Generator[Answered, None, None]:
         """Answer lazily, in the order of finishing, `limits.window` prompts in flight per engine.
 
-        Raises InfrastructureError before a policy is loaded, EngineDiedError when replacements are used up.
+        Raises InfrastructureError before a policy is loaded, EngineDiedError when replacements are used up,
+        NoRoomError when no machine can host an engine.
         """
         if self._policy is None:
             raise InfrastructureError(
                 "the engines were asked for responses before they serve a policy", next_move="Call load(policy) first"
             )
         for slot in range(self._engines.count):
-            if not (self._engines.serving(slot) or self._engines.queued(slot)):
-                self._engines.replace(slot)
-        yield from dispatch(requests, self._engines, self._limits)
+            idle = not (self._engines.serving(slot) or self._engines.queued(slot))
+            if idle and slot not in self._recovery.waiting:
+                self._recovery.lose(slot, "it was given up in an earlier stage")
+        self._ledger = ledger_of(requests, self._engines, self._limits)
+        try:
+            yield from work_off(self._ledger, self._engines, self._recovery)
+        finally:
+            self._ledger = None
+
+    def at_work(self) -> Sequence[Working]:
+        """What each engine has in hand. Another thread may ask."""
+        ledger, since = self._ledger, self._loading_since
+        if since is not None:
+            return [Working(f"engine {slot}", "taking on a policy", self._engines.now() - since)
+                    for slot in range(self._engines.count) if not self._engines.serving(slot)]
+        return [] if ledger is None else ledger.at_work()
 
     def close(self) -> None:
         """End the engines."""
@@ -119,24 +142,34 @@ class Fleet:
         return all(self._engines.serving(slot) for slot in range(self._engines.count))
 
     def _await_ready(self) -> None:
+        """Until every engine serves that a machine has room for, and one at least."""
         waiting, deaths = set(range(self._engines.count)), 0
-        began = self._engines.now()
-        while waiting:
-            events = self._engines.receive(POLL_S)
-            waiting -= {event.slot for event in events if isinstance(event, Ready)}
-            failed = {event.slot: event.reason for event in events if isinstance(event, Died)}
-            if self._engines.now() - began > self._limits.start_s:
-                failed |= dict.fromkeys(waiting, f"it did not start within {self._limits.start_s:.0f} s")
-                began = self._engines.now()
-            for slot, reason in failed.items():
-                deaths += 1
-                if deaths > self._limits.restarts * self._engines.count:
-                    raise EngineDiedError(
-                        f"engine {slot} could not be brought to serve ({reason})",
-                        expected=f"success within {self._limits.restarts} restarts per engine",
-                        next_move="Read the engines' logs, then resume the run",
-                    )
-                self._engines.replace(slot)
+        began = self._loading_since = self._engines.now()
+        try:
+            while waiting - self._recovery.crowded or len(waiting) == self._engines.count:
+                self._recovery.act()
+                for event in self._engines.receive(POLL_S):
+                    if isinstance(event, Ready):
+                        waiting.discard(event.slot)
+                        self._recovery.ready(event.slot)
+                    elif isinstance(event, Died):
+                        deaths = self._replace(event.slot, event.reason, deaths)
+                if self._engines.now() - began > self._limits.start_s:
+                    for slot in waiting - self._recovery.waiting:
+                        deaths = self._replace(slot, f"it did not start within {self._limits.start_s:.0f} s", deaths)
+                    began = self._engines.now()
+        finally:
+            self._loading_since = None
+
+    def _replace(self, slot: int, reason: str, deaths: int) -> int:
+        if deaths >= self._limits.restarts * self._engines.count:
+            raise EngineDiedError(
+                f"engine {slot} could not be brought to serve ({reason})",
+                expected=f"success within {self._limits.restarts} restarts per engine",
+                next_move="Read the engines' logs, then resume the run",
+            )
+        self._recovery.lose(slot, reason)
+        return deaths + 1
 
     def _drop_views_except(self, view: Path) -> None:
         for folder in self._views_dir.glob("*"):
@@ -145,7 +178,7 @@ class Fleet:
 
 
 def start_fleet(config: RunConfig, model_dir: str | Path, *, logs_dir: Path, views_dir: Path,
-                conversation: int = 0) -> Fleet:
+                conversation: int = 0, notice: Notice = unnoticed) -> Fleet:
     """Start the engines of a run; returns at once, while they import vLLM. The first `load` gives them the model.
 
     `model_dir` is a folder of the run's model (any checkpoint of it): its facts decide context and threads.
@@ -155,8 +188,8 @@ def start_fleet(config: RunConfig, model_dir: str | Path, *, logs_dir: Path, vie
     facts = inspect_model(Path(model_dir))
     fleet = config.fleet
     engines = ActorEngines(engine_setup(config, facts, conversation), seat(config, facts), fleet.engines, logs_dir)
-    limits = Limits(fleet.window, fleet.restarts, fleet.stall_s)
-    return Fleet(engines, limits, views_dir, shares_device=fleet.gpus_per_engine > 0)
+    limits = Limits(fleet.window, fleet.restarts, fleet.stall_s, fleet.start_s, fleet.backoff_s)
+    return Fleet(engines, limits, views_dir, shares_device=fleet.gpus_per_engine > 0, notice=notice)
 
 
 def _shape_of(folder: str) -> dict[str, Any]:

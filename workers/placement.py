@@ -98,8 +98,18 @@ def seat(config: RunConfig, facts: ModelFacts) -> Seat:
         return Seat(fleet.gpus_per_engine, 1, 1)
     # On one machine the engines share the cores with the training, which runs while they rest: a reservation
     # would only lock it out. On several it spreads the engines.
-    alone = len(ray.nodes()) == 1
+    alone = sum(bool(node["Alive"]) for node in ray.nodes()) == 1
     return Seat(0, 0 if alone else threads, threads)
+
+
+def no_room(seat: Seat) -> str | None:
+    """Why the cluster cannot take one more engine now; None where it can, as far as its free resources say."""
+    free = ray.available_resources()
+    lacking = [
+        f"{name} {free.get(name, 0):g} free of {ray.cluster_resources().get(name, 0):g}, {needed:g} needed"
+        for name, needed in (("GPU", seat.gpus), ("CPU", seat.cpus)) if free.get(name, 0) < needed
+    ]
+    return "; ".join(lacking) or None
 
 
 def context_length(config: RunConfig, facts: ModelFacts, conversation: int = 0) -> int:

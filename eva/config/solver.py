@@ -191,3 +191,8 @@ class Fleet(Section):
     """Replacements of dead engines in one stage before the run gives up."""
     stall_s: float = Field(default=600.0, gt=0)
     """An engine with requests in flight that finishes none for so long is replaced."""
+    start_s: float = Field(default=900.0, gt=0)
+    """An engine that starts or takes on a policy for so long is replaced; a fleet for whose engines no machine has
+    room for so long pauses the run."""
+    backoff_s: float = Field(default=1.0, ge=0)
+    """Pause before an engine that died twice in a row is started again; doubled each further time, a minute at most."""

@@ -24,6 +24,7 @@ from workers.models import inspect_model
 from workers.placement import Seat, engine_setup, start_engine
 from workers.serving import largest_difference, serving_view
 from workers.training.canary import Canary, read_canary
+from workers.training.checkpoints import seal
 
 Policies = tuple[Checkpoint, Checkpoint]
 WARM = SamplingSettings(1.0, 0.95, 24)
@@ -141,6 +142,7 @@ def test_weights_that_differ_from_their_canary_are_never_served(
     canary = json.loads(path.read_text())
     canary["sequences"][0]["logprobs"][0] += 0.1
     path.write_text(json.dumps(canary))
+    wrong = dataclasses.replace(wrong, digest=seal(tmp_path / "wrong"))
     with pytest.raises(CanaryError, match=r"0\.1.*0\.002.*allowed"):
         fleet.load(wrong)
     fleet.load(policies[0])

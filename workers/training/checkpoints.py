@@ -69,6 +69,20 @@ def publish(write: Callable[[Path], None], folder: Path, name: str, *, needed_by
         return _write_and_rename(write, target, needed_bytes)
 
 
+def seal(directory: Path) -> str:
+    """Flush every file of a complete checkpoint to the disk, then write its manifest; the digest of that."""
+    entries: list[dict[str, str | int]] = []
+    for file in _files(directory):
+        _fsync(directory / file)
+        entries.append({"path": file, "size": (directory / file).stat().st_size,
+                        "sha256": _sha256(directory / file)})
+    raw = json.dumps({"files": entries}, indent=1).encode()
+    (directory / MANIFEST).write_bytes(raw)
+    for path in (directory / MANIFEST, *(path for path in directory.rglob("*") if path.is_dir()), directory):
+        _fsync(path)
+    return hashlib.sha256(raw).hexdigest()
+
+
 def is_valid(path: Path) -> bool:
     """Whether `path` is a checkpoint: its manifest and every file in it are whole."""
     try:
@@ -163,7 +177,7 @@ def _write_and_rename(write: Callable[[Path], None], target: Path, needed: int) 
     try:
         write(temporary)
         reach("checkpoint.written")
-        digest = _seal(temporary)
+        digest = seal(temporary)
         reach("checkpoint.sealed")
         _replace(temporary, target)
     except OSError as error:
@@ -175,20 +189,6 @@ def _write_and_rename(write: Callable[[Path], None], target: Path, needed: int) 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return digest
-
-
-def _seal(directory: Path) -> str:
-    """Flush every file to the disk, then write the manifest; its digest."""
-    entries: list[dict[str, str | int]] = []
-    for file in _files(directory):
-        _fsync(directory / file)
-        entries.append({"path": file, "size": (directory / file).stat().st_size,
-                        "sha256": _sha256(directory / file)})
-    raw = json.dumps({"files": entries}, indent=1).encode()
-    (directory / MANIFEST).write_bytes(raw)
-    for path in (directory / MANIFEST, *(path for path in directory.rglob("*") if path.is_dir()), directory):
-        _fsync(path)
-    return hashlib.sha256(raw).hexdigest()
 
 
 def _replace(temporary: Path, target: Path) -> None:

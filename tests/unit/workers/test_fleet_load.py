@@ -11,6 +11,7 @@ from tests import tiny_models
 from tests.simulated_engines import SimulatedEngines
 from workers.dispatch import Limits
 from workers.fleet import Fleet
+from workers.training.checkpoints import seal
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def checkpoint(folder: Path, number: int = 0) -> Checkpoint:
-    return Checkpoint(number, number, str(folder), f"digest-of-{folder.name}")
+    return Checkpoint(number, number, str(folder), seal(folder))
 
 
 def fleet_of(engines: SimulatedEngines, tmp_path: Path, restarts: int = 3) -> Fleet:
@@ -34,7 +35,7 @@ def test_a_policy_that_is_served_already_is_not_loaded_again(folders: tuple[Path
         for folder in (folders[0], folders[0], folders[1]):
             fleet.load(checkpoint(folder))
         assert len(engines.loaded) == 2
-        assert [path.name for path in (tmp_path / "views").iterdir()] == ["0-digest-of-1"]
+        assert [path.name for path in (tmp_path / "views").iterdir()] == [f"0-{seal(folders[1])[:16]}"]
     assert engines.closed and not (tmp_path / "views").exists()
 
 
@@ -105,3 +106,29 @@ def test_engines_with_a_device_of_their_own_stay_while_the_trainer_works(
         fleet.load(checkpoint(folders[0]))
         fleet.rest()
         assert engines.rests == 0 and engines.up == {0}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "added"])
+def test_no_file_of_a_checkpoint_is_served_damaged(tmp_path: Path, damage: str) -> None:
+    folder = tiny_models.record_canary(tiny_models.llama(tmp_path / "model"))
+    policy = checkpoint(folder)
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {"model.safetensors", "config.json", "canary.json", "tokenizer.json", "manifest.json"} <= set(whole)
+    for name, content in whole.items():
+        path = folder / ("more.safetensors" if damage == "added" else name)
+        match damage:
+            case "truncated":
+                path.write_bytes(content[:-1])
+            case "flipped":
+                path.write_bytes(bytes([*content[:-1], content[-1] ^ 1]))
+            case "missing":
+                path.unlink()
+            case _:
+                path.write_bytes(content)
+        engines = SimulatedEngines(1)
+        with pytest.raises(CheckpointError, match=r"no valid checkpoint.*Resume the run"):
+            fleet_of(engines, tmp_path).load(policy)
+        assert engines.loaded == []
+        path.unlink(missing_ok=True)
+        (folder / name).write_bytes(content)
+    fleet_of(SimulatedEngines(1), tmp_path).load(policy)
