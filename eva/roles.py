@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from eva.incidents import AtWork, idle
 from eva.types import (
     Answered,
     Checkpoint,
@@ -91,6 +92,7 @@ class Roles:
     """Everything that the loop plays with.
 
     `examiner` rewards the held-out answers; `auditor`, where there is one, a sample of what `rewarder` rewarded.
+    `at_work` says what each worker has in hand, to whoever asks on whatever thread.
     """
 
     generator: Generator
@@ -99,3 +101,4 @@ class Roles:
     trainer: Trainer
     examiner: Rewarder
     auditor: Rewarder | None = None
+    at_work: AtWork = idle

@@ -10,6 +10,7 @@ from eva.config.base import Section, one_of
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
 from eva.config.rewards import Audit, RewardConfig
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
+from eva.config.watchdog import Watchdog
 from eva.diversity import FIGURES
 from eva.solver.losses import check_win_rates
 
@@ -110,6 +111,8 @@ class RunConfig(Section):
     """Reward audit."""
     fleet: Fleet = Fleet()
     """Engines."""
+    watchdog: Watchdog = Watchdog()
+    """Stages that stand still."""
 
     @model_validator(mode="after")
     def _stale(self) -> RunConfig:

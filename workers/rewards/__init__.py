@@ -28,11 +28,12 @@ def model_class(config: RewardConfig) -> type[RewardModel]:
     return resolve_name(REWARDERS[config.kind])
 
 
-def build_rewarder(config: RewardConfig, *, local: bool = False) -> ActorRewarder | LocalRewarder:
+def build_rewarder(config: RewardConfig, *, local: bool = False,
+                   notice: Notice = unnoticed) -> ActorRewarder | LocalRewarder:
     """The run's rewarder: in a Ray actor of its own, or with `local` in this process.
 
     Both are `eva.roles.Rewarder` and have `close()`. Raises ConfigError before anything starts when
-    the config cannot work.
+    the config cannot work. `notice` is told of processes lost.
     """
     kind = model_class(config)
     kind.check(config)
@@ -42,4 +43,4 @@ def build_rewarder(config: RewardConfig, *, local: bool = False) -> ActorRewarde
         return LocalRewarder(kind.name_of(config), kind(config))
     from workers.rewards.actor import ActorRewarder
 
-    return ActorRewarder(kind.name_of(config), REWARDERS[config.kind], config)
+    return ActorRewarder(kind.name_of(config), REWARDERS[config.kind], config, notice=notice)
