@@ -73,6 +73,7 @@ class Watch:
         self.clock, self.began = clock, clock()
         self.open: OpenStage | None = None
         self.closed_stages: list[ClosedStage] = []
+        self.note: str | None = None
         self.iteration = 0
 
     def __enter__(self) -> Self:
@@ -105,6 +106,9 @@ class Watch:
         total = current.total if current is not None and mine else 0
         self.closed_stages.append(ClosedStage(iteration, stage, seconds, outcome(stage, counts, total)))
         self.open = None
+
+    def noted(self, text: str) -> None:
+        self.note = f"[{duration(self.clock() - self.began)}] {text}"
 
     def where(self) -> str:
         """Where the run stands, for a person."""
@@ -181,7 +185,8 @@ class LiveProgress(Watch):
             )
         if (current := self.open) is not None:
             grid.add_row(self._spinner, doing(current.name), self._amount(current), self._pace(current, now))
-        return Group(head, *self._earlier(), grid)
+        note = [Text(printable(self.note), style="yellow")] if self.note else []
+        return Group(head, *self._earlier(), grid, *note)
 
     def _earlier(self) -> list[Text]:
         lines: list[Text] = []
@@ -235,3 +240,7 @@ class PlainProgress(Watch):
             + (f": {last.text}" if last.text else "")
             + f", {duration(last.seconds)}"
         )
+
+    def noted(self, text: str) -> None:
+        super().noted(text)
+        self._write(self.note or text)

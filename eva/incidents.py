@@ -48,3 +48,12 @@ AtWork = Callable[[], Sequence[Working]]
 def idle() -> Sequence[Working]:
     """Nobody is at work."""
     return ()
+
+
+NAMED = 5
+
+
+def in_flight(prompts: Sequence[int]) -> str:
+    """How many prompts a worker has in hand, and the first of them by number."""
+    named = ", ".join(map(str, prompts[:NAMED])) + (", ..." if len(prompts) > NAMED else "")
+    return f"{len(prompts)} prompts in flight ({named})" if prompts else "nothing in flight"

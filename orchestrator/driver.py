@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from eva.config import RunConfig
-from eva.errors import ConflictError, EvaError, LeaseLostError, RunStoppedError
+from eva.errors import ConflictError, EvaError, LeaseLostError, NoRoomError, RunStoppedError
 from eva.failpoints import reach
+from eva.incidents import Working
 from eva.roles import Roles
 from eva.settings import Settings
 from orchestrator.claimed import ClaimedRun
@@ -18,6 +19,7 @@ from orchestrator.journal import Journal
 from orchestrator.lease import TTL_S, Lease, claim
 from orchestrator.listening import Listener
 from orchestrator.loop import play
+from orchestrator.overseer import Overseer
 from store import events, runs
 from store.contexts import longest_context
 from store.rows import RunRow
@@ -29,7 +31,7 @@ from workers.placement import connected
 from workers.rewards import build_rewarder, model_class
 from workers.training.trainer import LocalTrainer
 
-RolesBuilder = Callable[[RunConfig, Path, Settings, Listener], AbstractContextManager[Roles]]
+RolesBuilder = Callable[[RunConfig, Path, Settings, Overseer], AbstractContextManager[Roles]]
 
 _STOPPED = {"pause": "paused", "cancel": "cancelled"}
 
@@ -47,11 +49,14 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
     config = RunConfig.model_validate(run.config)
     folder = settings.runs_dir / run.name
     folder.mkdir(parents=True, exist_ok=True)
+    overseer = Overseer(listener, config.watchdog)
     with interruptible(), claim(store, run, ttl_s) as lease:
         claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),
-                             store, lease, listener)
+                             store, lease, overseer)
         build = build or partial(build_roles, conversation=claimed.read(lambda conn: longest_context(conn, run.id)))
-        with _told(claimed, lease), build(config, folder, settings, listener) as roles:
+        with (_told(claimed, lease), overseer.watching(claimed),
+              build(config, folder, settings, overseer) as roles):
+            overseer.at_work = roles.at_work
             play(roles, Journal(claimed))
 
 
@@ -73,7 +78,8 @@ def _told(run: ClaimedRun, lease: Lease) -> Generator[None]:
     except LeaseLostError:
         raise
     except BaseException as error:
-        _tell(run, "failed", error=str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}")
+        status = "paused" if isinstance(error, NoRoomError) else "failed"
+        _tell(run, status, error=str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}")
         raise
     _tell(run, "finished")
 
@@ -89,14 +95,14 @@ def _tell(run: ClaimedRun, status: str, *, error: str | None = None, wanted: str
 
 
 @contextmanager
-def build_roles(config: RunConfig, folder: Path, settings: Settings, listener: Listener, *,
+def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: Overseer, *,
                 conversation: int = 0) -> Generator[Roles]:
     """The real parts: engines, the reward model's actor, the evolver, the trainer. Starts Ray where none runs.
 
     At most `conversation` tokens stand before the text of a prompt.
     Engines and trainer import their libraries side by side; the first use of each waits for it.
     """
-    listener.opened(0, "start", 0, 0)
+    overseer.opened(0, "start", 0, 0)
     # One that asks the fleet waits for it; all others fail here, before anything starts.
     evolver = None if config.evolving.asks_policy else build_evolver(config.evolving)
     model_dir = resolve_model(config.model.path, config.model.revision)
@@ -104,15 +110,19 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, listener: L
     logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(connected(settings))
-        trainer = stack.enter_context(LocalTrainer(config, logs))
+        trainer = stack.enter_context(LocalTrainer(config, logs, notice=overseer.notice))
         fleet = stack.enter_context(start_fleet(config, model_dir, logs_dir=logs, views_dir=folder / "serving",
-                                                conversation=conversation))
+                                                conversation=conversation, notice=overseer.notice))
         trainer.warm()
-        rewarder = stack.enter_context(closing(build_rewarder(config.reward)))
-        examiner = rewarder
-        if config.evaluation.reward is not None:
-            examiner = stack.enter_context(closing(build_rewarder(config.evaluation.reward)))
-        auditor = None
-        if config.audit.reward is not None:
-            auditor = stack.enter_context(closing(build_rewarder(config.audit.reward)))
-        yield Roles(fleet, rewarder, evolver or build_evolver(config.evolving, fleet), trainer, examiner, auditor)
+        rewarders = [
+            stack.enter_context(closing(build_rewarder(
+                asked, hung_s=config.watchdog.rewarder_s, notice=overseer.notice))) if asked is not None else None
+            for asked in (config.reward, config.evaluation.reward, config.audit.reward)]
+        rewarder, examiner, auditor = rewarders
+        assert rewarder is not None
+
+        def at_work() -> list[Working]:
+            return [work for worker in (fleet, trainer, *rewarders) if worker is not None for work in worker.at_work()]
+
+        yield Roles(fleet, rewarder, evolver or build_evolver(config.evolving, fleet), trainer, examiner or rewarder,
+                    auditor, at_work)

@@ -21,6 +21,10 @@ class Listener(Protocol):
         """The stage is complete and stored."""
         ...
 
+    def noted(self, text: str) -> None:
+        """Something that is no progress, in one sentence: the database is away, or back."""
+        ...
+
 
 class Nobody:
     """Listens to nothing."""
@@ -33,3 +37,6 @@ class Nobody:
 
     def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
         del iteration, stage, counts
+
+    def noted(self, text: str) -> None:
+        del text

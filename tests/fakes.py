@@ -162,6 +162,7 @@ class Recorder:
 
     stages: list[tuple[int, str]] = field(default_factory=list)
     counts: dict[tuple[int, str], Mapping[str, object]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     on_close: Callable[[int, str], None] = lambda iteration, stage: None
 
     def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
@@ -174,3 +175,6 @@ class Recorder:
     def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
         self.counts[iteration, stage] = counts
         self.on_close(iteration, stage)
+
+    def noted(self, text: str) -> None:
+        self.notes.append(text)

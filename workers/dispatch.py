@@ -13,7 +13,7 @@ from typing import Protocol
 
 from eva.errors import EngineDiedError
 from eva.failpoints import reach
-from eva.incidents import Working
+from eva.incidents import Working, in_flight
 from eva.types import Answered, Request
 from workers.recovery import Recovery, Replaceable
 
@@ -24,7 +24,6 @@ POISON_DEATHS = 3
 # Calls kept queued at an engine: while one runs the next waits there, so the engine never waits for us.
 CALLS_AHEAD = 2
 POLL_S = 1.0
-NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +193,8 @@ class Ledger:
         found: list[Working] = []
         for slot in range(self.slots):
             prompts = sorted(request.number for request in tuple(self._in_flight[slot].values()))
-            named = ", ".join(map(str, prompts[:NAMED])) + (", ..." if len(prompts) > NAMED else "")
-            state = f"{len(prompts)} prompts in flight ({named})" if prompts else "nothing in flight"
-            state = state if slot in self.open else "not serving"
-            found.append(Working(f"engine {slot}", state, self._silent_s[slot]))
+            has = in_flight(prompts) if slot in self.open else "not serving"
+            found.append(Working(f"engine {slot}", has, self._silent_s[slot]))
         return found
 
     def _roomiest(self, window: int) -> int | None:

@@ -16,6 +16,10 @@ class Watchdog(Section):
     """A stage in which nothing advances for so long fails; longer than what the workers' own time-outs and retries
     take (fleet.stall_s, training.timeout_s, the rewarder's)."""
 
+    rewarder_s: float = Field(default=1800.0, gt=0)
+    """A reward process that ends no call (of 32 prompts at most) for so long is replaced, its prompts asked again one
+    by one. It ends itself much sooner when its model hangs; this finds one that is frozen or cut off."""
+
     @model_validator(mode="after")
     def _in_order(self) -> Watchdog:
         if self.end_s < self.tell_s:

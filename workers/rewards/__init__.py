@@ -6,6 +6,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from eva.config import RewardConfig
+from eva.incidents import Notice, unnoticed
 from workers.rewards.model import RewardModel
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ def model_class(config: RewardConfig) -> type[RewardModel]:
     return resolve_name(REWARDERS[config.kind])
 
 
-def build_rewarder(config: RewardConfig, *, local: bool = False,
+def build_rewarder(config: RewardConfig, *, local: bool = False, hung_s: float = 1800.0,
                    notice: Notice = unnoticed) -> ActorRewarder | LocalRewarder:
     """The run's rewarder: in a Ray actor of its own, or with `local` in this process.
 
     Both are `eva.roles.Rewarder` and have `close()`. Raises ConfigError before anything starts when
-    the config cannot work. `notice` is told of processes lost.
+    the config cannot work. `hung_s` and `notice`: see `Window`.
     """
     kind = model_class(config)
     kind.check(config)
@@ -43,4 +44,4 @@ def build_rewarder(config: RewardConfig, *, local: bool = False,
         return LocalRewarder(kind.name_of(config), kind(config))
     from workers.rewards.actor import ActorRewarder
 
-    return ActorRewarder(kind.name_of(config), REWARDERS[config.kind], config, notice=notice)
+    return ActorRewarder(kind.name_of(config), REWARDERS[config.kind], config, hung_s=hung_s, notice=notice)

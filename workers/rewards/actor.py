@@ -24,6 +24,7 @@ from ray.exceptions import (
 from eva.config import EnsembleReward, RewardConfig, RewardNetwork
 from eva.errors import ConfigError
 from eva.failpoints import environment, reach
+from eva.incidents import Notice, Working, unnoticed
 from eva.types import Answered, Rewarded
 from workers.rewards.model import Asked, RewardModel
 from workers.rewards.window import Rewards, Window
@@ -110,15 +111,18 @@ class ActorRewarder:
         model: `module:Class` of the reward model, built in the actor from `config`.
         config: the reward model's section of the config.
         cpus: CPUs that Ray reserves for it; 0 lets it share what the engines leave. GPUs are the config's.
-        restarts: see `Window`.
+        restarts, hung_s, notice: see `Window`.
     """
 
     def __init__(
-        self, name: str, model: str, config: RewardConfig, *, cpus: float = 0, restarts: int = 10
+        self, name: str, model: str, config: RewardConfig, *, cpus: float = 0, restarts: int = 10,
+        hung_s: float = 1800.0, notice: Notice = unnoticed,
     ) -> None:
         self._name, self._model, self._config = name, model, config
         self._cpus, self._restarts = cpus, restarts
+        self._hung_s, self._notice = hung_s, notice
         self._process: RayProcess | None = None
+        self._window: Window | None = None
 
     @property
     def name(self) -> str:
@@ -136,7 +140,8 @@ class ActorRewarder:
         """
         self.start()
         assert self._process
-        window = Window(self._process, restarts=self._restarts)
+        window = Window(self._process, restarts=self._restarts, hung_s=self._hung_s, notice=self._notice)
+        self._window = window
         for one in answered:
             if not one.responses:
                 yield Rewarded(one, ())
@@ -147,6 +152,11 @@ class ActorRewarder:
                 yield from _take(window, block=True)
         while not window.empty:
             yield from _take(window, block=True)
+
+    def at_work(self) -> list[Working]:
+        """What the actor has in hand. Another thread may ask."""
+        window = self._window
+        return [] if window is None or window.empty else [window.at_work()]
 
     def close(self) -> None:
         """End the actor. It starts again at the next use."""

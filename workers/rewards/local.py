@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from eva.incidents import Working
 from eva.types import Answered, Rewarded
 from workers.rewards.model import Asked, RewardModel
 
@@ -28,6 +29,10 @@ class LocalRewarder:
         for one in answered:
             (rewards,) = self._model.reward_many([asked_of(one)], _nobody_watches)
             yield Rewarded(one, rewards)
+
+    def at_work(self) -> list[Working]:
+        """Nothing: what it does, its caller does."""
+        return []
 
     def close(self) -> None:
         self._model.close()

@@ -7,19 +7,22 @@ that the one that kills is found, and it alone stays without rewards.
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Protocol
 
 from eva.errors import RewarderDiedError
+from eva.incidents import Incident, Notice, Working, in_flight, unnoticed
 from eva.types import Answered, Reward, Rewarded
 from workers.rewards.local import asked_of
 from workers.rewards.model import PROCESS_DIED, Asked, reason
 
 Rewards = list[tuple[Reward, ...]]
 
+_POLL_S = 1.0
 _DEATHS_ALONE = 2
 """A prompt in whose lone presence the process died so often is the cause."""
 
@@ -52,10 +55,16 @@ class Window:
         per_call: prompts in one call, at most.
         calls: calls in flight; the second waits in the process's queue while the first runs.
         restarts: deaths in a row, no prompt rewarded in between, after which it gives up.
+        hung_s: seconds without the end of a call after which the process counts as dead, as one that is frozen does.
+        notice: is told of each death.
     """
 
-    def __init__(self, process: Process, *, per_call: int = 32, calls: int = 2, restarts: int = 10) -> None:
+    def __init__(self, process: Process, *, per_call: int = 32, calls: int = 2, restarts: int = 10,
+                 hung_s: float = 1800.0, notice: Notice = unnoticed,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self._process, self._per_call, self._max_calls, self._restarts = process, per_call, calls, restarts
+        self._hung_s, self._notice, self._clock = hung_s, notice, clock
+        self._silent_s = 0.0
         self._waiting: deque[Answered] = deque()
         self._suspects: deque[_Call] = deque()
         self._calls: dict[Future[Rewards], _Call] = {}
@@ -79,16 +88,35 @@ class Window:
 
         Raises RewarderDiedError, and whatever the reward model raised of itself.
         """
-        if block:
-            wait(self._calls, return_when=FIRST_COMPLETED)
         rewarded: list[Rewarded] = []
+        while block and self._calls and not rewarded:
+            began = self._clock()
+            done, _ = wait(self._calls, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            if done:
+                break
+            # Only our own waiting counts: a slow caller makes no process look dead.
+            self._silent_s += self._clock() - began
+            if self._silent_s > self._hung_s:
+                rewarded += self._give_up_on_first()
+                self._send()
         for future in [future for future in self._calls if future.done()]:
             if future in self._calls:  # a death in this loop empties the window
                 rewarded += self._end(future)
         self._send()
         return rewarded
 
+    def at_work(self) -> Working:
+        """What the process has in hand. Another thread may ask."""
+        prompts = [one.number for call in tuple(self._calls.values()) for one in call.prompts]
+        return Working("rewarder", in_flight(prompts), self._silent_s)
+
+    def _give_up_on_first(self) -> list[Rewarded]:
+        """Calls are worked off in order: the first one is what the process hangs at."""
+        call = self._calls.pop(next(iter(self._calls)))
+        return self._bury(call, TimeoutError(f"it ended no call for {self._silent_s:.0f} s"))
+
     def _end(self, future: Future[Rewards]) -> list[Rewarded]:
+        self._silent_s = 0.0
         call = self._calls.pop(future)
         try:
             rewards = future.result()
@@ -99,6 +127,8 @@ class Window:
 
     def _bury(self, call: _Call, error: BaseException) -> list[Rewarded]:
         self._deaths_in_a_row += 1
+        self._silent_s = 0.0
+        self._tell(call, reason(str(error) or type(error).__name__))
         if self._deaths_in_a_row > self._restarts:
             raise _given_up(self._deaths_in_a_row, error) from error
         # Calls behind this one had not begun: their prompts are not under suspicion.
@@ -114,6 +144,15 @@ class Window:
             return []
         died = Reward(None, PROCESS_DIED)
         return [Rewarded(culprit, (died,) * len(culprit.responses)) for culprit in call.prompts]
+
+    def _tell(self, call: _Call, why: str) -> None:
+        lost = [one.number for each in (call, *self._calls.values()) for one in each.prompts]
+        given_up = len(call.prompts) == 1 and call.deaths + 1 >= _DEATHS_ALONE
+        again = len(lost) - given_up
+        text = f"the rewarder's process is replaced: {why}; {again} prompts are rewarded again"
+        text += f", prompt {lost[0]} stays without rewards" if given_up else ""
+        self._notice(Incident("rewarder_lost", text, {
+            "reason": why, "asked_again": again, "given_up": [lost[0]] if given_up else []}))
 
     def _send(self) -> None:
         if self._suspects:

@@ -24,6 +24,7 @@ from ray.exceptions import (
 from eva.config import Model, RunConfig, Training
 from eva.errors import EvaError, TrainingFailedError
 from eva.failpoints import environment, reach
+from eva.incidents import Incident, Notice, Working, unnoticed
 from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
 
 Report = Callable[[TrainingStep, int], None]
@@ -31,6 +32,8 @@ Report = Callable[[TrainingStep, int], None]
 _DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError,
            GetTimeoutError)
 _RETRIES = 2
+_BACKOFF_S = 1.0
+_FETCH_S = 60.0
 _POLL_S = 0.2
 _TAIL_LINES = 15
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -79,10 +82,12 @@ class LocalTrainer:
     twice at most. The library's output goes to `logs/trainer.log`.
     """
 
-    def __init__(self, config: RunConfig, logs: Path) -> None:
+    def __init__(self, config: RunConfig, logs: Path, *, notice: Notice = unnoticed) -> None:
         self._config, self._log = config, logs / "trainer.log"
         self._engines_on_gpu = config.fleet.gpus_per_engine > 0
+        self._notice = notice
         self._actor: Any = None
+        self._working: Working | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +123,7 @@ class LocalTrainer:
 
     def _ask(self, method: str, arguments: tuple[Any, ...], report: Report | None = None) -> Any:
         death: Exception | None = None
-        for _ in range(1 + _RETRIES):
+        for attempt in range(1 + _RETRIES):
             try:
                 actor = self._process()
                 call = getattr(actor, method).remote(*arguments, engines_on_gpu=self._engines_on_gpu)
@@ -134,6 +139,7 @@ class LocalTrainer:
             except _DEATHS as error:
                 death = error
                 self.close()
+                self._tell(method, attempt, error)
             except BaseException:
                 # The caller leaves (a lost lease, Ctrl-C): a job nobody waits for must not go on.
                 self.close()
@@ -143,17 +149,37 @@ class LocalTrainer:
             f"Its last words:\n{self._last_words()}",
             next_move=f"Read {self._log}; a killed process often lacked memory")
 
+    def at_work(self) -> list[Working]:
+        """What the process has in hand. Another thread may ask."""
+        working = self._working
+        return [] if working is None else [working]
+
+    def _tell(self, method: str, attempt: int, error: Exception) -> None:
+        why, last = _first_line(error), attempt == _RETRIES
+        pause_s = 0.0 if last else _BACKOFF_S * 2.0**attempt
+        then = "it is given up" if last else f"the job starts again after a pause of {pause_s:.0f} s"
+        self._notice(Incident("trainer_lost", f"the training process was lost: {why}; {then}",
+                              {"reason": why, "job": method, "attempt": attempt + 1, "pause_s": pause_s}))
+        time.sleep(pause_s)
+
     def _follow(self, actor: Any, call: Any, report: Report | None) -> Any:
         """Pass on the steps until the call ends. Raises GetTimeoutError after too long a silence."""
+        try:
+            return self._heard(actor, call, report)
+        finally:
+            self._working = None
+
+    def _heard(self, actor: Any, call: Any, report: Report | None) -> Any:
         patience, seen, heard = self._config.training.timeout_s, 0, time.monotonic()
         while True:
+            self._working = Working("training process", f"a job, {seen} steps heard of", time.monotonic() - heard)
             done, _ = ray.wait([call], timeout=_POLL_S)
             for step, total in ray.get(actor.steps_since.remote(seen), timeout=patience):
                 seen, heard = seen + 1, time.monotonic()
                 if report is not None:
                     report(step, total)
             if done:
-                return ray.get(call)
+                return ray.get(call, timeout=_FETCH_S)
             if time.monotonic() - heard > patience:
                 raise GetTimeoutError(f"no progress for {patience:g} s")
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eva.errors import RewarderDiedError
+from eva.incidents import Incident
 from eva.types import Answered, Response, Reward, Rewarded
 from workers.rewards.model import PROCESS_DIED, Asked
 from workers.rewards.window import Rewards, Window
@@ -137,3 +138,44 @@ def test_what_the_reward_model_itself_complains_of_is_raised() -> None:
     process.queue[0][1].set_exception(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         window.take(block=True)
+
+
+def test_a_process_that_is_frozen_is_replaced_and_its_prompts_are_rewarded_again() -> None:
+    told: list[Incident] = []
+    process, seconds = FakeProcess(), iter(range(0, 10**6, 400))
+    window = Window(process, per_call=4, hung_s=1000, notice=told.append, clock=lambda: next(seconds))
+    for number in range(3):
+        window.put(prompt(number))
+    submit = process.submit
+
+    def submit_and_work(asked: Sequence[Asked]) -> Future[Rewards]:
+        future = submit(asked)
+        process.work()
+        return future
+
+    process.submit = submit_and_work  # type: ignore[method-assign]
+    rewarded: list[Rewarded] = []
+    while not window.empty:
+        rewarded += window.take(block=True)
+    assert sorted(one.answered.number for one in rewarded) == [0, 1, 2]
+    assert all(one.rewards[0].value is not None for one in rewarded) and process.restarts == 1
+    assert [(incident.kind, incident.data) for incident in told] == [
+        ("rewarder_lost", {"reason": "it ended no call for 1200 s", "asked_again": 2, "given_up": []})]
+
+
+def test_a_prompt_that_freezes_the_process_each_time_stays_without_rewards() -> None:
+    told: list[Incident] = []
+    process, seconds = FakeProcess(), iter(range(0, 10**6, 400))
+    window = Window(process, hung_s=1000, notice=told.append, clock=lambda: next(seconds))
+    window.put(prompt(5))
+    (rewarded,) = [one for _ in range(9) if not window.empty for one in window.take(block=True)]
+    assert rewarded.rewards == (Reward(None, PROCESS_DIED),)
+    assert [incident.data["given_up"] for incident in told] == [[], [5]]
+
+
+def test_what_the_process_has_in_hand_can_be_asked() -> None:
+    process = FakeProcess()
+    window = Window(process)
+    assert str(window.at_work()) == "rewarder: nothing in flight, silent for 0 s"
+    window.put(prompt(5))
+    assert str(window.at_work()) == "rewarder: 1 prompts in flight (5), silent for 0 s"
