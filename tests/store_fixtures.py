@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -37,13 +38,20 @@ def postgres() -> Iterator[EmbeddedServer]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture
-def database_url(postgres: EmbeddedServer) -> Iterator[str]:
-    """The URL of a fresh database at the newest schema, as EVA_DATABASE_URL would give it."""
+@contextmanager
+def fresh_database(postgres: EmbeddedServer) -> Generator[str]:
+    """A new database at the newest schema: its URL."""
     name = f"test_{next(_names)}"
     _administer(postgres, f"CREATE DATABASE {name} TEMPLATE eva")
     yield f"postgresql://{SUPERUSER}@/{name}?host={postgres.socket_dir}"
     _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedServer) -> Iterator[str]:
+    """The URL of a fresh database at the newest schema, as EVA_DATABASE_URL would give it."""
+    with fresh_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture
