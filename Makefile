@@ -1,7 +1,7 @@
 # The one place for commands. `make help` lists them; each is a line that a person could type.
 # PYTHON=python3.12 names the interpreter to install with; ARGS="…" is handed on to what runs.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration lint types bench playground-model doctor constraints clean
+.PHONY: help install demo test test-unit test-integration lint types bench chaos test-faults playground-model doctor constraints clean
 PY := .venv/bin/python
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
@@ -31,6 +31,12 @@ types: install  ## types (basedpyright)
 
 bench: install  ## every benchmark against its baseline, one after another
 	@for name in estimate novelty streaming dispatch evolving generation; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
+
+test-faults: install  ## kills and failures on purpose (the last of them with Ray, vLLM and TRL)
+	@$(PY) -m pytest tests/faults $(ARGS)
+
+chaos: install  ## many runs killed by chance; writes its figures into docs/reliability.md (ARGS="--runs 40 --real 2")
+	@$(PY) -m benchmarks.chaos $(ARGS)
 
 playground-model: install  ## make the playground's solver anew (seeded, minutes)
 	@$(PY) -m workers.playground.make_model --seed 0 --out workers/playground/solver $(ARGS)

@@ -25,8 +25,8 @@ from orchestrator.driver import drive
 from orchestrator.listening import Nobody
 from store import runs
 from store.session import open_store
-from tests.faults.game import Notebook, game_roles
 from tests.fakes import always
+from tests.faults.game import Notebook, game_roles
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 120.0
@@ -92,7 +92,9 @@ def serve() -> None:
         began = time.monotonic()
         if (pid := os.fork()) == 0:
             _become(order)
-        print(json.dumps(asdict(Outcome(_await(pid, order.kill_after_s), began, time.monotonic()))), flush=True)
+        outcome = Outcome(_await(pid, order.kill_after_s), began, time.monotonic())
+        sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
+        sys.stdout.flush()
 
 
 def _become(order: Order) -> None:
@@ -105,7 +107,7 @@ def _become(order: Order) -> None:
         random.seed(os.getpid())  # nothing may depend on it
         _play(order)
         status = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - this process ends here, and its log says why
         traceback.print_exc()
     finally:
         os._exit(status)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, select
 
 from eva.config import RunConfig
 from orchestrator.registration import register_run
 from store import runs
+from store.fingerprint import Fingerprint, fingerprint
 from store.rows import RunRow
 from store.session import Store
 from store.tables import heldout_prompts, heldout_responses, metadata, prompts, responses
-from tests.decisions import decisions
-from tests.faults.drivers import Drivers, Order, Outcome, notebook
+from tests.faults.drivers import Order, Outcome, notebook
 from tests.faults.game import Asked, Notebook, published
 
 _COMMITS = ("stage.flush.after_commit", "stage.close.after_commit")
+
+
+class Starts(Protocol):
+    """Whatever plays a run in a process of its own."""
+
+    def drive(self, order: Order) -> Outcome: ...
 
 
 @dataclass
@@ -27,12 +33,14 @@ class Trial:
     first batch that the next driver stores."""
 
     store: Store
-    drivers: Drivers
+    drivers: Starts
     folder: Path
     database_url: str
     config: RunConfig
     run: RunRow = field(init=False)
     kills: int = 0
+    lasts_s: float = 0.0
+    """Of the last driver."""
     repeated: list[Asked] = field(default_factory=list[Asked])
     lost: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     recoveries_s: list[float] = field(default_factory=list[float])
@@ -66,7 +74,7 @@ class Trial:
         self.repeated += [asked for asked in book.read()[told:] if asked in stored]
         self.lost += sorted(rows - self._rows(), key=str)
         self._recovered(outcome)
-        self.kills += outcome.killed
+        self.kills, self.lasts_s = self.kills + outcome.killed, outcome.ended - outcome.began
         return outcome
 
     def finish(self) -> None:
@@ -76,8 +84,9 @@ class Trial:
             assert outcome.status == 0, (self.folder / "driver.log").read_text()[-3000:]
         assert self.status == "finished"
 
-    def fingerprint(self) -> object:
-        return decisions(self.store, self.run)
+    def fingerprint(self) -> Fingerprint:
+        with self.store.transaction() as conn:
+            return fingerprint(conn, self.run.id)
 
     def _recovered(self, outcome: Outcome) -> None:
         lines = [line.split() for line in self.notes.read_text().splitlines()] if self.notes.exists() else []
@@ -89,11 +98,8 @@ class Trial:
         self._killed_at = outcome.ended if outcome.killed else None
 
     def _rows(self) -> set[tuple[Any, ...]]:
-        """The primary keys of everything stored for the run."""
-        tables = [table for table in metadata.sorted_tables if "run_id" in table.c]
         with self.store.transaction() as conn:
-            return {(table.name, *row) for table in tables
-                    for row in conn.execute(select(*table.primary_key).where(table.c.run_id == self.run.id))}
+            return kept_rows(conn, self.run.id)
 
     def _stored(self) -> set[Asked]:
         """What was finished: responses that are stored, checkpoints that are published."""
@@ -118,3 +124,10 @@ class Trial:
         return [(checkpoint, text, temperature, sample) for checkpoint, text, sample in asked] + [
             (checkpoint, text, 0.0 if mode == "greedy" else 1.0, sample)
             for checkpoint, text, mode, sample in held_out]
+
+
+def kept_rows(conn: Connection, run_id: int) -> set[tuple[Any, ...]]:
+    """The table and primary key of everything that is stored for a run."""
+    tables = [table for table in metadata.sorted_tables if "run_id" in table.c]
+    return {(table.name, *row) for table in tables
+            for row in conn.execute(select(*table.primary_key).where(table.c.run_id == run_id))}

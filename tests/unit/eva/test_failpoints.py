@@ -1,5 +1,6 @@
 import ast
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from eva import failpoints
 from eva.errors import ConfigError, InfrastructureError
 from eva.failpoints import POINTS, arm, environment, reach
 from eva.settings import read_settings
-from tests.structure import sources
+from tests.structure import ROOT, sources
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +90,11 @@ def test_a_variable_that_nobody_can_obey_is_refused_at_the_start_of_a_command(
     monkeypatch.setenv(failpoints.VARIABLE, text)
     with pytest.raises(ConfigError, match=told):
         read_settings()
+
+
+def test_the_page_lists_every_failpoint_and_every_action() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    for name, said in POINTS.items():
+        assert f"| `{name}` | {said} |" in page
+    for action in failpoints.ACTIONS:
+        assert re.search(rf"\| `{action}[:`]", page), action

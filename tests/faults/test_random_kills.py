@@ -1,0 +1,59 @@
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import delete, select
+
+from store.tables import prompts, responses, rewards
+from tests.faults.contract import hold_contract
+from tests.faults.drivers import Order, Outcome, notebook
+from tests.faults.game import Notebook, game_config
+from tests.faults.kills import kill_at_random
+from tests.faults.trial import Trial
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_run_whose_drivers_are_killed_by_chance_ends_as_if_nothing_had_happened(
+        seed: int, undisturbed: Trial, new_trial: Callable[..., Trial]) -> None:
+    trial = new_trial()
+    kill_at_random(trial, seed, len(undisturbed.points), undisturbed.lasts_s)
+    hold_contract(trial, undisturbed)
+
+
+def test_the_contract_is_broken_by_a_run_that_decided_otherwise(
+        undisturbed: Trial, new_trial: Callable[..., Trial]) -> None:
+    other = new_trial(game_config(8))
+    other.finish()
+    with pytest.raises(AssertionError, match="Difference"):
+        hold_contract(other, undisturbed)
+
+
+class Forgetful:
+    """Stands for drivers that generate a stored response again, and drop its reward."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+
+    def drive(self, order: Order) -> Outcome:
+        run = self._trial.run.id
+        with self._trial.store.transaction() as conn:
+            (first,) = conn.execute(
+                select(responses.c.checkpoint, prompts.c.text, responses.c.sample).select_from(responses.join(prompts))
+                .where(responses.c.run_id == run).limit(1))
+            conn.execute(delete(rewards).where(rewards.c.run_id == run))
+        temperature = self._trial.config.generation.temperature
+        Notebook(notebook(order.folder, order.run)).note((first.checkpoint, first.text, temperature, first.sample))
+        return Outcome(0, 0.0, 1.0)
+
+
+def test_the_contract_is_broken_by_rows_that_are_gone_and_by_answers_that_are_made_again(
+        undisturbed: Trial, new_trial: Callable[..., Trial]) -> None:
+    trial = new_trial()
+    assert trial.drive("iteration.finish.after_commit=kill").killed
+    trial.finish()
+    hold_contract(trial, undisturbed)
+    assert trial.kills == 1 and len(trial.recoveries_s) == 1
+    trial.drivers = Forgetful(trial)
+    trial.drive()
+    assert len(trial.repeated) == 1 and {row[0] for row in trial.lost} == {"rewards"}
+    with pytest.raises(AssertionError, match="generated twice"):
+        hold_contract(trial, undisturbed)
