@@ -25,6 +25,11 @@ def has_system(context: Context) -> bool:
     return any(message.role == "system" for message in context)
 
 
+def said(text: str, context: Context = ()) -> list[str]:
+    """What user and assistant say, the prompt's text first."""
+    return [text, *(message.content for message in context if message.role != "system")]
+
+
 def transcript(text: str, context: Context = ()) -> str:
     """One text for readers without a chat template, each message behind its role; a plain prompt as it is."""
     if not context:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
+from eva.conversations import said
 from eva.creator.contamination import Contamination
 from eva.creator.minhash import MinHashIndex
 from eva.creator.novelty import NearKnown, Novelty, NoveltyCheck, Protected, scope
@@ -48,4 +49,5 @@ class Known:
 
 def protected_texts(paths: list[str], words: int) -> Contamination:
     """What no prompt of the run may overlap. Raises PromptFileError."""
-    return Contamination((prompt.text for path in paths for prompt in read_prompt_file(Path(path)).prompts), words)
+    found = (prompt for path in paths for prompt in read_prompt_file(Path(path)).prompts)
+    return Contamination((text for prompt in found for text in said(prompt.text, prompt.context)), words)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from eva.config import Prompts, RunConfig
 from eva.config_files import config_hash
+from eva.conversations import said
 from eva.creator.metrics import metric_named
-from eva.creator.novelty import text_key
+from eva.creator.novelty import question_key
 from eva.creator.samplers import sampler_named
 from eva.creator.weights import weighting_named
 from eva.errors import ConfigError, PromptFileError
@@ -29,11 +31,15 @@ FEWEST_PROMPTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a run starts from. `left_out` counts the prompts of the file that are not used, by reason."""
+    """What a run starts from. `left_out` counts the prompts of the file that are not used, by reason.
+
+    `cut` counts the conversations whose ends were left aside, by what stood there.
+    """
 
     seeds: tuple[FilePrompt, ...]
-    held_out: dict[str, tuple[str, ...]]
+    held_out: dict[str, tuple[FilePrompt, ...]]
     left_out: dict[str, int]
+    cut: Mapping[str, int]
 
 
 def gather(config: RunConfig) -> Material:
@@ -43,17 +49,17 @@ def gather(config: RunConfig) -> Material:
     Raises PromptFileError, and ConfigError when the sampler asks for topics that no prompt has.
     """
     held_out = _held_out(config)
-    protected = {text_key(text) for texts in held_out.values() for text in texts}
+    protected = {question_key(prompt.text, prompt.context) for prompts in held_out.values() for prompt in prompts}
     if config.prompts.playground is not None:
-        found = tuple(FilePrompt(text) for text in tasks.seed_prompts(config.prompts.playground, config.seed))
-        repeated = 0
+        texts = tasks.seed_prompts(config.prompts.playground, config.seed)
+        file = PromptFile(tuple(map(FilePrompt, texts)), 0, {})
     else:
         file = read_seeds(config.prompts)
-        found, repeated = file.prompts, file.repeated
-    apart = tuple(prompt for prompt in found if text_key(prompt.text) not in protected)
+    found = file.prompts
+    apart = tuple(prompt for prompt in found if question_key(prompt.text, prompt.context) not in protected)
     overlap = protected_texts(config.novelty.protected, config.novelty.protected_words)
-    seeds = tuple(prompt for prompt in apart if not overlap.found(prompt.text))
-    left_out = {"repeated": repeated, "held_out": len(found) - len(apart), "contaminated": len(apart) - len(seeds)}
+    seeds = tuple(prompt for prompt in apart if not any(map(overlap.found, said(prompt.text, prompt.context))))
+    left_out = {"repeated": file.repeated, "held_out": len(found) - len(apart), "contaminated": len(apart) - len(seeds)}
     if len(seeds) < FEWEST_PROMPTS:
         source = config.prompts.path or config.prompts.dataset or "the playground"
         raise PromptFileError(f"{source} leaves {len(seeds)} seed prompts ({left_out})",
@@ -61,7 +67,7 @@ def gather(config: RunConfig) -> Material:
     if config.sampling.sampler == "topic_balanced" and not any(prompt.topic for prompt in seeds):
         raise ConfigError("sampling.sampler is topic_balanced, but no prompt has a topic",
                           expected="prompts with topics", next_move="Set prompts.topic_field, or another sampler")
-    return Material(seeds, held_out, {reason: count for reason, count in left_out.items() if count})
+    return Material(seeds, held_out, {reason: count for reason, count in left_out.items() if count}, file.cut)
 
 
 def preflight(config: RunConfig) -> list[str]:
@@ -76,7 +82,9 @@ def preflight(config: RunConfig) -> list[str]:
     models.require_memory(facts, config)
     lines = [f"{len(material.seeds)} seed prompts" + "".join(
         f", {count} left out ({reason})" for reason, count in material.left_out.items())]
-    lines += [f"{len(texts)} held-out prompts in {name}" for name, texts in material.held_out.items()]
+    lines += [f"{count} rows were cut: {what}" for what, count in material.cut.items()]
+    lines += [f"{len(prompts)} held-out prompts in {name}" for name, prompts in material.held_out.items()]
+    lines += _conversations(material, config, facts.path)
     lines.append(f"{facts.architecture}, {facts.parameters:,} parameters")
     for reward in (config.reward, config.evaluation.reward, config.audit.reward):
         if reward is not None:
@@ -93,11 +101,13 @@ def register_run(store: Store, config: RunConfig) -> RunRow:
         run = runs.create_run(conn, stem=config.name, config=config.model_dump(mode="json"),
                               config_hash=config_hash(config), seed=config.seed)
         prompts.insert_prompts(conn, run.id, [
-            Prompt(number, prompt.text, root=number, topic=prompt.topic)
+            Prompt(number, prompt.text, root=number, topic=prompt.topic, context=prompt.context)
             for number, prompt in enumerate(material.seeds)])
-        for split, texts in material.held_out.items():
-            heldout.insert_heldout(conn, run.id, split, texts)
-        events.append_event(conn, run.id, "registered", {"prompts": len(material.seeds), "left_out": material.left_out})
+        for split, found in material.held_out.items():
+            heldout.insert_heldout(conn, run.id, split, [prompt.text for prompt in found],
+                                   [prompt.context for prompt in found])
+        events.append_event(conn, run.id, "registered", {"prompts": len(material.seeds), "left_out": material.left_out,
+                                                         **({"cut": dict(material.cut)} if material.cut else {})})
         return runs.get_run(conn, run.id)
 
 
@@ -106,13 +116,27 @@ def read_seeds(config: Prompts) -> PromptFile:
     if config.dataset is not None:
         return read_dataset(config)
     return read_prompt_file(Path(config.path or ""), field=config.field, topic_field=config.topic_field,
-                            limit=config.limit)
+                            system_field=config.system_field, limit=config.limit)
 
 
-def _held_out(config: RunConfig) -> dict[str, tuple[str, ...]]:
-    sets: dict[str, tuple[str, ...]] = {}
+def _held_out(config: RunConfig) -> dict[str, tuple[FilePrompt, ...]]:
+    sets: dict[str, tuple[FilePrompt, ...]] = {}
     if config.evaluation.playground is not None:
-        sets |= {name: tuple(texts) for name, texts in tasks.heldout(per_set=config.evaluation.playground).items()}
+        sets |= {name: tuple(map(FilePrompt, texts))
+                 for name, texts in tasks.heldout(per_set=config.evaluation.playground).items()}
     for name, path in config.evaluation.sets.items():
-        sets[name] = tuple(prompt.text for prompt in read_prompt_file(Path(path)).prompts)
+        sets[name] = read_prompt_file(Path(path)).prompts
     return sets
+
+
+def _conversations(material: Material, config: RunConfig, folder: Path) -> list[str]:
+    """How many prompts continue conversations, all of which the chat template can render. Raises ModelError."""
+    contexts = [prompt.context for prompts in (material.seeds, *material.held_out.values())
+                for prompt in prompts if prompt.context]
+    if not contexts:
+        return []
+    # It loads the tokenizer, for which plain prompts need not wait.
+    from workers.prompting import require_conversations
+
+    require_conversations(folder, config.model, contexts)
+    return [f"{len(contexts)} prompts with messages before them, in orders that the chat template takes"]

@@ -16,7 +16,8 @@ def read_dataset(config: Prompts) -> PromptFile:
     """The prompts of `config.dataset`. Raises PromptFileError with the remedy, offline too."""
     source = str(config.dataset)
     rows = _saved(source, config.split) if Path(source).is_dir() else _hub(source, config.split)
-    return read_prompts(rows, source, field=config.field, topic_field=config.topic_field, limit=config.limit)
+    return read_prompts(rows, source, field=config.field, topic_field=config.topic_field,
+                        system_field=config.system_field, limit=config.limit)
 
 
 def _saved(folder: str, split: str) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from transformers import AutoTokenizer
 from eva.config import Model
 from eva.conversations import as_messages
 from eva.errors import ModelError
-from eva.types import Context
+from eva.types import Context, Message
 
 
 class UnusablePromptError(ValueError):
@@ -105,6 +106,31 @@ class PromptEncoder:
             return list(self.tokenizer.encode(text))
         # The template writes BOS itself where the model wants one; the tokenizer must not add another.
         return list(self.tokenizer.encode(self.render(text, context), add_special_tokens=False))
+
+
+def require_conversations(folder: Path, model: Model, contexts: Iterable[Context]) -> None:
+    """Raise ModelError unless the chat template renders every message, in each order of roles that occurs."""
+    if model.template == "none":
+        raise ModelError("there are prompts with messages before them, but model.template is `none`",
+                         expected="a chat template, which renders messages",
+                         next_move="Set model.template: chat (and model.chat_template), or keep one user turn per row")
+    encoder = PromptEncoder(str(folder), read_prompting(model))
+    for roles in sorted({tuple(message.role for message in context) for context in contexts}):
+        marked = tuple(Message(role, f"qz{place}zq") for place, role in enumerate(roles))
+        shown = ", ".join((*roles, "user"))
+        try:
+            rendered = encoder.render("?", marked)
+        except (TemplateError, ValueError, TypeError) as error:
+            raise _unknown_roles(folder, f"refuses the messages {shown}: {_first_line(error)}") from error
+        left_out = [message.role for message in marked if message.content not in rendered]
+        if left_out:
+            raise _unknown_roles(folder, f"leaves the {left_out[0]} message out of the messages {shown}")
+
+
+def _unknown_roles(folder: Path, what: str) -> ModelError:
+    return ModelError(f"the chat template of {folder} {what}",
+                      expected="a template that knows these roles in this order",
+                      next_move="Set model.chat_template to one that does, or take these messages out of the prompts")
 
 
 def _first_line(error: Exception) -> str:

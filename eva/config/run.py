@@ -28,7 +28,10 @@ class Prompts(Section):
     playground: int | None = Field(default=None, ge=8)
     """Instead of a file: this many seed prompts of the playground's world."""
     field: str | None = None
-    """Key that holds the prompt's text; unset: `prompt`, `instruction`, `question`, `text`, or the first of `turns`."""
+    """Key that holds the prompt's text or messages; unset: the first of `prompt`, `instruction`, `question`, `text`,
+    `turns`, `messages`, `conversations`, `conversation` that a row has."""
+    system_field: str | None = None
+    """Key that holds a system message for the prompt; unset: none, or `system` beside messages."""
     topic_field: str | None = None
     """Key that holds the prompt's topic; unset: none is stored."""
     limit: int | None = Field(default=None, ge=1)

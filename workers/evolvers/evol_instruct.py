@@ -10,6 +10,7 @@ from eva.errors import ConfigError
 from eva.roles import Generator
 from eva.types import Mutation, Reply
 from workers.evolvers.completions import Completions
+from workers.evolvers.instructions import in_conversation
 from workers.evolvers.templates import fill, load_templates
 
 
@@ -40,7 +41,7 @@ class Rewriter:
         """
         if mutation.operator in NEEDS_PARTNER and mutation.partner is None:
             return Reply("", finish="no_partner")
-        return self._writer.ask(self._instruction(mutation), mutation.seed)
+        return self._writer.ask(in_conversation(self._instruction(mutation), mutation.conversation), mutation.seed)
 
     def _instruction(self, mutation: Mutation) -> str:
         if mutation.operator not in self._templates:

@@ -11,7 +11,7 @@ from eva.types import Mutation, Reply
 from workers.evolvers.completions import Completions
 from workers.evolvers.evol_instruct import Rewriter, Writer
 from workers.evolvers.fleet_writer import fleet_writer
-from workers.evolvers.instructions import critique_request, with_feedback
+from workers.evolvers.instructions import critique_request, in_conversation, with_feedback
 
 
 class FeedbackRewriter(Rewriter):
@@ -25,9 +25,9 @@ class FeedbackRewriter(Rewriter):
         """As `Rewriter.evolve`; tokens and cost are of both calls where the critique is written."""
         if mutation.context is None or not self._written:
             return super().evolve(mutation)
-        asked = critique_request(mutation.context, self._chars)
+        asked = in_conversation(critique_request(mutation.context, self._chars), mutation.conversation)
         critique = self._writer.ask(asked, derive(mutation.seed, "critique"))
-        message = self._below(mutation, critique.text or None)
+        message = in_conversation(self._below(mutation, critique.text or None), mutation.conversation)
         reply = self._writer.ask(message, mutation.seed)
         return replace(reply, prompt_tokens=reply.prompt_tokens + critique.prompt_tokens,
                        reply_tokens=reply.reply_tokens + critique.reply_tokens,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eva.types import Feedback
+from eva.conversations import spoken
+from eva.types import Context, Feedback
 
 PLACE, PARTNER = "<PROMPT>", "<PARTNER>"
 """Where an instruction takes the prompt (exactly once), and the second one."""
@@ -71,6 +72,27 @@ Do not mention the answers, their rewards or the assistant in it.
 _SILENT = """First consider, without writing it down, what the worst answer gets wrong that the best one gets right, \
 and what even the best one lacks.
 """
+
+
+_CONVERSATION = """The prompt below is the next message of the user in this conversation, which stays as it is and \
+comes before the new prompt, too. Whatever you write has to make sense as that next message; do not repeat or answer \
+the conversation.
+
+#Conversation#:
+{conversation}
+
+"""
+CONVERSATION_CHARS = 8000
+"""The writer sees so much of a conversation, its end."""
+
+
+def in_conversation(instruction: str, conversation: Context) -> str:
+    """The instruction below the messages that come before the prompt; as it is where there are none."""
+    if not conversation:
+        return instruction
+    told = "\n\n".join(spoken(conversation))
+    shown = told if len(told) <= CONVERSATION_CHARS else "[…] " + told[-CONVERSATION_CHARS:]
+    return _CONVERSATION.format(conversation=shown) + instruction
 
 
 def critique_request(feedback: Feedback, chars: int) -> str:

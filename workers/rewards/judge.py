@@ -12,6 +12,7 @@ import numpy as np
 
 from eva.audit import position_bias
 from eva.config import EvolInstruct, JudgeReward
+from eva.conversations import transcript
 from eva.errors import ConfigError, EvolverError, JudgeError
 from eva.seeds import derive, text_hash
 from eva.types import Floats, Reply, Reward
@@ -70,9 +71,9 @@ class JudgeModel:
         verdicts: list[list[Verdict]] = [[] for _ in asked]
         with ThreadPoolExecutor(self._config.concurrency) as pool:
             calls = {
-                pool.submit(self._verdict, prompt, responses, *shown): place
-                for place, (prompt, responses) in enumerate(asked)
-                for shown in self._questions(responses)
+                pool.submit(self._verdict, transcript(one.prompt, one.context), one.responses, *shown): place
+                for place, one in enumerate(asked)
+                for shown in self._questions(one.responses)
             }
             try:
                 for call in as_completed(calls):
@@ -81,7 +82,7 @@ class JudgeModel:
             except (JudgeError, ConfigError):
                 pool.shutdown(cancel_futures=True)
                 raise
-        return [self._rewards(responses, found) for (_, responses), found in zip(asked, verdicts, strict=True)]
+        return [self._rewards(one.responses, found) for one, found in zip(asked, verdicts, strict=True)]
 
     def close(self) -> None:
         """It holds nothing."""

@@ -11,7 +11,7 @@ from workers.rewards.model import Asked, RewardModel
 
 def asked_of(answered: Answered) -> Asked:
     """The texts of an answered prompt, as reward models take them."""
-    return answered.text, tuple(response.text for response in answered.responses)
+    return Asked(answered.text, tuple(response.text for response in answered.responses), answered.context)
 
 
 class LocalRewarder:

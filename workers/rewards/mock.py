@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eva.config import MockReward
+from eva.conversations import transcript
 from eva.seeds import derive, generator, text_hash
 from eva.types import Reward
 from workers.rewards.model import Alive, Asked
@@ -16,7 +17,7 @@ class MockModel:
     """Rewards that depend only on the config and the texts.
 
     r = u + length_bias * characters / 100 + noise * g, u uniform in [0, 1] and g standard normal,
-    both derived from (seed, prompt, response).
+    both derived from (seed, prompt, response), the prompt being all of its messages.
     """
 
     patience_s = 60.0
@@ -37,7 +38,8 @@ class MockModel:
     def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
         alive()
         return [
-            tuple(self._reward(prompt, response) for response in responses) for prompt, responses in asked
+            tuple(self._reward(transcript(one.prompt, one.context), response) for response in one.responses)
+            for one in asked
         ]
 
     def _reward(self, prompt: str, response: str) -> Reward:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from eva.types import Reward
+from eva.types import Context, Reward
 
-Asked = tuple[str, tuple[str, ...]]
-"""A prompt's text and its responses' texts."""
+
+class Asked(NamedTuple):
+    """A prompt's text, its responses' texts, and the messages before the prompt."""
+
+    prompt: str
+    responses: tuple[str, ...]
+    context: Context = ()
+
 
 Alive = Callable[[], None]
 """Called by a reward model whenever it gets on; see `RewardModel.patience_s`."""

@@ -15,7 +15,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from eva.config import PairwiseReward
+from eva.conversations import as_messages, transcript
 from eva.errors import ModelError
+from eva.types import Context
 from workers.prompting import Prompting, UnusablePromptError, load_tokenizer
 from workers.rewards.loading_weights import in_batches, load_weights, padded
 from workers.rewards.model import Alive
@@ -28,7 +30,7 @@ with warnings.catch_warnings():
 SOURCE, FIRST, SECOND = "<|source|>", "<|candidate1|>", "<|candidate2|>"
 PAIRRM_TOKENS = 2048
 """What PairRM was trained with: 1,224 tokens of prompt and 412 of each response."""
-CONTEXT = "\n\n<turn> user\n {prompt}\n"
+TURN = "\n\n<turn> {role}\n {content}"
 QUESTION = "[CONTEXT] {context} [RESPONSE A] {first} [RESPONSE B] {second} \n"
 
 
@@ -43,7 +45,7 @@ class Pair:
 class PairModel(Protocol):
     """Compares a first and a second response to a prompt."""
 
-    def encode(self, prompt: str, first: str, second: str) -> Pair:
+    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> Pair:
         """Raises UnusablePromptError with the reason why these cannot be compared."""
         ...
 
@@ -88,10 +90,11 @@ class PairRM:
         # Each text of a prompt stands in many of its pairs.
         self._piece = lru_cache(maxsize=128)(self._tokenizer.encode)
 
-    def encode(self, prompt: str, first: str, second: str) -> Pair:
+    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> Pair:
         ids: list[int] = []
         places: list[int] = []
-        for mark, name, text in zip(self._marks, (SOURCE, FIRST, SECOND), (prompt, first, second), strict=True):
+        texts = (transcript(prompt, context), first, second)
+        for mark, name, text in zip(self._marks, (SOURCE, FIRST, SECOND), texts, strict=True):
             piece = self._piece(name + text)
             # The first of them is ours: a text that quotes a mark must not move it.
             places.append(len(ids) + piece.index(mark))
@@ -120,8 +123,9 @@ class PairPreference:
         self._model = load_weights(AutoModelForCausalLM, folder, config)
         self._budget, self._limit = config.batch_tokens, config.max_length or positions
 
-    def encode(self, prompt: str, first: str, second: str) -> Pair:
-        asked = QUESTION.format(context=CONTEXT.format(prompt=prompt), first=first, second=second)
+    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> Pair:
+        turns = "".join(TURN.format(**message) for message in as_messages(prompt, context))
+        asked = QUESTION.format(context=f"{turns}\n", first=first, second=second)
         try:
             rendered = self._tokenizer.apply_chat_template(
                 [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True)

@@ -13,7 +13,7 @@ from eva.audit import position_bias
 from eva.config import PairwiseReward
 from eva.errors import ConfigError
 from eva.seeds import text_hash
-from eva.types import Floats, Reward
+from eva.types import Context, Floats, Reward
 from eva.wins import AGGREGATIONS, symmetrised
 from workers.rewards.loading import Network, fetch, look_at, network_name, read_network
 from workers.rewards.model import Alive, Asked, reason
@@ -57,7 +57,7 @@ class PairwiseModel:
     def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
         """A response that could be compared with no other gets no reward, and the reason."""
         alive()
-        contests = [_Contest(prompt, responses) for prompt, responses in asked]
+        contests = [_Contest(*one) for one in asked]
         placed: list[tuple[_Contest, int, int]] = []
         pairs: list[Pair] = []
         for contest in contests:
@@ -78,7 +78,7 @@ class PairwiseModel:
         from workers.prompting import UnusablePromptError
 
         try:
-            return self._model.encode(contest.prompt, contest.texts[i], contest.texts[j])
+            return self._model.encode(contest.prompt, contest.texts[i], contest.texts[j], contest.context)
         except UnusablePromptError as error:
             contest.why[i] = contest.why[j] = reason(str(error))
             return None
@@ -87,8 +87,8 @@ class PairwiseModel:
 class _Contest:
     """The distinct responses of one prompt, and what their comparisons gave: `first_N_N[i, j]`, i shown first."""
 
-    def __init__(self, prompt: str, responses: Sequence[str]) -> None:
-        self.prompt, self._responses = prompt, responses
+    def __init__(self, prompt: str, responses: Sequence[str], context: Context) -> None:
+        self.prompt, self._responses, self.context = prompt, responses, context
         self.texts = list(dict.fromkeys(responses))
         self.first_N_N: Floats = np.full((len(self.texts), len(self.texts)), np.nan)
         self.why: dict[int, str] = {}

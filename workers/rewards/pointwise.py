@@ -56,20 +56,20 @@ class PointwiseModel:
     def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
         """A response that is too long or cannot be encoded gets no reward, and the reason."""
         alive()
-        encoded = [self._encode(prompt, response) for prompt, responses in asked for response in responses]
+        encoded = [self._encode(one, response) for one in asked for response in one.responses]
         usable = [text for text in encoded if not isinstance(text, Reward)]
         logits = iter(self._logits.of(usable, alive) if usable else [])
         rewards = iter([one if isinstance(one, Reward) else self._reward(next(logits)) for one in encoded])
-        return [tuple(next(rewards) for _ in responses) for _, responses in asked]
+        return [tuple(next(rewards) for _ in one.responses) for one in asked]
 
     def close(self) -> None:
         self._logits.close()
 
-    def _encode(self, prompt: str, response: str) -> Text | Reward:
+    def _encode(self, asked: Asked, response: str) -> Text | Reward:
         from workers.prompting import UnusablePromptError
 
         try:
-            return self._texts.encode(prompt, response)
+            return self._texts.encode(asked.prompt, response, asked.context)
         except UnusablePromptError as error:
             return Reward(None, reason(str(error)))
 

@@ -9,7 +9,9 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from eva.config import PointwiseReward
+from eva.conversations import as_messages, has_system, transcript
 from eva.errors import ConfigError, ModelError
+from eva.types import Context
 from workers.prompting import Prompting, UnusablePromptError, load_tokenizer
 
 
@@ -43,10 +45,10 @@ class Texts:
                 next_move="Correct reward.model or reward.architecture, or set reward.template: none or pair",
             ) from error
 
-    def encode(self, prompt: str, response: str) -> Text:
+    def encode(self, prompt: str, response: str, context: Context = ()) -> Text:
         """Raises UnusablePromptError with the reason why this response cannot be rewarded."""
         try:
-            text = self._text(prompt, response)
+            text = self._text(prompt, response, context)
         except (TemplateError, ValueError, TypeError) as error:
             raise UnusablePromptError(f"cannot be encoded for the reward model: {error}") from error
         if self._limit is not None and len(text.ids) > self._limit:
@@ -54,25 +56,20 @@ class Texts:
                 f"too long for the reward model: {len(text.ids)} tokens, at most {self._limit}")
         return text
 
-    def _text(self, prompt: str, response: str) -> Text:
+    def _text(self, prompt: str, response: str, context: Context = ()) -> Text:
+        system = self._config.system_prompt
         if self._config.template == "pair":
-            both = self.tokenizer(prompt, response)
+            both = self.tokenizer(transcript(prompt, context), response)
             return Text(list(both["input_ids"]), both.get("token_type_ids"))
         if self._config.template == "none":
-            system = self._config.system_prompt
-            parts = [prompt, response] if system is None else [system, prompt, response]
-            return Text(list(self.tokenizer.encode("\n\n".join(parts))))
-        asked = self._messages(prompt)
+            before = [] if system is None or has_system(context) else [system]
+            return Text(list(self.tokenizer.encode("\n\n".join([*before, transcript(prompt, context), response]))))
+        asked = as_messages(prompt, context, system)
         ids = self._ids(self._render([*asked, {"role": "assistant", "content": response}]))
         if self._turn is None:
             return Text(ids)
         # Looked for in the prompt alone: a response that quotes the pattern must not move the gate.
         return Text(ids, turn=_turn_of(self._ids(self._render(asked, add_generation_prompt=True)), self._turn, ids))
-
-    def _messages(self, prompt: str) -> list[dict[str, str]]:
-        system = self._config.system_prompt
-        before = [] if system is None else [{"role": "system", "content": system}]
-        return [*before, {"role": "user", "content": prompt}]
 
     def _render(self, messages: list[dict[str, str]], **more: bool) -> str:
         return self.tokenizer.apply_chat_template(messages, tokenize=False, **more)

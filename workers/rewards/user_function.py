@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 from eva.errors import ConfigError
 from workers.rewards.model import reason
 
-UserFunction = Callable[[str, str], Any]
+UserFunction = Callable[..., Any]
 
-_EXPECTED = "`module:function`, a function (prompt: str, response: str) -> float, sync or async"
+_EXPECTED = ("`module:function`, a function (prompt: str, response: str) -> float, sync or async; it may also take "
+             "`context`, the messages before the prompt")
 
 
 def check_function(spec: str) -> UserFunction:
@@ -42,6 +43,15 @@ def is_async(function: UserFunction) -> bool:
     )
 
 
+def takes_context(function: UserFunction) -> bool:
+    """Whether the function has a parameter `context` for the messages before the prompt."""
+    try:
+        found = inspect.signature(function).parameters.get("context")
+    except ValueError:  # some functions written in C do not tell theirs
+        return False
+    return found is not None and found.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
 def _import(spec: str, module_path: str) -> ModuleType:
     # At the end, so that a file of the user's never hides a package that eva imports later.
     if os.getcwd() not in sys.path:
@@ -64,7 +74,7 @@ def _check_signature(spec: str, function: UserFunction) -> None:
     except ValueError:  # some functions written in C do not tell theirs
         return
     try:
-        signature.bind("prompt", "response")
+        signature.bind("prompt", "response", **({"context": []} if takes_context(function) else {}))
     except TypeError as error:
         _refuse(f"{spec!r} takes {signature}", "Let it take two arguments, prompt and response", error)
 

@@ -17,16 +17,22 @@ import math
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
 from types import FrameType
+from typing import Any
 
 from eva.config import VerifierReward
 from eva.types import Reward
 from workers.rewards.model import Alive, Asked, reason
-from workers.rewards.user_function import UserFunction, check_function, is_async
+from workers.rewards.user_function import UserFunction, check_function, is_async, takes_context
 
 __all__ = ["VerifierModel", "check_function"]
 
 _REPEAT_S = 1.0
+
+Given = tuple[str, dict[str, Any]]
+"""The prompt, and what else the function takes by its name."""
 
 
 class _TimedOut(BaseException):
@@ -39,6 +45,7 @@ class VerifierModel:
     def __init__(self, config: VerifierReward) -> None:
         self._timeout_s, self._concurrency = config.timeout_s, config.concurrency
         self._function = check_function(config.function)
+        self._takes_context = takes_context(self._function)
         self._loop = asyncio.Runner() if is_async(self._function) else None
 
     @staticmethod
@@ -56,32 +63,39 @@ class VerifierModel:
 
     def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
         """An async function is called for up to `concurrency` responses of all these prompts at a time."""
-        flat = [(prompt, response) for prompt, responses in asked for response in responses]
+        flat = [(self._given(one), response) for one in asked for response in one.responses]
         together = self._loop.run(self._all_async(flat, alive)) if self._loop else self._all_sync(flat, alive)
         rewards = iter(together)
-        return [tuple(next(rewards) for _ in responses) for _, responses in asked]
+        return [tuple(next(rewards) for _ in one.responses) for one in asked]
 
     def close(self) -> None:
         if self._loop:
             self._loop.close()
 
-    def _all_sync(self, flat: Sequence[tuple[str, str]], alive: Alive) -> Iterator[Reward]:
+    def _given(self, asked: Asked) -> Given:
+        """What the function is called with before the response and by name."""
+        if not self._takes_context:
+            return asked.prompt, {}
+        return asked.prompt, {"context": [asdict(message) for message in asked.context]}
+
+    def _all_sync(self, flat: Sequence[tuple[Given, str]], alive: Alive) -> Iterator[Reward]:
         in_main_thread = threading.current_thread() is threading.main_thread()
         reward = _reward_under_alarm if in_main_thread else _reward_in_thread
-        for prompt, response in flat:
+        for (prompt, named), response in flat:
             alive()
-            yield reward(self._function, prompt, response, self._timeout_s)
+            yield reward(partial(self._function, **named), prompt, response, self._timeout_s)
 
-    async def _all_async(self, flat: Sequence[tuple[str, str]], alive: Alive) -> list[Reward]:
+    async def _all_async(self, flat: Sequence[tuple[Given, str]], alive: Alive) -> list[Reward]:
         slots = asyncio.Semaphore(self._concurrency)
 
-        async def one(prompt: str, response: str) -> Reward:
+        async def one(given: Given, response: str) -> Reward:
+            prompt, named = given
             async with slots:
-                reward = await _reward_async(self._function, prompt, response, self._timeout_s)
+                reward = await _reward_async(partial(self._function, **named), prompt, response, self._timeout_s)
                 alive()
                 return reward
 
-        return await asyncio.gather(*(one(prompt, response) for prompt, response in flat))
+        return await asyncio.gather(*(one(given, response) for given, response in flat))
 
 
 def _reward_under_alarm(function: UserFunction, prompt: str, response: str, timeout_s: float) -> Reward:

@@ -15,6 +15,14 @@ def length(prompt: str, response: str) -> float:
     return len(prompt) * 100.0 + len(response)
 
 
+def with_context(_prompt: str, _response: str, *, context: list[dict[str, str]]) -> float:
+    return float(sum(len(message["content"]) for message in context))
+
+
+async def with_context_async(_prompt: str, _response: str, context: list[dict[str, str]]) -> float:
+    return float(sum(len(message["content"]) for message in context))
+
+
 def picky(_prompt: str, response: str) -> Any:
     """Does what the response says."""
     match response:

@@ -17,6 +17,7 @@ from eva.ranks import ranks
 from eva.types import Reward
 from eva.wins import mean_win_rates
 from workers.rewards.ensemble import EnsembleModel
+from workers.rewards.model import Asked
 
 MOCKS: list[dict[str, Any]] = [
     {"reward": {"kind": "mock"}, "scale": 0.5, "centre": 0.5},
@@ -32,7 +33,7 @@ def ensemble(members: list[dict[str, Any]] = MOCKS, **given: Any) -> EnsembleRew
 
 def rewards(config: EnsembleReward, *texts: str) -> tuple[Reward, ...]:
     model = EnsembleModel(config)
-    (rewarded,) = model.reward_many([("p", texts or TEXTS)], lambda: None)
+    (rewarded,) = model.reward_many([Asked("p", texts or TEXTS)], lambda: None)
     model.close()
     return rewarded
 

@@ -15,9 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DebertaV2Config
 
 from eva.config import PairwiseReward
 from eva.errors import ConfigError, ModelError
+from eva.types import Context
 from eva.wins import bradley_terry
 from tests import reward_models, tiny_models
 from workers.prompting import UnusablePromptError
+from workers.rewards.model import Asked
 from workers.rewards.pair_models import FIRST, SECOND, SOURCE, Pair
 from workers.rewards.pairwise import PairwiseModel
 
@@ -99,8 +101,8 @@ def test_rewards_are_mean_win_rates_of_both_orders(
 ) -> None:
     folder: Path = request.getfixturevalue(kind)
     model = PairwiseModel(config(folder, batch_tokens=batch_tokens))
-    asked = [("Two and two?", RESPONSES[:3]), ("And the rest?", RESPONSES[2:])]
-    for (prompt, responses), rewards in zip(asked, model.reward_many(asked, lambda: None), strict=True):
+    asked = [Asked("Two and two?", RESPONSES[:3]), Asked("And the rest?", RESPONSES[2:])]
+    for (prompt, responses, _), rewards in zip(asked, model.reward_many(asked, lambda: None), strict=True):
         def beats(one: str, other: str, prompt: str = prompt) -> float:
             p_ij, p_ji = (1 / (1 + np.exp(-plainly(folder, prompt, *pair))) for pair in ((one, other), (other, one)))
             return (p_ij + 1 - p_ji) / 2
@@ -125,7 +127,7 @@ class Fake:
     def __init__(self, rule: Callable[[str, str], float], too_long: Sequence[str] = ()) -> None:
         self.rule, self.too_long, self.asked = rule, too_long, list[tuple[str, str]]()
 
-    def encode(self, prompt: str, first: str, second: str) -> Pair:
+    def encode(self, _prompt: str, first: str, second: str, _context: Context) -> Pair:
         if first in self.too_long or second in self.too_long:
             raise UnusablePromptError("too long for the reward model")
         self.asked.append((first, second))
@@ -138,7 +140,7 @@ class Fake:
 def rewards_of(ranker: Path, fake: Fake, responses: tuple[str, ...], **settings: object) -> list[float | None]:
     model = PairwiseModel(config(ranker, **settings))
     model._model = fake
-    (rewards,) = model.reward_many([("p", responses)], lambda: None)
+    (rewards,) = model.reward_many([Asked("p", responses)], lambda: None)
     return [reward.value for reward in rewards]
 
 
@@ -184,7 +186,7 @@ def test_what_cannot_be_compared_gets_no_reward_and_leaves_the_others_theirs(ran
     rule: Callable[[str, str], float] = lambda first, second: float(len(first) - len(second))  # noqa: E731
     model = PairwiseModel(config(ranker))
     model._model = Fake(rule, too_long=["long"])
-    ((_, long, _, copy),) = model.reward_many([("p", ("a", "long", "bb", "long"))], lambda: None)
+    ((_, long, _, copy),) = model.reward_many([Asked("p", ("a", "long", "bb", "long"))], lambda: None)
     assert (long.value, long.reason) == (copy.value, copy.reason) == (None, "too long for the reward model")
     got = rewards_of(ranker, Fake(rule, too_long=["long"]), ("a", "long", "bb"))
     alone = rewards_of(ranker, Fake(rule), ("a", "bb"))
@@ -205,7 +207,8 @@ def test_temperature_flattens_preferences(ranker: Path) -> None:
 
 
 def test_real_texts_that_are_too_long_say_how_long(ranker: Path) -> None:
-    (rewards,) = PairwiseModel(config(ranker, max_length=40)).reward_many([("p", ("a", "b" * 60, "c"))], lambda: None)
+    asked = [Asked("p", ("a", "b" * 60, "c"))]
+    (rewards,) = PairwiseModel(config(ranker, max_length=40)).reward_many(asked, lambda: None)
     assert rewards[0].value is not None
     assert rewards[1].reason == "too long for the reward model: 71 tokens, at most 40"
 

@@ -21,6 +21,7 @@ from eva.config import PointwiseReward
 from eva.errors import ConfigError, ModelError
 from tests import reward_models, tiny_models
 from workers.rewards.loading_weights import batches
+from workers.rewards.model import Asked
 from workers.rewards.pointwise import PointwiseModel
 from workers.rewards.pointwise_logits import without_padding
 
@@ -36,7 +37,8 @@ def config(folder: Path, **settings: object) -> PointwiseReward:
 
 
 def values(model: PointwiseModel, asked: list[tuple[str, tuple[str, ...]]]) -> list[list[float | None]]:
-    return [[reward.value for reward in rewards] for rewards in model.reward_many(asked, lambda: None)]
+    rewarded = model.reward_many([Asked(*one) for one in asked], lambda: None)
+    return [[reward.value for reward in rewards] for rewards in rewarded]
 
 
 @cache
@@ -108,7 +110,7 @@ def test_the_system_prompt_is_part_of_the_text(folder: Path) -> None:
 
 
 def test_a_response_that_is_too_long_is_not_cut_but_told(folder: Path) -> None:
-    asked = [("p", ("fine", "x" * 400, "also fine"))]
+    asked = [Asked("p", ("fine", "x" * 400, "also fine"))]
     (rewards,) = PointwiseModel(config(folder)).reward_many(asked, lambda: None)
     assert [reward.value is None for reward in rewards] == [False, True, False]
     assert rewards[1].reason == "too long for the reward model: 419 tokens, at most 256"
@@ -119,14 +121,15 @@ def test_a_response_that_is_too_long_is_not_cut_but_told(folder: Path) -> None:
 def test_a_logit_that_is_no_number_is_no_reward(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = PointwiseModel(config(folder))
     monkeypatch.setattr(model._logits, "of", lambda texts, alive: [[math.nan], [1.0]])
-    (rewards,) = model.reward_many([("p", ("a", "b"))], lambda: None)
+    (rewards,) = model.reward_many([Asked("p", ("a", "b"))], lambda: None)
     assert (rewards[0].value, rewards[0].reason) == (None, "the reward model gave nan")
     assert rewards[1].value == 1.0
 
 
 def test_the_watchdog_hears_of_every_batch(folder: Path) -> None:
     calls: list[None] = []
-    PointwiseModel(config(folder, batch_tokens=1)).reward_many(ASKED, lambda: calls.append(None))
+    asked = [Asked(*one) for one in ASKED]
+    PointwiseModel(config(folder, batch_tokens=1)).reward_many(asked, lambda: calls.append(None))
     assert len(calls) == 1 + 5
 
 

@@ -46,13 +46,13 @@ class FakeProcess:
         if not self.queue:
             return
         asked, future = self.queue.pop(0)
-        if self.accidents or any(prompt in self.poison for prompt, _ in asked):
+        if self.accidents or any(prompt in self.poison for prompt, *_ in asked):
             self.accidents = max(0, self.accidents - 1)
             for lost in (future, *(other for _, other in self.queue)):
                 lost.set_exception(DiedError("gone"))
             return
         future.set_result(
-            [tuple(Reward(float(len(text))) for text in texts) for _, texts in asked],
+            [tuple(Reward(float(len(text))) for text in texts) for _, texts, _ in asked],
         )
 
 
