@@ -13,6 +13,7 @@ from typing import Any
 
 from eva.config import RunConfig
 from eva.config_files import validate
+from eva.conversations import transcript
 from eva.roles import Roles
 from eva.seeds import generator, text_hash
 from eva.settings import Settings
@@ -76,12 +77,14 @@ class FakeGenerator:
             self.die_after -= 1
             if self.die_after < 0:
                 raise Died
-        self.asked[self.policy.number, request.text, int(request.sampling.temperature > 0)] += 1
+        self.asked[self.policy.number, transcript(request.text, request.context),
+                   int(request.sampling.temperature > 0)] += 1
         if request.number in self.unanswerable:
             return Answered(request.number, request.text, (), failure="the prompt is too long")
         chance = skill_of(self.policy) / (skill_of(self.policy) + difficulty_of(request.text))
         return Answered(request.number, request.text, tuple(
-            self._response(request, sample, chance) for sample in range(request.first, request.first + request.n)))
+            self._response(request, sample, chance) for sample in range(request.first, request.first + request.n)),
+            context=request.context)
 
     def _response(self, request: Request, sample: int, chance: float) -> Response:
         seed = request.seed + sample

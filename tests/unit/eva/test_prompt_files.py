@@ -9,6 +9,7 @@ from pyarrow import parquet
 
 from eva.errors import PromptFileError
 from eva.prompt_files import FilePrompt, read_prompt_file
+from eva.types import Message
 
 
 def written(folder: Path, text: str) -> Path:
@@ -92,11 +93,86 @@ def test_what_is_not_in_its_format_is_named(tmp_path: Path, name: str, content: 
         read_prompt_file(tmp_path / name)
 
 
-@pytest.mark.parametrize("roles", [["system", "user"], ["user", "assistant", "user"], ["assistant"]])
-def test_conversations_that_are_no_single_text_are_refused(tmp_path: Path, roles: list[str]) -> None:
-    row = {"messages": [{"role": role, "content": "x"} for role in roles]}
-    with pytest.raises(PromptFileError, match=f"line 1 of .* the messages {', '.join(roles)}.*system_prompt"):
-        read_prompt_file(written(tmp_path, json.dumps(row)))
+def said(*messages: tuple[str, str]) -> tuple[Message, ...]:
+    return tuple(Message(role, content) for role, content in messages)
+
+
+TALK = said(("system", "Be brief."), ("user", "Hi"), ("assistant", "Ho"))
+OPENAI = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},
+          {"role": "assistant", "content": "Ho"}, {"role": "user", "content": " Why? "}]
+SHAREGPT = [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "Hi"},
+            {"from": "gpt", "value": "Ho"}, {"from": "human", "value": "Why?"}]
+PARTS = [{"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]},
+         *OPENAI[1:]]
+
+
+@pytest.mark.parametrize("row", [
+    {"messages": OPENAI}, {"prompt": OPENAI}, {"conversations": SHAREGPT}, {"conversation": OPENAI},
+    {"messages": PARTS}, {"conversations": SHAREGPT[1:], "system": "Be brief."}, {"messages": json.dumps(OPENAI)},
+])
+def test_the_last_user_turn_of_a_conversation_is_the_prompt(tmp_path: Path, row: dict[str, object]) -> None:
+    found = read_prompt_file(written(tmp_path, json.dumps(row)))
+    assert found.prompts == (FilePrompt("Why?", None, TALK),) and found.cut == {}
+
+
+def test_an_answer_behind_the_last_user_turn_is_left_aside_and_counted(tmp_path: Path) -> None:
+    rows = [{"messages": [*OPENAI, {"role": "assistant", "content": ""}]}, {"messages": OPENAI[1:3]}, {"prompt": "x"},
+            {"turns": ["First?", "Second?"]}]
+    found = read_prompt_file(written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows)))
+    assert found.prompts == (
+        FilePrompt("Why?", None, TALK), FilePrompt("Hi"), FilePrompt("x"), FilePrompt("First?"))
+    assert found.cut == {"answers behind the last user turn": 2, "later turns without answers": 1}
+
+
+def test_equal_prompts_behind_other_messages_are_others(tmp_path: Path) -> None:
+    other = [{"role": "user", "content": "Ho"}, *OPENAI[2:]]
+    rows = [{"messages": OPENAI}, {"messages": other}, {"prompt": "why?"}, {"messages": OPENAI[-1:]},
+            {"messages": [{**OPENAI[0], "content": "be  BRIEF."}, *OPENAI[1:]]}]
+    found = read_prompt_file(written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows)))
+    assert [(prompt.text, len(prompt.context)) for prompt in found.prompts] == [("Why?", 3), ("Why?", 2), ("why?", 0)]
+    assert found.repeated == 2
+
+
+def test_a_column_of_system_messages_can_be_named(tmp_path: Path) -> None:
+    rows = [{"system_prompt": "Be kind.", "question": "A?"}, {"system_prompt": "", "question": "B?"},
+            {"system_prompt": None, "question": "C?"}]
+    path = written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows))
+    kind = said(("system", "Be kind."))
+    assert read_prompt_file(path, system_field="system_prompt").prompts == (
+        FilePrompt("A?", None, kind), FilePrompt("B?"), FilePrompt("C?"))
+    assert read_prompt_file(path).prompts[0] == FilePrompt("A?")
+    with pytest.raises(PromptFileError, match=r"line 1 of .*a system message under 'sys'.*prompts\.system_field"):
+        read_prompt_file(path, system_field="sys")
+
+
+USER = {"role": "user", "content": "x"}
+
+
+@pytest.mark.parametrize(("messages", "told"), [
+    ([{"role": "assistant", "content": "x"}], "the messages assistant, without a user turn"),
+    ([{"role": "system", "content": "x"}], "the messages system, without a user turn"),
+    ([USER, {"role": "system", "content": "x"}], "a system message behind the first place"),
+    ([USER, {"role": "tool", "content": "x"}, USER], "message 2 in line 1 .* has the role 'tool'.*system, developer"),
+    ([{"content": "x"}], r"message 1 in line 1 .* is .*\"role\": \"user\""),
+    ([USER, "x"], "message 2 in line 1 .* is 'x'"),
+    ([{"role": "user", "content": " "}], "message 1 in line 1 .* is empty"),
+    ([{"role": "assistant", "content": None}, USER], "message 1 in line 1 .* holds no text"),
+    ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}, {"type": "text", "text": "x"}]}],
+     "message 1 in line 1 .* holds image_url.*images"),
+    ([{"role": "user", "content": 3}], "message 1 in line 1 .* holds int"),
+])
+def test_malformed_conversations_are_named_with_line_and_message(
+        tmp_path: Path, messages: list[object], told: str) -> None:
+    with pytest.raises(PromptFileError, match=f"{told}.*(Repair|Rename|leave)"):
+        read_prompt_file(written(tmp_path, json.dumps({"messages": messages})))
+
+
+def test_a_table_holds_messages_as_json_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text('messages\n"' + json.dumps(OPENAI).replace('"', '""') + '"\n')
+    assert read_prompt_file(tmp_path / "p.csv").prompts == (FilePrompt("Why?", None, TALK),)
+    (tmp_path / "p.csv").write_text("messages\n" + '"' + str(OPENAI) + '"\n')
+    with pytest.raises(PromptFileError, match=r"line 2 of .*messages that are not JSON.*json\.dumps"):
+        read_prompt_file(tmp_path / "p.csv")
 
 
 @pytest.mark.parametrize(("text", "message"), [

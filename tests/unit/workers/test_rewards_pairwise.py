@@ -152,7 +152,7 @@ def test_a_taste_for_positions_is_measured_where_both_orders_are_asked(ranker: P
     def parts_of(rule: Callable[[str, str], float], **settings: object) -> list[dict[str, float | None]]:
         model = PairwiseModel(config(ranker, **settings))
         model._model = Fake(rule)
-        (rewards,) = model.reward_many([("p", ("a", "bb", "a", "cccc"))], lambda: None)
+        (rewards,) = model.reward_many([Asked("p", ("a", "bb", "a", "cccc"))], lambda: None)
         return [{name: part.value for name, part in reward.parts} for reward in rewards]
 
     first = 1 / (1 + np.exp(-3))
