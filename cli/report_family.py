@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from eva.config import RunConfig
-from store import heldout, reports
+from eva.conversations import as_rows
+from store import heldout, prompts, reports
 from store.reports import HeldoutScore, Member, RewardedText
 
 Facts = dict[str, Any]
@@ -27,7 +28,11 @@ def family(conn: Connection, run_id: int, rewarder: str) -> list[Facts]:
     beside = [member for member in members.values() if member.parent in path and member.number not in path][:SIBLINGS]
     shown = [members[number] for number in path] + beside
     texts = _texts(conn, run_id, rewarder, shown)
-    return [_fact(member, member.number in path, texts.get(member.number, [])) for member in shown]
+    (seed,) = prompts.read_prompts(conn, run_id, [root])
+    return [
+        _fact(member, member.number in path, texts.get(member.number, [])) | {"context": as_rows(seed.context)}
+        for member in shown
+    ]
 
 
 def _telling_path(members: Mapping[int, Member]) -> list[int]:
@@ -100,6 +105,7 @@ def heldout_example(conn: Connection, run_id: int, scores: Sequence[HeldoutScore
         "split": split,
         "item": item,
         "text": heldout.read_heldout(conn, run_id, split)[item],
+        "context": as_rows(heldout.read_heldout_contexts(conn, run_id, split).get(item, ())),
         "answers": [
             {
                 "checkpoint": answer.checkpoint,

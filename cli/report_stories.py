@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.printable import one_line, printable
+from cli.printable import conversation_line, one_line, printable
 from cli.tables import ROOMY, plain_table
 from cli.wording import number
 
@@ -22,7 +22,8 @@ SIBLINGS_SHOWN = 3
 def family_view(family: Sequence[Facts], width: int) -> Group:
     """The path from the seed down, each prompt with its best and worst response, then its other children."""
     path = [member for member in family if member["on_path"]]
-    return Group(*(line for place, member in enumerate(path) for line in _member(member, place, family, width)))
+    members = (line for place, member in enumerate(path) for line in _member(member, place, family, width))
+    return Group(*_before(family[0], width), *members)
 
 
 def _member(member: Facts, place: int, family: Sequence[Facts], width: int) -> Iterator[RenderableType]:
@@ -52,9 +53,16 @@ def _member(member: Facts, place: int, family: Sequence[Facts], width: int) -> I
         yield _indented(f"other children: {named}{more}", 2, "dim")
 
 
+def _before(facts: Facts, width: int) -> list[RenderableType]:
+    """The conversation that a prompt continues, if any."""
+    messages = facts.get("context", [])
+    return [_indented(conversation_line(messages, TEXT_LINES * (width - 6)), 2, "dim")] if messages else []
+
+
 def example_view(example: Facts, width: int) -> Group:
     """A held-out prompt and each checkpoint's greedy answer to it."""
-    lines: list[RenderableType] = [Text(one_line(example["text"], TEXT_LINES * (width - 4)), style="bold")]
+    lines: list[RenderableType] = [*_before(example, width),
+                                   Text(one_line(example["text"], TEXT_LINES * (width - 4)), style="bold")]
     for answer in example["answers"]:
         mark, style = ("✓", "green") if answer["correct"] else ("✗", "red")
         label = f"{answer['checkpoint']:>2} {mark} {number(answer['reward'])}  "

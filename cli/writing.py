@@ -68,13 +68,16 @@ def write_jsonl(rows: Iterable[Row], file: IO[bytes]) -> int:
     return count
 
 
-def write_parquet(rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...]) -> int:
-    """One Parquet table with these columns, a row group per page; how many rows."""
+def write_parquet(rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...],
+                  messages: tuple[str, ...] = ()) -> int:
+    """One Parquet table with these columns, some of chat `messages`, a row group per page; how many rows."""
     # pyarrow carries no types
     arrow: Any = import_module("pyarrow")
     parquet: Any = import_module("pyarrow.parquet")
     kinds: dict[str, Any] = {name: arrow.int64() for name in _INTEGERS}
     kinds |= {name: arrow.float64() for name in _FLOATS}
+    chat = arrow.list_(arrow.struct([("role", arrow.string()), ("content", arrow.string())]))
+    kinds |= dict.fromkeys(messages, chat)
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in columns])
     count = 0
     with parquet.ParquetWriter(file, schema) as writer:

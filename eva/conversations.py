@@ -14,9 +14,12 @@ def as_messages(text: str, context: Context = (), system_prompt: str | None = No
 
     `system_prompt` stands before prompts that bring no system message of their own.
     """
-    messages = [*context, Message("user", text)]
-    if system_prompt is not None and not has_system(context):
-        messages.insert(0, Message("system", system_prompt))
+    before = context if system_prompt is None or has_system(context) else (Message("system", system_prompt), *context)
+    return as_rows([*before, Message("user", text)])
+
+
+def as_rows(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """The messages as JSON has them."""
     return [{"role": message.role, "content": message.content} for message in messages]
 
 

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, and_, text
 
+from eva.conversations import as_rows
 from eva.types import Context, Message
 from store.tables import prompts
 from store.text import json_text, storable
 
 ROLE_TOKENS = 16
 """What a chat template writes around a message, about."""
+
+_ANY = text("SELECT EXISTS (SELECT FROM prompts WHERE run_id = :run_id AND context IS NOT NULL)")
 
 _LONGEST = text("""
     SELECT coalesce(max(length), 0) FROM (
@@ -39,12 +42,17 @@ def storable_context(context: Context) -> Context:
 
 def context_column(context: Context) -> str | None:
     """The column's JSON; null for no messages."""
-    return json_text([{"role": message.role, "content": message.content} for message in context]) if context else None
+    return json_text(as_rows(context)) if context else None
 
 
 def read_context(column: Sequence[Mapping[str, str]] | None) -> Context:
     """The messages of a column."""
     return tuple(Message(row["role"], row["content"]) for row in column or ())
+
+
+def has_contexts(conn: Connection, run_id: int) -> bool:
+    """Does any prompt of the run continue a conversation?"""
+    return bool(conn.execute(_ANY, {"run_id": run_id}).scalar_one())
 
 
 def longest_context(conn: Connection, run_id: int) -> int:

@@ -7,13 +7,20 @@ from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
 
+from eva.conversations import as_messages, as_rows
+from eva.types import Context, Message
+from store.contexts import has_contexts, read_context
+
 PAGE = 1000
+MESSAGES = "messages"
+"""The column of prompts and responses that holds a conversation, its last user turn included."""
 
 _PAIRS = text("""
     SELECT p.text AS prompt, c.text AS chosen, j.text AS rejected, x.chosen_reward, x.rejected_reward,
-        x.margin, x.iteration, x.prompt AS number, x.checkpoint
+        x.margin, x.iteration, x.prompt AS number, x.checkpoint, root.context
     FROM pairs x
     JOIN prompts p ON p.run_id = x.run_id AND p.number = x.prompt
+    JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
     JOIN responses c ON c.run_id = x.run_id AND c.prompt = x.prompt AND c.checkpoint = x.checkpoint
         AND c.sample = x.chosen
     JOIN responses j ON j.run_id = x.run_id AND j.prompt = x.prompt AND j.checkpoint = x.checkpoint
@@ -23,15 +30,18 @@ _PAIRS = text("""
 """)
 
 _PROMPTS = text("""
-    SELECT number, text AS prompt, parent, root, operator, depth, born, topic
-    FROM prompts WHERE run_id = :run_id ORDER BY number
+    SELECT p.number, p.text AS prompt, p.parent, p.root, p.operator, p.depth, p.born, p.topic, root.context
+    FROM prompts p
+    JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
+    WHERE p.run_id = :run_id ORDER BY p.number
 """)
 
 _RESPONSES = text("""
     SELECT r.prompt AS number, p.text AS prompt, r.checkpoint, r.sample, r.text AS response, r.finish,
-        r.tokens, r.seed, w.rewarder, w.value AS reward, w.reason
+        r.tokens, r.seed, w.rewarder, w.value AS reward, w.reason, root.context
     FROM responses r
     JOIN prompts p ON p.run_id = r.run_id AND p.number = r.prompt
+    JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
     LEFT JOIN rewards w ON w.run_id = r.run_id AND w.prompt = r.prompt AND w.checkpoint = r.checkpoint
         AND w.sample = r.sample
     WHERE r.run_id = :run_id
@@ -40,18 +50,30 @@ _RESPONSES = text("""
 
 
 def iter_pairs(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
-    """Every preference pair with its texts, by iteration and prompt."""
-    return _stream(conn, _PAIRS, run_id)
+    """Every preference pair with its texts, by iteration and prompt; as messages where the run has conversations."""
+    talks = has_contexts(conn, run_id)
+    for row, context in _stream(conn, _PAIRS, run_id):
+        if talks:
+            row["prompt"] = as_messages(row["prompt"], context)
+            row |= {side: as_rows([Message("assistant", row[side])]) for side in ("chosen", "rejected")}
+        yield row
 
 
 def iter_prompts(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
-    """Every prompt with its lineage, by number."""
-    return _stream(conn, _PROMPTS, run_id)
+    """Every prompt with its lineage, by number; with its messages where the run has conversations."""
+    return _with_messages(conn, _PROMPTS, run_id)
 
 
 def iter_responses(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
     """Every response with its prompt and reward, by prompt, checkpoint and sample; one row per rewarder."""
-    return _stream(conn, _RESPONSES, run_id)
+    return _with_messages(conn, _RESPONSES, run_id)
+
+
+def message_columns(conn: Connection, run_id: int, what: str) -> tuple[str, ...]:
+    """Which columns of an export hold messages instead of texts? None where no prompt continues a conversation."""
+    if not has_contexts(conn, run_id):
+        return ()
+    return ("prompt", "chosen", "rejected") if what == "pairs" else (MESSAGES,)
 
 
 EXPORTS: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
@@ -88,11 +110,21 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "reason",
     ),
 }
-"""The columns of each export, in order."""
+"""The columns of each export, in order; runs with conversations add MESSAGES to prompts and responses."""
 
 
-def _stream(conn: Connection, query: TextClause, run_id: int) -> Iterator[dict[str, Any]]:
-    """Rows through a server-side cursor, a page in memory at a time: read them inside the transaction."""
+def _with_messages(conn: Connection, query: TextClause, run_id: int) -> Iterator[dict[str, Any]]:
+    talks = has_contexts(conn, run_id)
+    for row, context in _stream(conn, query, run_id):
+        yield row | {MESSAGES: as_messages(row["prompt"], context)} if talks else row
+
+
+def _stream(conn: Connection, query: TextClause, run_id: int) -> Iterator[tuple[dict[str, Any], Context]]:
+    """Rows, each with its prompt's context, through a server-side cursor, a page in memory at a time: read them inside
+    the transaction.
+    """
     with conn.execute(query, {"run_id": run_id}, execution_options={"yield_per": PAGE}) as found:
         for row in found.mappings():
-            yield dict(row)
+            values = dict(row)
+            context = read_context(values.pop("context"))
+            yield values, context

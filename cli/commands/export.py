@@ -8,7 +8,7 @@ import click
 
 from cli.opening import find, opened_existing
 from cli.writing import standard_output, whole_file, write_jsonl, write_parquet
-from store.exports import COLUMNS, EXPORTS
+from store.exports import COLUMNS, EXPORTS, message_columns
 
 
 @click.command()
@@ -20,13 +20,19 @@ def export(run: str, what: str, form: str, out: str | None) -> None:
     """Write a run's pairs, prompts or responses to a file.
 
     RUN is a name, the unique beginning of one, or `last`. Pairs have the columns prompt, chosen and rejected
-    first and load straight into TRL. A file appears when it is complete, or not at all.
+    first and load straight into TRL; where prompts continue conversations, these three hold messages. A file appears
+    when it is complete, or not at all.
     """
     with opened_existing() as store:
         row = find(store, run)
         target = Path(out or f"{row.name}-{what}.{form}")
         with standard_output() if out == "-" else whole_file(target) as file, store.transaction() as conn:
             rows = EXPORTS[what](conn, row.id)
-            count = write_jsonl(rows, file) if form == "jsonl" else write_parquet(rows, file, COLUMNS[what])
+            if form == "jsonl":
+                count = write_jsonl(rows, file)
+            else:
+                messages = message_columns(conn, row.id, what)
+                columns = tuple(dict.fromkeys((*COLUMNS[what], *messages)))
+                count = write_parquet(rows, file, columns, messages)
     if out != "-":
         click.echo(f"{count:,} {what} of {row.name} written to {target}", err=True)

@@ -11,8 +11,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cli.opening import find, opened_existing
-from cli.printable import one_line, printable
+from cli.printable import conversation_line, one_line, printable
 from cli.wording import number as figure
+from eva.conversations import as_rows
 from eva.errors import NotFoundError
 from eva.types import Prompt
 from store import prompts, reports
@@ -66,6 +67,7 @@ def _facts(store: Store, reference: str, number: int, depth: int) -> dict[str, A
     return {
         "run": run.name,
         "number": number,
+        "context": as_rows(line[-1].context),
         "cut": len(below) > LIMIT,
         "ancestors": [_fact(row, infos) for row in line[:-1]],
         "prompt": _fact(line[-1], infos),
@@ -88,7 +90,10 @@ def _tree(facts: dict[str, Any], width: int) -> Tree:
     """The line from the seed down to the prompt, then everything below it."""
     line = [*facts["ancestors"], facts["prompt"]]
     left_out = max(0, len(line) - LONGEST_LINE)
-    root = branch = Tree(_label(line[0], 0, width, line[0] is facts["prompt"]), guide_style="dim")
+    label = _label(line[0], 0, width, line[0] is facts["prompt"])
+    if facts["context"]:
+        label = Text.assemble((conversation_line(facts["context"], 2 * width - 8), "dim"), "\n", label)
+    root = branch = Tree(label, guide_style="dim")
     if left_out:
         branch = branch.add(Text(f"… {left_out} prompts between …", style="dim"))
     for depth, fact in enumerate(line[1 + left_out :], 1):
