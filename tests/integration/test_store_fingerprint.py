@@ -22,8 +22,9 @@ from tests.decisions import fingerprint_of
 from tests.fakes import FakeGenerator, Recorder, always, fake_config, fake_roles
 
 DECISIONS = {
-    "heldout_prompts": {"text": "text || '!'", "item": None, "split": None},
-    "prompts": {"text": "text || '!'", "topic": "'maths'", "operator": "operator || '!'", "depth": "depth + 1",
+    "heldout_prompts": {"text": "text || '!'", "context": "'[]'::jsonb", "item": None, "split": None},
+    "prompts": {"text": "text || '!'", "context": "'[]'::jsonb", "topic": "'maths'",
+                "operator": "operator || '!'", "depth": "depth + 1",
                 "born": None, "number": None, "parent": "parent - 1", "root": "root - 1"},
     "responses": {"text_hash": "text_hash + 1", "finish": "'length'", "tokens": "tokens + 1", "seed": "seed + 1",
                   "prompt": None, "checkpoint": None, "sample": None},
