@@ -112,6 +112,10 @@ class StoreError(InfrastructureError):
     """The database cannot be reached or refuses to work."""
 
 
+class StoreAwayError(StoreError):
+    """The database did not answer, or asked to try again: the same transaction may succeed in a while."""
+
+
 class DiskFullError(InfrastructureError):
     """No space is left where eva writes."""
 
@@ -120,3 +124,14 @@ class DiskFullError(InfrastructureError):
 
 class EvolverError(InfrastructureError):
     """The evolver's service failed after its bounded retries."""
+
+
+class ValueRefusedError(EvaError):
+    """The database cannot store a value: trying again gives the same answer."""
+
+
+def kind_of(error: BaseException) -> str:
+    """Whose fault an error is: "input" (what was given), "infrastructure" (a machine or service), or "eva" (a bug)."""
+    if isinstance(error, InfrastructureError):
+        return "infrastructure"
+    return "input" if isinstance(error, InputError | NotFoundError | ConflictError) else "eva"

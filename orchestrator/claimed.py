@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from eva.config import RunConfig
-from eva.errors import LeaseLostError, RunStoppedError
+from eva.errors import DiskFullError, LeaseLostError, RunStoppedError, StoreError
 from eva.types import Checkpoint
 from orchestrator.interrupts import shielded
 from orchestrator.lease import Lease
 from orchestrator.listening import Listener
-from store import checkpoints, runs
+from orchestrator.patience import PARTING_S, Patience
+from store import checkpoints, leases, runs
 from store.session import Store
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +38,32 @@ class ClaimedRun:
     lease: Lease
     listener: Listener
 
+    @property
+    def patience(self) -> Patience:
+        """With the database, as long as the lease has it."""
+        return Patience(self.store, self.name, self.listener, self.lease.patience_s)
+
     def read(self, query: Callable[[Connection], T]) -> T:
-        """One query in a transaction of its own."""
-        with shielded(), self.store.transaction() as conn:
-            return query(conn)
+        """One query in a transaction of its own, asked again while the database is away: it must be safe to repeat."""
+        def attempt() -> T:
+            with shielded(), self.store.transaction() as conn:
+                return query(conn)
+
+        return self.patience.ask(attempt)
 
     def write(self, change: Callable[[Connection], T]) -> T:
-        """One batch in one transaction that checks the fence. Raises LeaseLostError, RunStoppedError."""
-        if self.lease.lost:
-            raise self.lease.lost_error()
-        with shielded(), self.store.transaction(self.lease.fence) as conn:
-            result = change(conn)
-            desired = runs.desired(conn, self.id)
+        """One batch in one transaction that checks the fence: made once, though the answer to its commit be lost.
+
+        `change` is rolled back and called again while the database is away, so it leaves nothing behind but its
+        result. Raises LeaseLostError, RunStoppedError, and when patience ends StoreAwayError or DiskFullError.
+        """
+        result, desired = self._written(change)
         self._obey(desired)
         return result
+
+    def tell(self, change: Callable[[Connection], None]) -> None:
+        """A write that asks for nothing: how the run goes. Raises as `write` does, but for RunStoppedError."""
+        self._written(change)
 
     def obey(self) -> None:
         """Leave here if the run was asked to stop, or was lost. Raises LeaseLostError, RunStoppedError."""
@@ -56,12 +72,40 @@ class ClaimedRun:
         self._obey(self.read(lambda conn: runs.desired(conn, self.id)))
 
     def keep(self, change: Callable[[Connection], None]) -> None:
-        """A last write on the way out of a driver that was stopped: fenced, asking nothing."""
+        """A last write on the way out of a driver that stops: fenced, asking nothing, trying for seconds only.
+
+        One that fails is logged: what it would have kept is made again by a resume.
+        """
         try:
-            with shielded(), self.store.transaction(self.lease.fence) as conn:
-                change(conn)
+            self._written(change, total_s=PARTING_S)
         except LeaseLostError:
             return
+        except (StoreError, DiskFullError) as error:
+            log.warning("a last write failed: %s", error)
+            self.listener.noted(f"the last words of this driver could not be stored ({error.given}); "
+                                f"`eva run --resume {self.name}` goes on from what is there")
+
+    def _written(self, change: Callable[[Connection], T], total_s: float | None = None) -> tuple[T, str]:
+        """The change's result, and what the user wants of the run."""
+        if self.lease.lost:
+            raise self.lease.lost_error()
+        made: list[T] = []
+
+        def attempt() -> str:
+            with shielded():
+                with self.store.transaction() as conn:
+                    if self.lease.unsettled:
+                        leases.end_own_writes(conn, self.lease.fence)
+                    self.lease.unsettled = True
+                    if leases.begin_write(conn, self.lease.fence, number, self.lease.ttl_s):
+                        made[:] = [change(conn)]
+                    desired = runs.desired(conn, self.id)
+                self.lease.unsettled = False
+            return desired
+
+        with self.lease.numbered() as number:
+            desired = self.patience.ask(attempt, total_s=total_s)
+        return made[0], desired
 
     def checkpoint(self, number: int) -> Checkpoint | None:
         """The checkpoint with this number, if it is stored."""

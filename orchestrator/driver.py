@@ -7,19 +7,31 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from eva.config import RunConfig
-from eva.errors import ConflictError, EvaError, LeaseLostError, NoRoomError, RunStoppedError
+from eva.errors import (
+    ConflictError,
+    DiskFullError,
+    EvaError,
+    LeaseLostError,
+    NoRoomError,
+    RunStoppedError,
+    StoreAwayError,
+    kind_of,
+)
 from eva.failpoints import reach
 from eva.incidents import Working
 from eva.roles import Roles
 from eva.settings import Settings
 from orchestrator.claimed import ClaimedRun
-from orchestrator.interrupts import interruptible, shielded
+from orchestrator.interrupts import interruptible
 from orchestrator.journal import Journal
 from orchestrator.lease import TTL_S, Lease, claim
 from orchestrator.listening import Listener
 from orchestrator.loop import play
 from orchestrator.overseer import Overseer
+from orchestrator.patience import PATIENCE_S, Patience
 from store import events, runs
 from store.contexts import longest_context
 from store.rows import RunRow
@@ -33,15 +45,19 @@ from workers.training.trainer import LocalTrainer
 
 RolesBuilder = Callable[[RunConfig, Path, Settings, Overseer], AbstractContextManager[Roles]]
 
+_PASSING = (StoreAwayError, DiskFullError, NoRoomError)
+"""What ends a driver, but not its run: that goes on where it is when the cause is mended."""
+
 _STOPPED = {"pause": "paused", "cancel": "cancelled"}
 
 
 def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, build: RolesBuilder | None = None,
-          ttl_s: float = TTL_S) -> None:
+          ttl_s: float = TTL_S, patience_s: float = PATIENCE_S) -> None:
     """Play a run to its end from wherever it stands, holding its lease all the while.
 
     Raises LeaseTakenError when another driver plays it, ConflictError when it is over, RunStoppedError when it
     was asked to stop; KeyboardInterrupt (SIGTERM too) leaves it paused. What was finished is stored in each case.
+    A database that is away for longer than `patience_s`, and a full disk, leave it paused, too.
     """
     if run.status in ("finished", "cancelled"):
         raise ConflictError(f"run {run.name} is {run.status}", expected="a run that is not over",
@@ -50,7 +66,8 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
     folder = settings.runs_dir / run.name
     folder.mkdir(parents=True, exist_ok=True)
     overseer = Overseer(listener, config.watchdog)
-    with interruptible(), claim(store, run, ttl_s) as lease:
+    patience = Patience(store, run.name, overseer, patience_s)
+    with interruptible(), claim(store, run, ttl_s, patience) as lease:
         claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),
                              store, lease, overseer)
         build = build or partial(build_roles, conversation=claimed.read(lambda conn: longest_context(conn, run.id)))
@@ -68,29 +85,34 @@ def _told(run: ClaimedRun, lease: Lease) -> Generator[None]:
         yield
     except RunStoppedError:
         desired = run.read(lambda conn: runs.desired(conn, run.id))
-        _tell(run, _STOPPED.get(desired, "paused"))
+        _tell(run, _STOPPED.get(desired, "paused"), last=True)
         raise
     except KeyboardInterrupt:
         if lease.lost:
             raise lease.lost_error() from None
-        _tell(run, "paused")
+        _tell(run, "paused", last=True)
         raise
     except LeaseLostError:
         raise
     except BaseException as error:
-        status = "paused" if isinstance(error, NoRoomError) else "failed"
-        _tell(run, status, error=str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}")
+        _tell(run, "paused" if isinstance(error, _PASSING) else "failed", error=error, last=True)
         raise
     _tell(run, "finished")
 
 
-def _tell(run: ClaimedRun, status: str, *, error: str | None = None, wanted: str | None = None) -> None:
-    with shielded(), run.store.transaction(run.lease.fence) as conn:
+def _tell(run: ClaimedRun, status: str, *, error: BaseException | None = None, wanted: str | None = None,
+          last: bool = False) -> None:
+    """Say so in the run's row and as an event; the `last` words of a driver that stops may fail."""
+    said = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
+
+    def change(conn: Connection) -> None:
         if wanted is not None:
             runs.set_desired(conn, run.id, wanted)
-        runs.set_status(conn, run.id, status, error)
-        events.append_event(conn, run.id, status, {"error": error} if error else {})
+        runs.set_status(conn, run.id, status, None if error is None else said)
+        events.append_event(conn, run.id, status, {} if error is None else {"error": said, "kind": kind_of(error)})
         reach("run.status.before_commit")
+
+    (run.keep if last else run.tell)(change)
     reach("run.status.after_commit")
 
 

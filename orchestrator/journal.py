@@ -113,6 +113,7 @@ class Journal:
         pausing: list[Breach] = []
 
         def finish(conn: Connection) -> None:
+            pausing.clear()
             cost = responses.sampling_cost(conn, self._run.id, iteration, touched)
             statistics.put_statistic(conn, self._run.id, iteration, "cost", cost)
             runs.set_iteration(conn, self._run.id, iteration + 1)

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import _thread
+import itertools
+import logging
 import os
+import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from eva.errors import LeaseLostError, LeaseTakenError, StoreError
+from eva.errors import DiskFullError, LeaseLostError, LeaseTakenError, StoreError
 from eva.failpoints import reach
+from orchestrator.listening import Nobody
+from orchestrator.patience import PATIENCE_S, Patience
 from store import leases
-from store.leases import Fence
+from store.rows import Fence, LeaseRow
 from store.runs import RunRow
 from store.session import Store
 
 TTL_S = 30.0
+
+log = logging.getLogger(__name__)
 
 
 def this_process() -> dict[str, Any]:
@@ -34,14 +42,24 @@ def is_dead(owner: Mapping[str, Any]) -> bool:
 
 
 class Lease:
-    """A claimed run. Renews itself on a thread; when it cannot, it interrupts the main thread before the lease ends."""
+    """A claimed run. Renews itself on a thread, which interrupts the main thread when another driver has the run.
 
-    def __init__(self, store: Store, fence: Fence, ttl_s: float = TTL_S) -> None:
-        self.fence = fence
-        self._store, self._ttl_s = store, ttl_s
-        self._ended = threading.Event()
-        self.lost = False
+    While the database is away nobody else can claim the run either: the lease is renewed when it is back, and every
+    write proves itself anyway. Beyond `patience_s` of silence the main thread is interrupted, too.
+    """
+
+    def __init__(self, store: Store, fence: Fence, ttl_s: float = TTL_S, patience_s: float = PATIENCE_S) -> None:
+        self.fence, self.ttl_s = fence, ttl_s
+        self._store, self.patience_s = store, patience_s
+        self._ended, self._writing, self._numbers = threading.Event(), threading.Lock(), itertools.count(1)
+        self._lost: str | None = None
+        self.unsettled = False
+        """Whether a write was begun of which nobody knows how it ended."""
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    @property
+    def lost(self) -> bool:
+        return self._lost is not None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,47 +69,72 @@ class Lease:
                  trace: TracebackType | None) -> None:
         self._ended.set()
         self._thread.join()
-        if not self.lost:
+        if self.lost:
+            return
+        try:
             with self._store.transaction() as conn:
                 leases.release(conn, self.fence)
                 reach("lease.release.before_commit")
             reach("lease.release.after_commit")
+        except (StoreError, DiskFullError) as failure:
+            # it ends by itself, and this process is known to be dead before that
+            log.warning("the lease could not be given back: %s", failure)
+
+    @contextmanager
+    def numbered(self) -> Generator[int]:
+        """The number of the next write; the others wait meanwhile, so that numbers are committed in order."""
+        with self._writing:
+            yield next(self._numbers)
 
     def _renew(self) -> None:
-        safe_until = time.monotonic() + self._ttl_s * 2 / 3
-        while not self._ended.wait(self._ttl_s / 6):
+        answered, pause_s = time.monotonic(), self.ttl_s / 6
+        while not self._ended.wait(pause_s):
             asked = time.monotonic()
             try:
                 with self._store.transaction() as conn:
-                    renewed = leases.renew(conn, self.fence, self._ttl_s)
-            except StoreError:
-                renewed = asked < safe_until
+                    renewed = leases.renew(conn, self.fence, self.ttl_s)
+            except (StoreError, DiskFullError) as error:
+                log.info("the lease was not renewed: %s", error)
+                if asked - answered > self.patience_s + self.ttl_s:
+                    self._lose(f"the database was away for {asked - answered:.0f} s")
+                    return
+                pause_s = min(1.0, self.ttl_s / 6)
             else:
-                safe_until = asked + self._ttl_s * 2 / 3
+                if not renewed:
+                    self._lose("another driver has taken it over")
+                    return
+                answered, pause_s = asked, self.ttl_s / 6
                 reach("lease.renewed")
-            if not renewed:
-                self.lost = True
-                _thread.interrupt_main()
-                return
+
+    def _lose(self, why: str) -> None:
+        self._lost = why
+        _thread.interrupt_main()
 
     def lost_error(self) -> LeaseLostError:
         return LeaseLostError(
-            "this driver lost its lease on the run (another one took over, or the database was away)",
+            f"this driver no longer holds its run: {self._lost}",
             next_move="Nothing was lost: look at the run with `eva runs`, resume it if it is not running")
 
 
-def claim(store: Store, run: RunRow, ttl_s: float = TTL_S) -> Lease:
+def claim(store: Store, run: RunRow, ttl_s: float = TTL_S, patience: Patience | None = None) -> Lease:
     """Claim a run for this process. A dead process of this machine is relieved at once.
 
     Raises LeaseTakenError that says who holds it.
     """
-    me = this_process()
-    with store.transaction() as conn:
-        fence = leases.claim(conn, run.id, me, ttl_s)
-        holder = None if fence else leases.holder(conn, run.id)
-        if holder is not None and holder.owner is not None and is_dead(holder.owner):
-            fence = leases.claim(conn, run.id, me, ttl_s, break_owner=dict(holder.owner))
-        reach("lease.claim.before_commit")
+    patience = patience or Patience(store, run.name, Nobody())
+    # one claim, told from others of this process: if its answer is lost, it is found again
+    me = this_process() | {"claim": secrets.token_hex(8)}
+
+    def attempt() -> tuple[Fence | None, LeaseRow | None]:
+        with store.transaction() as conn:
+            fence = leases.claim(conn, run.id, me, ttl_s, break_owner=me)
+            holder = None if fence else leases.holder(conn, run.id)
+            if holder is not None and holder.owner is not None and is_dead(holder.owner):
+                fence = leases.claim(conn, run.id, me, ttl_s, break_owner=dict(holder.owner))
+            reach("lease.claim.before_commit")
+            return fence, holder
+
+    fence, holder = patience.ask(attempt)
     reach("lease.claim.after_commit")
     if fence is None:
         owner = (holder.owner if holder else None) or {}
@@ -99,7 +142,7 @@ def claim(store: Store, run: RunRow, ttl_s: float = TTL_S) -> Lease:
             f"run {run.name} is being played by process {owner.get('pid')} on {owner.get('host')}",
             expected="a run that no driver holds",
             next_move=f"Watch it with `eva show {run.name}`; if that process is gone, try again in {ttl_s:.0f} s")
-    return Lease(store, fence, ttl_s)
+    return Lease(store, fence, ttl_s, patience.total_s)
 
 
 def _boot_id() -> str:

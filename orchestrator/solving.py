@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TextIO
 
 from sqlalchemy import Connection
 
 from eva.creator.informativeness import Estimate
+from eva.errors import DiskFullError
 from eva.failpoints import reach
 from eva.solver.pairs import Pairing
 from eva.solver.win_rates import bradley_terry
@@ -17,7 +21,6 @@ from eva.statistics import describe
 from eva.types import Checkpoint, Floats, Judged, PreferencePair, Trained, TrainingStep
 from orchestrator.claimed import ClaimedRun
 from orchestrator.creating import nullable
-from orchestrator.interrupts import shielded
 from orchestrator.stage import Stage
 from store import checkpoints, creation, responses, statistics
 from store.rows import BatchRow
@@ -78,15 +81,21 @@ def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int]) -> int:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     derive = run.config.training.win_rates == "bradley_terry"
-    count = 0
-    with shielded(), run.store.transaction() as conn, path.open("w", encoding="utf-8") as lines:
-        for iteration in iterations:
-            rewards_N_of = _rewards(conn, run, iteration) if derive else {}
-            for pair in responses.read_texts_for_pairs(conn, run.id, iteration):
-                row = _with_win_rates(pair, rewards_N_of[pair.number]) if derive else pair
-                lines.write(json.dumps(_as_row(row)) + "\n")
-                count += 1
-                reach("pairs.row_written")
+    wanted = [*iterations]
+
+    def write(conn: Connection) -> int:
+        count = 0
+        with written(path) as lines:
+            for iteration in wanted:
+                rewards_N_of = _rewards(conn, run, iteration) if derive else {}
+                for pair in responses.read_texts_for_pairs(conn, run.id, iteration):
+                    row = _with_win_rates(pair, rewards_N_of[pair.number]) if derive else pair
+                    lines.write(json.dumps(_as_row(row)) + "\n")
+                    count += 1
+                    reach("pairs.row_written")
+        return count
+
+    count = run.read(write)
     reach("pairs.file_written")
     return count
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from eva.errors import LeaseLostError, StoreError
+from eva.errors import LeaseLostError, RunStoppedError, StoreError
 from eva.failpoints import reach
 from orchestrator.claimed import ClaimedRun
 from store import events, stages
@@ -89,8 +89,10 @@ class Stage:
             try:
                 self.run.write(self._flush_all)
                 reach("stage.flush.after_commit")
-            finally:
+            except RunStoppedError:
                 self._stored()
+                raise
+            self._stored()
 
     def close(self, change: Callable[[Connection], None] | None = None, /, **counts: object) -> None:
         """Store what is left, and close the row in the same transaction. Closed stages stay as they are."""

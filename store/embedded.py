@@ -75,6 +75,15 @@ class EmbeddedServer:
     def url(self) -> str:
         return f"postgresql+psycopg://{SUPERUSER}@/{DATABASE}?host={self.socket_dir}"
 
+    def revive(self) -> None:
+        """Start the server anew, at its old socket, if its process is gone. Raises StoreError or DiskFullError."""
+        lines = pid_file(self.folder)
+        if lines is not None and is_server(abs(int(lines[0])), self.folder):
+            return
+        with _explained(self.folder), _exclusively(self._lock_path):
+            if self._running(alone=False) is None:
+                self._start_at(self.socket_dir)
+
     def close(self) -> None:
         """Let go of the server, and stop it when nobody else uses it. Does nothing in a forked child."""
         if self._users is None or os.getpid() != self._process:
@@ -137,11 +146,13 @@ class EmbeddedServer:
         if not (self.folder / "PG_VERSION").exists():
             self._initialise()
         self.user.own(self.folder)
-        socket_dir = _socket_folder(self.folder, self.user)
+        return self._start_at(_socket_folder(self.folder, self.user))
+
+    def _start_at(self, socket_dir: str) -> str:
         config = self.folder / "eva.conf"
-        config.write_text(_CONFIG.format(socket_dir=socket_dir), encoding="utf-8")
+        _write_if_new(config, _CONFIG.format(socket_dir=socket_dir))
         self.user.own(config)
-        self._host_path.write_text(host(), encoding="utf-8")
+        _write_if_new(self._host_path, host())
         self._launch()
         _ensure_database(socket_dir)
         return socket_dir
@@ -204,6 +215,12 @@ def _exclusively(path: Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _write_if_new(path: Path, content: str) -> None:
+    """Leave a file alone that says this already: on a full disk, writing would only empty it."""
+    if not path.exists() or path.read_text(encoding="utf-8") != content:
+        path.write_text(content, encoding="utf-8")
 
 
 def _alone(users: int) -> bool:

@@ -10,9 +10,23 @@ from eva.errors import LeaseLostError
 from store.rows import Fence, JsonObject, LeaseRow
 from store.text import json_text
 
+_NAMED = "eva run {0} fence {1}"
+"""What a writing connection calls itself, for operators and for those who have to end it."""
+
+_END_EXPIRED = text("""
+    SELECT pg_terminate_backend(activity.pid)
+    FROM leases JOIN pg_stat_activity activity
+        ON activity.application_name = 'eva run ' || leases.run_id || ' fence ' || leases.fence
+    WHERE leases.run_id = :run_id AND leases.expires_at <= clock_timestamp()
+""")
+
+_END_OWN = text("""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name AND pid <> pg_backend_pid()
+""")
+
 _CLAIM = text("""
     UPDATE leases
-    SET fence = fence + 1, owner = CAST(:owner AS jsonb),
+    SET fence = fence + 1, owner = CAST(:owner AS jsonb), writes = 0,
         expires_at = clock_timestamp() + make_interval(secs => :ttl_s)
     WHERE run_id = :run_id
       AND (owner IS NULL OR expires_at <= clock_timestamp() OR owner = CAST(:break_owner AS jsonb))
@@ -26,9 +40,17 @@ _RENEW = text("""
 
 _RELEASE = text("UPDATE leases SET owner = NULL, expires_at = NULL WHERE run_id = :run_id AND fence = :fence")
 
-_REQUIRE = text("""
-    SELECT expires_at > clock_timestamp() FROM leases WHERE run_id = :run_id AND fence = :fence FOR SHARE
+_NAME = text("""
+    SELECT set_config('application_name', :name, true), set_config('lock_timeout', :wait_ms, true)
 """)
+
+_WRITE = text("""
+    UPDATE leases
+    SET writes = :number, expires_at = greatest(expires_at, clock_timestamp() + make_interval(secs => :ttl_s))
+    WHERE run_id = :run_id AND fence = :fence AND owner IS NOT NULL AND writes < :number
+""")
+
+_WRITTEN = text("SELECT fence, owner IS NOT NULL, writes FROM leases WHERE run_id = :run_id")
 
 _HOLDER = text("""
     SELECT run_id, fence, owner, expires_at, expires_at IS NULL OR expires_at <= clock_timestamp()
@@ -42,8 +64,10 @@ def claim(
     """Who writes from now on? The caller, with a new fence, or None: someone else holds the run.
 
     Succeeds when nobody holds it, its lease has expired, or `break_owner` is its present owner, of whom
-    the caller has proven that it is dead. Waits for writes of the old owner that are being committed.
+    the caller has proven that it is dead. Waits for writes of the old owner that are being committed, and
+    ends those that an expired lease left open: their driver may be frozen in the middle of one.
     """
+    conn.execute(_END_EXPIRED, {"run_id": run_id})
     found = conn.execute(
         _CLAIM,
         {
@@ -69,20 +93,29 @@ def release(conn: Connection, fence: Fence) -> None:
     conn.execute(_RELEASE, _named(fence))
 
 
-def require(conn: Connection, fence: Fence) -> None:
-    """May the caller write in this transaction? Locks the lease until its end, or raises LeaseLostError."""
-    valid = conn.execute(_REQUIRE, _named(fence)).scalar()
-    if not valid:
+def begin_write(conn: Connection, fence: Fence, number: int, ttl_s: float, *, wait_s: float = 10.0) -> bool:
+    """May the caller make its write `number` in this transaction? False: it is committed already.
+
+    A write whose answer was lost is asked for again under its number; each new one takes a greater. The
+    lease stays locked against claims until the transaction ends, and is renewed by it. Raises LeaseLostError when
+    another driver has claimed the run, or it was released.
+    """
+    conn.execute(_NAME, {"name": _NAMED.format(fence.run_id, fence.fence), "wait_ms": f"{wait_s * 1000:.0f}"})
+    if conn.execute(_WRITE, _named(fence) | {"number": number, "ttl_s": ttl_s}).rowcount == 1:
+        return True
+    row = conn.execute(_WRITTEN, {"run_id": fence.run_id}).one_or_none()
+    if row is None or row[0] != fence.fence or not row[1]:
         raise LeaseLostError(
-            f"the lease on run {fence.run_id} (fence {fence.fence}) "
-            + (
-                "has expired or was released"
-                if valid is False
-                else "was claimed by another driver or released"
-            ),
+            f"the lease on run {fence.run_id} (fence {fence.fence}) was claimed by another driver or released",
             expected="the lease that this driver was given",
             next_move="Leave: whoever holds the run now continues it",
         )
+    return False
+
+
+def end_own_writes(conn: Connection, fence: Fence) -> None:
+    """End what is left of the caller's earlier writes on the server: connections that it has lost may not know it."""
+    conn.execute(_END_OWN, {"name": _NAMED.format(fence.run_id, fence.fence)})
 
 
 def holder(conn: Connection, run_id: int) -> LeaseRow | None:

@@ -45,7 +45,10 @@ def forget_process(folder: Path, lines: list[str]) -> None:
     """
     socket_dir = Path(lines[4]) if len(lines) > 4 else folder
     (socket_dir / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
-    (folder / "postmaster.pid").write_text("\n".join([str(_NO_PROCESS), *lines[1:]]) + "\n", encoding="utf-8")
+    # written over what is there: on a full disk, a file that is emptied first stays empty
+    with (folder / "postmaster.pid").open("r+", encoding="utf-8") as file:
+        file.write("\n".join([str(_NO_PROCESS), *lines[1:]]) + "\n")
+        file.truncate()
 
 
 def host() -> str:

@@ -1,27 +1,22 @@
-"""A store: the database, opened, at this code's schema, and transactions that respect the fence."""
+"""A store: the database, opened, at this code's schema, and its transactions."""
 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
-from psycopg import errors
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from eva.errors import DiskFullError, EvaError, StoreError
+from eva.errors import StoreError
 from eva.settings import Settings
-from store import leases
 from store.embedded import EmbeddedServer
+from store.failures import Place
 from store.migration import migrate as migrate_schema
-from store.rows import Fence
 
 _OLDEST_SERVER = 150000
-_LITTLE_SPACE = 64 * 2**20
 _DRIVERS = ("postgres", "postgresql", "postgresql+psycopg")
 
 
@@ -32,21 +27,25 @@ class Store:
         self._server = server
         self.url = redacted(url)
         """For display, without the password."""
+        self._place = Place(self.url, server.folder if server else None)
         self.engine: Engine = create_engine(
             url, pool_pre_ping=True, pool_size=8, max_overflow=8, connect_args={"connect_timeout": 10}
         )
 
     @contextmanager
-    def transaction(self, fence: Fence | None = None) -> Generator[Connection]:
+    def transaction(self) -> Generator[Connection]:
         """One transaction: committed at the end of the block, rolled back when it raises.
 
-        With a fence, the lease is checked first and stays locked against other claims until the end.
-        Raises LeaseLostError, StoreError (the server failed: retry) or DiskFullError.
+        Raises StoreAwayError (try again in a while), StoreError, DiskFullError or ValueRefusedError for what the
+        server says; a mistake in a query stays what it is.
         """
         with self._explained(), self.engine.begin() as conn:
-            if fence is not None:
-                leases.require(conn, fence)
             yield conn
+
+    def revive(self) -> None:
+        """Start the embedded server anew if it died. Raises StoreError or DiskFullError."""
+        if self._server is not None:
+            self._server.revive()
 
     def close(self) -> None:
         """Close all connections, and the embedded server when nobody else uses it. May be repeated."""
@@ -58,25 +57,12 @@ class Store:
     def _explained(self) -> Generator[None]:
         try:
             yield
-        except DBAPIError as error:
-            if not isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError):
+        except (DBAPIError, psycopg.Error) as error:
+            said = error.orig if isinstance(error, DBAPIError) else error
+            explained = self._place.explained(said) if isinstance(said, psycopg.Error) else None
+            if explained is None:
                 raise
-            raise self._failure(error.orig) from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: psycopg.Error) -> EvaError:
-        folder = self._server.folder if self._server else None
-        if isinstance(error, errors.DiskFull) or (folder and _is_full(folder)):
-            return DiskFullError(
-                f"the database {self.url} has no space left",
-                next_move="Free some space; the run then continues with `eva run --resume`",
-            )
-        return StoreError(
-            f"the database {self.url} failed: {_message(error)}",
-            expected="a PostgreSQL server >= 15 that answers and lets this user in",
-            next_move=_next_move(self._server),
-        )
+            raise explained from error
 
 
 def open_store(settings: Settings, *, migrate: bool = True) -> Store:
@@ -133,21 +119,3 @@ def _require_version(conn: Connection, shown: str) -> None:
             expected="PostgreSQL >= 15",
             next_move="Update it, or unset EVA_DATABASE_URL to use the embedded PostgreSQL 18",
         )
-
-
-def _message(error: psycopg.Error) -> str:
-    return " ".join(str(error).split()).rstrip(".")
-
-
-def _next_move(server: EmbeddedServer | None) -> str:
-    if server is None:
-        return "Check EVA_DATABASE_URL and the server, then run the command again"
-    log = server.folder / "server.log"
-    return f"Run the command again: it starts the embedded server anew; its log is {log}"
-
-
-def _is_full(folder: Path) -> bool:
-    try:
-        return shutil.disk_usage(folder).free < _LITTLE_SPACE
-    except OSError:
-        return False

@@ -58,6 +58,8 @@ leases = table(
     Column("fence", BigInteger, nullable=False, server_default=ZERO),
     Column("owner", JSONB),
     Column("expires_at", Time),
+    # the holder's last committed write: one whose answer was lost is not made twice
+    Column("writes", BigInteger, nullable=False, server_default=ZERO),
     CheckConstraint("(owner IS NULL) = (expires_at IS NULL)", "held"),
     of_run(),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from threading import Barrier, Thread
 
 import pytest
 from sqlalchemy import Connection, text
 
-from eva.errors import LeaseLostError, NotFoundError
+from eva.errors import LeaseLostError, NotFoundError, StoreAwayError
 from store import events, leases, runs, stages
 from store.rows import Fence, RunRow
 from store.session import Store
@@ -154,6 +155,12 @@ def _expire(store: Store, run_id: int) -> None:
         )
 
 
+def _expire_by_waiting(store: Store, run_id: int) -> None:
+    with store.transaction() as conn:
+        while (row := leases.holder(conn, run_id)) is not None and not row.expired:
+            time.sleep(0.01)
+
+
 def test_an_expired_lease_is_taken_over_and_the_old_fence_writes_nothing(store: Store) -> None:
     with store.transaction() as conn:
         run = _run(conn)
@@ -164,30 +171,70 @@ def test_an_expired_lease_is_taken_over_and_the_old_fence_writes_nothing(store: 
         new = leases.claim(conn, run.id, BERT, 60)
         assert new == Fence(run.id, 2)
         assert leases.renew(conn, old, 60) is False
-    with pytest.raises(LeaseLostError, match="another driver"), store.transaction(old) as conn:
-        runs.set_iteration(conn, run.id, 9)
-    with store.transaction(new) as conn:
-        assert runs.get_run(conn, run.id).iteration == 0
+    with pytest.raises(LeaseLostError, match="another driver"), store.transaction() as conn:
+        leases.begin_write(conn, old, 1, 60)
+    with store.transaction() as conn:
+        assert new is not None and leases.begin_write(conn, new, 1, 60)
 
 
-def test_an_expired_lease_writes_nothing_until_it_is_renewed(store: Store) -> None:
+def test_a_write_renews_an_expired_lease_that_nobody_else_has_claimed(store: Store) -> None:
     with store.transaction() as conn:
         run = _run(conn)
         fence = leases.claim(conn, run.id, ANNA, 60)
     assert fence is not None
     _expire(store, run.id)
-    with pytest.raises(LeaseLostError, match="expired"), store.transaction(fence):
-        pass
     with store.transaction() as conn:
-        assert leases.renew(conn, fence, 60)
-    with store.transaction(fence):
-        pass
+        assert leases.begin_write(conn, fence, 1, 60)
+        assert leases.claim(conn, run.id, BERT, 60) is None
+
+
+def test_a_released_lease_writes_nothing(store: Store) -> None:
+    with store.transaction() as conn:
+        run = _run(conn)
+        fence = leases.claim(conn, run.id, ANNA, 60)
+        assert fence is not None
+        leases.release(conn, fence)
+        with pytest.raises(LeaseLostError, match="released"):
+            leases.begin_write(conn, fence, 1, 60)
+
+
+def test_a_write_is_known_again_by_its_number_until_the_next_claim(store: Store) -> None:
+    with store.transaction() as conn:
+        run = _run(conn)
+        fence = leases.claim(conn, run.id, ANNA, 60)
+        assert fence is not None
+        assert [leases.begin_write(conn, fence, number, 60) for number in (1, 1, 2, 5, 5)] == [
+            True, False, True, True, False]
+        leases.release(conn, fence)
+        again = leases.claim(conn, run.id, ANNA, 60)
+        assert again is not None and leases.begin_write(conn, again, 1, 60)
+
+
+def test_a_claim_of_an_expired_lease_ends_the_write_that_its_owner_left_open(store: Store) -> None:
+    with store.transaction() as conn:
+        run = _run(conn)
+        fence = leases.claim(conn, run.id, ANNA, 0.05)
+    assert fence is not None
+
+    def freeze() -> None:
+        with store.transaction() as conn:
+            leases.begin_write(conn, fence, 1, 0.05)
+            runs.set_iteration(conn, run.id, 9)
+            _expire_by_waiting(store, run.id)
+            with store.transaction() as other:
+                assert leases.claim(other, run.id, BERT, 60) == Fence(run.id, 2)
+
+    with pytest.raises(StoreAwayError, match="terminating connection"):
+        freeze()
+    with store.transaction() as conn:
+        assert runs.get_run(conn, run.id).iteration == 0
 
 
 def test_a_claim_waits_for_a_write_in_progress(store: Store) -> None:
     with store.transaction() as conn:
         run = _run(conn)
         fence = leases.claim(conn, run.id, ANNA, 60)
+    assert fence is not None
     seen: list[int] = []
 
     def take() -> None:
@@ -196,7 +243,8 @@ def test_a_claim_waits_for_a_write_in_progress(store: Store) -> None:
             seen.append(runs.get_run(conn, run.id).iteration)
 
     other = Thread(target=take)
-    with store.transaction(fence) as conn:
+    with store.transaction() as conn:
+        leases.begin_write(conn, fence, 1, 60)
         other.start()
         other.join(0.3)
         assert other.is_alive()

@@ -41,15 +41,17 @@ def test_a_dead_process_of_this_machine_is_relieved_at_once(store: Store, run: R
     assert old is not None
     with claim(store, run) as lease:
         assert lease.fence.fence == old.fence + 1
-        with pytest.raises(LeaseLostError), store.transaction(old):
-            pass
+        with pytest.raises(LeaseLostError), store.transaction() as conn:
+            leases.begin_write(conn, old, 1, 60)
 
 
 def test_a_driver_that_lost_its_lease_leaves_and_writes_nothing_more(store: Store, run: RunRow, tmp_path: Path) -> None:
     def lose(iteration: int, stage: str) -> None:
         if stage == "pair":
             with store.transaction() as conn:
-                assert leases.claim(conn, run.id, {"host": "other"}, 60, break_owner=this_process())
+                holder = leases.holder(conn, run.id)
+                assert holder is not None and holder.owner is not None
+                assert leases.claim(conn, run.id, {"host": "other"}, 60, break_owner=dict(holder.owner))
 
     settings = Settings(tmp_path, None, None)
     with pytest.raises(LeaseLostError):
@@ -72,9 +74,9 @@ def test_a_finished_run_is_not_played_again(store: Store, run: RunRow, tmp_path:
 
 def test_a_lease_is_renewed_again_and_again_while_it_is_held(store: Store, run: RunRow) -> None:
     ends: set[datetime] = set()
-    with claim(store, run, ttl_s=3.0) as lease:
+    with claim(store, run, ttl_s=3.0):
         while len(ends) < 4:
-            with store.transaction(lease.fence) as conn:
+            with store.transaction() as conn:
                 holder = leases.holder(conn, run.id)
             assert holder is not None and holder.expires_at is not None
             ends.add(holder.expires_at)

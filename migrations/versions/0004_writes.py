@@ -1,0 +1,17 @@
+"""Writes of a lease's holder are numbered, so that one whose answer was lost is not made twice."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.add_column("leases", sa.Column("writes", sa.BigInteger, server_default=sa.text("0"), nullable=False))
+
+
+def downgrade() -> None:
+    op.drop_column("leases", "writes")
