@@ -108,6 +108,19 @@ def _as_row(pair: PreferencePair) -> dict[str, object]:
     return row
 
 
+@contextmanager
+def written(path: Path) -> Generator[TextIO]:
+    """A new text file. Raises DiskFullError that names its folder."""
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"no space is left in {path.parent} for {path.name}", next_move="Free some space there") from error
+
+
 def _rewards(conn: Connection, run: ClaimedRun, iteration: int) -> dict[int, Floats]:
     """The rewards of each prompt of an iteration's batch, under the policy that the iteration started from."""
     numbers = creation.read_batch_numbers(conn, run.id, iteration)
