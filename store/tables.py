@@ -58,8 +58,7 @@ leases = table(
     Column("fence", BigInteger, nullable=False, server_default=ZERO),
     Column("owner", JSONB),
     Column("expires_at", Time),
-    # the holder's last committed write: one whose answer was lost is not made twice
-    Column("writes", BigInteger, nullable=False, server_default=ZERO),
+    Column("writes", BigInteger, nullable=False, server_default=ZERO),  # number of the holder's last one
     CheckConstraint("(owner IS NULL) = (expires_at IS NULL)", "held"),
     of_run(),
 )
@@ -287,8 +286,7 @@ heldout_responses = table(
     CheckConstraint("mode IN ('greedy', 'sampled')", "mode"),
     CheckConstraint("(reward IS NULL) <> (reason IS NULL)", "reward_or_reason"),
     CheckConstraint("reward - reward = 0", "finite"),
-    ForeignKeyConstraint(["run_id", "split", "item"],
-                         ["heldout_prompts.run_id", "heldout_prompts.split", "heldout_prompts.item"],
+    ForeignKeyConstraint(["run_id", "split", "item"], [f"heldout_prompts.{one}" for one in ("run_id", "split", "item")],
                          ondelete="RESTRICT"),
 )
 
