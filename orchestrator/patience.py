@@ -1,4 +1,4 @@
-"""Patience with the database: what it cannot answer now is asked again, for a while.
+"""Patience with the database and with full disks: what cannot be done now is tried again, for a while.
 
 Restarts, failovers, full disks and conflicts pass; a run that ended at each would end often. Errors that do not
 pass are not asked again.
@@ -78,15 +78,16 @@ class _Outage:
             raise self._given_up(error, lasted) from error
         if lasted > _TELL_AFTER_S and not self.told:
             self.told = True
-            self._tell(f"{_state(error)} for {lasted:.0f} s ({error.given}); trying again for up to "
-                       f"{self.total_s:.0f} s, nothing is lost meanwhile")
+            lacks = "there has been no space" if isinstance(error, DiskFullError) else "the database has been away"
+            self._tell(f"{lacks} for {lasted:.0f} s ({error.given}); trying again for up to {self.total_s:.0f} s, "
+                       "nothing is lost meanwhile")
         self.tries += 1
         self.patience.sleep(pause)
         self._revive()
 
     def end(self) -> None:
         if self.told:
-            self._tell(f"the database answers again after {self.patience.clock() - self.since:.0f} s; the run goes on")
+            self._tell(f"all is stored again after {self.patience.clock() - self.since:.0f} s; the run goes on")
 
     def _revive(self) -> None:
         try:
@@ -103,7 +104,3 @@ class _Outage:
             f"{error.given}; asked again {self.tries} times in {lasted:.0f} s", expected=error.expected,
             next_move=f"Nothing that was stored is lost: when the cause is mended, "
                       f"`eva run --resume {self.patience.run}` goes on from there")
-
-
-def _state(error: StoreAwayError | DiskFullError) -> str:
-    return "the database has been without space" if isinstance(error, DiskFullError) else "the database has been away"

@@ -17,6 +17,10 @@ from store.failures import Place
 from store.migration import migrate as migrate_schema
 
 _OLDEST_SERVER = 150000
+_CONNECT = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+            "tcp_user_timeout": 30_000}
+"""A server behind a network that has gone silent is given up within half a minute; sockets of this machine close."""
+
 _DRIVERS = ("postgres", "postgresql", "postgresql+psycopg")
 
 
@@ -29,7 +33,7 @@ class Store:
         """For display, without the password."""
         self._place = Place(self.url, server.folder if server else None)
         self.engine: Engine = create_engine(
-            url, pool_pre_ping=True, pool_size=8, max_overflow=8, connect_args={"connect_timeout": 10}
+            url, pool_pre_ping=True, pool_size=8, max_overflow=8, connect_args=_CONNECT
         )
 
     @contextmanager

@@ -1,0 +1,117 @@
+"""A proxy before PostgreSQL that loses what it is told to lose: answers to commits, connections, whole servers."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+"""The message by which psycopg commits."""
+
+Loses = Callable[[int], bool]
+
+
+class Proxy:
+    """Listens on a socket of its own in `folder` and passes everything on to the server's socket.
+
+    `loses(k)` says whether the answer to the k-th commit is lost: the server has committed, the client never hears
+    of it and finds its connection closed. While `refuses` is a text, connections are refused with that FATAL message.
+    """
+
+    def __init__(self, server: str, folder: Path, loses: Loses = lambda commit: False) -> None:
+        self._server, self._loses = f"{server}/.s.PGSQL.5432", loses
+        self.folder, self.refuses = folder, ""
+        self.commits, self.lost = itertools.count(1), 0
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(folder / ".s.PGSQL.5432"))
+        self._listening.listen()
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _start(self, work: Callable[..., None], *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            if self.refuses:
+                client.recv(8192)
+                client.sendall(_fatal(self.refuses))
+                client.close()
+                continue
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._server)
+            self._start(self._asked, client, server)
+            self._start(_pass_on, server, client)
+
+    def _asked(self, client: socket.socket, server: socket.socket) -> None:
+        while data := _received(client):
+            if data.endswith(COMMIT) and self._loses(next(self.commits)):
+                self.lost += 1
+                # nothing comes back any more; then the commit goes to the server, and the client is left alone
+                _shut(client)
+                _send(server, data)
+                break
+            if not _send(server, data):
+                break
+        _shut(client)
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_WR)
+        client.close()
+
+
+def _pass_on(server: socket.socket, client: socket.socket) -> None:
+    while data := _received(server):
+        if not _send(client, data):
+            break
+    _shut(client)
+    server.close()
+
+
+def _received(one: socket.socket) -> bytes:
+    try:
+        return one.recv(65536)
+    except OSError:
+        return b""
+
+
+def _send(one: socket.socket, data: bytes) -> bool:
+    try:
+        one.sendall(data)
+    except OSError:
+        return False
+    return True
+
+
+def _shut(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+
+
+def _fatal(text: str) -> bytes:
+    """PostgreSQL's message that ends a connection before it begins."""
+    fields = b"SFATAL\x00VFATAL\x00C57P03\x00M" + text.encode() + b"\x00\x00"
+    return b"E" + struct.pack("!I", len(fields) + 4) + fields
