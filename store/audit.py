@@ -34,8 +34,9 @@ def iter_rewarded_texts(
         )
         .order_by(responses.c.prompt, responses.c["sample"])
     )
-    for row in conn.execute(query, execution_options={"yield_per": 1000}):
-        yield row[0], row[1], row[2]
+    with conn.execute(query, execution_options={"yield_per": 1000}) as rows:
+        for row in rows:
+            yield row[0], row[1], row[2]
 
 
 def reward_parts(

@@ -235,8 +235,9 @@ def read_texts_for_pairs(
         )
     if iteration is not None:
         query = query.where(pairs.c.iteration == iteration)
-    for row in conn.execute(query, execution_options={"yield_per": 1000}):
-        yield PreferencePair(*row[:-1], context=read_context(row[-1]))
+    with conn.execute(query, execution_options={"yield_per": 1000}) as rows:
+        for row in rows:
+            yield PreferencePair(*row[:-1], context=read_context(row[-1]))
 
 
 def sampling_cost(

@@ -76,14 +76,15 @@ CONFLICTS = (
 
 @pytest.fixture
 def terminated(database_url: str) -> Iterator[list[int]]:
-    """Ends the test database's other backends again and again; the list counts them."""
+    """Ends the test database's other backends, at random, again and again; the list counts them."""
     stop, counted = threading.Event(), list[int]()
 
     def end() -> None:
         with psycopg.connect(database_url, autocommit=True) as conn:
-            while not stop.wait(0.05):
-                row = conn.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                                   "WHERE datname = current_database() AND pid <> pg_backend_pid()").fetchone()
+            while not stop.wait(0.1):
+                row = conn.execute(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.2").fetchone()
                 counted.append(row[0] if row else 0)
 
     thread = threading.Thread(target=end)
@@ -96,7 +97,7 @@ def terminated(database_url: str) -> Iterator[list[int]]:
 def test_backends_that_are_ended_in_the_middle_of_anything_change_nothing(
         game: Disturbed, terminated: list[int], tmp_path: Path) -> None:
     game.drive(fake_roles(generator=SlowGenerator()))
-    assert sum(terminated) > 10
+    assert sum(terminated) >= 5
     require_undisturbed(game, tmp_path)
 
 
