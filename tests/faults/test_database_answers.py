@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -74,8 +75,8 @@ CONFLICTS = (
 )
 
 
-@pytest.fixture
-def terminated(database_url: str) -> Iterator[list[int]]:
+@contextmanager
+def terminating(database_url: str) -> Iterator[list[int]]:
     """Ends the test database's other backends, at random, again and again; the list counts them."""
     stop, counted = threading.Event(), list[int]()
 
@@ -89,14 +90,17 @@ def terminated(database_url: str) -> Iterator[list[int]]:
 
     thread = threading.Thread(target=end)
     thread.start()
-    yield counted
-    stop.set()
-    thread.join()
+    try:
+        yield counted
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_backends_that_are_ended_in_the_middle_of_anything_change_nothing(
-        game: Disturbed, terminated: list[int], tmp_path: Path) -> None:
-    game.drive(fake_roles(generator=SlowGenerator()))
+        game: Disturbed, database_url: str, tmp_path: Path) -> None:
+    with terminating(database_url) as terminated:
+        game.drive(fake_roles(generator=SlowGenerator()))
     assert sum(terminated) >= 5
     require_undisturbed(game, tmp_path)
 

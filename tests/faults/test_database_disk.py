@@ -104,11 +104,11 @@ def test_a_run_whose_database_gets_no_space_leaves_and_is_resumed(
     disk, store = database_disk
     game = Disturbed(store, tmp_path, heard=Janitor(then=disk.fill))
     with pytest.raises(DiskFullError, match=r"no space left in .*/data/postgres.*eva run --resume fake-"):
-        game.drive(patience_s=1.0)
+        game.drive(patience_s=1.0, ttl_s=2.0)
     disk.clear()
     store.revive()
     assert patience.Patience(store, game.run.name, Recorder()).ask(game.row).status in ("paused", "running")
-    game.drive()
+    game.take_over()
     require_undisturbed(game, tmp_path)
 
 

@@ -9,6 +9,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,8 @@ def kill(folder: Path) -> None:
     """kill -9 of the server: nobody but the driver starts another."""
     lines = pid_file(folder / "postgres")
     if lines is not None:
-        os.kill(abs(int(lines[0])), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(abs(int(lines[0])), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("disturb", [restart, kill])
@@ -95,7 +97,7 @@ def test_a_run_whose_database_stays_away_leaves_with_a_message_and_is_resumed(
     # the same database by its address, as one of the user's own: nobody here can start it
     remote = Store(own_store.engine.url)
     with pytest.raises(StoreAwayError, match=rf"`eva run --resume {game.run.name}`"):
-        game.drive(through=remote, patience_s=2.0)
+        game.drive(through=remote, patience_s=2.0, ttl_s=2.0)
     remote.close()
     told, *_, last = game.heard.notes
     assert "trying again for up to 2 s" in told and "could not be stored" in last
@@ -103,7 +105,7 @@ def test_a_run_whose_database_stays_away_leaves_with_a_message_and_is_resumed(
     row = patience.Patience(own_store, game.run.name, game.heard).ask(game.row)
     assert (row.status, row.iteration) == ("running", 1), "it could tell nobody: `eva runs` shows it as interrupted"
     game.heard.on_close = lambda iteration, stage: None
-    game.drive(ttl_s=4.0)
+    game.take_over()
     require_undisturbed(game, data_folder)
 
 

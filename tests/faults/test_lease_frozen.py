@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from eva.errors import LeaseTakenError
 from store.session import Store
 from tests.faults.undisturbed import Disturbed, require_undisturbed
 
-BETWEEN, WITHIN = "judge.answer_received=stop@60", "stage.flush.before_commit=stop@4"
+BETWEEN, WITHIN = "judge.answer_received=stop@60", "stage.close.before_commit=stop@3"
 """Frozen between two writes, and in the middle of one, whose transaction stays open."""
 
 Freeze = Callable[[Disturbed, str, str], "subprocess.Popen[str]"]
@@ -44,17 +43,6 @@ def freeze(database_url: str, tmp_path: Path) -> Iterator[Freeze]:
         driver.communicate()
 
 
-def take_over(game: Disturbed) -> None:
-    """Play the run to its end as soon as its lease allows."""
-    while True:
-        try:
-            game.drive()
-        except LeaseTakenError:
-            time.sleep(0.1)
-        else:
-            return
-
-
 def wake(driver: subprocess.Popen[str]) -> str:
     """What it says until it leaves."""
     driver.send_signal(signal.SIGCONT)
@@ -68,7 +56,7 @@ def test_a_frozen_driver_that_wakes_after_it_was_relieved_writes_nothing_and_lea
     game = Disturbed(store, tmp_path)
     driver = freeze(game, failpoint, belief)
     assert game.row().status == "running"
-    take_over(game)
+    game.take_over()
     require_undisturbed(game, tmp_path)
     before = game.rows()
     said = wake(driver)
@@ -80,7 +68,7 @@ def test_without_the_check_in_every_write_the_same_driver_destroys_what_the_othe
         store: Store, tmp_path: Path, freeze: Freeze) -> None:
     game = Disturbed(store, tmp_path)
     driver = freeze(game, BETWEEN, "unfenced")
-    take_over(game)
+    game.take_over()
     before = game.rows()
     wake(driver)
     assert game.rows() != before, "the test above proves nothing"

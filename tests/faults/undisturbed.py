@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
 
+from eva.errors import LeaseTakenError
 from eva.roles import Roles
 from eva.settings import Settings
 from orchestrator.driver import drive
@@ -41,6 +43,14 @@ class Disturbed:
         """Play it from where it stands; `through` is the store that the driver has of it."""
         drive(through or self.store, Settings(self.folder, None, None), self.row(), self.heard,
               build=always(roles or fake_roles()), **limits)
+
+    def take_over(self, roles: Roles | None = None) -> None:
+        """Play it to its end as soon as the lease of another driver allows."""
+        while True:
+            try:
+                return self.drive(roles)
+            except LeaseTakenError:
+                time.sleep(0.1)
 
     def row(self) -> RunRow:
         with self.store.transaction() as conn:
