@@ -72,17 +72,17 @@ class ClaimedRun:
         self._obey(self.read(lambda conn: runs.desired(conn, self.id)))
 
     def keep(self, change: Callable[[Connection], None]) -> None:
-        """A last write on the way out of a driver that stops: fenced, asking nothing, trying for seconds only.
+        """A write on the way out, or on the side: fenced, asking nothing, trying for seconds only.
 
-        One that fails is logged: what it would have kept is made again by a resume.
+        One that fails is logged: a resume makes again what it would have kept.
         """
         try:
             self._written(change, total_s=PARTING_S)
         except LeaseLostError:
             return
         except (StoreError, DiskFullError) as error:
-            log.warning("a last write failed: %s", error)
-            self.listener.noted(f"the last words of this driver could not be stored ({error.given}); "
+            log.warning("something could not be stored: %s", error)
+            self.listener.noted(f"what this driver had to say could not be stored ({error.given}); "
                                 f"`eva run --resume {self.name}` goes on from what is there")
 
     def _written(self, change: Callable[[Connection], T], total_s: float | None = None) -> tuple[T, str]:

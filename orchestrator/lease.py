@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import _thread
 import itertools
 import logging
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -108,7 +108,8 @@ class Lease:
 
     def _lose(self, why: str) -> None:
         self._lost = why
-        _thread.interrupt_main()
+        # a signal reaches the main thread in the middle of a wait
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def lost_error(self) -> LeaseLostError:
         return LeaseLostError(
