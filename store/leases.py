@@ -18,10 +18,13 @@ _END_EXPIRED = text("""
     FROM leases JOIN pg_stat_activity activity
         ON activity.application_name = 'eva run ' || leases.run_id || ' fence ' || leases.fence
     WHERE leases.run_id = :run_id AND leases.expires_at <= clock_timestamp()
+      AND activity.datname = current_database() AND activity.usename = current_user
 """)
 
 _END_OWN = text("""
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name AND pid <> pg_backend_pid()
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = :name AND pid <> pg_backend_pid()
+      AND datname = current_database() AND usename = current_user
 """)
 
 _CLAIM = text("""

@@ -6,7 +6,7 @@ import time
 from threading import Barrier, Thread
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 
 from eva.errors import LeaseLostError, NotFoundError, StoreAwayError
 from store import events, leases, runs, stages
@@ -228,6 +228,24 @@ def test_a_claim_of_an_expired_lease_ends_the_write_that_its_owner_left_open(sto
         freeze()
     with store.transaction() as conn:
         assert runs.get_run(conn, run.id).iteration == 0
+
+
+def test_writes_of_other_leases_and_databases_are_left_alone(store: Store, database_url: str) -> None:
+    with store.transaction() as conn:
+        run, other = _run(conn), _run(conn)
+        fence = leases.claim(conn, run.id, ANNA, 0.01)
+        theirs = leases.claim(conn, other.id, BERT, 60)
+    assert fence is not None and theirs is not None
+    _expire_by_waiting(store, run.id)
+    elsewhere = make_url(database_url).set(drivername="postgresql+psycopg", database="eva")
+    with create_engine(elsewhere, poolclass=NullPool).begin() as stranger, store.transaction() as conn:
+        # another database of the same server, with a run and a lease of the same numbers
+        stranger.execute(text(f"SET LOCAL application_name = 'eva run {run.id} fence {fence.fence}'"))
+        assert leases.begin_write(conn, theirs, 1, 60)
+        with store.transaction() as claiming:
+            assert leases.claim(claiming, run.id, BERT, 60) is not None
+            leases.end_own_writes(claiming, fence)
+        assert stranger.execute(text("SELECT 1")).scalar() == conn.execute(text("SELECT 1")).scalar()
 
 
 def test_a_claim_waits_for_a_write_in_progress(store: Store) -> None:
