@@ -53,6 +53,7 @@ class Lease:
         self._store, self.patience_s = store, patience_s
         self._ended, self._writing, self._numbers = threading.Event(), threading.Lock(), itertools.count(1)
         self._lost: str | None = None
+        self._main = False
         self.unsettled = False
         """Whether a write was begun of which nobody knows how it ended."""
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -62,6 +63,7 @@ class Lease:
         return self._lost is not None
 
     def __enter__(self) -> Self:
+        self._main = threading.current_thread() is threading.main_thread()
         self._thread.start()
         return self
 
@@ -108,8 +110,9 @@ class Lease:
 
     def _lose(self, why: str) -> None:
         self._lost = why
-        # a signal reaches the main thread in the middle of a wait
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        if self._main:
+            # a signal reaches the main thread in the middle of a wait; on other threads the next write tells
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def lost_error(self) -> LeaseLostError:
         return LeaseLostError(

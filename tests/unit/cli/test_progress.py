@@ -120,6 +120,17 @@ def test_a_pipe_gets_one_plain_line_per_finished_stage() -> None:
     assert lines == ["[3.0 s] iteration 1  evolved prompts: 250 children, 6 refused, 3.0 s"]
 
 
+def test_a_note_is_shown_below_the_stages_and_has_a_line_of_its_own_in_a_pipe() -> None:
+    clock, lines = Clock(), list[str]()
+    progress, console = live(clock)
+    plain = PlainProgress("r", 3, lines.append, clock)
+    clock.now = 61.0
+    for watch in (progress, plain):
+        watch.noted("the database has been away for 1 s")
+    assert "[1:01] the database has been away for 1 s" in shown(progress, console)
+    assert lines == ["[1:01] the database has been away for 1 s"]
+
+
 def test_where_it_stands_is_said_in_words() -> None:
     watch = Watch("r", 4, Clock())
     watch.opened(2, "judge_pool", 0, 256)
