@@ -76,6 +76,7 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
         ("database", lambda: _database(settings)),
         ("ray", lambda: _ray(settings)),
         ("tiny model", _tiny_model),
+        ("orphans", _orphans),
     ]
     for name, check in checks:
         try:
@@ -263,6 +264,16 @@ def _tiny_model() -> Iterator[Finding]:
         "ok",
         f"{facts.architecture}, {facts.parameters:,} parameters, {facts.dtype}, {facts.bytes / 1e6:.1f} MB",
     )
+
+
+def _orphans() -> Iterator[Finding]:
+    from orchestrator.orphans import find_orphans
+
+    orphans = find_orphans()
+    named = ", ".join(f"{orphan.name.split(' ')[0]} ({orphan.pid})" for orphan in orphans)
+    yield Finding("orphans", "warn" if orphans else "ok",
+                  f"left by dead drivers: {named}" if orphans else "no process of a dead driver",
+                  "The next run ends them, or now: eva doctor --reap" if orphans else "")
 
 
 def _version(package: str) -> str | None:

@@ -199,6 +199,7 @@ class TrainingJob:
     pairs_path: str
     folder: str
     seed: int
+    fence: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from eva.errors import (
     kind_of,
 )
 from eva.failpoints import reach
-from eva.incidents import Working
+from eva.incidents import Incident, Working
 from eva.roles import Roles
 from eva.settings import Settings
 from orchestrator.claimed import ClaimedRun
@@ -30,6 +30,7 @@ from orchestrator.journal import Journal
 from orchestrator.lease import TTL_S, Lease, claim
 from orchestrator.listening import Listener
 from orchestrator.loop import play
+from orchestrator.orphans import end_orphans, mark_session, marked, remove_sessions
 from orchestrator.overseer import Overseer
 from orchestrator.patience import PATIENCE_S, Patience
 from store import events, runs
@@ -130,8 +131,11 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: O
     model_dir = resolve_model(config.model.path, config.model.revision)
     logs = settings.logs_dir / folder.name
     logs.mkdir(parents=True, exist_ok=True)
+    _reap(overseer)
     with ExitStack() as stack:
+        stack.enter_context(marked())
         stack.enter_context(connected(settings))
+        mark_session()
         trainer = stack.enter_context(LocalTrainer(config, logs, notice=overseer.notice))
         fleet = stack.enter_context(start_fleet(config, model_dir, logs_dir=logs, views_dir=folder / "serving",
                                                 conversation=conversation, notice=overseer.notice))
@@ -148,3 +152,12 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: O
 
         yield Roles(fleet, rewarder, evolver or build_evolver(config.evolving, fleet), trainer, examiner or rewarder,
                     auditor, at_work)
+
+
+def _reap(overseer: Overseer) -> None:
+    """End what dead drivers of this machine have left, before anything new starts."""
+    remove_sessions()
+    if orphans := end_orphans():
+        named = ", ".join(f"{orphan.name.split(' ')[0]} ({orphan.pid})" for orphan in orphans)
+        overseer.notice(Incident("reaped", f"ended what a dead driver had left: {named}", {
+            "processes": [{"pid": orphan.pid, "name": orphan.name, "driver": orphan.driver} for orphan in orphans]}))

@@ -170,7 +170,8 @@ class Journal:
         return TrainingJob(
             number=iteration + 1, iteration=iteration, policy=start,
             reference=self._known(0) if training.reference == "initial" else start,
-            pairs_path=str(path), folder=self.folder, seed=derive(self.config.seed, iteration, "train"))
+            pairs_path=str(path), folder=self.folder, seed=derive(self.config.seed, iteration, "train"),
+            fence=self._run.lease.fence.fence)
 
     def _known(self, number: int) -> Checkpoint:
         if (checkpoint := self.policy(number)) is None:

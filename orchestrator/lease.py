@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import secrets
 import signal
-import socket
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from eva.errors import DiskFullError, LeaseLostError, LeaseTakenError, StoreError
 from eva.failpoints import reach
+from eva.processes import is_dead, this_process
 from orchestrator.listening import Nobody
 from orchestrator.patience import PATIENCE_S, Patience
 from store import leases
@@ -28,17 +26,6 @@ from store.session import Store
 TTL_S = 30.0
 
 log = logging.getLogger(__name__)
-
-
-def this_process() -> dict[str, Any]:
-    """Names this process so that another on the same machine can tell whether it still lives."""
-    return {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "started": _started(os.getpid())}
-
-
-def is_dead(owner: Mapping[str, Any]) -> bool:
-    """True only if the owner was a process of this machine, since it booted, and is gone for certain."""
-    here = owner.get("host") == socket.gethostname() and owner.get("boot") == _boot_id() != ""
-    return here and _started(int(owner["pid"])) != owner.get("started")
 
 
 class Lease:
@@ -147,18 +134,3 @@ def claim(store: Store, run: RunRow, ttl_s: float = TTL_S, patience: Patience | 
             expected="a run that no driver holds",
             next_move=f"Watch it with `eva show {run.name}`; if that process is gone, try again in {ttl_s:.0f} s")
     return Lease(store, fence, ttl_s, patience.total_s)
-
-
-def _boot_id() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
-
-
-def _started(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot, None when it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])

@@ -134,8 +134,12 @@ def _program_folder() -> Path:
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without settings that would reach the server, messages in English."""
-    kept = {key: value for key, value in environment.items() if not key.startswith(("PG", "LC_", "LANG"))}
+    """The caller's environment without settings that would reach the server, messages in English.
+
+    Nor the mark of a driver: the server serves others after the one that started it.
+    """
+    foreign = ("PG", "LC_", "LANG", "EVA_DRIVER")
+    kept = {key: value for key, value in environment.items() if not key.startswith(foreign)}
     return kept | {"LC_ALL": "C"}
 
 

@@ -58,7 +58,8 @@ def connect(settings: Settings) -> None:
         if settings.ray_address is None:
             ray.init(address="local", **local, **quiet)
         else:
-            ray.init(address=settings.ray_address, **quiet)
+            mark = {"EVA_DRIVER": os.environ["EVA_DRIVER"]} if "EVA_DRIVER" in os.environ else {}
+            ray.init(address=settings.ray_address, runtime_env={"env_vars": mark} if mark else None, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = settings.ray_address or "this machine"
         raise InfrastructureError(

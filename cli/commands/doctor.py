@@ -18,12 +18,16 @@ MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--reap", is_flag=True, help="End what killed drivers have left on this machine, and nothing else.")
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, as_json: bool, reap: bool) -> None:
     """Check this machine: what is installed, what would fail, and the remedy.
 
     Exits with 1 when something that every run needs is broken.
     """
+    if reap:
+        _reap(as_json)
+        return
     console = Console(highlight=False)
     findings: list[Finding] = []
     for finding in diagnose(read_settings()):
@@ -37,6 +41,21 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         named = ", ".join(printable(finding.check) for finding in broken)
         console.print(Text(f"\nBroken: {named}." if broken else "\nEverything that a run needs is there."))
     ctx.exit(1 if broken else 0)
+
+
+def _reap(as_json: bool) -> None:
+    from orchestrator.orphans import end_orphans, remove_sessions
+
+    orphans, folders = end_orphans(), remove_sessions(0)
+    if as_json:
+        facts = {"processes": [asdict(orphan) for orphan in orphans], "folders": [str(folder) for folder in folders]}
+        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        return
+    for orphan in orphans:
+        click.echo(printable(f"ended process {orphan.pid} of dead driver {orphan.driver}: {orphan.name}"))
+    for folder in folders:
+        click.echo(printable(f"removed {folder}"))
+    click.echo(f"{len(orphans)} orphaned processes ended, {len(folders)} folders of dead Ray sessions removed.")
 
 
 def _line(finding: Finding) -> Text:

@@ -22,6 +22,7 @@ from eva.creator.evolution import EvolutionPlan, evolve_all
 from eva.creator.operators import FAMILIES
 from eva.types import Prompt
 from tests import tiny_models
+from tests.parent_death import end_with_parent
 from workers.evolvers import build_evolver
 
 CONTEXT, START_S = 4096, 240
@@ -59,7 +60,7 @@ def api_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
              "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "2"}
     with log.open("wb") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | quiet,
-                                  start_new_session=True)
+                                  start_new_session=True, preexec_fn=end_with_parent)
     try:
         _await_ready(server, port, log)
         yield f"http://127.0.0.1:{port}/v1"

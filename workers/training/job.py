@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from eva.failpoints import reach
 from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
 from workers.models import BYTES, inspect_model, require_template, resolve_model
 from workers.training import checkpoints, files
+from workers.training.claims import sole_job
 from workers.training.devices import optimise_on_devices
 from workers.training.optimising import Optimised, Report, be_quiet, optimise
 
@@ -42,12 +44,31 @@ def run_job(job: TrainingJob, training: Training, model: Model, *, engines_on_gp
             report: Report | None = None) -> Trained:
     """Train `job.policy` on the job's pairs and publish it; a valid checkpoint of this very job is returned.
 
+    A job that ended before its checkpoint was whole starts again from the policy: equal pairs and seed give equal
+    weights. One job at a time trains in a run's folder (see `claims`).
+
     `report(step, total_steps)` is called after every optimiser step.
     Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError.
     """
-    target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
-    if checkpoints.is_valid(target):
+    with sole_job(Path(job.folder), job.fence) as check:
+        target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
+        if not checkpoints.is_valid(target):
+            _train_and_publish(job, training, model, target, engines_on_gpu, _checked(check, report))
         return read_trained(job, training)
+
+
+def _checked(check: Callable[[], None], report: Report | None) -> Report:
+    """Between steps is when a job looks whether it is still the run's."""
+    def checked(step: TrainingStep, total: int) -> None:
+        check()
+        if report is not None:
+            report(step, total)
+
+    return checked
+
+
+def _train_and_publish(job: TrainingJob, training: Training, model: Model, target: Path, engines_on_gpu: bool,
+                       report: Report) -> None:
     for needed in (job.policy, job.reference):
         checkpoints.verify(Path(needed.path), needed.digest)
     reach("training.begun")
@@ -75,7 +96,6 @@ def run_job(job: TrainingJob, training: Training, model: Model, *, engines_on_gp
 
     needed_bytes = 0 if policy is None else facts.parameters * BYTES[dtype]
     checkpoints.publish(write, target.parent, target.name, needed_bytes=needed_bytes)
-    return read_trained(job, training)
 
 
 def read_trained(job: TrainingJob, training: Training) -> Trained:

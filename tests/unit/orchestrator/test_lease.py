@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from eva.errors import ConflictError, LeaseLostError, LeaseTakenError
+from eva.processes import is_dead, this_process
 from eva.settings import Settings
 from orchestrator.driver import drive
-from orchestrator.lease import claim, is_dead, this_process
+from orchestrator.lease import claim
 from orchestrator.registration import register_run
 from store import leases, runs
 from store.rows import RunRow
@@ -32,7 +33,7 @@ def test_a_run_that_a_living_driver_holds_is_refused_with_its_process(store: Sto
 
 
 def test_a_dead_process_of_this_machine_is_relieved_at_once(store: Store, run: RunRow) -> None:
-    code = "import json; from orchestrator.lease import this_process; print(json.dumps(this_process()))"
+    code = "import json; from eva.processes import this_process; print(json.dumps(this_process()))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     owner = json.loads(said.stdout)
     assert is_dead(owner) and not is_dead(this_process()) and not is_dead(owner | {"host": "elsewhere"})

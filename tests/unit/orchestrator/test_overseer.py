@@ -79,9 +79,9 @@ def test_a_stage_that_stands_still_is_told_once_with_what_the_workers_have_in_ha
 
     row, happened, _, watch, _ = playing(store, tmp_path, until_told, tell_s=100, end_s=1e6)
     told = [event for event in happened if event.kind == "stalled"]
-    assert row.status == "finished" and watch.notes == [
+    assert row.status == "finished" and watch.notes == [(
         "nothing has advanced in stage baseline of iteration 0 for 150 s: "
-        "engine 0: 3 prompts in flight (4, 7, 9), silent for 12 s"]
+        "engine 0: 3 prompts in flight (4, 7, 9), silent for 12 s")]
     assert [(event.stage, event.data["workers"]) for event in told] == [("baseline", [str(HANDS[0])])]
 
 

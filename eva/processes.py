@@ -1,0 +1,45 @@
+"""Which process is meant: a name for this one by which others of the machine can tell whether it still lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def this_process() -> dict[str, Any]:
+    """Names this process so that another on the same machine can tell whether it still lives."""
+    return {"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid(), "started": started(os.getpid())}
+
+
+def is_here(process: Mapping[str, Any]) -> bool:
+    """Whether it was started on this machine, since that booted."""
+    return process.get("host") == socket.gethostname() and process.get("boot") == boot_id() != ""
+
+
+def is_dead(process: Mapping[str, Any]) -> bool:
+    """True only if it was a process of this machine, since that booted, and is gone for certain."""
+    return is_here(process) and started(int(process["pid"])) != process.get("started")
+
+
+def is_alive(process: Mapping[str, Any]) -> bool:
+    """True only if it is a process of this machine, for certain."""
+    return is_here(process) and started(int(process["pid"])) == process.get("started") is not None
+
+
+def started(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot, None when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def boot_id() -> str:
+    """Changes with every start of the machine; empty where the system does not say."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
