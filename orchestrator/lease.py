@@ -57,7 +57,7 @@ class Lease:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.join()  # bounded: by the query that it is in
         if self.lost:
             return
         try:

@@ -111,7 +111,7 @@ class EmbeddedServer:
         )
         try:
             alone = _alone(self._users)
-            fcntl.flock(self._users, fcntl.LOCK_SH)
+            fcntl.flock(self._users, fcntl.LOCK_SH)  # bounded: held exclusively for an instant
             return self._running(alone) or self._start()
         except BaseException:
             os.close(self._users)
@@ -211,7 +211,7 @@ def _exclusively(path: Path) -> Generator[None]:
     """Hold the file's lock; waits for others, who hold it only while they start or stop the server."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # bounded: by one start or stop, which are
         yield
     finally:
         os.close(descriptor)

@@ -97,7 +97,7 @@ class Programs:
         Raises ProgramError with its message.
         """
         other = self._user.other
-        done = subprocess.run(
+        done = subprocess.run(  # bounded: pg_ctl by -t, initdb by its fixed work
             # named by ".", because pg_ctl hands paths to a shell
             [str(self._folder / program), "-D", ".", *arguments],
             cwd=folder,

@@ -181,8 +181,28 @@ def ignores(source: Source) -> Iterator[str]:
             yield f"{source.path}:{number} ignores {found['rule']} without a reason"
 
 
+_WAITS = re.compile(r"(^|\.)(ray\.(get|wait)|wait|as_completed|result|join|acquire|communicate|urlopen|flock|"
+                    r"create_connection|subprocess\.(run|call|check_call|check_output))$")
+
+
+def waits(source: Source) -> Iterator[str]:
+    """Whatever may wait says for how long, or why something else ends it."""
+    if not source.is_product:
+        return
+    lines = source.text.splitlines()
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Call) or not _WAITS.search(called := ast.unparse(node.func)):
+            continue
+        # A first argument is what these methods of threads, events and futures take as their time-out.
+        timed = node.args and called.endswith((".wait", ".join", ".result")) and not called.startswith("ray.")
+        told = any("# bounded: " in line for line in lines[node.lineno - 1 : node.end_lineno])
+        never = "LOCK_NB" in ast.unparse(node)
+        if not (timed or told or never or any(keyword.arg == "timeout" for keyword in node.keywords)):
+            yield f"{source.path}:{node.lineno} {called} waits without a timeout, nor `# bounded: why`"
+
+
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in (
-    stairs, joins, pure_loop, packages, queries, sizes, names, finished, ignores)}
+    stairs, joins, pure_loop, packages, queries, sizes, names, finished, ignores, waits)}
 
 _PLACES = veiled(
     "/wo~rk/main /wo~rk/shared /wo~rk/.library ../~shared /opt/~wheels /opt/~pypi /ro~ot/. "

@@ -142,10 +142,10 @@ def evolve_all(sources: Iterable[Prompt], evolver: Evolver, plan: EvolutionPlan,
         running = start(concurrency)
         try:
             while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                done, running = wait(running, return_when=FIRST_COMPLETED)  # bounded: by the evolver
                 running |= start(len(done))
                 for future in done:
-                    if (chain := future.result()).attempts:
+                    if (chain := future.result()).attempts:  # bounded: it is done
                         yield chain
         finally:
             budget.stop()

@@ -52,6 +52,11 @@ BROKEN = [
     ("finished", "eva/seeds.py", "raise NotImplemented~Error"),
     ("ignores", "eva/seeds.py", "x = 1  # type: ~ignore"),
     ("ignores", "eva/seeds.py", "x = 1  # pyright: ~ignore[reportAny]"),
+    ("waits", "workers/fleet.py", "ray.get(answer)"),
+    ("waits", "workers/fleet.py", "done, _ = wait(calls, return_when=FIRST)"),
+    ("waits", "workers/fleet.py", "thread.join()"),
+    ("waits", "store/embedded.py", "fcntl.flock(file, fcntl.LOCK_EX)"),
+    ("waits", "cli/diagnosis.py", "subprocess.run(\n    command, check=True)"),
 ]
 
 ALLOWED = [
@@ -63,6 +68,9 @@ ALLOWED = [
     ("queries", "store/runs.py", "from sqlalchemy import select"),
     ("sizes", "eva/seeds.py", "def f():\n" + "    x = 1\n" * (FUNCTION_LINES - 1)),
     ("ignores", "eva/seeds.py", "x = 1  # pyright: ~ignore[reportAny] - the library is untyped"),
+    ("waits", "workers/fleet.py", "ray.get(answer, timeout=3); event.wait(2); ', '.join(names)"),
+    ("waits", "workers/fleet.py", "future.result()  # bounded: it is done"),
+    ("waits", "store/embedded.py", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)"),
 ]
 
 HEAVY = ("torch", "vllm", "trl", "litellm", "distilabel", "transformers", "ray")

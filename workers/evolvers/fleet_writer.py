@@ -41,7 +41,7 @@ class FleetWriter:
         # Engines take seeds of 63 bits and count samples on from them.
         self._waiting.put((Request(next(self._tickets), message, 1, seed >> 1, self._sampling), answer))
         self._feeder.submit(self._wave)
-        return _reply(answer.result())
+        return _reply(answer.result())  # bounded: the fleet answers or raises by its own time-outs
 
     def _wave(self) -> None:
         """Answer what waits. Each request brings a wave, so that none is left behind; most find nothing to do."""

@@ -76,8 +76,8 @@ class JudgeModel:
                 for shown in self._questions(one.responses)
             }
             try:
-                for call in as_completed(calls):
-                    verdicts[calls[call]].append(call.result())
+                for call in as_completed(calls):  # bounded: each call by timeout_s and retries
+                    verdicts[calls[call]].append(call.result())  # bounded: it is done
                     alive()
             except (JudgeError, ConfigError):
                 pool.shutdown(cancel_futures=True)

@@ -119,7 +119,7 @@ class Window:
         self._silent_s = 0.0
         call = self._calls.pop(future)
         try:
-            rewards = future.result()
+            rewards = future.result()  # bounded: it is done
         except self._process.died as error:
             return self._bury(call, error)
         self._deaths_in_a_row = 0

@@ -148,7 +148,7 @@ def _invalid(path: Path, what: str, expected: str) -> CheckpointError:
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; the kernel frees it when the holder dies."""
     with (folder / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # bounded: whoever asks gives this process training.timeout_s
         yield
 
 

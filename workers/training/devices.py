@@ -101,7 +101,7 @@ def _follow(fitting: Future[Any], file: Path, report: Report | None) -> list[Tra
 
 def _result(fitting: Future[Any]) -> None:
     try:
-        fitting.result()
+        fitting.result()  # bounded: it is done
     except RayTrainingFailedError as error:
         failures = getattr(error, "worker_failures", {})
         ours = next((failure for failure in failures.values() if isinstance(failure, EvaError)), None)
