@@ -147,9 +147,9 @@ def _read(entry: str) -> _Trap:
     rest, _, count = rest.rpartition("@") if rest.rpartition("@")[2].isdigit() else (rest, "", "")
     action, _, argument = rest.partition(":")
     if not any(fnmatchcase(point, name) for point in POINTS):
-        nearest = difflib.get_close_matches(name, POINTS, 1, 0.0)[0]
+        nearest = ", ".join(difflib.get_close_matches(name, POINTS, 3, 0.0))
         raise ConfigError(f"{VARIABLE} names a failpoint {name!r} that does not exist",
-                          expected=f"one of {len(POINTS)} names, such as {nearest}, the nearest",
+                          expected=f"one of {len(POINTS)} names; the nearest are {nearest}",
                           next_move="docs/reliability.md lists them; unset the variable to do without")
     unusable = (action not in ACTIONS or count == "0" or (action in _NEEDS_ARGUMENT and not argument)
                 or (action in _TAKES_NONE and argument) or (action == "sleep" and not _is_number(argument)))

@@ -75,7 +75,7 @@ def test_points_raise_and_note_and_are_handed_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "told"), [
-    ("stage.flsh.before_commit=kill", r"stage\.flush\.before_commit, the nearest"),
+    ("stage.flsh.before_commit=kill", r"the nearest are stage\.flush\.before_commit, "),
     ("engines.*=kill", "does not exist"),
     ("stage.left", "NAME=ACTION"),
     ("stage.left=explode", "kill, stop, raise, sleep, note"),
