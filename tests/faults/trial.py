@@ -90,11 +90,9 @@ class Trial:
 
     def _recovered(self, outcome: Outcome) -> None:
         lines = [line.split() for line in self.notes.read_text().splitlines()] if self.notes.exists() else []
-        if self._killed_at is not None:
-            stored = [float(at) for at, _, name in lines if name in _COMMITS and float(at) > self._killed_at]
-            if not stored:
-                return
-            self.recoveries_s.append(stored[0] - self._killed_at)
+        if (killed_at := self._killed_at) is not None:
+            stored = [float(at) for at, _, name in lines if name in _COMMITS and float(at) > killed_at]
+            self.recoveries_s += [at - killed_at for at in stored[:1]]
         self._killed_at = outcome.ended if outcome.killed else None
 
     def _rows(self) -> set[tuple[Any, ...]]:
