@@ -119,7 +119,8 @@ class RealRun:
             received = sum(name.endswith(".answer_received") for _, name in fresh)
             self.repeated += received - (self._answered() - before)
         elif status > 0:
-            raise SystemExit(f"eva run ended with {status}; see {self._folder / 'eva.out'}")
+            said = (self._folder / "eva.out").read_text(errors="replace").splitlines()[-20:]
+            raise SystemExit("\n".join([f"eva run ended with {status} by itself; its last words:", *said]))
 
     def fingerprint(self) -> Fingerprint:
         with self._store.transaction() as conn:
