@@ -38,8 +38,9 @@ def pool(prompts: int, seed: int = 7) -> Judged:
     rewards_P_N = draws.random(shape).round(3)
     rewards_P_N[draws.random(shape) < 0.02] = np.nan
     hashes_P_N = draws.integers(0, 40, shape) + np.arange(prompts)[:, None] * 40
-    tables = (rewards_P_N, hashes_P_N, draws.random(shape) < 0.05)
-    return Judged(np.arange(prompts), *map(np.asfortranarray, tables))
+    cut_P_N = draws.random(shape) < 0.05
+    return Judged(np.arange(prompts), np.asfortranarray(rewards_P_N), np.asfortranarray(hashes_P_N),
+                  np.asfortranarray(cut_P_N))
 
 
 def vectorised(judged: Judged, metric: str = "a_min", rule: SamplingRule | None = None) -> tuple[Estimate, Draw]:

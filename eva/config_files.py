@@ -65,13 +65,14 @@ def config_hash(config: RunConfig) -> str:
 def absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     """File paths relative to `folder` made absolute, and `model.path` where it names an existing folder."""
     def absolute(path: str | None) -> str | None:
-        return None if path is None else str((folder / path).resolve())
+        return None if path is None else str((folder / Path(path).expanduser()).resolve())
 
     prompts = config.prompts.model_copy(update={"path": absolute(config.prompts.path), "dataset": _local(
         config.prompts.dataset, folder)})
     sets = {name: str((folder / path).resolve()) for name, path in config.evaluation.sets.items()}
     novelty = config.novelty.model_copy(update={
-        "protected": [str((folder / path).resolve()) for path in config.novelty.protected]})
+        "protected": [str((folder / path).resolve()) for path in config.novelty.protected],
+        "embedding_model": absolute(config.novelty.embedding_model)})
     looks_local = (folder / config.model.path).is_dir() or config.model.path.startswith((".", "/", "~"))
     model = config.model.model_copy(update={
         "path": str((folder / Path(config.model.path).expanduser()).resolve()) if looks_local else config.model.path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from eva.incidents import AtWork, idle
 from eva.types import (
     Answered,
     Checkpoint,
+    Floats,
     Mutation,
     Reply,
     Request,
@@ -87,11 +88,20 @@ class Trainer(Protocol):
         ...
 
 
+class Embedder(Protocol):
+    """Knows which texts mean the same. Safe to call from several threads."""
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """A vector per text, shape (T, D), of any length: only its direction counts. It depends on the text alone."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Roles:
     """Everything that the loop plays with.
 
-    `examiner` rewards the held-out answers; `auditor`, where there is one, a sample of what `rewarder` rewarded.
+    `examiner` rewards the held-out answers; `auditor`, where there is one, a sample of what `rewarder` rewarded;
+    `embedder`, where there is one, tells novelty what prompts mean.
     `at_work` says what each worker has in hand, to whoever asks on whatever thread.
     """
 
@@ -101,4 +111,5 @@ class Roles:
     trainer: Trainer
     examiner: Rewarder
     auditor: Rewarder | None = None
+    embedder: Embedder | None = None
     at_work: AtWork = idle

@@ -37,6 +37,7 @@ from store import events, runs
 from store.contexts import longest_context
 from store.rows import RunRow
 from store.session import Store
+from workers.embedding import LocalEmbedder
 from workers.evolvers import build_evolver
 from workers.fleet import start_fleet
 from workers.models import resolve_model
@@ -75,7 +76,7 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
         with (_told(claimed, lease), overseer.watching(claimed),
               build(config, folder, settings, overseer) as roles):
             overseer.at_work = roles.at_work
-            play(roles, Journal(claimed))
+            play(roles, Journal(claimed, roles.embedder))
 
 
 @contextmanager
@@ -128,6 +129,7 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: O
     overseer.opened(0, "start", 0, 0)
     # One that asks the fleet waits for it; all others fail here, before anything starts.
     evolver = None if config.evolving.asks_policy else build_evolver(config.evolving)
+    embedder = LocalEmbedder(path) if (path := config.novelty.embedding_model) is not None else None
     model_dir = resolve_model(config.model.path, config.model.revision)
     logs = settings.logs_dir / folder.name
     logs.mkdir(parents=True, exist_ok=True)
@@ -151,7 +153,7 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: O
             return [work for worker in (fleet, trainer, *rewarders) if worker is not None for work in worker.at_work()]
 
         yield Roles(fleet, rewarder, evolver or build_evolver(config.evolving, fleet), trainer, examiner or rewarder,
-                    auditor, at_work)
+                    auditor, embedder, at_work)
 
 
 def _reap(overseer: Overseer) -> None:

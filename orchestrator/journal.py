@@ -13,6 +13,7 @@ from eva.creator.sampling import Traits
 from eva.diversity import Breach
 from eva.errors import NotFoundError, RunStoppedError
 from eva.failpoints import reach
+from eva.roles import Embedder
 from eva.seeds import derive
 from eva.types import Checkpoint, Judged, TrainingJob
 from orchestrator.auditing import AuditStage
@@ -30,8 +31,8 @@ from store import checkpoints, creation, events, heldout, pools, prompts, respon
 class Journal:
     """What one driver knows of the run that it holds."""
 
-    def __init__(self, run: ClaimedRun) -> None:
-        self._run, self._known_texts = run, Known(run)
+    def __init__(self, run: ClaimedRun, embedder: Embedder | None = None) -> None:
+        self._run, self._known_texts = run, Known(run, embedder)
 
     @property
     def config(self) -> RunConfig:

@@ -2,49 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 from eva.conversations import said
 from eva.creator.contamination import Contamination
 from eva.creator.minhash import MinHashIndex
-from eva.creator.novelty import NearKnown, Novelty, NoveltyCheck, Protected, scope
+from eva.creator.novelty import NearKnown, Novelty, NoveltyCheck, Own, Protected, check_named, scope
+from eva.creator.semantic import SameMeaning, SemanticIndex
 from eva.prompt_files import read_prompt_file
+from eva.roles import Embedder
+from eva.types import Prompt
 from orchestrator.claimed import ClaimedRun
 from store import prompts
 
 PAGE = 10_000
+EMBEDDED = 256
 
 
 class Known:
     """The run's prompts, row i of the index being prompt i: what a resumed run builds equals what it lost."""
 
-    def __init__(self, run: ClaimedRun) -> None:
-        self._run = run
-        self._index = MinHashIndex(run.config.novelty.similarity)
+    def __init__(self, run: ClaimedRun, embedder: Embedder | None = None) -> None:
+        self._run, self._embedder = run, embedder
+        self._index, self._meanings = MinHashIndex(run.config.novelty.similarity), SemanticIndex()
 
     def before(self, iteration: int) -> Novelty:
         """The checks against every prompt that is older than the iteration. Raises PromptFileError."""
+        novelty = self._run.config.novelty
         checks: list[NoveltyCheck] = [Protected(self._protected)] if self._protected else []
-        if self._run.config.novelty.similarity < 1:
-            self._grow(iteration)
+        if novelty.similarity < 1:
+            for older in self._older(iteration, len(self._index)):
+                self._index.extend([prompt.text for prompt in older], [scope(prompt.context) for prompt in older])
             checks.append(NearKnown(self._index))
-        return Novelty(tuple(checks))
+        if self._embedder is not None:
+            for older in self._older(iteration, len(self._meanings)):
+                self._embed(older, self._embedder)
+            checks.append(SameMeaning(self._meanings, self._embedder, novelty.cosine))
+        return Novelty((*checks, *self._own))
+
+    @cached_property
+    def _own(self) -> list[Own]:
+        return [check_named(spec) for spec in self._run.config.novelty.checks]
 
     @cached_property
     def _protected(self) -> Contamination:
         novelty = self._run.config.novelty
         return protected_texts(novelty.protected, novelty.protected_words)
 
-    def _grow(self, iteration: int) -> None:
+    def _embed(self, older: list[Prompt], embedder: Embedder) -> None:
+        for start in range(0, len(older), EMBEDDED):
+            some = older[start : start + EMBEDDED]
+            self._meanings.extend(embedder.embed([prompt.text for prompt in some]),
+                                  [scope(prompt.context) for prompt in some])
+            # A model takes its time over many prompts: whoever watches for progress hears of it.
+            self._run.listener.advanced(0, 0, {})
+
+    def _older(self, iteration: int, first: int) -> Iterator[list[Prompt]]:
+        """The prompts from number `first` on that are older than the iteration, page by page."""
         while True:
-            after = len(self._index) - 1
-            page = self._run.read(lambda conn, after=after: prompts.iter_prompts(conn, self._run.id, after, PAGE))
+            page = self._run.read(lambda conn, after=first - 1: prompts.iter_prompts(conn, self._run.id, after, PAGE))
             # numbers ascend with the iteration of birth
             older = [prompt for prompt in page if prompt.born < iteration]
-            self._index.extend([prompt.text for prompt in older], [scope(prompt.context) for prompt in older])
+            if older:
+                yield older
             if len(older) < PAGE:
                 return
+            first += len(older)
 
 
 def protected_texts(paths: list[str], words: int) -> Contamination:

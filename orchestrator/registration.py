@@ -10,7 +10,7 @@ from eva.config import Prompts, RunConfig
 from eva.config_files import config_hash
 from eva.conversations import said
 from eva.creator.metrics import metric_named
-from eva.creator.novelty import question_key
+from eva.creator.novelty import check_named, question_key
 from eva.creator.samplers import sampler_named
 from eva.creator.weights import weighting_named
 from eva.errors import ConfigError, PromptFileError
@@ -23,6 +23,7 @@ from store.rows import RunRow
 from store.session import Store
 from workers import models
 from workers.datasets import read_dataset
+from workers.embedding import check_embedding_model
 from workers.playground import tasks
 from workers.rewards import model_class
 
@@ -77,6 +78,8 @@ def preflight(config: RunConfig) -> list[str]:
     weighting_named(config.sampling.weights)
     sampler_named(config.sampling.sampler)
     choice_named(config.pairs.choice)
+    for spec in config.novelty.checks:
+        check_named(spec)
     facts = models.inspect_model(models.resolve_model(config.model.path, config.model.revision))
     models.require_template(facts, config.model)
     models.require_memory(facts, config)
@@ -86,6 +89,9 @@ def preflight(config: RunConfig) -> list[str]:
     lines += [f"{len(prompts)} held-out prompts in {name}" for name, prompts in material.held_out.items()]
     lines += _conversations(material, config, facts.path)
     lines.append(f"{facts.architecture}, {facts.parameters:,} parameters")
+    if config.novelty.embedding_model is not None:
+        known = check_embedding_model(config.novelty.embedding_model)
+        lines.append(f"embeddings {known.architecture}, {known.parameters:,} parameters")
     for reward in (config.reward, config.evaluation.reward, config.audit.reward):
         if reward is not None:
             kind = model_class(reward)

@@ -15,6 +15,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
+    BertConfig,
+    BertModel,
     Gemma2Config,
     LlamaConfig,
     PretrainedConfig,
@@ -110,6 +112,22 @@ def gemma2(folder: Path, *, tied: bool = True, seed: int = 0, chat_template: boo
     """A Gemma 2 (soft caps, a sliding window, embeddings always tied inside vLLM)."""
     shape = Gemma2Config(**_SHAPE, tie_word_embeddings=tied, query_pre_attn_scalar=32, sliding_window=64)
     return _write(folder, shape, seed, chat_template)
+
+
+def sentence_encoder(folder: Path, *, seed: int = 0, pooler: bool = False) -> Path:
+    """A BERT as sentence encoders are published: its hidden states are its output; `pooler` adds what stands behind."""
+    words = tokenizer(chat_template=False)
+    shape = {key: value for key, value in _SHAPE.items() if key not in ("head_dim", "num_key_value_heads")}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertModel(BertConfig(**shape, vocab_size=len(words), pad_token_id=words.pad_token_id),
+                          add_pooling_layer=pooler)
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.15)
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
 
 
 def record_canary(folder: Path, *, tolerance: float = 2e-3, sequences: int = 4, length: int = 24) -> Path:

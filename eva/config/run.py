@@ -55,6 +55,26 @@ class Novelty(Section):
     """Files of prompts, such as benchmarks', that no prompt of the run may overlap. Relative to the config file."""
     protected_words: int = Field(default=13, ge=2)
     """So many words in a row in common with a protected text are an overlap; shorter protected texts count whole."""
+    checks: list[str] = Field(default_factory=list)
+    """Functions of yours, `module:function`, text -> None or the reason why the child is refused."""
+    embedding_model: str | None = None
+    """Local folder of a sentence encoder or language model, in safetensors: a child that means nearly the same as a
+    prompt of the run is refused. Unset: no such check. Relative to the config file's folder."""
+    semantic_similarity: float | None = Field(default=None, gt=0, le=1)
+    """embedding_model: cosine of two prompts' embeddings from which a child is refused; unset: 0.95. Which value suits
+    depends on the model."""
+
+    @property
+    def cosine(self) -> float:
+        """The cosine from which two prompts count as the same."""
+        return 0.95 if self.semantic_similarity is None else self.semantic_similarity
+
+    @model_validator(mode="after")
+    def _possible(self) -> Novelty:
+        if self.semantic_similarity is not None and self.embedding_model is None:
+            raise ValueError(f"semantic_similarity is {self.semantic_similarity:g}, but there is no embedding_model: "
+                             "give the folder of one, or leave both unset")
+        return self
 
 
 FigureBounds = Annotated[dict[Annotated[str, one_of("figure of diversity", FIGURES)], float], Field()]

@@ -1,13 +1,13 @@
 """Is a child new? Equal texts are found by key over the whole run, near-equal ones by shingles.
 
 A further check is a class with `reason(text, context) -> str | None`, safe in threads, that `orchestrator/known.py`
-builds.
+builds; one of your own is a function, which the config names as `module:function`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,8 +15,11 @@ from eva.creator.contamination import Contamination
 from eva.creator.minhash import MinHashIndex
 from eva.seeds import text_hash
 from eva.types import Context
+from eva.user_functions import ask, load_function, wrong
 
 SHINGLE_WORDS = 3
+OWN = "novelty check"
+SIGNATURE = "a function (text) -> None for a new prompt, or the reason why it is not, a word or two"
 
 
 def text_key(text: str) -> int:
@@ -78,6 +81,26 @@ class NearKnown:
 
     def reason(self, text: str, context: Context = ()) -> str | None:
         return None if self.index.nearest(text, scope(context)) is None else "near_known"
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A function of the user's, (text) -> reason or None, its answers checked."""
+
+    spec: str
+    function: Callable[[str], str | None]
+
+    def reason(self, text: str, context: Context = ()) -> str | None:  # noqa: ARG002, a prompt's own text is judged
+        """Raises InputError when the function fails, or returns anything else."""
+        given = ask(self.spec, self.function, text, what=OWN, expected=SIGNATURE)
+        if given is None or (isinstance(given, str) and given.strip()):
+            return given
+        raise wrong(self.spec, repr(given), what=OWN, expected=SIGNATURE)
+
+
+def check_named(spec: str) -> Own:
+    """The check that `module:function` names. Raises ConfigError."""
+    return Own(spec, load_function(spec, what=OWN, expected=SIGNATURE, arguments=1))
 
 
 @dataclass(frozen=True, slots=True)

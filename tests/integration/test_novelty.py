@@ -2,10 +2,11 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eva.creator.novelty import NearKnown, jaccard
@@ -13,7 +14,7 @@ from eva.errors import PromptFileError, RunStoppedError
 from eva.roles import Roles
 from eva.seeds import generator
 from eva.settings import Settings
-from eva.types import Mutation, Prompt, Reply
+from eva.types import Floats, Mutation, Prompt, Reply
 from orchestrator.driver import drive
 from orchestrator.known import Known
 from orchestrator.registration import gather, register_run
@@ -125,6 +126,81 @@ def test_a_run_killed_while_evolving_refuses_what_an_undisturbed_one_refuses(
     assert everyone(store, killed) == everyone(store, undisturbed)
     with store.transaction() as conn:
         assert creation.read_chains(conn, killed.id, 2) == creation.read_chains(conn, undisturbed.id, 2)
+
+
+class Letters:
+    """Texts that share most of their words mean the same; counts the texts that it was asked about."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        self.asked += texts
+        return np.array([[text.split().count(word) for word in WORDS] for text in texts], dtype=np.float64)
+
+    def resemblance(self, one: str, other: str) -> float:
+        a, b = self.embed([one, other])
+        return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+class Shuffler(FakeEvolver):
+    """Writes something new, or what the run had before in another order: new to MinHash, not to what words mean."""
+
+    left = 10**6
+
+    def evolve(self, mutation: Mutation) -> Reply:
+        self.left -= 1
+        if self.left < 0:
+            raise Died
+        rng = generator(mutation.seed)
+        words = letter(rng.randrange(10) if rng.random() < 0.5 else mutation.seed).split()
+        rng.shuffle(words)
+        return Reply(" ".join(words), 10, 12)
+
+
+MEANING: dict[str, Any] = {"novelty": {"embedding_model": "of the fakes", "semantic_similarity": 0.9}}
+
+
+def test_a_child_that_means_the_same_as_a_prompt_of_the_run_is_refused_for_that(
+        store: Store, play: Callable[..., RunRow]) -> None:
+    embedder = Letters()
+    run = play(roles=fake_roles(evolver=Shuffler(), embedder=embedder), **MEANING)
+    assert refused(store, run)["semantic"] > 10
+    members = everyone(store, run)
+    assert len(members) > 40 and max(member.born for member in members) == 2
+    older = [(one, other) for one in members for other in members if other.born < one.born]
+    assert max(embedder.resemblance(one.text, other.text) for one, other in older) < 0.9
+    without = play(roles=fake_roles(evolver=Shuffler()))
+    assert "semantic" not in refused(store, without) and "near_known" not in refused(store, without)
+
+
+def no_word_7(text: str) -> str | None:
+    return "seven" if "word7 " in text else None
+
+
+def test_a_check_of_the_user_s_refuses_under_its_own_reason(store: Store, play: Callable[..., RunRow]) -> None:
+    run = play(roles=fake_roles(evolver=Shuffler()), novelty={"checks": [f"{__name__}:no_word_7"]})
+    assert refused(store, run)["seven"] > 5
+    assert not any("word7 " in prompt.text for prompt in everyone(store, run) if prompt.born >= 0)
+
+
+def test_each_prompt_is_embedded_once_and_a_killed_run_refuses_what_an_undisturbed_one_does(
+        store: Store, play: Callable[..., RunRow]) -> None:
+    mortal = Shuffler()
+    mortal.left = 60
+    with pytest.raises(Died):
+        play(roles=fake_roles(evolver=mortal, embedder=Letters()), **MEANING)
+    with store.transaction() as conn:
+        killed = runs.list_runs(conn)[0]
+    assert killed.iteration == 2
+    play(killed, roles=fake_roles(evolver=Shuffler(), embedder=Letters()))
+    embedder = Letters()
+    undisturbed = play(roles=fake_roles(evolver=Shuffler(), embedder=embedder), **MEANING)
+    assert everyone(store, killed) == everyone(store, undisturbed)
+    with store.transaction() as conn:
+        assert creation.read_chains(conn, killed.id, 2) == creation.read_chains(conn, undisturbed.id, 2)
+    seeds = {prompt.text for prompt in everyone(store, undisturbed) if prompt.born == -1}
+    assert {text: embedder.asked.count(text) for text in seeds} == dict.fromkeys(seeds, 1)
 
 
 def test_what_is_known_grows_page_by_page_to_the_prompts_before_the_iteration(

@@ -141,7 +141,8 @@ def test_verbosity_equals_the_correlation_over_all_ordered_pairs() -> None:
 
 def test_without_two_lengths_or_two_rewards_verbosity_has_no_figure() -> None:
     prompts, nothing = np.zeros(3, np.int64), {"longer_wins": None, "correlation": None}
+    lengths: Floats = np.array([0.0, 1.0, 2.0])
     assert audit.verbosity_bias(np.array([1.0, 2, 3]), np.ones(3), prompts) == {"pairs": 3, **nothing}
-    assert audit.verbosity_bias(np.full(3, np.nan), np.arange(3.0), prompts) == {"pairs": 0, **nothing}
-    assert audit.verbosity_bias(np.ones(3), np.arange(3.0), prompts) == {
+    assert audit.verbosity_bias(np.full(3, np.nan), lengths, prompts) == {"pairs": 0, **nothing}
+    assert audit.verbosity_bias(np.ones(3), lengths, prompts) == {
         "pairs": 3, "longer_wins": 0.5, "correlation": None}

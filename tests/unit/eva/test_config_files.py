@@ -36,6 +36,8 @@ def test_paths_are_relative_to_the_file_and_hub_ids_stay(config_file: Path) -> N
     config = load_config(str(config_file))
     assert config.prompts.path == str(config_file.parent / "prompts.jsonl")
     assert config.model.path == "some/model"
+    embedding = load_config(str(config_file), ["novelty.embedding_model=encoders/mini"]).novelty.embedding_model
+    assert embedding == str(config_file.parent / "encoders" / "mini")
     (config_file.parent / "some" / "model").mkdir(parents=True)
     assert load_config(str(config_file)).model.path == str(config_file.parent / "some" / "model")
 

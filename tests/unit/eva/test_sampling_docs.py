@@ -14,6 +14,7 @@ import pytest
 from eva.config_files import load_config
 from eva.creator.informativeness import REASONS, estimate
 from eva.creator.metrics import METRICS, VALUES_NO_GAP
+from eva.creator.novelty import check_named
 from eva.creator.samplers import SAMPLERS
 from eva.creator.sampling import SamplingRule, sample
 from eva.creator.weights import WEIGHTS
@@ -63,11 +64,11 @@ def pool(rewards: list[list[float]]) -> Judged:
 def users_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The page's examples under the names that it gives them, where Python finds them."""
     for heading, module in (("A metric", "my_metrics"), ("A weighting", "my_weights"), ("A sampler", "my_samplers"),
-                            ("A choice of pairs", "my_pairs")):
+                            ("A choice of pairs", "my_pairs"), ("A novelty check", "my_checks")):
         (tmp_path / f"{module}.py").write_text(example(heading))
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
-    for module in ("my_metrics", "my_weights", "my_samplers", "my_pairs"):
+    for module in ("my_metrics", "my_weights", "my_samplers", "my_pairs", "my_checks"):
         sys.modules.pop(module, None)
 
 
@@ -105,4 +106,12 @@ def test_the_choice_of_pairs_of_the_page_pairs(users_files: None) -> None:
 def test_the_page_s_functions_are_accepted_by_the_config_and_found_before_anything_starts(users_files: None) -> None:
     preflight(load_config("playground", [
         "informativeness.metric=my_metrics:quartile_gap", "sampling.weights=my_weights:above_median",
-        "sampling.temperature=0.5", "sampling.sampler=my_samplers:middle", "pairs.choice=my_pairs:neighbours"]))
+        "sampling.temperature=0.5", "sampling.sampler=my_samplers:middle", "pairs.choice=my_pairs:neighbours",
+        "novelty.checks=[my_checks:no_links]"]))
+
+
+def test_the_novelty_check_of_the_page_refuses(users_files: None) -> None:
+    check = check_named("my_checks:no_links")
+    assert check.reason("Summarise https://example.org for me") == "link"
+    assert check.reason("Summarise www.example.org") == "link"
+    assert check.reason("Summarise the news of 1900. www") is None

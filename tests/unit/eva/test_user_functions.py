@@ -12,6 +12,7 @@ import pytest
 
 from eva.config_files import load_config
 from eva.creator.informativeness import estimate
+from eva.creator.novelty import check_named
 from eva.creator.sampling import SamplingRule, sample
 from eva.errors import ConfigError, InputError
 from eva.solver.pairs import pair
@@ -115,13 +116,25 @@ def test_pairs_may_be_several_of_a_prompt_or_none_and_need_no_gap(mine: Named) -
     assert pair(JUDGED, seed=1, iteration=1, choice=mine(lambda rated: ([], [], []))).pairs == ()
 
 
+@pytest.mark.parametrize("given", [True, "", " ", 3])
+def test_a_reason_that_is_none_is_refused(given: Any, mine: Named) -> None:
+    with pytest.raises(InputError, match=rf"novelty check 'mine:mine' gave {given!r}.*the reason why it is not"):
+        check_named(mine(lambda text: given)).reason("a text")
+    with pytest.raises(InputError, match="novelty check 'mine:mine' failed with ZeroDivisionError"):
+        check_named(mine(lambda text: 1 / 0)).reason("a text")
+
+
 @pytest.mark.parametrize(("key", "what"), [
-    ("sampling.weights", "weighting"), ("sampling.sampler", "sampler"), ("pairs.choice", "choice of pairs")])
+    ("sampling.weights", "weighting"), ("sampling.sampler", "sampler"), ("pairs.choice", "choice of pairs"),
+    ("novelty.checks", "novelty check")])
 def test_a_function_that_cannot_be_called_fails_before_anything_starts(key: str, what: str, mine: Named) -> None:
+    def set_to(name: str) -> list[str]:
+        return [f"{key}=[{name}]" if key == "novelty.checks" else f"{key}={name}"]
+
     with pytest.raises(ConfigError, match=rf"{what} 'no_such_module:f': importing"):
-        preflight(load_config("playground", [f"{key}=no_such_module:f"]))
+        preflight(load_config("playground", set_to("no_such_module:f")))
     with pytest.raises(ConfigError, match=rf"{what} 'mine:other'.*has no function"):
-        preflight(load_config("playground", [f"{key}=mine:other"]))
+        preflight(load_config("playground", set_to("mine:other")))
     name = mine(lambda: None)
     with pytest.raises(ConfigError, match=rf"{what} '{name}' takes \(\)"):
-        preflight(load_config("playground", [f"{key}={name}"]))
+        preflight(load_config("playground", set_to(name)))

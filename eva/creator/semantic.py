@@ -1,0 +1,120 @@
+"""Prompts that mean the same: cosines of a text's vector with those of the whole run. Bounded memory, exact decisions.
+
+Letters: T texts, D dimensions, Q questions, R rows of a block.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import numpy as np
+import numpy.typing as npt
+
+from eva.creator.novelty import scope
+from eva.errors import ModelError
+from eva.roles import Embedder
+from eva.types import Context, Floats, Ints
+
+SCALE = 3000
+"""Length of the stored vectors, whose entries are whole numbers. No sum of products of two of them reaches 2 ** 24, up
+to which float32 is exact: a cosine is the same however products are ordered, batched or spread over threads."""
+_BLOCK = 1 << 14
+
+Whole = npt.NDArray[np.int16]
+
+
+def quantised(vectors_T_D: Floats) -> Whole:
+    """The vectors at length SCALE in whole numbers, shape (T, D); a cosine moves by about 1.4e-4. Zero stays zero."""
+    if not np.isfinite(vectors_T_D).all():
+        raise ModelError("the embedding model gives vectors with NaN or infinity", expected="finite vectors",
+                         next_move="Take another model for novelty.embedding_model")
+    lengths_T = np.sqrt((vectors_T_D.astype(np.float64) ** 2).sum(axis=1))
+    return np.rint(vectors_T_D / np.where(lengths_T > 0, lengths_T, 1)[:, None] * SCALE).astype(np.int16)
+
+
+class SemanticIndex:
+    """Vectors by number of arrival. Grows in batches; asking changes nothing, so threads may.
+
+    A text takes 2 bytes per dimension and 12 more: a million texts in 384 dimensions, 780 MB.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._vectors: list[Whole] = []
+        self._squares: list[Floats] = []
+        self._scopes: list[npt.NDArray[np.uint32]] = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    def extend(self, vectors_T_D: Floats, scopes: Sequence[int]) -> None:
+        """Take in more texts; `scopes` stand for the conversations that they continue (eva.creator.novelty.scope)."""
+        found_T_D, taken = quantised(vectors_T_D), 0
+        while taken < len(found_T_D):
+            place = self._count % _BLOCK
+            if place == 0:
+                self._vectors.append(np.empty((_BLOCK, found_T_D.shape[1]), np.int16))
+                self._squares.append(np.empty(_BLOCK))
+                self._scopes.append(np.empty(_BLOCK, np.uint32))
+            some = found_T_D[taken : taken + _BLOCK - place]
+            rows = slice(place, place + len(some))
+            self._vectors[-1][rows], self._squares[-1][rows] = some, _squares(some)
+            self._scopes[-1][rows] = scopes[taken : taken + len(some)]
+            taken, self._count = taken + len(some), self._count + len(some)
+
+    def closest(self, vectors_Q_D: Floats, scopes_Q: Ints) -> Floats:
+        """The highest cosine of each with a text of its own scope, shape (Q,); -1 where there is none."""
+        asked_Q_D = quantised(vectors_Q_D)
+        squares_Q, best_Q = _squares(asked_Q_D), np.full(len(asked_Q_D), -1.0)
+        turned_D_Q = asked_Q_D.T.astype(np.float32)
+        for block, (vectors_R_D, squares_R, scopes_R) in enumerate(
+                zip(self._vectors, self._squares, self._scopes, strict=True)):
+            rows = slice(0, min(_BLOCK, self._count - block * _BLOCK))
+            dots_R_Q = (vectors_R_D[rows].astype(np.float32) @ turned_D_Q).astype(np.float64)
+            sizes_R_Q = np.sqrt(squares_R[rows, None] * squares_Q)
+            cosines_R_Q = dots_R_Q / np.where(sizes_R_Q > 0, sizes_R_Q, np.inf)
+            cosines_R_Q[scopes_R[rows, None] != scopes_Q] = -1
+            best_Q = np.maximum(best_Q, cosines_R_Q.max(axis=0, initial=-1))
+        return best_Q
+
+
+class SameMeaning:
+    """Refuses what means nearly the same as a prompt that the run had before the stage, in the same conversation.
+
+    What threads ask while one of them looks through the index is answered together, by the next.
+    """
+
+    def __init__(self, index: SemanticIndex, embedder: Embedder, similarity: float) -> None:
+        self._index, self._embedder, self._similarity = index, embedder, similarity
+        self._looking, self._queue_lock = threading.Lock(), threading.Lock()
+        self._queue: list[tuple[Floats, int, Future[float]]] = []
+
+    def reason(self, text: str, context: Context = ()) -> str | None:
+        answer: Future[float] = Future()
+        question = (self._embedder.embed([text])[0], scope(context), answer)
+        with self._queue_lock:
+            self._queue.append(question)
+        with self._looking:
+            if not answer.done():
+                self._answer()
+        return "semantic" if answer.result() >= self._similarity else None
+
+    def _answer(self) -> None:
+        with self._queue_lock:
+            asked, self._queue = self._queue, []
+        try:
+            found_Q = self._index.closest(np.stack([vector for vector, _, _ in asked]),
+                                          np.array([scope for _, scope, _ in asked], dtype=np.int64))
+        except Exception as error:  # noqa: BLE001 - it is raised again in the threads that asked
+            for _, _, answer in asked:
+                answer.set_exception(error)
+            return
+        for (_, _, answer), cosine in zip(asked, found_Q.tolist(), strict=True):
+            answer.set_result(cosine)
+
+
+def _squares(vectors_T_D: Whole) -> Floats:
+    """Squared lengths, exact."""
+    return (vectors_T_D.astype(np.int64) ** 2).sum(axis=1).astype(np.float64)
