@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eva.config import Prompts, RunConfig
+from eva.config import EnsembleReward, PointwiseReward, Prompts, RewardConfig, RunConfig
 from eva.config_files import config_hash
 from eva.conversations import said
 from eva.creator.metrics import metric_named
@@ -142,7 +142,21 @@ def _conversations(material: Material, config: RunConfig, folder: Path) -> list[
     if not contexts:
         return []
     # It loads the tokenizer, for which plain prompts need not wait.
-    from workers.prompting import require_conversations
+    from workers.prompting import Prompting, require_conversations, require_rendering
 
     require_conversations(folder, config.model, contexts)
+    for reward in _pointwise([config.reward, config.evaluation.reward, config.audit.reward]):
+        # One of the hub is not here yet: there, a response that cannot be rendered gets its reason.
+        if reward.template == "chat" and Path(reward.model).is_dir():
+            require_rendering(Path(reward.model), Prompting("chat", None, reward.system_prompt), contexts,
+                              "Set the reward's template: none, or take another reward model")
     return [f"{len(contexts)} prompts with messages before them, in orders that the chat template takes"]
+
+
+def _pointwise(rewards: Iterable[RewardConfig | None]) -> Iterator[PointwiseReward]:
+    """The pointwise rewarders among these and among the members of ensembles."""
+    for reward in rewards:
+        if isinstance(reward, PointwiseReward):
+            yield reward
+        elif isinstance(reward, EnsembleReward):
+            yield from _pointwise([member.reward for member in reward.members])

@@ -114,23 +114,28 @@ def require_conversations(folder: Path, model: Model, contexts: Iterable[Context
         raise ModelError("there are prompts with messages before them, but model.template is `none`",
                          expected="a chat template, which renders messages",
                          next_move="Set model.template: chat (and model.chat_template), or keep one user turn per row")
-    encoder = PromptEncoder(str(folder), read_prompting(model))
+    require_rendering(folder, read_prompting(model), contexts, "Set model.chat_template to one that does")
+
+
+def require_rendering(folder: Path, prompting: Prompting, contexts: Iterable[Context], remedy: str) -> None:
+    """Raise ModelError unless the template of this folder renders every message, in each order of roles that occurs."""
+    encoder = PromptEncoder(str(folder), prompting)
     for roles in sorted({tuple(message.role for message in context) for context in contexts}):
         marked = tuple(Message(role, f"qz{place}zq") for place, role in enumerate(roles))
         shown = ", ".join((*roles, "user"))
         try:
             rendered = encoder.render("?", marked)
         except (TemplateError, ValueError, TypeError) as error:
-            raise _unknown_roles(folder, f"refuses the messages {shown}: {_first_line(error)}") from error
+            raise _unknown_roles(folder, f"refuses the messages {shown}: {_first_line(error)}", remedy) from error
         left_out = [message.role for message in marked if message.content not in rendered]
         if left_out:
-            raise _unknown_roles(folder, f"leaves the {left_out[0]} message out of the messages {shown}")
+            raise _unknown_roles(folder, f"leaves the {left_out[0]} message out of the messages {shown}", remedy)
 
 
-def _unknown_roles(folder: Path, what: str) -> ModelError:
+def _unknown_roles(folder: Path, what: str, remedy: str) -> ModelError:
     return ModelError(f"the chat template of {folder} {what}",
                       expected="a template that knows these roles in this order",
-                      next_move="Set model.chat_template to one that does, or take these messages out of the prompts")
+                      next_move=f"{remedy}, or take these messages out of the prompts")
 
 
 def _first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from eva.config import PointwiseReward
 from eva.errors import ModelError
 from eva.roles import Roles
 from eva.settings import Settings
@@ -18,6 +19,7 @@ from store import events, heldout, prompts, responses, runs
 from store.contexts import ROLE_TOKENS, longest_context
 from store.rows import RunRow
 from store.session import Store
+from tests import reward_models
 from tests.decisions import fingerprint_of
 from tests.fakes import Died, FakeEvolver, FakeGenerator, FakeRewarder, Recorder, always, fake_config, fake_roles
 
@@ -112,6 +114,10 @@ def test_the_check_before_a_run_renders_every_order_of_roles(config: Any, tmp_pa
     lines = preflight(config.model_copy(update={"model": model}))
     assert "19 rows were cut: answers behind the last user turn" in lines
     assert any("19 prompts with messages before them" in line for line in lines)
+    reward = PointwiseReward(kind="pointwise", model=str(reward_models.classifier(tmp_path / "reward")))
+    (tmp_path / "reward" / "chat_template.jinja").write_text("{{ messages[-1].content }}")
+    with pytest.raises(ModelError, match=r"reward leaves the .* message out.*Set the reward's template: none"):
+        preflight(config.model_copy(update={"model": model, "reward": reward}))
 
 
 def test_every_stage_sees_the_conversation_and_children_inherit_it(
