@@ -72,7 +72,8 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
     with interruptible(), claim(store, run, ttl_s, patience) as lease:
         claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),
                              store, lease, overseer)
-        build = build or partial(build_roles, conversation=claimed.read(lambda conn: longest_context(conn, run.id)))
+        longest = claimed.read(lambda conn: longest_context(conn, run.id))
+        build = build or (partial(build_roles, conversation=longest) if longest else build_roles)
         with (_told(claimed, lease), overseer.watching(claimed),
               build(config, folder, settings, overseer) as roles):
             overseer.at_work = roles.at_work
