@@ -86,8 +86,11 @@ class _Outage:
         self._revive()
 
     def end(self) -> None:
+        lasted = self.patience.clock() - self.since
         if self.told:
-            self._tell(f"all is stored again after {self.patience.clock() - self.since:.0f} s; the run goes on")
+            self._tell(f"all is stored again after {lasted:.0f} s; the run goes on")
+        elif lasted > _TELL_AFTER_S:
+            self._tell(f"the database did not answer for {lasted:.0f} s; the run goes on")
 
     def _revive(self) -> None:
         try:

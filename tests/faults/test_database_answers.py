@@ -132,6 +132,21 @@ def test_a_server_that_is_not_ready_is_waited_for_and_both_are_told(
     assert "has been away" in first and refusal in first and "stored again" in last
 
 
+def test_a_long_wait_for_a_single_try_is_told_afterwards(store: Store) -> None:
+    now, heard = [0.0], Recorder()
+
+    def pause(seconds: float) -> None:
+        now[0] += 6.0
+
+    def ask() -> str:
+        if not now[0]:
+            raise StoreAwayError("the database failed")
+        return "answer"
+
+    assert Patience(store, "demo-1", heard, clock=lambda: now[0], sleep=pause).ask(ask) == "answer"
+    assert heard.notes == ["the database did not answer for 6 s; the run goes on"]
+
+
 def test_patience_ends_with_a_message_that_says_how_to_go_on(tmp_path: Path) -> None:
     now = [0.0]
 
