@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from eva.config import RunConfig
+from eva.config.solver import INITIAL
 from eva.errors import ConfigError
 
 
@@ -70,6 +71,10 @@ def absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     prompts = config.prompts.model_copy(update={"path": absolute(config.prompts.path), "dataset": _local(
         config.prompts.dataset, folder)})
     sets = {name: str((folder / path).resolve()) for name, path in config.evaluation.sets.items()}
+    baseline = config.evaluation.baseline
+    if isinstance(baseline, dict):
+        baseline = {name: path if path == INITIAL else str((folder / path).resolve())
+                    for name, path in baseline.items()}
     novelty = config.novelty.model_copy(update={
         "protected": [str((folder / path).resolve()) for path in config.novelty.protected],
         "embedding_model": absolute(config.novelty.embedding_model)})
@@ -79,7 +84,7 @@ def absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
         "chat_template": absolute(config.model.chat_template)})
     return config.model_copy(update={
         "prompts": prompts, "novelty": novelty, "model": model,
-        "evaluation": config.evaluation.model_copy(update={"sets": sets})})
+        "evaluation": config.evaluation.model_copy(update={"sets": sets, "baseline": baseline})})
 
 
 def _local(name: str | None, folder: Path) -> str | None:

@@ -40,7 +40,8 @@ def estimate_cost(config: RunConfig, seeds: int, held_out: int, parameters: int 
     warm_up = f"{pool * n:,} in the warm-up, " if config.warm_start else ""
     steps = config.training.max_steps or -(-int(pool * config.training.epochs) // config.training.batch)
     later = config.iterations - int(config.warm_start)
-    examined = held_out * (1 + config.evaluation.n) * (config.iterations + 1)
+    policies = config.iterations + 1 if config.evaluation.when == "each" else 2
+    examined = held_out * (1 + config.evaluation.n) * policies
     responses = pool * n * int(config.warm_start) + later * (fresh + new) * n + examined
     return [
         f"{seeds:,} seed prompts, {config.iterations} iterations{', first a warm-up' * config.warm_start}",

@@ -106,7 +106,7 @@ def _readable(path: Path) -> Generator[None]:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise PromptFileError(f"there is no file {path}", expected=f"a file of prompts ({endings})",
-                              next_move="Check prompts.path (it is relative to the config file)") from error
+                              next_move="Check the path (in a config it is relative to the config file)") from error
     except IsADirectoryError as error:
         raise PromptFileError(f"{path} is a folder", expected=f"a file of prompts ({endings})",
                               next_move="Name the file itself under prompts.path, or a saved dataset's folder under "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator as Generating
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,3 +114,12 @@ class Roles:
     auditor: Rewarder | None = None
     embedder: Embedder | None = None
     at_work: AtWork = idle
+
+    def answer(self, requests: Sequence[Request], policy: Checkpoint) -> Generating[Answered]:
+        """Responses of this policy, in any order. Without requests the engines are left alone.
+
+        Close it: engines drop what is in flight while they are still there.
+        """
+        if requests:
+            self.generator.load(policy)
+            yield from self.generator.generate(requests)

@@ -20,8 +20,9 @@ from orchestrator.auditing import AuditStage
 from orchestrator.claimed import ClaimedRun
 from orchestrator.creating import EvolveStage, SampleStage
 from orchestrator.diversity import collapsed, heed, measure
+from orchestrator.examining import ExamineStage
 from orchestrator.gating import GateStage
-from orchestrator.judging import ExamineStage, JudgeStage
+from orchestrator.judging import JudgeStage
 from orchestrator.known import Known
 from orchestrator.solving import PairStage, TrainStage, write_pairs
 from orchestrator.stage import Stage
@@ -78,6 +79,10 @@ class Journal:
         """From the first iteration that is not finished to the last."""
         row = self._run.read(lambda conn: runs.get_run(conn, self._run.id))
         return range(row.iteration, self.config.iterations)
+
+    def examines(self, iteration: int) -> bool:
+        """Whether the policy that an iteration makes is examined on the held-out prompts."""
+        return self.config.evaluation.when == "each" or iteration == self.config.iterations - 1
 
     def policy(self, iteration: int) -> Checkpoint | None:
         """The policy that an iteration starts from; None before the given model is adopted."""

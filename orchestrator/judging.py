@@ -1,4 +1,4 @@
-"""The stages that ask the solver: judging a pool or batch, and examining the policy on held-out prompts."""
+"""The stage that asks the solver: judging a pool or batch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from eva.failpoints import reach
 from eva.seeds import derive
 from eva.types import Answered, Checkpoint, Request, Rewarded, SamplingSettings
 from orchestrator.stage import Stage
-from store import heldout, prompts, responses
-from store.rows import HeldoutResponse
+from store import prompts, responses
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,73 +96,3 @@ class JudgeStage(Stage):
 
     def forget(self) -> None:
         self._answered, self._rewarded = [], []
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Which held-out prompt a request asks, and how."""
-
-    mode: str
-    split: str
-    item: int
-
-
-class ExamineStage(Stage):
-    """Held-out prompts, answered greedily and sampled at temperature 1."""
-
-    _kept_rows: dict[tuple[str, str], list[HeldoutResponse]]
-
-    def unexamined(self, policy: Checkpoint) -> list[Request]:
-        """Requests for the held-out prompts that this policy has not answered, numbered by place in this list."""
-        self._policy, self._places = policy, list[Place]()
-        self.forget()
-        run, limit = self.run, self.run.config.generation.max_tokens
-        modes = (("greedy", SamplingSettings(0.0, 1.0, limit), 1),
-                 ("sampled", SamplingSettings(1.0, 1.0, limit), run.config.evaluation.n))
-        requests: list[Request] = []
-        for split in run.read(lambda conn: heldout.heldout_splits(conn, run.id)):
-            texts = run.read(lambda conn, split=split: heldout.read_heldout(conn, run.id, split))
-            contexts = run.read(lambda conn, split=split: heldout.read_heldout_contexts(conn, run.id, split))
-            for mode, sampling, n in modes:
-                missing = run.read(lambda conn, split=split, mode=mode, n=n: heldout.heldout_missing(
-                    conn, run.id, policy.number, split, mode, n))
-                for item, there in missing.items():
-                    seed = derive(run.config.seed, "examine", split, item) >> 1
-                    requests.append(Request(len(requests), texts[item], n - there, seed, sampling, there,
-                                            contexts.get(item, ())))
-                    self._places.append(Place(mode, split, item))
-        if not self.complete:
-            self.expect(len(requests))
-        return requests
-
-    def answerable(self, answered: Iterable[Answered]) -> Iterator[Answered]:
-        """Answered prompts on their way to the examiner; those that could not be answered are kept as failed."""
-        for one in answered:
-            reach("examine.answer_received")
-            if one.failure is None:
-                yield one
-            else:
-                item = self._places[one.number].item
-                self._keep(one.number, [HeldoutResponse(item, 0, "", "failed", 0, None, one.failure)])
-
-    def keep_examined(self, rewarded: Rewarded) -> None:
-        reach("examine.reward_received")
-        answered = rewarded.answered
-        item = self._places[answered.number].item
-        self._keep(answered.number, [
-            HeldoutResponse(item, response.sample, response.text, response.finish, response.tokens, reward.value,
-                            reward.reason)
-            for response, reward in zip(answered.responses, rewarded.rewards, strict=True)])
-
-    def store(self, conn: Connection) -> None:
-        for (split, mode), rows in self._kept_rows.items():
-            heldout.copy_heldout_responses(conn, self.run.id, self._policy.number, split, mode, rows)
-
-    def forget(self) -> None:
-        self._kept_rows = {}
-
-    def _keep(self, number: int, rows: list[HeldoutResponse]) -> None:
-        place = self._places[number]
-        self._kept_rows.setdefault((place.split, place.mode), []).extend(rows)
-        self.advance(1)
-        self.kept()

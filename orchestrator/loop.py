@@ -6,7 +6,6 @@ is idempotent, so a resumed run walks the same path and does only what is missin
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
 from contextlib import closing
 from itertools import chain
 
@@ -16,7 +15,7 @@ from eva.creator.mixing import mix, part
 from eva.creator.sampling import sample
 from eva.roles import Roles
 from eva.solver.pairs import pair
-from eva.types import Answered, Checkpoint, Judged, Request
+from eva.types import Checkpoint, Judged
 from orchestrator.journal import Journal, JudgeStage
 
 
@@ -96,7 +95,8 @@ def solve(iteration: int, pool: list[int], batch: list[int], policy: Checkpoint,
             roles.generator.rest()
             trained = stage.close_trained(roles.trainer.train(job, stage.step) if job else None, policy)
 
-    examine(iteration, "evaluate", trained, roles, journal)
+    if journal.examines(iteration):
+        examine(iteration, "evaluate", trained, roles, journal)
 
 
 def judge(iteration: int, name: str, prompts: list[int], policy: Checkpoint, roles: Roles, journal: Journal) -> Judged:
@@ -117,7 +117,7 @@ def admit(iteration: int, children: list[int], policy: Checkpoint, roles: Roles,
 def respond(stage: JudgeStage, prompts: list[int], policy: Checkpoint, roles: Roles) -> None:
     """Generate and reward what the stage lacks, the rewarder at work while the engines are."""
     todo = stage.unjudged(prompts, policy)
-    with closing(answer(todo.requests, policy, roles)) as fresh:
+    with closing(roles.answer(todo.requests, policy)) as fresh:
         for rewarded in roles.rewarder.reward(chain(todo.answered, stage.keep_answered(fresh))):
             stage.keep_rewarded(rewarded)
 
@@ -132,19 +132,9 @@ def audit(iteration: int, batch: list[int], policy: Checkpoint, roles: Roles, jo
 
 
 def examine(iteration: int, name: str, policy: Checkpoint, roles: Roles, journal: Journal) -> None:
-    """Answer the held-out prompts with this policy, greedily and sampled, and reward the answers."""
+    """Answer the held-out prompts with this policy, greedily and sampled; reward the answers beside a baseline's."""
     with journal.examining(iteration, name) as stage:
-        with closing(answer(stage.unexamined(policy), policy, roles)) as fresh:
+        with closing(roles.answer(stage.unexamined(policy), policy)) as fresh:
             for rewarded in roles.examiner.reward(stage.answerable(fresh)):
                 stage.keep_examined(rewarded)
-        stage.close()
-
-
-def answer(requests: Sequence[Request], policy: Checkpoint, roles: Roles) -> Generator[Answered]:
-    """Responses of this policy, in any order. Without requests the engines are left alone.
-
-    Close it: engines drop what is in flight while they are still there.
-    """
-    if requests:
-        roles.generator.load(policy)
-        yield from roles.generator.generate(requests)
+        stage.close_examined()

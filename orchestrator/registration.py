@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eva.config import EnsembleReward, PointwiseReward, Prompts, RewardConfig, RunConfig
+from eva.answer_files import Answers, read_answers
+from eva.config import EnsembleReward, Evaluation, PointwiseReward, Prompts, RewardConfig, RunConfig
+from eva.config.solver import INITIAL
 from eva.config_files import config_hash
 from eva.conversations import said
 from eva.creator.metrics import metric_named
@@ -18,7 +20,7 @@ from eva.prompt_files import FilePrompt, PromptFile, read_prompt_file
 from eva.solver.pairs import choice_named
 from eva.types import Prompt
 from orchestrator.known import protected_texts
-from store import events, heldout, prompts, runs
+from store import comparisons, events, heldout, prompts, runs
 from store.rows import RunRow
 from store.session import Store
 from workers import models
@@ -34,13 +36,15 @@ FEWEST_PROMPTS = 2
 class Material:
     """What a run starts from. `left_out` counts the prompts of the file that are not used, by reason.
 
-    `cut` counts the conversations whose ends were left aside, by what stood there.
+    `cut` counts the conversations whose ends were left aside, by what stood there. `baselines` are the
+    answers that came from files, by held-out set.
     """
 
     seeds: tuple[FilePrompt, ...]
     held_out: dict[str, tuple[FilePrompt, ...]]
     left_out: dict[str, int]
     cut: Mapping[str, int]
+    baselines: dict[str, Answers]
 
 
 def gather(config: RunConfig) -> Material:
@@ -68,7 +72,8 @@ def gather(config: RunConfig) -> Material:
     if config.sampling.sampler == "topic_balanced" and not any(prompt.topic for prompt in seeds):
         raise ConfigError("sampling.sampler is topic_balanced, but no prompt has a topic",
                           expected="prompts with topics", next_move="Set prompts.topic_field, or another sampler")
-    return Material(seeds, held_out, {reason: count for reason, count in left_out.items() if count}, file.cut)
+    return Material(seeds, held_out, {reason: count for reason, count in left_out.items() if count}, file.cut,
+                    _baselines(config.evaluation, held_out))
 
 
 def preflight(config: RunConfig) -> list[str]:
@@ -88,6 +93,8 @@ def preflight(config: RunConfig) -> list[str]:
     lines += [f"{count} rows were cut: {what}" for what, count in material.cut.items()]
     lines += [f"{len(prompts)} held-out prompts in {name}" for name, prompts in material.held_out.items()]
     lines += _conversations(material, config, facts.path)
+    lines += [f"{len(answers.texts)} answers of the baseline in {name}, {answers.unused} more not used, "
+              f"{answers.repeated} to a prompt that had one" for name, answers in material.baselines.items()]
     lines.append(f"{facts.architecture}, {facts.parameters:,} parameters")
     if config.novelty.embedding_model is not None:
         known = check_embedding_model(config.novelty.embedding_model)
@@ -112,6 +119,8 @@ def register_run(store: Store, config: RunConfig) -> RunRow:
         for split, found in material.held_out.items():
             heldout.insert_heldout(conn, run.id, split, [prompt.text for prompt in found],
                                    [prompt.context for prompt in found])
+        for split, answers in material.baselines.items():
+            comparisons.insert_baseline(conn, run.id, split, answers.texts)
         events.append_event(conn, run.id, "registered", {"prompts": len(material.seeds), "left_out": material.left_out,
                                                          **({"cut": dict(material.cut)} if material.cut else {})})
         return runs.get_run(conn, run.id)
@@ -160,3 +169,15 @@ def _pointwise(rewards: Iterable[RewardConfig | None]) -> Iterator[PointwiseRewa
             yield reward
         elif isinstance(reward, EnsembleReward):
             yield from _pointwise([member.reward for member in reward.members])
+
+
+def _baselines(config: Evaluation, held_out: Mapping[str, Sequence[FilePrompt]]) -> dict[str, Answers]:
+    """Answers from files, by set. Raises ConfigError where there is no such set, PromptFileError."""
+    named = config.baseline if isinstance(config.baseline, dict) else {}
+    unknown = [name for name in named if name not in held_out]
+    if unknown or (config.baseline is not None and not held_out):
+        raise ConfigError(
+            f"evaluation.baseline is given for {', '.join(unknown) or 'every held-out set'}, but there is no such set",
+            expected=f"one of: {', '.join(held_out)}" if held_out else "a held-out set",
+            next_move="Name the prompts' file under evaluation.sets, or leave the baseline out")
+    return {name: read_answers(Path(path), held_out[name], name) for name, path in named.items() if path != INITIAL}

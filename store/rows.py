@@ -166,6 +166,31 @@ class HeldoutResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """A greedy answer beside the baseline's: their rewards, and the probability that it is the better one.
+
+    `preference` is None with the `reason`; rewards are finite or None.
+    """
+
+    item: int
+    reward: float | None
+    baseline_reward: float | None
+    preference: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRow:
+    """A comparison with the lengths of both answers in characters, None for an answer that is not there."""
+
+    checkpoint: int
+    item: int
+    preference: float | None
+    length: int | None
+    baseline_length: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class AccuracyRow:
     """One checkpoint on one split: `n` responses, of which `rewarded` have a reward and `correct` succeed."""
 

@@ -12,7 +12,6 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Double,
-    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -22,6 +21,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from store.heldout_tables import heldout_baselines as heldout_baselines
+from store.heldout_tables import heldout_comparisons as heldout_comparisons
+from store.heldout_tables import heldout_prompts as heldout_prompts
+from store.heldout_tables import heldout_responses as heldout_responses
 from store.schema import EMPTY, NOW, ZERO, Time, key, of_prompt, of_response, of_run, run_id, table
 from store.schema import metadata as metadata
 
@@ -258,36 +261,6 @@ events = table(
     Column("stage", Text),
     Column("data", JSONB, nullable=False, server_default=EMPTY),
     of_run(),
-)
-
-heldout_prompts = table(
-    "heldout_prompts",
-    run_id(),
-    key("split", Text),
-    key("item", Integer),
-    Column("text", Text, nullable=False),
-    Column("context", JSONB),
-    of_run(),
-)
-
-heldout_responses = table(
-    "heldout_responses",
-    run_id(),
-    key("checkpoint", SmallInteger),
-    key("split", Text),
-    key("mode", Text),
-    key("item", Integer),
-    key("sample", SmallInteger),
-    Column("text", Text, nullable=False),
-    Column("finish", Text, nullable=False),
-    Column("tokens", Integer, nullable=False),
-    Column("reward", Double),
-    Column("reason", Text),
-    CheckConstraint("mode IN ('greedy', 'sampled')", "mode"),
-    CheckConstraint("(reward IS NULL) <> (reason IS NULL)", "reward_or_reason"),
-    CheckConstraint("reward - reward = 0", "finite"),
-    ForeignKeyConstraint(["run_id", "split", "item"], [f"heldout_prompts.{one}" for one in ("run_id", "split", "item")],
-                         ondelete="RESTRICT"),
 )
 
 statistics = table(

@@ -185,6 +185,12 @@ RewardConfig = Annotated[
     MockReward | VerifierReward | PointwiseReward | PairwiseReward | JudgeReward | EnsembleReward,
     Field(discriminator="kind")]
 
+def gives_win_rates(reward: RewardConfig) -> bool:
+    """Whether a response's reward is its mean win rate against the responses of its prompt, itself included at 1/2."""
+    return isinstance(reward, PairwiseReward | JudgeReward) and reward.aggregation == "mean_win_rate" and (
+        getattr(reward, "mode", "pairwise") == "pairwise")
+
+
 Member.model_rebuild()
 EnsembleReward.model_rebuild()
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from eva.config.base import Section, one_of
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
-from eva.config.rewards import Audit, RewardConfig
+from eva.config.rewards import Audit, RewardConfig, gives_win_rates
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
 from eva.config.watchdog import Watchdog
 from eva.diversity import FIGURES
@@ -154,8 +154,6 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _win_rates(self) -> RunConfig:
-        reward = self.reward
-        compares = reward.kind == "pairwise" or getattr(reward, "mode", None) == "pairwise"
-        given = compares and getattr(reward, "aggregation", None) == "mean_win_rate"
-        check_win_rates(self.training.loss, self.training.win_rates, reward.kind, gives_win_rates=given)
+        check_win_rates(self.training.loss, self.training.win_rates, self.reward.kind,
+                        gives_win_rates=gives_win_rates(self.reward))
         return self

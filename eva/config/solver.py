@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from eva.config.base import Section, one_of
 from eva.config.rewards import RewardConfig
 from eva.solver.losses import check_name, facts
 from eva.solver.pairs import CHOICES
+
+INITIAL = "initial"
+"""Instead of a file of a baseline's answers: the given model's own."""
 
 
 class Model(Section):
@@ -161,13 +164,30 @@ class Evaluation(Section):
     playground: int | None = Field(default=None, ge=1)
     """This many held-out prompts per difficulty of the playground's world."""
     sets: dict[str, str] = Field(default_factory=dict)
-    """Name of a set: JSON Lines file of prompts."""
+    """Name of a set: file of prompts."""
     n: int = Field(default=1, ge=1)
     """Sampled responses per prompt at temperature 1 (greedy is always one)."""
     reward: RewardConfig | None = None
     """Another rewarder for the held-out answers; unset: the run's."""
     success: float = 1.0
     """An answer counts as correct when its reward is at least this."""
+    baseline: Literal["initial"] | dict[str, str] | None = None
+    """Whose answers the greedy ones are compared with, for win rates: name of a set: file of answers (`prompt` or
+    `instruction` with `output`, `response` or `answer`; AlpacaEval's model_outputs.json too), or `initial`, the given
+    model's own. `initial` alone does so for every set. Unset: nothing is compared."""
+    when: Literal["each", "end"] = "each"
+    """`each` examines every policy; `end` only the given model and the last one."""
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _names_its_set(cls, given: object) -> object:
+        if isinstance(given, str) and given != INITIAL:
+            raise ValueError(f"allowed is {INITIAL}, or a file for each set by its name, as {{SET: {given}}}")
+        return given
+
+    def baseline_of(self, name: str) -> str | None:
+        """What a set is compared with: `initial`, the path of a file of answers, or nothing."""
+        return self.baseline.get(name) if isinstance(self.baseline, dict) else self.baseline
 
 
 class Fleet(Section):

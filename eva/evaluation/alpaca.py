@@ -60,7 +60,8 @@ def leaderboard_row(rows: Sequence[Mapping[str, Any]], *, seed: int, difficulty:
         "win_rate": 100 * won.rate.value, "standard_error": 100 * won.error, "n_wins": won.wins,
         "n_wins_base": won.losses, "n_draws": won.ties, "n_total": won.prompts,
         "discrete_win_rate": 100 * (won.wins + won.ties / 2) / won.prompts,
-        "length_controlled_winrate": 100 * controlled.controlled, "avg_length": float(int(np.mean(read.length_P))),
+        "length_controlled_winrate": 100 * controlled.controlled, "lc_standard_error": 100 * controlled.error,
+        "avg_length": float(int(np.mean(read.length_P))),
         "low": 100 * won.rate.low, "high": 100 * won.rate.high}
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eva.errors import InputError
+from eva.evaluation.winning import Interval, bootstrap, interval
 from eva.types import Floats, Ints
 
 FOLDS = 5
@@ -33,10 +34,16 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class LengthControlled:
-    """In [0, 1]: the raw and the length-controlled win rate; the fit's coefficients by name."""
+    """In [0, 1]: the raw and the length-controlled win rate; the fit's coefficients by name.
+
+    `error` is what AlpacaEval publishes as `lc_standard_error`: the standard error of the mean over the predictions,
+    which knows nothing of how uncertain the fit is. `interval` does: None unless it was asked for.
+    """
 
     raw: float
     controlled: float
+    error: float
+    interval: Interval | None
     coefficients: dict[str, float]
     prompts: int
 
@@ -51,10 +58,12 @@ class Gamed:
 
 
 def length_controlled(preference_P: Floats, baseline_length_P: Floats, length_P: Floats, *,
-                      difficulty_P: Floats | None = None, gamed: Gamed | None = None) -> LengthControlled:
+                      difficulty_P: Floats | None = None, gamed: Gamed | None = None, rounds: int = 0, seed: int = 0
+                      ) -> LengthControlled:
     """Fit and predict. `preference_P` in [0, 1] is the judge's probability that the model wins; NaN is not fitted.
 
-    Lengths are in characters. Raises InputError with fewer preferences than folds.
+    Lengths are in characters. `rounds` of a bootstrap over the fitted prompts, at the penalty chosen for all of them,
+    give the interval. Raises InputError with fewer preferences than folds.
     """
     known_P = np.isfinite(preference_P)
     if known_P.sum() < FOLDS:
@@ -70,15 +79,28 @@ def length_controlled(preference_P: Floats, baseline_length_P: Floats, length_P:
     design, target, weight = np.column_stack(columns)[known_P], preference_P[known_P], np.ones(int(known_P.sum()))
     if gamed is not None:
         design, target, weight = _with_gamed(design, target, weight, gamed)
-    coefficients = fit(design, target, weight)
+    strength = best_strength(design, target, weight)
+    coefficients = fit_at(design, target, weight, strength)
     at_equal_length = np.column_stack([np.zeros(len(delta_P)), *columns[1:]])
+    predicted_P = sigmoid(at_equal_length @ coefficients)
+    light = 0 if gamed is None else len(gamed.preference_K)
+
+    def refitted(rows_R_K: Ints) -> Floats:
+        kept = [np.concatenate([np.arange(light), light + rows_K]) for rows_K in rows_R_K]
+        return np.array([sigmoid(at_equal_length @ fit_at(design[rows], target[rows], weight[rows], strength)).mean()
+                         for rows in kept])
+
+    means = bootstrap(refitted, int(known_P.sum()), seed=seed, rounds=rounds) if rounds else None
+    controlled = float(predicted_P.mean())
     return LengthControlled(
-        raw=float(preference_P[known_P].mean()), controlled=float(sigmoid(at_equal_length @ coefficients).mean()),
+        raw=float(preference_P[known_P].mean()), controlled=controlled,
+        error=float(predicted_P.std(ddof=1) / len(predicted_P) ** 0.5),
+        interval=None if means is None else interval(controlled, means),
         coefficients=dict(zip(names, coefficients.tolist(), strict=True)), prompts=int(known_P.sum()))
 
 
-def fit(design_K_F: Floats, target_K: Floats, weight_K: Floats) -> Floats:
-    """L1-penalised logistic regression at the strength with the best cross-validated log-likelihood, [F]."""
+def best_strength(design_K_F: Floats, target_K: Floats, weight_K: Floats) -> float:
+    """The inverse penalty of the L1-penalised logistic regression with the best cross-validated log-likelihood."""
     folds_K = fold_of_rows(len(target_K))
     scores: list[float] = []
     for strength in STRENGTHS:
@@ -90,7 +112,7 @@ def fit(design_K_F: Floats, target_K: Floats, weight_K: Floats) -> Floats:
             y = target_K[~inside]
             score += float((weight_K[~inside] * (y * np.log(p) + (1 - y) * np.log(1 - p))).mean())
         scores.append(score)
-    return fit_at(design_K_F, target_K, weight_K, float(STRENGTHS[int(np.argmax(scores))]))
+    return float(STRENGTHS[int(np.argmax(scores))])
 
 
 def fit_at(design_K_F: Floats, target_K: Floats, weight_K: Floats, strength: float) -> Floats:

@@ -42,11 +42,17 @@ class WinRate:
     missing: int
 
 
-def preferences(rewards_P: Floats, baseline_P: Floats) -> Floats:
-    """1 where the response has the higher reward, 0 where the baseline has, 1/2 at a tie, NaN without both: [P]."""
+def preferences(rewards_P: Floats, baseline_P: Floats, *, win_rates: bool = False) -> Floats:
+    """1 where the response has the higher reward, 0 where the baseline has, 1/2 at a tie, NaN without both: [P].
+
+    With `win_rates` the rewards are mean win rates among the two, each with itself counted at 1/2, as rewarders that
+    compare give them: half a reward's distance is half the probability, so P(response wins) = 1/2 + their difference.
+    """
     known_P = np.isfinite(rewards_P) & np.isfinite(baseline_P)
     with np.errstate(invalid="ignore"):
-        return np.where(known_P, (np.sign(rewards_P - baseline_P) + 1) / 2, np.nan)
+        gap_P = rewards_P - baseline_P
+        soft_P = 0.5 + gap_P if win_rates else (np.sign(gap_P) + 1) / 2
+        return np.where(known_P, np.clip(soft_P, 0, 1), np.nan)
 
 
 def win_rate(preferences_P: Floats, *, seed: int, rounds: int = ROUNDS, level: float = LEVEL) -> WinRate | None:

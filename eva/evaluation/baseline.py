@@ -1,0 +1,77 @@
+"""The figures of a run's checkpoints against one baseline, from preferences prompt by prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from eva.evaluation.arena import Battle, arena_scores
+from eva.evaluation.length_control import FOLDS, length_controlled
+from eva.evaluation.winning import difference, win_rate
+from eva.types import Floats
+
+LENGTH_ROUNDS = 200
+"""Refits behind the interval of a length-controlled win rate."""
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """One checkpoint's answers against the baseline's to the same prompts, in one order for all checkpoints.
+
+    `preference_P` in [0, 1], NaN where there is none; lengths in characters, NaN where there is no answer.
+    """
+
+    preference_P: Floats
+    length_P: Floats
+    baseline_length_P: Floats
+
+
+def figures(compared: Mapping[int, Compared], checkpoint: int, *, seed: int) -> dict[str, Any]:
+    """Of `checkpoint` and, under `arena`, of all that were compared so far: as they are stored. Shares in [0, 1].
+
+    A figure that the preferences do not give is None: all of them without a preference, `length_controlled` with fewer
+    than five, `gain` (over checkpoint 0) where that was not compared or is this one.
+    """
+    own, given = compared[checkpoint], compared.get(0)
+    known_P = np.isfinite(own.preference_P)
+    won = win_rate(own.preference_P, seed=seed)
+    gain = difference(own.preference_P, given.preference_P, seed=seed) if given is not None and checkpoint else None
+    return {
+        "checkpoint": checkpoint,
+        "prompts": int(known_P.sum()), "missing": int((~known_P).sum()),
+        "win_rate": won and asdict(won.rate), "error": won and won.error,
+        "wins": won and won.wins, "losses": won and won.losses, "ties": won and won.ties,
+        "length_controlled": _length_controlled(own, seed) if known_P.sum() >= FOLDS else None,
+        "length": _mean(own.length_P), "baseline_length": _mean(own.baseline_length_P),
+        "gain": gain and asdict(gain),
+        "arena": _arena(compared, seed),
+    }
+
+
+def _length_controlled(own: Compared, seed: int) -> dict[str, float] | None:
+    """Over the prompts that both have answered."""
+    both_P = np.isfinite(own.length_P) & np.isfinite(own.baseline_length_P)
+    fitted = length_controlled(own.preference_P[both_P], own.baseline_length_P[both_P], own.length_P[both_P],
+                               rounds=LENGTH_ROUNDS, seed=seed)
+    return fitted.interval and asdict(fitted.interval) | {"coefficient": fitted.coefficients["length"]}
+
+
+def _arena(compared: Mapping[int, Compared], seed: int) -> list[dict[str, Any]]:
+    """Every checkpoint's Bradley-Terry score, one battle per prompt, in the order of the checkpoints."""
+    battles = [Battle(str(checkpoint), BASELINE, float(preference)) for checkpoint, one in compared.items()
+               for preference in one.preference_P[np.isfinite(one.preference_P)]]
+    if not battles:
+        return []
+    scores = {score.model: score for score in arena_scores(battles, BASELINE, seed=seed)}
+    return [{"checkpoint": checkpoint, "battles": score.battles, "elo": asdict(score.elo),
+             "win_rate": asdict(score.win_rate)}
+            for checkpoint in sorted(compared) if (score := scores.get(str(checkpoint))) is not None]
+
+
+def _mean(values_P: Floats) -> float | None:
+    known = values_P[np.isfinite(values_P)]
+    return float(known.mean()) if len(known) else None

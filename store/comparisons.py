@@ -1,0 +1,75 @@
+"""Queries about comparisons with a baseline: its answers, and which of two answers the rewarder prefers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select, text
+
+from store.bulk import copy_once
+from store.rows import ComparedRow, Comparison
+from store.tables import heldout_baselines, heldout_comparisons
+from store.text import storable, storable_or_none
+
+_BASELINES = ("run_id", "split", "item", "text")
+_COMPARISONS = ("run_id", "checkpoint", "split", "item", "reward", "baseline_reward", "preference", "reason")
+
+# without a file, the baseline is the given model: checkpoint 0
+_COMPARED = text("""
+    SELECT c.checkpoint, c.item, c.preference, length(own.text),
+        length(CASE WHEN b.item IS NULL THEN given.text ELSE b.text END)
+    FROM heldout_comparisons c
+    LEFT JOIN heldout_responses own ON own.run_id = c.run_id AND own.checkpoint = c.checkpoint
+        AND own.split = c.split AND own.mode = 'greedy' AND own.item = c.item AND own.sample = 0
+        AND own.finish <> 'failed'
+    LEFT JOIN heldout_baselines b ON b.run_id = c.run_id AND b.split = c.split AND b.item = c.item
+    LEFT JOIN heldout_responses given ON given.run_id = c.run_id AND given.checkpoint = 0
+        AND given.split = c.split AND given.mode = 'greedy' AND given.item = c.item AND given.sample = 0
+        AND given.finish <> 'failed'
+    WHERE c.run_id = :run_id AND c.split = :split
+    ORDER BY c.checkpoint, c.item
+""")
+
+
+def insert_baseline(conn: Connection, run_id: int, split: str, answers: Sequence[str]) -> None:
+    """Store what a baseline answered to a split's items 0 .. len - 1; what is there already stays as it is."""
+    rows = [(run_id, split, item, storable(answer)) for item, answer in enumerate(answers)]
+    copy_once(conn, heldout_baselines, _BASELINES, rows)
+
+
+def read_baseline(conn: Connection, run_id: int, split: str) -> dict[int, str]:
+    """What did the baseline answer, by item, where its answers came from a file?"""
+    columns = heldout_baselines.c
+    query = (
+        select(columns.item, columns.text)
+        .where(columns.run_id == run_id, columns.split == split)
+        .order_by(columns.item)
+    )
+    return {int(item): str(answer) for item, answer in conn.execute(query)}
+
+
+def copy_comparisons(
+    conn: Connection, run_id: int, checkpoint: int, split: str, rows: Sequence[Comparison]
+) -> None:
+    """Store comparisons; what is there already stays as it is."""
+    copy_once(conn, heldout_comparisons, _COMPARISONS, [
+        (run_id, checkpoint, split, row.item, row.reward, row.baseline_reward, row.preference,
+         storable_or_none(row.reason))
+        for row in rows
+    ])
+
+
+def read_comparisons(conn: Connection, run_id: int, checkpoint: int, split: str) -> list[Comparison]:
+    """How do this checkpoint's greedy answers to the split compare? By item."""
+    columns = heldout_comparisons.c
+    query = (
+        select(columns.item, columns.reward, columns.baseline_reward, columns.preference, columns.reason)
+        .where(columns.run_id == run_id, columns.checkpoint == checkpoint, columns.split == split)
+        .order_by(columns.item)
+    )
+    return [Comparison(*row) for row in conn.execute(query)]
+
+
+def read_compared(conn: Connection, run_id: int, split: str) -> list[ComparedRow]:
+    """How do all checkpoints compare, and how long are the answers? By checkpoint and item."""
+    return [ComparedRow(*row) for row in conn.execute(_COMPARED, {"run_id": run_id, "split": split})]
