@@ -18,6 +18,7 @@ COMMANDS = {
     "lineage": "Show what a prompt grew from, and what grew from it.",
     "replay": "Redo a run's sampling with other choices: what would have been chosen?",
     "fingerprint": "Digest what a run decided, or say where two runs differ.",
+    "evaluate": "Compute a leaderboard's numbers from its published annotations.",
     "export": "Write a run's pairs, prompts or responses to a file.",
     "presets": "List the configs that come with eva, and what they need.",
     "config": "Print a config in full, or explain every key.",

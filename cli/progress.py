@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -122,7 +122,7 @@ class Watch:
 def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
     """What a finished stage did, in a few words, from the counts that it stored."""
     if stage.startswith("judge") or stage in ("baseline", "evaluate"):
-        return f"{total:,} prompts" if stage.startswith("judge") else f"{total:,} questions"
+        return f"{total:,} prompts" if stage.startswith("judge") else f"{total:,} questions{_won(counts)}"
     match stage:
         case "sample":
             return f"{number(counts.get('sampled'))} of {total:,}"
@@ -136,6 +136,13 @@ def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
             return f"{number(counts.get('steps'))} steps"
         case _:
             return f"{total:,}" if total else ""
+
+
+def _won(counts: Mapping[str, object]) -> str:
+    """The share won against the baseline of each set that has one."""
+    shares = cast("Mapping[str, float | None]", counts.get("win_rate") or {})
+    known = [f"{share:.0%}" for share in shares.values() if share is not None]
+    return f", {', '.join(known)} won" if known else ""
 
 
 def _sum(counts: object) -> int:

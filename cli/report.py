@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from cli.report_family import family, heldout_example, info_by_operations
 from cli.report_quality import quality_facts
+from cli.report_wins import win_rates
 from eva.config import RunConfig
 from eva.statistics import wilson
 from store import reports, runs, stages, statistics
@@ -32,6 +33,7 @@ def build_report(store: Store, run_id: int) -> Facts:
             "schema": SCHEMA,
             "run": _run(run, config, done),
             "heldout": _heldout(scores),
+            "win_rates": win_rates(conn, run_id),
             "iterations": _iterations(conn, run, config, done, scores),
             "family": family(conn, run_id, model_class(config.reward).name_of(config.reward)),
             "example": heldout_example(conn, run_id, scores, config.evaluation.success),

@@ -14,6 +14,7 @@ from rich.text import Text
 from cli.printable import one_line, printable
 from cli.report_quality_view import quality_sections
 from cli.report_stories import example_view, family_view, operations_view
+from cli.report_wins import win_rates_view
 from cli.tables import ROOMY, plain_table
 from cli.wording import amount, doing, duration, number, place
 
@@ -50,6 +51,9 @@ def _sections(report: Facts, width: int) -> Iterator[RenderableType]:
         yield from _titled("What happened", _iterations(report["iterations"], width), *_refused(report["iterations"]))
     if report["heldout"]:
         yield from _titled(*_heldout(report, width))
+    if report["win_rates"]:
+        title = "Greedy answers against the baseline's: % won, 95 % intervals"
+        yield from _titled(title, *win_rates_view(report["win_rates"], width))
     for title, parts in quality_sections(report["iterations"], width):
         yield from _titled(title, *parts)
     if report["operations"]:

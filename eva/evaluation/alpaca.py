@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +13,10 @@ from eva.errors import InputError
 from eva.evaluation.length_control import Gamed, length_controlled
 from eva.evaluation.winning import win_rate
 from eva.types import Floats
+
+
+PUBLISHED = ("index", "preference", "std_delta_len", "instruction_difficulty")
+"""The columns of df_gamed.csv that the fit takes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,21 +45,61 @@ def read_annotations(rows: Sequence[Mapping[str, Any]]) -> Annotations:
         np.array([float(len(row["output_2"])) for row in rows]))
 
 
-def leaderboard_row(rows: Sequence[Mapping[str, Any]], *, seed: int, difficulty: Sequence[float] | None = None,
-                    gamed: Gamed | None = None) -> dict[str, float]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Published:
+    """What AlpacaEval publishes for its fit (df_gamed.csv): difficulties by the annotation's place, and gamed rows."""
+
+    difficulty: Mapping[int, float]
+    gamed: Gamed
+
+
+def read_published(rows: Iterable[tuple[str, Any]], source: str) -> Published:
+    """The rows of df_gamed.csv, with their places. Raises InputError when a column is missing or no number."""
+    columns: dict[str, list[float]] = {name: [] for name in PUBLISHED}
+    for place, row in rows:
+        for name, values in columns.items():
+            try:
+                values.append(float(row[name]))
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(f"{place} of {source} has no number under {name}",
+                                 expected=f"the columns {', '.join(PUBLISHED)}",
+                                 next_move="Take df_gamed.csv from the data set tatsu-lab/alpaca_eval") from error
+    index, *others = columns.values()
+    preference_K, std_delta_K, difficulty_K = (np.array(values) for values in others)
+    first: dict[int, float] = {}
+    for place, difficulty in zip(index, others[2], strict=True):
+        first.setdefault(int(place), difficulty)
+    return Published(first, Gamed(preference_K, std_delta_K, difficulty_K))
+
+
+def by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Annotations by the model that was judged (`generator_2`), in their order."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(str(row.get("generator_2", "model")), []).append(row)
+    return found
+
+
+def leaderboard_row(rows: Sequence[Mapping[str, Any]], *, seed: int, published: Published | None = None
+                    ) -> dict[str, float]:
     """The published figures of one model, in percent, by their published names, and our bootstrap interval.
 
-    `length_controlled_winrate` equals the published one only with AlpacaEval's own `difficulty` (per instruction, in
-    the order of the annotations) and `gamed` rows. Raises InputError.
+    `length_controlled_winrate` equals the published one only with what AlpacaEval publishes for it. Raises InputError.
     """
     read = read_annotations(rows)
     won = win_rate(read.preference_P, seed=seed)
     if won is None:
         raise InputError("no annotation has a preference", expected="numbers from 1 to 2",
                          next_move="Look at the annotator's raw completions")
-    controlled = length_controlled(
-        read.preference_P, read.baseline_length_P, read.length_P, gamed=gamed,
-        difficulty_P=None if difficulty is None else np.array(difficulty, dtype=np.float64))
+    difficulty_P = None
+    if published is not None:
+        if len(rows) > len(published.difficulty):
+            raise InputError(f"{len(rows):,} annotations of one model, but {len(published.difficulty):,} difficulties",
+                             expected="annotations of AlpacaEval's own instructions, in their order",
+                             next_move="Leave the difficulties out for another set of instructions")
+        difficulty_P = np.array([published.difficulty[place] for place in range(len(rows))])
+    controlled = length_controlled(read.preference_P, read.baseline_length_P, read.length_P, difficulty_P=difficulty_P,
+                                   gamed=published and published.gamed)
     return {
         "win_rate": 100 * won.rate.value, "standard_error": 100 * won.error, "n_wins": won.wins,
         "n_wins_base": won.losses, "n_draws": won.ties, "n_total": won.prompts,

@@ -24,6 +24,18 @@ STRONG = 3
 ANCHOR, SCALE = 1000.0, 400 / math.log(10)
 """Elo units: the baseline stands at 1000; 400 points are odds of ten to one."""
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of Arena-Hard: its baseline, and how it counts."""
+
+    baseline: str
+    whole_rows: bool
+    level: float
+
+
+VERSIONS = {"0.1": Version("gpt-4-0314", False, 0.95), "2.0": Version("o3-mini-2025-01-31", True, 0.9)}
+"""2.0 leaves out both games of a question when one has no verdict. Its style control is not computed."""
+
 _RIDGE = 1e-6
 """Keeps the strength of a model finite that won or lost everything."""
 _FIRST = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "A<B": 0.0, "A<<B": 0.0,

@@ -87,8 +87,9 @@ def test_alpaca_annotations_give_the_published_kinds_of_figures() -> None:
 
 
 def loss(at: Floats, design: Floats, target: Floats, weight: Floats, strength: float) -> float:
-    p = sigmoid(design @ at)
-    return float(np.abs(at).sum() - strength * (weight * (target * np.log(p) + (1 - target) * np.log(1 - p))).sum())
+    margin = design @ at
+    surprise = target * np.logaddexp(0, -margin) + (1 - target) * np.logaddexp(0, margin)
+    return float(np.abs(at).sum() + strength * (weight * surprise).sum())
 
 
 @settings(max_examples=15, deadline=None)
