@@ -14,7 +14,6 @@ from eva.evaluation.length_control import Gamed, length_controlled
 from eva.evaluation.winning import win_rate
 from eva.types import Floats
 
-
 PUBLISHED = ("index", "preference", "std_delta_len", "instruction_difficulty")
 """The columns of df_gamed.csv that the fit takes."""
 

@@ -90,6 +90,7 @@ def facts(**changes: Any) -> dict[str, Any]:
             "prompts": 256,
         },
         "heldout": {"hard": {"before": modes(0, 0.1, 0.1), "after": modes(1, 0.4, 0.4)}},
+        "win_rates": {},
         "iterations": [iteration()],
         "family": [member(0), member(1), member(2, on_path=False, operator="breadth")],
         "example": {

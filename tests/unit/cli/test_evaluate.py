@@ -1,0 +1,93 @@
+"""`eva evaluate`: numbers from annotation files, and what is said of files that are something else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.main import eva
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(eva, ["evaluate", *map(str, arguments)])
+
+
+def annotation(model: str, preference: float | None, place: int) -> dict[str, Any]:
+    return {"instruction": f"i{place}", "generator_1": "base", "generator_2": model, "preference": preference,
+            "output_1": "x" * (40 + place), "output_2": "y" * (30 + 3 * place)}
+
+
+def alpaca_file(folder: Path, model: str, preferences: list[float | None]) -> Path:
+    path = folder / f"{model}.json"
+    path.write_text(json.dumps([annotation(model, preference, place) for place, preference in enumerate(preferences)]))
+    return path
+
+
+def arena_file(folder: Path, model: str, *games: tuple[str | None, str | None]) -> Path:
+    path = folder / f"{model}.jsonl"
+    path.write_text("".join(json.dumps({"model": model, "games": [{"score": score} for score in pair]}) + "\n"
+                            for pair in games))
+    return path
+
+
+def test_each_model_of_alpacas_annotations_gets_its_row_the_best_first(tmp_path: Path) -> None:
+    files = [alpaca_file(tmp_path, "weak", [1, 1, 1, 1.5, 1, 2, 1, 1]),
+             alpaca_file(tmp_path, "strong", [2, 2, 2, 1.5, 1, 2, None, 2])]
+    called = call("--annotations", files[0], "--annotations", files[1], "--json")
+    assert called.exit_code == 0, called.output
+    strong, weak = json.loads(called.stdout)
+    assert (strong["model"], strong["n_wins"], strong["n_draws"], strong["n_total"]) == ("strong", 5, 1, 7)
+    assert strong["win_rate"] == pytest.approx(100 * 5.5 / 7) and weak["win_rate"] == pytest.approx(100 * 1.5 / 8)
+    shown = call("--annotations", files[1])
+    assert "strong" in shown.stdout and "78.57" in shown.stdout and "--gamed" in shown.stderr
+
+
+def test_alpacas_difficulties_and_gamed_rows_enter_the_fit(tmp_path: Path) -> None:
+    file = alpaca_file(tmp_path, "m", [1.9 if place % 8 > 3 else 1.1 for place in range(80)])
+    gamed = tmp_path / "df_gamed.csv"
+    rows = [f"{place},m,0.5,{place / 40 - 1},{place % 8 - 3.5},False" for place in range(80)]
+    header = "index,model,preference,std_delta_len,instruction_difficulty,not_gamed_baseline"
+    gamed.write_text("\n".join([header, *rows]))
+    alone, held = (json.loads(call("--annotations", file, "--json", *more).stdout)[0]
+                   for more in ([], ["--gamed", gamed]))
+    assert alone["win_rate"] == held["win_rate"] == pytest.approx(50)
+    # only a fit that knows the difficulties predicts different instructions differently
+    assert alone["lc_standard_error"] == pytest.approx(0) and held["lc_standard_error"] > 3
+    gamed.write_text("index,model\n0,m\n")
+    refused = call("--annotations", file, "--gamed", gamed)
+    assert refused.exit_code == 2 and "line 2 of" in refused.stderr and "no number under preference" in refused.stderr
+
+
+def test_arena_judgments_give_scores_against_the_versions_baseline(tmp_path: Path) -> None:
+    file = arena_file(tmp_path, "mine", ("A<B", "A>B"), ("A>B", "B>A"), ("A=B", None), ("B>A", "A>B"))
+    called = call("--annotations", file, "--json")
+    assert called.exit_code == 0, called.output
+    by_model = {row["model"]: row for row in json.loads(called.stdout)}
+    assert by_model["gpt-4-0314"]["score"] == 50 and by_model["mine"]["battles"] == 7
+    assert by_model["mine"]["score"] == pytest.approx(100 * 4.5 / 7, abs=1e-3)
+    shown = call("--annotations", file)
+    assert "1 games without a verdict" in shown.stderr
+    newer = json.loads(call("--annotations", file, "--version", "2.0", "--json").stdout)
+    assert {row["model"]: row["battles"] for row in newer} == {"mine": 6, "o3-mini-2025-01-31": 6}
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ('[{"prompt": "x"}]', "begins with the keys prompt. Expected `preference` (AlpacaEval) or `games` (Arena-Hard)"),
+    ("[3]", "element 1 of"), ("[]", "begins with the keys (none)"), ("[", "is not JSON"),
+    ('[{"preference": 2}]', "annotation 0 has no output_1, output_2"),
+    ('[{"preference": 2, "output_1": "a", "output_2": "b"}]', "1 preferences. Expected at least 5"),
+])
+def test_a_file_that_is_no_annotations_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_text(text)
+    called = call("--annotations", path)
+    assert called.exit_code == 2 and said in called.stderr
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    called = call("--annotations", tmp_path / "none.json")
+    assert called.exit_code == 2 and "there is no file" in called.stderr
