@@ -53,18 +53,22 @@ class Published:
 
 
 def read_published(rows: Iterable[tuple[str, Any]], source: str) -> Published:
-    """The rows of df_gamed.csv, with their places. Raises InputError when a column is missing or no number."""
+    """The rows of df_gamed.csv, with their places; an empty preference is none, and its row is not fitted.
+
+    Raises InputError when a column is missing or no number.
+    """
     columns: dict[str, list[float]] = {name: [] for name in PUBLISHED}
     for place, row in rows:
         for name, values in columns.items():
             try:
-                values.append(float(row[name]))
+                values.append(math.nan if name == "preference" and row[name] == "" else float(row[name]))
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{place} of {source} has no number under {name}",
                                  expected=f"the columns {', '.join(PUBLISHED)}",
                                  next_move="Take df_gamed.csv from the data set tatsu-lab/alpaca_eval") from error
     index, *others = columns.values()
-    preference_K, std_delta_K, difficulty_K = (np.array(values) for values in others)
+    known_K = np.isfinite(others[0])
+    preference_K, std_delta_K, difficulty_K = (np.array(values)[known_K] for values in others)
     first: dict[int, float] = {}
     for place, difficulty in zip(index, others[2], strict=True):
         first.setdefault(int(place), difficulty)

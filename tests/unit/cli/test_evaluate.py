@@ -50,6 +50,7 @@ def test_alpacas_difficulties_and_gamed_rows_enter_the_fit(tmp_path: Path) -> No
     file = alpaca_file(tmp_path, "m", [1.9 if place % 8 > 3 else 1.1 for place in range(80)])
     gamed = tmp_path / "df_gamed.csv"
     rows = [f"{place},m,0.5,{place / 40 - 1},{place % 8 - 3.5},False" for place in range(80)]
+    rows.append("0,m,,0.1,-3.5,False")
     header = "index,model,preference,std_delta_len,instruction_difficulty,not_gamed_baseline"
     gamed.write_text("\n".join([header, *rows]))
     alone, held = (json.loads(call("--annotations", file, "--json", *more).stdout)[0]
