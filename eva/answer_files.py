@@ -29,8 +29,8 @@ class Answers:
 def read_answers(path: Path, prompts: Sequence[FilePrompt], name: str) -> Answers:
     """The answers of a file to these prompts of the set `name`; of several to one prompt the first.
 
-    Prompts are told by their texts and the messages before them, whatever their case and white space. Raises PromptFileError: no such file, a row
-    without prompt or answer, and prompts without an answer, saying how many and which.
+    Prompts are told by their texts and the messages before them, whatever their case and white space. Raises
+    PromptFileError: no such file, a row without prompt or answer, prompts without an answer (how many and which).
     """
     found: dict[int, str] = {}
     rows = 0
