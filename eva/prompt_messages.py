@@ -23,7 +23,7 @@ SHAPE = 'messages such as {"role": "user", "content": "…"} (or "from" and "val
 
 def is_conversation(value: object) -> bool:
     """Whether this is a list of messages rather than a text or texts."""
-    return isinstance(value, list) and bool(value) and isinstance(cast("list[object]", value)[0], dict)
+    return isinstance(value, list) and any(isinstance(row, dict) for row in cast("list[object]", value)[:1])
 
 
 def parsed(value: object, where: str) -> object:
@@ -77,7 +77,7 @@ def _role(row: object, number: int, where: str) -> str:
     given = message.get("role") or message.get("from")
     role = ROLES.get(str(given).lower())
     if role is None:
-        told = f"has the role {given!r}" if given is not None else f"is {str(row)[:60]!r}"
+        told = f"has the role {given!r}" if given is not None else f"is {str(cast('object', row))[:60]!r}"
         raise PromptFileError(f"message {number} in {where} {told}",
                               expected=f"one of the roles {', '.join(ROLES)}, and {SHAPE}",
                               next_move="Rename the role, or leave the conversation out: tools are not played")

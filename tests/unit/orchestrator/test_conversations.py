@@ -66,7 +66,7 @@ class SeeingEvolver(FakeEvolver):
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
-    rows: list[dict[str, object]] = [{"messages": talk(number)} for number in range(16)]
+    rows: list[Any] = [{"messages": talk(number)} for number in range(16)]
     rows += [{"prompt": f"Plain {number}?"} for number in range(8)]
     # equal text and messages are one prompt; an equal text behind other messages is another
     rows += [{"messages": talk(3)}, {"messages": [*talk(4)[:2], *talk(3)[-2:]]}]
