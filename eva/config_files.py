@@ -137,7 +137,10 @@ def _problem(loc: tuple[int | str, ...], kind: str, message: str, given: object)
         return f"{where}: unknown key; {hint}"
     if kind == "missing":
         return f"{where}: missing"
-    return f"{where}: {message.removeprefix('Value error, ')} (given {str(given)[:80]!r})"
+    told = message.removeprefix("Value error, ")
+    if isinstance(given, dict):  # a rule over several keys names them itself
+        return f"{where}: {told}" if where else told
+    return f"{where}: {told} (given {str(given)[:80]!r})"
 
 
 def _names_at(loc: tuple[int | str, ...]) -> list[str]:
