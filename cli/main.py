@@ -13,6 +13,10 @@ import click
 COMMANDS = {
     "demo": "Play the playground: a tiny model learns in front of you.",
     "run": "Play a run of self-play, or continue one.",
+    "pause": "Let a run stop at its next batch boundary.",
+    "resume": "Continue a run.",
+    "cancel": "End a run for good at its next batch boundary.",
+    "fork": "Play on from an iteration of a run with other settings.",
     "runs": "List the runs of this data directory.",
     "show": "Show what a run has done so far.",
     "lineage": "Show what a prompt grew from, and what grew from it.",

@@ -31,7 +31,7 @@ def build_report(store: Store, run_id: int) -> Facts:
         done = stages.read_stages(conn, run_id)
         return {
             "schema": SCHEMA,
-            "run": _run(run, config, done),
+            "run": _run(run, config, done, run.forked_from and runs.get_run(conn, run.forked_from)),
             "heldout": _heldout(scores),
             "win_rates": win_rates(conn, run_id),
             "iterations": _iterations(conn, run, config, done, scores),
@@ -42,7 +42,7 @@ def build_report(store: Store, run_id: int) -> Facts:
         }
 
 
-def _run(run: RunRow, config: RunConfig, done: Sequence[StageRow]) -> Facts:
+def _run(run: RunRow, config: RunConfig, done: Sequence[StageRow], forked_from: RunRow | None) -> Facts:
     stage = next((stage for stage in reversed(done) if stage.status != "done"), None)
     return {
         "name": run.name,
@@ -52,6 +52,7 @@ def _run(run: RunRow, config: RunConfig, done: Sequence[StageRow]) -> Facts:
         "iterations": config.iterations,
         "stage": stage and {"name": stage.name, "done": stage.done, "total": stage.total},
         "seed": run.seed,
+        "forked_from": forked_from and {"run": forked_from.name, "iteration": run.forked_at},
         "prompts": run.prompt_count,
         "model": config.model.path,
         "reward": config.reward.kind,

@@ -98,6 +98,9 @@ def _headline(report: Facts) -> Text:
         "  ",
         (" · ".join(parts), "dim"),
     )
+    if (origin := run["forked_from"]) is not None:
+        line.append(f"\nforked from {printable(origin['run'])} at the start of iteration {origin['iteration']}; "
+                    "what came before is its", style="dim")
     if run["error"]:
         line.append(f"\n{printable(run['error'])}", style="red")
     return line

@@ -46,6 +46,16 @@ def load_config(source: str, overrides: Iterable[str] = ()) -> RunConfig:
     return absolute_paths(validate(values), folder)
 
 
+def with_overrides(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """A run's config with `key.path=value` overrides. Protected files, the only paths that a run with history may
+    change, are relative to the working directory. Raises ConfigError."""
+    values = config.model_dump(mode="json")
+    for override in overrides:
+        _override(values, override)
+    changed = validate(values)
+    return changed.model_copy(update={"novelty": absolute_paths(changed, Path.cwd()).novelty})
+
+
 def validate(values: Mapping[str, Any]) -> RunConfig:
     """Raises ConfigError that lists every problem, with the nearest valid name for an unknown key."""
     try:

@@ -19,6 +19,7 @@ from eva.errors import ConfigError, PromptFileError
 from eva.prompt_files import FilePrompt, PromptFile, read_prompt_file
 from eva.solver.pairs import choice_named
 from eva.types import Prompt
+from orchestrator.code import code_identity
 from orchestrator.known import protected_texts
 from store import comparisons, events, heldout, prompts, runs
 from store.rows import RunRow
@@ -79,6 +80,19 @@ def gather(config: RunConfig) -> Material:
 def preflight(config: RunConfig) -> list[str]:
     """Everything that can be checked without starting anything, as lines of facts. Raises InputError subclasses."""
     material = gather(config)
+    lines = [f"{len(material.seeds)} seed prompts" + "".join(
+        f", {count} left out ({reason})" for reason, count in material.left_out.items())]
+    lines += [f"{count} rows were cut: {what}" for what, count in material.cut.items()]
+    lines += [f"{len(prompts)} held-out prompts in {name}" for name, prompts in material.held_out.items()]
+    lines += [f"{len(answers.texts)} answers of the baseline in {name}, {answers.unused} more not used, "
+              f"{answers.repeated} to a prompt that had one" for name, answers in material.baselines.items()]
+    parts = preflight_parts(config)
+    folder = models.resolve_model(config.model.path, config.model.revision)
+    return lines + _conversations(material, config, folder) + parts
+
+
+def preflight_parts(config: RunConfig) -> list[str]:
+    """The checks of everything but the prompts, which a run that is there already has. Raises InputError subclasses."""
     metric_named(config.informativeness.metric, config.informativeness.threshold)
     weighting_named(config.sampling.weights)
     sampler_named(config.sampling.sampler)
@@ -88,14 +102,7 @@ def preflight(config: RunConfig) -> list[str]:
     facts = models.inspect_model(models.resolve_model(config.model.path, config.model.revision))
     models.require_template(facts, config.model)
     models.require_memory(facts, config)
-    lines = [f"{len(material.seeds)} seed prompts" + "".join(
-        f", {count} left out ({reason})" for reason, count in material.left_out.items())]
-    lines += [f"{count} rows were cut: {what}" for what, count in material.cut.items()]
-    lines += [f"{len(prompts)} held-out prompts in {name}" for name, prompts in material.held_out.items()]
-    lines += _conversations(material, config, facts.path)
-    lines += [f"{len(answers.texts)} answers of the baseline in {name}, {answers.unused} more not used, "
-              f"{answers.repeated} to a prompt that had one" for name, answers in material.baselines.items()]
-    lines.append(f"{facts.architecture}, {facts.parameters:,} parameters")
+    lines = [f"{facts.architecture}, {facts.parameters:,} parameters"]
     if config.novelty.embedding_model is not None:
         known = check_embedding_model(config.novelty.embedding_model)
         lines.append(f"embeddings {known.architecture}, {known.parameters:,} parameters")
@@ -112,7 +119,7 @@ def register_run(store: Store, config: RunConfig) -> RunRow:
     material = gather(config)
     with store.transaction() as conn:
         run = runs.create_run(conn, stem=config.name, config=config.model_dump(mode="json"),
-                              config_hash=config_hash(config), seed=config.seed)
+                              config_hash=config_hash(config), seed=config.seed, code=code_identity(config))
         prompts.insert_prompts(conn, run.id, [
             Prompt(number, prompt.text, root=number, topic=prompt.topic, context=prompt.context)
             for number, prompt in enumerate(material.seeds)])

@@ -48,10 +48,10 @@ _BY_POLICY = """
 
 # Each gives iteration and part first, then what the digest covers.
 _QUERIES = (
-    """SELECT -1, 'heldout_prompts', split, item, text || coalesce(context::text, '') FROM heldout_prompts
-    WHERE run_id = %s ORDER BY split COLLATE "C", item""",
-    """SELECT born, 'prompts', number, text || coalesce(context::text, ''), topic, parent, root, operator, depth
-    FROM prompts WHERE run_id = %s ORDER BY number""",
+    """SELECT -1, 'heldout_prompts', split, item, text, context FROM heldout_prompts WHERE run_id = %s
+    ORDER BY split COLLATE "C", item""",
+    """SELECT born, 'prompts', number, text, context, topic, parent, root, operator, depth FROM prompts
+    WHERE run_id = %s ORDER BY number""",
     _BY_POLICY.format(table="responses", columns="prompt, sample, text_hash, finish, tokens, seed", only="",
                       order="prompt, checkpoint, sample"),
     _BY_POLICY.format(table="quarantines", columns="prompt, reason", only="", order="prompt, checkpoint"),

@@ -93,6 +93,7 @@ class RunOverview:
     held_by: JsonObject | None
     age_s: float
     last_change: datetime
+    forked_from: str | None
 
 
 _TRAINING_ENDS = text("""
@@ -202,8 +203,8 @@ _SAME_CONFIG = text("""
 _OVERVIEWS = text("""
     SELECT r.id, s.name, s.done, s.total, l.owner,
         extract(epoch FROM clock_timestamp() - r.created_at)::float8,
-        greatest(r.created_at, r.started_at, r.finished_at, s.started_at)
-    FROM runs r
+        greatest(r.created_at, r.started_at, r.finished_at, s.started_at), origin.name
+    FROM runs r LEFT JOIN runs origin ON origin.id = r.forked_from
     LEFT JOIN LATERAL (
         SELECT name, done, total, started_at FROM stages
         WHERE run_id = r.id AND status <> 'done' ORDER BY position DESC LIMIT 1
@@ -289,8 +290,8 @@ def newest_with_config(conn: Connection, config_hash: str) -> RunRow | None:
 def run_overviews(conn: Connection, limit: int = 50) -> list[RunOverview]:
     """Which runs are there, where do they stand, and who plays them? Newest first."""
     return [
-        RunOverview(get_run(conn, run_id), stage, done or 0, total or 0, owner, age, change)
-        for run_id, stage, done, total, owner, age, change in conn.execute(_OVERVIEWS, {"limit": limit}).all()
+        RunOverview(get_run(conn, run_id), stage, done or 0, total or 0, owner, age, change, origin)
+        for run_id, stage, done, total, owner, age, change, origin in conn.execute(_OVERVIEWS, {"limit": limit}).all()
     ]
 
 

@@ -47,6 +47,9 @@ class RunRow:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    forked_from: int | None = None
+    forked_at: int | None = None
+    code: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ def create_run(
     seed: int,
     note: str = "",
     tags: tuple[str, ...] = (),
+    code: JsonObject | None = None,
 ) -> RunRow:
     """Make a run called `stem` and four random characters, with a lease that nobody holds yet."""
     values = {
@@ -38,6 +39,7 @@ def create_run(
         "seed": seed,
         "note": storable(note),
         "tags": [storable(tag) for tag in tags],
+        "code": None if code is None else storable_json(code),
     }
     for _ in range(_NAME_TRIES):
         name = f"{stem}-{''.join(secrets.choice(_ALPHABET) for _ in range(4))}"
@@ -129,6 +131,14 @@ def desired(conn: Connection, run_id: int) -> str:
 def set_iteration(conn: Connection, run_id: int, iteration: int) -> None:
     """The run plays this iteration now."""
     _change(conn, run_id, {"iteration": iteration})
+
+
+def set_config(
+    conn: Connection, run_id: int, config: JsonObject, config_hash: str, code: JsonObject
+) -> None:
+    """The run goes on with this config and this code; the seed is not among what may change."""
+    values = {"config": storable_json(config), "config_hash": config_hash, "code": storable_json(code)}
+    _change(conn, run_id, values)
 
 
 def annotate_run(conn: Connection, run_id: int, *, note: str, tags: tuple[str, ...]) -> None:

@@ -49,6 +49,12 @@ runs = table(
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("started_at", Time),
     Column("finished_at", Time),
+    # the run whose history it shares up to the start of this iteration
+    Column("forked_from", Integer),
+    Column("forked_at", SmallInteger),
+    Column("code", JSONB),
+    CheckConstraint("(forked_from IS NULL) = (forked_at IS NULL)", "fork"),
+    ForeignKeyConstraint(["forked_from"], ["runs.id"], ondelete="RESTRICT"),
     CheckConstraint("status IN ('created', 'running', 'paused', 'finished', 'failed', 'cancelled')", "status"),
     CheckConstraint("desired IN ('run', 'pause', 'cancel')", "desired"),
     CheckConstraint("iteration >= 0 AND prompt_count >= 0 AND event_seq >= 0", "counters"),

@@ -33,11 +33,15 @@ def demo(overrides: tuple[str, ...], fresh: bool, json_file: Path | None) -> Non
 
     Self-play with all real parts, in minutes, on this machine alone. An interrupted demo is continued.
     """
+    from orchestrator.resuming import changes_of
+
     settings, config = read_settings(), load_config(PRESET, overrides)
     with opened(settings) as store:
         with store.transaction() as conn:
             row = None if fresh else newest_with_config(conn, config_hash(config))
-        if row is not None and row.status not in OVER:
+        if row is not None and row.status not in OVER and changes_of(row).code:
+            click.echo(f"{row.name} was interrupted, and eva's code has changed since: starting anew.")
+        elif row is not None and row.status not in OVER:
             where = place(row.iteration, config.iterations)
             click.echo(f"Continuing {row.name}, which was interrupted in {where}; --fresh starts anew.")
             play(store, settings, row, json_file=json_file)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
 
 import click
 
@@ -14,11 +12,9 @@ from cli.printable import printable
 from cli.reference import as_yaml
 from cli.wording import place
 from eva.config import RunConfig
-from eva.config_files import config_hash, load_config
-from eva.errors import ConflictError
+from eva.config_files import load_config
 from eva.estimate_cost import estimate_cost
 from eva.settings import Settings, read_settings
-from store.rows import RunRow
 
 
 @click.command()
@@ -27,6 +23,7 @@ from store.rows import RunRow
 @click.option("--name", metavar="STEM", help="Stem of the run's name; short for --set name=STEM.")
 @click.option("--dry-run", is_flag=True, help="Print the config, what it would cost and every check; start nothing.")
 @click.option("--resume", metavar="RUN", help="Continue a run: its name, the unique beginning of it, or `last`.")
+@click.option("--accept-changes", is_flag=True, help="With --resume: go on although config or code differ.")
 @click.option(
     "--json",
     "json_file",
@@ -40,6 +37,7 @@ def run(
     name: str | None,
     dry_run: bool,
     resume: str | None,
+    accept_changes: bool,
     json_file: Path | None,
 ) -> None:
     """Play a run of self-play, or continue one.
@@ -50,13 +48,16 @@ def run(
     if resume is None and config is None:
         raise click.UsageError("give a CONFIG (a YAML file, or the preset `playground`), or --resume RUN")
     if resume is not None and config is None and wanted:
-        raise click.UsageError("a resumed run keeps its config: --set and --name go with a CONFIG, for a new run")
+        raise click.UsageError("a resumed run keeps its config: --set and --name go with a CONFIG, for a new run; "
+                               "to change keys of an old one: eva resume RUN --set KEY=VALUE")
+    if resume is None and accept_changes:
+        raise click.UsageError("--accept-changes goes with --resume")
     if resume is not None and dry_run:
         raise click.UsageError("--dry-run looks at a new run; look at an old one with `eva show`")
     loaded = None if config is None else load_config(config, wanted)
     settings = read_settings()
     if resume is not None:
-        continue_run(settings, resume, loaded, json_file)
+        continue_run(settings, resume, loaded, json_file, accept=accept_changes)
     elif loaded is not None and dry_run:
         rehearse(loaded)
     elif loaded is not None:
@@ -74,35 +75,28 @@ def start_run(settings: Settings, config: RunConfig, json_file: Path | None) -> 
         play(store, settings, row, json_file=json_file)
 
 
-def continue_run(settings: Settings, reference: str, config: RunConfig | None, json_file: Path | None) -> None:
-    """Play a run from where it stands; one that is finished only shows its report."""
+def continue_run(settings: Settings, reference: str, config: RunConfig | None, json_file: Path | None, *,
+                 accept: bool = False) -> None:
+    """Play a run from where it stands; one that is finished only shows its report, so that a job that its
+    scheduler starts again ends well. Other config or code than before is refused, or accepted and told."""
+    from orchestrator.resuming import accept_changes, changes_of, require_resumable, require_unchanged
+
     with opened(settings) as store:
         row = find(store, reference)
-        if config is not None:
-            require_same(row, config)
+        if row.status != "finished":
+            require_resumable(row)
+        if accept and row.status != "finished":
+            changes, row = changes_of(row, config), accept_changes(store, row, config)
+            if changes:
+                click.echo(printable(f"{row.name} goes on with changes:") + f"\n{changes}")
+        else:
+            require_unchanged(row, config, code=row.status != "finished")
         if row.status == "finished":
             click.echo(f"{row.name} is finished.")
             finish(store, settings, row, json_file)
             return
         click.echo(f"{row.name}: continued in {place(row.iteration, row.config['iterations'])}")
         play(store, settings, row, json_file=json_file)
-
-
-def require_same(row: RunRow, config: RunConfig) -> None:
-    """Raise ConflictError that lists the differences if the run was started with another config."""
-    if row.config_hash == config_hash(config):
-        return
-    given, kept = _flat(config.model_dump(mode="json")), _flat(row.config)
-    lines = [
-        f"  {key}: the run has {kept.get(key)!r}, the config says {given.get(key)!r}"
-        for key in sorted({*given, *kept})
-        if given.get(key) != kept.get(key)
-    ]
-    raise ConflictError(
-        f"run {row.name} was started with another config:\n" + "\n".join(lines),
-        expected="the same config, or none: a run keeps the one it was started with",
-        next_move=f"Continue it with `eva run --resume {row.name}` alone, or start a new run",
-    )
 
 
 def rehearse(config: RunConfig) -> None:
@@ -121,13 +115,3 @@ def rehearse(config: RunConfig) -> None:
     for fact in preflight(config):
         click.echo(printable(f"# checked: {fact}"))
     click.echo("# every check passed; nothing was started")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(cast("dict[str, Any]", value), f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -44,7 +44,7 @@ def runs(limit: int, as_json: bool) -> None:
     for overview in found:
         facts = _facts(overview)
         table.add_row(
-            Text(printable(facts["name"])),
+            _name(facts),
             _status(facts),
             f"{facts['iteration']}/{facts['iterations']}",
             _stage(facts),
@@ -70,8 +70,15 @@ def _facts(overview: RunOverview) -> dict[str, Any]:
         "age_s": round(overview.age_s, 1),
         "created_at": run.created_at.isoformat(),
         "error": run.error,
+        "forked_from": overview.forked_from and {"run": overview.forked_from, "iteration": run.forked_at},
         "held_by": f"{owner.get('pid')} on {owner.get('host')}" if owner else None,
     }
+
+
+def _name(facts: dict[str, Any]) -> Text:
+    name, origin = Text(printable(facts["name"])), facts["forked_from"]
+    return name if origin is None else name.append(
+        f"\n  fork of {printable(origin['run'])} at {origin['iteration']}", style="dim")
 
 
 def _status(facts: dict[str, Any]) -> Text:

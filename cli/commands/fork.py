@@ -1,0 +1,51 @@
+"""`eva fork`: a new run from an iteration of an old one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.opening import find, opened_existing
+from cli.playing import play
+from cli.printable import printable
+from eva.settings import read_settings
+
+
+@click.command()
+@click.argument("run")
+@click.option("--at", type=click.IntRange(min=0), required=True, metavar="ITERATION",
+              help="The first iteration that the fork plays itself.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. training.beta=0.1.")
+@click.option("--name", metavar="STEM", help="Stem of the fork's name; short for --set name=STEM.")
+@click.option("--no-play", is_flag=True, help="Make the fork and leave it to `eva resume`.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the report's facts there, too (docs/report.md).",
+)
+def fork(
+    run: str, at: int, overrides: tuple[str, ...], name: str | None, no_play: bool, json_file: Path | None
+) -> None:
+    """Make a new run that shares RUN's history up to the start of ITERATION, and play on with other settings.
+
+    RUN stays as it is, and may be playing. Keys that the shared history forbids are refused
+    (docs/reference/control.md). RUN is a name, the unique beginning of one, or `last`.
+    """
+    from orchestrator.forking import fork_run, forked_config
+    from orchestrator.registration import preflight_parts
+
+    settings = read_settings()
+    with opened_existing() as store:
+        parent = find(store, run)
+        config = forked_config(parent, at, (*overrides, *([f"name={name}"] if name else [])))
+        preflight_parts(config)
+        row = fork_run(store, parent, at, config)
+        click.echo(f"{printable(row.name)}: forked from {printable(parent.name)} at iteration {at}, "
+                   f"{row.prompt_count:,} prompts shared")
+        if no_play:
+            click.echo(f"Play it with: eva resume {row.name}")
+        else:
+            play(store, settings, row, json_file=json_file)

@@ -1,0 +1,45 @@
+"""`eva resume`: a run goes on, with its own config or with changes that were asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.commands.run import continue_run
+from cli.opening import find, opened_existing
+from eva.config import RunConfig
+from eva.config_files import load_config, with_overrides
+from eva.settings import read_settings
+from orchestrator.resuming import require_resumable
+
+
+@click.command()
+@click.argument("run", default="last")
+@click.option("--config", metavar="CONFIG", help="A YAML file or preset to go on with.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. fleet.engines=2.")
+@click.option("--accept-changes", is_flag=True, help="Go on although config or code differ; events tell of it.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the report's facts there, too (docs/report.md).",
+)
+def resume(
+    run: str, config: str | None, overrides: tuple[str, ...], accept_changes: bool, json_file: Path | None
+) -> None:
+    """Continue RUN from where it stands; with its own config nothing else is needed.
+
+    Another config or other code is refused with the differences shown, unless --accept-changes is given. RUN is a
+    name, the unique beginning of one, or `last`.
+    """
+    with opened_existing() as store:
+        row = find(store, run)
+    require_resumable(row)
+    given: RunConfig | None = None
+    if config is not None:
+        given = load_config(config, overrides)
+    elif overrides:
+        given = with_overrides(RunConfig.model_validate(row.config), overrides)
+    continue_run(read_settings(), row.name, given, json_file, accept=accept_changes)
