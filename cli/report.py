@@ -29,9 +29,10 @@ def build_report(store: Store, run_id: int) -> Facts:
         config = RunConfig.model_validate(run.config)
         scores = reports.heldout_scores(conn, run_id, config.evaluation.success)
         done = stages.read_stages(conn, run_id)
+        origin = None if run.forked_from is None else runs.get_run(conn, run.forked_from)
         return {
             "schema": SCHEMA,
-            "run": _run(run, config, done, run.forked_from and runs.get_run(conn, run.forked_from)),
+            "run": _run(run, config, done, origin),
             "heldout": _heldout(scores),
             "win_rates": win_rates(conn, run_id),
             "iterations": _iterations(conn, run, config, done, scores),
@@ -42,7 +43,7 @@ def build_report(store: Store, run_id: int) -> Facts:
         }
 
 
-def _run(run: RunRow, config: RunConfig, done: Sequence[StageRow], forked_from: RunRow | None) -> Facts:
+def _run(run: RunRow, config: RunConfig, done: Sequence[StageRow], origin: RunRow | None) -> Facts:
     stage = next((stage for stage in reversed(done) if stage.status != "done"), None)
     return {
         "name": run.name,
@@ -52,7 +53,7 @@ def _run(run: RunRow, config: RunConfig, done: Sequence[StageRow], forked_from: 
         "iterations": config.iterations,
         "stage": stage and {"name": stage.name, "done": stage.done, "total": stage.total},
         "seed": run.seed,
-        "forked_from": forked_from and {"run": forked_from.name, "iteration": run.forked_at},
+        "forked_from": origin and {"run": origin.name, "iteration": run.forked_at},
         "prompts": run.prompt_count,
         "model": config.model.path,
         "reward": config.reward.kind,

@@ -33,14 +33,12 @@ runs = table(
     Column("id", Integer, Identity(always=True), primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("status", Text, nullable=False, server_default="created"),
-    # what the user wants; the driver obeys at the next batch boundary
-    Column("desired", Text, nullable=False, server_default="run"),
+    Column("desired", Text, nullable=False, server_default="run"),  # obeyed at the next batch boundary
     Column("config", JSONB, nullable=False),
     Column("config_hash", Text, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("iteration", Integer, nullable=False, server_default=ZERO),
-    # the next prompt number: numbers are dense
-    Column("prompt_count", Integer, nullable=False, server_default=ZERO),
+    Column("prompt_count", Integer, nullable=False, server_default=ZERO),  # the next number: they are dense
     # the last event's number, taken under this row's lock so that commit order is sequence order
     Column("event_seq", BigInteger, nullable=False, server_default=ZERO),
     Column("error", Text),
@@ -49,9 +47,8 @@ runs = table(
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("started_at", Time),
     Column("finished_at", Time),
-    # the run whose history it shares up to the start of this iteration
-    Column("forked_from", Integer),
-    Column("forked_at", SmallInteger),
+    Column("forked_from", Integer),  # the run whose history it shares
+    Column("forked_at", SmallInteger),  # up to the start of this iteration
     Column("code", JSONB),
     CheckConstraint("(forked_from IS NULL) = (forked_at IS NULL)", "fork"),
     ForeignKeyConstraint(["forked_from"], ["runs.id"], ondelete="RESTRICT"),
@@ -85,8 +82,7 @@ prompts = table(
     Column("root", Integer, nullable=False),
     Column("operator", Text),
     Column("depth", SmallInteger, nullable=False),
-    # -1 for a seed prompt
-    Column("born", SmallInteger, nullable=False),
+    Column("born", SmallInteger, nullable=False),  # -1 for a seed prompt
     Column("topic", Text),
     # a parent is older than its child, so lineages cannot form a circle
     CheckConstraint("number >= 0 AND parent >= 0 AND parent < number AND root <= number", "order"),
@@ -187,8 +183,7 @@ batches = table(
     key("iteration", SmallInteger),
     key("prompt", Integer),
     Column("buffer", Boolean, nullable=False),
-    # the policy that answered it for training
-    Column("checkpoint", SmallInteger, nullable=False),
+    Column("checkpoint", SmallInteger, nullable=False),  # the policy that answered it for training
     Column("info", Double),
     Column("reason", Text),
     of_prompt(),
