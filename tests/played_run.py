@@ -76,9 +76,10 @@ def lazy_roles(config: RunConfig) -> Roles:
     return Roles(LazySolver(), reward, build_evolver(config.evolving), FakeTrainer(), reward)
 
 
-def lazily(config: RunConfig, folder: Path, settings: Settings, listener: Listener) -> AbstractContextManager[Roles]:
+def lazily(config: RunConfig, folder: Path, settings: Settings, listener: Listener, *,
+           conversation: int = 0) -> AbstractContextManager[Roles]:
     """A builder for the driver."""
-    del folder, settings, listener
+    del folder, settings, listener, conversation
     return nullcontext(lazy_roles(config))
 
 

@@ -42,7 +42,7 @@ def stopping_at(iteration: int, stage: str, error: BaseException) -> Callable[..
     """A builder of roles whose driver meets this error when a stage of an iteration closes."""
 
     @contextmanager
-    def build(config: Any, folder: Any, settings: Any, listener: Any) -> Any:
+    def build(config: Any, folder: Any, settings: Any, listener: Any, *, conversation: int = 0) -> Any:
         hear = listener.closed
 
         def closed(at: int, name: str, counts: Any) -> None:

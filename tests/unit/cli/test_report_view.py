@@ -86,6 +86,7 @@ def facts(**changes: Any) -> dict[str, Any]:
             "iteration": 1,
             "iterations": 1,
             "seed": 42,
+            "forked_from": None,
             "stage": None,
             "prompts": 256,
         },
