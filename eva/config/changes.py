@@ -50,6 +50,7 @@ CHANGEABLE: dict[str, When] = {
     "evaluation.success": "resume",
     "audit": "iteration",
     "fleet": "resume",
+    "watchdog": "resume",
 }
 """Each key, or section where all its keys are alike; the longest that fits counts.
 
