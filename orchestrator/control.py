@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Literal
+
+from sqlalchemy import Connection
 
 from eva.errors import ConflictError, LeaseTakenError
 from orchestrator.lease import claim
@@ -68,13 +71,17 @@ def player(store: Store, run: RunRow) -> str:
     return f"process {holder.owner.get('pid')} on {holder.owner.get('host')}"
 
 
+@contextmanager
+def held(store: Store, run: RunRow) -> Generator[Connection]:
+    """One transaction on a run that nobody else plays until it ends. Raises LeaseTakenError."""
+    with claim(store, run) as lease, lease.numbered() as number, store.transaction() as conn:
+        leases.begin_write(conn, lease.fence, number, lease.ttl_s)
+        yield conn
+
+
 def _settle(store: Store, run: RunRow, wish: Wish) -> None:
     """Take the run and put it into the state that is wished; without effect while somebody plays it."""
-    try:
-        lease = claim(store, run)
-    except LeaseTakenError:
-        return
-    with lease, store.transaction(lease.fence) as conn:
+    with suppress(LeaseTakenError), held(store, run) as conn:
         row = runs.get_run(conn, run.id)
         if row.status in (*_OVER, REACHED[wish]) or (row.status == "failed" and wish == "pause"):
             return

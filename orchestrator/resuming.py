@@ -9,7 +9,7 @@ from eva.config.changes import Change, changeable, differences
 from eva.config_files import config_hash
 from eva.errors import ConflictError
 from orchestrator.code import code_differences, code_identity
-from orchestrator.lease import claim
+from orchestrator.control import held
 from store import events, runs, stages
 from store.rows import RunRow
 from store.session import Store
@@ -76,7 +76,7 @@ def accept_changes(store: Store, run: RunRow, config: RunConfig | None = None) -
     given = config or RunConfig.model_validate(run.config)
     if not changes and run.code is not None:
         return run
-    with claim(store, run) as lease, store.transaction(lease.fence) as conn:
+    with held(store, run) as conn:
         row = runs.get_run(conn, run.id)
         begun = any(stage.iteration == row.iteration for stage in stages.read_stages(conn, run.id))
         _require_allowed(row, given, changes.config, begun)

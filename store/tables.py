@@ -39,7 +39,7 @@ runs = table(
     Column("seed", BigInteger, nullable=False),
     Column("iteration", Integer, nullable=False, server_default=ZERO),
     Column("prompt_count", Integer, nullable=False, server_default=ZERO),  # the next number: they are dense
-    # the last event's number, taken under this row's lock so that commit order is sequence order
+    # the last event's number, taken under this row's lock: commit order is sequence order
     Column("event_seq", BigInteger, nullable=False, server_default=ZERO),
     Column("error", Text),
     Column("note", Text, nullable=False, server_default=""),
@@ -60,8 +60,7 @@ runs = table(
 leases = table(
     "leases",
     run_id(),
-    # grows by one with every claim, never falls: an old driver's writes carry an old number
-    Column("fence", BigInteger, nullable=False, server_default=ZERO),
+    Column("fence", BigInteger, nullable=False, server_default=ZERO),  # grows with every claim, never falls
     Column("owner", JSONB),
     Column("expires_at", Time),
     Column("writes", BigInteger, nullable=False, server_default=ZERO),  # number of the holder's last one
