@@ -10,6 +10,7 @@ SHARED: dict[str, tuple[str, int]] = {
     # table: the column that dates a row, and how far past the last shared iteration it reaches
     "prompts": ("born", 0),
     "heldout_prompts": ("", 0),
+    "heldout_baselines": ("", 0),
     "responses": ("checkpoint", 0),
     "rewards": ("checkpoint", 0),
     "quarantines": ("checkpoint", 0),
@@ -21,6 +22,7 @@ SHARED: dict[str, tuple[str, int]] = {
     "checkpoints": ("number", 1),
     "training_steps": ("checkpoint", 1),
     "heldout_responses": ("checkpoint", 1),
+    "heldout_comparisons": ("checkpoint", 1),
     "stages": ("iteration", 0),
     "statistics": ("iteration", 0),
 }

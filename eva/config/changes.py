@@ -47,6 +47,8 @@ CHANGEABLE: dict[str, When] = {
     "evaluation.sets": "never",
     "evaluation.n": "never",
     "evaluation.reward": "never",
+    "evaluation.baseline": "never",
+    "evaluation.when": "resume",
     "evaluation.success": "resume",
     "audit": "iteration",
     "fleet": "resume",
