@@ -50,6 +50,9 @@ def by_definition(rewards: list[list[float]], metric: str) -> list[float]:
     if metric in OVER_THE_POOL:
         values = by_definition(rewards, OVER_THE_POOL[metric])
         known = [value for value in values if value == value]
+        if known and max(known) - min(known) < 1e-12 * max(map(abs, known)):  # they differ by rounding alone
+            values = [known[0] if value == value else value for value in values]
+            known = known[:1]
         width = (max(known) - min(known) or 1.0) if known else 1.0
         return [1 - (value - min(known)) / width if value == value else math.nan for value in values]
     values: list[float] = []

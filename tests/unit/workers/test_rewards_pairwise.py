@@ -127,7 +127,8 @@ class Fake:
     def __init__(self, rule: Callable[[str, str], float], too_long: Sequence[str] = ()) -> None:
         self.rule, self.too_long, self.asked = rule, too_long, list[tuple[str, str]]()
 
-    def encode(self, _prompt: str, first: str, second: str, _context: Context) -> Pair:
+    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> Pair:
+        del prompt, context
         if first in self.too_long or second in self.too_long:
             raise UnusablePromptError("too long for the reward model")
         self.asked.append((first, second))
