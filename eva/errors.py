@@ -70,6 +70,12 @@ class RunStoppedError(EvaError):
     status = 409
 
 
+class BusyError(EvaError):
+    """As many as are allowed at a time are at it already."""
+
+    status = 429
+
+
 class InfrastructureError(EvaError):
     """A machine, process or service failed; the work itself is sound and may be retried."""
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from store.tables import statistics
-from store.text import storable_json
+from store.text import storable, storable_json
 
 
 def put_statistic(conn: Connection, run_id: int, iteration: int, name: str, data: Any) -> None:
@@ -38,3 +38,15 @@ def get_statistics(conn: Connection, run_id: int, name: str) -> dict[int, Any]:
         .order_by(statistics.c.iteration)
     )
     return {int(iteration): data for iteration, data in conn.execute(query)}
+
+
+def list_statistics(
+    conn: Connection, run_id: int, name: str | None = None, iteration: int | None = None
+) -> list[tuple[int, str, Any]]:
+    """Which statistics are stored? (iteration, name, JSON value) by iteration and name; at most a few per iteration."""
+    query = select(statistics.c.iteration, statistics.c.name, statistics.c.data).where(statistics.c.run_id == run_id)
+    if name is not None:
+        query = query.where(statistics.c.name == storable(name))
+    if iteration is not None:
+        query = query.where(statistics.c.iteration == iteration)
+    return [(int(row[0]), row[1], row[2]) for row in conn.execute(query.order_by("iteration", "name"))]

@@ -1,0 +1,1 @@
+"""The REST API: one address for launching and watching runs."""

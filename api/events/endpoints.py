@@ -1,0 +1,57 @@
+"""Events: in pages for programs that ask, as a stream for those that listen."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from api.events.schemas import Event, EventPage
+from api.events.stream import first_after, is_over, room, stream
+from api.schema import PAGE, PageSize, RunName
+from api.service import Here, Service
+from store.events import events_after
+from store.rows import RunRow
+from store.runs import find_run
+
+router = APIRouter(prefix="/v1/runs/{run}/events", tags=["events"])
+
+After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only events with a larger number.")]
+
+
+@router.get("")
+def list_events(here: Here, run: RunName, after: After = 0, limit: PageSize = PAGE) -> EventPage:
+    """What happened after event number `after`? In order."""
+    with here.store.transaction() as conn:
+        found = events_after(conn, find_run(conn, run).id, after, limit)
+    return EventPage(items=[Event.model_validate(row) for row in found], last=found[-1].seq if found else after)
+
+
+@router.get("/stream", dependencies=[Depends(room)], response_class=StreamingResponse, responses={
+    200: {"description": "Server-Sent Events: `id` is an event's number, `data` the event as JSON.",
+          "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    204: {"description": "The run is over and you have all its events: do not come back."}})
+async def stream_events(
+    here: Here,
+    run: RunName,
+    after: After = 0,
+    last_event_id: Annotated[str | None, Header(max_length=100, description="Number of the last event that came; "
+                                                                            "browsers send it by themselves.")] = None,
+) -> Response:
+    """What happens in the run, as it happens, until the run is over.
+
+    A client that comes back with `Last-Event-ID` goes on after that event: none is lost, none comes twice.
+    """
+    start = first_after(last_event_id, after)
+    row = await run_in_threadpool(_found, here, run)
+    if is_over(row, start):
+        return Response(status_code=204)
+    return StreamingResponse(stream(here, row.id, start), media_type="text/event-stream",
+                             headers={"X-Accel-Buffering": "no"})
+
+
+def _found(here: Service, run: str) -> RunRow:
+    with here.store.transaction() as conn:
+        return find_run(conn, run)

@@ -1,0 +1,71 @@
+"""Server-Sent Events from the store: nothing is remembered here, so any server goes on where another left off."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Generator
+
+from fastapi.concurrency import run_in_threadpool
+
+from api.events.schemas import Event
+from api.service import Here, Service
+from eva.errors import InputError, StoreError
+from store.events import events_after
+from store.rows import EventRow, RunRow
+from store.runs import get_run
+
+POLL_S = 0.25
+KEEP_ALIVE_S = 15.0
+BATCH = 500
+RETRY_MS = 1000
+_OVER = ("finished", "failed", "cancelled")
+
+
+def room(here: Here) -> Generator[None]:
+    """Holds one of the streams that may be open until the answer is sent. Raises BusyError."""
+    with here.streams.one_more():
+        yield
+
+
+def is_over(run: RunRow, seq: int) -> bool:
+    """Nothing comes after event `seq`, unless somebody resumes a run that failed."""
+    return run.status in _OVER and seq >= run.event_seq
+
+
+def first_after(last_event_id: str | None, after: int) -> int:
+    """The event after which a stream begins: what the client saw last counts more. Raises InputError."""
+    if not last_event_id:
+        return after
+    if not (last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id) < 2**63):
+        raise InputError(f"Last-Event-ID is {last_event_id!r}", expected="the `id` of an event of this stream",
+                         next_move="Leave it out to begin at the first event")
+    return int(last_event_id)
+
+
+async def stream(here: Service, run_id: int, seq: int) -> AsyncGenerator[str]:
+    """The run's events after number `seq`, until the run is over, the server stops or the database fails."""
+    yield f"retry: {RETRY_MS}\n\n"
+    told = time.monotonic()
+    while not here.stopping():
+        try:
+            run, found = await run_in_threadpool(_read, here, run_id, seq)
+        except StoreError:
+            return
+        for row in found:
+            yield f"id: {row.seq}\ndata: {Event.model_validate(row).model_dump_json()}\n\n"
+            seq, told = row.seq, time.monotonic()
+        if is_over(run, seq):
+            return
+        if time.monotonic() - told > KEEP_ALIVE_S:
+            yield ": still here\n\n"
+            told = time.monotonic()
+        if len(found) < BATCH:
+            await asyncio.sleep(POLL_S)
+
+
+def _read(here: Service, run_id: int, seq: int) -> tuple[RunRow, list[EventRow]]:
+    with here.store.transaction() as conn:
+        # the run first: what it says that has happened is among the events then
+        run = get_run(conn, run_id)
+        return run, events_after(conn, run_id, seq, BATCH)

@@ -1,0 +1,32 @@
+"""How far a run is: its iterations and their stages."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from fastapi import APIRouter
+
+from api.iterations.schemas import Iterations, Stages, iteration_of, stage_of
+from api.schema import RunName
+from api.service import Here
+from store.runs import find_run
+from store.stages import read_stages
+
+router = APIRouter(prefix="/v1/runs/{run}", tags=["iterations"])
+
+
+@router.get("/iterations")
+def list_iterations(here: Here, run: RunName) -> Iterations:
+    """What was done in each iteration, and how fast?"""
+    with here.store.transaction() as conn:
+        row = find_run(conn, run)
+        stages = sorted(read_stages(conn, row.id), key=lambda stage: (stage.iteration, stage.position))
+    grouped = groupby(stages, lambda stage: stage.iteration)
+    return Iterations(items=[iteration_of(number, row.iteration, list(rows)) for number, rows in grouped])
+
+
+@router.get("/stages")
+def list_stages(here: Here, run: RunName) -> Stages:
+    """What did the run do, in the order in which it began?"""
+    with here.store.transaction() as conn:
+        return Stages(items=[stage_of(row) for row in read_stages(conn, find_run(conn, run).id)])

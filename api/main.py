@@ -1,0 +1,67 @@
+"""The application: every route of the API in one list."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI
+
+from api import problems
+from api.checkpoints import endpoints as checkpoints
+from api.events import endpoints as events
+from api.health import endpoints as health
+from api.iterations import endpoints as iterations
+from api.prompts import endpoints as prompts
+from api.runs import endpoints as runs
+from api.service import Service
+from api.statistics import endpoints as statistics
+
+VERSION = "1"
+ROUTERS = (health, runs, iterations, events, statistics, prompts, checkpoints)
+
+THREADS = 12
+"""Requests that are answered at a time: fewer than the store has connections."""
+
+_ABOUT = """Launch and watch runs of eva. Lists come in pages: give `next` of a page as `cursor` of the next one.
+Every error is a problem document (RFC 9457) that says what was given, what is allowed, and what to do now."""
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application over an open store. What serves it puts api.guards.Guards in front."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        del app
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        yield
+
+    app = FastAPI(title="eva", version=VERSION, description=_ABOUT, openapi_url="/v1/openapi.json", docs_url=None,
+                  redoc_url=None, lifespan=lifespan, responses={"default": _PROBLEM}, redirect_slashes=False,
+                  generate_unique_id_function=lambda route: route.name, separate_input_output_schemas=False)
+    app.state.service = service
+    problems.install(app)
+    for noun in ROUTERS:
+        app.include_router(noun.router)
+    app.openapi = _with_problem(app.openapi)
+    return app
+
+
+_PROBLEM: dict[str, Any] = {
+    "description": "Why the request was not answered",
+    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
+
+def _with_problem(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """The OpenAPI document with the schema that every error has."""
+
+    def made() -> dict[str, Any]:
+        document = make()
+        schema = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["schemas"] |= {**schema.pop("$defs"), "Problem": schema}
+        return document
+
+    return made

@@ -1,0 +1,127 @@
+"""Errors as RFC 9457 problem documents: what was given, what is allowed, the next move."""
+
+from __future__ import annotations
+
+import logging
+import re
+from http import HTTPStatus
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from eva.errors import EvaError
+
+MEDIA_TYPE = "application/problem+json"
+_SHOWN = 200
+
+log = logging.getLogger(__name__)
+
+
+class FieldProblem(BaseModel):
+    """One part of a request that does not validate."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    where: str
+    """The place, such as `query.limit` or `body.config`."""
+    expected: str
+    """What is allowed there."""
+    given: str
+    """What was given there, shortened."""
+
+
+class Problem(BaseModel):
+    """Why a request was not answered (RFC 9457)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str
+    """A name for this kind of problem, the same for ever."""
+    title: str
+    """The status in words."""
+    status: int
+    """The status code again."""
+    detail: str
+    """All of the below as one text for a person."""
+    given: str
+    """What was given, or what happened."""
+    expected: str | None = None
+    """What is allowed."""
+    next_move: str | None = None
+    """What to do now."""
+    errors: list[FieldProblem] | None = None
+    """Each part that does not validate."""
+
+
+def problem(error: EvaError, *, kind: str | None = None, errors: list[FieldProblem] | None = None,
+            headers: dict[str, str] | None = None, status: int | None = None) -> JSONResponse:
+    """The answer that an error is. `kind` names it where its class does not."""
+    code = status or error.status
+    document = Problem(
+        type=f"urn:eva:problem:{kind or _kind(error)}", title=HTTPStatus(code).phrase, status=code, detail=str(error),
+        given=error.given, expected=error.expected or None, next_move=error.next_move or None, errors=errors)
+    return JSONResponse(document.model_dump(exclude_none=True), code, media_type=MEDIA_TYPE, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Let every error that the application raises become a problem document."""
+    app.add_exception_handler(EvaError, _eva_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _kind(error: EvaError) -> str:
+    words = re.sub(r"Error$", "", type(error).__name__)
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", words).lower()
+
+
+def _eva_error(request: Request, error: Exception) -> JSONResponse:
+    del request
+    assert isinstance(error, EvaError)
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s", error)
+    headers = {"Retry-After": "5"} if error.status in (429, 503) else None
+    return problem(error, headers=headers)
+
+
+def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    path = request.url.path[:_SHOWN]
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        told = EvaError(f"there is nothing at {path}", expected="a path of the API",
+                        next_move="See them at /v1/openapi.json")
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        told = EvaError(f"{request.method} is not allowed at {path}", expected=allowed,
+                        next_move="See what each path takes at /v1/openapi.json")
+    else:
+        told = EvaError(str(error.detail), next_move="Correct the request; /v1/openapi.json describes each")
+    kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    return problem(told, kind=kind, status=error.status_code, headers=dict(error.headers or {}))
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
+    del request
+    assert isinstance(error, RequestValidationError)
+    found = [_field(cast("dict[str, Any]", one)) for one in error.errors()]
+    told = EvaError("the request does not validate: " + "; ".join(f"{one.where}: {one.expected}" for one in found[:5]),
+                    next_move="Correct these parts; /v1/openapi.json describes each")
+    return problem(told, kind="request", errors=found, status=422)
+
+
+def _field(detail: dict[str, Any]) -> FieldProblem:
+    where = ".".join(str(part) for part in detail["loc"])
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return FieldProblem(where=where, expected=message, given=repr(detail.get("input"))[:_SHOWN])
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    told = EvaError("the service failed at this request, which is a fault of its own",
+                    next_move="Look at its log; report it with what was asked")
+    return problem(told, kind="fault")

@@ -1,0 +1,144 @@
+"""Looking at prompts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Connection
+
+from api.cursors import read_cursor, write_cursor
+from api.prompts.reasons import reasons
+from api.prompts.schemas import (
+    Lineage,
+    PromptDetails,
+    PromptPage,
+    Responses,
+    Sort,
+    details_of,
+    in_page,
+    relative_of,
+    responses_of,
+)
+from api.schema import LARGEST_SMALL, PAGE, Cursor, PageSize, PromptNumber, RunName
+from api.service import Here
+from eva.errors import InputError, NotFoundError
+from eva.types import Prompt
+from store import creation, prompt_facts, prompts
+from store.prompt_pages import Place, PromptFilter, place_of, prompt_page
+from store.reports import read_infos
+from store.rows import RunRow
+from store.runs import find_run
+
+router = APIRouter(prefix="/v1/runs/{run}/prompts", tags=["prompts"])
+
+SHOWN_RESPONSES, MOST_RESPONSES = 200, 1024
+Checkpoint = Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="Only this policy's answers.")]
+
+
+@router.get("")
+def list_prompts(
+    here: Here,
+    run: RunName,
+    iteration: Annotated[int | None, Query(ge=0, le=LARGEST_SMALL,
+                                           description="Only the pool and the batch of this iteration.")] = None,
+    born: Annotated[int | None, Query(ge=-1, le=LARGEST_SMALL,
+                                      description="Only those that this iteration made; -1: seed prompts.")] = None,
+    operator: Annotated[str | None, Query(max_length=200, description="Only those that this mutation made.")] = None,
+    info_min: Annotated[float | None, Query(allow_inf_nan=False, description="Only those at least as informative.")
+                        ] = None,
+    info_max: Annotated[float | None, Query(allow_inf_nan=False, description="Only those at most as informative.")
+                        ] = None,
+    depth: Annotated[int | None, Query(ge=0, le=LARGEST_SMALL,
+                                       description="Only those so many evolutions from their seed.")] = None,
+    root: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Only this seed prompt's family.")] = None,
+    topic: Annotated[str | None, Query(max_length=500, description="Only those of this topic.")] = None,
+    text: Annotated[str | None, Query(max_length=500, description="Only those whose text has this, in any case.")
+                    ] = None,
+    sort: Annotated[Sort, Query(description="Order; a minus puts the largest first.")] = "number",
+    limit: PageSize = PAGE,
+    cursor: Cursor = None,
+) -> PromptPage:
+    """Which prompts does the run have? With `iteration`, `info` is that iteration's; else that of the first judging."""
+    if info_min is not None and info_max is not None and info_min > info_max:
+        raise InputError(f"info_min {info_min:g} is above info_max {info_max:g}", expected="info_min <= info_max",
+                         next_move="Exchange them")
+    wanted = PromptFilter(iteration, born, operator, info_min, info_max, depth, root, topic, text)
+    with here.store.transaction() as conn:
+        found = prompt_page(conn, find_run(conn, run).id, wanted, sort, limit + 1, _place(cursor, sort))
+    shown = found[:limit]
+    return PromptPage(items=[in_page(row) for row in shown],
+                      next=_cursor(place_of(shown[-1], sort), sort) if len(found) > limit else None)
+
+
+@router.get("/{number}")
+def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Checkpoint = None) -> PromptDetails:
+    """One prompt: what was answered, how that was rewarded, and why it was trained on."""
+    with here.store.transaction() as conn:
+        row = find_run(conn, run)
+        prompt = _found(conn, row, number)
+        answered = prompt_facts.read_responses(conn, row.id, number, SHOWN_RESPONSES + 1, checkpoint)
+        return details_of(
+            prompt, children=prompt_facts.count_children(conn, row.id, number),
+            origin=prompt_facts.origin(conn, row.id, number), parts=prompt_facts.took_part(conn, row.id, number),
+            pairs=prompt_facts.pairs_of(conn, row.id, number),
+            why=list(reasons(prompt, creation.why_trained(conn, row.id, number))),
+            quarantined=prompt_facts.quarantined(conn, row.id, number),
+            responses=responses_of(answered, SHOWN_RESPONSES))
+
+
+@router.get("/{number}/responses")
+def list_responses(here: Here, run: RunName, number: PromptNumber, checkpoint: Checkpoint = None) -> Responses:
+    """What was answered to the prompt? One checkpoint's answers are always given in full."""
+    with here.store.transaction() as conn:
+        row = find_run(conn, run)
+        _found(conn, row, number)
+        answered = prompt_facts.read_responses(conn, row.id, number, MOST_RESPONSES + 1, checkpoint)
+    return responses_of(answered, MOST_RESPONSES)
+
+
+@router.get("/{number}/lineage")
+def get_lineage(
+    here: Here,
+    run: RunName,
+    number: PromptNumber,
+    depth: Annotated[int, Query(ge=0, le=1000, description="Evolutions below the prompt at most.")] = 10,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Ancestors, and descendants, at most: the nearest.")] = 200,
+) -> Lineage:
+    """What did the prompt grow from, and into?"""
+    with here.store.transaction() as conn:
+        row = find_run(conn, run)
+        _found(conn, row, number)
+        line = prompts.ancestors(conn, row.id, number)
+        below = prompts.descendants(conn, row.id, number, depth + 1, limit + 1)
+        infos = read_infos(conn, row.id, [one.number for one in (*line[-limit - 1:], *below)])
+    near = [one for one in below if one.distance <= depth][:limit]
+    above = line[:-1][-limit:]
+    return Lineage(
+        prompt=relative_of(line[-1], 0, infos),
+        ancestors=[relative_of(one, place - len(above), infos) for place, one in enumerate(above)],
+        descendants=[relative_of(one, one.distance, infos) for one in near],
+        truncated=len(near) < len(below) or len(above) < len(line) - 1)
+
+
+def _found(conn: Connection, run: RunRow, number: int) -> Prompt:
+    found = prompts.read_prompts(conn, run.id, [number])
+    if not found:
+        raise NotFoundError(f"run {run.name} has no prompt {number}",
+                            expected=f"a number from 0 to {run.prompt_count - 1}",
+                            next_move=f"List them at /v1/runs/{run.name}/prompts")
+    return found[0]
+
+
+def _cursor(place: Place, sort: str) -> str:
+    return write_cursor(sort, place.value, place.number)
+
+
+def _place(cursor: str | None, sort: str) -> Place | None:
+    found = read_cursor(cursor, str, float, int)
+    if found is None:
+        return None
+    if found[0] != sort:
+        raise InputError(f"the cursor belongs to sort {found[0]!r}, the request asks for {sort!r}",
+                         expected="the same sort on every page", next_move="Start without a cursor")
+    return Place(found[1], found[2])

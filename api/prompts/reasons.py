@@ -1,0 +1,46 @@
+"""Why a prompt was trained on, in sentences: each says what the store holds, nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eva.types import Prompt
+from store.rows import WhyRow
+
+
+def reasons(prompt: Prompt, rows: list[WhyRow]) -> Iterator[str]:
+    """From how it came to be to what was trained on. `rows` are those of `why_trained`, by iteration."""
+    yield _born(prompt, rows[0] if rows and rows[0].iteration == prompt.born else None)
+    if not rows:
+        yield "It has been in no batch, so it was not trained on."
+    told = -1
+    for row in rows:
+        if row.iteration != told:
+            yield _joined(row)
+            told = row.iteration
+        yield _trained(row)
+
+
+def _born(prompt: Prompt, row: WhyRow | None) -> str:
+    if prompt.parent is None:
+        return "It is a seed prompt."
+    made = f"Iteration {prompt.born} made it from prompt {prompt.parent} by {prompt.operator}"
+    if row is None or row.parent_info is None:
+        return f"{made}."
+    drawn = "" if row.parent_weight is None else f" and weight {row.parent_weight:.4g}"
+    return f"{made}, which had info {row.parent_info:.4g}{drawn} in that pool."
+
+
+def _joined(row: WhyRow) -> str:
+    came = "was kept from the pool" if row.buffer else "was among the new prompts"
+    if row.iteration == 0 and row.operator is None and not row.buffer:
+        came = "was among the seed prompts"
+    return f"Iteration {row.iteration}: it {came} in the batch, and checkpoint {row.checkpoint} answered it."
+
+
+def _trained(row: WhyRow) -> str:
+    info = f"its info was {row.batch_info:.4g}" if row.batch_info is not None else f"no info ({row.batch_reason})"
+    if row.chosen is None or row.chosen_reward is None or row.rejected_reward is None or row.margin is None:
+        return f"Iteration {row.iteration}: {info}, and no pair was made from it: it was not trained on."
+    return (f"Iteration {row.iteration}: {info}; trained on response {row.chosen} (reward {row.chosen_reward:.4g}) "
+            f"over response {row.rejected} (reward {row.rejected_reward:.4g}), margin {row.margin:.4g}.")

@@ -1,0 +1,57 @@
+"""Looking at runs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import AwareDatetime
+
+from api.cursors import read_cursor, write_cursor
+from api.runs.schemas import RunDetails, RunPage, Status, details_of, run_of
+from api.schema import PAGE, Cursor, PageSize, RunName
+from api.service import Here
+from store.run_pages import RunFilter, run_page, standing
+from store.runs import find_run
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"])
+
+
+@router.get("")
+def list_runs(
+    here: Here,
+    status: Annotated[list[Status] | None, Query(description="Only runs that stand so; may be repeated.")] = None,
+    name: Annotated[str | None, Query(max_length=200, description="Only runs with this in their name.")] = None,
+    tag: Annotated[str | None, Query(max_length=200, description="Only runs with this tag.")] = None,
+    created_after: Annotated[AwareDatetime | None, Query(description="Only runs made then or later.")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="Only runs made earlier.")] = None,
+    limit: PageSize = PAGE,
+    cursor: Cursor = None,
+) -> RunPage:
+    """Which runs are there? Newest first."""
+    wanted = RunFilter(status or (), name, tag, created_after, created_before)
+    place = read_cursor(cursor, int)
+    with here.store.transaction() as conn:
+        found = run_page(conn, wanted, limit + 1, None if place is None else place[0])
+    shown = found[:limit]
+    return RunPage(items=[run_of(row) for row in shown],
+                   next=write_cursor(shown[-1].run.id) if len(found) > limit else None)
+
+
+@router.get("/{run}", responses={304: {"description": "The run is as it was when it had the tag in If-None-Match."}})
+def get_run(
+    here: Here,
+    run: RunName,
+    response: Response,
+    if_none_match: Annotated[str | None, Header(max_length=1000, description="Tags of answers that you have.")] = None,
+) -> RunDetails:
+    """One run with its config."""
+    with here.store.transaction() as conn:
+        details = details_of(standing(conn, find_run(conn, run)))
+    tag = f'"{hashlib.sha256(details.model_dump_json().encode()).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if if_none_match is not None and tag in [one.strip().removeprefix("W/") for one in if_none_match.split(",")]:
+        return Response(status_code=304, headers=headers)  # pyright: ignore[reportReturnType] - FastAPI passes it on
+    response.headers.update(headers)
+    return details

@@ -1,0 +1,125 @@
+"""Runs as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from api.schema import Schema
+from store.run_pages import StandingRow
+
+Status = Literal["created", "running", "interrupted", "paused", "finished", "failed", "cancelled"]
+
+
+class OpenStage(Schema):
+    """The newest stage that is not done."""
+
+    iteration: int
+    """Its iteration."""
+    name: str
+    """What it does, such as `judge_batch`."""
+    status: str
+    """`running` or `failed`."""
+    attempts: int
+    """How often it was started."""
+    done: int
+    """Units that are stored."""
+    total: int
+    """Units in all."""
+
+
+class Holder(Schema):
+    """The driver that plays a run."""
+
+    host: str
+    """Its machine."""
+    pid: int | None
+    """Its process there."""
+
+
+class Run(Schema):
+    """One alignment run."""
+
+    name: str
+    """Its name for ever."""
+    status: Status
+    """Where it stands; `interrupted`: it says that it is running, but no driver has held it for the lease's time."""
+    desired: Literal["run", "pause", "cancel"]
+    """What is wanted of it; its driver obeys at the next batch boundary."""
+    iteration: int
+    """The iteration that it plays, or `iterations` when all are played."""
+    iterations: int
+    """How many it plays."""
+    stage: OpenStage | None
+    """What it is doing, or did last where nobody holds it."""
+    held_by: Holder | None
+    """Who plays it."""
+    prompts: int
+    """How many prompts it has: they are numbered from 0."""
+    seed: int
+    """The seed that all its draws derive from."""
+    last_event: int
+    """Sequence number of its newest event."""
+    error: str | None
+    """Why it failed."""
+    note: str
+    """The user's own words."""
+    tags: list[str]
+    """The user's own labels."""
+    created_at: datetime
+    """When it was registered."""
+    started_at: datetime | None
+    """When it was first played."""
+    finished_at: datetime | None
+    """When it ended."""
+
+
+class RunDetails(Run):
+    """One run with its config."""
+
+    config_hash: str
+    """SHA-256 of the config: runs of equal configs have equal ones."""
+    config: Mapping[str, Any]
+    """The config in full."""
+
+
+class RunPage(Schema):
+    """Runs, newest first."""
+
+    items: list[Run]
+    """The runs of this page."""
+    next: str | None
+    """`cursor` of the next page; null at the end."""
+
+
+def run_of(row: StandingRow) -> Run:
+    """A run for a list."""
+    return Run(**_facts(row))
+
+
+def details_of(row: StandingRow) -> RunDetails:
+    """A run for itself."""
+    return RunDetails(**_facts(row), config_hash=row.run.config_hash, config=row.run.config)
+
+
+def _facts(row: StandingRow) -> dict[str, Any]:
+    run, owner = row.run, row.held_by
+    return {
+        "name": run.name,
+        "status": row.standing,
+        "desired": run.desired,
+        "iteration": run.iteration,
+        "iterations": run.config["iterations"],
+        "stage": None if row.stage is None else OpenStage.model_validate(row.stage),
+        "held_by": None if owner is None else Holder(host=str(owner.get("host")), pid=owner.get("pid")),
+        "prompts": run.prompt_count,
+        "seed": run.seed,
+        "last_event": run.event_seq,
+        "error": run.error,
+        "note": run.note,
+        "tags": list(run.tags),
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+    }

@@ -1,0 +1,58 @@
+"""What the endpoints share: the store, and how many streams are open."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from eva.errors import BusyError
+from eva.settings import Settings
+from store.session import Store
+
+MOST_STREAMS = 64
+
+
+@dataclass(slots=True)
+class Streams:
+    """Counts open event streams, so that they cannot take the server's memory and connections away."""
+
+    most: int = MOST_STREAMS
+    open: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def one_more(self) -> Generator[None]:
+        """Room for one stream. Raises BusyError."""
+        with self._lock:
+            if self.open >= self.most:
+                raise BusyError(f"{self.open} event streams are open", expected=f"at most {self.most} at a time",
+                                next_move="Close one, or ask for events in pages")
+            self.open += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.open -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service as its endpoints see it. `stopping` says that streams must end now."""
+
+    store: Store
+    settings: Settings
+    stopping: Callable[[], bool] = lambda: False
+    streams: Streams = field(default_factory=Streams)
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request came to."""
+    return cast("Service", request.app.state.service)
+
+
+Here = Annotated[Service, Depends(service_of)]

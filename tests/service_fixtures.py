@@ -1,0 +1,66 @@
+"""The service over a real database, reached through a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import uvicorn
+
+from api.guards import Guards
+from api.main import create_app
+from api.service import Service
+from eva.settings import Settings
+from store.session import Store
+from tests.cli_fixtures import Played
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running service: ask it with `client`."""
+
+    client: httpx.Client
+    service: Service
+    url: str
+
+
+@contextmanager
+def serving(service: Service) -> Generator[Served]:
+    """A server on a free port, in a thread of this process."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(Guards(create_app(service)), log_level="critical", access_log=False,
+                                           timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[sock])))
+    thread.start()
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+            yield Served(client, service, url)
+    finally:
+        server.should_exit = True
+        thread.join()
+        sock.close()
+
+
+@pytest.fixture
+def served(store: Store, store_settings: Settings) -> Iterator[Served]:
+    """The service over a fresh database."""
+    with serving(Service(store, store_settings)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def played_service(played: Played) -> Iterator[Served]:
+    """The service over the finished run that all tests may look at."""
+    with serving(Service(played.store, played.settings)) as started:
+        yield started
