@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from api import problems
 from api.checkpoints import endpoints as checkpoints
@@ -31,22 +32,32 @@ Every error is a problem document (RFC 9457) that says what was given, what is a
 
 def create_app(service: Service) -> FastAPI:
     """The application over an open store. What serves it puts api.guards.Guards in front."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        del app
-        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        yield
-
-    app = FastAPI(title="eva", version=VERSION, description=_ABOUT, openapi_url="/v1/openapi.json", docs_url=None,
-                  redoc_url=None, lifespan=lifespan, responses={"default": _PROBLEM}, redirect_slashes=False,
-                  generate_unique_id_function=lambda route: route.name, separate_input_output_schemas=False)
+    app = routed()
     app.state.service = service
+    return app
+
+
+def routed() -> FastAPI:
+    """The application with its routes, over nothing yet."""
+    app = FastAPI(title="eva", version=VERSION, description=_ABOUT, openapi_url="/v1/openapi.json", docs_url=None,
+                  redoc_url=None, lifespan=_lifespan, responses={"default": _PROBLEM}, redirect_slashes=False,
+                  generate_unique_id_function=_operation, separate_input_output_schemas=False)
     problems.install(app)
     for noun in ROUTERS:
         app.include_router(noun.router)
     app.openapi = _with_problem(app.openapi)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    del app
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
+
+
+def _operation(route: APIRoute) -> str:
+    return route.name
 
 
 _PROBLEM: dict[str, Any] = {

@@ -148,9 +148,20 @@ class Origin(Schema):
     """The mutation."""
 
 
+class Message(Schema):
+    """One message of a conversation."""
+
+    role: str
+    """`system`, `user` or `assistant`."""
+    content: str
+    """What it says."""
+
+
 class PromptDetails(Prompt):
     """One prompt with all that happened to it."""
 
+    context: list[Message]
+    """The conversation before its text; empty before a plain prompt."""
     children: int
     """Prompts that were evolved directly from it."""
     origin: Origin | None
@@ -217,6 +228,7 @@ def details_of(
     return PromptDetails(
         number=prompt.number, text=prompt.text, parent=prompt.parent, root=prompt.root, operator=prompt.operator,
         depth=prompt.depth, born=prompt.born, topic=prompt.topic, children=children,
+        context=[Message.model_validate(message) for message in prompt.context],
         origin=None if origin is None else Origin.model_validate(origin),
         parts=[Part.model_validate(part) for part in parts], pairs=[Pair.model_validate(pair) for pair in pairs],
         why=why, quarantined=quarantined, responses=responses)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -49,11 +51,12 @@ def require_loopback(host: str) -> None:
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """Bound before anything is printed, so that the address is true."""
+    """Open before anything is printed, so that the address is true and who calls at once is answered soon."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
+        sock.listen(128)
     except OSError as error:
         sock.close()
         raise InputError(
@@ -70,7 +73,10 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str) -> 
     from api.guards import Guards
     from api.main import create_app
     from api.service import Service
+    from orchestrator.interrupts import interruptible
 
+    # a listener that leaves in the middle of an event is no news
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     service = Service(store, settings, lambda: server.should_exit)
     config = uvicorn.Config(
         Guards(create_app(service)),
@@ -88,4 +94,6 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str) -> 
     click.echo(f"  curl -N {address}/v1/runs/last/events/stream")
     click.echo(f"  curl {address}/v1/openapi.json")
     click.echo("Ctrl-C ends it.")
-    asyncio.run(server.serve(sockets=[sock]))
+    # uvicorn ends in good order at either signal, and then raises it again: by then all is done but to close the store
+    with interruptible(), suppress(KeyboardInterrupt):
+        asyncio.run(server.serve(sockets=[sock]))

@@ -182,7 +182,7 @@ def test_a_prompt_tells_why_it_was_trained_on(played_service: Served, played: Pl
     stored = next(one for one in details["pairs"] if one["iteration"] == iteration)
     assert (stored["chosen"], stored["rejected"], stored["chosen_reward"]) == (
         pair.chosen, pair.rejected, pair.chosen_reward)
-    assert details["origin"]["operator"] == operator
+    assert (details["origin"]["operator"], details["context"]) == (operator, [])
     chosen = next(one for one in details["responses"]["items"]
                   if (one["checkpoint"], one["sample"]) == (stored["checkpoint"], pair.chosen))
     assert chosen["rewards"][0]["value"] == pair.chosen_reward
