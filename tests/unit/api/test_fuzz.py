@@ -13,8 +13,8 @@ from api.main import routed
 from tests.service_fixtures import Served
 
 STRANGE = [
-    "", "last", "0", "-1", "1e999", "nan", "inf", "2147483648", "32768", "9" * 400, "\x00", "a\x00b", "%", "_", "..", "'", '"',
-    "null", "true", "[]", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "\u202e", "1.5",
+    "", "last", "0", "-1", "1e999", "nan", "inf", "2147483648", "32768", "9" * 400, "\x00", "a\x00b", "%", "_", "..",
+    "'", '"', "null", "true", "[]", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "\u202e", "1.5",
     # cursors: of another sort, of an integer, of a null, of an infinite value, of a negative number
     "WyItaW5mbyIsMS4wLDBd", "WzFd", "WyJudW1iZXIiLG51bGwsMF0", "WyJpbmZvIiwxZTk5OSwwXQ", "WyJudW1iZXIiLDEsLTFd",
 ]
