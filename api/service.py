@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from sqlalchemy import Connection
 
 from eva.errors import BusyError
 from eva.settings import Settings
+from store.reading import only_look
 from store.session import Store
 
 MOST_STREAMS = 64
+LONGEST_S = 20.0
 
 
 @dataclass(slots=True)
@@ -48,6 +51,14 @@ class Service:
     settings: Settings
     stopping: Callable[[], bool] = lambda: False
     streams: Streams = field(default_factory=Streams)
+    longest_s: float = LONGEST_S
+
+    @contextmanager
+    def reading(self) -> Generator[Connection]:
+        """A transaction that only looks. Raises StoreError when one query of it takes longer than `longest_s`."""
+        with self.store.transaction() as conn:
+            only_look(conn, self.longest_s)
+            yield conn
 
 
 def service_of(request: Request) -> Service:

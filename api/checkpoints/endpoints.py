@@ -51,7 +51,7 @@ class Checkpoints(Schema):
 @router.get("")
 def list_checkpoints(here: Here, run: RunName) -> Checkpoints:
     """Which policies has the run made, and how did their training end?"""
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         row = find_run(conn, run)
         rows, ends = read_checkpoints(conn, row.id), training_ends(conn, row.id)
     items: list[Checkpoint] = []

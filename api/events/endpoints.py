@@ -24,7 +24,7 @@ After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only events with a
 @router.get("")
 def list_events(here: Here, run: RunName, after: After = 0, limit: PageSize = PAGE) -> EventPage:
     """What happened after event number `after`? In order."""
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         found = events_after(conn, find_run(conn, run).id, after, limit)
     return EventPage(items=[Event.model_validate(row) for row in found], last=found[-1].seq if found else after)
 
@@ -53,5 +53,5 @@ async def stream_events(
 
 
 def _found(here: Service, run: str) -> RunRow:
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         return find_run(conn, run)

@@ -15,7 +15,7 @@ from store.events import events_after
 from store.rows import EventRow, RunRow
 from store.runs import get_run
 
-POLL_S = 0.25
+POLL_S = 0.5
 KEEP_ALIVE_S = 15.0
 BATCH = 500
 RETRY_MS = 1000
@@ -65,7 +65,7 @@ async def stream(here: Service, run_id: int, seq: int) -> AsyncGenerator[str]:
 
 
 def _read(here: Service, run_id: int, seq: int) -> tuple[RunRow, list[EventRow]]:
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         # the run first: what it says that has happened is among the events then
         run = get_run(conn, run_id)
         return run, events_after(conn, run_id, seq, BATCH)

@@ -36,5 +36,5 @@ def healthz() -> Alive:
 @router.get("/readyz")
 def readyz(here: Here) -> Ready:
     """Does the database answer? 503 where it does not."""
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         return Ready(postgres=server_version(conn))

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/runs/{run}", tags=["iterations"])
 @router.get("/iterations")
 def list_iterations(here: Here, run: RunName) -> Iterations:
     """What was done in each iteration, and how fast?"""
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         row = find_run(conn, run)
         stages = sorted(read_stages(conn, row.id), key=lambda stage: (stage.iteration, stage.position))
     grouped = groupby(stages, lambda stage: stage.iteration)
@@ -28,5 +28,5 @@ def list_iterations(here: Here, run: RunName) -> Iterations:
 @router.get("/stages")
 def list_stages(here: Here, run: RunName) -> Stages:
     """What did the run do, in the order in which it began?"""
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         return Stages(items=[stage_of(row) for row in read_stages(conn, find_run(conn, run).id)])

@@ -64,7 +64,7 @@ def list_prompts(
         raise InputError(f"info_min {info_min:g} is above info_max {info_max:g}", expected="info_min <= info_max",
                          next_move="Exchange them")
     wanted = PromptFilter(iteration, born, operator, info_min, info_max, depth, root, topic, text)
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         found = prompt_page(conn, find_run(conn, run).id, wanted, sort, limit + 1, _place(cursor, sort))
     shown = found[:limit]
     return PromptPage(items=[in_page(row) for row in shown],
@@ -74,7 +74,7 @@ def list_prompts(
 @router.get("/{number}")
 def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Checkpoint = None) -> PromptDetails:
     """One prompt: what was answered, how that was rewarded, and why it was trained on."""
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         row = find_run(conn, run)
         prompt = _found(conn, row, number)
         answered = prompt_facts.read_responses(conn, row.id, number, SHOWN_RESPONSES + 1, checkpoint)
@@ -90,7 +90,7 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
 @router.get("/{number}/responses")
 def list_responses(here: Here, run: RunName, number: PromptNumber, checkpoint: Checkpoint = None) -> Responses:
     """What was answered to the prompt? One checkpoint's answers are always given in full."""
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         row = find_run(conn, run)
         _found(conn, row, number)
         answered = prompt_facts.read_responses(conn, row.id, number, MOST_RESPONSES + 1, checkpoint)
@@ -106,7 +106,7 @@ def get_lineage(
     limit: Annotated[int, Query(ge=1, le=1000, description="Ancestors, and descendants, at most: the nearest.")] = 200,
 ) -> Lineage:
     """What did the prompt grow from, and into?"""
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         row = find_run(conn, run)
         _found(conn, row, number)
         line = prompts.ancestors(conn, row.id, number)

@@ -32,7 +32,7 @@ def list_runs(
     """Which runs are there? Newest first."""
     wanted = RunFilter(status or (), name, tag, created_after, created_before)
     place = read_cursor(cursor, int)
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         found = run_page(conn, wanted, limit + 1, None if place is None else place[0])
     shown = found[:limit]
     return RunPage(items=[run_of(row) for row in shown],
@@ -47,7 +47,7 @@ def get_run(
     if_none_match: Annotated[str | None, Header(max_length=1000, description="Tags of answers that you have.")] = None,
 ) -> RunDetails:
     """One run with its config."""
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         details = details_of(standing(conn, find_run(conn, run)))
     tag = f'"{hashlib.sha256(details.model_dump_json().encode()).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}

@@ -40,6 +40,6 @@ def read_statistics(
     iteration: Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="Only those of this one.")] = None,
 ) -> Statistics:
     """How informative, how well rewarded, how diverse, how expensive was each iteration?"""
-    with here.store.transaction() as conn:
+    with here.reading() as conn:
         rows = list_statistics(conn, find_run(conn, run).id, name, iteration)
     return Statistics(items=[Statistic(iteration=row[0], name=row[1], data=row[2]) for row in rows])

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
 
+from api.service import Service
+from eva.errors import StoreError
+from eva.settings import Settings
 from store import creation, prompts, reports
 from store.runs import create_run, set_status
+from store.session import Store
 from store.tables import leases, pairs, responses
 from tests.cli_fixtures import Played
 from tests.service_fixtures import Served
@@ -33,6 +38,14 @@ def walk(served: Served, path: str, limit: int, **params: Any) -> list[Any]:
         items += page["items"]
         if (cursor := page["next"]) is None:
             return items
+
+
+def test_looking_never_writes_and_never_takes_for_ever(store: Store, store_settings: Settings) -> None:
+    service = Service(store, store_settings, longest_s=0.02)
+    with pytest.raises(StoreError, match="statement timeout"), service.reading() as conn:
+        conn.execute(text("SELECT pg_sleep(60)"))
+    with pytest.raises(DBAPIError, match="read-only"), service.reading() as conn:
+        create_run(conn, stem="r", config={"iterations": 1}, config_hash="h", seed=1)
 
 
 def test_a_run_says_where_it_stands(played_service: Served, played: Played) -> None:

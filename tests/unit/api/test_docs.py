@@ -1,0 +1,27 @@
+"""The examples of docs/reference/api.md answer, and every path of the API has one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from api.main import routed
+from tests.service_fixtures import Served
+from tests.structure import ROOT
+
+PAGE = (ROOT / "docs/reference/api.md").read_text("utf-8")
+EXAMPLES = [found.strip('";') for found in re.findall(r'^curl .*', PAGE, re.M)
+            for found in re.findall(r"localhost:8377(\S+)", found)]
+
+
+@pytest.mark.parametrize("path", EXAMPLES)
+def test_the_example_answers(played_service: Served, path: str) -> None:
+    answer = played_service.client.get(path)
+    assert answer.status_code == 200, answer.text
+    assert answer.content
+
+
+def test_every_path_has_an_example() -> None:
+    shown = {example.split("?")[0].replace("/last", "/{run}").replace("/60", "/{number}") for example in EXAMPLES}
+    assert set(routed().openapi()["paths"]) | {"/v1/openapi.json"} == shown
