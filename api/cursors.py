@@ -25,11 +25,19 @@ def read_cursor(cursor: str | None, *kinds: type[str | float]) -> tuple[Any, ...
         raise _strange() from error
     if not isinstance(place, list) or len(values := cast("list[Any]", place)) != len(kinds):
         raise _strange()
-    for value, kind in zip(values, kinds, strict=True):
-        allowed = (float, int, type(None)) if kind is float else (kind,)
-        if not isinstance(value, allowed) or isinstance(value, bool) or (kind is int and not 0 <= int(value) < 2**31):
-            raise _strange()
+    if not all(_fits(value, kind) for value, kind in zip(values, kinds, strict=True)):
+        raise _strange()
     return tuple(values)
+
+
+def _fits(value: object, kind: type[str | float]) -> bool:
+    if kind is str:
+        return isinstance(value, str)
+    if isinstance(value, bool):
+        return False
+    if kind is int:
+        return isinstance(value, int) and 0 <= value < 2**31
+    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**31)
 
 
 def _strange() -> InputError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import httpx
 import pytest
@@ -37,7 +37,7 @@ def end(store: Store, run_id: int) -> None:
         append_event(conn, run_id, "finished")
 
 
-def listen(served: Served, path: str, last: int | None = None) -> Iterator[tuple[int, str]]:
+def listen(served: Served, path: str, last: int | None = None) -> Generator[tuple[int, str]]:
     """(id, kind) of each event, until the server ends the stream."""
     headers = {} if last is None else {"Last-Event-ID": str(last)}
     with served.client.stream("GET", f"{path}/stream", headers=headers) as answer:
@@ -94,7 +94,7 @@ def test_a_client_that_breaks_off_again_and_again_misses_nothing_and_sees_nothin
             if (one := next(events, None)) is None:
                 break
             seen.append(one)
-        events.close()  # type: ignore[attr-defined]
+        events.close()
     writer.join()
     assert seen == [*enumerate([*kinds, "finished"], 1)]
 
