@@ -82,10 +82,10 @@ def terminating(database_url: str) -> Iterator[list[int]]:
 
     def end() -> None:
         with psycopg.connect(database_url, autocommit=True) as conn:
-            while not stop.wait(0.1):
+            while not stop.wait(0.03):
                 row = conn.execute(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.2").fetchone()
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5").fetchone()
                 counted.append(row[0] if row else 0)
 
     thread = threading.Thread(target=end)
@@ -101,7 +101,7 @@ def test_backends_that_are_ended_in_the_middle_of_anything_change_nothing(
         game: Disturbed, database_url: str, tmp_path: Path) -> None:
     with terminating(database_url) as terminated:
         game.drive(fake_roles(generator=SlowGenerator()))
-    assert sum(terminated) >= 5
+    assert sum(terminated) >= 5, "it was hardly disturbed"
     require_undisturbed(game, tmp_path)
 
 
