@@ -25,6 +25,10 @@ from store.session import Store
 
 Drive = Callable[[Store, Settings, RunRow, Listener], None]
 
+facts_option = click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE",
+                            help="Write the report's facts there, too (docs/report.md).")
+"""What every command that plays has: its function takes `json_file`."""
+
 
 def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | None = None) -> None:
     """Play a run to its end and print its report. Ctrl-C leaves with exit code 130 and says how to go on.

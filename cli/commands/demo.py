@@ -8,7 +8,7 @@ import click
 
 from cli.commands.run import start_run
 from cli.opening import opened
-from cli.playing import play
+from cli.playing import facts_option, play
 from cli.wording import place
 from eva.config_files import config_hash, load_config
 from eva.settings import read_settings
@@ -21,13 +21,7 @@ OVER = ("finished", "cancelled")
 @click.command()
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. iterations=2.")
 @click.option("--fresh", is_flag=True, help="Start anew even if an earlier demo was interrupted.")
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the report's facts there, too (docs/report.md).",
-)
+@facts_option
 def demo(overrides: tuple[str, ...], fresh: bool, json_file: Path | None) -> None:
     """Play the playground: a tiny model learns in front of you.
 

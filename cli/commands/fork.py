@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.opening import find, opened_existing
-from cli.playing import play
+from cli.playing import facts_option, play
 from cli.printable import printable
 from eva.settings import read_settings
 
@@ -19,13 +19,7 @@ from eva.settings import read_settings
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. training.beta=0.1.")
 @click.option("--name", metavar="STEM", help="Stem of the fork's name; short for --set name=STEM.")
 @click.option("--no-play", is_flag=True, help="Make the fork and leave it to `eva resume`.")
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the report's facts there, too (docs/report.md).",
-)
+@facts_option
 def fork(
     run: str, at: int, overrides: tuple[str, ...], name: str | None, no_play: bool, json_file: Path | None
 ) -> None:

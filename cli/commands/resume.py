@@ -8,6 +8,7 @@ import click
 
 from cli.commands.run import continue_run
 from cli.opening import find, opened_existing
+from cli.playing import facts_option
 from eva.config import RunConfig
 from eva.config_files import load_config, with_overrides
 from eva.settings import read_settings
@@ -19,13 +20,7 @@ from orchestrator.resuming import require_resumable
 @click.option("--config", metavar="CONFIG", help="A YAML file or preset to go on with.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. fleet.engines=2.")
 @click.option("--accept-changes", is_flag=True, help="Go on although config or code differ; events tell of it.")
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the report's facts there, too (docs/report.md).",
-)
+@facts_option
 def resume(
     run: str, config: str | None, overrides: tuple[str, ...], accept_changes: bool, json_file: Path | None
 ) -> None:

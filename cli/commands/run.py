@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.opening import find, opened
-from cli.playing import finish, play
+from cli.playing import facts_option, finish, play
 from cli.printable import printable
 from cli.reference import as_yaml
 from cli.wording import place
@@ -24,13 +24,7 @@ from eva.settings import Settings, read_settings
 @click.option("--dry-run", is_flag=True, help="Print the config, what it would cost and every check; start nothing.")
 @click.option("--resume", metavar="RUN", help="Continue a run: its name, the unique beginning of it, or `last`.")
 @click.option("--accept-changes", is_flag=True, help="With --resume: go on although config or code differ.")
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the report's facts there, too (docs/report.md).",
-)
+@facts_option
 def run(
     config: str | None,
     overrides: tuple[str, ...],
