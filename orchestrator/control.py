@@ -28,10 +28,12 @@ def ask(store: Store, run: RunRow, wish: Wish) -> RunRow:
     Whoever plays it leaves at its next batch boundary. Where nobody does, the run is paused or cancelled at once.
     Raises ConflictError when the run's state does not allow it.
     """
-    if run.status == REACHED[wish]:
-        return run
-    _require_possible(run, wish)
     with store.transaction() as conn:
+        # a paused run may be wished to play: a driver of it is on its way
+        run = runs.get_run(conn, run.id)
+        if (run.status, run.desired) == (REACHED[wish], wish):
+            return run
+        _require_possible(run, wish)
         runs.set_desired(conn, run.id, wish)
         events.append_event(conn, run.id, "asked", {"desired": wish})
     _settle(store, run, wish)
@@ -48,17 +50,16 @@ def wait_until_obeyed(store: Store, run: RunRow, wish: Wish, timeout_s: float,
             raise ConflictError(f"run {run.name} {row.status} before it could {wish}"
                                 if row.status != "cancelled" else f"run {run.name} was cancelled meanwhile",
                                 next_move=f"Look at it with `eva show {run.name}`")
+        if row.desired != wish:
+            raise ConflictError(f"run {run.name} was asked to {row.desired} before it had obeyed to {wish}",
+                                next_move=f"Look at it with `eva show {run.name}`; ask again if that still holds")
         if clock() >= until:
             raise ConflictError(
                 f"run {run.name} has not obeyed within {timeout_s:g} s; it is played by {player(store, run)}",
                 expected="a batch boundary by then",
                 next_move=f"The wish stands and is obeyed at the next one; see where it is with `eva show {run.name}`")
         sleep(_POLL_S)
-        # a driver that was starting forgets older wishes; one that died leaves the run to whoever asks
-        if row.desired != wish:
-            with store.transaction() as conn:
-                runs.set_desired(conn, run.id, wish)
-        _settle(store, run, wish)
+        _settle(store, run, wish)  # a driver that died leaves the run to whoever asks
     return row
 
 

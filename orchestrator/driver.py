@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.errors import (
-    ConflictError,
     DiskFullError,
     EvaError,
     LeaseLostError,
@@ -33,6 +32,7 @@ from orchestrator.loop import play
 from orchestrator.orphans import end_orphans, mark_session, marked, remove_sessions
 from orchestrator.overseer import Overseer
 from orchestrator.patience import PATIENCE_S, Patience
+from orchestrator.resuming import require_resumable, require_unchanged
 from store import events, runs
 from store.contexts import longest_context
 from store.rows import RunRow
@@ -57,19 +57,22 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
           ttl_s: float = TTL_S, patience_s: float = PATIENCE_S) -> None:
     """Play a run to its end from wherever it stands, holding its lease all the while.
 
-    Raises LeaseTakenError when another driver plays it, ConflictError when it is over, RunStoppedError when it
-    was asked to stop; KeyboardInterrupt (SIGTERM too) leaves it paused. What was finished is stored in each case.
-    A database that is away for longer than `patience_s`, and a full disk, leave it paused, too.
+    What counts is the run's row once the lease is held, not the one that was given. Raises LeaseTakenError when
+    another driver plays it, ConflictError when it is over or was started with other code (`resuming.prepare` is
+    where a resume accepts that), RunStoppedError when it was asked to stop; KeyboardInterrupt (SIGTERM too) leaves
+    it paused. What was finished is stored in each case. A database that is away for longer than `patience_s`, and
+    a full disk, leave it paused, too.
     """
-    if run.status in ("finished", "cancelled"):
-        raise ConflictError(f"run {run.name} is {run.status}", expected="a run that is not over",
-                            next_move=f"Look at it with `eva show {run.name}`, or start a new one")
-    config = RunConfig.model_validate(run.config)
-    folder = settings.runs_dir / run.name
-    folder.mkdir(parents=True, exist_ok=True)
-    overseer = Overseer(listener, config.watchdog)
-    patience = Patience(store, run.name, overseer, patience_s)
+    require_resumable(run)
+    patience = Patience(store, run.name, listener, patience_s)
     with interruptible(), claim(store, run, ttl_s, patience) as lease:
+        run = patience.ask(lambda: _row(store, run.id))
+        require_resumable(run)
+        require_unchanged(run)
+        config = RunConfig.model_validate(run.config)
+        folder = settings.runs_dir / run.name
+        folder.mkdir(parents=True, exist_ok=True)
+        overseer = Overseer(listener, config.watchdog)
         claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),
                              store, lease, overseer)
         longest = claimed.read(lambda conn: longest_context(conn, run.id))
@@ -83,8 +86,9 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
 @contextmanager
 def _told(run: ClaimedRun, lease: Lease) -> Generator[None]:
     """The run's row says how it goes and how it ended, whatever happens in between."""
-    _tell(run, "running", wanted="run")
+    _tell(run, "running")
     try:
+        run.obey()  # whoever asked before this driver was there finds itself obeyed before anything starts
         yield
     except RunStoppedError:
         desired = run.read(lambda conn: runs.desired(conn, run.id))
@@ -103,14 +107,16 @@ def _told(run: ClaimedRun, lease: Lease) -> Generator[None]:
     _tell(run, "finished")
 
 
-def _tell(run: ClaimedRun, status: str, *, error: BaseException | None = None, wanted: str | None = None,
-          last: bool = False) -> None:
+def _row(store: Store, run_id: int) -> RunRow:
+    with store.transaction() as conn:
+        return runs.get_run(conn, run_id)
+
+
+def _tell(run: ClaimedRun, status: str, *, error: BaseException | None = None, last: bool = False) -> None:
     """Say so in the run's row and as an event; the `last` words of a driver that stops may fail."""
     said = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
 
     def change(conn: Connection) -> None:
-        if wanted is not None:
-            runs.set_desired(conn, run.id, wanted)
         runs.set_status(conn, run.id, status, None if error is None else said)
         events.append_event(conn, run.id, status, {} if error is None else {"error": said, "kind": kind_of(error)})
         reach("run.status.before_commit")

@@ -42,6 +42,24 @@ def changes_of(run: RunRow, config: RunConfig | None = None) -> Changes:
     return Changes(tuple(differences(kept, given)), code)
 
 
+def prepare(store: Store, run: RunRow, config: RunConfig | None = None, *, accept: bool = False) -> RunRow:
+    """The run as its next driver shall find it: every door to a resume passes here before it starts one.
+
+    The run is wished to play, whatever was wished before; a wish after this is obeyed, by a driver that only
+    starts, too. Raises ConflictError when the run is over, or when config or code differ and the changes are not to
+    be accepted, and LeaseTakenError when a driver plays it.
+    """
+    require_resumable(run)
+    if accept:
+        run = accept_changes(store, run, config)
+    else:
+        require_unchanged(run, config)
+    with held(store, run) as conn:
+        require_resumable(runs.get_run(conn, run.id))
+        runs.set_desired(conn, run.id, "run")
+        return runs.get_run(conn, run.id)
+
+
 def require_resumable(run: RunRow) -> None:
     """Raise ConflictError when the run is over."""
     if run.status in ("finished", "cancelled"):

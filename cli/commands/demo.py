@@ -27,7 +27,7 @@ def demo(overrides: tuple[str, ...], fresh: bool, json_file: Path | None) -> Non
 
     Self-play with all real parts, in minutes, on this machine alone. An interrupted demo is continued.
     """
-    from orchestrator.resuming import changes_of
+    from orchestrator.resuming import changes_of, prepare
 
     settings, config = read_settings(), load_config(PRESET, overrides)
     with opened(settings) as store:
@@ -38,6 +38,6 @@ def demo(overrides: tuple[str, ...], fresh: bool, json_file: Path | None) -> Non
         elif row is not None and row.status not in OVER:
             where = place(row.iteration, config.iterations)
             click.echo(f"Continuing {row.name}, which was interrupted in {where}; --fresh starts anew.")
-            play(store, settings, row, json_file=json_file)
+            play(store, settings, prepare(store, row), json_file=json_file)
             return
     start_run(settings, config, json_file)

@@ -73,22 +73,18 @@ def continue_run(settings: Settings, reference: str, config: RunConfig | None, j
                  accept: bool = False) -> None:
     """Play a run from where it stands; one that is finished only shows its report, so that a job that its
     scheduler starts again ends well. Other config or code than before is refused, or accepted and told."""
-    from orchestrator.resuming import accept_changes, changes_of, require_resumable, require_unchanged
+    from orchestrator.resuming import changes_of, prepare, require_unchanged
 
     with opened(settings) as store:
         row = find(store, reference)
-        if row.status != "finished":
-            require_resumable(row)
-        if accept and row.status != "finished":
-            changes, row = changes_of(row, config), accept_changes(store, row, config)
-            if changes:
-                click.echo(printable(f"{row.name} goes on with changes:") + f"\n{changes}")
-        else:
-            require_unchanged(row, config, code=row.status != "finished")
         if row.status == "finished":
+            require_unchanged(row, config, code=False)
             click.echo(f"{row.name} is finished.")
             finish(store, settings, row, json_file)
             return
+        changes, row = changes_of(row, config), prepare(store, row, config, accept=accept)
+        if changes:
+            click.echo(printable(f"{row.name} goes on with changes:") + f"\n{changes}")
         click.echo(f"{row.name}: continued in {place(row.iteration, row.config['iterations'])}")
         play(store, settings, row, json_file=json_file)
 

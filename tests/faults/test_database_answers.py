@@ -15,6 +15,7 @@ from eva.errors import RunStoppedError, StoreAwayError
 from orchestrator import patience
 from orchestrator.listening import Nobody
 from orchestrator.patience import Patience
+from orchestrator.resuming import prepare
 from store import runs
 from store.embedded import EmbeddedServer
 from store.session import Store
@@ -178,5 +179,6 @@ def test_a_wish_to_pause_is_obeyed_though_the_answer_to_the_write_was_lost(
         away.close()
     assert game.row().status == "paused"
     game.heard.on_close = lambda iteration, stage: None
+    prepare(game.store, game.row())
     game.drive()
     require_undisturbed(game, tmp_path)

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.registration import register_run
+from orchestrator.resuming import prepare
 from store import runs
 from store.rows import RunRow
 from store.session import Store
@@ -43,7 +44,8 @@ def test_a_driver_in_another_process_obeys_and_the_run_goes_on_as_if_nothing_had
     shown = eva("pause", paused.name, "--wait", "--timeout", "120")
     assert shown.exit_code == 0 and f"{paused.name} is paused in iteration" in shown.stdout, shown.output
     assert driver.wait(timeout=60) != 0
-    drive(store, Settings(tmp_path, None, None), row_of(store, paused.name), Recorder(), build=always(fake_roles()))
+    drive(store, Settings(tmp_path, None, None), prepare(store, row_of(store, paused.name)), Recorder(),
+          build=always(fake_roles()))
     assert fingerprint_of(store, paused) == fingerprint_of(store, undisturbed)
 
 

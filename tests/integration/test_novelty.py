@@ -18,6 +18,7 @@ from eva.types import Floats, Mutation, Prompt, Reply
 from orchestrator.driver import drive
 from orchestrator.known import Known
 from orchestrator.registration import gather, register_run
+from orchestrator.resuming import prepare
 from store import creation, events, prompts, runs, stages, statistics
 from store.rows import RunRow
 from store.session import Store
@@ -264,7 +265,7 @@ def test_a_bound_pauses_the_run_after_its_iteration_and_resuming_goes_on_all_the
     with store.transaction() as conn:
         run = runs.list_runs(conn)[0]
     assert (run.status, run.iteration) == ("paused", 2)
-    play(run)
+    play(prepare(store, run))
     with store.transaction() as conn:
         assert runs.get_run(conn, run.id).status == "finished", "nothing is left to pause after the last iteration"
     assert told(store, run) == [(1, "effective_roots"), (2, "effective_roots")]

@@ -12,6 +12,7 @@ from orchestrator.control import ask, wait_until_obeyed
 from orchestrator.driver import drive
 from orchestrator.lease import claim
 from orchestrator.registration import register_run
+from orchestrator.resuming import prepare
 from store import events, leases, runs
 from store.rows import RunRow
 from store.session import Store
@@ -36,7 +37,7 @@ def test_a_run_that_nobody_plays_is_paused_at_once_and_goes_on_later(store: Stor
     row = ask(store, run, "pause")
     assert (row.status, row.desired) == ("paused", "pause")
     assert ask(store, row, "pause").status == "paused", "asking again changes nothing"
-    for one in (run, other):
+    for one in (prepare(store, row), other):
         play(store, tmp_path, one)
     assert row_of(store, run).status == "finished"
     assert fingerprint_of(store, run) == fingerprint_of(store, other)
@@ -94,24 +95,54 @@ def test_waiting_ends_with_a_message_when_the_driver_does_not_obey(store: Store)
             wait_until_obeyed(store, run, "pause", 3, clock=lambda: float(next(now)), sleep=lambda _: None)
 
 
-def test_waiting_repeats_a_wish_that_a_starting_driver_forgot_and_relieves_one_that_died(store: Store) -> None:
+def test_a_wish_is_obeyed_by_a_driver_that_only_starts(store: Store, tmp_path: Path) -> None:
+    run = register_run(store, fake_config(**SMALL))
+    for wish, reached in (("pause", "paused"), ("cancel", "cancelled")):
+        with claim(store, run):  # the driver has the run and has written nothing
+            ask(store, run, wish)  # type: ignore[arg-type]
+        heard = Recorder()
+        with pytest.raises(RunStoppedError):
+            play(store, tmp_path, run, heard)
+        assert heard.stages == []
+        assert (row_of(store, run).status, row_of(store, run).desired) == (reached, wish)
+
+
+def test_a_paused_run_whose_driver_is_on_its_way_is_asked_again(store: Store) -> None:
+    run = register_run(store, fake_config(**SMALL))
+    ask(store, run, "pause")
+    assert prepare(store, row_of(store, run)).desired == "run"
+    assert ask(store, run, "pause").desired == "pause"
+
+
+def test_waiting_relieves_a_driver_that_died(store: Store) -> None:
     run = register_run(store, fake_config(**SMALL))
     lease = claim(store, run)
     with store.transaction() as conn:
         runs.set_status(conn, run.id, "running")
     ask(store, row_of(store, run), "pause")
-    with store.transaction() as conn:
-        runs.set_desired(conn, run.id, "run")
-    wishes: list[str] = []
+    waited: list[float] = []
 
-    def meanwhile(_: float) -> None:
-        wishes.append(row_of(store, run).desired)
-        if len(wishes) == 3:
+    def meanwhile(pause_s: float) -> None:
+        waited.append(pause_s)
+        if len(waited) == 3:
             with store.transaction() as conn:
                 leases.release(conn, lease.fence)
 
     assert wait_until_obeyed(store, run, "pause", 600, clock=lambda: 0.0, sleep=meanwhile).status == "paused"
-    assert wishes == ["run", "pause", "pause"]
+    assert len(waited) == 3
+
+
+def test_waiting_ends_when_somebody_else_asks_for_something_else(store: Store) -> None:
+    run = register_run(store, fake_config(**SMALL))
+    with claim(store, run):
+        ask(store, run, "cancel")
+
+        def meanwhile(_: float) -> None:
+            with store.transaction() as conn:
+                runs.set_desired(conn, run.id, "run")
+
+        with pytest.raises(ConflictError, match="was asked to run before it had obeyed to cancel"):
+            wait_until_obeyed(store, run, "cancel", 600, clock=lambda: 0.0, sleep=meanwhile)
 
 
 def test_waiting_says_when_the_run_ended_otherwise(store: Store) -> None:

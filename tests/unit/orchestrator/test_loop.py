@@ -12,6 +12,7 @@ from eva.settings import Settings
 from eva.types import Mutation, Reply
 from orchestrator.driver import drive
 from orchestrator.registration import register_run
+from orchestrator.resuming import prepare
 from store import heldout, responses, runs, stages
 from store.fingerprint import Fingerprint
 from store.rows import RunRow
@@ -182,6 +183,9 @@ def test_a_run_that_is_paused_stops_at_the_next_batch_and_goes_on_later(new_game
     with pytest.raises(RunStoppedError, match="eva run --resume"):
         paused.play(fake_roles(), Recorder(on_close=wish))
     assert paused.read(lambda conn: runs.get_run(conn, paused.run.id)).status == "paused"
+    with pytest.raises(RunStoppedError, match="was asked to pause"):
+        paused.play(fake_roles())
+    prepare(paused.store, paused.run)
     paused.play(fake_roles())
     assert paused.fingerprint() == undisturbed(new_game)
 

@@ -16,7 +16,7 @@ from orchestrator.code import FOLDERS, code_differences, code_identity
 from orchestrator.driver import drive
 from orchestrator.lease import claim
 from orchestrator.registration import register_run
-from orchestrator.resuming import accept_changes, changes_of, require_resumable, require_unchanged
+from orchestrator.resuming import accept_changes, changes_of, prepare, require_resumable, require_unchanged
 from store import events, runs
 from store.rows import RunRow
 from store.session import Store
@@ -101,8 +101,11 @@ def test_at_the_start_of_an_iteration_its_rules_may_change(store: Store) -> None
 
 def test_a_run_that_is_being_played_keeps_its_config(store: Store) -> None:
     run = register_run(store, fake_config())
-    with claim(store, run), pytest.raises(LeaseTakenError):
-        accept_changes(store, run, with_overrides(fake_config(), ["training.beta=0.3"]))
+    with claim(store, run):
+        with pytest.raises(LeaseTakenError):
+            accept_changes(store, run, with_overrides(fake_config(), ["training.beta=0.3"]))
+        with pytest.raises(LeaseTakenError):
+            prepare(store, run)
     assert row_of(store, run) == run
 
 
@@ -120,6 +123,32 @@ def test_other_code_is_refused_with_what_changed_until_it_is_accepted(store: Sto
     assert not changes_of(accept_changes(store, run))
     with store.transaction() as conn:
         assert any("sampling.py" in line for line in events.events_after(conn, run.id)[-1].data["code"])
+
+
+def test_a_driver_refuses_other_code_by_itself_and_leaves_the_run_as_it_was(store: Store, tmp_path: Path) -> None:
+    run = register_run(store, fake_config(iterations=1))
+    settings, stale = Settings(tmp_path, None, None), run
+    with store.transaction() as conn:
+        conn.execute(text("""UPDATE runs SET code = jsonb_set(code, '{files,eva/creator/sampling.py}', '"other"')"""))
+    with pytest.raises(ConflictError, match=r"sampling.py: changed"):
+        drive(store, settings, stale, Recorder(), build=always(fake_roles()))
+    assert row_of(store, run).status == "created"
+    with pytest.raises(ConflictError, match=r"sampling\.py"):
+        prepare(store, row_of(store, run))
+    ready = prepare(store, row_of(store, run), accept=True)
+    drive(store, settings, ready, Recorder(), build=always(fake_roles()))
+    assert row_of(store, run).status == "finished"
+    with pytest.raises(ConflictError, match="is finished"):
+        drive(store, settings, stale, Recorder(), build=always(fake_roles()))
+    with pytest.raises(ConflictError, match="is finished"):
+        prepare(store, stale)
+
+
+def test_a_driver_plays_with_the_config_that_the_run_has_when_it_is_claimed(store: Store, tmp_path: Path) -> None:
+    stale = register_run(store, fake_config())
+    prepare(store, stale, with_overrides(fake_config(), ["iterations=1"]), accept=True)
+    drive(store, Settings(tmp_path, None, None), stale, Recorder(), build=always(fake_roles()))
+    assert (row_of(store, stale).status, row_of(store, stale).iteration) == ("finished", 1)
 
 
 def test_a_run_of_an_older_eva_takes_the_code_that_resumes_it(store: Store) -> None:
