@@ -3,7 +3,8 @@
     python -m benchmarks.chaos --runs 40 --kills 4      on fakes: seconds a run
     python -m benchmarks.chaos --runs 0 --real 2        with Ray, vLLM and TRL: minutes a run
 
-Prints a table and writes it into docs/reliability.md; --print leaves the file alone.
+Prints a table and writes it into docs/reliability.md; --print leaves the file alone. Where a run does not end as it
+should, the folder with its logs is kept, and named.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ BEGIN, END = "<!-- written by make chaos -->", "<!-- end of what make chaos writ
 REAL = ("--set", "prompts.playground=32", "--set", "iterations=2", "--set", "evaluation.playground=10")
 DRIVER_POINTS = ("stage.*", "judge.*", "examine.*", "evolve.*", "iteration.*", "train.*")
 COMMITS = ("stage.flush.after_commit", "stage.close.after_commit")
+SURE = ("judge.answer_received", "train.step_reported")
+"""Where every real run is killed, whatever chance says: while it generates and while it trains."""
+SOURCES = ("api", "cli", "eva", "migrations", "orchestrator", "store", "workers")
 
 
 @dataclass
@@ -85,10 +89,14 @@ def fakes(folder: Path, wanted: int, kills: int, seeds: int) -> Tally:
 
 
 class RealRun:
-    """`eva run` in a process of its own, with every real part, started cold each time."""
+    """`eva run` in a process of its own, with every real part, started cold each time.
 
-    def __init__(self, folder: Path, name: str) -> None:
+    `source` holds the code: a copy, because a run goes on with the code that it was started with only.
+    """
+
+    def __init__(self, folder: Path, source: Path, name: str) -> None:
         self._folder, self._store, self._name = folder, open_store(Settings(folder, None, None)), name
+        self._source = source
         self._notes = folder / f"{name}.notes"
         self.kills, self.repeated, self.lost = 0, 0, 0
         self.recoveries_s: list[float] = []
@@ -106,8 +114,9 @@ class RealRun:
         what = ["--resume", self._full_name()] if rows else ["playground", "--name", self._name, *REAL]
         with (self._folder / "eva.out").open("ab") as out:
             status = subprocess.run(
-                [sys.executable, "-m", "cli.main", "run", *what], cwd=ROOT, check=False, stdout=out, stderr=out,
-                env={**os.environ, "EVA_DATA_DIR": str(self._folder), VARIABLE: ",".join(points)}).returncode
+                [sys.executable, "-m", "cli.main", "run", *what], cwd=self._source, check=False, stdout=out, stderr=out,
+                env={**os.environ, "EVA_DATA_DIR": str(self._folder), "PYTHONPATH": str(self._source),
+                     VARIABLE: ",".join(points)}).returncode
         ended, fresh = time.monotonic(), self._lines()[told:]
         self.lost += len(rows - self._rows())
         if self._killed_at is not None:
@@ -157,14 +166,18 @@ def real(folder: Path, wanted: int, kills: int) -> Tally:
     tally = Tally("real parts: Ray, vLLM, TRL; `eva run` started cold")
     if not wanted:
         return tally
-    calm = RealRun(folder, "calm")
+    source = folder / "source"
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    calm = RealRun(folder, source, "calm")
     calm.drive()
     expected, points = calm.fingerprint(), calm.points()
     calm.close()
     for number in range(wanted):
-        rng, run = random.Random(number), RealRun(folder, f"killed{number}")
-        for _ in range(kills):
-            point = rng.choice(sorted(set(points)))
+        rng, run = random.Random(number), RealRun(folder, source, f"killed{number}")
+        for turn in range(kills):
+            point = SURE[turn] if turn < len(SURE) else rng.choice(sorted(set(points)))
+            print(f"killed{number}: to be killed at {point}", flush=True)
             run.drive(f"{point}=kill@{rng.randint(1, max(1, points.count(point) // 2))}")
             if not run.killed:
                 break
@@ -208,23 +221,30 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100, help="disturbed runs on fakes")
-    parser.add_argument("--kills", type=int, default=4, help="kills of each at most")
+    parser.add_argument("--kills", type=int, default=4, help="kills of each of those at most")
     parser.add_argument("--seeds", type=int, default=4, help="different games that they play")
     parser.add_argument("--real", type=int, default=0, help="disturbed runs with the real parts")
+    parser.add_argument("--real-kills", type=int, default=2, help="kills of each of those at most")
     parser.add_argument("--print", action="store_true", help="leave docs/reliability.md as it is")
     given = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="eva-chaos-"))
     folder.chmod(0o755)  # root's server runs as another user
     try:
-        tallies = [fakes(folder, given.runs, given.kills, given.seeds), real(folder, given.real, given.kills)]
-    finally:
+        tallies = [fakes(folder, given.runs, given.kills, given.seeds), real(folder, given.real, given.real_kills)]
+    except BaseException:
+        print(f"what was printed and logged is kept in {folder}", flush=True)
+        raise
+    failed = any(tally.equal < tally.total or tally.repeated or tally.lost for tally in tallies)
+    if failed:
+        print(f"the runs are kept in {folder}")
+    else:
         shutil.rmtree(folder, ignore_errors=True)
     shown = [word for word in arguments if word != "--print"]
     text = table(tallies, f'make chaos ARGS="{" ".join(shown)}"' if shown else "make chaos")
     print(text)
     if not given.print:
         write(PAGE, text)
-    return int(any(tally.equal < tally.total or tally.repeated or tally.lost for tally in tallies))
+    return int(failed)
 
 
 if __name__ == "__main__":
