@@ -18,10 +18,11 @@ from api.iterations import endpoints as iterations
 from api.prompts import endpoints as prompts
 from api.runs import endpoints as runs
 from api.service import Service
+from api.session import endpoints as session
 from api.statistics import endpoints as statistics
 
 VERSION = "1"
-ROUTERS = (health, runs, iterations, events, statistics, prompts, checkpoints)
+ROUTERS = (health, runs, iterations, events, statistics, prompts, checkpoints, session)
 
 THREADS = 12
 """Requests that are answered at a time: fewer than the store has connections."""

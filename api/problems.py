@@ -57,10 +57,21 @@ class Problem(BaseModel):
     """Each part that does not validate."""
 
 
+class RefusedError(EvaError):
+    """The request is refused before its endpoint does anything; `headers` go with the answer."""
+
+    def __init__(self, given: str, *, expected: str = "", next_move: str = "",
+                 headers: dict[str, str] | None = None) -> None:
+        super().__init__(given, expected=expected, next_move=next_move)
+        self.headers = headers or {}
+
+
 def problem(error: EvaError, *, kind: str | None = None, errors: list[FieldProblem] | None = None,
             headers: dict[str, str] | None = None, status: int | None = None) -> JSONResponse:
     """The answer that an error is. `kind` names it where its class does not."""
     code = status or error.status
+    if isinstance(error, RefusedError):
+        headers = error.headers | (headers or {})
     document = Problem(
         type=f"urn:eva:problem:{kind or _kind(error)}", title=HTTPStatus(code).phrase, status=code, detail=str(error),
         given=error.given, expected=error.expected or None, next_move=error.next_move or None, errors=errors)
@@ -85,7 +96,7 @@ def _eva_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, EvaError)
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s", error)
-    headers = {"Retry-After": "5"} if error.status in (429, 503) else None
+    headers = {"Retry-After": "5"} if error.status in (429, 503) and not isinstance(error, RefusedError) else None
     return problem(error, headers=headers)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from sqlalchemy import Connection
 
+from api.access import Access
 from eva.errors import BusyError
 from eva.settings import Settings
 from store.reading import only_look
@@ -45,13 +46,15 @@ class Streams:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The service as its endpoints see it. `stopping` says that streams must end now."""
+    """The service as its endpoints see it. `stopping` says that streams must end now; `access` None: nobody needs a
+    key."""
 
     store: Store
     settings: Settings
     stopping: Callable[[], bool] = lambda: False
     streams: Streams = field(default_factory=Streams)
     longest_s: float = LONGEST_S
+    access: Access | None = None
 
     @contextmanager
     def reading(self) -> Generator[Connection]:

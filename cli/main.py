@@ -24,6 +24,7 @@ COMMANDS = {
     "fingerprint": "Digest what a run decided, or say where two runs differ.",
     "evaluate": "Compute a leaderboard's numbers from its published annotations.",
     "serve": "Serve the REST API on this machine.",
+    "keys": "Make, list and revoke the API's keys.",
     "export": "Write a run's pairs, prompts or responses to a file.",
     "presets": "List the configs that come with eva, and what they need.",
     "config": "Print a config in full, or explain every key.",

@@ -22,11 +22,16 @@ def opened(settings: Settings) -> Generator[Store]:
         store.close()
 
 
+def has_database(settings: Settings) -> bool:
+    """Is there a database already, as far as one can say without opening it?"""
+    return settings.database_url is not None or (settings.data_dir / "postgres" / "PG_VERSION").exists()
+
+
 @contextmanager
 def opened_existing() -> Generator[Store]:
     """The store of a command that only looks: where no database lies, none is made. Raises NotFoundError."""
     settings = read_settings()
-    if settings.database_url is None and not (settings.data_dir / "postgres" / "PG_VERSION").exists():
+    if not has_database(settings):
         raise NotFoundError(
             f"there are no runs in {settings.data_dir}",
             expected="the data directory of a run (EVA_DATA_DIR, or eva-data in the current folder)",

@@ -17,11 +17,13 @@ class Settings:
         data_dir: EVA_DATA_DIR, else `eva-data` in the current folder: checkpoints, logs, the embedded database.
         database_url: EVA_DATABASE_URL (a `postgresql://` URL), or None for the embedded database.
         ray_address: RAY_ADDRESS, or None for a local cluster of this machine.
+        hosts: EVA_HOSTS, host names (separated by commas) under which `eva serve` is reached, e.g. behind a proxy.
     """
 
     data_dir: Path
     database_url: str | None
     ray_address: str | None
+    hosts: tuple[str, ...] = ()
 
     @property
     def runs_dir(self) -> Path:
@@ -39,4 +41,5 @@ def read_settings() -> Settings:
         data_dir=Path(os.environ.get("EVA_DATA_DIR") or "eva-data").resolve(),
         database_url=os.environ.get("EVA_DATABASE_URL") or None,
         ray_address=os.environ.get("RAY_ADDRESS") or None,
+        hosts=tuple(host.strip().lower() for host in os.environ.get("EVA_HOSTS", "").split(",") if host.strip()),
     )

@@ -28,8 +28,8 @@ SHARED: dict[str, tuple[str, int]] = {
 }
 """What a fork takes along, in an order in which each row finds what it refers to."""
 
-OWN = ("runs", "leases", "events")
-"""What it has for itself."""
+OWN = ("runs", "leases", "events", "api_keys")
+"""What it has for itself, or what belongs to no run."""
 
 
 def copy_history(conn: Connection, parent: int, run_id: int, at: int) -> int:

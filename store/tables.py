@@ -28,6 +28,7 @@ from store.heldout_tables import heldout_prompts as heldout_prompts
 from store.heldout_tables import heldout_responses as heldout_responses
 from store.schema import EMPTY, NOW, ZERO, Time, key, of_prompt, of_response, of_run, run_id, table
 from store.schema import metadata as metadata
+from store.service_tables import api_keys as api_keys
 
 runs = table(
     "runs",

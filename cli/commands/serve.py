@@ -10,8 +10,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
+import psutil
 
-from cli.opening import opened
+from cli.opening import has_database, opened
 from eva.errors import InputError
 from eva.settings import Settings, read_settings
 
@@ -23,31 +24,49 @@ STOP_S = 3
 
 
 @click.command()
-@click.option("--host", default=HOST, show_default=True, help="Address of this machine to listen at: a loopback one.")
+@click.option("--host", default=HOST, show_default=True,
+              help="Address of this machine to listen at. Beyond loopback, clients need keys (`eva keys create`).")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
-def serve(host: str, port: int) -> None:
+@click.option("--require-keys", is_flag=True, help="Ask for keys at a loopback address, too.")
+def serve(host: str, port: int, require_keys: bool) -> None:
     """Serve the REST API: look at runs with curl or a program (docs/reference/api.md).
 
-    It listens on this machine alone. Ctrl-C ends it; runs that play go on.
+    It listens on this machine alone unless told otherwise. Ctrl-C ends it; runs that play go on.
     """
-    require_loopback(host)
     settings = read_settings()
-    with opened(settings) as store, _listening(host, port) as sock:
-        _serve(store, settings, sock, host)
+    asks = require_keys or not is_loopback(host) or bool(settings.hosts)
+    if asks and not has_database(settings):
+        raise _no_keys(host, settings)
+    with opened(settings) as store:
+        if asks:
+            _require_keys(store, host, settings)
+        with _listening(host, port) as sock:
+            _serve(store, settings, sock, host, asks=asks)
 
 
-def require_loopback(host: str) -> None:
-    """Raises InputError for an address that other machines reach: the API asks nobody who they are."""
+def is_loopback(host: str) -> bool:
+    """Is this an address that only this machine reaches?"""
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        loopback = False
-    if not loopback:
-        raise InputError(
-            f"--host {host} may be reached from other machines, and the API does not ask who calls",
-            expected="127.0.0.1, ::1 or localhost",
-            next_move="Leave --host out; from another machine, come through `ssh -L 8377:127.0.0.1:8377 THIS-MACHINE`",
-        )
+        return False
+
+
+def _require_keys(store: Store, host: str, settings: Settings) -> None:
+    from store.keys import live_keys
+
+    with store.transaction() as conn:
+        if not live_keys(conn):
+            raise _no_keys(host, settings)
+
+
+def _no_keys(host: str, settings: Settings) -> InputError:
+    why = "--require-keys asks for keys" if is_loopback(host) else f"--host {host} may be reached from other machines"
+    if is_loopback(host) and settings.hosts:
+        why = f"EVA_HOSTS names {', '.join(settings.hosts)}, so others may reach this service"
+    return InputError(
+        f"{why}, and there are no valid API keys", expected="a key, made with `eva keys create NAME --scope write`",
+        next_move="Make one; or listen at 127.0.0.1 and come through `ssh -L 8377:127.0.0.1:8377 THIS-MACHINE`")
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -67,9 +86,10 @@ def _listening(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _serve(store: Store, settings: Settings, sock: socket.socket, host: str) -> None:
+def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, asks: bool) -> None:
     import uvicorn
 
+    from api.access import Access
     from api.guards import Guards
     from api.main import create_app
     from api.service import Service
@@ -77,9 +97,9 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str) -> 
 
     # a listener that leaves in the middle of an event is no news
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    service = Service(store, settings, lambda: server.should_exit)
+    service = Service(store, settings, lambda: server.should_exit, access=Access(store) if asks else None)
     config = uvicorn.Config(
-        Guards(create_app(service)),
+        Guards(create_app(service), hosts=allowed_hosts(host, settings), access=service.access),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -87,13 +107,32 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str) -> 
         timeout_graceful_shutdown=STOP_S,
     )
     server = uvicorn.Server(config)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
-    click.echo(f"eva listens at {address}  (data {settings.data_dir}, database {store.url})")
-    click.echo(f"  curl {address}/v1/runs")
-    click.echo(f"  curl {address}/v1/runs/last")
-    click.echo(f"  curl -N {address}/v1/runs/last/events/stream")
-    click.echo(f"  curl {address}/v1/openapi.json")
-    click.echo("Ctrl-C ends it.")
+    _greet(store, settings, f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}", asks=asks)
     # uvicorn ends in good order at either signal, and then raises it again: by then all is done but to close the store
     with interruptible(), suppress(KeyboardInterrupt):
         asyncio.run(server.serve(sockets=[sock]))
+
+
+def allowed_hosts(host: str, settings: Settings) -> set[str]:
+    """The names under which the service may be asked: no page can point a name of its own choice at it."""
+    from api.guards import LOOPBACK
+
+    names = {*LOOPBACK, *settings.hosts}
+    if not is_loopback(host):
+        names |= {host.lower(), socket.gethostname().lower()}
+        names |= {one.address.partition("%")[0] for found in psutil.net_if_addrs().values() for one in found
+                  if one.family in (socket.AF_INET, socket.AF_INET6)}
+    return names
+
+
+def _greet(store: Store, settings: Settings, address: str, *, asks: bool) -> None:
+    curl = "curl -H 'Authorization: Bearer eva_…'" if asks else "curl"
+    click.echo(f"eva listens at {address}  (data {settings.data_dir}, database {store.url})")
+    click.echo(f"  {curl} {address}/v1/runs")
+    click.echo(f"  {curl} {address}/v1/runs/last")
+    click.echo(f"  {curl} -N {address}/v1/runs/last/events/stream")
+    click.echo(f"  {curl} {address}/v1/openapi.json")
+    if asks:
+        click.echo(f"It asks for keys (`eva keys`); browsers log in at {address}/login. It speaks plain HTTP: beyond a "
+                   "trusted network, put a proxy with TLS in front.")
+    click.echo("Ctrl-C ends it.")

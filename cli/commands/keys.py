@@ -1,0 +1,127 @@
+"""`eva keys`: who may ask the service, and for what."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from cli.opening import opened
+from cli.printable import printable
+from cli.tables import plain_table
+from eva.errors import InputError
+from eva.keys import SCOPES, Scope, prefix_of
+from eva.settings import read_settings
+
+if TYPE_CHECKING:
+    from store.keys import KeyRow
+
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1)}
+_LONGEST = timedelta(days=3650)
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and revoke the API keys that `eva serve` asks for.
+
+    Only a salted digest of a key is stored: the key itself is shown once.
+    """
+
+
+@keys.command()
+@click.argument("name")
+@click.option("--scope", type=click.Choice(SCOPES), default="read", show_default=True,
+              help="read: look at everything; write: launch and control runs, too; admin: everything.")
+@click.option("--expires", default="90d", show_default=True, metavar="TIME", help="Such as 12h or 30d; `never`.")
+def create(name: str, scope: Scope, expires: str) -> None:
+    """Make a key called NAME, which says who or what uses it."""
+    from store.keys import create_key
+
+    lasts = _lasts(expires)
+    if not name.strip() or len(name) > 100:
+        raise InputError(f"the name {name[:100]!r} names nobody", expected="1 to 100 characters",
+                         next_move="Say who or what uses the key, such as `dashboard of anna`")
+    with opened(read_settings()) as store, store.transaction() as conn:
+        key, row = create_key(conn, name, scope, lasts)
+    click.echo(key)
+    click.echo(f"This is the key of {printable(name)}, scope {scope}, valid {_until(row)}. It is not shown again.\n"
+               f"  curl -H 'Authorization: Bearer {key[:13]}…' http://HOST:8377/v1/runs", err=True)
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_(as_json: bool) -> None:
+    """List the keys, newest first."""
+    from store.keys import list_keys
+
+    with opened(read_settings()) as store, store.transaction() as conn:
+        found = list_keys(conn)
+    if as_json:
+        click.echo(json.dumps([_facts(row) for row in found], indent=1, ensure_ascii=False))
+        return
+    if not found:
+        click.echo("There are no keys. Make one with `eva keys create NAME`.")
+        return
+    console = Console(highlight=False)
+    table = plain_table(console.width)
+    for heading in ("key", "name", "scope", "status", "made", "last used"):
+        table.add_column(heading, overflow="fold")
+    for row in found:
+        table.add_row(f"eva_{row.prefix}", Text(printable(row.name)), row.scope, _status(row), _day(row.created_at),
+                      _hour(row.last_used_at))
+    console.print(table)
+
+
+@keys.command()
+@click.argument("key")
+def revoke(key: str) -> None:
+    """Let KEY be valid no longer: the beginning that `eva keys list` shows, or all of it."""
+    from store.keys import revoke_key
+
+    prefix = prefix_of(key) or key.removeprefix("eva_")
+    with opened(read_settings()) as store, store.transaction() as conn:
+        revoke_key(conn, prefix)
+    click.echo(f"eva_{printable(prefix)} is revoked. A service that runs stops taking it within 2 seconds.")
+
+
+def _lasts(expires: str) -> timedelta | None:
+    if expires == "never":
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,4})([hd])", expires)
+    lasts = found and int(found[1]) * _UNITS[found[2]]
+    if lasts is None or lasts > _LONGEST:
+        raise InputError(f"--expires is {expires[:40]!r}", next_move="Give one of these",
+                         expected="hours or days, such as 12h or 30d (at most 3650d), or never")
+    return lasts
+
+
+def _facts(row: KeyRow) -> dict[str, object]:
+    def shown(at: datetime | None) -> str | None:
+        return at and at.isoformat()
+
+    return {"key": f"eva_{row.prefix}", "name": row.name, "scope": row.scope, "live": row.live,
+            "created_at": shown(row.created_at), "expires_at": shown(row.expires_at),
+            "last_used_at": shown(row.last_used_at), "revoked_at": shown(row.revoked_at)}
+
+
+def _status(row: KeyRow) -> str:
+    if row.revoked_at is not None:
+        return "revoked"
+    return f"valid {_until(row)}" if row.live else "expired"
+
+
+def _until(row: KeyRow) -> str:
+    return "for ever" if row.expires_at is None else f"until {_hour(row.expires_at)}"
+
+
+def _day(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d")
+
+
+def _hour(at: datetime | None) -> str:
+    return "never" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M")
