@@ -36,7 +36,8 @@ def serving(service: Service) -> Generator[Served]:
     """A server on a free port, in a thread of this process."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(Guards(create_app(service), access=service.access), log_level="critical", access_log=False,
+    guarded = Guards(create_app(service), access=service.access)
+    server = uvicorn.Server(uvicorn.Config(guarded, log_level="critical", access_log=False,
                                            timeout_graceful_shutdown=1))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[sock])))
     thread.start()
