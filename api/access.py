@@ -187,4 +187,4 @@ def _cookie(headers: Headers) -> str | None:
         found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:
         return None
-    return found and found.value
+    return None if found is None else found.value
