@@ -12,9 +12,12 @@ from fastapi.routing import APIRoute
 
 from api import problems
 from api.checkpoints import endpoints as checkpoints
+from api.compare import endpoints as compare
 from api.events import endpoints as events
 from api.health import endpoints as health
 from api.iterations import endpoints as iterations
+from api.metrics import endpoints as metrics
+from api.prompts import difference
 from api.prompts import endpoints as prompts
 from api.runs import endpoints as runs
 from api.service import Service
@@ -22,7 +25,7 @@ from api.session import endpoints as session
 from api.statistics import endpoints as statistics
 
 VERSION = "1"
-ROUTERS = (health, runs, iterations, events, statistics, prompts, checkpoints, session)
+ROUTERS = (health, runs, iterations, events, statistics, metrics, prompts, difference, checkpoints, compare, session)
 
 THREADS = 12
 """Requests that are answered at a time: fewer than the store has connections."""

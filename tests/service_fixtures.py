@@ -18,7 +18,8 @@ from api.guards import Guards
 from api.main import create_app
 from api.service import Service
 from eva.settings import Settings
-from store.session import Store
+from store.embedded import EmbeddedServer
+from store.session import Store, open_store
 from tests.cli_fixtures import Played
 
 
@@ -65,3 +66,28 @@ def played_service(played: Played) -> Iterator[Served]:
     """The service over the finished run that all tests may look at."""
     with serving(Service(played.store, played.settings)) as started:
         yield started
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A service over two finished runs that differ in their seed and in one key of the config."""
+
+    served: Served
+    names: tuple[str, str]
+
+
+@pytest.fixture(scope="session")
+def pair_service(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """The service over two finished runs of one set of seed prompts that all tests may look at."""
+    from tests.played_run import play_run, playground_config
+    from tests.store_fixtures import fresh_database
+
+    with fresh_database(postgres) as url:
+        settings = Settings(tmp_path_factory.mktemp("pair"), url, None)
+        store = open_store(settings)
+        small = ("prompts.playground=12", "evaluation.playground=8", "iterations=2")
+        names = [play_run(store, settings, playground_config(*small, f"pairs.min_margin={margin}")).name
+                 for margin in (0, 0.2)]
+        with serving(Service(store, settings)) as started:
+            yield Pair(started, (names[0], names[1]))
+        store.close()

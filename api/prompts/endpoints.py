@@ -76,7 +76,7 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
     """One prompt: what was answered, how that was rewarded, and why it was trained on."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        prompt = _found(conn, row, number)
+        prompt = found_prompt(conn, row, number)
         answered = prompt_facts.read_responses(conn, row.id, number, SHOWN_RESPONSES + 1, checkpoint)
         return details_of(
             prompt, children=prompt_facts.count_children(conn, row.id, number),
@@ -92,7 +92,7 @@ def list_responses(here: Here, run: RunName, number: PromptNumber, checkpoint: C
     """What was answered to the prompt? One checkpoint's answers are always given in full."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        _found(conn, row, number)
+        found_prompt(conn, row, number)
         answered = prompt_facts.read_responses(conn, row.id, number, MOST_RESPONSES + 1, checkpoint)
     return responses_of(answered, MOST_RESPONSES)
 
@@ -108,7 +108,7 @@ def get_lineage(
     """What did the prompt grow from, and into?"""
     with here.reading() as conn:
         row = find_run(conn, run)
-        _found(conn, row, number)
+        found_prompt(conn, row, number)
         line = prompts.ancestors(conn, row.id, number)
         below = prompts.descendants(conn, row.id, number, depth + 1, limit + 1)
         infos = read_infos(conn, row.id, [one.number for one in (*line[-limit - 1:], *below)])
@@ -121,7 +121,8 @@ def get_lineage(
         truncated=len(near) < len(below) or len(above) < len(line) - 1)
 
 
-def _found(conn: Connection, run: RunRow, number: int) -> Prompt:
+def found_prompt(conn: Connection, run: RunRow, number: int) -> Prompt:
+    """The prompt with this number. Raises NotFoundError."""
     found = prompts.read_prompts(conn, run.id, [number])
     if not found:
         raise NotFoundError(f"run {run.name} has no prompt {number}",

@@ -1,0 +1,87 @@
+"""How do runs differ, in what they were told and in what came of it?"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from math import sqrt
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Connection
+
+from api.compare.schemas import ComparedRun, Comparison, ConfigDifference, CurvePoint, HeldoutPoint, Paired
+from api.service import Here
+from eva.config.changes import flat
+from eva.errors import InputError
+from store import comparing
+from store.heldout import accuracy
+from store.rows import RunRow
+from store.run_pages import standing
+from store.runs import find_run
+from store.statistics import get_statistics
+
+router = APIRouter(prefix="/v1/compare", tags=["compare"])
+
+FEWEST, MOST = 2, 6
+
+
+@router.get("")
+def compare_runs(
+    here: Here,
+    run: Annotated[list[str], Query(min_length=FEWEST, max_length=MOST,
+                                    description="Runs, each as a name, the unique beginning of one, or `last`.")],
+) -> Comparison:
+    """What differs in the runs' configs, how did each go, and which answered the same prompts better?"""
+    with here.reading() as conn:
+        return compare(conn, run)
+
+
+def compare(conn: Connection, references: list[str]) -> Comparison:
+    """The runs beside each other; the others beside the first. Raises NotFoundError, and InputError for one twice."""
+    rows = [find_run(conn, reference[:200]) for reference in references]
+    if not FEWEST <= len({row.id for row in rows}) == len(rows):
+        raise InputError(f"the runs are {', '.join(row.name for row in rows)}", expected="two or more different ones",
+                         next_move="Name each once")
+    first, *others = rows
+    return Comparison(runs=[_run(conn, row) for row in rows], config=_differing(rows),
+                      paired=[one for row in others for one in _paired(conn, first, row)])
+
+
+def _differing(rows: list[RunRow]) -> list[ConfigDifference]:
+    configs = [flat(row.config) for row in rows]
+    keys = sorted({key for config in configs for key in config})
+    values = {key: [config.get(key) for config in configs] for key in keys}
+    return [ConfigDifference(key=key, values=of) for key, of in values.items() if any(one != of[0] for one in of)]
+
+
+def _run(conn: Connection, row: RunRow) -> ComparedRun:
+    batches, costs, diversity = (get_statistics(conn, row.id, name) for name in ("batch", "cost", "diversity"))
+    took = comparing.seconds_of(conn, row.id)
+    until = dict(zip(took, accumulate(took.values()), strict=True))
+    tokens = dict(zip(costs, accumulate(int(cost["tokens"]) for cost in costs.values()), strict=True))
+    fleet: dict[str, Any] = row.config.get("fleet", {})
+    gpus = fleet.get("engines", 1) * fleet.get("gpus_per_engine", 0)
+    curve = [
+        CurvePoint(
+            iteration=t, seconds=seconds, gpu_seconds=seconds * gpus, tokens=tokens.get(t),
+            effective_roots=diversity.get(t, {}).get("effective_roots"),
+            **{name: batches.get(t, {}).get(name) for name in ("reward_mean", "reward_best", "info_mean")})
+        for t, seconds in until.items()]
+    success = row.config.get("evaluation", {}).get("success", 1.0)
+    heldout = [
+        HeldoutPoint(checkpoint=one.checkpoint, seconds=until.get(one.checkpoint - 1, 0.0), split=one.split,
+                     mode=one.mode, responses=one.n, accuracy=one.correct / one.n if one.n else None,
+                     reward_mean=one.mean_reward)
+        for one in accuracy(conn, row.id, success)]
+    return ComparedRun(name=row.name, status=standing(conn, row).standing, seed=row.seed, curve=curve, heldout=heldout)
+
+
+def _paired(conn: Connection, first: RunRow, other: RunRow) -> list[Paired]:
+    seeds = [("seeds", "sampled", one.rewarder, one) for one in comparing.paired_over_seeds(conn, first.id, other.id)]
+    heldout = [(one.split, one.mode, None, one) for one in comparing.paired_over_heldout(conn, first.id, other.id)]
+    return [
+        Paired(run=other.name, prompts=prompts, mode=mode, rewarder=rewarder, checkpoint=one.checkpoint,
+               count=one.prompts, first=one.first, second=one.second, difference=one.difference,
+               standard_error=None if one.deviation is None else one.deviation / sqrt(one.prompts),
+               better=one.better, worse=one.worse)
+        for prompts, mode, rewarder, one in (*seeds, *heldout)]

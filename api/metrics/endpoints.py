@@ -1,0 +1,74 @@
+"""How did the trainings go, step by step?"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.schema import LARGEST_SMALL, RunName, Schema
+from api.service import Here
+from eva.errors import InputError
+from store.metrics import MetricPoint, metric_names, metric_points
+from store.runs import find_run
+
+router = APIRouter(prefix="/v1/runs/{run}/metrics", tags=["metrics"])
+
+MOST_NAMES = 40
+
+
+class Series(Schema):
+    """One metric over steps; the lists are as long as each other."""
+
+    name: str
+    """Such as `loss`, `learning_rate`, `kl`, `rewards/margins`, `logps/chosen`."""
+    checkpoints: list[int]
+    """The checkpoint that each step trained: number t + 1 in iteration t."""
+    steps: list[int]
+    """The step of that training."""
+    places: list[int]
+    """The step counted across trainings, from 0."""
+    values: list[float]
+    """The values."""
+    total: int
+    """How many there are in all. Where fewer are shown, each stretch shows its smallest and its largest one."""
+    missing: int
+    """Steps whose value was no finite number."""
+
+
+class Metrics(Schema):
+    """Metrics over steps."""
+
+    names: list[str]
+    """All that the run logged."""
+    items: list[Series]
+    """Those asked for."""
+
+
+@router.get("")
+def read_metrics(
+    here: Here,
+    run: RunName,
+    name: Annotated[list[str] | None, Query(max_length=MOST_NAMES, description="Only these; may be repeated.")] = None,
+    checkpoint: Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="Only this one's training.")] = None,
+    points: Annotated[int, Query(ge=2, le=5000, description="Values of each at most.")] = 500,
+) -> Metrics:
+    """How did loss, margins, log-probabilities, KL and learning rate go? The chosen ones falling is displacement."""
+    with here.reading() as conn:
+        row = find_run(conn, run)
+        names = metric_names(conn, row.id)
+        unknown = sorted({*(name or ())} - {*names})
+        if unknown:
+            raise InputError(f"run {row.name} has no metric {unknown[0][:100]!r}",
+                             expected=f"of {', '.join(names)}" if names else "a run that has trained",
+                             next_move="Leave `name` out for all")
+        found = metric_points(conn, row.id, name or names[:MOST_NAMES], points, checkpoint)
+    return Metrics(names=names, items=[_series(key, list(of)) for key, of in groupby(found, lambda one: one.name)])
+
+
+def _series(name: str, points: list[MetricPoint]) -> Series:
+    return Series(
+        name=name, checkpoints=[one.checkpoint for one in points], steps=[one.step for one in points],
+        places=[one.place for one in points], values=[one.value for one in points], total=points[0].total,
+        missing=points[0].missing)

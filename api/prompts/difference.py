@@ -1,0 +1,63 @@
+"""What an evolution changed, word by word."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+
+from api.prompts.endpoints import found_prompt
+from api.schema import LARGEST_INTEGER, PromptNumber, RunName, Schema
+from api.service import Here
+from eva.differences import difference
+from eva.errors import NotFoundError
+from store.runs import find_run
+
+router = APIRouter(prefix="/v1/runs/{run}/prompts", tags=["prompts"])
+
+
+class Stretch(Schema):
+    """A part of one text or of both."""
+
+    kind: Literal["same", "removed", "added"]
+    """`same`: of both; `removed`: of the earlier prompt alone; `added`: of the later one alone."""
+    text: str
+    """The part."""
+
+
+class Difference(Schema):
+    """What changed from one prompt to another."""
+
+    number: int
+    """The prompt asked for."""
+    against: int
+    """The one that it is compared with."""
+    operator: str | None
+    """The mutation that made it; null for a seed prompt."""
+    stretches: list[Stretch]
+    """All but the added ones are the text of `against`; all but the removed ones are the prompt's."""
+    truncated: bool
+    """Whether what changed is so long that it is told as one change."""
+
+
+@router.get("/{number}/difference")
+def get_difference(
+    here: Here,
+    run: RunName,
+    number: PromptNumber,
+    against: Annotated[int | None, Query(ge=0, le=LARGEST_INTEGER, description="Another prompt than its parent.")
+                       ] = None,
+) -> Difference:
+    """What did the evolution change? Word by word, against the parent unless told otherwise."""
+    with here.reading() as conn:
+        row = find_run(conn, run)
+        prompt = found_prompt(conn, row, number)
+        compared = prompt.parent if against is None else against
+        if compared is None:
+            raise NotFoundError(f"prompt {number} of run {row.name} is a seed prompt, so it has no parent",
+                                expected="an evolved prompt, or another one to compare it with",
+                                next_move=f"Ask for /v1/runs/{row.name}/prompts/{number}/difference?against=NUMBER")
+        other = found_prompt(conn, row, compared)
+    stretches, whole = difference(other.text, prompt.text)
+    return Difference(number=number, against=other.number, operator=prompt.operator, truncated=not whole,
+                      stretches=[Stretch.model_validate(one) for one in stretches])
