@@ -29,6 +29,15 @@ POINTS: dict[str, str] = {
     "lease.release.after_commit": "The lease was given back: nothing is left to do.",
     "run.status.before_commit": "The run's new status is written, but not committed.",
     "run.status.after_commit": "The run's new status is committed.",
+    # the launcher
+    "launch.queue.before_commit": "A new run and its place in the queue are written, but not committed.",
+    "launch.take.before_commit": "A run is taken from the queue, but nobody can see it yet.",
+    "launch.take.after_commit": "A run's next job has a name; Ray does not know it.",
+    "launch.submitted": "Ray has the job of a run's driver; that is not recorded.",
+    "launch.record.before_commit": "It is written that Ray has the job, but not committed.",
+    "launch.record.after_commit": "It is recorded that Ray has the job.",
+    "launch.bury.before_commit": "What follows from a driver's death is written, but not committed.",
+    "launch.bury.after_commit": "A dead driver's run waits for another, or has failed.",
     # the journal
     "journal.adopt.before_commit": "The given model is published; its row as checkpoint 0 is not committed.",
     "journal.adopt.after_commit": "The given model is checkpoint 0.",

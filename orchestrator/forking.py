@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+
+from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.config.changes import Change, changeable, differences
@@ -40,15 +42,18 @@ def forked_config(parent: RunRow, at: int, overrides: Iterable[str]) -> RunConfi
     return config
 
 
-def fork_run(store: Store, parent: RunRow, at: int, config: RunConfig) -> RunRow:
-    """Store the new run with its share of the history, ready for a driver; in one transaction."""
+def fork_run(store: Store, parent: RunRow, at: int, config: RunConfig, *, note: str = "", tags: tuple[str, ...] = (),
+             then: Callable[[Connection, RunRow], object] = lambda conn, run: None) -> RunRow:
+    """Store the new run with its share of the history, ready for a driver, and do what is to be done `then`; in one
+    transaction."""
     changed = differences(RunConfig.model_validate(parent.config), config)
     with store.transaction() as conn:
-        run = runs.create_run(conn, stem=config.name, config=config.model_dump(mode="json"),
+        run = runs.create_run(conn, stem=config.name, config=config.model_dump(mode="json"), note=note, tags=tags,
                               config_hash=config_hash(config), seed=config.seed, code=code_identity(config))
         shared = forks.copy_history(conn, parent.id, run.id, at)
         events.append_event(conn, run.id, "forked", {
             "from": parent.name, "at": at, "prompts": shared, "changes": [asdict(change) for change in changed]})
+        then(conn, run)
         return runs.get_run(conn, run.id)
 
 

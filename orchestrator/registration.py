@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from eva.answer_files import Answers, read_answers
 from eva.config import EnsembleReward, Evaluation, PointwiseReward, Prompts, RewardConfig, RunConfig
@@ -114,11 +116,15 @@ def preflight_parts(config: RunConfig) -> list[str]:
     return lines
 
 
-def register_run(store: Store, config: RunConfig) -> RunRow:
-    """Store a new run with its prompts, ready for a driver. Raises PromptFileError."""
+def register_run(store: Store, config: RunConfig, *, note: str = "", tags: tuple[str, ...] = (),
+                 then: Callable[[Connection, RunRow], object] = lambda conn, run: None) -> RunRow:
+    """Store a new run with its prompts, ready for a driver, and do what is to be done `then` in one transaction.
+
+    Raises PromptFileError.
+    """
     material = gather(config)
     with store.transaction() as conn:
-        run = runs.create_run(conn, stem=config.name, config=config.model_dump(mode="json"),
+        run = runs.create_run(conn, stem=config.name, config=config.model_dump(mode="json"), note=note, tags=tags,
                               config_hash=config_hash(config), seed=config.seed, code=code_identity(config))
         prompts.insert_prompts(conn, run.id, [
             Prompt(number, prompt.text, root=number, topic=prompt.topic, context=prompt.context)
@@ -130,6 +136,7 @@ def register_run(store: Store, config: RunConfig) -> RunRow:
             comparisons.insert_baseline(conn, run.id, split, answers.texts)
         events.append_event(conn, run.id, "registered", {"prompts": len(material.seeds), "left_out": material.left_out,
                                                          **({"cut": dict(material.cut)} if material.cut else {})})
+        then(conn, run)
         return runs.get_run(conn, run.id)
 
 

@@ -50,6 +50,7 @@ class RunRow:
     forked_from: int | None = None
     forked_at: int | None = None
     code: JsonObject | None = None
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from store.rows import JsonObject, RunRow
 from store.tables import leases, runs, stages
 from store.text import storable
 
-STATUSES = ("created", "running", "interrupted", "paused", "finished", "failed", "cancelled")
+STATUSES = ("created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled")
 """What `standing` may be: a run's stored status, or `interrupted` where that is running and nobody holds it."""
 
 

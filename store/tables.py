@@ -26,6 +26,7 @@ from store.heldout_tables import heldout_baselines as heldout_baselines
 from store.heldout_tables import heldout_comparisons as heldout_comparisons
 from store.heldout_tables import heldout_prompts as heldout_prompts
 from store.heldout_tables import heldout_responses as heldout_responses
+from store.launch_tables import launches as launches
 from store.schema import EMPTY, NOW, ZERO, Time, key, of_prompt, of_response, of_run, run_id, table
 from store.schema import metadata as metadata
 from store.service_tables import api_keys as api_keys
@@ -52,9 +53,11 @@ runs = table(
     Column("forked_from", Integer),  # the run whose history it shares
     Column("forked_at", SmallInteger),  # up to the start of this iteration
     Column("code", JSONB),
+    Column("deleted_at", Time),  # hidden from lists; nothing of it is gone
     CheckConstraint("(forked_from IS NULL) = (forked_at IS NULL)", "fork"),
     ForeignKeyConstraint(["forked_from"], ["runs.id"], ondelete="RESTRICT"),
-    CheckConstraint("status IN ('created', 'running', 'paused', 'finished', 'failed', 'cancelled')", "status"),
+    CheckConstraint(
+        "status IN ('created', 'queued', 'running', 'paused', 'finished', 'failed', 'cancelled')", "status"),
     CheckConstraint("desired IN ('run', 'pause', 'cancel')", "desired"),
     CheckConstraint("iteration >= 0 AND prompt_count >= 0 AND event_seq >= 0", "counters"),
 )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from api.schema import Schema
 from store.run_pages import StandingRow
 
-Status = Literal["created", "running", "interrupted", "paused", "finished", "failed", "cancelled"]
+Status = Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"]
 
 
 class OpenStage(Schema):

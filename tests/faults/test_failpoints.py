@@ -23,7 +23,10 @@ ON_THE_WAY = {
 REAL = sorted(name for name in POINTS if name.startswith(("engine.", "rewarder.", "training.", "trainer.", "fleet.")))
 """Points inside real engines, rewarders and training: test_real_parts.py reaches them."""
 
-ON_FAKES = [name for name in POINTS if name not in REAL]
+LAUNCHING = sorted(name for name in POINTS if name.startswith("launch."))
+"""Points of a launcher, which no driver passes: tests/unit/orchestrator/test_launch.py does."""
+
+ON_FAKES = [name for name in POINTS if name not in (*REAL, *LAUNCHING)]
 
 
 def at(name: str, action: str, time: int = 1) -> str:

@@ -1,0 +1,108 @@
+"""A Ray cluster of this machine for whoever launches runs, kept by a process of its own.
+
+The process that serves the API neither imports Ray nor waits for it: the keeper starts the cluster, says where it is,
+and ends it when its standard input closes. That happens when who asked for it says so, and when they die.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from eva.errors import InfrastructureError
+
+_ROOT = Path(__file__).resolve().parent.parent
+START_S, STOP_S = 180, 60
+STOP_JOB_S = 60
+"""So long a driver has to store what it has finished before Ray kills it."""
+
+
+class LocalCluster:
+    """Started at the first `address()`; anew when it died. `close` ends it with all that runs in it."""
+
+    def __init__(self, log: Path) -> None:
+        self._log, self._process, self._address = log, None, ""
+        self._lock = threading.Lock()
+
+    _process: subprocess.Popen[str] | None
+
+    def address(self) -> str:
+        """The URL of its job service. Raises InfrastructureError when it does not start."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            return self._address
+
+    @property
+    def started(self) -> bool:
+        """Whether there is anything to end."""
+        return self._process is not None
+
+    def close(self) -> None:
+        """End the cluster; does nothing where none was started."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.close()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_S)
+            process.stdout.close()
+
+    def _start(self) -> None:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join(filter(None, [str(_ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
+        with self._log.open("a", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "workers.cluster"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                text=True, env={**os.environ, "PYTHONPATH": path},
+                # Ctrl-C in the terminal is for us: drivers are asked to stop before their cluster ends
+                start_new_session=True)
+        assert self._process.stdout is not None
+        killer = threading.Timer(START_S, self._process.kill)
+        killer.start()
+        line = self._process.stdout.readline()
+        killer.cancel()
+        if not line.startswith("{"):
+            self._process.kill()
+            raise InfrastructureError(
+                "no Ray cluster starts on this machine", expected=f"one within {START_S} s",
+                next_move=f"Read {self._log}; or start one with `ray start --head` and set RAY_ADDRESS=auto")
+        self._address = json.loads(line)["address"]
+
+
+def keep() -> None:
+    """The keeper's whole life: start, tell, wait for the end of standard input, stop."""
+    import logging
+    import shutil
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_JOB_STOP_WAIT_TIME_S", str(STOP_JOB_S))
+    os.environ.pop("RAY_ADDRESS", None)
+    import ray
+
+    from workers.placement import OBJECT_STORE_BYTES
+
+    context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False,
+                       object_store_memory=OBJECT_STORE_BYTES, logging_level=logging.ERROR)
+    folder = Path(str(context.address_info["session_dir"]))
+    try:
+        sys.stdout.write(json.dumps({"address": f"http://{context.dashboard_url}"}) + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    keep()
