@@ -18,14 +18,17 @@ from api.health import endpoints as health
 from api.iterations import endpoints as iterations
 from api.metrics import endpoints as metrics
 from api.prompts import difference
+from api.presets import endpoints as presets
 from api.prompts import endpoints as prompts
+from api.runs import changing, launching
 from api.runs import endpoints as runs
 from api.service import Service
 from api.session import endpoints as session
 from api.statistics import endpoints as statistics
 
 VERSION = "1"
-ROUTERS = (health, runs, iterations, events, statistics, metrics, prompts, difference, checkpoints, compare, session)
+ROUTERS = (health, presets, runs, launching, changing, iterations, events, statistics, metrics, prompts, difference,
+           checkpoints, compare, session)
 
 THREADS = 12
 """Requests that are answered at a time: fewer than the store has connections."""

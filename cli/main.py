@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "Compute a leaderboard's numbers from its published annotations.",
     "serve": "Serve the REST API on this machine.",
     "keys": "Make, list and revoke the API's keys.",
+    "drive": "What a Ray job runs: play a run that is stored, or a new one.",
     "export": "Write a run's pairs, prompts or responses to a file.",
     "presets": "List the configs that come with eva, and what they need.",
     "config": "Print a config in full, or explain every key.",

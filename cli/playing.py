@@ -63,7 +63,7 @@ def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | Non
 
 def log_path(settings: Settings, run: RunRow) -> Path:
     """What libraries print while the run plays; the parts' own logs lie beside it."""
-    return settings.logs_dir / run.name / "eva.log"
+    return settings.logs_dir / run.place / "eva.log"
 
 
 def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None) -> None:
@@ -78,7 +78,7 @@ def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None
         "",
         f"data         {settings.data_dir}",
         f"database     {store.url}",
-        f"checkpoints  {settings.runs_dir / run.name}",
+        f"checkpoints  {settings.runs_dir / run.place}",
     ]
     if (log := log_path(settings, run)).exists():
         lines.append(f"log          {log}")

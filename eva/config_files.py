@@ -31,28 +31,41 @@ def load_config(source: str, overrides: Iterable[str] = ()) -> RunConfig:
     Paths inside it are made absolute, relative to the file's folder. Raises ConfigError.
     """
     path = Path(source)
+    values = config_values(source)
+    folder = path.resolve().parent if path.is_file() else Path.cwd()
+    return absolute_paths(overridden(values, overrides), folder)
+
+
+def config_values(source: str) -> dict[str, Any]:
+    """What a YAML file or preset says, not validated. Raises ConfigError."""
+    path = Path(source)
     if path.is_file():
-        text, folder = _read(path), path.resolve().parent
-    elif source in presets():
-        text, folder = (resources.files("eva.presets") / f"{source}.yaml").read_text("utf-8"), Path.cwd()
-    else:
-        close = difflib.get_close_matches(source, presets(), 1)
-        raise ConfigError(f"there is no config file {source!r}",
-                          expected=f"a YAML file, or a preset ({', '.join(presets())})",
-                          next_move=f"Did you mean {close[0]!r}?" if close else "Check the path")
-    values = _parse(text, source)
+        return _parse(_read(path), source)
+    return preset_values(source)
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """What a preset says. Raises ConfigError."""
+    if name in presets():
+        return _parse((resources.files("eva.presets") / f"{name}.yaml").read_text("utf-8"), name)
+    close = difflib.get_close_matches(name, presets(), 1)
+    raise ConfigError(f"there is no config file {name!r}",
+                      expected=f"a YAML file, or a preset ({', '.join(presets())})",
+                      next_move=f"Did you mean {close[0]!r}?" if close else "Check the path")
+
+
+def overridden(values: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig:
+    """The config of values with `key.path=value` overrides. Raises ConfigError."""
+    changed = dict(values)
     for override in overrides:
-        _override(values, override)
-    return absolute_paths(validate(values), folder)
+        _override(changed, override)
+    return validate(changed)
 
 
 def with_overrides(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
     """A run's config with `key.path=value` overrides. Protected files, the only paths that a run with history may
     change, are relative to the working directory. Raises ConfigError."""
-    values = config.model_dump(mode="json")
-    for override in overrides:
-        _override(values, override)
-    changed = validate(values)
+    changed = overridden(config.model_dump(mode="json"), overrides)
     return changed.model_copy(update={"novelty": absolute_paths(changed, Path.cwd()).novelty})
 
 

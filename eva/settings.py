@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from eva.allowed import Allowed, read_allowed
+from eva.errors import ConfigError
 from eva.failpoints import arm_from_environment
 
 
@@ -18,12 +20,16 @@ class Settings:
         database_url: EVA_DATABASE_URL (a `postgresql://` URL), or None for the embedded database.
         ray_address: RAY_ADDRESS, or None for a local cluster of this machine.
         hosts: EVA_HOSTS, host names (separated by commas) under which `eva serve` is reached, e.g. behind a proxy.
+        concurrent_runs: EVA_CONCURRENT_RUNS: so many runs that the service launches play at a time; 1 unless set.
+        allowed: what configs that come by the API may name, and what it stands for.
     """
 
     data_dir: Path
     database_url: str | None
     ray_address: str | None
     hosts: tuple[str, ...] = ()
+    concurrent_runs: int = 1
+    allowed: Allowed = field(default_factory=Allowed)
 
     @property
     def runs_dir(self) -> Path:
@@ -35,11 +41,20 @@ class Settings:
 
 
 def read_settings() -> Settings:
-    """Raises ConfigError for an EVA_FAILPOINTS that nobody could obey: found here, before anything starts."""
+    """Raises ConfigError for what nobody could obey: found here, before anything starts."""
     arm_from_environment()
     return Settings(
         data_dir=Path(os.environ.get("EVA_DATA_DIR") or "eva-data").resolve(),
         database_url=os.environ.get("EVA_DATABASE_URL") or None,
         ray_address=os.environ.get("RAY_ADDRESS") or None,
         hosts=tuple(host.strip().lower() for host in os.environ.get("EVA_HOSTS", "").split(",") if host.strip()),
+        concurrent_runs=_count("EVA_CONCURRENT_RUNS", 1),
+        allowed=read_allowed(os.environ),
     )
+
+
+def _count(name: str, default: int) -> int:
+    given = os.environ.get(name) or str(default)
+    if not (given.isascii() and given.isdigit()) or int(given) < 1:
+        raise ConfigError(f"{name} is {given!r}", expected="a whole number from 1", next_move="Correct or unset it")
+    return int(given)

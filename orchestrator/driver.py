@@ -70,7 +70,7 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
         require_resumable(run)
         require_unchanged(run)
         config = RunConfig.model_validate(run.config)
-        folder = settings.runs_dir / run.name
+        folder = settings.runs_dir / run.place
         folder.mkdir(parents=True, exist_ok=True)
         overseer = Overseer(listener, config.watchdog)
         claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),

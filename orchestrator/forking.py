@@ -43,7 +43,7 @@ def forked_config(parent: RunRow, at: int, overrides: Iterable[str]) -> RunConfi
 
 
 def fork_run(store: Store, parent: RunRow, at: int, config: RunConfig, *, note: str = "", tags: tuple[str, ...] = (),
-             then: Callable[[Connection, RunRow], object] = lambda conn, run: None) -> RunRow:
+             then: Callable[[Connection, RunRow], None] | None = None) -> RunRow:
     """Store the new run with its share of the history, ready for a driver, and do what is to be done `then`; in one
     transaction."""
     changed = differences(RunConfig.model_validate(parent.config), config)
@@ -53,7 +53,8 @@ def fork_run(store: Store, parent: RunRow, at: int, config: RunConfig, *, note: 
         shared = forks.copy_history(conn, parent.id, run.id, at)
         events.append_event(conn, run.id, "forked", {
             "from": parent.name, "at": at, "prompts": shared, "changes": [asdict(change) for change in changed]})
-        then(conn, run)
+        if then is not None:
+            then(conn, run)
         return runs.get_run(conn, run.id)
 
 

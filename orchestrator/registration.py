@@ -18,6 +18,7 @@ from eva.creator.novelty import check_named, question_key
 from eva.creator.samplers import sampler_named
 from eva.creator.weights import weighting_named
 from eva.errors import ConfigError, PromptFileError
+from eva.estimate_cost import estimate_cost
 from eva.prompt_files import FilePrompt, PromptFile, read_prompt_file
 from eva.solver.pairs import choice_named
 from eva.types import Prompt
@@ -30,6 +31,7 @@ from workers import models
 from workers.datasets import read_dataset
 from workers.embedding import check_embedding_model
 from workers.playground import tasks
+from workers.prices import price_of
 from workers.rewards import model_class
 
 FEWEST_PROMPTS = 2
@@ -93,6 +95,15 @@ def preflight(config: RunConfig) -> list[str]:
     return lines + _conversations(material, config, folder) + parts
 
 
+def estimated(config: RunConfig) -> list[str]:
+    """What the run would cost, as lines for a person. Raises InputError subclasses."""
+    material = gather(config)
+    facts = models.inspect_model(models.resolve_model(config.model.path, config.model.revision))
+    prices = price_of(getattr(config.evolving.evolver, "model", None))
+    held_out = sum(map(len, material.held_out.values()))
+    return estimate_cost(config, len(material.seeds), held_out, facts.parameters, prices)
+
+
 def preflight_parts(config: RunConfig) -> list[str]:
     """The checks of everything but the prompts, which a run that is there already has. Raises InputError subclasses."""
     metric_named(config.informativeness.metric, config.informativeness.threshold)
@@ -117,7 +128,7 @@ def preflight_parts(config: RunConfig) -> list[str]:
 
 
 def register_run(store: Store, config: RunConfig, *, note: str = "", tags: tuple[str, ...] = (),
-                 then: Callable[[Connection, RunRow], object] = lambda conn, run: None) -> RunRow:
+                 then: Callable[[Connection, RunRow], None] | None = None) -> RunRow:
     """Store a new run with its prompts, ready for a driver, and do what is to be done `then` in one transaction.
 
     Raises PromptFileError.
@@ -136,7 +147,8 @@ def register_run(store: Store, config: RunConfig, *, note: str = "", tags: tuple
             comparisons.insert_baseline(conn, run.id, split, answers.texts)
         events.append_event(conn, run.id, "registered", {"prompts": len(material.seeds), "left_out": material.left_out,
                                                          **({"cut": dict(material.cut)} if material.cut else {})})
-        then(conn, run)
+        if then is not None:
+            then(conn, run)
         return runs.get_run(conn, run.id)
 
 

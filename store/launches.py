@@ -9,7 +9,6 @@ from datetime import datetime
 from sqlalchemy import Connection, Select, and_, case, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from store.rows import RunRow
 from store.tables import launches, leases, runs
 from store.text import storable
 
@@ -99,7 +98,8 @@ def job_name(run: str, made: datetime, attempt: int) -> str:
 
 def set_submitted(conn: Connection, launch: LaunchRow) -> bool:
     """The job is known to Ray. False: somebody has changed the launch meanwhile."""
-    return conn.execute(_same(launch, "taken").values(state="submitted", message=None)).rowcount == 1
+    same = and_(launches.c.run_id == launch.run_id, launches.c.state == "taken", launches.c.attempt == launch.attempt)
+    return conn.execute(update(launches).where(same).values(state="submitted", message=None)).rowcount == 1
 
 
 def set_message(conn: Connection, launch: LaunchRow, message: str | None) -> None:
@@ -161,8 +161,3 @@ def with_key(conn: Connection, key: str) -> tuple[str, int] | None:
     found = conn.execute(select(launches.c.body_hash, launches.c.run_id)
                          .where(launches.c.idempotency_key == storable(key))).one_or_none()
     return None if found is None else (str(found[0]), int(found[1]))
-
-
-def _same(launch: LaunchRow, state: str):  # noqa: ANN202
-    return update(launches).where(
-        launches.c.run_id == launch.run_id, launches.c.state == state, launches.c.attempt == launch.attempt)

@@ -210,7 +210,7 @@ _OVERVIEWS = text("""
         WHERE run_id = r.id AND status <> 'done' ORDER BY position DESC LIMIT 1
     ) AS s ON true
     LEFT JOIN leases l ON l.run_id = r.id AND l.expires_at > clock_timestamp()
-    ORDER BY r.id DESC LIMIT :limit
+    WHERE r.deleted_at IS NULL ORDER BY r.id DESC LIMIT :limit
 """)
 
 

@@ -51,6 +51,12 @@ class RunRow:
     forked_at: int | None = None
     code: JsonObject | None = None
     deleted_at: datetime | None = None
+    folder: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The folder of its files below those of all runs: the name that it was made with."""
+        return self.folder or self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,13 +41,15 @@ class StandingRow:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs: those in one of `standings`, with this in the name, with this tag, made in this time."""
+    """Which runs: those in one of `standings`, with this in the name, with this tag, made in this time; with `deleted`,
+    those that were deleted too."""
 
     standings: Sequence[str] = ()
     name: str | None = None
     tag: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    deleted: bool = False
 
 
 _open = (
@@ -86,7 +88,7 @@ def _query() -> Select[Any]:
 
 
 def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
+    found: list[ColumnElement[bool]] = [] if wanted.deleted else [runs.c.deleted_at.is_(None)]
     if wanted.standings:
         found.append(_standing.in_(wanted.standings))
     if wanted.name is not None:

@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from eva.errors import NotFoundError, StoreError
+from eva.errors import ConflictError, NotFoundError, StoreError
 from store.rows import JsonObject, RunRow
 from store.tables import leases, runs
 from store.text import storable, storable_json
@@ -66,11 +66,11 @@ def create_run(
 def find_run(conn: Connection, reference: str) -> RunRow:
     """Which run is meant by a name, the unique beginning of one, a number, "last" or "latest"?
 
-    Raises NotFoundError with the names that come nearest.
+    A deleted run is found by its whole name or number. Raises NotFoundError with the names that come nearest.
     """
-    reference = storable(reference)
+    reference, shown = storable(reference), runs.c.deleted_at.is_(None)
     if reference in _LAST:
-        found = conn.execute(select(runs).order_by(runs.c.id.desc()).limit(1)).mappings().all()
+        found = conn.execute(select(runs).where(shown).order_by(runs.c.id.desc()).limit(1)).mappings().all()
     else:
         found = conn.execute(select(runs).where(runs.c.name == reference)).mappings().all()
         if not found and reference.isascii() and reference.isdigit() and int(reference) < 2**31:
@@ -79,7 +79,7 @@ def find_run(conn: Connection, reference: str) -> RunRow:
             found = (
                 conn.execute(
                     select(runs)
-                    .where(runs.c.name.startswith(reference, autoescape=True))
+                    .where(runs.c.name.startswith(reference, autoescape=True), shown)
                     .order_by(runs.c.id.desc())
                     .limit(6)
                 )
@@ -144,6 +144,21 @@ def set_config(
 def annotate_run(conn: Connection, run_id: int, *, note: str, tags: tuple[str, ...]) -> None:
     """The user's own words about the run."""
     _change(conn, run_id, {"note": storable(note), "tags": [storable(tag) for tag in tags]})
+
+
+def rename_run(conn: Connection, run_id: int, name: str) -> None:
+    """Another name; its files stay where they are. Raises ConflictError when another run has it."""
+    conn.execute(select(runs.c.id).where(runs.c.id == run_id).with_for_update())
+    taken = select(runs.c.id).where(runs.c.id != run_id, or_(runs.c.name == name, runs.c.folder == name))
+    if conn.execute(taken).first() is not None:
+        raise ConflictError(f"there is a run {name!r} already, or its files", expected="a name that no run has had",
+                            next_move="Choose another name")
+    _change(conn, run_id, {"name": name, "folder": func.coalesce(runs.c.folder, runs.c.name)})
+
+
+def set_deleted(conn: Connection, run_id: int, deleted: bool) -> None:
+    """Hide the run from lists, or show it again. Nothing of it is removed."""
+    _change(conn, run_id, {"deleted_at": func.coalesce(runs.c.deleted_at, func.clock_timestamp()) if deleted else None})
 
 
 def _change(conn: Connection, run_id: int, values: Mapping[str, Any]) -> None:

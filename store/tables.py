@@ -54,6 +54,7 @@ runs = table(
     Column("forked_at", SmallInteger),  # up to the start of this iteration
     Column("code", JSONB),
     Column("deleted_at", Time),  # hidden from lists; nothing of it is gone
+    Column("folder", Text),  # the name that it was made with, where it has another one now
     CheckConstraint("(forked_from IS NULL) = (forked_at IS NULL)", "fork"),
     ForeignKeyConstraint(["forked_from"], ["runs.id"], ondelete="RESTRICT"),
     CheckConstraint(

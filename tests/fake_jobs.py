@@ -18,7 +18,7 @@ from tests.fakes import always, fake_roles
 
 @dataclass
 class FakeJobs:
-    """Jobs by name with the arguments of their process. `submissions` counts requests, which one job may have several."""
+    """Jobs by name with the arguments of their process. `submissions` counts requests: one job may have several."""
 
     jobs: dict[str, list[str]] = field(default_factory=dict)
     states: dict[str, JobState] = field(default_factory=dict)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime
 
 from api.cursors import read_cursor, write_cursor
-from api.runs.schemas import RunDetails, RunPage, Status, details_of, run_of
+from api.runs.schemas import RunDetails, RunPage, Status, run_of
+from api.runs.showing import shown, tag_of, tags_in
 from api.schema import PAGE, Cursor, PageSize, RunName
 from api.service import Here
-from store.run_pages import RunFilter, run_page, standing
+from store.run_pages import RunFilter, run_page
 from store.runs import find_run
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -26,11 +26,12 @@ def list_runs(
     tag: Annotated[str | None, Query(max_length=200, description="Only runs with this tag.")] = None,
     created_after: Annotated[AwareDatetime | None, Query(description="Only runs made then or later.")] = None,
     created_before: Annotated[AwareDatetime | None, Query(description="Only runs made earlier.")] = None,
+    deleted: Annotated[bool, Query(description="Those that were deleted, too.")] = False,
     limit: PageSize = PAGE,
     cursor: Cursor = None,
 ) -> RunPage:
     """Which runs are there? Newest first."""
-    wanted = RunFilter(status or (), name, tag, created_after, created_before)
+    wanted = RunFilter(status or (), name, tag, created_after, created_before, deleted)
     place = read_cursor(cursor, int)
     with here.reading() as conn:
         found = run_page(conn, wanted, limit + 1, None if place is None else place[0])
@@ -48,10 +49,10 @@ def get_run(
 ) -> RunDetails:
     """One run with its config."""
     with here.reading() as conn:
-        details = details_of(standing(conn, find_run(conn, run)))
-    tag = f'"{hashlib.sha256(details.model_dump_json().encode()).hexdigest()[:32]}"'
+        details = shown(conn, find_run(conn, run))
+    tag = tag_of(details)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and tag in [one.strip().removeprefix("W/") for one in if_none_match.split(",")]:
+    if if_none_match is not None and tag in tags_in(if_none_match):
         return Response(status_code=304, headers=headers)  # pyright: ignore[reportReturnType] - FastAPI passes it on
     response.headers.update(headers)
     return details

@@ -73,10 +73,35 @@ class Run(Schema):
     """When it was first played."""
     finished_at: datetime | None
     """When it ended."""
+    deleted_at: datetime | None
+    """When it was deleted; null for those that lists show."""
+
+
+class Launch(Schema):
+    """How a service has a run played."""
+
+    state: Literal["queued", "taken", "submitted", "ended"]
+    """`queued`: it waits for a driver; `taken`: its job is being submitted; `submitted`: Ray has it; `ended`: no driver
+    is needed."""
+    ahead: int | None
+    """How many runs wait before it; null unless it waits."""
+    attempt: int
+    """How many drivers were started for it."""
+    job: str | None
+    """The Ray job of the newest driver."""
+    restarts: int
+    """How often a dead driver is replaced."""
+    restarted: int
+    """How often one was, since the run was last asked for."""
+    message: str | None
+    """What it waits for, where that is not its turn."""
 
 
 class RunDetails(Run):
     """One run with its config."""
+
+    launch: Launch | None
+    """How it is launched; null where `eva run` or the like plays it."""
 
     config_hash: str
     """SHA-256 of the config: runs of equal configs have equal ones."""
@@ -98,9 +123,9 @@ def run_of(row: StandingRow) -> Run:
     return Run(**_facts(row))
 
 
-def details_of(row: StandingRow) -> RunDetails:
+def details_of(row: StandingRow, launch: Launch | None) -> RunDetails:
     """A run for itself."""
-    return RunDetails(**_facts(row), config_hash=row.run.config_hash, config=row.run.config)
+    return RunDetails(**_facts(row), launch=launch, config_hash=row.run.config_hash, config=row.run.config)
 
 
 def _facts(row: StandingRow) -> dict[str, Any]:
@@ -122,4 +147,5 @@ def _facts(row: StandingRow) -> dict[str, Any]:
         "created_at": run.created_at,
         "started_at": run.started_at,
         "finished_at": run.finished_at,
+        "deleted_at": run.deleted_at,
     }

@@ -36,7 +36,7 @@ def drive(run: str | None, attempt: int | None, config: str | None, overrides: t
     if config is not None and attempt is not None:
         raise click.UsageError("--attempt goes with RUN")
     settings = read_settings()
-    _require_lasting(settings)
+    _require_lasting()
     if config is not None:
         start_run(settings, load_config(config, (*overrides, *([f"name={name}"] if name else []))), None)
     elif run is not None:
@@ -45,21 +45,21 @@ def drive(run: str | None, attempt: int | None, config: str | None, overrides: t
 
 def _drive(settings: Settings, reference: str, attempt: int | None) -> None:
     from orchestrator.launch import require_wanted
-    from orchestrator.resuming import require_unchanged
+    from orchestrator.resuming import prepare
 
     with opened(settings) as store:
         row = find(store, reference)
-        if attempt is not None:
+        if attempt is None:
+            row = prepare(store, row)
+        else:
             require_wanted(store, row, attempt)
-        require_unchanged(row)
         play(store, settings, row)
 
 
-def _require_lasting(settings: Settings) -> None:
+def _require_lasting() -> None:
     """Raise ConfigError for a data directory that goes with the job: Ray deletes the job's working directory."""
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not os.environ.get("EVA_DATA_DIR"):
         raise ConfigError(
             f"EVA_DATA_DIR is not set, and a job's working directory ({Path.cwd()}) is deleted with the job",
             expected="a folder that stays, on a disk that all machines of the cluster share",
-            next_move=f"Give it to the job: --runtime-env-json '{{\"env_vars\": {{\"EVA_DATA_DIR\": \"…\"}}}}' (here it "
-                      f"would be {settings.data_dir})")
+            next_move="Give it to the job: --runtime-env-json '{\"env_vars\": {\"EVA_DATA_DIR\": \"…\"}}'")

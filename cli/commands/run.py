@@ -13,7 +13,6 @@ from cli.reference import as_yaml
 from cli.wording import place
 from eva.config import RunConfig
 from eva.config_files import load_config
-from eva.estimate_cost import estimate_cost
 from eva.settings import Settings, read_settings
 
 
@@ -91,16 +90,10 @@ def continue_run(settings: Settings, reference: str, config: RunConfig | None, j
 
 def rehearse(config: RunConfig) -> None:
     """Print the config, its size and every check. Raises the first check's error, after the config."""
-    from orchestrator.registration import gather, preflight
-    from workers.models import inspect_model, resolve_model
-    from workers.prices import price_of
+    from orchestrator.registration import estimated, preflight
 
     click.echo(as_yaml(config))
-    material = gather(config)
-    facts = inspect_model(resolve_model(config.model.path, config.model.revision))
-    prices = price_of(getattr(config.evolving.evolver, "model", None))
-    for line in estimate_cost(config, len(material.seeds), sum(map(len, material.held_out.values())), facts.parameters,
-                              prices):
+    for line in estimated(config):
         click.echo(f"# {line}")
     for fact in preflight(config):
         click.echo(printable(f"# checked: {fact}"))

@@ -1,4 +1,4 @@
-"""Runs that a launcher starts: their place in the queue, their jobs; and runs that were deleted softly."""
+"""Runs that a launcher starts: their place in the queue, their jobs; and runs that were renamed or hidden."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ BEFORE = "'created', 'running', 'paused', 'finished', 'failed', 'cancelled'"
 def upgrade() -> None:
     time, now = sa.DateTime(timezone=True), sa.text("clock_timestamp()")
     op.add_column("runs", sa.Column("deleted_at", time))
+    op.add_column("runs", sa.Column("folder", sa.Text))
     _statuses(STATUSES)
     op.create_table(
         "launches",
         sa.Column("run_id", sa.Integer, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
-        sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("job", sa.Text),
         sa.Column("queued_at", time, nullable=False, server_default=now),
         sa.Column("not_before", time, nullable=False, server_default=now),
-        sa.Column("restarts", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("restarted", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("backoff_s", sa.Double, nullable=False, server_default="10"),
+        sa.Column("restarts", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("restarted", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("backoff_s", sa.Double, nullable=False, server_default=sa.text("10")),
         sa.Column("message", sa.Text),
         sa.Column("idempotency_key", sa.Text),
         sa.Column("body_hash", sa.Text),
@@ -45,6 +46,7 @@ def downgrade() -> None:
     op.drop_table("launches")
     op.execute("UPDATE runs SET status = 'created' WHERE status = 'queued'")
     _statuses(BEFORE)
+    op.drop_column("runs", "folder")
     op.drop_column("runs", "deleted_at")
 
 

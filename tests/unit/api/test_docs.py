@@ -11,8 +11,11 @@ from tests.service_fixtures import Pair, Served
 from tests.structure import ROOT
 
 PAGE = (ROOT / "docs/reference/api.md").read_text("utf-8")
-EXAMPLES = [found.strip('";') for found in re.findall(r'^curl .*', PAGE, re.M)
-            for found in re.findall(r"localhost:8377(\S+)", found)]
+LINES = re.findall(r'^curl .*', PAGE, re.M)
+EXAMPLES = [found.strip('";') for line in LINES if " -X" not in line and " -d" not in line
+            for found in re.findall(r"localhost:8377(\S+)", line)]
+CHANGES = [found.strip('";') for line in LINES if " -X" in line or " -d" in line
+           for found in re.findall(r"localhost:8377(\S+)", line)]
 
 
 @pytest.mark.parametrize("path", [path for path in EXAMPLES if "playground-b" not in path])
@@ -30,5 +33,6 @@ def test_the_example_of_two_runs_answers(pair_service: Pair) -> None:
 
 
 def test_every_path_has_an_example() -> None:
-    shown = {example.split("?")[0].replace("/last", "/{run}").replace("/60", "/{number}") for example in EXAMPLES}
+    shown = {example.split("?")[0].replace("/last", "/{run}").replace("/60", "/{number}")
+             for example in EXAMPLES + CHANGES}
     assert set(routed().openapi()["paths"]) | {"/v1/openapi.json"} == shown

@@ -1,0 +1,52 @@
+"""What the environment allows configs to name that come by the API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from eva.errors import ConfigError
+
+Kind = Literal["model", "dataset", "endpoint", "function", "secret"]
+
+VARIABLES: dict[Kind, str] = {
+    "model": "EVA_MODELS",
+    "dataset": "EVA_DATASETS",
+    "endpoint": "EVA_ENDPOINTS",
+    "function": "EVA_FUNCTIONS",
+    "secret": "EVA_SECRETS",
+}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What each name of each kind stands for. A function or a secret stands for itself."""
+
+    names: Mapping[Kind, Mapping[str, str]] = field(default_factory=dict[Kind, Mapping[str, str]])
+
+    def of(self, kind: Kind) -> Mapping[str, str]:
+        return self.names.get(kind, {})
+
+
+def read_allowed(environment: Mapping[str, str]) -> Allowed:
+    """EVA_MODELS, EVA_DATASETS and EVA_ENDPOINTS are `name=value,…`; EVA_FUNCTIONS and EVA_SECRETS are `value,…`.
+
+    Raises ConfigError.
+    """
+    found: dict[Kind, Mapping[str, str]] = {}
+    for kind, variable in VARIABLES.items():
+        entries = [entry.strip() for entry in environment.get(variable, "").split(",") if entry.strip()]
+        if kind in ("function", "secret"):
+            found[kind] = {entry: entry for entry in entries}
+            continue
+        pairs = [entry.partition("=") for entry in entries]
+        if wrong := [entry for entry, (name, _, value) in zip(entries, pairs, strict=True)
+                     if not _NAME.fullmatch(name) or not value]:
+            raise ConfigError(f"{variable} has {wrong[0]!r}", expected="NAME=VALUE,… as in gemma=/models/gemma",
+                              next_move="Correct it; docs/security.md has examples")
+        found[kind] = {name: value for name, _, value in pairs}
+    return Allowed(found)

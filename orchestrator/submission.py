@@ -1,0 +1,96 @@
+"""A new run as somebody elsewhere asks for it: resolved and checked as `eva run` does, stored with its place in the
+queue, once for each idempotency key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from eva.admission import admit
+from eva.allowed import Allowed
+from eva.config import RunConfig
+from eva.config_files import absolute_paths, overridden, preset_values
+from eva.errors import ConflictError
+from orchestrator.forking import fork_run
+from orchestrator.launch import Policy, queue_new
+from orchestrator.registration import register_run
+from store import launches, runs
+from store.rows import RunRow
+from store.session import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a client calls its request, and a digest of it: asked again, it is answered with the same run."""
+
+    name: str
+    body_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The user's own about a new run."""
+
+    note: str = ""
+    tags: tuple[str, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+
+
+class _AskedBeforeError(Exception):
+    """Somebody stored a run under the same key meanwhile."""
+
+
+def resolved(preset: str | None, values: Mapping[str, Any], overrides: list[str], allowed: Allowed) -> RunConfig:
+    """The config that a client means: a preset's values or its own, with overrides, every name replaced by what it
+    stands for. Raises ConfigError, NotAllowedError."""
+    given = overridden(preset_values(preset), []) if preset is not None else None
+    config = overridden(values if given is None else given.model_dump(mode="json"), overrides)
+    return absolute_paths(admit(config, allowed, given), Path.cwd())
+
+
+def asked_before(store: Store, key: Key) -> RunRow | None:
+    """The run that was stored under this key. Raises ConflictError when something else was asked under it."""
+    with store.transaction() as conn:
+        found = launches.with_key(conn, key.name)
+        if found is None:
+            return None
+        if found[0] != key.body_hash:
+            raise ConflictError(
+                f"the idempotency key {key.name!r} was used for another request",
+                expected="the same body under the same key", next_move="Send this one under a new key")
+        return runs.get_run(conn, found[1])
+
+
+def submit(store: Store, config: RunConfig, words: Words, key: Key | None = None) -> RunRow:
+    """Store a run that waits for a driver, or find the one of its key. Raises PromptFileError."""
+    return _once(store, key, lambda: register_run(
+        store, config, note=words.note, tags=words.tags, then=_queueing(words.policy, key)))
+
+
+def submit_fork(store: Store, parent: RunRow, at: int, config: RunConfig, words: Words,
+                key: Key | None = None) -> RunRow:
+    """Store a fork that waits for a driver, or find the one of its key."""
+    return _once(store, key, lambda: fork_run(
+        store, parent, at, config, note=words.note, tags=words.tags, then=_queueing(words.policy, key)))
+
+
+def _queueing(policy: Policy, key: Key | None) -> Callable[[Connection, RunRow], None]:
+    def queue(conn: Connection, run: RunRow) -> None:
+        if key is not None and launches.with_key(conn, key.name) is not None:
+            raise _AskedBeforeError
+        queue_new(conn, run, policy, key=key and key.name, body_hash=key and key.body_hash)
+
+    return queue
+
+
+def _once(store: Store, key: Key | None, make: Callable[[], RunRow]) -> RunRow:
+    try:
+        return make()
+    except _AskedBeforeError:
+        found = key and asked_before(store, key)
+        assert found is not None, "a key that is there stays"
+        return found

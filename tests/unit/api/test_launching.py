@@ -1,0 +1,167 @@
+"""Launching and controlling by requests: stored once, checked as `eva run` checks, refused in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import Response
+
+from orchestrator.launch import Launcher
+from store import events, leases, runs
+from tests.cli_fixtures import command_line
+from tests.fake_jobs import FakeJobs
+from tests.service_fixtures import Served
+
+SMALL = ["prompts.playground=16", "evaluation.playground=3", "iterations=1"]
+NEW = {"preset": "playground", "overrides": SMALL, "name": "mine", "tags": ["a", "b"], "note": "why"}
+
+
+def post(served: Served, path: str, body: Any = None, status: int = 202, **headers: str) -> Any:
+    answer = served.client.post(f"/v1/runs{path}", json=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def refused(answer: Response, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["next_move"]
+    return answer.json()["detail"]
+
+
+def kinds(served: Served, name: str) -> list[str]:
+    with served.service.store.transaction() as conn:
+        return [event.kind for event in events.events_after(conn, runs.find_run(conn, name).id)]
+
+
+def test_a_run_is_launched_played_and_seen_to_its_end(served: Served, tmp_path: Path) -> None:
+    answer = served.client.post("/v1/runs", json=NEW)
+    assert answer.status_code == 201, answer.text
+    run = answer.json()
+    assert answer.headers["location"] == f"/v1/runs/{run['name']}" and run["name"].startswith("mine-")
+    assert (run["status"], run["tags"], run["note"], run["config"]["iterations"]) == ("queued", ["a", "b"], "why", 1)
+    assert (run["launch"]["state"], run["launch"]["ahead"]) == ("queued", 0)
+    jobs = FakeJobs()
+    launcher = Launcher(served.service.store, jobs, most=1)
+    launcher.tick()
+    (arguments,) = jobs.jobs.values()
+    assert arguments == ["drive", run["name"], "--attempt", "1"], "nothing in it comes from the client"
+    jobs.play(served.service.store, tmp_path)
+    launcher.tick()
+    seen = served.client.get("/v1/runs/last").json()
+    assert (seen["status"], seen["launch"]["state"], seen["launch"]["attempt"]) == ("finished", "ended", 1)
+
+
+def test_a_launched_run_is_the_same_as_one_that_is_played_here(served: Served, tmp_path: Path) -> None:
+    store, eva = served.service.store, command_line(served.service.settings)
+    run = post(served, "", NEW, 201)
+    dry = eva("run", "playground", *(part for one in SMALL for part in ("--set", one)), "--dry-run", "--name", "mine")
+    rehearsed = post(served, "?dry_run=true", NEW, 200)
+    assert [line[2:] for line in dry.stdout.splitlines() if line.startswith("# ") and ": every" not in line][:-1] == [
+        *rehearsed["estimate"], *(f"checked: {fact}" for fact in rehearsed["checks"])]
+    assert rehearsed["config"] == run["config"]
+    assert len(served.client.get("/v1/runs").json()["items"]) == 1, "a rehearsal stores nothing"
+    with store.transaction() as conn:
+        row = runs.find_run(conn, run["name"])
+    assert row.code is not None and row.prompt_count == 16
+
+
+def test_a_request_that_is_sent_again_gives_the_same_run(served: Served) -> None:
+    first, again = (post(served, "", NEW, 201, **{"Idempotency-Key": "k1"}) for _ in range(2))
+    assert first["name"] == again["name"]
+    other = served.client.post("/v1/runs", json=NEW | {"note": "x"}, headers={"Idempotency-Key": "k1"})
+    assert "another request" in refused(other, 409)
+    assert post(served, "", NEW, 201, **{"Idempotency-Key": "k2"})["name"] != first["name"]
+    fork = {"at": 0, "name": "fork"}
+    forks = {post(served, f"/{first['name']}:fork", fork, 201, **{"Idempotency-Key": "k3"})["name"] for _ in range(2)}
+    assert len(forks) == 1
+
+
+@pytest.mark.parametrize(("body", "status", "told"), [
+    ({}, 422, "preset"),
+    ({"preset": "playground", "config": {}}, 422, "either"),
+    ({"preset": "nope"}, 422, "playground"),
+    ({"preset": "/etc/passwd"}, 422, "preset"),
+    ({"preset": "playground", "overrides": ["trainng.beta=1"]}, 422, "did you mean 'training'"),
+    ({"preset": "playground", "overrides": ["model.path=/models/secret"]}, 403, "EVA_MODELS"),
+    ({"preset": "playground", "overrides": ["reward.function=os:system"]}, 403, "EVA_FUNCTIONS"),
+    ({"config": {"prompts": {"path": "/etc/passwd"}, "model": {"path": "playground"}, "reward": {"kind": "mock"},
+                 "evolving": {"evolver": {"kind": "playground"}}}}, 403, "EVA_DATASETS"),
+    ({"preset": "playground", "entrypoint": "rm -rf /"}, 422, "entrypoint"),
+    ({"preset": "playground", "name": "../../x"}, 422, "name"),
+    ({"preset": "playground", "restart": {"times": -1}}, 422, "restart"),
+])
+def test_what_cannot_be_launched_is_refused_and_nothing_is_stored(
+        served: Served, body: dict[str, Any], status: int, told: str) -> None:
+    assert told in refused(served.client.post("/v1/runs", json=body), status)
+    assert served.client.get("/v1/runs").json()["items"] == []
+
+
+def test_runs_are_paused_resumed_and_cancelled(served: Served) -> None:
+    name = post(served, "", NEW, 201)["name"]
+    assert post(served, f"/{name}:pause")["status"] == "paused"
+    again = post(served, f"/{name}:resume", {"restart": {"times": 2}})
+    assert (again["status"], again["launch"]["restarts"]) == ("queued", 2)
+    changed = served.client.post(f"/v1/runs/{name}:resume", json={"overrides": ["training.beta=0.3"]})
+    assert "beta" in refused(changed, 409)
+    path = served.client.post(f"/v1/runs/{name}:resume", json={"overrides": ["model.path=/x"]})
+    refused(path, 403)
+    assert post(served, f"/{name}:cancel")["status"] == "cancelled"
+    assert "cancelled" in refused(served.client.post(f"/v1/runs/{name}:resume"), 409)
+    assert kinds(served, name)[:5] == ["registered", "queued", "asked", "paused", "queued"]
+    refused(served.client.post("/v1/runs/nope:pause"), 404)
+
+
+def test_words_are_changed_by_who_has_seen_them(served: Served) -> None:
+    name = post(served, "", NEW, 201)["name"]
+    tag = served.client.get(f"/v1/runs/{name}").headers["etag"]
+    assert "If-Match" in refused(served.client.patch(f"/v1/runs/{name}", json={"note": "x"}), 428)
+    # it plays meanwhile, which changes the answer but nobody's words
+    post(served, f"/{name}:pause")
+    changed = served.client.patch(f"/v1/runs/{name}", json={"note": "new"}, headers={"If-Match": tag})
+    assert changed.status_code == 200 and changed.json()["note"] == "new" and changed.json()["tags"] == ["a", "b"]
+    refused(served.client.patch(f"/v1/runs/{name}", json={"note": "lost"}, headers={"If-Match": tag}), 412)
+    renamed = served.client.patch(f"/v1/runs/{name}", json={"name": "better", "tags": []},
+                                  headers={"If-Match": changed.headers["etag"]})
+    assert (renamed.json()["name"], renamed.json()["tags"]) == ("better", [])
+    assert renamed.headers["location"] == "/v1/runs/better"
+    with served.service.store.transaction() as conn:
+        row = runs.find_run(conn, "better")
+    assert row.place == name, "its files stay where they are"
+    other = post(served, "", NEW, 201)["name"]
+    waiting = served.client.patch(f"/v1/runs/{other}", json={"name": "x"}, headers={"If-Match": "*"})
+    assert "waits for a driver" in refused(waiting, 409)
+    post(served, f"/{other}:pause")
+    for taken in ("better", name):
+        answer = served.client.patch(f"/v1/runs/{other}", json={"name": taken}, headers={"If-Match": "*"})
+        assert "already" in refused(answer, 409)
+
+
+def test_a_deleted_run_is_hidden_but_not_gone(served: Served) -> None:
+    kept, name = post(served, "", NEW, 201)["name"], post(served, "", NEW, 201)["name"]
+    assert "waits for a driver" in refused(served.client.delete(f"/v1/runs/{name}"), 409)
+    post(served, f"/{name}:pause")
+    with served.service.store.transaction() as conn:
+        row = runs.find_run(conn, name)
+        fence = leases.claim(conn, row.id, {"host": "elsewhere", "pid": 1}, 60)
+    assert "is being played" in refused(served.client.delete(f"/v1/runs/{name}"), 409)
+    with served.service.store.transaction() as conn:
+        assert fence is not None
+        leases.release(conn, fence)
+    for _ in range(2):
+        assert served.client.delete(f"/v1/runs/{name}").status_code == 204
+    assert [one["name"] for one in served.client.get("/v1/runs").json()["items"]] == [kept]
+    assert len(served.client.get("/v1/runs", params={"deleted": True}).json()["items"]) == 2
+    assert served.client.get("/v1/runs/last").json()["name"] == kept
+    assert served.client.get(f"/v1/runs/{name}").json()["deleted_at"] is not None
+    assert "Restore it first" in refused(served.client.post(f"/v1/runs/{name}:resume"), 409)
+    assert post(served, f"/{name}:restore", status=200)["deleted_at"] is None
+    assert len(served.client.get("/v1/runs").json()["items"]) == 2
+
+
+def test_presets_say_what_they_need(served: Served) -> None:
+    items = served.client.get("/v1/presets").json()["items"]
+    assert "playground" in [one["name"] for one in items]
+    assert all(one["needs"] and one["summary"] for one in items)
