@@ -17,8 +17,8 @@ from api.events import endpoints as events
 from api.health import endpoints as health
 from api.iterations import endpoints as iterations
 from api.metrics import endpoints as metrics
-from api.prompts import difference
 from api.presets import endpoints as presets
+from api.prompts import difference
 from api.prompts import endpoints as prompts
 from api.runs import changing, launching
 from api.runs import endpoints as runs

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+SESSION_MARK = "eva-driver.json"
+"""Where the folder of a Ray session says which process started it."""
+
 
 def this_process() -> dict[str, Any]:
     """Names this process so that another on the same machine can tell whether it still lives."""

@@ -110,13 +110,13 @@ class Launcher:
             started = True
         return started
 
-    def stop_all(self) -> list[str]:
-        """Ask every driver to end, for the cluster ends; the names of their runs. Those not begun stay queued."""
+    def stop_all(self) -> dict[str, str]:
+        """Ask every driver to end, for the cluster ends; the jobs by the names of their runs."""
         with self._store.transaction() as conn:
             at_work = launches.submitted(conn)
         for played in at_work:
             self._jobs.stop(played.launch.job or "")
-        return [played.name for played in at_work]
+        return {played.name: played.launch.job or "" for played in at_work}
 
     def keep_queued(self) -> None:
         """Runs whose drivers were stopped before they began wait for the next launcher. Call it when all have ended."""

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from eva.processes import is_dead, started, this_process
+from eva.processes import SESSION_MARK, is_dead, started, this_process
 
 MARK = "EVA_DRIVER"
-_SESSION_MARK = "eva-driver.json"
 SESSION_AGE_S = 86400.0
 """Ray's logs of a driver that died are kept for a day: they may say why."""
 
@@ -53,7 +52,7 @@ def mark_session() -> None:
     """Mark the folder of the Ray session that this process has just started, if it has."""
     sessions = sorted(_ray_folder().glob(f"session_*_{os.getpid()}"))
     if sessions:
-        (sessions[-1] / _SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")
+        (sessions[-1] / SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")
 
 
 def find_orphans() -> list[Orphan]:
@@ -79,7 +78,7 @@ def end_orphans() -> list[Orphan]:
 
 def old_sessions(age_s: float = SESSION_AGE_S) -> list[Path]:
     """Folders of Ray sessions that dead drivers have started and nothing has written to for so long."""
-    return [mark.parent for mark in sorted(_ray_folder().glob(f"session_*/{_SESSION_MARK}"))
+    return [mark.parent for mark in sorted(_ray_folder().glob(f"session_*/{SESSION_MARK}"))
             if (owner := _read(mark.read_text(encoding="utf-8"))) is not None and is_dead(owner)
             and time.time() - mark.parent.stat().st_mtime >= age_s]
 

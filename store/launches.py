@@ -15,9 +15,6 @@ from store.text import storable
 _TAKING = 0x65766C
 """Key of the advisory lock under which one launcher at a time counts and takes."""
 
-LEADING = 0x65766D
-"""Key of the advisory lock that the leading launcher holds."""
-
 
 @dataclass(frozen=True, slots=True)
 class LaunchRow:

@@ -11,9 +11,11 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from eva.errors import InfrastructureError
+from eva.processes import SESSION_MARK, this_process
 
 _ROOT = Path(__file__).resolve().parent.parent
 START_S, STOP_S = 180, 60
@@ -24,23 +26,21 @@ STOP_JOB_S = 60
 class LocalCluster:
     """Started at the first `address()`; anew when it died. `close` ends it with all that runs in it."""
 
-    def __init__(self, log: Path) -> None:
-        self._log, self._process, self._address = log, None, ""
+    def __init__(self, log: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._log, self._environment, self._address = log, dict(environment or {}), ""
+        self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
-
-    _process: subprocess.Popen[str] | None
 
     def address(self) -> str:
         """The URL of its job service. Raises InfrastructureError when it does not start."""
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
+            if not self.started():
                 self._start()
             return self._address
 
-    @property
     def started(self) -> bool:
-        """Whether there is anything to end."""
-        return self._process is not None
+        """Whether it was started and lives."""
+        return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
         """End the cluster; does nothing where none was started."""
@@ -63,7 +63,7 @@ class LocalCluster:
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "workers.cluster"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                text=True, env={**os.environ, "PYTHONPATH": path},
+                text=True, env={**os.environ, **self._environment, "PYTHONPATH": path},
                 # Ctrl-C in the terminal is for us: drivers are asked to stop before their cluster ends
                 start_new_session=True)
         assert self._process.stdout is not None
@@ -95,6 +95,7 @@ def keep() -> None:
     context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False,
                        object_store_memory=OBJECT_STORE_BYTES, logging_level=logging.ERROR)
     folder = Path(str(context.address_info["session_dir"]))
+    (folder / SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")
     try:
         sys.stdout.write(json.dumps({"address": f"http://{context.dashboard_url}"}) + "\n")
         sys.stdout.flush()

@@ -20,9 +20,11 @@ class RayJobs:
     `python` is the interpreter there: it must find eva.
     """
 
-    def __init__(self, address: Callable[[], str], python: str = "python",
-                 environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, address: Callable[[], str], python: str = "python", environment: Mapping[str, str] | None = None,
+                 started: Callable[[], bool] = lambda: True) -> None:
         self._address, self._python, self._environment = address, python, dict(environment or {})
+        self._started = started
+        """Whether there is a cluster yet: to learn that it knows no job, none is started."""
         self._client: Any = None
 
     def submit(self, job: str, arguments: Sequence[str]) -> None:
@@ -38,6 +40,9 @@ class RayJobs:
 
     def state(self, job: str) -> JobState:
         """What becomes of the job, as far as Ray knows."""
+        if not self._started():
+            return "unknown"
+
         def asked(client: Any) -> JobState:
             try:
                 return _STATES.get(str(client.get_job_status(job).value), "running")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 import psutil
 
+from cli.launching import launching
 from cli.opening import has_database, opened
 from eva.errors import InputError
 from eva.settings import Settings, read_settings
@@ -29,9 +30,11 @@ STOP_S = 3
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
 @click.option("--require-keys", is_flag=True, help="Ask for keys at a loopback address, too.")
 def serve(host: str, port: int, require_keys: bool) -> None:
-    """Serve the REST API: look at runs with curl or a program (docs/reference/api.md).
+    """Serve the REST API: launch runs and look at them with curl or a program (docs/reference/api.md).
 
-    It listens on this machine alone unless told otherwise. Ctrl-C ends it; runs that play go on.
+    It listens on this machine alone unless told otherwise. Runs that it launches play in the Ray cluster at
+    RAY_ADDRESS, or in one that it starts here at the first launch. Ctrl-C ends it and the cluster that it has
+    started; runs that played there can be resumed.
     """
     settings = read_settings()
     asks = require_keys or not is_loopback(host) or bool(settings.hosts)
@@ -109,7 +112,7 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
     server = uvicorn.Server(config)
     _greet(store, settings, f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}", asks=asks)
     # uvicorn ends in good order at either signal, and then raises it again: by then all is done but to close the store
-    with interruptible(), suppress(KeyboardInterrupt):
+    with launching(store, settings), interruptible(), suppress(KeyboardInterrupt):
         asyncio.run(server.serve(sockets=[sock]))
 
 
@@ -128,7 +131,8 @@ def allowed_hosts(host: str, settings: Settings) -> set[str]:
 def _greet(store: Store, settings: Settings, address: str, *, asks: bool) -> None:
     curl = "curl -H 'Authorization: Bearer eva_…'" if asks else "curl"
     click.echo(f"eva listens at {address}  (data {settings.data_dir}, database {store.url})")
-    click.echo(f"  {curl} {address}/v1/runs")
+    click.echo(f"  eva submit playground --url {address}")
+    click.echo(f"  {curl} -d '{{\"preset\": \"playground\"}}' -H 'Content-Type: application/json' {address}/v1/runs")
     click.echo(f"  {curl} {address}/v1/runs/last")
     click.echo(f"  {curl} -N {address}/v1/runs/last/events/stream")
     click.echo(f"  {curl} {address}/v1/openapi.json")

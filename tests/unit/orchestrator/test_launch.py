@@ -220,7 +220,7 @@ def test_stopping_everything_keeps_what_had_not_begun_in_the_queue(store: Store)
     launcher = Launcher(store, jobs, most=2)
     launcher.tick()
     begin(store, begun, lease_s=60)
-    assert launcher.stop_all() == [begun.name, starting.name]
+    assert [*launcher.stop_all()] == [begun.name, starting.name]
     with store.transaction() as conn:  # what the driver does on its way out
         runs.set_status(conn, begun.id, "paused")
         conn.execute(update(lease_table).values(owner=null(), expires_at=None))

@@ -1,0 +1,64 @@
+"""The launcher of a service: its thread, its Ray cluster, and how both end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import click
+
+from cli.printable import printable
+from eva.errors import EvaError
+from eva.processes import this_process
+from eva.settings import Settings
+from orchestrator.launch_loop import LaunchLoop
+from orchestrator.orphans import MARK
+from store.session import Store
+from workers.cluster import START_S, STOP_JOB_S, LocalCluster
+from workers.jobs import RayJobs
+
+
+@contextmanager
+def launching(store: Store, settings: Settings) -> Generator[None]:
+    """Launch what is queued, meanwhile. At the end, runs in a cluster of our own are stopped, ready to be resumed."""
+    if settings.ray_address is not None:
+        loop = LaunchLoop(store, cluster_jobs(settings, settings.ray_address), settings.concurrent_runs)
+        loop.start()
+        try:
+            yield
+        finally:
+            loop.end(START_S)
+        return
+    cluster = LocalCluster(settings.logs_dir / "ray.log", {MARK: json.dumps(this_process())})
+    here = {"EVA_DATA_DIR": str(settings.data_dir)}
+    loop = LaunchLoop(store, RayJobs(cluster.address, sys.executable, here, cluster.started), settings.concurrent_runs)
+    loop.start()
+    try:
+        yield
+    finally:
+        try:
+            _stop(loop, cluster)
+        finally:
+            cluster.close()
+
+
+def cluster_jobs(settings: Settings, address: str) -> RayJobs:
+    """The jobs of a cluster that somebody else has started. Its machines have their own environment; where the
+    database is an embedded one, they are this machine."""
+    here = {"EVA_DATA_DIR": str(settings.data_dir)} if settings.database_url is None else {}
+    return RayJobs(lambda: address, sys.executable if here else "python", here)
+
+
+def _stop(loop: LaunchLoop, cluster: LocalCluster) -> None:
+    loop.end(START_S + STOP_JOB_S)
+    if not cluster.started():
+        return
+    try:
+        stopped = loop.stop_runs(STOP_JOB_S)
+    except EvaError as error:
+        click.echo(printable(f"The runs that play could not be asked to stop: {error}"), err=True)
+        return
+    for name in stopped:
+        click.echo(printable(f"Stopped {name}; nothing that was finished is lost. Go on with: eva resume {name}"))
