@@ -25,6 +25,8 @@ COMMANDS = {
     "evaluate": "Compute a leaderboard's numbers from its published annotations.",
     "serve": "Serve the REST API on this machine.",
     "keys": "Make, list and revoke the API's keys.",
+    "submit": "Have a run played by a service or a Ray cluster.",
+    "watch": "Show how a run goes, whoever plays it.",
     "drive": "What a Ray job runs: play a run that is stored, or a new one.",
     "export": "Write a run's pairs, prompts or responses to a file.",
     "presets": "List the configs that come with eva, and what they need.",

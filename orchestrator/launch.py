@@ -81,8 +81,7 @@ def queue_again(store: Store, run: RunRow, policy: Policy | None = None) -> RunR
         if row.deleted_at is not None:
             raise ConflictError(f"run {row.name} is deleted", expected="a run that is not",
                                 next_move=f"Restore it first: POST /v1/runs/{row.name}:restore")
-        launches.enqueue(conn, row.id, **({} if policy is None else {
-            "restarts": policy.restarts, "backoff_s": policy.backoff_s}))
+        launches.enqueue(conn, row.id, restarts=policy and policy.restarts, backoff_s=policy and policy.backoff_s)
         runs.set_desired(conn, row.id, "run")
         runs.set_status(conn, row.id, "queued")
         events.append_event(conn, row.id, "queued")
@@ -110,6 +109,11 @@ class Launcher:
             started = True
         return started
 
+    def start(self, run: RunRow) -> None:
+        """Start this run's driver, if its turn has come: whoever looks after the queue later finds it started."""
+        if (launch := self._take(run.id)) is not None:
+            self._submit(launch)
+
     def stop_all(self) -> dict[str, str]:
         """Ask every driver to end, for the cluster ends; the jobs by the names of their runs."""
         with self._store.transaction() as conn:
@@ -127,9 +131,9 @@ class Launcher:
                 elif not played.held:
                     launches.set_ended(conn, played.launch.run_id)
 
-    def _take(self) -> LaunchRow | None:
+    def _take(self, only: int | None = None) -> LaunchRow | None:
         with self._store.transaction() as conn:
-            launch = launches.take_next(conn, self._most)
+            launch = launches.take_next(conn, self._most, only)
             if launch is None:
                 return None
             reach("launch.take.before_commit")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Select, and_, case, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -21,7 +22,7 @@ class LaunchRow:
     """How a run is started. `restarted` of `restarts` dead drivers were replaced since somebody last asked for one."""
 
     run_id: int
-    state: str
+    state: Literal["queued", "taken", "submitted", "ended"]
     attempt: int
     job: str | None
     queued_at: datetime
@@ -66,8 +67,9 @@ def enqueue_again(conn: Connection, launch: LaunchRow, pause_s: float, *, counts
         not_before=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, pause_s)))
 
 
-def take_next(conn: Connection, most: int) -> LaunchRow | None:
-    """Which run gets a driver now? The first in the queue, if fewer than `most` have one; its job gets a name."""
+def take_next(conn: Connection, most: int, only: int | None = None) -> LaunchRow | None:
+    """Which run gets a driver now? The first in the queue, if fewer than `most` have one; its job gets a name.
+    With `only`, that run or none."""
     conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TAKING})
     active = conn.execute(select(func.count()).where(launches.c.state.in_(("taken", "submitted")))).scalar_one()
     if active >= most:
@@ -76,7 +78,7 @@ def take_next(conn: Connection, most: int) -> LaunchRow | None:
         select(launches.c.run_id, launches.c.attempt, runs.c.name, runs.c.created_at)
         .join(runs, runs.c.id == launches.c.run_id)
         .where(launches.c.state == "queued", launches.c.not_before <= func.clock_timestamp(),
-               runs.c.status == "queued")
+               runs.c.status == "queued", *([] if only is None else [runs.c.id == only]))
         .order_by(launches.c.queued_at, launches.c.run_id).limit(1).with_for_update(of=launches)
     )
     if (found := conn.execute(query).one_or_none()) is None:
@@ -133,16 +135,15 @@ def submitted(conn: Connection) -> list[PlayedLaunch]:
     now = func.clock_timestamp()
     held = and_(leases.c.owner.is_not(None), leases.c.expires_at > now)
     silent = case((held, None), else_=func.extract("epoch", now - leases.c.expires_at))
-    query: Select[tuple[object, ...]] = (
+    query: Select[Any] = (
         select(*launches.c, runs.c.name, runs.c.status, func.coalesce(held, False), silent)
         .join(runs, runs.c.id == launches.c.run_id)
         .join(leases, leases.c.run_id == launches.c.run_id)
         .where(launches.c.state == "submitted").order_by(launches.c.queued_at)
     )
     count = len(launches.c)
-    return [PlayedLaunch(LaunchRow(*row[:count]), str(row[count]), str(row[count + 1]), bool(row[count + 2]),
-                         None if row[count + 3] is None else float(str(row[count + 3])))
-            for row in conn.execute(query)]
+    return [PlayedLaunch(LaunchRow(*row[:count]), row[count], row[count + 1], row[count + 2],
+                         None if row[count + 3] is None else float(row[count + 3])) for row in conn.execute(query)]
 
 
 def ahead(conn: Connection, launch: LaunchRow) -> int:

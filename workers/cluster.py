@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from eva.errors import InfrastructureError
 from eva.processes import SESSION_MARK, this_process
@@ -92,7 +93,7 @@ def keep() -> None:
 
     from workers.placement import OBJECT_STORE_BYTES
 
-    context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False,
+    context: Any = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False,
                        object_store_memory=OBJECT_STORE_BYTES, logging_level=logging.ERROR)
     folder = Path(str(context.address_info["session_dir"]))
     (folder / SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")

@@ -1,0 +1,117 @@
+"""`eva watch`: how a run goes, whoever plays it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import click
+from rich.console import Console
+
+from cli.failures import CONFLICT, INTERRUPTED
+from cli.opening import find, opened_existing
+from cli.printable import printable
+from cli.progress import LiveProgress, PlainProgress, Watch
+from cli.remote import Remote
+from cli.wording import place
+
+POLL_S = 1.0
+OVER = ("finished", "failed", "cancelled", "paused", "interrupted")
+
+Look = Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]]
+"""The run and its stages, as the API shows them."""
+
+
+@click.command()
+@click.argument("run", default="last")
+@click.option("--url", envvar="EVA_URL", metavar="URL", help="The service that knows it, or EVA_URL; its key: EVA_KEY.")
+def watch(run: str, url: str | None) -> None:
+    """Show how RUN goes until it stands still, with rates and the time that is left. Ctrl-C ends only the watching.
+
+    RUN is a name, the unique beginning of one, or `last`.
+    """
+    with _looking(run, url) as look:
+        facts, _ = look()
+        click.echo(printable(f"{facts['name']} is {facts['status']} in {_place(facts)}"))
+        shown = _shown(facts)
+        try:
+            with shown:
+                facts = follow(look, shown)
+        except KeyboardInterrupt:
+            click.echo(f"The run goes on; it was in {_place(facts)}.")
+            raise click.exceptions.Exit(INTERRUPTED) from None
+    click.echo(printable(f"{facts['name']} is {facts['status']} in {_place(facts)}"
+                         + (f": {facts['error']}" if facts["error"] else "")))
+    if facts["status"] in ("failed", "interrupted"):
+        raise click.exceptions.Exit(CONFLICT)
+
+
+def follow(look: Look, shown: Watch, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
+    """Tell `shown` of what changes until the run stands still; the run as it is then. What was done before stays
+    untold."""
+    known = {(stage["iteration"], stage["name"]) for stage in look()[1] if stage["status"] == "done"}
+    waits: str | None = None
+    while True:
+        facts, stages = look()
+        for stage in stages:
+            at = int(stage["iteration"]), str(stage["name"])
+            if at in known:
+                continue
+            shown.opened(*at, stage["done"], stage["total"])
+            if stage["status"] == "done":
+                known.add(at)
+                shown.closed(*at, stage["counts"])
+        if facts["status"] in OVER:
+            return facts
+        if (said := _waiting(facts)) != waits and said is not None:
+            shown.noted(said)
+        waits = said
+        sleep(POLL_S)
+
+
+def _waiting(facts: dict[str, Any]) -> str | None:
+    launch = facts.get("launch")
+    if facts["status"] != "queued" or launch is None:
+        return None
+    if launch["message"]:
+        return f"it waits: {launch['message']}"
+    return f"it waits for its turn, {launch['ahead']} before it" if launch["ahead"] else "its driver starts"
+
+
+def _place(facts: dict[str, Any]) -> str:
+    return place(int(facts["iteration"]), int(facts["iterations"]))
+
+
+def _shown(facts: dict[str, Any]) -> Watch:
+    console = Console(highlight=False)
+    name, iterations = str(facts["name"]), int(facts["iterations"])
+    live = console.is_terminal and not console.is_dumb_terminal
+    watch = LiveProgress(name, iterations, console) if live else PlainProgress(name, iterations, click.echo)
+    watch.iteration = int(facts["iteration"])
+    return watch
+
+
+@contextmanager
+def _looking(run: str, url: str | None) -> Generator[Look]:
+    if url is not None:
+        remote = Remote(url)
+        name = quote(str(remote.get(f"/v1/runs/{quote(run, safe='')}")["name"]), safe="")
+        yield lambda: (remote.get(f"/v1/runs/{name}"), remote.get(f"/v1/runs/{name}/stages")["items"])
+        return
+    from api.iterations.schemas import stage_of
+    from api.runs.showing import shown
+    from store.runs import get_run
+    from store.stages import read_stages
+
+    with opened_existing() as store:
+        number = find(store, run).id
+
+        def look() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+            with store.transaction() as conn:
+                details = shown(conn, get_run(conn, number)).model_dump(mode="json")
+                return details, [stage_of(row).model_dump(mode="json") for row in read_stages(conn, number)]
+
+        yield look
