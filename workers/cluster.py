@@ -60,6 +60,8 @@ class LocalCluster:
 
     def _start(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        # its job service runs whatever it is given: it asks for the token in this user's home folder
+        os.environ["RAY_AUTH_MODE"] = "token"
         path = os.pathsep.join(filter(None, [str(_ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(

@@ -67,16 +67,22 @@ class RayJobs:
 
     def _ask(self, question: Callable[[Any], Any]) -> Any:
         address = self._address()
+        from ray.exceptions import RayError
+        from ray.job_submission import JobSubmissionClient
+
         try:
             if self._client is None:
-                from ray.job_submission import JobSubmissionClient
-
                 self._client = JobSubmissionClient(address)
             return question(self._client)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
             self._client = None
-            said = str(error).strip().splitlines() or [type(error).__name__]
             raise InfrastructureError(
-                f"Ray's job service at {address} does not do what is asked ({said[-1][:300] or said[0][:300]})",
-                expected="a running cluster of ray[default]",
+                f"Ray's job service at {address} does not do what is asked ({_said(error)})",
+                expected="a running cluster of ray[default], and its token where it asks for one (RAY_AUTH_MODE=token)",
                 next_move="Check RAY_ADDRESS with `ray status`; what is queued waits") from error
+
+
+def _said(error: BaseException) -> str:
+    """One line of what may be a page: the last of a trace, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")] or [type(error).__name__]
+    return (lines[-1] if "Traceback" in str(error) else lines[0])[:300]
