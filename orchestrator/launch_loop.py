@@ -57,6 +57,6 @@ class LaunchLoop:
                     # what waits says for what in its row; a database that is away comes back
                     log.warning("launching waits: %s", error)
                     pause_s = max(AWAY_S, self._tick_s)
-                except Exception:  # noqa: BLE001 - a launcher that ended silently would leave every run in the queue
+                except Exception:  # a launcher that ended silently would leave every run in the queue
                     log.exception("the launcher failed at something unforeseen, and tries again")
                     pause_s = max(AWAY_S, self._tick_s)
