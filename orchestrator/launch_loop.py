@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 class LaunchLoop:
     """Launches while it leads: of several services on one database, one does."""
 
-    def __init__(self, store: Store, jobs: Jobs, most: int, tick_s: float = TICK_S) -> None:
+    def __init__(self, store: Store, jobs: Jobs, most: int, tick_s: float = TICK_S, away_s: float = AWAY_S) -> None:
         self._store, self._jobs, self._launcher, self._tick_s = store, jobs, Launcher(store, jobs, most), tick_s
+        self._away_s = away_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._launch, name="launcher", daemon=True)
 
@@ -56,7 +57,7 @@ class LaunchLoop:
                 except EvaError as error:
                     # what waits says for what in its row; a database that is away comes back
                     log.warning("launching waits: %s", error)
-                    pause_s = max(AWAY_S, self._tick_s)
+                    pause_s = self._away_s
                 except Exception:  # a launcher that ended silently would leave every run in the queue
                     log.exception("the launcher failed at something unforeseen, and tries again")
-                    pause_s = max(AWAY_S, self._tick_s)
+                    pause_s = self._away_s
