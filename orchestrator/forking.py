@@ -20,8 +20,14 @@ from store.session import Store
 def forked_config(parent: RunRow, at: int, overrides: Iterable[str]) -> RunConfig:
     """The parent's config with `key=value` overrides. Raises ConfigError, and ConflictError that names the keys
     that the shared history forbids."""
+    config = with_overrides(RunConfig.model_validate(parent.config), overrides)
+    require_forkable(parent, at, config)
+    return config
+
+
+def require_forkable(parent: RunRow, at: int, config: RunConfig) -> None:
+    """Raise ConflictError for keys that the shared history forbids, ConfigError for an iteration that is not there."""
     kept = RunConfig.model_validate(parent.config)
-    config = with_overrides(kept, overrides)
     changed = differences(kept, config)
     forbidden = [change for change in changed if changeable(change.key) == "never"]
     if forbidden:
@@ -39,7 +45,6 @@ def forked_config(parent: RunRow, at: int, overrides: Iterable[str]) -> RunConfi
         raise ConfigError(f"a fork at iteration {at} of a run of {config.iterations} iterations has none to play",
                           expected=f"an earlier iteration, or iterations of at least {at + 1}",
                           next_move=f"Add --set iterations={at + 1}")
-    return config
 
 
 def fork_run(store: Store, parent: RunRow, at: int, config: RunConfig, *, note: str = "", tags: tuple[str, ...] = (),

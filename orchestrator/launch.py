@@ -141,14 +141,17 @@ class Launcher:
         return launch
 
     def _submit(self, launch: LaunchRow) -> None:
+        job = launch.job or ""
         with self._store.transaction() as conn:
             run = runs.get_run(conn, launch.run_id)
-        if run.status != "queued":
-            with self._store.transaction() as conn:
-                launches.set_ended(conn, run.id)
-            return
         try:
-            self._jobs.submit(launch.job or "", driver_arguments(run, launch))
+            if run.status == "queued":
+                self._jobs.submit(job, driver_arguments(run, launch))
+            elif self._jobs.state(job) == "unknown":
+                # somebody has paused it, or plays it elsewhere, before it was submitted
+                with self._store.transaction() as conn:
+                    launches.set_ended(conn, run.id)
+                return
         except InfrastructureError as error:
             with self._store.transaction() as conn:
                 launches.set_message(conn, launch, str(error))

@@ -14,7 +14,7 @@ from api.schema import RunName, Schema
 from api.service import Here, Service
 from eva.admission import admit
 from eva.config import RunConfig
-from eva.config_files import with_overrides
+from eva.config_files import overridden
 from eva.errors import ConflictError
 from orchestrator.launch import Policy, queue_again
 from store.rows import RunRow
@@ -65,7 +65,7 @@ def resume_run(here: Here, run: RunName, response: Response, going: Going | None
     given: RunConfig | None = None
     if going.overrides:
         before = RunConfig.model_validate(row.config)
-        given = admit(with_overrides(before, going.overrides), here.settings.allowed, before)
+        given = admit(overridden(row.config, going.overrides), here.settings.allowed, before)
     row = prepare(here.store, row, given, accept=going.accept_changes)
     return _told(here, queue_again(here.store, row, going.restart and _policy(going.restart)), response)
 
@@ -75,7 +75,7 @@ def fork_run(
     here: Here, run: RunName, new: NewFork, response: Response, idempotency_key: IdempotencyKey = None,
 ) -> RunDetails:
     """Launch a run that shares this one's history up to the start of an iteration."""
-    from orchestrator.forking import forked_config
+    from orchestrator.forking import require_forkable
     from orchestrator.registration import preflight_parts
     from orchestrator.submission import Key, Words, asked_before, submit_fork
 
@@ -84,7 +84,8 @@ def fork_run(
     if key is not None and (found := asked_before(here.store, key)) is not None:
         return _told(here, found, response)
     before = RunConfig.model_validate(parent.config)
-    config = admit(forked_config(parent, new.at, new.all_overrides), here.settings.allowed, before)
+    config = admit(overridden(parent.config, new.all_overrides), here.settings.allowed, before)
+    require_forkable(parent, new.at, config)
     preflight_parts(config)
     row = submit_fork(here.store, parent, new.at, config, Words(new.note, tuple(new.tags), _policy(new.restart)), key)
     return _told(here, row, response)

@@ -107,6 +107,30 @@ def test_a_launcher_that_dies_at_a_point_is_replaced_and_nothing_is_lost_or_doub
     assert (row_of(store, run).status, launch_of(store, run).state) == ("finished", "ended")
 
 
+def test_a_driver_that_began_before_its_job_was_recorded_is_looked_after(store: Store) -> None:
+    run = queued(store)
+    jobs = FakeJobs()
+    failpoints.arm("launch.submitted=raise@1")
+    with pytest.raises(InfrastructureError):
+        Launcher(store, jobs, most=1).tick()
+    begin(store, run, lease_s=60)
+    other = queued(store)
+    Launcher(store, jobs, most=1).tick()
+    assert launch_of(store, run).state == "submitted"
+    assert launch_of(store, other).state == "queued", "the first one plays, though its launcher died"
+
+
+def test_a_run_that_was_paused_between_its_name_and_its_job_gets_none(store: Store) -> None:
+    run = queued(store)
+    jobs = FakeJobs()
+    failpoints.arm("launch.take.after_commit=raise@1")
+    with pytest.raises(InfrastructureError):
+        Launcher(store, jobs, most=1).tick()
+    ask(store, row_of(store, run), "pause")
+    Launcher(store, jobs, most=1).tick()
+    assert jobs.jobs == {} and launch_of(store, run).state == "ended"
+
+
 def test_a_run_is_stored_with_its_place_in_the_queue_or_not_at_all(store: Store) -> None:
     failpoints.arm("launch.queue.before_commit=raise@1")
     with pytest.raises(InfrastructureError):
