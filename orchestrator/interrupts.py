@@ -32,14 +32,19 @@ _interrupts = _Interrupts()
 
 @contextmanager
 def interruptible() -> Generator[None]:
-    """Within it Ctrl-C and SIGTERM, by which schedulers end a job, raise KeyboardInterrupt outside shields."""
+    """Within it Ctrl-C and SIGTERM, by which schedulers end a job, raise KeyboardInterrupt outside shields.
+
+    Ray starts a job's process with SIGINT blocked, by which the lease and the watchdog reach its main thread, too.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.signal(number, _interrupts.arrive) for number in (signal.SIGINT, signal.SIGTERM)}
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, before)
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for number, handler in before.items():
             signal.signal(number, handler)
         _interrupts.waiting = False

@@ -40,33 +40,30 @@ def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(tm
     tmp_path.chmod(0o755)
     with serving(tmp_path / "data") as (process, client):
         new = {"preset": "playground", "overrides": TINY, "name": "tiny"}
-        first, second = (client.post("/v1/runs", json=new).json()["name"] for _ in range(2))
-        playing = wait(client, first, "running", stage=True)
+        name, other = (client.post("/v1/runs", json=new).json()["name"] for _ in range(2))
+        playing = wait(client, name, "running", stage=True)
         assert playing["held_by"] and playing["launch"]["attempt"] == 1
-        assert client.get(f"/v1/runs/{second}").json()["launch"]["ahead"] == 0, "one plays at a time"
-        assert client.post(f"/v1/runs/{first}:pause").status_code == 202
-        wait(client, first, "paused")
-        wait(client, second, "running", stage=True)
+        assert client.get(f"/v1/runs/{other}").json()["launch"]["ahead"] == 0, "one plays at a time"
+        assert client.post(f"/v1/runs/{other}:cancel").json()["status"] == "cancelled"
         begun = psutil.Process(process.pid).children(recursive=True)
         assert [one for one in begun if "raylet" in one.name()]
         loaded = {Path(one.path).name for one in psutil.Process(process.pid).memory_maps()}
-        assert not [name for name in loaded if "libtorch" in name]
+        assert not [library for library in loaded if "libtorch" in library]
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         told = process.stdout.read()
         assert process.wait(120) == 0
-        assert f"eva resume {second}" in told
+        assert f"eva resume {name}" in told
     assert [one for one in begun if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
     assert not (tmp_path / "data/postgres/postmaster.pid").exists()
-    assert not [*Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray").glob(f"session_*_{begun[0].pid}")]  # noqa: S108
+    sessions = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray")  # noqa: S108 - where Ray keeps them
+    assert not [left for one in begun for left in sessions.glob(f"session_*_{one.pid}")]
 
     with serving(tmp_path / "data") as (process, client):
-        assert {client.get(f"/v1/runs/{name}").json()["status"] for name in (first, second)} == {"paused"}
-        for name in (second, first):
-            assert client.post(f"/v1/runs/{name}:resume").status_code == 202
-        assert client.post(f"/v1/runs/{first}:cancel").json()["status"] == "cancelled"
-        assert wait(client, second, "finished")["launch"]["attempt"] == 2
-        kinds = [event["kind"] for event in client.get(f"/v1/runs/{second}/events").json()["items"]]
+        assert client.get(f"/v1/runs/{name}").json()["status"] == "paused"
+        assert client.post(f"/v1/runs/{name}:resume").status_code == 202
+        assert wait(client, name, "finished")["launch"]["attempt"] == 2
+        kinds = [event["kind"] for event in client.get(f"/v1/runs/{name}/events").json()["items"]]
         assert [kind for kind in kinds if kind in ("queued", "launched", "running", "paused", "finished")] == [
             "queued", "launched", "running", "paused", "queued", "launched", "running", "finished"]
         process.send_signal(signal.SIGTERM)
