@@ -13,6 +13,7 @@ from eva.allowed import Allowed, read_allowed
 from eva.config import RunConfig
 from eva.config_files import overridden, preset_values, presets, validate
 from eva.errors import ConfigError
+from eva.settings import read_settings
 
 ALLOWED = read_allowed({
     "EVA_MODELS": "tiny=/models/tiny, judge=openai/gpt-4o-mini", "EVA_DATASETS": "mine=/data/mine.jsonl",
@@ -106,3 +107,10 @@ def test_a_preset_is_admitted_with_its_own_values_and_no_others(name: str) -> No
 def test_an_allowlist_that_cannot_be_read_is_refused(given: str) -> None:
     with pytest.raises(ConfigError, match="EVA_MODELS"):
         read_allowed({"EVA_MODELS": given})
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "many", "1.5"])
+def test_a_limit_of_runs_that_is_none_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVA_CONCURRENT_RUNS", given)
+    with pytest.raises(ConfigError, match="EVA_CONCURRENT_RUNS"):
+        read_settings()
