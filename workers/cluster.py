@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from eva.errors import InfrastructureError
 from eva.processes import SESSION_MARK, this_process
 
 _ROOT = Path(__file__).resolve().parent.parent
-START_S, STOP_S = 180, 60
+START_S, STOP_S = 300, 60
 STOP_JOB_S = 60
 """So long a driver has to store what it has finished before Ray kills it."""
 
@@ -47,16 +48,8 @@ class LocalCluster:
         """End the cluster; does nothing where none was started."""
         with self._lock:
             process, self._process = self._process, None
-            if process is None:
-                return
-            assert process.stdin is not None and process.stdout is not None
-            process.stdin.close()
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(STOP_S)
-            process.stdout.close()
+            if process is not None:
+                _end(process)
 
     def _start(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -70,16 +63,28 @@ class LocalCluster:
                 # Ctrl-C in the terminal is for us: drivers are asked to stop before their cluster ends
                 start_new_session=True)
         assert self._process.stdout is not None
-        killer = threading.Timer(START_S, self._process.kill)
-        killer.start()
+        # an interrupt, for Ray ends what it has begun to start when its process leaves
+        too_late = threading.Timer(START_S, self._process.send_signal, (signal.SIGINT,))
+        too_late.start()
         line = self._process.stdout.readline()
-        killer.cancel()
+        too_late.cancel()
         if not line.startswith("{"):
-            self._process.kill()
+            _end(self._process)
             raise InfrastructureError(
                 "no Ray cluster starts on this machine", expected=f"one within {START_S} s",
                 next_move=f"Read {self._log}; or start one with `ray start --head` and set RAY_ADDRESS=auto")
         self._address = json.loads(line)["address"]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_S)
+    process.stdout.close()
 
 
 def keep() -> None:
