@@ -16,7 +16,7 @@ from eva.settings import Settings
 from orchestrator.launch_loop import LaunchLoop
 from orchestrator.orphans import MARK
 from store.session import Store
-from workers.cluster import START_S, STOP_JOB_S, LocalCluster
+from workers.cluster import STOP_JOB_S, LocalCluster
 from workers.jobs import RayJobs
 
 
@@ -29,7 +29,7 @@ def launching(store: Store, settings: Settings) -> Generator[None]:
         try:
             yield
         finally:
-            loop.end(START_S)
+            loop.end(STOP_JOB_S)
         return
     cluster = LocalCluster(settings.logs_dir / "ray.log", {MARK: json.dumps(this_process())})
     here = {"EVA_DATA_DIR": str(settings.data_dir)}
@@ -52,7 +52,9 @@ def cluster_jobs(settings: Settings, address: str) -> RayJobs:
 
 
 def _stop(loop: LaunchLoop, cluster: LocalCluster) -> None:
-    loop.end(START_S + STOP_JOB_S)
+    loop.leave()
+    cluster.give_up()
+    loop.end(STOP_JOB_S)
     if not cluster.started():
         return
     try:

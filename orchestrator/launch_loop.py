@@ -30,9 +30,13 @@ class LaunchLoop:
         """Begin; returns at once."""
         self._thread.start()
 
-    def end(self, patience_s: float) -> None:
-        """Take nothing more from the queue. What is being started is waited for."""
+    def leave(self) -> None:
+        """Take nothing more from the queue; returns at once."""
         self._ended.set()
+
+    def end(self, patience_s: float) -> None:
+        """Leave, and wait for what is being done."""
+        self.leave()
         self._thread.join(patience_s)
 
     def stop_runs(self, patience_s: float) -> list[str]:

@@ -44,6 +44,12 @@ class LocalCluster:
         """Whether it was started and lives."""
         return self._process is not None and self._process.poll() is None
 
+    def give_up(self) -> None:
+        """Wait no longer for one that is starting; does nothing otherwise."""
+        process = self._process
+        if process is not None and not self._address:
+            process.send_signal(signal.SIGINT)
+
     def close(self) -> None:
         """End the cluster; does nothing where none was started."""
         with self._lock:
@@ -63,6 +69,7 @@ class LocalCluster:
                 # Ctrl-C in the terminal is for us: drivers are asked to stop before their cluster ends
                 start_new_session=True)
         assert self._process.stdout is not None
+        self._address = ""
         # an interrupt, for Ray ends what it has begun to start when its process leaves
         too_late = threading.Timer(START_S, self._process.send_signal, (signal.SIGINT,))
         too_late.start()

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from tests.integration.test_cli_serve import server
 
@@ -25,7 +26,7 @@ def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]
         yield process, client
 
 
-def wait(client: httpx.Client, name: str, *statuses: str, stage: bool = False, within_s: float = 240) -> dict[str, Any]:
+def wait(client: httpx.Client, name: str, *statuses: str, stage: bool = False, within_s: float = 400) -> dict[str, Any]:
     """The run when it stands so; with `stage`, when it does something, too."""
     until = time.monotonic() + within_s
     while True:
@@ -36,6 +37,7 @@ def wait(client: httpx.Client, name: str, *statuses: str, stage: bool = False, w
         time.sleep(0.2)
 
 
+@pytest.mark.timeout(900)
 def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with serving(tmp_path / "data") as (process, client):
@@ -52,7 +54,7 @@ def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(tm
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         told = process.stdout.read()
-        assert process.wait(120) == 0
+        assert process.wait(120) == 0, told
         assert f"eva resume {name}" in told
     assert [one for one in begun if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
     assert not (tmp_path / "data/postgres/postmaster.pid").exists()
