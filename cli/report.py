@@ -175,6 +175,7 @@ def _solver(counts: Mapping[str, JsonObject], end: TrainingEnd | None, cost: Jso
         "margin": end and end.margin,
         "responses": cost and cost.get("responses"),
         "sampled_tokens": cost and cost.get("tokens"),
+        "cost_usd": cost and cost.get("usd"),
     }
 
 

@@ -48,7 +48,8 @@ def show_report(report: Facts, console: Console) -> None:
 def _sections(report: Facts, width: int) -> Iterator[RenderableType]:
     yield _headline(report)
     if report["iterations"]:
-        yield from _titled("What happened", _iterations(report["iterations"], width), *_refused(report["iterations"]))
+        yield from _titled("What happened", _iterations(report["iterations"], width), *_refused(report["iterations"]),
+                           *_cost(report["iterations"]))
     if report["heldout"]:
         yield from _titled(*_heldout(report, width))
     if report["win_rates"]:
@@ -144,6 +145,16 @@ def _refused(iterations: Sequence[Facts]) -> Iterator[Text]:
                 f"{count:,} {printable(reason.replace('_', ' '))}" for reason, count in total.most_common()
             )
             yield Text(f"{title}: {reasons}", style="dim")
+
+
+def _cost(iterations: Sequence[Facts]) -> Iterator[Text]:
+    """What services were paid, where any were."""
+    total: Counter[str] = Counter()
+    for row in iterations:
+        total.update(row["cost_usd"] or {})
+    if any(total.values()):
+        parts = ", ".join(f"{name.replace('_', '-')} {cost:.2f}" for name, cost in total.items())
+        yield Text(f"cost: {total.total():.2f} US dollars ({parts})", style="dim")
 
 
 def _heldout(report: Facts, width: int) -> tuple[str, RenderableType, *tuple[RenderableType, ...]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection
 
-from eva.config import RunConfig
+from eva.config import RewardConfig, RunConfig
+from eva.config.rewards import has_budget
 from eva.errors import (
     DiskFullError,
     EvaError,
@@ -33,9 +34,9 @@ from orchestrator.orphans import end_orphans, mark_session, marked, remove_sessi
 from orchestrator.overseer import Overseer
 from orchestrator.patience import PATIENCE_S, Patience
 from orchestrator.resuming import require_resumable, require_unchanged
-from store import events, runs
+from store import costs, events, runs
 from store.contexts import longest_context
-from store.rows import RunRow
+from store.rows import JudgeRole, RunRow
 from store.session import Store
 from workers.embedding import LocalEmbedder
 from workers.evolvers import build_evolver
@@ -75,8 +76,10 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
         overseer = Overseer(listener, config.watchdog)
         claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),
                              store, lease, overseer)
-        longest = claimed.read(lambda conn: longest_context(conn, run.id))
-        build = build or (partial(build_roles, conversation=longest) if longest else build_roles)
+        if build is None:
+            longest = claimed.read(lambda conn: longest_context(conn, run.id))
+            spent = claimed.read(lambda conn: _spent(conn, run.id, config))
+            build = partial(build_roles, conversation=longest, spent=spent)
         with (_told(claimed, lease), overseer.watching(claimed),
               build(config, folder, settings, overseer) as roles):
             overseer.at_work = roles.at_work
@@ -127,10 +130,11 @@ def _tell(run: ClaimedRun, status: str, *, error: BaseException | None = None, l
 
 @contextmanager
 def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: Overseer, *,
-                conversation: int = 0) -> Generator[Roles]:
+                conversation: int = 0, spent: Sequence[Mapping[str, float]] = ({}, {}, {})) -> Generator[Roles]:
     """The real parts: engines, the reward model's actor, the evolver, the trainer. Starts Ray where none runs.
 
-    At most `conversation` tokens stand before the text of a prompt.
+    At most `conversation` tokens stand before the text of a prompt; `spent` is what rewarder, examiner and auditor have
+    cost so far.
     Engines and trainer import their libraries side by side; the first use of each waits for it.
     """
     overseer.opened(0, "start", 0, 0)
@@ -151,8 +155,9 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: O
         trainer.warm()
         rewarders = [
             stack.enter_context(closing(build_rewarder(
-                asked, hung_s=config.watchdog.rewarder_s, notice=overseer.notice))) if asked is not None else None
-            for asked in (config.reward, config.evaluation.reward, config.audit.reward)]
+                asked, spent=cost, hung_s=config.watchdog.rewarder_s, notice=overseer.notice)))
+            if asked is not None else None
+            for asked, cost in zip((config.reward, config.evaluation.reward, config.audit.reward), spent, strict=True)]
         rewarder, examiner, auditor = rewarders
         assert rewarder is not None
 
@@ -161,6 +166,18 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: O
 
         yield Roles(fleet, rewarder, evolver or build_evolver(config.evolving, fleet), trainer, examiner or rewarder,
                     auditor, embedder, at_work)
+
+
+def _spent(conn: Connection, run_id: int, config: RunConfig) -> list[Mapping[str, float]]:
+    """What rewarder, examiner and auditor have cost the run so far, by part; nothing of one without a budget."""
+    examiner = config.evaluation.reward
+    asked: tuple[tuple[RewardConfig | None, bool, JudgeRole | None], ...] = (
+        (config.reward, True, None if examiner else "examiner"), (examiner, False, "examiner"),
+        (config.audit.reward, True, "auditor"))
+    return [
+        {} if reward is None or not has_budget(reward) else
+        costs.rewarder_cost(conn, run_id, model_class(reward).name_of(reward), batches=batches, role=role)
+        for reward, batches, role in asked]
 
 
 def _reap(overseer: Overseer) -> None:

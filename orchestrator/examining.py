@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from eva.config.rewards import gives_win_rates
+from eva.audit import features
+from eva.config.rewards import RewardConfig, gives_win_rates
 from eva.config.solver import INITIAL
 from eva.evaluation.baseline import Compared, figures
+from eva.evaluation.self_preference import self_preference
+from eva.evaluation.style import FEATURES
 from eva.evaluation.winning import preferences
 from eva.failpoints import reach
 from eva.seeds import derive
-from eva.types import Answered, Checkpoint, Floats, Request, Response, Reward, Rewarded, SamplingSettings
+from eva.types import Answered, Checkpoint, Request, Response, Reward, Rewarded, SamplingSettings
 from orchestrator.stage import Stage
 from store import comparisons, heldout, statistics
-from store.rows import ComparedRow, Comparison, HeldoutResponse
+from store.rows import Comparison, HeldoutPart, HeldoutResponse, JudgeRole
 
 NO_BASELINE = "the baseline has no answer"
 
@@ -37,15 +40,16 @@ class ExamineStage(Stage):
     """Held-out prompts, answered greedily and sampled at temperature 1.
 
     Where a set has a baseline, its answer is rewarded beside the greedy one, as two responses to one prompt: what
-    compares responses compares these two.
+    compares responses compares these two. Where the judge's own model wrote it, the auditor compares them, too.
     """
 
     _kept_rows: dict[tuple[str, str], list[HeldoutResponse]]
-    _compared: dict[str, list[Comparison]]
+    _kept_parts: dict[tuple[str, str, JudgeRole], list[HeldoutPart]]
+    _compared: dict[tuple[str, JudgeRole], list[Comparison]]
 
-    def unexamined(self, policy: Checkpoint) -> list[Request]:
+    def unexamined(self, policy: Checkpoint, examiner: str) -> list[Request]:
         """Requests for the held-out prompts that this policy has not answered, numbered by place in this list."""
-        self._policy, self._places = policy, list[Place]()
+        self._policy, self._places, self._examiner = policy, list[Place](), examiner
         self.forget()
         run, limit = self.run, self.run.config.generation.max_tokens
         modes = (("greedy", SamplingSettings(0.0, 1.0, limit), 1),
@@ -92,8 +96,9 @@ class ExamineStage(Stage):
         reach("examine.reward_received")
         responses, rewards = rewarded.answered.responses, rewarded.rewards
         place = self._places[rewarded.answered.number]
+        self._keep_parts(place, "examiner", self._examiner, rewarded)
         if self._beside(place) is not None:
-            self._compare(place, self._comparison(place.item, *rewards))
+            self._compare(place, self._comparison(place.item, "examiner", *rewards))
             responses, rewards = responses[:-1], rewards[:-1]
         elif place.mode == "greedy" and place.split in self._baselines:
             self._compare(place, Comparison(place.item, _finite(rewards[0]), None, None, NO_BASELINE))
@@ -101,6 +106,28 @@ class ExamineStage(Stage):
             HeldoutResponse(place.item, response.sample, response.text, response.finish, response.tokens, reward.value,
                             reward.reason)
             for response, reward in zip(responses, rewards, strict=True)])
+
+    def self_judged(self, policy: Checkpoint, auditor: str) -> list[Answered]:
+        """What the examiner has compared with answers of its own model and the auditor has not, numbered by place."""
+        self.flush()
+        self._second, self._auditor = list[Place](), auditor
+        asked: list[Answered] = []
+        for split in () if self.complete else self.run.config.evaluation.judges_own:
+            for one in self.run.read(lambda conn, split=split: comparisons.without_second(
+                    conn, self.run.id, policy.number, split)):
+                self._second.append(Place("greedy", split, one.number))
+                asked.append(replace(one, number=len(asked)))
+        if asked:
+            self.expect(self._total + len(asked))
+        return asked
+
+    def keep_self_judged(self, rewarded: Rewarded) -> None:
+        """The second opinion on one comparison."""
+        place = self._second[rewarded.answered.number]
+        self._keep_parts(place, "auditor", self._auditor, rewarded)
+        self._compare(place, self._comparison(place.item, "auditor", *rewarded.rewards), "auditor")
+        self.advance(1)
+        self.kept()
 
     def close_examined(self) -> None:
         """Store the win rates, by set, as statistic "win_rates" of the iteration that made the policy."""
@@ -118,11 +145,13 @@ class ExamineStage(Stage):
     def store(self, conn: Connection) -> None:
         for (split, mode), rows in self._kept_rows.items():
             heldout.copy_heldout_responses(conn, self.run.id, self._policy.number, split, mode, rows)
-        for split, compared in self._compared.items():
-            comparisons.copy_comparisons(conn, self.run.id, self._policy.number, split, compared)
+        for (split, role), compared in self._compared.items():
+            comparisons.copy_comparisons(conn, self.run.id, self._policy.number, split, compared, role)
+        for (split, mode, role), parts in self._kept_parts.items():
+            heldout.copy_heldout_parts(conn, self.run.id, self._policy.number, split, mode, role, parts)
 
     def forget(self) -> None:
-        self._kept_rows, self._compared = {}, {}
+        self._kept_rows, self._compared, self._kept_parts = {}, {}, {}
 
     def _read_baseline(self, split: str) -> Mapping[int, str] | None:
         """The baseline's answers by item; None where this policy is compared with nothing."""
@@ -138,28 +167,43 @@ class ExamineStage(Stage):
         """The baseline's answer that a greedy one is compared with."""
         return self._baselines.get(place.split, {}).get(place.item) if place.mode == "greedy" else None
 
-    def _comparison(self, item: int, own: Reward, baseline: Reward) -> Comparison:
+    def _comparison(self, item: int, role: JudgeRole, own: Reward, baseline: Reward) -> Comparison:
         reward, beside = _finite(own), _finite(baseline)
         if reward is None:
             return Comparison(item, None, beside, None, own.reason or f"the reward is {own.value}")
         if beside is None:
             why = baseline.reason or f"the reward is {baseline.value}"
             return Comparison(item, reward, None, None, f"the baseline's answer: {why}")
-        config = self.run.config
-        soft = gives_win_rates(config.evaluation.reward or config.reward)
+        soft = gives_win_rates(self._rewarder(role))
         (preference,) = preferences(np.array([reward]), np.array([beside]), win_rates=soft).tolist()
         return Comparison(item, reward, beside, preference)
 
+    def _rewarder(self, role: JudgeRole) -> RewardConfig:
+        config = self.run.config
+        examiner = config.evaluation.reward or config.reward
+        return examiner if role == "examiner" else config.audit.reward or examiner
+
     def _figures(self, split: str) -> dict[str, Any]:
         run, policy = self.run, self._policy.number
-        rows = run.read(lambda conn: comparisons.read_compared(conn, run.id, split))
-        count = max(row.item for row in rows) + 1
-        compared = {checkpoint: _compared([row for row in rows if row.checkpoint == checkpoint], count)
-                    for checkpoint in sorted({row.checkpoint for row in rows if row.checkpoint <= policy})}
-        return figures(compared, policy, seed=derive(run.config.seed, "win_rates", split, policy))
+        seed = derive(run.config.seed, "win_rates", split, policy)
+        compared = run.read(lambda conn: _read_compared(conn, run.id, split, policy))
+        found = figures(compared, policy, seed=seed)
+        if split in run.config.evaluation.judges_own:
+            second_P = np.full(len(compared[policy].preference_P), np.nan)
+            for row in run.read(lambda conn: comparisons.read_comparisons(conn, run.id, policy, split, "auditor")):
+                second_P[row.item] = np.nan if row.preference is None else row.preference
+            bias = self_preference(1 - compared[policy].preference_P, 1 - second_P, seed=seed)
+            found["self_preference"] = bias and bias | {"rewarder": self._examiner, "second_rewarder": self._auditor}
+        return found
 
-    def _compare(self, place: Place, comparison: Comparison) -> None:
-        self._compared.setdefault(place.split, []).append(comparison)
+    def _compare(self, place: Place, comparison: Comparison, role: JudgeRole = "examiner") -> None:
+        self._compared.setdefault((place.split, role), []).append(comparison)
+
+    def _keep_parts(self, place: Place, role: JudgeRole, rewarder: str, rewarded: Rewarded) -> None:
+        self._kept_parts.setdefault((place.split, place.mode, role), []).extend(
+            HeldoutPart(place.item, response.sample, f"{rewarder}/{name}", part)
+            for response, reward in zip(rewarded.answered.responses, rewarded.rewards, strict=True)
+            for name, part in reward.parts)
 
     def _keep(self, place: Place, rows: list[HeldoutResponse]) -> None:
         self._kept_rows.setdefault((place.split, place.mode), []).extend(rows)
@@ -171,9 +215,23 @@ def _finite(reward: Reward) -> float | None:
     return reward.value if reward.value is not None and math.isfinite(reward.value) else None
 
 
-def _compared(rows: Sequence[ComparedRow], count: int) -> Compared:
-    table_P_3: Floats = np.full((count, 3), np.nan)
-    for row in rows:
-        table_P_3[row.item] = [np.nan if value is None else value
-                               for value in (row.preference, row.length, row.baseline_length)]
-    return Compared(*table_P_3.T)
+def _read_compared(conn: Connection, run_id: int, split: str, last: int) -> dict[int, Compared]:
+    """What was compared so far, by checkpoint, with a row per item for each."""
+    found: dict[int, list[tuple[int, float | None, Sequence[int] | None, Sequence[int] | None]]] = {}
+    for row in comparisons.iter_compared(conn, run_id, split, last):
+        counts = (None if text is None else features(text) for text in (row.text, row.baseline_text))
+        found.setdefault(row.checkpoint, []).append((row.item, row.preference, *counts))
+    items = 1 + max(item for rows in found.values() for item, *_ in rows)
+    return {checkpoint: _compared(rows, items) for checkpoint, rows in found.items()}
+
+
+def _compared(rows: Sequence[tuple[int, float | None, Sequence[int] | None, Sequence[int] | None]],
+              items: int) -> Compared:
+    preference_P = np.full(items, np.nan)
+    counts_2_P_F = np.full((2, items, len(FEATURES)), np.nan)
+    for item, preference, *counts in rows:
+        preference_P[item] = np.nan if preference is None else preference
+        for side, features_F in enumerate(counts):
+            if features_F is not None:
+                counts_2_P_F[side, item] = features_F
+    return Compared(preference_P, counts_2_P_F[0], counts_2_P_F[1])

@@ -26,7 +26,7 @@ from orchestrator.judging import JudgeStage
 from orchestrator.known import Known
 from orchestrator.solving import PairStage, TrainStage, write_pairs
 from orchestrator.stage import Stage
-from store import checkpoints, creation, events, heldout, pools, prompts, responses, runs, statistics
+from store import checkpoints, costs, creation, events, heldout, pools, prompts, responses, runs, statistics
 
 
 class Journal:
@@ -120,7 +120,8 @@ class Journal:
 
         def finish(conn: Connection) -> None:
             pausing.clear()
-            cost = responses.sampling_cost(conn, self._run.id, iteration, touched)
+            cost = {**responses.sampling_cost(conn, self._run.id, iteration, touched),
+                    "usd": costs.iteration_cost(conn, self._run.id, iteration)}
             statistics.put_statistic(conn, self._run.id, iteration, "cost", cost)
             runs.set_iteration(conn, self._run.id, iteration + 1)
             events.append_event(conn, self._run.id, "iteration_finished", {"batch": len(batch)},

@@ -134,7 +134,10 @@ def audit(iteration: int, batch: list[int], policy: Checkpoint, roles: Roles, jo
 def examine(iteration: int, name: str, policy: Checkpoint, roles: Roles, journal: Journal) -> None:
     """Answer the held-out prompts with this policy, greedily and sampled; reward the answers beside a baseline's."""
     with journal.examining(iteration, name) as stage:
-        with closing(roles.answer(stage.unexamined(policy), policy)) as fresh:
+        with closing(roles.answer(stage.unexamined(policy, roles.examiner.name), policy)) as fresh:
             for rewarded in roles.examiner.reward(stage.answerable(fresh)):
                 stage.keep_examined(rewarded)
+        if roles.auditor is not None:
+            for rewarded in roles.auditor.reward(stage.self_judged(policy, roles.auditor.name)):
+                stage.keep_self_judged(rewarded)
         stage.close_examined()

@@ -200,6 +200,9 @@ def _pointwise(rewards: Iterable[RewardConfig | None]) -> Iterator[PointwiseRewa
 def _baselines(config: Evaluation, held_out: Mapping[str, Sequence[FilePrompt]]) -> dict[str, Answers]:
     """Answers from files, by set. Raises ConfigError where there is no such set, PromptFileError."""
     named = config.baseline if isinstance(config.baseline, dict) else {}
+    if absent := [name for name in config.judges_own if name not in held_out]:
+        raise ConfigError(f"evaluation.judges_own names {', '.join(absent)}, but there is no such set",
+                          expected=f"one of: {', '.join(held_out)}", next_move="Correct evaluation.judges_own")
     unknown = [name for name in named if name not in held_out]
     if unknown or (config.baseline is not None and not held_out):
         raise ConfigError(

@@ -23,6 +23,7 @@ SHARED: dict[str, tuple[str, int]] = {
     "training_steps": ("checkpoint", 1),
     "heldout_responses": ("checkpoint", 1),
     "heldout_comparisons": ("checkpoint", 1),
+    "heldout_parts": ("checkpoint", 1),
     "stages": ("iteration", 0),
     "statistics": ("iteration", 0),
 }

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, and_, func, select
 from eva.types import Context
 from store.bulk import Row, copy_once
 from store.contexts import context_column, read_context, storable_context
-from store.rows import AccuracyRow, HeldoutResponse
-from store.tables import heldout_prompts, heldout_responses
-from store.text import storable, storable_or_none
+from store.rows import AccuracyRow, HeldoutPart, HeldoutResponse, JudgeRole
+from store.tables import heldout_parts, heldout_prompts, heldout_responses
+from store.text import storable, storable_or_none, value_or_reason
 
 _PROMPTS = ("run_id", "split", "item", "text", "context")
 _RESPONSES = (
@@ -28,6 +28,7 @@ _RESPONSES = (
     "reward",
     "reason",
 )
+_PARTS = ("run_id", "checkpoint", "split", "mode", "item", "sample", "role", "name", "value", "reason")
 
 
 def insert_heldout(
@@ -99,6 +100,16 @@ def copy_heldout_responses(
             )
         )
     copy_once(conn, heldout_responses, _RESPONSES, stored)
+
+
+def copy_heldout_parts(
+    conn: Connection, run_id: int, checkpoint: int, split: str, mode: str, role: JudgeRole, rows: Sequence[HeldoutPart]
+) -> None:
+    """Store what rewards were made from; what is there already stays as it is."""
+    copy_once(conn, heldout_parts, _PARTS, [
+        (run_id, checkpoint, split, mode, row.item, row.sample, role, row.name, *value_or_reason(row.part))
+        for row in rows
+    ])
 
 
 def read_heldout_responses(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -10,12 +9,12 @@ import numpy as np
 from sqlalchemy import Connection, and_, func, select
 
 from eva.seeds import text_hash
-from eva.types import Answered, Ints, Judged, PreferencePair, Response, Reward, Rewarded
+from eva.types import Answered, Ints, Judged, PreferencePair, Response, Rewarded
 from store.bulk import Row, copy_once, read_array
 from store.contexts import is_root, read_context, roots
 from store.rows import Coverage
 from store.tables import pairs, prompts, quarantines, responses, rewards
-from store.text import storable, storable_or_none
+from store.text import storable, value_or_reason
 
 _RESPONSES = ("run_id", "prompt", "checkpoint", "sample", "text", "text_hash", "finish", "tokens", "seed")
 _REWARDS = ("run_id", "prompt", "checkpoint", "sample", "rewarder", "value", "reason")
@@ -93,7 +92,7 @@ def copy_rewarded(
     for one in rewarded:
         for response, reward in zip(one.answered.responses, one.rewards, strict=True):
             for name, each in ((rewarder, reward), *((f"{rewarder}/{name}", part) for name, part in reward.parts)):
-                value, reason = _value_or_reason(each)
+                value, reason = value_or_reason(each)
                 rows.append((run_id, one.answered.number, checkpoint, response.sample, name, value, reason))
     copy_once(conn, rewards, _REWARDS, rows)
 
@@ -252,11 +251,3 @@ def sampling_cost(
     )
     count, tokens = conn.execute(query).one()
     return {"responses": int(count), "tokens": int(tokens)}
-
-
-def _value_or_reason(reward: Reward) -> tuple[float | None, str | None]:
-    if reward.value is None:
-        return None, storable_or_none(reward.reason) or "no reason was given"
-    if not math.isfinite(reward.value):
-        return None, f"the reward is {reward.value}"
-    return reward.value, None

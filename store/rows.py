@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
+
+from eva.types import Reward
 
 JsonObject = Mapping[str, Any]
+JudgeRole = Literal["examiner", "auditor"]
+"""Who rewards held-out answers: the examiner all of them, the auditor some comparisons once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +195,23 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ComparedRow:
-    """A comparison with the lengths of both answers in characters, None for an answer that is not there."""
+    """A comparison with both answers, None for one that is not there."""
 
     checkpoint: int
     item: int
     preference: float | None
-    length: int | None
-    baseline_length: int | None
+    text: str | None
+    baseline_text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldoutPart:
+    """What the reward of a held-out answer was made from; `name` is the rewarder's, a slash and the part's."""
+
+    item: int
+    sample: int
+    name: str
+    part: Reward
 
 
 @dataclass(frozen=True, slots=True)

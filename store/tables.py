@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from store.heldout_tables import heldout_baselines as heldout_baselines
 from store.heldout_tables import heldout_comparisons as heldout_comparisons
+from store.heldout_tables import heldout_parts as heldout_parts
 from store.heldout_tables import heldout_prompts as heldout_prompts
 from store.heldout_tables import heldout_responses as heldout_responses
 from store.launch_tables import launches as launches

@@ -1,4 +1,4 @@
-"""What Postgres can hold: text without NUL characters and lone surrogates, JSON without NaN."""
+"""What Postgres can hold: text without NUL characters and lone surrogates, JSON and rewards without NaN."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+
+from eva.types import Reward
 
 _REFUSED = re.compile("[\x00\ud800-\udfff]")
 
@@ -40,3 +42,12 @@ def storable_json(value: Any) -> Any:
 
 def json_text(value: Any) -> str:
     return json.dumps(storable_json(value), ensure_ascii=False, allow_nan=False)
+
+
+def value_or_reason(reward: Reward) -> tuple[float | None, str | None]:
+    """A reward's two columns; one that is NaN or infinite is none, with that reason."""
+    if reward.value is None:
+        return None, storable_or_none(reward.reason) or "no reason was given"
+    if not math.isfinite(reward.value):
+        return None, f"the reward is {reward.value}"
+    return reward.value, None

@@ -17,6 +17,7 @@ from cli.tables import plain_table
 from eva.errors import InputError
 from eva.evaluation.alpaca import by_model, leaderboard_row, read_published
 from eva.evaluation.arena import VERSIONS, arena_scores, battles_from_judgments
+from eva.evaluation.style import read_style, style_scores, styled_judgments
 from eva.prompt_rows import read_rows
 
 SEED = 42
@@ -33,9 +34,11 @@ Rows = list[dict[str, Any]]
 @click.option("--baseline", metavar="NAME", help="arena: the model that the others are judged against.")
 @click.option("--version", type=click.Choice([*VERSIONS]), default="0.1", show_default=True,
               help="arena: the version of the benchmark, for its rules and its baseline.")
+@click.option("--answers", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="arena 2.0: a model_answer file, the baseline's too, for style-controlled scores; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def evaluate(files: tuple[Path, ...], style: str | None, gamed: Path | None, baseline: str | None, version: str,
-             as_json: bool) -> None:
+             answers: tuple[Path, ...], as_json: bool) -> None:
     """Compute a leaderboard's numbers from its published annotations.
 
     No model is asked. Shares are in percent. docs/reference/evaluation.md says which published numbers come out.
@@ -44,7 +47,7 @@ def evaluate(files: tuple[Path, ...], style: str | None, gamed: Path | None, bas
     if (style or _style(rows, files)) == "alpaca":
         facts, note = _alpaca(rows, gamed), "" if gamed else ALONE
     else:
-        facts, note = _arena(rows, baseline or VERSIONS[version].baseline, version)
+        facts, note = _arena(rows, baseline or VERSIONS[version].baseline, version, answers)
     if as_json:
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
@@ -85,14 +88,26 @@ def _alpaca(rows: Rows, gamed: Path | None) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: (-row["length_controlled_winrate"], row["model"]))
 
 
-def _arena(rows: Rows, baseline: str, version: str) -> tuple[list[dict[str, Any]], str]:
-    rules = VERSIONS[version]
-    battles, missing = battles_from_judgments(rows, baseline, whole_rows=rules.whole_rows)
-    scores = arena_scores(battles, baseline, seed=SEED, level=rules.level)
+def _arena(rows: Rows, baseline: str, version: str, answers: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
+    rules, notes = VERSIONS[version], list[str]()
+    if answers and version != "2.0":
+        raise InputError(f"--answers with --version {version}", expected="--version 2.0, whose style control it is",
+                         next_move="Leave --answers out, or give --version 2.0")
+    if answers:
+        style = read_style(row for path in answers for row in _read(path))
+        styled, verdicts, missing = styled_judgments(rows, style, baseline)
+        fit = style_scores(styled, verdicts, baseline, centred=True, seed=SEED, level=rules.level)
+        scores = fit.scores
+        notes.append("Style-controlled. Coefficients: "
+                     + ", ".join(f"{name} {value:+.3f}" for name, value in fit.coefficients.items()) + ".")
+    else:
+        battles, missing = battles_from_judgments(rows, baseline, whole_rows=rules.whole_rows)
+        scores = arena_scores(battles, baseline, seed=SEED, level=rules.level)
     facts = [{"model": score.model, "score": 100 * score.win_rate.value, "low": 100 * score.win_rate.low,
               "high": 100 * score.win_rate.high, "elo": asdict(score.elo), "battles": score.battles}
              for score in scores]
-    return facts, f"{missing:,} games without a verdict were left out." if missing else ""
+    notes += [f"{missing:,} games without a verdict were left out."] if missing else []
+    return facts, " ".join(notes)
 
 
 def _show(facts: Sequence[dict[str, Any]], console: Console) -> None:

@@ -136,8 +136,9 @@ class JudgeReward(Section):
     concurrency: int = Field(default=16, ge=1)
     """Calls at a time."""
     max_cost_usd: float | None = Field(default=None, gt=0)
-    """The run fails, to be resumed, before the judge's process spends more than this (US dollars by LiteLLM's price
-    list; calls in flight may add to it; counted anew when the process starts)."""
+    """The run fails, to be resumed with a higher limit, before the judge spends more than this on all of it (US dollars
+    by LiteLLM's price list). Calls in flight may add to it; those for prompts that were not finished when a process
+    ended are not counted."""
     seed: int = 0
     """Seed of the marks that tell the judge's verdict from what a response says."""
 
@@ -189,6 +190,13 @@ def gives_win_rates(reward: RewardConfig) -> bool:
     """Whether a response's reward is its mean win rate against the responses of its prompt, itself included at 1/2."""
     return isinstance(reward, PairwiseReward | JudgeReward) and reward.aggregation == "mean_win_rate" and (
         getattr(reward, "mode", "pairwise") == "pairwise")
+
+
+def has_budget(reward: RewardConfig) -> bool:
+    """Whether it may cost only so much."""
+    if isinstance(reward, EnsembleReward):
+        return any(has_budget(member.reward) for member in reward.members)
+    return isinstance(reward, JudgeReward) and reward.max_cost_usd is not None
 
 
 Member.model_rebuild()

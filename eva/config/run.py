@@ -153,6 +153,17 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _second_opinion(self) -> RunConfig:
+        own = self.evaluation.judges_own
+        if bare := [name for name in own if self.evaluation.baseline_of(name) is None]:
+            raise ValueError(f"evaluation.judges_own names {', '.join(bare)}, which evaluation.baseline does not: "
+                             "there are no answers of the judge to compare with")
+        if own and self.audit.reward is None:
+            raise ValueError(f"evaluation.judges_own names {', '.join(own)}, but there is no audit.reward: a judge "
+                             "that likes its own answers may be right; name a second rewarder to tell")
+        return self
+
+    @model_validator(mode="after")
     def _win_rates(self) -> RunConfig:
         check_win_rates(self.training.loss, self.training.win_rates, self.reward.kind,
                         gives_win_rates=gives_win_rates(self.reward))

@@ -175,6 +175,9 @@ class Evaluation(Section):
     """Whose answers the greedy ones are compared with, for win rates: name of a set: file of answers (`prompt` or
     `instruction` with `output`, `response` or `answer`; AlpacaEval's model_outputs.json too), or `initial`, the given
     model's own. `initial` alone does so for every set. Unset: nothing is compared."""
+    judges_own: tuple[str, ...] = ()
+    """Sets whose baseline's answers the judge's own model wrote: how much more often it prefers them than
+    `audit.reward` does is measured (self-preference)."""
     when: Literal["each", "end"] = "each"
     """`each` examines every policy; `end` only the given model and the last one."""
 

@@ -34,7 +34,7 @@ class Version:
 
 
 VERSIONS = {"0.1": Version("gpt-4-0314", False, 0.95), "2.0": Version("o3-mini-2025-01-31", True, 0.9)}
-"""2.0 leaves out both games of a question when one has no verdict. Its style control is not computed."""
+"""2.0 leaves out both games of a question when one has no verdict; eva.evaluation.style has its style control."""
 
 _RIDGE = 1e-6
 """Keeps the strength of a model finite that won or lost everything."""

@@ -10,8 +10,9 @@ import numpy as np
 
 from eva.evaluation.arena import Battle, arena_scores
 from eva.evaluation.length_control import FOLDS, length_controlled
+from eva.evaluation.style import Styled, style_scores
 from eva.evaluation.winning import difference, win_rate
-from eva.types import Floats
+from eva.types import Floats, Ints
 
 LENGTH_ROUNDS = 200
 """Refits behind the interval of a length-controlled win rate."""
@@ -22,22 +23,32 @@ BASELINE = "baseline"
 class Compared:
     """One checkpoint's answers against the baseline's to the same prompts, in one order for all checkpoints.
 
-    `preference_P` in [0, 1], NaN where there is none; lengths in characters, NaN where there is no answer.
+    `preference_P` in [0, 1], NaN where there is none; `counts_P_F` of eva.evaluation.style.FEATURES, lengths in
+    characters, NaN where there is no answer.
     """
 
     preference_P: Floats
-    length_P: Floats
-    baseline_length_P: Floats
+    counts_P_F: Floats
+    baseline_counts_P_F: Floats
+
+    def lengths(self) -> tuple[Floats, Floats]:
+        """Of the checkpoint's answers and of the baseline's, in characters, [P] each."""
+        return self.counts_P_F[:, 0], self.baseline_counts_P_F[:, 0]
+
+    def whole(self) -> Ints:
+        """The prompts with a preference and both answers."""
+        return np.flatnonzero(np.isfinite(sum(self.lengths(), self.preference_P)))
 
 
 def figures(compared: Mapping[int, Compared], checkpoint: int, *, seed: int) -> dict[str, Any]:
     """Of `checkpoint` and, under `arena`, of all that were compared so far: as they are stored. Shares in [0, 1].
 
-    A figure that the preferences do not give is None: all of them without a preference, `length_controlled` with fewer
-    than five, `gain` (over checkpoint 0) where that was not compared or is this one.
+    A figure that the preferences do not give is None: all of them without a preference, `length_controlled` and
+    `style_controlled` with fewer than five, `gain` (over checkpoint 0) where that was not compared or is this one.
     """
     own, given = compared[checkpoint], compared.get(0)
     known_P = np.isfinite(own.preference_P)
+    length_P, baseline_length_P = own.lengths()
     won = win_rate(own.preference_P, seed=seed)
     gain = difference(own.preference_P, given.preference_P, seed=seed) if given is not None and checkpoint else None
     return {
@@ -46,7 +57,8 @@ def figures(compared: Mapping[int, Compared], checkpoint: int, *, seed: int) -> 
         "win_rate": won and asdict(won.rate), "error": won and won.error,
         "wins": won and won.wins, "losses": won and won.losses, "ties": won and won.ties,
         "length_controlled": _length_controlled(own, seed) if known_P.sum() >= FOLDS else None,
-        "length": _mean(own.length_P), "baseline_length": _mean(own.baseline_length_P),
+        "style_controlled": _style_controlled(compared, checkpoint, seed) if known_P.sum() >= FOLDS else None,
+        "length": _mean(length_P), "baseline_length": _mean(baseline_length_P),
         "gain": gain and asdict(gain),
         "arena": _arena(compared, seed),
     }
@@ -54,10 +66,27 @@ def figures(compared: Mapping[int, Compared], checkpoint: int, *, seed: int) -> 
 
 def _length_controlled(own: Compared, seed: int) -> dict[str, float] | None:
     """Over the prompts that both have answered."""
-    both_P = np.isfinite(own.length_P) & np.isfinite(own.baseline_length_P)
-    fitted = length_controlled(own.preference_P[both_P], own.baseline_length_P[both_P], own.length_P[both_P],
+    length_P, baseline_length_P = own.lengths()
+    both_P = np.isfinite(length_P) & np.isfinite(baseline_length_P)
+    fitted = length_controlled(own.preference_P[both_P], baseline_length_P[both_P], length_P[both_P],
                                rounds=LENGTH_ROUNDS, seed=seed)
     return fitted.interval and asdict(fitted.interval) | {"coefficient": fitted.coefficients["length"]}
+
+
+def _style_controlled(compared: Mapping[int, Compared], checkpoint: int, seed: int) -> dict[str, Any] | None:
+    """The checkpoint's win rate where it writes in the baseline's style, from a fit to all checkpoints so far."""
+    places = {number: one.whole() for number, one in compared.items()}
+    styled = Styled(
+        [str(number) for number, whole_K in places.items() for _ in whole_K],
+        np.concatenate([one.counts_P_F[places[number]] for number, one in compared.items()]),
+        np.concatenate([one.baseline_counts_P_F[places[number]] for number, one in compared.items()]))
+    verdicts = enumerate(
+        np.concatenate([one.preference_P[places[number]] for number, one in compared.items()]).tolist())
+    if str(checkpoint) not in styled.models_Q:
+        return None
+    fit = style_scores(styled, [*verdicts], BASELINE, centred=False, seed=seed)
+    own = next(score for score in fit.scores if score.model == str(checkpoint))
+    return asdict(own.win_rate) | {"coefficients": fit.coefficients}
 
 
 def _arena(compared: Mapping[int, Compared], seed: int) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from eva.config import MockReward, VerifierReward
-from eva.errors import ConfigError, RewarderDiedError
+from eva.config import JudgeReward, MockReward, VerifierReward
+from eva.errors import ConfigError, JudgeError, RewarderDiedError
 from eva.types import Answered, Response, Reward
 from workers.rewards import REWARDERS, build_rewarder
 from workers.rewards.actor import ActorRewarder
@@ -172,3 +172,13 @@ def test_the_actor_rewards_as_the_local_rewarder_does() -> None:
     assert by_number == {one.answered.number: one.rewards for one in here.reward(prompts)}
     assert not any(math.isnan(reward.value) for row in by_number.values() for reward in row if reward.value)
     there.close()
+
+
+def test_a_judge_whose_budget_was_spent_in_an_earlier_life_asks_nothing_in_the_next() -> None:
+    # nothing listens there: whoever asks hears of that instead
+    config = JudgeReward.model_validate({"kind": "judge", "model": "openai/m", "api_base": "http://127.0.0.1:1",
+                                         "max_cost_usd": 1, "retries": 0})
+    rewarder = ActorRewarder("judge", REWARDERS["judge"], config, spent={"cost_usd": 1.5})
+    with pytest.raises(JudgeError, match=r"has cost 1\.5000 US dollars"):
+        list(rewarder.reward([answered(1)]))
+    rewarder.close()

@@ -38,7 +38,7 @@ def test_comparisons_come_back_by_item_and_are_stored_once(store: Store, run_id:
         assert comparisons.read_comparisons(conn, run_id, 2, "set") == []
 
 
-def test_lengths_are_characters_of_the_greedy_answer_and_of_the_file_or_the_given_models(
+def test_what_was_compared_is_the_greedy_answer_and_that_of_the_file_or_the_given_model(
     store: Store, run_id: int
 ) -> None:
     with store.transaction() as conn:
@@ -49,11 +49,16 @@ def test_lengths_are_characters_of_the_greedy_answer_and_of_the_file_or_the_give
             heldout.copy_heldout_responses(
                 conn, run_id, checkpoint, "set", "sampled", [HeldoutResponse(0, 0, "sampled", "stop", 1, 1.0)])
         comparisons.copy_comparisons(conn, run_id, 1, "set", COMPARED)
-        assert comparisons.read_compared(conn, run_id, "set") == [
-            ComparedRow(1, 0, 0.75, 3, 4), ComparedRow(1, 1, None, 6, None)]
+        comparisons.copy_comparisons(conn, run_id, 1, "set", [Comparison(0, 1.0, 0.0, 1.0)], "auditor")
+        assert [*comparisons.iter_compared(conn, run_id, "set", 1)] == [
+            ComparedRow(1, 0, 0.75, "née", "zero"), ComparedRow(1, 1, None, "longer", None)]
         comparisons.insert_baseline(conn, run_id, "set", ["", "12345"])
-        assert comparisons.read_compared(conn, run_id, "set") == [
-            ComparedRow(1, 0, 0.75, 3, 0), ComparedRow(1, 1, None, 6, 5)]
+        assert [*comparisons.iter_compared(conn, run_id, "set", 1)] == [
+            ComparedRow(1, 0, 0.75, "née", ""), ComparedRow(1, 1, None, "longer", "12345")]
+        assert [*comparisons.iter_compared(conn, run_id, "set", 0)] == []
+        # who else compared is kept apart
+        assert comparisons.read_comparisons(conn, run_id, 1, "set", "auditor") == [Comparison(0, 1.0, 0.0, 1.0)]
+        assert len(comparisons.read_comparisons(conn, run_id, 1, "set")) == 2
 
 
 @pytest.mark.parametrize("wrong", [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
@@ -29,12 +30,13 @@ def model_class(config: RewardConfig) -> type[RewardModel]:
     return resolve_name(REWARDERS[config.kind])
 
 
-def build_rewarder(config: RewardConfig, *, local: bool = False, hung_s: float = 1800.0,
-                   notice: Notice = unnoticed) -> ActorRewarder | LocalRewarder:
+def build_rewarder(config: RewardConfig, *, local: bool = False, spent: Mapping[str, float] | None = None,
+                   hung_s: float = 1800.0, notice: Notice = unnoticed) -> ActorRewarder | LocalRewarder:
     """The run's rewarder: in a Ray actor of its own, or with `local` in this process.
 
     Both are `eva.roles.Rewarder` and have `close()`. Raises ConfigError before anything starts when
-    the config cannot work. `hung_s` and `notice`: see `Window`.
+    the config cannot work. `spent` is what its rewards have cost the run so far, by part; `hung_s`, `notice`: see
+    `Window`.
     """
     kind = model_class(config)
     kind.check(config)
@@ -44,4 +46,5 @@ def build_rewarder(config: RewardConfig, *, local: bool = False, hung_s: float =
         return LocalRewarder(kind.name_of(config), kind(config))
     from workers.rewards.actor import ActorRewarder
 
-    return ActorRewarder(kind.name_of(config), REWARDERS[config.kind], config, hung_s=hung_s, notice=notice)
+    return ActorRewarder(kind.name_of(config), REWARDERS[config.kind], config, spent=spent, hung_s=hung_s,
+                         notice=notice)

@@ -6,7 +6,8 @@ import faulthandler
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pkgutil import resolve_name
 from typing import Any
@@ -26,7 +27,7 @@ from eva.errors import ConfigError
 from eva.failpoints import environment, reach
 from eva.incidents import Notice, Working, unnoticed
 from eva.types import Answered, Rewarded
-from workers.rewards.model import Asked, RewardModel
+from workers.rewards.model import COST, Asked, Budgeted, RewardModel
 from workers.rewards.window import Rewards, Window
 
 _STDERR = 2
@@ -39,8 +40,8 @@ class RewardProcess:
     The watchdog is a C thread: it works even while a function holds the interpreter's lock.
     """
 
-    def __init__(self, model: str, config: RewardConfig, folder: str) -> None:
-        self._model_path, self._config, self._folder = model, config, folder
+    def __init__(self, model: str, config: RewardConfig, folder: str, spent: Mapping[str, float]) -> None:
+        self._model_path, self._config, self._folder, self._spent = model, config, folder, spent
         self._model: RewardModel | None = None
         self._armed_at = 0.0
 
@@ -60,7 +61,10 @@ class RewardProcess:
     def _build(self) -> RewardModel:
         if self._folder not in sys.path:
             sys.path.append(self._folder)
-        return resolve_name(self._model_path)(self._config)
+        model = resolve_name(self._model_path)(self._config)
+        if isinstance(model, Budgeted):
+            model.charge(self._spent)
+        return model
 
     def _alive(self) -> None:
         now = time.monotonic()
@@ -80,8 +84,9 @@ class RayProcess:
         ObjectLostError,
     )
 
-    def __init__(self, model: str, config: RewardConfig, cpus: float, gpus: float = 0) -> None:
-        self._model, self._config, self._cpus, self._gpus = model, config, cpus, gpus
+    def __init__(self, model: str, config: RewardConfig, cpus: float, gpus: float,
+                 spent: Callable[[], Mapping[str, float]]) -> None:
+        self._model, self._config, self._cpus, self._gpus, self._spent = model, config, cpus, gpus, spent
         self._actor: Any = None
         self.start()
 
@@ -90,7 +95,7 @@ class RayProcess:
         actor: Any = ray.remote(RewardProcess)
         options = actor.options(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_concurrency=1,
                                 runtime_env={"env_vars": environment()})
-        self._actor = options.remote(self._model, self._config, os.getcwd())
+        self._actor = options.remote(self._model, self._config, os.getcwd(), self._spent())
 
     def submit(self, asked: Sequence[Asked]) -> Future[Rewards]:
         return self._actor.reward_many.remote(list(asked)).future()
@@ -111,15 +116,16 @@ class ActorRewarder:
         model: `module:Class` of the reward model, built in the actor from `config`.
         config: the reward model's section of the config.
         cpus: CPUs that Ray reserves for it; 0 lets it share what the engines leave. GPUs are the config's.
+        spent: what its rewards have cost the run so far, by part; it goes on counting.
         restarts, hung_s, notice: see `Window`.
     """
 
     def __init__(
-        self, name: str, model: str, config: RewardConfig, *, cpus: float = 0, restarts: int = 10,
-        hung_s: float = 1800.0, notice: Notice = unnoticed,
+        self, name: str, model: str, config: RewardConfig, *, cpus: float = 0, spent: Mapping[str, float] | None = None,
+        restarts: int = 10, hung_s: float = 1800.0, notice: Notice = unnoticed,
     ) -> None:
         self._name, self._model, self._config = name, model, config
-        self._cpus, self._restarts = cpus, restarts
+        self._cpus, self._restarts, self._spent = cpus, restarts, Counter[str](spent or {})
         self._hung_s, self._notice = hung_s, notice
         self._process: RayProcess | None = None
         self._window: Window | None = None
@@ -130,7 +136,8 @@ class ActorRewarder:
 
     def start(self) -> None:
         """Start the actor without waiting for it. Needs an initialised Ray."""
-        self._process = self._process or RayProcess(self._model, self._config, self._cpus, gpus_of(self._config))
+        self._process = self._process or RayProcess(self._model, self._config, self._cpus, gpus_of(self._config),
+                                                    lambda: {**self._spent})
 
     def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
         """Pull answered prompts, about a hundred at most in flight; yield what is done at each pull.
@@ -147,16 +154,26 @@ class ActorRewarder:
                 yield Rewarded(one, ())
                 continue
             window.put(one)
-            yield from _take(window, block=False)
+            yield from self._take(window, block=False)
             while window.full:
-                yield from _take(window, block=True)
+                yield from self._take(window, block=True)
         while not window.empty:
-            yield from _take(window, block=True)
+            yield from self._take(window, block=True)
 
     def at_work(self) -> list[Working]:
         """What the actor has in hand. Another thread may ask."""
         window = self._window
         return [] if window is None or window.empty else [window.at_work()]
+
+    def _take(self, window: Window, *, block: bool) -> list[Rewarded]:
+        try:
+            taken = window.take(block=block)
+        except RayTaskError as error:
+            # What the reward model itself complained of, without Ray's wrapping.
+            raise error.cause from None
+        for reward in (reward for one in taken for reward in one.rewards):
+            self._spent.update({name: part.value or 0 for name, part in reward.parts if name.endswith(COST)})
+        return taken
 
     def close(self) -> None:
         """End the actor. It starts again at the next use."""
@@ -179,11 +196,3 @@ def _require_gpus(gpus: float) -> None:
         raise ConfigError(f"the rewarder asks for {gpus:g} GPUs, and Ray's cluster has {there:g}",
                           expected=f"reward.gpus of at most {there:g}",
                           next_move="Lower reward.gpus (0 computes on the CPU), or join machines with GPUs")
-
-
-def _take(window: Window, *, block: bool) -> list[Rewarded]:
-    try:
-        return window.take(block=block)
-    except RayTaskError as error:
-        # What the reward model itself complained of, without Ray's wrapping.
-        raise error.cause from None

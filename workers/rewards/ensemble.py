@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from eva.config import EnsembleReward
 from eva.ranks import ranks
 from eva.types import Floats, Reward
 from workers.rewards import model_class
-from workers.rewards.model import Alive, Asked, RewardModel, reason
+from workers.rewards.model import Alive, Asked, Budgeted, RewardModel, reason
 
 COMBINE = {"mean": np.mean, "minimum": np.min, "median": np.median}
 """`combine`: over the members' rewards of a response."""
@@ -46,6 +46,13 @@ class EnsembleModel:
         """Each member rewards everything in its turn. A response that one member cannot reward has no reward."""
         by_member = [model.reward_many(asked, alive) for model in self._models]
         return [self._combine(rewards) for rewards in zip(*by_member, strict=True)]
+
+    def charge(self, spent: Mapping[str, float]) -> None:
+        """Each member that has a budget counts what it has cost the run before."""
+        for name, model in zip(self._names, self._models, strict=True):
+            if isinstance(model, Budgeted):
+                own = f"{name}/"
+                model.charge({part.removeprefix(own): cost for part, cost in spent.items() if part.startswith(own)})
 
     def close(self) -> None:
         for model in self._models:

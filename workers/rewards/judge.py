@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ from workers.rewards.judge_prompts import (
     question,
     read_verdict,
 )
-from workers.rewards.model import Alive, Asked
+from workers.rewards.model import COST, Alive, Asked
 
 Ask = Callable[[str, int], Reply]
 
@@ -47,7 +47,7 @@ class JudgeModel:
     """The judge as a reward model. Raises ConfigError at construction when the model or its key cannot be used."""
 
     def __init__(self, config: JudgeReward, ask: Ask | None = None) -> None:
-        self._config = config
+        self._config, self._budget = config, Budget(config)
         self._ask = ask or Service(config).ask
 
     @staticmethod
@@ -84,6 +84,10 @@ class JudgeModel:
                 raise
         return [self._rewards(one.responses, found) for one, found in zip(asked, verdicts, strict=True)]
 
+    def charge(self, spent: Mapping[str, float]) -> None:
+        """What it has cost the run before counts, too."""
+        self._budget.charge(spent.get(COST, 0.0))
+
     def close(self) -> None:
         """It holds nothing."""
 
@@ -111,7 +115,9 @@ class JudgeModel:
         template, meanings = (RATING, RATINGS) if second is None else (PAIRWISE, SCORES)
         other = "" if second is None else responses[second]
         message = question(template, mark, prompt, responses[first], other)
+        self._budget.require()
         reply = self._ask(message, derive(config.seed, "judge", key, first, -1 if second is None else second))
+        self._budget.charge(reply.cost_usd)
         try:
             # A verdict that was cut off may read as another one: "1" of "10".
             if reply.finish == "length":
@@ -121,26 +127,39 @@ class JudgeModel:
             return Verdict(first, second, None, str(unreadable), reply.cost_usd)
 
 
-class Service:
-    """The judge's model behind LiteLLM, with a budget. Safe to call from many threads."""
+class Budget:
+    """What the judge may cost the run, and has cost so far. Safe to call from many threads."""
 
     def __init__(self, config: JudgeReward) -> None:
         self._config, self._spent_usd, self._lock = config, 0.0, threading.Lock()
-        shared = ("model", "api_base", "api_key_env", "temperature", "max_tokens", "timeout_s", "retries")
-        self._completions = Completions(EvolInstruct.model_validate(
-            {"kind": "evol_instruct"} | {name: getattr(config, name) for name in shared}))
 
-    def ask(self, message: str, seed: int) -> Reply:
-        """One reply; an empty one when the model will not take this message. Raises JudgeError, ConfigError."""
+    def charge(self, usd: float) -> None:
+        with self._lock:
+            self._spent_usd += usd
+
+    def require(self) -> None:
+        """Raises JudgeError when it is used up."""
         limit = self._config.max_cost_usd
         with self._lock:
             if limit is not None and self._spent_usd >= limit:
                 raise JudgeError(
                     f"the judge {self._config.model} has cost {self._spent_usd:.4f} US dollars",
                     expected=f"at most {limit:g} (`max_cost_usd`)",
-                    next_move="Resume the run to allow as much again, or raise the limit; what was judged is stored")
+                    next_move="Resume the run with a higher limit; what was judged is stored")
+
+
+class Service:
+    """The judge's model behind LiteLLM. Safe to call from many threads."""
+
+    def __init__(self, config: JudgeReward) -> None:
+        shared = ("model", "api_base", "api_key_env", "temperature", "max_tokens", "timeout_s", "retries")
+        self._completions = Completions(EvolInstruct.model_validate(
+            {"kind": "evol_instruct"} | {name: getattr(config, name) for name in shared}))
+
+    def ask(self, message: str, seed: int) -> Reply:
+        """One reply; an empty one when the model will not take this message. Raises JudgeError, ConfigError."""
         try:
-            reply = self._completions.ask(message, seed)
+            return self._completions.ask(message, seed)
         except EvolverError as failed:
             raise JudgeError(f"the judge {failed.given}", expected=failed.expected,
                              next_move=failed.next_move) from None
@@ -148,15 +167,12 @@ class Service:
             raise ConfigError(
                 refused.given.replace("the evolver's", "the judge's"), expected=refused.expected,
                 next_move="Correct the judge's section of the config, or the key in the environment") from None
-        with self._lock:
-            self._spent_usd += reply.cost_usd
-        return reply
 
 
 def rewards_from_ratings(verdicts: Sequence[Verdict]) -> tuple[Reward, ...]:
     """The rating of each response, or the reason why it has none."""
     return tuple(
-        Reward(verdict.score, verdict.reason, (("cost_usd", Reward(verdict.cost_usd)),))
+        Reward(verdict.score, verdict.reason, ((COST, Reward(verdict.cost_usd)),))
         for verdict in sorted(verdicts, key=lambda verdict: verdict.first))
 
 
@@ -194,7 +210,7 @@ def _why(own: Sequence[Verdict]) -> str:
 
 def _parts(place: int, score_N_N: Floats, own: Sequence[Verdict]) -> tuple[tuple[str, Reward], ...]:
     """What the audit reads: cost, share of unreadable replies, of swapped pairs that disagree, wins by position."""
-    figures = {"cost_usd": sum(verdict.cost_usd / 2 for verdict in own)}
+    figures = {COST: sum(verdict.cost_usd / 2 for verdict in own)}
     if own:
         figures["unreadable"] = sum(verdict.score is None for verdict in own) / len(own)
     figures |= position_bias(score_N_N[place], 1 - score_N_N[:, place])

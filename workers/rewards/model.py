@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from eva.types import Context, Reward
 
@@ -51,6 +51,19 @@ class RewardModel(Protocol):
 
     def close(self) -> None:
         """Release what it holds."""
+        ...
+
+
+COST = "cost_usd"
+"""The part of a reward that says what it cost, US dollars; of an ensemble `MEMBER/cost_usd`."""
+
+
+@runtime_checkable
+class Budgeted(Protocol):
+    """A reward model with a budget for the whole run."""
+
+    def charge(self, spent: Mapping[str, float]) -> None:
+        """Count what its rewards have cost before it was built, by part."""
         ...
 
 

@@ -76,6 +76,32 @@ def test_arena_judgments_give_scores_against_the_versions_baseline(tmp_path: Pat
     assert {row["model"]: row["battles"] for row in newer} == {"mine": 6, "o3-mini-2025-01-31": 6}
 
 
+def test_arena_2_with_answers_is_scored_at_equal_style(tmp_path: Path) -> None:
+    judged, answers = tmp_path / "judged.jsonl", tmp_path / "answers.jsonl"
+    # two models; the judge takes whatever is longer than the baseline's 100 tokens
+    lengths = {name: [100 + 10 * ((step * place) % 9 - shift) for place in range(60)]
+               for name, step, shift in (("short", 2, 5), ("long", 5, 2))}
+    judged.write_text("".join(json.dumps({"model": name, "uid": f"q{place}", "games": [
+        {"score": verdict}, {"score": {"A>B": "B>A", "B>A": "A>B", "A=B": "A=B"}[verdict]}]}) + "\n"
+        for name, some in lengths.items() for place, length in enumerate(some)
+        for verdict in ["B>A" if length > 100 + place % 3 * 10 else "A>B" if length < 100 + place % 5 * 10 else "A=B"]))
+    answers.write_text("".join(json.dumps({"model": name, "uid": f"q{place}", "metadata": {
+        "token_len": length, "header_count": {"h1": 0}, "list_count": {"ordered": 0}, "bold_count": {"**": 0}}}) + "\n"
+        for name, some in {**lengths, "o3-mini-2025-01-31": [100] * 60}.items() for place, length in enumerate(some)))
+    plain, styled = (json.loads(call("--annotations", judged, "--version", "2.0", "--json", *more).stdout)
+                     for more in ([], ["--answers", answers]))
+    scores = [{row["model"]: row["score"] for row in rows} for rows in (plain, styled)]
+    gaps = [by_model["long"] - by_model["short"] for by_model in scores]
+    assert gaps[0] > 20 and abs(gaps[1]) < gaps[0] / 2
+    shown = call("--annotations", judged, "--version", "2.0", "--answers", answers)
+    assert "Style-controlled. Coefficients: length +" in shown.stderr and "bold +0.000" in shown.stderr
+    for more, said in ((["--answers", answers], "--answers with --version 0.1"),
+                       (["--version", "2.0", "--answers", judged], "answer 0 has the keys"),
+                       (["--version", "2.0", "--answers", answers, "--baseline", "x"], "no answer of x to question")):
+        refused = call("--annotations", judged, *more)
+        assert refused.exit_code == 2 and said in refused.stderr
+
+
 @pytest.mark.parametrize(("text", "said"), [
     ('[{"prompt": "x"}]', "begins with the keys prompt. Expected `preference` (AlpacaEval) or `games` (Arena-Hard)"),
     ("[3]", "element 1 of"), ("[]", "begins with the keys (none)"), ("[", "is not JSON"),

@@ -69,6 +69,7 @@ def iteration() -> dict[str, Any]:
         "margin": 0.3,
         "responses": 1536,
         "sampled_tokens": 17_000,
+        "cost_usd": None,
         "heldout": {"hard": modes(1, 0.4, 0.4)},
         "diversity": None,
         "audit": None,
@@ -125,6 +126,13 @@ def shown(report: dict[str, Any], width: int = 100, *, colour: bool = False) -> 
     with console.capture() as capture:
         show_report(report, console)
     return capture.get()
+
+
+def test_what_services_were_paid_is_summed_over_the_iterations() -> None:
+    paid = {"evolving": 0.25, "rewards": 1.5, "held_out": 0.125}
+    report = facts(iterations=[iteration() | {"cost_usd": paid}, iteration() | {"cost_usd": paid}, iteration()])
+    assert "cost: 3.75 US dollars (evolving 0.50, rewards 3.00, held-out 0.25)" in shown(report)
+    assert "cost:" not in shown(facts())
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])

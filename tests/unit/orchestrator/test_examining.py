@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from eva.config import RunConfig
+from eva.errors import ConfigError
 from eva.settings import Settings
 from eva.types import Answered, Reward, Rewarded
 from orchestrator.driver import drive
 from orchestrator.registration import preflight, register_run
-from store import comparisons, heldout, runs, stages, statistics
+from store import comparisons, costs, heldout, runs, stages, statistics
 from store.rows import RunRow
 from store.session import Store
 from tests.fakes import Died, FakeGenerator, FakeRewarder, Recorder, always, fake_config, fake_roles
@@ -224,3 +225,74 @@ def test_the_preflight_says_what_the_baseline_gives(tmp_path: Path) -> None:
     section = held_out(tmp_path, str, reward=None)
     assert "12 answers of the baseline in asked, 0 more not used, 0 to a prompt that had one" in preflight(
         fake_config(evaluation=section))
+
+
+class Costly(Comparing):
+    """A judge whose calls cost a cent per response, and that likes "mine"."""
+
+    def __init__(self, name: str, bonus: bool, die_after: int | None = None) -> None:
+        super().__init__(die_after)
+        self.name, self.bonus = name, bonus  # pyright: ignore[reportIncompatibleUnannotatedOverride] - of this object
+
+    def _reward(self, text: str, texts: list[str]) -> Reward:
+        given = super()._reward(text, texts)
+        mine = 0.2 * self.bonus * sum(("mine" in text) - ("mine" in other) for other in texts) / len(texts)
+        return Reward((given.value or 0) + mine, None, (("cost_usd", Reward(0.01)), ("unreadable", Reward(0.0))))
+
+
+def own(tmp_path: Path, **changes: Any) -> RunConfig:
+    """The judge's own model wrote the baseline, answers of 14 characters as the policy's are."""
+    section = held_out(tmp_path, lambda item: f"mine answer {item:02d}", judges_own=["asked"])
+    return fake_config(iterations=1, evaluation=section, audit={"reward": JUDGE | {"model": "openai/other"}}, **changes)
+
+
+def test_a_judge_that_likes_its_own_answers_is_measured_by_a_second_one_on_the_same_pairs(
+    store: Store, settings: Settings, tmp_path: Path
+) -> None:
+    run = register_run(store, own(tmp_path))
+    judge, second = Costly("judge", bonus=True), Costly("second", bonus=False)
+    play(store, settings, run, judge, auditor=second)
+    asked = [sorted(pair for pair in one.seen if len(pair[1]) == 2) for one in (judge, second)]
+    assert asked[0] == asked[1] and len(asked[0]) == 24
+    for by_set in win_rates(store, run).values():
+        found = by_set["asked"]["self_preference"]
+        assert (found["prompts"], found["rewarder"], found["second_rewarder"]) == (12, "judge", "second")
+        # both rewards shift by half of 0.2, one up and one down
+        assert found["judge"]["value"] == pytest.approx(0.7) and found["second"]["value"] == pytest.approx(0.5)
+        assert found["bias"] == pytest.approx({"value": 0.2, "low": 0.2, "high": 0.2})
+    # two policies: 12 greedy pairs and 12 sampled answers by the judge, the pairs again by the second
+    with store.transaction() as conn:
+        assert costs.iteration_cost(conn, run.id, 0)["held_out"] == pytest.approx(2 * (12 * 3 + 12 * 2) * 0.01)
+        assert statistics.get_statistic(conn, run.id, 0, "cost")["usd"]["held_out"] == pytest.approx(1.2)
+        spent = [costs.rewarder_cost(conn, run.id, name, batches=True, role=role)
+                 for name, role in (("judge", "examiner"), ("second", "auditor"), ("second", "examiner"))]
+    # the second one has also rewarded the audit's sample, which the run stores as its rewards
+    assert spent[0] == {"cost_usd": pytest.approx(0.72)} and spent[1]["cost_usd"] > 0.48
+    assert spent[1]["cost_usd"] - spent[2]["cost_usd"] == pytest.approx(0.48)
+
+
+@pytest.mark.parametrize("after", [1, 10])
+def test_an_interrupted_second_opinion_goes_on_where_it_was(
+    store: Store, settings: Settings, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.stage.FLUSH_RESULTS", 4)
+    whole, broken = register_run(store, own(tmp_path)), register_run(store, own(tmp_path))
+    play(store, settings, whole, Costly("judge", bonus=True), auditor=Costly("second", bonus=False))
+    first, second = (Costly("second", bonus=False, die_after=die) for die in (after, None))
+    with pytest.raises(Died):
+        play(store, settings, broken, Costly("judge", bonus=True), auditor=first)
+    judge = Costly("judge", bonus=True)
+    play(store, settings, broken, judge, auditor=second)
+    assert win_rates(store, broken) == win_rates(store, whole)
+    pairs = [text for text, answers in [*first.seen, *second.seen] if len(answers) == 2]
+    assert 24 <= len(pairs) <= 24 + 4
+
+
+def test_own_answers_need_a_baseline_and_a_second_rewarder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"judges_own names other, which evaluation\.baseline does not"):
+        fake_config(evaluation=held_out(tmp_path, str, judges_own=["other"]), audit={"reward": JUDGE})
+    with pytest.raises(ConfigError, match=r"judges_own names asked, but there is no audit\.reward"):
+        fake_config(evaluation=held_out(tmp_path, str, judges_own=["asked"]))
+    with pytest.raises(ConfigError, match="judges_own names other, but there is no such set"):
+        preflight(fake_config(evaluation=held_out(tmp_path, str, baseline="initial", judges_own=["other"]),
+                              audit={"reward": {"kind": "mock"}}))

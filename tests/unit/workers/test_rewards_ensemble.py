@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from eva.config import EnsembleReward
+from eva.errors import JudgeError
 from eva.ranks import ranks
 from eva.types import Reward
 from eva.wins import mean_win_rates
 from workers.rewards.ensemble import EnsembleModel
+from workers.rewards.judge import JudgeModel
 from workers.rewards.model import Asked
 
 MOCKS: list[dict[str, Any]] = [
@@ -110,3 +113,16 @@ def test_a_rank_is_the_mean_win_rate_of_the_member_as_a_judge_of_pairs(rewards_M
 def test_ranks_forget_units(scale: float, shift: float) -> None:
     rewards_M_N = np.array([[0.1, 0.9, 0.4, 0.4]])
     np.testing.assert_array_equal(ranks(rewards_M_N), ranks(rewards_M_N * scale + shift))
+
+
+def test_each_member_is_charged_with_what_it_has_cost_itself() -> None:
+    judges = [{"reward": {"kind": "judge", "model": f"openai/{name}", "api_base": "http://127.0.0.1:1",
+                          "max_cost_usd": 1, "concurrency": 1}} for name in "ab"]
+    config = ensemble([*judges, {"reward": {"kind": "mock"}}], on="rank")
+    model = EnsembleModel(config)
+    model.charge({"judge:openai/b:pairwise/cost_usd": 2.0, "mock/cost_usd": 7.0})
+    for place, spent in ((0, False), (1, True)):
+        judge = model._models[place]
+        assert isinstance(judge, JudgeModel)
+        with pytest.raises(JudgeError, match="has cost 2") if spent else nullcontext():
+            judge._budget.require()

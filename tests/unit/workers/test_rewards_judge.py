@@ -96,6 +96,16 @@ def test_equal_texts_tie_without_being_asked() -> None:
     assert [reward.value for reward in rewards(model, "alone")] == [0.5]
 
 
+def test_what_was_spent_before_counts_against_the_budget() -> None:
+    model, asked = judge(longer, max_cost_usd=0.035, concurrency=1)
+    model.charge({"cost_usd": 0.015})
+    rewards(model, "a", "bb")
+    assert len(asked) == 2
+    with pytest.raises(JudgeError, match=r"has cost 0\.0350 US dollars. Expected at most 0\.035.*higher limit"):
+        rewards(model, "a", "bb")
+    assert len(asked) == 2
+
+
 def test_few_opponents_cost_fewer_calls_and_everybody_gets_some() -> None:
     model, asked = judge(longer, opponents=2, aggregation="bradley_terry")
     given = rewards(model, *("x" * length for length in range(1, 9)))

@@ -1,0 +1,163 @@
+"""Win rates at equal style: a Bradley-Terry fit with what answers look like beside who wrote them.
+
+Arena-Hard 2.0's style control (Li et al. 2024, arXiv 2406.11939; the leaderboard's show_result.py).
+Letters: Q compared pairs of answers, C kinds of verdict on them, F features, M models, K = M + F, R rounds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eva import audit
+from eva.errors import InputError
+from eva.evaluation.arena import ANCHOR, SCALE, Score, battles_from_judgments
+from eva.evaluation.winning import interval
+from eva.seeds import derive
+from eva.types import Floats, Ints
+
+FEATURES = tuple(audit.FEATURES)
+"""Length, in characters or tokens, comes first; then counts of Markdown."""
+
+ARENA_ORDER = ("token_len", "list_count", "header_count", "bold_count")
+"""What Arena-Hard's answer files call them."""
+
+_RIDGE = 1e-6
+"""Keeps finite what won or lost everything, and what no answer has."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Styled:
+    """Answers of `models_Q` against the baseline's, with the counts of FEATURES in both: [Q, F]."""
+
+    models_Q: Sequence[str]
+    counts_Q_F: Floats
+    baseline_counts_Q_F: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class StyleControl:
+    """Models by their score at equal style, the best first, and the fit's coefficients by feature."""
+
+    scores: list[Score]
+    coefficients: dict[str, float]
+
+
+def read_style(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[float]]:
+    """By model and question, the counts of FEATURES from Arena-Hard 2.0's answer files (JSON Lines).
+
+    A row has `model`, `uid` and `metadata`, whose counts are numbers or mappings of numbers by kind. Raises InputError.
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    for place, row in enumerate(rows):
+        try:
+            counts = [row["metadata"][name] for name in ARENA_ORDER]
+            found[str(row["model"]), str(row["uid"])] = [
+                float(sum(count.values()) if isinstance(count, Mapping) else count) for count in counts]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"answer {place} has the keys {sorted(row)}",
+                             expected=f"`model`, `uid` and `metadata` with {', '.join(ARENA_ORDER)}",
+                             next_move="Take Arena-Hard 2.0's model_answer files as they are") from error
+    return found
+
+
+def styled_judgments(rows: Iterable[Mapping[str, Any]], style: Mapping[tuple[str, str], Sequence[float]],
+                     baseline: str) -> tuple[Styled, list[tuple[int, float]], int]:
+    """Arena-Hard 2.0's judgments with what the answers look like: pairs, verdicts, and how many games have none.
+
+    Raises InputError where an answer is not in `style`.
+    """
+    models: list[str] = []
+    counts: list[tuple[Sequence[float], Sequence[float]]] = []
+    verdicts: list[tuple[int, float]] = []
+    missing = 0
+    for row in rows:
+        battles, without = battles_from_judgments([row], baseline, whole_rows=True)
+        missing += without
+        if not battles:
+            continue
+        model, question = str(row["model"]), str(row.get("uid"))
+        for name in (model, baseline):
+            if (name, question) not in style:
+                raise InputError(f"no answer of {name} to question {question} in the answer files",
+                                 expected="the answers of every model that was judged, and of the baseline",
+                                 next_move="Give their files with --answers, or another --baseline")
+        verdicts += [(len(models), battle.score if battle.one == model else 1 - battle.score) for battle in battles]
+        models.append(model)
+        counts.append((style[model, question], style[baseline, question]))
+    table_Q_2_F = np.array(counts, dtype=np.float64).reshape(len(counts), 2, len(FEATURES))
+    return Styled(models, table_Q_2_F[:, 0], table_Q_2_F[:, 1]), verdicts, missing
+
+
+def style_differences(counts_Q_F: Floats, baseline_Q_F: Floats) -> Floats:
+    """(a - b) / (a + b) of the lengths; of the other counts per length (a - b) / (a + b + 1)."""
+    length_Q, other_Q = counts_Q_F[:, :1], baseline_Q_F[:, :1]
+    shares = [(length_Q - other_Q) / np.maximum(length_Q + other_Q, 1)]
+    own_Q_F, others_Q_F = counts_Q_F[:, 1:] / np.maximum(length_Q, 1), baseline_Q_F[:, 1:] / np.maximum(other_Q, 1)
+    return np.hstack([*shares, (own_Q_F - others_Q_F) / (own_Q_F + others_Q_F + 1)])
+
+
+def style_scores(styled: Styled, verdicts: Sequence[tuple[int, float]], baseline: str, *, centred: bool, seed: int,
+                 rounds: int = 100, level: float = 0.95) -> StyleControl:
+    """Scores against the baseline, from verdicts (place of the pair in `styled`, 1, 1/2 or 0 for the model).
+
+    The features' differences are divided by their standard deviation over the verdicts. `centred` also takes off
+    their means, as Arena-Hard 2.0 does: scores then hold at the average model's style. Otherwise they hold where a
+    model writes as the baseline does. The bootstrap draws verdicts; the point is the fit to all of them. Raises
+    InputError without a verdict.
+    """
+    if not verdicts:
+        raise InputError("no verdict", expected="answers that were compared", next_move="Give the judgments")
+    models = sorted(set(styled.models_Q))
+    index = {model: place for place, model in enumerate(models)}
+    kinds = Counter(verdicts)
+    pair_C = np.array([pair for pair, _ in kinds])
+    score_C, counts_C = np.array([score for _, score in kinds]), np.array([*kinds.values()])
+    style_Q_F = _scaled(style_differences(styled.counts_Q_F, styled.baseline_counts_Q_F), pair_C, counts_C, centred)
+    who_Q_M = np.eye(len(models))[[index[model] for model in styled.models_Q]]
+    design_Q_K = np.hstack([who_Q_M, style_Q_F])
+
+    draw = np.random.default_rng(derive(seed, "style"))
+    fits: list[Floats] = []
+    for drawn_C in (counts_C, *draw.multinomial(len(verdicts), counts_C / len(verdicts), size=rounds)):
+        played_Q = np.bincount(pair_C, drawn_C, len(design_Q_K))
+        wins_Q = np.bincount(pair_C, drawn_C * score_C, len(design_Q_K))
+        fits.append(logistic(design_Q_K, wins_Q, played_Q, fits[0] if fits else None))
+    fits_R_K = np.stack(fits)
+    battles_M = np.bincount(pair_C, counts_C, len(design_Q_K)) @ who_Q_M
+    scores = [Score(model, interval(float(share_R[0]), share_R[1:], level), interval(float(elo_R[0]), elo_R[1:], level),
+                    round(battles_M[place]))
+              for model, place in index.items()
+              for share_R, elo_R in [(1 / (1 + np.exp(-fits_R_K[:, place])), ANCHOR + SCALE * fits_R_K[:, place])]]
+    even, level_elo = (interval(value, np.full(1, value)) for value in (0.5, ANCHOR))
+    scores.append(Score(baseline, even, level_elo, len(verdicts)))
+    return StyleControl(sorted(scores, key=lambda score: (-score.win_rate.value, score.model)),
+                        dict(zip(FEATURES, fits_R_K[0, len(models):].tolist(), strict=True)))
+
+
+def logistic(design_Q_K: Floats, wins_Q: Floats, played_Q: Floats, start_K: Floats | None = None, *,
+             steps: int = 100, tolerance: float = 1e-10) -> Floats:
+    """Maximum-likelihood coefficients of P(win) = sigmoid(design @ coefficients), by Newton's method."""
+    found_K: Floats = np.zeros(design_Q_K.shape[1]) if start_K is None else start_K
+    for _ in range(steps):
+        p_Q: Floats = 1 / (1 + np.exp(-design_Q_K @ found_K))
+        slope_K: Floats = design_Q_K.T @ (wins_Q - played_Q * p_Q) - _RIDGE * found_K
+        weighted_Q_K: Floats = design_Q_K * (played_Q * p_Q * (1 - p_Q))[:, None]
+        curvature_K_K: Floats = design_Q_K.T @ weighted_Q_K + _RIDGE * np.eye(len(found_K))
+        step_K: Floats = np.clip(np.linalg.solve(curvature_K_K, slope_K), -1, 1)
+        found_K = found_K + step_K
+        if np.abs(step_K).max() < tolerance:
+            break
+    return found_K
+
+
+def _scaled(style_Q_F: Floats, pair_C: Ints, counts_C: Ints, centred: bool) -> Floats:
+    """By mean and deviation over the verdicts; what does not vary stays at its zero."""
+    over_B_F = np.repeat(style_Q_F[pair_C], counts_C, axis=0)
+    deviations_F = over_B_F.std(axis=0, ddof=1) if len(over_B_F) > 1 else np.zeros(len(FEATURES))
+    moved_Q_F = style_Q_F - over_B_F.mean(axis=0) if centred else style_Q_F
+    return np.where(deviations_F > 1e-12, moved_Q_F / np.where(deviations_F > 1e-12, deviations_F, 1), 0)
