@@ -28,6 +28,11 @@ def has_system(context: Context) -> bool:
     return any(message.role == "system" for message in context)
 
 
+def has_turns(context: Context) -> bool:
+    """Whether something was said before the prompt, a system message aside."""
+    return any(message.role != "system" for message in context)
+
+
 def said(text: str, context: Context = ()) -> list[str]:
     """What user and assistant say, the prompt's text first."""
     return [text, *(message.content for message in context if message.role != "system")]

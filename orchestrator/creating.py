@@ -9,14 +9,16 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from eva.config import Evolving, FeedbackEvolver
+from eva.conversations import has_turns
 from eva.creator.budget import Limits, Spending
-from eva.creator.evolution import EvolutionPlan, Offspring, number_children
+from eva.creator.evolution import EvolutionPlan, Offspring, Twins, number_children
 from eva.creator.informativeness import Estimate
 from eva.creator.operators import NEEDS_PARTNER
 from eva.creator.sampling import Draw
 from eva.failpoints import reach
 from eva.statistics import describe
 from eva.types import Attempt, Chain, Checkpoint, Feedback, Floats, Judged, Prompt
+from orchestrator.claimed import ClaimedRun
 from orchestrator.stage import Stage
 from store import creation, feedback, prompts, runs, statistics
 from store.rows import EstimateRow
@@ -46,6 +48,10 @@ class EvolveStage(Stage):
 
     _chains: list[Chain]
 
+    def __init__(self, run: ClaimedRun, iteration: int, total: int, same_meaning: Twins) -> None:
+        super().__init__(run, iteration, "evolve", total)
+        self._same_meaning = same_meaning
+
     def unevolved(self, subset: Sequence[int]) -> list[Prompt]:
         """The sampled prompts whose chains are not stored yet; none when the stage is closed."""
         self.forget()
@@ -64,7 +70,9 @@ class EvolveStage(Stage):
         if NEEDS_PARTNER & set(operators) and not self.complete:
             rows = run.read(lambda conn: creation.read_estimates(conn, run.id, self.iteration, sampled=True))
             numbers = [row.prompt for row in rows]
-            partners = run.read(lambda conn: prompts.read_prompts(conn, run.id, numbers))
+            drawn = run.read(lambda conn: prompts.read_prompts(conn, run.id, numbers))
+            # what answers earlier turns means nothing to another conversation
+            partners = [prompt for prompt in drawn if not has_turns(prompt.context)]
         seen: dict[int, Feedback] = {}
         if isinstance(evolving.evolver, FeedbackEvolver) and not self.complete:
             seen = run.read(lambda conn: feedback.read_feedback(
@@ -90,7 +98,7 @@ class EvolveStage(Stage):
             sources = run.read(lambda conn: prompts.read_prompts(conn, run.id, subset))
             first = run.read(lambda conn: runs.get_run(conn, run.id)).prompt_count
             offspring = number_children(chains, {prompt.number: prompt for prompt in sources}, first, iteration,
-                                        run.config.novelty.similarity)
+                                        run.config.novelty.similarity, self._same_meaning)
             reach("evolve.children_numbered")
 
             def store_children(conn: Connection) -> None:
@@ -115,8 +123,9 @@ class EvolveStage(Stage):
 def evolution_counts(chains: Sequence[Chain], offspring: Offspring) -> Mapping[str, object]:
     """Children accepted, attempts refused by reason, and places in chains that were given up."""
     refused = Counter(attempt.reason for chain in chains for attempt in chain.attempts if attempt.reason is not None)
-    if offspring.duplicates:
-        refused["duplicate"] = len(offspring.duplicates)
+    for reason, dropped in (("duplicate", offspring.duplicates), ("semantic_duplicate", offspring.alike)):
+        if dropped:
+            refused[reason] = len(dropped)
     given_up = sum(len({attempt.slot for attempt in chain.attempts}) - len(chain.accepted) for chain in chains)
     attempts = [attempt for chain in chains for attempt in chain.attempts]
     by_operator = {name: [attempt for attempt in attempts if attempt.operator == name]

@@ -65,7 +65,7 @@ class Journal:
         return GateStage(self._run, iteration, "gate", total)
 
     def evolving(self, iteration: int, total: int) -> EvolveStage:
-        return EvolveStage(self._run, iteration, "evolve", total)
+        return EvolveStage(self._run, iteration, total, self._known_texts.twins)
 
     def pairing(self, iteration: int, total: int) -> PairStage:
         return PairStage(self._run, iteration, "pair", total)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from eva.conversations import said
 from eva.creator.contamination import Contamination
 from eva.creator.minhash import MinHashIndex
 from eva.creator.novelty import NearKnown, Novelty, NoveltyCheck, Own, Protected, check_named, scope
-from eva.creator.semantic import SameMeaning, SemanticIndex
+from eva.creator.semantic import SameMeaning, SemanticIndex, semantic_twins
 from eva.prompt_files import read_prompt_file
 from eva.roles import Embedder
-from eva.types import Prompt
+from eva.types import Context, Floats, Prompt
 from orchestrator.claimed import ClaimedRun
 from store import prompts
 
@@ -42,6 +44,14 @@ class Known:
             checks.append(SameMeaning(self._meanings, self._embedder, novelty.cosine))
         return Novelty((*checks, *self._own))
 
+    def twins(self, texts: Sequence[str], contexts: Sequence[Context]) -> list[int | None]:
+        """For each of a stage's texts, the first earlier one that it means nearly the same as, or None."""
+        if self._embedder is None:
+            return [None] * len(texts)
+        parts = [self._embedded(texts[start : start + EMBEDDED], self._embedder)
+                 for start in range(0, len(texts), EMBEDDED)]
+        return semantic_twins(np.concatenate(parts), list(map(scope, contexts)), self._run.config.novelty.cosine)
+
     @cached_property
     def _own(self) -> list[Own]:
         return [check_named(spec) for spec in self._run.config.novelty.checks]
@@ -54,10 +64,14 @@ class Known:
     def _embed(self, older: list[Prompt], embedder: Embedder) -> None:
         for start in range(0, len(older), EMBEDDED):
             some = older[start : start + EMBEDDED]
-            self._meanings.extend(embedder.embed([prompt.text for prompt in some]),
+            self._meanings.extend(self._embedded([prompt.text for prompt in some], embedder),
                                   [scope(prompt.context) for prompt in some])
-            # A model takes its time over many prompts: whoever watches for progress hears of it.
-            self._run.listener.advanced(0, 0, {})
+
+    def _embedded(self, texts: Sequence[str], embedder: Embedder) -> Floats:
+        vectors_T_D = embedder.embed(texts)
+        # A model takes its time over many prompts: whoever watches for progress hears of it.
+        self._run.listener.advanced(0, 0, {})
+        return vectors_T_D
 
     def _older(self, iteration: int, first: int) -> Iterator[list[Prompt]]:
         """The prompts from number `first` on that are older than the iteration, page by page."""

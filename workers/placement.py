@@ -120,9 +120,9 @@ def context_length(config: RunConfig, facts: ModelFacts, conversation: int = 0) 
     A token is a character at least, so `evolving.max_chars` bounds a prompt, and the `conversation` before it is so
     many tokens at most. Raises ModelError if the tokens of a response or of the evolver's reply alone do not fit.
     """
-    instruction, reply = fleet_needs(config.evolving)
-    answering = config.generation.max_tokens + config.evolving.max_chars
-    needed = conversation + max(answering, instruction + reply) + TEMPLATE_TOKENS
+    instruction, reply = fleet_needs(config.evolving, conversation)
+    answering = conversation + config.generation.max_tokens + config.evolving.max_chars
+    needed = max(answering, instruction + reply) + TEMPLATE_TOKENS
     length = config.fleet.max_model_len or min(needed, facts.max_positions or needed)
     for name, tokens in (("generation.max_tokens", config.generation.max_tokens),
                          ("max_tokens of the evolver that asks the fleet", reply)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
@@ -37,8 +37,8 @@ class EvolutionPlan:
     """What decides the evolutions of one iteration, besides the prompts.
 
     `known` holds the prompt keys of every prompt of the run, `protected` the question keys of the held-out prompts.
-    `operators` are drawn from, none: the evolver's own. `partners` are the sampled prompts, for operators that
-    take a second one; `feedback` says by sampled prompt how the policy did on it.
+    `operators` are drawn from, none: the evolver's own. `partners` are the sampled prompts that begin a
+    conversation, for operators that take a second one; `feedback` says by sampled prompt how the policy did on it.
     """
 
     seed: int
@@ -111,13 +111,15 @@ def _mutation(source: Prompt, text: str, place: tuple[int, int], evolver: Evolve
     """What is asked at this (slot, attempt): drawn from seeds derived for it alone."""
     path = (plan.iteration, "evolve", source.number, *place)
     operators = plan.operators or evolver.operators
-    if len(plan.partners) < 2:
+    # any two of them hold another prompt than the source
+    partnered = any(prompt.number != source.number for prompt in plan.partners[:2])
+    if not partnered:
         # All of them where nothing else may be drawn: the evolver says that it has no partner.
         operators = tuple(name for name in operators if name not in NEEDS_PARTNER) or operators
     operator = generator(plan.seed, *path, "operator").choice(operators)
     partner = None
-    if operator in NEEDS_PARTNER and len(plan.partners) > 1:
-        drawn = generator(plan.seed, *path, "partner").sample(plan.partners, 2)
+    if operator in NEEDS_PARTNER and partnered:
+        drawn = generator(plan.seed, *path, "partner").sample(plan.partners, min(2, len(plan.partners)))
         partner = next(prompt.text for prompt in drawn if prompt.number != source.number)
     return Mutation(text, operator, derive(plan.seed, *path), partner, plan.feedback.get(source.number), source.context)
 
@@ -156,40 +158,49 @@ def evolve_all(sources: Iterable[Prompt], evolver: Evolver, plan: EvolutionPlan,
 class Offspring:
     """The children of an iteration, numbered; `places` maps (source, slot) to the child's prompt number.
 
-    `duplicates` are the accepted children that equal or nearly equal one that comes earlier in canonical order:
-    they are dropped, and their own children descend from that twin.
+    `duplicates` are the accepted children that equal or nearly equal one that comes earlier in canonical order,
+    `alike` those that mean the same as one: they are dropped, and their own children descend from that twin.
     """
 
     children: tuple[Prompt, ...]
     places: Mapping[tuple[int, int], int]
     duplicates: tuple[tuple[int, int], ...]
+    alike: tuple[tuple[int, int], ...] = ()
+
+
+Twins = Callable[[Sequence[str], Sequence[Context]], list[int | None]]
+"""For each text and what stands before it, the first earlier one that it means the same as, or None."""
 
 
 def number_children(chains: Sequence[Chain], sources: Mapping[int, Prompt], first: int, iteration: int,
-                    similarity: float = 1.0) -> Offspring:
+                    similarity: float = 1.0, same_meaning: Twins | None = None) -> Offspring:
     """Number the accepted children densely from `first`, in order of (source, slot): the same on every replay.
 
-    Children whose shingles overlap those of an earlier one by `similarity` or more are dropped (1: equal ones only).
+    Children whose shingles overlap those of an earlier one by `similarity` or more are dropped (1: equal ones only),
+    and of the rest those that have a twin by `same_meaning`.
     """
     accepted = [(chain.source, attempt) for chain in sorted(chains, key=lambda chain: chain.source)
                 for attempt in chain.accepted]
     children: list[Prompt] = []
     family: dict[tuple[int, int | None], Prompt] = {(number, None): prompt for number, prompt in sources.items()}
     born: list[Prompt] = []
-    duplicates: list[tuple[int, int]] = []
+    dropped: dict[bool, list[tuple[int, int]]] = {False: [], True: []}
     contexts = [sources[source].context for source, _ in accepted]
-    for (source, attempt), twin in zip(accepted, _twins(accepted, contexts, similarity), strict=True):
+    twins = _twins(accepted, contexts, similarity)
+    alike = _alike(accepted, contexts, twins, same_meaning)
+    for place, (source, attempt) in enumerate(accepted):
+        twin = alike.get(place, twins[place])
         if twin is None:
             parent = family[source, attempt.parent_slot]
             children.append(Prompt(first + len(children), attempt.reply.text, parent.number, parent.root,
                                    attempt.operator, parent.depth + 1, iteration, parent.topic, parent.context))
             born.append(children[-1])
         else:
-            duplicates.append((source, attempt.slot))
+            dropped[place in alike].append((source, attempt.slot))
             born.append(born[twin])
         family[source, attempt.slot] = born[-1]
     places = {(source, slot): child.number for (source, slot), child in family.items() if slot is not None}
-    return Offspring(tuple(children), places, tuple(duplicates))
+    return Offspring(tuple(children), places, tuple(dropped[False]), tuple(dropped[True]))
 
 
 def _twins(accepted: Sequence[tuple[int, Attempt]], contexts: Sequence[Context],
@@ -202,3 +213,13 @@ def _twins(accepted: Sequence[tuple[int, Attempt]], contexts: Sequence[Context],
         if equal != place:
             twins[place] = equal
     return twins
+
+
+def _alike(accepted: Sequence[tuple[int, Attempt]], contexts: Sequence[Context], twins: Sequence[int | None],
+           same_meaning: Twins | None) -> dict[int, int]:
+    """Of the children without a twin in words, those with one in meaning: place -> its place."""
+    rest = [place for place, twin in enumerate(twins) if twin is None]
+    if same_meaning is None or not rest:
+        return {}
+    found = same_meaning([accepted[place][1].reply.text for place in rest], [contexts[place] for place in rest])
+    return {place: rest[twin] for place, twin in zip(rest, found, strict=True) if twin is not None}

@@ -21,6 +21,8 @@ SCALE = 3000
 """Length of the stored vectors, whose entries are whole numbers. No sum of products of two of them reaches 2 ** 24, up
 to which float32 is exact: a cosine is the same however products are ordered, batched or spread over threads."""
 _BLOCK = 1 << 14
+_AT_ONCE = 256
+"""Texts whose cosines with all others of a stage are held at a time."""
 
 Whole = npt.NDArray[np.int16]
 
@@ -72,12 +74,26 @@ class SemanticIndex:
         for block, (vectors_R_D, squares_R, scopes_R) in enumerate(
                 zip(self._vectors, self._squares, self._scopes, strict=True)):
             rows = slice(0, min(_BLOCK, self._count - block * _BLOCK))
-            dots_R_Q = (vectors_R_D[rows].astype(np.float32) @ turned_D_Q).astype(np.float64)
-            sizes_R_Q = np.sqrt(squares_R[rows, None] * squares_Q)
-            cosines_R_Q = dots_R_Q / np.where(sizes_R_Q > 0, sizes_R_Q, np.inf)
+            cosines_R_Q = _cosines(vectors_R_D[rows], squares_R[rows], turned_D_Q, squares_Q)
             cosines_R_Q[scopes_R[rows, None] != scopes_Q] = -1
             best_Q = np.maximum(best_Q, cosines_R_Q.max(axis=0, initial=-1))
         return best_Q
+
+
+def semantic_twins(vectors_T_D: Floats, scopes: Sequence[int], similarity: float) -> list[int | None]:
+    """For each text, the first earlier one of its scope that it means nearly the same as and that has no such twin
+    itself, or None.
+    """
+    whole_T_D, scopes_T = quantised(vectors_T_D), np.asarray(scopes, dtype=np.int64)
+    squares_T, turned_D_T = _squares(whole_T_D), whole_T_D.T.astype(np.float32)
+    twins: list[int | None] = []
+    for start in range(0, len(whole_T_D), _AT_ONCE):
+        rows, known = slice(start, start + _AT_ONCE), slice(0, start + _AT_ONCE)
+        same_R_T = _cosines(whole_T_D[rows], squares_T[rows], turned_D_T[:, known], squares_T[known]) >= similarity
+        same_R_T &= scopes_T[rows, None] == scopes_T[known]
+        for row, same_T in enumerate(same_R_T, start):
+            twins.append(next((place for place in np.flatnonzero(same_T[:row]).tolist() if twins[place] is None), None))
+    return twins
 
 
 class SameMeaning:
@@ -114,6 +130,13 @@ class SameMeaning:
             return
         for (_, _, answer), cosine in zip(asked, found_Q.tolist(), strict=True):
             answer.set_result(cosine)
+
+
+def _cosines(vectors_R_D: Whole, squares_R: Floats, turned_D_Q: npt.NDArray[np.float32], squares_Q: Floats) -> Floats:
+    """Of every row with every question, shape (R, Q); 0 with a vector that is zero."""
+    dots_R_Q = (vectors_R_D.astype(np.float32) @ turned_D_Q).astype(np.float64)
+    sizes_R_Q = np.sqrt(squares_R[:, None] * squares_Q)
+    return dots_R_Q / np.where(sizes_R_Q > 0, sizes_R_Q, np.inf)
 
 
 def _squares(vectors_T_D: Whole) -> Floats:

@@ -145,7 +145,9 @@ class Letters:
 
 
 class Shuffler(FakeEvolver):
-    """Writes something new, or what the run had before in another order: new to MinHash, not to what words mean."""
+    """Writes something new, or what the run had before or another child has in another order: new to MinHash, not to
+    what words mean.
+    """
 
     left = 10**6
 
@@ -154,7 +156,9 @@ class Shuffler(FakeEvolver):
         if self.left < 0:
             raise Died
         rng = generator(mutation.seed)
-        words = letter(rng.randrange(10) if rng.random() < 0.5 else mutation.seed).split()
+        kind = rng.random()
+        number = rng.randrange(10) if kind < 0.5 else 10_000 + rng.randrange(8) if kind < 0.6 else mutation.seed
+        words = letter(number).split()
         rng.shuffle(words)
         return Reply(" ".join(words), 10, 12)
 
@@ -170,6 +174,10 @@ def test_a_child_that_means_the_same_as_a_prompt_of_the_run_is_refused_for_that(
     members = everyone(store, run)
     assert len(members) > 40 and max(member.born for member in members) == 2
     older = [(one, other) for one in members for other in members if other.born < one.born]
+    # nor is one alike to another child of its own stage
+    assert refused(store, run)["semantic_duplicate"] > 0
+    older += [(one, other) for one in members for other in members
+              if other.born == one.born >= 0 and other.number < one.number]
     assert max(embedder.resemblance(one.text, other.text) for one, other in older) < 0.9
     without = play(roles=fake_roles(evolver=Shuffler()))
     assert "semantic" not in refused(store, without) and "near_known" not in refused(store, without)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from eva.config import Evolving, FeedbackEvolver, SelfEvolver
 from eva.creator.operators import FIRST_PACK
-from eva.types import Feedback
-from workers.evolvers.instructions import with_feedback
+from eva.types import Feedback, Message
+from workers.evolvers.instructions import in_conversation, with_feedback
 from workers.evolvers.templates import fill, load_templates
 
 
-def fleet_needs(evolving: Evolving) -> tuple[int, int]:
+def fleet_needs(evolving: Evolving, conversation: int = 0) -> tuple[int, int]:
     """Characters of the longest instruction that the evolver asks the fleet, and tokens of its reply; (0, 0) if none.
 
-    A prompt has `evolving.max_chars` characters at most; a written critique counts its tokens, each at least a
-    character of the instruction that quotes it.
+    A prompt has `evolving.max_chars` characters at most, and as many as `conversation` are shown of what stands before
+    it; a written critique counts its tokens, each at least a character of the instruction that quotes it.
     """
     evolver = evolving.evolver
     writer = evolver.writer if isinstance(evolver, FeedbackEvolver) else evolver
@@ -26,4 +26,5 @@ def fleet_needs(evolving: Evolving) -> tuple[int, int]:
         critique = "x" * writer.max_tokens if evolver.critique == "written" else None
         shown = Feedback(prompt, answer, -1.2345e-100, answer, -1.2345e-100)
         instruction = with_feedback(instruction, shown, evolver.response_chars, critique)
-    return len(instruction), writer.max_tokens
+    before = (Message("user", "x" * conversation),) if conversation else ()
+    return len(in_conversation(instruction, before)), writer.max_tokens

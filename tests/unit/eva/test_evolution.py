@@ -1,5 +1,6 @@
 import threading
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -116,6 +117,9 @@ def test_mix_gets_another_prompt_of_the_subset_drawn_by_seed_and_is_left_out_whe
     alone = Writer()
     evolve_chain(subset[0], alone, plan(operators=("mix", "persona"), partners=subset[:1]))
     assert {(asked.operator, asked.partner) for asked in alone.asked} == {("persona", None)}
+    beside = Writer()
+    evolve_chain(subset[1], beside, plan(operators=("mix",), partners=subset[:1]))
+    assert {asked.partner for asked in beside.asked} == {"Tell me of 0."}
 
 
 def test_every_mutation_of_a_chain_knows_how_the_policy_did_on_the_sampled_prompt() -> None:
@@ -217,3 +221,22 @@ def test_a_child_that_nearly_equals_an_earlier_one_is_dropped_where_that_is_aske
     assert offspring.children[0].text == long and offspring.duplicates[-1] == (9, 1)
     assert offspring.places[9, 0] == 20 == offspring.places[3, 0]
     assert len(number_children(chains, sources, 20, 1).children) == 4
+
+
+def test_a_child_that_means_the_same_as_an_earlier_one_is_dropped_and_counted_apart() -> None:
+    sources = {number: Prompt(number, f"Prompt {number} of rain.", root=number) for number in (3, 9)}
+    chains = [evolve_chain(source, Writer(text), plan(per_prompt=2))
+              for source, text in zip(sources.values(), ("A child.", "Another one."), strict=True)]
+    seen: list[str] = []
+
+    def third_is_like_the_second(texts: Sequence[str], contexts: Sequence[Context]) -> list[int | None]:
+        seen.extend(texts)
+        assert len(contexts) == len(texts) == 4
+        return [None, None, 1, None]
+
+    offspring = number_children(chains, sources, 20, 1, same_meaning=third_is_like_the_second)
+    assert seen == [attempt.reply.text for chain in chains for attempt in chain.accepted]
+    assert (offspring.duplicates, offspring.alike) == ((), ((9, 0),))
+    # what grew from it descends from its twin
+    assert [child.parent for child in offspring.children] == [3, 20, 21] and offspring.places[9, 0] == 21
+    assert number_children(chains, sources, 20, 1).alike == ()

@@ -11,7 +11,7 @@ import pytest
 from eva.config.run import Novelty
 from eva.creator import semantic
 from eva.creator.novelty import scope
-from eva.creator.semantic import SCALE, SameMeaning, SemanticIndex, quantised
+from eva.creator.semantic import SCALE, SameMeaning, SemanticIndex, quantised, semantic_twins
 from eva.errors import ModelError
 from eva.seeds import text_hash
 from eva.types import Floats, Message
@@ -75,6 +75,27 @@ def test_other_conversations_do_not_count() -> None:
         1.0, 1.0]
     assert index.closest(held[1:2], np.array([0]))[0] < 0.9
     assert index.closest(held[1:2], np.array([77])).tolist() == [-1.0]
+
+
+def test_twins_of_a_stage_are_those_of_plain_cosines_first_come_first_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    held = np.repeat(rng.normal(size=(12, 24)), 5, axis=0) + 0.25 * rng.normal(size=(60, 24))
+    order, scopes = rng.permutation(60), (np.arange(60) % 7 == 0).astype(int).tolist()
+    held = held[order]
+    plain: list[int | None] = []
+    for place in range(60):
+        like = (other for other in range(place) if plain[other] is None and scopes[other] == scopes[place]
+                and cosines(held[place : place + 1], held[other : other + 1])[0, 0] >= 0.9)
+        plain.append(next(like, None))
+    assert 12 < plain.count(None) < 40
+    for size in (256, 7):
+        monkeypatch.setattr(semantic, "_AT_ONCE", size)
+        assert semantic_twins(held, scopes, 0.9) == plain
+    # one that has a twin takes nobody with it
+    turning = np.array([[1.0, 0.0], [0.8, 0.6], [0.28, 0.96]])
+    assert semantic_twins(turning, [0, 0, 0], 0.79) == [None, 0, None]
+    assert semantic_twins(np.zeros((0, 4)), [], 0.5) == []
+    assert semantic_twins(np.zeros((2, 4)), [0, 0], 0.5) == [None] * 2
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -151,6 +151,24 @@ def test_every_stage_sees_the_conversation_and_children_inherit_it(
         assert ("context" in row) == bool(context), "a plain prompt's row is what it always was"
 
 
+def test_mix_takes_no_partner_that_answers_earlier_turns_and_shows_the_sources_own(
+        store: Store, files: dict[str, str], tmp_path: Path) -> None:
+    config = fake_config(prompts={"path": files["seeds"]}, evaluation={"sets": {"talks": files["held"]}}, iterations=2,
+                         sampling={"fraction": 1.0}, evolving={
+                             "evolver": {"kind": "evol_instruct", "model": "openai/m"}, "operators": ["mix"]})
+    asked: list[Mutation] = []
+
+    class Mixing(FakeEvolver):
+        def evolve(self, mutation: Mutation) -> Reply:
+            asked.append(mutation)
+            return super().evolve(mutation)
+
+    drive(store, Settings(tmp_path, None, None), register_run(store, config), Recorder(),
+          build=always(fake_roles(evolver=Mixing())), ttl_s=60.0)
+    assert {mutation.partner for mutation in asked} == {f"Plain {number}?" for number in range(8)}
+    assert any(mutation.conversation for mutation in asked)
+
+
 @pytest.mark.parametrize("stage", ["judge_pool", "evolve", "judge_batch"])
 def test_a_killed_run_of_conversations_ends_as_if_nothing_had_happened(
         store: Store, play: Callable[..., RunRow], config: Any, stage: str) -> None:

@@ -12,7 +12,8 @@ from eva.config import RunConfig
 from eva.config_files import validate
 from eva.creator.operators import FAMILIES
 from eva.errors import ModelError
-from eva.types import Answered, Checkpoint, Feedback, Mutation, Request, Response
+from eva.types import Answered, Checkpoint, Feedback, Message, Mutation, Request, Response
+from store.contexts import ROLE_TOKENS
 from workers.evolvers import build_evolver
 from workers.evolvers.longest import fleet_needs
 from workers.models import ModelFacts
@@ -65,6 +66,20 @@ def test_every_instruction_fits_beside_its_reply(evolver: dict[str, Any], operat
     assert fleet_needs(run.evolving)[0] - longest < 20
     # the model's own context still bounds it
     assert context_length(run, facts(700)) == 700
+
+
+@pytest.mark.parametrize("chars", [300, 20_000])
+def test_the_conversation_before_a_prompt_is_counted_with_what_stands_around_it(chars: int) -> None:
+    run, fleet = config(SELF), Fleet()
+    writer = build_evolver(run.evolving, fleet)
+    for operator in writer.operators:
+        writer.evolve(Mutation(PROMPT, operator, 1, conversation=(Message("assistant", "c" * chars),)))
+    longest = max(len(request.text) for request in fleet.asked)
+    conversation = chars + ROLE_TOKENS
+    assert 0 <= fleet_needs(run.evolving, conversation)[0] - longest < 20
+    assert context_length(run, facts(None), conversation) >= longest + 300 + TEMPLATE_TOKENS
+    # a response follows the whole conversation, of which the instruction shows the end
+    assert context_length(run, facts(None), conversation) >= conversation + 900 + 64 + TEMPLATE_TOKENS
 
 
 def test_evolvers_that_do_not_ask_the_fleet_need_nothing_of_it() -> None:
