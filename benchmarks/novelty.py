@@ -1,9 +1,11 @@
-"""Near-duplicates of a run's prompts: the MinHash index against comparing with every prompt.
+"""Near-duplicates of a run's prompts: the MinHash index against comparing with every prompt; the semantic index asked
+for many children at once, as evolving does, against one by one.
 
     python -m benchmarks.novelty [PROMPTS] [--json]
 
 Half of the texts asked about are near-duplicates. Building the index is counted; the plain way is timed on the first
-few questions and scaled, its shingles cut beforehand. Both must find the same there (that is checked).
+few questions and scaled, its shingles cut beforehand. Both must find the same there (that is checked). The semantic
+index holds vectors drawn by chance; the same cosines must come out both ways.
 """
 
 from __future__ import annotations
@@ -12,11 +14,16 @@ import random
 import resource
 import sys
 
+import numpy as np
+
 from benchmarks.measuring import Comparison, seconds, show
 from eva.creator.minhash import MinHashIndex
 from eva.creator.novelty import shingles
+from eva.creator.semantic import SemanticIndex
+from eva.types import Floats
 
 PROMPTS, QUESTIONS, PLAIN, SIMILARITY, TARGET = 20_000, 1_000, 10, 0.9, 10.0
+DIMENSIONS, TOGETHER, ROUNDS, TOGETHER_TARGET = 384, 16, 3, 4.0
 WORDS = [f"word{number}" for number in range(20_000)]
 
 
@@ -54,6 +61,28 @@ def compare(count: int = PROMPTS) -> Comparison:
                       (ours_s,), (plain_s,), TARGET)
 
 
+def compare_meanings(count: int = PROMPTS) -> Comparison:
+    """Seconds for TOGETHER look-ups. Raises SystemExit when the two ways disagree."""
+    draws = np.random.default_rng(1)
+    index = SemanticIndex()
+    for start in range(0, count, 10_000):
+        some = min(10_000, count - start)
+        index.extend(draws.normal(size=(some, DIMENSIONS)), [0] * some)
+    asked, scopes = draws.normal(size=(TOGETHER, DIMENSIONS)), np.zeros(TOGETHER, np.int64)
+    found: list[Floats] = []
+    ways = (lambda: found.append(index.closest(asked, scopes)),
+            lambda: found.append(np.concatenate([
+                index.closest(asked[place : place + 1], scopes[:1]) for place in range(TOGETHER)])))
+    times = [tuple(map(seconds, ways)) for _ in range(ROUNDS)]
+    if any(not np.array_equal(cosines, found[0]) for cosines in found):
+        raise SystemExit("the two ways disagree: their times cannot be compared")
+    together, one_by_one = zip(*times, strict=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return Comparison(f"{TOGETHER} meanings against {count:,} prompts, {DIMENSIONS} dimensions (whole process: "
+                      f"{peak:,} MB)", "together", "singly", together, one_by_one, TOGETHER_TARGET)
+
+
 if __name__ == "__main__":
     counts = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
     show(compare(*counts), sys.argv[1:])
+    show(compare_meanings(*counts), sys.argv[1:])

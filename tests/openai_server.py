@@ -168,6 +168,8 @@ class _Http(ThreadingHTTPServer):
 
 class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # The body follows the headers at once, and not when the client has acknowledged them, 40 ms later.
+    disable_nagle_algorithm = True
 
     @property
     def script(self) -> OpenAIServer:

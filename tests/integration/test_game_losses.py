@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from eva.config_files import load_config
 from eva.roles import Roles
 from eva.settings import Settings
 from eva.solver.losses import LOSSES
-from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
+from eva.types import Answered, Checkpoint, Request, Trained, TrainingJob, TrainingStep
 from orchestrator.driver import drive
 from orchestrator.registration import register_run
 from store import checkpoints, creation
@@ -51,27 +51,50 @@ class TrainerHere:
         return run_job(job, self._config.training, self._config.model, report=report)
 
 
+class AskedOnce:
+    """One real engine's answers: all losses start from the same policy and ask it the same, so that the first to ask
+    pays for all.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet, self._answers = fleet, dict[Request, Answered]()
+
+    def load(self, policy: Checkpoint) -> None:
+        assert policy.number == 0
+        self._fleet.load(policy)
+
+    def rest(self) -> None:
+        self._fleet.rest()
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+        asked = [*requests]
+        new = [request for request in asked if request not in self._answers]
+        by_number = {request.number: request for request in new}
+        self._answers |= {by_number[answered.number]: answered for answered in self._fleet.generate(new)}
+        yield from (self._answers[request] for request in asked)
+
+
 @pytest.fixture(scope="module")
-def fleet(ray_cluster: Settings) -> Iterator[Fleet]:
+def engine(ray_cluster: Settings) -> Iterator[AskedOnce]:
     """One real engine for the playground's solver."""
     with start_fleet(load_config("playground", SMALL), resolve_model("playground"), logs_dir=ray_cluster.logs_dir,
                      views_dir=ray_cluster.data_dir / "losses") as started:
-        yield started
+        yield AskedOnce(started)
 
 
-def playing(fleet: Fleet, config: RunConfig) -> Callable[..., Any]:
+def playing(engine: AskedOnce, config: RunConfig) -> Callable[..., Any]:
     """A builder for the driver."""
     reward = build_rewarder(config.reward, local=True)
-    roles = Roles(fleet, reward, build_evolver(config.evolving), TrainerHere(config), reward)
+    roles = Roles(engine, reward, build_evolver(config.evolving), TrainerHere(config), reward)
     return lambda *_given: nullcontext(roles)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_loss_plays_an_iteration_and_opens_its_margin(
-        loss: str, fleet: Fleet, store: Store, tmp_path: Path) -> None:
+        loss: str, engine: AskedOnce, store: Store, tmp_path: Path) -> None:
     config = load_config("playground", [*SMALL, f"training.loss={loss}", *SETTINGS.get(loss, [])])
     run = register_run(store, config)
-    drive(store, Settings(tmp_path, None, None), run, Recorder(), build=playing(fleet, config))
+    drive(store, Settings(tmp_path, None, None), run, Recorder(), build=playing(engine, config))
     with store.transaction() as conn:
         steps = checkpoints.read_training_steps(conn, run.id, 1)
         given, trained = checkpoints.read_checkpoints(conn, run.id)
