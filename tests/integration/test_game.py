@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eva.config import RunConfig
@@ -13,16 +14,18 @@ from eva.config_files import load_config, validate
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.registration import register_run
-from store import checkpoints, creation, heldout, prompts, responses, runs
+from store import checkpoints, creation, heldout, prompts, responses, runs, statistics
 from store.rows import RunRow
 from store.session import Store
 from tests import tiny_models
 from tests.fakes import Recorder
 from tests.openai_server import OpenAIServer
+from workers.embedding import LocalEmbedder
 from workers.training.checkpoints import verify
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
+ALIKE = 0.97
 SMALL = ["prompts.playground=96", "iterations=2", "evaluation.playground=40"]
 
 
@@ -87,13 +90,45 @@ def evolver() -> Iterator[OpenAIServer]:
         yield server
 
 
+@pytest.fixture
+def beside(tmp_path: Path) -> dict[str, Any]:
+    """What a run may have beside the game itself: meanings, a baseline, a second rewarder that looks at both."""
+    questions = [f"How many drops has cloud {number}?" for number in range(6)]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in questions))
+    (tmp_path / "answers.json").write_text(json.dumps(
+        [{"instruction": text, "output": f"{place} 1/2"} for place, text in enumerate(questions)]))
+    encoder = tiny_models.sentence_encoder(tmp_path / "encoder")
+    return {"novelty": {"embedding_model": str(encoder), "semantic_similarity": ALIKE},
+            "evaluation": {"sets": {"asked": str(tmp_path / "asked.jsonl")}, "judges_own": ["asked"],
+                           "baseline": {"asked": str(tmp_path / "answers.json")}},
+            "audit": {"reward": {"kind": "mock"}, "prompts": 4}}
+
+
+def require_beside(store: Store, run: RunRow, folder: Path) -> None:
+    """Every policy was compared, by both rewarders; no child means what an earlier prompt means."""
+    with store.transaction() as conn:
+        by_iteration = statistics.get_statistics(conn, run.id, "win_rates")
+        audited = statistics.get_statistics(conn, run.id, "audit")
+        members = prompts.read_prompts(conn, run.id)
+    assert sorted(by_iteration) == [-1, 0, 1] and sorted(audited) == [0, 1]
+    for figures in (by_set["asked"] for by_set in by_iteration.values()):
+        assert figures["prompts"] == 6 and figures["self_preference"]["prompts"] == 6
+        assert figures["baseline_length"] == 5 and figures["arena"]
+    assert all(audit["second"]["prompts"] == 4 for audit in audited.values())
+    vectors = LocalEmbedder(str(folder / "encoder")).embed([member.text for member in members])
+    units = vectors / np.linalg.norm(vectors, axis=1)[:, None]
+    closest = np.tril(units @ units.T, -1).max(axis=1)
+    assert all(closest[member.number] < ALIKE + 1e-3 for member in members if member.born >= 0)
+
+
 @pytest.mark.parametrize(("make", "chat_template"), [
     (tiny_models.llama, True), (tiny_models.qwen3, False), (tiny_models.gemma2, True)])
 def test_a_users_model_prompts_verifier_and_evolving_service_play_together(
         store: Store, tmp_path: Path, user_prompts: Path, evolver: OpenAIServer, make: Callable[..., Path],
-        chat_template: bool) -> None:
+        chat_template: bool, beside: dict[str, Any]) -> None:
     model = make(tmp_path / "model", chat_template=chat_template)
-    config = validate({
+    more = beside if make is tiny_models.llama else {}
+    config = validate(more | {
         "name": "mine", "iterations": 2, "prompts": {"path": str(user_prompts)},
         "model": {"path": str(model), "template": "chat" if chat_template else "none"},
         "generation": {"n": 3, "max_tokens": 12, "temperature": 1.0, "keep_cut": True},
@@ -107,6 +142,8 @@ def test_a_users_model_prompts_verifier_and_evolving_service_play_together(
         answered = responses.read_answered(conn, run.id, 1, list(range(row.prompt_count)))
         policies = checkpoints.read_checkpoints(conn, run.id)
         pairs = [creation.read_pairs(conn, run.id, iteration) for iteration in (0, 1)]
-    assert row.status == "finished" and row.prompt_count > 12
+    assert row.status == "finished" and row.prompt_count > (8 if more else 12)
+    if more:
+        require_beside(store, run, tmp_path)
     assert all(len(one.responses) == 3 for one in answered) and len(answered) >= 8
     assert len({policy.digest for policy in policies}) == 3 and all(len(found) >= 4 for found in pairs)
