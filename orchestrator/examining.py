@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection
@@ -34,6 +34,15 @@ class Place:
     mode: str
     split: str
     item: int
+
+
+class _Counted(NamedTuple):
+    """A comparison with what both answers look like, where they are there."""
+
+    item: int
+    preference: float | None
+    own: tuple[int, ...] | None
+    baseline: tuple[int, ...] | None
 
 
 class ExamineStage(Stage):
@@ -217,21 +226,24 @@ def _finite(reward: Reward) -> float | None:
 
 def _read_compared(conn: Connection, run_id: int, split: str, last: int) -> dict[int, Compared]:
     """What was compared so far, by checkpoint, with a row per item for each."""
-    found: dict[int, list[tuple[int, float | None, Sequence[int] | None, Sequence[int] | None]]] = {}
+    found: dict[int, list[_Counted]] = {}
     for row in comparisons.iter_compared(conn, run_id, split, last):
-        counts = (None if text is None else features(text) for text in (row.text, row.baseline_text))
-        found.setdefault(row.checkpoint, []).append((row.item, row.preference, *counts))
-    items = 1 + max(item for rows in found.values() for item, *_ in rows)
+        found.setdefault(row.checkpoint, []).append(
+            _Counted(row.item, row.preference, _counts(row.text), _counts(row.baseline_text)))
+    items = 1 + max(row.item for rows in found.values() for row in rows)
     return {checkpoint: _compared(rows, items) for checkpoint, rows in found.items()}
 
 
-def _compared(rows: Sequence[tuple[int, float | None, Sequence[int] | None, Sequence[int] | None]],
-              items: int) -> Compared:
+def _counts(text: str | None) -> tuple[int, ...] | None:
+    return None if text is None else features(text)
+
+
+def _compared(rows: Sequence[_Counted], items: int) -> Compared:
     preference_P = np.full(items, np.nan)
     counts_2_P_F = np.full((2, items, len(FEATURES)), np.nan)
-    for item, preference, *counts in rows:
-        preference_P[item] = np.nan if preference is None else preference
-        for side, features_F in enumerate(counts):
-            if features_F is not None:
-                counts_2_P_F[side, item] = features_F
+    for row in rows:
+        preference_P[row.item] = np.nan if row.preference is None else row.preference
+        for side, counts_F in enumerate((row.own, row.baseline)):
+            if counts_F is not None:
+                counts_2_P_F[side, row.item] = counts_F
     return Compared(preference_P, counts_2_P_F[0], counts_2_P_F[1])
