@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -55,14 +55,18 @@ def read_style(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[
     found: dict[tuple[str, str], list[float]] = {}
     for place, row in enumerate(rows):
         try:
-            counts = [row["metadata"][name] for name in ARENA_ORDER]
-            found[str(row["model"]), str(row["uid"])] = [
-                float(sum(count.values()) if isinstance(count, Mapping) else count) for count in counts]
+            found[str(row["model"]), str(row["uid"])] = [_count(row["metadata"][name]) for name in ARENA_ORDER]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"answer {place} has the keys {sorted(row)}",
                              expected=f"`model`, `uid` and `metadata` with {', '.join(ARENA_ORDER)}",
                              next_move="Take Arena-Hard 2.0's model_answer files as they are") from error
     return found
+
+
+def _count(given: Any) -> float:
+    """A number, or the sum of a mapping's."""
+    kinds = cast("Mapping[str, float]", given)
+    return float(sum(kinds.values())) if isinstance(given, Mapping) else float(given)
 
 
 def styled_judgments(rows: Iterable[Mapping[str, Any]], style: Mapping[tuple[str, str], Sequence[float]],
@@ -124,8 +128,8 @@ def style_scores(styled: Styled, verdicts: Sequence[tuple[int, float]], baseline
     draw = np.random.default_rng(derive(seed, "style"))
     fits: list[Floats] = []
     for drawn_C in (counts_C, *draw.multinomial(len(verdicts), counts_C / len(verdicts), size=rounds)):
-        played_Q = np.bincount(pair_C, drawn_C, len(design_Q_K))
-        wins_Q = np.bincount(pair_C, drawn_C * score_C, len(design_Q_K))
+        played_Q: Floats = np.bincount(pair_C, drawn_C, len(design_Q_K)).astype(np.float64)
+        wins_Q: Floats = np.bincount(pair_C, drawn_C * score_C, len(design_Q_K)).astype(np.float64)
         fits.append(logistic(design_Q_K, wins_Q, played_Q, fits[0] if fits else None))
     fits_R_K = np.stack(fits)
     battles_M = np.bincount(pair_C, counts_C, len(design_Q_K)) @ who_Q_M
@@ -142,13 +146,16 @@ def style_scores(styled: Styled, verdicts: Sequence[tuple[int, float]], baseline
 def logistic(design_Q_K: Floats, wins_Q: Floats, played_Q: Floats, start_K: Floats | None = None, *,
              steps: int = 100, tolerance: float = 1e-10) -> Floats:
     """Maximum-likelihood coefficients of P(win) = sigmoid(design @ coefficients), by Newton's method."""
-    found_K: Floats = np.zeros(design_Q_K.shape[1]) if start_K is None else start_K
+    found_K: Floats = np.zeros(design_Q_K.shape[1], np.float64)
+    if start_K is not None:
+        found_K = start_K
     for _ in range(steps):
         p_Q: Floats = 1 / (1 + np.exp(-design_Q_K @ found_K))
         slope_K: Floats = design_Q_K.T @ (wins_Q - played_Q * p_Q) - _RIDGE * found_K
         weighted_Q_K: Floats = design_Q_K * (played_Q * p_Q * (1 - p_Q))[:, None]
         curvature_K_K: Floats = design_Q_K.T @ weighted_Q_K + _RIDGE * np.eye(len(found_K))
-        step_K: Floats = np.clip(np.linalg.solve(curvature_K_K, slope_K), -1, 1)
+        newton_K = np.linalg.solve(curvature_K_K, slope_K).astype(np.float64)
+        step_K: Floats = np.clip(newton_K, -1, 1)
         found_K = found_K + step_K
         if np.abs(step_K).max() < tolerance:
             break

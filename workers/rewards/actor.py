@@ -61,7 +61,7 @@ class RewardProcess:
     def _build(self) -> RewardModel:
         if self._folder not in sys.path:
             sys.path.append(self._folder)
-        model = resolve_name(self._model_path)(self._config)
+        model: RewardModel = resolve_name(self._model_path)(self._config)
         if isinstance(model, Budgeted):
             model.charge(self._spent)
         return model

@@ -264,8 +264,9 @@ def test_a_judge_that_likes_its_own_answers_is_measured_by_a_second_one_on_the_s
     with store.transaction() as conn:
         assert costs.iteration_cost(conn, run.id, 0)["held_out"] == pytest.approx(2 * (12 * 3 + 12 * 2) * 0.01)
         assert statistics.get_statistic(conn, run.id, 0, "cost")["usd"]["held_out"] == pytest.approx(1.2)
-        spent = [costs.rewarder_cost(conn, run.id, name, batches=True, role=role)
-                 for name, role in (("judge", "examiner"), ("second", "auditor"), ("second", "examiner"))]
+        spent = [costs.rewarder_cost(conn, run.id, "judge", batches=True, role="examiner"),
+                 costs.rewarder_cost(conn, run.id, "second", batches=True, role="auditor"),
+                 costs.rewarder_cost(conn, run.id, "second", batches=True, role="examiner")]
     # the second one has also rewarded the audit's sample, which the run stores as its rewards
     assert spent[0] == {"cost_usd": pytest.approx(0.72)} and spent[1]["cost_usd"] > 0.48
     assert spent[1]["cost_usd"] - spent[2]["cost_usd"] == pytest.approx(0.48)
