@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from eva.config import RunConfig
 from eva.errors import ConfigError
+from eva.roles import Roles
 from eva.settings import Settings
 from eva.types import Answered, Reward, Rewarded
 from orchestrator.driver import drive
@@ -22,6 +24,7 @@ from tests.fakes import Died, FakeGenerator, FakeRewarder, Recorder, always, fak
 
 QUESTIONS = [f"question {number} of the set" for number in range(12)]
 JUDGE = {"kind": "judge", "model": "openai/judge"}
+NAME = "judge:openai/judge:pairwise"
 
 
 class Comparing:
@@ -297,3 +300,25 @@ def test_own_answers_need_a_baseline_and_a_second_rewarder(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="judges_own names other, but there is no such set"):
         preflight(fake_config(evaluation=held_out(tmp_path, str, baseline="initial", judges_own=["other"]),
                               audit={"reward": {"kind": "mock"}}))
+
+
+def test_a_resumed_driver_tells_each_judge_what_it_has_cost_the_run(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = held_out(tmp_path, lambda item: f"mine answer {item:02d}", reward=JUDGE | {"max_cost_usd": 9})
+    run = register_run(store, fake_config(
+        iterations=1, evaluation=section, reward=JUDGE | {"max_cost_usd": 9}, audit={"reward": {"kind": "mock"}}))
+    told: list[Any] = []
+
+    @contextmanager
+    def building(*given: Any, conversation: int, spent: Any) -> Iterator[Roles]:
+        told.append(spent)
+        yield fake_roles(rewarder=Costly(NAME, bonus=False), examiner=Costly(NAME, bonus=False),
+                         auditor=Comparing(die_after=None if len(told) > 1 else 0))
+
+    monkeypatch.setattr("orchestrator.driver.build_roles", building)
+    with pytest.raises(Died):
+        drive(store, settings, run, Recorder(), ttl_s=60.0)
+    drive(store, settings, run, Recorder(), ttl_s=60.0)
+    # 24 seed prompts with 4 responses each; the given model's 12 pairs and 12 sampled answers; mock has no budget
+    assert told == [[{}, {}, {}], [{"cost_usd": pytest.approx(0.96)}, {"cost_usd": pytest.approx(0.36)}, {}]]
