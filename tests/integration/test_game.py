@@ -25,7 +25,7 @@ from workers.training.checkpoints import verify
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
-ALIKE = 0.97
+ALIKE = 0.99
 SMALL = ["prompts.playground=96", "iterations=2", "evaluation.playground=40"]
 
 
