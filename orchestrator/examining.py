@@ -149,7 +149,7 @@ class ExamineStage(Stage):
         found = {split: self._figures(split) for split in self._baselines}
         shown = {split: figure["win_rate"] and figure["win_rate"]["value"] for split, figure in found.items()}
         self.close(lambda conn: statistics.put_statistic(
-            conn, self.run.id, self._policy.iteration, "win_rates", found), win_rate=shown)
+            conn, self.run.id, self._policy.number - 1, "win_rates", found), win_rate=shown)
 
     def store(self, conn: Connection) -> None:
         for (split, mode), rows in self._kept_rows.items():

@@ -124,7 +124,7 @@ class FakeTrainer:
     learns: bool = True
 
     def publish_initial(self, folder: str) -> Checkpoint:
-        return Checkpoint(0, -1, f"{folder}/skill-1", hashlib.sha256(b"0").hexdigest())
+        return Checkpoint(0, 0, f"{folder}/skill-1", hashlib.sha256(b"0").hexdigest())
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> Trained:
         self.jobs.append(job)
