@@ -146,20 +146,24 @@ def style_scores(styled: Styled, verdicts: Sequence[tuple[int, float]], baseline
 def logistic(design_Q_K: Floats, wins_Q: Floats, played_Q: Floats, start_K: Floats | None = None, *,
              steps: int = 100, tolerance: float = 1e-10) -> Floats:
     """Maximum-likelihood coefficients of P(win) = sigmoid(design @ coefficients), by Newton's method."""
-    found_K: Floats = np.zeros(design_Q_K.shape[1], np.float64)
+    found_K: Floats = np.zeros(design_Q_K.shape[1])
     if start_K is not None:
         found_K = start_K
     for _ in range(steps):
-        p_Q: Floats = 1 / (1 + np.exp(-design_Q_K @ found_K))
-        slope_K: Floats = design_Q_K.T @ (wins_Q - played_Q * p_Q) - _RIDGE * found_K
-        weighted_Q_K: Floats = design_Q_K * (played_Q * p_Q * (1 - p_Q))[:, None]
-        curvature_K_K: Floats = design_Q_K.T @ weighted_Q_K + _RIDGE * np.eye(len(found_K))
-        newton_K = np.linalg.solve(curvature_K_K, slope_K).astype(np.float64)
-        step_K: Floats = np.clip(newton_K, -1, 1)
+        step_K = _newton(design_Q_K, wins_Q, played_Q, found_K)
         found_K = found_K + step_K
         if np.abs(step_K).max() < tolerance:
             break
     return found_K
+
+
+def _newton(design_Q_K: Floats, wins_Q: Floats, played_Q: Floats, at_K: Floats) -> Floats:
+    """One step from these coefficients, 1 at most in each."""
+    p_Q: Floats = 1 / (1 + np.exp(-design_Q_K @ at_K))
+    slope_K: Floats = design_Q_K.T @ (wins_Q - played_Q * p_Q) - _RIDGE * at_K
+    weighted_Q_K: Floats = design_Q_K * (played_Q * p_Q * (1 - p_Q))[:, None]
+    curvature_K_K: Floats = design_Q_K.T @ weighted_Q_K + _RIDGE * np.eye(len(at_K))
+    return np.clip(np.linalg.solve(curvature_K_K, slope_K).astype(np.float64), -1, 1)
 
 
 def _scaled(style_Q_F: Floats, pair_C: Ints, counts_C: Ints, centred: bool) -> Floats:
