@@ -146,7 +146,7 @@ def style_scores(styled: Styled, verdicts: Sequence[tuple[int, float]], baseline
 def logistic(design_Q_K: Floats, wins_Q: Floats, played_Q: Floats, start_K: Floats | None = None, *,
              steps: int = 100, tolerance: float = 1e-10) -> Floats:
     """Maximum-likelihood coefficients of P(win) = sigmoid(design @ coefficients), by Newton's method."""
-    found_K: Floats = np.zeros(design_Q_K.shape[1])
+    found_K: Floats = np.zeros(len(design_Q_K.T))
     if start_K is not None:
         found_K = start_K
     for _ in range(steps):
