@@ -20,7 +20,7 @@ from eva.errors import InfrastructureError
 from eva.processes import SESSION_MARK, this_process
 
 _ROOT = Path(__file__).resolve().parent.parent
-START_S, STOP_S = 300, 60
+START_S, STOP_S = 300, 180
 STOP_JOB_S = 60
 """So long a driver has to store what it has finished before Ray kills it."""
 

@@ -53,7 +53,7 @@ def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(tm
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         told = process.stdout.read()
-        assert process.wait(120) == 0, told
+        assert process.wait(400) == 0, told
         assert f"eva resume {name}" in told
     assert [one for one in begun if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
     assert not (tmp_path / "data/postgres/postmaster.pid").exists()
@@ -68,4 +68,4 @@ def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(tm
         assert [kind for kind in kinds if kind in ("queued", "launched", "running", "paused", "finished")] == [
             "queued", "launched", "running", "paused", "queued", "launched", "running", "finished"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 0
+        assert process.wait(400) == 0
