@@ -3,6 +3,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-unit test-integration lint types bench chaos test-faults playground-model doctor constraints clean
 PY := .venv/bin/python
+# two processes share the tests: one has all that starts engines, the other the rest
+SHARED := -n 2 --dist loadgroup
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
 help:  ## this list
@@ -15,10 +17,10 @@ demo: install  ## play three iterations of eva on the playground and show what c
 	@.venv/bin/eva demo $(ARGS)
 
 test: install lint types  ## everything: style, types, structure, unit and integration tests
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(SHARED) $(ARGS)
 
 test-unit: install  ## the fast tests: pure parts, and the whole game on fakes
-	@$(PY) -m pytest tests/unit $(ARGS)
+	@$(PY) -m pytest $(SHARED) tests/unit $(ARGS)
 
 test-integration: install  ## the slow tests: real Postgres, Ray, vLLM and TRL
 	@$(PY) -m pytest tests/integration $(ARGS)
