@@ -1,0 +1,149 @@
+"""What runs in containers: the files fit their schemas, and every command, path and variable in them exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = ROOT / "docker-compose.yml"
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+KUBERNETES = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
+KINDS = {"RayCluster": "ray.io/v1", "RayJob": "ray.io/v1", "Deployment": "apps/v1", "Service": "v1"}
+
+
+def compose() -> dict[str, Any]:
+    return yaml.safe_load(COMPOSE.read_text())
+
+
+def services() -> dict[str, dict[str, Any]]:
+    return compose()["services"]
+
+
+def documents() -> list[dict[str, Any]]:
+    return [one for path in KUBERNETES for one in yaml.safe_load_all(path.read_text())]
+
+
+def within(tree: Any, key: str) -> Iterator[Any]:
+    """Every value under this key, at any depth."""
+    if isinstance(tree, dict):
+        for name, value in tree.items():  # pyright: ignore[reportUnknownVariableType] - YAML is what it is
+            if name == key:
+                yield value
+            yield from within(value, key)
+    elif isinstance(tree, list):
+        for value in tree:  # pyright: ignore[reportUnknownVariableType] - YAML is what it is
+            yield from within(value, key)
+
+
+def commands() -> list[list[str]]:
+    """What the containers run, of ours and of Ray's."""
+    found = [service["command"] for service in services().values() if "command" in service]
+    found += [service["healthcheck"]["test"][1:] for service in services().values() if "healthcheck" in service]
+    found += [value for document in documents() for value in within(document, "command") if value]
+    found += [shlex.split(value) for document in documents() for value in within(document, "entrypoint")]
+    return [command for command in found if command[0] in ("eva", "ray")]
+
+
+def dockerfile() -> list[list[str]]:
+    text = DOCKERFILE.read_text().replace("\\\n", " ")
+    return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_compose_file_is_one() -> None:
+    subprocess.run([sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE],
+                   check=True, stdout=subprocess.DEVNULL)
+
+
+def test_kubernetes_objects_have_their_kinds_and_names() -> None:
+    assert {document["kind"] for document in documents()} == {*KINDS}
+    for document in documents():
+        assert document["apiVersion"] == KINDS[document["kind"]]
+        assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", document["metadata"]["name"])
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_a_command_of_a_container_is_understood(command: list[str]) -> None:
+    program, name, *arguments = command
+    if program == "eva":
+        assert name in COMMANDS
+        understood: click.Command = getattr(import_module(f"cli.commands.{name}"), name)
+    else:
+        # Ray's own command line
+        understood = import_module("ray.scripts.scripts").cli.commands[name]
+    understood.make_context(name, list(arguments))
+
+
+def test_commands_of_every_kind_were_found() -> None:
+    assert {tuple(command[:2]) for command in commands()} == {
+        ("eva", "serve"), ("eva", "drive"), ("ray", "start"), ("ray", "health-check")}
+
+
+def test_nothing_in_the_compose_file_is_named_that_is_not_there() -> None:
+    whole = compose()
+    targets = {line[-1] for line in dockerfile() if line[0] == "FROM" and "AS" in line}
+    for name, service in whole["services"].items():
+        assert set(service.get("depends_on", {})) <= {*whole["services"]}, name
+        assert set(service["networks"]) <= {*whole["networks"]}, name
+        assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= {*whole["volumes"]}, name
+        if build := service.get("build"):
+            assert build["target"] in targets and (ROOT / build["dockerfile"]).samefile(DOCKERFILE), name
+        awaited = {other for other, how in service.get("depends_on", {}).items()
+                   if how["condition"] == "service_healthy"}
+        assert all("healthcheck" in whole["services"][other] for other in awaited), name
+
+
+def test_no_service_is_root_or_may_become_it_and_no_secret_has_a_default() -> None:
+    for name, service in services().items():
+        assert "no-new-privileges:true" in service["security_opt"], name
+    assert [line for line in dockerfile() if line[0] == "USER"] == [["USER", "eva"]] * 2
+    for variable, way in re.findall(r"\$\{(EVA_(?:DB_PASSWORD|RAY_TOKEN))(..)", COMPOSE.read_text()):
+        assert way == ":?", variable
+    for port in [port for service in services().values() for port in service.get("ports", [])]:
+        assert port.startswith("127.0.0.1:")
+
+
+def test_what_the_images_copy_and_install_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in dockerfile():
+        if line[0] == "COPY":
+            assert all((ROOT / path).exists() for path in line[1:-1]), line
+    for device in ("cpu", "gpu"):
+        assert device in project["optional-dependencies"] and (ROOT / f"constraints/{device}.txt").exists()
+
+
+def test_the_cluster_runs_the_pinned_version_of_ray() -> None:
+    pins = (ROOT / "constraints" / "gpu.txt").read_text()
+    versions = {value for document in documents() for value in within(document, "rayVersion")}
+    assert [f"ray=={version} " in pins for version in versions] == [True]
+
+
+def test_what_the_api_needs_is_not_what_workers_need() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    heavy = {"torch", "trl", "transformers", "distilabel", "litellm", "datasets", "peft", "tokenizers"}
+    names = {re.split(r"[=<>\[ ]", one)[0] for one in project["dependencies"]}
+    assert not names & heavy
+    assert {re.split(r"[=<>\[ ]", one)[0] for one in project["optional-dependencies"]["workers"]} == heavy
+
+
+def test_every_file_that_is_not_python_is_packaged() -> None:
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = [name.removesuffix(".*") for name in tables["packages"]["find"]["include"]]
+    tracked = subprocess.run(["git", "ls-files", *{*packages}], cwd=ROOT, check=True, capture_output=True, text=True)
+    data = [Path(path) for path in tracked.stdout.split() if not path.endswith(".py")]
+    packaged = {path for package, globs in tables["package-data"].items() for glob in globs
+                for path in (ROOT / package.replace(".", "/")).glob(glob)}
+    assert [str(path) for path in data if ROOT / path not in packaged] == []
