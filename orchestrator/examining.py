@@ -159,6 +159,10 @@ class ExamineStage(Stage):
         for (split, mode, role), parts in self._kept_parts.items():
             heldout.copy_heldout_parts(conn, self.run.id, self._policy.number, split, mode, role, parts)
 
+    def tallies(self) -> Mapping[str, int]:
+        responses = [row for rows in self._kept_rows.values() for row in rows if row.finish != "failed"]
+        return {"responses": len(responses), "tokens": sum(row.tokens for row in responses)}
+
     def forget(self) -> None:
         self._kept_rows, self._compared, self._kept_parts = {}, {}, {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -93,6 +93,10 @@ class JudgeStage(Stage):
     def store(self, conn: Connection) -> None:
         responses.copy_answered(conn, self.run.id, self._policy.number, self._answered)
         responses.copy_rewarded(conn, self.run.id, self._policy.number, self.rewarder, self._rewarded)
+
+    def tallies(self) -> Mapping[str, int]:
+        responses = [response for one in self._answered for response in one.responses]
+        return {"responses": len(responses), "tokens": sum(response.tokens for response in responses)}
 
     def forget(self) -> None:
         self._answered, self._rewarded = [], []

@@ -57,6 +57,10 @@ class Stage:
     def store(self, conn: Connection) -> None:
         """Write the results kept since the last flush: the stages that keep any say how."""
 
+    def tallies(self) -> Mapping[str, int]:
+        """What the results kept add to the stage's counts."""
+        return {}
+
     def forget(self) -> None:
         """Drop the results kept: they are stored."""
 
@@ -125,7 +129,7 @@ class Stage:
         self.store(conn)
         seconds = time.monotonic() - self._stored_at
         stages.advance_stage(conn, self.run.id, self.iteration, self.name, self._done, total=self._total,
-                             seconds=seconds)
+                             seconds=seconds, tallies=self.tallies())
 
     def _stored(self) -> None:
         self.forget()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from store.rows import JsonObject, StageRow
@@ -62,11 +63,18 @@ def advance_stage(
     *,
     total: int | None = None,
     seconds: float = 0.0,
+    tallies: Mapping[str, int] | None = None,
 ) -> None:
-    """`done` of `total` is stored now; `seconds` passed since the last report of this attempt."""
+    """`done` of `total` is stored now; `seconds` passed since the last report of this attempt.
+
+    `tallies` add to the stage's counts of these names, over all its attempts.
+    """
     values: dict[str, Any] = {"done": done, "seconds": stages.c.seconds + seconds}
     if total is not None:
         values["total"] = total
+    for name, number in (tallies or {}).items():
+        before = func.coalesce(stages.c.counts[name].astext.cast(BigInteger), 0)
+        values["counts"] = values.get("counts", stages.c.counts).op("||")(func.jsonb_build_object(name, before + number))
     conn.execute(update(stages).where(_this(run_id, iteration, name)).values(**values))
 
 
@@ -79,14 +87,17 @@ def close_stage(
     *,
     seconds: float = 0.0,
 ) -> None:
-    """The stage is done: call it in the transaction of its last batch. A stage that is done stays so."""
+    """The stage is done: call it in the transaction of its last batch. A stage that is done stays so.
+
+    `counts` are added to its tallies.
+    """
     conn.execute(
         update(stages)
         .where(_this(run_id, iteration, name), stages.c.status != "done")
         .values(
             status="done",
             done=func.greatest(stages.c.done, stages.c.total),
-            counts=storable_json(counts or {}),
+            counts=stages.c.counts.op("||")(storable_json(counts or {})),
             seconds=stages.c.seconds + seconds,
             finished_at=func.clock_timestamp(),
             error=None,
