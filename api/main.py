@@ -18,6 +18,7 @@ from api.health import endpoints as health
 from api.iterations import endpoints as iterations
 from api.metrics import endpoints as metrics
 from api.presets import endpoints as presets
+from api.prometheus import endpoints as prometheus
 from api.prompts import difference
 from api.prompts import endpoints as prompts
 from api.runs import changing, launching
@@ -27,8 +28,8 @@ from api.session import endpoints as session
 from api.statistics import endpoints as statistics
 
 VERSION = "1"
-ROUTERS = (health, presets, runs, launching, changing, iterations, events, statistics, metrics, prompts, difference,
-           checkpoints, compare, session)
+ROUTERS = (health, prometheus, presets, runs, launching, changing, iterations, events, statistics, metrics, prompts,
+           difference, checkpoints, compare, session)
 
 THREADS = 12
 """Requests that are answered at a time: fewer than the store has connections."""

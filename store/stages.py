@@ -72,9 +72,10 @@ def advance_stage(
     values: dict[str, Any] = {"done": done, "seconds": stages.c.seconds + seconds}
     if total is not None:
         values["total"] = total
-    for name, number in (tallies or {}).items():
-        before = func.coalesce(stages.c.counts[name].astext.cast(BigInteger), 0)
-        values["counts"] = values.get("counts", stages.c.counts).op("||")(func.jsonb_build_object(name, before + number))
+    for counted, number in (tallies or {}).items():
+        before = func.coalesce(stages.c.counts[counted].astext.cast(BigInteger), 0)
+        added = func.jsonb_build_object(counted, before + number)
+        values["counts"] = values.get("counts", stages.c.counts).op("||")(added)
     conn.execute(update(stages).where(_this(run_id, iteration, name)).values(**values))
 
 
