@@ -32,7 +32,7 @@ types: install  ## types (basedpyright)
 	@$(PY) -m basedpyright
 
 bench: install  ## every benchmark against its baseline, one after another
-	@for name in estimate novelty streaming dispatch evolving generation; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
+	@for name in estimate novelty streaming dispatch evolving generation service; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
 
 test-faults: install  ## kills and failures on purpose (the last of them with Ray, vLLM and TRL)
 	@$(PY) -m pytest tests/faults $(ARGS)
