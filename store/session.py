@@ -7,14 +7,16 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from eva.errors import StoreError
+from eva.errors import StoreAwayError, StoreError
 from eva.settings import Settings
 from store.embedded import EmbeddedServer
 from store.failures import Place
 from store.migration import migrate as migrate_schema
+from store.silence import AFTER_S, Silence
 
 _OLDEST_SERVER = 150000
 _CONNECT = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
@@ -27,14 +29,19 @@ _DRIVERS = ("postgres", "postgresql", "postgresql+psycopg")
 class Store:
     """An open database. Safe to use from several threads; each transaction has its own connection."""
 
-    def __init__(self, url: URL, server: EmbeddedServer | None = None) -> None:
+    def __init__(self, url: URL, server: EmbeddedServer | None = None, *, silent_s: float = AFTER_S,
+                 connect_s: int = _CONNECT["connect_timeout"]) -> None:
+        """A server that answers nothing for `silent_s`, nor a new connection within `connect_s`, counts as away."""
         self._server = server
         self.url = redacted(url)
         """For display, without the password."""
         self._place = Place(self.url, server.folder if server else None)
         self.engine: Engine = create_engine(
-            url, pool_pre_ping=True, pool_size=8, max_overflow=8, connect_args=_CONNECT
+            url, pool_pre_ping=True, pool_size=8, max_overflow=8, connect_args=_CONNECT | {"connect_timeout": connect_s}
         )
+        _, given = self.engine.dialect.create_connect_args(url)
+        self._silence = Silence(lambda: psycopg.connect(**given | _CONNECT | {"connect_timeout": connect_s}), silent_s)
+        event.listen(self.engine, "connect", lambda connection, _record: self._silence.know(connection))
 
     @contextmanager
     def transaction(self) -> Generator[Connection]:
@@ -43,7 +50,7 @@ class Store:
         Raises StoreAwayError (try again in a while), StoreError, DiskFullError or ValueRefusedError for what the
         server says; a mistake in a query stays what it is.
         """
-        with self._explained(), self.engine.begin() as conn:
+        with self._explained(), self._silence.watching(), self.engine.begin() as conn:
             yield conn
 
     def revive(self) -> None:
@@ -53,6 +60,7 @@ class Store:
 
     def close(self) -> None:
         """Close all connections, and the embedded server when nobody else uses it. May be repeated."""
+        self._silence.close()
         self.engine.dispose()
         if self._server is not None:
             self._server.close()
@@ -67,6 +75,9 @@ class Store:
             if explained is None:
                 raise
             raise explained from error
+        except PoolTimeout as error:
+            raise StoreAwayError(f"no connection to the database {self.url} came free: {error}",
+                                 expected="transactions that end", next_move="Try again in a while") from error
 
 
 def open_store(settings: Settings, *, migrate: bool = True) -> Store:

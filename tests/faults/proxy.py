@@ -23,15 +23,21 @@ class Proxy:
 
     `loses(k)` says whether the answer to the k-th commit is lost: the server has committed, the client never hears
     of it and finds its connection closed. While `refuses` is a text, connections are refused with that FATAL message.
+    While `silent`, no answer comes through, and new connections are accepted and not answered; none is closed.
+    Without a folder it listens on a port of this machine.
     """
 
-    def __init__(self, server: str, folder: Path, loses: Loses = lambda commit: False) -> None:
+    def __init__(self, server: str, folder: Path | None, loses: Loses = lambda commit: False) -> None:
         self._server, self._loses = f"{server}/.s.PGSQL.5432", loses
-        self.folder, self.refuses = folder, ""
+        self.refuses, self.silent = "", False
+        self._ignored: list[socket.socket] = []
         self.commits, self.lost = itertools.count(1), 0
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(folder / ".s.PGSQL.5432"))
+        self._listening = socket.socket(socket.AF_INET if folder is None else socket.AF_UNIX)
+        self._listening.bind(("127.0.0.1", 0) if folder is None else str(folder / ".s.PGSQL.5432"))
         self._listening.listen()
+        host, port = ("127.0.0.1", self._listening.getsockname()[1]) if folder is None else (str(folder), 5432)
+        self.query = {"host": host, "port": str(port)}
+        """What of a database's URL leads here."""
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
@@ -42,9 +48,15 @@ class Proxy:
                  trace: TracebackType | None) -> None:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        for one in (self._listening, *self._ignored):
+            one.close()
         for thread in self._threads:
             thread.join(30)
+
+    @property
+    def unanswered(self) -> int:
+        """Connections that were accepted and not answered."""
+        return len(self._ignored)
 
     def _start(self, work: Callable[..., None], *arguments: socket.socket) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
@@ -62,10 +74,13 @@ class Proxy:
                 client.sendall(_fatal(self.refuses))
                 client.close()
                 continue
+            if self.silent:
+                self._ignored.append(client)
+                continue
             server = socket.socket(socket.AF_UNIX)
             server.connect(self._server)
             self._start(self._asked, client, server)
-            self._start(_pass_on, server, client)
+            self._start(self._pass_on, server, client)
 
     def _asked(self, client: socket.socket, server: socket.socket) -> None:
         while data := _received(client):
@@ -83,12 +98,12 @@ class Proxy:
         client.close()
 
 
-def _pass_on(server: socket.socket, client: socket.socket) -> None:
-    while data := _received(server):
-        if not _send(client, data):
-            break
-    _shut(client)
-    server.close()
+    def _pass_on(self, server: socket.socket, client: socket.socket) -> None:
+        while data := _received(server):
+            if not self.silent and not _send(client, data):
+                break
+        _shut(client)
+        server.close()
 
 
 def _received(one: socket.socket) -> bytes:

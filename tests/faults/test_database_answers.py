@@ -31,7 +31,7 @@ def game(store: Store, tmp_path: Path) -> Disturbed:
 
 
 def through(proxy: Proxy, store: Store) -> Store:
-    return Store(store.engine.url.set(query={"host": str(proxy.folder)}))
+    return Store(store.engine.url.set(query=proxy.query))
 
 
 @pytest.fixture
