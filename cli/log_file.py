@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -10,20 +11,26 @@ import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO, Any, TextIO, cast
 
 from eva.errors import DiskFullError, InputError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
 def chatter_to(path: Path) -> Generator[TextIO]:
     """Send standard output and error of this process and its children to a file; yields the terminal itself.
 
-    The file grows by appending, so a resumed run's log goes on. Raises InputError where it cannot be written.
+    The file grows by appending, so a resumed run's log goes on. What a full disk does not take is left out, and said
+    at the end: a run does not end for its log. Raises InputError where it cannot be written.
     """
     with ExitStack() as stack:
-        log = stack.enter_context(_appending(path))
+        file = stack.enter_context(_appending(path))
+        log = io.TextIOWrapper(cast("IO[bytes]", file), encoding="utf-8", errors="backslashreplace", write_through=True)
         terminal = stack.enter_context(_terminal())
+        stack.callback(lambda: file.lost and terminal.write(
+            f"{file.lost} pieces of the log {path} were left out: its disk was full\n"))
         for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
             if _descriptor(stream) == descriptor:
                 stack.enter_context(_redirected(descriptor, log.fileno()))
@@ -33,13 +40,28 @@ def chatter_to(path: Path) -> Generator[TextIO]:
         yield terminal
 
 
+class _Log(io.FileIO):
+    """A file that takes what its disk has space for, and counts what it has not."""
+
+    lost = 0
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            self.lost += 1
+            return len(data)
+
+
 @contextmanager
-def _appending(path: Path) -> Generator[TextIO]:
+def _appending(path: Path) -> Generator[_Log]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        log = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        log = _Log(path, "a")
     except OSError as error:
-        kind = DiskFullError if error.errno == 28 else InputError
+        kind = DiskFullError if error.errno in _NO_SPACE else InputError
         raise kind(
             f"the log {path} cannot be written: {(error.strerror or str(error)).lower()}",
             expected="a data directory that may be written",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,17 @@ def is_dead(process: Mapping[str, Any]) -> bool:
 def is_alive(process: Mapping[str, Any]) -> bool:
     """True only if it is a process of this machine, for certain."""
     return is_here(process) and started(int(process["pid"])) == process.get("started") is not None
+
+
+def end_process(process: Mapping[str, Any]) -> None:
+    """Kill a process of this machine: by a handle, so that no other that got its number is meant."""
+    with suppress(ProcessLookupError):
+        handle = os.pidfd_open(int(process["pid"]))
+        try:
+            if is_alive(process):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
 
 
 def started(pid: int) -> int | None:

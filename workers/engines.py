@@ -14,6 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from eva.errors import CanaryError, EvaError, ModelError
 from workers.dispatch import Died, Event, Ready, Task, Worked
+from workers.ending import end_actor, locate
 from workers.generation import EngineSetup
 from workers.placement import Seat, no_room, start_engine
 from workers.serving import largest_difference
@@ -41,7 +42,7 @@ class _Slot:
     """One place for an engine: its actor, the calls under way in order, and how far it got."""
 
     def __init__(self, actor: Any) -> None:
-        self.actor = actor
+        self.actor, self.located = actor, locate(actor)
         self.calls: deque[_Call] = deque()
         self.opened = False
         self.fresh = True
@@ -91,7 +92,7 @@ class ActorEngines:
 
     def end(self, slot: int) -> None:
         place = self._slots[slot]
-        ray.kill(place.actor)
+        end_actor(place.actor, place.located)
         place.calls.clear()
         place.serving, place.empty = False, True
 

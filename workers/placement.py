@@ -14,6 +14,9 @@ from typing import Any
 
 import ray
 
+# What is free in the cluster's sum may lie on several machines; Ray has no public name for this.
+from ray._private.state import available_resources_per_node
+
 from eva import failpoints
 from eva.config import RunConfig
 from eva.errors import InfrastructureError, ModelError
@@ -104,13 +107,14 @@ def seat(config: RunConfig, facts: ModelFacts) -> Seat:
 
 
 def no_room(seat: Seat) -> str | None:
-    """Why the cluster cannot take one more engine now; None where it can, as far as its free resources say."""
-    free = ray.available_resources()
-    lacking = [
-        f"{name} {free.get(name, 0):g} free of {ray.cluster_resources().get(name, 0):g}, {needed:g} needed"
-        for name, needed in (("GPU", seat.gpus), ("CPU", seat.cpus)) if free.get(name, 0) < needed
-    ]
-    return "; ".join(lacking) or None
+    """Why no machine can take one more engine now; None where one can, as far as its free resources say."""
+    needed = {name: amount for name, amount in (("GPU", seat.gpus), ("CPU", seat.cpus)) if amount > 0}
+    free: dict[str, dict[str, float]] = available_resources_per_node()
+    if any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in free.values()):
+        return None
+    most = [f"{name} {amount:g} needed, {max((node.get(name, 0) for node in free.values()), default=0):g} free at most"
+            for name, amount in needed.items()]
+    return f"{'; '.join(most)}, but no machine of {len(free)} has all of it"
 
 
 def context_length(config: RunConfig, facts: ModelFacts, conversation: int = 0) -> int:

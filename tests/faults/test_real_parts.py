@@ -56,3 +56,4 @@ def test_killed_processes_of_real_parts_are_replaced_and_nothing_is_different(st
     disturbed = play(store, tmp_path, ",".join(points))
     assert len(list(killed.iterdir())) == len(KILLS), "each of them was killed"
     assert first_difference(disturbed, undisturbed) is None
+    assert disturbed.weights == undisturbed.weights, "training that was killed gave other weights"

@@ -343,12 +343,14 @@ def test_a_trainer_killed_in_the_middle_of_a_job_is_replaced_and_the_job_done_ag
             killed.append(ray.get(trainer._actor.process_id.remote()))
             os.kill(killed[0], signal.SIGKILL)
 
-    longer = ask(pairs_path=str(write_pairs(Path(ask().folder).parent / "many.jsonl", 400)))
+    longer = ask(pairs_path=str(write_pairs(Path(ask().folder).parent / "many.jsonl", 240)))
     found = trainer.train(longer, kill_once)
     assert killed
-    assert len(found.steps) == 100
+    assert len(found.steps) == 60
     verify(Path(found.checkpoint.path), found.checkpoint.digest)
     assert not list(Path(longer.folder).glob(".publishing-*"))
+    undisturbed = trainer.train(replace(longer, folder=f"{longer.folder}-undisturbed"), ignore)
+    assert undisturbed.checkpoint.digest == found.checkpoint.digest, "bit for bit as if nothing had happened"
 
 
 def test_an_error_of_the_job_arrives_as_itself_and_the_process_lives(trainer: LocalTrainer, ask: Ask) -> None:

@@ -27,6 +27,7 @@ from eva.errors import ConfigError
 from eva.failpoints import environment, reach
 from eva.incidents import Notice, Working, unnoticed
 from eva.types import Answered, Rewarded
+from workers.ending import end_actor, locate
 from workers.rewards.model import COST, Asked, Budgeted, RewardModel
 from workers.rewards.window import Rewards, Window
 
@@ -96,6 +97,7 @@ class RayProcess:
         options = actor.options(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_concurrency=1,
                                 runtime_env={"env_vars": environment()})
         self._actor = options.remote(self._model, self._config, os.getcwd(), self._spent())
+        self._located = locate(self._actor)
 
     def submit(self, asked: Sequence[Asked]) -> Future[Rewards]:
         return self._actor.reward_many.remote(list(asked)).future()
@@ -105,7 +107,7 @@ class RayProcess:
         self.start()
 
     def stop(self) -> None:
-        ray.kill(self._actor)
+        end_actor(self._actor, self._located)
 
 
 class ActorRewarder:

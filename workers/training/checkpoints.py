@@ -2,32 +2,29 @@
 
 Order of a publication: temporary sibling, files, fsync, manifest last, fsync, rename. A kill at any
 moment leaves the old state or the new one. One lock per folder, held by the process that
-publishes, makes every temporary sibling found under it the leftover of a dead one.
+publishes, makes every temporary sibling found under it the leftover of a dead one. A frozen holder is ended.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from eva.errors import CheckpointError, DiskFullError
 from eva.failpoints import reach
+from workers.training.claims import held
 
 MANIFEST = "manifest.json"
 _TEMPORARY = ".publishing-"
 _LOCK = ".publishing.lock"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# Loaders take every weight file of a folder, so one that the manifest does not know is a fault.
-_WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ def publish(write: Callable[[Path], None], folder: Path, name: str, *, needed_by
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / name
-    with _locked(folder):
+    with held(folder / _LOCK):
         _remove_leftovers(folder)
         if is_valid(target):
             return verify(target).digest
@@ -104,7 +101,7 @@ def verify(path: Path, expected_digest: str | None = None) -> Manifest:
                        f"{expected_digest}, as recorded")
     for entry in manifest.files:
         _verify_file(path, entry)
-    _refuse_unknown_weights(path, {entry.path for entry in manifest.files})
+    _refuse_unknown(path, {entry.path for entry in manifest.files})
     return manifest
 
 
@@ -133,23 +130,16 @@ def _verify_file(path: Path, entry: FileEntry) -> None:
         raise _invalid(path, f"{entry.path} has changed", f"SHA-256 {entry.sha256}")
 
 
-def _refuse_unknown_weights(path: Path, known: set[str]) -> None:
+def _refuse_unknown(path: Path, known: set[str]) -> None:
+    """Loaders look for files by their names: weights, a chat template, an adapter. None looks for hidden ones."""
     for file in _files(path):
-        if file not in known and file.endswith(_WEIGHTS):
-            raise _invalid(path, f"{file} is not in its {MANIFEST}", "only the weights that were published")
+        if file not in known and not any(part.startswith(".") for part in Path(file).parts):
+            raise _invalid(path, f"{file} is not in its {MANIFEST}", "only the files that were published")
 
 
 def _invalid(path: Path, what: str, expected: str) -> CheckpointError:
     return CheckpointError(f"{path} is no valid checkpoint: {what}", expected=expected,
                            next_move="Resume the run: it publishes the checkpoint again")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the kernel frees it when the holder dies."""
-    with (folder / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # bounded: whoever asks gives this process training.timeout_s
-        yield
 
 
 def _remove_leftovers(folder: Path) -> None:

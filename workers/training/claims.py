@@ -11,15 +11,14 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from eva.errors import TrainingFailedError
-from eva.processes import is_alive, this_process
+from eva.processes import end_process, is_alive, this_process
 
 LOCK, FENCE, SCRATCH = ".training.lock", ".training.fence", ".training-"
 LEAVE_S, GIVE_UP_S, _POLL_S = 30.0, 120.0, 0.1
@@ -42,16 +41,28 @@ def sole_job(folder: Path, fence: int, *, leave_s: float = LEAVE_S, give_up_s: f
         if newest > fence:
             raise _superseded(folder, fence, newest)
 
-    with (folder / LOCK).open("a+", encoding="utf-8") as lock:
-        _acquire(lock, check, leave_s, give_up_s)
+    with held(folder / LOCK, check, leave_s=leave_s, give_up_s=give_up_s):
         check()
+        for leftover in folder.glob(f"{SCRATCH}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield check
+
+
+@contextmanager
+def held(path: Path, check: Callable[[], None] = lambda: None, *, leave_s: float = LEAVE_S,
+         give_up_s: float = GIVE_UP_S) -> Generator[None]:
+    """Hold a lock that the kernel frees when its holder dies, and that says who holds it.
+
+    A holder of this machine that does not leave within `leave_s` is ended; `check` is called while waiting. Raises
+    TrainingFailedError when another machine's process still holds it after `give_up_s`.
+    """
+    with path.open("a+", encoding="utf-8") as lock:
+        _acquire(lock, check, leave_s, give_up_s)
         lock.truncate(0)
         lock.write(json.dumps(this_process()))
         lock.flush()
-        for leftover in folder.glob(f"{SCRATCH}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
         try:
-            yield check
+            yield
         finally:
             lock.truncate(0)
 
@@ -85,11 +96,11 @@ def _acquire(lock: TextIO, check: Callable[[], None], leave_s: float, give_up_s:
             return
         holder = _holder(lock)
         if waited > leave_s and holder is not None and is_alive(holder):
-            _end(holder)
+            end_process(holder)
         if waited > give_up_s:
             raise TrainingFailedError(
-                f"another training job holds {lock.name} after {waited:.0f} s: {holder or 'nobody says who'}",
-                expected="the job of an earlier driver to leave when a newer one comes",
+                f"another process holds {lock.name} after {waited:.0f} s: {holder or 'nobody says who'}",
+                expected="what an earlier driver has left to end when a newer one comes",
                 next_move="End that process if it is of no use, then resume the run")
         time.sleep(_POLL_S)
         waited += _POLL_S
@@ -101,17 +112,6 @@ def _holder(lock: TextIO) -> dict[str, Any] | None:
         return dict(json.loads(lock.read()))
     except ValueError:
         return None
-
-
-def _end(holder: dict[str, Any]) -> None:
-    """Kill the process that holds the lock: by a handle, so that no other that got its number is meant."""
-    with suppress(ProcessLookupError):
-        handle = os.pidfd_open(int(holder["pid"]))
-        try:
-            if is_alive(holder):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-        finally:
-            os.close(handle)
 
 
 def _superseded(folder: Path, fence: int, newest: int) -> TrainingFailedError:

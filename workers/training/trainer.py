@@ -26,6 +26,7 @@ from eva.errors import EvaError, TrainingFailedError
 from eva.failpoints import environment, reach
 from eva.incidents import Incident, Notice, Working, unnoticed
 from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
+from workers.ending import end_actor, locate
 
 Report = Callable[[TrainingStep, int], None]
 
@@ -87,6 +88,7 @@ class LocalTrainer:
         self._engines_on_gpu = config.fleet.gpus_per_engine > 0
         self._notice = notice
         self._actor: Any = None
+        self._located: Any = None
         self._working: Working | None = None
 
     def __enter__(self) -> Self:
@@ -99,7 +101,7 @@ class LocalTrainer:
     def close(self) -> None:
         """End the process; a job that runs is lost, and nothing of it stays."""
         if self._actor is not None:
-            ray.kill(self._actor)
+            end_actor(self._actor, self._located)
             self._actor = None
 
     def warm(self) -> None:
@@ -193,6 +195,7 @@ class LocalTrainer:
                 runtime_env={"env_vars": _environment(
                     gpu=self._engines_on_gpu, devices=self._config.training.devices)})(TrainingProcess)
             self._actor = process.remote(str(self._log.resolve()))
+            self._located = locate(self._actor)
         return self._actor
 
     def _failure(self, cause: Exception) -> Exception:

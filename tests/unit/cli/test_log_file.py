@@ -25,6 +25,16 @@ print("after")
 sys.stderr.write("after, too\\n")
 """
 
+SHORT_CHATTER = """
+import logging, sys
+from pathlib import Path
+from cli.log_file import chatter_to
+with chatter_to(Path(sys.argv[1])) as terminal:
+    print("a library prints")
+    logging.getLogger("some.library").warning("a record")
+    terminal.write("eva speaks\\n")
+"""
+
 
 def test_while_a_run_plays_the_terminal_belongs_to_eva(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "run.log"
@@ -55,3 +65,11 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file")
     with pytest.raises(InputError, match="cannot be written"), chatter_to(tmp_path / "logs" / "log"):
         pass
+
+
+def test_a_full_disk_under_the_log_ends_no_run_and_is_told(tmp_path: Path) -> None:
+    full = tmp_path / "log"
+    full.symlink_to("/dev/full")
+    said = subprocess.run([sys.executable, "-c", SHORT_CHATTER, str(full)], check=True, capture_output=True, text=True)
+    first, second = said.stdout.splitlines()
+    assert first == "eva speaks" and second.endswith(f"pieces of the log {full} were left out: its disk was full")

@@ -115,7 +115,7 @@ def test_no_file_of_a_checkpoint_is_served_damaged(tmp_path: Path, damage: str) 
     whole = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert {"model.safetensors", "config.json", "canary.json", "tokenizer.json", "manifest.json"} <= set(whole)
     for name, content in whole.items():
-        path = folder / ("more.safetensors" if damage == "added" else name)
+        path = folder / ("adapter_config.json" if damage == "added" else name)
         match damage:
             case "truncated":
                 path.write_bytes(content[:-1])

@@ -2,8 +2,11 @@
 
 import multiprocessing
 import os
+import re
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from eva.errors import CheckpointError, DiskFullError
 from workers.training import checkpoints
 from workers.training.checkpoints import publish, verify
+from workers.training.claims import held
 
 WEIGHTS = b"weights" * 1000
 
@@ -77,11 +81,32 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         verify(tmp_path / "a")
 
 
-def test_weights_that_the_manifest_does_not_know_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["model-00002.safetensors", "chat_template.jinja", "deep/adapter_config.json"])
+def test_a_file_that_the_manifest_does_not_know_is_named(tmp_path: Path, name: str) -> None:
     publish(write, tmp_path, "a")
-    (tmp_path / "a" / "model-00002.safetensors").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match=r"model-00002\.safetensors is not in its manifest"):
+    (tmp_path / "a" / ".nfs0001").write_bytes(b"no loader looks for it")
+    verify(tmp_path / "a")
+    (tmp_path / "a" / name).write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=rf"{re.escape(name)} is not in its manifest"):
         verify(tmp_path / "a")
+
+
+PUBLISH_AND_FREEZE = """
+import os, signal, sys
+from pathlib import Path
+from workers.training.checkpoints import publish
+publish(lambda directory: os.kill(os.getpid(), signal.SIGSTOP), Path(sys.argv[1]), "a")
+"""
+
+
+def test_a_frozen_process_that_publishes_is_ended_by_the_next_one(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen([sys.executable, "-c", PUBLISH_AND_FREEZE, str(tmp_path)]) as frozen:
+        os.waitid(os.P_PID, frozen.pid, os.WSTOPPED | os.WNOWAIT)
+        monkeypatch.setattr(checkpoints, "held", partial(held, leave_s=0.1))
+        verify(tmp_path / "a", publish(write, tmp_path, "a"))
+        assert frozen.wait(timeout=30) == -signal.SIGKILL
+    assert visible(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("manifest", [None, "", "[]", '{"files": [{"path": "x"}]}'])

@@ -1,0 +1,37 @@
+"""A machine that is lost and an engine that is frozen, under real engine actors: only their prompts are asked again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.two_machines import WINDOW
+from tests.parent_death import end_with_parent
+
+ROOT, MODELLESS = Path(__file__).parents[2], Path(__file__).parent / "modelless"
+
+
+@pytest.mark.timeout(400)
+def test_engines_of_a_lost_machine_and_frozen_engines_are_replaced_and_only_their_prompts_are_asked_again(
+        tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "tests.faults.two_machines", str(tmp_path)], cwd=ROOT, check=True, timeout=390,
+        stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent,
+        env={**os.environ, "EVA_ASKED": str(tmp_path / "asked"), "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}"})
+    seen = json.loads(said.stdout.splitlines()[-1])
+    for part, reason in ((seen["raylet"], "died"), (seen["frozen"], "finished nothing for")):
+        assert [kind for kind, _, _ in part["told"]].count("engine_lost") == 1, part["told"]
+        lost = next(data for kind, _, data in part["told"] if kind == "engine_lost")
+        assert reason in lost["reason"].lower()
+        assert part["answered"] and part["answers_by_seed"] == 7
+        assert 0 < lost["asked_again"] <= WINDOW
+        assert part["asked"] == 60 + lost["asked_again"]
+    assert seen["nodes"] == 1
+    changes = [kind for kind, _ in seen["told"] if kind in ("engine_lost", "engine_back")]
+    assert changes == ["engine_lost", "engine_back"] * 2, seen["told"]
+    assert not seen["frozen"]["harmed"], "the frozen process is gone, with what it held of the device"

@@ -1,0 +1,105 @@
+"""Two machines of a local cluster, real engine actors (without a model) on both, and what is done to them under work.
+
+    EVA_ASKED=FILE PYTHONPATH=…/modelless python -m tests.faults.two_machines FOLDER
+
+First the second machine's raylet is killed, then the process of an engine is frozen. Prints what came of each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+from eva.incidents import Incident
+from eva.types import Answered, Checkpoint, Request, SamplingSettings
+from orchestrator.orphans import marked
+from tests import tiny_models
+from workers.dispatch import Limits
+from workers.engines import ActorEngines
+from workers.fleet import Fleet
+from workers.generation import EngineSetup
+from workers.placement import Seat
+from workers.prompting import Prompting
+from workers.training.checkpoints import seal
+
+WINDOW = 4
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+
+
+class Placeholder:
+    """Takes a core of the first machine until the engines have found theirs, one on each."""
+
+
+def asked() -> list[list[str]]:
+    """Process and seed of everything that engines were asked."""
+    return [line.split() for line in Path(os.environ["EVA_ASKED"]).read_text().splitlines()]
+
+
+def answer(fleet: Fleet, told: list[Incident], harm: Callable[[], object], first: int) -> dict[str, Any]:
+    """Ask for 60 prompts, do harm in their middle, and tell what was seen."""
+    requests = [Request(n, f"prompt {n}", 2, 10 * n, SamplingSettings(1, 1, 8)) for n in range(first, first + 60)]
+    before, told[:], harmed = len(asked()) if first else 0, [], None
+    got = list[Answered]()
+    for one in fleet.generate(requests):
+        got.append(one)
+        if len(got) == 20:
+            harmed = harm()
+    texts = {one.number: [(row.sample, row.seed, row.text) for row in one.responses] for one in got}
+    return {"answered": sorted(texts) == [request.number for request in requests] and len(got) == len(texts),
+            "answers_by_seed": len({(seed % 7, text) for rows in texts.values() for _, seed, text in rows}),
+            "asked": len(asked()) - before, "harmed": harmed,
+            "told": [[incident.kind, incident.text, dict(incident.data)] for incident in told]}
+
+
+def freeze() -> int:
+    pid = int(asked()[-1][0])
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def main(folder: Path) -> None:
+    model = tiny_models.record_canary(tiny_models.llama(folder / "model"))
+    policy, told, everything = Checkpoint(0, 0, str(model), seal(model)), list[Incident](), list[Incident]()
+
+    def notice(incident: Incident) -> None:
+        told.append(incident)
+        everything.append(incident)
+
+    setup = EngineSetup(Prompting(), "float32", 256, True, None, 0, 1.0, 0.5)
+    with ExitStack() as stack:
+        stack.enter_context(marked())
+        cluster = Cluster(initialize_head=True, head_node_args={
+            "num_cpus": 2, "resources": {"first": 1}, "include_dashboard": False, "_system_config": QUICK})
+        stack.callback(cluster.shutdown)
+        second = cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        stack.callback(ray.shutdown)
+        remote: Any = ray.remote
+        placeholder = remote(Placeholder).options(num_cpus=1, resources={"first": 1}).remote()
+        ray.get(placeholder.__ray_ready__.remote())
+        engines = ActorEngines(setup, Seat(0, 1, 1), 2, folder)
+        limits = Limits(WINDOW, 5, 5.0, start_s=120)
+        with Fleet(engines, limits, folder / "views", notice=notice) as fleet:
+            fleet.load(policy)
+            ray.kill(placeholder)
+            lost = answer(fleet, told, second.kill_raylet, 0)
+            nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+            fleet.load(policy)
+            frozen = answer(fleet, told, freeze, 100)
+            fleet.load(policy)
+            frozen["harmed"] = Path(f"/proc/{frozen['harmed']}").exists()
+        fleet_told = [[incident.kind, incident.text] for incident in everything]
+    sys.stdout.write(json.dumps({"raylet": lost, "nodes": nodes, "frozen": frozen, "told": fleet_told}) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
