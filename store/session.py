@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -39,9 +40,10 @@ class Store:
         self.engine: Engine = create_engine(
             url, pool_pre_ping=True, pool_size=8, max_overflow=8, connect_args=_CONNECT | {"connect_timeout": connect_s}
         )
-        _, given = self.engine.dialect.create_connect_args(url)
-        self._silence = Silence(lambda: psycopg.connect(**given | _CONNECT | {"connect_timeout": connect_s}), silent_s)
-        event.listen(self.engine, "connect", lambda connection, _record: self._silence.know(connection))
+        given = dict[str, Any](self.engine.dialect.create_connect_args(url)[1])
+        given |= _CONNECT | {"connect_timeout": connect_s}
+        self._silence = Silence(lambda: psycopg.connect(**given), silent_s)
+        event.listen(self.engine, "connect", self._opened)
 
     @contextmanager
     def transaction(self) -> Generator[Connection]:
@@ -52,6 +54,9 @@ class Store:
         """
         with self._explained(), self._silence.watching(), self.engine.begin() as conn:
             yield conn
+
+    def _opened(self, connection: psycopg.Connection, _record: object) -> None:
+        self._silence.know(connection)
 
     def revive(self) -> None:
         """Start the embedded server anew if it died. Raises StoreError or DiskFullError."""

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,6 +61,16 @@ def answer(fleet: Fleet, told: list[Incident], harm: Callable[[], object], first
             "told": [[incident.kind, incident.text, dict(incident.data)] for incident in told]}
 
 
+def until_back(fleet: Fleet, policy: Checkpoint, told: list[Incident]) -> None:
+    """Ask for something now and then until every engine that was lost serves again; who started this has a time-out."""
+    kinds = [incident.kind for incident in told]
+    while kinds.count("engine_back") < kinds.count("engine_lost"):
+        fleet.load(policy)
+        list(fleet.generate([Request(0, "anything", 1, 0, SamplingSettings(1, 1, 8))]))
+        time.sleep(0.2)
+        kinds = [incident.kind for incident in told]
+
+
 def freeze() -> int:
     pid = int(asked()[-1][0])
     os.kill(pid, signal.SIGSTOP)
@@ -93,9 +104,9 @@ def main(folder: Path) -> None:
             ray.kill(placeholder)
             lost = answer(fleet, told, second.kill_raylet, 0)
             nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-            fleet.load(policy)
+            until_back(fleet, policy, everything)
             frozen = answer(fleet, told, freeze, 100)
-            fleet.load(policy)
+            until_back(fleet, policy, everything)
             frozen["harmed"] = Path(f"/proc/{frozen['harmed']}").exists()
         fleet_told = [[incident.kind, incident.text] for incident in everything]
     sys.stdout.write(json.dumps({"raylet": lost, "nodes": nodes, "frozen": frozen, "told": fleet_told}) + "\n")
