@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -46,18 +46,26 @@ def asked() -> list[list[str]]:
 
 
 def answer(fleet: Fleet, told: list[Incident], harm: Callable[[], object], first: int) -> dict[str, Any]:
-    """Ask for 60 prompts, do harm in their middle, and tell what was seen."""
-    requests = [Request(n, f"prompt {n}", 2, 10 * n, SamplingSettings(1, 1, 8)) for n in range(first, first + 60)]
+    """Do harm among prompts, ask for more until an engine is missed and for 20 after that, and tell what was seen."""
     before, told[:], harmed = len(asked()) if first else 0, [], None
-    got = list[Answered]()
-    for one in fleet.generate(requests):
+    got, requests = list[Answered](), list[Request]()
+
+    def more() -> Iterator[Request]:
+        after = 0
+        while after < 20:
+            number = first + len(requests)
+            requests.append(Request(number, f"prompt {number}", 2, 10 * number, SamplingSettings(1, 1, 8)))
+            yield requests[-1]
+            after += any(incident.kind == "engine_lost" for incident in told)
+
+    for one in fleet.generate(more()):
         got.append(one)
         if len(got) == 20:
             harmed = harm()
     texts = {one.number: [(row.sample, row.seed, row.text) for row in one.responses] for one in got}
     return {"answered": sorted(texts) == [request.number for request in requests] and len(got) == len(texts),
             "answers_by_seed": len({(seed % 7, text) for rows in texts.values() for _, seed, text in rows}),
-            "asked": len(asked()) - before, "harmed": harmed,
+            "requested": len(requests), "asked": len(asked()) - before, "harmed": harmed,
             "told": [[incident.kind, incident.text, dict(incident.data)] for incident in told]}
 
 
@@ -105,7 +113,7 @@ def main(folder: Path) -> None:
             lost = answer(fleet, told, second.kill_raylet, 0)
             nodes = sum(bool(node["Alive"]) for node in ray.nodes())
             until_back(fleet, policy, everything)
-            frozen = answer(fleet, told, freeze, 100)
+            frozen = answer(fleet, told, freeze, 10**6)
             until_back(fleet, policy, everything)
             frozen["harmed"] = Path(f"/proc/{frozen['harmed']}").exists()
         fleet_told = [[incident.kind, incident.text] for incident in everything]
