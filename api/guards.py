@@ -86,7 +86,7 @@ class Guards:
         host = headers.get("host", "")
         if _hostname(f"//{host}") not in self.hosts:
             raise MisdirectedError(f"the request is for host {host[:100]!r}",
-                                    expected=f"one of {', '.join(sorted(self.hosts))}",
+                                    expected="an address or name of this service",
                                     next_move="Use the address that `eva serve` printed; EVA_HOSTS allows more names")
         origin = headers.get("origin")
         if origin is not None and method not in _BODILESS and _netloc(origin) != host:

@@ -14,8 +14,12 @@ from api import problems
 from api.checkpoints import endpoints as checkpoints
 from api.compare import endpoints as compare
 from api.events import endpoints as events
+from api.exports import endpoints as exports
+from api.exports.writing import ExportWriter
 from api.health import endpoints as health
 from api.iterations import endpoints as iterations
+from api.keys import endpoints as keys
+from api.logs import endpoints as logs
 from api.metrics import endpoints as metrics
 from api.presets import endpoints as presets
 from api.prometheus import endpoints as prometheus
@@ -29,7 +33,7 @@ from api.statistics import endpoints as statistics
 
 VERSION = "1"
 ROUTERS = (health, prometheus, presets, runs, launching, changing, iterations, events, statistics, metrics, prompts,
-           difference, checkpoints, compare, session)
+           difference, checkpoints, logs, compare, exports, session, keys)
 
 THREADS = 12
 """Requests that are answered at a time: fewer than the store has connections."""
@@ -42,6 +46,7 @@ def create_app(service: Service) -> FastAPI:
     """The application over an open store. What serves it puts api.guards.Guards in front."""
     app = routed()
     app.state.service = service
+    app.state.exports = ExportWriter(service.store, service.settings)
     return app
 
 
@@ -59,9 +64,12 @@ def routed() -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    del app
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-    yield
+    app.state.exports.start()
+    try:
+        yield
+    finally:
+        app.state.exports.stop()
 
 
 def _operation(route: APIRoute) -> str:

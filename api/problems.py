@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from eva.errors import EvaError
+from eva.redaction import known_secrets, redact_json
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN = 200
@@ -75,7 +76,8 @@ def problem(error: EvaError, *, kind: str | None = None, errors: list[FieldProbl
     document = Problem(
         type=f"urn:eva:problem:{kind or _kind(error)}", title=HTTPStatus(code).phrase, status=code, detail=str(error),
         given=error.given, expected=error.expected or None, next_move=error.next_move or None, errors=errors)
-    return JSONResponse(document.model_dump(exclude_none=True), code, media_type=MEDIA_TYPE, headers=headers)
+    shown = redact_json(document.model_dump(exclude_none=True), known_secrets())
+    return JSONResponse(shown, code, media_type=MEDIA_TYPE, headers=headers)
 
 
 def install(app: FastAPI) -> None:

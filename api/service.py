@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,8 +14,10 @@ from sqlalchemy import Connection
 
 from api.access import Access
 from eva.errors import BusyError
+from eva.redaction import secrets_of
 from eva.settings import Settings
 from store.reading import only_look
+from store.rows import RunRow
 from store.session import Store
 
 MOST_STREAMS = 64
@@ -62,6 +65,11 @@ class Service:
         with self.store.transaction() as conn:
             only_look(conn, self.longest_s)
             yield conn
+
+
+def secrets_in(run: RunRow) -> frozenset[str]:
+    """What must not be shown of this run."""
+    return secrets_of(run.config, os.environ)
 
 
 def service_of(request: Request) -> Service:

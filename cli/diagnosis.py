@@ -225,6 +225,7 @@ def _ray(settings: Settings) -> Iterator[Finding]:
         yield Finding("cluster", "ok", f"RAY_ADDRESS is {settings.ray_address}")
     else:
         yield _reachable(settings.ray_address)
+    yield _guarded(settings)
     shared = Path("/dev/shm")  # noqa: S108 - where Ray keeps its objects
     if shared.is_dir() and (free := shutil.disk_usage(shared).free) < 10**9:
         yield Finding(
@@ -233,6 +234,18 @@ def _ray(settings: Settings) -> Iterator[Finding]:
             f"{free / 1e6:.0f} MB free in {shared}",
             "Ray then uses the disk; give a container more with --shm-size=2g",
         )
+
+
+def _guarded(settings: Settings) -> Finding:
+    from eva.ray_guard import ACCEPT, accepted, unguarded
+
+    why = unguarded(settings.ray_address)
+    if why is None:
+        return Finding("ray's token", "ok", "the cluster asks for a token, as far as one can see from here")
+    if accepted():
+        return Finding("ray's token", "warn", f"{why}; accepted by {ACCEPT}=1", "Let nobody else reach it")
+    return Finding("ray's token", "fail", why,
+                   f"Set RAY_AUTH_MODE=token on every machine (docs/security.md), or accept it with {ACCEPT}=1")
 
 
 def _reachable(address: str) -> Finding:

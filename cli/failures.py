@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cli.printable import printable
 from eva.errors import ConflictError, EvaError, InputError, NotFoundError, RunStoppedError
+from eva.redaction import known_secrets, redact
 
 INPUT, CONFLICT, INFRASTRUCTURE, INTERRUPTED = 2, 3, 4, 130
 
@@ -19,4 +20,5 @@ def exit_code(error: EvaError) -> int:
 
 def message(error: EvaError) -> str:
     """What is printed on stderr. Lists of problems keep their lines."""
-    return "\n".join(printable(line) for line in f"eva: {error}".split("\n"))
+    shown = redact(f"eva: {error}", known_secrets())
+    return "\n".join(printable(line) for line in shown.split("\n"))

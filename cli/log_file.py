@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
 from eva.errors import DiskFullError, InputError
+from eva.redaction import known_secrets, redact
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -98,13 +99,20 @@ def _redirected(descriptor: int, target: int) -> Generator[None]:
 def _logged(log: TextIO) -> Generator[None]:
     """Log records go to the file too, dated."""
     handler = logging.StreamHandler(log)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     try:
         yield
     finally:
         root.removeHandler(handler)
+
+
+class _Redacted(logging.Formatter):
+    """What libraries log of their requests may hold the keys that they were made with."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record), known_secrets())
 
 
 def _descriptor(stream: TextIO) -> int | None:

@@ -16,9 +16,9 @@ from cli.printable import printable
 from cli.progress import LiveProgress, PlainProgress, Watch
 from cli.report import build_report
 from cli.report_view import show_report
-from cli.writing import write_json_file
 from eva.errors import ConflictError, EvaError, RunStoppedError
 from eva.settings import Settings
+from eva.writing import write_json_file
 from orchestrator.listening import Listener
 from store.rows import RunRow
 from store.session import Store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
@@ -22,6 +23,7 @@ from eva.errors import (
 )
 from eva.failpoints import reach
 from eva.incidents import Incident, Working
+from eva.redaction import knowing, secrets_of
 from eva.roles import Roles
 from eva.settings import Settings
 from orchestrator.claimed import ClaimedRun
@@ -80,7 +82,7 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
             longest = claimed.read(lambda conn: longest_context(conn, run.id))
             spent = claimed.read(lambda conn: _spent(conn, run.id, config))
             build = partial(build_roles, conversation=longest, spent=spent)
-        with (_told(claimed, lease), overseer.watching(claimed),
+        with (knowing(secrets_of(run.config, os.environ)), _told(claimed, lease), overseer.watching(claimed),
               build(config, folder, settings, overseer) as roles):
             overseer.at_work = roles.at_work
             play(roles, Journal(claimed, roles.embedder))

@@ -11,7 +11,7 @@ from store.bulk import copy_once
 from store.contexts import read_context
 from store.rows import ComparedRow, Comparison, JudgeRole
 from store.tables import heldout_baselines, heldout_comparisons
-from store.text import storable, storable_or_none
+from store.text import storable, told
 
 _BASELINES = ("run_id", "split", "item", "text")
 _COMPARISONS = ("run_id", "checkpoint", "split", "item", "role", "reward", "baseline_reward", "preference", "reason")
@@ -67,7 +67,7 @@ def copy_comparisons(
     """Store comparisons; what is there already stays as it is."""
     copy_once(conn, heldout_comparisons, _COMPARISONS, [
         (run_id, checkpoint, split, row.item, role, row.reward, row.baseline_reward, row.preference,
-         storable_or_none(row.reason))
+         None if row.reason is None else told(row.reason))
         for row in rows
     ])
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, insert, select, update
 from eva.errors import NotFoundError
 from store.rows import EventRow, JsonObject
 from store.tables import events, runs
-from store.text import storable_json
+from store.text import told_json
 
 
 def append_event(
@@ -39,7 +39,7 @@ def append_event(
             kind=kind,
             iteration=iteration,
             stage=stage,
-            data=storable_json(data or {}),
+            data=told_json(data or {}),
         )
     )
     return int(taken)

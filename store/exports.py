@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import Connection, TextClause, text
 
 from eva.conversations import as_messages, as_rows
 from eva.types import Context, Message
+from eva.writing import write_rows
 from store.contexts import has_contexts, read_context
 
 PAGE = 1000
@@ -49,6 +50,36 @@ _RESPONSES = text("""
 """)
 
 
+# A prompt in the pool or the batch of an iteration, with what the policy that was judged there answered. Of the rewards
+# the one itself, not what it was made from, whose name is longer.
+_JUDGED = text("""
+    SELECT j.number, p.text AS prompt, j.iteration, j.part, j.checkpoint, j.info, j.reason, j.weight, j.key, j.sampled,
+        j.buffer, answered.responses, answered.rewards, root.context
+    FROM (
+        SELECT prompt AS number, iteration, 'pool' AS part, checkpoint, info, reason, weight, key, sampled,
+            NULL::boolean AS buffer
+        FROM estimates WHERE run_id = :run_id
+        UNION ALL
+        SELECT prompt, iteration, 'batch', checkpoint, info, reason, NULL, NULL, NULL, buffer
+        FROM batches WHERE run_id = :run_id
+    ) AS j
+    JOIN prompts p ON p.run_id = :run_id AND p.number = j.number
+    JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(r.text ORDER BY r.sample), '{}') AS responses,
+            coalesce(array_agg(w.value ORDER BY r.sample), '{}') AS rewards
+        FROM responses r
+        LEFT JOIN LATERAL (
+            SELECT value FROM rewards
+            WHERE run_id = r.run_id AND prompt = r.prompt AND checkpoint = r.checkpoint AND sample = r.sample
+            ORDER BY length(rewarder), rewarder LIMIT 1
+        ) AS w ON true
+        WHERE r.run_id = :run_id AND r.prompt = j.number AND r.checkpoint = j.checkpoint
+    ) AS answered
+    ORDER BY j.iteration, j.part DESC, j.number
+""")
+
+
 def iter_pairs(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
     """Every preference pair with its texts, by iteration and prompt; as messages where the run has conversations."""
     talks = has_contexts(conn, run_id)
@@ -69,6 +100,11 @@ def iter_responses(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
     return _with_messages(conn, _RESPONSES, run_id)
 
 
+def iter_judged(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
+    """Every prompt of each pool and batch with its info, the responses that it comes from, and their rewards."""
+    return _with_messages(conn, _JUDGED, run_id)
+
+
 def message_columns(conn: Connection, run_id: int, what: str) -> tuple[str, ...]:
     """Which columns of an export hold messages instead of texts? None where no prompt continues a conversation."""
     if not has_contexts(conn, run_id):
@@ -80,6 +116,7 @@ EXPORTS: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
     "pairs": iter_pairs,
     "prompts": iter_prompts,
     "responses": iter_responses,
+    "judged": iter_judged,
 }
 """What can be exported, by name."""
 
@@ -109,8 +146,37 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "reward",
         "reason",
     ),
+    "judged": (
+        "number",
+        "prompt",
+        "iteration",
+        "part",
+        "checkpoint",
+        "info",
+        "reason",
+        "weight",
+        "key",
+        "sampled",
+        "buffer",
+        "responses",
+        "rewards",
+    ),
 }
 """The columns of each export, in order; runs with conversations add MESSAGES to prompts and responses."""
+
+
+def write_export(conn: Connection, run_id: int, what: str, form: str, file: IO[bytes],
+                 passing: Callable[[], object] = lambda: None) -> int:
+    """Write one of EXPORTS in one of FORMATS; how many rows. `passing` is called for each, and may raise to stop."""
+    messages = message_columns(conn, run_id, what)
+    columns = tuple(dict.fromkeys((*COLUMNS[what], *messages)))
+
+    def passed() -> Iterator[dict[str, Any]]:
+        for row in EXPORTS[what](conn, run_id):
+            passing()
+            yield row
+
+    return write_rows(form, passed(), file, columns, messages)
 
 
 def _with_messages(conn: Connection, query: TextClause, run_id: int) -> Iterator[dict[str, Any]]:

@@ -103,11 +103,6 @@ class Difference:
     other: PartDigest | None
 
 
-def at_one_moment(conn: Connection) -> None:
-    """Let the rest of the transaction see the database as it is now, whatever is written meanwhile. Call it first."""
-    conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-
-
 def fingerprint(conn: Connection, run_id: int) -> Fingerprint:
     """What did the run decide? One pass over each table, a row in memory at a time.
 

@@ -12,7 +12,7 @@ from store.bulk import Row, copy_once
 from store.contexts import context_column, read_context, storable_context
 from store.rows import AccuracyRow, HeldoutPart, HeldoutResponse, JudgeRole
 from store.tables import heldout_parts, heldout_prompts, heldout_responses
-from store.text import storable, storable_or_none, value_or_reason
+from store.text import storable, told, value_or_reason
 
 _PROMPTS = ("run_id", "split", "item", "text", "context")
 _RESPONSES = (
@@ -83,7 +83,7 @@ def copy_heldout_responses(
     stored: list[Row] = []
     for row in rows:
         finite = row.reward is not None and math.isfinite(row.reward)
-        reason = None if finite else storable_or_none(row.reason) or f"the reward is {row.reward}"
+        reason = None if finite else told(row.reason or "") or f"the reward is {row.reward}"
         stored.append(
             (
                 run_id,

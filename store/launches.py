@@ -104,7 +104,7 @@ def set_submitted(conn: Connection, launch: LaunchRow) -> bool:
 def set_message(conn: Connection, launch: LaunchRow, message: str | None) -> None:
     """What the launch waits for."""
     conn.execute(update(launches).where(launches.c.run_id == launch.run_id).values(
-        message=None if message is None else storable(message)))
+        message=None if message is None else told(message)))
 
 
 def set_ended(conn: Connection, run_id: int) -> None:

@@ -5,11 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, Select, and_, func, literal, or_, select, true, union_all
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    and_,
+    cast,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import REGCONFIG, distinct_on
 from sqlalchemy.sql.selectable import FromClause
 
-from store.tables import batches, estimates, prompts
+from store.tables import WORDS, batches, estimates, prompts
 from store.text import storable
 
 SORTS = ("number", "-number", "info", "-info", "depth", "-depth")
@@ -30,6 +44,7 @@ class PromptFilter:
     root: int | None = None
     topic: str | None = None
     text: str | None = None
+    words: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +169,9 @@ def _conditions(wanted: PromptFilter, judged: FromClause) -> list[ColumnElement[
         found.append(judged.c.info <= wanted.info_max)
     if wanted.text:
         found.append(prompts.c.text.icontains(storable(wanted.text), autoescape=True))
+    if wanted.words:
+        asked = func.websearch_to_tsquery(cast("simple", REGCONFIG), storable(wanted.words))
+        found.append(literal_column(WORDS.text).op("@@")(asked))
     return found
 
 

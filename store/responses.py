@@ -14,7 +14,7 @@ from store.bulk import Row, copy_once, read_array
 from store.contexts import is_root, read_context, roots
 from store.rows import Coverage
 from store.tables import pairs, prompts, quarantines, responses, rewards
-from store.text import storable, value_or_reason
+from store.text import storable, told, value_or_reason
 
 _RESPONSES = ("run_id", "prompt", "checkpoint", "sample", "text", "text_hash", "finish", "tokens", "seed")
 _REWARDS = ("run_id", "prompt", "checkpoint", "sample", "rewarder", "value", "reason")
@@ -75,7 +75,7 @@ def copy_answered(conn: Connection, run_id: int, checkpoint: int, answered: Sequ
             )
     copy_once(conn, responses, _RESPONSES, rows)
     failed: list[Row] = [
-        (run_id, one.number, checkpoint, storable(one.failure)) for one in answered if one.failure is not None
+        (run_id, one.number, checkpoint, told(one.failure)) for one in answered if one.failure is not None
     ]
     copy_once(conn, quarantines, _QUARANTINES, failed)
 

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from eva.errors import ConflictError, NotFoundError, StoreError
 from store.rows import JsonObject, RunRow
 from store.tables import leases, runs
-from store.text import storable, storable_json
+from store.text import storable, storable_json, told
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _NAME_TRIES = 100
@@ -110,7 +110,7 @@ def list_runs(conn: Connection, limit: int = 50, before_id: int | None = None) -
 def set_status(conn: Connection, run_id: int, status: str, error: str | None = None) -> None:
     """The run is in this state now; its first start and its end are dated by the database's clock."""
     now = func.clock_timestamp()
-    values: dict[str, Any] = {"status": status, "error": None if error is None else storable(error)}
+    values: dict[str, Any] = {"status": status, "error": None if error is None else told(error)}
     if status == "running":
         values |= {"started_at": func.coalesce(runs.c.started_at, now), "finished_at": None}
     if status in _ENDED:

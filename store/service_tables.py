@@ -1,8 +1,19 @@
-"""The tables of the service itself: who may ask."""
+"""The tables of the service itself: who may ask, and what was asked to be written."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Identity, Integer, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+)
 
 from store.schema import NOW, Time, table
 
@@ -20,4 +31,23 @@ api_keys = table(
     Column("revoked_at", Time),
     UniqueConstraint("prefix"),
     CheckConstraint("scope IN ('read', 'write', 'admin')", "scope"),
+)
+
+exports = table(
+    "exports",
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("run_id", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="waiting"),
+    Column("claimed_until", Time),  # whoever writes it renews this; a server that died does not
+    Column("rows", BigInteger),
+    Column("bytes", BigInteger),
+    Column("error", Text),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("finished_at", Time),
+    Column("expires_at", Time),
+    CheckConstraint("status IN ('waiting', 'running', 'done', 'failed')", "status"),
+    ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="RESTRICT"),
+    Index(None, "run_id"),
 )

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from store.rows import JsonObject, StageRow
 from store.tables import stages
-from store.text import storable, storable_json
+from store.text import storable_json, told
 
 _FIELDS = (
     stages.c.iteration,
@@ -115,7 +115,7 @@ def fail_stage(
         .where(_this(run_id, iteration, name), stages.c.status != "done")
         .values(
             status="failed",
-            error=storable(error),
+            error=told(error),
             seconds=stages.c.seconds + seconds,
             finished_at=func.clock_timestamp(),
         )

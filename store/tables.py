@@ -31,6 +31,7 @@ from store.launch_tables import launches as launches
 from store.schema import EMPTY, NOW, ZERO, Time, key, of_prompt, of_response, of_run, run_id, table
 from store.schema import metadata as metadata
 from store.service_tables import api_keys as api_keys
+from store.service_tables import exports as exports
 
 runs = table(
     "runs",
@@ -63,6 +64,10 @@ runs = table(
     CheckConstraint("desired IN ('run', 'pause', 'cancel')", "desired"),
     CheckConstraint("iteration >= 0 AND prompt_count >= 0 AND event_seq >= 0", "counters"),
 )
+
+WORDS = text("to_tsvector('simple'::regconfig, left(text, 50000))")
+"""What a search looks through: a text's words in their own form. A longer text is searched in its beginning, for the
+index could not hold one of more than a megabyte of words, and no prompt is refused for its length."""
 
 leases = table(
     "leases",
@@ -102,6 +107,7 @@ prompts = table(
     Index(None, "run_id", "text_key"),
     Index(None, "run_id", "born"),
     Index(None, "run_id", "root"),
+    Index("prompts_words_idx", WORDS, postgresql_using="gin"),
 )
 
 responses = table(

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from eva.redaction import known_secrets, redact, redact_json
 from eva.types import Reward
 
 _REFUSED = re.compile("[\x00\ud800-\udfff]")
@@ -23,6 +24,16 @@ def storable(text: str) -> str:
 
 def storable_or_none(text: str | None) -> str | None:
     return None if text is None else storable(text)
+
+
+def told(text: str) -> str:
+    """What people are told, such as an error or a reason: storable, and without secrets."""
+    return redact(storable(text), known_secrets())
+
+
+def told_json(value: Any) -> Any:
+    """The same for a JSON value."""
+    return redact_json(storable_json(value), known_secrets())
 
 
 def storable_json(value: Any) -> Any:
@@ -47,7 +58,7 @@ def json_text(value: Any) -> str:
 def value_or_reason(reward: Reward) -> tuple[float | None, str | None]:
     """A reward's two columns; one that is NaN or infinite is none, with that reason."""
     if reward.value is None:
-        return None, storable_or_none(reward.reason) or "no reason was given"
+        return None, told(reward.reason or "") or "no reason was given"
     if not math.isfinite(reward.value):
         return None, f"the reward is {reward.value}"
     return reward.value, None

@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -91,3 +92,17 @@ def pair_service(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFact
         with serving(Service(store, settings)) as started:
             yield Pair(started, (names[0], names[1]))
         store.close()
+
+
+def await_export(served: Served, run: str, kind: str, form: str) -> Any:
+    """Ask for an export, and wait until it is written."""
+    asked = served.client.post(f"/v1/runs/{run}/exports", json={"kind": kind, "format": form})
+    assert asked.status_code == 202, asked.text
+    return awaited(served, asked.headers["location"])
+
+
+def awaited(served: Served, location: str) -> Any:
+    """The export there, when it is written."""
+    while (found := served.client.get(location).json())["status"] in ("waiting", "running"):
+        time.sleep(0.02)
+    return found

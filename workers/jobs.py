@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from eva.errors import InfrastructureError
+from eva.ray_guard import require_guarded_ray
 
 JobState = Literal["pending", "running", "ended", "unknown"]
 
@@ -72,6 +73,7 @@ class RayJobs:
 
         try:
             if self._client is None:
+                require_guarded_ray(address, error=InfrastructureError)
                 self._client = JobSubmissionClient(address)
             return question(self._client)
         except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:

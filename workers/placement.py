@@ -20,6 +20,7 @@ from ray._private.state import available_resources_per_node
 from eva import failpoints
 from eva.config import RunConfig
 from eva.errors import InfrastructureError, ModelError
+from eva.ray_guard import require_guarded_ray
 from eva.settings import Settings
 from workers.evolvers.longest import fleet_needs
 from workers.generation import Engine, EngineSetup
@@ -47,10 +48,11 @@ class Seat:
 def connect(settings: Settings) -> None:
     """Join the cluster at `settings.ray_address`, or start one for this process; nothing where connected already.
 
-    Raises InfrastructureError when it cannot be reached.
+    Raises InfrastructureError when it cannot be reached, ConfigError when it asks nobody for a token.
     """
     if ray.is_initialized():
         return
+    require_guarded_ray(settings.ray_address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray runs its workers at nice 15: an engine would yield to whatever else the machine does.
     os.environ.setdefault("RAY_worker_niceness", "0")

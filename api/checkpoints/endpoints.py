@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path as Folder
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
-from api.schema import RunName, Schema
-from api.service import Here
-from store.checkpoints import read_checkpoints
-from store.reports import training_ends
+from api.schema import LARGEST_SMALL, RunName, Schema
+from api.service import Here, Service
+from eva.errors import CheckpointError, NotFoundError
+from eva.manifests import read_manifest
+from store.checkpoints import read_checkpoint, read_checkpoints
+from store.reports import TrainingEnd, training_ends
+from store.rows import CheckpointRow
 from store.runs import find_run
 
 router = APIRouter(prefix="/v1/runs/{run}/checkpoints", tags=["checkpoints"])
@@ -25,8 +30,9 @@ class Checkpoint(Schema):
     """The iteration that made it."""
     parent: int | None
     """The checkpoint that it was trained from."""
-    path: str
-    """Its folder on the server, in the Hugging Face layout with a manifest."""
+    folder: str | None
+    """Its folder below the server's data directory, in the Hugging Face layout with a manifest; null where it lies
+    elsewhere, as the given model does."""
     digest: str
     """SHA-256 over the manifest: equal digests are equal weights."""
     steps: int | None
@@ -39,6 +45,24 @@ class Checkpoint(Schema):
     """Preference pairs that were not trained on, by reason."""
     created_at: datetime
     """When it was published."""
+
+
+class File(Schema):
+    """A file of a checkpoint."""
+
+    path: str
+    """Its path in the checkpoint's folder."""
+    size: int
+    """Its bytes."""
+    sha256: str
+    """SHA-256 of its content."""
+
+
+class CheckpointDetails(Checkpoint):
+    """A checkpoint with its manifest."""
+
+    files: list[File] | None
+    """Every file, by path; null where its folder does not lie on the server's machine, or is no longer whole."""
 
 
 class Checkpoints(Schema):
@@ -54,11 +78,38 @@ def list_checkpoints(here: Here, run: RunName) -> Checkpoints:
     with here.reading() as conn:
         row = find_run(conn, run)
         rows, ends = read_checkpoints(conn, row.id), training_ends(conn, row.id)
-    items: list[Checkpoint] = []
-    for one in rows:
-        end = ends.get(one.number)
-        items.append(Checkpoint(
-            number=one.number, iteration=one.iteration, parent=one.parent, path=one.path, digest=one.digest,
-            steps=end and end.steps, loss=end and end.loss, margin=end and end.margin, dropped=one.dropped,
-            created_at=one.created_at))
-    return Checkpoints(items=items)
+    return Checkpoints(items=[Checkpoint(**_facts(here, one, ends.get(one.number))) for one in rows])
+
+
+@router.get("/{number}")
+def get_checkpoint(
+    here: Here,
+    run: RunName,
+    number: Annotated[int, Path(ge=0, le=LARGEST_SMALL, description="A checkpoint's number.")],
+) -> CheckpointDetails:
+    """One policy with its manifest: which files it has, and their sums."""
+    with here.reading() as conn:
+        row = find_run(conn, run)
+        found, ends = read_checkpoint(conn, row.id, number), training_ends(conn, row.id)
+    if found is None:
+        raise NotFoundError(f"run {row.name} has no checkpoint {number}", expected="0, or one that was trained",
+                            next_move=f"List them at /v1/runs/{row.name}/checkpoints")
+    return CheckpointDetails(**_facts(here, found, ends.get(number)), files=_files(found))
+
+
+def _files(found: CheckpointRow) -> list[File] | None:
+    try:
+        manifest = read_manifest(Folder(found.path))
+    except (CheckpointError, OSError):
+        return None
+    return [File.model_validate(one) for one in manifest.files] if manifest.digest == found.digest else None
+
+
+def _facts(here: Service, one: CheckpointRow, end: TrainingEnd | None) -> dict[str, Any]:
+    path, data = Folder(one.path), here.settings.data_dir
+    return {
+        "number": one.number, "iteration": one.iteration, "parent": one.parent, "digest": one.digest,
+        "folder": path.relative_to(data).as_posix() if path.is_relative_to(data) else None,
+        "steps": end and end.steps, "loss": end and end.loss, "margin": end and end.margin, "dropped": one.dropped,
+        "created_at": one.created_at,
+    }

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from api.events.schemas import Event, EventPage
+from api.events.schemas import EventPage, event_of
 from api.events.stream import first_after, is_over, room, stream
 from api.schema import PAGE, PageSize, RunName
-from api.service import Here, Service
+from api.service import Here, Service, secrets_in
 from store.events import events_after
 from store.rows import RunRow
 from store.runs import find_run
@@ -25,8 +25,9 @@ After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only events with a
 def list_events(here: Here, run: RunName, after: After = 0, limit: PageSize = PAGE) -> EventPage:
     """What happened after event number `after`? In order."""
     with here.reading() as conn:
-        found = events_after(conn, find_run(conn, run).id, after, limit)
-    return EventPage(items=[Event.model_validate(row) for row in found], last=found[-1].seq if found else after)
+        row = find_run(conn, run)
+        found, secrets = events_after(conn, row.id, after, limit), secrets_in(row)
+    return EventPage(items=[event_of(one, secrets) for one in found], last=found[-1].seq if found else after)
 
 
 @router.get("/stream", dependencies=[Depends(room)], response_class=StreamingResponse, responses={

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 from api.schema import Schema
+from eva.redaction import redact_json
+from store.rows import EventRow
 
 
 class Event(Schema):
@@ -24,6 +26,12 @@ class Event(Schema):
     """The stage that it belongs to."""
     data: Mapping[str, Any]
     """More about it."""
+
+
+def event_of(row: EventRow, secrets: Collection[str]) -> Event:
+    """An event without these secrets."""
+    return Event(seq=row.seq, at=row.at, kind=row.kind, iteration=row.iteration, stage=row.stage,
+                 data=redact_json(row.data, secrets))
 
 
 class EventPage(Schema):

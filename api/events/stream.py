@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Generator
 
 from fastapi.concurrency import run_in_threadpool
 
-from api.events.schemas import Event
-from api.service import Here, Service
+from api.events.schemas import event_of
+from api.service import Here, Service, secrets_in
 from eva.errors import InputError, StoreError
 from store.events import events_after
 from store.rows import EventRow, RunRow
@@ -52,8 +52,9 @@ async def stream(here: Service, run_id: int, seq: int) -> AsyncGenerator[str]:
             run, found = await run_in_threadpool(_read, here, run_id, seq)
         except StoreError:
             return
+        secrets = secrets_in(run)
         for row in found:
-            yield f"id: {row.seq}\ndata: {Event.model_validate(row).model_dump_json()}\n\n"
+            yield f"id: {row.seq}\ndata: {event_of(row, secrets).model_dump_json()}\n\n"
             seq, told = row.seq, time.monotonic()
         if is_over(run, seq):
             return

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from api.iterations.schemas import Iterations, Stages, iteration_of, stage_of
 from api.schema import RunName
-from api.service import Here
+from api.service import Here, secrets_in
 from store.runs import find_run
 from store.stages import read_stages
 
@@ -22,11 +22,13 @@ def list_iterations(here: Here, run: RunName) -> Iterations:
         row = find_run(conn, run)
         stages = sorted(read_stages(conn, row.id), key=lambda stage: (stage.iteration, stage.position))
     grouped = groupby(stages, lambda stage: stage.iteration)
-    return Iterations(items=[iteration_of(number, row.iteration, list(rows)) for number, rows in grouped])
+    secrets = secrets_in(row)
+    return Iterations(items=[iteration_of(number, row.iteration, list(rows), secrets) for number, rows in grouped])
 
 
 @router.get("/stages")
 def list_stages(here: Here, run: RunName) -> Stages:
     """What did the run do, in the order in which it began?"""
     with here.reading() as conn:
-        return Stages(items=[stage_of(row) for row in read_stages(conn, find_run(conn, run).id)])
+        row = find_run(conn, run)
+        return Stages(items=[stage_of(stage, secrets_in(row)) for stage in read_stages(conn, row.id)])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 from api.schema import Schema
+from eva.redaction import redact
 from store.rows import StageRow
 
 
@@ -74,22 +75,23 @@ class Iterations(Schema):
     """All of them."""
 
 
-def stage_of(row: StageRow) -> Stage:
-    """A stage with its rate."""
+def stage_of(row: StageRow, secrets: Collection[str]) -> Stage:
+    """A stage with its rate, and without these secrets."""
     rate = row.done / row.seconds if row.done and row.seconds > 0 else None
     running = row.status == "running" and rate is not None and row.total >= row.done
     return Stage(
         iteration=row.iteration, name=row.name, status=row.status,  # pyright: ignore[reportArgumentType] - as checked by the table
         attempts=row.attempts, done=row.done, total=row.total, seconds=row.seconds, per_second=rate,
-        eta_s=(row.total - row.done) / rate if running and rate else None, counts=row.counts, error=row.error,
+        eta_s=(row.total - row.done) / rate if running and rate else None, counts=row.counts,
+        error=None if row.error is None else redact(row.error, secrets),
         started_at=row.started_at, finished_at=row.finished_at)
 
 
-def iteration_of(number: int, played: int, rows: list[StageRow]) -> Iteration:
+def iteration_of(number: int, played: int, rows: list[StageRow], secrets: Collection[str]) -> Iteration:
     """An iteration from its stages, when the run has finished `played` iterations."""
     counts = {row.name: row.counts for row in rows if row.status == "done"}
     mixed = counts.get("mix", {})
     return Iteration(
         number=number, status="done" if number < played else "open", seconds=sum(row.seconds for row in rows),
         children=mixed.get("children"), buffer=mixed.get("buffer"), pairs=counts.get("pair", {}).get("pairs"),
-        stages=[stage_of(row) for row in rows])
+        stages=[stage_of(row, secrets) for row in rows])

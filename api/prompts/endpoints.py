@@ -21,8 +21,9 @@ from api.prompts.schemas import (
     responses_of,
 )
 from api.schema import LARGEST_SMALL, PAGE, Cursor, PageSize, PromptNumber, RunName
-from api.service import Here
+from api.service import Here, secrets_in
 from eva.errors import InputError, NotFoundError
+from eva.redaction import redact_json
 from eva.types import Prompt
 from store import creation, prompt_facts, prompts
 from store.prompt_pages import Place, PromptFilter, place_of, prompt_page
@@ -55,6 +56,8 @@ def list_prompts(
     topic: Annotated[str | None, Query(max_length=500, description="Only those of this topic.")] = None,
     text: Annotated[str | None, Query(max_length=500, description="Only those whose text has this, in any case.")
                     ] = None,
+    words: Annotated[str | None, Query(max_length=500, description="Only those with these words, in any order and case;"
+                                       ' `"these words"` as they stand, `or`, `-without`.')] = None,
     sort: Annotated[Sort, Query(description="Order; a minus puts the largest first.")] = "number",
     limit: PageSize = PAGE,
     cursor: Cursor = None,
@@ -63,7 +66,7 @@ def list_prompts(
     if info_min is not None and info_max is not None and info_min > info_max:
         raise InputError(f"info_min {info_min:g} is above info_max {info_max:g}", expected="info_min <= info_max",
                          next_move="Exchange them")
-    wanted = PromptFilter(iteration, born, operator, info_min, info_max, depth, root, topic, text)
+    wanted = PromptFilter(iteration, born, operator, info_min, info_max, depth, root, topic, text, words)
     with here.reading() as conn:
         found = prompt_page(conn, find_run(conn, run).id, wanted, sort, limit + 1, _place(cursor, sort))
     shown = found[:limit]
@@ -83,8 +86,8 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
             origin=prompt_facts.origin(conn, row.id, number), parts=prompt_facts.took_part(conn, row.id, number),
             pairs=prompt_facts.pairs_of(conn, row.id, number),
             why=list(reasons(prompt, creation.why_trained(conn, row.id, number))),
-            quarantined=prompt_facts.quarantined(conn, row.id, number),
-            responses=responses_of(answered, SHOWN_RESPONSES))
+            quarantined=redact_json(prompt_facts.quarantined(conn, row.id, number), secrets_in(row)),
+            responses=responses_of(answered, SHOWN_RESPONSES, secrets_in(row)))
 
 
 @router.get("/{number}/responses")
@@ -94,7 +97,7 @@ def list_responses(here: Here, run: RunName, number: PromptNumber, checkpoint: C
         row = find_run(conn, run)
         found_prompt(conn, row, number)
         answered = prompt_facts.read_responses(conn, row.id, number, MOST_RESPONSES + 1, checkpoint)
-    return responses_of(answered, MOST_RESPONSES)
+    return responses_of(answered, MOST_RESPONSES, secrets_in(row))
 
 
 @router.get("/{number}/lineage")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from api.schema import Schema
+from eva.redaction import redact
 from eva.types import Prompt as StoredPrompt
 from store.prompt_facts import OriginRow, PairRow, ResponseRow, TakenPart
 from store.prompt_pages import FoundPrompt
@@ -215,9 +217,15 @@ def in_page(row: FoundPrompt) -> FoundInPage:
     return FoundInPage.model_validate(row)
 
 
-def responses_of(rows: list[ResponseRow], limit: int) -> Responses:
-    """The first `limit` of the responses."""
-    return Responses(items=[Response.model_validate(row) for row in rows[:limit]], truncated=len(rows) > limit)
+def responses_of(rows: list[ResponseRow], limit: int, secrets: Collection[str]) -> Responses:
+    """The first `limit` of the responses; reasons go without these secrets."""
+    return Responses(items=[_response(row, secrets) for row in rows[:limit]], truncated=len(rows) > limit)
+
+
+def _response(row: ResponseRow, secrets: Collection[str]) -> Response:
+    found = Response.model_validate(row)
+    rewards = [one.model_copy(update={"reason": one.reason and redact(one.reason, secrets)}) for one in found.rewards]
+    return found.model_copy(update={"rewards": rewards})
 
 
 def details_of(

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from api.schema import Schema
+from api.service import secrets_in
+from eva.redaction import redact, redact_json
 from store.run_pages import StandingRow
 
 Status = Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"]
@@ -106,7 +108,7 @@ class RunDetails(Run):
     config_hash: str
     """SHA-256 of the config: runs of equal configs have equal ones."""
     config: Mapping[str, Any]
-    """The config in full."""
+    """The config in full; credentials in it read `***`."""
 
 
 class RunPage(Schema):
@@ -125,11 +127,13 @@ def run_of(row: StandingRow) -> Run:
 
 def details_of(row: StandingRow, launch: Launch | None) -> RunDetails:
     """A run for itself."""
-    return RunDetails(**_facts(row), launch=launch, config_hash=row.run.config_hash, config=row.run.config)
+    return RunDetails(**_facts(row), launch=launch, config_hash=row.run.config_hash,
+                      config=redact_json(row.run.config, secrets_in(row.run)))
 
 
 def _facts(row: StandingRow) -> dict[str, Any]:
     run, owner = row.run, row.held_by
+    error = None if run.error is None else redact(run.error, secrets_in(run))
     return {
         "name": run.name,
         "status": row.standing,
@@ -141,7 +145,7 @@ def _facts(row: StandingRow) -> dict[str, Any]:
         "prompts": run.prompt_count,
         "seed": run.seed,
         "last_event": run.event_seq,
-        "error": run.error,
+        "error": error,
         "note": run.note,
         "tags": list(run.tags),
         "created_at": run.created_at,

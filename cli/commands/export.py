@@ -1,4 +1,4 @@
-"""`eva export`: pairs, prompts or responses of a run, as a file that other tools read."""
+"""`eva export`: pairs, prompts, responses or judged prompts of a run, as a file that other tools read."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 import click
 
 from cli.opening import find, opened_existing
-from cli.writing import standard_output, whole_file, write_jsonl, write_parquet
-from store.exports import COLUMNS, EXPORTS, message_columns
+from eva.writing import FORMATS, standard_output, whole_file
+from store.exports import EXPORTS, write_export
 
 
 @click.command()
 @click.argument("run")
 @click.option("--what", type=click.Choice([*EXPORTS]), required=True, help="What to write.")
-@click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="jsonl", show_default=True)
 @click.option("--out", metavar="FILE", help="Where to; `-` is standard output.  [default: RUN-WHAT.FORMAT]")
 def export(run: str, what: str, form: str, out: str | None) -> None:
-    """Write a run's pairs, prompts or responses to a file.
+    """Write a run's pairs, prompts, responses or judged prompts to a file.
 
     RUN is a name, the unique beginning of one, or `last`. Pairs have the columns prompt, chosen and rejected
     first and load straight into TRL; where prompts continue conversations, these three hold messages. A file appears
@@ -27,12 +27,6 @@ def export(run: str, what: str, form: str, out: str | None) -> None:
         row = find(store, run)
         target = Path(out or f"{row.name}-{what}.{form}")
         with standard_output() if out == "-" else whole_file(target) as file, store.transaction() as conn:
-            rows = EXPORTS[what](conn, row.id)
-            if form == "jsonl":
-                count = write_jsonl(rows, file)
-            else:
-                messages = message_columns(conn, row.id, what)
-                columns = tuple(dict.fromkeys((*COLUMNS[what], *messages)))
-                count = write_parquet(rows, file, columns, messages)
+            count = write_export(conn, row.id, what, form, file)
     if out != "-":
         click.echo(f"{count:,} {what} of {row.name} written to {target}", err=True)

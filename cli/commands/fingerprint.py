@@ -13,8 +13,9 @@ from rich.text import Text
 from cli.opening import opened_existing
 from cli.printable import printable
 from cli.tables import plain_table
-from store.fingerprint import START, Difference, Fingerprint, PartDigest, at_one_moment, first_difference
+from store.fingerprint import START, Difference, Fingerprint, PartDigest, first_difference
 from store.fingerprint import fingerprint as take
+from store.reading import at_one_moment
 from store.rows import RunRow
 from store.runs import find_run
 

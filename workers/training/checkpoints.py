@@ -14,34 +14,16 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from eva.errors import CheckpointError, DiskFullError
 from eva.failpoints import reach
+from eva.manifests import MANIFEST, FileEntry, Manifest, no_checkpoint, read_manifest
 from workers.training.claims import held
 
-MANIFEST = "manifest.json"
 _TEMPORARY = ".publishing-"
 _LOCK = ".publishing.lock"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """A file of a checkpoint: path relative to its folder, size in bytes, SHA-256."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """Every file of a checkpoint, sorted by path; `digest` is the SHA-256 of the manifest's bytes."""
-
-    files: tuple[FileEntry, ...]
-    digest: str
 
 
 def checkpoint_name(number: int) -> str:
@@ -97,7 +79,7 @@ def verify(path: Path, expected_digest: str | None = None) -> Manifest:
     """
     manifest = read_manifest(path)
     if expected_digest is not None and manifest.digest != expected_digest:
-        raise _invalid(path, f"its {MANIFEST} has digest {manifest.digest}",
+        raise no_checkpoint(path, f"its {MANIFEST} has digest {manifest.digest}",
                        f"{expected_digest}, as recorded")
     for entry in manifest.files:
         _verify_file(path, entry)
@@ -105,41 +87,23 @@ def verify(path: Path, expected_digest: str | None = None) -> Manifest:
     return manifest
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of a checkpoint, its files unread. Raises CheckpointError."""
-    try:
-        raw = (path / MANIFEST).read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _invalid(path, f"it has no {MANIFEST}", "a published checkpoint") from error
-    try:
-        rows = json.loads(raw)["files"]
-        files = tuple(FileEntry(row["path"], row["size"], row["sha256"]) for row in rows)
-    except (ValueError, KeyError, TypeError) as error:
-        raise _invalid(path, f"its {MANIFEST} is malformed ({error!r})", "JSON with `files`") from error
-    return Manifest(files, hashlib.sha256(raw).hexdigest())
-
-
 def _verify_file(path: Path, entry: FileEntry) -> None:
     file = path / entry.path
     if not file.is_file():
-        raise _invalid(path, f"{entry.path} is missing", f"{entry.size} bytes")
+        raise no_checkpoint(path, f"{entry.path} is missing", f"{entry.size} bytes")
     size = file.stat().st_size
     if size != entry.size:
-        raise _invalid(path, f"{entry.path} has {size} bytes", f"{entry.size}")
+        raise no_checkpoint(path, f"{entry.path} has {size} bytes", f"{entry.size}")
     if _sha256(file) != entry.sha256:
-        raise _invalid(path, f"{entry.path} has changed", f"SHA-256 {entry.sha256}")
+        raise no_checkpoint(path, f"{entry.path} has changed", f"SHA-256 {entry.sha256}")
 
 
 def _refuse_unknown(path: Path, known: set[str]) -> None:
     """Loaders look for files by their names: weights, a chat template, an adapter. None looks for hidden ones."""
     for file in _files(path):
         if file not in known and not any(part.startswith(".") for part in Path(file).parts):
-            raise _invalid(path, f"{file} is not in its {MANIFEST}", "only the files that were published")
+            raise no_checkpoint(path, f"{file} is not in its {MANIFEST}", "only the files that were published")
 
-
-def _invalid(path: Path, what: str, expected: str) -> CheckpointError:
-    return CheckpointError(f"{path} is no valid checkpoint: {what}", expected=expected,
-                           next_move="Resume the run: it publishes the checkpoint again")
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from eva.config import Model, Training
+from eva.manifests import MANIFEST
 from workers.models import BYTES, CHAT_TEMPLATE_FILE, ModelFacts
 from workers.prompting import load_tokenizer, read_prompting
 from workers.training.canary import CANARY, tolerance, write_canary
-from workers.training.checkpoints import MANIFEST
 
 TRAINING = "training.json"
 _COMPANIONS = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".md")

@@ -67,6 +67,25 @@ def test_every_operation_has_a_scope_unless_it_is_listed_as_open() -> None:
     assert needed_scope("GET", "/static/app.js") is None, "pages and their parts show nothing by themselves"
 
 
+def test_who_may_hands_out_keys_over_the_api(guarded: Served) -> None:
+    admin = bearer(a_key(guarded, "admin"))
+    made = guarded.client.post("/v1/keys", headers=admin, json={"name": "<b>anna</b>", "scope": "read", "days": 1})
+    assert made.status_code == 201
+    key = made.json()["secret"]
+    assert guarded.client.get("/v1/runs", headers=bearer(key)).status_code == 200
+    listed = guarded.client.get("/v1/keys", headers=admin)
+    assert listed.json()["items"][0]["name"] == "<b>anna</b>" and key[13:] not in listed.text
+    assert guarded.client.delete(f"/v1/keys/{key[:12]}", headers=admin).status_code == 204
+    assert guarded.client.get("/v1/keys", headers=admin).json()["items"][0]["live"] is False
+    assert guarded.client.delete("/v1/keys/nobody", headers=admin).status_code == 404
+
+
+def test_a_service_that_asks_for_no_keys_hands_none_out(served: Served) -> None:
+    for answer in (served.client.get("/v1/keys"), served.client.post("/v1/keys", json={"name": "x", "scope": "admin"}),
+                   served.client.delete("/v1/keys/abcdefgh")):
+        assert answer.status_code == 409 and "eva keys" in answer.json()["next_move"]
+
+
 def test_a_key_ends_when_it_expires_or_is_revoked(guarded: Served) -> None:
     expired = a_key(guarded, lasts=timedelta(seconds=-1))
     kept, revoked = a_key(guarded), a_key(guarded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -10,12 +12,15 @@ from sqlalchemy import func, select, text
 from api.service import Service
 from eva.errors import StoreError
 from eva.settings import Settings
+from eva.types import Checkpoint
 from store import creation, prompts, reports
+from store.checkpoints import insert_checkpoint
 from store.runs import create_run, set_status
 from store.session import Store
-from store.tables import leases, pairs, responses
+from store.tables import WORDS, leases, pairs, responses
 from tests.cli_fixtures import Played
 from tests.service_fixtures import Served
+from workers.training.checkpoints import seal
 
 BASE = "/v1/runs/last"
 
@@ -225,3 +230,43 @@ def test_a_lineage_is_cut_where_asked_and_says_so(played_service: Served, played
     up = get(played_service, f"{BASE}/prompts/{deepest.number}/lineage")
     assert [one["number"] for one in up["ancestors"]] == [one.number for one in line[:-1]]
     assert [one["distance"] for one in up["ancestors"]] == [*range(1 - len(line), 0)]
+
+
+def test_words_are_found_in_any_order_by_the_index(played_service: Served, played: Played) -> None:
+    every = walk(played_service, f"{BASE}/prompts", 200)
+    first, second = [word for word in every[0]["text"].replace(":", " ").split() if word.isalpha()][:2]
+    found = walk(played_service, f"{BASE}/prompts", 200, words=f"{second.upper()} {first}")
+    assert every[0]["number"] in [one["number"] for one in found]
+    assert all(first.lower() in one["text"].lower() and second.lower() in one["text"].lower() for one in found)
+    without = walk(played_service, f"{BASE}/prompts", 200, words=f"-{first}")
+    assert not {one["number"] for one in found} & {one["number"] for one in without}
+    for odd in ('"', "' | & !", "<->", "a:*", "(((", "\u0000"):
+        assert played_service.client.get(f"{BASE}/prompts", params={"words": odd}).status_code == 200
+    with played.store.transaction() as conn:
+        conn.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = " ".join(conn.execute(text(
+            f"EXPLAIN SELECT number FROM prompts WHERE {WORDS.text} @@ to_tsquery('simple', 'x')")).scalars())  # noqa: S608 - a constant
+    assert "prompts_words_idx" in plan
+
+
+def test_a_checkpoint_shows_its_manifest_and_no_path_of_the_server(
+        served: Served, store: Store, store_settings: Settings) -> None:
+    folder = store_settings.runs_dir / "r" / "checkpoint-0001"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    digest = seal(folder)
+    with store.transaction() as conn:
+        run = create_run(conn, stem="r", config={"iterations": 1}, config_hash="h", seed=1)
+        insert_checkpoint(conn, run.id, Checkpoint(0, -1, "/somewhere/model", "d"))
+        insert_checkpoint(conn, run.id, Checkpoint(1, 0, str(folder), digest), parent=0)
+    found = get(served, f"{BASE}/checkpoints/1")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert found["files"] == [{"path": "model.safetensors", "size": 7, "sha256": digest}]
+    assert found["folder"] == "runs/r/checkpoint-0001"
+    given = get(served, f"{BASE}/checkpoints/0")
+    assert (given["folder"], given["files"]) == (None, None)
+    shown = served.client.get(f"{BASE}/checkpoints").text + json.dumps([found, given])
+    assert str(store_settings.data_dir) not in shown and "/somewhere" not in shown
+    (folder / "manifest.json").write_text('{"files": []}')
+    assert get(served, f"{BASE}/checkpoints/1")["files"] is None, "another manifest than the recorded one is none"
+    assert served.client.get(f"{BASE}/checkpoints/7").status_code == 404

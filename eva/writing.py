@@ -15,6 +15,7 @@ from typing import IO, Any
 from eva.errors import DiskFullError, InputError
 
 PAGE = 1000
+FORMATS = ("jsonl", "parquet")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _INTEGERS = (
     "iteration",
@@ -28,7 +29,8 @@ _INTEGERS = (
     "tokens",
     "seed",
 )
-_FLOATS = ("chosen_reward", "rejected_reward", "margin", "reward")
+_FLOATS = ("chosen_reward", "rejected_reward", "margin", "reward", "info", "weight", "key")
+_FLAGS = ("sampled", "buffer")
 Row = Mapping[str, Any]
 
 
@@ -76,6 +78,8 @@ def write_parquet(rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...]
     parquet: Any = import_module("pyarrow.parquet")
     kinds: dict[str, Any] = {name: arrow.int64() for name in _INTEGERS}
     kinds |= {name: arrow.float64() for name in _FLOATS}
+    kinds |= {name: arrow.bool_() for name in _FLAGS}
+    kinds |= {"responses": arrow.list_(arrow.string()), "rewards": arrow.list_(arrow.float64())}
     chat = arrow.list_(arrow.struct([("role", arrow.string()), ("content", arrow.string())]))
     kinds |= dict.fromkeys(messages, chat)
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in columns])
@@ -85,6 +89,12 @@ def write_parquet(rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...]
             writer.write_table(arrow.Table.from_pylist([dict(row) for row in page], schema=schema))
             count += len(page)
     return count
+
+
+def write_rows(form: str, rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...],
+               messages: tuple[str, ...] = ()) -> int:
+    """Rows in a format of FORMATS; how many."""
+    return write_jsonl(rows, file) if form == "jsonl" else write_parquet(rows, file, columns, messages)
 
 
 def write_json_file(path: Path, value: object) -> None:

@@ -9,8 +9,8 @@ from typing import IO, Any
 import pyarrow.parquet as pq
 import pytest
 
-from cli.writing import PAGE, whole_file, write_json_file, write_jsonl, write_parquet
 from eva.errors import DiskFullError, InputError
+from eva.writing import PAGE, whole_file, write_json_file, write_jsonl, write_parquet
 
 HOSTILE = 'a "quote", a\nline, \x1b[31m, \u2028 and 日本語'
 

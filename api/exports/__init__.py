@@ -1,0 +1,1 @@
+"""Exports of a run: asked for, written meanwhile, taken away."""

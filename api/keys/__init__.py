@@ -1,0 +1,1 @@
+"""API keys, for those who may hand them out."""

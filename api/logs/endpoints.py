@@ -1,0 +1,64 @@
+"""What a run's driver and workers wrote down, as far as it lies on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.schema import RunName, Schema
+from api.service import Here, secrets_in
+from eva.log_files import list_logs, read_log
+from eva.redaction import redact
+from store.runs import find_run
+
+router = APIRouter(prefix="/v1/runs/{run}/logs", tags=["logs"])
+
+MAIN = "eva.log"
+
+
+class Log(Schema):
+    """A log of the run."""
+
+    name: str
+    """Its name; `eva.log` is the driver's."""
+    bytes: int
+    """Its size."""
+
+
+class Logs(Schema):
+    """Lines of one log."""
+
+    files: list[Log]
+    """The logs that lie on the server's machine; none where another one played the run."""
+    name: str
+    """The one that the lines are of."""
+    lines: list[str]
+    """Whole lines, without what looks like a secret."""
+    start: int
+    """The byte at which they begin."""
+    end: int
+    """The byte after them: give it as `after` to go on."""
+    bytes: int
+    """The log's size."""
+
+
+@router.get("")
+def read_logs(
+    here: Here,
+    run: RunName,
+    name: Annotated[str, Query(max_length=200, description="One of `files`.")] = MAIN,
+    lines: Annotated[int, Query(ge=1, le=5000, description="Lines at most, of 256 KiB at most.")] = 200,
+    after: Annotated[int | None, Query(ge=0, le=2**63 - 1,
+                                       description="Only from this byte on; unset: the last lines.")] = None,
+) -> Logs:
+    """What did the run's driver and workers write down? The last lines, or those after a byte."""
+    with here.reading() as conn:
+        row = find_run(conn, run)
+    folder, secrets = here.settings.logs_dir / row.name, secrets_in(row)
+    files = [Log(name=log.name, bytes=log.size) for log in list_logs(folder)]
+    if not files and name == MAIN:
+        return Logs(files=[], name=name, lines=[], start=0, end=0, bytes=0)
+    piece = read_log(folder, name, lines=lines, after=after)
+    return Logs(files=files, name=name, lines=[redact(line, secrets) for line in piece.lines], start=piece.start,
+                end=piece.end, bytes=piece.size)

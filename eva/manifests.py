@@ -1,0 +1,49 @@
+"""The manifest of a checkpoint: every file of its folder with size and SHA-256. One without does not exist."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from eva.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of a checkpoint: path relative to its folder, size in bytes, SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Every file of a checkpoint, sorted by path; `digest` is the SHA-256 of the manifest's bytes."""
+
+    files: tuple[FileEntry, ...]
+    digest: str
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a checkpoint, its files unread. Raises CheckpointError."""
+    try:
+        raw = (path / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise no_checkpoint(path, f"it has no {MANIFEST}", "a published checkpoint") from error
+    try:
+        rows = json.loads(raw)["files"]
+        files = tuple(FileEntry(row["path"], row["size"], row["sha256"]) for row in rows)
+    except (ValueError, KeyError, TypeError) as error:
+        raise no_checkpoint(path, f"its {MANIFEST} is malformed ({error!r})", "JSON with `files`") from error
+    return Manifest(files, hashlib.sha256(raw).hexdigest())
+
+
+def no_checkpoint(path: Path, what: str, expected: str) -> CheckpointError:
+    """Why a folder is not one."""
+    return CheckpointError(f"{path} is no valid checkpoint: {what}", expected=expected,
+                           next_move="Resume the run: it publishes the checkpoint again")
