@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
@@ -58,7 +58,7 @@ def asked_mode(address: str) -> str | None:
             said: Any = json.loads(answer.read(1000))
     except (URLError, OSError, ValueError):
         return None
-    return str(said.get("authentication_mode")) if isinstance(said, dict) else None
+    return str(cast("dict[str, Any]", said).get("authentication_mode")) if isinstance(said, dict) else None
 
 
 def host_of(address: str) -> str:

@@ -24,6 +24,7 @@ _IN_QUERY = re.compile(
 _NAMED = re.compile(
     r"\b((?:proxy-)?authorization|(?:x-)?api[-_]?key|(?:set-)?cookie|passw(?:or)?d|(?:client[-_]?)?secret|"
     r"(?:access|auth)[-_]?token)(\\?[\"']?\s{0,5}[:=]\s{0,5}\\?[\"']?)(?:(?:bearer|basic|token)\s{1,5})?"
+    r"(?!(?:bearer|basic|token)\s)"
     r"[^\s\"',;`…\\]{5,4000}", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer\s{1,5})[\w.~+/=-]{12,4000}", re.IGNORECASE)
 _KEYS = re.compile(

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, and_, case, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from store.tables import launches, leases, runs
-from store.text import storable
+from store.text import storable, told
 
 _TAKING = 0x65766C
 """Key of the advisory lock under which one launcher at a time counts and takes."""

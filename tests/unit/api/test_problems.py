@@ -22,7 +22,7 @@ REFUSED = [
     ("GET", "/v1/runs/nobody-here", {}, 404),
     ("GET", "/v1/runs/last/prompts/999999", {}, 404),
     ("POST", "/v1/runs/last/events", {}, 405),
-    ("DELETE", "/v1/runs/last", {}, 405),
+    ("DELETE", "/v1/runs/last/events", {}, 405),
     ("GET", "/v1/runs?limit=0", {}, 422),
     ("GET", "/v1/runs?limit=1000000", {}, 422),
     ("GET", "/v1/runs?cursor=%00", {}, 422),

@@ -98,7 +98,7 @@ def test_nothing_that_the_api_answers_holds_a_secret(telling: Telling) -> None:
         answer = client.get(address, params=query)
         assert leaks(answer.text) == [], path
         answered += answer.status_code == 200
-    assert answered >= len(paths) - 8
+    assert answered > 18, "most paths answered"
     run = client.get(f"/v1/runs/{telling.name}").json()
     assert run["status"] == "failed" and "***" in run["error"]
     assert run["config"]["evolving"]["evolver"]["api_base"] == "https://***@judge.example/v1?key=***"
