@@ -105,7 +105,6 @@ def _refuse_unknown(path: Path, known: set[str]) -> None:
             raise no_checkpoint(path, f"{file} is not in its {MANIFEST}", "only the files that were published")
 
 
-
 def _remove_leftovers(folder: Path) -> None:
     for leftover in folder.glob(f"{_TEMPORARY}*"):
         if leftover.is_dir():
