@@ -103,6 +103,7 @@ def _looking(run: str, url: str | None) -> Generator[Look]:
         return
     from api.iterations.schemas import stage_of
     from api.runs.showing import shown
+    from api.service import secrets_in
     from store.runs import get_run
     from store.stages import read_stages
 
@@ -111,7 +112,8 @@ def _looking(run: str, url: str | None) -> Generator[Look]:
 
         def look() -> tuple[dict[str, Any], list[dict[str, Any]]]:
             with store.transaction() as conn:
-                details = shown(conn, get_run(conn, number)).model_dump(mode="json")
-                return details, [stage_of(row).model_dump(mode="json") for row in read_stages(conn, number)]
+                found = get_run(conn, number)
+                details, secrets = shown(conn, found).model_dump(mode="json"), secrets_in(found)
+                return details, [stage_of(row, secrets).model_dump(mode="json") for row in read_stages(conn, number)]
 
         yield look
