@@ -1,7 +1,8 @@
 # The one place for commands. `make help` lists them; each is a line that a person could type.
 # PYTHON=python3.12 names the interpreter to install with; ARGS="…" is handed on to what runs.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration lint types bench chaos test-faults playground-model doctor constraints clean
+.PHONY: help install demo test test-unit test-integration test-browser lint types bench chaos test-faults screenshots vendor \
+  dashboard-types tools playground-model doctor constraints clean
 PY := .venv/bin/python
 # two processes share the tests: one has all that starts engines, the other the rest
 SHARED := -n 2 --dist loadgroup
@@ -16,7 +17,7 @@ install:  ## install eva into .venv at pinned versions (once: after that it does
 demo: install  ## play three iterations of eva on the playground and show what came of it
 	@.venv/bin/eva demo $(ARGS)
 
-test: install lint types  ## everything: style, types, structure, unit and integration tests
+test: install lint types  ## everything: style, types, structure, unit, integration and browser tests
 	@$(PY) -m pytest $(SHARED) $(ARGS)
 
 test-unit: install  ## the fast tests: pure parts, and the whole game on fakes
@@ -25,11 +26,25 @@ test-unit: install  ## the fast tests: pure parts, and the whole game on fakes
 test-integration: install  ## the slow tests: real Postgres, Ray, vLLM and TRL
 	@$(PY) -m pytest tests/integration $(ARGS)
 
-lint: install  ## style (ruff)
+test-browser: tools  ## the dashboard in a real Chromium
+	@$(PY) -m pytest tests/browser $(ARGS)
+
+lint: tools  ## style (ruff), and the types of the dashboard's scripts (tsc)
 	@$(PY) -m ruff check .
+	@$(PY) -m tests.tools types
 
 types: install  ## types (basedpyright)
 	@$(PY) -m basedpyright
+
+tools: install  ## what tests of the dashboard need beside Python: TypeScript and Chromium
+	@$(PY) -m tests.tools
+
+vendor: install  ## fetch the dashboard's libraries anew, at the versions of static/vendor/lock.json
+	@$(PY) -m api.dashboard.vendoring
+
+dashboard-types: install  ## the API's document and the dashboard's declarations of it, anew
+	@$(PY) -m api.document > docs/reference/openapi.json
+	@$(PY) -m api.dashboard.declarations > api/dashboard/static/answers.d.ts
 
 bench: install  ## every benchmark against its baseline, one after another
 	@for name in estimate novelty streaming dispatch evolving generation service; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done

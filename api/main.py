@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from api import problems
 from api.checkpoints import endpoints as checkpoints
 from api.compare import endpoints as compare
+from api.dashboard import endpoints as dashboard
 from api.events import endpoints as events
 from api.exports import endpoints as exports
 from api.exports.writing import ExportWriter
@@ -58,6 +59,7 @@ def routed() -> FastAPI:
     problems.install(app)
     for noun in ROUTERS:
         app.include_router(noun.router)
+    dashboard.install(app)
     app.openapi = _with_problem(app.openapi)
     return app
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 from sqlalchemy import Connection
 
 from eva.config import Evolving, FeedbackEvolver
@@ -38,9 +39,17 @@ class SampleStage(Stage):
 
         def store_draw(conn: Connection) -> None:
             creation.copy_estimates(conn, self.run.id, self.iteration, rows)
-            statistics.put_statistic(conn, self.run.id, self.iteration, "pool", describe(judged, estimated))
+            statistics.put_statistic(conn, self.run.id, self.iteration, "pool", {
+                **describe(judged, estimated), "threshold": threshold(draw)})
 
         self.close(store_draw, sampled=int(draw.sampled_P.sum()), uniform=draw.uniform)
+
+
+def threshold(draw: Draw) -> float | None:
+    """The smallest key that was sampled; None where keys decided nothing."""
+    keys_S = draw.keys_P[draw.sampled_P]
+    keys_S = keys_S[np.isfinite(keys_S)]
+    return float(keys_S.min()) if len(keys_S) else None
 
 
 class EvolveStage(Stage):

@@ -19,9 +19,11 @@ from eva.evaluation.style import FEATURES
 from eva.evaluation.winning import preferences
 from eva.failpoints import reach
 from eva.seeds import derive
+from eva.statistics import wilson
 from eva.types import Answered, Checkpoint, Request, Response, Reward, Rewarded, SamplingSettings
 from orchestrator.stage import Stage
 from store import comparisons, heldout, statistics
+from store.reports import HeldoutScore, heldout_scores
 from store.rows import Comparison, HeldoutPart, HeldoutResponse, JudgeRole
 
 NO_BASELINE = "the baseline has no answer"
@@ -139,17 +141,21 @@ class ExamineStage(Stage):
         self.kept()
 
     def close_examined(self) -> None:
-        """Store the win rates, by set, as statistic "win_rates" of the iteration that made the policy."""
+        """Store the scores as statistic "heldout" of the iteration that made the policy, by set its "win_rates" too."""
         if self.complete:
             return
         self.flush()
-        if not self._baselines:
-            self.close()
-            return
+        run, policy = self.run, self._policy
         found = {split: self._figures(split) for split in self._baselines}
         shown = {split: figure["win_rate"] and figure["win_rate"]["value"] for split, figure in found.items()}
-        self.close(lambda conn: statistics.put_statistic(
-            conn, self.run.id, self._policy.number - 1, "win_rates", found), win_rate=shown)
+        scores = run.read(lambda conn: heldout_scores(conn, run.id, run.config.evaluation.success, policy.number))
+
+        def store_figures(conn: Connection) -> None:
+            statistics.put_statistic(conn, run.id, policy.number - 1, "heldout", [*map(heldout_figures, scores)])
+            if found:
+                statistics.put_statistic(conn, run.id, policy.number - 1, "win_rates", found)
+
+        self.close(store_figures, **({"win_rate": shown} if found else {}))
 
     def store(self, conn: Connection) -> None:
         for (split, mode), rows in self._kept_rows.items():
@@ -222,6 +228,16 @@ class ExamineStage(Stage):
         self._kept_rows.setdefault((place.split, place.mode), []).extend(rows)
         self.advance(1)
         self.kept()
+
+
+def heldout_figures(score: HeldoutScore) -> dict[str, Any]:
+    """A policy's accuracy and mean reward on one split in one mode, each with its 95 % interval."""
+    low, high = wilson(score.correct, score.n)
+    half = None if score.deviation is None else 1.96 * score.deviation / math.sqrt(score.rewarded)
+    reward = None if score.reward is None or half is None else [score.reward - half, score.reward + half]
+    return {"checkpoint": score.checkpoint, "split": score.split, "mode": score.mode, "n": score.n,
+            "rewarded": score.rewarded, "correct": score.correct, "accuracy": score.correct / score.n,
+            "accuracy_interval": [low, high], "reward": score.reward, "reward_interval": reward}
 
 
 def _finite(reward: Reward) -> float | None:

@@ -111,7 +111,7 @@ _TRAINING_ENDS = text("""
 _HELDOUT_SCORES = text("""
     SELECT checkpoint, split, mode, count(*), count(reward), count(*) FILTER (WHERE reward >= :success),
         avg(reward), stddev_samp(reward), coalesce(bool_and(reward IN (0, 1)), true)
-    FROM heldout_responses WHERE run_id = :run_id
+    FROM heldout_responses WHERE run_id = :run_id AND checkpoint = coalesce(:checkpoint, checkpoint)
     GROUP BY checkpoint, split, mode ORDER BY checkpoint, split, mode
 """)
 
@@ -220,9 +220,9 @@ def training_ends(conn: Connection, run_id: int) -> dict[int, TrainingEnd]:
     return {int(row[0]): TrainingEnd(*row) for row in rows}
 
 
-def heldout_scores(conn: Connection, run_id: int, success: float) -> list[HeldoutScore]:
-    """How well does each checkpoint answer each split? Responses without a reward count as not correct."""
-    rows = conn.execute(_HELDOUT_SCORES, {"run_id": run_id, "success": success})
+def heldout_scores(conn: Connection, run_id: int, success: float, checkpoint: int | None = None) -> list[HeldoutScore]:
+    """How well does each checkpoint (or one) answer each split? Responses without a reward count as not correct."""
+    rows = conn.execute(_HELDOUT_SCORES, {"run_id": run_id, "success": success, "checkpoint": checkpoint})
     return [HeldoutScore(*row) for row in rows]
 
 

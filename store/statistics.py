@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from store.tables import statistics
 from store.text import storable, storable_json
+
+
+MOST_POINTS = 200
+"""Iterations of a curve: a run's last ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What a run's batch of one iteration was worth."""
+
+    run: str
+    iteration: int
+    reward: float | None
+    info: float | None
+
+
+_CURVES = text("""
+    SELECT r.name, s.iteration, (s.data->>'reward_mean')::float8, (s.data->>'info_mean')::float8
+    FROM runs r CROSS JOIN LATERAL (
+        SELECT iteration, data FROM statistics
+        WHERE run_id = r.id AND name = 'batch' ORDER BY iteration DESC LIMIT :most
+    ) AS s
+    WHERE r.name = ANY(CAST(:names AS text[])) ORDER BY r.name, s.iteration
+""")
+
+
+def read_curves(conn: Connection, names: Sequence[str]) -> list[CurvePoint]:
+    """How did the batches' mean reward and informativeness go in these runs? By run and iteration."""
+    rows = conn.execute(_CURVES, {"names": [storable(name) for name in names], "most": MOST_POINTS})
+    return [CurvePoint(*row) for row in rows]
 
 
 def put_statistic(conn: Connection, run_id: int, iteration: int, name: str, data: Any) -> None:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api.schema import LARGEST_SMALL, RunName, Schema
+from api.schema import LARGEST_PAGE, LARGEST_SMALL, RunName, Schema
 from api.service import Here
 from store.runs import find_run
-from store.statistics import list_statistics
+from store.statistics import list_statistics, read_curves
 
-router = APIRouter(prefix="/v1/runs/{run}/statistics", tags=["statistics"])
+router = APIRouter(tags=["statistics"])
 
 
 class Statistic(Schema):
     """A figure, or several, of one iteration."""
 
     iteration: int
-    """Its iteration."""
+    """Its iteration; -1 for what the given model did before the first."""
     name: str
-    """`pool` and `batch` (informativeness, rewards), `diversity`, `audit`, `cost`."""
+    """`pool` and `batch` (informativeness, rewards), `diversity`, `audit`, `cost`, `heldout`, `win_rates`."""
     data: Any
     """The figures."""
 
@@ -32,7 +33,46 @@ class Statistics(Schema):
     """All that were asked for."""
 
 
-@router.get("")
+class Point(Schema):
+    """What the batch of one iteration was worth."""
+
+    iteration: int
+    """Its iteration."""
+    reward: float | None
+    """Mean reward of its responses."""
+    info: float | None
+    """Mean informativeness: the regret that is left, with the default metric."""
+
+
+class Curve(Schema):
+    """How a run went, in a few numbers."""
+
+    run: str
+    """Its name."""
+    points: list[Point]
+    """Its last 200 iterations, in order."""
+
+
+class Curves(Schema):
+    """Curves by the name of their run."""
+
+    items: list[Curve]
+    """Of the runs asked for that have any."""
+
+
+@router.get("/v1/curves")
+def read_run_curves(
+    here: Here,
+    run: Annotated[list[str], Query(max_length=LARGEST_PAGE, description="Names in full; may be repeated.")],
+) -> Curves:
+    """How did several runs go? For sparklines beside a list of runs."""
+    with here.reading() as conn:
+        rows = read_curves(conn, run)
+    return Curves(items=[Curve(run=name, points=[Point.model_validate(row) for row in points])
+                         for name, points in groupby(rows, lambda row: row.run)])
+
+
+@router.get("/v1/runs/{run}/statistics")
 def read_statistics(
     here: Here,
     run: RunName,

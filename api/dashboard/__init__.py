@@ -1,0 +1,1 @@
+"""The dashboard: static files that a browser runs over the API."""

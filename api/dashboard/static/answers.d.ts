@@ -1,0 +1,380 @@
+// Made by `make dashboard-types` from the API's OpenAPI document.
+
+export interface Alive {
+  status: string;
+}
+
+export interface Checkpoint {
+  number: number;
+  iteration: number;
+  parent: number | null;
+  path: string;
+  digest: string;
+  steps: number | null;
+  loss: number | null;
+  margin: number | null;
+  dropped: Record<string, number>;
+  created_at: string;
+}
+
+export interface Checkpoints {
+  items: Checkpoint[];
+}
+
+export interface ComparedRun {
+  name: string;
+  status: string;
+  seed: number;
+  curve: CurvePoint[];
+  heldout: HeldoutPoint[];
+}
+
+export interface Comparison {
+  runs: ComparedRun[];
+  config: ConfigDifference[];
+  paired: Paired[];
+}
+
+export interface ConfigDifference {
+  key: string;
+  values: any[];
+}
+
+export interface Curve {
+  run: string;
+  points: Point[];
+}
+
+export interface CurvePoint {
+  iteration: number;
+  seconds: number;
+  gpu_seconds: number;
+  tokens: number | null;
+  reward_mean: number | null;
+  reward_best: number | null;
+  info_mean: number | null;
+  effective_roots: number | null;
+}
+
+export interface Curves {
+  items: Curve[];
+}
+
+export interface Difference {
+  number: number;
+  against: number;
+  operator: string | null;
+  stretches: Stretch[];
+  truncated: boolean;
+}
+
+export interface Event {
+  seq: number;
+  at: string;
+  kind: string;
+  iteration: number | null;
+  stage: string | null;
+  data: Record<string, any>;
+}
+
+export interface EventPage {
+  items: Event[];
+  last: number;
+}
+
+export interface FieldProblem {
+  where: string;
+  expected: string;
+  given: string;
+}
+
+export interface FoundInPage {
+  number: number;
+  text: string;
+  parent: number | null;
+  root: number;
+  operator: string | null;
+  depth: number;
+  born: number;
+  topic: string | null;
+  iteration: number | null;
+  info: number | null;
+}
+
+export interface HeldoutPoint {
+  checkpoint: number;
+  seconds: number;
+  split: string;
+  mode: string;
+  responses: number;
+  accuracy: number | null;
+  reward_mean: number | null;
+}
+
+export interface Holder {
+  host: string;
+  pid: number | null;
+}
+
+export interface Iteration {
+  number: number;
+  status: "done" | "open";
+  seconds: number;
+  children: number | null;
+  buffer: number | null;
+  pairs: number | null;
+  stages: Stage[];
+}
+
+export interface Iterations {
+  items: Iteration[];
+}
+
+export interface Lineage {
+  prompt: Relative;
+  ancestors: Relative[];
+  descendants: Relative[];
+  truncated: boolean;
+}
+
+export interface Login {
+  key: string;
+}
+
+export interface Message {
+  role: string;
+  content: string;
+}
+
+export interface Metrics {
+  names: string[];
+  items: Series[];
+}
+
+export interface OpenStage {
+  iteration: number;
+  name: string;
+  status: string;
+  attempts: number;
+  done: number;
+  total: number;
+}
+
+export interface Origin {
+  iteration: number;
+  source: number;
+  slot: number;
+  attempt: number;
+  operator: string;
+}
+
+export interface Pair {
+  iteration: number;
+  checkpoint: number;
+  chosen: number;
+  rejected: number;
+  chosen_reward: number;
+  rejected_reward: number;
+  margin: number;
+}
+
+export interface Paired {
+  run: string;
+  prompts: string;
+  mode: string;
+  rewarder: string | null;
+  checkpoint: number;
+  count: number;
+  first: number;
+  second: number;
+  difference: number;
+  standard_error: number | null;
+  better: number;
+  worse: number;
+}
+
+export interface Part {
+  iteration: number;
+  pool_info: number | null;
+  pool_reason: string | null;
+  weight: number | null;
+  key: number | null;
+  sampled: boolean | null;
+  buffer: boolean | null;
+  batch_info: number | null;
+  batch_reason: string | null;
+}
+
+export interface Point {
+  iteration: number;
+  reward: number | null;
+  info: number | null;
+}
+
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  given: string;
+  expected?: string | null;
+  next_move?: string | null;
+  errors?: FieldProblem[] | null;
+}
+
+export interface PromptDetails {
+  number: number;
+  text: string;
+  parent: number | null;
+  root: number;
+  operator: string | null;
+  depth: number;
+  born: number;
+  topic: string | null;
+  context: Message[];
+  children: number;
+  origin: Origin | null;
+  parts: Part[];
+  pairs: Pair[];
+  why: string[];
+  quarantined: Record<string, string>;
+  responses: Responses;
+}
+
+export interface PromptPage {
+  items: FoundInPage[];
+  next: string | null;
+}
+
+export interface Ready {
+  status: string;
+  postgres: string;
+}
+
+export interface Relative {
+  number: number;
+  parent: number | null;
+  operator: string | null;
+  born: number;
+  distance: number;
+  info: number | null;
+  text: string;
+}
+
+export interface Response {
+  checkpoint: number;
+  sample: number;
+  text: string;
+  finish: string;
+  tokens: number;
+  seed: number;
+  rewards: Reward[];
+}
+
+export interface Responses {
+  items: Response[];
+  truncated: boolean;
+}
+
+export interface Reward {
+  rewarder: string;
+  value: number | null;
+  reason: string | null;
+}
+
+export interface Run {
+  name: string;
+  status: "created" | "running" | "interrupted" | "paused" | "finished" | "failed" | "cancelled";
+  desired: "run" | "pause" | "cancel";
+  iteration: number;
+  iterations: number;
+  stage: OpenStage | null;
+  held_by: Holder | null;
+  prompts: number;
+  seed: number;
+  last_event: number;
+  error: string | null;
+  note: string;
+  tags: string[];
+  created_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+}
+
+export interface RunDetails {
+  name: string;
+  status: "created" | "running" | "interrupted" | "paused" | "finished" | "failed" | "cancelled";
+  desired: "run" | "pause" | "cancel";
+  iteration: number;
+  iterations: number;
+  stage: OpenStage | null;
+  held_by: Holder | null;
+  prompts: number;
+  seed: number;
+  last_event: number;
+  error: string | null;
+  note: string;
+  tags: string[];
+  created_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+  config_hash: string;
+  config: Record<string, any>;
+}
+
+export interface RunPage {
+  items: Run[];
+  next: string | null;
+}
+
+export interface Series {
+  name: string;
+  checkpoints: number[];
+  steps: number[];
+  places: number[];
+  values: number[];
+  total: number;
+  missing: number;
+}
+
+export interface Session {
+  keys_required: boolean;
+  scope: "read" | "write" | "admin";
+  key: string | null;
+  until: string | null;
+}
+
+export interface Stage {
+  iteration: number;
+  name: string;
+  status: "running" | "done" | "failed";
+  attempts: number;
+  done: number;
+  total: number;
+  seconds: number;
+  per_second: number | null;
+  eta_s: number | null;
+  counts: Record<string, any>;
+  error: string | null;
+  started_at: string;
+  finished_at: string | null;
+}
+
+export interface Stages {
+  items: Stage[];
+}
+
+export interface Statistic {
+  iteration: number;
+  name: string;
+  data: any;
+}
+
+export interface Statistics {
+  items: Statistic[];
+}
+
+export interface Stretch {
+  kind: "same" | "removed" | "added";
+  text: string;
+}

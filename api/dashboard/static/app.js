@@ -1,0 +1,75 @@
+// The shell: where one is, where one can go, and the view that the address names.
+import { Component, effect, html, render, signal } from "./ui.js";
+import { Link, path, runPath } from "./router.js";
+import { Empty } from "./states.js";
+import { Runs } from "./views/runs.js";
+import { Overview } from "./views/overview.js";
+import { Prompt } from "./views/prompt.js";
+import { Prompts } from "./views/prompts.js";
+
+/** @typedef {{name: string, title: string, view: (props: any) => unknown}} Tab */
+
+/** @type {Tab[]} */
+const TABS = [
+  { name: "", title: "Overview", view: Overview },
+  { name: "prompts", title: "Prompts", view: ({ run, rest }) => (rest.length ? html`<${Prompt} run=${run} rest=${rest} />` : html`<${Prompts} run=${run} />`) },
+];
+
+const theme = signal(document.documentElement.dataset.theme ?? "");
+effect(() => {
+  if (theme.value) document.documentElement.dataset.theme = theme.value;
+  else delete document.documentElement.dataset.theme;
+});
+
+function ThemeButton() {
+  const dark = theme.value ? theme.value === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const turn = () => {
+    theme.value = dark ? "light" : "dark";
+    try { localStorage.setItem("eva-theme", theme.value); } catch { /* for this visit alone */ }
+  };
+  return html`<button class="button bare" onClick=${turn}>${dark ? "Light" : "Dark"}</button>`;
+}
+
+/** A view that fails says so, and leaves the rest standing. */
+class Guarded extends Component {
+  constructor() {
+    super();
+    this.state = { error: null };
+  }
+
+  /** @param {Error} error */
+  static getDerivedStateFromError(error) { return { error }; }
+
+  render() {
+    const { error } = /** @type {{error: Error | null}} */ (this.state);
+    if (error) return html`<${Empty} title="This view failed">${error.message}. Reload the page; report it if it stays.<//>`;
+    return /** @type {any} */ (this.props).children;
+  }
+}
+
+/** @returns {{title: string, run?: string, tab?: Tab, body: unknown}} */
+function shown() {
+  const [noun, run, part = "", ...rest] = path.value;
+  if (noun === undefined) return { title: "Runs", body: html`<${Runs} />` };
+  const tab = TABS.find((one) => one.name === part);
+  if (noun === "runs" && run && tab) return { title: `${run} · ${tab.title}`, run, tab, body: html`<${tab.view} run=${run} rest=${rest} />` };
+  return { title: "Nothing here", body: html`<${Empty} title="There is no such page"><${Link} to="/">All runs<//><//>` };
+}
+
+function App() {
+  const { title, run, tab, body } = shown();
+  document.title = `${title} – eva`;
+  return html`<a class="skip" href="#main">To the content</a>
+    <header class="top"><div class="top-row">
+      <${Link} to="/" class="brand"><img src="/static/icon.svg" width="22" height="22" alt="" />eva<//>
+      ${run && html`<span class="crumb" title=${run}>${run}</span>
+        <nav class="tabs" aria-label="Views of the run">${TABS.map((one) => html`<${Link} key=${one.name} to=${one.name ? runPath(run, one.name) : runPath(run)}
+          aria-current=${one === tab ? "page" : undefined}>${one.title}<//>`)}</nav>`}
+      <span class="spring" /><${ThemeButton} />
+    </div></header>
+    <main id="main" tabindex="-1"><${Guarded} key=${path.value.slice(0, 3).join("/")}>${body}<//></main>`;
+}
+
+const root = /** @type {Element} */ (document.getElementById("app"));
+root.replaceChildren();
+render(html`<${App} />`, root);

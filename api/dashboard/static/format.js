@@ -1,0 +1,59 @@
+// Numbers as people read them: the same precision for the same kind of thing everywhere.
+
+const whole = new Intl.NumberFormat("en-GB");
+
+/** @param {number | null | undefined} value */
+const absent = (value) => value === null || value === undefined || Number.isNaN(value);
+
+/** A count: 1,234. @param {number | null | undefined} value */
+export const count = (value) => (absent(value) ? "–" : whole.format(Math.round(Number(value))));
+
+/** A reward or an informativeness: two decimals, or three significant digits where that says more.
+ * @param {number | null | undefined} value */
+export function figure(value) {
+  if (absent(value)) return "–";
+  const size = Math.abs(Number(value));
+  if (size >= 1000) return count(value);
+  if (size >= 100) return Number(value).toFixed(0);
+  if (size >= 10) return Number(value).toFixed(1);
+  if (size >= 0.01 || size === 0) return signed(Number(value).toFixed(2));
+  return Number(value).toPrecision(2);
+}
+
+/** @param {string} text */
+const signed = (text) => (text.startsWith("-") ? (Number(text) === 0 ? text.slice(1) : `−${text.slice(1)}`) : text);
+
+/** A share as per cent. @param {number | null | undefined} value @param {number} [digits] */
+export const percent = (value, digits = 0) => (absent(value) ? "–" : `${(100 * Number(value)).toFixed(digits)} %`);
+
+/** Seconds: 0.4 s, 12 s, 3:11 min, 2:05 h. @param {number | null | undefined} seconds */
+export function duration(seconds) {
+  if (absent(seconds)) return "–";
+  const s = Number(seconds);
+  if (s < 10) return `${s.toFixed(1)} s`;
+  if (s < 60) return `${Math.round(s)} s`;
+  const total = Math.round(s);
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  if (total < 3600) return `${Math.floor(total / 60)}:${two(total % 60)} min`;
+  if (total < 86400) return `${Math.floor(total / 3600)}:${two(Math.floor(total / 60) % 60)} h`;
+  return `${(total / 86400).toFixed(1)} days`;
+}
+
+/** A moment, in the reader's own time zone. @param {string | null | undefined} iso */
+export const moment = (iso) =>
+  iso ? new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–";
+
+/** How long ago. @param {string} iso */
+export function ago(iso) {
+  const s = Math.max(0, (Date.now() - Date.parse(iso)) / 1000);
+  if (s < 60) return "just now";
+  if (s < 3600) return `${Math.floor(s / 60)} min ago`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ago`;
+  return `${Math.floor(s / 86400)} d ago`;
+}
+
+/** An iteration for people: the first one is the warm-up where its prompts are the seeds. @param {number} born */
+export const bornIn = (born) => (born < 0 ? "seed" : `iteration ${born}`);
+
+/** A stage's name in words. @param {string} name */
+export const stageName = (name) => name.replaceAll("_", " ");

