@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, literal, select, update
+from sqlalchemy import Connection, Row, func, literal, select, text, update
 
 from eva.creator.novelty import prompt_key
 from eva.types import Prompt
@@ -27,6 +27,14 @@ _FIELDS = (
     prompts.c.topic,
     roots.c.context,
 )
+
+_FAMILY_FACTS = text("""
+    SELECT asked.number,
+        (SELECT count(*) FROM prompts c WHERE c.run_id = :run_id AND c.parent = asked.number),
+        ARRAY(SELECT b.iteration FROM batches b
+              WHERE b.run_id = :run_id AND b.prompt = asked.number ORDER BY b.iteration)
+    FROM unnest(CAST(:numbers AS int[])) AS asked (number)
+""")
 
 
 def insert_prompts(conn: Connection, run_id: int, new: Sequence[Prompt]) -> None:
@@ -146,6 +154,12 @@ def descendants(
         .limit(limit)
     )
     return [LineageRow(*row) for row in conn.execute(query)]
+
+
+def family_facts(conn: Connection, run_id: int, numbers: Sequence[int]) -> dict[int, tuple[int, list[int]]]:
+    """How many children has each of these prompts, and in which iterations' batches was it? By number."""
+    rows = conn.execute(_FAMILY_FACTS, {"run_id": run_id, "numbers": list(numbers)})
+    return {int(number): (int(grown), list(iterations)) for number, grown, iterations in rows}
 
 
 def _stored(run_id: int, prompt: Prompt) -> tuple[int | str | None, ...]:

@@ -12,7 +12,6 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from store.tables import statistics
 from store.text import storable, storable_json
 
-
 MOST_POINTS = 200
 """Iterations of a curve: a run's last ones."""
 

@@ -11,7 +11,7 @@ import pytest
 from tests.tools import AXE_SCRIPT, chromium
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
     from tests.service_fixtures import Served
 
@@ -66,12 +66,12 @@ def opened(browser: Browser, base: str, scheme: str = "light", width: int = 1440
                                   color_scheme="dark" if scheme == "dark" else "light")
     context.set_default_timeout(PATIENCE_MS)
     # reports of the CSP reach the console too, but only this names what was blocked
-    context.add_init_script("addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.violatedDirective, e.sourceFile));")
+    context.add_init_script("addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.blockedURI))")
     tab = Tab(context.new_page(), base)
     tab.page.on("pageerror", lambda error: tab.wrong.append(str(error)))
     tab.page.on("console", lambda said: tab.wrong.append(said.text) if said.type in ("error", "warning") else None)
 
-    def refuse(dialog) -> None:  # noqa: ANN001 - Playwright's own type is not imported at run time
+    def refuse(dialog: Dialog) -> None:
         tab.wrong.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 

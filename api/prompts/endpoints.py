@@ -114,13 +114,14 @@ def get_lineage(
         found_prompt(conn, row, number)
         line = prompts.ancestors(conn, row.id, number)
         below = prompts.descendants(conn, row.id, number, depth + 1, limit + 1)
-        infos = read_infos(conn, row.id, [one.number for one in (*line[-limit - 1:], *below)])
+        shown = [one.number for one in (*line[-limit - 1:], *below)]
+        infos, facts = read_infos(conn, row.id, shown), prompts.family_facts(conn, row.id, shown)
     near = [one for one in below if one.distance <= depth][:limit]
     above = line[:-1][-limit:]
     return Lineage(
-        prompt=relative_of(line[-1], 0, infos),
-        ancestors=[relative_of(one, place - len(above), infos) for place, one in enumerate(above)],
-        descendants=[relative_of(one, one.distance, infos) for one in near],
+        prompt=relative_of(line[-1], 0, infos, facts),
+        ancestors=[relative_of(one, place - len(above), infos, facts) for place, one in enumerate(above)],
+        descendants=[relative_of(one, one.distance, infos, facts) for one in near],
         truncated=len(near) < len(below) or len(above) < len(line) - 1)
 
 

@@ -195,6 +195,10 @@ class Relative(Schema):
     """Evolutions from the prompt asked for: below 0 its ancestors, above 0 what grew from it."""
     info: float | None
     """Informativeness when it was first judged."""
+    children: int
+    """Prompts that were evolved directly from it."""
+    batches: list[int]
+    """Iterations whose batch it was in."""
     text: str
     """What it asks."""
 
@@ -242,7 +246,9 @@ def details_of(
         why=why, quarantined=quarantined, responses=responses)
 
 
-def relative_of(row: StoredPrompt | LineageRow, distance: int, infos: dict[int, float | None]) -> Relative:
+def relative_of(row: StoredPrompt | LineageRow, distance: int, infos: dict[int, float | None],
+                facts: dict[int, tuple[int, list[int]]]) -> Relative:
     """A prompt of a family."""
+    children, batches = facts[row.number]
     return Relative(number=row.number, parent=row.parent, operator=row.operator, born=row.born, distance=distance,
-                    info=infos.get(row.number), text=row.text)
+                    info=infos.get(row.number), children=children, batches=batches, text=row.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,11 +11,14 @@ from tests.browser_fixtures import Tab, opened
 from tests.cli_fixtures import Played
 from tests.service_fixtures import Served
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 VIEWS = ["/", "/runs/{run}", "/runs/{run}/prompts?iteration=1&sort=-info", "/runs/{run}/prompts/100"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser, played_service: Served, played: Played, scheme: str) -> None:
+def test_axe_finds_nothing_serious(browser: Browser, played_service: Served, played: Played, scheme: str) -> None:
     tab = opened(browser, played_service.url, scheme, 900 if scheme == "dark" else 1440)
     for view in VIEWS:
         page = tab.open(view.format(run=played.name))
@@ -78,19 +82,23 @@ def test_prompts_are_filtered_sorted_and_paged_by_the_server(tab: Tab, played: P
     tab.settled()
     asked = played_service.client.get(f"/v1/runs/{played.name}/prompts",
                                       params={"iteration": 2, "sort": "-info", "limit": 50}).json()
-    page.wait_for_function("n => document.querySelector('td.number a').textContent === n", arg=str(asked["items"][0]["number"]))
+    page.wait_for_function("n => document.querySelector('td.number a').textContent === n",
+                           arg=str(asked["items"][0]["number"]))
     assert page.locator("td.asks").all_inner_texts() == [one["text"] for one in asked["items"]]
     page.get_by_role("link", name="Next 50").click()
     page.get_by_role("link", name="First page").wait_for()
 
 
-def test_a_prompt_shows_what_changed_and_why_it_was_trained_on(tab: Tab, played: Played, played_service: Served) -> None:
-    asked = played_service.client.get(f"/v1/runs/{played.name}/prompts", params={"iteration": 2, "sort": "-info", "born": 2}).json()
+def test_a_prompt_shows_what_changed_and_why_it_was_trained_on(
+        tab: Tab, played: Played, played_service: Served) -> None:
+    asked = played_service.client.get(f"/v1/runs/{played.name}/prompts",
+                                      params={"iteration": 2, "sort": "-info", "born": 2}).json()
     number = asked["items"][0]["number"]
     prompt = played_service.client.get(f"/v1/runs/{played.name}/prompts/{number}").json()
     page = tab.open(f"/runs/{played.name}/prompts/{number}")
     page.locator(".asked ins").first.wait_for()
-    kept = page.evaluate("[...document.querySelector('.asked pre').childNodes].filter(n => n.nodeName !== 'DEL').map(n => n.textContent).join('')")
+    kept = page.evaluate("[...document.querySelector('.asked pre').childNodes].filter(n => n.nodeName !== 'DEL')"
+                         ".map(n => n.textContent).join('')")
     assert kept == prompt["text"]
     assert page.locator(".because li").all_inner_texts() == prompt["why"]
     (pair,) = prompt["pairs"]
@@ -111,7 +119,7 @@ def test_next_and_previous_follow_the_list_by_keyboard(tab: Tab, played: Played)
     page.get_by_role("heading", name=f"Prompt {numbers[0]}").wait_for()
 
 
-def test_what_the_api_refuses_is_shown_in_its_words(browser, played_service: Served) -> None:
+def test_what_the_api_refuses_is_shown_in_its_words(browser: Browser, played_service: Served) -> None:
     tab = opened(browser, played_service.url)
     page = tab.page
     page.goto(f"{tab.base}/runs/nope")

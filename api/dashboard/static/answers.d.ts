@@ -258,6 +258,8 @@ export interface Relative {
   born: number;
   distance: number;
   info: number | null;
+  children: number;
+  batches: number[];
   text: string;
 }
 
