@@ -170,7 +170,8 @@ def origin(conn: Connection, run_id: int, number: int) -> OriginRow | None:
     query = select(
         evolutions.c.iteration, evolutions.c.source, evolutions.c.slot, evolutions.c.attempt, evolutions.c.operator
     ).where(evolutions.c.run_id == run_id, evolutions.c.child == number)
-    row = conn.execute(query).one_or_none()
+    # evolutions that gave the same text share the child; it was numbered after the first of them
+    row = conn.execute(query.order_by(evolutions.c.source, evolutions.c.slot).limit(1)).one_or_none()
     return None if row is None else OriginRow(*row)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.service_fixtures import Served
 
 PATIENCE_MS = 20_000
+SERVER_FAILS = 500
 
 
 @dataclass
@@ -70,6 +71,8 @@ def opened(browser: Browser, base: str, scheme: str = "light", width: int = 1440
     tab = Tab(context.new_page(), base)
     tab.page.on("pageerror", lambda error: tab.wrong.append(str(error)))
     tab.page.on("console", lambda said: tab.wrong.append(said.text) if said.type in ("error", "warning") else None)
+
+    tab.page.on("response", lambda answer: tab.wrong.append(answer.url) if answer.status >= SERVER_FAILS else None)
 
     def refuse(dialog: Dialog) -> None:
         tab.wrong.append(f"dialog: {dialog.message}")

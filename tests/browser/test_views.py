@@ -14,7 +14,8 @@ from tests.service_fixtures import Served
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-VIEWS = ["/", "/runs/{run}", "/runs/{run}/prompts?iteration=1&sort=-info", "/runs/{run}/prompts/100"]
+VIEWS = ["/", "/runs/{run}", "/runs/{run}/prompts?iteration=1&sort=-info", "/runs/{run}/prompts/100",
+         "/runs/{run}/lineage"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -127,3 +128,28 @@ def test_what_the_api_refuses_is_shown_in_its_words(browser: Browser, played_ser
     assert "List the runs" in tab.text()
     assert all("404" in one for one in tab.wrong)
     tab.page.context.close()
+
+
+def test_a_family_opens_closes_and_is_walked_by_keyboard(tab: Tab, played: Played, played_service: Served) -> None:
+    deepest = played_service.client.get(f"/v1/runs/{played.name}/prompts", params={"sort": "-depth", "limit": 1}).json()
+    number, depth = deepest["items"][0]["number"], deepest["items"][0]["depth"]
+    page = tab.open(f"/runs/{played.name}/lineage?prompt={number}")
+    selected = page.locator(".node.selected")
+    assert selected.get_attribute("aria-level") == str(depth + 1)
+    page.get_by_role("tree").focus()
+    page.keyboard.press("ArrowLeft")
+    parent = deepest["items"][0]["parent"]
+    page.locator(f"#prompt-{parent}.selected").wait_for()
+    before = page.locator(".node").count()
+    page.keyboard.press("ArrowLeft")
+    page.locator(f"#prompt-{parent}[aria-expanded=false]").wait_for()
+    assert page.locator(".node").count() < before
+    page.keyboard.press("ArrowRight")
+    page.locator(f"#prompt-{parent}[aria-expanded=true]").wait_for()
+    page.get_by_role("button", name="Its seed").click()
+    page.wait_for_url(re.compile(f"prompt={deepest['items'][0]['root']}"))
+    page.get_by_role("button", name="Deepest").click()
+    page.locator(f'.node.selected[aria-level="{depth + 1}"]').wait_for()
+    page.get_by_role("tree").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name=re.compile(r"^Prompt \d+$")).first.wait_for()

@@ -3,6 +3,7 @@ import { Component, effect, html, render, signal } from "./ui.js";
 import { Link, path, runPath } from "./router.js";
 import { Empty } from "./states.js";
 import { Runs } from "./views/runs.js";
+import { Lineage } from "./views/lineage.js";
 import { Overview } from "./views/overview.js";
 import { Prompt } from "./views/prompt.js";
 import { Prompts } from "./views/prompts.js";
@@ -13,6 +14,7 @@ import { Prompts } from "./views/prompts.js";
 const TABS = [
   { name: "", title: "Overview", view: Overview },
   { name: "prompts", title: "Prompts", view: ({ run, rest }) => (rest.length ? html`<${Prompt} run=${run} rest=${rest} />` : html`<${Prompts} run=${run} />`) },
+  { name: "lineage", title: "Lineage", view: Lineage },
 ];
 
 const theme = signal(document.documentElement.dataset.theme ?? "");

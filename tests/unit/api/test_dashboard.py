@@ -8,10 +8,15 @@ import re
 import tomllib
 
 import pytest
+from sqlalchemy import insert
 
 from api.dashboard.declarations import declarations
 from api.dashboard.endpoints import STATIC
+from orchestrator.registration import register_run
+from store.creation import read_estimates
+from store.tables import evolutions
 from tests.cli_fixtures import Played
+from tests.played_run import playground_config
 from tests.service_fixtures import Served
 from tests.structure import FILE_LINES, ROOT
 
@@ -93,11 +98,19 @@ def test_heldout_figures_are_stored_for_every_policy(played_service: Served, pla
 
 
 def test_the_threshold_of_a_draw_is_its_smallest_sampled_key(played_service: Served, played: Played) -> None:
-    from store.creation import read_estimates
-
     pools = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "pool"}).json()["items"]
     assert pools
     for pool in pools:
         with played.store.transaction() as conn:
             sampled = read_estimates(conn, played.run_id, pool["iteration"], sampled=True)
         assert pool["data"]["threshold"] == min(row.key for row in sampled if row.key is not None)
+
+
+def test_a_prompt_that_several_evolutions_gave_comes_from_the_first(served: Served) -> None:
+    store = served.service.store
+    run = register_run(store, playground_config("prompts.playground=4"))
+    made = [{"run_id": run.id, "iteration": 0, "source": source, "slot": 0, "attempt": 0, "operator": f"of {source}",
+             "text": "the same", "prompt_tokens": 0, "reply_tokens": 0, "cost_usd": 0.0, "child": 3} for source in (2, 1)]
+    with store.transaction() as conn:
+        conn.execute(insert(evolutions), made)
+    assert served.client.get(f"/v1/runs/{run.name}/prompts/3").json()["origin"]["operator"] == "of 1"

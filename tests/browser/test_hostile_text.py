@@ -1,0 +1,79 @@
+"""Text from models is hostile: whatever it says is shown as text, and does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import update
+
+from eva.settings import Settings
+from eva.types import Mutation, Reply, Request, Response
+from orchestrator.driver import drive
+from orchestrator.listening import Nobody
+from orchestrator.registration import register_run
+from store.session import Store
+from store.tables import prompts, runs
+from tests.browser_fixtures import opened
+from tests.fakes import FakeEvolver, FakeGenerator, always, fake_config, fake_roles
+from tests.service_fixtures import Served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+PAYLOADS = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(2)>",
+    "<svg onload=alert(3)><animate onbegin=alert(4) attributeName=x dur=1s>",
+    "\"><iframe srcdoc='<script>parent.alert(5)</script>'></iframe>",
+    "'-alert(6)-'\" onmouseover=alert(7) style=\"background:url(javascript:alert(8))\"",
+    "javascript:alert(9)//",
+    "${alert(10)} {{constructor.constructor('alert(11)')()}}",
+    "</textarea></title><body onload=alert(12)><base href=//evil.example/>",
+    "<a href=data:text/html,<script>alert(13)</script> autofocus onfocus=alert(14)>x</a>",
+    "\u202e<b>\u0007\ufeffright to left\u2066 " + "wide" * 400,
+    '{"__proto__": {"innerHTML": "<img src=x onerror=alert(15)>"}} --><!--<!]]>',
+    "<link rel=stylesheet href=//evil.example/x.css><meta http-equiv=refresh content=0;url=//evil.example>",
+)
+
+MAKEABLE = "script, img, iframe, base, meta, link, body, animate, textarea"
+
+
+class HostileGenerator(FakeGenerator):
+    def _response(self, request: Request, sample: int, chance: float) -> Response:
+        fair = super()._response(request, sample, chance)
+        return replace(fair, text=f"{fair.text} {PAYLOADS[(request.number + sample) % len(PAYLOADS)]}")
+
+
+class HostileEvolver(FakeEvolver):
+    operators = tuple(PAYLOADS[:4])
+
+    def evolve(self, mutation: Mutation) -> Reply:
+        return Reply(f"{mutation.text} {PAYLOADS[mutation.seed % len(PAYLOADS)]} {mutation.seed % 997}", 1, 1, 0.0)
+
+
+def test_it_gives_no_dialog_no_csp_report_and_no_element(
+        browser: Browser, served: Served, store: Store, store_settings: Settings) -> None:
+    run = register_run(store, fake_config(iterations=2))
+    with store.transaction() as conn:
+        for number, payload in enumerate(PAYLOADS):
+            conn.execute(update(prompts).where(prompts.c.run_id == run.id, prompts.c.number == number).values(
+                text=payload, topic=payload))
+        conn.execute(update(runs).where(runs.c.id == run.id).values(note=PAYLOADS[1], tags=list(PAYLOADS[:5])))
+    roles = fake_roles(generator=HostileGenerator(), evolver=HostileEvolver())
+    drive(store, store_settings, run, Nobody(), build=always(roles))
+
+    tab = opened(browser, served.url)
+    base = f"/runs/{run.name}"
+    made = served.client.get(f"/v1{base}/prompts", params={"born": 1, "limit": 4}).json()["items"]
+    assert {one["operator"] for one in made} & set(PAYLOADS)
+    asked = [*range(len(PAYLOADS)), *(one["number"] for one in made)]
+    for path in ["/", base, f"{base}/prompts", f"{base}/prompts?operator=%3Cscript%3E&text=%22onload%3D",
+                 f"{base}/lineage?prompt={made[0]['number']}", *(f"{base}/prompts/{number}" for number in asked)]:
+        page = tab.open(path)
+        assert not page.locator(f"main :is({MAKEABLE})").count(), path
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path
+    shown = tab.open(f"{base}/prompts/0").locator(".asked pre").inner_text()
+    assert shown == PAYLOADS[0]
+    assert not tab.wrong
+    tab.page.context.close()
