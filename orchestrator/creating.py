@@ -17,6 +17,7 @@ from eva.creator.informativeness import Estimate
 from eva.creator.operators import NEEDS_PARTNER
 from eva.creator.sampling import Draw
 from eva.failpoints import reach
+from eva.spread import spread
 from eva.statistics import describe
 from eva.types import Attempt, Chain, Checkpoint, Feedback, Floats, Judged, Prompt
 from orchestrator.claimed import ClaimedRun
@@ -41,6 +42,8 @@ class SampleStage(Stage):
             creation.copy_estimates(conn, self.run.id, self.iteration, rows)
             statistics.put_statistic(conn, self.run.id, self.iteration, "pool", {
                 **describe(judged, estimated), "threshold": threshold(draw)})
+            statistics.put_statistic(conn, self.run.id, self.iteration, "spread",
+                                     spread(judged, estimated, draw.sampled_P))
 
         self.close(store_draw, sampled=int(draw.sampled_P.sum()), uniform=draw.uniform)
 

@@ -41,6 +41,8 @@ class PairStage(Stage):
             creation.copy_batch(conn, self.run.id, self.iteration, rows)
             creation.copy_pairs(conn, self.run.id, self.iteration, policy.number, pairing.pairs)
             statistics.put_statistic(conn, self.run.id, self.iteration, "batch", describe(judged, estimated))
+            paid = statistics.operator_payoff(conn, self.run.id, self.iteration)
+            statistics.put_statistic(conn, self.run.id, self.iteration, "payoff", paid)
 
         self.close(store_pairs, pairs=len(pairing.pairs), skipped=pairing.skipped)
 

@@ -35,6 +35,25 @@ _CURVES = text("""
     WHERE r.name = ANY(CAST(:names AS text[])) ORDER BY r.name, s.iteration
 """)
 
+# a parent that was in no pool is itself a new prompt of this batch
+_PAYOFF = text("""
+    SELECT p.operator, count(*), avg(b.info - coalesce(e.info, o.info)), stddev_samp(b.info - coalesce(e.info, o.info)),
+        count(b.info - coalesce(e.info, o.info))
+    FROM batches b JOIN prompts p ON p.run_id = b.run_id AND p.number = b.prompt
+    LEFT JOIN estimates e ON e.run_id = b.run_id AND e.iteration = b.iteration AND e.prompt = p.parent
+    LEFT JOIN batches o ON o.run_id = b.run_id AND o.iteration = b.iteration AND o.prompt = p.parent
+    WHERE b.run_id = :run_id AND b.iteration = :iteration AND p.born = :iteration AND p.operator IS NOT NULL
+    GROUP BY p.operator ORDER BY p.operator
+""")
+
+
+def operator_payoff(conn: Connection, run_id: int, iteration: int) -> list[dict[str, Any]]:
+    """How much more informative than their parents were the batch's new prompts? Of each operator: its children,
+    the mean and deviation of the change, and how many had one (both judged)."""
+    rows = conn.execute(_PAYOFF, {"run_id": run_id, "iteration": iteration})
+    keys = ("operator", "children", "change", "deviation", "known")
+    return [dict(zip(keys, row, strict=True)) for row in rows]
+
 
 def read_curves(conn: Connection, names: Sequence[str]) -> list[CurvePoint]:
     """How did the batches' mean reward and informativeness go in these runs? By run and iteration."""
@@ -72,12 +91,12 @@ def get_statistics(conn: Connection, run_id: int, name: str) -> dict[int, Any]:
 
 
 def list_statistics(
-    conn: Connection, run_id: int, name: str | None = None, iteration: int | None = None
+    conn: Connection, run_id: int, names: Sequence[str] | None = None, iteration: int | None = None
 ) -> list[tuple[int, str, Any]]:
     """Which statistics are stored? (iteration, name, JSON value) by iteration and name; at most a few per iteration."""
     query = select(statistics.c.iteration, statistics.c.name, statistics.c.data).where(statistics.c.run_id == run_id)
-    if name is not None:
-        query = query.where(statistics.c.name == storable(name))
+    if names is not None:
+        query = query.where(statistics.c.name.in_([storable(name) for name in names]))
     if iteration is not None:
         query = query.where(statistics.c.iteration == iteration)
     return [(int(row[0]), row[1], row[2]) for row in conn.execute(query.order_by("iteration", "name"))]

@@ -21,7 +21,8 @@ class Statistic(Schema):
     iteration: int
     """Its iteration; -1 for what the given model did before the first."""
     name: str
-    """`pool` and `batch` (informativeness, rewards), `diversity`, `audit`, `cost`, `heldout`, `win_rates`."""
+    """`pool` and `batch` (informativeness, rewards), `diversity`, `audit`, `cost`, `heldout`, `win_rates`,
+    `spread` (histograms of the pool), `payoff` (what operators gained)."""
     data: Any
     """The figures."""
 
@@ -76,7 +77,8 @@ def read_run_curves(
 def read_statistics(
     here: Here,
     run: RunName,
-    name: Annotated[str | None, Query(max_length=100, description="Only those of this name.")] = None,
+    name: Annotated[list[str] | None, Query(max_length=20, description="Only those of this name; may be repeated.")
+                    ] = None,
     iteration: Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="Only those of this one.")] = None,
 ) -> Statistics:
     """How informative, how well rewarded, how diverse, how expensive was each iteration?"""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 VIEWS = ["/", "/runs/{run}", "/runs/{run}/prompts?iteration=1&sort=-info", "/runs/{run}/prompts/100",
-         "/runs/{run}/lineage"]
+         "/runs/{run}/lineage", "/runs/{run}/training", "/runs/{run}/evolution"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -152,4 +152,31 @@ def test_a_family_opens_closes_and_is_walked_by_keyboard(tab: Tab, played: Playe
     page.locator(f'.node.selected[aria-level="{depth + 1}"]').wait_for()
     page.get_by_role("tree").focus()
     page.keyboard.press("Enter")
+    page.get_by_role("heading", name=re.compile(r"^Prompt \d+$")).first.wait_for()
+
+
+def test_training_draws_every_logged_step(tab: Tab, played: Played, played_service: Served) -> None:
+    page = tab.open(f"/runs/{played.name}/training")
+    asked = played_service.client.get(f"/v1/runs/{played.name}/metrics", params={"name": "loss"}).json()["items"][0]
+    card = page.get_by_role("region", name="Loss", exact=True)
+    card.get_by_role("button", name="Numbers").click()
+    assert [float(row.split("\t")[4]) for row in card.locator("tbody tr").all_inner_texts()] == [
+        round(value, 2) for value in asked["values"]]
+    # a line of its own for every training
+    assert card.locator("path.line").get_attribute("d").count("M") == len(set(asked["checkpoints"]))
+
+
+def test_evolution_draws_what_was_sampled_and_what_operators_gained(
+        tab: Tab, played: Played, played_service: Served) -> None:
+    page = tab.open(f"/runs/{played.name}/evolution")
+    spreads = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "spread"}).json()["items"]
+    ridges = page.get_by_role("region", name="Informativeness of the pool")
+    assert ridges.locator("path.ridge.sampled").count() == len(spreads) == 2
+    paid = page.get_by_role("region", name="What operators gain")
+    operators = {one["operator"] for row in played_service.client.get(
+        f"/v1/runs/{played.name}/statistics", params={"name": "payoff"}).json()["items"] for one in row["data"]}
+    assert {row.split("\t")[0] for row in paid.locator("tbody tr").all_inner_texts()} == operators
+    dots = page.get_by_role("region", name="Regret against reward").locator("circle.mark")
+    assert dots.count() == sum(None not in dot[1:3] for dot in spreads[-1]["data"]["dots"])
+    dots.last.click()
     page.get_by_role("heading", name=re.compile(r"^Prompt \d+$")).first.wait_for()

@@ -1,5 +1,5 @@
 // Asking the API. Its errors say what was given, what is allowed and the next move; the views show them as they are.
-import { signal, useEffect, useSignal } from "./ui.js";
+import { useEffect, useSignal } from "./ui.js";
 
 /** @typedef {import("./answers.d.ts").Problem} Problem */
 
@@ -11,9 +11,6 @@ export class ApiError extends Error {
     this.problem = problem;
   }
 }
-
-/** Counts up whenever somebody has to sign in, so that the page can ask for it. */
-export const signInNeeded = signal(0);
 
 /** @param {string} path @param {Record<string, unknown>} [query] */
 export function address(path, query = {}) {
@@ -49,7 +46,6 @@ export async function ask(path, query = {}, options = {}) {
       next_move: "Look whether `eva serve` still runs; this page comes back by itself." });
   }
   if (response.ok) return response.status === 204 ? /** @type {T} */ (null) : response.json();
-  if (response.status === 401) signInNeeded.value += 1;
   throw new ApiError(await problemOf(response));
 }
 

@@ -3,6 +3,8 @@ import { Component, effect, html, render, signal } from "./ui.js";
 import { Link, path, runPath } from "./router.js";
 import { Empty } from "./states.js";
 import { Runs } from "./views/runs.js";
+import { Training } from "./views/training.js";
+import { Evolution } from "./views/evolution.js";
 import { Lineage } from "./views/lineage.js";
 import { Overview } from "./views/overview.js";
 import { Prompt } from "./views/prompt.js";
@@ -15,6 +17,8 @@ const TABS = [
   { name: "", title: "Overview", view: Overview },
   { name: "prompts", title: "Prompts", view: ({ run, rest }) => (rest.length ? html`<${Prompt} run=${run} rest=${rest} />` : html`<${Prompts} run=${run} />`) },
   { name: "lineage", title: "Lineage", view: Lineage },
+  { name: "evolution", title: "Evolution", view: Evolution },
+  { name: "training", title: "Training", view: Training },
 ];
 
 const theme = signal(document.documentElement.dataset.theme ?? "");

@@ -6,7 +6,7 @@ import { figure } from "./format.js";
 /** @typedef {{x: number, y: number | null, lo?: number | null, hi?: number | null}} Point */
 /** @typedef {{name: string, hue: string, points: Point[], dashed?: boolean, band?: boolean}} Series */
 /** @typedef {{series: Series[], xLabel: string, yLabel: string, label: string, height?: number, zero?: boolean,
- *   yDomain?: [number, number], whole?: boolean, format?: (value: number | null | undefined) => string, axisFormat?: (value: number) => string, xName?: (x: number) => string}} PlotProps */
+ *   yDomain?: [number, number], whole?: boolean, format?: (value: number | null | undefined) => string, axisFormat?: (value: number) => string, xName?: (x: number) => string, dots?: boolean}} PlotProps */
 
 const LEFT = 42;
 const RIGHT = 12;
@@ -26,10 +26,10 @@ export function useWidth() {
 }
 
 /** @param {PlotProps} props */
-export function Plot({ series, xLabel, yLabel, label, height = 250, zero = false, yDomain, whole = true, format = figure, axisFormat, xName }) {
+export function Plot({ series, xLabel, yLabel, label, height = 250, zero = false, yDomain, whole = true, format = figure, axisFormat, xName, dots = true }) {
   const [box, width] = useWidth();
   const [at, setAt] = useState(/** @type {number | null} */ (null));
-  const xs = useMemo(() => [...new Set(series.flatMap((one) => one.points.map((point) => point.x)))].sort((a, b) => a - b), [series]);
+  const xs = useMemo(() => [...new Set(series.flatMap((one) => one.points.filter((point) => point.y !== null || Number.isInteger(point.x)).map((point) => point.x)))].sort((a, b) => a - b), [series]);
   const domainY = useMemo(() => yDomain ?? extent(series.flatMap((one) => one.points.flatMap(
     (point) => [point.y, point.lo ?? null, point.hi ?? null])), { zero }), [series, yDomain, zero]);
   const domainX = /** @type {[number, number]} */ (xs.length > 1 ? [xs[0], xs[xs.length - 1]] : [(xs[0] ?? 0) - 0.5, (xs[0] ?? 0) + 0.5]);
@@ -62,7 +62,7 @@ export function Plot({ series, xLabel, yLabel, label, height = 250, zero = false
       <text class="axis-name" x=${(LEFT + width - RIGHT) / 2} y=${height - 6} text-anchor="middle">${xLabel}</text>
       <text class="axis-name" x="0" y="11">${yLabel}</text>
       ${at !== null && html`<line class="cursor" x1=${x(at)} x2=${x(at)} y1=${TOP} y2=${height - BOTTOM} />`}
-      ${series.map((one) => html`<${Drawn} key=${one.name} one=${one} x=${x} y=${y} few=${xs.length <= 40} at=${at} />`)}
+      ${series.map((one) => html`<${Drawn} key=${one.name} one=${one} x=${x} y=${y} few=${dots && xs.length <= 40} at=${at} />`)}
     </svg>
     ${at !== null && html`<${Tip} series=${series} at=${at} left=${x(at)} width=${width} xLabel=${xLabel} format=${format} xName=${xName} />`}
     <${Legend} series=${series} />

@@ -26,7 +26,7 @@ export function markText(mark, marks) {
   const step = marks.length > 1 ? Math.abs(marks[1] - marks[0]) : Math.abs(mark) || 1;
   if (Math.abs(mark) >= 10_000) return new Intl.NumberFormat("en", { notation: "compact" }).format(mark);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-  return (digits > 4 ? mark.toPrecision(2) : mark.toFixed(Math.min(4, digits))).replace("-", "−");
+  return (digits <= 3 ? mark.toFixed(digits) : mark === 0 ? "0" : mark.toExponential(1).replace(".0e", "e")).replaceAll("-", "−");
 }
 
 /** The extent of numbers, widened to round ones. @param {(number | null | undefined)[]} values @param {{zero?: boolean}} [how]

@@ -10,7 +10,8 @@ export const Empty = ({ title, children }) => html`<div class="empty"><strong>${
 export function Wrong({ error }) {
   const { title, given, expected, next_move: move, status } = error.problem;
   return html`<div class="notice bad" role="alert"><h3>${status ? `${title} (${status})` : title}</h3>
-    <p>${given}${expected && html`<span class="soft"> · expected ${expected}</span>`}</p>${move && html`<p class="soft">${move}</p>`}</div>`;
+    <p>${given}${expected && html`<span class="soft"> · expected ${expected}</span>`}</p>${move && status !== 401 && html`<p class="soft">${move}</p>`}
+    ${status === 401 && html`<p><a class="button first" href="/login">Sign in with an API key</a></p>`}</div>`;
 }
 
 /** The view over its data: waiting, wrong, or shown; old data stay visible below an error.

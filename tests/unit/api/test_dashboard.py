@@ -108,9 +108,10 @@ def test_the_threshold_of_a_draw_is_its_smallest_sampled_key(played_service: Ser
 
 def test_a_prompt_that_several_evolutions_gave_comes_from_the_first(served: Served) -> None:
     store = served.service.store
-    run = register_run(store, playground_config("prompts.playground=4"))
+    run = register_run(store, playground_config("prompts.playground=16"))
     made = [{"run_id": run.id, "iteration": 0, "source": source, "slot": 0, "attempt": 0, "operator": f"of {source}",
-             "text": "the same", "prompt_tokens": 0, "reply_tokens": 0, "cost_usd": 0.0, "child": 3} for source in (2, 1)]
+             "text": "as before", "prompt_tokens": 0, "reply_tokens": 0, "cost_usd": 0.0, "child": 3}
+            for source in (2, 1)]
     with store.transaction() as conn:
         conn.execute(insert(evolutions), made)
     assert served.client.get(f"/v1/runs/{run.name}/prompts/3").json()["origin"]["operator"] == "of 1"

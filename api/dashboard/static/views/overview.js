@@ -18,7 +18,7 @@ import { Warnings } from "./warnings.js";
 export function Overview({ run: name }) {
   const { asked, run, happened, tick } = useRun(name);
   const iterations = useAsked(ofRun(name, "iterations"), {}, `${happened} ${run?.status === "running" ? tick : 0}`);
-  const statistics = useAsked(ofRun(name, "statistics"), {}, happened);
+  const statistics = useAsked(ofRun(name, "statistics"), { name: ["batch", "heldout", "diversity", "audit"] }, happened);
   const events = useAsked(ofRun(name, "events"), { after: Math.max(0, (run?.last_event ?? 0) - 200), limit: 200 }, happened);
   const rows = /** @type {{items: Statistic[]} | null} */ (statistics.data)?.items ?? [];
   return html`<${Shown} asked=${asked}>${(/** @type {RunDetails} */ shown) => html`

@@ -75,11 +75,11 @@ function Node({ node, data, most, selected, select, turn, open }) {
   const trained = one.batches.length > 0;
   return html`<g id=${`prompt-${one.number}`} data-number=${one.number} class=${selected ? "node selected" : "node"} transform=${`translate(${node.y} ${node.x})`} role="treeitem"
     aria-level=${node.depth + 1} aria-selected=${selected} aria-expanded=${one.children ? data.open : undefined}
-    aria-label=${`#${one.number} ${figure(one.info)}: ${one.operator ?? "seed"}${trained ? ", was in a batch" : ""}${one.children ? `, ${one.children} children` : ""}`}
     onClick=${() => select(one.number)} onDblClick=${() => open(one.number)}>
+    <title>${one.operator ?? "seed"}${trained ? ", was in a batch" : ""}${one.children ? `, ${one.children} children` : ""}</title>
     <rect class="back" x="-11" y="-11" width="134" height="22" rx="11" />
     ${trained && html`<circle class="ring" r="8.5" style=${{ stroke: hue }} />`}
     <circle r="5.5" style=${{ fill: `color-mix(in oklab, ${hue} ${strength.toFixed(0)}%, var(--paper))`, stroke: hue }} />
-    <text x="14" dy=".32em" aria-hidden="true">#${one.number}<tspan class="info" dx="6">${figure(one.info)}</tspan></text>
+    <text x="14" dy=".32em">#${one.number} <tspan class="info" dx="3">${figure(one.info)}</tspan></text>
     ${one.children > 0 && html`<g class="turn" aria-hidden="true" onClick=${(/** @type {Event} */ event) => { event.stopPropagation(); turn(one.number); }}><circle cx="110" r="7.5" /><text x="110" dy=".34em" text-anchor="middle">${data.open ? "−" : "+"}</text></g>`}</g>`;
 }
