@@ -17,7 +17,7 @@ install:  ## install eva into .venv at pinned versions (once: after that it does
 demo: install  ## play three iterations of eva on the playground and show what came of it
 	@.venv/bin/eva demo $(ARGS)
 
-test: install lint types  ## everything: style, types, structure, unit, integration and browser tests
+test: install lint types tools  ## everything: style, types, structure, unit, integration and browser tests
 	@$(PY) -m pytest $(SHARED) $(ARGS)
 
 test-unit: install  ## the fast tests: pure parts, and the whole game on fakes
@@ -29,15 +29,18 @@ test-integration: install  ## the slow tests: real Postgres, Ray, vLLM and TRL
 test-browser: tools  ## the dashboard in a real Chromium
 	@$(PY) -m pytest tests/browser $(ARGS)
 
-lint: tools  ## style (ruff), and the types of the dashboard's scripts (tsc)
+lint: install  ## style (ruff), and the types of the dashboard's scripts (tsc)
 	@$(PY) -m ruff check .
 	@$(PY) -m tests.tools types
 
 types: install  ## types (basedpyright)
 	@$(PY) -m basedpyright
 
-tools: install  ## what tests of the dashboard need beside Python: TypeScript and Chromium
+tools: install  ## what the browser tests need beside Python: Chromium, and axe
 	@$(PY) -m tests.tools
+
+screenshots: tools  ## pictures of every view of the dashboard, into docs/screenshots (ARGS="RUN")
+	@$(PY) -m tests.screenshots $(ARGS)
 
 vendor: install  ## fetch the dashboard's libraries anew, at the versions of static/vendor/lock.json
 	@$(PY) -m api.dashboard.vendoring

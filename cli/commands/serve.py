@@ -1,4 +1,4 @@
-"""`eva serve`: the REST API on this machine."""
+"""`eva serve`: the dashboard and the REST API on this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STOP_S = 3
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
 @click.option("--require-keys", is_flag=True, help="Ask for keys at a loopback address, too.")
 def serve(host: str, port: int, require_keys: bool) -> None:
-    """Serve the REST API: launch runs and look at them with curl or a program (docs/reference/api.md).
+    """Serve the dashboard (docs/dashboard.md), and the REST API: launch runs and look at them (docs/reference/api.md).
 
     It listens on this machine alone unless told otherwise. Runs that it launches play in the Ray cluster at
     RAY_ADDRESS, or in one that it starts here at the first launch. Ctrl-C ends it and the cluster that it has
@@ -131,6 +131,7 @@ def allowed_hosts(host: str, settings: Settings) -> set[str]:
 def _greet(store: Store, settings: Settings, address: str, *, asks: bool) -> None:
     curl = "curl -H 'Authorization: Bearer eva_…'" if asks else "curl"
     click.echo(f"eva listens at {address}  (data {settings.data_dir}, database {store.url})")
+    click.echo(f"  {address}/ in a browser: the dashboard")
     click.echo(f"  eva submit playground --url {address}")
     click.echo(f"  {curl} -d '{{\"preset\": \"playground\"}}' -H 'Content-Type: application/json' {address}/v1/runs")
     click.echo(f"  {curl} {address}/v1/runs/last")

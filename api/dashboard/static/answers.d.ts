@@ -101,6 +101,12 @@ export interface FoundInPage {
   info: number | null;
 }
 
+export interface Going {
+  overrides: string[];
+  accept_changes: boolean;
+  restart: RestartPolicy | null;
+}
+
 export interface HeldoutPoint {
   checkpoint: number;
   seconds: number;
@@ -130,6 +136,16 @@ export interface Iterations {
   items: Iteration[];
 }
 
+export interface Launch {
+  state: "queued" | "taken" | "submitted" | "ended";
+  ahead: number | null;
+  attempt: number;
+  job: string | null;
+  restarts: number;
+  restarted: number;
+  message: string | null;
+}
+
 export interface Lineage {
   prompt: Relative;
   ancestors: Relative[];
@@ -149,6 +165,31 @@ export interface Message {
 export interface Metrics {
   names: string[];
   items: Series[];
+}
+
+export interface NewFork {
+  at: number;
+  name: string | null;
+  overrides: string[];
+  tags: string[];
+  note: string;
+  restart: RestartPolicy;
+}
+
+export interface NewRun {
+  name: string | null;
+  preset: string | null;
+  config: Record<string, any> | null;
+  overrides: string[];
+  tags: string[];
+  note: string;
+  restart: RestartPolicy;
+}
+
+export interface NewWords {
+  name: string | null;
+  tags: string[] | null;
+  note: string | null;
 }
 
 export interface OpenStage {
@@ -211,6 +252,18 @@ export interface Point {
   info: number | null;
 }
 
+export interface Preset {
+  name: string;
+  summary: string;
+  needs: string;
+  model: string;
+  loss: string;
+}
+
+export interface Presets {
+  items: Preset[];
+}
+
 export interface Problem {
   type: string;
   title: string;
@@ -251,6 +304,12 @@ export interface Ready {
   postgres: string;
 }
 
+export interface Rehearsal {
+  config: Record<string, any>;
+  estimate: string[];
+  checks: string[];
+}
+
 export interface Relative {
   number: number;
   parent: number | null;
@@ -278,6 +337,11 @@ export interface Responses {
   truncated: boolean;
 }
 
+export interface RestartPolicy {
+  times: number;
+  backoff_s: number;
+}
+
 export interface Reward {
   rewarder: string;
   value: number | null;
@@ -286,7 +350,7 @@ export interface Reward {
 
 export interface Run {
   name: string;
-  status: "created" | "running" | "interrupted" | "paused" | "finished" | "failed" | "cancelled";
+  status: "created" | "queued" | "running" | "interrupted" | "paused" | "finished" | "failed" | "cancelled";
   desired: "run" | "pause" | "cancel";
   iteration: number;
   iterations: number;
@@ -301,11 +365,12 @@ export interface Run {
   created_at: string;
   started_at: string | null;
   finished_at: string | null;
+  deleted_at: string | null;
 }
 
 export interface RunDetails {
   name: string;
-  status: "created" | "running" | "interrupted" | "paused" | "finished" | "failed" | "cancelled";
+  status: "created" | "queued" | "running" | "interrupted" | "paused" | "finished" | "failed" | "cancelled";
   desired: "run" | "pause" | "cancel";
   iteration: number;
   iterations: number;
@@ -320,6 +385,8 @@ export interface RunDetails {
   created_at: string;
   started_at: string | null;
   finished_at: string | null;
+  deleted_at: string | null;
+  launch: Launch | null;
   config_hash: string;
   config: Record<string, any>;
 }

@@ -17,7 +17,7 @@ export function figure(value) {
   if (size >= 100) return Number(value).toFixed(0);
   if (size >= 10) return Number(value).toFixed(1);
   if (size >= 0.01 || size === 0) return signed(Number(value).toFixed(2));
-  return Number(value).toPrecision(2);
+  return signed(Number(value).toPrecision(2));
 }
 
 /** @param {string} text */

@@ -12,7 +12,7 @@ import { Tree } from "./tree.js";
 /** @typedef {import("../answers.d.ts").PromptPage} PromptPage */
 /** @typedef {import("../answers.d.ts").RunDetails} RunDetails */
 
-const TOP = { depth: 3, limit: 150 };
+const TOP = { depth: 6, limit: 400 };
 const NEAR = { depth: 1, limit: 60 };
 const WIDEST = 1000;
 

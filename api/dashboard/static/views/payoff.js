@@ -41,7 +41,7 @@ export function Payoff({ run, paid, stages }) {
   const marks = ticks(domain, 4);
   const bounds = (/** @type {Paid} */ row) => (row.change === null || row.half === null ? [null, null] : [row.change - row.half, row.change + row.half]);
   return html`<${Figure} title="What operators gain" name=${`${run}-operators`} picture=${false}
-    says="Informativeness of the children in the batch less that of their parents, mean with its 95 % interval, over all iterations. Left of zero, children teach less than what they came from: easier, or out of reach."
+    says="Informativeness of the children in the batch less that of their parents, mean with its 95 % interval, over all iterations. Parents were sampled for high informativeness, so that some fall is to be expected: compare the operators with each other."
     numbers=${() => ({ columns: ["operator", "change of info", "low", "high", "children", "asked", "accepted", "tokens", "cost_usd"], rows: rows.map((row) => [row.operator, row.change, ...bounds(row), row.children, row.asked, row.accepted, row.tokens, row.cost]) })}>
     <div class="scroll" tabindex="0" role="region" aria-label="Operators"><table class="data payoff"><thead><tr><th scope="col">Operator</th><th scope="col">Change of info, child less parent</th><th scope="col" class="number">Mean</th>
       <th scope="col" class="number">Children in batches</th><th scope="col" class="number">Asked</th><th scope="col" class="number">Refused</th><th scope="col" class="number">Tokens</th><th scope="col" class="number">Cost</th></tr></thead>
