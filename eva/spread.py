@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from eva.creator.informativeness import Estimate
@@ -17,12 +19,12 @@ def spread(judged: Judged, estimated: Estimate, sampled_P: Bools) -> dict[str, o
     lengths_P_N = np.zeros(judged.rewards_P_N.shape) if judged.tokens_P_N is None else judged.tokens_P_N.astype(float)
     lengths_P = _means(np.where(lengths_P_N > 0, lengths_P_N, np.nan))
     rows = np.unique(np.linspace(0, len(sampled_P) - 1, min(MOST_DOTS, len(sampled_P))).round().astype(int))
-    columns = (estimated.info_P, rewards_P, lengths_P)
+    columns = [values_P[rows].tolist() for values_P in (estimated.info_P, rewards_P, lengths_P)]
     return {
         "info": _histogram(estimated.info_P, sampled_P),
         "reward": _histogram(rewards_P, sampled_P),
-        "dots": [[int(estimated.numbers_P[row]), *(_number(column[row]) for column in columns), int(sampled_P[row])]
-                 for row in rows.tolist()],
+        "dots": [[number, *map(_shown, values), int(sampled)] for number, *values, sampled in zip(
+            estimated.numbers_P[rows].tolist(), *columns, sampled_P[rows].tolist(), strict=True)],
     }
 
 
@@ -47,5 +49,5 @@ def _means(values_P_N: Floats) -> Floats:
     return np.divide(sums_P, counts_P, out=np.full(len(values_P_N), np.nan), where=counts_P > 0)
 
 
-def _number(value: float) -> float | None:
-    return round(float(value), 6) if np.isfinite(value) else None
+def _shown(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None

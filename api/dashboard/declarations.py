@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from api.main import routed
 
@@ -48,7 +48,7 @@ def type_of(schema: Mapping[str, Any]) -> str:
         return f"({item})[]" if " " in item else f"{item}[]"
     if kind == "object":
         rest = schema.get("additionalProperties")
-        return f"Record<string, {type_of(rest) if isinstance(rest, dict) else 'any'}>"
+        return f"Record<string, {type_of(cast('dict[str, Any]', rest)) if isinstance(rest, dict) else 'any'}>"
     return _PLAIN.get(str(kind), "any")
 
 
