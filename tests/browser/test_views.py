@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser_fixtures import Tab, opened
 from tests.cli_fixtures import Played
-from tests.service_fixtures import Served
+from tests.service_fixtures import Pair, Served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -38,6 +38,23 @@ def test_runs_lead_to_a_run(tab: Tab, played: Played) -> None:
     row.get_by_role("link", name=played.name).click()
     tab.settled()
     assert page.url.endswith(f"/runs/{played.name}") and page.title() == f"{played.name} · Overview – eva"
+
+
+def test_marked_runs_are_compared(browser: Browser, pair_service: Pair) -> None:
+    tab = opened(browser, pair_service.served.url)
+    page = tab.open("/")
+    for name in pair_service.names:
+        page.get_by_label(f"Compare {name}").check()
+    page.get_by_role("button", name="Compare 2 runs").click()
+    page.get_by_role("region", name="Config").wait_for()
+    tab.settled()
+    asked = pair_service.served.client.get("/v1/compare", params={"run": list(pair_service.names)}).json()
+    assert page.get_by_role("region", name="Config").locator("tbody tr").count() == len(asked["config"])
+    assert page.get_by_role("region", name="Mean reward of the batch").locator("path.line").count() == 2
+    page.get_by_role("button", name="by time").click()
+    assert tab.axe() == []
+    assert not tab.wrong
+    tab.page.context.close()
 
 
 def test_filters_of_runs_live_in_the_address(tab: Tab) -> None:

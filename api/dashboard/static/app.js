@@ -4,6 +4,7 @@ import { Link, path, runPath } from "./router.js";
 import { Empty } from "./states.js";
 import { Runs } from "./views/runs.js";
 import { Training } from "./views/training.js";
+import { Compare } from "./views/compare.js";
 import { Evolution } from "./views/evolution.js";
 import { Lineage } from "./views/lineage.js";
 import { Overview } from "./views/overview.js";
@@ -57,6 +58,7 @@ class Guarded extends Component {
 function shown() {
   const [noun, run, part = "", ...rest] = path.value;
   if (noun === undefined) return { title: "Runs", body: html`<${Runs} />` };
+  if (noun === "compare") return { title: "Compare", body: html`<${Compare} />` };
   const tab = TABS.find((one) => one.name === part);
   if (noun === "runs" && run && tab) return { title: `${run} · ${tab.title}`, run, tab, body: html`<${tab.view} run=${run} rest=${rest} />` };
   return { title: "Nothing here", body: html`<${Empty} title="There is no such page"><${Link} to="/">All runs<//><//>` };

@@ -6,6 +6,7 @@ import { Ago, Bar, Status } from "../pieces.js";
 import { Spark } from "../plot.js";
 import { go, Link, query, runPath, where } from "../router.js";
 import { Empty, Shown } from "../states.js";
+import { comparePath } from "./compare.js";
 
 /** @typedef {import("../answers.d.ts").Run} Run */
 /** @typedef {import("../answers.d.ts").RunPage} RunPage */
@@ -48,22 +49,26 @@ const set = (name) => (/** @type {Event} */ event) =>
 
 /** @param {{page: RunPage, curves: Curves | null}} props */
 function List({ page, curves }) {
+  const [marked, setMarked] = useState(/** @type {string[]} */ ([]));
+  const mark = (/** @type {string} */ name) => setMarked(marked.includes(name) ? marked.filter((one) => one !== name) : [...marked, name]);
   const of = new Map((curves?.items ?? []).map((one) => [one.run, one.points]));
   return html`<div class="card flush"><div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="data runs">
-    <thead><tr><th scope="col">Run</th><th scope="col">Status</th><th scope="col">Progress</th><th scope="col">Mean reward</th>
+    <thead><tr><th scope="col"><span class="hidden-but-read">Compare</span></th><th scope="col">Run</th><th scope="col">Status</th><th scope="col">Progress</th><th scope="col">Mean reward</th>
       <th scope="col">Regret (info)</th><th scope="col" class="number">Prompts</th><th scope="col">Created</th></tr></thead>
-    <tbody>${page.items.map((run) => html`<${Row} key=${run.name} run=${run} points=${of.get(run.name) ?? []} />`)}</tbody>
+    <tbody>${page.items.map((run) => html`<${Row} key=${run.name} run=${run} points=${of.get(run.name) ?? []} marked=${marked.includes(run.name)} mark=${mark} />`)}</tbody>
   </table></div></div>
-  ${(page.next || query.value.get("cursor")) && html`<p class="buttons pager">
+  ${(page.next || query.value.get("cursor") || marked.length > 0) && html`<p class="buttons pager">
+    ${marked.length > 0 && html`<button class="button first" disabled=${marked.length < 2 || marked.length > 6} onClick=${() => go(comparePath(marked))}>${marked.length < 2 ? "Mark another to compare" : marked.length > 6 ? "At most 6 are compared" : `Compare ${marked.length} runs`}</button>`}
     ${query.value.get("cursor") && html`<${Link} class="button" to=${where({ cursor: null })}>Newest<//>`}
     ${page.next && html`<${Link} class="button" to=${where({ cursor: page.next })}>Older<//>`}</p>`}`;
 }
 
-/** @param {{run: Run, points: import("../answers.d.ts").Point[]}} props */
-function Row({ run, points }) {
+/** @param {{run: Run, points: import("../answers.d.ts").Point[], marked: boolean, mark: (name: string) => void}} props */
+function Row({ run, points, marked, mark }) {
   const stage = run.stage;
   const share = (run.iteration + (stage && stage.total ? 0.5 * (stage.done / stage.total) : 0)) / run.iterations;
   return html`<tr>
+    <td class="mark-cell"><input type="checkbox" aria-label=${`Compare ${run.name}`} checked=${marked} onChange=${() => mark(run.name)} /></td>
     <td><${Link} to=${runPath(run.name)}><strong>${run.name}</strong><//>
       ${run.note && html`<div class="soft small note">${run.note}</div>`}
       ${run.tags.length > 0 && html`<div class="tags">${run.tags.map((tag) => html`<span class="tag" key=${tag} title=${tag}>${tag}</span> `)}</div>`}</td>
