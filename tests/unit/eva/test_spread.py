@@ -34,7 +34,7 @@ def test_dots_are_evenly_spaced_prompts_with_their_own_figures() -> None:
     assert len(dots) == MOST_DOTS and dots[0][0] == 100 and dots[-1][0] == 1099
     for number, info, reward, tokens, sampled in dots:
         row = number - 100
-        assert info == round(estimated.info_P[row], 6) and tokens == 7
+        assert info == np.round(estimated.info_P[row], 6) and tokens == 7
         assert reward == round(judged.rewards_P_N[row].mean(), 6) and sampled == int(sampled_P[row])
 
 
