@@ -46,10 +46,10 @@ def test_marked_runs_are_compared(browser: Browser, pair_service: Pair) -> None:
     for name in pair_service.names:
         page.get_by_label(f"Compare {name}").check()
     page.get_by_role("button", name="Compare 2 runs").click()
-    page.get_by_role("region", name="Config").wait_for()
+    page.get_by_role("region", name="Config", exact=True).wait_for()
     tab.settled()
     asked = pair_service.served.client.get("/v1/compare", params={"run": list(pair_service.names)}).json()
-    assert page.get_by_role("region", name="Config").locator("tbody tr").count() == len(asked["config"])
+    assert page.get_by_role("region", name="Config", exact=True).locator("tbody tr").count() == len(asked["config"])
     assert page.get_by_role("region", name="Mean reward of the batch").locator("path.line").count() == 2
     page.get_by_role("button", name="by time").click()
     assert tab.axe() == []
