@@ -8,13 +8,27 @@ export interface Checkpoint {
   number: number;
   iteration: number;
   parent: number | null;
-  path: string;
+  folder: string | null;
   digest: string;
   steps: number | null;
   loss: number | null;
   margin: number | null;
   dropped: Record<string, number>;
   created_at: string;
+}
+
+export interface CheckpointDetails {
+  number: number;
+  iteration: number;
+  parent: number | null;
+  folder: string | null;
+  digest: string;
+  steps: number | null;
+  loss: number | null;
+  margin: number | null;
+  dropped: Record<string, number>;
+  created_at: string;
+  files: File[] | null;
 }
 
 export interface Checkpoints {
@@ -82,10 +96,38 @@ export interface EventPage {
   last: number;
 }
 
+export interface Export {
+  id: number;
+  kind: "pairs" | "prompts" | "responses" | "judged";
+  format: "jsonl" | "parquet";
+  status: "waiting" | "running" | "done" | "failed";
+  rows: number | null;
+  bytes: number | null;
+  error: string | null;
+  created_at: string;
+  finished_at: string | null;
+  expires_at: string | null;
+}
+
+export interface ExportRequest {
+  kind: "pairs" | "prompts" | "responses" | "judged";
+  format: "jsonl" | "parquet";
+}
+
+export interface Exports {
+  items: Export[];
+}
+
 export interface FieldProblem {
   where: string;
   expected: string;
   given: string;
+}
+
+export interface File {
+  path: string;
+  size: number;
+  sha256: string;
 }
 
 export interface FoundInPage {
@@ -136,6 +178,27 @@ export interface Iterations {
   items: Iteration[];
 }
 
+export interface Key {
+  key: string;
+  name: string;
+  scope: "read" | "write" | "admin";
+  live: boolean;
+  created_at: string;
+  expires_at: string | null;
+  last_used_at: string | null;
+  revoked_at: string | null;
+}
+
+export interface KeyRequest {
+  name: string;
+  scope: "read" | "write" | "admin";
+  days: number | null;
+}
+
+export interface Keys {
+  items: Key[];
+}
+
 export interface Launch {
   state: "queued" | "taken" | "submitted" | "ended";
   ahead: number | null;
@@ -153,8 +216,22 @@ export interface Lineage {
   truncated: boolean;
 }
 
+export interface Log {
+  name: string;
+  bytes: number;
+}
+
 export interface Login {
   key: string;
+}
+
+export interface Logs {
+  files: Log[];
+  name: string;
+  lines: string[];
+  start: number;
+  end: number;
+  bytes: number;
 }
 
 export interface Message {
@@ -174,6 +251,18 @@ export interface NewFork {
   tags: string[];
   note: string;
   restart: RestartPolicy;
+}
+
+export interface NewKey {
+  key: string;
+  name: string;
+  scope: "read" | "write" | "admin";
+  live: boolean;
+  created_at: string;
+  expires_at: string | null;
+  last_used_at: string | null;
+  revoked_at: string | null;
+  secret: string;
 }
 
 export interface NewRun {
