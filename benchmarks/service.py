@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
+from fastapi.testclient import TestClient
 from sqlalchemy import Connection, text
 
 from api.main import create_app
@@ -127,7 +127,7 @@ def fill(store: Store, name: str, prompts: int) -> str:
     return run.name
 
 
-def endpoints(client: httpx.Client) -> list[str]:
+def endpoints(client: TestClient) -> list[str]:
     """Every path that is read, by the service's own document."""
     paths: dict[str, Any] = client.get("/v1/openapi.json").json()["paths"]
     return [path for path, methods in paths.items()
@@ -146,7 +146,7 @@ def asked(path: str, run: str, other: str, prompts: int, draw: random.Random) ->
     return number.replace("{run}", run), filters
 
 
-def times_ms(client: httpx.Client, path: str, run: str, other: str, prompts: int, asks: int) -> list[float]:
+def times_ms(client: TestClient, path: str, run: str, other: str, prompts: int, asks: int) -> list[float]:
     """How long each of these requests takes. Raises SystemExit for one that fails."""
     draw, found = random.Random(7), []
     for _ in range(asks + 2):
@@ -159,7 +159,7 @@ def times_ms(client: httpx.Client, path: str, run: str, other: str, prompts: int
     return found[2:]
 
 
-def measure(client: httpx.Client, small: str, large: str, prompts: int, asks: int) -> Iterator[Measured]:
+def measure(client: TestClient, small: str, large: str, prompts: int, asks: int) -> Iterator[Measured]:
     for path in endpoints(client):
         few = times_ms(client, path, small, large, SMALL, asks)
         many = times_ms(client, path, large, small, prompts, asks)
@@ -211,8 +211,6 @@ def main() -> None:
         store = open_store(settings)
         try:
             small, large = fill(store, "small", SMALL), fill(store, "large", options.prompts)
-            from fastapi.testclient import TestClient
-
             with TestClient(create_app(Service(store, settings))) as client:
                 found = [*measure(client, small, large, options.prompts, options.asks)]
             with store.transaction() as conn:

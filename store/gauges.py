@@ -65,12 +65,15 @@ class Playing:
 
 def stage_sums(conn: Connection) -> list[StageSums]:
     """What have stages done so far? By name."""
-    return [StageSums(*row[:2], float(row[2]), *map(int, row[3:7]), float(row[7])) for row in conn.execute(_STAGES)]
+    return [StageSums(name, int(closed), float(seconds), int(retries), int(done), int(responses), int(tokens), float(cost))
+            for name, closed, seconds, retries, done, responses, tokens, cost in conn.execute(_STAGES)]
 
 
 def playing(conn: Connection) -> list[Playing]:
     """Which runs play now? The newest first."""
-    return [Playing(*row[:7], float(row[7])) for row in conn.execute(_PLAYING, {"most": MOST_RUNS})]
+    return [Playing(name, iteration, iterations, prompts, stage, done, total, float(lease_s))
+            for name, iteration, iterations, prompts, stage, done, total, lease_s in conn.execute(
+                _PLAYING, {"most": MOST_RUNS})]
 
 
 def runs_by_status(conn: Connection) -> dict[str, int]:
