@@ -65,7 +65,8 @@ class Playing:
 
 def stage_sums(conn: Connection) -> list[StageSums]:
     """What have stages done so far? By name."""
-    return [StageSums(name, int(closed), float(seconds), int(retries), int(done), int(responses), int(tokens), float(cost))
+    return [StageSums(name, int(closed), float(seconds), int(retries), int(done), int(responses), int(tokens),
+                      float(cost))
             for name, closed, seconds, retries, done, responses, tokens, cost in conn.execute(_STAGES)]
 
 
