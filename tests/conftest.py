@@ -26,6 +26,7 @@ def tier(path: Path) -> str:
     return path.relative_to(Path(__file__).parent).parts[0]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its tier, and run the tiers in order; within one, files stay together.
 

@@ -42,7 +42,7 @@ def stopping_at(iteration: int, stage: str, error: BaseException) -> Callable[..
     """A builder of roles whose driver meets this error when a stage of an iteration closes."""
 
     @contextmanager
-    def build(config: Any, folder: Any, settings: Any, listener: Any, *, conversation: int = 0) -> Any:
+    def build(config: Any, folder: Any, settings: Any, listener: Any, **told: Any) -> Any:
         hear = listener.closed
 
         def closed(at: int, name: str, counts: Any) -> None:
@@ -51,7 +51,7 @@ def stopping_at(iteration: int, stage: str, error: BaseException) -> Callable[..
                 raise error
 
         listener.closed = closed
-        with lazily(config, folder, settings, listener) as roles:
+        with lazily(config, folder, settings, listener, **told) as roles:
             yield roles
 
     return build

@@ -221,7 +221,7 @@ def test_when_end_examines_the_given_model_and_the_last_policy_alone(
     assert sorted(win_rates(store, run)) == [2]
     with store.transaction() as conn:
         closed = {(stage.iteration, stage.name): stage.counts for stage in stages.read_stages(conn, run.id)}
-    assert closed[2, "evaluate"] == {"win_rate": {"asked": pytest.approx(0.5)}}
+    assert closed[2, "evaluate"] == {"win_rate": {"asked": pytest.approx(0.5)}, "responses": 24, "tokens": 72}
 
 
 def test_the_preflight_says_what_the_baseline_gives(tmp_path: Path) -> None:
