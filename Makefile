@@ -4,8 +4,8 @@
 .PHONY: help install demo test test-unit test-integration test-browser lint types bench chaos test-faults screenshots vendor \
   dashboard-types tools playground-model doctor constraints clean
 PY := .venv/bin/python
-# two processes share the tests: one has all that starts engines, the other the rest
-SHARED := -n 2 --dist loadgroup
+# two processes share the tests
+SHARED := -n 2
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
 help:  ## this list

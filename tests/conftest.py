@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -26,23 +26,12 @@ def tier(path: Path) -> str:
     return path.relative_to(Path(__file__).parent).parts[0]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its tier, and run the tiers in order; within one, files stay together.
-
-    Where several processes share the tests, one of them runs all that starts engines: there is one Ray cluster.
-    """
+    """Mark each test with its tier, and run the tiers in order; within one, files stay together."""
     for item in items:
         if not any(item.get_closest_marker(name) for name in TIERS):
             item.add_marker(tier(item.path))
-        item.add_marker(pytest.mark.xdist_group("engines" if starts_engines(item) else str(item.path)))
     items.sort(key=lambda item: next(place for place, name in enumerate(TIERS) if item.get_closest_marker(name)))
-
-
-def starts_engines(item: pytest.Item) -> bool:
-    """Whether the test starts Ray, vLLM or a training process, by its marker or its fixtures."""
-    fixtures: Sequence[str] = getattr(item, "fixturenames", ())
-    return item.get_closest_marker("engines") is not None or "ray_cluster" in fixtures
 
 
 def refuse(report: pytest.TestReport | pytest.CollectReport, *, in_ci: bool) -> None:

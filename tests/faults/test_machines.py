@@ -13,8 +13,6 @@ import pytest
 from tests.faults.two_machines import WINDOW
 from tests.parent_death import end_with_parent
 
-pytestmark = pytest.mark.engines
-
 ROOT, MODELLESS = Path(__file__).parents[2], Path(__file__).parent / "modelless"
 
 

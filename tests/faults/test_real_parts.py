@@ -25,8 +25,6 @@ REACHED = ("engine.opened", "engine.reloaded", "engine.measured", "engine.worked
            "fleet.load.begun", "fleet.load.proven", "checkpoint.written", "checkpoint.sealed", "checkpoint.renamed")
 """What real parts stand at; the first seven kinds are reached by no fake."""
 
-pytestmark = pytest.mark.engines
-
 SMALL = ["prompts.playground=16", "iterations=2", "evaluation.playground=4"]
 
 

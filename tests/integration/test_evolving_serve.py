@@ -25,8 +25,6 @@ from tests import tiny_models
 from tests.parent_death import end_with_parent
 from workers.evolvers import build_evolver
 
-pytestmark = pytest.mark.engines
-
 CONTEXT, START_S = 4096, 240
 SERVER = "vllm.entrypoints.openai.api_server"
 """What `vllm serve` runs. The command itself asks for the version of a package `vllm`, which the CPU build is not."""
