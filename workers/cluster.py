@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,13 @@ def keep() -> None:
     os.environ.setdefault("RAY_JOB_STOP_WAIT_TIME_S", str(STOP_JOB_S))
     os.environ.pop("RAY_ADDRESS", None)
     import ray
+    from ray._private import parameter
 
     from workers.placement import OBJECT_STORE_BYTES
 
+    # Ray's job agent listens at one fixed port, which another cluster of this machine may have: jobs then start never.
+    # `ray start` takes the port as an option, `ray.init` does not.
+    parameter.RayParams = partial(parameter.RayParams, dashboard_agent_listen_port=0)  # pyright: ignore[reportAttributeAccessIssue] - see above
     context: Any = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False,
                        object_store_memory=OBJECT_STORE_BYTES, logging_level=logging.ERROR)
     folder = Path(str(context.address_info["session_dir"]))
