@@ -13,7 +13,7 @@ from rich.console import Console
 from cli.failures import INTERRUPTED
 from cli.log_file import chatter_to
 from cli.printable import printable
-from cli.progress import LiveProgress, PlainProgress, Watch
+from cli.progress import watch_of
 from cli.report import build_report
 from cli.report_view import show_report
 from eva.errors import ConflictError, EvaError, RunStoppedError
@@ -37,7 +37,8 @@ def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | Non
     """
     log = log_path(settings, run)
     with chatter_to(log) as terminal:
-        watch = _watch(run, terminal)
+        watch = watch_of(run.name, int(run.config["iterations"]), run.iteration,
+                         Console(file=terminal, highlight=False), lambda line: _say(terminal, line))
         try:
             with watch:
                 _drive()(store, settings, run, watch)
@@ -102,19 +103,6 @@ def _drive() -> Drive:
     from orchestrator.driver import drive
 
     return drive
-
-
-def _watch(run: RunRow, terminal: TextIO) -> Watch:
-    console = Console(file=terminal, highlight=False)
-    name, iterations = run.name, int(run.config["iterations"])
-    live = console.is_terminal and not console.is_dumb_terminal
-    watch = (
-        LiveProgress(name, iterations, console)
-        if live
-        else PlainProgress(name, iterations, lambda line: _say(terminal, line))
-    )
-    watch.iteration = run.iteration
-    return watch
 
 
 def _say(terminal: TextIO, *lines: str) -> None:

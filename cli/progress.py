@@ -251,3 +251,11 @@ class PlainProgress(Watch):
     def noted(self, text: str) -> None:
         super().noted(text)
         self._write(self.note or text)
+
+
+def watch_of(name: str, iterations: int, iteration: int, console: Console, write: Callable[[str], None]) -> Watch:
+    """What shows a run that stands in `iteration`: one display on a terminal, else lines by `write`."""
+    live = console.is_terminal and not console.is_dumb_terminal
+    watch = LiveProgress(name, iterations, console) if live else PlainProgress(name, iterations, write)
+    watch.iteration = iteration
+    return watch

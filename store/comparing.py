@@ -11,29 +11,16 @@ from sqlalchemy import Connection, text
 class Paired:
     """How the second run differs from the first over prompts that both answered with a checkpoint of this number.
 
-    `difference` is the mean over prompts of (second - first), each the mean reward of its responses; `deviation` its
-    sample standard deviation over prompts, None for fewer than two.
+    `prompts` is `seeds` or a held-out split, `mode` how they were asked; `rewarder` is None on held-out prompts.
+    `difference` is the mean over `count` prompts of (second - first), each the mean reward of its responses;
+    `deviation` its sample standard deviation over prompts, None for fewer than two.
     """
 
     checkpoint: int
-    rewarder: str
-    prompts: int
-    first: float
-    second: float
-    difference: float
-    deviation: float | None
-    better: int
-    worse: int
-
-
-@dataclass(frozen=True, slots=True)
-class PairedHeldout:
-    """The same over held-out prompts, where `split` and `mode` say how they were asked."""
-
-    checkpoint: int
-    split: str
+    prompts: str
     mode: str
-    prompts: int
+    rewarder: str | None
+    count: int
     first: float
     second: float
     difference: float
@@ -54,7 +41,7 @@ _SEEDS = """
 
 _OVER_SEEDS = text(f"""
     WITH a AS ({_SEEDS.format(run=":first")}), b AS ({_SEEDS.format(run=":second")})
-    SELECT a.checkpoint, a.rewarder, {_FIGURES}
+    SELECT a.checkpoint, 'seeds', 'sampled', a.rewarder, {_FIGURES}
     FROM a JOIN b USING (text_key, text, checkpoint, rewarder)
     WHERE a.context IS NOT DISTINCT FROM b.context
     GROUP BY a.checkpoint, a.rewarder ORDER BY a.checkpoint, a.rewarder
@@ -69,7 +56,7 @@ _HELDOUT = """
 
 _OVER_HELDOUT = text(f"""
     WITH a AS ({_HELDOUT.format(run=":first")}), b AS ({_HELDOUT.format(run=":second")})
-    SELECT a.checkpoint, a.split, a.mode, {_FIGURES}
+    SELECT a.checkpoint, a.split, a.mode, NULL, {_FIGURES}
     FROM a JOIN b USING (checkpoint, split, mode, text)
     WHERE a.context IS NOT DISTINCT FROM b.context
     GROUP BY a.checkpoint, a.split, a.mode ORDER BY a.checkpoint, a.split, a.mode
@@ -88,9 +75,9 @@ def paired_over_seeds(conn: Connection, first: int, second: int) -> list[Paired]
     return [Paired(*row) for row in conn.execute(_OVER_SEEDS, {"first": first, "second": second})]
 
 
-def paired_over_heldout(conn: Connection, first: int, second: int) -> list[PairedHeldout]:
+def paired_over_heldout(conn: Connection, first: int, second: int) -> list[Paired]:
     """The same over held-out prompts of the same split, asked in the same mode."""
-    return [PairedHeldout(*row) for row in conn.execute(_OVER_HELDOUT, {"first": first, "second": second})]
+    return [Paired(*row) for row in conn.execute(_OVER_HELDOUT, {"first": first, "second": second})]
 
 
 def seconds_of(conn: Connection, run_id: int) -> dict[int, float]:

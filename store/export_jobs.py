@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, func, insert, select, text
 
 from store.tables import exports
 from store.text import told
@@ -61,19 +61,19 @@ _RELEASE = text("UPDATE exports SET status = 'waiting', claimed_until = NULL WHE
 _EXPIRED = text(f"DELETE FROM exports WHERE expires_at < clock_timestamp() RETURNING {_RETURNED}")  # noqa: S608 - the same
 
 
-def ask_export(conn: Connection, run_id: int, kind: str, form: str) -> tuple[ExportRow, bool]:
-    """Ask for an export; the one that waits or is written already, where it is the same. Is it new?"""
+def ask_export(conn: Connection, run_id: int, kind: str, form: str) -> ExportRow:
+    """Ask for an export; the one that waits or is written already, where it is the same."""
     same = (exports.c.run_id == run_id) & (exports.c.kind == kind) & (exports.c.format == form)
     found = conn.execute(select(*_FIELDS).where(same, exports.c.status.in_(UNFINISHED)).limit(1)).one_or_none()
     if found is not None:
-        return ExportRow(*found), False
+        return ExportRow(*found)
     made = conn.execute(insert(exports).values(run_id=run_id, kind=kind, format=form).returning(*_FIELDS)).one()
-    return ExportRow(*made), True
+    return ExportRow(*made)
 
 
 def count_unfinished(conn: Connection) -> int:
     """How many wait or are written?"""
-    return len(conn.execute(select(exports.c.id).where(exports.c.status.in_(UNFINISHED))).all())
+    return conn.execute(select(func.count()).where(exports.c.status.in_(UNFINISHED))).scalar_one()
 
 
 def list_exports(conn: Connection, run_id: int, limit: int) -> list[ExportRow]:

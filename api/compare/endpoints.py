@@ -78,11 +78,11 @@ def _run(conn: Connection, row: RunRow) -> ComparedRun:
 
 
 def _paired(conn: Connection, first: RunRow, other: RunRow) -> list[Paired]:
-    seeds = [("seeds", "sampled", one.rewarder, one) for one in comparing.paired_over_seeds(conn, first.id, other.id)]
-    heldout = [(one.split, one.mode, None, one) for one in comparing.paired_over_heldout(conn, first.id, other.id)]
+    found = (*comparing.paired_over_seeds(conn, first.id, other.id),
+             *comparing.paired_over_heldout(conn, first.id, other.id))
     return [
-        Paired(run=other.name, prompts=prompts, mode=mode, rewarder=rewarder, checkpoint=one.checkpoint,
-               count=one.prompts, first=one.first, second=one.second, difference=one.difference,
-               standard_error=None if one.deviation is None else one.deviation / sqrt(one.prompts),
+        Paired(run=other.name, prompts=one.prompts, mode=one.mode, rewarder=one.rewarder, checkpoint=one.checkpoint,
+               count=one.count, first=one.first, second=one.second, difference=one.difference,
+               standard_error=None if one.deviation is None else one.deviation / sqrt(one.count),
                better=one.better, worse=one.worse)
-        for prompts, mode, rewarder, one in (*seeds, *heldout)]
+        for one in found]

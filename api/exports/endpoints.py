@@ -26,16 +26,18 @@ router = APIRouter(prefix="/v1/runs/{run}", tags=["exports"])
 
 MOST_SHOWN, MOST_UNFINISHED = 200, 20
 MEDIA_TYPES = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
+Kind = Literal["pairs", "prompts", "responses", "judged"]
+Format = Literal["jsonl", "parquet"]
 ExportNumber = Annotated[int, Path(ge=1, le=LARGEST_INTEGER, description="An export's number.")]
 
 
 class ExportRequest(Schema):
     """What to write."""
 
-    kind: Literal["pairs", "prompts", "responses", "judged"]
+    kind: Kind
     """`pairs`: preferences in TRL's format; `prompts` with their lineage; `responses` with their rewards; `judged`:
     each prompt of each pool and batch with its informativeness, responses and rewards."""
-    format: Literal["jsonl", "parquet"] = "jsonl"
+    format: Format = "jsonl"
     """The file's format."""
 
 
@@ -44,9 +46,9 @@ class Export(Schema):
 
     id: int
     """Its number."""
-    kind: Literal["pairs", "prompts", "responses", "judged"]
+    kind: Kind
     """What is in it."""
-    format: Literal["jsonl", "parquet"]
+    format: Format
     """Its format."""
     status: Literal["waiting", "running", "done", "failed"]
     """Where it stands."""
@@ -88,7 +90,7 @@ def create_export(here: Here, run: RunName, request: Request, response: Response
         if (unfinished := export_jobs.count_unfinished(conn)) >= MOST_UNFINISHED:
             raise BusyError(f"{unfinished} exports wait to be written", expected=f"at most {MOST_UNFINISHED}",
                             next_move="Ask again when some are done")
-        export, _ = export_jobs.ask_export(conn, row.id, wanted.kind, wanted.format)
+        export = export_jobs.ask_export(conn, row.id, wanted.kind, wanted.format)
     request.app.state.exports.wake()
     response.headers["Location"] = f"/v1/runs/{row.name}/exports/{export.id}"
     return Export.model_validate(export)

@@ -55,7 +55,7 @@ def read_logs(
     """What did the run's driver and workers write down? The last lines, or those after a byte."""
     with here.reading() as conn:
         row = find_run(conn, run)
-    folder, secrets = here.settings.logs_dir / row.name, secrets_in(row)
+    folder, secrets = here.settings.logs_dir / row.place, secrets_in(row)
     files = [Log(name=log.name, bytes=log.size) for log in list_logs(folder)]
     if not files and name == MAIN:
         return Logs(files=[], name=name, lines=[], start=0, end=0, bytes=0)

@@ -24,16 +24,11 @@ class RestartPolicy(Schema):
     """Seconds before the first replacement; twice as many before each further one, 600 at most."""
 
 
-class NewRun(Schema):
-    """A run to be launched: a preset or a config, changed by overrides."""
+class Launched(Schema):
+    """What every run that is launched may be given."""
 
     name: Stem | None = None
     """Stem of the run's name; short for the override `name=STEM`."""
-    preset: str | None = Field(default=None, max_length=100)
-    """A config that comes with eva (`/v1/presets`)."""
-    config: dict[str, Any] | None = None
-    """Instead of a preset: the config, with the keys of a config file. Files, models, addresses, functions and secrets
-    are given by the names that the service allows."""
     overrides: Overrides = Field(default_factory=list)
     """Keys to change, each as `training.beta=0.1`."""
     tags: Tags = Field(default_factory=list)
@@ -43,16 +38,33 @@ class NewRun(Schema):
     restart: RestartPolicy = RestartPolicy()
     """What happens when a driver dies."""
 
+    @property
+    def all_overrides(self) -> list[str]:
+        """The overrides, the name among them."""
+        return [*self.overrides, *([f"name={self.name}"] if self.name else [])]
+
+
+class NewRun(Launched):
+    """A run to be launched: a preset or a config, changed by overrides."""
+
+    preset: str | None = Field(default=None, max_length=100)
+    """A config that comes with eva (`/v1/presets`)."""
+    config: dict[str, Any] | None = None
+    """Instead of a preset: the config, with the keys of a config file. Files, models, addresses, functions and secrets
+    are given by the names that the service allows."""
+
     @model_validator(mode="after")
     def _one_source(self) -> NewRun:
         if (self.preset is None) == (self.config is None):
             raise ValueError("give either `preset` or `config`")
         return self
 
-    @property
-    def all_overrides(self) -> list[str]:
-        """The overrides, the name among them."""
-        return [*self.overrides, *([f"name={self.name}"] if self.name else [])]
+
+class NewFork(Launched):
+    """A run that shares another's history."""
+
+    at: int = Field(ge=0, le=LARGEST_SMALL)
+    """The first iteration that it plays itself."""
 
 
 class Going(Schema):
@@ -64,28 +76,6 @@ class Going(Schema):
     """Go on although config or code differ; the run's events tell of it."""
     restart: RestartPolicy | None = None
     """Another policy than before."""
-
-
-class NewFork(Schema):
-    """A run that shares another's history."""
-
-    at: int = Field(ge=0, le=LARGEST_SMALL)
-    """The first iteration that it plays itself."""
-    name: Stem | None = None
-    """Stem of its name."""
-    overrides: Overrides = Field(default_factory=list)
-    """Keys to change."""
-    tags: Tags = Field(default_factory=list)
-    """Your labels."""
-    note: Note = ""
-    """Your words."""
-    restart: RestartPolicy = RestartPolicy()
-    """What happens when a driver dies."""
-
-    @property
-    def all_overrides(self) -> list[str]:
-        """The overrides, the name among them."""
-        return [*self.overrides, *([f"name={self.name}"] if self.name else [])]
 
 
 class NewWords(Schema):

@@ -27,7 +27,7 @@ def logs(run: str, name: str, lines: int, only_list: bool) -> None:
     """
     with opened_existing() as store:
         row = find(store, run)
-    folder = read_settings().logs_dir / row.name
+    folder = read_settings().logs_dir / row.place
     if only_list:
         for log in list_logs(folder):
             click.echo(f"{log.size:>12,}  {printable(log.name)}")

@@ -14,7 +14,7 @@ from rich.console import Console
 from cli.failures import CONFLICT, INTERRUPTED
 from cli.opening import find, opened_existing
 from cli.printable import printable
-from cli.progress import LiveProgress, PlainProgress, Watch
+from cli.progress import Watch, watch_of
 from cli.remote import Remote
 from cli.wording import place
 
@@ -36,7 +36,8 @@ def watch(run: str, url: str | None) -> None:
     with _looking(run, url) as look:
         facts, _ = look()
         click.echo(printable(f"{facts['name']} is {facts['status']} in {_place(facts)}"))
-        shown = _shown(facts)
+        shown = watch_of(str(facts["name"]), int(facts["iterations"]), int(facts["iteration"]),
+                         Console(highlight=False), click.echo)
         try:
             with shown:
                 facts = follow(look, shown)
@@ -83,15 +84,6 @@ def _waiting(facts: dict[str, Any]) -> str | None:
 
 def _place(facts: dict[str, Any]) -> str:
     return place(int(facts["iteration"]), int(facts["iterations"]))
-
-
-def _shown(facts: dict[str, Any]) -> Watch:
-    console = Console(highlight=False)
-    name, iterations = str(facts["name"]), int(facts["iterations"])
-    live = console.is_terminal and not console.is_dumb_terminal
-    watch = LiveProgress(name, iterations, console) if live else PlainProgress(name, iterations, click.echo)
-    watch.iteration = int(facts["iteration"])
-    return watch
 
 
 @contextmanager

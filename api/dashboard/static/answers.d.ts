@@ -245,12 +245,12 @@ export interface Metrics {
 }
 
 export interface NewFork {
-  at: number;
   name: string | null;
   overrides: string[];
   tags: string[];
   note: string;
   restart: RestartPolicy;
+  at: number;
 }
 
 export interface NewKey {
@@ -267,12 +267,12 @@ export interface NewKey {
 
 export interface NewRun {
   name: string | null;
-  preset: string | null;
-  config: Record<string, any> | null;
   overrides: string[];
   tags: string[];
   note: string;
   restart: RestartPolicy;
+  preset: string | null;
+  config: Record<string, any> | null;
 }
 
 export interface NewWords {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from store.events import append_event
-from store.runs import create_run
+from store.runs import create_run, rename_run
 from tests.cli_fixtures import Command, Played, command_line
 from tests.service_fixtures import Pair, Served
 
@@ -21,6 +21,17 @@ def test_logs_are_shown_safely_and_without_secrets(served: Served, eva: Command)
     assert "eva.log" in eva("logs", "--list").stdout
     refused = eva("logs", "last", "--name", "../../secret")
     assert refused.exit_code == 2 and "eva.log" in refused.stderr
+
+
+def test_the_logs_of_a_renamed_run_are_found_where_they_were_written(served: Served, eva: Command) -> None:
+    with served.service.store.transaction() as conn:
+        run = create_run(conn, stem="r", config={"iterations": 1}, config_hash="h", seed=1)
+        rename_run(conn, run.id, "better")
+    folder = served.service.settings.logs_dir / run.name
+    folder.mkdir(parents=True)
+    (folder / "eva.log").write_text("played\n")
+    assert eva("logs", "better").stdout == "played\n"
+    assert served.client.get("/v1/runs/better/logs").json()["lines"] == ["played"]
 
 
 def test_events_come_in_order_as_text_and_as_json(served: Served, eva: Command) -> None:
