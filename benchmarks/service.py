@@ -1,6 +1,6 @@
 """Every read endpoint over a run of a million prompts and six million responses, against the same over a thousand.
 
-    python -m benchmarks.service [--prompts 1000000] [--asks 40] [--json]
+    python -m benchmarks.service [--prompts 1000000] [--asks 40] [--folder PATH] [--json]
 
 Flat is the aim: a page, a prompt, a family cost the same in a run a thousand times as large. Then storing what
 engines give: rewarded responses through the store, as a share of the rate of a plain COPY of the same rows into a
@@ -127,6 +127,14 @@ def fill(store: Store, name: str, prompts: int) -> str:
     return run.name
 
 
+def filled(store: Store, name: str, prompts: int) -> str:
+    """The name of such a run, which is filled unless it lies there from before."""
+    with store.transaction() as conn:
+        found = conn.execute(text("SELECT name FROM runs WHERE name LIKE :stem AND prompt_count = :count"),
+                             {"stem": f"{name}-%", "count": prompts}).scalar()
+    return found or fill(store, name, prompts)
+
+
 def endpoints(client: TestClient) -> list[str]:
     """Every path that is read, by the service's own document."""
     paths: dict[str, Any] = client.get("/v1/openapi.json").json()["paths"]
@@ -204,13 +212,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=1_000_000)
     parser.add_argument("--asks", type=int, default=40)
+    parser.add_argument("--folder", type=Path, help="where the filled store stays, to look at it or to measure again")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(Path(folder) / "data", None, None)
+        settings = Settings((options.folder or Path(folder)) / "data", None, None)
         store = open_store(settings)
         try:
-            small, large = fill(store, "small", SMALL), fill(store, "large", options.prompts)
+            small, large = filled(store, "small", SMALL), filled(store, "large", options.prompts)
             with TestClient(create_app(Service(store, settings))) as client:
                 found = [*measure(client, small, large, options.prompts, options.asks)]
             with store.transaction() as conn:

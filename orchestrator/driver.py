@@ -100,9 +100,8 @@ def _told(run: ClaimedRun, lease: Lease) -> Generator[None]:
         _tell(run, _STOPPED.get(desired, "paused"), last=True)
         raise
     except KeyboardInterrupt:
-        if lease.lost:
-            raise lease.lost_error() from None
-        _tell(run, "paused", last=True)
+        if not lease.lost:
+            _tell(run, "paused", last=True)
         raise
     except LeaseLostError:
         raise

@@ -16,6 +16,7 @@ from typing import Self
 from eva.errors import DiskFullError, LeaseLostError, LeaseTakenError, StoreError
 from eva.failpoints import reach
 from eva.processes import is_dead, this_process
+from orchestrator.interrupts import shielded
 from orchestrator.listening import Nobody
 from orchestrator.patience import PATIENCE_S, Patience
 from store import leases
@@ -56,6 +57,17 @@ class Lease:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
+        try:
+            with shielded():
+                self._end()
+        except KeyboardInterrupt:
+            if not self.lost:
+                raise
+        # The thread's signal may come beside the refusal of a write, and take that error's place on the way out.
+        if self.lost and isinstance(error, KeyboardInterrupt):
+            raise self.lost_error() from None
+
+    def _end(self) -> None:
         self._ended.set()
         self._thread.join()  # bounded: by the query that it is in
         if self.lost:

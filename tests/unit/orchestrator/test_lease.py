@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from eva.errors import ConflictError, LeaseLostError, LeaseTakenError
 from eva.processes import is_dead, this_process
 from eva.settings import Settings
 from orchestrator.driver import drive
+from orchestrator.interrupts import interruptible
 from orchestrator.lease import claim
 from orchestrator.registration import register_run
 from store import leases, runs
@@ -62,6 +64,34 @@ def test_a_driver_that_lost_its_lease_leaves_and_writes_nothing_more(store: Stor
         holder = leases.holder(conn, run.id)
     assert row.status == "running", "whoever took over tells how the run goes"
     assert holder is not None and holder.owner == {"host": "other"}
+
+
+def test_that_the_lease_is_lost_is_said_whenever_its_thread_finds_it(
+        store: Store, run: RunRow, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaving = threading.Event()
+
+    def refused_at_last(*asked: object) -> bool:
+        assert leaving.wait(30)
+        return False
+
+    monkeypatch.setattr(leases, "renew", refused_at_last)
+
+    def refused_before_the_thread_knows() -> None:
+        threading.Timer(0.5, leaving.set).start()  # by then this thread waits for the other
+        raise LeaseLostError("the write said so")
+
+    def refused_as_the_thread_finds_out() -> None:
+        try:
+            raise LeaseLostError("the write said so")
+        finally:
+            leaving.set()
+            time.sleep(30)  # the signal ends it
+
+    for played, said in ((refused_before_the_thread_knows, "the write said so"),
+                         (refused_as_the_thread_finds_out, "another driver")):
+        leaving.clear()
+        with pytest.raises(LeaseLostError, match=said), interruptible(), claim(store, run, ttl_s=0.06):
+            played()
 
 
 def test_a_finished_run_is_not_played_again(store: Store, run: RunRow, tmp_path: Path) -> None:
