@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from api import problems
 from api.checkpoints import endpoints as checkpoints
 from api.compare import endpoints as compare
+from api.configs import endpoints as configs
 from api.dashboard import endpoints as dashboard
 from api.events import endpoints as events
 from api.exports import endpoints as exports
@@ -33,8 +34,8 @@ from api.session import endpoints as session
 from api.statistics import endpoints as statistics
 
 VERSION = "1"
-ROUTERS = (health, prometheus, presets, runs, launching, changing, iterations, events, statistics, metrics, prompts,
-           difference, checkpoints, logs, compare, exports, session, keys)
+ROUTERS = (health, prometheus, presets, configs, runs, launching, changing, iterations, events, statistics, metrics,
+           prompts, difference, checkpoints, logs, compare, exports, session, keys)
 
 THREADS = 12
 """Requests that are answered at a time: fewer than the store has connections."""

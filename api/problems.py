@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
-from eva.errors import EvaError
+from eva.errors import EvaError, InputError
 from eva.redaction import known_secrets, redact_json
 
 MEDIA_TYPE = "application/problem+json"
@@ -28,7 +28,7 @@ class FieldProblem(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     where: str
-    """The place, such as `query.limit` or `body.config`."""
+    """The place, such as `query.limit` or `body.config`; of a config its key, such as `config.training.beta`."""
     expected: str
     """What is allowed there."""
     given: str
@@ -99,7 +99,9 @@ def _eva_error(request: Request, error: Exception) -> JSONResponse:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s", error)
     headers = {"Retry-After": "5"} if error.status in (429, 503) and not isinstance(error, RefusedError) else None
-    return problem(error, headers=headers)
+    places = [FieldProblem(where=f"config.{one.key}".rstrip("."), expected=one.expected, given=one.given)
+              for one in error.places] if isinstance(error, InputError) else []
+    return problem(error, headers=headers, errors=places or None)
 
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:

@@ -10,7 +10,7 @@ from eva.allowed import VARIABLES, Allowed, Kind
 from eva.config import RunConfig
 from eva.config.solver import INITIAL
 from eva.config_files import validate
-from eva.errors import InputError
+from eva.errors import InputError, Place
 
 Guard = Kind | Literal["fixed"]
 
@@ -59,7 +59,7 @@ class NotAllowedError(InputError):
 def admit(config: RunConfig, allowed: Allowed, given: RunConfig | None = None) -> RunConfig:
     """The config with the values that its names stand for. What it has in common with `given`, a preset or the run
     that it continues, is admitted as it is. Raises NotAllowedError that lists every key."""
-    refused: list[str] = []
+    refused: list[Place] = []
     own = {} if given is None else dict(_leaves(given.model_dump(mode="json")))
 
     def value_of(path: tuple[str, ...], value: Any) -> Any:
@@ -69,20 +69,22 @@ def admit(config: RunConfig, allowed: Allowed, given: RunConfig | None = None) -
         if guard == "function" and ":" not in value and path[-1] not in ("function", "path"):
             return value
         if guard == "fixed":
-            refused.append(f"{'.'.join(path)} {str(value)[:80]!r}: may not be given by the API")
+            refused.append(Place(".".join(path), "may not be given by the API", repr(str(value)[:80])))
             return value
         if (found := allowed.of(guard).get(value)) is not None:
             return found
         known = ", ".join(allowed.of(guard)) or "none yet"
-        refused.append(f"{'.'.join(path)} {value[:80]!r}: allowed by {VARIABLES[guard]} are {known}")
+        refused.append(Place(".".join(path), f"allowed by {VARIABLES[guard]} are {known}", repr(value[:80])))
         return value
 
     admitted = _mapped(config.model_dump(mode="json"), value_of, ())
     if refused:
         raise NotAllowedError(
-            "a config that comes by the API names what it may not:\n  " + "\n  ".join(refused) + "\n",
+            "a config that comes by the API names what it may not:\n  " + "\n  ".join(
+                f"{one.key} {one.given}: {one.expected}" for one in refused) + "\n",
             expected="names that whoever runs the service allows, or the values of a preset",
-            next_move="Ask them to allow it (docs/security.md), or start the run there with `eva run`")
+            next_move="Ask them to allow it (docs/security.md), or start the run there with `eva run`",
+            places=refused)
     return validate(admitted)
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from eva.config import RunConfig
 from eva.config.solver import INITIAL
-from eva.errors import ConfigError
+from eva.errors import ConfigError, Place
 
 
 def presets() -> list[str]:
@@ -46,8 +46,13 @@ def config_values(source: str) -> dict[str, Any]:
 
 def preset_values(name: str) -> dict[str, Any]:
     """What a preset says. Raises ConfigError."""
+    return _parse(preset_text(name), name)
+
+
+def preset_text(name: str) -> str:
+    """A preset as it is written. Raises ConfigError."""
     if name in presets():
-        return _parse((resources.files("eva.presets") / f"{name}.yaml").read_text("utf-8"), name)
+        return (resources.files("eva.presets") / f"{name}.yaml").read_text("utf-8")
     close = difflib.get_close_matches(name, presets(), 1)
     raise ConfigError(f"there is no config file {name!r}",
                       expected=f"a YAML file, or a preset ({', '.join(presets())})",
@@ -76,8 +81,11 @@ def validate(values: Mapping[str, Any]) -> RunConfig:
     except ValidationError as error:
         problems = [_problem(detail["loc"], detail["type"], detail["msg"], detail.get("input"))
                     for detail in error.errors()]
-        raise ConfigError("the config does not validate:\n  " + "\n  ".join(problems),
-                          next_move="Every key is explained by: eva config --reference") from error
+        places = [Place(_key(detail["loc"], values), told, repr(detail.get("input"))[:80])
+                  for detail, (_, told, _) in zip(error.errors(), problems, strict=True)]
+        raise ConfigError("the config does not validate:\n  " + "\n  ".join(
+            (f"{where}: {told}" if where else told) + given for where, told, given in problems),
+                          next_move="Every key is explained by: eva config --reference", places=places) from error
 
 
 def config_hash(config: RunConfig) -> str:
@@ -151,19 +159,34 @@ def _override(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def _problem(loc: tuple[int | str, ...], kind: str, message: str, given: object) -> str:
+def _problem(loc: tuple[int | str, ...], kind: str, message: str, given: object) -> tuple[str, str, str]:
+    """Where it is, what is wrong, and what was given, if that says more."""
     where = ".".join(str(part) for part in loc)
     if kind == "extra_forbidden":
         names = _names_at(loc[:-1])
         close = difflib.get_close_matches(str(loc[-1]), names, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known there: {', '.join(names)}"
-        return f"{where}: unknown key; {hint}"
+        return where, f"unknown key; {hint}", ""
     if kind == "missing":
-        return f"{where}: missing"
+        return where, "missing", ""
     told = message.removeprefix("Value error, ")
-    if isinstance(given, dict):  # a rule over several keys names them itself
-        return f"{where}: {told}" if where else told
-    return f"{where}: {told} (given {str(given)[:80]!r})"
+    # a rule over several keys names them itself
+    return where, told, "" if isinstance(given, dict) else f" (given {str(given)[:80]!r})"
+
+
+def _key(loc: tuple[int | str, ...], values: Mapping[str, Any]) -> str:
+    """The dotted key at a path of pydantic's, which names the kind of a section that is one of several, too."""
+    key: list[str] = []
+    here: Any = values
+    for place, part in enumerate(loc):
+        within = isinstance(here, dict) and part in here
+        if within or isinstance(part, int) or place == len(loc) - 1:
+            key.append(str(part))
+        if within:
+            here = cast("dict[int | str, Any]", here)[part]
+        elif isinstance(part, int) and isinstance(here, list):
+            here = cast("list[Any]", here)[part]
+    return ".".join(key)
 
 
 def _names_at(loc: tuple[int | str, ...]) -> list[str]:

@@ -7,6 +7,9 @@ never travels as an exception but as a reason beside the prompt or the response 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 
 class EvaError(Exception):
     """Base of every error that eva raises on purpose.
@@ -26,10 +29,23 @@ class EvaError(Exception):
         super().__init__(" ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in parts if part))
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One key of a config that cannot be used: what is allowed there, and what was given, shortened."""
+
+    key: str
+    expected: str
+    given: str
+
+
 class InputError(EvaError):
-    """What the user gave cannot be used."""
+    """What the user gave cannot be used. `places` tells of each key of a config apart, where that is known."""
 
     status = 422
+
+    def __init__(self, given: str, *, expected: str = "", next_move: str = "", places: Sequence[Place] = ()) -> None:
+        super().__init__(given, expected=expected, next_move=next_move)
+        self.places = tuple(places)
 
 
 class ConfigError(InputError):

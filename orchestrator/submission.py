@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
 from eva.admission import admit
 from eva.allowed import Allowed
 from eva.config import RunConfig
-from eva.config_files import absolute_paths, overridden, preset_values
+from eva.config_files import absolute_paths, overridden
 from eva.errors import ConflictError
 from orchestrator.forking import fork_run
 from orchestrator.launch import Policy, queue_new
@@ -44,12 +44,22 @@ class _AskedBeforeError(Exception):
     """Somebody stored a run under the same key meanwhile."""
 
 
-def resolved(preset: str | None, values: Mapping[str, Any], overrides: list[str], allowed: Allowed) -> RunConfig:
-    """The config that a client means: a preset's values or its own, with overrides, every name replaced by what it
-    stands for. Raises ConfigError, NotAllowedError."""
-    given = overridden(preset_values(preset), []) if preset is not None else None
-    config = overridden(values if given is None else given.model_dump(mode="json"), overrides)
-    return absolute_paths(admit(config, allowed, given), Path.cwd())
+def resolved(given: RunConfig | None, values: Mapping[str, Any] | None, overrides: list[str],
+             allowed: Allowed) -> RunConfig:
+    """The config that a client means: its own values, or those of a preset or run that is `given`, with overrides,
+    every name replaced by what it stands for. Raises ConfigError, NotAllowedError."""
+    if values is None:
+        assert given is not None, "the request has one source at least"
+        values = given.model_dump(mode="json")
+    return absolute_paths(admit(overridden(values, overrides), allowed, given), Path.cwd())
+
+
+def unhidden(values: Any, shown: Any, stored: Any) -> Any:
+    """A client's values with what it was shown as `***` put back: it sends again what it cannot see."""
+    if isinstance(values, dict) and isinstance(shown, dict) and isinstance(stored, dict):
+        given, seen, kept = cast("list[dict[str, Any]]", [values, shown, stored])
+        return {key: unhidden(value, seen.get(key), kept.get(key)) for key, value in given.items()}
+    return stored if values is not None and values == shown else cast("Any", values)
 
 
 def asked_before(store: Store, key: Key) -> RunRow | None:

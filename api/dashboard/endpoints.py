@@ -29,6 +29,7 @@ class _Files(StaticFiles):
 @router.get("/")
 @router.get("/runs/{path:path}")
 @router.get("/compare")
+@router.get("/launch")
 def page() -> FileResponse:
     """The one page."""
     return FileResponse(STATIC / "index.html", headers=_HEADERS)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.runs.requests import Going, NewFork, NewRun, Rehearsal, RestartPolicy
+from api.runs.requests import ChangedKey, ForkRehearsal, Going, NewFork, NewRun, Rehearsal, RestartPolicy
 from api.runs.schemas import RunDetails
 from api.runs.showing import answered
 from api.schema import RunName, Schema
-from api.service import Here, Service
+from api.service import Here, Service, secrets_in
 from eva.admission import admit
 from eva.config import RunConfig
-from eva.config_files import overridden
+from eva.config.changes import differences
+from eva.config_files import overridden, preset_values
 from eva.errors import ConflictError
+from eva.redaction import redact_json, secrets_of
 from orchestrator.launch import Policy, queue_again
 from store.rows import RunRow
 from store.runs import find_run, get_run
@@ -28,6 +31,10 @@ IdempotencyKey = Annotated[str | None, Header(
 _REHEARSED: dict[int | str, dict[str, Any]] = {
     200: {"model": Rehearsal, "description": "What it would be (`dry_run`)"},
     201: {"model": RunDetails, "description": "The run; it waits for a driver"},
+}
+_FORK_REHEARSED: dict[int | str, dict[str, Any]] = {
+    200: {"model": ForkRehearsal, "description": "What it would be (`dry_run`)"},
+    201: {"model": RunDetails, "description": "The fork; it waits for a driver"},
 }
 
 
@@ -47,10 +54,12 @@ def create_run(
     key = None if idempotency_key is None else Key(idempotency_key, _body_hash(new))
     if key is not None and not dry_run and (found := asked_before(here.store, key)) is not None:
         return _told(here, found, response)
-    config = resolved(new.preset, new.config or {}, new.all_overrides, here.settings.allowed)
+    given, values = _source(here, new)
+    config = resolved(given, values, new.all_overrides, here.settings.allowed)
     if dry_run:
         response.status_code = 200
-        return Rehearsal(config=config.model_dump(mode="json"), estimate=estimated(config), checks=preflight(config))
+        shown = redact_json(config.model_dump(mode="json"), secrets_of(config.model_dump(mode="json"), os.environ))
+        return Rehearsal(config=shown, estimate=estimated(config), checks=preflight(config))
     preflight(config)
     run = submit(here.store, config, Words(new.note, tuple(new.tags), _policy(new.restart)), key)
     return _told(here, run, response)
@@ -70,10 +79,15 @@ def resume_run(here: Here, run: RunName, response: Response, going: Going | None
     return _told(here, queue_again(here.store, row, going.restart and _policy(going.restart)), response)
 
 
-@router.post("/{run}:fork", status_code=201)
+@router.post("/{run}:fork", status_code=201, responses=_FORK_REHEARSED, response_model=None)
 def fork_run(
-    here: Here, run: RunName, new: NewFork, response: Response, idempotency_key: IdempotencyKey = None,
-) -> RunDetails:
+    here: Here,
+    run: RunName,
+    new: NewFork,
+    response: Response,
+    dry_run: Annotated[bool, Query(description="Only say what it would be, and check it.")] = False,
+    idempotency_key: IdempotencyKey = None,
+) -> RunDetails | ForkRehearsal:
     """Launch a run that shares this one's history up to the start of an iteration."""
     from orchestrator.forking import require_forkable
     from orchestrator.registration import preflight_parts
@@ -81,14 +95,45 @@ def fork_run(
 
     parent = _found(here, run)
     key = None if idempotency_key is None else Key(idempotency_key, _body_hash(new, parent.name))
-    if key is not None and (found := asked_before(here.store, key)) is not None:
+    if key is not None and not dry_run and (found := asked_before(here.store, key)) is not None:
         return _told(here, found, response)
     before = RunConfig.model_validate(parent.config)
-    config = admit(overridden(parent.config, new.all_overrides), here.settings.allowed, before)
+    values = parent.config if new.config is None else _own(parent, new.config)
+    config = admit(overridden(values, new.all_overrides), here.settings.allowed, before)
     require_forkable(parent, new.at, config)
-    preflight_parts(config)
+    checks = preflight_parts(config)
+    if dry_run:
+        response.status_code = 200
+        return _fork_rehearsed(parent, config, checks)
     row = submit_fork(here.store, parent, new.at, config, Words(new.note, tuple(new.tags), _policy(new.restart)), key)
     return _told(here, row, response)
+
+
+def _source(here: Service, new: NewRun) -> tuple[RunConfig | None, dict[str, Any] | None]:
+    """The config that the new one may name the same as, if there is one, and the values that the client gives."""
+    if new.preset is not None:
+        return overridden(preset_values(new.preset), []), new.config
+    if new.run is None:
+        return None, new.config
+    with here.reading() as conn:
+        row = find_run(conn, new.run)
+    return RunConfig.model_validate(row.config), None if new.config is None else _own(row, new.config)
+
+
+def _own(row: RunRow, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a client that was shown this run's config."""
+    from orchestrator.submission import unhidden
+
+    return unhidden(values, redact_json(row.config, secrets_in(row)), row.config)
+
+
+def _fork_rehearsed(parent: RunRow, config: RunConfig, checks: list[str]) -> ForkRehearsal:
+    secrets = secrets_in(parent)
+    changed = differences(RunConfig.model_validate(parent.config), config)
+    return ForkRehearsal(
+        config=redact_json(config.model_dump(mode="json"), secrets), checks=checks,
+        changes=[ChangedKey(key=one.key, before=redact_json(one.kept, secrets), after=redact_json(one.given, secrets))
+                 for one in changed])
 
 
 def _policy(asked: RestartPolicy) -> Policy:

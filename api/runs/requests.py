@@ -45,18 +45,22 @@ class Launched(Schema):
 
 
 class NewRun(Launched):
-    """A run to be launched: a preset or a config, changed by overrides."""
+    """A run to be launched: the config of a preset or of a run, or one of your own, changed by overrides."""
 
     preset: str | None = Field(default=None, max_length=100)
     """A config that comes with eva (`/v1/presets`)."""
+    run: str | None = Field(default=None, max_length=200)
+    """Instead of a preset: a run, whose config is taken."""
     config: dict[str, Any] | None = None
-    """Instead of a preset: the config, with the keys of a config file. Files, models, addresses, functions and secrets
-    are given by the names that the service allows."""
+    """Instead of theirs: the config, with the keys of a config file. Files, models, addresses, functions and secrets
+    are given by the names that the service allows, or as the preset or run beside it has them."""
 
     @model_validator(mode="after")
     def _one_source(self) -> NewRun:
-        if (self.preset is None) == (self.config is None):
-            raise ValueError("give either `preset` or `config`")
+        if self.preset is not None and self.run is not None:
+            raise ValueError("give either `preset` or `run`")
+        if self.preset is None and self.run is None and self.config is None:
+            raise ValueError("give a `preset`, a `run` or a `config`")
         return self
 
 
@@ -65,6 +69,8 @@ class NewFork(Launched):
 
     at: int = Field(ge=0, le=LARGEST_SMALL)
     """The first iteration that it plays itself."""
+    config: dict[str, Any] | None = None
+    """Instead of the other run's: the whole config, to which overrides are applied."""
 
 
 class Going(Schema):
@@ -96,5 +102,27 @@ class Rehearsal(Schema):
     """The config in full."""
     estimate: list[str]
     """What it would cost, counts at most."""
+    checks: list[str]
+    """What was checked."""
+
+
+class ChangedKey(Schema):
+    """A key of the config that differs."""
+
+    key: str
+    """Its path, such as `training.beta`."""
+    before: Any
+    """Its value in the run that is forked; null where it has none."""
+    after: Any
+    """Its value in the fork; null where it has none."""
+
+
+class ForkRehearsal(Schema):
+    """What a fork would be; nothing was stored."""
+
+    config: Mapping[str, Any]
+    """The config in full."""
+    changes: list[ChangedKey]
+    """The keys in which it differs from the run that is forked."""
     checks: list[str]
     """What was checked."""

@@ -4,6 +4,12 @@ export interface Alive {
   status: string;
 }
 
+export interface ChangedKey {
+  key: string;
+  before: any;
+  after: any;
+}
+
 export interface Checkpoint {
   number: number;
   iteration: number;
@@ -54,6 +60,11 @@ export interface ConfigDifference {
   values: any[];
 }
 
+export interface ConfigText {
+  text: string;
+  config: Record<string, any>;
+}
+
 export interface Curve {
   run: string;
   points: Point[];
@@ -80,6 +91,13 @@ export interface Difference {
   operator: string | null;
   stretches: Stretch[];
   truncated: boolean;
+}
+
+export interface Draft {
+  text: string | null;
+  preset: string | null;
+  run: string | null;
+  changes: Record<string, any>;
 }
 
 export interface Event {
@@ -128,6 +146,12 @@ export interface File {
   path: string;
   size: number;
   sha256: string;
+}
+
+export interface ForkRehearsal {
+  config: Record<string, any>;
+  changes: ChangedKey[];
+  checks: string[];
 }
 
 export interface FoundInPage {
@@ -251,6 +275,7 @@ export interface NewFork {
   note: string;
   restart: RestartPolicy;
   at: number;
+  config: Record<string, any> | null;
 }
 
 export interface NewKey {
@@ -272,6 +297,7 @@ export interface NewRun {
   note: string;
   restart: RestartPolicy;
   preset: string | null;
+  run: string | null;
   config: Record<string, any> | null;
 }
 

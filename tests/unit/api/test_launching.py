@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from httpx import Response
 
+from eva.config_files import load_config
 from orchestrator.launch import Launcher
+from orchestrator.registration import register_run
 from store import events, leases, runs
 from tests.cli_fixtures import command_line
 from tests.fake_jobs import FakeJobs
@@ -81,7 +83,8 @@ def test_a_request_that_is_sent_again_gives_the_same_run(served: Served) -> None
 
 @pytest.mark.parametrize(("body", "status", "told"), [
     ({}, 422, "preset"),
-    ({"preset": "playground", "config": {}}, 422, "either"),
+    ({"preset": "playground", "run": "last"}, 422, "either"),
+    ({"preset": "playground", "config": {}}, 422, "prompts: missing"),
     ({"preset": "nope"}, 422, "playground"),
     ({"preset": "/etc/passwd"}, 422, "preset"),
     ({"preset": "playground", "overrides": ["trainng.beta=1"]}, 422, "did you mean 'training'"),
@@ -97,6 +100,44 @@ def test_what_cannot_be_launched_is_refused_and_nothing_is_stored(
         served: Served, body: dict[str, Any], status: int, told: str) -> None:
     assert told in refused(served.client.post("/v1/runs", json=body), status)
     assert served.client.get("/v1/runs").json()["items"] == []
+
+
+def test_a_config_is_edited_as_text_checked_key_by_key_and_launched(served: Served) -> None:
+    draft = served.client.post("/v1/configs", json={
+        "preset": "playground", "changes": {"prompts.playground": 16, "evaluation.playground": 3, "training.beta": -1}})
+    assert draft.status_code == 200 and draft.json()["text"].startswith("# ")
+    edited = draft.json()["config"]
+    wrong = served.client.post("/v1/runs?dry_run=true", json={"preset": "playground", "config": edited})
+    assert "training.beta" in refused(wrong, 422)
+    assert [one["where"] for one in wrong.json()["errors"]] == ["config.training.beta"]
+    edited["training"]["beta"] = 0.2
+    named = edited | {"reward": {"kind": "verifier", "function": "os:system"}}
+    other = served.client.post("/v1/runs?dry_run=true", json={"preset": "playground", "config": named})
+    assert "reward.function" in refused(other, 403)
+    assert [one["where"] for one in other.json()["errors"]] == ["config.reward.function"]
+    run = post(served, "", {"preset": "playground", "config": edited}, 201)
+    assert run["config"]["training"]["beta"] == 0.2 and run["prompts"] == 16
+    # the next one starts from that run: its reward is no name of this service, but that run has it
+    again = served.client.post("/v1/configs", json={"run": run["name"], "changes": {"seed": 7}}).json()["config"]
+    refused(served.client.post("/v1/runs", json={"config": again}), 403)
+    assert post(served, "", {"run": run["name"], "config": again}, 201)["config"] == run["config"] | {"seed": 7}
+    assert served.client.get("/v1/configs/schema").json()["properties"]["iterations"]["minimum"] == 1
+
+
+def test_a_fork_is_told_before_it_starts_and_credentials_that_cannot_be_seen_stay(served: Served) -> None:
+    url = "http://user:pa55w0rd-of-it@judge.example/v1"
+    evolver = ["evolving.evolver={kind: evol_instruct, model: openai/m, api_base: '" + url + "'}"]
+    row = register_run(served.service.store, load_config("playground", [*SMALL, *evolver]))
+    draft = served.client.post("/v1/configs", json={"run": row.name, "changes": {"sampling.fraction": 0.5}}).json()
+    assert "pa55w0rd" not in draft["text"] and "***" in draft["text"]
+    body = {"at": 0, "config": draft["config"]}
+    told = served.client.post(f"/v1/runs/{row.name}:fork?dry_run=true", json=body)
+    assert told.status_code == 200, told.text
+    assert told.json()["changes"] == [{"key": "sampling.fraction", "before": 0.25, "after": 0.5}]
+    assert "pa55w0rd" not in told.text and len(served.client.get("/v1/runs").json()["items"]) == 1
+    fork = post(served, f"/{row.name}:fork", body, 201)
+    with served.service.store.transaction() as conn:
+        assert runs.get_run(conn, runs.find_run(conn, fork["name"]).id).config["evolving"]["evolver"]["api_base"] == url
 
 
 def test_runs_are_paused_resumed_and_cancelled(served: Served) -> None:

@@ -1,0 +1,1 @@
+"""Configs of runs: what may stand in them, and as texts."""
