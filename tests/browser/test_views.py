@@ -81,16 +81,6 @@ def test_the_overview_draws_the_stored_figures(tab: Tab, played: Played, played_
     assert page.get_by_role("region", name="Held-out evaluation").locator(".whisker").count() == 12
 
 
-def test_a_chart_is_taken_away_as_csv_and_png(tab: Tab, played: Played) -> None:
-    page = tab.open(f"/runs/{played.name}")
-    with page.expect_download() as csv:
-        page.get_by_role("button", name="Reward of the batch as CSV").click()
-    assert csv.value.path().read_text().startswith("iteration,best,mean,worst,prompts")
-    with page.expect_download() as png:
-        page.get_by_role("button", name="Reward of the batch as PNG").click()
-    assert png.value.path().read_bytes().startswith(b"\x89PNG")
-
-
 def test_prompts_are_filtered_sorted_and_paged_by_the_server(tab: Tab, played: Played, played_service: Served) -> None:
     page = tab.open(f"/runs/{played.name}/prompts")
     page.get_by_label("In pool or batch of").select_option("2")

@@ -60,8 +60,8 @@ function Body({ found }) {
 
 /** @param {{runs: ComparedRun[], axis: Axis, xLabel: string, of: "reward_mean" | "info_mean" | "effective_roots", title: string, y: string, says: string}} props */
 function Curve({ runs, axis, xLabel, of, title, y, says }) {
-  return html`<${Figure} title=${title} says=${says} name=${`compare-${of}`} numbers=${() => ({ columns: ["run", "iteration", xLabel, title],
-      rows: runs.flatMap((run) => run.curve.map((point) => [run.name, String(point.iteration), point[axis], point[of]])) })}>
+  return html`<${Figure} title=${title} says=${says} name=${`compare-${of}`} numbers=${() => ({ columns: ["run", "iteration", ...(axis === "iteration" ? [] : [xLabel]), title],
+      rows: runs.flatMap((run) => run.curve.map((point) => [run.name, String(point.iteration), ...(axis === "iteration" ? [] : [point[axis]]), point[of]])) })}>
     <${Plot} label=${`${title} by ${xLabel}`} xLabel=${xLabel} yLabel=${y} zero=${of !== "reward_mean"} whole=${axis !== "seconds"} xName=${axis === "seconds" ? duration : undefined}
       series=${runs.map((run, n) => ({ name: run.name, hue: HUES[n], points: run.curve.filter((point) => point[axis] !== null).map((point) => ({ x: Number(point[axis]), y: point[of] })) }))} /><//>`;
 }
@@ -71,7 +71,7 @@ function Heldout({ runs, split, axis }) {
   const byTime = axis === "seconds";
   const of = (/** @type {ComparedRun} */ run) => run.heldout.filter((point) => point.split === split && point.mode === "greedy");
   return html`<${Figure} title=${`Held-out: ${split}`} name=${`compare-heldout-${split}`} says=${byTime || axis === "iteration" ? "Answered right, greedily." : "Answered right, greedily; by policy."}
-    numbers=${() => ({ columns: ["run", "policy", "accuracy", "mean reward", "answers"], rows: runs.flatMap((run) => of(run).map((point) => [run.name, String(point.checkpoint), point.accuracy, point.reward_mean, point.responses])) })}>
+    numbers=${() => ({ columns: ["run", "policy", "accuracy (share)", "mean reward", "answers"], rows: runs.flatMap((run) => of(run).map((point) => [run.name, String(point.checkpoint), point.accuracy, point.reward_mean, point.responses])) })}>
     <${Plot} label=${`Held-out accuracy on ${split}`} xLabel=${byTime ? "seconds of work" : "policy"} yLabel="answered right" yDomain=${[0, 1]} whole=${!byTime} xName=${byTime ? duration : undefined}
       format=${(/** @type {number} */ v) => percent(v)} axisFormat=${(/** @type {number} */ v) => percent(v)}
       series=${runs.map((run, n) => ({ name: run.name, hue: HUES[n], points: of(run).map((point) => ({ x: byTime ? point.seconds : point.checkpoint, y: point.accuracy })) }))} /><//>`;
@@ -80,12 +80,14 @@ function Heldout({ runs, split, axis }) {
 /** @param {{found: Comparison}} props */
 function PairedTable({ found }) {
   if (!found.paired.length) return html`<section class="card"><header><h2>On the same prompts</h2></header><p class="soft">These runs share no prompts that both answered.</p></section>`;
-  return html`<section class="card" aria-label="On the same prompts"><header><h2>On the same prompts</h2><p>Each run against ${found.runs[0].name}, prompt by prompt, by policies of the same number. The interval is 95 %, from the standard error.</p></header>
+  return html`<${Figure} title="On the same prompts" name="compare-paired" says=${`Each run against ${found.runs[0].name}, prompt by prompt, by policies of the same number. The interval is 95 %, from the standard error.`}
+    numbers=${() => ({ columns: ["run", "against", "prompts", "answers", "policy", "difference of reward", "standard error", "better (prompts)", "worse (prompts)", "compared (prompts)"],
+      rows: found.paired.map((one) => [one.run, found.runs[0].name, one.prompts, one.mode, one.checkpoint, one.difference, one.standard_error, one.better, one.worse, one.count]) })}>
     <div class="scroll" tabindex="0" role="region" aria-label="Paired differences"><table class="data"><thead><tr><th scope="col">Run</th><th scope="col">Prompts</th><th scope="col">Answers</th><th scope="col" class="number">Policy</th>
       <th scope="col" class="number">Difference of reward</th><th scope="col" class="number">Interval</th><th scope="col" class="number">Better</th><th scope="col" class="number">Worse</th><th scope="col" class="number">Of</th></tr></thead>
     <tbody>${found.paired.map((one, n) => html`<tr key=${n}><td>${one.run}</td><td>${one.prompts}</td><td>${one.mode}</td><td class="number">${one.checkpoint}</td>
       <td class="number">${one.difference > 0 ? "+" : ""}${figure(one.difference)}</td><td class="number">${one.standard_error === null ? "–" : `${figure(one.difference - 1.96 * one.standard_error)} to ${figure(one.difference + 1.96 * one.standard_error)}`}</td>
-      <td class="number">${count(one.better)}</td><td class="number">${count(one.worse)}</td><td class="number">${count(one.count)}</td></tr>`)}</tbody></table></div></section>`;
+      <td class="number">${count(one.better)}</td><td class="number">${count(one.worse)}</td><td class="number">${count(one.count)}</td></tr>`)}</tbody></table></div><//>`;
 }
 
 /** @param {{found: Comparison}} props */

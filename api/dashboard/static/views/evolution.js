@@ -47,7 +47,7 @@ function Body({ run, rows, stages }) {
 
 /** @param {Row[]} spreads @param {"info" | "reward"} of */
 function histogramNumbers(spreads, of) {
-  return { columns: ["iteration", "from", "to", "sampled", "not sampled"], rows: spreads.filter((row) => row.data[of]).flatMap((row) => {
+  return { columns: ["iteration", `${of} from`, `${of} to`, "sampled (prompts)", "not sampled (prompts)"], rows: spreads.filter((row) => row.data[of]).flatMap((row) => {
     const { low, high, sampled, rest } = /** @type {Histogram} */ (row.data[of]);
     const step = (high - low) / sampled.length;
     return sampled.map((count, n) => [String(row.iteration), low + n * step, low + (n + 1) * step, count, rest[n]]);

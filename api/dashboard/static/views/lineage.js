@@ -2,6 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from "../ui.js";
 import { ApiError, ask, ofRun } from "../api.js";
 import { Family, STEP } from "../family.js";
+import { Figure } from "../figure.js";
 import { bornIn, count, figure } from "../format.js";
 import { hueOf, Operator } from "../pieces.js";
 import { go, Link, query, runPath, where } from "../router.js";
@@ -75,9 +76,23 @@ export function Lineage({ run }) {
     <${Jumps} run=${run} root=${family.current.root} wanted=${wanted} fail=${setError} />
     ${error && html`<${Wrong} error=${error} />`}
     ${!shown ? (error ? null : html`<${Waiting} />`) : html`<div class="family">
-      <section class="card" aria-label="Tree"><${Tree} shown=${shown} focus=${wanted} selected=${selected} select=${setSelected} turn=${turn} more=${more}
-        open=${(/** @type {number} */ number) => go(runPath(run, "prompts", number))} /><${Keys} known=${family.current.known} /></section>
+      <${Figure} title=${`Family of prompt ${family.current.root}`} name=${`${run}-family-${family.current.root}`} numbers=${() => numbersOf(shown)}><${Tree} shown=${shown} focus=${wanted} selected=${selected} select=${setSelected} turn=${turn} more=${more}
+        open=${(/** @type {number} */ number) => go(runPath(run, "prompts", number))} /><${Keys} known=${family.current.known} /><//>
       ${one && html`<${Panel} run=${run} one=${one} family=${family.current} />`}</div>`}`;
+}
+
+/** Every prompt that the tree shows. @param {import("../family.js").Shown} top */
+function numbersOf(top) {
+  const rows = /** @type {(string | number | null)[][]} */ ([]);
+  const walk = (/** @type {import("../family.js").Shown} */ part, /** @type {number} */ level) => {
+    if (part.kind === "prompt") {
+      const { one } = part;
+      rows.push([String(one.number), one.parent === null ? null : String(one.parent), one.operator ?? "seed", level, bornIn(one.born), one.info, one.children, one.batches.join(" "), one.text]);
+    }
+    part.inner.forEach((one) => walk(one, level + 1));
+  };
+  walk(top, 0);
+  return { columns: ["prompt", "parent", "operator", "depth (evolutions)", "made in", "info when first judged", "children", "in the batches of iterations", "text"], rows };
 }
 
 /** Where to begin: the deepest prompt that the newest iteration looked at. @param {string} run */
@@ -110,7 +125,7 @@ function Keys({ known }) {
   const operators = useMemo(() => [...new Set([...known.values()].map((one) => one.operator))].sort((a, b) => String(a ?? "").localeCompare(String(b ?? ""))), [known.size]);
   return html`<ul class="legend tree-legend">${operators.map((name) => html`<li key=${name}><span class="key box" style=${{ "--hue": `var(${hueOf(name)})` }} />${name ?? "seed"}</li>`)}
     <li><span class="shades" aria-hidden="true" />paler: less informative</li><li><span class="ring" aria-hidden="true" />ring: was in a batch</li>
-    <li><kbd>↑</kbd><kbd>↓</kbd> move <kbd>←</kbd><kbd>→</kbd> close, open <kbd>Enter</kbd> its page</li></ul>`;
+    <li class="on-screen"><kbd>↑</kbd><kbd>↓</kbd> move <kbd>←</kbd><kbd>→</kbd> close, open <kbd>Enter</kbd> its page</li></ul>`;
 }
 
 /** @param {{run: string, one: import("../answers.d.ts").Relative, family: Family}} props */

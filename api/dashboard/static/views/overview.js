@@ -63,13 +63,13 @@ function Curves({ rows, waiting, run }) {
   const mean = points("reward_mean").map((point, n) => ({ ...point, lo: batches[n].data.reward_worst, hi: batches[n].data.reward_best }));
   return html`<div class="two">
     <${Figure} title="Reward of the batch" name=${`${run.name}-reward`} says="Mean over prompts of each one's best, mean and worst response. It may fall while the solver improves: the creator's prompts grow harder."
-      numbers=${() => ({ columns: ["iteration", "best", "mean", "worst", "prompts"], rows: batches.map((row) => [row.iteration,
+      numbers=${() => ({ columns: ["iteration", "best reward", "mean reward", "worst reward", "prompts"], rows: batches.map((row) => [row.iteration,
         row.data.reward_best, row.data.reward_mean, row.data.reward_worst, row.data.prompts]) })}>
       <${Plot} label="Best, mean and worst reward by iteration" xLabel="iteration" yLabel="reward" series=${[
         { name: "best", hue: "--c3", points: points("reward_best"), dashed: true }, { name: "mean", hue: "--c1", points: mean, band: true },
         { name: "worst", hue: "--c2", points: points("reward_worst"), dashed: true }]} /><//>
     <${Figure} title="Regret that is left to learn from" name=${`${run.name}-info`} says=${`Informativeness (${run.config.metric ?? "best minus worst reward"}): mean of the batch, and the middle half of its prompts. Near zero there is nothing left to learn from.`}
-      numbers=${() => ({ columns: ["iteration", "mean", "lower quartile", "upper quartile"], rows: info.map((point) => [point.x, point.y, point.lo, point.hi]) })}>
+      numbers=${() => ({ columns: ["iteration", "mean info", "lower quartile of info", "upper quartile of info"], rows: info.map((point) => [point.x, point.y, point.lo, point.hi]) })}>
       <${Plot} label="Informativeness by iteration" xLabel="iteration" yLabel="info" zero=${true} series=${[
         { name: "mean; shaded: the middle half of the prompts", hue: "--c2", points: info, band: true }]} /><//>
     <${Heldout} rows=${rows} run=${run} />
@@ -88,7 +88,7 @@ function Heldout({ rows, run }) {
   if (!scores.length) return html`<section class="card"><header><h2>Held-out evaluation</h2></header><${Empty} title="No policy was examined yet">
     The given model and each new policy answer prompts that no run trains on, if <code>evaluation</code> names some.<//></section>`;
   return html`<${Figure} title="Held-out evaluation" name=${`${run.name}-heldout-${mode}`} says="Share of held-out prompts that each policy answers right, with 95 % intervals. Policy 0 is the given model. This, not the batch's reward, says whether it learns."
-    numbers=${() => ({ columns: ["policy", "split", "accuracy", "low", "high", "mean reward", "answers"], rows: shown.map((s) => [s.checkpoint,
+    numbers=${() => ({ columns: ["policy", "split", "accuracy (share)", "low (95 %)", "high (95 %)", "mean reward", "answers"], rows: shown.map((s) => [s.checkpoint,
       s.split, s.accuracy, ...s.accuracy_interval, s.reward, s.n]) })}>
     <div class="buttons switch" role="group" aria-label="How answers were drawn">${[["greedy", "greedy"], ["sampled", "sampled at T = 1"]].map(([value, name]) => html`<button
       key=${value} class="button" aria-pressed=${mode === value} onClick=${() => setMode(value)}>${name}</button>`)}</div>
@@ -103,7 +103,7 @@ function Diversity({ rows, run }) {
   if (!found.length) return null;
   const of = (/** @type {string} */ key) => found.map((row) => ({ x: row.iteration, y: row.data[key] ?? null }));
   return html`<${Figure} title="Diversity of the batch" name=${`${run.name}-diversity`} says="How many different seed prompts the batch effectively descends from, and how many effectively different texts it holds (Vendi score, at most 500 of them). A steep fall is a collapse."
-    numbers=${() => ({ columns: ["iteration", "effective roots", "effective texts"], rows: found.map((row) => [row.iteration, row.data.effective_roots, row.data.vendi]) })}>
+    numbers=${() => ({ columns: ["iteration", "seed families (effective number)", "different texts (effective number)"], rows: found.map((row) => [row.iteration, row.data.effective_roots, row.data.vendi]) })}>
     <${Plot} label="Effective roots and texts by iteration" xLabel="iteration" yLabel="effective number" zero=${true} series=${[
       { name: "seed families", hue: "--c3", points: of("effective_roots") }, { name: "different texts", hue: "--c4", points: of("vendi") }]} /><//>`;
 }

@@ -40,9 +40,9 @@ export function Payoff({ run, paid, stages }) {
   const x = linear(domain, [8, WIDTH - 8]);
   const marks = ticks(domain, 4);
   const bounds = (/** @type {Paid} */ row) => (row.change === null || row.half === null ? [null, null] : [row.change - row.half, row.change + row.half]);
-  return html`<${Figure} title="What operators gain" name=${`${run}-operators`} picture=${false}
+  return html`<${Figure} title="What operators gain" name=${`${run}-operators`}
     says="Informativeness of the children in the batch less that of their parents, mean with its 95 % interval, over all iterations. Parents were sampled for high informativeness, so that some fall is to be expected: compare the operators with each other."
-    numbers=${() => ({ columns: ["operator", "change of info", "low", "high", "children", "asked", "accepted", "tokens", "cost_usd"], rows: rows.map((row) => [row.operator, row.change, ...bounds(row), row.children, row.asked, row.accepted, row.tokens, row.cost]) })}>
+    numbers=${() => ({ columns: ["operator", "change of info", "low (95 %)", "high (95 %)", "children in batches", "asked", "accepted", "tokens", "cost (US dollars)"], rows: rows.map((row) => [row.operator, row.change, ...bounds(row), row.children, row.asked, row.accepted, row.tokens, row.cost]) })}>
     <div class="scroll" tabindex="0" role="region" aria-label="Operators"><table class="data payoff"><thead><tr><th scope="col">Operator</th><th scope="col">Change of info, child less parent</th><th scope="col" class="number">Mean</th>
       <th scope="col" class="number">Children in batches</th><th scope="col" class="number">Asked</th><th scope="col" class="number">Refused</th><th scope="col" class="number">Tokens</th><th scope="col" class="number">Cost</th></tr></thead>
       <tbody>${rows.map((row) => html`<tr key=${row.operator}><td><${Operator} name=${row.operator} /></td>

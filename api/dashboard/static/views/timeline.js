@@ -25,7 +25,7 @@ export function Timeline({ items, name }) {
   const numbers = () => ({ columns: ["iteration", "stage", "status", "seconds", "done", "total", "attempts"],
     rows: items.flatMap((one) => one.stages.map((s) => [one.number, s.name, s.status, s.seconds, s.done, s.total, s.attempts])) });
   if (!items.length) return null;
-  return html`<${Figure} title="Stages" name=${`${name}-stages`} numbers=${numbers} picture=${false}
+  return html`<${Figure} title="Stages" name=${`${name}-stages`} numbers=${numbers}
     says=${`What each iteration's time went into${items.length > MOST ? `; the last ${MOST} iterations` : ""}. A stage that was started more than once says so.`}>
     <div class="timeline">${shown.map((one) => html`<${Row} key=${one.number} one=${one} longest=${longest} />`)}</div>
     <ul class="legend">${KINDS.map(([kind, hue]) => html`<li key=${kind}><span class="key box" style=${{ "--hue": `var(${hue})` }} />${kind}</li>`)}</ul>

@@ -40,7 +40,7 @@ function Panel({ panel, run, items }) {
   const missing = found.reduce((sum, { one }) => sum + one.missing, 0);
   const told = new Map(found.flatMap(({ one }) => one.places.map((place, n) => [place, `policy ${one.checkpoints[n]}, its step ${one.steps[n]}`])));
   return html`<${Figure} title=${panel.title} name=${`${run}-${panel.title.toLowerCase().replaceAll(" ", "-")}`} says=${`${panel.says}${missing ? ` ${missing} steps had no finite value.` : ""}`}
-    numbers=${() => ({ columns: ["metric", "policy", "step", "step of all", "value"], rows: found.flatMap(({ one, title }) => one.values.map((value, n) => [title, one.checkpoints[n], one.steps[n], one.places[n], value])) })}>
+    numbers=${() => ({ columns: ["metric", "policy", "step", "step of all", `value (${panel.y})`], rows: found.flatMap(({ one, title }) => one.values.map((value, n) => [title, one.checkpoints[n], one.steps[n], one.places[n], value])) })}>
     <${Plot} label=${`${panel.title} by step`} xLabel="training step" yLabel=${panel.y} zero=${panel.zero ?? false} dots=${false} height=${220}
       format=${(/** @type {number | null | undefined} */ value) => (value && Math.abs(value) < 0.01 ? value.toExponential(1) : figure(value))}
       xName=${(/** @type {number} */ x) => told.get(x) ?? `step ${x}`}
