@@ -32,7 +32,7 @@ def launching(store: Store, settings: Settings) -> Generator[None]:
             loop.end(STOP_JOB_S)
         return
     cluster = LocalCluster(settings.logs_dir / "ray.log", {MARK: json.dumps(this_process())})
-    here = {"EVA_DATA_DIR": str(settings.data_dir)}
+    here = {"EVA_DATA_DIR": str(settings.data_dir), **_logs(settings)}
     loop = LaunchLoop(store, RayJobs(cluster.address, sys.executable, here, cluster.started), settings.concurrent_runs)
     loop.start()
     try:
@@ -48,7 +48,11 @@ def cluster_jobs(settings: Settings, address: str) -> RayJobs:
     """The jobs of a cluster that somebody else has started. Its machines have their own environment; where the
     database is an embedded one, they are this machine."""
     here = {"EVA_DATA_DIR": str(settings.data_dir)} if settings.database_url is None else {}
-    return RayJobs(lambda: address, sys.executable if here else "python", here)
+    return RayJobs(lambda: address, sys.executable if here else "python", here | _logs(settings))
+
+
+def _logs(settings: Settings) -> dict[str, str]:
+    return {} if settings.log_format == "text" else {"EVA_LOG_FORMAT": settings.log_format}
 
 
 def _stop(loop: LaunchLoop, cluster: LocalCluster) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import logging
 import os
 import sys
 from collections.abc import Generator
@@ -14,30 +13,37 @@ from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
 from eva.errors import DiskFullError, InputError
-from eva.redaction import known_secrets, redact
+from eva.logs import Form, logging_to
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-@contextmanager
-def chatter_to(path: Path) -> Generator[TextIO]:
-    """Send standard output and error of this process and its children to a file; yields the terminal itself.
+PRINTED = "printed.log"
+"""Beside a log of JSON lines: what libraries print."""
 
-    The file grows by appending, so a resumed run's log goes on. What a full disk does not take is left out, and said
-    at the end: a run does not end for its log. Raises InputError where it cannot be written.
+
+@contextmanager
+def chatter_to(path: Path, form: Form = "text") -> Generator[TextIO]:
+    """Send log records, and standard output and error of this process and its children, to a file; yields the terminal.
+
+    In a log of JSON lines every line is one: what is printed goes to PRINTED beside it. The files grow by appending, so
+    a resumed run's log goes on. What a full disk does not take is left out, and said at the end: a run does not end for
+    its log. Raises InputError where it cannot be written.
     """
     with ExitStack() as stack:
         file = stack.enter_context(_appending(path))
-        log = io.TextIOWrapper(cast("IO[bytes]", file), encoding="utf-8", errors="backslashreplace", write_through=True)
+        printed = file if form == "text" else stack.enter_context(_appending(path.with_name(PRINTED)))
+        log = stack.enter_context(_lines(printed))
+        records = log if printed is file else stack.enter_context(_lines(file))
         terminal = stack.enter_context(_terminal())
-        stack.callback(lambda: file.lost and terminal.write(
-            f"{file.lost} pieces of the log {path} were left out: its disk was full\n"))
+        stack.callback(lambda: (lost := sum(one.lost for one in {file, printed})) and terminal.write(
+            f"{lost} pieces of the log {path} were left out: its disk was full\n"))
         for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
             if _descriptor(stream) == descriptor:
                 stack.enter_context(_redirected(descriptor, log.fileno()))
         stack.enter_context(contextlib.redirect_stdout(log))
         stack.enter_context(contextlib.redirect_stderr(log))
-        stack.enter_context(_logged(log))
+        stack.enter_context(logging_to(records, form))
         yield terminal
 
 
@@ -72,6 +78,10 @@ def _appending(path: Path) -> Generator[_Log]:
         yield log
 
 
+def _lines(file: _Log) -> io.TextIOWrapper:
+    return io.TextIOWrapper(cast("IO[bytes]", file), encoding="utf-8", errors="backslashreplace", write_through=True)
+
+
 @contextmanager
 def _terminal() -> Generator[TextIO]:
     """Standard output, under a descriptor of its own where it is a real one."""
@@ -93,26 +103,6 @@ def _redirected(descriptor: int, target: int) -> Generator[None]:
     finally:
         os.dup2(kept, descriptor)
         os.close(kept)
-
-
-@contextmanager
-def _logged(log: TextIO) -> Generator[None]:
-    """Log records go to the file too, dated."""
-    handler = logging.StreamHandler(log)
-    handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-
-
-class _Redacted(logging.Formatter):
-    """What libraries log of their requests may hold the keys that they were made with."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record), known_secrets())
 
 
 def _descriptor(stream: TextIO) -> int | None:

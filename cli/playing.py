@@ -36,7 +36,7 @@ def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | Non
     Raises what the driver raises, with the log's path added to failures of machines and services.
     """
     log = log_path(settings, run)
-    with chatter_to(log) as terminal:
+    with chatter_to(log, settings.log_format) as terminal:
         watch = watch_of(run.name, int(run.config["iterations"]), run.iteration,
                          Console(file=terminal, highlight=False), lambda line: _say(terminal, line))
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from eva.allowed import Allowed, read_allowed
 from eva.errors import ConfigError
 from eva.failpoints import arm_from_environment
+from eva.logs import Form, form_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Settings:
         ray_address: RAY_ADDRESS, or None for a local cluster of this machine.
         hosts: EVA_HOSTS, host names (separated by commas) under which `eva serve` is reached, e.g. behind a proxy.
         concurrent_runs: EVA_CONCURRENT_RUNS: so many runs that the service launches play at a time; 1 unless set.
+        log_format: EVA_LOG_FORMAT: how logs are written, `text` (unless set) or `json`: one object per line.
         allowed: what configs that come by the API may name, and what it stands for.
     """
 
@@ -29,6 +31,7 @@ class Settings:
     ray_address: str | None
     hosts: tuple[str, ...] = ()
     concurrent_runs: int = 1
+    log_format: Form = "text"
     allowed: Allowed = field(default_factory=Allowed)
 
     @property
@@ -49,6 +52,7 @@ def read_settings() -> Settings:
         ray_address=os.environ.get("RAY_ADDRESS") or None,
         hosts=tuple(host.strip().lower() for host in os.environ.get("EVA_HOSTS", "").split(",") if host.strip()),
         concurrent_runs=_count("EVA_CONCURRENT_RUNS", 1),
+        log_format=form_of(os.environ.get("EVA_LOG_FORMAT") or "text"),
         allowed=read_allowed(os.environ),
     )
 

@@ -39,7 +39,7 @@ def heed(conn: Connection, run: ClaimedRun, iteration: int, figures: Mapping[str
     statistics.put_statistic(conn, run.id, iteration, "diversity", figures)
     pausing = breaches(figures, bounds.pause)
     for breach in [*breaches(figures, bounds.warn), *pausing]:
-        log.warning("run %s, iteration %d: %s", run.name, iteration, breach)
+        log.warning("%s", breach)
         events.append_event(conn, run.id, "collapse", asdict(breach), iteration=iteration)
     if not pausing or iteration + 1 == run.config.iterations or runs.desired(conn, run.id) != "run":
         return []

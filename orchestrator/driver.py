@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -23,6 +24,7 @@ from eva.errors import (
 )
 from eva.failpoints import reach
 from eva.incidents import Incident, Working
+from eva.logs import all_about
 from eva.redaction import knowing, secrets_of
 from eva.roles import Roles
 from eva.settings import Settings
@@ -53,6 +55,8 @@ RolesBuilder = Callable[[RunConfig, Path, Settings, Overseer], AbstractContextMa
 _PASSING = (StoreAwayError, DiskFullError, NoRoomError)
 """What ends a driver, but not its run: that goes on where it is when the cause is mended."""
 
+log = logging.getLogger(__name__)
+
 _STOPPED = {"pause": "paused", "cancel": "cancelled"}
 
 
@@ -68,7 +72,7 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
     """
     require_resumable(run)
     patience = Patience(store, run.name, listener, patience_s)
-    with interruptible(), claim(store, run, ttl_s, patience) as lease:
+    with all_about(run=run.name), interruptible(), claim(store, run, ttl_s, patience) as lease:
         run = patience.ask(lambda: _row(store, run.id))
         require_resumable(run)
         require_unchanged(run)
@@ -125,6 +129,7 @@ def _tell(run: ClaimedRun, status: str, *, error: BaseException | None = None, l
         events.append_event(conn, run.id, status, {} if error is None else {"error": said, "kind": kind_of(error)})
         reach("run.status.before_commit")
 
+    log.log(logging.INFO if error is None else logging.ERROR, "the run is %s%s", status, f": {said}" if error else "")
     (run.keep if last else run.tell)(change)
     reach("run.status.after_commit")
 

@@ -13,6 +13,7 @@ from eva.creator.sampling import Traits
 from eva.diversity import Breach
 from eva.errors import NotFoundError, RunStoppedError
 from eva.failpoints import reach
+from eva.logs import all_about
 from eva.roles import Embedder
 from eva.seeds import derive
 from eva.types import Checkpoint, Judged, TrainingJob
@@ -114,6 +115,10 @@ class Journal:
 
     def finish_iteration(self, iteration: int, pool: Sequence[int], batch: Sequence[int]) -> None:
         """Store what the iteration cost, and move on: from here a resume starts with the next one."""
+        with all_about(iteration=iteration):
+            self._finish(iteration, pool, batch)
+
+    def _finish(self, iteration: int, pool: Sequence[int], batch: Sequence[int]) -> None:
         touched = sorted({*pool, *batch})
         figures = measure(self._run, iteration, batch)
         pausing: list[Breach] = []

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from eva.errors import ConflictError, InfrastructureError, LeaseTakenError
 from eva.failpoints import reach
+from eva.logs import about
 from orchestrator.control import held
 from orchestrator.resuming import require_resumable
 from store import events, launches, runs
@@ -162,6 +163,8 @@ class Launcher:
                 events.append_event(conn, run.id, "launched", {"job": launch.job, "attempt": launch.attempt})
             reach("launch.record.before_commit")
         reach("launch.record.after_commit")
+        with about(run=run.name, attempt=launch.attempt):
+            log.info("launched as job %s", job)
 
     def _look_after(self, played: PlayedLaunch) -> None:
         job = played.launch.job or ""
@@ -209,6 +212,8 @@ def require_wanted(store: Store, run: RunRow, attempt: int) -> None:
 
 def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, told: str) -> None:
     facts = {"job": launch.job, "attempt": launch.attempt, "log": told}
+    with about(run=run.name, attempt=launch.attempt):
+        log.warning("the driver died (job %s)", launch.job)
     if run.desired != "run":
         # it died on the way to what was asked of it
         reached = "paused" if run.desired == "pause" else "cancelled"

@@ -6,6 +6,7 @@ this is what finds the wait that none of them foresaw.
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -22,6 +23,8 @@ from orchestrator.listening import Listener
 from store import events, stages
 
 TICK_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Overseer:
@@ -59,6 +62,7 @@ class Overseer:
 
     def notice(self, incident: Incident) -> None:
         """Tell whoever watches, and store the incident as an event of the present stage. On any thread."""
+        log.warning("%s", incident.text, extra={"data": {"kind": incident.kind, **incident.data}})
         self._listener.noted(incident.text)
         self._store(lambda conn, run, place: events.append_event(
             conn, run.id, incident.kind, dict(incident.data), iteration=place[0], stage=place[1]))

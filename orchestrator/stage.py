@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -11,12 +13,15 @@ from sqlalchemy import Connection
 
 from eva.errors import LeaseLostError, RunStoppedError, StoreError
 from eva.failpoints import reach
+from eva.logs import all_about
 from orchestrator.claimed import ClaimedRun
 from store import events, stages
 from store.rows import StageRow
 
 FLUSH_RESULTS = 64
 FLUSH_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Stage:
@@ -31,6 +36,7 @@ class Stage:
         self._total, self._done, self._kept = total, 0, 0
         self._stored_at = time.monotonic()
         self.complete = False
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         def open_row(conn: Connection) -> StageRow:
@@ -43,16 +49,21 @@ class Stage:
         self._stored_at = time.monotonic()
         self.complete = row.status == "done"
         if not self.complete:
+            self._open.enter_context(all_about(iteration=self.iteration, stage=self.name, attempt=row.attempts))
+            log.info("the stage begins")
             self.run.listener.opened(self.iteration, self.name, 0, self._total)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        # What is finished is never generated twice, whatever ended the stage; a lost lease or store takes no writes.
-        if error is not None and not self.complete and not isinstance(error, LeaseLostError | StoreError):
-            self.run.keep(self._keep_all)
-        if error is None:
-            reach("stage.left")
+        with self._open:
+            if error is not None and not self.complete:
+                log.warning("the stage ends unfinished: %s", str(error) or type(error).__name__)
+                # What is finished is never generated twice, whatever ended it; a lost lease or store takes no writes.
+                if not isinstance(error, LeaseLostError | StoreError):
+                    self.run.keep(self._keep_all)
+            if error is None:
+                reach("stage.left")
 
     def store(self, conn: Connection) -> None:
         """Write the results kept since the last flush: the stages that keep any say how."""
@@ -115,6 +126,7 @@ class Stage:
         reach("stage.close.after_commit")
         self.complete = True
         self._stored()
+        log.info("the stage is done", extra={"data": counts})
         self.run.listener.closed(self.iteration, self.name, counts)
 
     def _flush_all(self, conn: Connection) -> None:

@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from eva.errors import CanaryError, EvaError, ModelError
+from eva.logs import WorkerLog
 from workers.dispatch import Died, Event, Ready, Task, Worked
 from workers.ending import end_actor, locate
 from workers.generation import EngineSetup
@@ -125,7 +126,8 @@ class ActorEngines:
             self.end(slot)
 
     def _start(self, slot: int) -> Any:
-        return start_engine(replace(self._setup, log_path=str(self._logs_dir / f"engine-{slot}.log")), self._seat)
+        name = f"engine-{slot}"
+        return start_engine(replace(self._setup, log=WorkerLog(str(self._logs_dir / f"{name}.log"), name)), self._seat)
 
     def _prepare(self, place: _Slot) -> None:
         assert self._served is not None

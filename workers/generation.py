@@ -8,15 +8,15 @@ engine never waits for the driver. This class knows no Ray: `placement` makes it
 from __future__ import annotations
 
 import gc
-import os
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from eva.errors import InfrastructureError, ModelError
 from eva.failpoints import reach
+from eva.logs import WorkerLog
 from eva.types import Answered, Request, Response
 from workers.prompting import PromptEncoder, Prompting, UnusablePromptError
 
@@ -28,6 +28,8 @@ QUANTUM_S = 0.1
 PATIENCE_S = 1.0
 # Tokens of one step: a prompt is prefilled whole, so a step must hold the longest one.
 STEP_TOKENS = 4096
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class EngineSetup:
     gpus: float
     cpu_cache_gb: float
     memory_fraction: float
-    log_path: str | None = None
+    log: WorkerLog | None = None
 
 
 class Engine:
@@ -54,9 +56,12 @@ class Engine:
 
     def __init__(self, setup: EngineSetup) -> None:
         """Imports vLLM, the slow part of a start, without loading a model yet."""
-        if setup.log_path is not None:
-            _send_output_to(setup.log_path)
+        if setup.log is not None:
+            setup.log.begin()
         from vllm.engine.arg_utils import EngineArgs  # noqa: F401
+
+        if setup.log is not None:
+            setup.log.adopt("vllm")
 
         self._setup = setup
         self._llm: Any = None
@@ -81,6 +86,7 @@ class Engine:
         except (ValueError, RuntimeError, OSError, MemoryError, AttributeError, TypeError) as error:
             raise start_error(folder, error) from error
         reach("engine.opened")
+        log.info("serves %s", folder)
         return time.monotonic() - began
 
     def reload(self, folder: str) -> None:
@@ -89,6 +95,7 @@ class Engine:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
         self._llm.reset_prefix_cache()
         reach("engine.reloaded")
+        log.info("serves %s", folder)
 
     def measure(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probability (nats) of each token but the first of each sequence, given those before it."""
@@ -247,12 +254,3 @@ def _without_stop(completion: Any) -> list[int]:
     """The token that ended a response is no part of its text, even where the tokenizer does not call it special."""
     ids = list(completion.token_ids)
     return ids[:-1] if completion.finish_reason == "stop" else ids
-
-
-def _send_output_to(path: str) -> None:
-    """The process's output, that of its libraries too, goes to a file of ours."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)

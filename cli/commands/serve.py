@@ -6,7 +6,9 @@ import asyncio
 import ipaddress
 import logging
 import socket
+import sys
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +17,7 @@ import psutil
 from cli.launching import launching
 from cli.opening import has_database, opened
 from eva.errors import InputError
+from eva.logs import FORMS, Form, logging_to
 from eva.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -29,7 +32,10 @@ STOP_S = 3
               help="Address of this machine to listen at. Beyond loopback, clients need keys (`eva keys create`).")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
 @click.option("--require-keys", is_flag=True, help="Ask for keys at a loopback address, too.")
-def serve(host: str, port: int, require_keys: bool) -> None:
+@click.option("--log-format", type=click.Choice(FORMS),
+              help="How this service (to standard error) and the runs that it launches write their logs: for people, "
+                   "or one JSON object per line. [default: EVA_LOG_FORMAT, else text]")
+def serve(host: str, port: int, require_keys: bool, log_format: Form | None) -> None:
     """Serve the dashboard (docs/dashboard.md), and the REST API: launch runs and look at them (docs/reference/api.md).
 
     It listens on this machine alone unless told otherwise. Runs that it launches play in the Ray cluster at
@@ -37,10 +43,11 @@ def serve(host: str, port: int, require_keys: bool) -> None:
     started; runs that played there can be resumed.
     """
     settings = read_settings()
+    settings = replace(settings, log_format=log_format or settings.log_format)
     asks = require_keys or not is_loopback(host) or bool(settings.hosts)
     if asks and not has_database(settings):
         raise _no_keys(host, settings)
-    with opened(settings) as store:
+    with logging_to(sys.stderr, settings.log_format), opened(settings) as store:
         if asks:
             _require_keys(store, host, settings)
         with _listening(host, port) as sock:
@@ -103,6 +110,7 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
     service = Service(store, settings, lambda: server.should_exit, access=Access(store) if asks else None)
     config = uvicorn.Config(
         Guards(create_app(service), hosts=allowed_hosts(host, settings), access=service.access),
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,

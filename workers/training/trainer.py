@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from eva.config import Model, RunConfig, Training
 from eva.errors import EvaError, TrainingFailedError
 from eva.failpoints import environment, reach
 from eva.incidents import Incident, Notice, Working, unnoticed
+from eva.logs import WorkerLog, all_about
 from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
 from workers.ending import end_actor, locate
 
@@ -37,18 +39,17 @@ _BACKOFF_S = 1.0
 _FETCH_S = 60.0
 _POLL_S = 0.2
 _TAIL_LINES = 15
+log = logging.getLogger(__name__)
+
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class TrainingProcess:
     """What runs inside the actor: one job at a time, its steps readable meanwhile from a second thread."""
 
-    def __init__(self, log: str) -> None:
+    def __init__(self, log: WorkerLog) -> None:
         self._steps: list[tuple[TrainingStep, int]] = []
-        stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        for standard in (1, 2):
-            os.dup2(stream, standard)
-        os.close(stream)
+        log.begin()
 
     def warm(self) -> None:
         """Import what a job needs: many seconds, paid once."""
@@ -64,8 +65,10 @@ class TrainingProcess:
         from workers.training.job import run_job
 
         self._steps = []
-        return run_job(job, training, model, engines_on_gpu=engines_on_gpu,
-                       report=lambda step, total: self._steps.append((step, total)))
+        with all_about(iteration=job.iteration, stage="train"):
+            log.info("trains checkpoint %d from %s", job.number, job.policy.path)
+            return run_job(job, training, model, engines_on_gpu=engines_on_gpu,
+                           report=lambda step, total: self._steps.append((step, total)))
 
     @ray.method(concurrency_group="watch")
     def process_id(self) -> int:
@@ -187,14 +190,13 @@ class LocalTrainer:
 
     def _process(self) -> Any:
         if self._actor is None:
-            self._log.parent.mkdir(parents=True, exist_ok=True)
             # The overloads of `ray.remote` know no concurrency_groups.
             remote: Any = ray.remote
             process = remote(
                 num_cpus=0, max_restarts=0, max_task_retries=0, concurrency_groups={"watch": 1},
                 runtime_env={"env_vars": _environment(
                     gpu=self._engines_on_gpu, devices=self._config.training.devices)})(TrainingProcess)
-            self._actor = process.remote(str(self._log.resolve()))
+            self._actor = process.remote(WorkerLog(str(self._log.resolve()), "trainer"))
             self._located = locate(self._actor)
         return self._actor
 
