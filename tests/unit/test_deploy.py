@@ -90,7 +90,7 @@ def test_a_command_of_a_container_is_understood(command: list[str]) -> None:
 
 def test_commands_of_every_kind_were_found() -> None:
     assert {tuple(command[:2]) for command in commands()} == {
-        ("eva", "serve"), ("eva", "drive"), ("ray", "start"), ("ray", "health-check")}
+        ("eva", "serve"), ("eva", "drive"), ("ray", "start")}
 
 
 def test_nothing_in_the_compose_file_is_named_that_is_not_there() -> None:
