@@ -21,6 +21,7 @@ from api.exports.writing import ExportWriter
 from api.health import endpoints as health
 from api.iterations import endpoints as iterations
 from api.keys import endpoints as keys
+from api.links import add_links, add_security, simplify
 from api.logs import endpoints as logs
 from api.metrics import endpoints as metrics
 from api.presets import endpoints as presets
@@ -61,7 +62,7 @@ def routed() -> FastAPI:
     for noun in ROUTERS:
         app.include_router(noun.router)
     dashboard.install(app)
-    app.openapi = _with_problem(app.openapi)
+    app.openapi = _completed(app.openapi)
     return app
 
 
@@ -85,13 +86,16 @@ _PROBLEM: dict[str, Any] = {
 }
 
 
-def _with_problem(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """The OpenAPI document with the schema that every error has."""
+def _completed(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """The OpenAPI document with the schema of every error, who may ask, and what leads where."""
 
     def made() -> dict[str, Any]:
         document = make()
         schema = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         document["components"]["schemas"] |= {**schema.pop("$defs"), "Problem": schema}
+        simplify(document)
+        add_security(document)
+        add_links(document)
         return document
 
     return made

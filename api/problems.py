@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from eva.errors import EvaError, InputError
 from eva.redaction import known_secrets, redact_json
@@ -111,13 +112,20 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
         told = EvaError(f"there is nothing at {path}", expected="a path of the API",
                         next_move="See them at /v1/openapi.json")
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        told = EvaError(f"{request.method} is not allowed at {path}", expected=allowed,
+        told = EvaError(f"{request.method} is not allowed at {path}", expected=(allowed := _allowed(request)),
                         next_move="See what each path takes at /v1/openapi.json")
+        error.headers = {**(error.headers or {}), "Allow": allowed}
     else:
         told = EvaError(str(error.detail), next_move="Correct the request; /v1/openapi.json describes each")
     kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     return problem(told, kind=kind, status=error.status_code, headers=dict(error.headers or {}))
+
+
+def _allowed(request: Request) -> str:
+    """What the path takes. The framework itself names but the methods of the first route there."""
+    methods = {method for route in request.app.routes if isinstance(route, Route)
+               and route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()}
+    return ", ".join(sorted(methods))
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:

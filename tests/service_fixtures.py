@@ -36,7 +36,7 @@ class Served:
 @contextmanager
 def serving(service: Service) -> Generator[Served]:
     """A server on a free port, in a thread of this process."""
-    sock = socket.socket()
+    sock = socket.socket(proto=socket.IPPROTO_TCP)
     sock.bind(("127.0.0.1", 0))
     guarded = Guards(create_app(service), access=service.access)
     server = uvicorn.Server(uvicorn.Config(guarded, log_level="critical", access_log=False,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from api.events.schemas import EventPage, event_of
+from api.events.schemas import SENT, EventPage, event_of
 from api.events.stream import first_after, is_over, room, stream
 from api.schema import PAGE, PageSize, RunName
 from api.service import Here, Service, secrets_in
@@ -32,14 +32,15 @@ def list_events(here: Here, run: RunName, after: After = 0, limit: PageSize = PA
 
 @router.get("/stream", dependencies=[Depends(room)], response_class=StreamingResponse, responses={
     200: {"description": "Server-Sent Events: `id` is an event's number, `data` the event as JSON.",
-          "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+          "content": {"text/event-stream": {"schema": {"type": "string"}, "itemSchema": SENT}}},
     204: {"description": "The run is over and you have all its events: do not come back."}})
 async def stream_events(
     here: Here,
     run: RunName,
     after: After = 0,
-    last_event_id: Annotated[str | None, Header(max_length=100, description="Number of the last event that came; "
-                                                                            "browsers send it by themselves.")] = None,
+    last_event_id: Annotated[str | None, Header(
+        max_length=100, json_schema_extra={"pattern": "^[0-9]{0,18}$"},
+        description="Number of the last event that came; browsers send it by themselves.")] = None,
 ) -> Response:
     """What happens in the run, as it happens, until the run is over.
 

@@ -28,6 +28,18 @@ class Event(Schema):
     """More about it."""
 
 
+SENT: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "The event's number."},
+        "data": {"type": "string", "contentMediaType": "application/json",
+                 "contentSchema": {"$ref": "#/components/schemas/Event"}, "description": "The event."},
+    },
+}
+"""One event of a stream, as OpenAPI 3.2 describes it."""
+
+
 def event_of(row: EventRow, secrets: Collection[str]) -> Event:
     """An event without these secrets."""
     return Event(seq=row.seq, at=row.at, kind=row.kind, iteration=row.iteration, stage=row.stage,

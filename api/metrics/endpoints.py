@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 
 from api.schema import LARGEST_SMALL, RunName, Schema
 from api.service import Here
-from eva.errors import InputError
+from eva.errors import NotFoundError
 from store.metrics import MetricPoint, metric_names, metric_points
 from store.runs import find_run
 
@@ -60,9 +60,9 @@ def read_metrics(
         names = metric_names(conn, row.id)
         unknown = sorted({*(name or ())} - {*names})
         if unknown:
-            raise InputError(f"run {row.name} has no metric {unknown[0][:100]!r}",
-                             expected=f"of {', '.join(names)}" if names else "a run that has trained",
-                             next_move="Leave `name` out for all")
+            raise NotFoundError(f"run {row.name} has no metric {unknown[0][:100]!r}",
+                                expected=f"of {', '.join(names)}" if names else "a run that has trained",
+                                next_move="Leave `name` out for all")
         found = metric_points(conn, row.id, name or names[:MOST_NAMES], points, checkpoint)
     return Metrics(names=names, items=[_series(key, list(of)) for key, of in groupby(found, lambda one: one.name)])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 from sqlalchemy import Connection
@@ -21,6 +21,11 @@ from store.rows import RunRow
 from store.runs import annotate_run, find_run, get_run, rename_run, set_deleted
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
+
+_IF_MATCH: dict[str, Any] = {
+    "name": "if-match", "in": "header", "required": True, "schema": {"type": "string", "maxLength": 1000},
+    "description": "The ETag of the run as you know it; `*` takes any."}
+"""Required, with an error of its own where it is missing."""
 
 
 class TagMissingError(EvaError):
@@ -47,13 +52,13 @@ def cancel_run(here: Here, run: RunName, response: Response) -> RunDetails:
     return _wish(here, run, "cancel", response)
 
 
-@router.patch("/{run}")
+@router.patch("/{run:run}", openapi_extra={"parameters": [_IF_MATCH]})
 def change_run(
     here: Here,
     run: RunName,
     words: NewWords,
     response: Response,
-    if_match: Annotated[str | None, Header(max_length=1000, description="The ETag of the run as you know it.")] = None,
+    if_match: Annotated[str | None, Header(max_length=1000, include_in_schema=False)] = None,
 ) -> RunDetails:
     """Change a run's name, labels or note. What it does meanwhile does not matter to the tag."""
     if if_match is None:
@@ -74,7 +79,7 @@ def change_run(
         return answered(conn, get_run(conn, row.id), response)
 
 
-@router.delete("/{run}", status_code=204)
+@router.delete("/{run:run}", status_code=204)
 def delete_run(here: Here, run: RunName) -> Response:
     """Hide a run from lists. Nothing of it is removed, and it can be restored."""
     with _standing(here, run, "deleted") as conn:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import AwareDatetime
 
 from api.cursors import read_cursor, write_cursor
 from api.runs.schemas import RunDetails, RunPage, Status, run_of
 from api.runs.showing import shown, tag_of, tags_in
-from api.schema import PAGE, Cursor, PageSize, RunName
+from api.schema import PAGE, Cursor, Moment, PageSize, RunName
 from api.service import Here
 from store.run_pages import RunFilter, run_page
 from store.runs import find_run
@@ -24,8 +23,8 @@ def list_runs(
     status: Annotated[list[Status] | None, Query(description="Only runs that stand so; may be repeated.")] = None,
     name: Annotated[str | None, Query(max_length=200, description="Only runs with this in their name.")] = None,
     tag: Annotated[str | None, Query(max_length=200, description="Only runs with this tag.")] = None,
-    created_after: Annotated[AwareDatetime | None, Query(description="Only runs made then or later.")] = None,
-    created_before: Annotated[AwareDatetime | None, Query(description="Only runs made earlier.")] = None,
+    created_after: Annotated[Moment | None, Query(description="Only runs made then or later.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Only runs made earlier.")] = None,
     deleted: Annotated[bool, Query(description="Those that were deleted, too.")] = False,
     limit: PageSize = PAGE,
     cursor: Cursor = None,
@@ -40,7 +39,8 @@ def list_runs(
                    next=write_cursor(shown[-1].run.id) if len(found) > limit else None)
 
 
-@router.get("/{run}", responses={304: {"description": "The run is as it was when it had the tag in If-None-Match."}})
+@router.get("/{run:run}", responses={
+    304: {"description": "The run is as it was when it had the tag in If-None-Match."}})
 def get_run(
     here: Here,
     run: RunName,

@@ -50,7 +50,7 @@ def serve(host: str, port: int, require_keys: bool, log_format: Form | None) -> 
     with logging_to(sys.stderr, settings.log_format), opened(settings) as store:
         if asks:
             _require_keys(store, host, settings)
-        with _listening(host, port) as sock:
+        with listening(host, port) as sock:
             _serve(store, settings, sock, host, asks=asks)
 
 
@@ -79,9 +79,11 @@ def _no_keys(host: str, settings: Settings) -> InputError:
         next_move="Make one; or listen at 127.0.0.1 and come through `ssh -L 8377:127.0.0.1:8377 THIS-MACHINE`")
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """Open before anything is printed, so that the address is true and who calls at once is answered soon."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # named TCP, asyncio sends at once; else each answer waits 40 ms for the acknowledgement of its own head
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))

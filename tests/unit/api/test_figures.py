@@ -61,7 +61,7 @@ def test_a_short_series_is_whole(trained: Served) -> None:
 
 def test_a_metric_that_nobody_logged_is_refused_with_those_that_are(trained: Served) -> None:
     refused = trained.client.get(f"{BASE}/metrics", params={"name": "los"})
-    assert refused.status_code == 422 and "kl, loss" in refused.json()["expected"]
+    assert refused.status_code == 404 and "kl, loss" in refused.json()["expected"]
 
 
 def test_a_prompt_differs_from_its_parent_by_what_its_text_says(played_service: Served, played: Played) -> None:

@@ -28,6 +28,8 @@ REFUSED = [
     ("GET", "/v1/runs?cursor=%00", {}, 422),
     ("GET", "/v1/runs?status=flying", {}, 422),
     ("GET", "/v1/runs?created_after=yesterday", {}, 422),
+    ("GET", "/v1/runs?created_after=0.5", {}, 422),
+    ("GET", "/v1/runs/last:nothing", {}, 404),
     ("GET", "/v1/runs/last/prompts/99999999999999999999", {}, 422),
     ("GET", "/v1/runs/last/prompts?info_min=nan", {}, 422),
     ("GET", "/v1/runs/last/prompts?info_min=1&info_max=0", {}, 422),
@@ -49,6 +51,17 @@ def test_what_is_refused_is_explained(
     assert document["type"].startswith("urn:eva:problem:")
     assert document["title"] and document["given"] and document["detail"]
     assert document.get("next_move"), "nobody is left without a next move"
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), [
+    ("OPTIONS", "/v1/runs", "GET, POST"),
+    ("POST", "/v1/runs/last", "DELETE, GET, PATCH"),
+    ("PATCH", "/v1/runs/last:pause", "POST"),
+])
+def test_a_method_that_is_not_allowed_is_answered_with_all_that_are(
+        played_service: Served, method: str, path: str, allowed: str) -> None:
+    answer = played_service.client.request(method, path, json={})
+    assert (answer.status_code, answer.headers["allow"], answer.json()["expected"]) == (405, allowed, allowed)
 
 
 def test_a_field_that_does_not_validate_is_named_with_what_was_given(played_service: Served) -> None:
