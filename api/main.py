@@ -28,6 +28,7 @@ from api.presets import endpoints as presets
 from api.prometheus import endpoints as prometheus
 from api.prompts import difference
 from api.prompts import endpoints as prompts
+from api.report import endpoints as report
 from api.runs import changing, launching
 from api.runs import endpoints as runs
 from api.service import Service
@@ -36,7 +37,7 @@ from api.statistics import endpoints as statistics
 
 VERSION = "1"
 ROUTERS = (health, prometheus, presets, configs, runs, launching, changing, iterations, events, statistics, metrics,
-           prompts, difference, checkpoints, logs, compare, exports, session, keys)
+           prompts, difference, checkpoints, logs, compare, exports, report, session, keys)
 
 THREADS = 12
 """Requests that are answered at a time: fewer than the store has connections."""

@@ -32,6 +32,7 @@ COMMANDS = {
     "watch": "Show how a run goes, whoever plays it.",
     "drive": "What a Ray job runs: play a run that is stored, or a new one.",
     "export": "Write a run's pairs, prompts, responses or judged prompts to a file.",
+    "report": "Write a run as one HTML page that opens from disk.",
     "presets": "List the configs that come with eva, and what they need.",
     "config": "Print a config in full, or explain every key.",
     "doctor": "Check this machine: what is installed, what would fail.",

@@ -34,12 +34,13 @@ def taken(page: Page, card: Locator, kind: str) -> Path:
     return download.value.path()
 
 
-def check_downloads(tab: Tab) -> int:
-    """How many figures the open view has; each gives a picture with more than its ground, and rows under names."""
+def check_downloads(tab: Tab, most: int | None = None) -> int:
+    """How many figures the open view has; each (or the first `most`) gives a picture with more than its ground, and
+    rows under names."""
     page = tab.page
     assert not page.locator(CHARTS).evaluate_all("all => all.filter(e => !e.closest('.figure')).map(e => e.outerHTML)")
     cards = page.locator("section.figure").all()
-    for card in cards:
+    for card in cards[:most]:
         name = card.get_attribute("aria-label")
         head, *rows = csv.reader(io.StringIO(taken(page, card, "CSV").read_text(), newline=""))
         assert len(set(head)) == len(head) > 1 and all(head), name

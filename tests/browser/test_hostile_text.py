@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import update
@@ -14,7 +15,7 @@ from orchestrator.listening import Nobody
 from orchestrator.registration import register_run
 from store.session import Store
 from store.tables import prompts, runs
-from tests.browser_fixtures import opened
+from tests.browser_fixtures import Tab, opened
 from tests.fakes import FakeEvolver, FakeGenerator, always, fake_config, fake_roles
 from tests.service_fixtures import Served
 
@@ -53,7 +54,7 @@ class HostileEvolver(FakeEvolver):
 
 
 def test_it_gives_no_dialog_no_csp_report_and_no_element(
-        browser: Browser, served: Served, store: Store, store_settings: Settings) -> None:
+        browser: Browser, served: Served, store: Store, store_settings: Settings, tmp_path: Path) -> None:
     run = register_run(store, fake_config(iterations=2))
     with store.transaction() as conn:
         for number, payload in enumerate(PAYLOADS):
@@ -75,5 +76,22 @@ def test_it_gives_no_dialog_no_csp_report_and_no_element(
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path
     shown = tab.open(f"{base}/prompts/0").locator(".asked pre").inner_text()
     assert shown == PAYLOADS[0]
+    _check_report(tab, served, run.name, tmp_path / "report.html")
     assert not tab.wrong
     tab.page.context.close()
+
+
+def _check_report(tab: Tab, served: Served, run: str, file: Path) -> None:
+    """The page that opens from disk: the same texts, in a policy of its own."""
+    file.write_bytes(served.client.get(f"/v1/runs/{run}/report").content)
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    tab.page.goto(file.as_uri())
+    tab.settled()
+    assert asked == [file.as_uri()]
+    # its own style sheet stands in its head, and a link that saves the config is no link
+    assert not tab.page.locator(f"main :is({MAKEABLE})").count()
+    texts = tab.page.locator(".asked > pre, .asked ins").all_inner_texts()
+    assert any(payload in text for text in texts for payload in PAYLOADS)
+    tab.page.get_by_text("The whole config").click()
+    assert PAYLOADS[1] in tab.text()

@@ -18,11 +18,11 @@ export function Evolution({ run }) {
   const asked = useAsked(ofRun(run, "statistics"), { name: ["spread", "payoff"] }, happened);
   const iterations = useAsked(ofRun(run, "iterations"), {}, happened);
   return html`<div class="head"><h1>Evolution</h1><p class="lead">What the creator chooses to grow from, and whether its mutations make prompts that teach more than their parents did.</p></div>
-    <${Shown} asked=${asked}>${(/** @type {{items: Row[]}} */ found) => html`<${Body} run=${run} rows=${found.items} stages=${/** @type {any} */ (iterations.data)?.items ?? []} />`}<//>`;
+    <${Shown} asked=${asked}>${(/** @type {{items: Row[]}} */ found) => html`<${Chosen} run=${run} rows=${found.items} stages=${/** @type {any} */ (iterations.data)?.items ?? []} />`}<//>`;
 }
 
 /** @param {{run: string, rows: Row[], stages: any[]}} props */
-function Body({ run, rows, stages }) {
+export function Chosen({ run, rows, stages }) {
   const spreads = rows.filter((row) => row.name === "spread");
   const paid = rows.filter((row) => row.name === "payoff" && row.data.length);
   const [wanted, setWanted] = useState(/** @type {number | null} */ (null));

@@ -82,7 +82,7 @@ export function Lineage({ run }) {
 }
 
 /** Every prompt that the tree shows. @param {import("../family.js").Shown} top */
-function numbersOf(top) {
+export function numbersOf(top) {
   const rows = /** @type {(string | number | null)[][]} */ ([]);
   const walk = (/** @type {import("../family.js").Shown} */ part, /** @type {number} */ level) => {
     if (part.kind === "prompt") {
@@ -121,7 +121,7 @@ function Jumps({ run, root, wanted, fail }) {
 }
 
 /** @param {{known: Map<number, import("../answers.d.ts").Relative>}} props */
-function Keys({ known }) {
+export function Keys({ known }) {
   const operators = useMemo(() => [...new Set([...known.values()].map((one) => one.operator))].sort((a, b) => String(a ?? "").localeCompare(String(b ?? ""))), [known.size]);
   return html`<ul class="legend tree-legend">${operators.map((name) => html`<li key=${name}><span class="key box" style=${{ "--hue": `var(${hueOf(name)})` }} />${name ?? "seed"}</li>`)}
     <li><span class="shades" aria-hidden="true" />paler: less informative</li><li><span class="ring" aria-hidden="true" />ring: was in a batch</li>
@@ -129,7 +129,7 @@ function Keys({ known }) {
 }
 
 /** @param {{run: string, one: import("../answers.d.ts").Relative, family: Family}} props */
-function Panel({ run, one, family }) {
+export function Panel({ run, one, family }) {
   const parent = one.parent === null ? undefined : family.known.get(one.parent);
   const change = parent && parent.info !== null && one.info !== null ? one.info - parent.info : null;
   return html`<aside class="card chosen" aria-label="Chosen prompt" aria-live="polite"><header><h2>Prompt ${count(one.number)}</h2></header>

@@ -23,6 +23,7 @@ export function Overview({ run: name }) {
   const rows = /** @type {{items: Statistic[]} | null} */ (statistics.data)?.items ?? [];
   return html`<${Shown} asked=${asked}>${(/** @type {RunDetails} */ shown) => html`
     <${Head} run=${shown} iterations=${/** @type {Iterations | null} */ (iterations.data)} />
+    <p class="buttons taken"><a class="button" href=${ofRun(name, "report")} download>Take the run away as one page</a></p>
     <div class="stack">
       <${Warnings} run=${shown} statistics=${rows} events=${/** @type {any} */ (events.data)?.items ?? []}
         iterations=${/** @type {Iterations | null} */ (iterations.data)} />
@@ -32,7 +33,7 @@ export function Overview({ run: name }) {
 }
 
 /** @param {{run: RunDetails, iterations: Iterations | null}} props */
-function Head({ run, iterations }) {
+export function Head({ run, iterations }) {
   const stages = iterations?.items.flatMap((one) => one.stages) ?? [];
   const open = stages.find((stage) => stage.status === "running");
   const spent = iterations?.items.reduce((sum, one) => sum + one.seconds, 0);
@@ -54,7 +55,7 @@ function Head({ run, iterations }) {
 }
 
 /** @param {{rows: Statistic[], waiting: boolean, run: RunDetails}} props */
-function Curves({ rows, waiting, run }) {
+export function Curves({ rows, waiting, run }) {
   const batches = rows.filter((row) => row.name === "batch");
   if (!batches.length) return waiting ? null : html`<div class="card"><${Empty} title="No iteration has judged its batch yet">The curves begin when the first one has.<//></div>`;
   const points = (/** @type {string} */ key) => batches.map((row) => ({ x: row.iteration, y: row.data[key] }));

@@ -34,7 +34,7 @@ export function Responses({ prompt, run }) {
 }
 
 /** By reward, those without one last. @param {Response[]} responses @param {string | undefined} rewarder @returns {Ranked[]} */
-function rank(responses, rewarder) {
+export function rank(responses, rewarder) {
   return responses.map((response) => {
     const reward = response.rewards.find((one) => one.rewarder === rewarder);
     return { response, value: reward?.value ?? null, reason: reward?.reason ?? (reward ? null : "not rewarded") };
@@ -42,7 +42,7 @@ function rank(responses, rewarder) {
 }
 
 /** @param {{ranked: Ranked[]}} props */
-function Versus({ ranked }) {
+export function Versus({ ranked }) {
   const [marked, setMarked] = useState(false);
   const known = ranked.filter((one) => one.value !== null);
   const [best, worst] = [known[0], known[known.length - 1]];

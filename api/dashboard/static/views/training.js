@@ -29,9 +29,12 @@ export function Training({ run }) {
   const asked = useAsked(ofRun(run, "metrics"), { points: 400 }, happened);
   return html`<div class="head"><h1>Training</h1><p class="lead">One training per iteration, one after another: the curves of all trainings share an axis of steps, and a line is broken where a new one begins.</p></div>
     <${Shown} asked=${asked}>${(/** @type {Metrics} */ metrics) => (metrics.items.some((one) => NAMES.includes(one.name))
-      ? html`<div class="two">${PANELS.map((panel) => html`<${Panel} key=${panel.title} panel=${panel} run=${run} items=${metrics.items} />`)}</div>`
+      ? html`<${Panels} run=${run} items=${metrics.items} />`
       : html`<div class="card"><${Empty} title="Nothing was trained yet">The curves begin with the first training's first logged step.<//></div>`)}<//>`;
 }
+
+/** @param {{run: string, items: Series[]}} props */
+export const Panels = ({ run, items }) => html`<div class="two">${PANELS.map((panel) => html`<${Panel} key=${panel.title} panel=${panel} run=${run} items=${items} />`)}</div>`;
 
 /** @param {{panel: (typeof PANELS)[number], run: string, items: Series[]}} props */
 function Panel({ panel, run, items }) {

@@ -1,0 +1,26 @@
+// Where the report stands in for the dashboard's addresses: a link leads to a prompt that the page holds, or is plain text.
+import { html, signal } from "../ui.js";
+
+export const path = signal(/** @type {string[]} */ ([]));
+export const query = signal(new URLSearchParams());
+
+/** @param {string} run @param {...(string | number)} parts */
+export const runPath = (run, ...parts) => ["/runs", run, ...parts].join("/");
+
+/** @param {string} to */
+const placeOf = (to) => { const number = /\/prompts\/(\d+)$/.exec(to)?.[1]; return number === undefined ? null : `sample-${number}`; };
+
+/** @param {string} to */
+export function go(to) {
+  const place = placeOf(to);
+  if (place) document.getElementById(place)?.scrollIntoView();
+}
+
+export const where = () => "";
+
+/** @param {{to: string, children?: unknown, [attribute: string]: unknown}} props */
+export function Link({ to, children, ...rest }) {
+  const place = placeOf(to);
+  if (/\bbutton\b/.test(String(rest.class ?? ""))) return null;
+  return place && document.getElementById(place) ? html`<a href=${`#${place}`} ...${rest}>${children}</a>` : html`<span title=${rest.title}>${children}</span>`;
+}

@@ -1,0 +1,82 @@
+"""ES modules of the dashboard as one script, for a page that has no other file beside it.
+
+Each module becomes a function that gives its exports; they follow one another as they need each other. The forms of
+import and export that are known are those that stand in `static`; a test runs the outcome in a browser.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_SPECIFIER = r"""["'](?P<from>\./[^"']+|\.\./[^"']+)["'];?"""
+_START = r"(?:^|(?<=[;}]))"
+_IMPORT = re.compile(rf"{_START}import\s*(?P<what>\{{[^}}]*\}}|\w+)\s*from\s*{_SPECIFIER}", re.MULTILINE)
+_PASSED_ON = re.compile(rf"{_START}export\s*\{{(?P<names>[^}}]*)\}}\s*from\s*{_SPECIFIER}", re.MULTILINE)
+_LISTED = re.compile(rf"{_START}export\s*\{{(?P<names>[^}}]*)\}};?", re.MULTILINE)
+_DEFAULT = re.compile(rf"{_START}export default (?P<kind>class|function)\s*(?P<name>\w+)?", re.MULTILINE)
+_DECLARED = re.compile(r"^export (?P<kind>const|let|class|function\*?|async function) (?P<name>\w+)", re.MULTILINE)
+
+
+def bundled(folder: Path, entry: str, instead: Mapping[str, str]) -> str:
+    """One script of the module `entry` of `folder` and all that it imports; `instead` names modules that take the
+    place of others."""
+    order: list[str] = []
+    texts: dict[str, str] = {}
+
+    def visit(name: str) -> None:
+        if name in texts:
+            return
+        texts[name] = text = (folder / name).read_text("utf-8")
+        for found in (*_IMPORT.finditer(text), *_PASSED_ON.finditer(text)):
+            visit(_place(name, found["from"], instead))
+        order.append(name)
+
+    visit(entry)
+    modules = [f"modules[{name!r}] = (() => {{\n{_inner(name, texts[name], instead)}\n}})();" for name in order]
+    return "const modules = {};\n" + "\n".join(modules) + "\n"
+
+
+def _place(name: str, source: str, instead: Mapping[str, str]) -> str:
+    place = posixpath.normpath(posixpath.join(posixpath.dirname(name), source))
+    return place if name == instead.get(place) else instead.get(place, place)
+
+
+def _inner(name: str, text: str, instead: Mapping[str, str]) -> str:
+    """A module's text with its imports taken from `modules`, and its exports returned."""
+    given: dict[str, str] = {}
+
+    def imported(found: re.Match[str]) -> str:
+        what = found["what"]
+        names = what.replace(" as ", ": ") if what.startswith("{") else f"{{default: {what}}}"
+        return f"const {names} = modules[{_place(name, found['from'], instead)!r}];"
+
+    def passed_on(found: re.Match[str]) -> str:
+        place = _place(name, found["from"], instead)
+        given.update({outer: f"modules[{place!r}].{inner}" for inner, outer in _pairs(found["names"])})
+        return ";"
+
+    def listed(found: re.Match[str]) -> str:
+        given.update({outer: inner for inner, outer in _pairs(found["names"])})
+        return ";"
+
+    def default(found: re.Match[str]) -> str:
+        given["default"] = found["name"] or "whole"
+        return f"{found['kind']} {found['name'] or 'whole'}"
+
+    def declared(found: re.Match[str]) -> str:
+        given[found["name"]] = found["name"]
+        return f"{found['kind']} {found['name']}"
+
+    for form, change in ((_IMPORT, imported), (_PASSED_ON, passed_on), (_LISTED, listed), (_DEFAULT, default),
+                         (_DECLARED, declared)):
+        text = form.sub(change, text)
+    return f"{text}\nreturn {{{', '.join(f'{outer}: {inner}' for outer, inner in given.items())}}};"
+
+
+def _pairs(names: str) -> list[tuple[str, str]]:
+    """`a as b, c` as (inner, outer) names."""
+    found = [one.split() for one in names.split(",") if one.strip()]
+    return [(one[0], one[-1]) for one in found]

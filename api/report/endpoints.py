@@ -1,0 +1,24 @@
+"""The report of a run as one HTML file."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from api.report.facts import facts
+from api.report.page import page
+from api.schema import RunName
+from api.service import Here
+
+router = APIRouter(prefix="/v1/runs/{run}", tags=["report"])
+
+
+@router.get("/report", response_class=HTMLResponse, responses={
+    200: {"description": "One HTML page that opens from disk and asks for nothing: styles, scripts, facts are in it.",
+          "content": {"text/html": {"schema": {"type": "string"}}}}})
+def get_report(here: Here, run: RunName) -> HTMLResponse:
+    """The run as a page to keep or send: curves, evolution, families, best and worst answers, config, versions."""
+    told = facts(here, run)
+    name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_"
+                   for letter in told["run"]["name"])
+    return HTMLResponse(page(told), headers={"Content-Disposition": f'attachment; filename="{name}.html"'})

@@ -1,0 +1,126 @@
+"""What the report of a run says: answers of the API, a bounded number of them, in one object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from api.events.endpoints import list_events
+from api.iterations.endpoints import list_iterations
+from api.metrics.endpoints import read_metrics
+from api.prompts.endpoints import get_lineage, get_prompt, list_prompts
+from api.prompts.schemas import FoundInPage, PromptDetails, Response
+from api.runs.showing import shown
+from api.service import Service
+from api.statistics.endpoints import read_statistics
+from store.fingerprint import fingerprint
+from store.reading import at_one_moment
+from store.rows import RunRow
+from store.runs import find_run
+
+DRAWN = ("batch", "heldout", "diversity", "audit", "spread", "payoff")
+ROWS, FAMILIES, LOOKED_AT, EVENTS, STEPS = 14, 3, 100, 200, 400
+LONGEST = 8_000
+CHEAP = 20_000
+"""Up to so many prompts a fingerprint is taken with the page: it reads every row of a run."""
+
+
+def facts(service: Service, name: str, *, whole_fingerprint: bool = False) -> dict[str, Any]:
+    """Everything that the page shows; texts of more than LONGEST characters are cut, and say so."""
+    with service.reading() as conn:
+        row = find_run(conn, name)
+        details = shown(conn, row)
+    iterations = list_iterations(service, row.name)
+    last = max((one.number for one in iterations.items), default=-1)
+    statistics = [one for name in DRAWN for one in _few(name, read_statistics(service, row.name, name=[name]).items)]
+    best = _page(service, row, last, "-info", LOOKED_AT)
+    found: dict[str, Any] = {
+        "taken_at": datetime.now(UTC).isoformat(),
+        "run": details.model_dump(mode="json"),
+        "iterations": [one.model_dump(mode="json") for one in iterations.items],
+        "statistics": [one.model_dump(mode="json") for one in statistics],
+        "events": [one.model_dump(mode="json") for one in list_events(
+            service, row.name, after=max(0, details.last_event - EVENTS), limit=EVENTS).items],
+        "metrics": read_metrics(service, row.name, points=STEPS).model_dump(mode="json"),
+        "families": [_family(service, row, one) for one in _of_other_roots(best)[:FAMILIES]],
+        "prompts": [_sample(service, row, iteration, number) for iteration in _told(last)
+                    for number in _telling(service, row, iteration)],
+        "packages": (row.code or {}).get("packages", {}),
+        "fingerprint": _fingerprint(service, row, whole_fingerprint),
+    }
+    return cast("dict[str, Any]", _cut(found))
+
+
+def _few(name: str, rows: Sequence[Any]) -> list[Any]:
+    """Of histograms, the rows that ridgelines draw: first and last among them, the others evenly between."""
+    if name != "spread" or len(rows) <= ROWS:
+        return [*rows]
+    return [rows[round(place * (len(rows) - 1) / (ROWS - 1))] for place in range(ROWS)]
+
+
+def _told(last: int) -> list[int]:
+    """The iterations whose prompts are shown: the first that evolves, the middle, the last."""
+    return sorted({min(1, last), (last + 1) // 2, last} - {-1})
+
+
+def _page(service: Service, row: RunRow, iteration: int, sort: Any, limit: int) -> list[FoundInPage]:
+    return list_prompts(service, row.name, iteration=iteration, sort=sort, limit=limit).items if iteration >= 0 else []
+
+
+def _of_other_roots(found: Sequence[FoundInPage]) -> list[FoundInPage]:
+    """The first of each family."""
+    seen: dict[int, FoundInPage] = {}
+    for one in found:
+        seen.setdefault(one.root, one)
+    return [*seen.values()]
+
+
+def _telling(service: Service, row: RunRow, iteration: int) -> list[int]:
+    """Two of an iteration's most informative prompts, of two families where there are, and one of its least."""
+    best = _of_other_roots(_page(service, row, iteration, "-info", LOOKED_AT))[:2]
+    return [*dict.fromkeys(one.number for one in (*best, *_page(service, row, iteration, "info", 1)))]
+
+
+def _family(service: Service, row: RunRow, one: FoundInPage) -> dict[str, Any]:
+    """A prompt with its ancestors and children, and the upper part of its family."""
+    return {"near": get_lineage(service, row.name, one.number, depth=1, limit=40).model_dump(mode="json"),
+            "top": get_lineage(service, row.name, one.root, depth=6, limit=150).model_dump(mode="json")}
+
+
+def _sample(service: Service, row: RunRow, iteration: int, number: int) -> dict[str, Any]:
+    """A prompt with the best and the worst of the answers that it was trained on, or else was given last."""
+    prompt = get_prompt(service, row.name, number)
+    line = get_lineage(service, row.name, number, depth=0, limit=1).ancestors
+    return {"iteration": iteration, "parent": line[-1].model_dump(mode="json") if line else None,
+            "prompt": prompt.model_dump(mode="json", exclude={"responses"}),
+            "responses": [one.model_dump(mode="json") for one in _extremes(prompt)]}
+
+
+def _extremes(prompt: PromptDetails) -> list[Response]:
+    answered = [one for one in prompt.responses.items if any(reward.value is not None for reward in one.rewards[:1])]
+    trained = [pair.checkpoint for pair in prompt.pairs] or [one.checkpoint for one in answered]
+    ranked = sorted((one for one in answered if one.checkpoint == max(trained)),
+                    key=lambda one: (-cast("float", one.rewards[0].value), one.sample))
+    return [ranked[0], ranked[-1]] if len(ranked) > 1 else ranked
+
+
+def _fingerprint(service: Service, row: RunRow, whole: bool) -> str | None:
+    if row.prompt_count > CHEAP and not whole:
+        return None
+    with service.store.transaction() as conn:
+        at_one_moment(conn)
+        return fingerprint(conn, row.id).digest
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > LONGEST:
+        return f"{value[:LONGEST]} … (cut: {len(value) - LONGEST:,} characters more)"
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list):
+        return [_cut(one) for one in cast("list[Any]", value)]
+    if isinstance(value, Mapping):
+        return {key: _cut(one) for key, one in cast("Mapping[str, Any]", value).items()}
+    return value
