@@ -1,5 +1,5 @@
 // Asking the API. Its errors say what was given, what is allowed and the next move; the views show them as they are.
-import { useEffect, useSignal } from "./ui.js";
+import { signal, useEffect, useSignal } from "./ui.js";
 
 /** @typedef {import("./answers.d.ts").Problem} Problem */
 
@@ -11,6 +11,12 @@ export class ApiError extends Error {
     this.problem = problem;
   }
 }
+
+/** Whether the service asks who is asking: the page stays, and what was typed in it, while somebody signs in. */
+export const unknownCaller = signal(/** @type {"no" | "asked" | "declined"} */ ("no"));
+
+/** How often somebody signed in or out here: whatever was asked before is asked again. */
+export const visit = signal(0);
 
 /** @param {string} path @param {Record<string, unknown>} [query] */
 export function address(path, query = {}) {
@@ -36,6 +42,25 @@ export const ofRun = (run, ...parts) => ["/v1/runs", run, ...parts].map((part, p
  * @returns {Promise<T>}
  */
 export async function ask(path, query = {}, options = {}) {
+  return (await askWhole(path, query, options)).data;
+}
+
+/** Something is to be done: JSON goes there. @template T @param {string} method @param {string} path @param {unknown} [body]
+ * @param {{query?: Record<string, unknown>, headers?: Record<string, string>, signal?: AbortSignal}} [more]
+ * @returns {Promise<T>} */
+export const send = (method, path, body, { query = {}, headers = {}, signal: ends } = {}) => ask(path, query, { method, signal: ends,
+  headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+  body: body === undefined ? undefined : JSON.stringify(body) });
+
+/**
+ * An answer with its tag, which a change of it has to name.
+ * @template T
+ * @param {string} path
+ * @param {Record<string, unknown>} [query]
+ * @param {RequestInit} [options]
+ * @returns {Promise<{data: T, tag: string}>}
+ */
+export async function askWhole(path, query = {}, options = {}) {
   let response;
   try {
     response = await fetch(address(path, query), { headers: { Accept: "application/json" }, ...options });
@@ -45,8 +70,12 @@ export async function ask(path, query = {}, options = {}) {
       detail: "The service does not answer.", given: "no answer from the service",
       next_move: "Look whether `eva serve` still runs; this page comes back by itself." });
   }
-  if (response.ok) return response.status === 204 ? /** @type {T} */ (null) : response.json();
-  throw new ApiError(await problemOf(response));
+  if (!response.ok) {
+    // who declined is asked again when something is to be done, not at every look
+    if (response.status === 401 && (options.method || unknownCaller.peek() === "no")) unknownCaller.value = "asked";
+    throw new ApiError(await problemOf(response));
+  }
+  return { data: response.status === 204 ? null : await response.json(), tag: response.headers.get("ETag") ?? "" };
 }
 
 /** @param {Response} response @returns {Promise<Problem>} */
@@ -89,7 +118,7 @@ export function useAsked(path, query = {}, again = 0) {
     };
     run();
     return () => { ends.abort(); clearTimeout(timer); };
-  }, [wanted, again]);
+  }, [wanted, again, visit.value]);
   return state.value;
 }
 

@@ -1,11 +1,13 @@
 // The shell: where one is, where one can go, and the view that the address names.
 import { Component, effect, html, render, signal } from "./ui.js";
 import { Link, path, runPath } from "./router.js";
+import { SignedIn, SignIn } from "./session.js";
 import { Empty } from "./states.js";
 import { Runs } from "./views/runs.js";
 import { Training } from "./views/training.js";
 import { Compare } from "./views/compare.js";
 import { Evolution } from "./views/evolution.js";
+import { Launch } from "./views/launch.js";
 import { Lineage } from "./views/lineage.js";
 import { Overview } from "./views/overview.js";
 import { Prompt } from "./views/prompt.js";
@@ -59,6 +61,7 @@ function shown() {
   const [noun, run, part = "", ...rest] = path.value;
   if (noun === undefined) return { title: "Runs", body: html`<${Runs} />` };
   if (noun === "compare") return { title: "Compare", body: html`<${Compare} />` };
+  if (noun === "launch") return { title: "Launch", body: html`<${Launch} />` };
   const tab = TABS.find((one) => one.name === part);
   if (noun === "runs" && run && tab) return { title: `${run} · ${tab.title}`, run, tab, body: html`<${tab.view} run=${run} rest=${rest} />` };
   return { title: "Nothing here", body: html`<${Empty} title="There is no such page"><${Link} to="/">All runs<//><//>` };
@@ -73,9 +76,9 @@ function App() {
       ${run && html`<span class="crumb" title=${run}>${run}</span>
         <nav class="tabs" aria-label="Views of the run">${TABS.map((one) => html`<${Link} key=${one.name} to=${one.name ? runPath(run, one.name) : runPath(run)}
           aria-current=${one === tab ? "page" : undefined}>${one.title}<//>`)}</nav>`}
-      <span class="spring" /><${ThemeButton} />
+      <span class="spring" /><${SignedIn} /><${ThemeButton} />
     </div></header>
-    <main id="main" tabindex="-1"><${Guarded} key=${path.value.slice(0, 3).join("/")}>${body}<//></main>`;
+    <main id="main" tabindex="-1"><${Guarded} key=${path.value.slice(0, 3).join("/")}>${body}<//></main><${SignIn} />`;
 }
 
 const root = /** @type {Element} */ (document.getElementById("app"));

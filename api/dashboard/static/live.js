@@ -1,11 +1,12 @@
 // Follows a run: what is asked again when something happened in it.
 import { useEffect, useState } from "./ui.js";
-import { listen, ofRun, useAsked } from "./api.js";
+import { listen, ofRun, useAsked, visit } from "./api.js";
 
 const COUNTS_MS = 2000;
 
 /**
- * The run, and two numbers that change: `happened` with every event, `tick` also every two seconds while it plays.
+ * The run, and two numbers that change: `happened` with every event, `tick` also every two seconds while it plays; `again` asks
+ * at once.
  * @param {string} name
  */
 export function useRun(name) {
@@ -27,6 +28,6 @@ export function useRun(name) {
     }, 150); });
     const counts = setInterval(() => { if (!document.hidden) setTick((n) => n + 1); }, COUNTS_MS);
     return () => { ends(); clearInterval(counts); clearTimeout(waiting); };
-  }, [name, known, over]);
-  return { asked, run, happened, tick };
+  }, [name, known, over, visit.value]);
+  return { asked, run, happened, tick, again: () => setTick((n) => n + 1) };
 }

@@ -20,6 +20,9 @@ export function hueOf(operator) {
 export const Operator = ({ name }) => html`<span class="operator" title=${name ?? "a seed prompt"}
   style=${{ "--hue": `var(${hueOf(name)})` }}>${name ?? "seed"}</span>`;
 
+/** A text in which `this` is code. @param {{text: string}} props */
+export const Coded = ({ text }) => html`${text.split("`").map((part, n) => (n % 2 ? html`<code key=${n}>${part}</code>` : part))}`;
+
 /** @param {{status: string}} props */
 export const Status = ({ status }) => html`<span class=${classes("status", status)}>${status}</span>`;
 

@@ -1,5 +1,6 @@
 // What a view shows while it waits, when there is nothing, and when something is wrong.
 import { html } from "./ui.js";
+import { unknownCaller } from "./api.js";
 
 export const Waiting = () => html`<p class="waiting" role="status">Loading</p>`;
 
@@ -11,7 +12,7 @@ export function Wrong({ error }) {
   const { title, given, expected, next_move: move, status } = error.problem;
   return html`<div class="notice bad" role="alert"><h3>${status ? `${title} (${status})` : title}</h3>
     <p>${given}${expected && html`<span class="soft"> · expected ${expected}</span>`}</p>${move && status !== 401 && html`<p class="soft">${move}</p>`}
-    ${status === 401 && html`<p><a class="button first" href="/login">Sign in with an API key</a></p>`}</div>`;
+    ${status === 401 && html`<p><button type="button" class="button first" onClick=${() => { unknownCaller.value = "asked"; }}>Sign in with an API key</button></p>`}</div>`;
 }
 
 /** The view over its data: waiting, wrong, or shown; old data stay visible below an error.

@@ -8,7 +8,7 @@ import { Difference } from "../differing.js";
 import { Empty } from "../states.js";
 import { Chosen } from "../views/evolution.js";
 import { Keys, numbersOf, Panel } from "../views/lineage.js";
-import { Curves, Head } from "../views/overview.js";
+import { Curves, Head } from "../views/headline.js";
 import { rank, Versus } from "../views/responses.js";
 import { Timeline } from "../views/timeline.js";
 import { Panels } from "../views/training.js";

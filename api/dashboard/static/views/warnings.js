@@ -1,6 +1,7 @@
 // What deserves a look, and what it means.
 import { html } from "../ui.js";
 import { count, figure, percent } from "../format.js";
+import { Coded } from "../pieces.js";
 
 const FIGURES = /** @type {Record<string, string>} */ ({ effective_roots: "seed families in the batch", vendi: "effectively different texts",
   near_duplicates: "share of near duplicates", length_entropy: "spread of lengths" });
@@ -15,16 +16,16 @@ export function Warnings(props) {
   const found = [...ended(props), ...collapse(props), ...hacking(props), ...losses(props)];
   if (!found.length) return null;
   return html`<section class="notices" aria-label="Warnings">${found.map((one) => html`<div key=${one.title} class=${`notice ${one.level}`} role=${one.level === "bad" ? "alert" : "note"}>
-    <h3>${one.title}</h3><p class="soft">${one.means}</p></div>`)}</section>`;
+    <h3>${one.title}</h3><p class="soft"><${Coded} text=${one.means} /></p></div>`)}</section>`;
 }
 
 /** @param {{run: any, iterations: any}} props @returns {Warning[]} */
 function ended({ run, iterations }) {
   const found = /** @type {Warning[]} */ ([]);
   if (run.status === "failed") found.push({ level: "bad", title: `The run failed: ${run.error ?? "no reason is stored"}`,
-    means: `Nothing that was finished is lost. Remove the cause, then \`eva run --resume ${run.name}\` goes on at the first missing prompt.` });
+    means: `Nothing that was finished is lost. Remove the cause, then Resume, or \`eva run --resume ${run.name}\`, goes on at the first missing prompt.` });
   if (run.status === "interrupted") found.push({ level: "warn", title: "Nobody plays this run", means:
-    `Its driver ended without a word. \`eva run --resume ${run.name}\` goes on at the first missing prompt; finished responses are not generated twice.` });
+    `Its driver ended without a word. Resume, or \`eva run --resume ${run.name}\`, goes on at the first missing prompt; finished responses are not generated twice.` });
   for (const stage of iterations?.items.flatMap((/** @type {any} */ one) => one.stages) ?? []) {
     if (stage.status === "failed" && run.status !== "failed") found.push({ level: "warn", title: `Iteration ${stage.iteration}: ${stage.name} failed (attempt ${stage.attempts})`, means: stage.error ?? "" });
   }

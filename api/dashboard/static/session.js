@@ -1,0 +1,59 @@
+// Who looks: what the key that was given may do; the way in and out where the service asks for keys.
+import { html, effect, signal, useState } from "./ui.js";
+import { ApiError, ask, send, unknownCaller, visit } from "./api.js";
+import { Dialog } from "./dialog.js";
+
+/** @typedef {import("./answers.d.ts").Session} Session */
+
+export const session = signal(/** @type {Session | null} */ (null));
+
+effect(() => {
+  void visit.value;
+  ask("/v1/session").then((found) => { session.value = /** @type {Session} */ (found); }, () => { session.value = null; });
+});
+
+/** Why nothing may be changed here; null where it may be. */
+export function readOnly() {
+  const known = session.value;
+  return known?.scope === "read" ? `The key ${known.key} may only read: sign in with one made by \`eva keys create NAME --scope write\`` : null;
+}
+
+/** Whoever is signed in, and the way out; nothing where no keys are asked for. */
+export function SignedIn() {
+  const known = session.value;
+  if (!known?.keys_required) return null;
+  const leave = () => send("DELETE", "/v1/session").finally(() => { session.value = null; unknownCaller.value = "no"; visit.value += 1; });
+  return html`<span class="soft small signed-in" title=${`The key ${known.key}; its scope is ${known.scope}`}>${known.scope === "read" ? "read only" : known.key}</span>
+    <button type="button" class="button bare" onClick=${leave}>Sign out</button>`;
+}
+
+/** Asks for a key over the page, which stays as it is. */
+export function SignIn() {
+  const [key, setKey] = useState("");
+  const [wrong, setWrong] = useState("");
+  const [busy, setBusy] = useState(false);
+  if (unknownCaller.value !== "asked") return null;
+  const close = () => { unknownCaller.value = "declined"; setWrong(""); };
+  const enter = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    setBusy(true);
+    try {
+      await send("POST", "/v1/session", { key: key.trim() });
+      setKey("");
+      setWrong("");
+      unknownCaller.value = "no";
+      visit.value += 1;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      setWrong(error.problem.status === 401 ? "That key is none that is valid here." : `${error.problem.given}. ${error.problem.next_move ?? ""}`);
+    }
+    setBusy(false);
+  };
+  return html`<${Dialog} title="Sign in" close=${close}><form class="form" onSubmit=${enter}>
+    <p class="soft">This service asks for an API key. What you typed on this page stays.</p>
+    <label class="field">API key<input name="key" type="password" autocomplete="current-password" maxlength="200" required autofocus value=${key}
+      aria-invalid=${wrong ? "true" : undefined} aria-describedby="key-wrong" onInput=${(/** @type {any} */ event) => setKey(event.currentTarget.value)} /></label>
+    <p id="key-wrong" class="mistake" role="alert">${wrong}</p>
+    <p class="soft small">Keys are made on the server: <code>eva keys create NAME --scope read</code></p>
+    <p class="buttons ends"><button type="button" class="button" onClick=${close}>Not now</button><button class="button first" disabled=${busy}>Sign in</button></p></form><//>`;
+}
