@@ -84,6 +84,15 @@ def opened(browser: Browser, base: str, scheme: str = "light", width: int = 1440
 
 
 @pytest.fixture
+def fresh(browser: Browser, served: Served) -> Iterator[Tab]:
+    """A page over a service of its own, without runs; whatever went wrong in it fails the test."""
+    shown = opened(browser, served.url)
+    yield shown
+    shown.page.context.close()
+    assert not shown.wrong
+
+
+@pytest.fixture
 def tab(browser: Browser, played_service: Served) -> Iterator[Tab]:
     """A page over the finished run that all tests may look at; whatever went wrong in it fails the test."""
     shown = opened(browser, played_service.url)

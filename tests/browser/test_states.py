@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,20 +13,8 @@ from orchestrator.registration import register_run
 from store.rows import RunRow
 from store.runs import set_status
 from store.session import Store
-from tests.browser_fixtures import Tab, opened
+from tests.browser_fixtures import Tab
 from tests.played_run import lazily, playground_config
-from tests.service_fixtures import Served
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
-
-@pytest.fixture
-def fresh(browser: Browser, served: Served) -> Iterator[Tab]:
-    tab = opened(browser, served.url)
-    yield tab
-    tab.page.context.close()
-    assert not tab.wrong
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import { html, useEffect, useRef } from "./ui.js";
 export function Dialog({ title, close, wide = false, children }) {
   const box = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useEffect(() => {
-    const shown = box.current;
+    const [shown, before] = [box.current, /** @type {HTMLElement | null} */ (document.activeElement)];
     shown?.showModal();
-    return () => shown?.close();
+    return () => { shown?.close(); before?.focus(); };
   }, []);
   const leave = (/** @type {Event} */ event) => { event.preventDefault(); close(); };
   return html`<dialog ref=${box} class=${wide ? "wide" : ""} aria-label=${title} onCancel=${leave}>

@@ -38,9 +38,9 @@ export function Words({ run, fixed, close, saved }) {
       const answer = /** @type {RunDetails} */ (await send("PATCH", ofRun(run), body, { headers: { "If-Match": known.tag } }));
       saved(answer.name);
     } catch (one) {
+      if (one instanceof ApiError && one.problem.status === 412) await look(true);
       failed(one);
       setBusy(false);
-      if (/** @type {ApiError} */ (one).problem.status === 412) void look(true);
     }
   };
   const about = (/** @type {string} */ key) => error?.problem.errors?.find((one) => one.where.startsWith(`body.${key}`))?.expected;

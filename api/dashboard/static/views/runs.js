@@ -27,6 +27,8 @@ export function Runs() {
   const playing = items.some((run) => ["running", "queued"].includes(run.status));
   const [managed, setManaged] = useState(/** @type {string | null} */ (null));
   const chosen = items.find((run) => run.name === managed);
+  const gone = managed !== null && runs.data !== null && !chosen && !runs.loading;
+  useEffect(() => { if (gone) setManaged(null); }, [gone]);
   const changed = (/** @type {string} */ name) => { setManaged((old) => old && name); setTick((n) => n + 1); };
   useEffect(() => {
     if (!playing) return undefined;

@@ -1,0 +1,105 @@
+"""What can be done with a run from its page and from the list: done, refused in words, asked first, seen at once."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from orchestrator.registration import register_run
+from store.rows import RunRow
+from store.runs import set_status
+from store.session import Store
+from tests.browser.test_hostile_text import PAYLOADS
+from tests.browser_fixtures import Tab
+from tests.played_run import playground_config
+from tests.service_fixtures import Served
+
+
+@pytest.fixture
+def created(store: Store) -> RunRow:
+    return register_run(store, playground_config("iterations=2", "prompts.playground=16", "evaluation.playground=4"))
+
+
+def run_of(served: Served, name: str) -> Any:
+    return served.client.get(f"/v1/runs/{name}").json()
+
+
+def test_a_run_is_started_paused_and_cancelled_after_a_question(fresh: Tab, served: Served, created: RunRow) -> None:
+    page = fresh.open(f"/runs/{created.name}")
+    page.get_by_role("button", name="Start").click()
+    page.locator(".status.queued").wait_for()
+    page.get_by_text("It waits for a driver.").wait_for()
+    page.get_by_role("button", name="Delete").press("Enter")
+    page.get_by_text("Delete: The run waits for a driver: pause it first.").wait_for()
+    page.get_by_role("button", name="Pause", exact=True).click()
+    page.locator(".status.paused").wait_for()
+
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    asked = page.get_by_role("dialog", name=f"Cancel {created.name}?")
+    assert asked.evaluate("box => box.matches(':modal')")
+    assert page.evaluate("document.activeElement.textContent") == "Keep it as it is"
+    assert fresh.axe() == []
+    page.keyboard.press("Escape")
+    asked.wait_for(state="detached")
+    assert run_of(served, created.name)["status"] == "paused"
+    assert page.evaluate("document.activeElement.textContent") == "Cancel", "the focus comes back"
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Cancel the run").click()
+    page.locator(".status.cancelled").wait_for()
+    resume = page.get_by_role("button", name=re.compile("^Pause"))
+    assert resume.get_attribute("aria-disabled") == "true" and "The run is cancelled" in resume.inner_text()
+
+
+def test_what_the_api_refuses_is_said_in_its_words(
+        fresh: Tab, served: Served, created: RunRow, store: Store) -> None:
+    page = fresh.open(f"/runs/{created.name}")
+    with store.transaction() as conn:
+        set_status(conn, created.id, "finished")
+    page.get_by_role("button", name="Start").click()
+    page.locator(".said.mistake").wait_for()
+    assert f"run {created.name} is finished" in fresh.text(".said")
+    assert [one for one in fresh.wrong if "409" not in one] == []
+    fresh.wrong.clear()
+
+
+def test_words_are_hostile_text_like_any_other_and_nobodys_are_lost(
+        fresh: Tab, served: Served, created: RunRow) -> None:
+    page = fresh.open(f"/runs/{created.name}")
+    page.get_by_role("button", name="Name, tags, note").click()
+    assert fresh.axe() == []
+    page.get_by_label("Note", exact=True).fill("\n".join(PAYLOADS[:9]))
+    page.get_by_label("Tags", exact=True).fill(f"{PAYLOADS[0]}\n\n{PAYLOADS[1]}")
+    page.get_by_label("Name", exact=True).fill(PAYLOADS[0])
+    page.get_by_role("button", name="Save").click()
+    page.locator(".mistake", has_text="String should match pattern").wait_for()
+    page.get_by_label("Name", exact=True).fill("better")
+    # somebody else writes meanwhile
+    tag = served.client.get(f"/v1/runs/{created.name}").headers["etag"]
+    served.client.patch(f"/v1/runs/{created.name}", json={"note": "theirs"}, headers={"If-Match": tag})
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("As they are now").wait_for()
+    page.get_by_text("theirs", exact=True).wait_for()
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url(re.compile("/runs/better$"))
+    page.locator("h1", has_text="better").wait_for()
+    saved = run_of(served, "better")
+    assert (saved["note"], saved["tags"]) == ("\n".join(PAYLOADS[:9]), list(PAYLOADS[:2]))
+    assert page.locator(".head .tag").all_inner_texts() == list(PAYLOADS[:2])
+    assert [one for one in fresh.wrong if "412" not in one and "422" not in one] == []
+    fresh.wrong.clear()
+
+
+def test_runs_are_deleted_and_restored_in_the_list(fresh: Tab, served: Served, created: RunRow) -> None:
+    page = fresh.open("/")
+    page.get_by_label(f"Manage {created.name}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete the run").click()
+    page.get_by_text("No runs yet").wait_for()
+    page.get_by_label("deleted ones too").check()
+    page.get_by_label(f"Manage {created.name}").click()
+    page.get_by_role("button", name="Restore", exact=True).click()
+    page.get_by_text("Lists show it again.").wait_for()
+    assert fresh.axe() == []
+    assert run_of(served, created.name)["deleted_at"] is None

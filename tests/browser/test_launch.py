@@ -1,0 +1,128 @@
+"""Launching from the dashboard: the form and the YAML are one config, checked before it starts, started once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.browser.test_hostile_text import MAKEABLE, PAYLOADS
+from tests.browser_fixtures import Tab, opened
+from tests.cli_fixtures import Played
+from tests.service_fixtures import Served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+OWN = """# mine
+prompts: {playground: 16}
+model: {path: playground}
+reward: {kind: mock}
+evolving:
+  evolver: {kind: playground}   # offline
+evaluation: {playground: 4}
+"""
+
+
+def checked(page: Page) -> None:
+    page.locator("[aria-busy=false]", has_text="What was checked").wait_for()
+
+
+def runs_of(served: Served) -> list[Any]:
+    return served.client.get("/v1/runs").json()["items"]
+
+
+def test_a_preset_is_edited_checked_and_launched_once(fresh: Tab, served: Served) -> None:
+    page = fresh.open("/launch")
+    page.get_by_role("link", name=re.compile("^playground")).click()
+    assert page.url.endswith("/launch?preset=playground")
+    checked(page)
+    assert "held-out responses in all" in fresh.text("aside")
+    assert page.locator(".entry").count() > 30
+    assert fresh.axe() == []
+    beta = page.get_by_label("training.beta")
+    assert beta.input_value() == "0.1"
+    beta.fill("-1")
+    page.locator("[aria-invalid=true]").wait_for()
+    assert "Input should be greater than 0" in fresh.text("#config-training\\.beta-hint")
+    launch = page.get_by_role("button", name="Launch")
+    launch.press("Enter")
+    assert runs_of(served) == [] and "Correct what is marked first" in fresh.text(".start")
+    assert fresh.axe() == []
+    beta.fill("0.2")
+    page.get_by_label("prompts.playground").fill("16")
+    page.get_by_label("evaluation.playground").fill("4")
+    page.get_by_label("Note").fill("by hand")
+    checked(page)
+    assert "16 seed prompts" in fresh.text("aside")
+    launch.dblclick()
+    page.wait_for_url(re.compile(r"/runs/playground-\w+$"))
+    page.locator(".status.queued").wait_for()
+    (run,) = runs_of(served)
+    assert run["note"] == "by hand" and run["prompts"] == 16
+    assert served.client.get(f"/v1/runs/{run['name']}").json()["config"]["training"]["beta"] == 0.2
+    assert [one for one in fresh.wrong if "422" not in one] == []
+    fresh.wrong.clear()
+
+
+def test_yaml_and_form_are_one_config_and_survive_a_reload(fresh: Tab, tmp_path: Path) -> None:
+    page = fresh.open("/launch?own=1")
+    (tmp_path / "mine.yaml").write_text(OWN)
+    page.locator("input[type=file]").set_input_files(tmp_path / "mine.yaml")
+    checked(page)
+    page.get_by_role("button", name="Form").click()
+    page.get_by_label("iterations", exact=False).first.fill("7")
+    page.get_by_label("reward.kind").select_option("verifier")
+    page.get_by_text("missing", exact=True).first.wait_for()
+    page.get_by_label("reward.function").fill("os:system")
+    page.get_by_text("allowed by EVA_FUNCTIONS are none yet").first.wait_for()
+    page.get_by_role("button", name="reward.function").click()
+    assert page.evaluate("document.activeElement.id") == "config-reward.function"
+    page.reload()
+    page.get_by_label("reward.function").wait_for()
+    assert page.get_by_label("reward.function").input_value() == "os:system"
+    page.get_by_role("button", name="YAML").click()
+    text = page.get_by_label("The whole config as YAML")
+    assert "# mine" in text.input_value() and "# offline" in text.input_value()
+    assert "iterations: 7" in text.input_value()
+    text.fill("reward: [")
+    page.locator("#config-yaml[aria-invalid=true]").wait_for()
+    assert "is not YAML" in fresh.text("#config-yaml-hint")
+    page.get_by_role("button", name="Start over").click()
+    page.get_by_role("button", name="Forget them").click()
+    page.get_by_text("Nothing to check yet").wait_for()
+    assert [one for one in fresh.wrong if "422" not in one and "403" not in one] == []
+    fresh.wrong.clear()
+
+
+def test_hostile_text_in_the_forms_is_text(fresh: Tab) -> None:
+    page = fresh.open("/launch?preset=playground")
+    checked(page)
+    for field, payload in zip(("name", "prompts.path", "training.loss", "model.path"), PAYLOADS, strict=False):
+        page.locator(f"[id='config-{field}']").fill(payload)
+    page.get_by_label("Note").fill("\n".join(PAYLOADS))
+    page.get_by_label("Tags").fill("\n".join(PAYLOADS[:6]))
+    page.locator("[id='config-name'][aria-invalid=true]").wait_for()
+    assert not page.locator(f"main :is({MAKEABLE}):not(textarea)").count()
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert [one for one in fresh.wrong if "422" not in one and "403" not in one] == []
+    fresh.wrong.clear()
+
+
+def test_a_fork_tells_what_differs_before_it_starts(
+        browser: Browser, played_service: Served, played: Played) -> None:
+    tab = opened(browser, played_service.url, "dark", 900)
+    page = tab.open(f"/runs/{played.name}")
+    page.get_by_role("button", name="Fork").click()
+    checked(page)
+    assert page.get_by_label("First iteration").input_value() == "2"
+    assert "it would play the same on" in tab.text("aside")
+    page.get_by_label("First iteration").select_option("1")
+    page.get_by_label("sampling.fraction").fill("0.5")
+    page.locator(".estimate ins", has_text="0.5").wait_for()
+    assert page.url.endswith("at=1") and "0.25" in tab.text(".estimate del")
+    page.get_by_label("seed", exact=False).first.fill("8")
+    page.get_by_text("cannot change seed").wait_for()
+    assert tab.axe() == []
+    assert [one for one in tab.wrong if "409" not in one] == []
+    tab.page.context.close()
