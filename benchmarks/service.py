@@ -63,14 +63,14 @@ _REWARDS = """
     FROM generate_series(0, 4 * :quarter - 1) AS n, generate_series(0, 5) AS sample
 """
 _ESTIMATES = """
-    INSERT INTO estimates (run_id, iteration, prompt, checkpoint, info, weight, key, sampled)
-    SELECT :run, 1 + n / :quarter, n, 1 + n / :quarter, info, info, info, info > 0.75
+    INSERT INTO estimates (run_id, iteration, prompt, checkpoint, info, weight, key, sampled, first)
+    SELECT :run, 1 + n / :quarter, n, 1 + n / :quarter, info, info, info, info > 0.75, false
     FROM generate_series(0, 3 * :quarter - 1) AS n,
         LATERAL (SELECT (hashint8extended(n, 5) & 1023) / 1023.0 AS info) AS drawn
 """
 _BATCHES = """
-    INSERT INTO batches (run_id, iteration, prompt, buffer, checkpoint, info)
-    SELECT :run, n / :quarter, n, false, n / :quarter, (hashint8extended(n, 5) & 1023) / 1023.0
+    INSERT INTO batches (run_id, iteration, prompt, buffer, checkpoint, info, first)
+    SELECT :run, n / :quarter, n, false, n / :quarter, (hashint8extended(n, 5) & 1023) / 1023.0, true
     FROM generate_series(0, 4 * :quarter - 1) AS n
 """
 _PAIRS = """
@@ -146,8 +146,11 @@ def asked(path: str, run: str, other: str, prompts: int, draw: random.Random) ->
     """One request of this kind, for chance prompts."""
     filters: dict[str, Any] = {}
     if path.endswith("/prompts"):
-        filters = draw.choice([{"sort": "-info", "iteration": 2}, {"operator": "breadth", "limit": 100},
-                               {"info_min": 0.9, "iteration": 3}, {"root": draw.randrange(prompts // 4)}])
+        filters = draw.choice([
+            {}, {"sort": "-info"}, {"sort": "-depth"}, {"sort": "-info", "iteration": 2},
+            {"operator": "breadth", "limit": 100},
+            {"sort": "-info", "operator": "breadth", "depth": 2}, {"info_min": 0.9, "iteration": 3}, {"info_min": 0.9},
+            {"root": draw.randrange(prompts // 4)}, {"words": "sort letters"}, {"text": "sort it"}])
     if path in ("/v1/compare", "/v1/curves"):
         filters = {"run": [run, other]}
     numbers = ITERATIONS if "/checkpoints/" in path else prompts

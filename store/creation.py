@@ -13,8 +13,9 @@ from store.rows import BatchRow, EstimateRow, WhyRow
 from store.tables import batches, estimates, evolutions, pairs, prompts
 from store.text import storable, storable_or_none
 
-_ESTIMATES = ("run_id", "iteration", "prompt", "checkpoint", "info", "reason", "weight", "key", "sampled")
-_BATCHES = ("run_id", "iteration", "prompt", "buffer", "checkpoint", "info", "reason")
+_ESTIMATES = ("run_id", "iteration", "prompt", "checkpoint", "info", "reason", "weight", "key", "sampled",
+              "first")
+_BATCHES = ("run_id", "iteration", "prompt", "buffer", "checkpoint", "info", "reason", "first")
 _EVOLUTIONS = (
     "run_id",
     "iteration",
@@ -41,6 +42,11 @@ _PAIRS = (
     "margin",
 )
 
+_JUDGED = text("""
+    SELECT prompt FROM estimates WHERE run_id = :run_id AND first AND prompt = ANY(:numbers)
+    UNION ALL SELECT prompt FROM batches WHERE run_id = :run_id AND first AND prompt = ANY(:numbers)
+""")
+
 _ASSIGN = text("""
     UPDATE evolutions SET child = given.child
     FROM unnest(CAST(:sources AS int[]), CAST(:slots AS int[]), CAST(:children AS int[]))
@@ -52,6 +58,7 @@ _ASSIGN = text("""
 
 def copy_estimates(conn: Connection, run_id: int, iteration: int, rows: Sequence[EstimateRow]) -> None:
     """Store the pool's informativeness and sampling; what is there already stays as it is."""
+    judged = _judged(conn, run_id, rows)
     copy_once(
         conn,
         estimates,
@@ -67,6 +74,7 @@ def copy_estimates(conn: Connection, run_id: int, iteration: int, rows: Sequence
                 row.weight,
                 row.key,
                 row.sampled,
+                row.prompt not in judged,
             )
             for row in rows
         ],
@@ -97,6 +105,7 @@ def read_estimates(
 
 def copy_batch(conn: Connection, run_id: int, iteration: int, rows: Sequence[BatchRow]) -> None:
     """Store what the solver trains on in this iteration; what is there already stays as it is."""
+    judged = _judged(conn, run_id, rows)
     copy_once(
         conn,
         batches,
@@ -110,10 +119,17 @@ def copy_batch(conn: Connection, run_id: int, iteration: int, rows: Sequence[Bat
                 row.checkpoint,
                 row.info,
                 storable_or_none(row.reason),
+                row.prompt not in judged,
             )
             for row in rows
         ],
     )
+
+
+def _judged(conn: Connection, run_id: int, rows: Sequence[EstimateRow] | Sequence[BatchRow]) -> set[int]:
+    """Which of these prompts have been judged before, in a pool or a batch?"""
+    found = conn.execute(_JUDGED, {"run_id": run_id, "numbers": [row.prompt for row in rows]})
+    return set(found.scalars())
 
 
 def read_batch(conn: Connection, run_id: int, iteration: int) -> list[BatchRow]:

@@ -125,33 +125,24 @@ _TELLING_ROOT = text("""
     LIMIT 1
 """)
 
-# judged as part of a batch or of a pool, whichever came first
 _MEMBERS = text("""
     SELECT p.number, p.parent, p.operator, p.depth, p.born, p.text, j.iteration, j.checkpoint, j.info
     FROM prompts p
     LEFT JOIN LATERAL (
-        SELECT iteration, checkpoint, info FROM (
-            SELECT iteration, checkpoint, info, 0 AS place FROM batches
-            WHERE run_id = p.run_id AND prompt = p.number
-            UNION ALL
-            SELECT iteration, checkpoint, info, 1 FROM estimates
-            WHERE run_id = p.run_id AND prompt = p.number
-        ) AS found
-        ORDER BY iteration, place LIMIT 1
+        SELECT iteration, checkpoint, info FROM batches WHERE run_id = p.run_id AND prompt = p.number AND first
+        UNION ALL
+        SELECT iteration, checkpoint, info FROM estimates WHERE run_id = p.run_id AND prompt = p.number AND first
     ) AS j ON true
     WHERE p.run_id = :run_id AND p.root = :root
     ORDER BY p.number LIMIT :limit
 """)
 
 _INFOS = text("""
-    SELECT DISTINCT ON (prompt) prompt, info FROM (
-        SELECT prompt, iteration, 0 AS place, info FROM batches
-        WHERE run_id = :run_id AND prompt = ANY(CAST(:numbers AS int[]))
-        UNION ALL
-        SELECT prompt, iteration, 1, info FROM estimates
-        WHERE run_id = :run_id AND prompt = ANY(CAST(:numbers AS int[]))
-    ) AS found
-    ORDER BY prompt, iteration, place
+    SELECT prompt, info FROM batches
+    WHERE run_id = :run_id AND prompt = ANY(CAST(:numbers AS int[])) AND first
+    UNION ALL
+    SELECT prompt, info FROM estimates
+    WHERE run_id = :run_id AND prompt = ANY(CAST(:numbers AS int[])) AND first
 """)
 
 _REWARDED_TEXTS = text("""

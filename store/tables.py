@@ -107,6 +107,7 @@ prompts = table(
     Index(None, "run_id", "text_key"),
     Index(None, "run_id", "born"),
     Index(None, "run_id", "root"),
+    Index(None, "run_id", "depth", "number"),
     Index("prompts_words_idx", WORDS, postgresql_using="gin"),
 )
 
@@ -161,9 +162,12 @@ estimates = table(
     # the Gumbel key it was sampled by; finite
     Column("key", Double),
     Column("sampled", Boolean, nullable=False),
+    Column("first", Boolean, nullable=False),  # this is the first time that the prompt was judged
     CheckConstraint("key - key = 0", "finite"),
     of_prompt(),
     Index(None, "run_id", "prompt"),
+    Index(None, "run_id", "iteration", "info", "prompt"),
+    Index("estimates_first_idx", "run_id", "info", "prompt", postgresql_where=text("first")),
 )
 
 evolutions = table(
@@ -198,8 +202,11 @@ batches = table(
     Column("checkpoint", SmallInteger, nullable=False),  # the policy that answered it for training
     Column("info", Double),
     Column("reason", Text),
+    Column("first", Boolean, nullable=False),
     of_prompt(),
     Index(None, "run_id", "prompt"),
+    Index(None, "run_id", "iteration", "info", "prompt"),
+    Index("batches_first_idx", "run_id", "info", "prompt", postgresql_where=text("first")),
 )
 
 pairs = table(

@@ -21,7 +21,7 @@ from eva.types import (
     Response,
     TrainingStep,
 )
-from store import checkpoints, creation, heldout, prompts, responses, runs, statistics
+from store import checkpoints, creation, heldout, prompt_pages, prompts, reports, responses, runs, statistics
 from store.rows import AccuracyRow, BatchRow, EstimateRow, HeldoutResponse, WhyRow
 from store.session import Store
 
@@ -63,6 +63,20 @@ def test_a_batch_comes_back_in_number_order(store: Store, run_id: int) -> None:
             creation.copy_batch(conn, run_id, 1, BATCH[::-1])
         assert creation.read_batch(conn, run_id, 1) == BATCH
         assert creation.read_batch_numbers(conn, run_id, 1) == [1, 3, 4]
+
+
+def test_what_counts_of_a_prompt_is_the_first_time_that_it_was_judged(store: Store, run_id: int) -> None:
+    later = [EstimateRow(number, 1, 0.9, None, 0.9, 1.0, False) for number in range(5)]
+    with store.transaction() as conn:
+        for _ in range(2):
+            creation.copy_estimates(conn, run_id, 1, POOL)
+            creation.copy_batch(conn, run_id, 1, BATCH)
+            creation.copy_estimates(conn, run_id, 2, later)
+        assert reports.read_infos(conn, run_id, range(5)) == {0: 0.5, 1: 0.1, 2: None, 3: 0.4, 4: None}
+        for iteration, infos in ((None, [0.5, 0.4, 0.1, None, None]), (2, [0.9] * 5)):
+            wanted = prompt_pages.PromptFilter(iteration)
+            found = prompt_pages.prompt_page(conn, run_id, wanted, "-info", 9)
+            assert [row.info for row in found] == infos
 
 
 def test_chains_come_back_whole_and_in_order(store: Store, run_id: int) -> None:

@@ -52,6 +52,8 @@ NO_DECISIONS = {
     "responses": {"text": "text || '!'"},
     "evolutions": {"prompt_tokens": "prompt_tokens + 1", "reply_tokens": "reply_tokens + 1",
                    "cost_usd": "cost_usd + 1"},
+    "estimates": {"first": "NOT first"},
+    "batches": {"first": "NOT first"},
     "stages": {"attempts": "attempts + 1", "seconds": "seconds + 1"},
     "events": {"at": "at + interval '1 s'"},
     "runs": {"created_at": "created_at + interval '1 s'", "note": "'a note'"},

@@ -144,7 +144,7 @@ def test_pages_of_prompts_join_to_the_whole_list_in_order(
 
     def order(prompt: Any) -> tuple[float, int]:
         value = prompt[field]
-        return float("inf") if value is None else sign * value, prompt["number"]
+        return (float("inf"), prompt["number"]) if value is None else (sign * value, sign * prompt["number"])
 
     assert [one["number"] for one in found] == [one["number"] for one in sorted(found, key=order)]
     assert len({one["number"] for one in found}) == len(found)
