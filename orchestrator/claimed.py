@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from orchestrator.interrupts import shielded
 from orchestrator.lease import Lease
 from orchestrator.listening import Listener
 from orchestrator.patience import PARTING_S, Patience
+from orchestrator.tracing import NoSpans, Spans
 from store import checkpoints, leases, runs
 from store.session import Store
 
@@ -37,6 +38,7 @@ class ClaimedRun:
     store: Store
     lease: Lease
     listener: Listener
+    spans: Spans = field(default_factory=NoSpans)
 
     @property
     def patience(self) -> Patience:

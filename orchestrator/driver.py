@@ -38,6 +38,7 @@ from orchestrator.orphans import end_orphans, mark_session, marked, remove_sessi
 from orchestrator.overseer import Overseer
 from orchestrator.patience import PATIENCE_S, Patience
 from orchestrator.resuming import require_resumable, require_unchanged
+from orchestrator.tracing import tracing
 from store import costs, events, runs
 from store.contexts import longest_context
 from store.rows import JudgeRole, RunRow
@@ -80,16 +81,17 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
         folder = settings.runs_dir / run.place
         folder.mkdir(parents=True, exist_ok=True)
         overseer = Overseer(listener, config.watchdog)
-        claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),
-                             store, lease, overseer)
-        if build is None:
-            longest = claimed.read(lambda conn: longest_context(conn, run.id))
-            spent = claimed.read(lambda conn: _spent(conn, run.id, config))
-            build = partial(build_roles, conversation=longest, spent=spent)
-        with (knowing(secrets_of(run.config, os.environ)), _told(claimed, lease), overseer.watching(claimed),
-              build(config, folder, settings, overseer) as roles):
-            overseer.at_work = roles.at_work
-            play(roles, Journal(claimed, roles.embedder))
+        with knowing(secrets_of(run.config, os.environ)), tracing(run, lease.fence.fence) as spans:
+            claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),
+                                 store, lease, overseer, spans)
+            if build is None:
+                longest = claimed.read(lambda conn: longest_context(conn, run.id))
+                spent = claimed.read(lambda conn: _spent(conn, run.id, config))
+                build = partial(build_roles, conversation=longest, spent=spent)
+            with (_told(claimed, lease), overseer.watching(claimed),
+                  build(config, folder, settings, overseer) as roles):
+                overseer.at_work = roles.at_work
+                play(roles, Journal(claimed, roles.embedder))
 
 
 @contextmanager
@@ -130,6 +132,7 @@ def _tell(run: ClaimedRun, status: str, *, error: BaseException | None = None, l
         reach("run.status.before_commit")
 
     log.log(logging.INFO if error is None else logging.ERROR, "the run is %s%s", status, f": {said}" if error else "")
+    run.spans.stands(status)
     (run.keep if last else run.tell)(change)
     reach("run.status.after_commit")
 

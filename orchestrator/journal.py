@@ -137,6 +137,7 @@ class Journal:
         try:
             self._run.write(finish)
             reach("iteration.finish.after_commit")
+            self._run.spans.iteration_ends()
         except RunStoppedError as error:
             raise (collapsed(self._run, pausing) if pausing else error) from None
 

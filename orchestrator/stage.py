@@ -15,6 +15,7 @@ from eva.errors import LeaseLostError, RunStoppedError, StoreError
 from eva.failpoints import reach
 from eva.logs import all_about
 from orchestrator.claimed import ClaimedRun
+from orchestrator.tracing import NoSpans, StageSpan
 from store import events, stages
 from store.rows import StageRow
 
@@ -37,6 +38,7 @@ class Stage:
         self._stored_at = time.monotonic()
         self.complete = False
         self._open = ExitStack()
+        self._span: StageSpan = NoSpans()
 
     def __enter__(self) -> Self:
         def open_row(conn: Connection) -> StageRow:
@@ -50,13 +52,15 @@ class Stage:
         self.complete = row.status == "done"
         if not self.complete:
             self._open.enter_context(all_about(iteration=self.iteration, stage=self.name, attempt=row.attempts))
+            self._span = self._open.enter_context(
+                self.run.spans.stage(self.iteration, self.name, row.attempts, self._total))
             log.info("the stage begins")
             self.run.listener.opened(self.iteration, self.name, 0, self._total)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        with self._open:
+        try:
             if error is not None and not self.complete:
                 log.warning("the stage ends unfinished: %s", str(error) or type(error).__name__)
                 # What is finished is never generated twice, whatever ended it; a lost lease or store takes no writes.
@@ -64,6 +68,8 @@ class Stage:
                     self.run.keep(self._keep_all)
             if error is None:
                 reach("stage.left")
+        finally:
+            self._open.__exit__(kind, error, trace)
 
     def store(self, conn: Connection) -> None:
         """Write the results kept since the last flush: the stages that keep any say how."""
@@ -126,6 +132,7 @@ class Stage:
         reach("stage.close.after_commit")
         self.complete = True
         self._stored()
+        self._span.counted(counts)
         log.info("the stage is done", extra={"data": counts})
         self.run.listener.closed(self.iteration, self.name, counts)
 

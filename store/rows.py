@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Literal
 
 from eva.types import Reward
@@ -56,6 +57,11 @@ class RunRow:
     code: JsonObject | None = None
     deleted_at: datetime | None = None
     folder: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """32 hexadecimal digits that name the run outside of the store, whatever it is called later."""
+        return sha256(f"eva {self.place} {self.created_at.timestamp():.6f}".encode()).hexdigest()[:32]
 
     @property
     def place(self) -> str:
