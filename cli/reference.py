@@ -96,7 +96,10 @@ def _walk(section: type[BaseModel], path: str, kind: str = "") -> Iterator[Secti
         if found := _models(field.annotation):
             inner.append((f"{path}.{name}" if path else name, found))
         else:
-            keys.append(Key(path, name, _type(field), _default(field), _one_paragraph(field.description)))
+            listed = _listed(field.annotation)
+            inner += [(f"{path}.{name}[]" if path else f"{name}[]", listed)] if listed else []
+            shown = "list, each of a kind below" if listed else _type(field)
+            keys.append(Key(path, name, shown, _default(field), _one_paragraph(field.description)))
     title = f"{path} (kind: {kind})" if kind else path
     yield SectionText(title, _one_paragraph(section.__doc__), tuple(keys))
     for where, models in inner:
@@ -110,6 +113,12 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     if get_origin(annotation) in (Union, types.UnionType, Annotated):
         return [model for inner in get_args(annotation) for model in _models(inner)]
     return []
+
+
+def _listed(annotation: Any) -> list[type[BaseModel]]:
+    """The kinds of a list's items, where those come in kinds."""
+    kinds = _models(get_args(annotation)[0]) if get_origin(annotation) is list else []
+    return kinds if len(kinds) > 1 else []
 
 
 def _kind(model: type[BaseModel]) -> str:

@@ -25,9 +25,10 @@ from eva.errors import (
 from eva.failpoints import reach
 from eva.incidents import Incident, Working
 from eva.logs import all_about
-from eva.redaction import knowing, secrets_of
+from eva.redaction import knowing, redact_json, secrets_of
 from eva.roles import Roles
 from eva.settings import Settings
+from eva.tracking import Opening, Tracker
 from orchestrator.claimed import ClaimedRun
 from orchestrator.interrupts import interruptible
 from orchestrator.journal import Journal
@@ -39,6 +40,7 @@ from orchestrator.overseer import Overseer
 from orchestrator.patience import PATIENCE_S, Patience
 from orchestrator.resuming import require_resumable, require_unchanged
 from orchestrator.tracing import tracing
+from orchestrator.tracking import tracked
 from store import costs, events, runs
 from store.contexts import longest_context
 from store.rows import JudgeRole, RunRow
@@ -49,9 +51,11 @@ from workers.fleet import start_fleet
 from workers.models import resolve_model
 from workers.placement import connected
 from workers.rewards import build_rewarder, model_class
+from workers.tracking.process import TrackerProcess
 from workers.training.trainer import LocalTrainer
 
 RolesBuilder = Callable[[RunConfig, Path, Settings, Overseer], AbstractContextManager[Roles]]
+Trackers = Mapping[str, tuple[Tracker, str | None]]
 
 _PASSING = (StoreAwayError, DiskFullError, NoRoomError)
 """What ends a driver, but not its run: that goes on where it is when the cause is mended."""
@@ -62,7 +66,7 @@ _STOPPED = {"pause": "paused", "cancel": "cancelled"}
 
 
 def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, build: RolesBuilder | None = None,
-          ttl_s: float = TTL_S, patience_s: float = PATIENCE_S) -> None:
+          trackers: Trackers | None = None, ttl_s: float = TTL_S, patience_s: float = PATIENCE_S) -> None:
     """Play a run to its end from wherever it stands, holding its lease all the while.
 
     What counts is the run's row once the lease is held, not the one that was given. Raises LeaseTakenError when
@@ -81,17 +85,22 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
         folder = settings.runs_dir / run.place
         folder.mkdir(parents=True, exist_ok=True)
         overseer = Overseer(listener, config.watchdog)
-        with knowing(secrets_of(run.config, os.environ)), tracing(run, lease.fence.fence) as spans:
+        secrets = secrets_of(run.config, os.environ)
+        trackers = build_trackers(config, settings, run) if trackers is None else trackers
+        opening = Opening(run.identity, run.name, redact_json(run.config, secrets))
+        with knowing(secrets), tracing(run, lease.fence.fence) as spans:
             claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),
                                  store, lease, overseer, spans)
             if build is None:
                 longest = claimed.read(lambda conn: longest_context(conn, run.id))
                 spent = claimed.read(lambda conn: _spent(conn, run.id, config))
                 build = partial(build_roles, conversation=longest, spent=spent)
-            with (_told(claimed, lease), overseer.watching(claimed),
-                  build(config, folder, settings, overseer) as roles):
-                overseer.at_work = roles.at_work
-                play(roles, Journal(claimed, roles.embedder))
+            with (tracked(claimed, opening, trackers, overseer.notice) as follow, _told(claimed, lease),
+                  overseer.watching(claimed)):
+                follow()
+                with build(config, folder, settings, overseer) as roles:
+                    overseer.at_work = roles.at_work
+                    play(roles, Journal(claimed, roles.embedder))
 
 
 @contextmanager
@@ -175,6 +184,13 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: O
 
         yield Roles(fleet, rewarder, evolver or build_evolver(config.evolving, fleet), trainer, examiner or rewarder,
                     auditor, embedder, at_work)
+
+
+def build_trackers(config: RunConfig, settings: Settings, run: RunRow) -> Trackers:
+    """The services that are told of the run, by name, and what each calls it."""
+    logs = settings.logs_dir / run.place
+    return {asked.name: (TrackerProcess(asked, folder=settings.data_dir, log=logs / f"tracking-{asked.kind}.log"),
+                         asked.run_name) for asked in config.tracking}
 
 
 def _spent(conn: Connection, run_id: int, config: RunConfig) -> list[Mapping[str, float]]:

@@ -33,6 +33,7 @@ from workers.embedding import check_embedding_model
 from workers.playground import tasks
 from workers.prices import price_of
 from workers.rewards import model_class
+from workers.tracking.process import check_tracking
 
 FEWEST_PROMPTS = 2
 
@@ -124,7 +125,7 @@ def preflight_parts(config: RunConfig) -> list[str]:
             kind = model_class(reward)
             kind.check(reward)
             lines.append(f"reward {kind.name_of(reward)}")
-    return lines
+    return lines + [check_tracking(tracking) for tracking in config.tracking]
 
 
 def register_run(store: Store, config: RunConfig, *, note: str = "", tags: tuple[str, ...] = (),

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, text
 MOST_RUNS = 50
 """Runs that play at a time and are told of one by one, newest first."""
 
-INCIDENTS = ("engine_lost", "engine_back", "engine_waits", "trainer_lost", "stage_failed", "driver_died", "collapse")
+INCIDENTS = ("engine_lost", "engine_back", "engine_waits", "trainer_lost", "stage_failed", "driver_died", "collapse",
+             "tracking_failed")
 
 _STAGES = text("""
     SELECT name, count(*) FILTER (WHERE status = 'done'), sum(seconds), sum(attempts - 1), sum(done),

@@ -1,4 +1,4 @@
-"""The tables of the service itself: who may ask, and what was asked to be written."""
+"""Tables beside the runs: who may ask the service, what was asked to be written, who else is told of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from store.schema import NOW, Time, table
+from store.schema import NOW, Time, key, of_run, run_id, table
 
 api_keys = table(
     "api_keys",
@@ -50,4 +50,14 @@ exports = table(
     CheckConstraint("status IN ('waiting', 'running', 'done', 'failed')", "status"),
     ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="RESTRICT"),
     Index(None, "run_id"),
+)
+
+trackings = table(
+    "trackings",
+    run_id(),
+    key("tracker", Text),
+    # of those that orchestrator.points makes of the run, so many are there
+    Column("points", Integer, nullable=False),
+    Column("changed_at", Time, nullable=False, server_default=NOW),
+    of_run(),
 )

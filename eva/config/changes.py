@@ -61,6 +61,7 @@ CHANGEABLE: dict[str, When] = {
     "audit.reward.max_cost_usd": "resume",
     "fleet": "resume",
     "watchdog": "resume",
+    "tracking": "resume",
 }
 """Each key, or section where all its keys are alike; the longest that fits counts.
 

@@ -10,6 +10,7 @@ from eva.config.base import Section, one_of
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
 from eva.config.rewards import Audit, RewardConfig, gives_win_rates
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
+from eva.config.tracking import Tracking
 from eva.config.watchdog import Watchdog
 from eva.diversity import FIGURES
 from eva.solver.losses import check_win_rates
@@ -136,6 +137,8 @@ class RunConfig(Section):
     """Engines."""
     watchdog: Watchdog = Watchdog()
     """Stages that stand still."""
+    tracking: list[Tracking] = Field(default_factory=list[Tracking])
+    """Services that are told of the run: MLflow, Weights & Biases, trackio. None of them can hurt it."""
 
     @model_validator(mode="after")
     def _stale(self) -> RunConfig:
@@ -161,6 +164,13 @@ class RunConfig(Section):
         if own and self.audit.reward is None:
             raise ValueError(f"evaluation.judges_own names {', '.join(own)}, but there is no audit.reward: a judge "
                              "that likes its own answers may be right; name a second rewarder to tell")
+        return self
+
+    @model_validator(mode="after")
+    def _tracked_once(self) -> RunConfig:
+        names = [tracking.name for tracking in self.tracking]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"tracking names {', '.join(twice)} more than once")
         return self
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ ALLOWED = read_allowed({
 FREE = {
     "name", "prompts.split", "prompts.field", "prompts.system_field", "prompts.topic_field", "model.system_prompt",
     "reward.system_prompt", "evolver.options", "evolving.operators", "collapse.warn", "collapse.pause", "lora.targets",
-    "evaluation.judges_own",
+    "evaluation.judges_own", "tracking.run_name", "tracking.experiment", "tracking.project",
 }
 """Keys that hold text which leads nowhere; `options` go to a function that is allowed."""
 

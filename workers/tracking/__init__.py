@@ -1,0 +1,1 @@
+"""Tracking services, each asked in a process of its own: see `process`."""

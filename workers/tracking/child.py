@@ -1,0 +1,60 @@
+"""The process that talks to one tracking service: JSON lines in, a JSON line out for each.
+
+It runs as a script and imports nothing of eva, so that its interpreter may be another one, where the service's package
+is installed. What the package prints goes to standard error, a log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+
+class Sink(Protocol):
+    """One run at one service; made from `options` (the config's section) and an opening."""
+
+    url: str
+
+    def log(self, points: list[dict[str, Any]]) -> None: ...
+
+    def close(self, status: str) -> None: ...
+
+
+def answers(kind: str) -> None:
+    """Answer until the other side is gone."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sink: Sink | None = None
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            answer: dict[str, Any] = {}
+            if sink is None:
+                made: Sink = import_module(f"to_{kind}").Run(asked["options"], asked["opening"])
+                sink, answer["url"] = made, made.url
+            elif "points" in asked:
+                sink.log(asked["points"])
+            else:
+                sink.close(asked["close"])
+        except Exception as error:  # noqa: BLE001 - whatever a service's package raises is told, and decided on over there
+            answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
+        out.write(json.dumps(answer) + "\n")
+        out.flush()
+        if "close" in asked:
+            return
+
+
+def is_there(package: str) -> bool:
+    """A folder of that name, such as `wandb/` with what was written offline, is no package."""
+    found = find_spec(package)
+    return found is not None and found.origin is not None
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--check":
+        sys.exit(0 if is_there(sys.argv[2]) else 1)
+    answers(sys.argv[1])
