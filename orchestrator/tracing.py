@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from eva.errors import RunStoppedError
 from eva.redaction import known_secrets, redact
@@ -75,7 +75,8 @@ class _StageSpan:
     def counted(self, counts: Mapping[str, object]) -> None:
         for name, value in counts.items():
             if isinstance(value, Mapping):
-                self.counted({f"{name}.{key}": inner for key, inner in value.items()})  # pyright: ignore[reportUnknownVariableType] - a JSON object
+                inner = cast("Mapping[str, object]", value)
+                self.counted({f"{name}.{key}": number for key, number in inner.items()})
             elif isinstance(value, bool | int | float | str):
                 self._span.set_attribute(f"eva.counts.{name}", value)
 
