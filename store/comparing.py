@@ -29,23 +29,40 @@ class Paired:
     worse: int
 
 
-_FIGURES = """count(*), avg(a.reward), avg(b.reward), avg(b.reward - a.reward), stddev_samp(b.reward - a.reward),
-        count(*) FILTER (WHERE b.reward > a.reward), count(*) FILTER (WHERE b.reward < a.reward)"""
+MOST_SEEDS = 20_000
+"""Seed prompts that are compared: of more than these, about so many, drawn by the hashes of their texts."""
 
-_SEEDS = """
-    SELECT p.text_key, p.text, p.context, w.checkpoint, w.rewarder, avg(w.value) AS reward
-    FROM prompts p JOIN rewards w ON w.run_id = p.run_id AND w.prompt = p.number
-    WHERE p.run_id = {run} AND p.born = -1 AND w.value IS NOT NULL AND w.rewarder NOT LIKE '%/cost_usd'
-    GROUP BY p.number, p.text_key, p.text, p.context, w.checkpoint, w.rewarder
-"""
+_FIGURES = """count(*), avg(a), avg(b), avg(b - a), stddev_samp(b - a), count(*) FILTER (WHERE b > a),
+        count(*) FILTER (WHERE b < a)"""
 
 _OVER_SEEDS = text(f"""
-    WITH a AS ({_SEEDS.format(run=":first")}), b AS ({_SEEDS.format(run=":second")})
-    SELECT a.checkpoint, 'seeds', 'sampled', a.rewarder, {_FIGURES}
-    FROM a JOIN b USING (text_key, text, checkpoint, rewarder)
-    WHERE a.context IS NOT DISTINCT FROM b.context
-    GROUP BY a.checkpoint, a.rewarder ORDER BY a.checkpoint, a.rewarder
+    WITH shared AS MATERIALIZED (
+        SELECT a.number AS first, b.number AS second
+        FROM prompts a JOIN prompts b ON b.text_key = a.text_key AND b.text = a.text
+            AND b.context IS NOT DISTINCT FROM a.context
+        WHERE a.run_id = :first AND a.born = -1 AND a.text_key <= :last AND b.run_id = :second AND b.born = -1
+    ), rewarded AS (
+        SELECT s.first AS pair, 1 AS side, w.checkpoint, w.rewarder, w.value
+        FROM shared s JOIN rewards w ON w.run_id = :first AND w.prompt = s.first
+        UNION ALL
+        SELECT s.first, 2, w.checkpoint, w.rewarder, w.value
+        FROM shared s JOIN rewards w ON w.run_id = :second AND w.prompt = s.second
+    ), means AS (
+        SELECT checkpoint, rewarder, avg(value) FILTER (WHERE side = 1) AS a, avg(value) FILTER (WHERE side = 2) AS b
+        FROM rewarded WHERE rewarder NOT LIKE '%/cost_usd' GROUP BY pair, checkpoint, rewarder
+    )
+    SELECT checkpoint, 'seeds', 'sampled', rewarder, {_FIGURES}
+    FROM means WHERE a IS NOT NULL AND b IS NOT NULL
+    GROUP BY checkpoint, rewarder ORDER BY checkpoint, rewarder
 """)  # noqa: S608 - the parts are constants of this file
+
+_FEWER_SEEDS = text("""
+    SELECT min(seeds) FROM (SELECT run_id, count(*) AS seeds FROM prompts
+        WHERE run_id IN (:first, :second) AND born = -1 GROUP BY run_id) AS counted
+""")
+
+_LOWEST_KEY = -2**63
+"""Keys are hashes, even over all numbers of 64 bits: those up to some number are as good as drawn by chance."""
 
 _HELDOUT = """
     SELECT r.checkpoint, r.split, r.mode, h.text, h.context, avg(r.reward) AS reward
@@ -55,11 +72,12 @@ _HELDOUT = """
 """
 
 _OVER_HELDOUT = text(f"""
-    WITH a AS ({_HELDOUT.format(run=":first")}), b AS ({_HELDOUT.format(run=":second")})
-    SELECT a.checkpoint, a.split, a.mode, NULL, {_FIGURES}
-    FROM a JOIN b USING (checkpoint, split, mode, text)
-    WHERE a.context IS NOT DISTINCT FROM b.context
-    GROUP BY a.checkpoint, a.split, a.mode ORDER BY a.checkpoint, a.split, a.mode
+    WITH one AS ({_HELDOUT.format(run=":first")}), other AS ({_HELDOUT.format(run=":second")}), means AS (
+        SELECT one.checkpoint, one.split, one.mode, one.reward AS a, other.reward AS b
+        FROM one JOIN other USING (checkpoint, split, mode, text) WHERE one.context IS NOT DISTINCT FROM other.context
+    )
+    SELECT checkpoint, split, mode, NULL, {_FIGURES}
+    FROM means GROUP BY checkpoint, split, mode ORDER BY checkpoint, split, mode
 """)  # noqa: S608 - the parts are constants of this file
 
 _SECONDS = text("""
@@ -67,12 +85,16 @@ _SECONDS = text("""
 """)
 
 
-def paired_over_seeds(conn: Connection, first: int, second: int) -> list[Paired]:
+def paired_over_seeds(conn: Connection, first: int, second: int, most: int = MOST_SEEDS) -> list[Paired]:
     """Where both runs answered the same seed prompt with checkpoints of the same number: who answered better?
 
-    Only rewards of a rewarder of the same name are compared. By checkpoint.
+    Only rewards of a rewarder of the same name are compared, and of more than `most` seed prompts about so many: the
+    same whenever asked, and the same in both runs. By checkpoint.
     """
-    return [Paired(*row) for row in conn.execute(_OVER_SEEDS, {"first": first, "second": second})]
+    if not (seeds := conn.execute(_FEWER_SEEDS, {"first": first, "second": second}).scalar()):
+        return []
+    last = _LOWEST_KEY + 2**64 * min(most, seeds) // seeds - 1
+    return [Paired(*row) for row in conn.execute(_OVER_SEEDS, {"first": first, "second": second, "last": last})]
 
 
 def paired_over_heldout(conn: Connection, first: int, second: int) -> list[Paired]:

@@ -85,7 +85,7 @@ class Paired(Schema):
     checkpoint: int
     """The number of both runs' checkpoints."""
     count: int
-    """How many prompts."""
+    """How many prompts; of more than 20,000 shared seed prompts about so many, the same ones whenever asked."""
     first: float
     """Mean reward of the first run's answers."""
     second: float

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from eva.types import TrainingStep
-from store import checkpoints, prompts
+from store import checkpoints, comparing, prompts
 from store.runs import create_run, find_run
 from tests.cli_fixtures import Played
 from tests.service_fixtures import Pair, Served
@@ -118,6 +118,15 @@ def test_paired_differences_are_those_of_the_prompts_that_both_answered(pair_ser
         assert (one["better"], one["worse"]) == (sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps))
         assert one["standard_error"] == pytest.approx(statistics.stdev(gaps) / len(gaps) ** 0.5)
     assert {(one["prompts"], one["checkpoint"]) for one in paired} >= {("easy", 0), ("easy", 2)}
+
+
+def test_of_many_seed_prompts_the_same_few_are_compared(pair_service: Pair) -> None:
+    with pair_service.served.service.store.transaction() as conn:
+        first, second = (find_run(conn, name).id for name in pair_service.names)
+        every, few = (comparing.paired_over_seeds(conn, first, second, most) for most in (20_000, 6))
+        again = comparing.paired_over_seeds(conn, second, first, 6)
+    assert 0 < few[0].count < every[0].count
+    assert [(one.count, one.first, one.better) for one in few] == [(one.count, one.second, one.worse) for one in again]
 
 
 @pytest.mark.parametrize("runs", [["last"], ["last", "last"], ["last"] * 7])
