@@ -97,15 +97,13 @@ class RunOverview:
 
 
 _TRAINING_ENDS = text("""
-    SELECT checkpoint, max(step),
-        avg((values->>'loss')::float8) FILTER (WHERE back <= :last),
-        avg((values->>'rewards/margins')::float8) FILTER (WHERE back <= :last)
-    FROM (
-        SELECT checkpoint, step, values,
-            row_number() OVER (PARTITION BY checkpoint ORDER BY step DESC) AS back
-        FROM training_steps WHERE run_id = :run_id AND jsonb_exists(values, 'loss')
-    ) AS counted
-    GROUP BY checkpoint ORDER BY checkpoint
+    SELECT number, max(step), avg((values->>'loss')::float8), avg((values->>'rewards/margins')::float8)
+    FROM checkpoints JOIN LATERAL (
+        SELECT step, values FROM training_steps
+        WHERE run_id = checkpoints.run_id AND checkpoint = number AND jsonb_exists(values, 'loss')
+        ORDER BY step DESC LIMIT :last
+    ) AS ends ON true
+    WHERE run_id = :run_id GROUP BY number ORDER BY number
 """)
 
 _HELDOUT_SCORES = text("""
