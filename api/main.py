@@ -23,6 +23,7 @@ from api.iterations import endpoints as iterations
 from api.keys import endpoints as keys
 from api.links import add_links, add_security, simplify
 from api.logs import endpoints as logs
+from api.map import endpoints as prompt_map
 from api.metrics import endpoints as metrics
 from api.presets import endpoints as presets
 from api.prometheus import endpoints as prometheus
@@ -37,7 +38,7 @@ from api.statistics import endpoints as statistics
 
 VERSION = "1"
 ROUTERS = (health, prometheus, presets, configs, runs, launching, changing, iterations, events, statistics, metrics,
-           prompts, difference, checkpoints, logs, compare, exports, report, session, keys)
+           prompts, difference, checkpoints, logs, compare, exports, report, prompt_map, session, keys)
 
 THREADS = 12
 """Requests that are answered at a time: fewer than the store has connections."""

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Connection
 
 from api.access import Access
+from api.map.atlas import Atlas
 from eva.errors import BusyError
 from eva.redaction import secrets_of
 from eva.settings import Settings
@@ -58,6 +59,7 @@ class Service:
     streams: Streams = field(default_factory=Streams)
     longest_s: float = LONGEST_S
     access: Access | None = None
+    atlas: Atlas = field(default_factory=Atlas)
 
     @contextmanager
     def reading(self) -> Generator[Connection]:

@@ -53,6 +53,7 @@ class PromptFilter:
     topic: str | None = None
     text: str | None = None
     words: str | None = None
+    numbers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +207,8 @@ def _conditions(
         found.append(info >= wanted.info_min)
     if wanted.info_max is not None:
         found.append(info <= wanted.info_max)
+    if wanted.numbers is not None:
+        found.append(prompts.c.number == func.any(list(wanted.numbers)))
     if wanted.text:
         found.append(prompts.c.text.icontains(storable(wanted.text), autoescape=True))
     if wanted.words:

@@ -21,7 +21,7 @@ from api.prompts.schemas import (
     responses_of,
 )
 from api.schema import LARGEST_SMALL, PAGE, Cursor, PageSize, PromptNumber, RunName
-from api.service import Here, secrets_in
+from api.service import Here, Service, secrets_in
 from eva.errors import InputError, NotFoundError
 from eva.redaction import redact_json
 from eva.types import Prompt
@@ -34,6 +34,7 @@ from store.runs import find_run
 router = APIRouter(prefix="/v1/runs/{run}/prompts", tags=["prompts"])
 
 SHOWN_RESPONSES, MOST_RESPONSES = 200, 1024
+AREA = r"^(0(\.\d{1,6})?|1(\.0{1,6})?)(,(0(\.\d{1,6})?|1(\.0{1,6})?)){3}$"
 Checkpoint = Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="Only this policy's answers.")]
 
 
@@ -58,6 +59,8 @@ def list_prompts(
                     ] = None,
     words: Annotated[str | None, Query(max_length=500, description="Only those with these words, in any order and case;"
                                        ' `"these words"` as they stand, `or`, `-without`.')] = None,
+    area: Annotated[str | None, Query(pattern=AREA, max_length=80, description="Only those that the run's map shows in"
+                                      " this area: `left,low,right,high`, each 0 to 1.")] = None,
     sort: Annotated[Sort, Query(description="Order; a minus puts the largest first.")] = "number",
     limit: PageSize = PAGE,
     cursor: Cursor = None,
@@ -66,7 +69,8 @@ def list_prompts(
     if info_min is not None and info_max is not None and info_min > info_max:
         raise InputError(f"info_min {info_min:g} is above info_max {info_max:g}", expected="info_min <= info_max",
                          next_move="Exchange them")
-    wanted = PromptFilter(iteration, born, operator, info_min, info_max, depth, root, topic, text, words)
+    wanted = PromptFilter(iteration, born, operator, info_min, info_max, depth, root, topic, text, words,
+                          None if area is None else _inside(here, run, area))
     with here.reading() as conn:
         found = prompt_page(conn, find_run(conn, run).id, wanted, sort, limit + 1, _place(cursor, sort))
     shown = found[:limit]
@@ -133,6 +137,14 @@ def found_prompt(conn: Connection, run: RunRow, number: int) -> Prompt:
                             expected=f"a number from 0 to {run.prompt_count - 1}",
                             next_move=f"List them at /v1/runs/{run.name}/prompts")
     return found[0]
+
+
+def _inside(here: Service, run: str, area: str) -> tuple[int, ...]:
+    """The prompts that the map shows in an area."""
+    with here.reading() as conn:
+        row = find_run(conn, run)
+    left, low, right, high = (float(one) for one in area.split(","))
+    return tuple(here.atlas.of(row, here.reading).inside(left, low, right, high))
 
 
 def _cursor(place: Place, sort: str) -> str:

@@ -70,7 +70,8 @@ def test_it_gives_no_dialog_no_csp_report_and_no_element(
     assert {one["operator"] for one in made} & set(PAYLOADS)
     asked = [*range(len(PAYLOADS)), *(one["number"] for one in made)]
     for path in ["/", base, f"{base}/prompts", f"{base}/prompts?operator=%3Cscript%3E&text=%22onload%3D",
-                 f"{base}/lineage?prompt={made[0]['number']}", *(f"{base}/prompts/{number}" for number in asked)]:
+                 f"{base}/lineage?prompt={made[0]['number']}", f"{base}/map?by=operator",
+                 *(f"{base}/prompts/{number}" for number in asked)]:
         page = tab.open(path)
         assert not page.locator(f"main :is({MAKEABLE})").count(), path
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path

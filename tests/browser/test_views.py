@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 VIEWS = ["/", "/runs/{run}", "/runs/{run}/prompts?iteration=1&sort=-info", "/runs/{run}/prompts/100",
-         "/runs/{run}/lineage", "/runs/{run}/training", "/runs/{run}/evolution"]
+         "/runs/{run}/lineage", "/runs/{run}/map?area=0.2,0.2,0.7,0.7", "/runs/{run}/training", "/runs/{run}/evolution"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -136,6 +136,13 @@ export interface Exports {
   items: Export[];
 }
 
+export interface Faithfulness {
+  prompts: number;
+  neighbours: number;
+  share: number;
+  trustworthiness: number;
+}
+
 export interface FieldProblem {
   where: string;
   expected: string;
@@ -407,6 +414,24 @@ export interface PromptDetails {
   why: string[];
   quarantined: Record<string, string>;
   responses: Responses;
+}
+
+export interface PromptMap {
+  iteration: number;
+  prompts: number;
+  landmarks: number;
+  landmarks_until: number;
+  settled: boolean;
+  faithful: Faithfulness | null;
+  faithful_later: Faithfulness | null;
+  operators: string[];
+  numbers: number[];
+  x: number[];
+  y: number[];
+  born: number[];
+  operator: (number | null)[];
+  info: (number | null)[];
+  starts: string[];
 }
 
 export interface PromptPage {

@@ -9,6 +9,7 @@ import { Compare } from "./views/compare.js";
 import { Evolution } from "./views/evolution.js";
 import { Launch } from "./views/launch.js";
 import { Lineage } from "./views/lineage.js";
+import { MapView } from "./views/map.js";
 import { Overview } from "./views/overview.js";
 import { Prompt } from "./views/prompt.js";
 import { Prompts } from "./views/prompts.js";
@@ -20,6 +21,7 @@ const TABS = [
   { name: "", title: "Overview", view: Overview },
   { name: "prompts", title: "Prompts", view: ({ run, rest }) => (rest.length ? html`<${Prompt} run=${run} rest=${rest} />` : html`<${Prompts} run=${run} />`) },
   { name: "lineage", title: "Lineage", view: Lineage },
+  { name: "map", title: "Map", view: MapView },
   { name: "evolution", title: "Evolution", view: Evolution },
   { name: "training", title: "Training", view: Training },
 ];

@@ -21,7 +21,7 @@ const FIELDS = [
   ["root", "Seed prompt", { type: "number", min: 0 }],
   ["topic", "Topic", { type: "search", maxlength: 500 }],
 ];
-const FILTERS = ["iteration", "operator", ...FIELDS.map(([name]) => name)];
+const FILTERS = ["iteration", "operator", "area", ...FIELDS.map(([name]) => name)];
 
 /** @param {{run: string}} props */
 export function Prompts({ run }) {
@@ -53,6 +53,8 @@ function Filters({ run, wanted, filtered }) {
     ${choice("iteration", "In pool or batch of", known.map((one) => [String(one.number), `iteration ${one.number}`]))}
     ${choice("operator", "Operator", operators.map((name) => [name, name]))}
     ${FIELDS.map(([name, title, rest]) => html`<label class="field" key=${name}>${title}<input value=${wanted[name] ?? ""} onChange=${change(name)} ...${rest} /></label>`)}
+    ${wanted.area && html`<span class="buttons chip"><${Link} to=${`${runPath(run, "map")}?area=${encodeURIComponent(wanted.area)}`}>in an area of the map<//>
+      <button class="button bare" aria-label="Leave the area out" onClick=${() => go(where({ area: null, cursor: null }))}>×</button></span>`}
     ${filtered && html`<${Link} class="button bare" to=${runPath(run, "prompts")}>Clear<//>`}</div>`;
 }
 
