@@ -1,5 +1,5 @@
 // The shell: where one is, where one can go, and the view that the address names.
-import { Component, effect, html, render, signal } from "./ui.js";
+import { Component, effect, html, render, signal, useEffect } from "./ui.js";
 import { Link, path, runPath } from "./router.js";
 import { SignedIn, SignIn } from "./session.js";
 import { Empty } from "./states.js";
@@ -72,6 +72,8 @@ function shown() {
 function App() {
   const { title, run, tab, body } = shown();
   document.title = `${title} – eva`;
+  // on a narrow screen the tabs scroll: the one that is shown is seen
+  useEffect(() => document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [tab]);
   return html`<a class="skip" href="#main">To the content</a>
     <header class="top"><div class="top-row">
       <${Link} to="/" class="brand"><img src="/static/icon.svg" width="22" height="22" alt="" />eva<//>

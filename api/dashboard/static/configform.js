@@ -28,13 +28,16 @@ function Entry({ field, draft, values, wrong }) {
   const about = { id, "aria-describedby": `${id}-hint`, "aria-invalid": wrong ? "true" : undefined };
   const set = (/** @type {unknown} */ next) => draft.set(...changed(key, next));
   const typed = (/** @type {any} */ event) => set(read(field, event.currentTarget.value));
-  const input = kind === "flag" ? html`<label class="check" for=${id}><input ...${about} type="checkbox" checked=${Boolean(value)} onChange=${(/** @type {any} */ event) => set(event.currentTarget.checked)} /><span>${label} <code>${key}</code></span></label>`
+  const input = kind === "flag" ? html`<label class="check" for=${id}><input ...${about} type="checkbox" checked=${Boolean(value)} onChange=${(/** @type {any} */ event) => set(event.currentTarget.checked)} /><span>${label}<${Key} field=${field} /></span></label>`
     : kind === "choice" ? html`<select ...${about} value=${value ?? ""} onChange=${typed}>${value === null || !field.choices.includes(String(value)) ? html`<option value=${value ?? ""}>${value ?? "choose"}</option>` : null}
       ${field.choices.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select>`
     : html`<input ...${about} value=${value === null ? "" : String(value)} placeholder=${field.required ? "needed" : "unset"} inputmode=${kind === "number" ? "decimal" : undefined} spellcheck=${false} autocomplete="off" onInput=${typed} />`;
-  return html`<div class="entry">${kind !== "flag" && html`<label for=${id}>${label} <code>${key}</code></label>`}${input}
+  return html`<div class="entry">${kind !== "flag" && html`<label for=${id}>${label}<${Key} field=${field} /></label>`}${input}
     <span id=${`${id}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? html`<${Coded} text=${hint} />`}</span></div>`;
 }
+
+/** The key as the YAML has it, where the label is another. @param {{field: Field}} props */
+const Key = ({ field: { key, label } }) => (key === label.replaceAll(" ", "_") ? null : html` <code>${key}</code>`);
 
 /** What was typed: a number where one is meant and it is one, null where nothing stands. @param {Field} field @param {string} text */
 function read(field, text) {
