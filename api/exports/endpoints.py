@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from sqlalchemy import Connection
+from typing_extensions import TypeAliasType
 
 from api.exports.writing import file_of
 from api.problems import RefusedError
@@ -26,18 +27,18 @@ router = APIRouter(prefix="/v1/runs/{run}", tags=["exports"])
 
 MOST_SHOWN, MOST_UNFINISHED = 200, 20
 MEDIA_TYPES = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
-Kind = Literal["pairs", "prompts", "responses", "judged"]
-Format = Literal["jsonl", "parquet"]
+ExportKind = TypeAliasType("ExportKind", Literal["pairs", "prompts", "responses", "judged"])
+ExportFormat = TypeAliasType("ExportFormat", Literal["jsonl", "parquet"])
 ExportNumber = Annotated[int, Path(ge=1, le=LARGEST_INTEGER, description="An export's number.")]
 
 
 class ExportRequest(Schema):
     """What to write."""
 
-    kind: Kind
+    kind: ExportKind
     """`pairs`: preferences in TRL's format; `prompts` with their lineage; `responses` with their rewards; `judged`:
     each prompt of each pool and batch with its informativeness, responses and rewards."""
-    format: Format = "jsonl"
+    format: ExportFormat = "jsonl"
     """The file's format."""
 
 
@@ -46,9 +47,9 @@ class Export(Schema):
 
     id: int
     """Its number."""
-    kind: Kind
+    kind: ExportKind
     """What is in it."""
-    format: Format
+    format: ExportFormat
     """Its format."""
     status: Literal["waiting", "running", "done", "failed"]
     """Where it stands."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.runs.requests import ChangedKey, ForkRehearsal, Going, NewFork, NewRun, Rehearsal, RestartPolicy
+from api.runs.requests import AS_IT_IS, ChangedKey, ForkRehearsal, Going, NewFork, NewRun, Rehearsal, RestartPolicy
 from api.runs.schemas import RunDetails
 from api.runs.showing import answered
 from api.schema import RunName, Schema
@@ -66,11 +66,11 @@ def create_run(
 
 
 @router.post("/{run}:resume", status_code=202)
-def resume_run(here: Here, run: RunName, response: Response, going: Going | None = None) -> RunDetails:
+def resume_run(here: Here, run: RunName, response: Response, going: Going = AS_IT_IS) -> RunDetails:
     """Have a run played that stands still, from where it is. With other config or code only if changes are accepted."""
     from orchestrator.resuming import prepare
 
-    row, going = _found(here, run), going or Going()
+    row = _found(here, run)
     given: RunConfig | None = None
     if going.overrides:
         before = RunConfig.model_validate(row.config)

@@ -84,6 +84,9 @@ class Going(Schema):
     """Another policy than before."""
 
 
+AS_IT_IS = Going()
+
+
 class NewWords(Schema):
     """What to change; what is left out or null stays."""
 

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
+from typing_extensions import TypeAliasType
+
 from api.schema import Schema
 from api.service import secrets_in
 from eva.redaction import redact, redact_json
 from store.run_pages import StandingRow
 
-Status = Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"]
+Status = TypeAliasType(
+    "Status",
+    Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"])
+"""Named, as all that several schemas choose from: clients are generated with one type for it."""
 
 
 class OpenStage(Schema):

@@ -116,8 +116,8 @@ export interface EventPage {
 
 export interface Export {
   id: number;
-  kind: "pairs" | "prompts" | "responses" | "judged";
-  format: "jsonl" | "parquet";
+  kind: ExportKind;
+  format: ExportFormat;
   status: "waiting" | "running" | "done" | "failed";
   rows: number | null;
   bytes: number | null;
@@ -127,9 +127,13 @@ export interface Export {
   expires_at: string | null;
 }
 
+export type ExportFormat = "jsonl" | "parquet";
+
+export type ExportKind = "pairs" | "prompts" | "responses" | "judged";
+
 export interface ExportRequest {
-  kind: "pairs" | "prompts" | "responses" | "judged";
-  format: "jsonl" | "parquet";
+  kind: ExportKind;
+  format: ExportFormat;
 }
 
 export interface Exports {
@@ -490,7 +494,7 @@ export interface Reward {
 
 export interface Run {
   name: string;
-  status: "created" | "queued" | "running" | "interrupted" | "paused" | "finished" | "failed" | "cancelled";
+  status: Status;
   desired: "run" | "pause" | "cancel";
   iteration: number;
   iterations: number;
@@ -510,7 +514,7 @@ export interface Run {
 
 export interface RunDetails {
   name: string;
-  status: "created" | "queued" | "running" | "interrupted" | "paused" | "finished" | "failed" | "cancelled";
+  status: Status;
   desired: "run" | "pause" | "cancel";
   iteration: number;
   iterations: number;
@@ -582,6 +586,8 @@ export interface Statistic {
 export interface Statistics {
   items: Statistic[];
 }
+
+export type Status = "created" | "queued" | "running" | "interrupted" | "paused" | "finished" | "failed" | "cancelled";
 
 export interface Stretch {
   kind: "same" | "removed" | "added";
