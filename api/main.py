@@ -35,10 +35,11 @@ from api.runs import endpoints as runs
 from api.service import Service
 from api.session import endpoints as session
 from api.statistics import endpoints as statistics
+from api.summary import endpoints as summary
 
 VERSION = "1"
 ROUTERS = (health, prometheus, presets, configs, runs, launching, changing, iterations, events, statistics, metrics,
-           prompts, difference, checkpoints, logs, compare, exports, report, prompt_map, session, keys)
+           prompts, difference, checkpoints, logs, compare, exports, summary, report, prompt_map, session, keys)
 
 THREADS = 12
 """Requests that are answered at a time: fewer than the store has connections."""

@@ -14,13 +14,13 @@ from cli.failures import INTERRUPTED
 from cli.log_file import chatter_to
 from cli.printable import printable
 from cli.progress import watch_of
-from cli.report import build_report
 from cli.report_view import show_report
 from eva.errors import ConflictError, EvaError, RunStoppedError
 from eva.settings import Settings
 from eva.writing import write_json_file
 from orchestrator.listening import Listener
 from store.rows import RunRow
+from store.runs import get_run
 from store.session import Store
 
 Drive = Callable[[Store, Settings, RunRow, Listener], None]
@@ -69,7 +69,10 @@ def log_path(settings: Settings, run: RunRow) -> Path:
 
 def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None) -> None:
     """Print the report of a run that has ended, and where everything lies."""
-    report = build_report(store, run.id)
+    from api.summary.facts import summary_of
+
+    with store.transaction() as conn:
+        report = summary_of(conn, get_run(conn, run.id))
     if json_file is not None:
         write_json_file(json_file, report)
     console = Console(highlight=False)

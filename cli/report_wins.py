@@ -7,26 +7,13 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
-from sqlalchemy import Connection
 
 from cli.printable import one_line
 from cli.tables import ROOMY, plain_table
 from cli.wording import number
-from store import statistics
 
 LONGEST_SET = 16
 LONGEST_REWARDER = 40
-
-
-def win_rates(conn: Connection, run_id: int) -> dict[str, list[dict[str, Any]]]:
-    """By set, the figures of every policy that was compared, in the order of the checkpoints."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for by_set in statistics.get_statistics(conn, run_id, "win_rates").values():
-        for name, figures in by_set.items():
-            own = next((score for score in figures["arena"] if score["checkpoint"] == figures["checkpoint"]), None)
-            kept = {key: value for key, value in figures.items() if key != "arena"}
-            found.setdefault(name, []).append(kept | {"elo": own and own["elo"]})
-    return dict(sorted(found.items()))
 
 
 def win_rates_view(by_set: Mapping[str, Sequence[Mapping[str, Any]]], width: int) -> Iterator[RenderableType]:

@@ -53,6 +53,11 @@ class Material:
     baselines: dict[str, Answers]
 
 
+def rewarder_of(config: RunConfig) -> str:
+    """The name under which the rewards that a run decides by are stored."""
+    return model_class(config.reward).name_of(config.reward)
+
+
 def gather(config: RunConfig) -> Material:
     """Read seed prompts and held-out sets. Held-out prompts and overlaps with protected files are left out of
     the seeds and counted.

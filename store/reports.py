@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from store.rows import JsonObject, RunRow
+from store.rows import RunRow
 from store.runs import get_run
 
 LAST_STEPS = 4
@@ -80,20 +79,6 @@ class InfoGroup:
     prompts: int
     info: float | None
     buffer: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunOverview:
-    """A run with the stage that is open and who holds it; `age_s` counts from its creation."""
-
-    run: RunRow
-    stage: str | None
-    stage_done: int
-    stage_total: int
-    held_by: JsonObject | None
-    age_s: float
-    last_change: datetime
-    forked_from: str | None
 
 
 _TRAINING_ENDS = text("""
@@ -189,20 +174,6 @@ _SAME_CONFIG = text("""
     SELECT id FROM runs WHERE config_hash = :config_hash ORDER BY id DESC LIMIT 1
 """)
 
-_OVERVIEWS = text("""
-    SELECT r.id, s.name, s.done, s.total, l.owner,
-        extract(epoch FROM clock_timestamp() - r.created_at)::float8,
-        greatest(r.created_at, r.started_at, r.finished_at, s.started_at), origin.name
-    FROM runs r LEFT JOIN runs origin ON origin.id = r.forked_from
-    LEFT JOIN LATERAL (
-        SELECT name, done, total, started_at FROM stages
-        WHERE run_id = r.id AND status <> 'done' ORDER BY position DESC LIMIT 1
-    ) AS s ON true
-    LEFT JOIN leases l ON l.run_id = r.id AND l.expires_at > clock_timestamp()
-    WHERE r.deleted_at IS NULL ORDER BY r.id DESC LIMIT :limit
-""")
-
-
 def training_ends(conn: Connection, run_id: int) -> dict[int, TrainingEnd]:
     """How did each checkpoint's training end? By checkpoint; those without logged steps are left out."""
     rows = conn.execute(_TRAINING_ENDS, {"run_id": run_id, "last": LAST_STEPS})
@@ -274,14 +245,6 @@ def newest_with_config(conn: Connection, config_hash: str) -> RunRow | None:
     """The newest run of exactly this config, None when there is none."""
     found = conn.execute(_SAME_CONFIG, {"config_hash": config_hash}).scalar()
     return None if found is None else get_run(conn, found)
-
-
-def run_overviews(conn: Connection, limit: int = 50) -> list[RunOverview]:
-    """Which runs are there, where do they stand, and who plays them? Newest first."""
-    return [
-        RunOverview(get_run(conn, run_id), stage, done or 0, total or 0, owner, age, change, origin)
-        for run_id, stage, done, total, owner, age, change, origin in conn.execute(_OVERVIEWS, {"limit": limit}).all()
-    ]
 
 
 def server_version(conn: Connection) -> str:

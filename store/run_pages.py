@@ -31,12 +31,14 @@ class OpenStage:
 
 @dataclass(frozen=True, slots=True)
 class StandingRow:
-    """A run and where it stands. `standing` is one of STATUSES; `held_by` is its driver, None without one."""
+    """A run and where it stands. `standing` is one of STATUSES; `held_by` is its driver, None without one; `origin` the
+    name of the run that it was forked from."""
 
     run: RunRow
     standing: str
     stage: OpenStage | None
     held_by: JsonObject | None
+    origin: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ _open = (
     .limit(1)
     .lateral("open_stage")
 )
+_origin = runs.alias("origin")
 _standing = case((and_(runs.c.status == "running", leases.c.owner.is_(None)), "interrupted"), else_=runs.c.status)
 
 
@@ -80,10 +83,11 @@ def run_page(conn: Connection, wanted: RunFilter, limit: int, before_id: int | N
 def _query() -> Select[Any]:
     alive = and_(leases.c.run_id == runs.c.id, leases.c.expires_at > func.clock_timestamp())
     return (
-        select(*runs.c, _standing, leases.c.owner, *_open.c)
+        select(*runs.c, _standing, leases.c.owner, _origin.c.name, *_open.c)
         .select_from(runs)
         .outerjoin(leases, alive)
         .outerjoin(_open, _open.c.name.is_not(None))
+        .outerjoin(_origin, _origin.c.id == runs.c.forked_from)
     )
 
 
@@ -106,5 +110,5 @@ def _row(row: Sequence[Any]) -> StandingRow:
     count = len(runs.c)
     values = dict(zip(runs.c.keys(), row[:count], strict=True))
     values["tags"] = tuple(values["tags"])
-    stage = None if row[count + 2] is None else OpenStage(*row[count + 2 :])
-    return StandingRow(RunRow(**values), row[count], stage, row[count + 1])
+    standing, owner, origin, *stage = row[count:]
+    return StandingRow(RunRow(**values), standing, None if stage[0] is None else OpenStage(*stage), owner, origin)

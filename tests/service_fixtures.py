@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 
 from api.guards import Guards
 from api.main import create_app
@@ -35,20 +36,25 @@ class Served:
 
 @contextmanager
 def serving(service: Service) -> Generator[Served]:
-    """A server on a free port, in a thread of this process."""
+    """The service, served as `eva serve` does."""
+    with (listening_to(Guards(create_app(service), access=service.access)) as url,
+          httpx.Client(base_url=url, timeout=60, trust_env=False) as client):
+        yield Served(client, service, url)
+
+
+@contextmanager
+def listening_to(app: ASGIApp) -> Generator[str]:
+    """A server on a free port, in a thread of this process: its address."""
     sock = socket.socket(proto=socket.IPPROTO_TCP)
     sock.bind(("127.0.0.1", 0))
-    guarded = Guards(create_app(service), access=service.access)
-    server = uvicorn.Server(uvicorn.Config(guarded, log_level="critical", access_log=False,
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False,
                                            timeout_graceful_shutdown=1))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[sock])))
     thread.start()
-    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     try:
         while not server.started and thread.is_alive():
             time.sleep(0.01)
-        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-            yield Served(client, service, url)
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()

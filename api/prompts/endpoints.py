@@ -11,6 +11,7 @@ from api.cursors import read_cursor, write_cursor
 from api.prompts.reasons import reasons
 from api.prompts.schemas import (
     Lineage,
+    Message,
     PromptDetails,
     PromptPage,
     Responses,
@@ -123,6 +124,7 @@ def get_lineage(
     near = [one for one in below if one.distance <= depth][:limit]
     above = line[:-1][-limit:]
     return Lineage(
+        context=[Message.model_validate(message) for message in line[-1].context],
         prompt=relative_of(line[-1], 0, infos, facts),
         ancestors=[relative_of(one, place - len(above), infos, facts) for place, one in enumerate(above)],
         descendants=[relative_of(one, one.distance, infos, facts) for one in near],

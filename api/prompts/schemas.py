@@ -206,6 +206,8 @@ class Relative(Schema):
 class Lineage(Schema):
     """What a prompt grew from, and into."""
 
+    context: list[Message]
+    """The conversation before the texts; empty before plain prompts."""
     prompt: Relative
     """The prompt asked for."""
     ancestors: list[Relative]

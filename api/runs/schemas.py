@@ -45,6 +45,15 @@ class Holder(Schema):
     """Its process there."""
 
 
+class ForkedFrom(Schema):
+    """Where a fork comes from."""
+
+    run: str
+    """The run whose history it shares."""
+    iteration: int
+    """The first iteration that it plays itself."""
+
+
 class Run(Schema):
     """One alignment run."""
 
@@ -68,6 +77,8 @@ class Run(Schema):
     """The seed that all its draws derive from."""
     last_event: int
     """Sequence number of its newest event."""
+    forked_from: ForkedFrom | None
+    """The run that it is a fork of."""
     error: str | None
     """Why it failed."""
     note: str
@@ -150,6 +161,7 @@ def _facts(row: StandingRow) -> dict[str, Any]:
         "prompts": run.prompt_count,
         "seed": run.seed,
         "last_event": run.event_seq,
+        "forked_from": None if row.origin is None else ForkedFrom(run=row.origin, iteration=run.forked_at or 0),
         "error": error,
         "note": run.note,
         "tags": list(run.tags),

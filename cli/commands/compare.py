@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.opening import opened_existing
 from cli.printable import one_line, printable
+from cli.remote import source_of, url_option
 from cli.tables import plain_table
 from cli.wording import number
-
-if TYPE_CHECKING:
-    from api.compare.schemas import ComparedRun, Comparison, Paired
 
 VALUE_WIDTH = 40
 
@@ -23,51 +20,50 @@ VALUE_WIDTH = 40
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN ...")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, as the API gives it.")
-def compare(runs: tuple[str, ...], as_json: bool) -> None:
+@url_option
+def compare(runs: tuple[str, ...], as_json: bool, url: str | None) -> None:
     """Show how two to six runs differ: their configs, their iterations, and who answered the same prompts better.
 
     Each RUN is a name, the unique beginning of one, or `last`; the others are set beside the first.
     """
-    from api.compare.endpoints import compare as beside
-
-    with opened_existing() as store, store.transaction() as conn:
-        found = beside(conn, [*runs])
-    if as_json:
-        click.echo(found.model_dump_json(indent=1))
-        return
-    console = Console(highlight=False)
-    _show_config(found, console)
-    _show_curves(found.runs, console)
-    _show_paired(found.paired, console)
+    with source_of(url) as source:
+        found = source.get("/v1/compare", run=[*runs])
+        if as_json:
+            click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+            return
+        console = Console(highlight=False)
+        _show_config(found, console)
+        _show_curves(found["runs"], console)
+        _show_paired(found["paired"], console)
 
 
-def _show_config(found: Comparison, console: Console) -> None:
-    if not found.config:
+def _show_config(found: dict[str, Any], console: Console) -> None:
+    if not found["config"]:
         console.print("The configs are the same.")
         return
     table = plain_table(console.width)
-    for heading in ("config", *(printable(run.name) for run in found.runs)):
+    for heading in ("config", *(printable(run["name"]) for run in found["runs"])):
         table.add_column(heading, overflow="fold")
-    for one in found.config:
-        table.add_row(Text(printable(one.key)), *(Text(_value(value)) for value in one.values))
+    for one in found["config"]:
+        table.add_row(Text(printable(one["key"])), *(Text(_value(value)) for value in one["values"]))
     console.print(table)
 
 
-def _show_curves(runs: list[ComparedRun], console: Console) -> None:
+def _show_curves(runs: list[dict[str, Any]], console: Console) -> None:
     table = plain_table(console.width)
     table.add_column("run", overflow="fold")
     for heading in ("iteration", "seconds", "tokens", "reward", "best", "info"):
         table.add_column(heading, justify="right")
     for run in runs:
-        for point in run.curve:
-            table.add_row(Text(printable(run.name)), str(point.iteration), f"{point.seconds:,.0f}",
-                          "" if point.tokens is None else f"{point.tokens:,}", _figure(point.reward_mean),
-                          _figure(point.reward_best), _figure(point.info_mean))
+        for point in run["curve"]:
+            table.add_row(Text(printable(run["name"])), str(point["iteration"]), f"{point['seconds']:,.0f}",
+                          "" if point["tokens"] is None else f"{point['tokens']:,}", _figure(point["reward_mean"]),
+                          _figure(point["reward_best"]), _figure(point["info_mean"]))
     console.print("\nBatches, iteration by iteration (seconds and tokens add up)")
     console.print(table)
 
 
-def _show_paired(paired: list[Paired], console: Console) -> None:
+def _show_paired(paired: list[dict[str, Any]], console: Console) -> None:
     if not paired:
         console.print("\nThey have answered no prompt in common with checkpoints of the same number.")
         return
@@ -77,10 +73,10 @@ def _show_paired(paired: list[Paired], console: Console) -> None:
     for heading in ("checkpoint", "count", "first", "this", "difference", "better", "worse"):
         table.add_column(heading, justify="right")
     for one in paired:
-        error = "" if one.standard_error is None else f" ± {number(one.standard_error)}"
-        table.add_row(Text(printable(one.run)), Text(printable(one.prompts)), one.mode, str(one.checkpoint),
-                      str(one.count), number(one.first), number(one.second), f"{one.difference:+.3g}{error}",
-                      str(one.better), str(one.worse))
+        error = "" if one["standard_error"] is None else f" ± {number(one['standard_error'])}"
+        table.add_row(Text(printable(one["run"])), Text(printable(one["prompts"])), one["mode"], str(one["checkpoint"]),
+                      str(one["count"]), number(one["first"]), number(one["second"]),
+                      f"{one['difference']:+.3g}{error}", str(one["better"]), str(one["worse"]))
     console.print("\nMean rewards over the same prompts, beside the first run (± one standard error)")
     console.print(table)
 

@@ -10,15 +10,9 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from cli.opening import find, opened_existing
 from cli.printable import conversation_line, one_line, printable
+from cli.remote import run_path, source_of, url_option
 from cli.wording import number as figure
-from eva.conversations import as_rows
-from eva.errors import NotFoundError
-from eva.types import Prompt
-from store import prompts, reports
-from store.rows import LineageRow
-from store.session import Store
 
 LIMIT = 1000
 LONGEST_LINE = 9
@@ -34,56 +28,23 @@ LONGEST_LINE = 9
     show_default=True,
     help="Evolutions below the prompt at most.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def lineage(run: str, number: int, depth: int, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON, as the API gives it.")
+@url_option
+def lineage(run: str, number: int, depth: int, as_json: bool, url: str | None) -> None:
     """Show what prompt NUMBER of RUN grew from, and what grew from it.
 
     RUN is a name, the unique beginning of one, or `last`. Each prompt comes with its operator, the iteration
     that made it, and its info when it was first judged.
     """
-    with opened_existing() as store:
-        facts = _facts(store, run, number, depth)
-    if as_json:
-        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
-        return
-    console = Console(highlight=False)
-    console.print(_tree(facts, console.width))
-    if facts["cut"]:
-        click.echo(f"Only the nearest {LIMIT} descendants are shown.", err=True)
-
-
-def _facts(store: Store, reference: str, number: int, depth: int) -> dict[str, Any]:
-    run = find(store, reference)
-    with store.transaction() as conn:
-        line = prompts.ancestors(conn, run.id, number)
-        if not line:
-            raise NotFoundError(
-                f"run {run.name} has no prompt {number}",
-                expected=f"a number from 0 to {run.prompt_count - 1}",
-                next_move=f"List them with `eva export {run.name} --what prompts --out -`",
-            )
-        below = prompts.descendants(conn, run.id, number, depth, LIMIT + 1) if depth else []
-        infos = reports.read_infos(conn, run.id, [row.number for row in (*line, *below)])
-    return {
-        "run": run.name,
-        "number": number,
-        "context": as_rows(line[-1].context),
-        "cut": len(below) > LIMIT,
-        "ancestors": [_fact(row, infos) for row in line[:-1]],
-        "prompt": _fact(line[-1], infos),
-        "descendants": [_fact(row, infos) | {"distance": row.distance} for row in below[:LIMIT]],
-    }
-
-
-def _fact(row: Prompt | LineageRow, infos: dict[int, float | None]) -> dict[str, Any]:
-    return {
-        "number": row.number,
-        "parent": row.parent,
-        "operator": row.operator,
-        "iteration": row.born if row.operator else None,
-        "info": infos.get(row.number),
-        "text": row.text,
-    }
+    with source_of(url) as source:
+        facts = source.get(f"{run_path(run)}/prompts/{number}/lineage", depth=depth, limit=LIMIT)
+        if as_json:
+            click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+            return
+        console = Console(highlight=False)
+        console.print(_tree(facts, console.width))
+        if max(len(facts["ancestors"]), len(facts["descendants"])) == LIMIT:
+            click.echo(f"Only the nearest {LIMIT} descendants, and ancestors, are shown.", err=True)
 
 
 def _tree(facts: dict[str, Any], width: int) -> Tree:
@@ -98,7 +59,7 @@ def _tree(facts: dict[str, Any], width: int) -> Tree:
         branch = branch.add(Text(f"… {left_out} prompts between …", style="dim"))
     for depth, fact in enumerate(line[1 + left_out :], 1):
         branch = branch.add(_label(fact, depth, width, fact is facts["prompt"]))
-    branches = {facts["number"]: branch}
+    branches = {facts["prompt"]["number"]: branch}
     for fact in facts["descendants"]:
         depth = min(len(line), LONGEST_LINE) - 1 + fact["distance"]
         branches[fact["number"]] = branches[fact["parent"]].add(_label(fact, depth, width, False))
@@ -109,7 +70,7 @@ def _label(fact: dict[str, Any], depth: int, width: int, asked: bool) -> Text:
     head = Text.assemble(
         (f"#{fact['number']} ", "bold" if asked else ""),
         (printable(fact["operator"] or "seed"), "cyan"),
-        ("" if fact["operator"] is None else f" in iteration {fact['iteration']}", "dim"),
+        ("" if fact["operator"] is None else f" in iteration {fact['born']}", "dim"),
         ("" if fact["info"] is None else f" info {figure(fact['info'])}", "dim"),
     )
     text = one_line(fact["text"], max(30, 2 * (width - 4 * depth) - 8))

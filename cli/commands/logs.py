@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from cli.opening import find, opened_existing
 from cli.printable import printable
-from eva.log_files import list_logs, read_log
-from eva.redaction import redact, secrets_of
-from eva.settings import read_settings
+from cli.remote import run_path, source_of, url_option
 
 MAIN = "eva.log"
 
@@ -20,18 +15,15 @@ MAIN = "eva.log"
 @click.option("--name", default=MAIN, show_default=True, help="Which log; --list says which there are.")
 @click.option("-n", "--lines", type=click.IntRange(1, 5000), default=50, show_default=True, help="The last so many.")
 @click.option("--list", "only_list", is_flag=True, help="Which logs are there?")
-def logs(run: str, name: str, lines: int, only_list: bool) -> None:
+@url_option
+def logs(run: str, name: str, lines: int, only_list: bool, url: str | None) -> None:
     """Show the end of a log of RUN, without what looks like a secret.
 
-    RUN is a name, the unique beginning of one, or `last`. Logs lie on the machine that played it.
+    RUN is a name, the unique beginning of one, or `last`. Logs lie on the machine that played it, or that serves.
     """
-    with opened_existing() as store:
-        row = find(store, run)
-    folder = read_settings().logs_dir / row.place
-    if only_list:
-        for log in list_logs(folder):
-            click.echo(f"{log.size:>12,}  {printable(log.name)}")
-        return
-    secrets = secrets_of(row.config, os.environ)
-    for line in read_log(folder, name, lines=lines).lines:
-        click.echo(printable(redact(line.rstrip("\r"), secrets)))
+    with source_of(url) as source:
+        found = source.get(f"{run_path(run)}/logs", name=MAIN if only_list else name, lines=lines)
+        for log in found["files"] if only_list else ():
+            click.echo(f"{log['bytes']:>12,}  {printable(log['name'])}")
+        for line in () if only_list else found["lines"]:
+            click.echo(printable(line.rstrip("\r")))

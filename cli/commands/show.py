@@ -7,22 +7,22 @@ import json
 import click
 from rich.console import Console
 
-from cli.opening import find, opened_existing
-from cli.report import build_report
+from cli.remote import run_path, source_of, url_option
 from cli.report_view import show_report
 
 
 @click.command()
 @click.argument("run", default="last")
 @click.option("--json", "as_json", is_flag=True, help="The same facts as JSON (docs/report.md).")
-def show(run: str, as_json: bool) -> None:
+@url_option
+def show(run: str, as_json: bool, url: str | None) -> None:
     """Show what a run has done so far.
 
     RUN is a name, the unique beginning of one, or `last`.
     """
-    with opened_existing() as store:
-        report = build_report(store, find(store, run).id)
-    if as_json:
-        click.echo(json.dumps(report, indent=1, ensure_ascii=False))
-    else:
-        show_report(report, Console(highlight=False))
+    with source_of(url) as source:
+        report = source.get(f"{run_path(run)}/summary")
+        if as_json:
+            click.echo(json.dumps(report, indent=1, ensure_ascii=False))
+        else:
+            show_report(report, Console(highlight=False))

@@ -6,16 +6,14 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
 
 import click
 from rich.console import Console
 
 from cli.failures import CONFLICT, INTERRUPTED
-from cli.opening import find, opened_existing
 from cli.printable import printable
 from cli.progress import Watch, watch_of
-from cli.remote import Remote
+from cli.remote import run_path, source_of, url_option
 from cli.wording import place
 
 POLL_S = 1.0
@@ -27,7 +25,7 @@ Look = Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]]
 
 @click.command()
 @click.argument("run", default="last")
-@click.option("--url", envvar="EVA_URL", metavar="URL", help="The service that knows it, or EVA_URL; its key: EVA_KEY.")
+@url_option
 def watch(run: str, url: str | None) -> None:
     """Show how RUN goes until it stands still, with rates and the time that is left. Ctrl-C ends only the watching.
 
@@ -88,24 +86,6 @@ def _place(facts: dict[str, Any]) -> str:
 
 @contextmanager
 def _looking(run: str, url: str | None) -> Generator[Look]:
-    if url is not None:
-        remote = Remote(url)
-        name = quote(str(remote.get(f"/v1/runs/{quote(run, safe='')}")["name"]), safe="")
-        yield lambda: (remote.get(f"/v1/runs/{name}"), remote.get(f"/v1/runs/{name}/stages")["items"])
-        return
-    from api.iterations.schemas import stage_of
-    from api.runs.showing import shown
-    from api.service import secrets_in
-    from store.runs import get_run
-    from store.stages import read_stages
-
-    with opened_existing() as store:
-        number = find(store, run).id
-
-        def look() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-            with store.transaction() as conn:
-                found = get_run(conn, number)
-                details, secrets = shown(conn, found).model_dump(mode="json"), secrets_in(found)
-                return details, [stage_of(row, secrets).model_dump(mode="json") for row in read_stages(conn, number)]
-
-        yield look
+    with source_of(url) as source:
+        path = run_path(str(source.get(run_path(run))["name"]))
+        yield lambda: (source.get(path), source.get(f"{path}/stages")["items"])

@@ -165,6 +165,11 @@ export interface ForkRehearsal {
   checks: string[];
 }
 
+export interface ForkedFrom {
+  run: string;
+  iteration: number;
+}
+
 export interface FoundInPage {
   number: number;
   text: string;
@@ -245,6 +250,7 @@ export interface Launch {
 }
 
 export interface Lineage {
+  context: Message[];
   prompt: Relative;
   ancestors: Relative[];
   descendants: Relative[];
@@ -503,6 +509,7 @@ export interface Run {
   prompts: number;
   seed: number;
   last_event: number;
+  forked_from: ForkedFrom | null;
   error: string | null;
   note: string;
   tags: string[];
@@ -523,6 +530,7 @@ export interface RunDetails {
   prompts: number;
   seed: number;
   last_event: number;
+  forked_from: ForkedFrom | null;
   error: string | null;
   note: string;
   tags: string[];

@@ -1,4 +1,4 @@
-"""`eva submit` and `eva watch` through a service, as a user calls them."""
+"""`eva` through a service, as a user calls it: submitted, watched, looked at as if the store were here."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 
+from api.access import Access
+from api.service import Service
 from cli.commands.watch import follow
 from cli.progress import PlainProgress
+from eva.settings import Settings
 from orchestrator.launch import Launcher
 from store import runs
-from tests.cli_fixtures import Command
+from store.keys import create_key
+from store.session import Store
+from tests.cli_fixtures import Command, Played, command_line
 from tests.fake_jobs import FakeJobs
-from tests.service_fixtures import Served
+from tests.service_fixtures import Pair, Served, listening_to, serving
 
 SMALL = ("--set", "prompts.playground=16", "--set", "evaluation.playground=3", "--set", "iterations=1")
 
@@ -90,3 +95,62 @@ def test_a_launched_driver_plays_only_the_attempt_that_is_waited_for(served: Ser
         assert eva(*wrong).exit_code == 2
     lost = eva("drive", "--config", "playground", env={"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}", "EVA_DATA_DIR": ""})
     assert lost.exit_code == 2 and "--runtime-env-json" in lost.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ("runs",), ("runs", "--json"), ("show",), ("show", "last", "--json"), ("lineage", "last", "60"),
+    ("lineage", "last", "60", "--json"), ("events",), ("events", "last", "--json", "--after", "2", "--limit", "3"),
+    ("logs",), ("logs", "--list"), ("watch",), ("export", "last", "--what", "pairs", "--out", "-"),
+], ids=" ".join)
+def test_a_service_is_looked_at_as_the_store_is(
+        played: Played, played_service: Served, arguments: tuple[str, ...]) -> None:
+    here, there = played.eva(*arguments), played.eva(*arguments, "--url", played_service.url)
+    assert (there.exit_code, there.stdout) == (here.exit_code, here.stdout)
+    assert here.exit_code == 0, here.output
+
+
+def test_runs_are_compared_over_there(pair_service: Pair) -> None:
+    served = pair_service.served
+    eva = command_line(served.service.settings)
+    assert eva("compare", *pair_service.names, "--url", served.url).stdout == eva("compare", *pair_service.names).stdout
+
+
+def test_a_service_that_asks_for_keys_is_given_one(store: Store, store_settings: Settings, eva: Command) -> None:
+    with store.transaction() as conn:
+        key, _ = create_key(conn, "reader", "read", None)
+    with serving(Service(store, store_settings, access=Access(store))) as guarded:
+        assert "no runs yet" in eva("runs", "--url", guarded.url, env={"EVA_KEY": key}).stdout
+        for wrong in ({"EVA_KEY": ""}, {"EVA_KEY": key[:-1] + ("a" if key[-1] != "a" else "b")}):
+            refused = eva("runs", "--url", guarded.url, env=wrong)
+            assert refused.exit_code == 2 and "EVA_KEY" in refused.stderr and key not in refused.stderr
+        scoped = eva("submit", "playground", "--url", guarded.url, env={"EVA_KEY": key})
+        assert scoped.exit_code == 2 and "scope write" in scoped.stderr
+
+
+@pytest.mark.parametrize(("status", "answer", "told"), [
+    (200, "{}", "of the version of this eva"),
+    (404, '{"given": "there is nothing at /v1/runs"}', "of the version of this eva"),
+    (502, "<html>", "answered 502"),
+    (200, "<html>", "nothing that eva knows answers"),
+])
+def test_a_service_of_another_kind_or_version_is_told_apart(
+        eva: Command, status: int, answer: str, told: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": answer.encode()})
+
+    with listening_to(app) as url:
+        refused = eva("runs", "--url", url)
+    assert refused.exit_code == 4 and told in refused.stderr, refused.output
+
+
+@pytest.mark.parametrize("command", [("show",), ("lineage",), ("events",), ("logs",), ("watch",),
+                                     ("export", "--what", "pairs")], ids=" ".join)
+@pytest.mark.parametrize("name", ["playgrund", "a/b", "../v1/keys", "x:pause", ""])
+def test_an_unknown_run_is_named(played: Played, played_service: Served, command: tuple[str, ...], name: str) -> None:
+    first, *options = command
+    number = ["0"] if first == "lineage" else []
+    for where in ((), ("--url", played_service.url)):
+        refused = played.eva(first, name, *number, *options, *where)
+        assert refused.exit_code == 2 and "there is no run" in refused.stderr, refused.output

@@ -7,40 +7,42 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from cli.report_family import family, heldout_example, info_by_operations
-from cli.report_quality import quality_facts
-from cli.report_wins import win_rates
+from api.service import secrets_in
+from api.summary.family import family, heldout_example, info_by_operations
+from api.summary.quality import quality_facts
+from api.summary.wins import win_rates
 from eva.config import RunConfig
+from eva.redaction import redact_json
 from eva.statistics import wilson
 from store import reports, runs, stages, statistics
 from store.reports import HeldoutScore, TrainingEnd
 from store.rows import JsonObject, RunRow, StageRow
-from store.session import Store
-from workers.rewards import model_class
 
 SCHEMA = 1
 Facts = dict[str, Any]
 
 
-def build_report(store: Store, run_id: int) -> Facts:
-    """Everything that `eva show`, `eva run` and `eva demo` tell of a run, finished or not."""
-    with store.transaction() as conn:
-        run = runs.get_run(conn, run_id)
-        config = RunConfig.model_validate(run.config)
-        scores = reports.heldout_scores(conn, run_id, config.evaluation.success)
-        done = stages.read_stages(conn, run_id)
-        origin = None if run.forked_from is None else runs.get_run(conn, run.forked_from)
-        return {
-            "schema": SCHEMA,
-            "run": _run(run, config, done, origin),
-            "heldout": _heldout(scores),
-            "win_rates": win_rates(conn, run_id),
-            "iterations": _iterations(conn, run, config, done, scores),
-            "family": family(conn, run_id, model_class(config.reward).name_of(config.reward)),
-            "example": heldout_example(conn, run_id, scores, config.evaluation.success),
-            "operations": info_by_operations(conn, run_id, config),
-            "timings": _timings(run, done),
-        }
+def summary_of(conn: Connection, run: RunRow) -> Facts:
+    """Everything that `eva show`, `eva run` and `eva demo` tell of a run, finished or not, without its secrets."""
+    # it brings the rewarders, which who only looks at prompts does without
+    from orchestrator.registration import rewarder_of
+
+    config = RunConfig.model_validate(run.config)
+    scores = reports.heldout_scores(conn, run.id, config.evaluation.success)
+    done = stages.read_stages(conn, run.id)
+    origin = None if run.forked_from is None else runs.get_run(conn, run.forked_from)
+    facts: Facts = {
+        "schema": SCHEMA,
+        "run": _run(run, config, done, origin),
+        "heldout": _heldout(scores),
+        "win_rates": win_rates(conn, run.id),
+        "iterations": _iterations(conn, run, config, done, scores),
+        "family": family(conn, run.id, rewarder_of(config)),
+        "example": heldout_example(conn, run.id, scores, config.evaluation.success),
+        "operations": info_by_operations(conn, run.id, config),
+        "timings": _timings(run, done),
+    }
+    return redact_json(facts, secrets_in(run))
 
 
 def _run(run: RunRow, config: RunConfig, done: Sequence[StageRow], origin: RunRow | None) -> Facts:
