@@ -148,7 +148,8 @@ class Remote(Source):
                 raise self.other_version(f"has nothing at {path}") from None
             raise told from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise InfrastructureError(f"nothing that eva knows answers at {self.url}: {getattr(error, 'reason', error)}",
+            why = getattr(error, "reason", error)
+            raise InfrastructureError(f"nothing that eva knows answers at {self.url}: {why}",
                                       expected="a service, started with `eva serve`",
                                       next_move="Check --url; look at what `eva serve` printed") from error
 
