@@ -59,7 +59,7 @@ def test_every_figure_of_every_view_has_both(tab: Tab, played: Played) -> None:
     base = f"/runs/{played.name}"
     views = ("", "/lineage", "/map", "/training", "/evolution")
     figures = {view: check_downloads(tab) for view in views if tab.open(base + view)}
-    assert figures == {"": 5, "/lineage": 1, "/map": 1, "/training": 2, "/evolution": 5}
+    assert figures == {"": 5, "/lineage": 1, "/map": 1, "/training": 2, "/evolution": 6}
 
 
 def test_compared_runs_have_both_too(browser: Browser, pair_service: Pair) -> None:

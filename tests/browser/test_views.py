@@ -183,7 +183,25 @@ def test_evolution_draws_what_was_sampled_and_what_operators_gained(
     operators = {one["operator"] for row in played_service.client.get(
         f"/v1/runs/{played.name}/statistics", params={"name": "payoff"}).json()["items"] for one in row["data"]}
     assert {row.split("\t")[0] for row in paid.locator("tbody tr").all_inner_texts()} == operators
+    drift = page.get_by_role("region", name="Operators, iteration by iteration")
+    assert drift.get_by_role("img").count() == len(operators)
     dots = page.get_by_role("region", name="Regret against reward").locator("circle.mark")
     assert dots.count() == sum(None not in dot[1:3] for dot in spreads[-1]["data"]["dots"])
     dots.last.click()
     page.get_by_role("heading", name=re.compile(r"^Prompt \d+$")).first.wait_for()
+
+
+def test_topics_drift_where_prompts_carry_them(tab: Tab, played: Played, played_service: Served) -> None:
+    shares = {f"topic {n}": (8 - n) / 36 for n in range(8)}
+    found = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={
+        "name": ["spread", "payoff", "diversity"]}).json()
+    for row in found["items"]:
+        if row["name"] == "diversity":
+            row["data"]["topics"] = shares
+    tab.page.route(re.compile(r"/statistics\?"), lambda route: route.fulfill(json=found))
+    topics = tab.open(f"/runs/{played.name}/evolution").get_by_role("region", name="Topics of the batch")
+    assert topics.locator(".legend").inner_text().split("\n")[-1] == "2 others"
+    topics.get_by_role("button", name="Numbers").click()
+    rows = [row.split("\t") for row in topics.locator("tbody tr").all_inner_texts()]
+    assert {(topic, float(share)) for _, topic, share in rows} == {
+        (topic, round(share, 2)) for topic, share in shares.items()}

@@ -4,6 +4,7 @@ import { ofRun, useAsked } from "../api.js";
 import { Figure } from "../figure.js";
 import { useRun } from "../live.js";
 import { Empty, Shown } from "../states.js";
+import { Gains, Topics } from "./drift.js";
 import { Payoff } from "./payoff.js";
 import { Ridges } from "./ridges.js";
 import { Scatter } from "./scatter.js";
@@ -15,7 +16,7 @@ import { Scatter } from "./scatter.js";
 /** @param {{run: string}} props */
 export function Evolution({ run }) {
   const { happened } = useRun(run);
-  const asked = useAsked(ofRun(run, "statistics"), { name: ["spread", "payoff"] }, happened);
+  const asked = useAsked(ofRun(run, "statistics"), { name: ["spread", "payoff", "diversity"] }, happened);
   const iterations = useAsked(ofRun(run, "iterations"), {}, happened);
   return html`<div class="head"><h1>Evolution</h1><p class="lead">What the creator chooses to grow from, and whether its mutations make prompts that teach more than their parents did.</p></div>
     <${Shown} asked=${asked}>${(/** @type {{items: Row[]}} */ found) => html`<${Chosen} run=${run} rows=${found.items} stages=${/** @type {any} */ (iterations.data)?.items ?? []} />`}<//>`;
@@ -38,6 +39,8 @@ export function Chosen({ run, rows, stages }) {
       ${ridge("info", "Informativeness of the pool", "One row per iteration: the prompts that were sampled to grow from, against the rest of the pool. The sampled should lie to the right.", "info")}
       ${ridge("reward", "Mean reward of the pool", "The same prompts by the mean reward of their responses. The creator should leave both ends: what is mastered, and what is out of reach.", "mean reward")}</div>
     <${Payoff} run=${run} paid=${paid} stages=${stages} />
+    <${Gains} run=${run} paid=${paid} stages=${stages} />
+    <${Topics} run=${run} diversity=${rows.filter((row) => row.name === "diversity")} />
     <div class="filters"><label class="field">Pool of<select value=${String(chosen.iteration)} onChange=${(/** @type {Event} */ event) => setWanted(Number(/** @type {HTMLSelectElement} */ (event.currentTarget).value))}>
       ${spreads.map((row) => html`<option key=${row.iteration} value=${row.iteration} selected=${row === chosen}>iteration ${row.iteration}</option>`)}</select></label>
       <span class="soft small">at most 300 of its prompts, evenly spaced; a dot opens its prompt</span></div>

@@ -23,7 +23,7 @@ export function Overview({ run: name }) {
   return html`<${Shown} asked=${asked}>${(/** @type {RunDetails} */ shown) => html`
     <${Head} run=${shown} iterations=${/** @type {Iterations | null} */ (iterations.data)}><${Controls} run=${shown}
       changed=${(/** @type {string} */ now) => { if (now === name) again(); else go(runPath(now), { replace: true }); }}>
-      <a class="button" href=${ofRun(name, "report")} download>Take it away as one page</a><//><//>
+      <a class="button" href=${ofRun(name, "report")} download title="One HTML page that opens from disk">Report (HTML)</a><//><//>
     <div class="stack">
       <${Warnings} run=${shown} statistics=${rows} events=${/** @type {any} */ (events.data)?.items ?? []}
         iterations=${/** @type {Iterations | null} */ (iterations.data)} />
