@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +91,12 @@ class Composed:
         finally:
             begun = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
             process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(60)
-            finally:
-                for left in begun:
-                    if left.is_running():
-                        left.kill()
+            process.kill()
+            for left in begun:
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()
 
     def client(self, key: str) -> httpx.Client:
         """Who asks the API with this key."""
