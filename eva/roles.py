@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from eva.incidents import AtWork, idle
+from eva.metering import Readings, nothing
 from eva.types import (
     Answered,
     Checkpoint,
@@ -103,7 +104,7 @@ class Roles:
 
     `examiner` rewards the held-out answers; `auditor`, where there is one, a sample of what `rewarder` rewarded;
     `embedder`, where there is one, tells novelty what prompts mean.
-    `at_work` says what each worker has in hand, to whoever asks on whatever thread.
+    `at_work` says what each worker has in hand, to whoever asks on whatever thread; `meter` what they have counted.
     """
 
     generator: Generator
@@ -114,6 +115,7 @@ class Roles:
     auditor: Rewarder | None = None
     embedder: Embedder | None = None
     at_work: AtWork = idle
+    meter: Readings = nothing
 
     def answer(self, requests: Sequence[Request], policy: Checkpoint) -> Generating[Answered]:
         """Responses of this policy, in any order. Without requests the engines are left alone.

@@ -11,6 +11,7 @@ from eva.audit import FEATURES, agreement, correlations, features, verbosity_bia
 from eva.failpoints import reach
 from eva.seeds import uniforms
 from eva.types import Answered, Checkpoint, Floats, Rewarded
+from orchestrator.judging import paid
 from orchestrator.stage import Stage
 from store import audit, responses, statistics
 from store.rows import PartRow
@@ -55,6 +56,9 @@ class AuditStage(Stage):
     def store(self, conn: Connection) -> None:
         if self._second is not None:
             responses.copy_rewarded(conn, self.run.id, self._policy.number, self._second, self._rewarded)
+
+    def tallies(self) -> Mapping[str, float]:
+        return {} if self._second is None else paid(self._rewarded)
 
     def forget(self) -> None:
         self._rewarded = []

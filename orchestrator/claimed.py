@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.errors import DiskFullError, LeaseLostError, RunStoppedError, StoreError
+from eva.metering import Meter
 from eva.types import Checkpoint
 from orchestrator.interrupts import shielded
 from orchestrator.lease import Lease
@@ -39,6 +40,7 @@ class ClaimedRun:
     lease: Lease
     listener: Listener
     spans: Spans = field(default_factory=NoSpans)
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def patience(self) -> Patience:

@@ -99,7 +99,7 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
                   overseer.watching(claimed)):
                 follow()
                 with build(config, folder, settings, overseer) as roles:
-                    overseer.at_work = roles.at_work
+                    overseer.at_work, claimed.meter.read = roles.at_work, roles.meter
                     play(roles, Journal(claimed, roles.embedder))
 
 
@@ -183,7 +183,7 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: O
             return [work for worker in (fleet, trainer, *rewarders) if worker is not None for work in worker.at_work()]
 
         yield Roles(fleet, rewarder, evolver or build_evolver(config.evolving, fleet), trainer, examiner or rewarder,
-                    auditor, embedder, at_work)
+                    auditor, embedder, at_work, fleet.meter)
 
 
 def build_trackers(config: RunConfig, settings: Settings, run: RunRow) -> Trackers:

@@ -21,6 +21,7 @@ from eva.failpoints import reach
 from eva.seeds import derive
 from eva.statistics import wilson
 from eva.types import Answered, Checkpoint, Request, Response, Reward, Rewarded, SamplingSettings
+from orchestrator.judging import cost_tally
 from orchestrator.stage import Stage
 from store import comparisons, heldout, statistics
 from store.reports import HeldoutScore, heldout_scores
@@ -165,9 +166,10 @@ class ExamineStage(Stage):
         for (split, mode, role), parts in self._kept_parts.items():
             heldout.copy_heldout_parts(conn, self.run.id, self._policy.number, split, mode, role, parts)
 
-    def tallies(self) -> Mapping[str, int]:
+    def tallies(self) -> Mapping[str, float]:
         responses = [row for rows in self._kept_rows.values() for row in rows if row.finish != "failed"]
-        return {"responses": len(responses), "tokens": sum(row.tokens for row in responses)}
+        parts = ((part.name, part.part) for kept in self._kept_parts.values() for part in kept)
+        return {"responses": len(responses), "tokens": sum(row.tokens for row in responses), **cost_tally(parts)}
 
     def forget(self) -> None:
         self._kept_rows, self._compared, self._kept_parts = {}, {}, {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection
 
 from eva.failpoints import reach
 from eva.seeds import derive
-from eva.types import Answered, Checkpoint, Request, Rewarded, SamplingSettings
+from eva.types import Answered, Checkpoint, Request, Reward, Rewarded, SamplingSettings
 from orchestrator.stage import Stage
 from store import prompts, responses
 
@@ -20,6 +21,17 @@ class Todo:
 
     requests: tuple[Request, ...]
     answered: tuple[Answered, ...]
+
+
+def paid(rewarded: Iterable[Rewarded]) -> Mapping[str, float]:
+    """What the rewards have cost, as a tally; none where nobody was paid."""
+    return cost_tally(part for one in rewarded for reward in one.rewards for part in reward.parts)
+
+
+def cost_tally(parts: Iterable[tuple[str, Reward]]) -> Mapping[str, float]:
+    """The sum of the parts that are dollars."""
+    cost = math.fsum(part.value or 0.0 for name, part in parts if name.rpartition("/")[2] == "cost_usd")
+    return {"cost_usd": cost} if cost else {}
 
 
 class JudgeStage(Stage):
@@ -94,9 +106,11 @@ class JudgeStage(Stage):
         responses.copy_answered(conn, self.run.id, self._policy.number, self._answered)
         responses.copy_rewarded(conn, self.run.id, self._policy.number, self.rewarder, self._rewarded)
 
-    def tallies(self) -> Mapping[str, int]:
+    def tallies(self) -> Mapping[str, float]:
         responses = [response for one in self._answered for response in one.responses]
-        return {"responses": len(responses), "tokens": sum(response.tokens for response in responses)}
+        failed = sum(one.failure is not None for one in self._answered)
+        return {"responses": len(responses), "tokens": sum(response.tokens for response in responses),
+                **({"quarantined": failed} if failed else {}), **paid(self._rewarded)}
 
     def forget(self) -> None:
         self._answered, self._rewarded = [], []

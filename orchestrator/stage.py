@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from eva.errors import LeaseLostError, RunStoppedError, StoreError
 from eva.failpoints import reach
 from eva.logs import all_about
+from eva.metering import since
 from orchestrator.claimed import ClaimedRun
 from orchestrator.tracing import NoSpans, StageSpan
 from store import events, stages
@@ -36,6 +37,7 @@ class Stage:
         self.run, self.iteration, self.name = run, iteration, name
         self._total, self._done, self._kept = total, 0, 0
         self._stored_at = time.monotonic()
+        self._metered = self._metering = run.meter.read()
         self.complete = False
         self._open = ExitStack()
         self._span: StageSpan = NoSpans()
@@ -74,7 +76,7 @@ class Stage:
     def store(self, conn: Connection) -> None:
         """Write the results kept since the last flush: the stages that keep any say how."""
 
-    def tallies(self) -> Mapping[str, int]:
+    def tallies(self) -> Mapping[str, float]:
         """What the results kept add to the stage's counts."""
         return {}
 
@@ -147,9 +149,11 @@ class Stage:
     def _store_all(self, conn: Connection) -> None:
         self.store(conn)
         seconds = time.monotonic() - self._stored_at
+        self._metering = self.run.meter.read()
         stages.advance_stage(conn, self.run.id, self.iteration, self.name, self._done, total=self._total,
-                             seconds=seconds, tallies=self.tallies())
+                             seconds=seconds,
+                             tallies={**self.tallies(), **since(self._metered, self._metering)})
 
     def _stored(self) -> None:
         self.forget()
-        self._kept, self._stored_at = 0, time.monotonic()
+        self._kept, self._stored_at, self._metered = 0, time.monotonic(), self._metering

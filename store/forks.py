@@ -29,7 +29,8 @@ SHARED: dict[str, tuple[str, int]] = {
 }
 """What a fork takes along, in an order in which each row finds what it refers to."""
 
-OWN = ("runs", "leases", "events", "launches", "api_keys", "exports", "trackings")
+OWN = ("runs", "leases", "events", "launches", "api_keys", "exports", "trackings",
+       "stage_totals")
 """What it has for itself, or what belongs to no run."""
 
 

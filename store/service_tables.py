@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Double,
     ForeignKeyConstraint,
     Identity,
     Index,
@@ -15,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from store.schema import NOW, Time, key, of_run, run_id, table
+from store.schema import NOW, ZERO, Time, key, of_run, run_id, table
 
 api_keys = table(
     "api_keys",
@@ -60,4 +61,13 @@ trackings = table(
     Column("points", Integer, nullable=False),
     Column("changed_at", Time, nullable=False, server_default=NOW),
     of_run(),
+)
+
+# what closed stages of all runs add up to, a row per name of a stage
+stage_totals = table(
+    "stage_totals",
+    Column("stage", Text, primary_key=True),
+    *(Column(name, Double, nullable=False, server_default=ZERO) for name in (
+        "closed", "seconds", "retries", "done", "responses", "tokens", "cost_usd", "quarantined", "accepted",
+        "engine_ms", "engine_busy_ms", "engine_filled_ms")),
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Double, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from store.rows import JsonObject, StageRow
 from store.tables import stages
 from store.text import storable_json, told
+from store.totals import add_closed
 
 _FIELDS = (
     stages.c.iteration,
@@ -63,7 +64,7 @@ def advance_stage(
     *,
     total: int | None = None,
     seconds: float = 0.0,
-    tallies: Mapping[str, int] | None = None,
+    tallies: Mapping[str, float] | None = None,
 ) -> None:
     """`done` of `total` is stored now; `seconds` passed since the last report of this attempt.
 
@@ -73,7 +74,8 @@ def advance_stage(
     if total is not None:
         values["total"] = total
     for counted, number in (tallies or {}).items():
-        before = func.coalesce(stages.c.counts[counted].astext.cast(BigInteger), 0)
+        kind = Double if isinstance(number, float) else BigInteger
+        before = func.coalesce(stages.c.counts[counted].astext.cast(kind), 0)
         added = func.jsonb_build_object(counted, before + number)
         values["counts"] = values.get("counts", stages.c.counts).op("||")(added)
     conn.execute(update(stages).where(_this(run_id, iteration, name)).values(**values))
@@ -92,7 +94,7 @@ def close_stage(
 
     `counts` are added to its tallies.
     """
-    conn.execute(
+    closed = conn.execute(
         update(stages)
         .where(_this(run_id, iteration, name), stages.c.status != "done")
         .values(
@@ -104,6 +106,8 @@ def close_stage(
             error=None,
         )
     )
+    if closed.rowcount:
+        add_closed(conn, run_id, iteration, name)
 
 
 def fail_stage(

@@ -32,6 +32,7 @@ from store.schema import EMPTY, NOW, ZERO, Time, key, of_prompt, of_response, of
 from store.schema import metadata as metadata
 from store.service_tables import api_keys as api_keys
 from store.service_tables import exports as exports
+from store.service_tables import stage_totals as stage_totals
 from store.service_tables import trackings as trackings
 
 runs = table(
@@ -64,6 +65,7 @@ runs = table(
         "status IN ('created', 'queued', 'running', 'paused', 'finished', 'failed', 'cancelled')", "status"),
     CheckConstraint("desired IN ('run', 'pause', 'cancel')", "desired"),
     CheckConstraint("iteration >= 0 AND prompt_count >= 0 AND event_seq >= 0", "counters"),
+    Index(None, "status"),
 )
 
 WORDS = text("to_tsvector('simple'::regconfig, left(text, 50000))")
@@ -270,6 +272,7 @@ stages = table(
     CheckConstraint("status IN ('running', 'done', 'failed')", "status"),
     CheckConstraint("(status = 'running') = (finished_at IS NULL)", "finished"),
     of_run(),
+    Index("stages_open_idx", "run_id", postgresql_where=text("status <> 'done'")),
 )
 
 events = table(
@@ -282,6 +285,7 @@ events = table(
     Column("stage", Text),
     Column("data", JSONB, nullable=False, server_default=EMPTY),
     of_run(),
+    Index(None, "kind"),
 )
 
 statistics = table(

@@ -16,6 +16,7 @@ from eva.failpoints import reach
 from eva.incidents import Working, in_flight
 from eva.types import Answered, Request
 from workers.recovery import Recovery, Replaceable
+from workers.utilisation import EngineTime
 
 Task = tuple[int, Request]
 # An engine that crashes under one prompt takes the others in flight with it; a prompt present at this many
@@ -188,6 +189,10 @@ class Ledger:
             if silence > (self.limits.stall_s if slot in self.open else self.limits.start_s)
         }
 
+    def pass_time(self, time: EngineTime, now: float) -> None:
+        """Until now, each engine had in flight what it has."""
+        time.passed(now, [len(flight) for flight in self._in_flight], self.limits.window)
+
     def at_work(self) -> list[Working]:
         """What each engine has in hand. Another thread may ask."""
         found: list[Working] = []
@@ -218,12 +223,8 @@ class Ledger:
     def _after_death(self, ticket: int, request: Request, reason: str) -> Answered | None:
         deaths = self._deaths[ticket] = self._deaths.get(ticket, 0) + 1
         if deaths >= POISON_DEATHS:
-            return Answered(
-                request.number,
-                request.text,
-                (),
-                failure=f"{deaths} engines died while answering this prompt, the last time alone: {reason}",
-            )
+            why = f"{deaths} engines died while answering this prompt, the last time alone: {reason}"
+            return Answered(request.number, request.text, (), failure=why)
         if deaths == POISON_DEATHS - 1:
             self._suspects.append((ticket, request))
         else:
@@ -234,7 +235,7 @@ class Ledger:
 def dispatch(requests: Iterable[Request], engines: Engines, limits: Limits) -> Generator[Answered, None, None]:
     """`work_off` with bookkeeping of its own."""
     recovery = Recovery(engines, backoff_s=limits.backoff_s, room_s=limits.start_s)
-    yield from work_off(ledger_of(requests, engines, limits), engines, recovery)
+    yield from work_off(ledger_of(requests, engines, limits), engines, recovery, EngineTime())
 
 
 def ledger_of(requests: Iterable[Request], engines: Engines, limits: Limits) -> Ledger:
@@ -243,20 +244,22 @@ def ledger_of(requests: Iterable[Request], engines: Engines, limits: Limits) -> 
     return Ledger(iter(requests), engines.count, limits, serving)
 
 
-def work_off(ledger: Ledger, engines: Engines, recovery: Recovery) -> Generator[Answered, None, None]:
-    """Answer every request once, in the order in which engines finish.
+def work_off(ledger: Ledger, engines: Engines, recovery: Recovery, time: EngineTime) -> Generator[Answered, None, None]:
+    """Answer every request once, in the order in which engines finish; `time` counts what passes meanwhile.
 
     Raises EngineDiedError when replacements are used up, NoRoomError when no machine can host an engine. What is
     in flight when the caller stops is dropped.
     """
     try:
         while True:
+            ledger.pass_time(time, engines.now())
             recovery.act()
             _feed(ledger, engines)
             if ledger.done:
                 return
             began = engines.now()
             events = engines.receive(POLL_S)
+            ledger.pass_time(time, engines.now())
             ledger.wait(engines.now() - began, recovery.waiting)
             for event in events:
                 yield from _settle(event, ledger, recovery)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -22,6 +22,7 @@ from workers.recovery import Recovery
 from workers.serving import serving_view
 from workers.training.canary import read_canary
 from workers.training.checkpoints import verify
+from workers.utilisation import EngineTime
 
 _SHAPE = (
     "architectures",
@@ -58,6 +59,7 @@ class Fleet:
         self._shares_device = shares_device
         self._recovery = Recovery(engines, backoff_s=limits.backoff_s, room_s=limits.start_s, notice=notice)
         self._ledger: Ledger | None = None
+        self._time = EngineTime()
         self._loading_since: float | None = None
         shutil.rmtree(views_dir, ignore_errors=True)
         self._policy: Checkpoint | None = None
@@ -111,8 +113,9 @@ class Fleet:
             if idle and slot not in self._recovery.waiting:
                 self._recovery.lose(slot, "it was given up in an earlier stage")
         self._ledger = ledger_of(requests, self._engines, self._limits)
+        self._time.begin()
         try:
-            yield from work_off(self._ledger, self._engines, self._recovery)
+            yield from work_off(self._ledger, self._engines, self._recovery, self._time)
         finally:
             self._ledger = None
 
@@ -123,6 +126,10 @@ class Fleet:
             return [Working(f"engine {slot}", "taking on a policy", self._engines.now() - since)
                     for slot in range(self._engines.count) if not self._engines.serving(slot)]
         return [] if ledger is None else ledger.at_work()
+
+    def meter(self) -> Mapping[str, int]:
+        """How much of the engines' time had work in it, so far. Another thread may ask."""
+        return self._time.readings()
 
     def close(self) -> None:
         """End the engines."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fastapi import APIRouter, Response
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
 from api.service import Here
-from store import gauges
+from store import gauges, totals
 from store.run_pages import STATUSES
 
 router = APIRouter(tags=["health"])
@@ -39,25 +39,39 @@ def get_prometheus_metrics(here: Here) -> Response:
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
+_Sum = Callable[[totals.StageSums], float]
+
+_BY_STAGE: dict[str, tuple[str, _Sum]] = {
+    "eva_stages_closed": ("Stages that are done.", lambda one: one.closed),
+    "eva_stage_seconds": ("Seconds that stages took.", lambda one: one.seconds),
+    "eva_stage_retries": ("Attempts of stages after their first.", lambda one: one.retries),
+    "eva_stage_units": ("Units that stages finished: prompts, or what the stage counts.", lambda one: one.done),
+}
+_WHERE_ANY: dict[str, tuple[str, _Sum]] = {
+    "eva_responses": ("Responses that engines gave.", lambda one: one.responses),
+    "eva_response_tokens": ("Tokens of these responses; their rate is tokens per second.", lambda one: one.tokens),
+    "eva_cost_usd": ("Money paid for evolving and rewarding, in dollars.", lambda one: one.cost_usd),
+    "eva_engine_seconds": ("Engines x seconds while they were asked for responses.", lambda one: one.engine_ms / 1000),
+    "eva_engine_busy_seconds": ("Of these, with a prompt in flight.", lambda one: one.engine_busy_ms / 1000),
+    "eva_engine_filled_seconds": ("Of these, by the share of the window of prompts that was in flight.",
+                                  lambda one: one.engine_filled_ms / 1000),
+}
+
+
 def _of_all(conn: Connection) -> list[Metric]:
-    stages, statuses = gauges.stage_sums(conn), gauges.runs_by_status(conn)
+    stages, statuses = totals.stage_sums(conn), gauges.runs_by_status(conn)
     quarantined = CounterMetricFamily("eva_quarantined_prompts", "Prompts that a policy could not answer.")
-    quarantined.add_metric([], gauges.quarantined(conn))
+    quarantined.add_metric([], sum(one.quarantined for one in stages))
+    evolved = CounterMetricFamily("eva_evolved_prompts", "Children that evolving accepted.")
+    evolved.add_metric([], sum(one.accepted for one in stages))
     return [
         _gauge("eva_runs", "Runs by stored status.", "status",
                {status: statuses.get(status, 0) for status in STATUSES if status != "interrupted"}),
-        _counter("eva_stages_closed", "Stages that are done.", "stage", {one.name: one.closed for one in stages}),
-        _counter("eva_stage_seconds", "Seconds that stages took.", "stage", {one.name: one.seconds for one in stages}),
-        _counter("eva_stage_retries", "Attempts of stages after their first.", "stage",
-                 {one.name: one.retries for one in stages}),
-        _counter("eva_stage_units", "Units that stages finished: prompts, or what the stage counts.", "stage",
-                 {one.name: one.done for one in stages}),
-        _counter("eva_responses", "Responses that engines gave.", "stage",
-                 {one.name: one.responses for one in stages if one.responses}),
-        _counter("eva_response_tokens", "Tokens of these responses; their rate is tokens per second.", "stage",
-                 {one.name: one.tokens for one in stages if one.tokens}),
-        _counter("eva_cost_usd", "Money paid for evolving prompts, in dollars.", "stage",
-                 {one.name: one.cost_usd for one in stages if one.cost_usd}),
+        *(_counter(name, text, "stage", {one.name: summed(one) for one in stages})
+          for name, (text, summed) in _BY_STAGE.items()),
+        *(_counter(name, text, "stage", {one.name: sum_ for one in stages if (sum_ := summed(one))})
+          for name, (text, summed) in _WHERE_ANY.items()),
+        evolved,
         quarantined,
         _counter("eva_incidents", "What went wrong, or came back, by kind of event.", "kind", gauges.incidents(conn)),
     ]
@@ -74,6 +88,7 @@ def _of_playing(runs: Sequence[gauges.Playing]) -> list[Metric]:
         _gauge("eva_run_iteration", "Which iteration a run plays.", "run", {run.name: run.iteration for run in runs}),
         _gauge("eva_run_iterations", "How many it will play.", "run", {run.name: run.iterations for run in runs}),
         _gauge("eva_run_prompts", "Prompts that it has.", "run", {run.name: run.prompts for run in runs}),
+        _gauge("eva_run_engines", "Engines that its config asks for.", "run", {run.name: run.engines for run in runs}),
         _gauge("eva_run_lease_seconds", "For how long its driver's lease still is; negative: it expired.", "run",
                {run.name: run.lease_s for run in runs}),
         done,

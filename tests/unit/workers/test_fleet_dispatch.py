@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from eva.errors import EngineDiedError
 from eva.types import Answered, Request, SamplingSettings
 from tests.simulated_engines import SimulatedEngines, Speed, answer_of, skewed_length
-from workers.dispatch import POISON_DEATHS, Ledger, Limits, dispatch
+from workers.dispatch import POISON_DEATHS, Ledger, Limits, dispatch, ledger_of, work_off
+from workers.recovery import Recovery
+from workers.utilisation import EngineTime
 
 SAMPLING = SamplingSettings(0.7, 0.9, 64)
 
@@ -160,3 +162,16 @@ def test_pulled_prompts_keep_skewed_engines_even() -> None:
         assert len(list(dispatch(asked, fleet, limits_of(window=64)))) == 1500
     assert max(skewed_length(r) for r in asked) > 10 * skewed_length(asked[0])
     assert two.now() / (alone.now() / 2) < 1.10
+
+
+@pytest.mark.parametrize(("prompts", "busy", "filled"), [(1, 1 / 2, 1 / 8), (400, 1.0, 1.0)])
+def test_the_engines_time_is_told_by_what_they_had_in_flight(prompts: int, busy: float, filled: float) -> None:
+    fleet, time, limits = SimulatedEngines(2), EngineTime(), limits_of(window=4)
+    time.begin()
+    for _ in work_off(ledger_of(requests_of(prompts), fleet, limits), fleet, Recovery(fleet, backoff_s=1, room_s=1),
+                      time):
+        pass
+    told = time.readings()
+    assert told["engine_ms"] == pytest.approx(2000 * fleet.now(), abs=1)
+    assert told["engine_busy_ms"] / told["engine_ms"] == pytest.approx(busy, abs=0.05)
+    assert told["engine_filled_ms"] / told["engine_ms"] == pytest.approx(filled, abs=0.1)
