@@ -49,7 +49,9 @@ class Playing:
 
 def playing(conn: Connection) -> list[Playing]:
     """Which runs play now? The newest first."""
-    return [Playing(*row, float(lease_s)) for *row, lease_s in conn.execute(_PLAYING, {"most": MOST_RUNS})]
+    return [Playing(name, iteration, iterations, prompts, engines, stage, done, total, float(lease_s))
+            for name, iteration, iterations, prompts, engines, stage, done, total, lease_s in conn.execute(
+                _PLAYING, {"most": MOST_RUNS})]
 
 
 def runs_by_status(conn: Connection) -> dict[str, int]:

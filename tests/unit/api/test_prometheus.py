@@ -51,7 +51,7 @@ def test_responses_and_tokens_are_those_that_are_stored(played: Played, played_s
 
 def test_the_page_lists_every_metric(served: Served, store: Store) -> None:
     with store.transaction() as conn:
-        run = create_run(conn, stem="r", config={"fleet": {"engines": 2}}, config_hash="h", seed=1)
+        run = create_run(conn, stem="r", config={"iterations": 1, "fleet": {"engines": 2}}, config_hash="h", seed=1)
         set_status(conn, run.id, "running")
         open_stage(conn, run.id, 0, "judge_pool", total=9)
         advance_stage(conn, run.id, 0, "judge_pool", 2, tallies={
