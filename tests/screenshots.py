@@ -1,4 +1,5 @@
-"""Pictures of every view, light and dark: `make screenshots ARGS="RUN"` (a run of the data directory; default: last).
+"""Pictures of every view, light, dark and narrow: `make screenshots ARGS="RUN"` (a run of the data directory; default:
+last). Runs are compared where there are two that have played.
 
 They go to docs/screenshots; git keeps those that the README shows.
 """
@@ -13,6 +14,7 @@ from api.service import Service
 from eva.settings import read_settings
 from store import prompts
 from store.reports import family_members, telling_root
+from store.run_pages import RunFilter, run_page
 from store.runs import find_run
 from store.session import open_store
 from tests.browser_fixtures import opened
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 FOLDER = ROOT / "docs" / "screenshots"
+SHOTS = {"light": ("light", 1280), "dark": ("dark", 1280), "narrow": ("light", 390)}
 
 
 def views(conn: Connection, name: str) -> Iterator[tuple[str, str]]:
@@ -36,7 +39,13 @@ def views(conn: Connection, name: str) -> Iterator[tuple[str, str]]:
     line = [one.number for one in prompts.ancestors(conn, run.id, number)]
     yield from {"runs": "/", "overview": base, "prompts": f"{base}/prompts?iteration={newest}&sort=-info",
                 "prompt": f"{base}/prompts/{line[len(line) // 2]}", "lineage": f"{base}/lineage?prompt={number}",
-                "evolution": f"{base}/evolution", "training": f"{base}/training"}.items()
+                "map": f"{base}/map", "evolution": f"{base}/evolution", "training": f"{base}/training",
+                "choose": "/launch", "launch": "/launch?preset=playground", "yaml": "/launch?preset=playground&as=yaml",
+                "fork": f"/launch?fork={run.name}&at={newest}"}.items()
+    others = [row.run.name for row in run_page(conn, RunFilter(), 9, None)
+              if row.run.id != run.id and row.run.iteration]
+    if others:
+        yield "compare", f"/compare?run={run.name}&run={others[0]}"
 
 
 def main(name: str) -> None:
@@ -49,14 +58,14 @@ def main(name: str) -> None:
     FOLDER.mkdir(exist_ok=True)
     with serving(Service(store, settings)) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
-            tab = opened(browser, served.url, scheme, 1280)
+        for shot, (scheme, width) in SHOTS.items():
+            tab = opened(browser, served.url, scheme, width)
             for view, address in wanted.items():
-                tab.open(address).screenshot(path=FOLDER / f"{view}-{scheme}.png")
+                tab.open(address).screenshot(path=FOLDER / f"{view}-{shot}.png")
             assert not tab.wrong, tab.wrong
         browser.close()
     store.close()
-    print(f"{2 * len(wanted)} pictures in {FOLDER}")
+    print(f"{len(SHOTS) * len(wanted)} pictures in {FOLDER}")
 
 
 if __name__ == "__main__":

@@ -113,14 +113,16 @@ def _session(caller: Caller, until: datetime | None) -> Session:
 
 
 def _page(problem: str = "") -> str:
-    told = f"<p role=alert>{problem}</p>" if problem else ""
+    told = f"<p class=mistake role=alert>{problem}</p>" if problem else ""
     return f"""<!doctype html>
 <html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">
-<title>eva: log in</title>
-<main><h1>eva</h1>{told}
-<form method=post action=/login>
-<p><label for=key>API key</label><br>
-<input id=key name=key type=password size=60 maxlength=200 required autofocus autocomplete=current-password></p>
-<p><button>Log in</button></p></form>
-<p>Keys are made on the server: <code>eva keys create NAME --scope read</code></p></main></html>
+<title>eva: log in</title><link rel=icon href=/static/icon.svg type=image/svg+xml>
+<link rel=stylesheet href=/static/style/base.css><link rel=stylesheet href=/static/style/parts.css>
+<link rel=stylesheet href=/static/style/forms.css>
+<main class=entrance><form class="card form" method=post action=/login>
+<h1 class=brand><img src=/static/icon.svg width=26 height=26 alt="">eva</h1>{told}
+<div class=field><label for=key>API key</label>
+<input id=key name=key type=password maxlength=200 required autofocus autocomplete=current-password></div>
+<p class="soft small">Keys are made on the server: <code>eva keys create NAME --scope read</code></p>
+<p class="buttons ends"><button class="button first">Log in</button></p></form></main></html>
 """

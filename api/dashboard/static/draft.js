@@ -70,11 +70,11 @@ export class Draft {
   change() {
     this.touched.value = true;
     this.keep();
-    this.try(REST_MS);
+    this.check(REST_MS);
   }
 
   /** Ask what this would be, as soon as nothing was typed for a while. */
-  try(wait = 0) {
+  check(wait = 0) {
     this.flight.abort();
     clearTimeout(this.timer);
     this.fresh.value = false;

@@ -6,10 +6,13 @@ import { Dialog } from "./dialog.js";
 /** @typedef {import("./answers.d.ts").Session} Session */
 
 export const session = signal(/** @type {Session | null} */ (null));
+/** Whether it is known who that is, or that it is nobody. */
+export const settled = signal(false);
 
 effect(() => {
   void visit.value;
-  ask("/v1/session").then((found) => { session.value = /** @type {Session} */ (found); }, () => { session.value = null; });
+  ask("/v1/session").then((found) => { session.value = /** @type {Session} */ (found); }, () => { session.value = null; })
+    .then(() => { settled.value = true; });
 });
 
 /** Why nothing may be changed here; null where it may be. */
@@ -22,7 +25,8 @@ export function readOnly() {
 export function SignedIn() {
   const known = session.value;
   if (!known?.keys_required) return null;
-  const leave = () => send("DELETE", "/v1/session").finally(() => { session.value = null; unknownCaller.value = "no"; visit.value += 1; });
+  const left = () => { session.value = null; unknownCaller.value = "no"; visit.value += 1; };
+  const leave = () => send("DELETE", "/v1/session").then(left, left);
   return html`<span class="soft small signed-in" title=${`The key ${known.key}; its scope is ${known.scope}`}>${known.scope === "read" ? "read only" : known.key}</span>
     <button type="button" class="button bare" onClick=${leave}>Sign out</button>`;
 }

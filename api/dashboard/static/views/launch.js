@@ -8,8 +8,8 @@ import { Draft } from "../draft.js";
 import { Coded } from "../pieces.js";
 import { Rehearsal } from "../rehearsal.js";
 import { go, Link, query, runPath, where } from "../router.js";
-import { readOnly } from "../session.js";
-import { Empty, Shown } from "../states.js";
+import { readOnly, settled } from "../session.js";
+import { Empty, Shown, Waiting } from "../states.js";
 
 /** @typedef {import("../answers.d.ts").Preset} Preset */
 /** @typedef {import("../draft.js").Source} Source */
@@ -28,6 +28,7 @@ function source() {
 export function Launch() {
   const of = source();
   const barred = readOnly();
+  if (!settled.value) return html`<div class="head"><h1>Launch a run</h1></div><${Waiting} />`;
   if (barred) return html`<div class="head"><h1>Launch a run</h1></div><div class="card"><${Empty} title="This key may not launch runs">${barred}.<//></div>`;
   return of ? html`<${Editor} key=${`${of.kind} ${of.name}`} of=${of} />` : html`<${Choice} />`;
 }
@@ -54,7 +55,7 @@ function Editor({ of }) {
   useEffect(() => {
     if (waits) return undefined;
     draft.beside.value = { ...draft.beside.peek(), at: at ?? 0 };
-    draft.try();
+    draft.check();
     return () => draft.end();
   }, [draft, visit.value, at, waits]);
   const wrong = new Map((draft.refused.value?.problem.errors ?? []).map((one) => [one.where.replace(/^config\./, ""), one.expected]));
