@@ -81,6 +81,31 @@ def submit(store: Store, config: RunConfig, words: Words, key: Key | None = None
         store, config, note=words.note, tags=words.tags, then=_queueing(words.policy, key)))
 
 
+def run_of_key(store: Store, key: str) -> RunRow | None:
+    """The run that was stored under this key, None when there is none."""
+    with store.transaction() as conn:
+        found = launches.with_key(conn, key)
+        return None if found is None else runs.get_run(conn, found[1])
+
+
+def register_once(store: Store, config: RunConfig, key: str) -> tuple[RunRow, bool]:
+    """Store a run under a key for whoever calls to play it: no launcher does. Or the run of the key; and whether it is
+    new. Raises PromptFileError."""
+
+    def keep(conn: Connection, run: RunRow) -> None:
+        if launches.with_key(conn, key) is not None:
+            raise _AskedBeforeError
+        launches.enqueue(conn, run.id, key=key, body_hash=run.config_hash)
+        launches.set_ended(conn, run.id)
+
+    try:
+        return register_run(store, config, then=keep), True
+    except _AskedBeforeError:
+        found = run_of_key(store, key)
+        assert found is not None, "a key that is there stays"
+        return found, False
+
+
 def submit_fork(store: Store, parent: RunRow, at: int, config: RunConfig, words: Words,
                 key: Key | None = None) -> RunRow:
     """Store a fork that waits for a driver, or find the one of its key."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import click
 
-from cli.commands.run import start_run
+from cli.commands.run import continue_run, start_run
 from cli.opening import find, opened
 from cli.playing import play
+from eva.config import RunConfig
 from eva.config_files import load_config
-from eva.errors import ConfigError
+from eva.errors import ConfigError, ConflictError, LeaseTakenError
 from eva.settings import Settings, read_settings
+from store.rows import RunRow
+
+LONGEST_HELD_S, LOOK_S = 90.0, 5.0
+"""A driver that died holds its run for the lease's 30 seconds; one that still plays after three times that is alive."""
 
 
 @click.command()
@@ -21,8 +27,10 @@ from eva.settings import Settings, read_settings
 @click.option("--config", metavar="CONFIG", help="Instead of RUN: a new run of this YAML file or preset.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="With --config: override a key.")
 @click.option("--name", metavar="STEM", help="With --config: stem of the run's name.")
+@click.option("--key", envvar="EVA_RUN_KEY", metavar="KEY",
+              help="With --config: a job that is started again under this key plays on the run of the first.")
 def drive(run: str | None, attempt: int | None, config: str | None, overrides: tuple[str, ...],
-          name: str | None) -> None:
+          name: str | None, key: str | None) -> None:
     """Play a run as a job of a Ray cluster: RUN, which is stored, or a new one.
 
     \b
@@ -38,9 +46,47 @@ def drive(run: str | None, attempt: int | None, config: str | None, overrides: t
     settings = read_settings()
     _require_lasting()
     if config is not None:
-        start_run(settings, load_config(config, (*overrides, *([f"name={name}"] if name else []))), None)
+        loaded = load_config(config, (*overrides, *([f"name={name}"] if name else [])))
+        if key is None:
+            start_run(settings, loaded, None)
+        else:
+            _drive_once(settings, loaded, key)
     elif run is not None:
         _drive(settings, run, attempt)
+
+
+def _drive_once(settings: Settings, config: RunConfig, key: str) -> None:
+    """Play the run of this key, a new one or the one that an earlier job has begun. What a user has asked of it holds:
+    who starts the job again is a machine."""
+    from orchestrator.registration import preflight
+    from orchestrator.submission import register_once, run_of_key
+
+    with opened(settings) as store:
+        row = run_of_key(store, key)
+        if row is None:
+            preflight(config)
+            row, new = register_once(store, config, key)
+            if new:
+                click.echo(f"{row.name}: {row.prompt_count:,} seed prompts, {config.iterations} iterations")
+                play(store, settings, row)
+                return
+    if row.desired != "run" and row.status != "finished":
+        raise ConflictError(f"run {row.name}, which key {key!r} names, was asked to {row.desired}",
+                            expected="a run that shall play", next_move=f"Let it play on: eva resume {row.name}")
+    _continue_when_free(settings, row, config)
+
+
+def _continue_when_free(settings: Settings, row: RunRow, config: RunConfig) -> None:
+    """Play it on as soon as the driver before, which may have died without a word, holds it no longer."""
+    until = time.monotonic() + LONGEST_HELD_S
+    while True:
+        try:
+            return continue_run(settings, row.name, config, None)
+        except LeaseTakenError:
+            if time.monotonic() > until:
+                raise
+            click.echo(f"{row.name} is still held by a driver before; looking again in {LOOK_S:g} s")
+            time.sleep(LOOK_S)
 
 
 def _drive(settings: Settings, reference: str, attempt: int | None) -> None:
