@@ -13,7 +13,7 @@ _MADE = {"run": "$response.body#/name"}
 _OF_A_RUN = (
     "get_run", "change_run", "delete_run", "restore_run", "pause_run", "resume_run", "cancel_run", "fork_run",
     "list_iterations", "list_stages", "list_events", "read_statistics", "read_metrics", "list_prompts",
-    "list_checkpoints", "read_logs", "create_export", "list_exports", "get_card",
+    "list_checkpoints", "read_logs", "create_export", "list_exports", "get_card", "get_summary",
 )
 _TAGGED = {"change_run": {"if-match": "$response.header.ETag"}}
 _RUN_LEADS = {name: _MADE | _TAGGED.get(name, {}) for name in _OF_A_RUN}

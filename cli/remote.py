@@ -112,6 +112,16 @@ class Local(Source):
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The API sends nobody elsewhere, and a key is for the address that it was given for."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
 class Remote(Source):
     """The service at `url`, with the key of EVA_KEY where that is set."""
 
@@ -139,7 +149,7 @@ class Remote(Source):
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(self.url + path, body, headers, method=method)  # noqa: S310 - checked above
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - as above
+            with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
                 return read(answer)
         except urllib.error.HTTPError as error:
             with error:

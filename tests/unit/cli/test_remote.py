@@ -145,6 +145,20 @@ def test_a_service_of_another_kind_or_version_is_told_apart(
     assert refused.exit_code == 4 and told in refused.stderr, refused.output
 
 
+def test_a_key_is_taken_nowhere_else(eva: Command) -> None:
+    asked: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            asked.append(scope["path"])
+            await send({"type": "http.response.start", "status": 302, "headers": [(b"location", b"/elsewhere")]})
+            await send({"type": "http.response.body", "body": b""})
+
+    with listening_to(app) as url:
+        refused = eva("runs", "--url", url, env={"EVA_KEY": "eva_secret"})
+    assert (refused.exit_code, asked) == (2, ["/v1/runs"]) and "answered 302" in refused.stderr
+
+
 @pytest.mark.parametrize("command", [("show",), ("lineage",), ("events",), ("logs",), ("watch",),
                                      ("export", "--what", "pairs")], ids=" ".join)
 @pytest.mark.parametrize("name", ["playgrund", "a/b", "../v1/keys", "x:pause", ""])
