@@ -47,7 +47,7 @@ def test_a_preset_is_edited_checked_and_launched_once(fresh: Tab, served: Served
     assert "Input should be greater than 0" in fresh.text("#config-training\\.beta-hint")
     launch = page.get_by_role("button", name="Launch")
     launch.press("Enter")
-    assert runs_of(served) == [] and "Correct what is marked first" in fresh.text(".start")
+    assert runs_of(served) == [] and "Correct what is told above first" in fresh.text(".start")
     assert fresh.axe() == []
     beta.fill("0.2")
     page.get_by_label("prompts.playground").fill("16")

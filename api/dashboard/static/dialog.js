@@ -1,8 +1,8 @@
 // A question in front of the page. The browser keeps the focus in it, closes it with Escape, and gives the focus back.
 import { html, useEffect, useRef } from "./ui.js";
 
-/** @param {{title: string, close: () => void, wide?: boolean, children?: unknown}} props */
-export function Dialog({ title, close, wide = false, children }) {
+/** @param {{title: string, close: () => void, children?: unknown}} props */
+export function Dialog({ title, close, children }) {
   const box = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useEffect(() => {
     const [shown, before] = [box.current, /** @type {HTMLElement | null} */ (document.activeElement)];
@@ -10,7 +10,7 @@ export function Dialog({ title, close, wide = false, children }) {
     return () => { shown?.close(); before?.focus(); };
   }, []);
   const leave = (/** @type {Event} */ event) => { event.preventDefault(); close(); };
-  return html`<dialog ref=${box} class=${wide ? "wide" : ""} aria-label=${title} onCancel=${leave}>
+  return html`<dialog ref=${box} aria-label=${title} onCancel=${leave}>
     <header><h2>${title}</h2><button type="button" class="button bare" aria-label="Close" onClick=${close}>✕</button></header>${children}</dialog>`;
 }
 

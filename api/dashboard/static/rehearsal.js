@@ -1,6 +1,7 @@
 // What a run would be, before it is: what is wrong, what differs, what it would cost, what was checked.
 import { html } from "./ui.js";
-import { Empty, Wrong } from "./states.js";
+import { Coded } from "./pieces.js";
+import { Empty } from "./states.js";
 
 /** @typedef {import("./draft.js").Draft} Draft */
 /** @typedef {import("./draft.js").Rehearsed} Rehearsed */
@@ -16,10 +17,14 @@ export function Rehearsal({ draft, shown, find }) {
     <header><h2>Before it starts</h2><span class="aside" role="status">${draft.busy.value ? "checking" : refused ? "not yet" : found ? "checked" : ""}</span></header>
     ${errors.length > 0 ? html`<ul class="problems">${errors.map((one) => { const key = one.where.replace(/^(config|body)\.?/, ""); return html`<li key=${one.where}>
         <button type="button" class="link" onClick=${() => find(key)}><code>${key || "config"}</code></button>${shown(key) ? "" : html` <span class="soft">(in the YAML)</span>`}: <span class="mistake">${one.expected}</span></li>`; })}</ul>`
-      : refused ? html`<${Wrong} error=${refused} />` : found ? html`<${Found} found=${found} />`
+      : refused ? html`<${Refused} problem=${refused.problem} />` : found ? html`<${Found} found=${found} />`
       : !draft.busy.value && html`<${Empty} title="Nothing to check yet">Paste a config as YAML, or open a file.<//>`}
   </section>`;
 }
+
+/** @param {{problem: import("./answers.d.ts").Problem}} props */
+const Refused = ({ problem: { given, expected, next_move: move } }) => html`<div class="found"><p class="mistake">${given}</p>
+  ${expected && html`<p>Expected: ${expected}</p>`}${move && html`<p class="soft"><${Coded} text=${move} /></p>`}</div>`;
 
 /** @param {{found: Rehearsed}} props */
 function Found({ found }) {

@@ -69,13 +69,12 @@ function Editor({ of }) {
   const title = of.kind === "fork" ? `Fork ${of.name}` : "Launch a run";
   return html`<div class="head"><h1>${title}</h1><p class="lead">${{ preset: html`From the preset <strong>${of.name}</strong>.`, run: html`From the config of <${Link} to=${runPath(of.name)}>${of.name}<//>; it begins anew.`,
       fork: html`It shares the history of <${Link} to=${runPath(of.name)}>${of.name}<//> up to the start of the iteration that you choose.`, own: "From a config of yours." }[of.kind]} <${Link} to="/launch">Start from something else<//></p></div>
-    ${parent.error && html`<${Shown} asked=${parent}>${() => null}<//>`}
-    <div class="launch"><div class="stack">
+    ${parent.error && !run ? html`<${Shown} asked=${parent}>${() => null}<//>` : html`<div class="launch"><div class="stack">
       <${Bar} draft=${draft} asYaml=${asYaml} />
       ${of.kind === "fork" && run && html`<${At} run=${run} at=${at ?? 0} />`}
       ${asYaml ? html`<${Yaml} draft=${draft} />` : html`<${Shown} asked=${schema}>${(/** @type {Record<string, any>} */ all) => html`<${ConfigForm} draft=${draft} schema=${all} wrong=${wrong} />`}<//>`}
       <${Beside} draft=${draft} wrong=${wrong} />
-    </div><aside><${Rehearsal} draft=${draft} shown=${shown} find=${find} /><${Start} draft=${draft} /></aside></div>`;
+    </div><aside><${Rehearsal} draft=${draft} shown=${shown} find=${find} /><${Start} draft=${draft} /></aside></div>`}`;
 }
 
 /** @param {{draft: Draft, asYaml: boolean}} props */
@@ -124,7 +123,7 @@ function Beside({ draft, wrong }) {
 /** @param {{draft: Draft}} props */
 function Start({ draft }) {
   const [busy, setBusy] = useState(false);
-  const why = busy ? "It is being launched" : draft.refused.value ? "Correct what is marked first" : draft.busy.value ? "It is being checked" : draft.fresh.value ? null : "There is no config yet";
+  const why = busy ? "It is being launched" : draft.refused.value ? "Correct what is told above first" : draft.busy.value ? "It is being checked" : draft.fresh.value ? null : "There is no config yet";
   const start = async () => {
     if (why) return;
     setBusy(true);
