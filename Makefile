@@ -50,7 +50,7 @@ dashboard-types: install  ## the API's document and the dashboard's declarations
 	@$(PY) -m api.dashboard.declarations > api/dashboard/static/answers.d.ts
 
 bench: install  ## every benchmark against its baseline, one after another
-	@for name in estimate novelty streaming dispatch evolving generation service; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
+	@for name in estimate novelty streaming dispatch evolving generation service dashboard; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
 
 test-faults: install  ## kills and failures on purpose (the last of them with Ray, vLLM and TRL)
 	@$(PY) -m pytest tests/faults $(ARGS)

@@ -20,11 +20,11 @@ const WAYS = [["born", "iteration"], ["operator", "operator"], ["info", "informa
 
 /** @param {{run: string}} props */
 export function MapView({ run }) {
-  const { run: details } = useRun(run);
-  const asked = useAsked(ofRun(run, "map"), {}, details?.iteration ?? 0);
+  const { run: details, asked: whole } = useRun(run);
+  const asked = useAsked(details && ofRun(run, "map"), {}, details?.iteration);
   return html`<div class="head"><h1>Map</h1><p class="lead">What prompts say, as nearness: those that share words and pairs of words lie together. Where did the creator go, and what is left to learn there?</p></div>
     ${asked.loading && !asked.data && html`<p class="soft" role="status">The first time after an iteration, the map is drawn: this takes some seconds.</p>`}
-    <${Shown} asked=${asked}>${(/** @type {PromptMap} */ found) => (found.numbers.length < 2
+    <${Shown} asked=${whole.error ? whole : asked}>${(/** @type {PromptMap} */ found) => (found.numbers.length < 2
       ? html`<div class="card"><${Empty} title="There is nothing to map yet">A map needs two prompts or more.<//></div>` : html`<${Body} run=${run} found=${found} />`)}<//>`;
 }
 
