@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +29,10 @@ OWN = ("api", "cli", "eva", "orchestrator", "store", "workers")
 """Loggers whose news is worth a line; of libraries, warnings are."""
 
 _here: ContextVar[Mapping[str, Any]] = ContextVar("_here", default=MappingProxyType({}))
+
+
+_for_good = ExitStack()
+"""What a worker's process opens and never closes: let go, it would be closed at once."""
 
 
 class _Process:
@@ -109,14 +113,7 @@ class WorkerLog:
         os.dup2(log, 2)
         os.close(log)
         _Process.fields = {"run": self.run, "worker": self.worker}
-        logging_to(sys.stderr, self.form).__enter__()
-
-    def adopt(self, library: str) -> None:
-        """The records of a library that writes them itself are written like all others, where programs read them."""
-        if self.form == "json":
-            logger = logging.getLogger(library)
-            logger.handlers.clear()
-            logger.propagate = True
+        _for_good.enter_context(logging_to(sys.stderr, self.form))
 
 
 def entry_of(record: logging.LogRecord) -> dict[str, Any]:

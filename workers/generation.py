@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,10 +59,10 @@ class Engine:
         """Imports vLLM, the slow part of a start, without loading a model yet."""
         if setup.log is not None:
             setup.log.begin()
+            if setup.log.form == "json" and "VLLM_LOGGING_CONFIG_PATH" not in os.environ:
+                # else it formats its records itself, in every engine anew
+                os.environ["VLLM_CONFIGURE_LOGGING"] = "0"
         from vllm.engine.arg_utils import EngineArgs  # noqa: F401
-
-        if setup.log is not None:
-            setup.log.adopt("vllm")
 
         self._setup = setup
         self._llm: Any = None

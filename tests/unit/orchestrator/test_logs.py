@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 
 from cli.log_file import PRINTED, chatter_to
 from eva.errors import ConfigError, EvolverError
-from eva.logs import Form, about, logging_to
+from eva.logs import Form, WorkerLog, about, logging_to
 from eva.settings import Settings, read_settings
 from eva.types import Mutation, Reply
 from orchestrator.driver import drive
@@ -98,6 +101,20 @@ def test_a_service_says_of_which_run_a_line_is_and_other_threads_do_not(tmp_path
     assert (mine["run"], mine["attempt"], mine["level"]) == ("mine", 3, "info")
     assert "run" not in others
     assert "ValueError: *** in a trace" in failed["exception"]
+
+
+def test_a_worker_writes_as_the_driver_that_started_it_and_says_of_which_run(tmp_path: Path) -> None:
+    with (tmp_path / "driver").open("w") as driver, logging_to(driver, "json"), about(run="mine"):
+        made = WorkerLog(str(tmp_path / "logs" / "engine-0.log"), "engine-0")
+    begin = ("import gc, logging, os, pickle, sys; pickle.loads(bytes.fromhex(sys.argv[1])).begin(); gc.collect();"
+             "logging.getLogger('workers.generation').info('serves'); logging.getLogger('vllm').warning('hm');"
+             "logging.getLogger('vllm').info('chatter'); os.write(1, b'C code prints\\n')")
+    subprocess.run([sys.executable, "-c", begin, pickle.dumps(made).hex()], check=True, timeout=60)
+    serves, warned, printed = (tmp_path / "logs" / "engine-0.log").read_text().splitlines()
+    assert printed == "C code prints"
+    for line, message in ((serves, "serves"), (warned, "hm")):
+        told = json.loads(line)
+        assert (told["run"], told["worker"], told["message"]) == ("mine", "engine-0", message)
 
 
 def test_a_form_that_there_is_not_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
