@@ -16,31 +16,10 @@ from store.text import storable, storable_or_none
 _ESTIMATES = ("run_id", "iteration", "prompt", "checkpoint", "info", "reason", "weight", "key", "sampled",
               "first")
 _BATCHES = ("run_id", "iteration", "prompt", "buffer", "checkpoint", "info", "reason", "first")
-_EVOLUTIONS = (
-    "run_id",
-    "iteration",
-    "source",
-    "slot",
-    "attempt",
-    "operator",
-    "parent_slot",
-    "text",
-    "reason",
-    "prompt_tokens",
-    "reply_tokens",
-    "cost_usd",
-)
-_PAIRS = (
-    "run_id",
-    "iteration",
-    "prompt",
-    "chosen",
-    "rejected",
-    "checkpoint",
-    "chosen_reward",
-    "rejected_reward",
-    "margin",
-)
+_EVOLUTIONS = ("run_id", "iteration", "source", "slot", "attempt", "operator", "parent_slot", "text", "reason",
+               "prompt_tokens", "reply_tokens", "cost_usd")
+_PAIRS = ("run_id", "iteration", "prompt", "chosen", "rejected", "checkpoint", "chosen_reward", "rejected_reward",
+          "margin")
 
 _JUDGED = text("""
     SELECT prompt FROM estimates WHERE run_id = :run_id AND first AND prompt = ANY(:numbers)
