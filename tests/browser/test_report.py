@@ -35,7 +35,7 @@ def test_it_opens_from_disk_and_asks_for_nothing(
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     if scheme == "light":
         _check_inside(page, played_service, played)
-        assert check_downloads(tab, 1) == 15
+        assert check_downloads(tab, 1) == 16
     assert not tab.wrong
     tab.page.context.close()
 

@@ -32,7 +32,7 @@ function Report() {
   const rows = statistics.filter((row) => row.name === "spread" || row.name === "payoff");
   const iterations = { items: told.iterations };
   return html`<main id="main"><${Head} run=${run} iterations=${iterations} />
-    <p class="soft taken">As it stood on ${moment(told.taken_at)}. Policy 0 is the given model; all charts can be taken away as PNG and CSV from here, too.</p>
+    <p class="soft as-of">As it stood on ${moment(told.taken_at)}. Policy 0 is the given model; all charts can be taken away as PNG and CSV from here, too.</p>
     <div class="stack"><${Warnings} run=${run} statistics=${statistics} events=${told.events} iterations=${iterations} />
       <${Curves} rows=${statistics} waiting=${false} run=${run} /><${Timeline} items=${told.iterations} name=${run.name} /></div>
     <${Part} title="Evolution" lead="What the creator chooses to grow from, and whether its mutations make prompts that teach more than their parents did."><${Chosen} run=${run.name} rows=${rows} stages=${told.iterations} /><//>
