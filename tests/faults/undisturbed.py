@@ -13,6 +13,8 @@ from eva.errors import LeaseTakenError
 from eva.roles import Roles
 from eva.settings import Settings
 from orchestrator.driver import drive
+from orchestrator.lease import TTL_S
+from orchestrator.patience import PATIENCE_S
 from orchestrator.registration import register_run
 from store import events, runs
 from store.fingerprint import Fingerprint
@@ -39,10 +41,11 @@ class Disturbed:
     def __post_init__(self) -> None:
         self.run = register_run(self.store, fake_config())
 
-    def drive(self, roles: Roles | None = None, *, through: Store | None = None, **limits: float) -> None:
+    def drive(self, roles: Roles | None = None, *, through: Store | None = None, ttl_s: float = TTL_S,
+              patience_s: float = PATIENCE_S) -> None:
         """Play it from where it stands; `through` is the store that the driver has of it."""
         drive(through or self.store, Settings(self.folder, None, None), self.row(), self.heard,
-              build=always(roles or fake_roles()), **limits)
+              build=always(roles or fake_roles()), ttl_s=ttl_s, patience_s=patience_s)
 
     def take_over(self, roles: Roles | None = None) -> None:
         """Play it to its end as soon as the lease of another driver allows."""
