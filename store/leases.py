@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from eva.errors import LeaseLostError
 from store.rows import Fence, JsonObject, LeaseRow
 from store.text import json_text
 
 _NAMED = "eva run {0} fence {1}"
-"""What a writing connection calls itself, for operators and for those who have to end it."""
+"""What a writing connection calls itself, for operators and for those who have to end it. Renewing adds ` lease`."""
+
+_CLAIM_WAIT_S, _CLAIM_LOOKS = 2.0, 15
+"""How long a claim waits for the row before it looks again who keeps it, and how often."""
 
 _END_EXPIRED = text("""
     SELECT pg_terminate_backend(activity.pid)
     FROM leases JOIN pg_stat_activity activity
-        ON activity.application_name = 'eva run ' || leases.run_id || ' fence ' || leases.fence
+        ON replace(activity.application_name, ' lease', '') = 'eva run ' || leases.run_id || ' fence ' || leases.fence
     WHERE leases.run_id = :run_id AND leases.expires_at <= clock_timestamp()
       AND activity.datname = current_database() AND activity.usename = current_user
 """)
@@ -68,19 +73,24 @@ def claim(
 
     Succeeds when nobody holds it, its lease has expired, or `break_owner` is its present owner, of whom
     the caller has proven that it is dead. Waits for writes of the old owner that are being committed, and
-    ends those that an expired lease left open: their driver may be frozen in the middle of one.
+    ends those that an expired lease left open: their driver may be frozen in the middle of one. The lease may expire
+    at any moment of that, so it looks again.
     """
-    conn.execute(_END_EXPIRED, {"run_id": run_id})
-    found = conn.execute(
-        _CLAIM,
-        {
-            "run_id": run_id,
-            "owner": json_text(owner),
-            "ttl_s": ttl_s,
-            "break_owner": None if break_owner is None else json_text(break_owner),
-        },
-    ).scalar()
-    return None if found is None else Fence(run_id, int(found))
+    asked = {"run_id": run_id, "owner": json_text(owner), "ttl_s": ttl_s,
+             "break_owner": None if break_owner is None else json_text(break_owner)}
+    looks_left = _CLAIM_LOOKS
+    while True:
+        conn.execute(_END_EXPIRED, {"run_id": run_id})
+        try:
+            with conn.begin_nested():
+                _name(conn, f"eva claims run {run_id}", _CLAIM_WAIT_S)
+                found = conn.execute(_CLAIM, asked).scalar()
+        except DBAPIError as error:
+            looks_left -= 1
+            if not looks_left or not isinstance(error.orig, LockNotAvailable):
+                raise
+        else:
+            return None if found is None else Fence(run_id, int(found))
 
 
 def renew(conn: Connection, fence: Fence, ttl_s: float) -> bool:
@@ -88,11 +98,13 @@ def renew(conn: Connection, fence: Fence, ttl_s: float) -> bool:
 
     A lease that expired but that nobody else has claimed is still the caller's.
     """
+    _name(conn, f"{_NAMED.format(fence.run_id, fence.fence)} lease")
     return conn.execute(_RENEW, _named(fence) | {"ttl_s": ttl_s}).rowcount == 1
 
 
 def release(conn: Connection, fence: Fence) -> None:
     """Give the run back; without effect when another driver has it by now."""
+    _name(conn, f"{_NAMED.format(fence.run_id, fence.fence)} lease")
     conn.execute(_RELEASE, _named(fence))
 
 
@@ -103,7 +115,7 @@ def begin_write(conn: Connection, fence: Fence, number: int, ttl_s: float, *, wa
     lease stays locked against claims until the transaction ends, and is renewed by it. Raises LeaseLostError when
     another driver has claimed the run, or it was released.
     """
-    conn.execute(_NAME, {"name": _NAMED.format(fence.run_id, fence.fence), "wait_ms": f"{wait_s * 1000:.0f}"})
+    _name(conn, _NAMED.format(fence.run_id, fence.fence), wait_s)
     if conn.execute(_WRITE, _named(fence) | {"number": number, "ttl_s": ttl_s}).rowcount == 1:
         return True
     row = conn.execute(_WRITTEN, {"run_id": fence.run_id}).one_or_none()
@@ -125,6 +137,11 @@ def holder(conn: Connection, run_id: int) -> LeaseRow | None:
     """Who holds the run, and until when? None when there is no such run."""
     row = conn.execute(_HOLDER, {"run_id": run_id}).one_or_none()
     return None if row is None else LeaseRow(*row)
+
+
+def _name(conn: Connection, name: str, wait_s: float = 0.0) -> None:
+    """For this transaction. A lock is waited for so long; 0: for ever."""
+    conn.execute(_NAME, {"name": name, "wait_ms": f"{wait_s * 1000:.0f}"})
 
 
 def _named(fence: Fence) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
-from sqlalchemy import Connection, NullPool, create_engine, make_url, text
+from sqlalchemy import Connection, NullPool, create_engine, event, make_url, text
 
 from eva.errors import LeaseLostError, NotFoundError, StoreAwayError
 from store import events, leases, runs, stages
@@ -228,6 +228,68 @@ def test_a_claim_of_an_expired_lease_ends_the_write_that_its_owner_left_open(sto
         freeze()
     with store.transaction() as conn:
         assert runs.get_run(conn, run.id).iteration == 0
+
+
+def test_a_renewal_that_froze_beside_a_write_keeps_the_run_from_nobody(store: Store) -> None:
+    with store.transaction() as conn:
+        run = _run(conn)
+        fence = leases.claim(conn, run.id, ANNA, 0.2)
+    assert fence is not None
+    thawed, lost = Event(), list[StoreAwayError]()
+
+    def renew() -> None:
+        try:
+            with store.transaction() as conn:
+                leases.renew(conn, fence, 60)  # waits for the write, and has the lease's row after it
+                thawed.wait(60)
+        except StoreAwayError as error:
+            lost.append(error)
+
+    renewing = Thread(target=renew)
+
+    def freeze() -> None:
+        with store.transaction() as conn:
+            leases.begin_write(conn, fence, 1, 0.2)
+            renewing.start()
+            while not conn.execute(text("SELECT pg_stat_clear_snapshot(), count(*) FROM pg_stat_activity WHERE "
+                                        "application_name LIKE '% lease' AND wait_event_type = 'Lock'")).one()[1]:
+                time.sleep(0.01)
+            _expire_by_waiting(store, run.id)
+            with store.transaction() as other:
+                assert leases.claim(other, run.id, BERT, 60) == Fence(run.id, 2)
+
+    try:
+        with pytest.raises(StoreAwayError, match="terminating connection"):
+            freeze()
+    finally:
+        thawed.set()
+        renewing.join()
+    assert len(lost) == 1
+
+
+def test_a_lease_that_expires_while_it_is_claimed_is_taken_from_a_frozen_driver(store: Store) -> None:
+    with store.transaction() as conn:
+        run = _run(conn)
+        fence = leases.claim(conn, run.id, ANNA, 1.0)
+    assert fence is not None
+
+    late = Event()
+
+    def expire(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
+        if "SET fence = fence + 1" in statement and not late.is_set():
+            late.set()
+            time.sleep(1.5)
+
+    def freeze() -> None:
+        with store.transaction() as conn:
+            leases.begin_write(conn, fence, 1, 1.0)
+            event.listen(store.engine, "before_cursor_execute", expire)
+            with store.transaction() as other:
+                assert leases.claim(other, run.id, BERT, 60) == Fence(run.id, 2)
+
+    with pytest.raises(StoreAwayError, match="terminating connection"):
+        freeze()
+    assert late.is_set()
 
 
 def test_writes_of_other_leases_and_databases_are_left_alone(store: Store, database_url: str) -> None:
