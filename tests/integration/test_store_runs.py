@@ -12,8 +12,6 @@ from store import events, leases, runs, stages
 from store.rows import RunRow
 from store.session import Store
 
-ANNA, BERT = {"host": "a", "pid": 1}, {"host": "b", "pid": 2}
-
 
 def _run(conn: Connection, stem: str = "demo") -> RunRow:
     return runs.create_run(conn, stem=stem, config={"name": stem}, config_hash="h", seed=7)
