@@ -87,7 +87,8 @@ class Local(Source):
         from api.service import Service
 
         self.store = store
-        self._app = create_app(Service(store, settings, longest_s=LOCAL_S))
+        self.service = Service(store, settings, longest_s=LOCAL_S)
+        self._app = create_app(self.service)
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
         status, answer = asyncio.run(self._call(method, path, body or b"", headers))

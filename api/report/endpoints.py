@@ -19,6 +19,6 @@ router = APIRouter(prefix="/v1/runs/{run}", tags=["report"])
 def get_report(here: Here, run: RunName) -> HTMLResponse:
     """The run as a page to keep or send: curves, evolution, families, best and worst answers, config, versions."""
     told = facts(here, run)
-    name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_"
-                   for letter in told["run"]["name"])
-    return HTMLResponse(page(told), headers={"Content-Disposition": f'attachment; filename="{name}.html"'})
+    # a name of a run is of letters, digits, dots, dashes and underscores
+    held = f'attachment; filename="{told["run"]["name"]}.html"'
+    return HTMLResponse(page(told), headers={"Content-Disposition": held})

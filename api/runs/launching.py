@@ -58,7 +58,8 @@ def create_run(
     config = resolved(given, values, new.all_overrides, here.settings.allowed)
     if dry_run:
         response.status_code = 200
-        shown = redact_json(config.model_dump(mode="json"), secrets_of(config.model_dump(mode="json"), os.environ))
+        values = config.model_dump(mode="json")
+        shown = redact_json(values, secrets_of(values, os.environ))
         return Rehearsal(config=shown, estimate=estimated(config), checks=preflight(config))
     preflight(config)
     run = submit(here.store, config, Words(new.note, tuple(new.tags), _policy(new.restart)), key)

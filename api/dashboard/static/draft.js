@@ -2,6 +2,7 @@
 // which says what is wrong and what it would cost; what was typed survives a reload.
 import { signal } from "./ui.js";
 import { ApiError, ofRun, send } from "./api.js";
+import { tagsIn } from "./words.js";
 
 /** @typedef {import("./answers.d.ts").ConfigText} ConfigText */
 /** @typedef {{kind: "preset" | "run" | "fork" | "own", name: string}} Source */
@@ -135,7 +136,7 @@ export class Draft {
     const { note, tags, at } = this.beside.peek();
     const { kind, name } = this.source;
     const beside = kind === "fork" ? { at } : kind === "own" ? {} : { [kind]: name };
-    return { ...beside, config: this.values.peek(), note, tags: tags.split("\n").map((one) => one.trim()).filter(Boolean) };
+    return { ...beside, config: this.values.peek(), note, tags: tagsIn(tags) };
   }
 
   /** Launches it, once however often it is asked. @returns {Promise<import("./answers.d.ts").RunDetails | null>} null: it was refused */

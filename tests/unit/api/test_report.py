@@ -36,7 +36,7 @@ def test_no_text_ends_the_data_of_a_page() -> None:
 
 def test_the_command_writes_what_the_service_gives(played: Played, played_service: Served, tmp_path: Path) -> None:
     target = tmp_path / "report.html"
-    done = played.eva("report", played.name, "--output", str(target))
+    done = played.eva("report", played.name, "--out", str(target))
     assert done.exit_code == 0 and str(target) in done.stderr
     from_disk, from_service = held(target.read_text()), held(
         played_service.client.get(f"/v1/runs/{played.name}/report").text)

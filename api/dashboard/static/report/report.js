@@ -29,13 +29,12 @@ const Part = ({ title, lead, children }) => html`<section class="part"><div clas
 
 function Report() {
   const { run, statistics } = told;
-  const rows = statistics.filter((row) => row.name === "spread" || row.name === "payoff");
   const iterations = { items: told.iterations };
   return html`<main id="main"><${Head} run=${run} iterations=${iterations} />
     <p class="soft as-of">As it stood on ${moment(told.taken_at)}. Policy 0 is the given model; all charts can be taken away as PNG and CSV from here, too.</p>
     <div class="stack"><${Warnings} run=${run} statistics=${statistics} events=${told.events} iterations=${iterations} />
       <${Curves} rows=${statistics} waiting=${false} run=${run} /><${Timeline} items=${told.iterations} name=${run.name} /></div>
-    <${Part} title="Evolution" lead="What the creator chooses to grow from, and whether its mutations make prompts that teach more than their parents did."><${Chosen} run=${run.name} rows=${rows} stages=${told.iterations} /><//>
+    <${Part} title="Evolution" lead="What the creator chooses to grow from, and whether its mutations make prompts that teach more than their parents did."><${Chosen} run=${run.name} rows=${statistics} stages=${told.iterations} /><//>
     ${told.families.length > 0 && html`<${Part} title="Lineages" lead="Families of the most informative prompts of the newest iteration: which mutation made which child."><div class="stack">${told.families.map((one, n) => html`<${Lineages} key=${n} family=${one} />`)}</div><//>`}
     <${Part} title="Prompts and answers" lead="Of several iterations two of the most informative prompts and one of the least, with the best and the worst answer to each."><div class="stack">
       ${told.prompts.length ? told.prompts.map((one) => html`<${Asked} key=${`${one.iteration} ${one.prompt.number}`} sample=${one} />`) : html`<div class="card"><${Empty} title="Nothing was answered yet"><//></div>`}</div><//>

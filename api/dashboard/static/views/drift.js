@@ -5,6 +5,7 @@ import { percent } from "../format.js";
 import { hueOf } from "../pieces.js";
 import { Plot } from "../plot.js";
 import { extent } from "../scales.js";
+import { spentOn } from "./payoff.js";
 
 /** @typedef {{iteration: number, name: string, data: any}} Row */
 /** @typedef {{operator: string, iteration: number, change: number | null, half: number | null, children: number, asked: number, accepted: number, cost: number}} Gain */
@@ -15,14 +16,10 @@ const TOPIC_HUES = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6"];
 
 /** @param {Row[]} paid @param {any[]} stages @returns {Gain[]} */
 function gains(paid, stages) {
-  return paid.flatMap((row) => {
-    const evolved = stages.filter((one) => one.number === row.iteration).flatMap((one) => one.stages).map((stage) => stage.counts.per_operator ?? {});
-    const total = (/** @type {string} */ name, /** @type {string} */ key) => evolved.reduce((sum, of) => sum + (of[name]?.[key] ?? 0), 0);
-    return row.data.map((/** @type {any} */ one) => ({
-      operator: one.operator, iteration: row.iteration, children: one.children, change: one.known ? one.change : null,
-      half: one.known > 1 ? (1.96 * one.deviation) / Math.sqrt(one.known) : null,
-      asked: total(one.operator, "asked"), accepted: total(one.operator, "accepted"), cost: total(one.operator, "cost_usd") }));
-  });
+  return paid.flatMap((row) => row.data.map((/** @type {any} */ one) => ({
+    operator: one.operator, iteration: row.iteration, children: one.children, change: one.known ? one.change : null,
+    half: one.known > 1 ? (1.96 * one.deviation) / Math.sqrt(one.known) : null,
+    ...spentOn(one.operator, stages.filter((each) => each.number === row.iteration)) })));
 }
 
 /** A small chart for each operator, all on one scale. @param {{run: string, paid: Row[], stages: any[]}} props */

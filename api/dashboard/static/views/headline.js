@@ -10,6 +10,9 @@ import { Empty } from "../states.js";
 /** @typedef {import("../answers.d.ts").Iterations} Iterations */
 /** @typedef {{iteration: number, name: string, data: any}} Statistic */
 
+/** The metric that runs have unless they name another. */
+const REGRET = "a_min";
+
 /** @param {{run: RunDetails, iterations: Iterations | null, children?: unknown}} props */
 export function Head({ run, iterations, children }) {
   const stages = iterations?.items.flatMap((one) => one.stages) ?? [];
@@ -39,6 +42,7 @@ export function Head({ run, iterations, children }) {
 export function Curves({ rows, waiting, run }) {
   const batches = rows.filter((row) => row.name === "batch");
   if (!batches.length) return waiting ? null : html`<div class="card"><${Empty} title="No iteration has judged its batch yet">The curves begin when the first one has.<//></div>`;
+  const metric = /** @type {any} */ (run.config).informativeness?.metric ?? REGRET;
   const points = (/** @type {string} */ key) => batches.map((row) => ({ x: row.iteration, y: row.data[key] }));
   const info = batches.map((row) => ({ x: row.iteration, y: row.data.info_mean,
     lo: row.data.info_quantiles?.[2] ?? null, hi: row.data.info_quantiles?.[4] ?? null }));
@@ -50,7 +54,7 @@ export function Curves({ rows, waiting, run }) {
       <${Plot} label="Best, mean and worst reward by iteration" xLabel="iteration" yLabel="reward" series=${[
         { name: "best", hue: "--c3", points: points("reward_best"), dashed: true }, { name: "mean", hue: "--c1", points: mean, band: true },
         { name: "worst", hue: "--c2", points: points("reward_worst"), dashed: true }]} /><//>
-    <${Figure} title="Regret that is left to learn from" name=${`${run.name}-info`} says=${`Informativeness (${run.config.metric ?? "best minus worst reward"}): mean of the batch, and the middle half of its prompts. Near zero there is nothing left to learn from.`}
+    <${Figure} title="Regret that is left to learn from" name=${`${run.name}-info`} says=${`Informativeness (${metric === REGRET ? "best minus worst reward" : metric}): mean of the batch, and the middle half of its prompts. Near zero there is nothing left to learn from.`}
       numbers=${() => ({ columns: ["iteration", "mean info", "lower quartile of info", "upper quartile of info"], rows: info.map((point) => [point.x, point.y, point.lo, point.hi]) })}>
       <${Plot} label="Informativeness by iteration" xLabel="iteration" yLabel="info" zero=${true} series=${[
         { name: "mean; shaded: the middle half of the prompts", hue: "--c2", points: info, band: true }]} /><//>

@@ -9,6 +9,13 @@ import { extent, linear, markText, ticks } from "../scales.js";
 
 const [WIDTH, ROW] = [300, 24];
 
+/** What the stages of these iterations asked of an operator, and what for. @param {string} operator @param {any[]} iterations */
+export function spentOn(operator, iterations) {
+  const counts = iterations.flatMap((one) => one.stages).map((stage) => stage.counts.per_operator?.[operator] ?? {});
+  const sum = (/** @type {string} */ key) => counts.reduce((all, of) => all + (of[key] ?? 0), 0);
+  return { asked: sum("asked"), accepted: sum("accepted"), tokens: sum("tokens"), cost: sum("cost_usd") };
+}
+
 /** Counts of all iterations together; mean and deviation are pooled. @param {any[]} paid @param {any[]} stages @returns {Paid[]} */
 function pooled(paid, stages) {
   const sums = /** @type {Map<string, {n: number, sum: number, squares: number, children: number}>} */ (new Map());
@@ -22,13 +29,10 @@ function pooled(paid, stages) {
     }
     sums.set(one.operator, of);
   }
-  const evolved = stages.flatMap((one) => one.stages).map((stage) => stage.counts.per_operator ?? {});
-  const total = (/** @type {string} */ name, /** @type {string} */ key) => evolved.reduce((sum, of) => sum + (of[name]?.[key] ?? 0), 0);
   return [...sums].map(([operator, { n, sum, squares, children }]) => {
     const change = n ? sum / n : null;
     const variance = n > 1 && change !== null ? Math.max(0, (squares - n * change ** 2) / (n - 1)) : null;
-    return { operator, children, known: n, change, half: variance === null ? null : 1.96 * Math.sqrt(variance / n),
-      asked: total(operator, "asked"), accepted: total(operator, "accepted"), tokens: total(operator, "tokens"), cost: total(operator, "cost_usd") };
+    return { operator, children, known: n, change, half: variance === null ? null : 1.96 * Math.sqrt(variance / n), ...spentOn(operator, stages) };
   }).sort((a, b) => (b.change ?? -Infinity) - (a.change ?? -Infinity));
 }
 
