@@ -1,7 +1,7 @@
 # The one place for commands. `make help` lists them; each is a line that a person could type.
 # PYTHON=python3.12 names the interpreter to install with; ARGS="…" is handed on to what runs.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-browser lint types bench chaos test-faults screenshots vendor \
+.PHONY: help install demo test test-unit test-integration test-browser lint format types bench chaos test-faults screenshots vendor \
   dashboard-types tools playground-model doctor constraints clean
 PY := .venv/bin/python
 # two processes share the tests
@@ -29,9 +29,16 @@ test-integration: install  ## the slow tests: real Postgres, Ray, vLLM and TRL
 test-browser: tools  ## the dashboard in a real Chromium
 	@$(PY) -m pytest tests/browser $(ARGS)
 
-lint: install  ## style (ruff), and the types of the dashboard's scripts (tsc)
+lint: install  ## formatting and style (ruff, Prettier), and the types of the dashboard's scripts (tsc)
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check -q . || { echo "Not formatted: run 'make format'"; exit 1; }
+	@$(PY) -m tests.tools style
 	@$(PY) -m tests.tools types
+
+format: install  ## format everything: Python (ruff), the dashboard's scripts and styles (Prettier)
+	@$(PY) -m ruff check -q --select I --fix .
+	@$(PY) -m ruff format .
+	@$(PY) -m tests.tools format
 
 types: install  ## types (basedpyright)
 	@$(PY) -m basedpyright
