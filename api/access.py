@@ -81,9 +81,11 @@ class Access:
             raise _unauthorized("the request has no API key")
         if not includes(caller.scope, needed):
             raise ScopeError(
-                f"the key eva_{caller.prefix} has scope {caller.scope}", expected=f"{needed} for {method} {path[:100]}",
+                f"the key eva_{caller.prefix} has scope {caller.scope}",
+                expected=f"{needed} for {method} {path[:100]}",
                 next_move=f"Use one made with `eva keys create NAME --scope {needed}`",
-                headers={"WWW-Authenticate": f'Bearer realm="eva", error="insufficient_scope", scope="{needed}"'})
+                headers={"WWW-Authenticate": f'Bearer realm="eva", error="insufficient_scope", scope="{needed}"'},
+            )
         return caller
 
     def caller(self, headers: Headers, address: str) -> Caller | None:
@@ -173,9 +175,11 @@ class ScopeError(RefusedError):
 
 def _unauthorized(given: str, why: str = "") -> UnauthorizedError:
     return UnauthorizedError(
-        given, expected="`Authorization: Bearer eva_…`, or the cookie of a login",
+        given,
+        expected="`Authorization: Bearer eva_…`, or the cookie of a login",
         next_move="Make a key on the server with `eva keys create NAME --scope read`",
-        headers={"WWW-Authenticate": f'Bearer realm="eva"{why}'})
+        headers={"WWW-Authenticate": f'Bearer realm="eva"{why}'},
+    )
 
 
 def _hashed(token: str) -> bytes:

@@ -41,5 +41,8 @@ def _fits(value: object, kind: type[str | float]) -> bool:
 
 
 def _strange() -> InputError:
-    return InputError("the cursor is none that this list gave", expected="`next` of the page before",
-                      next_move="Send it unchanged, with the same sort, or start without one")
+    return InputError(
+        "the cursor is none that this list gave",
+        expected="`next` of the page before",
+        next_move="Send it unchanged, with the same sort, or start without one",
+    )

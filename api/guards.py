@@ -31,9 +31,9 @@ _FOR_PROGRAMS = _HEADERS | {
 }
 # with no-referrer, a browser would send the form of a page with the origin `null`
 _FOR_PAGES = _HEADERS | {
-    "Content-Security-Policy":
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-        "font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; font-src 'self'; manifest-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
@@ -47,8 +47,14 @@ class Guards:
     here. It cannot choose the Host header, and it cannot leave Origin out.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] = LOOPBACK, most_body: int = MOST_BODY,
-                 access: Access | None = None, slowest_s: float = SLOWEST_S) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Collection[str] = LOOPBACK,
+        most_body: int = MOST_BODY,
+        access: Access | None = None,
+        slowest_s: float = SLOWEST_S,
+    ) -> None:
         """`access` None: whoever reaches the service may ask."""
         self.app, self.hosts, self.most_body = app, hosts, most_body
         self.access, self.slowest_s = access, slowest_s
@@ -85,14 +91,18 @@ class Guards:
     def _check(self, headers: Headers, method: str) -> None:
         host = headers.get("host", "")
         if _hostname(f"//{host}") not in self.hosts:
-            raise MisdirectedError(f"the request is for host {host[:100]!r}",
-                                    expected="an address or name of this service",
-                                    next_move="Use the address that `eva serve` printed; EVA_HOSTS allows more names")
+            raise MisdirectedError(
+                f"the request is for host {host[:100]!r}",
+                expected="an address or name of this service",
+                next_move="Use the address that `eva serve` printed; EVA_HOSTS allows more names",
+            )
         origin = headers.get("origin")
         if origin is not None and method not in _BODILESS and _netloc(origin) != host:
-            raise ForeignPageError(f"the request comes from a page of {origin[:100]}",
-                                    expected="a program, or a page of this address",
-                                    next_move="Send it without an Origin header")
+            raise ForeignPageError(
+                f"the request comes from a page of {origin[:100]}",
+                expected="a program, or a page of this address",
+                next_move="Send it without an Origin header",
+            )
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length) > self.most_body:
             raise _too_large(self.most_body)
@@ -103,8 +113,11 @@ class Guards:
             async with asyncio.timeout(self.slowest_s):
                 body = await self._read(receive)
         except TimeoutError:
-            raise SlowBodyError(f"the body had not come after {self.slowest_s:g} seconds",
-                                expected="all of it in that time", next_move="Send the request again") from None
+            raise SlowBodyError(
+                f"the body had not come after {self.slowest_s:g} seconds",
+                expected="all of it in that time",
+                next_move="Send the request again",
+            ) from None
         _check_depth(body)
         pieces: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -138,8 +151,11 @@ def _check_depth(body: bytes) -> None:
         elif not quoted and len(sign) == 1:
             depth += 1 if sign in b"[{" else -1
         if depth > DEEPEST:
-            raise DeepBodyError(f"the body is nested deeper than {DEEPEST} levels", expected=f"at most {DEEPEST}",
-                                next_move="See what each path takes at /v1/openapi.json")
+            raise DeepBodyError(
+                f"the body is nested deeper than {DEEPEST} levels",
+                expected=f"at most {DEEPEST}",
+                next_move="See what each path takes at /v1/openapi.json",
+            )
 
 
 class MisdirectedError(RefusedError):
@@ -173,8 +189,11 @@ class SlowBodyError(RefusedError):
 
 
 def _too_large(most: int) -> BodyTooLargeError:
-    return BodyTooLargeError(f"the body has more than {most:,} bytes", expected=f"at most {most:,}",
-                             next_move="Send less; prompts go into a file that the config names")
+    return BodyTooLargeError(
+        f"the body has more than {most:,} bytes",
+        expected=f"at most {most:,}",
+        next_move="Send less; prompts go into a file that the config names",
+    )
 
 
 def _hostname(address: str) -> str | None:

@@ -11,9 +11,26 @@ Document = dict[str, Any]
 _RUN = {"run": "$request.path.run"}
 _MADE = {"run": "$response.body#/name"}
 _OF_A_RUN = (
-    "get_run", "change_run", "delete_run", "restore_run", "pause_run", "resume_run", "cancel_run", "fork_run",
-    "list_iterations", "list_stages", "list_events", "read_statistics", "read_metrics", "list_prompts",
-    "list_checkpoints", "read_logs", "create_export", "list_exports", "get_card", "get_summary",
+    "get_run",
+    "change_run",
+    "delete_run",
+    "restore_run",
+    "pause_run",
+    "resume_run",
+    "cancel_run",
+    "fork_run",
+    "list_iterations",
+    "list_stages",
+    "list_events",
+    "read_statistics",
+    "read_metrics",
+    "list_prompts",
+    "list_checkpoints",
+    "read_logs",
+    "create_export",
+    "list_exports",
+    "get_card",
+    "get_summary",
 )
 _TAGGED = {"change_run": {"if-match": "$response.header.ETag"}}
 _RUN_LEADS = {name: _MADE | _TAGGED.get(name, {}) for name in _OF_A_RUN}
@@ -35,8 +52,11 @@ LINKS: dict[tuple[str, int], dict[str, dict[str, str]]] = {
 """By operation and status: the operations that its answer has the parameters for."""
 
 _SCHEMES = {
-    "key": {"type": "http", "scheme": "bearer",
-            "description": "An API key (`eva keys create`). A service on loopback asks for none unless told to."},
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`eva keys create`). A service on loopback asks for none unless told to.",
+    },
     "login": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The cookie of a browser's login."},
 }
 
@@ -63,8 +83,10 @@ def add_security(document: Document) -> None:
 
 def add_links(document: Document) -> None:
     """Write LINKS into the answers that they belong to."""
-    operations = {operation["operationId"]: operation
-                  for methods in document["paths"].values() for operation in methods.values()}
+    operations = {
+        operation["operationId"]: operation for methods in document["paths"].values() for operation in methods.values()
+    }
     for (name, status), leads in LINKS.items():
         operations[name]["responses"][str(status)]["links"] = {
-            target: {"operationId": target, "parameters": parameters} for target, parameters in leads.items()}
+            target: {"operationId": target, "parameters": parameters} for target, parameters in leads.items()
+        }

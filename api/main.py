@@ -38,8 +38,30 @@ from api.statistics import endpoints as statistics
 from api.summary import endpoints as summary
 
 VERSION = "1"
-ROUTERS = (health, prometheus, presets, configs, runs, launching, changing, iterations, events, statistics, metrics,
-           prompts, difference, checkpoints, logs, compare, exports, summary, report, prompt_map, session, keys)
+ROUTERS = (
+    health,
+    prometheus,
+    presets,
+    configs,
+    runs,
+    launching,
+    changing,
+    iterations,
+    events,
+    statistics,
+    metrics,
+    prompts,
+    difference,
+    checkpoints,
+    logs,
+    compare,
+    exports,
+    summary,
+    report,
+    prompt_map,
+    session,
+    keys,
+)
 
 THREADS = 12
 """Requests that are answered at a time: fewer than the store has connections."""
@@ -58,9 +80,19 @@ def create_app(service: Service) -> FastAPI:
 
 def routed() -> FastAPI:
     """The application with its routes, over nothing yet."""
-    app = FastAPI(title="eva", version=VERSION, description=_ABOUT, openapi_url="/v1/openapi.json", docs_url=None,
-                  redoc_url=None, lifespan=_lifespan, responses={"default": _PROBLEM}, redirect_slashes=False,
-                  generate_unique_id_function=_operation, separate_input_output_schemas=False)
+    app = FastAPI(
+        title="eva",
+        version=VERSION,
+        description=_ABOUT,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        responses={"default": _PROBLEM},
+        redirect_slashes=False,
+        generate_unique_id_function=_operation,
+        separate_input_output_schemas=False,
+    )
     problems.install(app)
     for noun in ROUTERS:
         app.include_router(noun.router)

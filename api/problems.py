@@ -62,21 +62,35 @@ class Problem(BaseModel):
 class RefusedError(EvaError):
     """The request is refused before its endpoint does anything; `headers` go with the answer."""
 
-    def __init__(self, given: str, *, expected: str = "", next_move: str = "",
-                 headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, given: str, *, expected: str = "", next_move: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(given, expected=expected, next_move=next_move)
         self.headers = headers or {}
 
 
-def problem(error: EvaError, *, kind: str | None = None, errors: list[FieldProblem] | None = None,
-            headers: dict[str, str] | None = None, status: int | None = None) -> JSONResponse:
+def problem(
+    error: EvaError,
+    *,
+    kind: str | None = None,
+    errors: list[FieldProblem] | None = None,
+    headers: dict[str, str] | None = None,
+    status: int | None = None,
+) -> JSONResponse:
     """The answer that an error is. `kind` names it where its class does not."""
     code = status or error.status
     if isinstance(error, RefusedError):
         headers = error.headers | (headers or {})
     document = Problem(
-        type=f"urn:eva:problem:{kind or _kind(error)}", title=HTTPStatus(code).phrase, status=code, detail=str(error),
-        given=error.given, expected=error.expected or None, next_move=error.next_move or None, errors=errors)
+        type=f"urn:eva:problem:{kind or _kind(error)}",
+        title=HTTPStatus(code).phrase,
+        status=code,
+        detail=str(error),
+        given=error.given,
+        expected=error.expected or None,
+        next_move=error.next_move or None,
+        errors=errors,
+    )
     shown = redact_json(document.model_dump(exclude_none=True), known_secrets())
     return JSONResponse(shown, code, media_type=MEDIA_TYPE, headers=headers)
 
@@ -100,8 +114,14 @@ def _eva_error(request: Request, error: Exception) -> JSONResponse:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s", error)
     headers = {"Retry-After": "5"} if error.status in (429, 503) and not isinstance(error, RefusedError) else None
-    places = [FieldProblem(where=f"config.{one.key}".rstrip("."), expected=one.expected, given=one.given)
-              for one in error.places] if isinstance(error, InputError) else []
+    places = (
+        [
+            FieldProblem(where=f"config.{one.key}".rstrip("."), expected=one.expected, given=one.given)
+            for one in error.places
+        ]
+        if isinstance(error, InputError)
+        else []
+    )
     return problem(error, headers=headers, errors=places or None)
 
 
@@ -109,11 +129,15 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path = request.url.path[:_SHOWN]
     if error.status_code == HTTPStatus.NOT_FOUND:
-        told = EvaError(f"there is nothing at {path}", expected="a path of the API",
-                        next_move="See them at /v1/openapi.json")
+        told = EvaError(
+            f"there is nothing at {path}", expected="a path of the API", next_move="See them at /v1/openapi.json"
+        )
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        told = EvaError(f"{request.method} is not allowed at {path}", expected=(allowed := _allowed(request)),
-                        next_move="See what each path takes at /v1/openapi.json")
+        told = EvaError(
+            f"{request.method} is not allowed at {path}",
+            expected=(allowed := _allowed(request)),
+            next_move="See what each path takes at /v1/openapi.json",
+        )
         error.headers = {**(error.headers or {}), "Allow": allowed}
     else:
         told = EvaError(str(error.detail), next_move="Correct the request; /v1/openapi.json describes each")
@@ -123,8 +147,12 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 def _allowed(request: Request) -> str:
     """What the path takes. The framework itself names but the methods of the first route there."""
-    methods = {method for route in request.app.routes if isinstance(route, Route)
-               and route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()}
+    methods = {
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE
+        for method in route.methods or ()
+    }
     return ", ".join(sorted(methods))
 
 
@@ -132,8 +160,10 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
     del request
     assert isinstance(error, RequestValidationError)
     found = [_field(cast("dict[str, Any]", one)) for one in error.errors()]
-    told = EvaError("the request does not validate: " + "; ".join(f"{one.where}: {one.expected}" for one in found[:5]),
-                    next_move="Correct these parts; /v1/openapi.json describes each")
+    told = EvaError(
+        "the request does not validate: " + "; ".join(f"{one.where}: {one.expected}" for one in found[:5]),
+        next_move="Correct these parts; /v1/openapi.json describes each",
+    )
     return problem(told, kind="request", errors=found, status=422)
 
 
@@ -145,6 +175,8 @@ def _field(detail: dict[str, Any]) -> FieldProblem:
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    told = EvaError("the service failed at this request, which is a fault of its own",
-                    next_move="Look at its log; report it with what was asked")
+    told = EvaError(
+        "the service failed at this request, which is a fault of its own",
+        next_move="Look at its log; report it with what was asked",
+    )
     return problem(told, kind="fault")

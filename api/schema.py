@@ -36,8 +36,15 @@ def _written(given: object) -> object:
 Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
 """A time as people write it: a bare number would be taken for seconds since 1970."""
 
-RunName = Annotated[str, Path(min_length=1, max_length=200, pattern="^[^/:]+$",
-                              description="A run's name, the unique beginning of one, or `last`.")]
+RunName = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=200,
+        pattern="^[^/:]+$",
+        description="A run's name, the unique beginning of one, or `last`.",
+    ),
+]
 PromptNumber = Annotated[int, Path(ge=0, le=LARGEST_INTEGER, description="A prompt's number in its run.")]
 PageSize = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many at most.")]
 Cursor = Annotated[str | None, Query(max_length=400, description="`next` of the page before.")]

@@ -38,8 +38,11 @@ class Streams:
         """Room for one stream. Raises BusyError."""
         with self._lock:
             if self.open >= self.most:
-                raise BusyError(f"{self.open} event streams are open", expected=f"at most {self.most} at a time",
-                                next_move="Close one, or ask for events in pages")
+                raise BusyError(
+                    f"{self.open} event streams are open",
+                    expected=f"at most {self.most} at a time",
+                    next_move="Close one, or ask for events in pages",
+                )
             self.open += 1
         try:
             yield

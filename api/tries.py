@@ -28,10 +28,12 @@ class Tries:
             left = self._refilled(address)
             if key in self._known or left >= 1:
                 return
-        raise TooManyTriesError(f"{address} has tried {BURST} keys or more that are none",
-                                expected=f"one try every {REFILL_S:g} seconds",
-                                next_move="Wait a while; use a valid key",
-                                headers={"Retry-After": str(max(1, round((1 - left) * REFILL_S)))})
+        raise TooManyTriesError(
+            f"{address} has tried {BURST} keys or more that are none",
+            expected=f"one try every {REFILL_S:g} seconds",
+            next_move="Wait a while; use a valid key",
+            headers={"Retry-After": str(max(1, round((1 - left) * REFILL_S)))},
+        )
 
     def failed(self, address: str) -> None:
         """Count a failed try."""

@@ -59,8 +59,10 @@ class Tally:
 
     def row(self) -> str:
         p50, p99 = np.percentile(self.recoveries_s, (50, 99)) if self.recoveries_s else (np.nan, np.nan)
-        return (f"| {self.kind} | {self.equal} / {self.total} | {self.kills} | {self.repeated} | {self.lost} "
-                f"| {p50:.2f} s | {p99:.2f} s | {len(self.recoveries_s)} |")
+        return (
+            f"| {self.kind} | {self.equal} / {self.total} | {self.kills} | {self.repeated} | {self.lost} "
+            f"| {p50:.2f} s | {p99:.2f} s | {len(self.recoveries_s)} |"
+        )
 
 
 def fakes(folder: Path, wanted: int, kills: int, seeds: int) -> Tally:
@@ -114,9 +116,18 @@ class RealRun:
         what = ["--resume", self._full_name()] if rows else ["playground", "--name", self._name, *REAL]
         with (self._folder / "eva.out").open("ab") as out:
             status = subprocess.run(
-                [sys.executable, "-m", "cli.main", "run", *what], cwd=self._source, check=False, stdout=out, stderr=out,
-                env={**os.environ, "EVA_DATA_DIR": str(self._folder), "PYTHONPATH": str(self._source),
-                     VARIABLE: ",".join(points)}).returncode
+                [sys.executable, "-m", "cli.main", "run", *what],
+                cwd=self._source,
+                check=False,
+                stdout=out,
+                stderr=out,
+                env={
+                    **os.environ,
+                    "EVA_DATA_DIR": str(self._folder),
+                    "PYTHONPATH": str(self._source),
+                    VARIABLE: ",".join(points),
+                },
+            ).returncode
         ended, fresh = time.monotonic(), self._lines()[told:]
         self.lost += len(rows - self._rows())
         if self._killed_at is not None:
@@ -196,9 +207,11 @@ def real(folder: Path, wanted: int, kills: int) -> Tally:
 
 def table(tallies: Iterable[Tally], command: str) -> str:
     lines = [
-        f"`{command}`, {time.strftime('%Y-%m-%d')}, on {machine()}.", "",
+        f"`{command}`, {time.strftime('%Y-%m-%d')}, on {machine()}.",
+        "",
         "| runs | fingerprints equal | kills | responses generated twice | rows lost | recovery p50 | p99 | measured |",
-        "|---|---|---|---|---|---|---|---|"]
+        "|---|---|---|---|---|---|---|---|",
+    ]
     return "\n".join([*lines, *(tally.row() for tally in tallies if tally.total)])
 
 
@@ -213,13 +226,17 @@ def _same(one: Fingerprint, other: Fingerprint) -> bool:
 
 
 def _tell(tally: Tally) -> None:
-    print(f"{tally.equal} of {tally.total} equal, {tally.kills} kills, {tally.repeated} generated twice, "
-          f"{tally.lost} rows lost", flush=True)
+    print(
+        f"{tally.equal} of {tally.total} equal, {tally.kills} kills, {tally.repeated} generated twice, "
+        f"{tally.lost} rows lost",
+        flush=True,
+    )
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=100, help="disturbed runs on fakes")
     parser.add_argument("--kills", type=int, default=4, help="kills of each of those at most")
     parser.add_argument("--seeds", type=int, default=4, help="different games that they play")

@@ -92,8 +92,10 @@ def steps(visit: Visit) -> Iterator[tuple[str, Callable[[], None]]]:
     yield "evolution", lambda: visit.open("/runs/RUN/evolution", "main .card")
     yield "training", lambda: visit.open("/runs/RUN/training", "main path.line")
     yield "prompts", lambda: visit.open("/runs/RUN/prompts", _FIRST)
-    yield "  filter by iteration made in", lambda: visit.change(
-        lambda: (page.get_by_label("Made in").fill("2"), page.keyboard.press("Enter")), _FIRST)
+    yield (
+        "  filter by iteration made in",
+        lambda: visit.change(lambda: (page.get_by_label("Made in").fill("2"), page.keyboard.press("Enter")), _FIRST),
+    )
     yield "  next page", lambda: visit.change(page.get_by_role("link", name="Next 50").click, _FIRST)
     yield "  sort by info", lambda: visit.change(page.get_by_role("link", name="Info").click, _FIRST)
     yield "prompts of a pool, by info", lambda: visit.open("/runs/RUN/prompts?iteration=2&sort=-info", _FIRST)
@@ -149,8 +151,15 @@ def main() -> None:
 
 def show(found: list[Seen], prompts: int, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"machine": machine(), "prompts": prompts,
-                          "views": [asdict(one) | {"ratio": one.ratio} for one in found]}))
+        print(
+            json.dumps(
+                {
+                    "machine": machine(),
+                    "prompts": prompts,
+                    "views": [asdict(one) | {"ratio": one.ratio} for one in found],
+                }
+            )
+        )
         return
     print(f"the dashboard over {prompts:,} prompts, against {SMALL:,}\n  on {machine()}")
     print(f"  {'view, or what is done in it':<32} {'small ms':>9} {'large ms':>9} {'ratio':>7}")

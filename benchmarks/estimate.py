@@ -39,8 +39,9 @@ def pool(prompts: int, seed: int = 7) -> Judged:
     rewards_P_N[draws.random(shape) < 0.02] = np.nan
     hashes_P_N = draws.integers(0, 40, shape) + np.arange(prompts)[:, None] * 40
     cut_P_N = draws.random(shape) < 0.05
-    return Judged(np.arange(prompts), np.asfortranarray(rewards_P_N), np.asfortranarray(hashes_P_N),
-                  np.asfortranarray(cut_P_N))
+    return Judged(
+        np.arange(prompts), np.asfortranarray(rewards_P_N), np.asfortranarray(hashes_P_N), np.asfortranarray(cut_P_N)
+    )
 
 
 def vectorised(judged: Judged, metric: str = "a_min", rule: SamplingRule | None = None) -> tuple[Estimate, Draw]:
@@ -51,18 +52,23 @@ def vectorised(judged: Judged, metric: str = "a_min", rule: SamplingRule | None 
 
 def table(judged: Judged) -> pd.DataFrame:
     """One row per prompt, as responses come out of a JSON Lines file."""
-    return pd.DataFrame({
-        "number": judged.numbers_P,
-        "rewards": judged.rewards_P_N.tolist(),
-        "texts": judged.text_hashes_P_N.tolist(),
-        "cut": judged.cut_P_N.tolist(),
-    })
+    return pd.DataFrame(
+        {
+            "number": judged.numbers_P,
+            "rewards": judged.rewards_P_N.tolist(),
+            "texts": judged.text_hashes_P_N.tolist(),
+            "cut": judged.cut_P_N.tolist(),
+        }
+    )
 
 
 def row_info(row: pd.Series) -> float:
     """info of one row: max - min over distinct, uncut, rewarded responses."""
-    rewarded = [(text, reward) for text, reward, cut in zip(row["texts"], row["rewards"], row["cut"], strict=True)
-                if not cut and not math.isnan(reward)]
+    rewarded = [
+        (text, reward)
+        for text, reward, cut in zip(row["texts"], row["rewards"], row["cut"], strict=True)
+        if not cut and not math.isnan(reward)
+    ]
     if len(rewarded) < 2:
         return math.nan
     distinct: dict[int, float] = {}
@@ -92,8 +98,14 @@ def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Comparison:
     if not np.allclose(vectorised(few)[0].info_P, row_by_row(table(few))[0], equal_nan=True):
         raise SystemExit("the two ways disagree: their times cannot be compared")
     ours, theirs = zip(*times, strict=True)
-    return Comparison(f"estimate and sample: {prompts:,} prompts x {N} responses, a quarter drawn", "eva", "pandas",
-                      ours, theirs, TARGET)
+    return Comparison(
+        f"estimate and sample: {prompts:,} prompts x {N} responses, a quarter drawn",
+        "eva",
+        "pandas",
+        ours,
+        theirs,
+        TARGET,
+    )
 
 
 def every_choice(prompts: int = PROMPTS, repeats: int = REPEATS) -> dict[str, float]:
@@ -102,8 +114,9 @@ def every_choice(prompts: int = PROMPTS, repeats: int = REPEATS) -> dict[str, fl
     runs: dict[str, Callable[[], object]] = {}
     runs |= {f"metric {name}": lambda name=name: vectorised(judged, name) for name in METRICS}
     runs |= {f"weights {name}": lambda name=name: vectorised(judged, rule=SamplingRule(name)) for name in WEIGHTS}
-    runs |= {f"sampler {name}": lambda name=name: vectorised(judged, rule=SamplingRule(sampler=name))
-             for name in SAMPLERS}
+    runs |= {
+        f"sampler {name}": lambda name=name: vectorised(judged, rule=SamplingRule(sampler=name)) for name in SAMPLERS
+    }
     return {name: statistics.median(cpu_seconds(run) for _ in range(repeats)) for name, run in runs.items()}
 
 

@@ -65,8 +65,17 @@ def prompts(count: int) -> list[Prompt]:
 
 def ours(evolver: Evolver, sources: int) -> None:
     """Raises SystemExit when a child is missing."""
-    plan = EvolutionPlan(seed=1, iteration=1, per_prompt=PER_PROMPT, attempts=1, mode="chain", max_chars=8000,
-                         similarity=1.0, known=frozenset(), protected=frozenset())
+    plan = EvolutionPlan(
+        seed=1,
+        iteration=1,
+        per_prompt=PER_PROMPT,
+        attempts=1,
+        mode="chain",
+        max_chars=8000,
+        similarity=1.0,
+        known=frozenset(),
+        protected=frozenset(),
+    )
     chains = list(evolve_all(prompts(sources), evolver, plan, SLOTS))
     written = sum(len(chain.accepted) for chain in chains)
     if written != sources * PER_PROMPT:
@@ -78,8 +87,12 @@ def distilabels(api_base: str) -> Any:
     from distilabel.models import OpenAILLM
     from distilabel.steps.tasks import EvolInstruct
 
-    llm = OpenAILLM(model="m", base_url=api_base, api_key="none",  # pyright: ignore[reportArgumentType] - it becomes a secret
-                    generation_kwargs={"temperature": 0.88, "max_new_tokens": 666})
+    llm = OpenAILLM(
+        model="m",
+        base_url=api_base,
+        api_key="none",  # pyright: ignore[reportArgumentType] - it becomes a secret
+        generation_kwargs={"temperature": 0.88, "max_new_tokens": 666},
+    )
     task = EvolInstruct(llm=llm, num_evolutions=PER_PROMPT, store_evolutions=True)
     task.load()
     return task
@@ -97,18 +110,22 @@ def theirs(task: Any, sources: int) -> None:
 def compare() -> tuple[Comparison, Comparison]:
     """Ours against the ideal, and against distilabel's, by turns."""
     with service() as api_base:
-        evolver = build_evolver(Evolving.model_validate({
-            "evolver": {"kind": "evol_instruct", "model": "openai/m", "api_base": api_base}}))
+        evolver = build_evolver(
+            Evolving.model_validate({"evolver": {"kind": "evol_instruct", "model": "openai/m", "api_base": api_base}})
+        )
         task = distilabels(api_base)
         ours(evolver, 1)
         theirs(task, 1)
-        times = [(seconds(lambda: ours(evolver, SOURCES)), seconds(lambda: theirs(task, SOURCES)))
-                 for _ in range(REPEATS)]
+        times = [
+            (seconds(lambda: ours(evolver, SOURCES)), seconds(lambda: theirs(task, SOURCES))) for _ in range(REPEATS)
+        ]
         task.unload()
     eva, distilabel = zip(*times, strict=True)
     what = f"{EVOLUTIONS} evolutions in chains of {PER_PROMPT}, latency {LATENCY_S:g} s, {SLOTS} slots"
-    return (Comparison(f"{what}: against the ideal N L / C", "eva", "ideal", eva, (IDEAL_S,) * REPEATS, TARGET),
-            Comparison(f"{what}: against EvolInstruct.process", "eva", "distilabel", eva, distilabel, 1.0))
+    return (
+        Comparison(f"{what}: against the ideal N L / C", "eva", "ideal", eva, (IDEAL_S,) * REPEATS, TARGET),
+        Comparison(f"{what}: against EvolInstruct.process", "eva", "distilabel", eva, distilabel, 1.0),
+    )
 
 
 if __name__ == "__main__":

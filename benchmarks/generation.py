@@ -105,9 +105,15 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dic
     for file in resolve_model(options.model).iterdir():
         (folder / file.name).symlink_to(file.resolve())
     tiny_models.record_canary(folder)
-    config = load_config("playground", [
-        f"prompts.playground={options.prompts}", f"model.path={folder}", f"fleet.window={options.window}",
-        "evaluation.playground=null"])
+    config = load_config(
+        "playground",
+        [
+            f"prompts.playground={options.prompts}",
+            f"model.path={folder}",
+            f"fleet.window={options.window}",
+            "evaluation.playground=null",
+        ],
+    )
     settings = Settings(scratch, None, os.environ.get("RAY_ADDRESS"))
     stack.enter_context(placement.connected(settings))
     facts = inspect_model(folder)
@@ -119,19 +125,27 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dic
     stage = StageSide(store, config, Checkpoint(0, -1, str(folder), seal(folder)), fleet, roles)
     asked = stage.requests()
     encoder = PromptEncoder(str(folder), setup.prompting)
-    plain = stack.enter_context(closing(PlainSide(
-        engine_arguments(setup, str(serving_view(folder, scratch / "view"))),
-        [encoder.encode(request.text) for request in asked], asked,
-        placement.engine_environment(place.threads), scratch)))
-    print(f"model {options.model}, {facts.parameters:,} parameters, {setup.dtype}; {len(asked)} prompts x "
-          f"{config.generation.n}; window {options.window}, {place.threads} thread(s)")
+    plain = stack.enter_context(
+        closing(
+            PlainSide(
+                engine_arguments(setup, str(serving_view(folder, scratch / "view"))),
+                [encoder.encode(request.text) for request in asked],
+                asked,
+                placement.engine_environment(place.threads),
+                scratch,
+            )
+        )
+    )
+    print(
+        f"model {options.model}, {facts.parameters:,} parameters, {setup.dtype}; {len(asked)} prompts x "
+        f"{config.generation.n}; window {options.window}, {place.threads} thread(s)"
+    )
     return take_turns(
-        {"stage": stage.run, "plain": lambda: plain.run("plain"), "lean": lambda: plain.run("lean")}, options.repeats)
+        {"stage": stage.run, "plain": lambda: plain.run("plain"), "lean": lambda: plain.run("lean")}, options.repeats
+    )
 
 
-def take_turns(
-    sides: dict[str, Callable[[], tuple[float, int]]], repeats: int
-) -> dict[str, list[float]]:
+def take_turns(sides: dict[str, Callable[[], tuple[float, int]]], repeats: int) -> dict[str, list[float]]:
     tokens = {name: run()[1] for name, run in sides.items()}
     assert len(set(tokens.values())) == 1, f"the sides did not do the same work: {tokens}"
     seconds: dict[str, list[float]] = {name: [] for name in sides}

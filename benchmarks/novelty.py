@@ -35,8 +35,11 @@ def texts(count: int, seed: int) -> list[str]:
 def compare(count: int = PROMPTS) -> Comparison:
     """Seconds for QUESTIONS texts. Raises SystemExit when the two ways disagree."""
     known = texts(count, 1)
-    asked = [text for pair in zip((f"{text} more" for text in known), texts(QUESTIONS // 2, 2), strict=False)
-             for text in pair]
+    asked = [
+        text
+        for pair in zip((f"{text} more" for text in known), texts(QUESTIONS // 2, 2), strict=False)
+        for text in pair
+    ]
     index = MinHashIndex(SIMILARITY)
     ours: list[bool] = []
     plain: list[bool] = []
@@ -57,8 +60,14 @@ def compare(count: int = PROMPTS) -> Comparison:
     if ours[:PLAIN] != plain:
         raise SystemExit("the two ways disagree: their times cannot be compared")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Comparison(f"{QUESTIONS:,} texts against {count:,} prompts (whole process: {peak:,} MB)", "index", "plain",
-                      (ours_s,), (plain_s,), TARGET)
+    return Comparison(
+        f"{QUESTIONS:,} texts against {count:,} prompts (whole process: {peak:,} MB)",
+        "index",
+        "plain",
+        (ours_s,),
+        (plain_s,),
+        TARGET,
+    )
 
 
 def compare_meanings(count: int = PROMPTS) -> Comparison:
@@ -70,16 +79,25 @@ def compare_meanings(count: int = PROMPTS) -> Comparison:
         index.extend(draws.normal(size=(some, DIMENSIONS)), [0] * some)
     asked, scopes = draws.normal(size=(TOGETHER, DIMENSIONS)), np.zeros(TOGETHER, np.int64)
     found: list[Floats] = []
-    ways = (lambda: found.append(index.closest(asked, scopes)),
-            lambda: found.append(np.concatenate([
-                index.closest(asked[place : place + 1], scopes[:1]) for place in range(TOGETHER)])))
+    ways = (
+        lambda: found.append(index.closest(asked, scopes)),
+        lambda: found.append(
+            np.concatenate([index.closest(asked[place : place + 1], scopes[:1]) for place in range(TOGETHER)])
+        ),
+    )
     times = [tuple(map(seconds, ways)) for _ in range(ROUNDS)]
     if any(not np.array_equal(cosines, found[0]) for cosines in found):
         raise SystemExit("the two ways disagree: their times cannot be compared")
     together, one_by_one = zip(*times, strict=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Comparison(f"{TOGETHER} meanings against {count:,} prompts, {DIMENSIONS} dimensions (whole process: "
-                      f"{peak:,} MB)", "together", "singly", together, one_by_one, TOGETHER_TARGET)
+    return Comparison(
+        f"{TOGETHER} meanings against {count:,} prompts, {DIMENSIONS} dimensions (whole process: {peak:,} MB)",
+        "together",
+        "singly",
+        together,
+        one_by_one,
+        TOGETHER_TARGET,
+    )
 
 
 if __name__ == "__main__":

@@ -37,8 +37,24 @@ from store.session import Store, open_store
 
 SMALL, N, ITERATIONS, STORED = 1_000, 6, 4, 20_000
 NOT_ASKED = ("/healthz", "/v1/openapi.json", "/events/stream", "/logs", "/exports", "/v1/keys", "/v1/session", "/file")
-WORDS = ["sort", "reverse", "keep", "drop", "count", "letters", "numbers", "words", "list", "after", "before", "twice",
-         "then", "except", "every", "first"]
+WORDS = [
+    "sort",
+    "reverse",
+    "keep",
+    "drop",
+    "count",
+    "letters",
+    "numbers",
+    "words",
+    "list",
+    "after",
+    "before",
+    "twice",
+    "then",
+    "except",
+    "every",
+    "first",
+]
 OPERATORS = ["deepening", "breadth", "constraints", "reasoning", "concretizing"]
 
 # A quarter are seeds; each later iteration evolves the quarter before it, with the same roots.
@@ -119,8 +135,10 @@ def fill(store: Store, name: str, prompts: int) -> str:
         values = {"run": run.id, "quarter": prompts // 4, "words": WORDS, "operators": OPERATORS}
         for statement in _TABLES:
             conn.execute(text(statement), {name: value for name, value in values.items() if f":{name}" in statement})
-        conn.execute(text("UPDATE runs SET prompt_count = :count, iteration = :t WHERE id = :run"),
-                     {"count": prompts, "t": ITERATIONS, "run": run.id})
+        conn.execute(
+            text("UPDATE runs SET prompt_count = :count, iteration = :t WHERE id = :run"),
+            {"count": prompts, "t": ITERATIONS, "run": run.id},
+        )
         set_status(conn, run.id, "finished")
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         conn.execute(text("VACUUM ANALYZE"))
@@ -130,27 +148,38 @@ def fill(store: Store, name: str, prompts: int) -> str:
 def filled(store: Store, name: str, prompts: int) -> str:
     """The name of such a run, which is filled unless it lies there from before."""
     with store.transaction() as conn:
-        found = conn.execute(text("SELECT name FROM runs WHERE name LIKE :stem AND prompt_count = :count"),
-                             {"stem": f"{name}-%", "count": prompts}).scalar()
+        found = conn.execute(
+            text("SELECT name FROM runs WHERE name LIKE :stem AND prompt_count = :count"),
+            {"stem": f"{name}-%", "count": prompts},
+        ).scalar()
     return found or fill(store, name, prompts)
 
 
 def endpoints(client: TestClient) -> list[str]:
     """Every path that is read, by the service's own document."""
     paths: dict[str, Any] = client.get("/v1/openapi.json").json()["paths"]
-    return [path for path, methods in paths.items()
-            if "get" in methods and not any(part in path for part in NOT_ASKED)]
+    return [path for path, methods in paths.items() if "get" in methods and not any(part in path for part in NOT_ASKED)]
 
 
 def asked(path: str, run: str, other: str, prompts: int, draw: random.Random) -> tuple[str, dict[str, Any]]:
     """One request of this kind, for chance prompts."""
     filters: dict[str, Any] = {}
     if path.endswith("/prompts"):
-        filters = draw.choice([
-            {}, {"sort": "-info"}, {"sort": "-depth"}, {"sort": "-info", "iteration": 2},
-            {"operator": "breadth", "limit": 100},
-            {"sort": "-info", "operator": "breadth", "depth": 2}, {"info_min": 0.9, "iteration": 3}, {"info_min": 0.9},
-            {"root": draw.randrange(prompts // 4)}, {"words": "sort letters"}, {"text": "sort it"}])
+        filters = draw.choice(
+            [
+                {},
+                {"sort": "-info"},
+                {"sort": "-depth"},
+                {"sort": "-info", "iteration": 2},
+                {"operator": "breadth", "limit": 100},
+                {"sort": "-info", "operator": "breadth", "depth": 2},
+                {"info_min": 0.9, "iteration": 3},
+                {"info_min": 0.9},
+                {"root": draw.randrange(prompts // 4)},
+                {"words": "sort letters"},
+                {"text": "sort it"},
+            ]
+        )
     if path in ("/v1/compare", "/v1/curves"):
         filters = {"run": [run, other]}
     numbers = ITERATIONS if "/checkpoints/" in path else prompts
@@ -180,15 +209,22 @@ def measure(client: TestClient, small: str, large: str, prompts: int, asks: int)
 
 def storing(store: Store, run: int, prompts: int) -> tuple[float, float]:
     """Rows per second of responses and rewards in batches through the store, and of the same rows by one plain COPY."""
-    answers = [Answered(number, "", tuple(
-        Response(sample, f"{number} {sample} " + "and so on " * 12, "stop", 40, sample) for sample in range(N)))
-        for number in range(min(prompts, STORED))]
+    answers = [
+        Answered(
+            number,
+            "",
+            tuple(
+                Response(sample, f"{number} {sample} " + "and so on " * 12, "stop", 40, sample) for sample in range(N)
+            ),
+        )
+        for number in range(min(prompts, STORED))
+    ]
     rewarded = [Rewarded(one, tuple(Reward(sample / N) for sample in range(N))) for one in answers]
     began = time.perf_counter()
     for first in range(0, len(answers), 64):
         with store.transaction() as conn:
-            copy_answered(conn, run, 99, answers[first:first + 64])
-            copy_rewarded(conn, run, 99, "benchmark", rewarded[first:first + 64])
+            copy_answered(conn, run, 99, answers[first : first + 64])
+            copy_rewarded(conn, run, 99, "benchmark", rewarded[first : first + 64])
     ours_s = time.perf_counter() - began
     rows = 2 * N * len(answers)
     return rows / ours_s, rows / _plain_copy_s(store)
@@ -196,12 +232,16 @@ def storing(store: Store, run: int, prompts: int) -> tuple[float, float]:
 
 def _plain_copy_s(store: Store) -> float:
     """Seconds in which COPY brings the same rows into the same tables; then they are gone again."""
-    tables = {"responses": "run_id, prompt, checkpoint, sample, text, text_hash, finish, tokens, seed",
-              "rewards": "run_id, prompt, checkpoint, sample, rewarder, value, reason"}
+    tables = {
+        "responses": "run_id, prompt, checkpoint, sample, text, text_hash, finish, tokens, seed",
+        "rewards": "run_id, prompt, checkpoint, sample, rewarder, value, reason",
+    }
     where = "WHERE checkpoint = 99"
     with store.transaction() as conn:
-        rows = {table: conn.execute(text(f"SELECT {names} FROM {table} {where}")).all()  # noqa: S608 - literals of this function
-                for table, names in tables.items()}
+        rows = {
+            table: conn.execute(text(f"SELECT {names} FROM {table} {where}")).all()  # noqa: S608 - literals of this function
+            for table, names in tables.items()
+        }
     took_s = 0.0
     for copied in (False, True):
         with store.transaction() as conn, driver(conn).cursor() as cursor:
@@ -240,8 +280,17 @@ def main() -> None:
 
 def _show(found: list[Measured], ours: float, plain: float, prompts: int, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"machine": machine(), "prompts": prompts, "rows_per_s": ours, "plain_copy_rows_per_s": plain,
-                          "endpoints": [asdict(one) | {"ratio": one.ratio} for one in found]}))
+        print(
+            json.dumps(
+                {
+                    "machine": machine(),
+                    "prompts": prompts,
+                    "rows_per_s": ours,
+                    "plain_copy_rows_per_s": plain,
+                    "endpoints": [asdict(one) | {"ratio": one.ratio} for one in found],
+                }
+            )
+        )
         return
     print(f"reads over {prompts:,} prompts x {N} responses, against {SMALL:,} prompts\n  on {machine()}")
     print(f"  {'endpoint':<50} {'p50 ms':>8} {'p99 ms':>8} {'ratio of p50':>13}")

@@ -58,9 +58,17 @@ def results(prompts: int) -> list[Rewarded]:
 
 def start_run(store: Store, prompt_file: Path) -> RunRow:
     """A run with its prompts and a checkpoint, as it stands before its first stage."""
-    run = register_run(store, RunConfig.model_validate({
-        "prompts": {"path": str(prompt_file)}, "model": {"path": "playground"}, "reward": {"kind": "mock"},
-        "evolving": {"evolver": {"kind": "playground"}}}))
+    run = register_run(
+        store,
+        RunConfig.model_validate(
+            {
+                "prompts": {"path": str(prompt_file)},
+                "model": {"path": "playground"},
+                "reward": {"kind": "mock"},
+                "evolving": {"evolver": {"kind": "playground"}},
+            }
+        ),
+    )
     with store.transaction() as conn:
         checkpoints.insert_checkpoint(conn, run.id, POLICY)
     return run
@@ -84,13 +92,31 @@ def keep(stage: JudgeStage, rewarded: Sequence[Rewarded]) -> None:
 
 def rows(run_id: int, rewarded: Sequence[Rewarded]) -> tuple[list[Row], list[Row]]:
     """The rows of both tables, ready to copy."""
-    pairs = [(one.answered.number, response, reward) for one in rewarded
-             for response, reward in zip(one.answered.responses, one.rewards, strict=True)]
+    pairs = [
+        (one.answered.number, response, reward)
+        for one in rewarded
+        for response, reward in zip(one.answered.responses, one.rewards, strict=True)
+    ]
     return (
-        [(run_id, number, 0, response.sample, response.text, text_hash(response.text), response.finish,
-          response.tokens, response.seed) for number, response, _ in pairs],
-        [(run_id, number, 0, response.sample, "mock", reward.value, reward.reason)
-         for number, response, reward in pairs])
+        [
+            (
+                run_id,
+                number,
+                0,
+                response.sample,
+                response.text,
+                text_hash(response.text),
+                response.finish,
+                response.tokens,
+                response.seed,
+            )
+            for number, response, _ in pairs
+        ],
+        [
+            (run_id, number, 0, response.sample, "mock", reward.value, reward.reason)
+            for number, response, reward in pairs
+        ],
+    )
 
 
 def plain(store: Store, responses: Sequence[Row], rewards: Sequence[Row]) -> None:

@@ -244,8 +244,12 @@ def _guarded(settings: Settings) -> Finding:
         return Finding("ray's token", "ok", "the cluster asks for a token, as far as one can see from here")
     if accepted():
         return Finding("ray's token", "warn", f"{why}; accepted by {ACCEPT}=1", "Let nobody else reach it")
-    return Finding("ray's token", "fail", why,
-                   f"Set RAY_AUTH_MODE=token on every machine (docs/security.md), or accept it with {ACCEPT}=1")
+    return Finding(
+        "ray's token",
+        "fail",
+        why,
+        f"Set RAY_AUTH_MODE=token on every machine (docs/security.md), or accept it with {ACCEPT}=1",
+    )
 
 
 def _reachable(address: str) -> Finding:
@@ -284,9 +288,12 @@ def _orphans() -> Iterator[Finding]:
 
     orphans = find_orphans()
     named = ", ".join(f"{orphan.name.split(' ')[0]} ({orphan.pid})" for orphan in orphans)
-    yield Finding("orphans", "warn" if orphans else "ok",
-                  f"left by dead drivers: {named}" if orphans else "no process of a dead driver",
-                  "The next run ends them, or now: eva doctor --reap" if orphans else "")
+    yield Finding(
+        "orphans",
+        "warn" if orphans else "ok",
+        f"left by dead drivers: {named}" if orphans else "no process of a dead driver",
+        "The next run ends them, or now: eva doctor --reap" if orphans else "",
+    )
 
 
 def _version(package: str) -> str | None:

@@ -36,8 +36,12 @@ def chatter_to(path: Path, form: Form = "text") -> Generator[TextIO]:
         log = stack.enter_context(_lines(printed))
         records = log if printed is file else stack.enter_context(_lines(file))
         terminal = stack.enter_context(_terminal())
-        stack.callback(lambda: (lost := sum(one.lost for one in {file, printed})) and terminal.write(
-            f"{lost} pieces of the log {path} were left out: its disk was full\n"))
+        stack.callback(
+            lambda: (
+                (lost := sum(one.lost for one in {file, printed}))
+                and terminal.write(f"{lost} pieces of the log {path} were left out: its disk was full\n")
+            )
+        )
         for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
             if _descriptor(stream) == descriptor:
                 stack.enter_context(_redirected(descriptor, log.fileno()))

@@ -25,8 +25,13 @@ from store.session import Store
 
 Drive = Callable[[Store, Settings, RunRow, Listener], None]
 
-facts_option = click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE",
-                            help="Write the report's facts there, too (docs/report.md).")
+facts_option = click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the report's facts there, too (docs/report.md).",
+)
 """What every command that plays has: its function takes `json_file`."""
 
 
@@ -37,8 +42,13 @@ def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | Non
     """
     log = log_path(settings, run)
     with chatter_to(log, settings.log_format) as terminal:
-        watch = watch_of(run.name, int(run.config["iterations"]), run.iteration,
-                         Console(file=terminal, highlight=False), lambda line: _say(terminal, line))
+        watch = watch_of(
+            run.name,
+            int(run.config["iterations"]),
+            run.iteration,
+            Console(file=terminal, highlight=False),
+            lambda line: _say(terminal, line),
+        )
         try:
             with watch:
                 _drive()(store, settings, run, watch)

@@ -30,15 +30,19 @@ _KEYLESS = (401, 403)
 
 def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--url, for commands that look at runs."""
-    return click.option("--url", envvar="EVA_URL", metavar="URL",
-                        help="A service that knows the run, or EVA_URL; its key: EVA_KEY.")(command)
+    return click.option(
+        "--url", envvar="EVA_URL", metavar="URL", help="A service that knows the run, or EVA_URL; its key: EVA_KEY."
+    )(command)
 
 
 def run_path(run: str) -> str:
     """Where the API shows a run. Raises NotFoundError for what is the name of none."""
     if not run or "/" in run or ":" in run:
-        raise NotFoundError(f"there is no run {run!r}", expected="a name, the unique beginning of one, or `last`",
-                            next_move="List the runs with `eva runs`")
+        raise NotFoundError(
+            f"there is no run {run!r}",
+            expected="a name, the unique beginning of one, or `last`",
+            next_move="List the runs with `eva runs`",
+        )
     return f"/v1/runs/{quote(run, safe='')}"
 
 
@@ -98,9 +102,18 @@ class Local(Source):
 
     async def _call(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         address, _, query = path.partition("?")
-        scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "method": method,
-                 "path": unquote(address), "raw_path": address.encode(), "query_string": query.encode(),
-                 "root_path": "", "headers": [(key.lower().encode(), value.encode()) for key, value in headers.items()]}
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": method,
+            "path": unquote(address),
+            "raw_path": address.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(key.lower().encode(), value.encode()) for key, value in headers.items()],
+        }
         sent: list[Any] = []
 
         async def receive() -> dict[str, Any]:
@@ -128,8 +141,11 @@ class Remote(Source):
 
     def __init__(self, url: str) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-            raise InputError(f"--url {url!r} is no address", expected="http://HOST:PORT, as `eva serve` prints it",
-                             next_move="Correct it")
+            raise InputError(
+                f"--url {url!r} is no address",
+                expected="http://HOST:PORT, as `eva serve` prints it",
+                next_move="Correct it",
+            )
         self.url = url.rstrip("/")
 
     def download(self, path: str, file: IO[bytes]) -> None:
@@ -138,14 +154,18 @@ class Remote(Source):
 
     def other_version(self, what: str) -> InfrastructureError:
         """Why what it answers is of no use here."""
-        return InfrastructureError(f"the service at {self.url} {what}", expected="one of the version of this eva",
-                                   next_move="Bring both to the same version; `eva --version` says this one's")
+        return InfrastructureError(
+            f"the service at {self.url} {what}",
+            expected="one of the version of this eva",
+            next_move="Bring both to the same version; `eva --version` says this one's",
+        )
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
         return self._open(method, path, body, headers, json.load)
 
-    def _open(self, method: str, path: str, body: bytes | None, headers: dict[str, str],
-              read: Callable[[Any], Any]) -> Any:
+    def _open(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], read: Callable[[Any], Any]
+    ) -> Any:
         if key := os.environ.get("EVA_KEY"):
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(self.url + path, body, headers, method=method)  # noqa: S310 - checked above
@@ -160,9 +180,11 @@ class Remote(Source):
             raise told from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = getattr(error, "reason", error)
-            raise InfrastructureError(f"nothing that eva knows answers at {self.url}: {why}",
-                                      expected="a service, started with `eva serve`",
-                                      next_move="Check --url; look at what `eva serve` printed") from error
+            raise InfrastructureError(
+                f"nothing that eva knows answers at {self.url}: {why}",
+                expected="a service, started with `eva serve`",
+                next_move="Check --url; look at what `eva serve` printed",
+            ) from error
 
 
 def _told(status: int, answer: bytes, place: str) -> EvaError:

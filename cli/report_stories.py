@@ -61,8 +61,10 @@ def _before(facts: Facts, width: int) -> list[RenderableType]:
 
 def example_view(example: Facts, width: int) -> Group:
     """A held-out prompt and each checkpoint's greedy answer to it."""
-    lines: list[RenderableType] = [*_before(example, width),
-                                   Text(one_line(example["text"], TEXT_LINES * (width - 4)), style="bold")]
+    lines: list[RenderableType] = [
+        *_before(example, width),
+        Text(one_line(example["text"], TEXT_LINES * (width - 4)), style="bold"),
+    ]
     for answer in example["answers"]:
         mark, style = ("✓", "green") if answer["correct"] else ("✗", "red")
         label = f"{answer['checkpoint']:>2} {mark} {number(answer['reward'])}  "

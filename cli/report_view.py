@@ -48,8 +48,12 @@ def show_report(report: Facts, console: Console) -> None:
 def _sections(report: Facts, width: int) -> Iterator[RenderableType]:
     yield _headline(report)
     if report["iterations"]:
-        yield from _titled("What happened", _iterations(report["iterations"], width), *_refused(report["iterations"]),
-                           *_cost(report["iterations"]))
+        yield from _titled(
+            "What happened",
+            _iterations(report["iterations"], width),
+            *_refused(report["iterations"]),
+            *_cost(report["iterations"]),
+        )
     if report["heldout"]:
         yield from _titled(*_heldout(report, width))
     if report["win_rates"]:
@@ -100,8 +104,11 @@ def _headline(report: Facts) -> Text:
         (" · ".join(parts), "dim"),
     )
     if (origin := run["forked_from"]) is not None:
-        line.append(f"\nforked from {printable(origin['run'])} at the start of iteration {origin['iteration']}; "
-                    "what came before is its", style="dim")
+        line.append(
+            f"\nforked from {printable(origin['run'])} at the start of iteration {origin['iteration']}; "
+            "what came before is its",
+            style="dim",
+        )
     if run["error"]:
         line.append(f"\n{printable(run['error'])}", style="red")
     return line

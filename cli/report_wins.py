@@ -38,12 +38,18 @@ def win_rates_view(by_set: Mapping[str, Sequence[Mapping[str, Any]]], width: int
     for name, rows in by_set.items():
         if rows[-1]["gain"] is not None:
             value, low, high = (f"{100 * rows[-1]['gain'][key]:+.1f}" for key in ("value", "low", "high"))
-            yield Text(f"{one_line(name, LONGEST_SET)}: policy {rows[-1]['checkpoint']} wins {value} points more than "
-                       f"the given one ({low} to {high}, paired by prompt)", style="dim")
+            yield Text(
+                f"{one_line(name, LONGEST_SET)}: policy {rows[-1]['checkpoint']} wins {value} points more than "
+                f"the given one ({low} to {high}, paired by prompt)",
+                style="dim",
+            )
         if (style := rows[-1].get("style_controlled")) is not None:
             value, low, high = (f"{100 * style[key]:.1f}" for key in ("value", "low", "high"))
-            yield Text(f"{one_line(name, LONGEST_SET)}: in the baseline's style (length, lists, headers, bold) policy "
-                       f"{rows[-1]['checkpoint']} would win {value} % ({low}–{high})", style="dim")
+            yield Text(
+                f"{one_line(name, LONGEST_SET)}: in the baseline's style (length, lists, headers, bold) policy "
+                f"{rows[-1]['checkpoint']} would win {value} % ({low}–{high})",
+                style="dim",
+            )
         if (found := rows[-1].get("self_preference")) is not None:
             yield _self_preference(name, found)
     missing = sum(row["missing"] for rows in by_set.values() for row in rows)
@@ -54,9 +60,12 @@ def win_rates_view(by_set: Mapping[str, Sequence[Mapping[str, Any]]], width: int
 def _self_preference(name: str, found: Mapping[str, Any]) -> Text:
     judge, second = (one_line(found[key], LONGEST_REWARDER) for key in ("rewarder", "second_rewarder"))
     value, low, high = (f"{100 * found['bias'][key]:+.1f}" for key in ("value", "low", "high"))
-    return Text(f"{one_line(name, LONGEST_SET)}: {judge} prefers its own model's answers by {value} points ({low} to "
-                f"{high}) beyond {second}: {100 * found['judge']['value']:.1f} % against "
-                f"{100 * found['second']['value']:.1f} % won, {found['prompts']:,} prompts", style="dim")
+    return Text(
+        f"{one_line(name, LONGEST_SET)}: {judge} prefers its own model's answers by {value} points ({low} to "
+        f"{high}) beyond {second}: {100 * found['judge']['value']:.1f} % against "
+        f"{100 * found['second']['value']:.1f} % won, {found['prompts']:,} prompts",
+        style="dim",
+    )
 
 
 def _interval(interval: Mapping[str, float] | None, scale: float, digits: int) -> Text:

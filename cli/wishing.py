@@ -15,8 +15,14 @@ from orchestrator.control import REACHED, Wish, ask, player, wait_until_obeyed
 
 def wish_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--wait and --timeout."""
-    seconds = click.option("--timeout", type=click.FloatRange(min=0), default=600.0, show_default=True,
-                           metavar="SECONDS", help="How long --wait waits.")
+    seconds = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0),
+        default=600.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long --wait waits.",
+    )
     return click.option("--wait", is_flag=True, help="Return when the run has obeyed.")(seconds(command))
 
 
@@ -34,5 +40,7 @@ def wish(reference: str, wanted: Wish, *, wait: bool, timeout_s: float) -> None:
         elif row.status == REACHED[wanted]:
             click.echo(f"{name} is {row.status} in {where}")
         else:
-            click.echo(f"{name} was asked to {wanted}: {player(store, row)} obeys at its next batch boundary, "
-                       f"in {where}; `eva runs` shows it")
+            click.echo(
+                f"{name} was asked to {wanted}: {player(store, row)} obeys at its next batch boundary, "
+                f"in {where}; `eva runs` shows it"
+            )

@@ -53,6 +53,7 @@ numbers or names of eva's own."""
 _OWN: dict[Guard, tuple[str, ...]] = {"model": ("playground",), "dataset": (INITIAL,)}
 """Names that need no entry."""
 
+
 class NotAllowedError(InputError):
     """A config that comes by the API names what it may not."""
 
@@ -83,11 +84,13 @@ def admit(config: RunConfig, allowed: Allowed, given: RunConfig | None = None) -
     admitted = _mapped(config.model_dump(mode="json"), value_of, ())
     if refused:
         raise NotAllowedError(
-            "a config that comes by the API names what it may not:\n  " + "\n  ".join(
-                f"{one.key} {one.given}: {one.expected}" for one in refused) + "\n",
+            "a config that comes by the API names what it may not:\n  "
+            + "\n  ".join(f"{one.key} {one.given}: {one.expected}" for one in refused)
+            + "\n",
             expected="names that whoever runs the service allows, or the values of a preset",
             next_move="Ask them to allow it (docs/security.md), or start the run there with `eva run`",
-            places=refused)
+            places=refused,
+        )
     return validate(admitted)
 
 

@@ -44,9 +44,15 @@ def read_allowed(environment: Mapping[str, str]) -> Allowed:
             found[kind] = {entry: entry for entry in entries}
             continue
         pairs = [entry.partition("=") for entry in entries]
-        if wrong := [entry for entry, (name, _, value) in zip(entries, pairs, strict=True)
-                     if not _NAME.fullmatch(name) or not value]:
-            raise ConfigError(f"{variable} has {wrong[0]!r}", expected="NAME=VALUE,… as in gemma=/models/gemma",
-                              next_move="Correct it; docs/security.md has examples")
+        if wrong := [
+            entry
+            for entry, (name, _, value) in zip(entries, pairs, strict=True)
+            if not _NAME.fullmatch(name) or not value
+        ]:
+            raise ConfigError(
+                f"{variable} has {wrong[0]!r}",
+                expected="NAME=VALUE,… as in gemma=/models/gemma",
+                next_move="Correct it; docs/security.md has examples",
+            )
         found[kind] = {name: value for name, _, value in pairs}
     return Allowed(found)

@@ -45,9 +45,11 @@ def read_answers(path: Path, prompts: Sequence[FilePrompt], name: str) -> Answer
         more = f"; and {len(lacking) - SHOWN:,} more" if len(lacking) > SHOWN else ""
         raise PromptFileError(
             f"{path} has no answer to {len(lacking):,} of the {len(prompts):,} held-out prompts of {name}: "
-            f"{shown}{more}", expected="an answer to each, under the same text",
+            f"{shown}{more}",
+            expected="an answer to each, under the same text",
             next_move=f"Take the baseline's answers to the file under evaluation.sets.{name}, or leave the others out "
-                      "of that file")
+            "of that file",
+        )
     return Answers(tuple(found[key] for key in keys), len(found.keys() - set(keys)), rows - len(found))
 
 
@@ -58,5 +60,6 @@ def _answer(row: Any, where: str) -> str:
         raise PromptFileError(
             f"{where} gives no answer: it has the keys {', '.join(map(repr, columns)) or '(none)'}",
             expected=f"a text under one of {', '.join(ANSWER_FIELDS)}",
-            next_move="Rename the key that holds the baseline's answer")
+            next_move="Rename the key that holds the baseline's answer",
+        )
     return columns[name]

@@ -27,7 +27,8 @@ FEATURES: Mapping[str, re.Pattern[str] | None] = {
 def features(text: str) -> tuple[int, ...]:
     """The counts of FEATURES in a response, in their order."""
     return tuple(
-        len(text) if pattern is None else sum(1 for _ in pattern.finditer(text)) for pattern in FEATURES.values())
+        len(text) if pattern is None else sum(1 for _ in pattern.finditer(text)) for pattern in FEATURES.values()
+    )
 
 
 def correlations(rewards_K: Floats, features_K_F: Floats, prompts_K: Ints) -> dict[str, dict[str, float | None]]:
@@ -46,7 +47,8 @@ def correlations(rewards_K: Floats, features_K_F: Floats, prompts_K: Ints) -> di
         found[name] = {
             "raw": correlation(rewards_K, features_K_F[:, place]),
             "within": correlation(inner_K, inner_K_F[:, place]),
-            "partial": partial_correlation(inner_K, inner_K_F[:, place], inner_K_F[:, others])}
+            "partial": partial_correlation(inner_K, inner_K_F[:, place], inner_K_F[:, others]),
+        }
     return found
 
 
@@ -89,7 +91,8 @@ def agreement(first_P_N: Floats, second_P_N: Floats) -> dict[str, float | int | 
         "prompts": int(usable_P.sum()),
         "kendall": _mean(kendall(first_P_N, second_P_N)),
         "spearman": _mean(spearman(first_P_N, second_P_N)),
-        "pairs": _pair_agreement(first_P_N, second_P_N)}
+        "pairs": _pair_agreement(first_P_N, second_P_N),
+    }
 
 
 def kendall(first_P_N: Floats, second_P_N: Floats) -> Floats:
@@ -122,7 +125,9 @@ def position_bias(first_K: Floats, second_K: Floats) -> dict[str, float]:
         return {}
     return {
         "disagreement": float((np.sign(first_K - 0.5) != np.sign(second_K - 0.5)).mean()),
-        "shown_first": float(first_K.mean()), "shown_second": float(second_K.mean())}
+        "shown_first": float(first_K.mean()),
+        "shown_second": float(second_K.mean()),
+    }
 
 
 def verbosity_bias(rewards_K: Floats, lengths_K: Floats, prompts_K: Ints) -> dict[str, float | int | None]:
@@ -146,10 +151,15 @@ def verbosity_bias(rewards_K: Floats, lengths_K: Floats, prompts_K: Ints) -> dic
         pairs, unequal = pairs + len(won_J), unequal + int(np.count_nonzero(longer_J))
         won += float(won_J @ np.sign(longer_J))
         products, squares, spread = (
-            products + float(won_J @ longer_J), squares + float(won_J @ won_J), spread + float(longer_J @ longer_J))
+            products + float(won_J @ longer_J),
+            squares + float(won_J @ won_J),
+            spread + float(longer_J @ longer_J),
+        )
     return {
-        "pairs": pairs, "longer_wins": (won / unequal + 1) / 2 if unequal else None,
-        "correlation": products / math.sqrt(squares * spread) if squares and spread else None}
+        "pairs": pairs,
+        "longer_wins": (won / unequal + 1) / 2 if unequal else None,
+        "correlation": products / math.sqrt(squares * spread) if squares and spread else None,
+    }
 
 
 def _pair_agreement(first_P_N: Floats, second_P_N: Floats) -> float | None:

@@ -21,8 +21,11 @@ from eva.errors import ConfigError, Place
 
 def presets() -> list[str]:
     """Names of the configs that come with eva."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in resources.files("eva.presets").iterdir()
-                  if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in resources.files("eva.presets").iterdir()
+        if entry.name.endswith(".yaml")
+    )
 
 
 def load_config(source: str, overrides: Iterable[str] = ()) -> RunConfig:
@@ -54,9 +57,11 @@ def preset_text(name: str) -> str:
     if name in presets():
         return (resources.files("eva.presets") / f"{name}.yaml").read_text("utf-8")
     close = difflib.get_close_matches(name, presets(), 1)
-    raise ConfigError(f"there is no config file {name!r}",
-                      expected=f"a YAML file, or a preset ({', '.join(presets())})",
-                      next_move=f"Did you mean {close[0]!r}?" if close else "Check the path")
+    raise ConfigError(
+        f"there is no config file {name!r}",
+        expected=f"a YAML file, or a preset ({', '.join(presets())})",
+        next_move=f"Did you mean {close[0]!r}?" if close else "Check the path",
+    )
 
 
 def overridden(values: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig:
@@ -79,13 +84,19 @@ def validate(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(detail["loc"], detail["type"], detail["msg"], detail.get("input"))
-                    for detail in error.errors()]
-        places = [Place(_key(detail["loc"], values), told, repr(detail.get("input"))[:80])
-                  for detail, (_, told, _) in zip(error.errors(), problems, strict=True)]
-        raise ConfigError("the config does not validate:\n  " + "\n  ".join(
-            (f"{where}: {told}" if where else told) + given for where, told, given in problems),
-                          next_move="Every key is explained by: eva config --reference", places=places) from error
+        problems = [
+            _problem(detail["loc"], detail["type"], detail["msg"], detail.get("input")) for detail in error.errors()
+        ]
+        places = [
+            Place(_key(detail["loc"], values), told, repr(detail.get("input"))[:80])
+            for detail, (_, told, _) in zip(error.errors(), problems, strict=True)
+        ]
+        raise ConfigError(
+            "the config does not validate:\n  "
+            + "\n  ".join((f"{where}: {told}" if where else told) + given for where, told, given in problems),
+            next_move="Every key is explained by: eva config --reference",
+            places=places,
+        ) from error
 
 
 def config_hash(config: RunConfig) -> str:
@@ -96,26 +107,42 @@ def config_hash(config: RunConfig) -> str:
 
 def absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     """File paths relative to `folder` made absolute, and `model.path` where it names an existing folder."""
+
     def absolute(path: str | None) -> str | None:
         return None if path is None else str((folder / Path(path).expanduser()).resolve())
 
-    prompts = config.prompts.model_copy(update={"path": absolute(config.prompts.path), "dataset": _local(
-        config.prompts.dataset, folder)})
+    prompts = config.prompts.model_copy(
+        update={"path": absolute(config.prompts.path), "dataset": _local(config.prompts.dataset, folder)}
+    )
     sets = {name: str((folder / path).resolve()) for name, path in config.evaluation.sets.items()}
     baseline = config.evaluation.baseline
     if isinstance(baseline, dict):
-        baseline = {name: path if path == INITIAL else str((folder / path).resolve())
-                    for name, path in baseline.items()}
-    novelty = config.novelty.model_copy(update={
-        "protected": [str((folder / path).resolve()) for path in config.novelty.protected],
-        "embedding_model": absolute(config.novelty.embedding_model)})
+        baseline = {
+            name: path if path == INITIAL else str((folder / path).resolve()) for name, path in baseline.items()
+        }
+    novelty = config.novelty.model_copy(
+        update={
+            "protected": [str((folder / path).resolve()) for path in config.novelty.protected],
+            "embedding_model": absolute(config.novelty.embedding_model),
+        }
+    )
     looks_local = (folder / config.model.path).is_dir() or config.model.path.startswith((".", "/", "~"))
-    model = config.model.model_copy(update={
-        "path": str((folder / Path(config.model.path).expanduser()).resolve()) if looks_local else config.model.path,
-        "chat_template": absolute(config.model.chat_template)})
-    return config.model_copy(update={
-        "prompts": prompts, "novelty": novelty, "model": model,
-        "evaluation": config.evaluation.model_copy(update={"sets": sets, "baseline": baseline})})
+    model = config.model.model_copy(
+        update={
+            "path": str((folder / Path(config.model.path).expanduser()).resolve())
+            if looks_local
+            else config.model.path,
+            "chat_template": absolute(config.model.chat_template),
+        }
+    )
+    return config.model_copy(
+        update={
+            "prompts": prompts,
+            "novelty": novelty,
+            "model": model,
+            "evaluation": config.evaluation.model_copy(update={"sets": sets, "baseline": baseline}),
+        }
+    )
 
 
 def _local(name: str | None, folder: Path) -> str | None:

@@ -27,8 +27,9 @@ def read_text(text: str) -> dict[str, Any]:
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"the config is not YAML: {error}", next_move="Check indentation and quotes there") from error
     if values is not None and not isinstance(values, dict):
-        raise ConfigError(f"the config holds {type(values).__name__}",
-                          expected="keys such as prompts:, model:, reward:")
+        raise ConfigError(
+            f"the config holds {type(values).__name__}", expected="keys such as prompts:, model:, reward:"
+        )
     return cast("dict[str, Any]", values or {})
 
 
@@ -78,12 +79,18 @@ def _require_plain(text: str) -> None:
     for event in cast("Iterator[yaml.Event]", yaml.parse(text)):  # pyright: ignore[reportUnknownMemberType] - untyped
         if isinstance(event, yaml.AliasEvent):
             line = event.start_mark.line + 1
-            raise ConfigError(f"line {line} of the config has an alias (*{event.anchor})", expected="values themselves",
-                              next_move="Write the value out there")
+            raise ConfigError(
+                f"line {line} of the config has an alias (*{event.anchor})",
+                expected="values themselves",
+                next_move="Write the value out there",
+            )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise ConfigError(f"the config is nested deeper than {DEEPEST} levels", expected=f"at most {DEEPEST}",
-                              next_move="Every key is explained by: eva config --reference")
+            raise ConfigError(
+                f"the config is nested deeper than {DEEPEST} levels",
+                expected=f"at most {DEEPEST}",
+                next_move="Every key is explained by: eva config --reference",
+            )
 
 
 def _set(values: MutableMapping[str, Any], key: str, value: Any) -> None:
@@ -96,8 +103,11 @@ def _set(values: MutableMapping[str, Any], key: str, value: Any) -> None:
             inner = values[section] = {}
         if not isinstance(inner, MutableMapping):
             above = ".".join(sections[:depth])
-            raise ConfigError(f"{key} cannot be set: {above} is {str(inner)[:80]!r}", expected="a section there",
-                              places=[Place(above, "a section", repr(str(inner)[:80]))])
+            raise ConfigError(
+                f"{key} cannot be set: {above} is {str(inner)[:80]!r}",
+                expected="a section there",
+                places=[Place(above, "a section", repr(str(inner)[:80]))],
+            )
         values = cast("MutableMapping[str, Any]", inner)
     if value is None:
         values.pop(last, None)

@@ -10,7 +10,7 @@ _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "
 
 _KINDS = {
     "pairs": "preference pairs: `prompt`, `chosen`, `rejected` as TRL reads them (texts; messages where prompts "
-             "continue conversations), both rewards, their margin, the iteration, the prompt's number, the checkpoint",
+    "continue conversations), both rewards, their margin, the iteration, the prompt's number, the checkpoint",
     "prompts": "every prompt with its lineage: `parent`, `root`, `operator`, `depth`, `born` (-1 for a seed prompt)",
     "responses": "every response with its prompt, checkpoint, sample, seed, finish reason, reward; a row per rewarder",
     "judged": "every prompt of each pool and batch: informativeness, weight, Gumbel key, responses, rewards",
@@ -56,7 +56,15 @@ def dataset_card(name: str, config: Mapping[str, Any], config_hash: str, counts:
     rows = "\n".join(f"| `{name}-{kind}.jsonl` | {counts[kind]:,} | {holds} |" for kind, holds in _KINDS.items())
     size = next((label for limit, label in _SIZES if counts["pairs"] < limit), "n>10M")
     return _CARD.format(
-        name=name, size=size, configs=files, rows=rows, iterations=config["iterations"], seed=config["seed"],
-        config_hash=config_hash, model=config["model"]["path"], reward=config["reward"]["kind"],
+        name=name,
+        size=size,
+        configs=files,
+        rows=rows,
+        iterations=config["iterations"],
+        seed=config["seed"],
+        config_hash=config_hash,
+        model=config["model"]["path"],
+        reward=config["reward"]["kind"],
         config=json.dumps(config, indent=1, ensure_ascii=False, sort_keys=True).replace("```", "` ` `"),
-        **{key: counts[key] for key in ("seeds", "prompts", "responses", "pairs")})
+        **{key: counts[key] for key in ("seeds", "prompts", "responses", "pairs")},
+    )

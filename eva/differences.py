@@ -30,8 +30,8 @@ def difference(before: str, after: str, most_words: int = MOST_WORDS) -> tuple[l
     olds, news = _TOKEN.findall(before), _TOKEN.findall(after)
     head = _common(olds, news)
     tail = _common(olds[head:][::-1], news[head:][::-1])
-    beginning, ending = olds[:head], olds[len(olds) - tail:]
-    olds, news = olds[head:len(olds) - tail], news[head:len(news) - tail]
+    beginning, ending = olds[:head], olds[len(olds) - tail :]
+    olds, news = olds[head : len(olds) - tail], news[head : len(news) - tail]
     whole = max(len(olds), len(news)) <= most_words
     kept = _kept(olds, news) if whole else []
     found: list[Stretch] = [Stretch("same", "".join(beginning))]
@@ -81,12 +81,13 @@ def _kept(olds: Sequence[str], news: Sequence[str]) -> list[tuple[int, int]]:
 
 def _solid(kept: Sequence[tuple[int, int]], olds: Sequence[str]) -> list[tuple[int, int]]:
     """Without the white space that stands alone between changes."""
-    def beside(place: int, step: int) -> bool:
-        return 0 <= place + step < len(kept) and kept[place + step] == (
-            kept[place][0] + step, kept[place][1] + step)
 
-    return [pair for place, pair in enumerate(kept)
-            if not olds[pair[0]].isspace() or beside(place, -1) or beside(place, 1)]
+    def beside(place: int, step: int) -> bool:
+        return 0 <= place + step < len(kept) and kept[place + step] == (kept[place][0] + step, kept[place][1] + step)
+
+    return [
+        pair for place, pair in enumerate(kept) if not olds[pair[0]].isspace() or beside(place, -1) or beside(place, 1)
+    ]
 
 
 def _joined(stretches: Sequence[Stretch]) -> list[Stretch]:

@@ -23,9 +23,18 @@ SAMPLE = 500
 """Texts at most that the Vendi score and the figures of responses look at."""
 
 FIGURES: dict[str, bool] = {
-    "distinct_1": True, "distinct_2": True, "distinct_3": True, "expected_distinct": True, "vendi": True,
-    "length_entropy": True, "near_duplicates": False, "effective_roots": True, "effective_topics": True,
-    "response_distinct_1": True, "response_distinct_2": True, "response_distinct_3": True,
+    "distinct_1": True,
+    "distinct_2": True,
+    "distinct_3": True,
+    "expected_distinct": True,
+    "vendi": True,
+    "length_entropy": True,
+    "near_duplicates": False,
+    "effective_roots": True,
+    "effective_topics": True,
+    "response_distinct_1": True,
+    "response_distinct_2": True,
+    "response_distinct_3": True,
 }
 """The figures that may have a bound, and whether collapse lies below it (else above)."""
 

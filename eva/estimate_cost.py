@@ -26,8 +26,9 @@ class Prices:
     reply: float
 
 
-def estimate_cost(config: RunConfig, seeds: int, held_out: int, parameters: int | None = None,
-                  prices: Prices | None = None) -> list[str]:
+def estimate_cost(
+    config: RunConfig, seeds: int, held_out: int, parameters: int | None = None, prices: Prices | None = None
+) -> list[str]:
     """Lines for a person, counts at most. Without `parameters` there are no GPU-hours, without `prices` no USD.
 
     The gate's probes are not counted.
@@ -68,8 +69,10 @@ def _writing(responses: int, limit: int, parameters: int | None) -> list[str]:
 
 def _training(steps: int, config: RunConfig, parameters: int | None) -> list[str]:
     rows, length = steps * config.training.batch * 2, config.training.max_length
-    line = (f"tokens to train on: {steps:,} steps x {config.training.batch} pairs x 2 x {length:,} = "
-            f"{rows * length:,} at most")
+    line = (
+        f"tokens to train on: {steps:,} steps x {config.training.batch} pairs x 2 x {length:,} = "
+        f"{rows * length:,} at most"
+    )
     return [line + _hours(rows * length, parameters, TRAINING, TRAINING_SHARE)]
 
 
@@ -77,8 +80,10 @@ def _hours(tokens: int, parameters: int | None, operations: int, share: float) -
     if parameters is None:
         return ""
     hours = gpu_hours(tokens, parameters, operations, share)
-    return (f"; x {operations} x {parameters:,} parameters / ({share:.0%} of {FLOPS / 1e12:.0f} TFLOP/s) = "
-            f"{hours:.2g} GPU-hours")
+    return (
+        f"; x {operations} x {parameters:,} parameters / ({share:.0%} of {FLOPS / 1e12:.0f} TFLOP/s) = "
+        f"{hours:.2g} GPU-hours"
+    )
 
 
 def _evolving(children: int, config: RunConfig, prices: Prices | None) -> list[str]:
@@ -87,12 +92,16 @@ def _evolving(children: int, config: RunConfig, prices: Prices | None) -> list[s
         return []
     attempts = config.evolving.attempts
     asked = TEMPLATE_TOKENS + limit
-    line = (f"evolver: {children:,} requests where none is refused, x {attempts} at most; tokens at most: "
-            f"{children:,} x ({TEMPLATE_TOKENS} + {limit} asked, {limit} written) = {children * (asked + limit):,}")
+    line = (
+        f"evolver: {children:,} requests where none is refused, x {attempts} at most; tokens at most: "
+        f"{children:,} x ({TEMPLATE_TOKENS} + {limit} asked, {limit} written) = {children * (asked + limit):,}"
+    )
     if prices is None:
         return [line]
     cost = children * (asked * prices.prompt + limit * prices.reply)
-    price = (f"evolver's price: {children:,} x ({asked} x ${prices.prompt * 1e6:g} + {limit} x "
-             f"${prices.reply * 1e6:g}) / 1,000,000 = ${cost:,.2f} where none is refused, "
-             f"${cost * attempts:,.2f} at most")
+    price = (
+        f"evolver's price: {children:,} x ({asked} x ${prices.prompt * 1e6:g} + {limit} x "
+        f"${prices.reply * 1e6:g}) / 1,000,000 = ${cost:,.2f} where none is refused, "
+        f"${cost * attempts:,.2f} at most"
+    )
     return [line, price]

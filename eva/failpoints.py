@@ -157,16 +157,25 @@ def _read(entry: str) -> _Trap:
     action, _, argument = rest.partition(":")
     if not any(fnmatchcase(point, name) for point in POINTS):
         nearest = ", ".join(difflib.get_close_matches(name, POINTS, 3, 0.0))
-        raise ConfigError(f"{VARIABLE} names a failpoint {name!r} that does not exist",
-                          expected=f"one of {len(POINTS)} names; the nearest are {nearest}",
-                          next_move="docs/reliability.md lists them; unset the variable to do without")
-    unusable = (action not in ACTIONS or count == "0" or (action in _NEEDS_ARGUMENT and not argument)
-                or (action in _TAKES_NONE and argument) or (action == "sleep" and not _is_number(argument)))
+        raise ConfigError(
+            f"{VARIABLE} names a failpoint {name!r} that does not exist",
+            expected=f"one of {len(POINTS)} names; the nearest are {nearest}",
+            next_move="docs/reliability.md lists them; unset the variable to do without",
+        )
+    unusable = (
+        action not in ACTIONS
+        or count == "0"
+        or (action in _NEEDS_ARGUMENT and not argument)
+        or (action in _TAKES_NONE and argument)
+        or (action == "sleep" and not _is_number(argument))
+    )
     if unusable:
-        raise ConfigError(f"{VARIABLE} asks for {entry!r}",
-                          expected=f"NAME=ACTION or NAME=ACTION@N, where ACTION is one of {', '.join(ACTIONS)} "
-                                   "(sleep:SECONDS, note:FILE) and N counts from 1",
-                          next_move="docs/reliability.md has examples; unset the variable to do without")
+        raise ConfigError(
+            f"{VARIABLE} asks for {entry!r}",
+            expected=f"NAME=ACTION or NAME=ACTION@N, where ACTION is one of {', '.join(ACTIONS)} "
+            "(sleep:SECONDS, note:FILE) and N counts from 1",
+            next_move="docs/reliability.md has examples; unset the variable to do without",
+        )
     return _Trap(name, action, argument, int(count) if count else None)
 
 
@@ -182,8 +191,9 @@ def _act(trap: _Trap, name: str) -> None:
         case "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         case "raise":
-            raise InfrastructureError(f"the failpoint {name} raised, as {VARIABLE} asks",
-                                      next_move=f"Unset {VARIABLE}, then resume the run")
+            raise InfrastructureError(
+                f"the failpoint {name} raised, as {VARIABLE} asks", next_move=f"Unset {VARIABLE}, then resume the run"
+            )
         case "sleep":
             time.sleep(float(trap.argument))
         case _:

@@ -36,8 +36,9 @@ def list_logs(folder: Path) -> list[LogFile]:
         found = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted((LogFile(entry.name, entry.stat(follow_symlinks=False).st_size) for entry in found),
-                  key=lambda log: log.name)
+    return sorted(
+        (LogFile(entry.name, entry.stat(follow_symlinks=False).st_size) for entry in found), key=lambda log: log.name
+    )
 
 
 def read_log(folder: Path, name: str, *, lines: int, after: int | None = None) -> Piece:
@@ -45,21 +46,25 @@ def read_log(folder: Path, name: str, *, lines: int, after: int | None = None) -
     folder's own, whatever it points at."""
     logs = list_logs(folder)
     if name not in [log.name for log in logs]:
-        raise NotFoundError(f"there is no log {name[:100]!r}",
-                            expected=f"one of {', '.join(log.name for log in logs)}" if logs else
-                            "a log, but none lies on this machine", next_move="See the names where none is asked for")
+        raise NotFoundError(
+            f"there is no log {name[:100]!r}",
+            expected=f"one of {', '.join(log.name for log in logs)}"
+            if logs
+            else "a log, but none lies on this machine",
+            next_move="See the names where none is asked for",
+        )
     with (folder / name).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = max(0, size - MOST_BYTES) if after is None else min(after, size)
         file.seek(start)
         block = file.read(MOST_BYTES)
-    whole = block[:block.rfind(b"\n") + 1] or block
+    whole = block[: block.rfind(b"\n") + 1] or block
     if after is not None:
         kept = b"".join(whole.splitlines(keepends=True)[:lines])
         return Piece(_texts(kept), start, start + len(kept), size)
     pieces = whole.splitlines(keepends=True)
     # the first one may begin in the middle of a line
-    last = pieces[1 if start and len(pieces) > 1 else 0:][-lines:]
+    last = pieces[1 if start and len(pieces) > 1 else 0 :][-lines:]
     return Piece(_texts(b"".join(last)), start + len(whole) - sum(map(len, last)), start + len(whole), size)
 
 

@@ -45,8 +45,9 @@ class _Process:
 def form_of(text: str) -> Form:
     """Raises ConfigError for a form that there is not."""
     if text not in FORMS:
-        raise ConfigError(f"EVA_LOG_FORMAT is {text!r}", expected=f"one of {', '.join(FORMS)}",
-                          next_move="Correct or unset it")
+        raise ConfigError(
+            f"EVA_LOG_FORMAT is {text!r}", expected=f"one of {', '.join(FORMS)}", next_move="Correct or unset it"
+        )
     return text
 
 
@@ -120,8 +121,11 @@ def entry_of(record: logging.LogRecord) -> dict[str, Any]:
     """What is written of a record, without secrets: time, level, logger, message, fields, `data`, exception."""
     entry: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-        "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
-        **{name: value for name, value in fields().items() if value is not None}}
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": record.getMessage(),
+        **{name: value for name, value in fields().items() if value is not None},
+    }
     if data := getattr(record, "data", None):
         entry["data"] = json.loads(json.dumps(data, default=str))
     if record.exc_info:

@@ -45,5 +45,8 @@ def read_manifest(path: Path) -> Manifest:
 
 def no_checkpoint(path: Path, what: str, expected: str) -> CheckpointError:
     """Why a folder is not one."""
-    return CheckpointError(f"{path} is no valid checkpoint: {what}", expected=expected,
-                           next_move="Resume the run: it publishes the checkpoint again")
+    return CheckpointError(
+        f"{path} is no valid checkpoint: {what}",
+        expected=expected,
+        next_move="Resume the run: it publishes the checkpoint again",
+    )

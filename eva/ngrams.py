@@ -66,7 +66,8 @@ def grams(texts: Sequence[Sequence[str]], n: int, *, pad: bool = False) -> Grams
     hashes_W = np.zeros(total, np.uint64)
     inside_W = np.arange(total) - np.repeat(ends_T - padded_T, padded_T)
     hashes_W[inside_W < np.repeat(lengths_T, padded_T)] = np.fromiter(
-        (word_hash(word) for text in texts for word in text), np.uint64, int(lengths_T.sum()))
+        (word_hash(word) for text in texts for word in text), np.uint64, int(lengths_T.sum())
+    )
     counts_T = np.maximum(padded_T - n + 1, 0)
     starts_G = np.flatnonzero(inside_W < np.repeat(counts_T, padded_T))
     hashes_G = np.zeros(len(starts_G), np.uint64)

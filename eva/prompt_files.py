@@ -49,18 +49,32 @@ class PromptFile:
     cut: Mapping[str, int]
 
 
-def read_prompt_file(path: Path, *, field: str | None = None, topic_field: str | None = None,
-                     system_field: str | None = None, limit: int | None = None) -> PromptFile:
+def read_prompt_file(
+    path: Path,
+    *,
+    field: str | None = None,
+    topic_field: str | None = None,
+    system_field: str | None = None,
+    limit: int | None = None,
+) -> PromptFile:
     """Read prompts from JSON Lines, a JSON array, CSV, TSV, Parquet or plain lines, told apart by the file's ending.
 
     Raises PromptFileError: missing file, not UTF-8, malformed row (with its place), no such field, no prompt.
     """
-    return read_prompts(read_rows(path), str(path), field=field, topic_field=topic_field, system_field=system_field,
-                        limit=limit)
+    return read_prompts(
+        read_rows(path), str(path), field=field, topic_field=topic_field, system_field=system_field, limit=limit
+    )
 
 
-def read_prompts(rows: Iterable[Row], source: str, *, field: str | None = None, topic_field: str | None = None,
-                 system_field: str | None = None, limit: int | None = None) -> PromptFile:
+def read_prompts(
+    rows: Iterable[Row],
+    source: str,
+    *,
+    field: str | None = None,
+    topic_field: str | None = None,
+    system_field: str | None = None,
+    limit: int | None = None,
+) -> PromptFile:
     """Prompts from rows with their places; `source` names where they lie in errors. Raises PromptFileError."""
     columns = _Columns(field, topic_field, system_field)
     prompts: dict[int, FilePrompt] = {}
@@ -74,8 +88,11 @@ def read_prompts(rows: Iterable[Row], source: str, *, field: str | None = None, 
         if len(prompts) == limit:
             break
     if not prompts:
-        raise PromptFileError(f"{source} holds no prompt", expected='rows such as {"prompt": "…"}',
-                              next_move="Check the file, or name another under prompts.path")
+        raise PromptFileError(
+            f"{source} holds no prompt",
+            expected='rows such as {"prompt": "…"}',
+            next_move="Check the file, or name another under prompts.path",
+        )
     return PromptFile(tuple(prompts.values()), repeated, dict(cut))
 
 
@@ -90,9 +107,11 @@ def _prompt(row: Any, columns: _Columns, where: str) -> tuple[FilePrompt, str | 
         turns = cast("list[object]", value)
         value, left_aside = turns[0], LATER_TURNS if len(turns) > 1 else None
     if not isinstance(value, str) or not value.strip():
-        raise PromptFileError(f"{where} gives {str(cast(object, value))[:60]!r} as its prompt",
-                              expected="a text that is not empty",
-                              next_move="Remove or repair that line, or set prompts.field")
+        raise PromptFileError(
+            f"{where} gives {str(cast(object, value))[:60]!r} as its prompt",
+            expected="a text that is not empty",
+            next_move="Remove or repair that line, or set prompts.field",
+        )
     topic = cells.get(columns.topic) if columns.topic else None
     if not has_system(context):
         context = (*system_message(cells, columns.system, talk=talk, where=where), *context)
@@ -109,5 +128,6 @@ def _value(row: Any, field: str | None, where: str) -> object:
         raise PromptFileError(
             f"{where} has the keys {', '.join(map(repr, cells)) or '(none)'}",
             expected=f"the prompt under {field!r}" if field else f"one of {', '.join(TEXT_FIELDS)}",
-            next_move="Set prompts.field to the key that holds the prompt")
+            next_move="Set prompts.field to the key that holds the prompt",
+        )
     return parsed(cells[name], where) if name in CONVERSATIONS else cells[name]

@@ -11,9 +11,15 @@ from eva.types import Context, Message
 CONVERSATIONS = ("messages", "conversations", "conversation")
 """Columns that hold them; anywhere else a list of objects is one, too."""
 ROLES = {
-    "system": "system", "developer": "system",
-    "user": "user", "human": "user",
-    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant",
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
 }
 """Names of roles in files, and ours."""
 SYSTEM_FIELD = "system"
@@ -33,8 +39,11 @@ def parsed(value: object, where: str) -> object:
     try:
         return json.loads(value)
     except ValueError as error:
-        raise PromptFileError(f"{where} holds messages that are not JSON ({error}): {value[:60]!r}", expected=SHAPE,
-                              next_move="Write the column with json.dumps, or save as JSON Lines or Parquet") from error
+        raise PromptFileError(
+            f"{where} holds messages that are not JSON ({error}): {value[:60]!r}",
+            expected=SHAPE,
+            next_move="Write the column with json.dumps, or save as JSON Lines or Parquet",
+        ) from error
 
 
 def conversation(value: object, where: str) -> tuple[str, Context, str | None]:
@@ -47,10 +56,15 @@ def conversation(value: object, where: str) -> tuple[str, Context, str | None]:
     last = max((place for place, role in enumerate(roles) if role == "user"), default=None)
     if last is None or "system" in roles[1:]:
         told = "without a user turn" if last is None else "with a system message behind the first place"
-        raise PromptFileError(f"{where} holds the messages {', '.join(roles)}, {told}", expected=SHAPE,
-                              next_move="Repair or remove that row")
-    messages = [Message(role, _content(row, number, where))
-                for number, (role, row) in enumerate(zip(roles[:last + 1], rows, strict=False), 1)]
+        raise PromptFileError(
+            f"{where} holds the messages {', '.join(roles)}, {told}",
+            expected=SHAPE,
+            next_move="Repair or remove that row",
+        )
+    messages = [
+        Message(role, _content(row, number, where))
+        for number, (role, row) in enumerate(zip(roles[: last + 1], rows, strict=False), 1)
+    ]
     return messages[-1].content, tuple(messages[:-1]), LATER_ANSWERS if last + 1 < len(rows) else None
 
 
@@ -60,15 +74,20 @@ def system_message(cells: dict[str, Any], column: str | None, *, talk: bool, whe
     Raises PromptFileError where the named column is missing, and for what is no text.
     """
     if column is not None and column not in cells:
-        raise PromptFileError(f"{where} has the keys {', '.join(map(repr, cells)) or '(none)'}",
-                              expected=f"a system message under {column!r}, null for none",
-                              next_move="Set prompts.system_field to the key that holds it, or unset it")
+        raise PromptFileError(
+            f"{where} has the keys {', '.join(map(repr, cells)) or '(none)'}",
+            expected=f"a system message under {column!r}, null for none",
+            next_move="Set prompts.system_field to the key that holds it, or unset it",
+        )
     value: object = cells.get(column or SYSTEM_FIELD) if column is not None or talk else None
     if value is None or (isinstance(value, str) and not value.strip()):
         return ()
     if not isinstance(value, str):
-        raise PromptFileError(f"{where} gives {str(value)[:60]!r} as its system message", expected="a text, or null",
-                              next_move="Repair that row, or set prompts.system_field")
+        raise PromptFileError(
+            f"{where} gives {str(value)[:60]!r} as its system message",
+            expected="a text, or null",
+            next_move="Repair that row, or set prompts.system_field",
+        )
     return (Message("system", value),)
 
 
@@ -78,9 +97,11 @@ def _role(row: object, number: int, where: str) -> str:
     role = ROLES.get(str(given).lower())
     if role is None:
         told = f"has the role {given!r}" if given is not None else f"is {str(cast('object', row))[:60]!r}"
-        raise PromptFileError(f"message {number} in {where} {told}",
-                              expected=f"one of the roles {', '.join(ROLES)}, and {SHAPE}",
-                              next_move="Rename the role, or leave the conversation out: tools are not played")
+        raise PromptFileError(
+            f"message {number} in {where} {told}",
+            expected=f"one of the roles {', '.join(ROLES)}, and {SHAPE}",
+            next_move="Rename the role, or leave the conversation out: tools are not played",
+        )
     return role
 
 
@@ -94,8 +115,11 @@ def _content(row: object, number: int, where: str) -> str:
     content = "".join(text or "" for text, _ in texts)
     if kinds or not content.strip():
         told = f"holds {', '.join(dict.fromkeys(kinds))}" if kinds else "is empty"
-        raise PromptFileError(f"message {number} in {where} {told}", expected="a text: images, audio and tools are not "
-                              "played", next_move="Repair that message, or leave the conversation out")
+        raise PromptFileError(
+            f"message {number} in {where} {told}",
+            expected="a text: images, audio and tools are not played",
+            next_move="Repair that message, or leave the conversation out",
+        )
     return content
 
 

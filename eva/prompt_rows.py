@@ -42,8 +42,11 @@ def json_array(path: Path) -> Iterator[Row]:
     try:
         values = cast("list[Any]", json.loads(text))
     except ValueError as error:
-        raise PromptFileError(f"{path} is not JSON: {error}", expected="one JSON array, or one object per line",
-                              next_move="Repair it there") from error
+        raise PromptFileError(
+            f"{path} is not JSON: {error}",
+            expected="one JSON array, or one object per line",
+            next_move="Repair it there",
+        ) from error
     yield from ((f"element {number}", value) for number, value in enumerate(values, 1))
 
 
@@ -59,9 +62,11 @@ def table(delimiter: str) -> Callable[[Path], Iterator[Row]]:
                     # cells beyond the named columns come under None
                     yield f"line {reader.line_num}", {name: cell for name, cell in row.items() if isinstance(name, str)}
             except csv.Error as error:
-                raise PromptFileError(f"line {reader.line_num + 1} of {path} begins no row of a table: {error}",
-                                      expected="quoted cells that end, one delimiter throughout",
-                                      next_move="Repair that line, or save the file anew") from error
+                raise PromptFileError(
+                    f"line {reader.line_num + 1} of {path} begins no row of a table: {error}",
+                    expected="quoted cells that end, one delimiter throughout",
+                    next_move="Repair that line, or save the file anew",
+                ) from error
 
     return rows
 
@@ -85,8 +90,11 @@ def parquet(path: Path) -> Iterator[Row]:
                     number += 1
                     yield f"row {number}", row
     except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError) as error:
-        raise PromptFileError(f"{path} is not a readable Parquet file: {error}", expected="Parquet",
-                              next_move="Write it anew, or give its true ending") from error
+        raise PromptFileError(
+            f"{path} is not a readable Parquet file: {error}",
+            expected="Parquet",
+            next_move="Write it anew, or give its true ending",
+        ) from error
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -105,22 +113,31 @@ def _readable(path: Path) -> Generator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise PromptFileError(f"there is no file {path}", expected=f"a file of prompts ({endings})",
-                              next_move="Check the path (in a config it is relative to the config file)") from error
+        raise PromptFileError(
+            f"there is no file {path}",
+            expected=f"a file of prompts ({endings})",
+            next_move="Check the path (in a config it is relative to the config file)",
+        ) from error
     except IsADirectoryError as error:
-        raise PromptFileError(f"{path} is a folder", expected=f"a file of prompts ({endings})",
-                              next_move="Name the file itself under prompts.path, or a saved dataset's folder under "
-                                        "prompts.dataset") from error
+        raise PromptFileError(
+            f"{path} is a folder",
+            expected=f"a file of prompts ({endings})",
+            next_move="Name the file itself under prompts.path, or a saved dataset's folder under prompts.dataset",
+        ) from error
     except UnicodeDecodeError as error:
-        raise PromptFileError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})",
-                              expected="text in UTF-8",
-                              next_move="Convert it, e.g. iconv -f latin1 -t utf-8") from error
+        raise PromptFileError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start})",
+            expected="text in UTF-8",
+            next_move="Convert it, e.g. iconv -f latin1 -t utf-8",
+        ) from error
 
 
 def _decoded(line: str, number: int, path: Path) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        raise PromptFileError(f"line {number} of {path} is not JSON: {error}; it begins {line[:60].strip()!r}",
-                              expected="one JSON object per line",
-                              next_move="Repair that line, or give a JSON array the ending .json") from error
+        raise PromptFileError(
+            f"line {number} of {path} is not JSON: {error}; it begins {line[:60].strip()!r}",
+            expected="one JSON object per line",
+            next_move="Repair that line, or give a JSON array the ending .json",
+        ) from error

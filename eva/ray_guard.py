@@ -17,8 +17,9 @@ PROBE_S = 5.0
 ACCEPT = "EVA_RAY_UNGUARDED"
 
 
-def require_guarded_ray(address: str | None, environment: Mapping[str, str] = os.environ,
-                        error: type[EvaError] = ConfigError) -> None:
+def require_guarded_ray(
+    address: str | None, environment: Mapping[str, str] = os.environ, error: type[EvaError] = ConfigError
+) -> None:
     """Call it before starting or joining a cluster: that at RAY_ADDRESS, or (None) one of this machine's own.
 
     Raises `error` where anybody could run programs on it, unless EVA_RAY_UNGUARDED=1 accepts that.
@@ -26,9 +27,11 @@ def require_guarded_ray(address: str | None, environment: Mapping[str, str] = os
     if accepted(environment) or (why := unguarded(address, environment)) is None:
         return
     raise error(
-        why, expected="token authentication (Ray 2.60: RAY_AUTH_MODE=token on the head and here)",
+        why,
+        expected="token authentication (Ray 2.60: RAY_AUTH_MODE=token on the head and here)",
         next_move="Make a token with `ray get-auth-token --generate`, give it to every machine (RAY_AUTH_TOKEN or "
-                  f"RAY_AUTH_TOKEN_PATH) and start the head anew; or set {ACCEPT}=1 where nobody else reaches it")
+        f"RAY_AUTH_TOKEN_PATH) and start the head anew; or set {ACCEPT}=1 where nobody else reaches it",
+    )
 
 
 def accepted(environment: Mapping[str, str] = os.environ) -> bool:

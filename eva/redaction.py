@@ -20,20 +20,26 @@ _SHORTEST = 8
 _IN_URL = re.compile(r"(://)[^\s/@\"'<>]{1,1000}(@)")
 _IN_QUERY = re.compile(
     r"([?&;](?:api[-_]?key|key|(?:access|auth|id)?[-_]?token|auth|passw(?:or)?d|pwd|(?:client[-_]?)?secret|sig(?:nature)?|"
-    r"credentials?|x-amz-[a-z-]{1,30})=)[^&\s#\"'<>]{1,4000}", re.IGNORECASE)
+    r"credentials?|x-amz-[a-z-]{1,30})=)[^&\s#\"'<>]{1,4000}",
+    re.IGNORECASE,
+)
 _NAMED = re.compile(
     r"\b((?:proxy-)?authorization|(?:x-)?api[-_]?key|(?:set-)?cookie|passw(?:or)?d|(?:client[-_]?)?secret|"
     r"(?:access|auth)[-_]?token)(\\?[\"']?\s{0,5}[:=]\s{0,5}\\?[\"']?)(?:(?:bearer|basic|token)\s{1,5})?"
     r"(?!(?:bearer|basic|token)\s)"
-    r"[^\s\"',;`…\\]{5,4000}", re.IGNORECASE)
+    r"[^\s\"',;`…\\]{5,4000}",
+    re.IGNORECASE,
+)
 _BEARER = re.compile(r"\b(bearer\s{1,5})[\w.~+/=-]{12,4000}", re.IGNORECASE)
 _KEYS = re.compile(
     r"\b(?:sk|pk|rk)-[\w-]{16,300}|\beva_[A-Za-z0-9]{8}_[A-Za-z0-9]{43}\b|\bhf_[A-Za-z0-9]{20,100}|\bgh[opusr]_[A-Za-z0-9]{20,255}"
     r"|\bgithub_pat_\w{20,255}|\bglpat-[\w-]{20,100}|\bgsk_[A-Za-z0-9]{20,100}|\bxox[abeprs]-[\w-]{10,250}|\bA[KS]IA[0-9A-Z]{16}\b"
     r"|\bAIza[\w-]{35}|\bya29\.[\w.-]{20,300}|\beyJ[\w-]{10,2000}\.[\w-]{10,4000}\.[\w-]{10,1000}"
-    r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{1,10000}-----END [A-Z ]{0,30}PRIVATE KEY-----")
+    r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{1,10000}-----END [A-Z ]{0,30}PRIVATE KEY-----"
+)
 _SECRET_NAME = re.compile(
-    r"(?:^|[-_.])(?:api[-_]?key|passw(?:or)?d|secret|(?:access|auth)[-_]?token|authorization)$|^token$", re.IGNORECASE)
+    r"(?:^|[-_.])(?:api[-_]?key|passw(?:or)?d|secret|(?:access|auth)[-_]?token|authorization)$|^token$", re.IGNORECASE
+)
 _SECRET_VARIABLE = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 
 
@@ -54,8 +60,9 @@ def redact_json(value: Any, secrets: Collection[str] = ()) -> Any:
         return redact(value, secrets)
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Any]", value).items()
-        return {redact(key, secrets): HIDDEN if _tells(key, item) else redact_json(item, secrets)
-                for key, item in items}
+        return {
+            redact(key, secrets): HIDDEN if _tells(key, item) else redact_json(item, secrets) for key, item in items
+        }
     if isinstance(value, list | tuple):
         return [redact_json(item, secrets) for item in cast("Sequence[Any]", value)]
     return value
@@ -81,8 +88,11 @@ def known_secrets() -> frozenset[str]:
 
 def environment_secrets(environment: Mapping[str, str]) -> frozenset[str]:
     """Values of the variables whose names tell that they are secret."""
-    return frozenset(value for name, value in environment.items()
-                     if _SECRET_VARIABLE.search(name) and len(value) >= _SHORTEST and not value.isalpha())
+    return frozenset(
+        value
+        for name, value in environment.items()
+        if _SECRET_VARIABLE.search(name) and len(value) >= _SHORTEST and not value.isalpha()
+    )
 
 
 def secrets_of(config: Mapping[str, Any], environment: Mapping[str, str]) -> frozenset[str]:

@@ -48,5 +48,6 @@ def uniforms(seed: int, *path: int | str, numbers: npt.NDArray[np.int64]) -> npt
 
 def text_hash(text: str) -> int:
     """A signed 64-bit hash of a text, equal wherever and whenever it is computed."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(),
-                          "big", signed=True)
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True
+    )

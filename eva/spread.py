@@ -23,8 +23,12 @@ def spread(judged: Judged, estimated: Estimate, sampled_P: Bools) -> dict[str, o
     return {
         "info": _histogram(estimated.info_P, sampled_P),
         "reward": _histogram(rewards_P, sampled_P),
-        "dots": [[number, *map(_shown, values), int(sampled)] for number, *values, sampled in zip(
-            estimated.numbers_P[rows].tolist(), *columns, sampled_P[rows].tolist(), strict=True)],
+        "dots": [
+            [number, *map(_shown, values), int(sampled)]
+            for number, *values, sampled in zip(
+                estimated.numbers_P[rows].tolist(), *columns, sampled_P[rows].tolist(), strict=True
+            )
+        ],
     }
 
 
@@ -35,7 +39,8 @@ def _histogram(values_P: Floats, sampled_P: Bools) -> dict[str, object] | None:
     low, high = float(values_P[finite_P].min()), float(values_P[finite_P].max())
     within = (low, high if high > low else low + 1)
     return {
-        "low": within[0], "high": within[1],
+        "low": within[0],
+        "high": within[1],
         "sampled": np.histogram(values_P[finite_P & sampled_P], BINS, within)[0].tolist(),
         "rest": np.histogram(values_P[finite_P & ~sampled_P], BINS, within)[0].tolist(),
     }

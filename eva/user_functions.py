@@ -24,20 +24,28 @@ def load_function(spec: str, *, what: str, expected: str, arguments: int) -> Cal
     """
     module_path, _, name = spec.partition(":")
     if not (module_path and name):
-        raise ConfigError(f"no {what} is called {spec!r}", expected=f"`module:function`, {expected}",
-                          next_move="Write the module's import path, a colon, the function's name")
+        raise ConfigError(
+            f"no {what} is called {spec!r}",
+            expected=f"`module:function`, {expected}",
+            next_move="Write the module's import path, a colon, the function's name",
+        )
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     importlib.invalidate_caches()
     try:
         function = getattr(importlib.import_module(module_path), name, None)
     except Exception as error:  # the user's module raises anything
-        raise ConfigError(f"{what} {spec!r}: importing {module_path!r} failed with {type(error).__name__}: {error}",
-                          expected=expected,
-                          next_move=f"Try `python -c 'import {module_path}'` in {os.getcwd()}") from error
+        raise ConfigError(
+            f"{what} {spec!r}: importing {module_path!r} failed with {type(error).__name__}: {error}",
+            expected=expected,
+            next_move=f"Try `python -c 'import {module_path}'` in {os.getcwd()}",
+        ) from error
     if not callable(function):
-        raise ConfigError(f"{what} {spec!r}: module {module_path!r} has no function {name!r}", expected=expected,
-                          next_move="Correct the name after the colon")
+        raise ConfigError(
+            f"{what} {spec!r}: module {module_path!r} has no function {name!r}",
+            expected=expected,
+            next_move="Correct the name after the colon",
+        )
     _require_arguments(spec, function, what, expected, arguments)
     return function
 
@@ -47,8 +55,9 @@ def ask(spec: str, function: Callable[..., Any], *arguments: Any, what: str, exp
     try:
         return function(*arguments)
     except Exception as error:  # the user's code raises anything
-        raise InputError(f"{what} {spec!r} failed with {type(error).__name__}: {error}", expected=expected,
-                         next_move=CORRECT) from error
+        raise InputError(
+            f"{what} {spec!r} failed with {type(error).__name__}: {error}", expected=expected, next_move=CORRECT
+        ) from error
 
 
 def wrong(spec: str, given: str, *, what: str, expected: str) -> InputError:
@@ -61,8 +70,9 @@ def keys(spec: str, given: Any, count: int, *, what: str, expected: str) -> npt.
     try:
         found = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError):
-        raise wrong(spec, f"a {type(given).__name__} that is no array of numbers", what=what,
-                    expected=expected) from None
+        raise wrong(
+            spec, f"a {type(given).__name__} that is no array of numbers", what=what, expected=expected
+        ) from None
     if found.shape != (count,):
         raise wrong(spec, f"an array of shape {found.shape} for {count} prompts", what=what, expected=expected)
     bad = np.isnan(found) | (found == np.inf)
@@ -79,5 +89,8 @@ def _require_arguments(spec: str, function: Callable[..., Any], what: str, expec
     try:
         signature.bind(*range(arguments))
     except TypeError as error:
-        raise ConfigError(f"{what} {spec!r} takes {signature}", expected=expected,
-                          next_move=f"Let it take {arguments} positional argument(s)") from error
+        raise ConfigError(
+            f"{what} {spec!r} takes {signature}",
+            expected=expected,
+            next_move=f"Let it take {arguments} positional argument(s)",
+        ) from error

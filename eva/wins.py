@@ -78,15 +78,17 @@ def bradley_terry(
     flat_P_N_N[:, np.arange(count), np.arange(count)] = 0
     compared_P_N_N = (flat_P_N_N + flat_P_N_N.swapaxes(1, 2)) > 0
     components_P_N = _first_reached(_reach(compared_P_N_N))
-    exists_P_N = (_fit_exists(flat_P_N_N, components_P_N) if prior == 0
-                  else np.asarray(compared_P_N_N.any(-1), dtype=np.bool_))
+    exists_P_N = (
+        _fit_exists(flat_P_N_N, components_P_N) if prior == 0 else np.asarray(compared_P_N_N.any(-1), dtype=np.bool_)
+    )
     # A response without a finite strength takes no part, or it would never come to rest.
     played_P_N_N = np.where(exists_P_N[:, :, None] & exists_P_N[:, None, :], flat_P_N_N, 0.0)
     strengths_P_N, sweeps, converged_P = _iterate(played_P_N_N, components_P_N, prior, tolerance, most_sweeps)
     logs_P_N = np.where(exists_P_N, _centred(np.log(strengths_P_N), components_P_N), np.nan)
     lead = given.shape[:-2]
-    return BradleyTerry(logs_P_N.reshape(*lead, count), components_P_N.reshape(*lead, count), sweeps,
-                        converged_P.reshape(lead))
+    return BradleyTerry(
+        logs_P_N.reshape(*lead, count), components_P_N.reshape(*lead, count), sweeps, converged_P.reshape(lead)
+    )
 
 
 def _iterate(

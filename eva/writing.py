@@ -70,8 +70,9 @@ def write_jsonl(rows: Iterable[Row], file: IO[bytes]) -> int:
     return count
 
 
-def write_parquet(rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...],
-                  messages: tuple[str, ...] = ()) -> int:
+def write_parquet(
+    rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...], messages: tuple[str, ...] = ()
+) -> int:
     """One Parquet table with these columns, some of chat `messages`, a row group per page; how many rows."""
     # pyarrow carries no types
     arrow: Any = import_module("pyarrow")
@@ -91,8 +92,9 @@ def write_parquet(rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...]
     return count
 
 
-def write_rows(form: str, rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...],
-               messages: tuple[str, ...] = ()) -> int:
+def write_rows(
+    form: str, rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...], messages: tuple[str, ...] = ()
+) -> int:
     """Rows in a format of FORMATS; how many."""
     return write_jsonl(rows, file) if form == "jsonl" else write_parquet(rows, file, columns, messages)
 

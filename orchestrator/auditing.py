@@ -29,7 +29,7 @@ class AuditStage(Stage):
         self._second, self._policy = second, policy
         run = self.run
         draws_P = uniforms(run.config.seed, self.iteration, "audit", numbers=np.asarray(batch, dtype=np.int64))
-        drawn: list[int] = np.argsort(draws_P, kind="stable")[:run.config.audit.prompts].tolist()
+        drawn: list[int] = np.argsort(draws_P, kind="stable")[: run.config.audit.prompts].tolist()
         self._sample = sorted(batch[place] for place in drawn)
         if self.complete:
             return []
@@ -82,19 +82,27 @@ class AuditStage(Stage):
         """The second rewarder against the run's, on the sample: agreement, and its own taste for length."""
         run, n = self.run, self.run.config.generation.n
         first_P_N, second_P_N = (
-            run.read(lambda conn, name=name: responses.judged(
-                conn, run.id, policy.number, name, self._sample, n)).rewards_P_N
-            for name in (run.rewarder, second))
+            run.read(
+                lambda conn, name=name: responses.judged(conn, run.id, policy.number, name, self._sample, n)
+            ).rewards_P_N
+            for name in (run.rewarder, second)
+        )
         table = self._table(second, self._sample, policy)
-        return {"rewarder": second, **agreement(first_P_N, second_P_N),
-                "verbosity": verbosity_bias(table[:, 1], table[:, 2], table[:, 0].astype(np.int64))}
+        return {
+            "rewarder": second,
+            **agreement(first_P_N, second_P_N),
+            "verbosity": verbosity_bias(table[:, 1], table[:, 2], table[:, 0].astype(np.int64)),
+        }
 
     def _table(self, rewarder: str, numbers: Sequence[int], policy: Checkpoint) -> Floats:
         """A row per rewarded response of these prompts: prompt, reward, and the counts of FEATURES, length first."""
         run = self.run
-        rows = run.read(lambda conn: [
-            (prompt, reward, *features(text)) for prompt, text, reward
-            in audit.iter_rewarded_texts(conn, run.id, policy.number, rewarder, numbers)])
+        rows = run.read(
+            lambda conn: [
+                (prompt, reward, *features(text))
+                for prompt, text, reward in audit.iter_rewarded_texts(conn, run.id, policy.number, rewarder, numbers)
+            ]
+        )
         return np.array(rows, dtype=np.float64).reshape(len(rows), 2 + len(FEATURES))
 
 

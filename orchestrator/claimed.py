@@ -49,6 +49,7 @@ class ClaimedRun:
 
     def read(self, query: Callable[[Connection], T]) -> T:
         """One query in a transaction of its own, asked again while the database is away: it must be safe to repeat."""
+
         def attempt() -> T:
             with shielded(), self.store.transaction() as conn:
                 return query(conn)
@@ -86,8 +87,10 @@ class ClaimedRun:
             return
         except (StoreError, DiskFullError) as error:
             log.warning("something could not be stored: %s", error)
-            self.listener.noted(f"what this driver had to say could not be stored ({error.given}); "
-                                f"`eva run --resume {self.name}` goes on from what is there")
+            self.listener.noted(
+                f"what this driver had to say could not be stored ({error.given}); "
+                f"`eva run --resume {self.name}` goes on from what is there"
+            )
 
     def _written(self, change: Callable[[Connection], T], total_s: float | None = None) -> tuple[T, str]:
         """The change's result, and what the user wants of the run."""
@@ -118,8 +121,12 @@ class ClaimedRun:
 
     def _obey(self, desired: str) -> None:
         if desired == "cancel":
-            raise RunStoppedError(f"run {self.name} was cancelled",
-                                  next_move=f"What it finished stays: look at it with `eva show {self.name}`")
+            raise RunStoppedError(
+                f"run {self.name} was cancelled",
+                next_move=f"What it finished stays: look at it with `eva show {self.name}`",
+            )
         if desired != "run":
-            raise RunStoppedError(f"run {self.name} was asked to {desired}",
-                                  next_move=f"Nothing was lost: `eva run --resume {self.name}` goes on from here")
+            raise RunStoppedError(
+                f"run {self.name} was asked to {desired}",
+                next_move=f"Nothing was lost: `eva run --resume {self.name}` goes on from here",
+            )

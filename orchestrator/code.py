@@ -30,8 +30,9 @@ def code_identity(config: RunConfig) -> dict[str, Any]:
     files: dict[str, str] = {}
     for folder in FOLDERS:
         for root in _places(folder):
-            files |= {f"{folder}/{path.relative_to(root).as_posix()}": _digest(path)
-                      for path in sorted(root.rglob("*.py"))}
+            files |= {
+                f"{folder}/{path.relative_to(root).as_posix()}": _digest(path) for path in sorted(root.rglob("*.py"))
+            }
     for value in flat(config.model_dump(mode="json")).values():
         if isinstance(value, str) and _FUNCTION.fullmatch(value):
             module = value.partition(":")[0]

@@ -40,24 +40,35 @@ def ask(store: Store, run: RunRow, wish: Wish) -> RunRow:
     return _row(store, run)
 
 
-def wait_until_obeyed(store: Store, run: RunRow, wish: Wish, timeout_s: float,
-                      clock: Callable[[], float] = time.monotonic,
-                      sleep: Callable[[float], None] = time.sleep) -> RunRow:
+def wait_until_obeyed(
+    store: Store,
+    run: RunRow,
+    wish: Wish,
+    timeout_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> RunRow:
     """Wait until a driver has obeyed. Raises ConflictError when it ended otherwise, or not within `timeout_s`."""
     until = clock() + timeout_s
     while (row := _row(store, run)).status != REACHED[wish]:
         if row.status in (*_OVER, "failed"):
-            raise ConflictError(f"run {run.name} {row.status} before it could {wish}"
-                                if row.status != "cancelled" else f"run {run.name} was cancelled meanwhile",
-                                next_move=f"Look at it with `eva show {run.name}`")
+            raise ConflictError(
+                f"run {run.name} {row.status} before it could {wish}"
+                if row.status != "cancelled"
+                else f"run {run.name} was cancelled meanwhile",
+                next_move=f"Look at it with `eva show {run.name}`",
+            )
         if row.desired != wish:
-            raise ConflictError(f"run {run.name} was asked to {row.desired} before it had obeyed to {wish}",
-                                next_move=f"Look at it with `eva show {run.name}`; ask again if that still holds")
+            raise ConflictError(
+                f"run {run.name} was asked to {row.desired} before it had obeyed to {wish}",
+                next_move=f"Look at it with `eva show {run.name}`; ask again if that still holds",
+            )
         if clock() >= until:
             raise ConflictError(
                 f"run {run.name} has not obeyed within {timeout_s:g} s; it is played by {player(store, run)}",
                 expected="a batch boundary by then",
-                next_move=f"The wish stands and is obeyed at the next one; see where it is with `eva show {run.name}`")
+                next_move=f"The wish stands and is obeyed at the next one; see where it is with `eva show {run.name}`",
+            )
         sleep(_POLL_S)
         _settle(store, run, wish)  # a driver that died leaves the run to whoever asks
     return row
@@ -95,8 +106,11 @@ def _require_possible(run: RunRow, wish: Wish) -> None:
     if run.status in _OVER:
         raise ConflictError(f"run {run.name} is {run.status}", expected="a run that is not over", next_move=look)
     if run.status == "failed" and wish == "pause":
-        raise ConflictError(f"run {run.name} has failed, so nobody plays it", expected="a run that is being played",
-                            next_move=f"{look}; go on with `eva resume {run.name}`")
+        raise ConflictError(
+            f"run {run.name} has failed, so nobody plays it",
+            expected="a run that is being played",
+            next_move=f"{look}; go on with `eva resume {run.name}`",
+        )
 
 
 def _row(store: Store, run: RunRow) -> RunRow:

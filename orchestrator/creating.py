@@ -30,20 +30,32 @@ class SampleStage(Stage):
     """Which prompts were drawn, with what info, weight and key: the answer to "why was this one evolved?"."""
 
     def close_draw(self, judged: Judged, estimated: Estimate, draw: Draw, policy: Checkpoint) -> None:
-        checkpoints = [policy.number] * len(judged.numbers_P) if judged.checkpoints_P is None \
-            else judged.checkpoints_P.tolist()
+        checkpoints = (
+            [policy.number] * len(judged.numbers_P) if judged.checkpoints_P is None else judged.checkpoints_P.tolist()
+        )
         rows = [
             EstimateRow(number, checkpoint, info, estimated.reason(row), weight, key, sampled)
-            for row, (number, checkpoint, info, weight, key, sampled) in enumerate(zip(
-                estimated.numbers_P.tolist(), checkpoints, nullable(estimated.info_P), nullable(draw.weights_P),
-                nullable(draw.keys_P), draw.sampled_P.tolist(), strict=True))]
+            for row, (number, checkpoint, info, weight, key, sampled) in enumerate(
+                zip(
+                    estimated.numbers_P.tolist(),
+                    checkpoints,
+                    nullable(estimated.info_P),
+                    nullable(draw.weights_P),
+                    nullable(draw.keys_P),
+                    draw.sampled_P.tolist(),
+                    strict=True,
+                )
+            )
+        ]
 
         def store_draw(conn: Connection) -> None:
             creation.copy_estimates(conn, self.run.id, self.iteration, rows)
-            statistics.put_statistic(conn, self.run.id, self.iteration, "pool", {
-                **describe(judged, estimated), "threshold": threshold(draw)})
-            statistics.put_statistic(conn, self.run.id, self.iteration, "spread",
-                                     spread(judged, estimated, draw.sampled_P))
+            statistics.put_statistic(
+                conn, self.run.id, self.iteration, "pool", {**describe(judged, estimated), "threshold": threshold(draw)}
+            )
+            statistics.put_statistic(
+                conn, self.run.id, self.iteration, "spread", spread(judged, estimated, draw.sampled_P)
+            )
 
         self.close(store_draw, sampled=int(draw.sampled_P.sum()), uniform=draw.uniform)
 
@@ -87,8 +99,11 @@ class EvolveStage(Stage):
             partners = [prompt for prompt in drawn if not has_turns(prompt.context)]
         seen: dict[int, Feedback] = {}
         if isinstance(evolving.evolver, FeedbackEvolver) and not self.complete:
-            seen = run.read(lambda conn: feedback.read_feedback(
-                conn, run.id, self.iteration, run.rewarder, keep_cut=run.config.generation.keep_cut))
+            seen = run.read(
+                lambda conn: feedback.read_feedback(
+                    conn, run.id, self.iteration, run.rewarder, keep_cut=run.config.generation.keep_cut
+                )
+            )
         return replace(plan, operators=operators, partners=partners, feedback=seen)
 
     def spending(self) -> Spending:
@@ -109,17 +124,30 @@ class EvolveStage(Stage):
             chains = self._stored_chains()
             sources = run.read(lambda conn: prompts.read_prompts(conn, run.id, subset))
             first = run.read(lambda conn: runs.get_run(conn, run.id)).prompt_count
-            offspring = number_children(chains, {prompt.number: prompt for prompt in sources}, first, iteration,
-                                        run.config.novelty.similarity, self._same_meaning)
+            offspring = number_children(
+                chains,
+                {prompt.number: prompt for prompt in sources},
+                first,
+                iteration,
+                run.config.novelty.similarity,
+                self._same_meaning,
+            )
             reach("evolve.children_numbered")
 
             def store_children(conn: Connection) -> None:
                 prompts.insert_prompts(conn, run.id, offspring.children)
-                creation.assign_children(conn, run.id, iteration, [
-                    (source, slot, child) for (source, slot), child in offspring.places.items()])
+                creation.assign_children(
+                    conn,
+                    run.id,
+                    iteration,
+                    [(source, slot, child) for (source, slot), child in offspring.places.items()],
+                )
 
-            self.close(store_children, **evolution_counts(chains, offspring),
-                       **budget_counts(chains, len(subset), run.config.evolving))
+            self.close(
+                store_children,
+                **evolution_counts(chains, offspring),
+                **budget_counts(chains, len(subset), run.config.evolving),
+            )
         return run.read(lambda conn: prompts.numbers_born(conn, run.id, iteration, iteration))
 
     def store(self, conn: Connection) -> None:
@@ -140,13 +168,20 @@ def evolution_counts(chains: Sequence[Chain], offspring: Offspring) -> Mapping[s
             refused[reason] = len(dropped)
     given_up = sum(len({attempt.slot for attempt in chain.attempts}) - len(chain.accepted) for chain in chains)
     attempts = [attempt for chain in chains for attempt in chain.attempts]
-    by_operator = {name: [attempt for attempt in attempts if attempt.operator == name]
-                   for name in sorted({attempt.operator for attempt in attempts})}
-    return {"accepted": len(offspring.children), "refused": dict(sorted(refused.items())), "given_up": given_up,
-            **_cost(attempts),
-            "per_operator": {
-                name: {"asked": len(some), "accepted": sum(attempt.reason is None for attempt in some)} | _cost(some)
-                for name, some in by_operator.items()}}
+    by_operator = {
+        name: [attempt for attempt in attempts if attempt.operator == name]
+        for name in sorted({attempt.operator for attempt in attempts})
+    }
+    return {
+        "accepted": len(offspring.children),
+        "refused": dict(sorted(refused.items())),
+        "given_up": given_up,
+        **_cost(attempts),
+        "per_operator": {
+            name: {"asked": len(some), "accepted": sum(attempt.reason is None for attempt in some)} | _cost(some)
+            for name, some in by_operator.items()
+        },
+    }
 
 
 def budget_counts(chains: Sequence[Chain], sources: int, evolving: Evolving) -> Mapping[str, object]:
@@ -154,8 +189,7 @@ def budget_counts(chains: Sequence[Chain], sources: int, evolving: Evolving) -> 
     if evolving.budget is None:
         return {}
     asked = sum(len({attempt.slot for attempt in chain.attempts}) for chain in chains)
-    return {"budget_used_up": spent_on(chains, evolving).used_up,
-            "not_asked": sources * evolving.per_prompt - asked}
+    return {"budget_used_up": spent_on(chains, evolving).used_up, "not_asked": sources * evolving.per_prompt - asked}
 
 
 def spent_on(chains: Sequence[Chain], evolving: Evolving) -> Spending:
@@ -167,8 +201,10 @@ def spent_on(chains: Sequence[Chain], evolving: Evolving) -> Spending:
 
 def _cost(attempts: Sequence[Attempt]) -> dict[str, float]:
     replies = [attempt.reply for attempt in attempts]
-    return {"tokens": sum(reply.prompt_tokens + reply.reply_tokens for reply in replies),
-            "cost_usd": sum(reply.cost_usd for reply in replies)}
+    return {
+        "tokens": sum(reply.prompt_tokens + reply.reply_tokens for reply in replies),
+        "cost_usd": sum(reply.cost_usd for reply in replies),
+    }
 
 
 def nullable(values: Floats) -> list[float | None]:

@@ -27,7 +27,8 @@ def measure(run: ClaimedRun, iteration: int, batch: Sequence[int]) -> dict[str, 
     answered = run.read(lambda conn: responses.read_answered(conn, run.id, iteration, sample))
     similarity = run.config.novelty.similarity
     return describe_prompts(texts, frozenset(sample), similarity) | describe_responses(
-        [one.responses[0].text for one in answered if one.responses])
+        [one.responses[0].text for one in answered if one.responses]
+    )
 
 
 def heed(conn: Connection, run: ClaimedRun, iteration: int, figures: Mapping[str, object]) -> list[Breach]:
@@ -51,4 +52,5 @@ def collapsed(run: ClaimedRun, pausing: Sequence[Breach]) -> RunStoppedError:
     """Why the run paused itself."""
     return RunStoppedError(
         f"run {run.name} has lost diversity: {', '.join(map(str, pausing))}",
-        next_move=f"Look at it with `eva show {run.name}`; `eva run --resume {run.name}` goes on all the same")
+        next_move=f"Look at it with `eva show {run.name}`; `eva run --resume {run.name}` goes on all the same",
+    )

@@ -65,8 +65,17 @@ log = logging.getLogger(__name__)
 _STOPPED = {"pause": "paused", "cancel": "cancelled"}
 
 
-def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, build: RolesBuilder | None = None,
-          trackers: Trackers | None = None, ttl_s: float = TTL_S, patience_s: float = PATIENCE_S) -> None:
+def drive(
+    store: Store,
+    settings: Settings,
+    run: RunRow,
+    listener: Listener,
+    *,
+    build: RolesBuilder | None = None,
+    trackers: Trackers | None = None,
+    ttl_s: float = TTL_S,
+    patience_s: float = PATIENCE_S,
+) -> None:
     """Play a run to its end from wherever it stands, holding its lease all the while.
 
     What counts is the run's row once the lease is held, not the one that was given. Raises LeaseTakenError when
@@ -89,14 +98,26 @@ def drive(store: Store, settings: Settings, run: RunRow, listener: Listener, *, 
         trackers = build_trackers(config, settings, run) if trackers is None else trackers
         opening = Opening(run.identity, run.name, redact_json(run.config, secrets))
         with knowing(secrets), tracing(run, lease.fence.fence) as spans:
-            claimed = ClaimedRun(run.id, run.name, config, folder, model_class(config.reward).name_of(config.reward),
-                                 store, lease, overseer, spans)
+            claimed = ClaimedRun(
+                run.id,
+                run.name,
+                config,
+                folder,
+                model_class(config.reward).name_of(config.reward),
+                store,
+                lease,
+                overseer,
+                spans,
+            )
             if build is None:
                 longest = claimed.read(lambda conn: longest_context(conn, run.id))
                 spent = claimed.read(lambda conn: _spent(conn, run.id, config))
                 build = partial(build_roles, conversation=longest, spent=spent)
-            with (tracked(claimed, opening, trackers, overseer.notice) as follow, _told(claimed, lease),
-                  overseer.watching(claimed)):
+            with (
+                tracked(claimed, opening, trackers, overseer.notice) as follow,
+                _told(claimed, lease),
+                overseer.watching(claimed),
+            ):
                 follow()
                 with build(config, folder, settings, overseer) as roles:
                     overseer.at_work, claimed.meter.read = roles.at_work, roles.meter
@@ -147,8 +168,15 @@ def _tell(run: ClaimedRun, status: str, *, error: BaseException | None = None, l
 
 
 @contextmanager
-def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: Overseer, *,
-                conversation: int = 0, spent: Sequence[Mapping[str, float]] = ({}, {}, {})) -> Generator[Roles]:
+def build_roles(
+    config: RunConfig,
+    folder: Path,
+    settings: Settings,
+    overseer: Overseer,
+    *,
+    conversation: int = 0,
+    spent: Sequence[Mapping[str, float]] = ({}, {}, {}),
+) -> Generator[Roles]:
     """The real parts: engines, the reward model's actor, the evolver, the trainer. Starts Ray where none runs.
 
     At most `conversation` tokens stand before the text of a prompt; `spent` is what rewarder, examiner and auditor have
@@ -168,41 +196,70 @@ def build_roles(config: RunConfig, folder: Path, settings: Settings, overseer: O
         stack.enter_context(connected(settings))
         mark_session()
         trainer = stack.enter_context(LocalTrainer(config, logs, notice=overseer.notice))
-        fleet = stack.enter_context(start_fleet(config, model_dir, logs_dir=logs, views_dir=folder / "serving",
-                                                conversation=conversation, notice=overseer.notice))
+        fleet = stack.enter_context(
+            start_fleet(
+                config,
+                model_dir,
+                logs_dir=logs,
+                views_dir=folder / "serving",
+                conversation=conversation,
+                notice=overseer.notice,
+            )
+        )
         trainer.warm()
         rewarders = [
-            stack.enter_context(closing(build_rewarder(
-                asked, spent=cost, hung_s=config.watchdog.rewarder_s, notice=overseer.notice)))
-            if asked is not None else None
-            for asked, cost in zip((config.reward, config.evaluation.reward, config.audit.reward), spent, strict=True)]
+            stack.enter_context(
+                closing(build_rewarder(asked, spent=cost, hung_s=config.watchdog.rewarder_s, notice=overseer.notice))
+            )
+            if asked is not None
+            else None
+            for asked, cost in zip((config.reward, config.evaluation.reward, config.audit.reward), spent, strict=True)
+        ]
         rewarder, examiner, auditor = rewarders
         assert rewarder is not None
 
         def at_work() -> list[Working]:
             return [work for worker in (fleet, trainer, *rewarders) if worker is not None for work in worker.at_work()]
 
-        yield Roles(fleet, rewarder, evolver or build_evolver(config.evolving, fleet), trainer, examiner or rewarder,
-                    auditor, embedder, at_work, fleet.meter)
+        yield Roles(
+            fleet,
+            rewarder,
+            evolver or build_evolver(config.evolving, fleet),
+            trainer,
+            examiner or rewarder,
+            auditor,
+            embedder,
+            at_work,
+            fleet.meter,
+        )
 
 
 def build_trackers(config: RunConfig, settings: Settings, run: RunRow) -> Trackers:
     """The services that are told of the run, by name, and what each calls it."""
     logs = settings.logs_dir / run.place
-    return {asked.name: (TrackerProcess(asked, folder=settings.data_dir, log=logs / f"tracking-{asked.kind}.log"),
-                         asked.run_name) for asked in config.tracking}
+    return {
+        asked.name: (
+            TrackerProcess(asked, folder=settings.data_dir, log=logs / f"tracking-{asked.kind}.log"),
+            asked.run_name,
+        )
+        for asked in config.tracking
+    }
 
 
 def _spent(conn: Connection, run_id: int, config: RunConfig) -> list[Mapping[str, float]]:
     """What rewarder, examiner and auditor have cost the run so far, by part; nothing of one without a budget."""
     examiner = config.evaluation.reward
     asked: tuple[tuple[RewardConfig | None, bool, JudgeRole | None], ...] = (
-        (config.reward, True, None if examiner else "examiner"), (examiner, False, "examiner"),
-        (config.audit.reward, True, "auditor"))
+        (config.reward, True, None if examiner else "examiner"),
+        (examiner, False, "examiner"),
+        (config.audit.reward, True, "auditor"),
+    )
     return [
-        {} if reward is None or not has_budget(reward) else
-        costs.rewarder_cost(conn, run_id, model_class(reward).name_of(reward), batches=batches, role=role)
-        for reward, batches, role in asked]
+        {}
+        if reward is None or not has_budget(reward)
+        else costs.rewarder_cost(conn, run_id, model_class(reward).name_of(reward), batches=batches, role=role)
+        for reward, batches, role in asked
+    ]
 
 
 def _reap(overseer: Overseer) -> None:
@@ -210,5 +267,14 @@ def _reap(overseer: Overseer) -> None:
     remove_sessions()
     if orphans := end_orphans():
         named = ", ".join(f"{orphan.name.split(' ')[0]} ({orphan.pid})" for orphan in orphans)
-        overseer.notice(Incident("reaped", f"ended what a dead driver had left: {named}", {
-            "processes": [{"pid": orphan.pid, "name": orphan.name, "driver": orphan.driver} for orphan in orphans]}))
+        overseer.notice(
+            Incident(
+                "reaped",
+                f"ended what a dead driver had left: {named}",
+                {
+                    "processes": [
+                        {"pid": orphan.pid, "name": orphan.name, "driver": orphan.driver} for orphan in orphans
+                    ]
+                },
+            )
+        )

@@ -64,8 +64,10 @@ class ExamineStage(Stage):
         self._policy, self._places, self._examiner = policy, list[Place](), examiner
         self.forget()
         run, limit = self.run, self.run.config.generation.max_tokens
-        modes = (("greedy", SamplingSettings(0.0, 1.0, limit), 1),
-                 ("sampled", SamplingSettings(1.0, 1.0, limit), run.config.evaluation.n))
+        modes = (
+            ("greedy", SamplingSettings(0.0, 1.0, limit), 1),
+            ("sampled", SamplingSettings(1.0, 1.0, limit), run.config.evaluation.n),
+        )
         requests: list[Request] = []
         splits = run.read(lambda conn: heldout.heldout_splits(conn, run.id))
         found = {split: self._read_baseline(split) for split in splits}
@@ -74,12 +76,16 @@ class ExamineStage(Stage):
             texts = run.read(lambda conn, split=split: heldout.read_heldout(conn, run.id, split))
             contexts = run.read(lambda conn, split=split: heldout.read_heldout_contexts(conn, run.id, split))
             for mode, sampling, n in modes:
-                missing = run.read(lambda conn, split=split, mode=mode, n=n: heldout.heldout_missing(
-                    conn, run.id, policy.number, split, mode, n))
+                missing = run.read(
+                    lambda conn, split=split, mode=mode, n=n: heldout.heldout_missing(
+                        conn, run.id, policy.number, split, mode, n
+                    )
+                )
                 for item, there in missing.items():
                     seed = derive(run.config.seed, "examine", split, item) >> 1
-                    requests.append(Request(len(requests), texts[item], n - there, seed, sampling, there,
-                                            contexts.get(item, ())))
+                    requests.append(
+                        Request(len(requests), texts[item], n - there, seed, sampling, there, contexts.get(item, ()))
+                    )
                     self._places.append(Place(mode, split, item))
         if not self.complete:
             self.expect(len(requests))
@@ -114,10 +120,21 @@ class ExamineStage(Stage):
             responses, rewards = responses[:-1], rewards[:-1]
         elif place.mode == "greedy" and place.split in self._baselines:
             self._compare(place, Comparison(place.item, _finite(rewards[0]), None, None, NO_BASELINE))
-        self._keep(place, [
-            HeldoutResponse(place.item, response.sample, response.text, response.finish, response.tokens, reward.value,
-                            reward.reason)
-            for response, reward in zip(responses, rewards, strict=True)])
+        self._keep(
+            place,
+            [
+                HeldoutResponse(
+                    place.item,
+                    response.sample,
+                    response.text,
+                    response.finish,
+                    response.tokens,
+                    reward.value,
+                    reward.reason,
+                )
+                for response, reward in zip(responses, rewards, strict=True)
+            ],
+        )
 
     def self_judged(self, policy: Checkpoint, auditor: str) -> list[Answered]:
         """What the examiner has compared with answers of its own model and the auditor has not, numbered by place."""
@@ -125,8 +142,9 @@ class ExamineStage(Stage):
         self._second, self._auditor = list[Place](), auditor
         asked: list[Answered] = []
         for split in () if self.complete else self.run.config.evaluation.judges_own:
-            for one in self.run.read(lambda conn, split=split: comparisons.without_second(
-                    conn, self.run.id, policy.number, split)):
+            for one in self.run.read(
+                lambda conn, split=split: comparisons.without_second(conn, self.run.id, policy.number, split)
+            ):
                 self._second.append(Place("greedy", split, one.number))
                 asked.append(replace(one, number=len(asked)))
         if asked:
@@ -224,7 +242,8 @@ class ExamineStage(Stage):
         self._kept_parts.setdefault((place.split, place.mode, role), []).extend(
             HeldoutPart(place.item, response.sample, f"{rewarder}/{name}", part)
             for response, reward in zip(rewarded.answered.responses, rewarded.rewards, strict=True)
-            for name, part in reward.parts)
+            for name, part in reward.parts
+        )
 
     def _keep(self, place: Place, rows: list[HeldoutResponse]) -> None:
         self._kept_rows.setdefault((place.split, place.mode), []).extend(rows)
@@ -237,9 +256,18 @@ def heldout_figures(score: HeldoutScore) -> dict[str, Any]:
     low, high = wilson(score.correct, score.n)
     half = None if score.deviation is None else 1.96 * score.deviation / math.sqrt(score.rewarded)
     reward = None if score.reward is None or half is None else [score.reward - half, score.reward + half]
-    return {"checkpoint": score.checkpoint, "split": score.split, "mode": score.mode, "n": score.n,
-            "rewarded": score.rewarded, "correct": score.correct, "accuracy": score.correct / score.n,
-            "accuracy_interval": [low, high], "reward": score.reward, "reward_interval": reward}
+    return {
+        "checkpoint": score.checkpoint,
+        "split": score.split,
+        "mode": score.mode,
+        "n": score.n,
+        "rewarded": score.rewarded,
+        "correct": score.correct,
+        "accuracy": score.correct / score.n,
+        "accuracy_interval": [low, high],
+        "reward": score.reward,
+        "reward_interval": reward,
+    }
 
 
 def _finite(reward: Reward) -> float | None:
@@ -251,7 +279,8 @@ def _read_compared(conn: Connection, run_id: int, split: str, last: int) -> dict
     found: dict[int, list[_Counted]] = {}
     for row in comparisons.iter_compared(conn, run_id, split, last):
         found.setdefault(row.checkpoint, []).append(
-            _Counted(row.item, row.preference, _counts(row.text), _counts(row.baseline_text)))
+            _Counted(row.item, row.preference, _counts(row.text), _counts(row.baseline_text))
+        )
     items = 1 + max(row.item for rows in found.values() for row in rows)
     return {checkpoint: _compared(rows, items) for checkpoint, rows in found.items()}
 

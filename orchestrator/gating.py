@@ -30,17 +30,21 @@ class GateStage(JudgeStage):
         """The children admitted. What the others would have cost is told in the stage's counts."""
         run, gate = self.run, self._gate
         self.flush()
-        judged = run.read(lambda conn: responses.judged(
-            conn, run.id, policy.number, self.rewarder, children, gate.responses))
+        judged = run.read(
+            lambda conn: responses.judged(conn, run.id, policy.number, self.rewarder, children, gate.responses)
+        )
         probed = estimate(judged, keep_cut=run.config.generation.keep_cut)
         # NaN, a child without two usable responses, is inside no band.
         inside_P = (probed.info_P >= gate.low) & (probed.info_P <= (float("inf") if gate.high is None else gate.high))
         admitted = probed.numbers_P[inside_P].tolist()
         refused = len(children) - len(admitted)
         self.close(
-            admitted=len(admitted), refused={"gate": refused} if refused else {}, degenerate=probed.counts(),
+            admitted=len(admitted),
+            refused={"gate": refused} if refused else {},
+            degenerate=probed.counts(),
             probe_responses=len(children) * gate.responses,
-            saved_responses=refused * max(0, run.config.generation.n - gate.responses))
+            saved_responses=refused * max(0, run.config.generation.n - gate.responses),
+        )
         return admitted
 
     @property

@@ -91,6 +91,7 @@ class Journal:
 
     def adopt(self, checkpoint: Checkpoint) -> Checkpoint:
         """Take the given model as checkpoint 0."""
+
         def insert(conn: Connection) -> None:
             checkpoints.insert_checkpoint(conn, self._run.id, checkpoint)
             reach("journal.adopt.before_commit")
@@ -125,12 +126,13 @@ class Journal:
 
         def finish(conn: Connection) -> None:
             pausing.clear()
-            cost = {**responses.sampling_cost(conn, self._run.id, iteration, touched),
-                    "usd": costs.iteration_cost(conn, self._run.id, iteration)}
+            cost = {
+                **responses.sampling_cost(conn, self._run.id, iteration, touched),
+                "usd": costs.iteration_cost(conn, self._run.id, iteration),
+            }
             statistics.put_statistic(conn, self._run.id, iteration, "cost", cost)
             runs.set_iteration(conn, self._run.id, iteration + 1)
-            events.append_event(conn, self._run.id, "iteration_finished", {"batch": len(batch)},
-                                iteration=iteration)
+            events.append_event(conn, self._run.id, "iteration_finished", {"batch": len(batch)}, iteration=iteration)
             pausing.extend(heed(conn, self._run, iteration, figures))
             reach("iteration.finish.before_commit")
 
@@ -167,10 +169,17 @@ class Journal:
         known = run.read(lambda conn: prompts.known_keys(conn, run.id))
         held_out = run.read(lambda conn: heldout.read_questions(conn, run.id))
         return EvolutionPlan(
-            seed=self.config.seed, iteration=iteration, per_prompt=evolving.per_prompt, attempts=evolving.attempts,
-            mode=evolving.mode, max_chars=evolving.max_chars, similarity=evolving.similarity, known=known,
+            seed=self.config.seed,
+            iteration=iteration,
+            per_prompt=evolving.per_prompt,
+            attempts=evolving.attempts,
+            mode=evolving.mode,
+            max_chars=evolving.max_chars,
+            similarity=evolving.similarity,
+            known=known,
             protected=frozenset(question_key(text, context) for text, context in held_out),
-            novelty=self._known_texts.before(iteration))
+            novelty=self._known_texts.before(iteration),
+        )
 
     def training_job(self, iteration: int, policy: Checkpoint) -> TrainingJob | None:
         """The iteration's job, its pairs written to a file; None when there is no pair to train on."""
@@ -181,10 +190,15 @@ class Journal:
             return None
         start = self._known(0) if scratch else policy
         return TrainingJob(
-            number=iteration + 1, iteration=iteration, policy=start,
+            number=iteration + 1,
+            iteration=iteration,
+            policy=start,
             reference=self._known(0) if training.reference == "initial" else start,
-            pairs_path=str(path), folder=self.folder, seed=derive(self.config.seed, iteration, "train"),
-            fence=self._run.lease.fence.fence)
+            pairs_path=str(path),
+            folder=self.folder,
+            seed=derive(self.config.seed, iteration, "train"),
+            fence=self._run.lease.fence.fence,
+        )
 
     def _known(self, number: int) -> Checkpoint:
         if (checkpoint := self.policy(number)) is None:
@@ -198,4 +212,3 @@ class Journal:
     def _newest(self, numbers: Sequence[int]) -> dict[int, int]:
         run, n = self._run, self.config.generation.n
         return run.read(lambda conn: responses.newest_checkpoints(conn, run.id, run.rewarder, numbers, n))
-

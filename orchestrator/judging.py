@@ -60,16 +60,24 @@ class JudgeStage(Stage):
         self._policy = policy
         self.forget()
         run, generation = self.run, self.run.config.generation
-        missing = run.read(lambda conn: responses.coverage(
-            conn, run.id, policy.number, self.rewarder, numbers, self.responses))
+        missing = run.read(
+            lambda conn: responses.coverage(conn, run.id, policy.number, self.rewarder, numbers, self.responses)
+        )
         self._begun = frozenset(number for number, present in missing.to_generate.items() if present)
         texts = run.read(lambda conn: prompts.read_prompts(conn, run.id, sorted(missing.to_generate)))
         sampling = SamplingSettings(generation.temperature, generation.top_p, generation.max_tokens)
         requests = tuple(
-            Request(prompt.number, prompt.text, self.responses - (first := missing.to_generate[prompt.number]),
-                    derive(run.config.seed, policy.number, "respond", prompt.number) >> 1, sampling, first,
-                    prompt.context)
-            for prompt in texts)
+            Request(
+                prompt.number,
+                prompt.text,
+                self.responses - (first := missing.to_generate[prompt.number]),
+                derive(run.config.seed, policy.number, "respond", prompt.number) >> 1,
+                sampling,
+                first,
+                prompt.context,
+            )
+            for prompt in texts
+        )
         answered = run.read(lambda conn: responses.read_answered(conn, run.id, policy.number, missing.to_reward))
         if not self.complete:
             self.expect(len(numbers))
@@ -90,8 +98,9 @@ class JudgeStage(Stage):
 
     def _complete_set(self, one: Answered) -> Answered:
         """The prompt with the responses that it had before."""
-        (before,) = self.run.read(lambda conn: responses.read_answered(
-            conn, self.run.id, self._policy.number, [one.number]))
+        (before,) = self.run.read(
+            lambda conn: responses.read_answered(conn, self.run.id, self._policy.number, [one.number])
+        )
         new = {response.sample for response in one.responses}
         old = tuple(response for response in before.responses if response.sample not in new)
         return replace(one, responses=old + one.responses)
@@ -109,8 +118,12 @@ class JudgeStage(Stage):
     def tallies(self) -> Mapping[str, float]:
         responses = [response for one in self._answered for response in one.responses]
         failed = sum(one.failure is not None for one in self._answered)
-        return {"responses": len(responses), "tokens": sum(response.tokens for response in responses),
-                **({"quarantined": failed} if failed else {}), **paid(self._rewarded)}
+        return {
+            "responses": len(responses),
+            "tokens": sum(response.tokens for response in responses),
+            **({"quarantined": failed} if failed else {}),
+            **paid(self._rewarded),
+        }
 
     def forget(self) -> None:
         self._answered, self._rewarded = [], []

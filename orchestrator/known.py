@@ -48,8 +48,9 @@ class Known:
         """For each of a stage's texts, the first earlier one that it means nearly the same as, or None."""
         if self._embedder is None:
             return [None] * len(texts)
-        parts = [self._embedded(texts[start : start + EMBEDDED], self._embedder)
-                 for start in range(0, len(texts), EMBEDDED)]
+        parts = [
+            self._embedded(texts[start : start + EMBEDDED], self._embedder) for start in range(0, len(texts), EMBEDDED)
+        ]
         return semantic_twins(np.concatenate(parts), list(map(scope, contexts)), self._run.config.novelty.cosine)
 
     @cached_property
@@ -64,8 +65,9 @@ class Known:
     def _embed(self, older: list[Prompt], embedder: Embedder) -> None:
         for start in range(0, len(older), EMBEDDED):
             some = older[start : start + EMBEDDED]
-            self._meanings.extend(self._embedded([prompt.text for prompt in some], embedder),
-                                  [scope(prompt.context) for prompt in some])
+            self._meanings.extend(
+                self._embedded([prompt.text for prompt in some], embedder), [scope(prompt.context) for prompt in some]
+            )
 
     def _embedded(self, texts: Sequence[str], embedder: Embedder) -> Floats:
         vectors_T_D = embedder.embed(texts)

@@ -63,8 +63,9 @@ class Policy:
     backoff_s: float = 10.0
 
 
-def queue_new(conn: Connection, run: RunRow, policy: Policy, *, key: str | None = None,
-              body_hash: str | None = None) -> None:
+def queue_new(
+    conn: Connection, run: RunRow, policy: Policy, *, key: str | None = None, body_hash: str | None = None
+) -> None:
     """A run that has just been stored waits for a driver; in the transaction that stores it."""
     launches.enqueue(conn, run.id, restarts=policy.restarts, backoff_s=policy.backoff_s, key=key, body_hash=body_hash)
     runs.set_status(conn, run.id, "queued")
@@ -80,8 +81,11 @@ def queue_again(store: Store, run: RunRow, policy: Policy | None = None) -> RunR
         row = runs.get_run(conn, run.id)
         require_resumable(row)
         if row.deleted_at is not None:
-            raise ConflictError(f"run {row.name} is deleted", expected="a run that is not",
-                                next_move=f"Restore it first: POST /v1/runs/{row.name}:restore")
+            raise ConflictError(
+                f"run {row.name} is deleted",
+                expected="a run that is not",
+                next_move=f"Restore it first: POST /v1/runs/{row.name}:restore",
+            )
         launches.enqueue(conn, row.id, restarts=policy and policy.restarts, backoff_s=policy and policy.backoff_s)
         runs.set_desired(conn, row.id, "run")
         runs.set_status(conn, row.id, "queued")
@@ -206,8 +210,11 @@ def require_wanted(store: Store, run: RunRow, attempt: int) -> None:
     with store.transaction() as conn:
         launch = launches.read_launch(conn, run.id)
     if run.status != "queued" or launch is None or launch.attempt != attempt or launch.state == "ended":
-        raise ConflictError(f"run {run.name} is {run.status} and does not wait for attempt {attempt}",
-                            expected="a queued run", next_move=f"Look at it with `eva show {run.name}`")
+        raise ConflictError(
+            f"run {run.name} is {run.status} and does not wait for attempt {attempt}",
+            expected="a queued run",
+            next_move=f"Look at it with `eva show {run.name}`",
+        )
 
 
 def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, told: str) -> None:
@@ -227,8 +234,10 @@ def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, told: str)
         launches.enqueue_again(conn, launch, pause_s)
     else:
         before = f" for the {launch.restarted + 1}. time" if launch.restarts else ""
-        message = (f"the driver died{before} without a word (job {launch.job}). What was finished is stored: look at "
-                   "the job's last lines, then resume the run." + (f" It printed at last:\n{told}" if told else ""))
+        message = (
+            f"the driver died{before} without a word (job {launch.job}). What was finished is stored: look at "
+            "the job's last lines, then resume the run." + (f" It printed at last:\n{told}" if told else "")
+        )
         runs.set_status(conn, run.id, "failed", message)
         events.append_event(conn, run.id, "failed", facts | {"error": message, "kind": "infrastructure"})
         launches.set_ended(conn, run.id)

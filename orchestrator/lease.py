@@ -55,8 +55,9 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             with shielded():
                 self._end()
@@ -116,7 +117,8 @@ class Lease:
     def lost_error(self) -> LeaseLostError:
         return LeaseLostError(
             f"this driver no longer holds its run: {self._lost}",
-            next_move="Nothing was lost: look at the run with `eva runs`, resume it if it is not running")
+            next_move="Nothing was lost: look at the run with `eva runs`, resume it if it is not running",
+        )
 
 
 def claim(store: Store, run: RunRow, ttl_s: float = TTL_S, patience: Patience | None = None) -> Lease:
@@ -144,5 +146,6 @@ def claim(store: Store, run: RunRow, ttl_s: float = TTL_S, patience: Patience | 
         raise LeaseTakenError(
             f"run {run.name} is being played by process {owner.get('pid')} on {owner.get('host')}",
             expected="a run that no driver holds",
-            next_move=f"Watch it with `eva show {run.name}`; if that process is gone, try again in {ttl_s:.0f} s")
+            next_move=f"Watch it with `eva show {run.name}`; if that process is gone, try again in {ttl_s:.0f} s",
+        )
     return Lease(store, fence, ttl_s, patience.total_s)

@@ -46,13 +46,23 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
         judged = journal.reused(pool, policy)
 
     with journal.stage(iteration, "estimate", len(pool)) as stage:
-        estimated = estimate(judged, metric=config.informativeness.metric, threshold=config.informativeness.threshold,
-                             keep_cut=config.generation.keep_cut)
+        estimated = estimate(
+            judged,
+            metric=config.informativeness.metric,
+            threshold=config.informativeness.threshold,
+            keep_cut=config.generation.keep_cut,
+        )
         stage.close(**estimated.counts())
 
     with journal.sampling(iteration, len(pool)) as stage:
-        draw = sample(estimated, part(config.sampling.fraction, size), config.sampling.rule, seed=config.seed,
-                      iteration=iteration, traits=journal.traits(judged, policy))
+        draw = sample(
+            estimated,
+            part(config.sampling.fraction, size),
+            config.sampling.rule,
+            seed=config.seed,
+            iteration=iteration,
+            traits=journal.traits(judged, policy),
+        )
         stage.close_draw(judged, estimated, draw, policy)
 
     with journal.evolving(iteration, len(draw.subset)) as stage:
@@ -67,25 +77,43 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
         children = admit(iteration, children, policy, roles, journal)
 
     with journal.stage(iteration, "mix", size) as stage:
-        mixed = mix(children, pool, size, child_share=config.mixing.children, buffer_share=config.mixing.buffer,
-                    seed=config.seed, iteration=iteration)
+        mixed = mix(
+            children,
+            pool,
+            size,
+            child_share=config.mixing.children,
+            buffer_share=config.mixing.buffer,
+            seed=config.seed,
+            iteration=iteration,
+        )
         stage.close(children=len(mixed.children), buffer=len(mixed.buffer), shortfall=mixed.shortfall)
     return mixed.batch
 
 
-def solve(iteration: int, pool: list[int], batch: list[int], policy: Checkpoint, roles: Roles,
-          journal: Journal) -> None:
+def solve(
+    iteration: int, pool: list[int], batch: list[int], policy: Checkpoint, roles: Roles, journal: Journal
+) -> None:
     """The solver's step: judge the batch, pair, train a new policy, examine it."""
     config = journal.config
     judged = judge(iteration, "judge_batch", batch, policy, roles, journal)
     audit(iteration, batch, policy, roles, journal)
 
     with journal.pairing(iteration, len(batch)) as stage:
-        estimated = estimate(judged, metric=config.informativeness.metric, threshold=config.informativeness.threshold,
-                             keep_cut=config.generation.keep_cut)
-        pairing = pair(judged, seed=config.seed, iteration=iteration, choice=config.pairs.choice,
-                       min_margin=config.pairs.min_margin, length_ratio=config.pairs.length_ratio,
-                       keep_cut=config.generation.keep_cut)
+        estimated = estimate(
+            judged,
+            metric=config.informativeness.metric,
+            threshold=config.informativeness.threshold,
+            keep_cut=config.generation.keep_cut,
+        )
+        pairing = pair(
+            judged,
+            seed=config.seed,
+            iteration=iteration,
+            choice=config.pairs.choice,
+            min_margin=config.pairs.min_margin,
+            length_ratio=config.pairs.length_ratio,
+            keep_cut=config.generation.keep_cut,
+        )
         stage.close_pairs(judged, estimated, pairing, pool, policy)
 
     with journal.training(iteration) as stage:

@@ -78,9 +78,13 @@ def end_orphans() -> list[Orphan]:
 
 def old_sessions(age_s: float = SESSION_AGE_S) -> list[Path]:
     """Folders of Ray sessions that dead drivers have started and nothing has written to for so long."""
-    return [mark.parent for mark in sorted(_ray_folder().glob(f"session_*/{SESSION_MARK}"))
-            if (owner := _read(mark.read_text(encoding="utf-8"))) is not None and is_dead(owner)
-            and time.time() - mark.parent.stat().st_mtime >= age_s]
+    return [
+        mark.parent
+        for mark in sorted(_ray_folder().glob(f"session_*/{SESSION_MARK}"))
+        if (owner := _read(mark.read_text(encoding="utf-8"))) is not None
+        and is_dead(owner)
+        and time.time() - mark.parent.stat().st_mtime >= age_s
+    ]
 
 
 def remove_sessions(age_s: float = SESSION_AGE_S) -> list[Path]:

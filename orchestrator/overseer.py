@@ -64,8 +64,11 @@ class Overseer:
         """Tell whoever watches, and store the incident as an event of the present stage. On any thread."""
         log.warning("%s", incident.text, extra={"data": {"kind": incident.kind, **incident.data}})
         self._listener.noted(incident.text)
-        self._store(lambda conn, run, place: events.append_event(
-            conn, run.id, incident.kind, dict(incident.data), iteration=place[0], stage=place[1]))
+        self._store(
+            lambda conn, run, place: events.append_event(
+                conn, run.id, incident.kind, dict(incident.data), iteration=place[0], stage=place[1]
+            )
+        )
 
     # What nobody tells.
 
@@ -104,7 +107,8 @@ class Overseer:
         self._stall = StalledError(
             f"{self._told_of()}, and the watchdog ended it: {self._workers()}",
             expected=f"progress within {self._config.end_s:g} s (watchdog.end_s)",
-            next_move="Read the workers' logs; what was finished is stored, and a resume goes on from there")
+            next_move="Read the workers' logs; what was finished is stored, and a resume goes on from there",
+        )
         facts, message = self._facts(), str(self._stall)
 
         def fail(conn: Connection, run: ClaimedRun, place: tuple[int, str]) -> None:

@@ -79,8 +79,10 @@ class _Outage:
         if lasted > _TELL_AFTER_S and not self.told:
             self.told = True
             lacks = "there has been no space" if isinstance(error, DiskFullError) else "the database has been away"
-            self._tell(f"{lacks} for {lasted:.0f} s ({error.given}); trying again for up to {self.total_s:.0f} s, "
-                       "nothing is lost meanwhile")
+            self._tell(
+                f"{lacks} for {lasted:.0f} s ({error.given}); trying again for up to {self.total_s:.0f} s, "
+                "nothing is lost meanwhile"
+            )
         self.tries += 1
         self.patience.sleep(pause)
         self._revive()
@@ -104,6 +106,8 @@ class _Outage:
 
     def _given_up(self, error: StoreAwayError | DiskFullError, lasted: float) -> StoreAwayError | DiskFullError:
         return type(error)(
-            f"{error.given}; asked again {self.tries} times in {lasted:.0f} s", expected=error.expected,
+            f"{error.given}; asked again {self.tries} times in {lasted:.0f} s",
+            expected=error.expected,
             next_move=f"Nothing that was stored is lost: when the cause is mended, "
-                      f"`eva run --resume {self.patience.run}` goes on from there")
+            f"`eva run --resume {self.patience.run}` goes on from there",
+        )

@@ -15,8 +15,12 @@ from store import checkpoints, runs, stages, statistics
 from store.rows import StageRow
 
 STATISTICS: dict[str, tuple[str, ...]] = {
-    "sample": ("pool",), "pair": ("batch", "payoff"), "audit": ("audit",), "evaluate": ("heldout", "win_rates"),
-    "baseline": ("heldout", "win_rates")}
+    "sample": ("pool",),
+    "pair": ("batch", "payoff"),
+    "audit": ("audit",),
+    "evaluate": ("heldout", "win_rates"),
+    "baseline": ("heldout", "win_rates"),
+}
 """What a stage stores when it closes; of an iteration that is over, ITERATION."""
 
 ITERATION = ("diversity", "cost")
@@ -39,8 +43,13 @@ class _Block:
 
 def points_after(conn: Connection, run_id: int, sent: int, most: int) -> list[Point]:
     """What comes after point number `sent`? At most so many, in order."""
-    found = (point for block in _blocks(conn, run_id) if block.before + block.count > sent
-             for point in _points(conn, run_id, block) if point.number > sent)
+    found = (
+        point
+        for block in _blocks(conn, run_id)
+        if block.before + block.count > sent
+        for point in _points(conn, run_id, block)
+        if point.number > sent
+    )
     return list(islice(found, most))
 
 
@@ -66,8 +75,13 @@ def _points(conn: Connection, run_id: int, block: _Block) -> Iterator[Point]:
     number = block.before
     if stage is not None and stage.name == "train":
         for number, step in enumerate(checkpoints.read_training_steps(conn, run_id, iteration + 1), block.before + 1):
-            yield Point(number, "training_step", block.steps_before + number - block.before, block.at_ms,
-                        numbers_of(step.values, "train"))
+            yield Point(
+                number,
+                "training_step",
+                block.steps_before + number - block.before,
+                block.at_ms,
+                numbers_of(step.values, "train"),
+            )
     names = ITERATION if stage is None else STATISTICS.get(stage.name, ())
     of_policy = stage is not None and stage.name in ("baseline", "evaluate")
     stored = statistics.list_statistics(conn, run_id, names, -1 if stage and stage.name == "baseline" else iteration)

@@ -78,24 +78,40 @@ def gather(config: RunConfig) -> Material:
     left_out = {"repeated": file.repeated, "held_out": len(found) - len(apart), "contaminated": len(apart) - len(seeds)}
     if len(seeds) < FEWEST_PROMPTS:
         source = config.prompts.path or config.prompts.dataset or "the playground"
-        raise PromptFileError(f"{source} leaves {len(seeds)} seed prompts ({left_out})",
-                              expected=f"at least {FEWEST_PROMPTS}", next_move="Add prompts")
+        raise PromptFileError(
+            f"{source} leaves {len(seeds)} seed prompts ({left_out})",
+            expected=f"at least {FEWEST_PROMPTS}",
+            next_move="Add prompts",
+        )
     if config.sampling.sampler == "topic_balanced" and not any(prompt.topic for prompt in seeds):
-        raise ConfigError("sampling.sampler is topic_balanced, but no prompt has a topic",
-                          expected="prompts with topics", next_move="Set prompts.topic_field, or another sampler")
-    return Material(seeds, held_out, {reason: count for reason, count in left_out.items() if count}, file.cut,
-                    _baselines(config.evaluation, held_out))
+        raise ConfigError(
+            "sampling.sampler is topic_balanced, but no prompt has a topic",
+            expected="prompts with topics",
+            next_move="Set prompts.topic_field, or another sampler",
+        )
+    return Material(
+        seeds,
+        held_out,
+        {reason: count for reason, count in left_out.items() if count},
+        file.cut,
+        _baselines(config.evaluation, held_out),
+    )
 
 
 def preflight(config: RunConfig) -> list[str]:
     """Everything that can be checked without starting anything, as lines of facts. Raises InputError subclasses."""
     material = gather(config)
-    lines = [f"{len(material.seeds)} seed prompts" + "".join(
-        f", {count} left out ({reason})" for reason, count in material.left_out.items())]
+    lines = [
+        f"{len(material.seeds)} seed prompts"
+        + "".join(f", {count} left out ({reason})" for reason, count in material.left_out.items())
+    ]
     lines += [f"{count} rows were cut: {what}" for what, count in material.cut.items()]
     lines += [f"{len(prompts)} held-out prompts in {name}" for name, prompts in material.held_out.items()]
-    lines += [f"{len(answers.texts)} answers of the baseline in {name}, {answers.unused} more not used, "
-              f"{answers.repeated} to a prompt that had one" for name, answers in material.baselines.items()]
+    lines += [
+        f"{len(answers.texts)} answers of the baseline in {name}, {answers.unused} more not used, "
+        f"{answers.repeated} to a prompt that had one"
+        for name, answers in material.baselines.items()
+    ]
     parts = preflight_parts(config)
     folder = models.resolve_model(config.model.path, config.model.revision)
     return lines + _conversations(material, config, folder) + parts
@@ -133,26 +149,54 @@ def preflight_parts(config: RunConfig) -> list[str]:
     return lines + [check_tracking(tracking) for tracking in config.tracking]
 
 
-def register_run(store: Store, config: RunConfig, *, note: str = "", tags: tuple[str, ...] = (),
-                 then: Callable[[Connection, RunRow], None] | None = None) -> RunRow:
+def register_run(
+    store: Store,
+    config: RunConfig,
+    *,
+    note: str = "",
+    tags: tuple[str, ...] = (),
+    then: Callable[[Connection, RunRow], None] | None = None,
+) -> RunRow:
     """Store a new run with its prompts, ready for a driver, and do what is to be done `then` in one transaction.
 
     Raises PromptFileError.
     """
     material = gather(config)
     with store.transaction() as conn:
-        run = runs.create_run(conn, stem=config.name, config=config.model_dump(mode="json"), note=note, tags=tags,
-                              config_hash=config_hash(config), seed=config.seed, code=code_identity(config))
-        prompts.insert_prompts(conn, run.id, [
-            Prompt(number, prompt.text, root=number, topic=prompt.topic, context=prompt.context)
-            for number, prompt in enumerate(material.seeds)])
+        run = runs.create_run(
+            conn,
+            stem=config.name,
+            config=config.model_dump(mode="json"),
+            note=note,
+            tags=tags,
+            config_hash=config_hash(config),
+            seed=config.seed,
+            code=code_identity(config),
+        )
+        prompts.insert_prompts(
+            conn,
+            run.id,
+            [
+                Prompt(number, prompt.text, root=number, topic=prompt.topic, context=prompt.context)
+                for number, prompt in enumerate(material.seeds)
+            ],
+        )
         for split, found in material.held_out.items():
-            heldout.insert_heldout(conn, run.id, split, [prompt.text for prompt in found],
-                                   [prompt.context for prompt in found])
+            heldout.insert_heldout(
+                conn, run.id, split, [prompt.text for prompt in found], [prompt.context for prompt in found]
+            )
         for split, answers in material.baselines.items():
             comparisons.insert_baseline(conn, run.id, split, answers.texts)
-        events.append_event(conn, run.id, "registered", {"prompts": len(material.seeds), "left_out": material.left_out,
-                                                         **({"cut": dict(material.cut)} if material.cut else {})})
+        events.append_event(
+            conn,
+            run.id,
+            "registered",
+            {
+                "prompts": len(material.seeds),
+                "left_out": material.left_out,
+                **({"cut": dict(material.cut)} if material.cut else {}),
+            },
+        )
         if then is not None:
             then(conn, run)
         return runs.get_run(conn, run.id)
@@ -162,15 +206,22 @@ def read_seeds(config: Prompts) -> PromptFile:
     """The prompts of the file or dataset. Raises PromptFileError."""
     if config.dataset is not None:
         return read_dataset(config)
-    return read_prompt_file(Path(config.path or ""), field=config.field, topic_field=config.topic_field,
-                            system_field=config.system_field, limit=config.limit)
+    return read_prompt_file(
+        Path(config.path or ""),
+        field=config.field,
+        topic_field=config.topic_field,
+        system_field=config.system_field,
+        limit=config.limit,
+    )
 
 
 def _held_out(config: RunConfig) -> dict[str, tuple[FilePrompt, ...]]:
     sets: dict[str, tuple[FilePrompt, ...]] = {}
     if config.evaluation.playground is not None:
-        sets |= {name: tuple(map(FilePrompt, texts))
-                 for name, texts in tasks.heldout(per_set=config.evaluation.playground).items()}
+        sets |= {
+            name: tuple(map(FilePrompt, texts))
+            for name, texts in tasks.heldout(per_set=config.evaluation.playground).items()
+        }
     for name, path in config.evaluation.sets.items():
         sets[name] = read_prompt_file(Path(path)).prompts
     return sets
@@ -178,8 +229,12 @@ def _held_out(config: RunConfig) -> dict[str, tuple[FilePrompt, ...]]:
 
 def _conversations(material: Material, config: RunConfig, folder: Path) -> list[str]:
     """How many prompts continue conversations, all of which the chat template can render. Raises ModelError."""
-    contexts = [prompt.context for prompts in (material.seeds, *material.held_out.values())
-                for prompt in prompts if prompt.context]
+    contexts = [
+        prompt.context
+        for prompts in (material.seeds, *material.held_out.values())
+        for prompt in prompts
+        if prompt.context
+    ]
     if not contexts:
         return []
     # It loads the tokenizer, for which plain prompts need not wait.
@@ -189,8 +244,12 @@ def _conversations(material: Material, config: RunConfig, folder: Path) -> list[
     for reward in _pointwise([config.reward, config.evaluation.reward, config.audit.reward]):
         # One of the hub is not here yet: there, a response that cannot be rendered gets its reason.
         if reward.template == "chat" and Path(reward.model).is_dir():
-            require_rendering(Path(reward.model), Prompting("chat", None, reward.system_prompt), contexts,
-                              "Set the reward's template: none, or take another reward model")
+            require_rendering(
+                Path(reward.model),
+                Prompting("chat", None, reward.system_prompt),
+                contexts,
+                "Set the reward's template: none, or take another reward model",
+            )
     return [f"{len(contexts)} prompts with messages before them, in orders that the chat template takes"]
 
 
@@ -207,12 +266,16 @@ def _baselines(config: Evaluation, held_out: Mapping[str, Sequence[FilePrompt]])
     """Answers from files, by set. Raises ConfigError where there is no such set, PromptFileError."""
     named = config.baseline if isinstance(config.baseline, dict) else {}
     if absent := [name for name in config.judges_own if name not in held_out]:
-        raise ConfigError(f"evaluation.judges_own names {', '.join(absent)}, but there is no such set",
-                          expected=f"one of: {', '.join(held_out)}", next_move="Correct evaluation.judges_own")
+        raise ConfigError(
+            f"evaluation.judges_own names {', '.join(absent)}, but there is no such set",
+            expected=f"one of: {', '.join(held_out)}",
+            next_move="Correct evaluation.judges_own",
+        )
     unknown = [name for name in named if name not in held_out]
     if unknown or (config.baseline is not None and not held_out):
         raise ConfigError(
             f"evaluation.baseline is given for {', '.join(unknown) or 'every held-out set'}, but there is no such set",
             expected=f"one of: {', '.join(held_out)}" if held_out else "a held-out set",
-            next_move="Name the prompts' file under evaluation.sets, or leave the baseline out")
+            next_move="Name the prompts' file under evaluation.sets, or leave the baseline out",
+        )
     return {name: read_answers(Path(path), held_out[name], name) for name, path in named.items() if path != INITIAL}

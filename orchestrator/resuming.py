@@ -64,10 +64,12 @@ def require_resumable(run: RunRow) -> None:
     """Raise ConflictError when the run is over."""
     if run.status in ("finished", "cancelled"):
         raise ConflictError(
-            f"run {run.name} is {run.status}", expected="a run that is not over",
+            f"run {run.name} is {run.status}",
+            expected="a run that is not over",
             next_move=f"Look at it with `eva show {run.name}`, or play on from one of its iterations: "
-                      f"eva fork {run.name} --at {run.iteration}"
-                      + (f" --set iterations={run.iteration + 1}" if run.status == "finished" else ""))
+            f"eva fork {run.name} --at {run.iteration}"
+            + (f" --set iterations={run.iteration + 1}" if run.status == "finished" else ""),
+        )
 
 
 def require_unchanged(run: RunRow, config: RunConfig | None = None, *, code: bool = True) -> None:
@@ -82,7 +84,8 @@ def require_unchanged(run: RunRow, config: RunConfig | None = None, *, code: boo
         f"run {run.name} was started with {' and '.join(filter(None, (with_config, with_code)))}:\n{changes}\n",
         expected="what it was started with: else its decisions are no longer those of one config and one program",
         next_move=f"{'Leave the config away' if changes.config else 'Go back to that code'}, or add --accept-changes "
-                  "to go on all the same; the run's events then tell of it")
+        "to go on all the same; the run's events then tell of it",
+    )
 
 
 def accept_changes(store: Store, run: RunRow, config: RunConfig | None = None) -> RunRow:
@@ -100,8 +103,12 @@ def accept_changes(store: Store, run: RunRow, config: RunConfig | None = None) -
         _require_allowed(row, given, changes.config, begun)
         runs.set_config(conn, run.id, given.model_dump(mode="json"), config_hash(given), code_identity(given))
         if changes:
-            events.append_event(conn, run.id, "changes_accepted", {
-                "config": [asdict(change) for change in changes.config], "code": changes.code})
+            events.append_event(
+                conn,
+                run.id,
+                "changes_accepted",
+                {"config": [asdict(change) for change in changes.config], "code": changes.code},
+            )
         return runs.get_run(conn, run.id)
 
 
@@ -114,8 +121,13 @@ def _require_allowed(run: RunRow, config: RunConfig, changed: tuple[Change, ...]
             f"run {run.name} cannot go on in iteration {run.iteration} with other values of "
             + ", ".join(change.key for change in refused),
             expected="keys that its history leaves open (docs/reference/control.md)",
-            next_move="Start a new run" if never else
-            f"Play the iteration anew with them: eva fork {run.name} --at {run.iteration} --set …")
+            next_move="Start a new run"
+            if never
+            else f"Play the iteration anew with them: eva fork {run.name} --at {run.iteration} --set …",
+        )
     if config.iterations <= run.iteration:
-        raise ConflictError(f"run {run.name} is in iteration {run.iteration}, iterations is {config.iterations}",
-                            expected=f"iterations of at least {run.iteration + 1}", next_move="Set more")
+        raise ConflictError(
+            f"run {run.name} is in iteration {run.iteration}, iterations is {config.iterations}",
+            expected=f"iterations of at least {run.iteration + 1}",
+            next_move="Set more",
+        )

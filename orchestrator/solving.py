@@ -29,13 +29,16 @@ from store.rows import BatchRow
 class PairStage(Stage):
     """The batch, what it was worth to the policy, and its preference pairs."""
 
-    def close_pairs(self, judged: Judged, estimated: Estimate, pairing: Pairing, pool: Sequence[int],
-                    policy: Checkpoint) -> None:
+    def close_pairs(
+        self, judged: Judged, estimated: Estimate, pairing: Pairing, pool: Sequence[int], policy: Checkpoint
+    ) -> None:
         from_pool = set(pool)
         rows = [
             BatchRow(number, number in from_pool, policy.number, info, estimated.reason(row))
-            for row, (number, info) in enumerate(zip(
-                estimated.numbers_P.tolist(), nullable(estimated.info_P), strict=True))]
+            for row, (number, info) in enumerate(
+                zip(estimated.numbers_P.tolist(), nullable(estimated.info_P), strict=True)
+            )
+        ]
 
         def store_pairs(conn: Connection) -> None:
             creation.copy_batch(conn, self.run.id, self.iteration, rows)
@@ -68,8 +71,9 @@ class TrainStage(Stage):
         reach("train.published")
 
         def store_checkpoint(conn: Connection) -> None:
-            checkpoints.insert_checkpoint(conn, self.run.id, result.checkpoint, parent=policy.number,
-                                          dropped=result.dropped)
+            checkpoints.insert_checkpoint(
+                conn, self.run.id, result.checkpoint, parent=policy.number, dropped=result.dropped
+            )
             checkpoints.copy_training_steps(conn, self.run.id, result.checkpoint.number, result.steps)
 
         self.close(store_checkpoint, steps=len(result.steps), dropped=dict(result.dropped))
@@ -120,7 +124,8 @@ def written(path: Path) -> Generator[TextIO]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DiskFullError(
-            f"no space is left in {path.parent} for {path.name}", next_move="Free some space there") from error
+            f"no space is left in {path.parent} for {path.name}", next_move="Free some space there"
+        ) from error
 
 
 def _rewards(conn: Connection, run: ClaimedRun, iteration: int) -> dict[int, Floats]:
@@ -131,5 +136,8 @@ def _rewards(conn: Connection, run: ClaimedRun, iteration: int) -> dict[int, Flo
 
 
 def _with_win_rates(pair: PreferencePair, rewards_N: Floats) -> PreferencePair:
-    return replace(pair, chosen_reward=bradley_terry(rewards_N, pair.chosen_reward),
-                   rejected_reward=bradley_terry(rewards_N, pair.rejected_reward))
+    return replace(
+        pair,
+        chosen_reward=bradley_terry(rewards_N, pair.chosen_reward),
+        rejected_reward=bradley_terry(rewards_N, pair.rejected_reward),
+    )

@@ -55,13 +55,15 @@ class Stage:
         if not self.complete:
             self._open.enter_context(all_about(iteration=self.iteration, stage=self.name, attempt=row.attempts))
             self._span = self._open.enter_context(
-                self.run.spans.stage(self.iteration, self.name, row.attempts, self._total))
+                self.run.spans.stage(self.iteration, self.name, row.attempts, self._total)
+            )
             log.info("the stage begins")
             self.run.listener.opened(self.iteration, self.name, 0, self._total)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if error is not None and not self.complete:
                 log.warning("the stage ends unfinished: %s", str(error) or type(error).__name__)
@@ -150,9 +152,16 @@ class Stage:
         self.store(conn)
         seconds = time.monotonic() - self._stored_at
         self._metering = self.run.meter.read()
-        stages.advance_stage(conn, self.run.id, self.iteration, self.name, self._done, total=self._total,
-                             seconds=seconds,
-                             tallies={**self.tallies(), **since(self._metered, self._metering)})
+        stages.advance_stage(
+            conn,
+            self.run.id,
+            self.iteration,
+            self.name,
+            self._done,
+            total=self._total,
+            seconds=seconds,
+            tallies={**self.tallies(), **since(self._metered, self._metering)},
+        )
 
     def _stored(self) -> None:
         self.forget()

@@ -44,8 +44,9 @@ class _AskedBeforeError(Exception):
     """Somebody stored a run under the same key meanwhile."""
 
 
-def resolved(given: RunConfig | None, values: Mapping[str, Any] | None, overrides: list[str],
-             allowed: Allowed) -> RunConfig:
+def resolved(
+    given: RunConfig | None, values: Mapping[str, Any] | None, overrides: list[str], allowed: Allowed
+) -> RunConfig:
     """The config that a client means: its own values, or those of a preset or run that is `given`, with overrides,
     every name replaced by what it stands for. Raises ConfigError, NotAllowedError."""
     if values is None:
@@ -71,14 +72,19 @@ def asked_before(store: Store, key: Key) -> RunRow | None:
         if found[0] != key.body_hash:
             raise ConflictError(
                 f"the idempotency key {key.name!r} was used for another request",
-                expected="the same body under the same key", next_move="Send this one under a new key")
+                expected="the same body under the same key",
+                next_move="Send this one under a new key",
+            )
         return runs.get_run(conn, found[1])
 
 
 def submit(store: Store, config: RunConfig, words: Words, key: Key | None = None) -> RunRow:
     """Store a run that waits for a driver, or find the one of its key. Raises PromptFileError."""
-    return _once(store, key, lambda: register_run(
-        store, config, note=words.note, tags=words.tags, then=_queueing(words.policy, key)))
+    return _once(
+        store,
+        key,
+        lambda: register_run(store, config, note=words.note, tags=words.tags, then=_queueing(words.policy, key)),
+    )
 
 
 def run_of_key(store: Store, key: str) -> RunRow | None:
@@ -106,11 +112,17 @@ def register_once(store: Store, config: RunConfig, key: str) -> tuple[RunRow, bo
         return found, False
 
 
-def submit_fork(store: Store, parent: RunRow, at: int, config: RunConfig, words: Words,
-                key: Key | None = None) -> RunRow:
+def submit_fork(
+    store: Store, parent: RunRow, at: int, config: RunConfig, words: Words, key: Key | None = None
+) -> RunRow:
     """Store a fork that waits for a driver, or find the one of its key."""
-    return _once(store, key, lambda: fork_run(
-        store, parent, at, config, note=words.note, tags=words.tags, then=_queueing(words.policy, key)))
+    return _once(
+        store,
+        key,
+        lambda: fork_run(
+            store, parent, at, config, note=words.note, tags=words.tags, then=_queueing(words.policy, key)
+        ),
+    )
 
 
 def _queueing(policy: Policy, key: Key | None) -> Callable[[Connection, RunRow], None]:

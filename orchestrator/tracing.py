@@ -86,8 +86,11 @@ class OtelSpans:
 
     def __init__(self, tracer: Tracer, run: RunRow, driver: int) -> None:
         self._tracer, self._fields = tracer, {"eva.run": run.name, "eva.run.id": run.id, "eva.driver": driver}
-        self._run = self._started("run", None, {"eva.resumed": run.started_at is not None,
-                                                "eva.iterations": int(run.config.get("iterations", 0))})
+        self._run = self._started(
+            "run",
+            None,
+            {"eva.resumed": run.started_at is not None, "eva.iterations": int(run.config.get("iterations", 0))},
+        )
         self._iteration: Span | None = None
         self._number = -1
 
@@ -97,8 +100,11 @@ class OtelSpans:
             self.iteration_ends()
             self._iteration = self._started("iteration", self._run, {"eva.iteration": iteration})
             self._number = iteration
-        span = self._started(name, self._iteration, {
-            "eva.iteration": iteration, "eva.stage": name, "eva.attempt": attempt, "eva.total": total})
+        span = self._started(
+            name,
+            self._iteration,
+            {"eva.iteration": iteration, "eva.stage": name, "eva.attempt": attempt, "eva.total": total},
+        )
         try:
             yield _StageSpan(span)
         except BaseException as error:
@@ -155,8 +161,10 @@ def tracing(run: RunRow, driver: int) -> Generator[Spans]:
 
 def wanted(environment: Mapping[str, str]) -> bool:
     """Do the standard variables name a collector of spans, and none of them switch that off?"""
-    off = (environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
-           or environment.get("OTEL_TRACES_EXPORTER", "").lower() == "none")
+    off = (
+        environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        or environment.get("OTEL_TRACES_EXPORTER", "").lower() == "none"
+    )
     return not off and any(environment.get(name) for name in ENDPOINTS)
 
 
@@ -173,8 +181,11 @@ def _provider(run: RunRow) -> Any:
                 return trace_id(run)
 
         named = os.environ.get("OTEL_SERVICE_NAME") or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-        provider = TracerProvider(id_generator=OfRun(), shutdown_on_exit=False,
-                                  resource=Resource.create({} if named else {"service.name": "eva"}))
+        provider = TracerProvider(
+            id_generator=OfRun(),
+            shutdown_on_exit=False,
+            resource=Resource.create({} if named else {"service.name": "eva"}),
+        )
         provider.add_span_processor(BatchSpanProcessor(exporter_of(os.environ)))
         return provider
     except (ImportError, ValueError) as error:
@@ -189,8 +200,11 @@ def trace_id(run: RunRow) -> int:
 
 def exporter_of(environment: Mapping[str, str]) -> SpanExporter:
     """By the protocol that the standard variables name, `http/protobuf` unless set. Raises ValueError for another."""
-    protocol = (environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-                or "http/protobuf")
+    protocol = (
+        environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+        or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+        or "http/protobuf"
+    )
     if protocol == "http/protobuf":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

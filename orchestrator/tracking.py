@@ -117,12 +117,15 @@ class Follower:
 
 
 @contextmanager
-def tracked(run: ClaimedRun, opening: Opening, trackers: Mapping[str, tuple[Tracker, str | None]],
-            notice: Notice) -> Generator[Callable[[], None]]:
+def tracked(
+    run: ClaimedRun, opening: Opening, trackers: Mapping[str, tuple[Tracker, str | None]], notice: Notice
+) -> Generator[Callable[[], None]]:
     """Follow the run from the call of what is yielded to the end, whatever that is. By name, trackers and the name that
     the run has there, if another."""
-    followers = [Follower(run, name, tracker, replace(opening, name=run_name or opening.name), notice)
-                 for name, (tracker, run_name) in trackers.items()]
+    followers = [
+        Follower(run, name, tracker, replace(opening, name=run_name or opening.name), notice)
+        for name, (tracker, run_name) in trackers.items()
+    ]
     begun: list[Follower] = []
 
     def begin() -> None:

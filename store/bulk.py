@@ -52,16 +52,12 @@ def _copy_missing(conn: Connection, table: Table, columns: Sequence[str], rows: 
         )
         _copy(cursor, staged, columns, rows)
         cursor.execute(
-            sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING").format(
-                target, names, names, staged
-            )
+            sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING").format(target, names, names, staged)
         )
         cursor.execute(sql.SQL("DROP TABLE {}").format(staged))
 
 
-def _copy(
-    cursor: psycopg.Cursor[Row], table: sql.Identifier, columns: Sequence[str], rows: Sequence[Row]
-) -> None:
+def _copy(cursor: psycopg.Cursor[Row], table: sql.Identifier, columns: Sequence[str], rows: Sequence[Row]) -> None:
     with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(table, _names(columns))) as copy:
         for row in rows:
             copy.write_row(row)

@@ -74,9 +74,7 @@ def read_checkpoints(conn: Connection, run_id: int) -> list[CheckpointRow]:
     return [CheckpointRow(*row) for row in conn.execute(query)]
 
 
-def copy_training_steps(
-    conn: Connection, run_id: int, checkpoint: int, steps: Sequence[TrainingStep]
-) -> None:
+def copy_training_steps(conn: Connection, run_id: int, checkpoint: int, steps: Sequence[TrainingStep]) -> None:
     """Store logged optimiser steps; what is there already stays as it is. NaN and infinities become null."""
     rows = [(run_id, checkpoint, step.step, json_text(step.values)) for step in steps]
     copy_once(conn, training_steps, ("run_id", "checkpoint", "step", "values"), rows)

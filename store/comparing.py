@@ -61,7 +61,7 @@ _FEWER_SEEDS = text("""
         WHERE run_id IN (:first, :second) AND born = -1 GROUP BY run_id) AS counted
 """)
 
-_LOWEST_KEY = -2**63
+_LOWEST_KEY = -(2**63)
 """Keys are hashes, even over all numbers of 64 bits: those up to some number are as good as drawn by chance."""
 
 _HELDOUT = """

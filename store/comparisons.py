@@ -61,15 +61,33 @@ def read_baseline(conn: Connection, run_id: int, split: str) -> dict[int, str]:
 
 
 def copy_comparisons(
-    conn: Connection, run_id: int, checkpoint: int, split: str, rows: Sequence[Comparison],
+    conn: Connection,
+    run_id: int,
+    checkpoint: int,
+    split: str,
+    rows: Sequence[Comparison],
     role: JudgeRole = "examiner",
 ) -> None:
     """Store comparisons; what is there already stays as it is."""
-    copy_once(conn, heldout_comparisons, _COMPARISONS, [
-        (run_id, checkpoint, split, row.item, role, row.reward, row.baseline_reward, row.preference,
-         None if row.reason is None else told(row.reason))
-        for row in rows
-    ])
+    copy_once(
+        conn,
+        heldout_comparisons,
+        _COMPARISONS,
+        [
+            (
+                run_id,
+                checkpoint,
+                split,
+                row.item,
+                role,
+                row.reward,
+                row.baseline_reward,
+                row.preference,
+                None if row.reason is None else told(row.reason),
+            )
+            for row in rows
+        ],
+    )
 
 
 def read_comparisons(
@@ -79,8 +97,7 @@ def read_comparisons(
     columns = heldout_comparisons.c
     query = (
         select(columns.item, columns.reward, columns.baseline_reward, columns.preference, columns.reason)
-        .where(columns.run_id == run_id, columns.checkpoint == checkpoint, columns.split == split,
-               columns.role == role)
+        .where(columns.run_id == run_id, columns.checkpoint == checkpoint, columns.split == split, columns.role == role)
         .order_by(columns.item)
     )
     return [Comparison(*row) for row in conn.execute(query)]
@@ -98,7 +115,11 @@ def without_second(conn: Connection, run_id: int, checkpoint: int, split: str) -
     """Which comparisons has the auditor not made? By item, the policy's answer before the baseline's."""
     given = {"run_id": run_id, "checkpoint": checkpoint, "split": split}
     return [
-        Answered(item, prompt, tuple(Response(sample, answer, "stop", 0, 0) for sample, answer in enumerate(answers)),
-                 context=read_context(context))
+        Answered(
+            item,
+            prompt,
+            tuple(Response(sample, answer, "stop", 0, 0) for sample, answer in enumerate(answers)),
+            context=read_context(context),
+        )
         for item, prompt, context, *answers in conn.execute(_WITHOUT_SECOND, given)
     ]

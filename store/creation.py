@@ -13,13 +13,33 @@ from store.rows import BatchRow, EstimateRow, WhyRow
 from store.tables import batches, estimates, evolutions, pairs, prompts
 from store.text import storable, storable_or_none
 
-_ESTIMATES = ("run_id", "iteration", "prompt", "checkpoint", "info", "reason", "weight", "key", "sampled",
-              "first")
+_ESTIMATES = ("run_id", "iteration", "prompt", "checkpoint", "info", "reason", "weight", "key", "sampled", "first")
 _BATCHES = ("run_id", "iteration", "prompt", "buffer", "checkpoint", "info", "reason", "first")
-_EVOLUTIONS = ("run_id", "iteration", "source", "slot", "attempt", "operator", "parent_slot", "text", "reason",
-               "prompt_tokens", "reply_tokens", "cost_usd")
-_PAIRS = ("run_id", "iteration", "prompt", "chosen", "rejected", "checkpoint", "chosen_reward", "rejected_reward",
-          "margin")
+_EVOLUTIONS = (
+    "run_id",
+    "iteration",
+    "source",
+    "slot",
+    "attempt",
+    "operator",
+    "parent_slot",
+    "text",
+    "reason",
+    "prompt_tokens",
+    "reply_tokens",
+    "cost_usd",
+)
+_PAIRS = (
+    "run_id",
+    "iteration",
+    "prompt",
+    "chosen",
+    "rejected",
+    "checkpoint",
+    "chosen_reward",
+    "rejected_reward",
+    "margin",
+)
 
 _JUDGED = text("""
     SELECT prompt FROM estimates WHERE run_id = :run_id AND first AND prompt = ANY(:numbers)
@@ -60,9 +80,7 @@ def copy_estimates(conn: Connection, run_id: int, iteration: int, rows: Sequence
     )
 
 
-def read_estimates(
-    conn: Connection, run_id: int, iteration: int, *, sampled: bool | None = None
-) -> list[EstimateRow]:
+def read_estimates(conn: Connection, run_id: int, iteration: int, *, sampled: bool | None = None) -> list[EstimateRow]:
     """How informative was the pool of this iteration, and what was sampled? In number order."""
     query = (
         select(
@@ -138,9 +156,7 @@ def copy_chain(conn: Connection, run_id: int, iteration: int, chain: Chain) -> N
 
 def copy_chains(conn: Connection, run_id: int, iteration: int, chains: Iterable[Chain]) -> None:
     """Store several chains at once; what is there already stays as it is."""
-    rows = [
-        _evolution(run_id, iteration, chain.source, attempt) for chain in chains for attempt in chain.attempts
-    ]
+    rows = [_evolution(run_id, iteration, chain.source, attempt) for chain in chains for attempt in chain.attempts]
     copy_once(conn, evolutions, _EVOLUTIONS, rows)
 
 
@@ -171,9 +187,7 @@ def read_chains(conn: Connection, run_id: int, iteration: int) -> list[Chain]:
     ]
 
 
-def assign_children(
-    conn: Connection, run_id: int, iteration: int, children: Sequence[tuple[int, int, int]]
-) -> None:
+def assign_children(conn: Connection, run_id: int, iteration: int, children: Sequence[tuple[int, int, int]]) -> None:
     """Note which prompt each accepted evolution became: (source, slot, child's number)."""
     conn.execute(
         _ASSIGN,
@@ -187,9 +201,7 @@ def assign_children(
     )
 
 
-def copy_pairs(
-    conn: Connection, run_id: int, iteration: int, checkpoint: int, chosen: Sequence[PairChoice]
-) -> None:
+def copy_pairs(conn: Connection, run_id: int, iteration: int, checkpoint: int, chosen: Sequence[PairChoice]) -> None:
     """Store which responses of `checkpoint` make preference pairs; what is there already stays as it is."""
     copy_once(
         conn,
@@ -215,9 +227,7 @@ def copy_pairs(
 def read_pairs(conn: Connection, run_id: int, iteration: int) -> list[PairChoice]:
     """Which preference pairs does this iteration train on? By prompt."""
     query = (
-        select(
-            pairs.c.prompt, pairs.c.chosen, pairs.c.rejected, pairs.c.chosen_reward, pairs.c.rejected_reward
-        )
+        select(pairs.c.prompt, pairs.c.chosen, pairs.c.rejected, pairs.c.chosen_reward, pairs.c.rejected_reward)
         .where(pairs.c.run_id == run_id, pairs.c.iteration == iteration)
         .order_by(pairs.c.prompt, pairs.c.chosen, pairs.c.rejected)
     )

@@ -106,9 +106,7 @@ class EmbeddedServer:
             _remove_socket_folder(self.socket_dir, self.folder)
 
     def _join(self) -> str:
-        self._users = os.open(
-            self.folder.with_name(f"{self.folder.name}.users"), os.O_RDWR | os.O_CREAT, 0o644
-        )
+        self._users = os.open(self.folder.with_name(f"{self.folder.name}.users"), os.O_RDWR | os.O_CREAT, 0o644)
         try:
             alone = _alone(self._users)
             fcntl.flock(self._users, fcntl.LOCK_SH)  # bounded: held exclusively for an instant
@@ -263,9 +261,7 @@ def _remove_socket_folder(socket_dir: str, folder: Path) -> None:
 
 
 def _ensure_database(socket_dir: str) -> None:
-    with psycopg.connect(
-        host=socket_dir, port=5432, user=SUPERUSER, dbname="postgres", autocommit=True
-    ) as conn:
+    with psycopg.connect(host=socket_dir, port=5432, user=SUPERUSER, dbname="postgres", autocommit=True) as conn:
         if conn.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone() is None:
             conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
 

@@ -25,10 +25,7 @@ def append_event(
     who has seen number k will never see a smaller one appear.
     """
     taken = conn.execute(
-        update(runs)
-        .where(runs.c.id == run_id)
-        .values(event_seq=runs.c.event_seq + 1)
-        .returning(runs.c.event_seq)
+        update(runs).where(runs.c.id == run_id).values(event_seq=runs.c.event_seq + 1).returning(runs.c.event_seq)
     ).scalar()
     if taken is None:
         raise NotFoundError(f"there is no run number {run_id}", next_move="List the runs with `eva runs`")

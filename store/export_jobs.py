@@ -104,11 +104,21 @@ def release_claim(conn: Connection, export: int) -> None:
     conn.execute(_RELEASE, {"id": export})
 
 
-def finish_export(conn: Connection, export: int, *, rows: int | None = None, size: int | None = None,
-                  error: str | None = None) -> None:
+def finish_export(
+    conn: Connection, export: int, *, rows: int | None = None, size: int | None = None, error: str | None = None
+) -> None:
     """It is written, with so many rows and bytes; or it failed, and why."""
-    conn.execute(_FINISH, {"id": export, "status": "done" if error is None else "failed", "rows": rows, "bytes": size,
-                           "error": None if error is None else told(error), "days": KEPT_DAYS})
+    conn.execute(
+        _FINISH,
+        {
+            "id": export,
+            "status": "done" if error is None else "failed",
+            "rows": rows,
+            "bytes": size,
+            "error": None if error is None else told(error),
+            "days": KEPT_DAYS,
+        },
+    )
 
 
 def drop_expired(conn: Connection) -> list[ExportRow]:

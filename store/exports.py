@@ -165,8 +165,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """The columns of each export, in order; runs with conversations add MESSAGES to prompts and responses."""
 
 
-def write_export(conn: Connection, run_id: int, what: str, form: str, file: IO[bytes],
-                 passing: Callable[[], object] = lambda: None) -> int:
+def write_export(
+    conn: Connection, run_id: int, what: str, form: str, file: IO[bytes], passing: Callable[[], object] = lambda: None
+) -> int:
     """Write one of EXPORTS in one of FORMATS; how many rows. `passing` is called for each, and may raise to stop."""
     messages = message_columns(conn, run_id, what)
     columns = tuple(dict.fromkeys((*COLUMNS[what], *messages)))

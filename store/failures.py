@@ -24,8 +24,10 @@ connections, shut down or cancelled by an operator, I/O error, lock time-out, a 
 _REFUSED = ("28", "3D", "42501", "XX")
 _VALUE = ("22", "54")
 
-_LOCKED_OUT = re.compile(r"authentication failed|no pg_hba\.conf entry|no password supplied|"
-                         r"(role|database) \".*\" (does not exist|is not permitted)|permission denied for")
+_LOCKED_OUT = re.compile(
+    r"authentication failed|no pg_hba\.conf entry|no password supplied|"
+    r"(role|database) \".*\" (does not exist|is not permitted)|permission denied for"
+)
 """What libpq says when a server answers and lets nobody in: connecting gives no SQLSTATE."""
 
 _LITTLE_SPACE = 64 * 2**20
@@ -46,21 +48,27 @@ class Place:
         if state == _FULL or "No space left on device" in said or (passing and self._is_full()):
             return self._disk_full()
         if passing:
-            return StoreAwayError(f"the database {self.shown} failed: {said}", expected=_EXPECTED,
-                                  next_move=self._next_move())
+            return StoreAwayError(
+                f"the database {self.shown} failed: {said}", expected=_EXPECTED, next_move=self._next_move()
+            )
         if connection or state.startswith(_REFUSED):
-            return StoreError(f"the database {self.shown} failed: {said}", expected=_EXPECTED,
-                              next_move=self._next_move())
+            return StoreError(
+                f"the database {self.shown} failed: {said}", expected=_EXPECTED, next_move=self._next_move()
+            )
         if state.startswith(_VALUE):
             return ValueRefusedError(
-                f"the database {self.shown} cannot store a value: {said}", expected="values that eva has made storable",
-                next_move="Nothing of its batch was stored; report this with the run's log")
+                f"the database {self.shown} cannot store a value: {said}",
+                expected="values that eva has made storable",
+                next_move="Nothing of its batch was stored; report this with the run's log",
+            )
         return None
 
     def _disk_full(self) -> DiskFullError:
         where = f" in {self.folder}" if self.folder else ""
-        return DiskFullError(f"the database {self.shown} has no space left{where}",
-                             next_move="Free some space; the run then continues with `eva run --resume`")
+        return DiskFullError(
+            f"the database {self.shown} has no space left{where}",
+            next_move="Free some space; the run then continues with `eva run --resume`",
+        )
 
     def _next_move(self) -> str:
         if self.folder is None:

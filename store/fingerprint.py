@@ -52,12 +52,19 @@ _QUERIES = (
     ORDER BY split COLLATE "C", item""",
     """SELECT born, 'prompts', number, text, context, topic, parent, root, operator, depth FROM prompts
     WHERE run_id = %s ORDER BY number""",
-    _BY_POLICY.format(table="responses", columns="prompt, sample, text_hash, finish, tokens, seed", only="",
-                      order="prompt, checkpoint, sample"),
+    _BY_POLICY.format(
+        table="responses",
+        columns="prompt, sample, text_hash, finish, tokens, seed",
+        only="",
+        order="prompt, checkpoint, sample",
+    ),
     _BY_POLICY.format(table="quarantines", columns="prompt, reason", only="", order="prompt, checkpoint"),
-    _BY_POLICY.format(table="rewards", columns="prompt, sample, rewarder, value, reason",
-                      only="AND rewarder NOT LIKE '%%/cost_usd'",
-                      order='prompt, checkpoint, sample, rewarder COLLATE "C"'),
+    _BY_POLICY.format(
+        table="rewards",
+        columns="prompt, sample, rewarder, value, reason",
+        only="AND rewarder NOT LIKE '%%/cost_usd'",
+        order='prompt, checkpoint, sample, rewarder COLLATE "C"',
+    ),
     """SELECT iteration, 'info', prompt, checkpoint, info, reason FROM estimates WHERE run_id = %s
     ORDER BY iteration, prompt""",
     """SELECT iteration, 'draw', prompt, weight, key, sampled FROM estimates WHERE run_id = %s
@@ -137,7 +144,8 @@ def _digests(conn: Connection, query: str, run_id: int) -> list[PartDigest]:
     return [
         PartDigest(int(iteration), part.decode(), rows, digest.hexdigest())
         for (iteration, part), rows, digest in (
-            (key.split(b"\t"), rows, digest) for key, (rows, digest) in digests.items())
+            (key.split(b"\t"), rows, digest) for key, (rows, digest) in digests.items()
+        )
     ]
 
 

@@ -29,8 +29,7 @@ SHARED: dict[str, tuple[str, int]] = {
 }
 """What a fork takes along, in an order in which each row finds what it refers to."""
 
-OWN = ("runs", "leases", "events", "launches", "api_keys", "exports", "trackings",
-       "stage_totals")
+OWN = ("runs", "leases", "events", "launches", "api_keys", "exports", "trackings", "stage_totals")
 """What it has for itself, or what belongs to no run."""
 
 
@@ -42,8 +41,11 @@ def copy_history(conn: Connection, parent: int, run_id: int, at: int) -> int:
     for name, (column, further) in SHARED.items():
         _copy(conn, name, parent, run_id, column, at + further)
     count = select(func.count()).where(prompts.c.run_id == run_id).scalar_subquery()
-    conn.execute(update(runs).where(runs.c.id == run_id).values(
-        prompt_count=count, iteration=at, forked_from=parent, forked_at=at))
+    conn.execute(
+        update(runs)
+        .where(runs.c.id == run_id)
+        .values(prompt_count=count, iteration=at, forked_from=parent, forked_at=at)
+    )
     return int(conn.execute(select(runs.c.prompt_count).where(runs.c.id == run_id)).scalar_one())
 
 

@@ -12,8 +12,16 @@ from sqlalchemy import Connection, text
 MOST_RUNS = 50
 """Runs that play at a time and are told of one by one, newest first."""
 
-INCIDENTS = ("engine_lost", "engine_back", "engine_waits", "trainer_lost", "stage_failed", "driver_died", "collapse",
-             "tracking_failed")
+INCIDENTS = (
+    "engine_lost",
+    "engine_back",
+    "engine_waits",
+    "trainer_lost",
+    "stage_failed",
+    "driver_died",
+    "collapse",
+    "tracking_failed",
+)
 
 _PLAYING = text("""
     SELECT runs.name, runs.iteration, CAST(runs.config ->> 'iterations' AS integer), runs.prompt_count,
@@ -49,9 +57,12 @@ class Playing:
 
 def playing(conn: Connection) -> list[Playing]:
     """Which runs play now? The newest first."""
-    return [Playing(name, iteration, iterations, prompts, engines, stage, done, total, float(lease_s))
-            for name, iteration, iterations, prompts, engines, stage, done, total, lease_s in conn.execute(
-                _PLAYING, {"most": MOST_RUNS})]
+    return [
+        Playing(name, iteration, iterations, prompts, engines, stage, done, total, float(lease_s))
+        for name, iteration, iterations, prompts, engines, stage, done, total, lease_s in conn.execute(
+            _PLAYING, {"most": MOST_RUNS}
+        )
+    ]
 
 
 def runs_by_status(conn: Connection) -> dict[str, int]:

@@ -106,10 +106,15 @@ def copy_heldout_parts(
     conn: Connection, run_id: int, checkpoint: int, split: str, mode: str, role: JudgeRole, rows: Sequence[HeldoutPart]
 ) -> None:
     """Store what rewards were made from; what is there already stays as it is."""
-    copy_once(conn, heldout_parts, _PARTS, [
-        (run_id, checkpoint, split, mode, row.item, row.sample, role, row.name, *value_or_reason(row.part))
-        for row in rows
-    ])
+    copy_once(
+        conn,
+        heldout_parts,
+        _PARTS,
+        [
+            (run_id, checkpoint, split, mode, row.item, row.sample, role, row.name, *value_or_reason(row.part))
+            for row in rows
+        ],
+    )
 
 
 def read_heldout_responses(
@@ -138,9 +143,7 @@ def read_heldout_responses(
     return [HeldoutResponse(*row) for row in conn.execute(query)]
 
 
-def heldout_missing(
-    conn: Connection, run_id: int, checkpoint: int, split: str, mode: str, n: int
-) -> dict[int, int]:
+def heldout_missing(conn: Connection, run_id: int, checkpoint: int, split: str, mode: str, n: int) -> dict[int, int]:
     """Which items of the split lack answers of this checkpoint? Item -> answers there, in item order."""
     prompt, response = heldout_prompts.c, heldout_responses.c
     there = and_(

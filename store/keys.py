@@ -40,23 +40,39 @@ class LiveKey:
 
 
 _live = api_keys.c.revoked_at.is_(None) & or_(
-    api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.clock_timestamp())
+    api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.clock_timestamp()
+)
 
 
 def create_key(conn: Connection, name: str, scope: Scope, lasts: timedelta | None) -> tuple[str, KeyRow]:
     """Make a key that `lasts` so long (None: for ever); the key itself is known to the caller alone."""
     key, prefix = make_key()
     salt = secrets.token_bytes(16)
-    conn.execute(insert(api_keys).values(
-        prefix=prefix, name=storable(name), scope=scope, salt=salt, digest=key_digest(key, salt),
-        expires_at=None if lasts is None else func.clock_timestamp() + lasts))
+    conn.execute(
+        insert(api_keys).values(
+            prefix=prefix,
+            name=storable(name),
+            scope=scope,
+            salt=salt,
+            digest=key_digest(key, salt),
+            expires_at=None if lasts is None else func.clock_timestamp() + lasts,
+        )
+    )
     return key, next(row for row in list_keys(conn) if row.prefix == prefix)
 
 
 def list_keys(conn: Connection) -> list[KeyRow]:
     """Which keys were made? Newest first."""
-    shown = (api_keys.c.prefix, api_keys.c.name, api_keys.c.scope, api_keys.c.created_at, api_keys.c.expires_at,
-             api_keys.c.last_used_at, api_keys.c.revoked_at, _live)
+    shown = (
+        api_keys.c.prefix,
+        api_keys.c.name,
+        api_keys.c.scope,
+        api_keys.c.created_at,
+        api_keys.c.expires_at,
+        api_keys.c.last_used_at,
+        api_keys.c.revoked_at,
+        _live,
+    )
     return [KeyRow(*row) for row in conn.execute(select(*shown).order_by(api_keys.c.id.desc()))]
 
 
@@ -71,8 +87,11 @@ def revoke_key(conn: Connection, prefix: str) -> None:
     now = func.coalesce(api_keys.c.revoked_at, func.clock_timestamp())
     found = conn.execute(update(api_keys).where(api_keys.c.prefix == storable(prefix)).values(revoked_at=now))
     if not found.rowcount:
-        raise NotFoundError(f"there is no key {prefix[:100]!r}", expected="the 8 letters after `eva_` of a key",
-                            next_move="List them with `eva keys list`")
+        raise NotFoundError(
+            f"there is no key {prefix[:100]!r}",
+            expected="the 8 letters after `eva_` of a key",
+            next_move="List them with `eva keys list`",
+        )
 
 
 def note_use(conn: Connection, prefix: str) -> None:

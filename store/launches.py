@@ -48,23 +48,43 @@ class PlayedLaunch:
 
 
 def enqueue(
-    conn: Connection, run_id: int, *, restarts: int | None = None, backoff_s: float | None = None,
-    key: str | None = None, body_hash: str | None = None,
+    conn: Connection,
+    run_id: int,
+    *,
+    restarts: int | None = None,
+    backoff_s: float | None = None,
+    key: str | None = None,
+    body_hash: str | None = None,
 ) -> None:
     """The run waits for a driver, behind those that wait already. A policy that is not given stays as it was."""
     policy = {name: value for name, value in (("restarts", restarts), ("backoff_s", backoff_s)) if value is not None}
-    fresh = {"state": "queued", "queued_at": func.clock_timestamp(), "not_before": func.clock_timestamp(),
-             "restarted": 0, "message": None, **policy}
+    fresh = {
+        "state": "queued",
+        "queued_at": func.clock_timestamp(),
+        "not_before": func.clock_timestamp(),
+        "restarted": 0,
+        "message": None,
+        **policy,
+    }
     conn.execute(
-        upsert(launches).values(run_id=run_id, idempotency_key=key, body_hash=body_hash, **fresh)
-        .on_conflict_do_update(index_elements=["run_id"], set_=fresh))
+        upsert(launches)
+        .values(run_id=run_id, idempotency_key=key, body_hash=body_hash, **fresh)
+        .on_conflict_do_update(index_elements=["run_id"], set_=fresh)
+    )
 
 
 def enqueue_again(conn: Connection, launch: LaunchRow, pause_s: float, *, counts: bool = True) -> None:
     """Its driver died: it keeps its place in the queue, and another one starts after `pause_s`."""
-    conn.execute(update(launches).where(launches.c.run_id == launch.run_id).values(
-        state="queued", restarted=launches.c.restarted + int(counts), message=None,
-        not_before=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, pause_s)))
+    conn.execute(
+        update(launches)
+        .where(launches.c.run_id == launch.run_id)
+        .values(
+            state="queued",
+            restarted=launches.c.restarted + int(counts),
+            message=None,
+            not_before=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, pause_s),
+        )
+    )
 
 
 def take_next(conn: Connection, most: int, only: int | None = None) -> LaunchRow | None:
@@ -77,16 +97,25 @@ def take_next(conn: Connection, most: int, only: int | None = None) -> LaunchRow
     query = (
         select(launches.c.run_id, launches.c.attempt, runs.c.name, runs.c.created_at)
         .join(runs, runs.c.id == launches.c.run_id)
-        .where(launches.c.state == "queued", launches.c.not_before <= func.clock_timestamp(),
-               runs.c.status == "queued", *([] if only is None else [runs.c.id == only]))
-        .order_by(launches.c.queued_at, launches.c.run_id).limit(1).with_for_update(of=launches)
+        .where(
+            launches.c.state == "queued",
+            launches.c.not_before <= func.clock_timestamp(),
+            runs.c.status == "queued",
+            *([] if only is None else [runs.c.id == only]),
+        )
+        .order_by(launches.c.queued_at, launches.c.run_id)
+        .limit(1)
+        .with_for_update(of=launches)
     )
     if (found := conn.execute(query).one_or_none()) is None:
         return None
     run_id, attempt, name, made = found
     job = job_name(name, made, attempt + 1)
-    conn.execute(update(launches).where(launches.c.run_id == run_id).values(
-        state="taken", attempt=attempt + 1, job=job, message=None))
+    conn.execute(
+        update(launches)
+        .where(launches.c.run_id == run_id)
+        .values(state="taken", attempt=attempt + 1, job=job, message=None)
+    )
     return read_launch(conn, run_id)
 
 
@@ -103,8 +132,11 @@ def set_submitted(conn: Connection, launch: LaunchRow) -> bool:
 
 def set_message(conn: Connection, launch: LaunchRow, message: str | None) -> None:
     """What the launch waits for."""
-    conn.execute(update(launches).where(launches.c.run_id == launch.run_id).values(
-        message=None if message is None else told(message)))
+    conn.execute(
+        update(launches)
+        .where(launches.c.run_id == launch.run_id)
+        .values(message=None if message is None else told(message))
+    )
 
 
 def set_ended(conn: Connection, run_id: int) -> None:
@@ -139,23 +171,35 @@ def submitted(conn: Connection) -> list[PlayedLaunch]:
         select(*launches.c, runs.c.name, runs.c.status, func.coalesce(held, False), silent)
         .join(runs, runs.c.id == launches.c.run_id)
         .join(leases, leases.c.run_id == launches.c.run_id)
-        .where(launches.c.state == "submitted").order_by(launches.c.queued_at)
+        .where(launches.c.state == "submitted")
+        .order_by(launches.c.queued_at)
     )
     count = len(launches.c)
-    return [PlayedLaunch(LaunchRow(*row[:count]), row[count], row[count + 1], row[count + 2],
-                         None if row[count + 3] is None else float(row[count + 3])) for row in conn.execute(query)]
+    return [
+        PlayedLaunch(
+            LaunchRow(*row[:count]),
+            row[count],
+            row[count + 1],
+            row[count + 2],
+            None if row[count + 3] is None else float(row[count + 3]),
+        )
+        for row in conn.execute(query)
+    ]
 
 
 def ahead(conn: Connection, launch: LaunchRow) -> int:
     """How many runs wait before this one?"""
-    before = or_(launches.c.queued_at < launch.queued_at,
-                 and_(launches.c.queued_at == launch.queued_at, launches.c.run_id < launch.run_id))
+    before = or_(
+        launches.c.queued_at < launch.queued_at,
+        and_(launches.c.queued_at == launch.queued_at, launches.c.run_id < launch.run_id),
+    )
     return conn.execute(select(func.count()).where(launches.c.state == "queued", before)).scalar_one()
 
 
 def with_key(conn: Connection, key: str) -> tuple[str, int] | None:
     """The hash of the body and the run of an idempotency key; others who ask wait for this transaction's end."""
     conn.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": storable(key)})
-    found = conn.execute(select(launches.c.body_hash, launches.c.run_id)
-                         .where(launches.c.idempotency_key == storable(key))).one_or_none()
+    found = conn.execute(
+        select(launches.c.body_hash, launches.c.run_id).where(launches.c.idempotency_key == storable(key))
+    ).one_or_none()
     return None if found is None else (str(found[0]), int(found[1]))

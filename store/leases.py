@@ -76,8 +76,12 @@ def claim(
     ends those that an expired lease left open: their driver may be frozen in the middle of one. The lease may expire
     at any moment of that, so it looks again.
     """
-    asked = {"run_id": run_id, "owner": json_text(owner), "ttl_s": ttl_s,
-             "break_owner": None if break_owner is None else json_text(break_owner)}
+    asked = {
+        "run_id": run_id,
+        "owner": json_text(owner),
+        "ttl_s": ttl_s,
+        "break_owner": None if break_owner is None else json_text(break_owner),
+    }
     looks_left = _CLAIM_LOOKS
     while True:
         conn.execute(_END_EXPIRED, {"run_id": run_id})

@@ -52,8 +52,11 @@ def metric_points(
     given = [name for name in sorted_names for _ in range(2)]
     fields = [("checkpoint", ">i2"), ("step", ">i4"), *((f"value_{at}", ">f8") for at in range(len(sorted_names)))]
     rows_S = read_array(conn, query, [*given, run_id, checkpoint, checkpoint], fields)
-    return [point for at, name in enumerate(sorted_names)
-            for point in _series(name, rows_S["checkpoint"], rows_S["step"], rows_S[f"value_{at}"], points)]
+    return [
+        point
+        for at, name in enumerate(sorted_names)
+        for point in _series(name, rows_S["checkpoint"], rows_S["step"], rows_S[f"value_{at}"], points)
+    ]
 
 
 def _series(name: str, checkpoints_S: Ints, steps_S: Ints, values_S: Floats, points: int) -> Iterator[MetricPoint]:
@@ -64,8 +67,9 @@ def _series(name: str, checkpoints_S: Ints, steps_S: Ints, values_S: Floats, poi
     places = range(total) if total <= 2 * buckets else _extremes(values_S[finite_V], buckets)
     for place in places:
         row = finite_V[place]
-        yield MetricPoint(name, int(checkpoints_S[row]), int(steps_S[row]), int(place), float(values_S[row]), total,
-                          missing)
+        yield MetricPoint(
+            name, int(checkpoints_S[row]), int(steps_S[row]), int(place), float(values_S[row]), total, missing
+        )
 
 
 def _extremes(values_V: Floats, buckets: int) -> list[int]:

@@ -31,8 +31,16 @@ from store.text import storable
 
 _Query = Select[*tuple[Any, ...]]
 
-_PROMPT = (prompts.c.number, prompts.c.text, prompts.c.parent, prompts.c.root, prompts.c.operator, prompts.c.depth,
-           prompts.c.born, prompts.c.topic)
+_PROMPT = (
+    prompts.c.number,
+    prompts.c.text,
+    prompts.c.parent,
+    prompts.c.root,
+    prompts.c.operator,
+    prompts.c.depth,
+    prompts.c.born,
+    prompts.c.topic,
+)
 
 SORTS = ("number", "-number", "info", "-info", "depth", "-depth")
 """Orders of a page; a minus puts the largest first. Prompts without info come last either way."""
@@ -106,8 +114,9 @@ class _Order:
             return further(number, after.number)
         bound = literal(after.value, Float(53))
         # the first of both says nothing that the second does not, but an index can begin at it
-        return and_(or_(further(column, bound), column == bound),
-                    or_(further(column, bound), further(number, after.number)))
+        return and_(
+            or_(further(column, bound), column == bound), or_(further(column, bound), further(number, after.number))
+        )
 
 
 def prompt_page(
@@ -157,8 +166,12 @@ def _judged_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int, i
         query = (
             select(*_PROMPT, table.c.iteration, table.c.info)
             .join(table, and_(table.c.run_id == prompts.c.run_id, table.c.prompt == prompts.c.number))
-            .where(table.c.run_id == run_id, prompts.c.run_id == run_id, _counts(table, wanted.iteration),
-                   *_conditions(run_id, wanted, table.c.info, informed))
+            .where(
+                table.c.run_id == run_id,
+                prompts.c.run_id == run_id,
+                _counts(table, wanted.iteration),
+                *_conditions(run_id, wanted, table.c.info, informed),
+            )
         )
         number = table.c.prompt
         column = {"info": table.c.info, "depth": prompts.c.depth, "number": number}[order.by]

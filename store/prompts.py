@@ -49,14 +49,10 @@ def insert_prompts(conn: Connection, run_id: int, new: Sequence[Prompt]) -> None
     if [prompt.number for prompt in new] != list(range(first, first + len(new))):
         raise ValueError("prompts were given with gaps or out of order, expected dense numbers in order")
     grown = conn.execute(
-        update(runs)
-        .where(runs.c.id == run_id, runs.c.prompt_count == first)
-        .values(prompt_count=first + len(new))
+        update(runs).where(runs.c.id == run_id, runs.c.prompt_count == first).values(prompt_count=first + len(new))
     )
     if grown.rowcount != 1:
-        raise ValueError(
-            f"prompts of run {run_id} were given from number {first}, expected the run's next number"
-        )
+        raise ValueError(f"prompts of run {run_id} were given from number {first}, expected the run's next number")
     copy_rows(conn, prompts, _COLUMNS, [_stored(run_id, prompt) for prompt in new])
 
 
@@ -128,9 +124,7 @@ def children(conn: Connection, run_id: int, number: int) -> list[Prompt]:
     return [_prompt(row) for row in conn.execute(query)]
 
 
-def descendants(
-    conn: Connection, run_id: int, number: int, max_depth: int = 10, limit: int = 1000
-) -> list[LineageRow]:
+def descendants(conn: Connection, run_id: int, number: int, max_depth: int = 10, limit: int = 1000) -> list[LineageRow]:
     """What grew from this prompt, up to `max_depth` evolutions away? Nearest first, then by number."""
     tree = select(literal(number).label("number"), literal(0).label("distance")).cte("tree", recursive=True)
     below = (

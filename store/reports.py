@@ -174,6 +174,7 @@ _SAME_CONFIG = text("""
     SELECT id FROM runs WHERE config_hash = :config_hash ORDER BY id DESC LIMIT 1
 """)
 
+
 def training_ends(conn: Connection, run_id: int) -> dict[int, TrainingEnd]:
     """How did each checkpoint's training end? By checkpoint; those without logged steps are left out."""
     rows = conn.execute(_TRAINING_ENDS, {"run_id": run_id, "last": LAST_STEPS})

@@ -27,8 +27,14 @@ _JUDGED = """
         AND w.sample = r.sample AND w.rewarder = %s
     WHERE r.run_id = %s AND r.checkpoint = %s AND r.prompt = ANY(%s) AND r.sample < %s
 """
-_JUDGED_FIELDS = [("prompt", ">i4"), ("sample", ">i2"), ("hash", ">i8"), ("cut", "?"), ("value", ">f8"),
-                  ("tokens", ">i4")]
+_JUDGED_FIELDS = [
+    ("prompt", ">i4"),
+    ("sample", ">i2"),
+    ("hash", ">i8"),
+    ("cut", "?"),
+    ("value", ">f8"),
+    ("tokens", ">i4"),
+]
 
 _COVERED = """
     SELECT r.prompt, count(*), count(w.sample)
@@ -80,9 +86,7 @@ def copy_answered(conn: Connection, run_id: int, checkpoint: int, answered: Sequ
     copy_once(conn, quarantines, _QUARANTINES, failed)
 
 
-def copy_rewarded(
-    conn: Connection, run_id: int, checkpoint: int, rewarder: str, rewarded: Sequence[Rewarded]
-) -> None:
+def copy_rewarded(conn: Connection, run_id: int, checkpoint: int, rewarder: str, rewarded: Sequence[Rewarded]) -> None:
     """Store rewards of stored responses; what is there already stays as it is.
 
     A reward that is NaN or infinite is stored as none, with that reason. What a reward was made from is stored as
@@ -196,9 +200,7 @@ def newest_checkpoints(
     return dict(zip(found["prompt"].tolist(), found["checkpoint"].tolist(), strict=True))
 
 
-def read_texts_for_pairs(
-    conn: Connection, run_id: int, iteration: int | None = None
-) -> Iterator[PreferencePair]:
+def read_texts_for_pairs(conn: Connection, run_id: int, iteration: int | None = None) -> Iterator[PreferencePair]:
     """The preference pairs of an iteration (None: of all so far), with texts, by iteration and prompt.
 
     Streamed: read it to its end inside the transaction.
@@ -239,9 +241,7 @@ def read_texts_for_pairs(
             yield PreferencePair(*row[:-1], context=read_context(row[-1]))
 
 
-def sampling_cost(
-    conn: Connection, run_id: int, checkpoint: int, numbers: Sequence[int] | Ints
-) -> dict[str, int]:
+def sampling_cost(conn: Connection, run_id: int, checkpoint: int, numbers: Sequence[int] | Ints) -> dict[str, int]:
     """What did it cost this policy to answer these prompts? Responses, and their tokens."""
     asked = np.asarray(numbers, dtype=np.int64).tolist()
     query = select(func.count(), func.coalesce(func.sum(responses.c.tokens), 0)).where(

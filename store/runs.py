@@ -133,9 +133,7 @@ def set_iteration(conn: Connection, run_id: int, iteration: int) -> None:
     _change(conn, run_id, {"iteration": iteration})
 
 
-def set_config(
-    conn: Connection, run_id: int, config: JsonObject, config_hash: str, code: JsonObject
-) -> None:
+def set_config(conn: Connection, run_id: int, config: JsonObject, config_hash: str, code: JsonObject) -> None:
     """The run goes on with this config and this code; the seed is not among what may change."""
     values = {"config": storable_json(config), "config_hash": config_hash, "code": storable_json(code)}
     _change(conn, run_id, values)
@@ -151,8 +149,11 @@ def rename_run(conn: Connection, run_id: int, name: str) -> None:
     conn.execute(select(runs.c.id).where(runs.c.id == run_id).with_for_update())
     taken = select(runs.c.id).where(runs.c.id != run_id, or_(runs.c.name == name, runs.c.folder == name))
     if conn.execute(taken).first() is not None:
-        raise ConflictError(f"there is a run {name!r} already, or its files", expected="a name that no run has had",
-                            next_move="Choose another name")
+        raise ConflictError(
+            f"there is a run {name!r} already, or its files",
+            expected="a name that no run has had",
+            next_move="Choose another name",
+        )
     _change(conn, run_id, {"name": name, "folder": func.coalesce(runs.c.folder, runs.c.name)})
 
 

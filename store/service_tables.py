@@ -67,7 +67,21 @@ trackings = table(
 stage_totals = table(
     "stage_totals",
     Column("stage", Text, primary_key=True),
-    *(Column(name, Double, nullable=False, server_default=ZERO) for name in (
-        "closed", "seconds", "retries", "done", "responses", "tokens", "cost_usd", "quarantined", "accepted",
-        "engine_ms", "engine_busy_ms", "engine_filled_ms")),
+    *(
+        Column(name, Double, nullable=False, server_default=ZERO)
+        for name in (
+            "closed",
+            "seconds",
+            "retries",
+            "done",
+            "responses",
+            "tokens",
+            "cost_usd",
+            "quarantined",
+            "accepted",
+            "engine_ms",
+            "engine_busy_ms",
+            "engine_filled_ms",
+        )
+    ),
 )

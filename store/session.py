@@ -20,8 +20,13 @@ from store.migration import migrate as migrate_schema
 from store.silence import AFTER_S, Silence
 
 _OLDEST_SERVER = 150000
-_CONNECT = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
-            "tcp_user_timeout": 30_000}
+_CONNECT = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 """A server behind a network that has gone silent is given up within half a minute; sockets of this machine close."""
 
 _DRIVERS = ("postgres", "postgresql", "postgresql+psycopg")
@@ -30,8 +35,14 @@ _DRIVERS = ("postgres", "postgresql", "postgresql+psycopg")
 class Store:
     """An open database. Safe to use from several threads; each transaction has its own connection."""
 
-    def __init__(self, url: URL, server: EmbeddedServer | None = None, *, silent_s: float = AFTER_S,
-                 connect_s: int = _CONNECT["connect_timeout"]) -> None:
+    def __init__(
+        self,
+        url: URL,
+        server: EmbeddedServer | None = None,
+        *,
+        silent_s: float = AFTER_S,
+        connect_s: int = _CONNECT["connect_timeout"],
+    ) -> None:
         """A server that answers nothing for `silent_s`, nor a new connection within `connect_s`, counts as away."""
         self._server = server
         self.url = redacted(url)
@@ -81,8 +92,11 @@ class Store:
                 raise
             raise explained from error
         except PoolTimeout as error:
-            raise StoreAwayError(f"no connection to the database {self.url} came free: {error}",
-                                 expected="transactions that end", next_move="Try again in a while") from error
+            raise StoreAwayError(
+                f"no connection to the database {self.url} came free: {error}",
+                expected="transactions that end",
+                next_move="Try again in a while",
+            ) from error
 
 
 def open_store(settings: Settings, *, migrate: bool = True) -> Store:

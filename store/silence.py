@@ -83,6 +83,5 @@ class Silence:
             connections = list(self._connections)
         for connection in connections:
             # one that is being closed at this moment needs no hanging up
-            with (suppress(psycopg.Error, OSError),
-                  socket.socket(fileno=os.dup(connection.pgconn.socket)) as shared):
+            with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as shared:
                 shared.shutdown(socket.SHUT_RDWR)

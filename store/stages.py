@@ -110,9 +110,7 @@ def close_stage(
         add_closed(conn, run_id, iteration, name)
 
 
-def fail_stage(
-    conn: Connection, run_id: int, iteration: int, name: str, error: str, *, seconds: float = 0.0
-) -> None:
+def fail_stage(conn: Connection, run_id: int, iteration: int, name: str, error: str, *, seconds: float = 0.0) -> None:
     """The stage's attempt failed with this message; it may be opened again."""
     conn.execute(
         update(stages)

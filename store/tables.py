@@ -62,7 +62,8 @@ runs = table(
     CheckConstraint("(forked_from IS NULL) = (forked_at IS NULL)", "fork"),
     ForeignKeyConstraint(["forked_from"], ["runs.id"], ondelete="RESTRICT"),
     CheckConstraint(
-        "status IN ('created', 'queued', 'running', 'paused', 'finished', 'failed', 'cancelled')", "status"),
+        "status IN ('created', 'queued', 'running', 'paused', 'finished', 'failed', 'cancelled')", "status"
+    ),
     CheckConstraint("desired IN ('run', 'pause', 'cancel')", "desired"),
     CheckConstraint("iteration >= 0 AND prompt_count >= 0 AND event_seq >= 0", "counters"),
     Index(None, "status"),

@@ -9,14 +9,27 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-COUNTED = ("responses", "tokens", "cost_usd", "quarantined", "accepted", "engine_ms", "engine_busy_ms",
-           "engine_filled_ms")
+COUNTED = (
+    "responses",
+    "tokens",
+    "cost_usd",
+    "quarantined",
+    "accepted",
+    "engine_ms",
+    "engine_busy_ms",
+    "engine_filled_ms",
+)
 """Counts of stages that are summed."""
 
-_OF_STAGES = ", ".join([
-    "count(*) FILTER (WHERE status = 'done') AS closed", "coalesce(sum(seconds), 0) AS seconds",
-    "coalesce(sum(attempts - 1), 0) AS retries", "coalesce(sum(done), 0) AS done",
-    *(f"coalesce(sum(CAST(counts ->> '{name}' AS double precision)), 0) AS {name}" for name in COUNTED)])
+_OF_STAGES = ", ".join(
+    [
+        "count(*) FILTER (WHERE status = 'done') AS closed",
+        "coalesce(sum(seconds), 0) AS seconds",
+        "coalesce(sum(attempts - 1), 0) AS retries",
+        "coalesce(sum(done), 0) AS done",
+        *(f"coalesce(sum(CAST(counts ->> '{name}' AS double precision)), 0) AS {name}" for name in COUNTED),
+    ]
+)
 _COLUMNS = ("closed", "seconds", "retries", "done", *COUNTED)
 _ADDED = ", ".join(f"{name} = stage_totals.{name} + excluded.{name}" for name in _COLUMNS)
 
@@ -62,6 +75,17 @@ def add_closed(conn: Connection, run_id: int, iteration: int, name: str) -> None
 
 def stage_sums(conn: Connection) -> list[StageSums]:
     """What have stages done so far? By name: those that closed, and those that are open."""
-    return [StageSums(name, int(closed), float(seconds), int(retries), int(done), int(responses), int(tokens),
-                      float(cost), *map(int, rest))
-            for name, closed, seconds, retries, done, responses, tokens, cost, *rest in conn.execute(_READ)]
+    return [
+        StageSums(
+            name,
+            int(closed),
+            float(seconds),
+            int(retries),
+            int(done),
+            int(responses),
+            int(tokens),
+            float(cost),
+            *map(int, rest),
+        )
+        for name, closed, seconds, retries, done, responses, tokens, cost, *rest in conn.execute(_READ)
+    ]

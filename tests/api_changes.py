@@ -92,7 +92,8 @@ class Fit:
     def _of_one(self, wide: Schema, narrow: Schema, where: str) -> Iterator[str]:
         may = "may now be" if self.answer else "may no longer be"
         if (kind := wide.get("type")) is not None and narrow.get("type") not in (
-                {kind, "integer"} if kind == "number" else {kind}):
+            {kind, "integer"} if kind == "number" else {kind}
+        ):
             yield f"{where}: {may} {narrow.get('type', 'anything')}"
             return
         if "enum" in wide or "const" in wide:

@@ -45,8 +45,11 @@ class Tab:
         """What axe finds serious in the page as it is."""
         self.page.evaluate(AXE_SCRIPT.read_text())
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]
-                if one["impact"] in ("serious", "critical")]
+        return [
+            f"{one['id']}: {one['nodes'][0]['html'][:200]}"
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +67,11 @@ def browser() -> Iterator[Browser]:
 
 def opened(browser: Browser, base: str, scheme: str = "light", width: int = 1440) -> Tab:
     """A fresh page of a fresh visitor."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce",
-                                  color_scheme="dark" if scheme == "dark" else "light")
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        reduced_motion="reduce",
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
     context.set_default_timeout(PATIENCE_MS)
     # reports of the CSP reach the console too, but only this names what was blocked
     context.add_init_script("addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.blockedURI))")

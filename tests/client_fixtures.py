@@ -49,9 +49,25 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
     folder = tmp_path_factory.mktemp("generated")
     (folder / "client.yaml").write_text(CONFIG, "utf-8")
     made = subprocess.run(
-        [sys.executable, "-m", "openapi_python_client", "generate", "--path", ROOT / "docs/reference/openapi.json",
-         "--config", folder / "client.yaml", "--meta", "none", "--output-path", folder / "eva_client"],
-        cwd=folder, check=True, capture_output=True, text=True)
+        [
+            sys.executable,
+            "-m",
+            "openapi_python_client",
+            "generate",
+            "--path",
+            ROOT / "docs/reference/openapi.json",
+            "--config",
+            folder / "client.yaml",
+            "--meta",
+            "none",
+            "--output-path",
+            folder / "eva_client",
+        ],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     sys.path.insert(0, str(folder))
     yield Generated(made.stdout + made.stderr)
     sys.path.remove(str(folder))

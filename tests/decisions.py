@@ -21,8 +21,9 @@ def decisions(store: Store, run: RunRow) -> dict[str, Any]:
             "chains": [creation.read_chains(conn, run.id, iteration) for iteration in iterations],
             "batches": [creation.read_batch(conn, run.id, iteration) for iteration in iterations],
             "pairs": [creation.read_pairs(conn, run.id, iteration) for iteration in iterations],
-            "accuracy": [(row.checkpoint, row.split, row.mode, row.n, row.correct)
-                         for row in heldout.accuracy(conn, run.id, 0.9)],
+            "accuracy": [
+                (row.checkpoint, row.split, row.mode, row.n, row.correct) for row in heldout.accuracy(conn, run.id, 0.9)
+            ],
             "statistics": statistics.get_statistics(conn, run.id, "batch"),
         }
 

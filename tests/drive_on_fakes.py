@@ -1,6 +1,6 @@
 """A driver process that a test can kill: plays a run on fakes, slowly enough to be hit in the middle.
 
-    python -m tests.drive_on_fakes RUN FOLDER      (EVA_DATABASE_URL names the database)
+python -m tests.drive_on_fakes RUN FOLDER      (EVA_DATABASE_URL names the database)
 """
 
 from __future__ import annotations

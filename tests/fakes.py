@@ -77,14 +77,20 @@ class FakeGenerator:
             self.die_after -= 1
             if self.die_after < 0:
                 raise Died
-        self.asked[self.policy.number, transcript(request.text, request.context),
-                   int(request.sampling.temperature > 0)] += 1
+        self.asked[
+            self.policy.number, transcript(request.text, request.context), int(request.sampling.temperature > 0)
+        ] += 1
         if request.number in self.unanswerable:
             return Answered(request.number, request.text, (), failure="the prompt is too long")
         chance = skill_of(self.policy) / (skill_of(self.policy) + difficulty_of(request.text))
-        return Answered(request.number, request.text, tuple(
-            self._response(request, sample, chance) for sample in range(request.first, request.first + request.n)),
-            context=request.context)
+        return Answered(
+            request.number,
+            request.text,
+            tuple(
+                self._response(request, sample, chance) for sample in range(request.first, request.first + request.n)
+            ),
+            context=request.context,
+        )
 
     def _response(self, request: Request, sample: int, chance: float) -> Response:
         seed = request.seed + sample
@@ -99,9 +105,13 @@ class FakeRewarder:
 
     def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
         for one in answered:
-            yield Rewarded(one, tuple(
-                Reward(float(response.text.startswith("right")) + text_hash(response.text) % 100 / 1000)
-                for response in one.responses))
+            yield Rewarded(
+                one,
+                tuple(
+                    Reward(float(response.text.startswith("right")) + text_hash(response.text) % 100 / 1000)
+                    for response in one.responses
+                ),
+            )
 
 
 class FakeEvolver:
@@ -130,7 +140,8 @@ class FakeTrainer:
         self.jobs.append(job)
         assert Path(job.pairs_path).read_text().count("\n") > 0
         steps = tuple(
-            TrainingStep(step, {"loss": 0.7 - step / 100, "rewards/margins": step / 10}) for step in (1, 2, 3))
+            TrainingStep(step, {"loss": 0.7 - step / 100, "rewards/margins": step / 10}) for step in (1, 2, 3)
+        )
         for step in steps:
             report(step, len(steps))
         skill = skill_of(job.policy) + int(self.learns)
@@ -141,16 +152,27 @@ class FakeTrainer:
 def fake_config(**changes: Any) -> RunConfig:
     """A small game on fakes. Keyword arguments replace whole sections."""
     values: dict[str, Any] = {
-        "name": "fake", "seed": 7, "iterations": 3, "prompts": {"playground": 24}, "model": {"path": "playground"},
-        "generation": {"n": 4}, "reward": {"kind": "mock"}, "evolving": {"evolver": {"kind": "playground"}},
-        "evaluation": {"playground": 3}}
+        "name": "fake",
+        "seed": 7,
+        "iterations": 3,
+        "prompts": {"playground": 24},
+        "model": {"path": "playground"},
+        "generation": {"n": 4},
+        "reward": {"kind": "mock"},
+        "evolving": {"evolver": {"kind": "playground"}},
+        "evaluation": {"playground": 3},
+    }
     return validate(values | changes)
 
 
 def fake_roles(**changes: Any) -> Roles:
     roles: dict[str, Any] = {
-        "generator": FakeGenerator(), "rewarder": FakeRewarder(), "evolver": FakeEvolver(), "trainer": FakeTrainer(),
-        "examiner": FakeRewarder()}
+        "generator": FakeGenerator(),
+        "rewarder": FakeRewarder(),
+        "evolver": FakeEvolver(),
+        "trainer": FakeTrainer(),
+        "examiner": FakeRewarder(),
+    }
     return Roles(**(roles | changes))
 
 

@@ -76,8 +76,13 @@ def lazy_roles(config: RunConfig) -> Roles:
     return Roles(LazySolver(), reward, build_evolver(config.evolving), FakeTrainer(), reward)
 
 
-def lazily(config: RunConfig, folder: Path, settings: Settings, listener: Listener, **told: object,
-           ) -> AbstractContextManager[Roles]:
+def lazily(
+    config: RunConfig,
+    folder: Path,
+    settings: Settings,
+    listener: Listener,
+    **told: object,
+) -> AbstractContextManager[Roles]:
     """A builder for the driver; what it is told of the run's past changes nothing here."""
     del folder, settings, listener, told
     return nullcontext(lazy_roles(config))

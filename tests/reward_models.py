@@ -35,8 +35,13 @@ LLAMA3_TEMPLATE = (
 )
 _HEADERS = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 _MARKS = ["<|source|>", "<|candidate1|>", "<|candidate2|>"]
-_SHAPE: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
-                          "max_position_embeddings": CONTEXT}
+_SHAPE: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": CONTEXT,
+}
 HEADS, WIDTH, DEPTH, TEMPERATURE = 19, 48, 3, 10
 
 
@@ -51,8 +56,12 @@ def llama3_tokenizer() -> PreTrainedTokenizerFast:
 def classifier(folder: Path, *, labels: int = 1, pad: str | None = PAD, seed: int = 0) -> Path:
     """A Llama for sequence classification; `pad` is the padding token of its config, which some published lack."""
     words = tokenizer()
-    shape = _SHAPE | {"num_key_value_heads": 2, "vocab_size": len(words), "num_labels": labels,
-                      "pad_token_id": words.convert_tokens_to_ids(pad) if pad else None}
+    shape = _SHAPE | {
+        "num_key_value_heads": 2,
+        "vocab_size": len(words),
+        "num_labels": labels,
+        "pad_token_id": words.convert_tokens_to_ids(pad) if pad else None,
+    }
     return _classifier(folder, LlamaConfig(**shape), words, seed)
 
 
@@ -78,18 +87,27 @@ def armorm(folder: Path, *, seed: int = 0) -> Path:
     words = llama3_tokenizer()
     shape = _SHAPE | {"num_key_value_heads": 2, "vocab_size": len(words), "pad_token_id": words.pad_token_id}
     config: Any = LlamaConfig(**shape)
-    extra = {"architectures": ["LlamaForRewardModelWithGating"], "num_objectives": HEADS,
-             "gating_temperature": TEMPERATURE, "gating_hidden_dim": WIDTH, "gating_n_hidden": DEPTH,
-             "auto_map": {"AutoModelForSequenceClassification": "modeling_custom.LlamaForRewardModelWithGating"}}
+    extra = {
+        "architectures": ["LlamaForRewardModelWithGating"],
+        "num_objectives": HEADS,
+        "gating_temperature": TEMPERATURE,
+        "gating_hidden_dim": WIDTH,
+        "gating_n_hidden": DEPTH,
+        "auto_map": {"AutoModelForSequenceClassification": "modeling_custom.LlamaForRewardModelWithGating"},
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tensors = {f"model.{name}": tensor for name, tensor in LlamaModel(config).state_dict().items()}
-        tensors |= {"regression_layer.weight": torch.empty(HEADS, config.hidden_size),
-                    "reward_transform_matrix": torch.empty(HEADS, HEADS)}
+        tensors |= {
+            "regression_layer.weight": torch.empty(HEADS, config.hidden_size),
+            "reward_transform_matrix": torch.empty(HEADS, HEADS),
+        }
         widths = [config.hidden_size, *[WIDTH] * DEPTH, HEADS]
         for index, (one, other) in enumerate(pairwise(widths)):
-            tensors |= {f"gating.layers.{index}.weight": torch.empty(other, one),
-                        f"gating.layers.{index}.bias": torch.randn(other)}
+            tensors |= {
+                f"gating.layers.{index}.weight": torch.empty(other, one),
+                f"gating.layers.{index}.bias": torch.randn(other),
+            }
         _spread(tensors)
     tensors["gating.logit_scale"] = torch.tensor([1.5])
     return _written(folder, config, extra, tensors, words)
@@ -100,18 +118,36 @@ def pairrm(folder: Path, *, seed: int = 0) -> Path:
     words = _bert_like(tokenizer(chat_template=False))
     ids: Any = words.convert_tokens_to_ids(_MARKS)
     shape = _SHAPE | {
-        "max_position_embeddings": 64, "vocab_size": len(words), "pad_token_id": words.pad_token_id,
-        "relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"],
-        "norm_rel_ebd": "layer_norm", "share_att_key": True, "position_biased_input": False, "type_vocab_size": 0}
+        "max_position_embeddings": 64,
+        "vocab_size": len(words),
+        "pad_token_id": words.pad_token_id,
+        "relative_attention": True,
+        "position_buckets": 16,
+        "pos_att_type": ["p2c", "c2p"],
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    }
     config: Any = DebertaV2Config(**shape)
-    extra = {"architectures": ["DebertaV2PairRM"], "n_tasks": 1, "drop_out": 0.05, "source_prefix_id": ids[0],
-             "cand1_prefix_id": ids[1], "cand2_prefix_id": ids[2]}
+    extra = {
+        "architectures": ["DebertaV2PairRM"],
+        "n_tasks": 1,
+        "drop_out": 0.05,
+        "source_prefix_id": ids[0],
+        "cand1_prefix_id": ids[1],
+        "cand2_prefix_id": ids[2],
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tensors = {f"pretrained_model.{name}": tensor for name, tensor in DebertaV2Model(config).state_dict().items()}
         size = config.hidden_size
-        tensors |= {"head_layer.1.weight": torch.empty(size, 2 * size), "head_layer.1.bias": torch.randn(size),
-                    "head_layer.4.weight": torch.empty(1, size), "head_layer.4.bias": torch.randn(1)}
+        tensors |= {
+            "head_layer.1.weight": torch.empty(size, 2 * size),
+            "head_layer.1.bias": torch.randn(size),
+            "head_layer.4.weight": torch.empty(1, size),
+            "head_layer.4.bias": torch.randn(1),
+        }
         _spread(tensors)
     return _written(folder, config, extra, tensors, words)
 
@@ -133,11 +169,15 @@ def _spread(tensors: dict[str, torch.Tensor]) -> None:
             torch.nn.init.normal_(tensor, std=0.15)
 
 
-def _written(folder: Path, config: Any, extra: dict[str, Any], tensors: dict[str, torch.Tensor],
-             words: PreTrainedTokenizerFast) -> Path:
+def _written(
+    folder: Path, config: Any, extra: dict[str, Any], tensors: dict[str, torch.Tensor], words: PreTrainedTokenizerFast
+) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**config.to_dict(), **extra}))
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors",
-              metadata={"format": "pt"})
+    save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     words.save_pretrained(folder)
     return folder

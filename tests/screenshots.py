@@ -37,13 +37,23 @@ def views(conn: Connection, name: str) -> Iterator[tuple[str, str]]:
     family = [] if root is None else family_members(conn, run.id, root)
     number = max((one.depth, one.info or 0, one.number) for one in family)[2] if family else 0
     line = [one.number for one in prompts.ancestors(conn, run.id, number)]
-    yield from {"runs": "/", "overview": base, "prompts": f"{base}/prompts?iteration={newest}&sort=-info",
-                "prompt": f"{base}/prompts/{line[len(line) // 2]}", "lineage": f"{base}/lineage?prompt={number}",
-                "map": f"{base}/map", "evolution": f"{base}/evolution", "training": f"{base}/training",
-                "choose": "/launch", "launch": "/launch?preset=playground", "yaml": "/launch?preset=playground&as=yaml",
-                "fork": f"/launch?fork={run.name}&at={newest}"}.items()
-    others = [row.run.name for row in run_page(conn, RunFilter(), 9, None)
-              if row.run.id != run.id and row.run.iteration]
+    yield from {
+        "runs": "/",
+        "overview": base,
+        "prompts": f"{base}/prompts?iteration={newest}&sort=-info",
+        "prompt": f"{base}/prompts/{line[len(line) // 2]}",
+        "lineage": f"{base}/lineage?prompt={number}",
+        "map": f"{base}/map",
+        "evolution": f"{base}/evolution",
+        "training": f"{base}/training",
+        "choose": "/launch",
+        "launch": "/launch?preset=playground",
+        "yaml": "/launch?preset=playground&as=yaml",
+        "fork": f"/launch?fork={run.name}&at={newest}",
+    }.items()
+    others = [
+        row.run.name for row in run_page(conn, RunFilter(), 9, None) if row.run.id != run.id and row.run.iteration
+    ]
     if others:
         yield "compare", f"/compare?run={run.name}&run={others[0]}"
 

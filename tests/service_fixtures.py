@@ -37,8 +37,10 @@ class Served:
 @contextmanager
 def serving(service: Service) -> Generator[Served]:
     """The service, served as `eva serve` does."""
-    with (listening_to(Guards(create_app(service), access=service.access)) as url,
-          httpx.Client(base_url=url, timeout=60, trust_env=False) as client):
+    with (
+        listening_to(Guards(create_app(service), access=service.access)) as url,
+        httpx.Client(base_url=url, timeout=60, trust_env=False) as client,
+    ):
         yield Served(client, service, url)
 
 
@@ -47,8 +49,7 @@ def listening_to(app: ASGIApp) -> Generator[str]:
     """A server on a free port, in a thread of this process: its address."""
     sock = socket.socket(proto=socket.IPPROTO_TCP)
     sock.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False,
-                                           timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[sock])))
     thread.start()
     try:
@@ -93,8 +94,10 @@ def pair_service(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFact
         settings = Settings(tmp_path_factory.mktemp("pair"), url, None)
         store = open_store(settings)
         small = ("prompts.playground=12", "evaluation.playground=8", "iterations=2")
-        names = [play_run(store, settings, playground_config(*small, f"pairs.min_margin={margin}")).name
-                 for margin in (0, 0.2)]
+        names = [
+            play_run(store, settings, playground_config(*small, f"pairs.min_margin={margin}")).name
+            for margin in (0, 0.2)
+        ]
         with serving(Service(store, settings)) as started:
             yield Pair(started, (names[0], names[1]))
         store.close()

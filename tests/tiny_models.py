@@ -120,8 +120,10 @@ def sentence_encoder(folder: Path, *, seed: int = 0, pooler: bool = False) -> Pa
     shape = {key: value for key, value in _SHAPE.items() if key not in ("head_dim", "num_key_value_heads")}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = BertModel(BertConfig(**shape, vocab_size=len(words), pad_token_id=words.vocab[str(words.pad_token)]),
-                          add_pooling_layer=pooler)
+        model = BertModel(
+            BertConfig(**shape, vocab_size=len(words), pad_token_id=words.vocab[str(words.pad_token)]),
+            add_pooling_layer=pooler,
+        )
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.15)

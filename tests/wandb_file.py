@@ -23,8 +23,9 @@ def history(folder: Path) -> list[tuple[int, dict[str, Any]]]:
             record = record_of()
             record.ParseFromString(data)
             if record.WhichOneof("record_type") == "history":
-                items = {"/".join(item.nested_key) or item.key: json.loads(item.value_json)
-                         for item in record.history.item}
+                items = {
+                    "/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item
+                }
                 found.append((record.history.step.num, items))
     return found
 
@@ -37,7 +38,7 @@ def _records(content: bytes) -> Iterator[bytes]:
             place += left
             continue
         length, kind = struct.unpack_from("<HB", content, place + 4)
-        piece = content[place + HEADER:place + HEADER + length]
+        piece = content[place + HEADER : place + HEADER + length]
         whole = piece if kind in (FULL, FIRST) else whole + piece
         if kind in (FULL, LAST):
             yield whole

@@ -65,10 +65,15 @@ class LocalCluster:
         path = os.pathsep.join(filter(None, [str(_ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "workers.cluster"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                text=True, env={**os.environ, **self._environment, "PYTHONPATH": path},
+                [sys.executable, "-m", "workers.cluster"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, **self._environment, "PYTHONPATH": path},
                 # Ctrl-C in the terminal is for us: drivers are asked to stop before their cluster ends
-                start_new_session=True)
+                start_new_session=True,
+            )
         assert self._process.stdout is not None
         self._address = ""
         # an interrupt, for Ray ends what it has begun to start when its process leaves
@@ -79,8 +84,10 @@ class LocalCluster:
         if not line.startswith("{"):
             _end(self._process)
             raise InfrastructureError(
-                "no Ray cluster starts on this machine", expected=f"one within {START_S} s",
-                next_move=f"Read {self._log}; or start one with `ray start --head` and set RAY_ADDRESS=auto")
+                "no Ray cluster starts on this machine",
+                expected=f"one within {START_S} s",
+                next_move=f"Read {self._log}; or start one with `ray start --head` and set RAY_ADDRESS=auto",
+            )
         self._address = json.loads(line)["address"]
 
 
@@ -112,8 +119,14 @@ def keep() -> None:
     # Ray's job agent listens at one fixed port, which another cluster of this machine may have: jobs then start never.
     # `ray start` takes the port as an option, `ray.init` does not.
     parameter.RayParams = partial(parameter.RayParams, dashboard_agent_listen_port=0)  # pyright: ignore[reportAttributeAccessIssue] - see above
-    context: Any = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False,
-                       object_store_memory=OBJECT_STORE_BYTES, logging_level=logging.ERROR)
+    context: Any = ray.init(
+        address="local",
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        logging_level=logging.ERROR,
+    )
     folder = Path(str(context.address_info["session_dir"]))
     (folder / SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")
     try:

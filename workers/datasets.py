@@ -16,8 +16,14 @@ def read_dataset(config: Prompts) -> PromptFile:
     """The prompts of `config.dataset`. Raises PromptFileError with the remedy, offline too."""
     source = str(config.dataset)
     rows = _saved(source, config.split) if Path(source).is_dir() else _hub(source, config.split)
-    return read_prompts(rows, source, field=config.field, topic_field=config.topic_field,
-                        system_field=config.system_field, limit=config.limit)
+    return read_prompts(
+        rows,
+        source,
+        field=config.field,
+        topic_field=config.topic_field,
+        system_field=config.system_field,
+        limit=config.limit,
+    )
 
 
 def _saved(folder: str, split: str) -> Iterator[Row]:
@@ -27,12 +33,17 @@ def _saved(folder: str, split: str) -> Iterator[Row]:
         found: Any = datasets.load_from_disk(folder)
     except (OSError, ValueError) as error:
         raise PromptFileError(
-            f"{folder} holds no saved dataset ({error})", expected="a folder that save_to_disk wrote",
-            next_move="Save it with Dataset.save_to_disk, or name a file under prompts.path") from error
+            f"{folder} holds no saved dataset ({error})",
+            expected="a folder that save_to_disk wrote",
+            next_move="Save it with Dataset.save_to_disk, or name a file under prompts.path",
+        ) from error
     if isinstance(found, datasets.DatasetDict):
         if split not in found:
-            raise PromptFileError(f"{folder} has the splits {', '.join(map(str, found))}",
-                                  expected=f"one named {split!r}", next_move="Set prompts.split")
+            raise PromptFileError(
+                f"{folder} has the splits {', '.join(map(str, found))}",
+                expected=f"one named {split!r}",
+                next_move="Set prompts.split",
+            )
         found = found[split]
     return _rows(found)
 
@@ -48,7 +59,8 @@ def _hub(name: str, split: str) -> Iterator[Row]:
             f"the dataset {name!r}, split {split!r}, cannot be loaded ({str(error).strip().splitlines()[0][:300]})",
             expected="a dataset of the hub that can be reached or lies in the cache, or an existing folder",
             next_move="Check the name; without a network, load it where there is one, Dataset.save_to_disk(FOLDER), "
-                      "and set prompts.dataset to the folder") from error
+            "and set prompts.dataset to the folder",
+        ) from error
 
 
 def _rows(found: Any) -> Iterator[Row]:

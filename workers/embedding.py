@@ -25,9 +25,11 @@ def check_embedding_model(path: str) -> ModelFacts:
     try:
         return inspect_model(Path(path).expanduser())
     except ModelError as error:
-        raise ConfigError(f"novelty.embedding_model: {error.given}",
-                          expected="a local folder of a sentence encoder or language model, in safetensors",
-                          next_move=error.next_move.replace("model.path", "novelty.embedding_model")) from error
+        raise ConfigError(
+            f"novelty.embedding_model: {error.given}",
+            expected="a local folder of a sentence encoder or language model, in safetensors",
+            next_move=error.next_move.replace("model.path", "novelty.embedding_model"),
+        ) from error
 
 
 class LocalEmbedder:
@@ -66,17 +68,26 @@ class LocalEmbedder:
 def _loaded(network: Any, torch: Any, folder: Path) -> Any:
     try:
         model, told = network.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True,
-            output_loading_info=True)
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError) as error:
         why = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ConfigError(f"novelty.embedding_model {folder} cannot be loaded: {why}",
-                          expected="a model that the installed transformers knows, with all its weights",
-                          next_move="Correct novelty.embedding_model") from error
+        raise ConfigError(
+            f"novelty.embedding_model {folder} cannot be loaded: {why}",
+            expected="a model that the installed transformers knows, with all its weights",
+            next_move="Correct novelty.embedding_model",
+        ) from error
     absent = sorted(name for name in told["missing_keys"] if not name.startswith(_UNUSED))
     if absent or model.config.is_encoder_decoder:
         what = f"lacks {len(absent)} weights, {absent[0]} for one" if absent else "is an encoder with a decoder"
-        raise ConfigError(f"novelty.embedding_model {folder} {what}",
-                          expected="a whole sentence encoder or causal language model",
-                          next_move="Correct novelty.embedding_model")
+        raise ConfigError(
+            f"novelty.embedding_model {folder} {what}",
+            expected="a whole sentence encoder or causal language model",
+            next_move="Correct novelty.embedding_model",
+        )
     return model.eval()

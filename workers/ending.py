@@ -36,9 +36,12 @@ def end_actor(actor: Any, located: Any) -> None:
         return
     remote: Any = ray.remote(end_process)
     path = os.environ.get("PYTHONPATH")
-    remote.options(num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-                   runtime_env={"env_vars": {"PYTHONPATH": f"{_ROOT}{os.pathsep}{path}" if path else _ROOT}},
-                   ).remote(process)
+    remote.options(
+        num_cpus=0,
+        max_retries=0,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        runtime_env={"env_vars": {"PYTHONPATH": f"{_ROOT}{os.pathsep}{path}" if path else _ROOT}},
+    ).remote(process)
 
 
 def _whereabouts(_actor: Any) -> tuple[dict[str, Any], str]:

@@ -49,8 +49,15 @@ class ServingEngines(Engines, Protocol):
 class Fleet:
     """Engines that are loaded once and reloaded in place; a context manager that ends them."""
 
-    def __init__(self, engines: ServingEngines, limits: Limits, views_dir: Path, *,
-                 shares_device: bool = False, notice: Notice = unnoticed) -> None:
+    def __init__(
+        self,
+        engines: ServingEngines,
+        limits: Limits,
+        views_dir: Path,
+        *,
+        shares_device: bool = False,
+        notice: Notice = unnoticed,
+    ) -> None:
         """`views_dir` takes the folders that engines load from (see `serving_view`); what lies there is removed.
 
         With `shares_device` the engines leave it while the trainer has it. `notice` is told of engines lost.
@@ -123,8 +130,11 @@ class Fleet:
         """What each engine has in hand. Another thread may ask."""
         ledger, since = self._ledger, self._loading_since
         if since is not None:
-            return [Working(f"engine {slot}", "taking on a policy", self._engines.now() - since)
-                    for slot in range(self._engines.count) if not self._engines.serving(slot)]
+            return [
+                Working(f"engine {slot}", "taking on a policy", self._engines.now() - since)
+                for slot in range(self._engines.count)
+                if not self._engines.serving(slot)
+            ]
         return [] if ledger is None else ledger.at_work()
 
     def meter(self) -> Mapping[str, int]:
@@ -184,8 +194,15 @@ class Fleet:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def start_fleet(config: RunConfig, model_dir: str | Path, *, logs_dir: Path, views_dir: Path,
-                conversation: int = 0, notice: Notice = unnoticed) -> Fleet:
+def start_fleet(
+    config: RunConfig,
+    model_dir: str | Path,
+    *,
+    logs_dir: Path,
+    views_dir: Path,
+    conversation: int = 0,
+    notice: Notice = unnoticed,
+) -> Fleet:
     """Start the engines of a run; returns at once, while they import vLLM. The first `load` gives them the model.
 
     `model_dir` is a folder of the run's model (any checkpoint of it): its facts decide context and threads.

@@ -11,8 +11,13 @@ from eva.ray_guard import require_guarded_ray
 
 JobState = Literal["pending", "running", "ended", "unknown"]
 
-_STATES: dict[str, JobState] = {"PENDING": "pending", "RUNNING": "running", "STOPPED": "ended", "SUCCEEDED": "ended",
-                                "FAILED": "ended"}
+_STATES: dict[str, JobState] = {
+    "PENDING": "pending",
+    "RUNNING": "running",
+    "STOPPED": "ended",
+    "SUCCEEDED": "ended",
+    "FAILED": "ended",
+}
 
 
 class RayJobs:
@@ -21,8 +26,13 @@ class RayJobs:
     `python` is the interpreter there: it must find eva.
     """
 
-    def __init__(self, address: Callable[[], str], python: str = "python", environment: Mapping[str, str] | None = None,
-                 started: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        address: Callable[[], str],
+        python: str = "python",
+        environment: Mapping[str, str] | None = None,
+        started: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._address, self._python, self._environment = address, python, dict(environment or {})
         self._started = started
         """Whether there is a cluster yet: to learn that it knows no job, none is started."""
@@ -30,11 +40,14 @@ class RayJobs:
 
     def submit(self, job: str, arguments: Sequence[str]) -> None:
         """Start `eva ARGUMENTS` as this job; harmless where there is one of that name."""
+
         def asked(client: Any) -> None:
             client.submit_job(
-                entrypoint=shlex.join([self._python, "-m", "cli.main", *arguments]), submission_id=job,
+                entrypoint=shlex.join([self._python, "-m", "cli.main", *arguments]),
+                submission_id=job,
                 runtime_env={"env_vars": self._environment} if self._environment else None,
-                metadata={"eva_run": arguments[1]})
+                metadata={"eva_run": arguments[1]},
+            )
 
         if self.state(job) == "unknown":
             self._ask(asked)
@@ -81,7 +94,8 @@ class RayJobs:
             raise InfrastructureError(
                 f"Ray's job service at {address} does not do what is asked ({_said(error)})",
                 expected="a running cluster of ray[default], and its token where it asks for one (RAY_AUTH_MODE=token)",
-                next_move="Check RAY_ADDRESS with `ray status`; what is queued waits") from error
+                next_move="Check RAY_ADDRESS with `ray status`; what is queued waits",
+            ) from error
 
 
 def _said(error: BaseException) -> str:

@@ -20,8 +20,16 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 _FOREIGN_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.msgpack", "*.h5", "*.onnx")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
-_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
-           "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "I8": "int8", "U8": "uint8"}
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I8": "int8",
+    "U8": "uint8",
+}
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "max_seq_len")
 _HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -78,9 +86,11 @@ def resolve_model(path_or_id: str, revision: str | None = None, files: tuple[str
         return folder.resolve()
     if _HUB_ID.fullmatch(path_or_id):
         return _download(path_or_id, revision, files)
-    raise ModelError(f"There is no model folder {path_or_id}",
-                     expected="a folder with a Hugging Face causal LM, a hub id, or `playground`",
-                     next_move="Correct model.path")
+    raise ModelError(
+        f"There is no model folder {path_or_id}",
+        expected="a folder with a Hugging Face causal LM, a hub id, or `playground`",
+        next_move="Correct model.path",
+    )
 
 
 def _download(hub_id: str, revision: str | None, files: tuple[str, ...]) -> Path:
@@ -97,34 +107,49 @@ def _download(hub_id: str, revision: str | None, files: tuple[str, ...]) -> Path
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(files)))
     except GatedRepoError as error:
-        raise _not_fetched(hub_id, "its licence has to be accepted",
-                           "Accept it on the model's page and set HF_TOKEN") from error
+        raise _not_fetched(
+            hub_id, "its licence has to be accepted", "Accept it on the model's page and set HF_TOKEN"
+        ) from error
     except RevisionNotFoundError as error:
         raise _not_fetched(hub_id, f"it has no revision {revision}", "Correct model.revision") from error
     except RepositoryNotFoundError as error:
-        raise _not_fetched(hub_id, "it is no folder here and the hub does not know it",
-                           "Correct model.path, or set HF_TOKEN if the model is private") from error
+        raise _not_fetched(
+            hub_id,
+            "it is no folder here and the hub does not know it",
+            "Correct model.path, or set HF_TOKEN if the model is private",
+        ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError, OSError) as error:
-        raise _not_fetched(hub_id, "it is no folder here and the hub cannot be reached",
-                           "Correct model.path, connect, or give the folder of a downloaded model") from error
+        raise _not_fetched(
+            hub_id,
+            "it is no folder here and the hub cannot be reached",
+            "Correct model.path, connect, or give the folder of a downloaded model",
+        ) from error
 
 
 def _not_fetched(hub_id: str, why: str, next_move: str) -> ModelError:
-    return ModelError(f"Model {hub_id!r} cannot be fetched: {why}",
-                      expected="a local folder, a hub id, or `playground`", next_move=next_move)
+    return ModelError(
+        f"Model {hub_id!r} cannot be fetched: {why}",
+        expected="a local folder, a hub id, or `playground`",
+        next_move=next_move,
+    )
 
 
 def inspect_model(path: Path) -> ModelFacts:
     """The facts of a model folder. Raises ModelError if it, its config, weights or tokenizer are missing."""
     if not path.is_dir():
-        raise ModelError(f"There is no model folder {path}",
-                         expected="a folder with a Hugging Face causal LM",
-                         next_move="Correct model.path")
+        raise ModelError(
+            f"There is no model folder {path}",
+            expected="a folder with a Hugging Face causal LM",
+            next_move="Correct model.path",
+        )
     config = _read_json(path, "config.json")
     files = _weight_files(path)
     if not any((path / name).is_file() for name in _TOKENIZERS):
-        raise ModelError(f"{path} has no tokenizer", expected=f"one of {', '.join(_TOKENIZERS)}",
-                         next_move="Save the tokenizer there with `AutoTokenizer.save_pretrained`")
+        raise ModelError(
+            f"{path} has no tokenizer",
+            expected=f"one of {', '.join(_TOKENIZERS)}",
+            next_move="Save the tokenizer there with `AutoTokenizer.save_pretrained`",
+        )
     tensors: dict[str, Any] = {}
     for file in files:
         tensors.update(_header(path / file))
@@ -135,18 +160,25 @@ def require_template(facts: ModelFacts, model: Model) -> None:
     """Raise ModelError if prompts cannot be rendered as `model.template` says."""
     if model.template == "none":
         if model.system_prompt is not None:
-            raise ModelError("model.system_prompt is set, but model.template is `none`",
-                             expected="a chat template that knows the role `system`",
-                             next_move="Set model.template: chat, or remove model.system_prompt")
+            raise ModelError(
+                "model.system_prompt is set, but model.template is `none`",
+                expected="a chat template that knows the role `system`",
+                next_move="Set model.template: chat, or remove model.system_prompt",
+            )
         return
     if model.chat_template is not None:
         if not Path(model.chat_template).is_file():
-            raise ModelError(f"model.chat_template names {model.chat_template}, which is no file",
-                             expected="a Jinja file", next_move="Correct model.chat_template")
+            raise ModelError(
+                f"model.chat_template names {model.chat_template}, which is no file",
+                expected="a Jinja file",
+                next_move="Correct model.chat_template",
+            )
     elif not facts.has_chat_template:
-        raise ModelError(f"{facts.path} has no chat template, but model.template is `chat`",
-                         expected=f"{CHAT_TEMPLATE_FILE} or `chat_template` in tokenizer_config.json",
-                         next_move="Set model.template: none, or model.chat_template: FILE")
+        raise ModelError(
+            f"{facts.path} has no chat template, but model.template is `chat`",
+            expected=f"{CHAT_TEMPLATE_FILE} or `chat_template` in tokenizer_config.json",
+            next_move="Set model.template: none, or model.chat_template: FILE",
+        )
 
 
 def memory_need(facts: ModelFacts, config: RunConfig) -> MemoryNeed:
@@ -173,16 +205,23 @@ def require_memory(facts: ModelFacts, config: RunConfig) -> None:
             f"Too little memory for {facts.path}: {need.needed / 1e9:.1f} GB are needed "
             f"(engines {need.engines / 1e9:.1f}, training {need.training / 1e9:.1f}), "
             f"{need.available / 1e9:.1f} GB are available",
-            next_move="Take a smaller model, fewer fleet.engines or less fleet.cpu_cache_gb, or free memory")
+            next_move="Take a smaller model, fewer fleet.engines or less fleet.cpu_cache_gb, or free memory",
+        )
 
 
 def available_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int:
     """Bytes that can still be allocated: of the machine, or of the container where it allows less."""
     found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
     free = int(found[1]) * 1024 if found else 0
-    limits = ((cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat", "inactive_file"),
-              (cgroup / "memory" / "memory.limit_in_bytes", cgroup / "memory" / "memory.usage_in_bytes",
-               cgroup / "memory" / "memory.stat", "total_inactive_file"))
+    limits = (
+        (cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat", "inactive_file"),
+        (
+            cgroup / "memory" / "memory.limit_in_bytes",
+            cgroup / "memory" / "memory.usage_in_bytes",
+            cgroup / "memory" / "memory.stat",
+            "total_inactive_file",
+        ),
+    )
     for limit, used, stat, reclaimable in limits:
         if limit.is_file() and (value := limit.read_text().strip()).isdigit():
             cached = re.search(rf"^{reclaimable} (\d+)", stat.read_text(), re.MULTILINE)
@@ -194,11 +233,13 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
         return json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{path} has no {name}", expected="the folder of a Hugging Face causal LM",
-                         next_move="Give the folder that `save_pretrained` wrote") from error
+        raise ModelError(
+            f"{path} has no {name}",
+            expected="the folder of a Hugging Face causal LM",
+            next_move="Give the folder that `save_pretrained` wrote",
+        ) from error
     except ValueError as error:
-        raise ModelError(f"{path / name} is no JSON: {error}",
-                         next_move="Fetch or save the model again") from error
+        raise ModelError(f"{path / name} is no JSON: {error}", next_move="Fetch or save the model again") from error
 
 
 def _weight_files(path: Path) -> tuple[str, ...]:
@@ -211,15 +252,23 @@ def _weight_files(path: Path) -> tuple[str, ...]:
         absent = [name for name in named if not (path / name).is_file()]
         if not absent and named:
             return named
-        raise ModelError(f"{path} lacks {absent[0] if absent else 'weights'}, which its {index} names",
-                         next_move="Fetch or save the model again")
+        raise ModelError(
+            f"{path} lacks {absent[0] if absent else 'weights'}, which its {index} names",
+            next_move="Fetch or save the model again",
+        )
     foreign = [file.name for pattern in _FOREIGN_WEIGHTS for file in sorted(path.glob(pattern))]
     if foreign:
-        raise ModelError(f"{path} holds its weights in {foreign[0]}", expected="model.safetensors",
-                         next_move="Convert them: load with `AutoModelForCausalLM.from_pretrained`, then "
-                                   "`save_pretrained` into a new folder")
-    raise ModelError(f"{path} has no weights", expected="model.safetensors",
-                     next_move="Fetch or save the model again, with its weights")
+        raise ModelError(
+            f"{path} holds its weights in {foreign[0]}",
+            expected="model.safetensors",
+            next_move="Convert them: load with `AutoModelForCausalLM.from_pretrained`, then "
+            "`save_pretrained` into a new folder",
+        )
+    raise ModelError(
+        f"{path} has no weights",
+        expected="model.safetensors",
+        next_move="Fetch or save the model again, with its weights",
+    )
 
 
 def _header(file: Path) -> Mapping[str, Any]:
@@ -235,13 +284,13 @@ def _header(file: Path) -> Mapping[str, Any]:
         if file.stat().st_size != 8 + length + end:
             raise ValueError(f"it has {file.stat().st_size} bytes instead of {8 + length + end}")
     except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file} is no whole safetensors file: {error}",
-                         next_move="Fetch or save the model again") from error
+        raise ModelError(
+            f"{file} is no whole safetensors file: {error}", next_move="Fetch or save the model again"
+        ) from error
     return header
 
 
-def _facts(path: Path, config: dict[str, Any], files: tuple[str, ...],
-           tensors: Mapping[str, Any]) -> ModelFacts:
+def _facts(path: Path, config: dict[str, Any], files: tuple[str, ...], tensors: Mapping[str, Any]) -> ModelFacts:
     text = {**config, **config.get("text_config", {})}
     parameters: dict[str, int] = {}
     for row in tensors.values():
@@ -268,4 +317,5 @@ def _has_chat_template(path: Path) -> bool:
     if (path / CHAT_TEMPLATE_FILE).is_file() or (path / "chat_template.json").is_file():
         return True
     return (path / "tokenizer_config.json").is_file() and bool(
-        _read_json(path, "tokenizer_config.json").get("chat_template"))
+        _read_json(path, "tokenizer_config.json").get("chat_template")
+    )

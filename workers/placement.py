@@ -114,8 +114,10 @@ def no_room(seat: Seat) -> str | None:
     free: dict[str, dict[str, float]] = available_resources_per_node()
     if any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in free.values()):
         return None
-    most = [f"{name} {amount:g} needed, {max((node.get(name, 0) for node in free.values()), default=0):g} free at most"
-            for name, amount in needed.items()]
+    most = [
+        f"{name} {amount:g} needed, {max((node.get(name, 0) for node in free.values()), default=0):g} free at most"
+        for name, amount in needed.items()
+    ]
     return f"{'; '.join(most)}, but no machine of {len(free)} has all of it"
 
 
@@ -130,8 +132,10 @@ def context_length(config: RunConfig, facts: ModelFacts, conversation: int = 0) 
     answering = conversation + config.generation.max_tokens + config.evolving.max_chars
     needed = max(answering, instruction + reply) + TEMPLATE_TOKENS
     length = config.fleet.max_model_len or min(needed, facts.max_positions or needed)
-    for name, tokens in (("generation.max_tokens", config.generation.max_tokens),
-                         ("max_tokens of the evolver that asks the fleet", reply)):
+    for name, tokens in (
+        ("generation.max_tokens", config.generation.max_tokens),
+        ("max_tokens of the evolver that asks the fleet", reply),
+    ):
         if length <= tokens:
             raise ModelError(
                 f"{name} {tokens} leaves no room for a prompt",

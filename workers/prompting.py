@@ -111,9 +111,11 @@ class PromptEncoder:
 def require_conversations(folder: Path, model: Model, contexts: Iterable[Context]) -> None:
     """Raise ModelError unless the chat template renders every message, in each order of roles that occurs."""
     if model.template == "none":
-        raise ModelError("there are prompts with messages before them, but model.template is `none`",
-                         expected="a chat template, which renders messages",
-                         next_move="Set model.template: chat (and model.chat_template), or keep one user turn per row")
+        raise ModelError(
+            "there are prompts with messages before them, but model.template is `none`",
+            expected="a chat template, which renders messages",
+            next_move="Set model.template: chat (and model.chat_template), or keep one user turn per row",
+        )
     require_rendering(folder, read_prompting(model), contexts, "Set model.chat_template to one that does")
 
 
@@ -133,9 +135,11 @@ def require_rendering(folder: Path, prompting: Prompting, contexts: Iterable[Con
 
 
 def _unknown_roles(folder: Path, what: str, remedy: str) -> ModelError:
-    return ModelError(f"the chat template of {folder} {what}",
-                      expected="a template that knows these roles in this order",
-                      next_move=f"{remedy}, or take these messages out of the prompts")
+    return ModelError(
+        f"the chat template of {folder} {what}",
+        expected="a template that knows these roles in this order",
+        next_move=f"{remedy}, or take these messages out of the prompts",
+    )
 
 
 def _first_line(error: Exception) -> str:

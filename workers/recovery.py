@@ -73,8 +73,13 @@ class Recovery:
         text = f"engine {slot} is replaced: {reason}; {asked_again} prompts are asked again"
         text += f", {given_up} given up" if given_up else ""
         text += f", after a pause of {pause_s:.0f} s" if pause_s else ""
-        self._notice(Incident("engine_lost", text, {
-            "slot": slot, "reason": reason, "asked_again": asked_again, "given_up": given_up, "pause_s": pause_s}))
+        self._notice(
+            Incident(
+                "engine_lost",
+                text,
+                {"slot": slot, "reason": reason, "asked_again": asked_again, "given_up": given_up, "pause_s": pause_s},
+            )
+        )
 
     def act(self) -> None:
         """Start the engines that are due. Raises NoRoomError when there is none, nor room, for long."""
@@ -92,8 +97,13 @@ class Recovery:
         lost_at = self._lost_at.pop(slot, None)
         if lost_at is not None:
             seconds = self._engines.now() - lost_at
-            self._notice(Incident("engine_back", f"engine {slot} serves again after {seconds:.0f} s",
-                                  {"slot": slot, "seconds": round(seconds, 3)}))
+            self._notice(
+                Incident(
+                    "engine_back",
+                    f"engine {slot} serves again after {seconds:.0f} s",
+                    {"slot": slot, "seconds": round(seconds, 3)},
+                )
+            )
 
     def answered(self, slot: int) -> None:
         """The engine finished something: its next death is a first one."""
@@ -103,8 +113,13 @@ class Recovery:
         if not self._crowded:
             self._crowded = True
             waiting = sorted(self._due)
-            self._notice(Incident("engine_waits", f"engines {waiting} wait for room: {crowding}",
-                                  {"slots": waiting, "reason": crowding}))
+            self._notice(
+                Incident(
+                    "engine_waits",
+                    f"engines {waiting} wait for room: {crowding}",
+                    {"slots": waiting, "reason": crowding},
+                )
+            )
         if len(self._due) < self._engines.count:
             self._stranded_since = None
             return
@@ -114,4 +129,5 @@ class Recovery:
             raise NoRoomError(
                 f"there is no engine, and for {seconds:.0f} s no machine had room for one: {crowding}",
                 expected="a machine of the cluster with what an engine needs (fleet.gpus_per_engine)",
-                next_move="Join machines to the cluster, or free them; then resume the run")
+                next_move="Join machines to the cluster, or free them; then resume the run",
+            )

@@ -31,5 +31,8 @@ class EngineTime:
 
     def readings(self) -> Mapping[str, int]:
         """In milliseconds. Another thread may ask."""
-        return {"engine_ms": int(self._seconds * 1000), "engine_busy_ms": int(self._busy_s * 1000),
-                "engine_filled_ms": int(self._filled_s * 1000)}
+        return {
+            "engine_ms": int(self._seconds * 1000),
+            "engine_busy_ms": int(self._busy_s * 1000),
+            "engine_filled_ms": int(self._filled_s * 1000),
+        }

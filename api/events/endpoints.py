@@ -30,17 +30,30 @@ def list_events(here: Here, run: RunName, after: After = 0, limit: PageSize = PA
     return EventPage(items=[event_of(one, secrets) for one in found], last=found[-1].seq if found else after)
 
 
-@router.get("/stream", dependencies=[Depends(room)], response_class=StreamingResponse, responses={
-    200: {"description": "Server-Sent Events: `id` is an event's number, `data` the event as JSON.",
-          "content": {"text/event-stream": {"schema": {"type": "string"}, "itemSchema": SENT}}},
-    204: {"description": "The run is over and you have all its events: do not come back."}})
+@router.get(
+    "/stream",
+    dependencies=[Depends(room)],
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-Sent Events: `id` is an event's number, `data` the event as JSON.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "itemSchema": SENT}},
+        },
+        204: {"description": "The run is over and you have all its events: do not come back."},
+    },
+)
 async def stream_events(
     here: Here,
     run: RunName,
     after: After = 0,
-    last_event_id: Annotated[str | None, Header(
-        max_length=100, json_schema_extra={"pattern": "^[0-9]{0,18}$"},
-        description="Number of the last event that came; browsers send it by themselves.")] = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            max_length=100,
+            json_schema_extra={"pattern": "^[0-9]{0,18}$"},
+            description="Number of the last event that came; browsers send it by themselves.",
+        ),
+    ] = None,
 ) -> Response:
     """What happens in the run, as it happens, until the run is over.
 
@@ -50,8 +63,9 @@ async def stream_events(
     row = await run_in_threadpool(_found, here, run)
     if is_over(row, start):
         return Response(status_code=204)
-    return StreamingResponse(stream(here, row.id, start), media_type="text/event-stream",
-                             headers={"X-Accel-Buffering": "no"})
+    return StreamingResponse(
+        stream(here, row.id, start), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )
 
 
 def _found(here: Service, run: str) -> RunRow:

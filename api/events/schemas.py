@@ -33,8 +33,12 @@ SENT: dict[str, Any] = {
     "required": ["id", "data"],
     "properties": {
         "id": {"type": "string", "description": "The event's number."},
-        "data": {"type": "string", "contentMediaType": "application/json",
-                 "contentSchema": {"$ref": "#/components/schemas/Event"}, "description": "The event."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+            "description": "The event.",
+        },
     },
 }
 """One event of a stream, as OpenAPI 3.2 describes it."""
@@ -42,8 +46,14 @@ SENT: dict[str, Any] = {
 
 def event_of(row: EventRow, secrets: Collection[str]) -> Event:
     """An event without these secrets."""
-    return Event(seq=row.seq, at=row.at, kind=row.kind, iteration=row.iteration, stage=row.stage,
-                 data=redact_json(row.data, secrets))
+    return Event(
+        seq=row.seq,
+        at=row.at,
+        kind=row.kind,
+        iteration=row.iteration,
+        stage=row.stage,
+        data=redact_json(row.data, secrets),
+    )
 
 
 class EventPage(Schema):

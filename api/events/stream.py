@@ -38,8 +38,11 @@ def first_after(last_event_id: str | None, after: int) -> int:
     if not last_event_id:
         return after
     if not (last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id) < 2**63):
-        raise InputError(f"Last-Event-ID is {last_event_id!r}", expected="the `id` of an event of this stream",
-                         next_move="Leave it out to begin at the first event")
+        raise InputError(
+            f"Last-Event-ID is {last_event_id!r}",
+            expected="the `id` of an event of this stream",
+            next_move="Leave it out to begin at the first event",
+        )
     return int(last_event_id)
 
 

@@ -89,8 +89,11 @@ def create_export(here: Here, run: RunName, request: Request, response: Response
     with here.store.transaction() as conn:
         row = find_run(conn, run)
         if (unfinished := export_jobs.count_unfinished(conn)) >= MOST_UNFINISHED:
-            raise BusyError(f"{unfinished} exports wait to be written", expected=f"at most {MOST_UNFINISHED}",
-                            next_move="Ask again when some are done")
+            raise BusyError(
+                f"{unfinished} exports wait to be written",
+                expected=f"at most {MOST_UNFINISHED}",
+                next_move="Ask again when some are done",
+            )
         export = export_jobs.ask_export(conn, row.id, wanted.kind, wanted.format)
     request.app.state.exports.wake()
     response.headers["Location"] = f"/v1/runs/{row.name}/exports/{export.id}"
@@ -112,29 +115,48 @@ def get_export(here: Here, run: RunName, export: ExportNumber) -> Export:
         return Export.model_validate(_found(conn, find_run(conn, run), export))
 
 
-@router.get("/exports/{export}/file", response_class=FileResponse, responses={
-    200: {"description": "The file. Parts of it may be asked for (`Range`).",
-          "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()}}})
+@router.get(
+    "/exports/{export}/file",
+    response_class=FileResponse,
+    responses={
+        200: {
+            "description": "The file. Parts of it may be asked for (`Range`).",
+            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()},
+        }
+    },
+)
 def get_export_file(here: Here, run: RunName, export: ExportNumber) -> FileResponse:
     """The file itself."""
     with here.reading() as conn:
         row = find_run(conn, run)
         found = _found(conn, row, export)
     if found.status != "done":
-        raise NotReadyError(f"export {export} is {found.status}", expected="one that is done",
-                            next_move=f"Look at /v1/runs/{row.name}/exports/{export} until it is",
-                            headers={"Retry-After": "2"})
+        raise NotReadyError(
+            f"export {export} is {found.status}",
+            expected="one that is done",
+            next_move=f"Look at /v1/runs/{row.name}/exports/{export} until it is",
+            headers={"Retry-After": "2"},
+        )
     path = file_of(here.settings, found)
     if not path.exists():
-        raise NotFoundError(f"the file of export {export} does not lie on this machine",
-                            expected="the service that wrote it, over the same data directory",
-                            next_move="Ask for it there, or ask for a new export")
+        raise NotFoundError(
+            f"the file of export {export} does not lie on this machine",
+            expected="the service that wrote it, over the same data directory",
+            next_move="Ask for it there, or ask for a new export",
+        )
     return FileResponse(path, media_type=MEDIA_TYPES[found.format], filename=f"{row.name}-{found.kind}.{found.format}")
 
 
-@router.get("/card", response_class=PlainTextResponse, responses={
-    200: {"description": "Markdown with a YAML head, as dataset hubs read it.",
-          "content": {"text/markdown": {"schema": {"type": "string"}}}}})
+@router.get(
+    "/card",
+    response_class=PlainTextResponse,
+    responses={
+        200: {
+            "description": "Markdown with a YAML head, as dataset hubs read it.",
+            "content": {"text/markdown": {"schema": {"type": "string"}}},
+        }
+    },
+)
 def get_card(here: Here, run: RunName) -> PlainTextResponse:
     """The card that goes with the run's exports: what they are, how they came to be, how to load them."""
     with here.reading() as conn:
@@ -147,6 +169,9 @@ def get_card(here: Here, run: RunName) -> PlainTextResponse:
 def _found(conn: Connection, run: RunRow, export: int) -> ExportRow:
     found = export_jobs.read_export(conn, run.id, export)
     if found is None:
-        raise NotFoundError(f"run {run.name} has no export {export}", expected="the number of one that has not expired",
-                            next_move=f"List them at /v1/runs/{run.name}/exports, or ask for a new one")
+        raise NotFoundError(
+            f"run {run.name} has no export {export}",
+            expected="the number of one that has not expired",
+            next_move=f"List them at /v1/runs/{run.name}/exports, or ask for a new one",
+        )
     return found

@@ -83,8 +83,11 @@ class ExportWriter:
             self._tell(lambda conn: export_jobs.finish_export(conn, claimed.id, error=said))
         except Exception:
             log.exception("export %d failed", claimed.id)
-            self._tell(lambda conn: export_jobs.finish_export(
-                conn, claimed.id, error="the service failed at this export; its log says more"))
+            self._tell(
+                lambda conn: export_jobs.finish_export(
+                    conn, claimed.id, error="the service failed at this export; its log says more"
+                )
+            )
         else:
             self._tell(lambda conn: export_jobs.finish_export(conn, claimed.id, rows=rows, size=size))
         return True

@@ -80,11 +80,20 @@ def stage_of(row: StageRow, secrets: Collection[str]) -> Stage:
     rate = row.done / row.seconds if row.done and row.seconds > 0 else None
     running = row.status == "running" and rate is not None and row.total >= row.done
     return Stage(
-        iteration=row.iteration, name=row.name, status=row.status,  # pyright: ignore[reportArgumentType] - as checked by the table
-        attempts=row.attempts, done=row.done, total=row.total, seconds=row.seconds, per_second=rate,
-        eta_s=(row.total - row.done) / rate if running and rate else None, counts=row.counts,
+        iteration=row.iteration,
+        name=row.name,
+        status=row.status,  # pyright: ignore[reportArgumentType] - as checked by the table
+        attempts=row.attempts,
+        done=row.done,
+        total=row.total,
+        seconds=row.seconds,
+        per_second=rate,
+        eta_s=(row.total - row.done) / rate if running and rate else None,
+        counts=row.counts,
         error=None if row.error is None else redact(row.error, secrets),
-        started_at=row.started_at, finished_at=row.finished_at)
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
 
 
 def iteration_of(number: int, played: int, rows: list[StageRow], secrets: Collection[str]) -> Iteration:
@@ -92,6 +101,11 @@ def iteration_of(number: int, played: int, rows: list[StageRow], secrets: Collec
     counts = {row.name: row.counts for row in rows if row.status == "done"}
     mixed = counts.get("mix", {})
     return Iteration(
-        number=number, status="done" if number < played else "open", seconds=sum(row.seconds for row in rows),
-        children=mixed.get("children"), buffer=mixed.get("buffer"), pairs=counts.get("pair", {}).get("pairs"),
-        stages=[stage_of(row, secrets) for row in rows])
+        number=number,
+        status="done" if number < played else "open",
+        seconds=sum(row.seconds for row in rows),
+        children=mixed.get("children"),
+        buffer=mixed.get("buffer"),
+        pairs=counts.get("pair", {}).get("pairs"),
+        stages=[stage_of(row, secrets) for row in rows],
+    )

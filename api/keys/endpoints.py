@@ -84,7 +84,8 @@ def create_key(here: Here, wanted: KeyRequest) -> NewKey:
 
 @router.delete("/{key}", status_code=204)
 def revoke_key(
-    here: Here, key: Annotated[str, Path(max_length=60, description="The beginning of a key, as the list shows it.")],
+    here: Here,
+    key: Annotated[str, Path(max_length=60, description="The beginning of a key, as the list shows it.")],
 ) -> None:
     """Let a key be valid no longer."""
     _require_access(here)
@@ -95,11 +96,21 @@ def revoke_key(
 def _require_access(here: Service) -> None:
     """Whoever reaches a service that asks for no keys must not make keys that are valid when it does."""
     if here.access is None:
-        raise ConflictError("this service asks for no keys, so nobody may hand them out here",
-                            expected="`eva serve --require-keys`, or `--host` beyond loopback",
-                            next_move="Use `eva keys` on the server")
+        raise ConflictError(
+            "this service asks for no keys, so nobody may hand them out here",
+            expected="`eva serve --require-keys`, or `--host` beyond loopback",
+            next_move="Use `eva keys` on the server",
+        )
 
 
 def _key(row: KeyRow) -> Key:
-    return Key(key=f"eva_{row.prefix}", name=row.name, scope=row.scope, live=row.live, created_at=row.created_at,
-               expires_at=row.expires_at, last_used_at=row.last_used_at, revoked_at=row.revoked_at)
+    return Key(
+        key=f"eva_{row.prefix}",
+        name=row.name,
+        scope=row.scope,
+        live=row.live,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+        revoked_at=row.revoked_at,
+    )

@@ -49,8 +49,9 @@ def read_logs(
     run: RunName,
     name: Annotated[str, Query(max_length=200, description="One of `files`.")] = MAIN,
     lines: Annotated[int, Query(ge=1, le=5000, description="Lines at most, of 256 KiB at most.")] = 200,
-    after: Annotated[int | None, Query(ge=0, le=2**63 - 1,
-                                       description="Only from this byte on; unset: the last lines.")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=2**63 - 1, description="Only from this byte on; unset: the last lines.")
+    ] = None,
 ) -> Logs:
     """What did the run's driver and workers write down? The last lines, or those after a byte."""
     with here.reading() as conn:
@@ -60,5 +61,11 @@ def read_logs(
     if not files and name == MAIN:
         return Logs(files=[], name=name, lines=[], start=0, end=0, bytes=0)
     piece = read_log(folder, name, lines=lines, after=after)
-    return Logs(files=files, name=name, lines=[redact(line, secrets) for line in piece.lines], start=piece.start,
-                end=piece.end, bytes=piece.size)
+    return Logs(
+        files=files,
+        name=name,
+        lines=[redact(line, secrets) for line in piece.lines],
+        start=piece.start,
+        end=piece.end,
+        bytes=piece.size,
+    )

@@ -74,17 +74,22 @@ class Atlas:
             telling = read_mapped(conn, run.id, _list(landmarks), LONGEST)
             shown = read_mapped(conn, run.id, _list(sampled(births, POINTS)), LONGEST)
             infos = read_infos(conn, run.id, [one.number for one in shown])
-        fitted = _recalled(self._fitted, (run.id, min(run.iteration, UNTIL + 1)),
-                           lambda: fit([one.text for one in telling]))
+        fitted = _recalled(
+            self._fitted, (run.id, min(run.iteration, UNTIL + 1)), lambda: fit([one.text for one in telling])
+        )
         texts = [one.text for one in shown]
         places_P_2 = np.round(place(texts, fitted), 4)
         later = [row for row, one in enumerate(shown) if one.born > UNTIL]
         return Drawn(
-            run.iteration, sum(one.count for one in births),
+            run.iteration,
+            sum(one.count for one in births),
             tuple(MappedPrompt(one.number, one.text[:STARTS], one.born, one.operator) for one in shown),
-            tuple(infos.get(one.number) for one in shown), places_P_2, len(landmarks),
+            tuple(infos.get(one.number) for one in shown),
+            places_P_2,
+            len(landmarks),
             measure(texts, places_P_2, fitted),
-            measure([texts[row] for row in later], places_P_2[later], fitted))
+            measure([texts[row] for row in later], places_P_2[later], fitted),
+        )
 
 
 def _list(numbers: Ints) -> list[int]:

@@ -71,15 +71,24 @@ def read_map(here: Here, run: RunName) -> PromptMap:
 def _shown(drawn: Drawn) -> PromptMap:
     operators = sorted({one.operator for one in drawn.prompts if one.operator is not None})
     places = {name: place for place, name in enumerate(operators)}
-    kept, later = (None if one is None else Faithfulness.model_validate(one)
-                   for one in (drawn.kept, drawn.kept_later))
+    kept, later = (None if one is None else Faithfulness.model_validate(one) for one in (drawn.kept, drawn.kept_later))
     return PromptMap(
-        iteration=drawn.iteration, prompts=drawn.total, landmarks=drawn.landmarks, landmarks_until=UNTIL,
-        settled=drawn.settled, faithful=kept, faithful_later=later, operators=operators,
-        numbers=[one.number for one in drawn.prompts], x=_along(drawn, 0), y=_along(drawn, 1),
+        iteration=drawn.iteration,
+        prompts=drawn.total,
+        landmarks=drawn.landmarks,
+        landmarks_until=UNTIL,
+        settled=drawn.settled,
+        faithful=kept,
+        faithful_later=later,
+        operators=operators,
+        numbers=[one.number for one in drawn.prompts],
+        x=_along(drawn, 0),
+        y=_along(drawn, 1),
         born=[one.born for one in drawn.prompts],
         operator=[None if one.operator is None else places[one.operator] for one in drawn.prompts],
-        info=[*drawn.infos_P], starts=[one.text for one in drawn.prompts])
+        info=[*drawn.infos_P],
+        starts=[one.text for one in drawn.prompts],
+    )
 
 
 def _along(drawn: Drawn, axis: int) -> list[float]:

@@ -60,15 +60,22 @@ def read_metrics(
         names = metric_names(conn, row.id)
         unknown = sorted({*(name or ())} - {*names})
         if unknown:
-            raise NotFoundError(f"run {row.name} has no metric {unknown[0][:100]!r}",
-                                expected=f"of {', '.join(names)}" if names else "a run that has trained",
-                                next_move="Leave `name` out for all")
+            raise NotFoundError(
+                f"run {row.name} has no metric {unknown[0][:100]!r}",
+                expected=f"of {', '.join(names)}" if names else "a run that has trained",
+                next_move="Leave `name` out for all",
+            )
         found = metric_points(conn, row.id, name or names[:MOST_NAMES], points, checkpoint)
     return Metrics(names=names, items=[_series(key, list(of)) for key, of in groupby(found, lambda one: one.name)])
 
 
 def _series(name: str, points: list[MetricPoint]) -> Series:
     return Series(
-        name=name, checkpoints=[one.checkpoint for one in points], steps=[one.step for one in points],
-        places=[one.place for one in points], values=[one.value for one in points], total=points[0].total,
-        missing=points[0].missing)
+        name=name,
+        checkpoints=[one.checkpoint for one in points],
+        steps=[one.step for one in points],
+        places=[one.place for one in points],
+        values=[one.value for one in points],
+        total=points[0].total,
+        missing=points[0].missing,
+    )

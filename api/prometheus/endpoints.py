@@ -28,9 +28,16 @@ class Collected(Collector):
         return self._metrics
 
 
-@router.get("/metrics", response_class=Response,
-            responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}},
-                             "description": "Metrics in Prometheus' text format."}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "description": "Metrics in Prometheus' text format.",
+        }
+    },
+)
 def get_prometheus_metrics(here: Here) -> Response:
     """How do all runs do? Sums over the store, and where each run that plays stands, for Prometheus."""
     registry = CollectorRegistry()
@@ -53,8 +60,10 @@ _WHERE_ANY: dict[str, tuple[str, _Sum]] = {
     "eva_cost_usd": ("Money paid for evolving and rewarding, in dollars.", lambda one: one.cost_usd),
     "eva_engine_seconds": ("Engines x seconds while they were asked for responses.", lambda one: one.engine_ms / 1000),
     "eva_engine_busy_seconds": ("Of these, with a prompt in flight.", lambda one: one.engine_busy_ms / 1000),
-    "eva_engine_filled_seconds": ("Of these, by the share of the window of prompts that was in flight.",
-                                  lambda one: one.engine_filled_ms / 1000),
+    "eva_engine_filled_seconds": (
+        "Of these, by the share of the window of prompts that was in flight.",
+        lambda one: one.engine_filled_ms / 1000,
+    ),
 }
 
 
@@ -65,12 +74,20 @@ def _of_all(conn: Connection) -> list[Metric]:
     evolved = CounterMetricFamily("eva_evolved_prompts", "Children that evolving accepted.")
     evolved.add_metric([], sum(one.accepted for one in stages))
     return [
-        _gauge("eva_runs", "Runs by stored status.", "status",
-               {status: statuses.get(status, 0) for status in STATUSES if status != "interrupted"}),
-        *(_counter(name, text, "stage", {one.name: summed(one) for one in stages})
-          for name, (text, summed) in _BY_STAGE.items()),
-        *(_counter(name, text, "stage", {one.name: sum_ for one in stages if (sum_ := summed(one))})
-          for name, (text, summed) in _WHERE_ANY.items()),
+        _gauge(
+            "eva_runs",
+            "Runs by stored status.",
+            "status",
+            {status: statuses.get(status, 0) for status in STATUSES if status != "interrupted"},
+        ),
+        *(
+            _counter(name, text, "stage", {one.name: summed(one) for one in stages})
+            for name, (text, summed) in _BY_STAGE.items()
+        ),
+        *(
+            _counter(name, text, "stage", {one.name: sum_ for one in stages if (sum_ := summed(one))})
+            for name, (text, summed) in _WHERE_ANY.items()
+        ),
         evolved,
         quarantined,
         _counter("eva_incidents", "What went wrong, or came back, by kind of event.", "kind", gauges.incidents(conn)),
@@ -78,8 +95,13 @@ def _of_all(conn: Connection) -> list[Metric]:
 
 
 def _of_playing(runs: Sequence[gauges.Playing]) -> list[Metric]:
-    done, total = (GaugeMetricFamily(f"eva_run_stage_{name}", text, labels=["run", "stage"]) for name, text in (
-        ("done", "Units that the open stage of a playing run has finished."), ("total", "Units that it has.")))
+    done, total = (
+        GaugeMetricFamily(f"eva_run_stage_{name}", text, labels=["run", "stage"])
+        for name, text in (
+            ("done", "Units that the open stage of a playing run has finished."),
+            ("total", "Units that it has."),
+        )
+    )
     for run in runs:
         if run.stage:
             done.add_metric([run.name, run.stage], run.done)
@@ -89,8 +111,12 @@ def _of_playing(runs: Sequence[gauges.Playing]) -> list[Metric]:
         _gauge("eva_run_iterations", "How many it will play.", "run", {run.name: run.iterations for run in runs}),
         _gauge("eva_run_prompts", "Prompts that it has.", "run", {run.name: run.prompts for run in runs}),
         _gauge("eva_run_engines", "Engines that its config asks for.", "run", {run.name: run.engines for run in runs}),
-        _gauge("eva_run_lease_seconds", "For how long its driver's lease still is; negative: it expired.", "run",
-               {run.name: run.lease_s for run in runs}),
+        _gauge(
+            "eva_run_lease_seconds",
+            "For how long its driver's lease still is; negative: it expired.",
+            "run",
+            {run.name: run.lease_s for run in runs},
+        ),
         done,
         total,
     ]

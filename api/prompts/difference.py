@@ -45,8 +45,9 @@ def get_difference(
     here: Here,
     run: RunName,
     number: PromptNumber,
-    against: Annotated[int | None, Query(ge=0, le=LARGEST_INTEGER, description="Another prompt than its parent.")
-                       ] = None,
+    against: Annotated[
+        int | None, Query(ge=0, le=LARGEST_INTEGER, description="Another prompt than its parent.")
+    ] = None,
 ) -> Difference:
     """What did the evolution change? Word by word, against the parent unless told otherwise."""
     with here.reading() as conn:
@@ -54,10 +55,17 @@ def get_difference(
         prompt = found_prompt(conn, row, number)
         compared = prompt.parent if against is None else against
         if compared is None:
-            raise NotFoundError(f"prompt {number} of run {row.name} is a seed prompt, so it has no parent",
-                                expected="an evolved prompt, or another one to compare it with",
-                                next_move=f"Ask for /v1/runs/{row.name}/prompts/{number}/difference?against=NUMBER")
+            raise NotFoundError(
+                f"prompt {number} of run {row.name} is a seed prompt, so it has no parent",
+                expected="an evolved prompt, or another one to compare it with",
+                next_move=f"Ask for /v1/runs/{row.name}/prompts/{number}/difference?against=NUMBER",
+            )
         other = found_prompt(conn, row, compared)
     stretches, whole = difference(other.text, prompt.text)
-    return Difference(number=number, against=other.number, operator=prompt.operator, truncated=not whole,
-                      stretches=[Stretch.model_validate(one) for one in stretches])
+    return Difference(
+        number=number,
+        against=other.number,
+        operator=prompt.operator,
+        truncated=not whole,
+        stretches=[Stretch.model_validate(one) for one in stretches],
+    )

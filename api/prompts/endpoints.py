@@ -43,40 +43,74 @@ Checkpoint = Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="On
 def list_prompts(
     here: Here,
     run: RunName,
-    iteration: Annotated[int | None, Query(ge=0, le=LARGEST_SMALL,
-                                           description="Only the pool and the batch of this iteration.")] = None,
-    born: Annotated[int | None, Query(ge=-1, le=LARGEST_SMALL,
-                                      description="Only those that this iteration made; -1: seed prompts.")] = None,
+    iteration: Annotated[
+        int | None, Query(ge=0, le=LARGEST_SMALL, description="Only the pool and the batch of this iteration.")
+    ] = None,
+    born: Annotated[
+        int | None, Query(ge=-1, le=LARGEST_SMALL, description="Only those that this iteration made; -1: seed prompts.")
+    ] = None,
     operator: Annotated[str | None, Query(max_length=200, description="Only those that this mutation made.")] = None,
-    info_min: Annotated[float | None, Query(allow_inf_nan=False, description="Only those at least as informative.")
-                        ] = None,
-    info_max: Annotated[float | None, Query(allow_inf_nan=False, description="Only those at most as informative.")
-                        ] = None,
-    depth: Annotated[int | None, Query(ge=0, le=LARGEST_SMALL,
-                                       description="Only those so many evolutions from their seed.")] = None,
+    info_min: Annotated[
+        float | None, Query(allow_inf_nan=False, description="Only those at least as informative.")
+    ] = None,
+    info_max: Annotated[
+        float | None, Query(allow_inf_nan=False, description="Only those at most as informative.")
+    ] = None,
+    depth: Annotated[
+        int | None, Query(ge=0, le=LARGEST_SMALL, description="Only those so many evolutions from their seed.")
+    ] = None,
     root: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Only this seed prompt's family.")] = None,
     topic: Annotated[str | None, Query(max_length=500, description="Only those of this topic.")] = None,
-    text: Annotated[str | None, Query(max_length=500, description="Only those whose text has this, in any case.")
-                    ] = None,
-    words: Annotated[str | None, Query(max_length=500, description="Only those with these words, in any order and case;"
-                                       ' `"these words"` as they stand, `or`, `-without`.')] = None,
-    area: Annotated[str | None, Query(pattern=AREA, max_length=80, description="Only those that the run's map shows in"
-                                      " this area: `left,low,right,high`, each 0 to 1.")] = None,
+    text: Annotated[
+        str | None, Query(max_length=500, description="Only those whose text has this, in any case.")
+    ] = None,
+    words: Annotated[
+        str | None,
+        Query(
+            max_length=500,
+            description="Only those with these words, in any order and case;"
+            ' `"these words"` as they stand, `or`, `-without`.',
+        ),
+    ] = None,
+    area: Annotated[
+        str | None,
+        Query(
+            pattern=AREA,
+            max_length=80,
+            description="Only those that the run's map shows in this area: `left,low,right,high`, each 0 to 1.",
+        ),
+    ] = None,
     sort: Annotated[Sort, Query(description="Order; a minus puts the largest first.")] = "number",
     limit: PageSize = PAGE,
     cursor: Cursor = None,
 ) -> PromptPage:
     """Which prompts does the run have? With `iteration`, `info` is that iteration's; else that of the first judging."""
     if info_min is not None and info_max is not None and info_min > info_max:
-        raise InputError(f"info_min {info_min:g} is above info_max {info_max:g}", expected="info_min <= info_max",
-                         next_move="Exchange them")
-    wanted = PromptFilter(iteration, born, operator, info_min, info_max, depth, root, topic, text, words,
-                          None if area is None else _inside(here, run, area))
+        raise InputError(
+            f"info_min {info_min:g} is above info_max {info_max:g}",
+            expected="info_min <= info_max",
+            next_move="Exchange them",
+        )
+    wanted = PromptFilter(
+        iteration,
+        born,
+        operator,
+        info_min,
+        info_max,
+        depth,
+        root,
+        topic,
+        text,
+        words,
+        None if area is None else _inside(here, run, area),
+    )
     with here.reading() as conn:
         found = prompt_page(conn, find_run(conn, run).id, wanted, sort, limit + 1, _place(cursor, sort))
     shown = found[:limit]
-    return PromptPage(items=[in_page(row) for row in shown],
-                      next=_cursor(place_of(shown[-1], sort), sort) if len(found) > limit else None)
+    return PromptPage(
+        items=[in_page(row) for row in shown],
+        next=_cursor(place_of(shown[-1], sort), sort) if len(found) > limit else None,
+    )
 
 
 @router.get("/{number}")
@@ -87,12 +121,15 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
         prompt = found_prompt(conn, row, number)
         answered = prompt_facts.read_responses(conn, row.id, number, SHOWN_RESPONSES + 1, checkpoint)
         return details_of(
-            prompt, children=prompt_facts.count_children(conn, row.id, number),
-            origin=prompt_facts.origin(conn, row.id, number), parts=prompt_facts.took_part(conn, row.id, number),
+            prompt,
+            children=prompt_facts.count_children(conn, row.id, number),
+            origin=prompt_facts.origin(conn, row.id, number),
+            parts=prompt_facts.took_part(conn, row.id, number),
             pairs=prompt_facts.pairs_of(conn, row.id, number),
             why=list(reasons(prompt, creation.why_trained(conn, row.id, number))),
             quarantined=redact_json(prompt_facts.quarantined(conn, row.id, number), secrets_in(row)),
-            responses=responses_of(answered, SHOWN_RESPONSES, secrets_in(row)))
+            responses=responses_of(answered, SHOWN_RESPONSES, secrets_in(row)),
+        )
 
 
 @router.get("/{number}/responses")
@@ -119,7 +156,7 @@ def get_lineage(
         found_prompt(conn, row, number)
         line = prompts.ancestors(conn, row.id, number)
         below = prompts.descendants(conn, row.id, number, depth + 1, limit + 1)
-        shown = [one.number for one in (*line[-limit - 1:], *below)]
+        shown = [one.number for one in (*line[-limit - 1 :], *below)]
         infos, facts = read_infos(conn, row.id, shown), prompts.family_facts(conn, row.id, shown)
     near = [one for one in below if one.distance <= depth][:limit]
     above = line[:-1][-limit:]
@@ -128,16 +165,19 @@ def get_lineage(
         prompt=relative_of(line[-1], 0, infos, facts),
         ancestors=[relative_of(one, place - len(above), infos, facts) for place, one in enumerate(above)],
         descendants=[relative_of(one, one.distance, infos, facts) for one in near],
-        truncated=len(near) < len(below) or len(above) < len(line) - 1)
+        truncated=len(near) < len(below) or len(above) < len(line) - 1,
+    )
 
 
 def found_prompt(conn: Connection, run: RunRow, number: int) -> Prompt:
     """The prompt with this number. Raises NotFoundError."""
     found = prompts.read_prompts(conn, run.id, [number])
     if not found:
-        raise NotFoundError(f"run {run.name} has no prompt {number}",
-                            expected=f"a number from 0 to {run.prompt_count - 1}",
-                            next_move=f"List them at /v1/runs/{run.name}/prompts")
+        raise NotFoundError(
+            f"run {run.name} has no prompt {number}",
+            expected=f"a number from 0 to {run.prompt_count - 1}",
+            next_move=f"List them at /v1/runs/{run.name}/prompts",
+        )
     return found[0]
 
 
@@ -158,6 +198,9 @@ def _place(cursor: str | None, sort: str) -> Place | None:
     if found is None:
         return None
     if found[0] != sort:
-        raise InputError(f"the cursor belongs to sort {found[0]!r}, the request asks for {sort!r}",
-                         expected="the same sort on every page", next_move="Start without a cursor")
+        raise InputError(
+            f"the cursor belongs to sort {found[0]!r}, the request asks for {sort!r}",
+            expected="the same sort on every page",
+            next_move="Start without a cursor",
+        )
     return Place(found[1], found[2])

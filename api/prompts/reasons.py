@@ -42,5 +42,7 @@ def _trained(row: WhyRow) -> str:
     info = f"its info was {row.batch_info:.4g}" if row.batch_info is not None else f"no info ({row.batch_reason})"
     if row.chosen is None or row.chosen_reward is None or row.rejected_reward is None or row.margin is None:
         return f"Iteration {row.iteration}: {info}, and no pair was made from it: it was not trained on."
-    return (f"Iteration {row.iteration}: {info}; trained on response {row.chosen} (reward {row.chosen_reward:.4g}) "
-            f"over response {row.rejected} (reward {row.rejected_reward:.4g}), margin {row.margin:.4g}.")
+    return (
+        f"Iteration {row.iteration}: {info}; trained on response {row.chosen} (reward {row.chosen_reward:.4g}) "
+        f"over response {row.rejected} (reward {row.rejected_reward:.4g}), margin {row.margin:.4g}."
+    )

@@ -235,22 +235,53 @@ def _response(row: ResponseRow, secrets: Collection[str]) -> Response:
 
 
 def details_of(
-    prompt: StoredPrompt, *, children: int, origin: OriginRow | None, parts: list[TakenPart], pairs: list[PairRow],
-    why: list[str], quarantined: dict[int, str], responses: Responses,
+    prompt: StoredPrompt,
+    *,
+    children: int,
+    origin: OriginRow | None,
+    parts: list[TakenPart],
+    pairs: list[PairRow],
+    why: list[str],
+    quarantined: dict[int, str],
+    responses: Responses,
 ) -> PromptDetails:
     """A prompt with all that happened to it."""
     return PromptDetails(
-        number=prompt.number, text=prompt.text, parent=prompt.parent, root=prompt.root, operator=prompt.operator,
-        depth=prompt.depth, born=prompt.born, topic=prompt.topic, children=children,
+        number=prompt.number,
+        text=prompt.text,
+        parent=prompt.parent,
+        root=prompt.root,
+        operator=prompt.operator,
+        depth=prompt.depth,
+        born=prompt.born,
+        topic=prompt.topic,
+        children=children,
         context=[Message.model_validate(message) for message in prompt.context],
         origin=None if origin is None else Origin.model_validate(origin),
-        parts=[Part.model_validate(part) for part in parts], pairs=[Pair.model_validate(pair) for pair in pairs],
-        why=why, quarantined=quarantined, responses=responses)
+        parts=[Part.model_validate(part) for part in parts],
+        pairs=[Pair.model_validate(pair) for pair in pairs],
+        why=why,
+        quarantined=quarantined,
+        responses=responses,
+    )
 
 
-def relative_of(row: StoredPrompt | LineageRow, distance: int, infos: dict[int, float | None],
-                facts: dict[int, tuple[int, list[int]]]) -> Relative:
+def relative_of(
+    row: StoredPrompt | LineageRow,
+    distance: int,
+    infos: dict[int, float | None],
+    facts: dict[int, tuple[int, list[int]]],
+) -> Relative:
     """A prompt of a family."""
     children, batches = facts[row.number]
-    return Relative(number=row.number, parent=row.parent, operator=row.operator, born=row.born, distance=distance,
-                    info=infos.get(row.number), children=children, batches=batches, text=row.text)
+    return Relative(
+        number=row.number,
+        parent=row.parent,
+        operator=row.operator,
+        born=row.born,
+        distance=distance,
+        info=infos.get(row.number),
+        children=children,
+        batches=batches,
+        text=row.text,
+    )

@@ -70,8 +70,13 @@ def _inner(name: str, text: str, instead: Mapping[str, str]) -> str:
         given[found["name"]] = found["name"]
         return f"{found['kind']} {found['name']}"
 
-    for form, change in ((_IMPORT, imported), (_PASSED_ON, passed_on), (_LISTED, listed), (_DEFAULT, default),
-                         (_DECLARED, declared)):
+    for form, change in (
+        (_IMPORT, imported),
+        (_PASSED_ON, passed_on),
+        (_LISTED, listed),
+        (_DEFAULT, default),
+        (_DECLARED, declared),
+    ):
         text = form.sub(change, text)
     return f"{text}\nreturn {{{', '.join(f'{outer}: {inner}' for outer, inner in given.items())}}};"
 

@@ -13,9 +13,16 @@ from api.service import Here
 router = APIRouter(prefix="/v1/runs/{run}", tags=["report"])
 
 
-@router.get("/report", response_class=HTMLResponse, responses={
-    200: {"description": "One HTML page that opens from disk and asks for nothing: styles, scripts, facts are in it.",
-          "content": {"text/html": {"schema": {"type": "string"}}}}})
+@router.get(
+    "/report",
+    response_class=HTMLResponse,
+    responses={
+        200: {
+            "description": "One HTML page that opens from disk and asks for nothing: styles, scripts, facts are in it.",
+            "content": {"text/html": {"schema": {"type": "string"}}},
+        }
+    },
+)
 def get_report(here: Here, run: RunName) -> HTMLResponse:
     """The run as a page to keep or send: curves, evolution, families, best and worst answers, config, versions."""
     told = facts(here, run)

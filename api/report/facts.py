@@ -41,12 +41,17 @@ def facts(service: Service, name: str, *, whole_fingerprint: bool = False) -> di
         "run": details.model_dump(mode="json"),
         "iterations": [one.model_dump(mode="json") for one in iterations.items],
         "statistics": [one.model_dump(mode="json") for one in statistics],
-        "events": [one.model_dump(mode="json") for one in list_events(
-            service, row.name, after=max(0, details.last_event - EVENTS), limit=EVENTS).items],
+        "events": [
+            one.model_dump(mode="json")
+            for one in list_events(service, row.name, after=max(0, details.last_event - EVENTS), limit=EVENTS).items
+        ],
         "metrics": read_metrics(service, row.name, points=STEPS).model_dump(mode="json"),
         "families": [_family(service, row, one) for one in _of_other_roots(best)[:FAMILIES]],
-        "prompts": [_sample(service, row, iteration, number) for iteration in _told(last)
-                    for number in _telling(service, row, iteration)],
+        "prompts": [
+            _sample(service, row, iteration, number)
+            for iteration in _told(last)
+            for number in _telling(service, row, iteration)
+        ],
         "packages": (row.code or {}).get("packages", {}),
         "fingerprint": _fingerprint(service, row, whole_fingerprint),
     }
@@ -85,24 +90,31 @@ def _telling(service: Service, row: RunRow, iteration: int) -> list[int]:
 
 def _family(service: Service, row: RunRow, one: FoundInPage) -> dict[str, Any]:
     """A prompt with its ancestors and children, and the upper part of its family."""
-    return {"near": get_lineage(service, row.name, one.number, depth=1, limit=40).model_dump(mode="json"),
-            "top": get_lineage(service, row.name, one.root, depth=6, limit=150).model_dump(mode="json")}
+    return {
+        "near": get_lineage(service, row.name, one.number, depth=1, limit=40).model_dump(mode="json"),
+        "top": get_lineage(service, row.name, one.root, depth=6, limit=150).model_dump(mode="json"),
+    }
 
 
 def _sample(service: Service, row: RunRow, iteration: int, number: int) -> dict[str, Any]:
     """A prompt with the best and the worst of the answers that it was trained on, or else was given last."""
     prompt = get_prompt(service, row.name, number)
     line = get_lineage(service, row.name, number, depth=0, limit=1).ancestors
-    return {"iteration": iteration, "parent": line[-1].model_dump(mode="json") if line else None,
-            "prompt": prompt.model_dump(mode="json", exclude={"responses"}),
-            "responses": [one.model_dump(mode="json") for one in _extremes(prompt)]}
+    return {
+        "iteration": iteration,
+        "parent": line[-1].model_dump(mode="json") if line else None,
+        "prompt": prompt.model_dump(mode="json", exclude={"responses"}),
+        "responses": [one.model_dump(mode="json") for one in _extremes(prompt)],
+    }
 
 
 def _extremes(prompt: PromptDetails) -> list[Response]:
     answered = [one for one in prompt.responses.items if any(reward.value is not None for reward in one.rewards[:1])]
     trained = [pair.checkpoint for pair in prompt.pairs] or [one.checkpoint for one in answered]
-    ranked = sorted((one for one in answered if one.checkpoint == max(trained)),
-                    key=lambda one: (-cast("float", one.rewards[0].value), one.sample))
+    ranked = sorted(
+        (one for one in answered if one.checkpoint == max(trained)),
+        key=lambda one: (-cast("float", one.rewards[0].value), one.sample),
+    )
     return [ranked[0], ranked[-1]] if len(ranked) > 1 else ranked
 
 

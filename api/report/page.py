@@ -30,10 +30,13 @@ _PAGE = """<!doctype html>
 def page(facts: Mapping[str, Any]) -> str:
     """The report over these facts (api.report.facts)."""
     style, script = _style(), _script()
-    policy = (f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src blob: data:; "
-              "base-uri 'none'; form-action 'none'")
-    return _PAGE.format(policy=policy, title=html.escape(str(facts["run"]["name"])), style=style, script=script,
-                        facts=embedded(facts))
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src blob: data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return _PAGE.format(
+        policy=policy, title=html.escape(str(facts["run"]["name"])), style=style, script=script, facts=embedded(facts)
+    )
 
 
 def embedded(value: object) -> str:

@@ -23,8 +23,12 @@ from store.runs import annotate_run, find_run, get_run, rename_run, set_deleted
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 _IF_MATCH: dict[str, Any] = {
-    "name": "if-match", "in": "header", "required": True, "schema": {"type": "string", "maxLength": 1000},
-    "description": "The ETag of the run as you know it; `*` takes any."}
+    "name": "if-match",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "maxLength": 1000},
+    "description": "The ETag of the run as you know it; `*` takes any.",
+}
 """Required, with an error of its own where it is missing."""
 
 
@@ -62,20 +66,30 @@ def change_run(
 ) -> RunDetails:
     """Change a run's name, labels or note. What it does meanwhile does not matter to the tag."""
     if if_match is None:
-        raise TagMissingError("the request has no If-Match", expected="the ETag of the run as you know it",
-                              next_move=f"Send the ETag that GET /v1/runs/{run} gives, so that nobody's words are lost")
+        raise TagMissingError(
+            "the request has no If-Match",
+            expected="the ETag of the run as you know it",
+            next_move=f"Send the ETag that GET /v1/runs/{run} gives, so that nobody's words are lost",
+        )
     renames = words.name is not None
     with _standing(here, run, "renamed") if renames else here.store.transaction() as conn:
         row = find_run(conn, run)
         seen = [tag.strip('"').rpartition("-")[2] for tag in tags_in(if_match)]
         if if_match.strip() != "*" and words_tag(row.name, row.note, list(row.tags)) not in seen:
-            raise TagDiffersError(f"run {row.name} has other words than those of this tag", expected="its present ETag",
-                                  next_move=f"Look at it again: GET /v1/runs/{row.name}")
+            raise TagDiffersError(
+                f"run {row.name} has other words than those of this tag",
+                expected="its present ETag",
+                next_move=f"Look at it again: GET /v1/runs/{row.name}",
+            )
         if words.name is not None and words.name != row.name:
             rename_run(conn, row.id, words.name)
             events.append_event(conn, row.id, "renamed", {"from": row.name, "to": words.name})
-        annotate_run(conn, row.id, note=row.note if words.note is None else words.note,
-                     tags=row.tags if words.tags is None else tuple(words.tags))
+        annotate_run(
+            conn,
+            row.id,
+            note=row.note if words.note is None else words.note,
+            tags=row.tags if words.tags is None else tuple(words.tags),
+        )
         return answered(conn, get_run(conn, row.id), response)
 
 
@@ -108,8 +122,11 @@ def _standing(here: Service, reference: str, done: str) -> Generator[Connection]
     row = _row(here, reference)
     with held(here.store, row) as conn:
         if get_run(conn, row.id).status == "queued":
-            raise ConflictError(f"run {row.name} waits for a driver and cannot be {done}", expected="a run that stands",
-                                next_move=f"Pause it first: POST /v1/runs/{row.name}:pause")
+            raise ConflictError(
+                f"run {row.name} waits for a driver and cannot be {done}",
+                expected="a run that stands",
+                next_move=f"Pause it first: POST /v1/runs/{row.name}:pause",
+            )
         yield conn
 
 

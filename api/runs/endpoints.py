@@ -35,12 +35,14 @@ def list_runs(
     with here.reading() as conn:
         found = run_page(conn, wanted, limit + 1, None if place is None else place[0])
     shown = found[:limit]
-    return RunPage(items=[run_of(row) for row in shown],
-                   next=write_cursor(shown[-1].run.id) if len(found) > limit else None)
+    return RunPage(
+        items=[run_of(row) for row in shown], next=write_cursor(shown[-1].run.id) if len(found) > limit else None
+    )
 
 
-@router.get("/{run:run}", responses={
-    304: {"description": "The run is as it was when it had the tag in If-None-Match."}})
+@router.get(
+    "/{run:run}", responses={304: {"description": "The run is as it was when it had the tag in If-None-Match."}}
+)
 def get_run(
     here: Here,
     run: RunName,

@@ -25,8 +25,10 @@ from store.runs import find_run, get_run
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
-IdempotencyKey = Annotated[str | None, Header(
-    min_length=1, max_length=200, description="Your name for this request: sent again, it gives the same run.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="Your name for this request: sent again, it gives the same run."),
+]
 
 _REHEARSED: dict[int | str, dict[str, Any]] = {
     200: {"model": Rehearsal, "description": "What it would be (`dry_run`)"},
@@ -132,9 +134,13 @@ def _fork_rehearsed(parent: RunRow, config: RunConfig, checks: list[str]) -> For
     secrets = secrets_in(parent)
     changed = differences(RunConfig.model_validate(parent.config), config)
     return ForkRehearsal(
-        config=redact_json(config.model_dump(mode="json"), secrets), checks=checks,
-        changes=[ChangedKey(key=one.key, before=redact_json(one.kept, secrets), after=redact_json(one.given, secrets))
-                 for one in changed])
+        config=redact_json(config.model_dump(mode="json"), secrets),
+        checks=checks,
+        changes=[
+            ChangedKey(key=one.key, before=redact_json(one.kept, secrets), after=redact_json(one.given, secrets))
+            for one in changed
+        ],
+    )
 
 
 def _policy(asked: RestartPolicy) -> Policy:
@@ -149,8 +155,11 @@ def _found(here: Service, reference: str) -> RunRow:
     with here.reading() as conn:
         row = find_run(conn, reference)
     if row.deleted_at is not None:
-        raise ConflictError(f"run {row.name} is deleted", expected="a run that is not",
-                            next_move=f"Restore it first: POST /v1/runs/{row.name}:restore")
+        raise ConflictError(
+            f"run {row.name} is deleted",
+            expected="a run that is not",
+            next_move=f"Restore it first: POST /v1/runs/{row.name}:restore",
+        )
     return row
 
 

@@ -14,8 +14,8 @@ from eva.redaction import redact, redact_json
 from store.run_pages import StandingRow
 
 Status = TypeAliasType(
-    "Status",
-    Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"])
+    "Status", Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"]
+)
 """Named, as all that several schemas choose from: clients are generated with one type for it."""
 
 
@@ -143,8 +143,12 @@ def run_of(row: StandingRow) -> Run:
 
 def details_of(row: StandingRow, launch: Launch | None) -> RunDetails:
     """A run for itself."""
-    return RunDetails(**_facts(row), launch=launch, config_hash=row.run.config_hash,
-                      config=redact_json(row.run.config, secrets_in(row.run)))
+    return RunDetails(
+        **_facts(row),
+        launch=launch,
+        config_hash=row.run.config_hash,
+        config=redact_json(row.run.config, secrets_in(row.run)),
+    )
 
 
 def _facts(row: StandingRow) -> dict[str, Any]:

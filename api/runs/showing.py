@@ -17,9 +17,19 @@ from store.run_pages import standing
 def shown(conn: Connection, run: RunRow) -> RunDetails:
     """The run with its config and its launch."""
     found = launches.read_launch(conn, run.id)
-    launch = None if found is None else Launch(
-        state=found.state, attempt=found.attempt, job=found.job, restarts=found.restarts, restarted=found.restarted,
-        ahead=launches.ahead(conn, found) if found.state == "queued" else None, message=found.message)
+    launch = (
+        None
+        if found is None
+        else Launch(
+            state=found.state,
+            attempt=found.attempt,
+            job=found.job,
+            restarts=found.restarts,
+            restarted=found.restarted,
+            ahead=launches.ahead(conn, found) if found.state == "queued" else None,
+            message=found.message,
+        )
+    )
     return details_of(standing(conn, run), launch)
 
 

@@ -52,8 +52,11 @@ def get_session(here: Here, caller: Annotated[Caller | None, Depends(_caller)]) 
     if here.access is None:
         return Session(keys_required=False, scope="admin", key=None, until=None)
     if caller is None:
-        raise NotFoundError("nobody is logged in", expected="a cookie, or `Authorization: Bearer eva_…`",
-                            next_move="Send a key to POST /v1/session, or open /login")
+        raise NotFoundError(
+            "nobody is logged in",
+            expected="a cookie, or `Authorization: Bearer eva_…`",
+            next_move="Send a key to POST /v1/session, or open /login",
+        )
     return _session(caller, caller.until)
 
 
@@ -86,15 +89,25 @@ async def log_in(here: Here, request: Request) -> Response:
     try:
         await run_in_threadpool(_log_in, _access(here), request, answer, given.strip())
     except RefusedError as error:
-        return HTMLResponse(_page("That key is none that is valid here." if error.status == HTTPStatus.UNAUTHORIZED
-                                  else "Too many tries: wait a while."), error.status, error.headers)
+        return HTMLResponse(
+            _page(
+                "That key is none that is valid here."
+                if error.status == HTTPStatus.UNAUTHORIZED
+                else "Too many tries: wait a while."
+            ),
+            error.status,
+            error.headers,
+        )
     return answer
 
 
 def _access(here: Service) -> Access:
     if here.access is None:
-        raise ConflictError("this service asks for no keys", expected="requests without a login",
-                            next_move="Just ask; `eva serve --require-keys` would make it ask for keys")
+        raise ConflictError(
+            "this service asks for no keys",
+            expected="requests without a login",
+            next_move="Just ask; `eva serve --require-keys` would make it ask for keys",
+        )
     return here.access
 
 
@@ -103,8 +116,9 @@ def _log_in(access: Access, request: Request, response: Response, key: str) -> t
     token, until = access.open_session(caller)
     # the page's own scheme: behind a proxy that ends TLS, this server does not see it otherwise
     secure = request.headers.get("origin", "").startswith("https://")
-    response.set_cookie(COOKIE, token, expires=until.astimezone(UTC), path="/", httponly=True, samesite="strict",
-                        secure=secure)
+    response.set_cookie(
+        COOKIE, token, expires=until.astimezone(UTC), path="/", httponly=True, samesite="strict", secure=secure
+    )
     return caller, until
 
 

@@ -69,16 +69,21 @@ def read_run_curves(
     """How did several runs go? For sparklines beside a list of runs."""
     with here.reading() as conn:
         rows = read_curves(conn, run)
-    return Curves(items=[Curve(run=name, points=[Point.model_validate(row) for row in points])
-                         for name, points in groupby(rows, lambda row: row.run)])
+    return Curves(
+        items=[
+            Curve(run=name, points=[Point.model_validate(row) for row in points])
+            for name, points in groupby(rows, lambda row: row.run)
+        ]
+    )
 
 
 @router.get("/v1/runs/{run}/statistics")
 def read_statistics(
     here: Here,
     run: RunName,
-    name: Annotated[list[str] | None, Query(max_length=20, description="Only those of this name; may be repeated.")
-                    ] = None,
+    name: Annotated[
+        list[str] | None, Query(max_length=20, description="Only those of this name; may be repeated.")
+    ] = None,
     iteration: Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="Only those of this one.")] = None,
 ) -> Statistics:
     """How informative, how well rewarded, how diverse, how expensive was each iteration?"""

@@ -61,9 +61,7 @@ def _path(members: Mapping[int, Member], number: int) -> list[int]:
     return path
 
 
-def _texts(
-    conn: Connection, run_id: int, rewarder: str, shown: Iterable[Member]
-) -> dict[int, list[RewardedText]]:
+def _texts(conn: Connection, run_id: int, rewarder: str, shown: Iterable[Member]) -> dict[int, list[RewardedText]]:
     asked = [(member.number, member.checkpoint) for member in shown if member.checkpoint is not None]
     by_prompt: dict[int, list[RewardedText]] = {}
     for text in reports.rewarded_texts(conn, run_id, rewarder, asked):

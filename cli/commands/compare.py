@@ -56,9 +56,15 @@ def _show_curves(runs: list[dict[str, Any]], console: Console) -> None:
         table.add_column(heading, justify="right")
     for run in runs:
         for point in run["curve"]:
-            table.add_row(Text(printable(run["name"])), str(point["iteration"]), f"{point['seconds']:,.0f}",
-                          "" if point["tokens"] is None else f"{point['tokens']:,}", _figure(point["reward_mean"]),
-                          _figure(point["reward_best"]), _figure(point["info_mean"]))
+            table.add_row(
+                Text(printable(run["name"])),
+                str(point["iteration"]),
+                f"{point['seconds']:,.0f}",
+                "" if point["tokens"] is None else f"{point['tokens']:,}",
+                _figure(point["reward_mean"]),
+                _figure(point["reward_best"]),
+                _figure(point["info_mean"]),
+            )
     console.print("\nBatches, iteration by iteration (seconds and tokens add up)")
     console.print(table)
 
@@ -74,9 +80,18 @@ def _show_paired(paired: list[dict[str, Any]], console: Console) -> None:
         table.add_column(heading, justify="right")
     for one in paired:
         error = "" if one["standard_error"] is None else f" ± {number(one['standard_error'])}"
-        table.add_row(Text(printable(one["run"])), Text(printable(one["prompts"])), one["mode"], str(one["checkpoint"]),
-                      str(one["count"]), number(one["first"]), number(one["second"]),
-                      f"{one['difference']:+.3g}{error}", str(one["better"]), str(one["worse"]))
+        table.add_row(
+            Text(printable(one["run"])),
+            Text(printable(one["prompts"])),
+            one["mode"],
+            str(one["checkpoint"]),
+            str(one["count"]),
+            number(one["first"]),
+            number(one["second"]),
+            f"{one['difference']:+.3g}{error}",
+            str(one["better"]),
+            str(one["worse"]),
+        )
     console.print("\nMean rewards over the same prompts, beside the first run (± one standard error)")
     console.print(table)
 

@@ -27,10 +27,20 @@ LONGEST_HELD_S, LOOK_S = 90.0, 5.0
 @click.option("--config", metavar="CONFIG", help="Instead of RUN: a new run of this YAML file or preset.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="With --config: override a key.")
 @click.option("--name", metavar="STEM", help="With --config: stem of the run's name.")
-@click.option("--key", envvar="EVA_RUN_KEY", metavar="KEY",
-              help="With --config: a job that is started again under this key plays on the run of the first.")
-def drive(run: str | None, attempt: int | None, config: str | None, overrides: tuple[str, ...],
-          name: str | None, key: str | None) -> None:
+@click.option(
+    "--key",
+    envvar="EVA_RUN_KEY",
+    metavar="KEY",
+    help="With --config: a job that is started again under this key plays on the run of the first.",
+)
+def drive(
+    run: str | None,
+    attempt: int | None,
+    config: str | None,
+    overrides: tuple[str, ...],
+    name: str | None,
+    key: str | None,
+) -> None:
     """Play a run as a job of a Ray cluster: RUN, which is stored, or a new one.
 
     \b
@@ -71,8 +81,11 @@ def _drive_once(settings: Settings, config: RunConfig, key: str) -> None:
                 play(store, settings, row)
                 return
     if row.desired != "run" and row.status != "finished":
-        raise ConflictError(f"run {row.name}, which key {key!r} names, was asked to {row.desired}",
-                            expected="a run that shall play", next_move=f"Let it play on: eva resume {row.name}")
+        raise ConflictError(
+            f"run {row.name}, which key {key!r} names, was asked to {row.desired}",
+            expected="a run that shall play",
+            next_move=f"Let it play on: eva resume {row.name}",
+        )
     _continue_when_free(settings, row, config)
 
 
@@ -108,4 +121,5 @@ def _require_lasting() -> None:
         raise ConfigError(
             f"EVA_DATA_DIR is not set, and a job's working directory ({Path.cwd()}) is deleted with the job",
             expected="a folder that stays, on a disk that all machines of the cluster share",
-            next_move="Give it to the job: --runtime-env-json '{\"env_vars\": {\"EVA_DATA_DIR\": \"…\"}}'")
+            next_move='Give it to the job: --runtime-env-json \'{"env_vars": {"EVA_DATA_DIR": "…"}}\'',
+        )

@@ -26,19 +26,47 @@ Rows = list[dict[str, Any]]
 
 
 @click.command()
-@click.option("--annotations", "files", multiple=True, required=True, type=click.Path(path_type=Path),
-              metavar="FILE", help="AlpacaEval's annotations.json, or an Arena-Hard judgment file; may be repeated.")
+@click.option(
+    "--annotations",
+    "files",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="AlpacaEval's annotations.json, or an Arena-Hard judgment file; may be repeated.",
+)
 @click.option("--style", type=click.Choice(["alpaca", "arena"]), help="Whose they are; by default what they look like.")
-@click.option("--gamed", type=click.Path(path_type=Path), metavar="FILE",
-              help="alpaca: df_gamed.csv of the data set tatsu-lab/alpaca_eval, for its own length-controlled figure.")
+@click.option(
+    "--gamed",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="alpaca: df_gamed.csv of the data set tatsu-lab/alpaca_eval, for its own length-controlled figure.",
+)
 @click.option("--baseline", metavar="NAME", help="arena: the model that the others are judged against.")
-@click.option("--version", type=click.Choice([*VERSIONS]), default="0.1", show_default=True,
-              help="arena: the version of the benchmark, for its rules and its baseline.")
-@click.option("--answers", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="arena 2.0: a model_answer file, the baseline's too, for style-controlled scores; may be repeated.")
+@click.option(
+    "--version",
+    type=click.Choice([*VERSIONS]),
+    default="0.1",
+    show_default=True,
+    help="arena: the version of the benchmark, for its rules and its baseline.",
+)
+@click.option(
+    "--answers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="arena 2.0: a model_answer file, the baseline's too, for style-controlled scores; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def evaluate(files: tuple[Path, ...], style: str | None, gamed: Path | None, baseline: str | None, version: str,
-             answers: tuple[Path, ...], as_json: bool) -> None:
+def evaluate(
+    files: tuple[Path, ...],
+    style: str | None,
+    gamed: Path | None,
+    baseline: str | None,
+    version: str,
+    answers: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Compute a leaderboard's numbers from its published annotations.
 
     No model is asked. Shares are in percent. docs/reference/evaluation.md says which published numbers come out.
@@ -56,17 +84,21 @@ def evaluate(files: tuple[Path, ...], style: str | None, gamed: Path | None, bas
         click.echo(note, err=True)
 
 
-ALONE = ("The length-controlled figure is fitted to these annotations alone. AlpacaEval's own also needs its "
-         "instructions' difficulties: give them with --gamed.")
+ALONE = (
+    "The length-controlled figure is fitted to these annotations alone. AlpacaEval's own also needs its "
+    "instructions' difficulties: give them with --gamed."
+)
 
 
 def _read(path: Path) -> Rows:
     rows: Rows = []
     for place, row in read_rows(path):
         if not isinstance(row, dict):
-            raise InputError(f"{place} of {path} holds {str(cast('object', row))[:40]!r}",
-                             expected="an annotation, as a JSON object",
-                             next_move="Take the leaderboard's file as it is")
+            raise InputError(
+                f"{place} of {path} holds {str(cast('object', row))[:40]!r}",
+                expected="an annotation, as a JSON object",
+                next_move="Take the leaderboard's file as it is",
+            )
         rows.append(cast("dict[str, Any]", row))
     return rows
 
@@ -76,36 +108,53 @@ def _style(rows: Rows, files: Sequence[Path]) -> str:
     for style, key in (("alpaca", "preference"), ("arena", "games")):
         if key in first:
             return style
-    raise InputError(f"{files[0]} begins with the keys {', '.join(first) or '(none)'}",
-                     expected="`preference` (AlpacaEval) or `games` (Arena-Hard)",
-                     next_move="Take the leaderboard's file as it is")
+    raise InputError(
+        f"{files[0]} begins with the keys {', '.join(first) or '(none)'}",
+        expected="`preference` (AlpacaEval) or `games` (Arena-Hard)",
+        next_move="Take the leaderboard's file as it is",
+    )
 
 
 def _alpaca(rows: Rows, gamed: Path | None) -> list[dict[str, Any]]:
     published = None if gamed is None else read_published(read_rows(gamed), str(gamed))
-    found = [{"model": model} | leaderboard_row(own, seed=SEED, published=published)
-             for model, own in by_model(rows).items()]
+    found = [
+        {"model": model} | leaderboard_row(own, seed=SEED, published=published) for model, own in by_model(rows).items()
+    ]
     return sorted(found, key=lambda row: (-row["length_controlled_winrate"], row["model"]))
 
 
 def _arena(rows: Rows, baseline: str, version: str, answers: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
     rules, notes = VERSIONS[version], list[str]()
     if answers and version != "2.0":
-        raise InputError(f"--answers with --version {version}", expected="--version 2.0, whose style control it is",
-                         next_move="Leave --answers out, or give --version 2.0")
+        raise InputError(
+            f"--answers with --version {version}",
+            expected="--version 2.0, whose style control it is",
+            next_move="Leave --answers out, or give --version 2.0",
+        )
     if answers:
         style = read_style(row for path in answers for row in _read(path))
         styled, verdicts, missing = styled_judgments(rows, style, baseline)
         fit = style_scores(styled, verdicts, baseline, centred=True, seed=SEED, level=rules.level)
         scores = fit.scores
-        notes.append("Style-controlled. Coefficients: "
-                     + ", ".join(f"{name} {value:+.3f}" for name, value in fit.coefficients.items()) + ".")
+        notes.append(
+            "Style-controlled. Coefficients: "
+            + ", ".join(f"{name} {value:+.3f}" for name, value in fit.coefficients.items())
+            + "."
+        )
     else:
         battles, missing = battles_from_judgments(rows, baseline, whole_rows=rules.whole_rows)
         scores = arena_scores(battles, baseline, seed=SEED, level=rules.level)
-    facts = [{"model": score.model, "score": 100 * score.win_rate.value, "low": 100 * score.win_rate.low,
-              "high": 100 * score.win_rate.high, "elo": asdict(score.elo), "battles": score.battles}
-             for score in scores]
+    facts = [
+        {
+            "model": score.model,
+            "score": 100 * score.win_rate.value,
+            "low": 100 * score.win_rate.low,
+            "high": 100 * score.win_rate.high,
+            "elo": asdict(score.elo),
+            "battles": score.battles,
+        }
+        for score in scores
+    ]
     notes += [f"{missing:,} games without a verdict were left out."] if missing else []
     return facts, " ".join(notes)
 
@@ -114,14 +163,25 @@ def _show(facts: Sequence[dict[str, Any]], console: Console) -> None:
     table = plain_table(console.width)
     table.add_column("model", no_wrap=True)
     alpaca = "win_rate" in facts[0]
-    shown = ({"length_controlled_winrate": "length-controlled", "win_rate": "win rate", "standard_error": "error",
-              "discrete_win_rate": "discrete", "n_total": "prompts", "avg_length": "characters"} if alpaca else
-             {"score": "score", "battles": "battles"})
+    shown = (
+        {
+            "length_controlled_winrate": "length-controlled",
+            "win_rate": "win rate",
+            "standard_error": "error",
+            "discrete_win_rate": "discrete",
+            "n_total": "prompts",
+            "avg_length": "characters",
+        }
+        if alpaca
+        else {"score": "score", "battles": "battles"}
+    )
     for heading in (*shown.values(), *([] if alpaca else ["interval"])):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in facts:
-        cells = [f"{row[key]:,.2f}" if isinstance(row[key], float) and key != "avg_length" else f"{row[key]:,.0f}"
-                 for key in shown]
+        cells = [
+            f"{row[key]:,.2f}" if isinstance(row[key], float) and key != "avg_length" else f"{row[key]:,.0f}"
+            for key in shown
+        ]
         interval = [] if alpaca else [f"{row['low']:.2f}–{row['high']:.2f}"]
         table.add_row(Text(one_line(row["model"], LONGEST_NAME)), *cells, *interval)
     console.print(table)

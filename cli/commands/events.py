@@ -36,7 +36,9 @@ def events(run: str, after: int, limit: int, as_json: bool, url: str | None) -> 
 def _line(event: dict[str, Any]) -> str:
     where = "" if event["iteration"] is None else f"iteration {event['iteration']}"
     where += "" if event["stage"] is None else f" {printable(event['stage'])}"
-    facts = ", ".join(f"{key} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-                      for key, value in event["data"].items())
+    facts = ", ".join(
+        f"{key} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for key, value in event["data"].items()
+    )
     at = datetime.fromisoformat(event["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return f"{event['seq']:>5}  {at}  {printable(event['kind']):<18} {where:<26} {one_line(facts, 160)}".rstrip()

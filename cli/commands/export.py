@@ -35,8 +35,11 @@ def export(run: str, what: str, form: str, out: str | None, url: str | None) -> 
         name = str(source.get(run_path(run))["name"])
         target = Path(out or f"{name}-{what}.{form}")
         with standard_output() if out == "-" else whole_file(target) as file:
-            count = (_fetched(source, name, what, form, file) if isinstance(source, Remote)
-                     else _written(source, name, what, form, file))
+            count = (
+                _fetched(source, name, what, form, file)
+                if isinstance(source, Remote)
+                else _written(source, name, what, form, file)
+            )
     if out != "-":
         click.echo(f"{count:,} {what} of {printable(name)} written to {target}", err=True)
 
@@ -55,7 +58,10 @@ def _fetched(source: Remote, name: str, what: str, form: str, file: IO[bytes]) -
         time.sleep(POLL_S)
         found = source.get(place)
     if found["status"] != "done":
-        raise InfrastructureError(f"the service could not write the {what} of {name}: {found['error']}",
-                                  expected="an export that is done", next_move="Ask again; look at the service's log")
+        raise InfrastructureError(
+            f"the service could not write the {what} of {name}: {found['error']}",
+            expected="an export that is done",
+            next_move="Ask again; look at the service's log",
+        )
     source.download(f"{place}/file", file)
     return int(found["rows"])

@@ -43,10 +43,15 @@ def fingerprint(ctx: click.Context, run: str, other: str | None, as_json: bool) 
         return
     difference = first_difference(*prints)
     if as_json:
-        _show_json({"runs": [row.name for row in rows], "digests": [found.digest for found in prints],
-                    "equal": difference is None,
-                    "first_difference": None if difference is None else asdict(difference),
-                    "weights_differ_from": _weights_differ_from(*prints)})
+        _show_json(
+            {
+                "runs": [row.name for row in rows],
+                "digests": [found.digest for found in prints],
+                "equal": difference is None,
+                "first_difference": None if difference is None else asdict(difference),
+                "weights_differ_from": _weights_differ_from(*prints),
+            }
+        )
     else:
         _compare(rows, prints, difference)
     if difference is not None:
@@ -62,8 +67,12 @@ def _show(row: RunRow, found: Fingerprint) -> None:
     for part in found.parts:
         table.add_row(_iteration(part.iteration), _words(part.part), f"{part.rows:,}", part.digest[:SHOWN])
     for number, digest in found.weights:
-        table.add_row(_iteration(number - 1), Text(f"weights of checkpoint {number}", style="dim"), "",
-                      Text(digest[:SHOWN], style="dim"))
+        table.add_row(
+            _iteration(number - 1),
+            Text(f"weights of checkpoint {number}", style="dim"),
+            "",
+            Text(digest[:SHOWN], style="dim"),
+        )
     console.print(table)
 
 

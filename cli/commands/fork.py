@@ -14,8 +14,13 @@ from eva.settings import read_settings
 
 @click.command()
 @click.argument("run")
-@click.option("--at", type=click.IntRange(min=0), required=True, metavar="ITERATION",
-              help="The first iteration that the fork plays itself.")
+@click.option(
+    "--at",
+    type=click.IntRange(min=0),
+    required=True,
+    metavar="ITERATION",
+    help="The first iteration that the fork plays itself.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. training.beta=0.1.")
 @click.option("--name", metavar="STEM", help="Stem of the fork's name; short for --set name=STEM.")
 @click.option("--no-play", is_flag=True, help="Make the fork and leave it to `eva resume`.")
@@ -37,8 +42,10 @@ def fork(
         config = forked_config(parent, at, (*overrides, *([f"name={name}"] if name else [])))
         preflight_parts(config)
         row = fork_run(store, parent, at, config)
-        click.echo(f"{printable(row.name)}: forked from {printable(parent.name)} at iteration {at}, "
-                   f"{row.prompt_count:,} prompts shared")
+        click.echo(
+            f"{printable(row.name)}: forked from {printable(parent.name)} at iteration {at}, "
+            f"{row.prompt_count:,} prompts shared"
+        )
         if no_play:
             click.echo(f"Play it with: eva resume {row.name}")
         else:

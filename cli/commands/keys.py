@@ -35,8 +35,13 @@ def keys() -> None:
 
 @keys.command()
 @click.argument("name")
-@click.option("--scope", type=click.Choice(SCOPES), default="read", show_default=True,
-              help="read: look at everything; write: launch and control runs, too; admin: everything.")
+@click.option(
+    "--scope",
+    type=click.Choice(SCOPES),
+    default="read",
+    show_default=True,
+    help="read: look at everything; write: launch and control runs, too; admin: everything.",
+)
 @click.option("--expires", default="90d", show_default=True, metavar="TIME", help="Such as 12h or 30d; `never`.")
 def create(name: str, scope: Scope, expires: str) -> None:
     """Make a key called NAME, which says who or what uses it."""
@@ -44,13 +49,19 @@ def create(name: str, scope: Scope, expires: str) -> None:
 
     lasts = _lasts(expires)
     if not name.strip() or len(name) > 100:
-        raise InputError(f"the name {name[:100]!r} names nobody", expected="1 to 100 characters",
-                         next_move="Say who or what uses the key, such as `dashboard of anna`")
+        raise InputError(
+            f"the name {name[:100]!r} names nobody",
+            expected="1 to 100 characters",
+            next_move="Say who or what uses the key, such as `dashboard of anna`",
+        )
     with opened(read_settings()) as store, store.transaction() as conn:
         key, row = create_key(conn, name, scope, lasts)
     click.echo(key)
-    click.echo(f"This is the key of {printable(name)}, scope {scope}, valid {_until(row)}. It is not shown again.\n"
-               f"  curl -H 'Authorization: Bearer {key[:13]}…' http://HOST:8377/v1/runs", err=True)
+    click.echo(
+        f"This is the key of {printable(name)}, scope {scope}, valid {_until(row)}. It is not shown again.\n"
+        f"  curl -H 'Authorization: Bearer {key[:13]}…' http://HOST:8377/v1/runs",
+        err=True,
+    )
 
 
 @keys.command("list")
@@ -72,8 +83,14 @@ def list_(as_json: bool) -> None:
     for heading in ("key", "name", "scope", "status", "made", "last used"):
         table.add_column(heading, overflow="fold")
     for row in found:
-        table.add_row(f"eva_{row.prefix}", Text(printable(row.name)), row.scope, _status(row), _day(row.created_at),
-                      _hour(row.last_used_at))
+        table.add_row(
+            f"eva_{row.prefix}",
+            Text(printable(row.name)),
+            row.scope,
+            _status(row),
+            _day(row.created_at),
+            _hour(row.last_used_at),
+        )
     console.print(table)
 
 
@@ -95,8 +112,11 @@ def _lasts(expires: str) -> timedelta | None:
     found = re.fullmatch(r"([1-9]\d{0,4})([hd])", expires)
     lasts = found and int(found[1]) * _UNITS[found[2]]
     if lasts is None or lasts > _LONGEST:
-        raise InputError(f"--expires is {expires[:40]!r}", next_move="Give one of these",
-                         expected="hours or days, such as 12h or 30d (at most 3650d), or never")
+        raise InputError(
+            f"--expires is {expires[:40]!r}",
+            next_move="Give one of these",
+            expected="hours or days, such as 12h or 30d (at most 3650d), or never",
+        )
     return lasts
 
 
@@ -104,9 +124,16 @@ def _facts(row: KeyRow) -> dict[str, object]:
     def shown(at: datetime | None) -> str | None:
         return at and at.isoformat()
 
-    return {"key": f"eva_{row.prefix}", "name": row.name, "scope": row.scope, "live": row.live,
-            "created_at": shown(row.created_at), "expires_at": shown(row.expires_at),
-            "last_used_at": shown(row.last_used_at), "revoked_at": shown(row.revoked_at)}
+    return {
+        "key": f"eva_{row.prefix}",
+        "name": row.name,
+        "scope": row.scope,
+        "live": row.live,
+        "created_at": shown(row.created_at),
+        "expires_at": shown(row.expires_at),
+        "last_used_at": shown(row.last_used_at),
+        "revoked_at": shown(row.revoked_at),
+    }
 
 
 def _status(row: KeyRow) -> str:

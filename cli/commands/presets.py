@@ -23,5 +23,6 @@ def presets(as_json: bool) -> None:
         click.echo(json.dumps([asdict(preset) for preset in found], indent=1, ensure_ascii=False))
         return
     for preset in found:
-        click.echo(f"{preset.name}\n  {preset.summary}\n  model {preset.model}, loss {preset.loss}\n"
-                   f"  needs {preset.needs}")
+        click.echo(
+            f"{preset.name}\n  {preset.summary}\n  model {preset.model}, loss {preset.loss}\n  needs {preset.needs}"
+        )

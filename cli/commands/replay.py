@@ -45,8 +45,11 @@ def replay(run: str, iteration: int | None, examples: int, as_json: bool, **choi
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
     console = Console(highlight=False)
-    changed = [f"{name} {facts['stored'][name]} -> {value}" for name, value in facts["replayed"].items()
-               if value != facts["stored"][name]]
+    changed = [
+        f"{name} {facts['stored'][name]} -> {value}"
+        for name, value in facts["replayed"].items()
+        if value != facts["stored"][name]
+    ]
     console.print(Text(f"{facts['run']}: {printable(', '.join(changed)) or 'the same choices as in the run'}"))
     for one in facts["iterations"]:
         _show(one, console)
@@ -55,12 +58,20 @@ def replay(run: str, iteration: int | None, examples: int, as_json: bool, **choi
 def _show(facts: dict[str, Any], console: Console) -> None:
     chosen, regret = facts["chosen"], facts["regret_share"]
     console.print(Text(f"\nIteration {facts['iteration']}: {facts['pool']:,} prompts", style="bold"))
-    console.print(Text(f"  chosen then {chosen['then']:,}, now {chosen['now']:,}, both {chosen['both']:,}: "
-                       f"overlap {_share(facts['overlap'])} (by chance {_share(facts['overlap_by_chance'])})"))
+    console.print(
+        Text(
+            f"  chosen then {chosen['then']:,}, now {chosen['now']:,}, both {chosen['both']:,}: "
+            f"overlap {_share(facts['overlap'])} (by chance {_share(facts['overlap_by_chance'])})"
+        )
+    )
     console.print(Text(f"  share of the pool's regret: then {_share(regret['then'])}, now {_share(regret['now'])}"))
     if facts["left_out"]:
-        console.print(Text("  without info or gap: " + ", ".join(
-            f"{count:,} {reason}" for reason, count in facts["left_out"].items())))
+        console.print(
+            Text(
+                "  without info or gap: "
+                + ", ".join(f"{count:,} {reason}" for reason, count in facts["left_out"].items())
+            )
+        )
     if facts["identical"]:
         console.print(Text("  The stored draw, bit for bit.", style="green"))
     for heading in ("operators", "topics"):
@@ -70,8 +81,12 @@ def _show(facts: dict[str, Any], console: Console) -> None:
         if some:
             console.print(Text(f"  {heading}:", style="dim"))
         for prompt in some:
-            console.print(Text(f"  #{prompt['number']} info {figure(prompt['info'])} "
-                               f"{printable(prompt['operator'] or 'seed')}: {one_line(prompt['text'], 2 * 60)}"))
+            console.print(
+                Text(
+                    f"  #{prompt['number']} info {figure(prompt['info'])} "
+                    f"{printable(prompt['operator'] or 'seed')}: {one_line(prompt['text'], 2 * 60)}"
+                )
+            )
 
 
 def _show_counts(heading: str, counts: dict[str, dict[str, int]], console: Console) -> None:

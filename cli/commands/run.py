@@ -41,8 +41,10 @@ def run(
     if resume is None and config is None:
         raise click.UsageError("give a CONFIG (a YAML file, or the preset `playground`), or --resume RUN")
     if resume is not None and config is None and wanted:
-        raise click.UsageError("a resumed run keeps its config: --set and --name go with a CONFIG, for a new run; "
-                               "to change keys of an old one: eva resume RUN --set KEY=VALUE")
+        raise click.UsageError(
+            "a resumed run keeps its config: --set and --name go with a CONFIG, for a new run; "
+            "to change keys of an old one: eva resume RUN --set KEY=VALUE"
+        )
     if resume is None and accept_changes:
         raise click.UsageError("--accept-changes goes with --resume")
     if resume is not None and dry_run:
@@ -68,8 +70,9 @@ def start_run(settings: Settings, config: RunConfig, json_file: Path | None) -> 
         play(store, settings, row, json_file=json_file)
 
 
-def continue_run(settings: Settings, reference: str, config: RunConfig | None, json_file: Path | None, *,
-                 accept: bool = False) -> None:
+def continue_run(
+    settings: Settings, reference: str, config: RunConfig | None, json_file: Path | None, *, accept: bool = False
+) -> None:
     """Play a run from where it stands; one that is finished only shows its report, so that a job that its
     scheduler starts again ends well. Other config or code than before is refused, or accepted and told."""
     from orchestrator.resuming import changes_of, prepare, require_unchanged

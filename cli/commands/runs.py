@@ -74,8 +74,11 @@ def _show(found: list[dict[str, Any]]) -> None:
 
 def _name(facts: dict[str, Any]) -> Text:
     name, origin = Text(printable(facts["name"])), facts["forked_from"]
-    return name if origin is None else name.append(
-        f"\n  fork of {printable(origin['run'])} at {origin['iteration']}", style="dim")
+    return (
+        name
+        if origin is None
+        else name.append(f"\n  fork of {printable(origin['run'])} at {origin['iteration']}", style="dim")
+    )
 
 
 def _status(facts: dict[str, Any]) -> Text:

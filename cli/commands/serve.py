@@ -28,13 +28,20 @@ STOP_S = 3
 
 
 @click.command()
-@click.option("--host", default=HOST, show_default=True,
-              help="Address of this machine to listen at. Beyond loopback, clients need keys (`eva keys create`).")
+@click.option(
+    "--host",
+    default=HOST,
+    show_default=True,
+    help="Address of this machine to listen at. Beyond loopback, clients need keys (`eva keys create`).",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
 @click.option("--require-keys", is_flag=True, help="Ask for keys at a loopback address, too.")
-@click.option("--log-format", type=click.Choice(FORMS),
-              help="How this service (to standard error) and the runs that it launches write their logs: for people, "
-                   "or one JSON object per line. [default: EVA_LOG_FORMAT, else text]")
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMS),
+    help="How this service (to standard error) and the runs that it launches write their logs: for people, "
+    "or one JSON object per line. [default: EVA_LOG_FORMAT, else text]",
+)
 def serve(host: str, port: int, require_keys: bool, log_format: Form | None) -> None:
     """Serve the dashboard (docs/dashboard.md), and the REST API: launch runs and look at them (docs/reference/api.md).
 
@@ -75,8 +82,10 @@ def _no_keys(host: str, settings: Settings) -> InputError:
     if is_loopback(host) and settings.hosts:
         why = f"EVA_HOSTS names {', '.join(settings.hosts)}, so others may reach this service"
     return InputError(
-        f"{why}, and there are no valid API keys", expected="a key, made with `eva keys create NAME --scope write`",
-        next_move="Make one; or listen at 127.0.0.1 and come through `ssh -L 8377:127.0.0.1:8377 THIS-MACHINE`")
+        f"{why}, and there are no valid API keys",
+        expected="a key, made with `eva keys create NAME --scope write`",
+        next_move="Make one; or listen at 127.0.0.1 and come through `ssh -L 8377:127.0.0.1:8377 THIS-MACHINE`",
+    )
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -133,8 +142,12 @@ def allowed_hosts(host: str, settings: Settings) -> set[str]:
     names = {*LOOPBACK, *settings.hosts}
     if not is_loopback(host):
         names |= {host.lower(), socket.gethostname().lower()}
-        names |= {one.address.partition("%")[0] for found in psutil.net_if_addrs().values() for one in found
-                  if one.family in (socket.AF_INET, socket.AF_INET6)}
+        names |= {
+            one.address.partition("%")[0]
+            for found in psutil.net_if_addrs().values()
+            for one in found
+            if one.family in (socket.AF_INET, socket.AF_INET6)
+        }
     return names
 
 
@@ -148,6 +161,8 @@ def _greet(store: Store, settings: Settings, address: str, *, asks: bool) -> Non
     click.echo(f"  {curl} -N {address}/v1/runs/last/events/stream")
     click.echo(f"  {curl} {address}/v1/openapi.json")
     if asks:
-        click.echo(f"It asks for keys (`eva keys`); browsers log in at {address}/login. It speaks plain HTTP: beyond a "
-                   "trusted network, put a proxy with TLS in front.")
+        click.echo(
+            f"It asks for keys (`eva keys`); browsers log in at {address}/login. It speaks plain HTTP: beyond a "
+            "trusted network, put a proxy with TLS in front."
+        )
     click.echo("Ctrl-C ends it.")

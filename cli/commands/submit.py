@@ -25,20 +25,34 @@ ALL = 2**31 - 1
 @click.option("--name", metavar="STEM", help="Stem of the run's name.")
 @click.option("--tag", "tags", multiple=True, help="A label; may be repeated.")
 @click.option("--note", default="", help="Your words about it.")
-@click.option("--restarts", type=click.IntRange(0, 100), default=0, show_default=True,
-              help="How often a driver that died is replaced by a service.")
+@click.option(
+    "--restarts",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="How often a driver that died is replaced by a service.",
+)
 @click.option("--url", envvar="EVA_URL", metavar="URL", help="The service that plays it, or EVA_URL; its key: EVA_KEY.")
 @click.option("--idempotency-key", metavar="KEY", help="Sent again with this, it is the same run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
-def submit(config: str, overrides: tuple[str, ...], name: str | None, tags: tuple[str, ...], note: str, restarts: int,
-           url: str | None, idempotency_key: str | None, as_json: bool) -> None:
+def submit(
+    config: str,
+    overrides: tuple[str, ...],
+    name: str | None,
+    tags: tuple[str, ...],
+    note: str,
+    restarts: int,
+    url: str | None,
+    idempotency_key: str | None,
+    as_json: bool,
+) -> None:
     """Have CONFIG, a YAML file or preset, played by a service (--url), or straight by the Ray cluster at RAY_ADDRESS.
 
     The run is checked and stored before this returns; `eva watch` shows how it goes.
     """
     wanted = [*overrides, *([f"name={name}"] if name else [])]
     if url is not None:
-        source: dict[str, Any] = ({"config": config_values(config)} if Path(config).is_file() else {"preset": config})
+        source: dict[str, Any] = {"config": config_values(config)} if Path(config).is_file() else {"preset": config}
         body = {**source, "overrides": wanted, "tags": list(tags), "note": note, "restart": {"times": restarts}}
         run = Remote(url).post("/v1/runs", body, {"Idempotency-Key": idempotency_key} if idempotency_key else {})
         told, watched = dict(run), f"eva watch {run['name']} --url {url}"
@@ -52,12 +66,22 @@ def submit(config: str, overrides: tuple[str, ...], name: str | None, tags: tupl
     click.echo(printable(f"  {watched}"))
 
 
-def _on_cluster(settings: Settings, config: str, overrides: list[str], tags: tuple[str, ...], note: str, restarts: int,
-                key: str | None) -> dict[str, Any]:
+def _on_cluster(
+    settings: Settings,
+    config: str,
+    overrides: list[str],
+    tags: tuple[str, ...],
+    note: str,
+    restarts: int,
+    key: str | None,
+) -> dict[str, Any]:
     """Check, store and submit it ourselves. A service on the same database looks after it, if there is one."""
     if settings.ray_address is None:
-        raise InputError("it is not said who plays the run", expected="--url of a service, or RAY_ADDRESS of a cluster",
-                         next_move="Start `eva serve` and give the address that it prints; or play here: `eva run`")
+        raise InputError(
+            "it is not said who plays the run",
+            expected="--url of a service, or RAY_ADDRESS of a cluster",
+            next_move="Start `eva serve` and give the address that it prints; or play here: `eva run`",
+        )
     from cli.launching import cluster_jobs
     from orchestrator.launch import Launcher, Policy
     from orchestrator.registration import preflight

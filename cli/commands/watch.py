@@ -34,16 +34,21 @@ def watch(run: str, url: str | None) -> None:
     with _looking(run, url) as look:
         facts, _ = look()
         click.echo(printable(f"{facts['name']} is {facts['status']} in {_place(facts)}"))
-        shown = watch_of(str(facts["name"]), int(facts["iterations"]), int(facts["iteration"]),
-                         Console(highlight=False), click.echo)
+        shown = watch_of(
+            str(facts["name"]), int(facts["iterations"]), int(facts["iteration"]), Console(highlight=False), click.echo
+        )
         try:
             with shown:
                 facts = follow(look, shown)
         except KeyboardInterrupt:
             click.echo(f"The run goes on; it was in {_place(facts)}.")
             raise click.exceptions.Exit(INTERRUPTED) from None
-    click.echo(printable(f"{facts['name']} is {facts['status']} in {_place(facts)}"
-                         + (f": {facts['error']}" if facts["error"] else "")))
+    click.echo(
+        printable(
+            f"{facts['name']} is {facts['status']} in {_place(facts)}"
+            + (f": {facts['error']}" if facts["error"] else "")
+        )
+    )
     if facts["status"] in ("failed", "interrupted"):
         raise click.exceptions.Exit(CONFLICT)
 

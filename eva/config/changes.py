@@ -95,8 +95,11 @@ def changeable(key: str) -> When:
 def differences(kept: RunConfig, given: RunConfig) -> list[Change]:
     """Every key whose value differs, by name."""
     before, after = flat(kept.model_dump(mode="json")), flat(given.model_dump(mode="json"))
-    return [Change(key, before.get(key), after.get(key)) for key in sorted({*before, *after})
-            if before.get(key) != after.get(key)]
+    return [
+        Change(key, before.get(key), after.get(key))
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -18,8 +18,11 @@ from eva.creator.weights import WEIGHTS, WITH_TEMPERATURE
 class Informativeness(Section):
     """estimate: info(x) per prompt."""
 
-    metric: Annotated[str, one_of("regret metric", METRICS, or_function=True),
-                      Field(json_schema_extra={"enum": [*METRICS, "module:function"]})] = "a_min"
+    metric: Annotated[
+        str,
+        one_of("regret metric", METRICS, or_function=True),
+        Field(json_schema_extra={"enum": [*METRICS, "module:function"]}),
+    ] = "a_min"
     """Regret metric, by name (docs/reference/metrics.md), or a function of yours, rewards_P_N -> info_P."""
     threshold: float | None = None
     """learnability: a response whose reward is above this counts as solved."""
@@ -27,11 +30,15 @@ class Informativeness(Section):
     @model_validator(mode="after")
     def _possible(self) -> Informativeness:
         if needs_threshold(self.metric) and self.threshold is None:
-            raise ValueError(f"metric {self.metric} needs a threshold: the reward above which a response counts as "
-                             "solved, such as 0.5 for rewards of 0 and 1")
+            raise ValueError(
+                f"metric {self.metric} needs a threshold: the reward above which a response counts as "
+                "solved, such as 0.5 for rewards of 0 and 1"
+            )
         if self.threshold is not None and not needs_threshold(self.metric):
-            raise ValueError(f"threshold is {self.threshold:g}, but metric {self.metric} has none: allowed with "
-                             f"{', '.join(filter(needs_threshold, METRICS))}")
+            raise ValueError(
+                f"threshold is {self.threshold:g}, but metric {self.metric} has none: allowed with "
+                f"{', '.join(filter(needs_threshold, METRICS))}"
+            )
         return self
 
 
@@ -40,14 +47,20 @@ class Sampling(Section):
 
     fraction: float = Field(default=0.25, gt=0, le=1)
     """Share of the pool."""
-    weights: Annotated[str, one_of("weighting", WEIGHTS, or_function=True),
-                       Field(json_schema_extra={"enum": [*WEIGHTS, "module:function"]})] = "minmax"
+    weights: Annotated[
+        str,
+        one_of("weighting", WEIGHTS, or_function=True),
+        Field(json_schema_extra={"enum": [*WEIGHTS, "module:function"]}),
+    ] = "minmax"
     """How info becomes a weight (docs/reference/samplers.md), or a function of yours, info_E, temperature -> log
     weights."""
     temperature: float | None = Field(default=None, gt=0)
     """rank, softmax, a function of yours: above 1 flattens the weights, below 1 sharpens them; unset: 1."""
-    sampler: Annotated[str, one_of("sampler", SAMPLERS, or_function=True),
-                       Field(json_schema_extra={"enum": [*SAMPLERS, "module:function"]})] = "weighted"
+    sampler: Annotated[
+        str,
+        one_of("sampler", SAMPLERS, or_function=True),
+        Field(json_schema_extra={"enum": [*SAMPLERS, "module:function"]}),
+    ] = "weighted"
     """How weights become a subset; `weighted` is Gumbel top-k. Or a function of yours, candidates -> keys."""
     topic_share: float | None = Field(default=None, ge=0, le=1)
     """topic_balanced: share of the weight that goes to prompts by inverse topic frequency; unset: 0.5."""
@@ -58,20 +71,31 @@ class Sampling(Section):
     @property
     def rule(self) -> SamplingRule:
         """What `sample` is told."""
-        return SamplingRule(self.weights, self.sampler, self.temperature or 1.0, self.staleness,
-                            0.5 if self.topic_share is None else self.topic_share)
+        return SamplingRule(
+            self.weights,
+            self.sampler,
+            self.temperature or 1.0,
+            self.staleness,
+            0.5 if self.topic_share is None else self.topic_share,
+        )
 
     @model_validator(mode="after")
     def _possible(self) -> Sampling:
         if self.temperature is not None and self.weights in WEIGHTS and self.weights not in WITH_TEMPERATURE:
-            raise ValueError(f"temperature is {self.temperature:g}, but weights {self.weights} have none: allowed with "
-                             f"{', '.join(sorted(WITH_TEMPERATURE))}")
+            raise ValueError(
+                f"temperature is {self.temperature:g}, but weights {self.weights} have none: allowed with "
+                f"{', '.join(sorted(WITH_TEMPERATURE))}"
+            )
         if self.topic_share is not None and self.sampler in SAMPLERS and self.sampler != "topic_balanced":
-            raise ValueError(f"topic_share is {self.topic_share:g}, but sampler {self.sampler} does not look at "
-                             "topics: allowed with topic_balanced")
+            raise ValueError(
+                f"topic_share is {self.topic_share:g}, but sampler {self.sampler} does not look at "
+                "topics: allowed with topic_balanced"
+            )
         if self.staleness and self.sampler == "greedy":
-            raise ValueError(f"staleness is {self.staleness:g}, but sampler greedy looks at info alone: allowed with "
-                             f"{', '.join(name for name in SAMPLERS if name != 'greedy')}")
+            raise ValueError(
+                f"staleness is {self.staleness:g}, but sampler greedy looks at info alone: allowed with "
+                f"{', '.join(name for name in SAMPLERS if name != 'greedy')}"
+            )
         return self
 
 
@@ -142,7 +166,8 @@ class CustomEvolver(Section):
 
 
 EvolverConfig = Annotated[
-    PlaygroundEvolver | EvolInstruct | SelfEvolver | FeedbackEvolver | CustomEvolver, Field(discriminator="kind")]
+    PlaygroundEvolver | EvolInstruct | SelfEvolver | FeedbackEvolver | CustomEvolver, Field(discriminator="kind")
+]
 
 
 class Budget(Section):

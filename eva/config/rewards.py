@@ -173,23 +173,31 @@ class EnsembleReward(Section):
     def _comparable(self) -> EnsembleReward:
         bare = [place for place, member in enumerate(self.members) if member.scale is None]
         if self.on == "scaled" and bare:
-            raise ValueError(f"members {bare} have no `scale`: rewards of different models are never mixed raw. Give "
-                             "each the spread of its rewards, or set `on: rank`")
+            raise ValueError(
+                f"members {bare} have no `scale`: rewards of different models are never mixed raw. Give "
+                "each the spread of its rewards, or set `on: rank`"
+            )
         return self
 
 
 MemberConfig = Annotated[
-    MockReward | VerifierReward | PointwiseReward | PairwiseReward | JudgeReward, Field(discriminator="kind")]
+    MockReward | VerifierReward | PointwiseReward | PairwiseReward | JudgeReward, Field(discriminator="kind")
+]
 """What an ensemble may hold: everything but another ensemble."""
 
 RewardConfig = Annotated[
     MockReward | VerifierReward | PointwiseReward | PairwiseReward | JudgeReward | EnsembleReward,
-    Field(discriminator="kind")]
+    Field(discriminator="kind"),
+]
+
 
 def gives_win_rates(reward: RewardConfig) -> bool:
     """Whether a response's reward is its mean win rate against the responses of its prompt, itself included at 1/2."""
-    return isinstance(reward, PairwiseReward | JudgeReward) and reward.aggregation == "mean_win_rate" and (
-        getattr(reward, "mode", "pairwise") == "pairwise")
+    return (
+        isinstance(reward, PairwiseReward | JudgeReward)
+        and reward.aggregation == "mean_win_rate"
+        and (getattr(reward, "mode", "pairwise") == "pairwise")
+    )
 
 
 def has_budget(reward: RewardConfig) -> bool:

@@ -73,8 +73,10 @@ class Novelty(Section):
     @model_validator(mode="after")
     def _possible(self) -> Novelty:
         if self.semantic_similarity is not None and self.embedding_model is None:
-            raise ValueError(f"semantic_similarity is {self.semantic_similarity:g}, but there is no embedding_model: "
-                             "give the folder of one, or leave both unset")
+            raise ValueError(
+                f"semantic_similarity is {self.semantic_similarity:g}, but there is no embedding_model: "
+                "give the folder of one, or leave both unset"
+            )
         return self
 
 
@@ -143,27 +145,35 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _stale(self) -> RunConfig:
         if self.sampling.staleness and self.info_from == "fresh":
-            raise ValueError(f"sampling.staleness is {self.sampling.staleness:g}, but with info_from fresh every "
-                             "prompt of the pool has just been answered: allowed with info_from reuse")
+            raise ValueError(
+                f"sampling.staleness is {self.sampling.staleness:g}, but with info_from fresh every "
+                "prompt of the pool has just been answered: allowed with info_from reuse"
+            )
         return self
 
     @model_validator(mode="after")
     def _cheap_probe(self) -> RunConfig:
         gate, n = self.evolving.gate, self.generation.n
         if gate is not None and gate.responses >= n:
-            raise ValueError(f"evolving.gate.responses is {gate.responses}, but generation.n is {n}: a probe that is "
-                             "no cheaper than the judgement saves nothing; allowed are 2 or more, fewer than n")
+            raise ValueError(
+                f"evolving.gate.responses is {gate.responses}, but generation.n is {n}: a probe that is "
+                "no cheaper than the judgement saves nothing; allowed are 2 or more, fewer than n"
+            )
         return self
 
     @model_validator(mode="after")
     def _second_opinion(self) -> RunConfig:
         own = self.evaluation.judges_own
         if bare := [name for name in own if self.evaluation.baseline_of(name) is None]:
-            raise ValueError(f"evaluation.judges_own names {', '.join(bare)}, which evaluation.baseline does not: "
-                             "there are no answers of the judge to compare with")
+            raise ValueError(
+                f"evaluation.judges_own names {', '.join(bare)}, which evaluation.baseline does not: "
+                "there are no answers of the judge to compare with"
+            )
         if own and self.audit.reward is None:
-            raise ValueError(f"evaluation.judges_own names {', '.join(own)}, but there is no audit.reward: a judge "
-                             "that likes its own answers may be right; name a second rewarder to tell")
+            raise ValueError(
+                f"evaluation.judges_own names {', '.join(own)}, but there is no audit.reward: a judge "
+                "that likes its own answers may be right; name a second rewarder to tell"
+            )
         return self
 
     @model_validator(mode="after")
@@ -175,6 +185,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _win_rates(self) -> RunConfig:
-        check_win_rates(self.training.loss, self.training.win_rates, self.reward.kind,
-                        gives_win_rates=gives_win_rates(self.reward))
+        check_win_rates(
+            self.training.loss, self.training.win_rates, self.reward.kind, gives_win_rates=gives_win_rates(self.reward)
+        )
         return self

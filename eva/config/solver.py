@@ -50,8 +50,11 @@ class Generation(Section):
 class Pairs(Section):
     """pair: which two responses of a prompt the solver learns from."""
 
-    choice: Annotated[str, one_of("choice of pairs", CHOICES, or_function=True),
-                      Field(json_schema_extra={"enum": [*CHOICES, "module:function"]})] = "best_vs_worst"
+    choice: Annotated[
+        str,
+        one_of("choice of pairs", CHOICES, or_function=True),
+        Field(json_schema_extra={"enum": [*CHOICES, "module:function"]}),
+    ] = "best_vs_worst"
     """Rule, by name (docs/reference/pairs.md), or a function of yours, rated -> rows, chosen, rejected."""
     min_margin: float = Field(default=0.0, ge=0)
     """Pairs whose rewards differ by less than this are left out."""
@@ -61,8 +64,10 @@ class Pairs(Section):
     @model_validator(mode="after")
     def _possible(self) -> Pairs:
         if self.length_ratio is not None and self.choice in CHOICES and self.choice != "length_controlled":
-            raise ValueError(f"length_ratio is {self.length_ratio:g}, but choice {self.choice} does not look at "
-                             "lengths: allowed with length_controlled")
+            raise ValueError(
+                f"length_ratio is {self.length_ratio:g}, but choice {self.choice} does not look at "
+                "lengths: allowed with length_controlled"
+            )
         return self
 
 
@@ -146,15 +151,17 @@ class Training(Section):
     def _possible(self) -> Training:
         loss = facts(self.loss)
         if self.divergence != "reverse_kl" and not loss.divergences:
-            raise ValueError(f"loss {self.loss} has no form with divergence {self.divergence}; use reverse_kl, or a "
-                             f"loss such as dpo")
+            raise ValueError(
+                f"loss {self.loss} has no form with divergence {self.divergence}; use reverse_kl, or a loss such as dpo"
+            )
         if loss.needs_flip_rate and self.flip_rate == 0:
             raise ValueError(f"loss {self.loss} needs a flip_rate above 0, for example 0.1")
         per_device = self.per_device_batch or max(1, self.batch // self.devices)
         if self.batch % (per_device * self.devices):
             raise ValueError(
                 f"batch is {self.batch}, but {self.devices} device(s) x {per_device} pairs take "
-                f"{per_device * self.devices} at once: make it a multiple, or change per_device_batch")
+                f"{per_device * self.devices} at once: make it a multiple, or change per_device_batch"
+            )
         return self
 
 

@@ -66,6 +66,9 @@ class Spending:
 
     def _used_up(self) -> bool:
         limits = self._limits
-        pairs = ((self.attempts, limits.max_attempts), (self.tokens, limits.max_tokens),
-                 (self.cost_usd, limits.max_cost_usd))
+        pairs = (
+            (self.attempts, limits.max_attempts),
+            (self.tokens, limits.max_tokens),
+            (self.cost_usd, limits.max_cost_usd),
+        )
         return any(limit is not None and spent >= limit for spent, limit in pairs)

@@ -20,16 +20,66 @@ from eva.types import Attempt, Chain, Context, Feedback, Mutation, Prompt, Reply
 # What evolvers' instructions leave behind in a reply that copied them (WizardLM's and distilabel's templates).
 _SCAFFOLDING = re.compile(
     r"#\s*(?:given|rewritten|created|new|second|the given|the rewritten)\s+prompt\s*#"
-    r"|\b(?:given|rewritten|created) prompt\b", re.IGNORECASE)
+    r"|\b(?:given|rewritten|created) prompt\b",
+    re.IGNORECASE,
+)
 _APOLOGY = re.compile(
     r"^\W*(?:i['’]?m (?:sorry|afraid|unable)|i am (?:sorry|afraid|unable)|sorry\b|my apologies|i apologi[sz]e"
-    r"|i can(?:['’]t|not) (?:help|assist|comply|fulfil|provide)|as an ai\b|unfortunately,? i)", re.IGNORECASE)
-_STOP_WORDS = frozenset((
-    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "from", "has", "have", "he", "i", "if", "in",
-    "is", "it", "its", "me", "my", "no", "not", "of", "on", "or", "our", "she", "so", "that", "the", "their",
-    "them", "they", "this", "to", "us", "was", "we", "were", "what", "which", "who", "will", "with", "you",
-    "your",
-))
+    r"|i can(?:['’]t|not) (?:help|assist|comply|fulfil|provide)|as an ai\b|unfortunately,? i)",
+    re.IGNORECASE,
+)
+_STOP_WORDS = frozenset(
+    (
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "from",
+        "has",
+        "have",
+        "he",
+        "i",
+        "if",
+        "in",
+        "is",
+        "it",
+        "its",
+        "me",
+        "my",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "our",
+        "she",
+        "so",
+        "that",
+        "the",
+        "their",
+        "them",
+        "they",
+        "this",
+        "to",
+        "us",
+        "was",
+        "we",
+        "were",
+        "what",
+        "which",
+        "who",
+        "will",
+        "with",
+        "you",
+        "your",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +179,16 @@ def _unfinished(reply: Reply) -> str | None:
     return None if reply.finish == "stop" else "cut" if reply.finish == "length" else reply.finish
 
 
-def evolve_all(sources: Iterable[Prompt], evolver: Evolver, plan: EvolutionPlan, concurrency: int,
-               spending: Spending | None = None) -> Iterator[Chain]:
+def evolve_all(
+    sources: Iterable[Prompt], evolver: Evolver, plan: EvolutionPlan, concurrency: int, spending: Spending | None = None
+) -> Iterator[Chain]:
     """Chains as they finish, at most `concurrency` at a time, sources pulled lazily.
 
     When the budget is used up no further source is taken, and chains without an attempt are not yielded.
     """
     waiting, budget = iter(sources), spending or Spending()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="evolve") as threads:
+
         def start(count: int) -> set[Future[Chain]]:
             some = () if budget.used_up else islice(waiting, count)
             return {threads.submit(evolve_chain, source, evolver, plan, budget) for source in some}
@@ -172,15 +224,24 @@ Twins = Callable[[Sequence[str], Sequence[Context]], list[int | None]]
 """For each text and what stands before it, the first earlier one that it means the same as, or None."""
 
 
-def number_children(chains: Sequence[Chain], sources: Mapping[int, Prompt], first: int, iteration: int,
-                    similarity: float = 1.0, same_meaning: Twins | None = None) -> Offspring:
+def number_children(
+    chains: Sequence[Chain],
+    sources: Mapping[int, Prompt],
+    first: int,
+    iteration: int,
+    similarity: float = 1.0,
+    same_meaning: Twins | None = None,
+) -> Offspring:
     """Number the accepted children densely from `first`, in order of (source, slot): the same on every replay.
 
     Children whose shingles overlap those of an earlier one by `similarity` or more are dropped (1: equal ones only),
     and of the rest those that have a twin by `same_meaning`.
     """
-    accepted = [(chain.source, attempt) for chain in sorted(chains, key=lambda chain: chain.source)
-                for attempt in chain.accepted]
+    accepted = [
+        (chain.source, attempt)
+        for chain in sorted(chains, key=lambda chain: chain.source)
+        for attempt in chain.accepted
+    ]
     children: list[Prompt] = []
     family: dict[tuple[int, int | None], Prompt] = {(number, None): prompt for number, prompt in sources.items()}
     born: list[Prompt] = []
@@ -192,8 +253,19 @@ def number_children(chains: Sequence[Chain], sources: Mapping[int, Prompt], firs
         twin = alike.get(place, twins[place])
         if twin is None:
             parent = family[source, attempt.parent_slot]
-            children.append(Prompt(first + len(children), attempt.reply.text, parent.number, parent.root,
-                                   attempt.operator, parent.depth + 1, iteration, parent.topic, parent.context))
+            children.append(
+                Prompt(
+                    first + len(children),
+                    attempt.reply.text,
+                    parent.number,
+                    parent.root,
+                    attempt.operator,
+                    parent.depth + 1,
+                    iteration,
+                    parent.topic,
+                    parent.context,
+                )
+            )
             born.append(children[-1])
         else:
             dropped[place in alike].append((source, attempt.slot))
@@ -203,8 +275,7 @@ def number_children(chains: Sequence[Chain], sources: Mapping[int, Prompt], firs
     return Offspring(tuple(children), places, tuple(dropped[False]), tuple(dropped[True]))
 
 
-def _twins(accepted: Sequence[tuple[int, Attempt]], contexts: Sequence[Context],
-           similarity: float) -> list[int | None]:
+def _twins(accepted: Sequence[tuple[int, Attempt]], contexts: Sequence[Context], similarity: float) -> list[int | None]:
     """For each child, the first earlier one that equals it, else that nearly equals it, else None."""
     texts = [attempt.reply.text for _, attempt in accepted]
     twins, seen = near_twins(texts, similarity, list(map(scope, contexts))), dict[int, int]()
@@ -215,8 +286,12 @@ def _twins(accepted: Sequence[tuple[int, Attempt]], contexts: Sequence[Context],
     return twins
 
 
-def _alike(accepted: Sequence[tuple[int, Attempt]], contexts: Sequence[Context], twins: Sequence[int | None],
-           same_meaning: Twins | None) -> dict[int, int]:
+def _alike(
+    accepted: Sequence[tuple[int, Attempt]],
+    contexts: Sequence[Context],
+    twins: Sequence[int | None],
+    same_meaning: Twins | None,
+) -> dict[int, int]:
     """Of the children without a twin in words, those with one in meaning: place -> its place."""
     rest = [place for place, twin in enumerate(twins) if twin is None]
     if same_meaning is None or not rest:

@@ -48,8 +48,9 @@ def usable(judged: Judged, *, keep_cut: bool) -> Bools:
     return usable_P_N
 
 
-def estimate(judged: Judged, *, metric: str = "a_min", threshold: float | None = None,
-             keep_cut: bool = False) -> Estimate:
+def estimate(
+    judged: Judged, *, metric: str = "a_min", threshold: float | None = None, keep_cut: bool = False
+) -> Estimate:
     """info(x) for every judged prompt, each degenerate case with its reason (ALGORITHM of eva, section info).
 
     Identical texts count once. Fewer than two finite rewards give NULL, as does a metric without a finite value.
@@ -97,12 +98,20 @@ def _asked(function: Metric, name: str, rewards_P_N: Floats) -> Floats:
     expected = f"info of shape ({count},) for rewards of shape {rewards_P_N.shape}"
     info_P = ask(name, lambda: np.asarray(function(rewards_P_N), dtype=np.float64), what="metric", expected=expected)
     if info_P.shape != (count,):
-        raise wrong(name, f"an array of shape {info_P.shape}", what="metric",
-                    expected=f"one figure per prompt, shape ({count},)")
+        raise wrong(
+            name,
+            f"an array of shape {info_P.shape}",
+            what="metric",
+            expected=f"one figure per prompt, shape ({count},)",
+        )
     return info_P
 
 
 def _by_columns(judged: Judged) -> Judged:
     """The same table with each column contiguous: reducing over a prompt's few responses reads whole columns."""
-    return replace(judged, rewards_P_N=np.asfortranarray(judged.rewards_P_N),
-                   text_hashes_P_N=np.asfortranarray(judged.text_hashes_P_N), cut_P_N=np.asfortranarray(judged.cut_P_N))
+    return replace(
+        judged,
+        rewards_P_N=np.asfortranarray(judged.rewards_P_N),
+        text_hashes_P_N=np.asfortranarray(judged.text_hashes_P_N),
+        cut_P_N=np.asfortranarray(judged.cut_P_N),
+    )

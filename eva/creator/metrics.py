@@ -131,4 +131,3 @@ def _over_the_pool(values_P: Floats) -> Floats:
         return np.where(np.isnan(values_P), np.nan, 0.0)
     low, high = np.fmin.reduce(values_P), np.fmax.reduce(values_P)
     return (values_P - low) / (high - low)
-

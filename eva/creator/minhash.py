@@ -141,8 +141,14 @@ def near_twins(texts: Sequence[str], similarity: float, scopes: Sequence[int] = 
     twins: list[int | None] = []
     for number, keys in enumerate(band_keys(found_T_K, rows_per_band(similarity)).tolist()):
         earlier = sorted({other for key in keys for other in buckets.get(key, ())})
-        twin = next((other for other in earlier if np.count_nonzero(found_T_K[other] == found_T_K[number])
-                     >= similarity * PERMUTATIONS), None)
+        twin = next(
+            (
+                other
+                for other in earlier
+                if np.count_nonzero(found_T_K[other] == found_T_K[number]) >= similarity * PERMUTATIONS
+            ),
+            None,
+        )
         twins.append(twin)
         if twin is None:
             for key in keys:

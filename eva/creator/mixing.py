@@ -27,8 +27,16 @@ def part(share: float, size: int) -> int:
     return int(share * size + 1e-9)
 
 
-def mix(children: list[int], pool: list[int], size: int, *, child_share: float, buffer_share: float,
-        seed: int, iteration: int) -> Mix:
+def mix(
+    children: list[int],
+    pool: list[int],
+    size: int,
+    *,
+    child_share: float,
+    buffer_share: float,
+    seed: int,
+    iteration: int,
+) -> Mix:
     """Draw `child_share` of the children and `buffer_share` of the pool, each uniformly, to `size` prompts.
 
     Fractions are of each source, by floor; the rest is filled from the children, and where too few of

@@ -61,8 +61,15 @@ class Draw:
         return sorted(self.numbers_P[self.sampled_P].tolist())
 
 
-def sample(estimate: Estimate, count: int, rule: SamplingRule | None = None, *, seed: int, iteration: int,
-           traits: Traits | None = None) -> Draw:
+def sample(
+    estimate: Estimate,
+    count: int,
+    rule: SamplingRule | None = None,
+    *,
+    seed: int,
+    iteration: int,
+    traits: Traits | None = None,
+) -> Draw:
     """Draw `count` prompts (fewer if fewer have an info and a weight) without replacement.
 
     Each prompt's noise comes from its own derived seed, so the draw depends neither on the order of
@@ -80,7 +87,8 @@ def sample(estimate: Estimate, count: int, rule: SamplingRule | None = None, *, 
     log_weights_E = _log_weights(info_E, traits.ages_P[eligible], rule, constant)
     gumbel_E = -np.log(-np.log(uniforms(seed, iteration, "sample", numbers=numbers_E)))
     keys_E = sampler_named(rule.sampler)(
-        Candidates(info_E, log_weights_E, gumbel_E, traits.topics_P[eligible], rule.topic_share))
+        Candidates(info_E, log_weights_E, gumbel_E, traits.topics_P[eligible], rule.topic_share)
+    )
     drawn_E = largest(keys_E, gumbel_E, numbers_E, count)
     if len(drawn_E) < min(count, len(eligible)):
         log.warning("%d of %d prompts are drawn: the others' weight is 0", len(drawn_E), count)

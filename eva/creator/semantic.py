@@ -30,8 +30,11 @@ Whole = npt.NDArray[np.int16]
 def quantised(vectors_T_D: Floats) -> Whole:
     """The vectors at length SCALE in whole numbers, shape (T, D); a cosine moves by about 1.4e-4. Zero stays zero."""
     if not np.isfinite(vectors_T_D).all():
-        raise ModelError("the embedding model gives vectors with NaN or infinity", expected="finite vectors",
-                         next_move="Take another model for novelty.embedding_model")
+        raise ModelError(
+            "the embedding model gives vectors with NaN or infinity",
+            expected="finite vectors",
+            next_move="Take another model for novelty.embedding_model",
+        )
     lengths_T = np.sqrt((vectors_T_D.astype(np.float64) ** 2).sum(axis=1))
     return np.rint(vectors_T_D / np.where(lengths_T > 0, lengths_T, 1)[:, None] * SCALE).astype(np.int16)
 
@@ -72,7 +75,8 @@ class SemanticIndex:
         squares_Q, best_Q = _squares(asked_Q_D), np.full(len(asked_Q_D), -1.0)
         turned_D_Q = asked_Q_D.T.astype(np.float32)
         for block, (vectors_R_D, squares_R, scopes_R) in enumerate(
-                zip(self._vectors, self._squares, self._scopes, strict=True)):
+            zip(self._vectors, self._squares, self._scopes, strict=True)
+        ):
             rows = slice(0, min(_BLOCK, self._count - block * _BLOCK))
             cosines_R_Q = _cosines(vectors_R_D[rows], squares_R[rows], turned_D_Q, squares_Q)
             cosines_R_Q[scopes_R[rows, None] != scopes_Q] = -1
@@ -122,8 +126,9 @@ class SameMeaning:
         with self._queue_lock:
             asked, self._queue = self._queue, []
         try:
-            found_Q = self._index.closest(np.stack([vector for vector, _, _ in asked]),
-                                          np.array([scope for _, scope, _ in asked], dtype=np.int64))
+            found_Q = self._index.closest(
+                np.stack([vector for vector, _, _ in asked]), np.array([scope for _, scope, _ in asked], dtype=np.int64)
+            )
         except Exception as error:  # noqa: BLE001 - it is raised again in the threads that asked
             for _, _, answer in asked:
                 answer.set_exception(error)

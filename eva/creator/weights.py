@@ -22,8 +22,9 @@ EPSILON = 1e-3
 
 Weighting = Callable[[Floats, float], Floats]
 
-SIGNATURE = ("a function (info_E, temperature) -> log weights, one per prompt: finite, or -inf for a prompt that is "
-             "never drawn")
+SIGNATURE = (
+    "a function (info_E, temperature) -> log weights, one per prompt: finite, or -inf for a prompt that is never drawn"
+)
 
 
 def minmax(info_E: Floats, temperature: float = 1.0) -> Floats:

@@ -35,13 +35,16 @@ def read_annotations(rows: Sequence[Mapping[str, Any]]) -> Annotations:
     """
     for place, row in enumerate(rows):
         if lacking := [name for name in ("output_1", "output_2", "preference") if name not in row]:
-            raise InputError(f"annotation {place} has no {', '.join(lacking)}",
-                             expected="AlpacaEval's annotations.json: output_1, output_2, preference",
-                             next_move="Take the file from results/MODEL/ANNOTATOR of the package")
+            raise InputError(
+                f"annotation {place} has no {', '.join(lacking)}",
+                expected="AlpacaEval's annotations.json: output_1, output_2, preference",
+                next_move="Take the file from results/MODEL/ANNOTATOR of the package",
+            )
     return Annotations(
         np.array([_preference(row["preference"]) for row in rows]),
         np.array([float(len(row["output_1"])) for row in rows]),
-        np.array([float(len(row["output_2"])) for row in rows]))
+        np.array([float(len(row["output_2"])) for row in rows]),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,9 +66,11 @@ def read_published(rows: Iterable[tuple[str, Any]], source: str) -> Published:
             try:
                 values.append(math.nan if name == "preference" and row[name] == "" else float(row[name]))
             except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f"{place} of {source} has no number under {name}",
-                                 expected=f"the columns {', '.join(PUBLISHED)}",
-                                 next_move="Take df_gamed.csv from the data set tatsu-lab/alpaca_eval") from error
+                raise InputError(
+                    f"{place} of {source} has no number under {name}",
+                    expected=f"the columns {', '.join(PUBLISHED)}",
+                    next_move="Take df_gamed.csv from the data set tatsu-lab/alpaca_eval",
+                ) from error
     index, *others = columns.values()
     known_K = np.isfinite(others[0])
     preference_K, std_delta_K, difficulty_K = (np.array(values)[known_K] for values in others)
@@ -83,8 +88,9 @@ def by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, A
     return found
 
 
-def leaderboard_row(rows: Sequence[Mapping[str, Any]], *, seed: int, published: Published | None = None
-                    ) -> dict[str, float]:
+def leaderboard_row(
+    rows: Sequence[Mapping[str, Any]], *, seed: int, published: Published | None = None
+) -> dict[str, float]:
     """The published figures of one model, in percent, by their published names, and our bootstrap interval.
 
     `length_controlled_winrate` equals the published one only with what AlpacaEval publishes for it. Raises InputError.
@@ -92,24 +98,41 @@ def leaderboard_row(rows: Sequence[Mapping[str, Any]], *, seed: int, published: 
     read = read_annotations(rows)
     won = win_rate(read.preference_P, seed=seed)
     if won is None:
-        raise InputError("no annotation has a preference", expected="numbers from 1 to 2",
-                         next_move="Look at the annotator's raw completions")
+        raise InputError(
+            "no annotation has a preference",
+            expected="numbers from 1 to 2",
+            next_move="Look at the annotator's raw completions",
+        )
     difficulty_P = None
     if published is not None:
         if len(rows) > len(published.difficulty):
-            raise InputError(f"{len(rows):,} annotations of one model, but {len(published.difficulty):,} difficulties",
-                             expected="annotations of AlpacaEval's own instructions, in their order",
-                             next_move="Leave the difficulties out for another set of instructions")
+            raise InputError(
+                f"{len(rows):,} annotations of one model, but {len(published.difficulty):,} difficulties",
+                expected="annotations of AlpacaEval's own instructions, in their order",
+                next_move="Leave the difficulties out for another set of instructions",
+            )
         difficulty_P = np.array([published.difficulty[place] for place in range(len(rows))])
-    controlled = length_controlled(read.preference_P, read.baseline_length_P, read.length_P, difficulty_P=difficulty_P,
-                                   gamed=published and published.gamed)
+    controlled = length_controlled(
+        read.preference_P,
+        read.baseline_length_P,
+        read.length_P,
+        difficulty_P=difficulty_P,
+        gamed=published and published.gamed,
+    )
     return {
-        "win_rate": 100 * won.rate.value, "standard_error": 100 * won.error, "n_wins": won.wins,
-        "n_wins_base": won.losses, "n_draws": won.ties, "n_total": won.prompts,
+        "win_rate": 100 * won.rate.value,
+        "standard_error": 100 * won.error,
+        "n_wins": won.wins,
+        "n_wins_base": won.losses,
+        "n_draws": won.ties,
+        "n_total": won.prompts,
         "discrete_win_rate": 100 * (won.wins + won.ties / 2) / won.prompts,
-        "length_controlled_winrate": 100 * controlled.controlled, "lc_standard_error": 100 * controlled.error,
+        "length_controlled_winrate": 100 * controlled.controlled,
+        "lc_standard_error": 100 * controlled.error,
         "avg_length": float(int(np.mean(read.length_P))),
-        "low": 100 * won.rate.low, "high": 100 * won.rate.high}
+        "low": 100 * won.rate.low,
+        "high": 100 * won.rate.high,
+    }
 
 
 def _preference(given: object) -> float:

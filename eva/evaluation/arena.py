@@ -24,6 +24,7 @@ STRONG = 3
 ANCHOR, SCALE = 1000.0, 400 / math.log(10)
 """Elo units: the baseline stands at 1000; 400 points are odds of ten to one."""
 
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """A version of Arena-Hard: its baseline, and how it counts."""
@@ -38,8 +39,18 @@ VERSIONS = {"0.1": Version("gpt-4-0314", False, 0.95), "2.0": Version("o3-mini-2
 
 _RIDGE = 1e-6
 """Keeps the strength of a model finite that won or lost everything."""
-_FIRST = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "A<B": 0.0, "A<<B": 0.0,
-          "B>>A": 0.0, "B>A": 0.0, "B=A": 0.5, "B<A": 1.0, "B<<A": 1.0}
+_FIRST = {
+    "A>>B": 1.0,
+    "A>B": 1.0,
+    "A=B": 0.5,
+    "A<B": 0.0,
+    "A<<B": 0.0,
+    "B>>A": 0.0,
+    "B>A": 0.0,
+    "B=A": 0.5,
+    "B<A": 1.0,
+    "B<<A": 1.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +72,9 @@ class Score:
     battles: int
 
 
-def battles_from_judgments(rows: Iterable[Mapping[str, Any]], baseline: str, *, strong: int = STRONG,
-                           whole_rows: bool = False) -> tuple[list[Battle], int]:
+def battles_from_judgments(
+    rows: Iterable[Mapping[str, Any]], baseline: str, *, strong: int = STRONG, whole_rows: bool = False
+) -> tuple[list[Battle], int]:
     """Battles from Arena-Hard's judgment files (JSON Lines), and how many verdicts were none.
 
     A row has `model` and `games`: in the first the baseline is A and the model B, in the second the other way round;
@@ -73,8 +85,11 @@ def battles_from_judgments(rows: Iterable[Mapping[str, Any]], baseline: str, *, 
     missing = 0
     for place, row in enumerate(rows):
         if "model" not in row or not isinstance(row.get("games"), list):
-            raise InputError(f"judgment {place} has the keys {sorted(row)}", expected="`model` and a list of `games`",
-                             next_move="Take Arena-Hard's model_judgment files as they are")
+            raise InputError(
+                f"judgment {place} has the keys {sorted(row)}",
+                expected="`model` and a list of `games`",
+                next_move="Take Arena-Hard's model_judgment files as they are",
+            )
         model, games = str(row["model"]), cast("list[Mapping[str, Any] | None]", row["games"])
         labels = [None if game is None else game.get("score") for game in games]
         unread = sum(label not in _FIRST for label in labels)
@@ -89,16 +104,20 @@ def battles_from_judgments(rows: Iterable[Mapping[str, Any]], baseline: str, *, 
     return battles, missing
 
 
-def arena_scores(battles: Sequence[Battle], baseline: str, *, seed: int, rounds: int = 100, level: float = 0.95
-                 ) -> list[Score]:
+def arena_scores(
+    battles: Sequence[Battle], baseline: str, *, seed: int, rounds: int = 100, level: float = 0.95
+) -> list[Score]:
     """Every model's score, the best first. The bootstrap draws battles; the point is the fit to all of them.
 
     Raises InputError when the baseline took part in none.
     """
     models = sorted({name for battle in battles for name in (battle.one, battle.other)})
     if baseline not in models:
-        raise InputError(f"no battle of the baseline {baseline!r}", expected=f"one of: {', '.join(models)}",
-                         next_move="Name a model that took part")
+        raise InputError(
+            f"no battle of the baseline {baseline!r}",
+            expected=f"one of: {', '.join(models)}",
+            next_move="Name a model that took part",
+        )
     index = {model: place for place, model in enumerate(models)}
     kinds = Counter((index[battle.one], index[battle.other], battle.score) for battle in battles)
     kinds_C, counts_C = list(kinds), np.array(list(kinds.values()))
@@ -109,9 +128,14 @@ def arena_scores(battles: Sequence[Battle], baseline: str, *, seed: int, rounds:
     strengths_R_M -= strengths_R_M[:, index[baseline], None]
     played_M = (wins_R_M_M[0] + wins_R_M_M[0].T).sum(axis=1)
     scores = [
-        Score(model, _interval(1 / (1 + np.exp(-strengths_R_M[:, place])), level),
-              _interval(ANCHOR + SCALE * strengths_R_M[:, place], level), round(played_M[place]))
-        for model, place in index.items()]
+        Score(
+            model,
+            _interval(1 / (1 + np.exp(-strengths_R_M[:, place])), level),
+            _interval(ANCHOR + SCALE * strengths_R_M[:, place], level),
+            round(played_M[place]),
+        )
+        for model, place in index.items()
+    ]
     return sorted(scores, key=lambda score: (-score.win_rate.value, score.model))
 
 

@@ -53,12 +53,17 @@ def figures(compared: Mapping[int, Compared], checkpoint: int, *, seed: int) -> 
     gain = difference(own.preference_P, given.preference_P, seed=seed) if given is not None and checkpoint else None
     return {
         "checkpoint": checkpoint,
-        "prompts": int(known_P.sum()), "missing": int((~known_P).sum()),
-        "win_rate": won and asdict(won.rate), "error": won and won.error,
-        "wins": won and won.wins, "losses": won and won.losses, "ties": won and won.ties,
+        "prompts": int(known_P.sum()),
+        "missing": int((~known_P).sum()),
+        "win_rate": won and asdict(won.rate),
+        "error": won and won.error,
+        "wins": won and won.wins,
+        "losses": won and won.losses,
+        "ties": won and won.ties,
         "length_controlled": _length_controlled(own, seed) if known_P.sum() >= FOLDS else None,
         "style_controlled": _style_controlled(compared, checkpoint, seed) if known_P.sum() >= FOLDS else None,
-        "length": _mean(length_P), "baseline_length": _mean(baseline_length_P),
+        "length": _mean(length_P),
+        "baseline_length": _mean(baseline_length_P),
         "gain": gain and asdict(gain),
         "arena": _arena(compared, seed),
     }
@@ -68,8 +73,9 @@ def _length_controlled(own: Compared, seed: int) -> dict[str, float] | None:
     """Over the prompts that both have answered."""
     length_P, baseline_length_P = own.lengths()
     both_P = np.isfinite(length_P) & np.isfinite(baseline_length_P)
-    fitted = length_controlled(own.preference_P[both_P], baseline_length_P[both_P], length_P[both_P],
-                               rounds=LENGTH_ROUNDS, seed=seed)
+    fitted = length_controlled(
+        own.preference_P[both_P], baseline_length_P[both_P], length_P[both_P], rounds=LENGTH_ROUNDS, seed=seed
+    )
     return fitted.interval and asdict(fitted.interval) | {"coefficient": fitted.coefficients["length"]}
 
 
@@ -79,9 +85,11 @@ def _style_controlled(compared: Mapping[int, Compared], checkpoint: int, seed: i
     styled = Styled(
         [str(number) for number, whole_K in places.items() for _ in whole_K],
         np.concatenate([one.counts_P_F[places[number]] for number, one in compared.items()]),
-        np.concatenate([one.baseline_counts_P_F[places[number]] for number, one in compared.items()]))
+        np.concatenate([one.baseline_counts_P_F[places[number]] for number, one in compared.items()]),
+    )
     verdicts = enumerate(
-        np.concatenate([one.preference_P[places[number]] for number, one in compared.items()]).tolist())
+        np.concatenate([one.preference_P[places[number]] for number, one in compared.items()]).tolist()
+    )
     if str(checkpoint) not in styled.models_Q:
         return None
     fit = style_scores(styled, [*verdicts], BASELINE, centred=False, seed=seed)
@@ -91,14 +99,24 @@ def _style_controlled(compared: Mapping[int, Compared], checkpoint: int, seed: i
 
 def _arena(compared: Mapping[int, Compared], seed: int) -> list[dict[str, Any]]:
     """Every checkpoint's Bradley-Terry score, one battle per prompt, in the order of the checkpoints."""
-    battles = [Battle(str(checkpoint), BASELINE, float(preference)) for checkpoint, one in compared.items()
-               for preference in one.preference_P[np.isfinite(one.preference_P)]]
+    battles = [
+        Battle(str(checkpoint), BASELINE, float(preference))
+        for checkpoint, one in compared.items()
+        for preference in one.preference_P[np.isfinite(one.preference_P)]
+    ]
     if not battles:
         return []
     scores = {score.model: score for score in arena_scores(battles, BASELINE, seed=seed)}
-    return [{"checkpoint": checkpoint, "battles": score.battles, "elo": asdict(score.elo),
-             "win_rate": asdict(score.win_rate)}
-            for checkpoint in sorted(compared) if (score := scores.get(str(checkpoint))) is not None]
+    return [
+        {
+            "checkpoint": checkpoint,
+            "battles": score.battles,
+            "elo": asdict(score.elo),
+            "win_rate": asdict(score.win_rate),
+        }
+        for checkpoint in sorted(compared)
+        if (score := scores.get(str(checkpoint))) is not None
+    ]
 
 
 def _mean(values_P: Floats) -> float | None:

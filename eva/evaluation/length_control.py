@@ -57,9 +57,16 @@ class Gamed:
     difficulty_K: Floats
 
 
-def length_controlled(preference_P: Floats, baseline_length_P: Floats, length_P: Floats, *,
-                      difficulty_P: Floats | None = None, gamed: Gamed | None = None, rounds: int = 0, seed: int = 0
-                      ) -> LengthControlled:
+def length_controlled(
+    preference_P: Floats,
+    baseline_length_P: Floats,
+    length_P: Floats,
+    *,
+    difficulty_P: Floats | None = None,
+    gamed: Gamed | None = None,
+    rounds: int = 0,
+    seed: int = 0,
+) -> LengthControlled:
     """Fit and predict. `preference_P` in [0, 1] is the judge's probability that the model wins; NaN is not fitted.
 
     Lengths are in characters. `rounds` of a bootstrap over the fitted prompts, at the penalty chosen for all of them,
@@ -67,8 +74,9 @@ def length_controlled(preference_P: Floats, baseline_length_P: Floats, length_P:
     """
     known_P = np.isfinite(preference_P)
     if known_P.sum() < FOLDS:
-        raise InputError(f"{int(known_P.sum())} preferences", expected=f"at least {FOLDS}",
-                         next_move="Judge more prompts")
+        raise InputError(
+            f"{int(known_P.sum())} preferences", expected=f"at least {FOLDS}", next_move="Judge more prompts"
+        )
     delta_P = baseline_length_P - length_P
     deviation = delta_P.std(ddof=1)
     length_term_P = np.tanh(delta_P / deviation) if deviation > 0 else np.zeros(len(delta_P))
@@ -87,16 +95,23 @@ def length_controlled(preference_P: Floats, baseline_length_P: Floats, length_P:
 
     def refitted(rows_R_K: Ints) -> Floats:
         kept = [np.concatenate([np.arange(light), light + rows_K]) for rows_K in rows_R_K]
-        return np.array([sigmoid(at_equal_length @ fit_at(design[rows], target[rows], weight[rows], strength)).mean()
-                         for rows in kept])
+        return np.array(
+            [
+                sigmoid(at_equal_length @ fit_at(design[rows], target[rows], weight[rows], strength)).mean()
+                for rows in kept
+            ]
+        )
 
     means = bootstrap(refitted, int(known_P.sum()), seed=seed, rounds=rounds) if rounds else None
     controlled = float(predicted_P.mean())
     return LengthControlled(
-        raw=float(preference_P[known_P].mean()), controlled=controlled,
+        raw=float(preference_P[known_P].mean()),
+        controlled=controlled,
         error=float(predicted_P.std(ddof=1) / len(predicted_P) ** 0.5),
         interval=None if means is None else interval(controlled, means),
-        coefficients=dict(zip(names, coefficients.tolist(), strict=True)), prompts=int(known_P.sum()))
+        coefficients=dict(zip(names, coefficients.tolist(), strict=True)),
+        prompts=int(known_P.sum()),
+    )
 
 
 def best_strength(design_K_F: Floats, target_K: Floats, weight_K: Floats) -> float:
@@ -167,5 +182,8 @@ def _with_gamed(design: Floats, target: Floats, weight: Floats, gamed: Gamed) ->
     columns = [np.tanh(gamed.std_delta_K), gamed.difficulty_K, np.zeros(len(gamed.preference_K))]
     rows = np.column_stack(columns if design.shape[1] == 3 else [columns[0], columns[2]])
     light = np.full(len(rows), GAMED_WEIGHT / 2)
-    return (np.concatenate([rows, design]), np.concatenate([gamed.preference_K, target]),
-            np.concatenate([light, weight]))
+    return (
+        np.concatenate([rows, design]),
+        np.concatenate([gamed.preference_K, target]),
+        np.concatenate([light, weight]),
+    )

@@ -27,5 +27,9 @@ def self_preference(judge_P: Floats, reference_P: Floats, *, seed: int) -> dict[
     bias = difference(judge_P, reference_P, seed=seed)
     if judge is None or reference is None or bias is None:
         return None
-    return {"prompts": int(both_P.sum()), "judge": asdict(judge.rate), "second": asdict(reference.rate),
-            "bias": asdict(bias)}
+    return {
+        "prompts": int(both_P.sum()),
+        "judge": asdict(judge.rate),
+        "second": asdict(reference.rate),
+        "bias": asdict(bias),
+    }

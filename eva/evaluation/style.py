@@ -57,9 +57,11 @@ def read_style(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[
         try:
             found[str(row["model"]), str(row["uid"])] = [_count(row["metadata"][name]) for name in ARENA_ORDER]
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"answer {place} has the keys {sorted(row)}",
-                             expected=f"`model`, `uid` and `metadata` with {', '.join(ARENA_ORDER)}",
-                             next_move="Take Arena-Hard 2.0's model_answer files as they are") from error
+            raise InputError(
+                f"answer {place} has the keys {sorted(row)}",
+                expected=f"`model`, `uid` and `metadata` with {', '.join(ARENA_ORDER)}",
+                next_move="Take Arena-Hard 2.0's model_answer files as they are",
+            ) from error
     return found
 
 
@@ -69,8 +71,9 @@ def _count(given: Any) -> float:
     return float(sum(kinds.values())) if isinstance(given, Mapping) else float(given)
 
 
-def styled_judgments(rows: Iterable[Mapping[str, Any]], style: Mapping[tuple[str, str], Sequence[float]],
-                     baseline: str) -> tuple[Styled, list[tuple[int, float]], int]:
+def styled_judgments(
+    rows: Iterable[Mapping[str, Any]], style: Mapping[tuple[str, str], Sequence[float]], baseline: str
+) -> tuple[Styled, list[tuple[int, float]], int]:
     """Arena-Hard 2.0's judgments with what the answers look like: pairs, verdicts, and how many games have none.
 
     Raises InputError where an answer is not in `style`.
@@ -87,9 +90,11 @@ def styled_judgments(rows: Iterable[Mapping[str, Any]], style: Mapping[tuple[str
         model, question = str(row["model"]), str(row.get("uid"))
         for name in (model, baseline):
             if (name, question) not in style:
-                raise InputError(f"no answer of {name} to question {question} in the answer files",
-                                 expected="the answers of every model that was judged, and of the baseline",
-                                 next_move="Give their files with --answers, or another --baseline")
+                raise InputError(
+                    f"no answer of {name} to question {question} in the answer files",
+                    expected="the answers of every model that was judged, and of the baseline",
+                    next_move="Give their files with --answers, or another --baseline",
+                )
         verdicts += [(len(models), battle.score if battle.one == model else 1 - battle.score) for battle in battles]
         models.append(model)
         counts.append((style[model, question], style[baseline, question]))
@@ -105,8 +110,16 @@ def style_differences(counts_Q_F: Floats, baseline_Q_F: Floats) -> Floats:
     return np.hstack([*shares, (own_Q_F - others_Q_F) / (own_Q_F + others_Q_F + 1)])
 
 
-def style_scores(styled: Styled, verdicts: Sequence[tuple[int, float]], baseline: str, *, centred: bool, seed: int,
-                 rounds: int = 100, level: float = 0.95) -> StyleControl:
+def style_scores(
+    styled: Styled,
+    verdicts: Sequence[tuple[int, float]],
+    baseline: str,
+    *,
+    centred: bool,
+    seed: int,
+    rounds: int = 100,
+    level: float = 0.95,
+) -> StyleControl:
     """Scores against the baseline, from verdicts (place of the pair in `styled`, 1, 1/2 or 0 for the model).
 
     The features' differences are divided by their standard deviation over the verdicts. `centred` also takes off
@@ -133,18 +146,33 @@ def style_scores(styled: Styled, verdicts: Sequence[tuple[int, float]], baseline
         fits.append(logistic(design_Q_K, wins_Q, played_Q, fits[0] if fits else None))
     fits_R_K = np.stack(fits)
     battles_M = np.bincount(pair_C, counts_C, len(design_Q_K)) @ who_Q_M
-    scores = [Score(model, interval(float(share_R[0]), share_R[1:], level), interval(float(elo_R[0]), elo_R[1:], level),
-                    round(battles_M[place]))
-              for model, place in index.items()
-              for share_R, elo_R in [(1 / (1 + np.exp(-fits_R_K[:, place])), ANCHOR + SCALE * fits_R_K[:, place])]]
+    scores = [
+        Score(
+            model,
+            interval(float(share_R[0]), share_R[1:], level),
+            interval(float(elo_R[0]), elo_R[1:], level),
+            round(battles_M[place]),
+        )
+        for model, place in index.items()
+        for share_R, elo_R in [(1 / (1 + np.exp(-fits_R_K[:, place])), ANCHOR + SCALE * fits_R_K[:, place])]
+    ]
     even, level_elo = (interval(value, np.full(1, value)) for value in (0.5, ANCHOR))
     scores.append(Score(baseline, even, level_elo, len(verdicts)))
-    return StyleControl(sorted(scores, key=lambda score: (-score.win_rate.value, score.model)),
-                        dict(zip(FEATURES, fits_R_K[0, len(models):].tolist(), strict=True)))
+    return StyleControl(
+        sorted(scores, key=lambda score: (-score.win_rate.value, score.model)),
+        dict(zip(FEATURES, fits_R_K[0, len(models) :].tolist(), strict=True)),
+    )
 
 
-def logistic(design_Q_K: Floats, wins_Q: Floats, played_Q: Floats, start_K: Floats | None = None, *,
-             steps: int = 100, tolerance: float = 1e-10) -> Floats:
+def logistic(
+    design_Q_K: Floats,
+    wins_Q: Floats,
+    played_Q: Floats,
+    start_K: Floats | None = None,
+    *,
+    steps: int = 100,
+    tolerance: float = 1e-10,
+) -> Floats:
     """Maximum-likelihood coefficients of P(win) = sigmoid(design @ coefficients), by Newton's method."""
     found_K: Floats = np.zeros(len(design_Q_K.T))
     if start_K is not None:

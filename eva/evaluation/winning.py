@@ -67,12 +67,17 @@ def win_rate(preferences_P: Floats, *, seed: int, rounds: int = ROUNDS, level: f
     return WinRate(
         rate=interval(float(known.mean()), means, level),
         error=float(known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else math.nan,
-        wins=int((known > 0.5).sum()), losses=int((known < 0.5).sum()), ties=int((known == 0.5).sum()),
-        prompts=len(known), missing=len(preferences_P) - len(known))
+        wins=int((known > 0.5).sum()),
+        losses=int((known < 0.5).sum()),
+        ties=int((known == 0.5).sum()),
+        prompts=len(known),
+        missing=len(preferences_P) - len(known),
+    )
 
 
-def difference(one_P: Floats, other_P: Floats, *, seed: int, rounds: int = ROUNDS, level: float = LEVEL
-               ) -> Interval | None:
+def difference(
+    one_P: Floats, other_P: Floats, *, seed: int, rounds: int = ROUNDS, level: float = LEVEL
+) -> Interval | None:
     """How much more one policy wins than another against the same baseline, paired by prompt.
 
     The same prompts are drawn for both, so that what makes a prompt easy for both cancels. None without a common one.
@@ -88,8 +93,9 @@ def bootstrap(statistic: Callable[[Ints], Floats], count: int, *, seed: int, rou
     """A statistic of `rounds` resamples: called with rows of drawn places, [rounds, count], returns a value per row."""
     draw = np.random.default_rng(derive(seed, "bootstrap"))
     step = max(1, _AT_ONCE // count)
-    return np.concatenate([
-        statistic(draw.integers(count, size=(min(step, rounds - first), count))) for first in range(0, rounds, step)])
+    return np.concatenate(
+        [statistic(draw.integers(count, size=(min(step, rounds - first), count))) for first in range(0, rounds, step)]
+    )
 
 
 def interval(value: float, resampled: Floats, level: float = LEVEL) -> Interval:

@@ -30,33 +30,74 @@ class Loss:
 
 
 LOSSES: dict[str, Loss] = {
-    "dpo": Loss("direct preference optimisation", "-log sigma(beta m)", "Rafailov et al. 2023, eq. 7",
-                divergences=True),
-    "ipo": Loss("identity preference optimisation, per token", "(h_w/|y_w| - h_l/|y_l| - 1/(2 beta))^2",
-                "Azar et al. 2023, eq. 17", divergences=True),
-    "rdpo": Loss("robust DPO: labels flipped with probability e = `flip_rate`",
-                 "((1-e) (-log sigma(beta m)) - e (-log sigma(-beta m))) / (1 - 2e)",
-                 "Chowdhury et al. 2024, eq. 12", divergences=True, needs_flip_rate=True),
-    "ld_dpo": Loss("length-desensitised DPO: tokens behind the shorter response's length weigh `length_alpha`",
-                   "-log sigma(beta m), h with those weights", "Liu et al. 2024, eq. 11", divergences=True),
-    "sppo": Loss("self-play preference optimisation with win rates P",
-                 "((h_w - (P_w - 1/2)/beta)^2 + (h_l - (P_l - 1/2)/beta)^2) / 2", "Wu et al. 2024, eq. 4.7",
-                 rewards=True),
-    "sppo_hard": Loss("SPPO with P_w = 1, P_l = 0", "(h_w - 1/(2 beta))^2 + (h_l + 1/(2 beta))^2",
-                      "Wu et al. 2024, hard form"),
-    "apo_zero": Loss("anchored preference optimisation, zero", "1 - sigma(beta h_w) + sigma(beta h_l)",
-                     "D'Oosterlinck et al. 2024, eq. 7"),
-    "orpo": Loss("odds ratio; lambda is `beta`; L = mean log-probability per token of a response",
-                 "NLL(x, y_w) - beta log sigma(log odds(L_w) - log odds(L_l))", "Hong et al. 2024, eq. 6",
-                 reference_free=True),
-    "simpo": Loss("length-normalised reward without a reference, margin `gamma`",
-                  "-log sigma(beta (log pi(y_w)/|y_w| - log pi(y_l)/|y_l|) - gamma)", "Meng et al. 2024, eq. 6",
-                  reference_free=True),
+    "dpo": Loss(
+        "direct preference optimisation", "-log sigma(beta m)", "Rafailov et al. 2023, eq. 7", divergences=True
+    ),
+    "ipo": Loss(
+        "identity preference optimisation, per token",
+        "(h_w/|y_w| - h_l/|y_l| - 1/(2 beta))^2",
+        "Azar et al. 2023, eq. 17",
+        divergences=True,
+    ),
+    "rdpo": Loss(
+        "robust DPO: labels flipped with probability e = `flip_rate`",
+        "((1-e) (-log sigma(beta m)) - e (-log sigma(-beta m))) / (1 - 2e)",
+        "Chowdhury et al. 2024, eq. 12",
+        divergences=True,
+        needs_flip_rate=True,
+    ),
+    "ld_dpo": Loss(
+        "length-desensitised DPO: tokens behind the shorter response's length weigh `length_alpha`",
+        "-log sigma(beta m), h with those weights",
+        "Liu et al. 2024, eq. 11",
+        divergences=True,
+    ),
+    "sppo": Loss(
+        "self-play preference optimisation with win rates P",
+        "((h_w - (P_w - 1/2)/beta)^2 + (h_l - (P_l - 1/2)/beta)^2) / 2",
+        "Wu et al. 2024, eq. 4.7",
+        rewards=True,
+    ),
+    "sppo_hard": Loss(
+        "SPPO with P_w = 1, P_l = 0", "(h_w - 1/(2 beta))^2 + (h_l + 1/(2 beta))^2", "Wu et al. 2024, hard form"
+    ),
+    "apo_zero": Loss(
+        "anchored preference optimisation, zero",
+        "1 - sigma(beta h_w) + sigma(beta h_l)",
+        "D'Oosterlinck et al. 2024, eq. 7",
+    ),
+    "orpo": Loss(
+        "odds ratio; lambda is `beta`; L = mean log-probability per token of a response",
+        "NLL(x, y_w) - beta log sigma(log odds(L_w) - log odds(L_l))",
+        "Hong et al. 2024, eq. 6",
+        reference_free=True,
+    ),
+    "simpo": Loss(
+        "length-normalised reward without a reference, margin `gamma`",
+        "-log sigma(beta (log pi(y_w)/|y_w| - log pi(y_l)/|y_l|) - gamma)",
+        "Meng et al. 2024, eq. 6",
+        reference_free=True,
+    ),
 }
 """The losses by name; LOSSES of workers/training/losses builds them."""
 
-TRL_TYPES = ("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
-             "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm")
+TRL_TYPES = (
+    "sigmoid",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+    "sigmoid_norm",
+)
 """What the pinned TRL's DPO trainer takes as `loss_type`; a test compares them with the installed one."""
 
 _DIVERGING_TYPES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
@@ -67,15 +108,18 @@ def check_name(name: str) -> str:
     """The name itself. Raises ValueError with the nearest valid one."""
     known = [*LOSSES, *(TRL_PREFIX + kind for kind in TRL_TYPES)]
     module, colon, function = name.partition(":")
-    path = colon and module != "trl" and function.isidentifier() and all(
-        part.isidentifier() for part in module.split("."))
+    path = (
+        colon and module != "trl" and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    )
     if name in known or path:
         return name
     # a TRL type without its prefix, or in another case, is the likeliest slip
     close = [TRL_PREFIX + name] if name in TRL_TYPES else difflib.get_close_matches(name.lower(), known, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"no loss is called {name!r}; known: {', '.join(LOSSES)}, trl:TYPE with one of "
-                     f"{', '.join(TRL_TYPES)}, or module:function{hint}")
+    raise ValueError(
+        f"no loss is called {name!r}; known: {', '.join(LOSSES)}, trl:TYPE with one of "
+        f"{', '.join(TRL_TYPES)}, or module:function{hint}"
+    )
 
 
 def facts(name: str) -> Loss:
@@ -84,8 +128,9 @@ def facts(name: str) -> Loss:
         return LOSSES[name]
     if name.startswith(TRL_PREFIX):
         kind = name.removeprefix(TRL_PREFIX)
-        return Loss(f"TRL's {kind}", "", "TRL", divergences=kind in _DIVERGING_TYPES,
-                    needs_flip_rate=kind in _FLIPPING_TYPES)
+        return Loss(
+            f"TRL's {kind}", "", "TRL", divergences=kind in _DIVERGING_TYPES, needs_flip_rate=kind in _FLIPPING_TYPES
+        )
     return Loss("a function of the user's", "", name, rewards=True)
 
 
@@ -95,4 +140,5 @@ def check_win_rates(loss: str, win_rates: str | None, rewarder: str, *, gives_wi
         raise ValueError(
             f"sppo with a pointwise rewarder ({rewarder}) and no win rates: training.win_rates bradley_terry derives "
             "them from reward differences, given takes the rewards as win rates; or choose a rewarder that compares "
-            "pairs, or training.loss sppo_hard")
+            "pairs, or training.loss sppo_hard"
+        )

@@ -37,8 +37,10 @@ class Rated:
 
 Chosen = tuple[Ints, Ints, Ints]
 
-SIGNATURE = ("a function (rated) -> (rows, chosen, rejected), three arrays of whole numbers of one length: rows of "
-             "rated.rewards_P_N, and two of the row's responses that have a reward")
+SIGNATURE = (
+    "a function (rated) -> (rows, chosen, rejected), three arrays of whole numbers of one length: rows of "
+    "rated.rewards_P_N, and two of the row's responses that have a reward"
+)
 Choice = Callable[[Rated], Chosen]
 
 
@@ -92,8 +94,11 @@ def length_controlled(rated: Rated) -> Chosen:
     So length says little about which of the two was chosen. Prompts without such a pair are left out.
     """
     if rated.tokens_P_N is None:
-        raise InputError("pairs.choice is length_controlled, but the responses' lengths are unknown",
-                         expected="tokens of every response", next_move="Choose another rule under pairs.choice")
+        raise InputError(
+            "pairs.choice is length_controlled, but the responses' lengths are unknown",
+            expected="tokens of every response",
+            next_move="Choose another rule under pairs.choice",
+        )
     prompts, samples = rated.rewards_P_N.shape
     step = max(1, _BLOCK // samples**2)
     found = [_widest(rated, slice(first, first + step)) for first in range(0, prompts, step)]
@@ -129,15 +134,19 @@ def _checked(name: str, given: Any, rewards_P_N: Floats, told: Mapping[str, str]
     """Rows and samples that are there, have a reward, and are named once. Raises InputError."""
     try:
         arrays = [np.asarray(array) for array in given]
-        rows_K, chosen_K, rejected_K = (array.astype(np.int64, casting="same_kind") if array.size else
-                                        array.astype(np.int64) for array in arrays)
+        rows_K, chosen_K, rejected_K = (
+            array.astype(np.int64, casting="same_kind") if array.size else array.astype(np.int64) for array in arrays
+        )
     except (TypeError, ValueError):
         raise wrong(name, f"a {type(given).__name__} that is not three arrays of whole numbers", **told) from None
     if rows_K.ndim != 1 or not rows_K.shape == chosen_K.shape == rejected_K.shape:
         raise wrong(name, f"arrays of shapes {rows_K.shape}, {chosen_K.shape}, {rejected_K.shape}", **told)
     prompts, samples = rewards_P_N.shape
-    for axis, numbers_K, limit in (("row", rows_K, prompts), ("chosen sample", chosen_K, samples),
-                                   ("rejected sample", rejected_K, samples)):
+    for axis, numbers_K, limit in (
+        ("row", rows_K, prompts),
+        ("chosen sample", chosen_K, samples),
+        ("rejected sample", rejected_K, samples),
+    ):
         if len(outside := numbers_K[(numbers_K < 0) | (numbers_K >= limit)]):
             raise wrong(name, f"{axis} {outside[0]} of {limit}", **told)
     for axis, samples_K in (("chosen", chosen_K), ("rejected", rejected_K)):
@@ -156,8 +165,16 @@ class Pairing:
     skipped: dict[str, int]
 
 
-def pair(judged: Judged, *, seed: int, iteration: int, choice: str = "best_vs_worst", min_margin: float = 0.0,
-         length_ratio: float | None = None, keep_cut: bool = False) -> Pairing:
+def pair(
+    judged: Judged,
+    *,
+    seed: int,
+    iteration: int,
+    choice: str = "best_vs_worst",
+    min_margin: float = 0.0,
+    length_ratio: float | None = None,
+    keep_cut: bool = False,
+) -> Pairing:
     """Preference pairs from the distinct, usable responses; prompts without a pair are counted by reason."""
     usable_P_N = usable(judged, keep_cut=keep_cut)
     enough_P = usable_P_N.sum(axis=1) >= 2
@@ -168,18 +185,26 @@ def pair(judged: Judged, *, seed: int, iteration: int, choice: str = "best_vs_wo
     ties_P_N = uniforms(seed, iteration, "pair", numbers=keys_PN).reshape(-1, samples)
     tokens_P_N = None if judged.tokens_P_N is None else judged.tokens_P_N[enough_P]
     rows_K, chosen_K, rejected_K = choice_named(choice)(
-        Rated(rewards_P_N, ties_P_N, tokens_P_N, length_ratio or LENGTH_RATIO))
+        Rated(rewards_P_N, ties_P_N, tokens_P_N, length_ratio or LENGTH_RATIO)
+    )
     margins_K = rewards_P_N[rows_K, chosen_K] - rewards_P_N[rows_K, rejected_K]
     kept_K = (margins_K > 0) & (margins_K >= min_margin)
     pairs = tuple(
-        PairChoice(int(numbers_P[row]), int(chosen), int(rejected), float(rewards_P_N[row, chosen]),
-                   float(rewards_P_N[row, rejected]))
-        for row, chosen, rejected in zip(rows_K[kept_K], chosen_K[kept_K], rejected_K[kept_K], strict=True))
+        PairChoice(
+            int(numbers_P[row]),
+            int(chosen),
+            int(rejected),
+            float(rewards_P_N[row, chosen]),
+            float(rewards_P_N[row, rejected]),
+        )
+        for row, chosen, rejected in zip(rows_K[kept_K], chosen_K[kept_K], rejected_K[kept_K], strict=True)
+    )
     return Pairing(pairs, _skipped(rewards_P_N, enough_P, rows_K, margins_K, kept_K))
 
 
 def _skipped(rewards_P_N: Floats, enough_P: Bools, rows_K: Ints, margins_K: Floats, kept_K: Bools) -> dict[str, int]:
     """Prompts without a pair, each under the first reason that holds."""
+
     def any_of(rows: Ints) -> Bools:
         return np.bincount(rows, minlength=len(rewards_P_N)) > 0
 

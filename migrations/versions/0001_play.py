@@ -58,9 +58,7 @@ def _create_runs() -> None:
             "status IN ('created', 'running', 'paused', 'finished', 'failed', 'cancelled')",
             name=op.f("runs_status_check"),
         ),
-        sa.CheckConstraint(
-            "iteration >= 0 AND prompt_count >= 0 AND event_seq >= 0", name=op.f("runs_counters_check")
-        ),
+        sa.CheckConstraint("iteration >= 0 AND prompt_count >= 0 AND event_seq >= 0", name=op.f("runs_counters_check")),
         sa.PrimaryKeyConstraint("id", name=op.f("runs_pkey")),
         sa.UniqueConstraint("name", name=op.f("runs_name_key")),
     )
@@ -74,9 +72,7 @@ def _create_leases() -> None:
         sa.Column("owner", JSONB),
         sa.Column("expires_at", sa.DateTime(timezone=True)),
         sa.CheckConstraint("(owner IS NULL) = (expires_at IS NULL)", name=op.f("leases_held_check")),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("leases_run_id_fkey"), ondelete="RESTRICT"
-        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("leases_run_id_fkey"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("run_id", name=op.f("leases_pkey")),
     )
 
@@ -109,9 +105,7 @@ def _create_prompts() -> None:
             name=op.f("prompts_run_id_parent_fkey"),
             ondelete="RESTRICT",
         ),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("prompts_run_id_fkey"), ondelete="RESTRICT"
-        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("prompts_run_id_fkey"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("run_id", "number", name=op.f("prompts_pkey")),
     )
     op.create_index(op.f("prompts_run_id_born_idx"), "prompts", ["run_id", "born"], unique=False)
@@ -132,9 +126,7 @@ def _create_responses() -> None:
         sa.Column("finish", sa.Text, nullable=False),
         sa.Column("tokens", sa.Integer, nullable=False),
         sa.Column("seed", sa.BigInteger, nullable=False),
-        sa.CheckConstraint(
-            "checkpoint >= 0 AND sample >= 0 AND tokens >= 0", name=op.f("responses_counters_check")
-        ),
+        sa.CheckConstraint("checkpoint >= 0 AND sample >= 0 AND tokens >= 0", name=op.f("responses_counters_check")),
         sa.ForeignKeyConstraint(
             ["run_id", "prompt"],
             ["prompts.run_id", "prompts.number"],
@@ -163,9 +155,7 @@ def _create_rewards() -> None:
             name=op.f("rewards_run_id_prompt_checkpoint_sample_fkey"),
             ondelete="RESTRICT",
         ),
-        sa.PrimaryKeyConstraint(
-            "run_id", "prompt", "checkpoint", "sample", "rewarder", name=op.f("rewards_pkey")
-        ),
+        sa.PrimaryKeyConstraint("run_id", "prompt", "checkpoint", "sample", "rewarder", name=op.f("rewards_pkey")),
     )
 
 
@@ -239,8 +229,6 @@ def _create_evolutions() -> None:
             name=op.f("evolutions_run_id_source_fkey"),
             ondelete="RESTRICT",
         ),
-        sa.PrimaryKeyConstraint(
-            "run_id", "iteration", "source", "slot", "attempt", name=op.f("evolutions_pkey")
-        ),
+        sa.PrimaryKeyConstraint("run_id", "iteration", "source", "slot", "attempt", name=op.f("evolutions_pkey")),
     )
     op.create_index(op.f("evolutions_run_id_child_idx"), "evolutions", ["run_id", "child"], unique=False)

@@ -86,9 +86,7 @@ def _create_pairs() -> None:
             name=op.f("pairs_run_id_prompt_checkpoint_rejected_fkey"),
             ondelete="RESTRICT",
         ),
-        sa.PrimaryKeyConstraint(
-            "run_id", "iteration", "prompt", "chosen", "rejected", name=op.f("pairs_pkey")
-        ),
+        sa.PrimaryKeyConstraint("run_id", "iteration", "prompt", "chosen", "rejected", name=op.f("pairs_pkey")),
     )
 
 
@@ -108,12 +106,8 @@ def _create_checkpoints() -> None:
             nullable=False,
         ),
         sa.Column("dropped", JSONB, server_default=sa.text("'{}'::jsonb"), nullable=False),
-        sa.CheckConstraint(
-            "number >= 0 AND (parent IS NULL OR parent < number)", name=op.f("checkpoints_order_check")
-        ),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("checkpoints_run_id_fkey"), ondelete="RESTRICT"
-        ),
+        sa.CheckConstraint("number >= 0 AND (parent IS NULL OR parent < number)", name=op.f("checkpoints_order_check")),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("checkpoints_run_id_fkey"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("run_id", "number", name=op.f("checkpoints_pkey")),
     )
 
@@ -125,9 +119,7 @@ def _create_training_steps() -> None:
         sa.Column("checkpoint", sa.SmallInteger, nullable=False),
         sa.Column("step", sa.Integer, nullable=False),
         sa.Column("values", JSONB, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("training_steps_run_id_fkey"), ondelete="RESTRICT"
-        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("training_steps_run_id_fkey"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("run_id", "checkpoint", "step", name=op.f("training_steps_pkey")),
     )
 
@@ -154,13 +146,9 @@ def _create_stages() -> None:
         ),
         sa.Column("finished_at", sa.DateTime(timezone=True)),
         sa.Column("error", sa.Text),
-        sa.CheckConstraint(
-            "(status = 'running') = (finished_at IS NULL)", name=op.f("stages_finished_check")
-        ),
+        sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name=op.f("stages_finished_check")),
         sa.CheckConstraint("status IN ('running', 'done', 'failed')", name=op.f("stages_status_check")),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("stages_run_id_fkey"), ondelete="RESTRICT"
-        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("stages_run_id_fkey"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("run_id", "iteration", "name", name=op.f("stages_pkey")),
     )
 
@@ -170,16 +158,12 @@ def _create_events() -> None:
         "events",
         sa.Column("run_id", sa.Integer, nullable=False),
         sa.Column("seq", sa.BigInteger, nullable=False),
-        sa.Column(
-            "at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("iteration", sa.SmallInteger),
         sa.Column("stage", sa.Text),
         sa.Column("data", JSONB, server_default=sa.text("'{}'::jsonb"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("events_run_id_fkey"), ondelete="RESTRICT"
-        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("events_run_id_fkey"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("run_id", "seq", name=op.f("events_pkey")),
     )
 
@@ -191,9 +175,7 @@ def _create_heldout_prompts() -> None:
         sa.Column("split", sa.Text, nullable=False),
         sa.Column("item", sa.Integer, nullable=False),
         sa.Column("text", sa.Text, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("heldout_prompts_run_id_fkey"), ondelete="RESTRICT"
-        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("heldout_prompts_run_id_fkey"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("run_id", "split", "item", name=op.f("heldout_prompts_pkey")),
     )
 
@@ -236,8 +218,6 @@ def _create_statistics() -> None:
         sa.Column("iteration", sa.SmallInteger, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("data", JSONB, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("statistics_run_id_fkey"), ondelete="RESTRICT"
-        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("statistics_run_id_fkey"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("run_id", "iteration", "name", name=op.f("statistics_pkey")),
     )

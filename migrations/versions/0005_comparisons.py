@@ -49,9 +49,7 @@ def upgrade() -> None:
             name=op.f("heldout_comparisons_run_id_split_item_fkey"),
             ondelete="RESTRICT",
         ),
-        sa.PrimaryKeyConstraint(
-            "run_id", "checkpoint", "split", "item", name=op.f("heldout_comparisons_pkey")
-        ),
+        sa.PrimaryKeyConstraint("run_id", "checkpoint", "split", "item", name=op.f("heldout_comparisons_pkey")),
     )
 
 

@@ -14,12 +14,8 @@ def upgrade() -> None:
     op.add_column("runs", sa.Column("forked_from", sa.Integer))
     op.add_column("runs", sa.Column("forked_at", sa.SmallInteger))
     op.add_column("runs", sa.Column("code", JSONB))
-    op.create_check_constraint(
-        op.f("runs_fork_check"), "runs", "(forked_from IS NULL) = (forked_at IS NULL)"
-    )
-    op.create_foreign_key(
-        op.f("runs_forked_from_fkey"), "runs", "runs", ["forked_from"], ["id"], ondelete="RESTRICT"
-    )
+    op.create_check_constraint(op.f("runs_fork_check"), "runs", "(forked_from IS NULL) = (forked_at IS NULL)")
+    op.create_foreign_key(op.f("runs_forked_from_fkey"), "runs", "runs", ["forked_from"], ["id"], ondelete="RESTRICT")
 
 
 def downgrade() -> None:

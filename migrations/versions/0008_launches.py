@@ -35,11 +35,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("launches_run_id_fkey"), ondelete="RESTRICT"),
         sa.UniqueConstraint("idempotency_key", name=op.f("launches_idempotency_key_key")),
         sa.CheckConstraint("state IN ('queued', 'taken', 'submitted', 'ended')", name=op.f("launches_state_check")),
-        sa.CheckConstraint("(state = 'queued') OR (job IS NOT NULL) OR (state = 'ended')",
-                           name=op.f("launches_job_check")),
+        sa.CheckConstraint(
+            "(state = 'queued') OR (job IS NOT NULL) OR (state = 'ended')", name=op.f("launches_job_check")
+        ),
     )
-    op.create_index(op.f("launches_open_idx"), "launches", ["queued_at", "run_id"],
-                    postgresql_where=sa.text("state <> 'ended'"))
+    op.create_index(
+        op.f("launches_open_idx"), "launches", ["queued_at", "run_id"], postgresql_where=sa.text("state <> 'ended'")
+    )
 
 
 def downgrade() -> None:

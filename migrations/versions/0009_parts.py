@@ -25,9 +25,7 @@ def upgrade() -> None:
         sa.Column("value", sa.Double),
         sa.Column("reason", sa.Text),
         sa.CheckConstraint("role IN ('examiner', 'auditor')", name=op.f("heldout_parts_role_check")),
-        sa.CheckConstraint(
-            "(value IS NULL) <> (reason IS NULL)", name=op.f("heldout_parts_value_or_reason_check")
-        ),
+        sa.CheckConstraint("(value IS NULL) <> (reason IS NULL)", name=op.f("heldout_parts_value_or_reason_check")),
         sa.CheckConstraint("value - value = 0", name=op.f("heldout_parts_finite_check")),
         sa.ForeignKeyConstraint(
             ["run_id", "split", "item"],
@@ -36,13 +34,18 @@ def upgrade() -> None:
             ondelete="RESTRICT",
         ),
         sa.PrimaryKeyConstraint(
-            "run_id", "checkpoint", "split", "mode", "item", "sample", "role", "name",
+            "run_id",
+            "checkpoint",
+            "split",
+            "mode",
+            "item",
+            "sample",
+            "role",
+            "name",
             name=op.f("heldout_parts_pkey"),
         ),
     )
-    op.add_column(
-        "heldout_comparisons", sa.Column("role", sa.Text, nullable=False, server_default="examiner")
-    )
+    op.add_column("heldout_comparisons", sa.Column("role", sa.Text, nullable=False, server_default="examiner"))
     op.alter_column("heldout_comparisons", "role", server_default=None)
     op.create_check_constraint(
         op.f("heldout_comparisons_role_check"), "heldout_comparisons", "role IN ('examiner', 'auditor')"

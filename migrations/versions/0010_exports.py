@@ -26,12 +26,8 @@ def upgrade() -> None:
         sa.Column("created_at", _TIME, nullable=False, server_default=sa.text("clock_timestamp()")),
         sa.Column("finished_at", _TIME),
         sa.Column("expires_at", _TIME),
-        sa.CheckConstraint(
-            "status IN ('waiting', 'running', 'done', 'failed')", name=op.f("exports_status_check")
-        ),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("exports_run_id_fkey"), ondelete="RESTRICT"
-        ),
+        sa.CheckConstraint("status IN ('waiting', 'running', 'done', 'failed')", name=op.f("exports_status_check")),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("exports_run_id_fkey"), ondelete="RESTRICT"),
     )
     op.create_index(op.f("exports_run_id_idx"), "exports", ["run_id"])
     words = sa.text("to_tsvector('simple'::regconfig, left(text, 50000))")

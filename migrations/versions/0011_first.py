@@ -28,8 +28,9 @@ def upgrade() -> None:
         op.alter_column(table, "first", server_default=None)
     for table in ("estimates", "batches"):
         op.execute(_FIRST.format(table=table))
-        op.create_index(op.f(f"{table}_run_id_iteration_info_prompt_idx"), table,
-                        ["run_id", "iteration", "info", "prompt"])
+        op.create_index(
+            op.f(f"{table}_run_id_iteration_info_prompt_idx"), table, ["run_id", "iteration", "info", "prompt"]
+        )
         op.create_index(f"{table}_first_idx", table, ["run_id", "info", "prompt"], postgresql_where=sa.text("first"))
     op.create_index(op.f("prompts_run_id_depth_number_idx"), "prompts", ["run_id", "depth", "number"])
 

@@ -15,11 +15,10 @@ def upgrade() -> None:
         sa.Column("run_id", sa.Integer, autoincrement=False, primary_key=True),
         sa.Column("tracker", sa.Text, primary_key=True),
         sa.Column("points", sa.Integer, nullable=False),
-        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False,
-                  server_default=sa.text("clock_timestamp()")),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("trackings_run_id_fkey"), ondelete="RESTRICT"
+        sa.Column(
+            "changed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")
         ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("trackings_run_id_fkey"), ondelete="RESTRICT"),
     )
 
 

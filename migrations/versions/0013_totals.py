@@ -8,8 +8,16 @@ from alembic import op
 revision = "0013"
 down_revision = "0012"
 
-_COUNTED = ("responses", "tokens", "cost_usd", "quarantined", "accepted", "engine_ms", "engine_busy_ms",
-            "engine_filled_ms")
+_COUNTED = (
+    "responses",
+    "tokens",
+    "cost_usd",
+    "quarantined",
+    "accepted",
+    "engine_ms",
+    "engine_busy_ms",
+    "engine_filled_ms",
+)
 _NAMES = ("closed", "seconds", "retries", "done", *_COUNTED)
 
 _KNOWN = f"""

@@ -52,8 +52,7 @@ def test_a_run_is_started_paused_and_cancelled_after_a_question(fresh: Tab, serv
     assert resume.get_attribute("aria-disabled") == "true" and "The run is cancelled" in resume.inner_text()
 
 
-def test_what_the_api_refuses_is_said_in_its_words(
-        fresh: Tab, served: Served, created: RunRow, store: Store) -> None:
+def test_what_the_api_refuses_is_said_in_its_words(fresh: Tab, served: Served, created: RunRow, store: Store) -> None:
     page = fresh.open(f"/runs/{created.name}")
     with store.transaction() as conn:
         set_status(conn, created.id, "finished")
@@ -65,7 +64,8 @@ def test_what_the_api_refuses_is_said_in_its_words(
 
 
 def test_words_are_hostile_text_like_any_other_and_nobodys_are_lost(
-        fresh: Tab, served: Served, created: RunRow) -> None:
+    fresh: Tab, served: Served, created: RunRow
+) -> None:
     page = fresh.open(f"/runs/{created.name}")
     page.get_by_role("button", name="Name, tags, note").click()
     assert fresh.axe() == []

@@ -70,8 +70,9 @@ def test_compared_runs_have_both_too(browser: Browser, pair_service: Pair) -> No
     tab.page.context.close()
 
 
-def test_a_name_is_no_formula_in_a_spreadsheet(browser: Browser, served: Served, store: Store,
-                                              store_settings: Settings) -> None:
+def test_a_name_is_no_formula_in_a_spreadsheet(
+    browser: Browser, served: Served, store: Store, store_settings: Settings
+) -> None:
     class Formulas(FakeEvolver):
         operators = ('=HYPERLINK("//evil.example")', "@SUM(A1)", "+1", " -1+1")
 

@@ -27,7 +27,7 @@ PAYLOADS = (
     "<img src=x onerror=alert(2)>",
     "<svg onload=alert(3)><animate onbegin=alert(4) attributeName=x dur=1s>",
     "\"><iframe srcdoc='<script>parent.alert(5)</script>'></iframe>",
-    "'-alert(6)-'\" onmouseover=alert(7) style=\"background:url(javascript:alert(8))\"",
+    '\'-alert(6)-\'" onmouseover=alert(7) style="background:url(javascript:alert(8))"',
     "javascript:alert(9)//",
     "${alert(10)} {{constructor.constructor('alert(11)')()}}",
     "</textarea></title><body onload=alert(12)><base href=//evil.example/>",
@@ -54,12 +54,16 @@ class HostileEvolver(FakeEvolver):
 
 
 def test_it_gives_no_dialog_no_csp_report_and_no_element(
-        browser: Browser, served: Served, store: Store, store_settings: Settings, tmp_path: Path) -> None:
+    browser: Browser, served: Served, store: Store, store_settings: Settings, tmp_path: Path
+) -> None:
     run = register_run(store, fake_config(iterations=2))
     with store.transaction() as conn:
         for number, payload in enumerate(PAYLOADS):
-            conn.execute(update(prompts).where(prompts.c.run_id == run.id, prompts.c.number == number).values(
-                text=payload, topic=payload))
+            conn.execute(
+                update(prompts)
+                .where(prompts.c.run_id == run.id, prompts.c.number == number)
+                .values(text=payload, topic=payload)
+            )
         conn.execute(update(runs).where(runs.c.id == run.id).values(note=PAYLOADS[1], tags=list(PAYLOADS[:5])))
     roles = fake_roles(generator=HostileGenerator(), evolver=HostileEvolver())
     drive(store, store_settings, run, Nobody(), build=always(roles))
@@ -69,9 +73,15 @@ def test_it_gives_no_dialog_no_csp_report_and_no_element(
     made = served.client.get(f"/v1{base}/prompts", params={"born": 1, "limit": 4}).json()["items"]
     assert {one["operator"] for one in made} & set(PAYLOADS)
     asked = [*range(len(PAYLOADS)), *(one["number"] for one in made)]
-    for path in ["/", base, f"{base}/prompts", f"{base}/prompts?operator=%3Cscript%3E&text=%22onload%3D",
-                 f"{base}/lineage?prompt={made[0]['number']}", f"{base}/map?by=operator",
-                 *(f"{base}/prompts/{number}" for number in asked)]:
+    for path in [
+        "/",
+        base,
+        f"{base}/prompts",
+        f"{base}/prompts?operator=%3Cscript%3E&text=%22onload%3D",
+        f"{base}/lineage?prompt={made[0]['number']}",
+        f"{base}/map?by=operator",
+        *(f"{base}/prompts/{number}" for number in asked),
+    ]:
         page = tab.open(path)
         assert not page.locator(f"main :is({MAKEABLE})").count(), path
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path

@@ -109,8 +109,7 @@ def test_hostile_text_in_the_forms_is_text(fresh: Tab) -> None:
     fresh.wrong.clear()
 
 
-def test_a_fork_tells_what_differs_before_it_starts(
-        browser: Browser, played_service: Served, played: Played) -> None:
+def test_a_fork_tells_what_differs_before_it_starts(browser: Browser, played_service: Served, played: Played) -> None:
     tab = opened(browser, played_service.url, "dark", 900)
     page = tab.open(f"/runs/{played.name}")
     page.get_by_role("button", name="Fork").click()

@@ -40,7 +40,8 @@ def test_a_dot_tells_its_prompt_and_opens_it(tab: Tab, played: Played, mapped: A
 
 
 def test_an_area_is_dragged_and_gives_its_prompts_as_a_table(
-        tab: Tab, played: Played, played_service: Served, mapped: Any) -> None:
+    tab: Tab, played: Played, played_service: Served, mapped: Any
+) -> None:
     page = tab.open(f"/runs/{played.name}/map?by=operator")
     page.mouse.move(*spot(tab, 0.3, 0.3))
     page.mouse.down()
@@ -51,8 +52,11 @@ def test_an_area_is_dragged_and_gives_its_prompts_as_a_table(
     area = re.findall(r"area=([\d.%C,]+)", page.url)[0].replace("%2C", ",")
     left, low, right, high = (float(part) for part in area.split(","))
     assert (left, low, right, high) == pytest.approx((0.3, 0.3, 0.7, 0.8), abs=0.01)
-    inside = [number for number, x, y in zip(mapped["numbers"], mapped["x"], mapped["y"], strict=True)
-              if left <= x <= right and low <= y <= high]
+    inside = [
+        number
+        for number, x, y in zip(mapped["numbers"], mapped["x"], mapped["y"], strict=True)
+        if left <= x <= right and low <= y <= high
+    ]
     assert f"{len(inside)} prompts in the area" in tab.text(".selection")
     page.get_by_role("link", name="Show them as a table").click()
     page.locator("table.prompts").wait_for()

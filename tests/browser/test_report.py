@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_opens_from_disk_and_asks_for_nothing(
-        browser: Browser, played_service: Served, played: Played, tmp_path: Path, scheme: str) -> None:
+    browser: Browser, played_service: Served, played: Played, tmp_path: Path, scheme: str
+) -> None:
     file = tmp_path / "report.html"
     answer = played_service.client.get(f"/v1/runs/{played.name}/report")
     assert answer.headers["content-disposition"] == f'attachment; filename="{played.name}.html"'
@@ -30,7 +31,12 @@ def test_it_opens_from_disk_and_asks_for_nothing(
     page = tab.open(file.as_uri())
     assert asked == [file.as_uri()]
     assert page.locator("h2.part-title").all_inner_texts() == [
-        "Evolution", "Lineages", "Prompts and answers", "Training", "Config, and how to play it again"]
+        "Evolution",
+        "Lineages",
+        "Prompts and answers",
+        "Training",
+        "Config, and how to play it again",
+    ]
     assert tab.axe() == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     if scheme == "light":

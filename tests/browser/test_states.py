@@ -43,12 +43,16 @@ def test_what_an_unplayed_run_lacks_is_said_in_every_view(fresh: Tab, created: R
     assert "Not answered yet" in fresh.text() and "so it was not trained on" in fresh.text()
     fresh.open(f"/runs/{created.name}/lineage")
     assert fresh.page.locator(".node").count() == 1
-    walked(fresh, created.name, register_run(
-        store, playground_config("prompts.playground=16", "evaluation.playground=4")).name)
+    walked(
+        fresh,
+        created.name,
+        register_run(store, playground_config("prompts.playground=16", "evaluation.playground=4")).name,
+    )
 
 
 def test_a_run_that_plays_is_seen_to_move_without_a_reload(
-        fresh: Tab, created: RunRow, store: Store, store_settings: Settings) -> None:
+    fresh: Tab, created: RunRow, store: Store, store_settings: Settings
+) -> None:
     page = fresh.page
     page.goto(f"{fresh.base}/runs/{created.name}")
     page.get_by_text("0 of 2").wait_for()
@@ -65,7 +69,8 @@ def test_a_run_that_plays_is_seen_to_move_without_a_reload(
 
 
 def test_every_view_of_a_run_that_plays_and_of_one_that_failed(
-        fresh: Tab, created: RunRow, store: Store, store_settings: Settings) -> None:
+    fresh: Tab, created: RunRow, store: Store, store_settings: Settings
+) -> None:
     other = register_run(store, playground_config("prompts.playground=16", "evaluation.playground=4"))
     solver = HeldSolver()
     player = threading.Thread(target=_play_until_it_fails, args=(store, store_settings, created, solver))

@@ -14,8 +14,16 @@ from tests.service_fixtures import Pair, Served
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-VIEWS = ["/", "/runs/{run}", "/runs/{run}/prompts?iteration=1&sort=-info", "/runs/{run}/prompts/100",
-         "/runs/{run}/lineage", "/runs/{run}/map?area=0.2,0.2,0.7,0.7", "/runs/{run}/training", "/runs/{run}/evolution"]
+VIEWS = [
+    "/",
+    "/runs/{run}",
+    "/runs/{run}/prompts?iteration=1&sort=-info",
+    "/runs/{run}/prompts/100",
+    "/runs/{run}/lineage",
+    "/runs/{run}/map?area=0.2,0.2,0.7,0.7",
+    "/runs/{run}/training",
+    "/runs/{run}/evolution",
+]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -88,25 +96,31 @@ def test_prompts_are_filtered_sorted_and_paged_by_the_server(tab: Tab, played: P
     page.get_by_role("link", name="Info in iteration 2").click()
     page.wait_for_url(re.compile("sort=-info"))
     tab.settled()
-    asked = played_service.client.get(f"/v1/runs/{played.name}/prompts",
-                                      params={"iteration": 2, "sort": "-info", "limit": 50}).json()
-    page.wait_for_function("n => document.querySelector('td.number a').textContent === n",
-                           arg=str(asked["items"][0]["number"]))
+    asked = played_service.client.get(
+        f"/v1/runs/{played.name}/prompts", params={"iteration": 2, "sort": "-info", "limit": 50}
+    ).json()
+    page.wait_for_function(
+        "n => document.querySelector('td.number a').textContent === n", arg=str(asked["items"][0]["number"])
+    )
     assert page.locator("td.asks").all_inner_texts() == [one["text"] for one in asked["items"]]
     page.get_by_role("link", name="Next 50").click()
     page.get_by_role("link", name="First page").wait_for()
 
 
 def test_a_prompt_shows_what_changed_and_why_it_was_trained_on(
-        tab: Tab, played: Played, played_service: Served) -> None:
-    asked = played_service.client.get(f"/v1/runs/{played.name}/prompts",
-                                      params={"iteration": 2, "sort": "-info", "born": 2}).json()
+    tab: Tab, played: Played, played_service: Served
+) -> None:
+    asked = played_service.client.get(
+        f"/v1/runs/{played.name}/prompts", params={"iteration": 2, "sort": "-info", "born": 2}
+    ).json()
     number = asked["items"][0]["number"]
     prompt = played_service.client.get(f"/v1/runs/{played.name}/prompts/{number}").json()
     page = tab.open(f"/runs/{played.name}/prompts/{number}")
     page.locator(".asked ins").first.wait_for()
-    kept = page.evaluate("[...document.querySelector('.asked pre').childNodes].filter(n => n.nodeName !== 'DEL')"
-                         ".map(n => n.textContent).join('')")
+    kept = page.evaluate(
+        "[...document.querySelector('.asked pre').childNodes].filter(n => n.nodeName !== 'DEL')"
+        ".map(n => n.textContent).join('')"
+    )
     assert kept == prompt["text"]
     assert page.locator(".because li").all_inner_texts() == prompt["why"]
     (pair,) = prompt["pairs"]
@@ -168,20 +182,27 @@ def test_training_draws_every_logged_step(tab: Tab, played: Played, played_servi
     card = page.get_by_role("region", name="Loss", exact=True)
     card.get_by_role("button", name="Numbers").click()
     assert [float(row.split("\t")[4]) for row in card.locator("tbody tr").all_inner_texts()] == [
-        round(value, 2) for value in asked["values"]]
+        round(value, 2) for value in asked["values"]
+    ]
     # a line of its own for every training
     assert (card.locator("path.line").get_attribute("d") or "").count("M") == len(set(asked["checkpoints"]))
 
 
 def test_evolution_draws_what_was_sampled_and_what_operators_gained(
-        tab: Tab, played: Played, played_service: Served) -> None:
+    tab: Tab, played: Played, played_service: Served
+) -> None:
     page = tab.open(f"/runs/{played.name}/evolution")
     spreads = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "spread"}).json()["items"]
     ridges = page.get_by_role("region", name="Informativeness of the pool")
     assert ridges.locator("path.ridge.sampled").count() == len(spreads) == 2
     paid = page.get_by_role("region", name="What operators gain")
-    operators = {one["operator"] for row in played_service.client.get(
-        f"/v1/runs/{played.name}/statistics", params={"name": "payoff"}).json()["items"] for one in row["data"]}
+    operators = {
+        one["operator"]
+        for row in played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "payoff"}).json()[
+            "items"
+        ]
+        for one in row["data"]
+    }
     assert {row.split("\t")[0] for row in paid.locator("tbody tr").all_inner_texts()} == operators
     drift = page.get_by_role("region", name="Operators, iteration by iteration")
     assert drift.get_by_role("img").count() == len(operators)
@@ -193,8 +214,9 @@ def test_evolution_draws_what_was_sampled_and_what_operators_gained(
 
 def test_topics_drift_where_prompts_carry_them(tab: Tab, played: Played, played_service: Served) -> None:
     shares = {f"topic {n}": (8 - n) / 36 for n in range(8)}
-    found = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={
-        "name": ["spread", "payoff", "diversity"]}).json()
+    found = played_service.client.get(
+        f"/v1/runs/{played.name}/statistics", params={"name": ["spread", "payoff", "diversity"]}
+    ).json()
     for row in found["items"]:
         if row["name"] == "diversity":
             row["data"]["topics"] = shares
@@ -204,4 +226,5 @@ def test_topics_drift_where_prompts_carry_them(tab: Tab, played: Played, played_
     topics.get_by_role("button", name="Numbers").click()
     rows = [row.split("\t") for row in topics.locator("tbody tr").all_inner_texts()]
     assert {(topic, float(share)) for _, topic, share in rows} == {
-        (topic, round(share, 2)) for topic, share in shares.items()}
+        (topic, round(share, 2)) for topic, share in shares.items()
+    }

@@ -1,6 +1,6 @@
 """Driver processes by the dozen: each is forked from one that has imported everything and opened nothing.
 
-    python -m tests.faults.drivers      an order a line on standard input, an outcome a line on standard output
+python -m tests.faults.drivers      an order a line on standard input, an outcome a line on standard output
 """
 
 from __future__ import annotations
@@ -66,8 +66,14 @@ class Drivers:
     def __init__(self) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment.pop(failpoints.VARIABLE, None)
-        self._server = subprocess.Popen([sys.executable, "-m", "tests.faults.drivers"], cwd=ROOT, env=environment,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.drivers"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def drive(self, order: Order) -> Outcome:
         """Start a driver, and wait for its end."""
@@ -81,8 +87,9 @@ class Drivers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._server.communicate(timeout=PATIENCE_S)
 
 

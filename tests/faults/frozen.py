@@ -35,8 +35,14 @@ def main(name: str, folder: str, belief: str) -> None:
     with store.transaction() as conn:
         run = runs.find_run(conn, name)
     try:
-        drive(store, Settings(Path(folder), None, None), run, Nobody(), ttl_s=1.5,
-              build=always(fake_roles(generator=SlowGenerator())))
+        drive(
+            store,
+            Settings(Path(folder), None, None),
+            run,
+            Nobody(),
+            ttl_s=1.5,
+            build=always(fake_roles(generator=SlowGenerator())),
+        )
     except EvaError as error:
         print(f"{type(error).__name__}: {error}")  # noqa: T201 - what the test reads
     finally:

@@ -23,10 +23,17 @@ Asked = tuple[str | int | float, ...]
 
 def game_config(seed: int = 7, **changes: Any) -> RunConfig:
     """Two iterations, with a gate and a second rewarder."""
-    return fake_config(**{
-        "seed": seed, "iterations": 2, "prompts": {"playground": 12}, "evaluation": {"playground": 2},
-        "audit": {"prompts": 4},
-        "evolving": {"evolver": {"kind": "playground"}, "gate": {"responses": 2, "low": 0.001}}} | changes)
+    return fake_config(
+        **{
+            "seed": seed,
+            "iterations": 2,
+            "prompts": {"playground": 12},
+            "evaluation": {"playground": 2},
+            "audit": {"prompts": 4},
+            "evolving": {"evolver": {"kind": "playground"}, "gate": {"responses": 2, "low": 0.001}},
+        }
+        | changes
+    )
 
 
 @dataclass
@@ -61,8 +68,7 @@ class NotedGenerator(FakeGenerator):
         answered = super()._answer(request)
         assert self.policy is not None
         policy, temperature = self.policy.number, request.sampling.temperature
-        self._notebook.note(*[
-            (policy, request.text, temperature, response.sample) for response in answered.responses])
+        self._notebook.note(*[(policy, request.text, temperature, response.sample) for response in answered.responses])
         return answered
 
 
@@ -80,7 +86,10 @@ class _AnsweringEngines(SimulatedEngines):
     def receive(self, timeout_s: float) -> list[Event]:
         return [
             Worked(event.slot, [(ticket, self._answer(self._tasks[ticket])) for ticket, _ in event.answers])
-            if isinstance(event, Worked) else event for event in super().receive(timeout_s)]
+            if isinstance(event, Worked)
+            else event
+            for event in super().receive(timeout_s)
+        ]
 
 
 @dataclass
@@ -115,8 +124,7 @@ class SecondRewarder(FakeRewarder):
 
 
 def game_roles(notebook: Notebook) -> Roles:
-    return fake_roles(
-        generator=NotedGenerator(notebook), trainer=PublishingTrainer(notebook), auditor=SecondRewarder())
+    return fake_roles(generator=NotedGenerator(notebook), trainer=PublishingTrainer(notebook), auditor=SecondRewarder())
 
 
 def published(folder: Path) -> set[Asked]:

@@ -44,8 +44,9 @@ class Proxy:
         self._start(self._accept)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         for one in (self._listening, *self._ignored):
@@ -96,7 +97,6 @@ class Proxy:
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_WR)
         client.close()
-
 
     def _pass_on(self, server: socket.socket, client: socket.socket) -> None:
         while data := _received(server):

@@ -1,6 +1,6 @@
 """A process that claims a run when it is told to, and gives it back when it is told to.
 
-    python -m tests.faults.racing RUN     (EVA_DATABASE_URL; each line on standard input is a step)
+python -m tests.faults.racing RUN     (EVA_DATABASE_URL; each line on standard input is a step)
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ def socket_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_commits_whose_answers_are_lost_are_made_once(
-        game: Disturbed, postgres: EmbeddedServer, socket_folder: Path, tmp_path: Path) -> None:
+    game: Disturbed, postgres: EmbeddedServer, socket_folder: Path, tmp_path: Path
+) -> None:
     with Proxy(postgres.socket_dir, socket_folder, lambda commit: commit % 4 == 1) as proxy:
         away = through(proxy, game.store)
         game.drive(through=away)
@@ -86,7 +87,8 @@ def terminating(database_url: str) -> Iterator[list[int]]:
             while not stop.wait(0.03):
                 row = conn.execute(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5").fetchone()
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5"
+                ).fetchone()
                 counted.append(row[0] if row else 0)
 
     thread = threading.Thread(target=end)
@@ -99,18 +101,21 @@ def terminating(database_url: str) -> Iterator[list[int]]:
 
 
 def test_backends_that_are_ended_in_the_middle_of_anything_change_nothing(
-        game: Disturbed, database_url: str, tmp_path: Path) -> None:
+    game: Disturbed, database_url: str, tmp_path: Path
+) -> None:
     with terminating(database_url) as terminated:
         game.drive(fake_roles(generator=SlowGenerator()))
     assert sum(terminated) >= 5, "it was hardly disturbed"
     require_undisturbed(game, tmp_path)
 
 
-@pytest.mark.parametrize("refusal", ["the database system is starting up", "sorry, too many clients already",
-                                     "the database system is shutting down"])
+@pytest.mark.parametrize(
+    "refusal",
+    ["the database system is starting up", "sorry, too many clients already", "the database system is shutting down"],
+)
 def test_a_server_that_is_not_ready_is_waited_for_and_both_are_told(
-        game: Disturbed, postgres: EmbeddedServer, socket_folder: Path, refusal: str,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    game: Disturbed, postgres: EmbeddedServer, socket_folder: Path, refusal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(patience, "_TELL_AFTER_S", 0.0)
     heard = Recorder()
     with Proxy(postgres.socket_dir, socket_folder) as proxy:
@@ -166,7 +171,8 @@ def test_patience_ends_with_a_message_that_says_how_to_go_on(tmp_path: Path) -> 
 
 
 def test_a_wish_to_pause_is_obeyed_though_the_answer_to_the_write_was_lost(
-        game: Disturbed, postgres: EmbeddedServer, socket_folder: Path, tmp_path: Path) -> None:
+    game: Disturbed, postgres: EmbeddedServer, socket_folder: Path, tmp_path: Path
+) -> None:
     def wish(iteration: int, stage: str) -> None:
         with game.store.transaction() as conn:
             runs.set_desired(conn, game.run.id, "pause")

@@ -44,8 +44,12 @@ def mounted(megabytes: int) -> Iterator[Disk]:
     if os.geteuid() != 0:
         pytest.skip("a full disk is made of a tmpfs, which only root may mount: run these tests as root, as CI must")
     folder = Path(tempfile.mkdtemp(prefix="eva-disk-"))
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "tmpfs", str(folder)],
-                          capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if made.returncode != 0:
         folder.rmdir()
         pytest.fail(f"NOT TESTED: no disk can be filled here, for root may not mount a tmpfs ({made.stderr.strip()})")
@@ -90,7 +94,8 @@ def database_disk() -> Iterator[tuple[Disk, Store]]:
 
 
 def test_a_run_whose_database_has_no_space_waits_until_there_is_some(
-        database_disk: tuple[Disk, Store], tmp_path: Path) -> None:
+    database_disk: tuple[Disk, Store], tmp_path: Path
+) -> None:
     disk, store = database_disk
     game = Disturbed(store, tmp_path, heard=Janitor(then=disk.fill, told=disk.clear))
     game.drive()
@@ -100,7 +105,8 @@ def test_a_run_whose_database_has_no_space_waits_until_there_is_some(
 
 
 def test_a_run_whose_database_gets_no_space_leaves_and_is_resumed(
-        database_disk: tuple[Disk, Store], tmp_path: Path) -> None:
+    database_disk: tuple[Disk, Store], tmp_path: Path
+) -> None:
     disk, store = database_disk
     game = Disturbed(store, tmp_path, heard=Janitor(then=disk.fill))
     with pytest.raises(DiskFullError, match=r"no space left in .*/data/postgres.*eva run --resume fake-"):
@@ -125,7 +131,8 @@ class PublishingTrainer(FakeTrainer):
 
 @pytest.mark.parametrize(("leave", "where"), [(0, r"/jobs for pairs-1\.jsonl"), (200_000, "checkpoint in")])
 def test_a_full_disk_under_the_checkpoints_pauses_the_run_and_names_its_folder(
-        store: Store, tmp_path: Path, leave: int, where: str) -> None:
+    store: Store, tmp_path: Path, leave: int, where: str
+) -> None:
     with mounted(8) as disk:
         game = Disturbed(store, disk.folder, heard=Janitor(at=(1, "pair"), then=lambda: disk.fill(leave)))
         roles = fake_roles(trainer=PublishingTrainer())

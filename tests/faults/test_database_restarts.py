@@ -49,7 +49,8 @@ def restart(folder: Path) -> None:
     with (folder / "postgres.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         Programs(ServerUser.for_folder(server)).run(
-            "pg_ctl", server, "-s", "-w", "-m", "immediate", "-l", "server.log", "restart")
+            "pg_ctl", server, "-s", "-w", "-m", "immediate", "-l", "server.log", "restart"
+        )
 
 
 def kill(folder: Path) -> None:
@@ -63,7 +64,8 @@ def kill(folder: Path) -> None:
 
 @pytest.mark.parametrize("disturb", [restart, kill])
 def test_a_server_that_goes_away_again_and_again_changes_nothing(
-        own_store: Store, data_folder: Path, disturb: Callable[[Path], None]) -> None:
+    own_store: Store, data_folder: Path, disturb: Callable[[Path], None]
+) -> None:
     game, stop, times = Disturbed(own_store, data_folder), threading.Event(), list[int]()
 
     def again() -> None:
@@ -85,7 +87,8 @@ def test_a_server_that_goes_away_again_and_again_changes_nothing(
 
 
 def test_a_run_whose_database_stays_away_leaves_with_a_message_and_is_resumed(
-        own_store: Store, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_store: Store, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     game = Disturbed(own_store, data_folder)
     monkeypatch.setattr(patience, "_TELL_AFTER_S", 0.1)
     monkeypatch.setattr("orchestrator.claimed.PARTING_S", 0.1)

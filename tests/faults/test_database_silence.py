@@ -21,10 +21,12 @@ def impatient(proxy: Proxy, store: Store) -> Store:
 
 
 def test_a_run_whose_database_says_nothing_any_more_goes_on_when_it_speaks_again(
-        store: Store, postgres: EmbeddedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store: Store, postgres: EmbeddedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     game, ended = Disturbed(store, tmp_path), threading.Event()
 
     with Proxy(postgres.socket_dir, None) as proxy:
+
         def speak_again() -> None:
             # it was asked whether it is there, and the write was tried once more
             while proxy.unanswered < 2 and not ended.wait(0.05):
@@ -49,7 +51,8 @@ def test_a_run_whose_database_says_nothing_any_more_goes_on_when_it_speaks_again
 
 
 def test_a_statement_that_takes_long_is_left_alone_while_the_server_answers_others(
-        store: Store, postgres: EmbeddedServer) -> None:
+    store: Store, postgres: EmbeddedServer
+) -> None:
     with Proxy(postgres.socket_dir, None) as proxy:
         away = impatient(proxy, store)
         with away.transaction() as conn:

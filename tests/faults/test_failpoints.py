@@ -34,7 +34,8 @@ def at(name: str, action: str, time: int = 1) -> str:
 
 
 def test_an_undisturbed_game_stands_at_every_declared_point(
-        undisturbed: Trial, new_trial: Callable[..., Trial]) -> None:
+    undisturbed: Trial, new_trial: Callable[..., Trial]
+) -> None:
     # a slow machine is at some of the others, too
     assert {*ON_FAKES} - {*ON_THE_WAY} <= set(undisturbed.points) <= {*ON_FAKES}
     for name, before in ON_THE_WAY.items():
@@ -46,7 +47,8 @@ def test_an_undisturbed_game_stands_at_every_declared_point(
 
 @pytest.mark.parametrize("name", ON_FAKES)
 def test_a_driver_killed_at_a_point_is_replaced_and_nothing_is_different(
-        name: str, undisturbed: Trial, new_trial: Callable[..., Trial]) -> None:
+    name: str, undisturbed: Trial, new_trial: Callable[..., Trial]
+) -> None:
     trial = new_trial()
     assert trial.drive(at(name, "kill")).killed
     trial.finish()
@@ -55,7 +57,8 @@ def test_a_driver_killed_at_a_point_is_replaced_and_nothing_is_different(
 
 @pytest.mark.parametrize("name", [name for name in ON_FAKES if not name.startswith("lease.")])
 def test_an_error_at_a_point_leaves_a_run_that_goes_on_and_survives_a_kill_in_its_middle(
-        name: str, undisturbed: Trial, new_trial: Callable[..., Trial]) -> None:
+    name: str, undisturbed: Trial, new_trial: Callable[..., Trial]
+) -> None:
     trial = new_trial()
     outcome = trial.drive(at(name, "raise"))
     assert outcome.status != 0 and not outcome.killed

@@ -28,9 +28,12 @@ def freeze(database_url: str, tmp_path: Path) -> Iterator[Freeze]:
 
     def start(game: Disturbed, failpoint: str, belief: str) -> subprocess.Popen[str]:
         driver = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.frozen", game.run.name, str(tmp_path / "frozen"), belief], text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "EVA_DATABASE_URL": database_url, "EVA_FAILPOINTS": failpoint})
+            [sys.executable, "-m", "tests.faults.frozen", game.run.name, str(tmp_path / "frozen"), belief],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "EVA_DATABASE_URL": database_url, "EVA_FAILPOINTS": failpoint},
+        )
         started.append(driver)
         while (state := Path(f"/proc/{driver.pid}/stat").read_text().rpartition(")")[2].split()[0]) != "T":
             assert state != "Z", "the driver ended before it froze"
@@ -49,10 +52,12 @@ def wake(driver: subprocess.Popen[str]) -> str:
     return driver.communicate(timeout=120)[0]
 
 
-@pytest.mark.parametrize(("failpoint", "belief"), [(BETWEEN, "real"), (WITHIN, "real"), (BETWEEN, "deaf"),
-                                                   (WITHIN, "deaf")])
+@pytest.mark.parametrize(
+    ("failpoint", "belief"), [(BETWEEN, "real"), (WITHIN, "real"), (BETWEEN, "deaf"), (WITHIN, "deaf")]
+)
 def test_a_frozen_driver_that_wakes_after_it_was_relieved_writes_nothing_and_leaves(
-        store: Store, tmp_path: Path, freeze: Freeze, failpoint: str, belief: str) -> None:
+    store: Store, tmp_path: Path, freeze: Freeze, failpoint: str, belief: str
+) -> None:
     game = Disturbed(store, tmp_path)
     driver = freeze(game, failpoint, belief)
     assert game.row().status == "running"
@@ -65,7 +70,8 @@ def test_a_frozen_driver_that_wakes_after_it_was_relieved_writes_nothing_and_lea
 
 
 def test_without_the_check_in_every_write_the_same_driver_destroys_what_the_other_wrote(
-        store: Store, tmp_path: Path, freeze: Freeze) -> None:
+    store: Store, tmp_path: Path, freeze: Freeze
+) -> None:
     game = Disturbed(store, tmp_path)
     driver = freeze(game, BETWEEN, "unfenced")
     game.take_over()

@@ -25,9 +25,17 @@ def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
 
     def begin(module: str, run: str, count: int) -> list[subprocess.Popen[str]]:
         arguments = [run, str(tmp_path)] if module.endswith("fakes") else [run]
-        started.extend(subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env={**os.environ, "EVA_DATABASE_URL": database_url}) for _ in range(count))
+        started.extend(
+            subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "EVA_DATABASE_URL": database_url},
+            )
+            for _ in range(count)
+        )
         return started
 
     yield begin
@@ -52,7 +60,8 @@ def said(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("count", [2, 8])
 def test_of_the_processes_that_race_for_a_run_exactly_one_wins_each_time(
-        store: Store, tmp_path: Path, start: Start, count: int) -> None:
+    store: Store, tmp_path: Path, start: Start, count: int
+) -> None:
     game = Disturbed(store, tmp_path)
     racers = start("tests.faults.racing", game.run.name, count)
     assert [said(racer) for racer in racers] == ["ready"] * count
@@ -66,7 +75,8 @@ def test_of_the_processes_that_race_for_a_run_exactly_one_wins_each_time(
 
 
 def test_of_the_drivers_that_race_for_a_run_one_plays_it_and_the_others_leave(
-        store: Store, tmp_path: Path, start: Start) -> None:
+    store: Store, tmp_path: Path, start: Start
+) -> None:
     game = Disturbed(store, tmp_path)
     drivers = start("tests.drive_on_fakes", game.run.name, 3)
     errors = [driver.communicate(timeout=240)[1] for driver in drivers]

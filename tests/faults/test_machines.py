@@ -18,11 +18,18 @@ ROOT, MODELLESS = Path(__file__).parents[2], Path(__file__).parent / "modelless"
 
 @pytest.mark.timeout(400)
 def test_engines_of_a_lost_machine_and_frozen_engines_are_replaced_and_only_their_prompts_are_asked_again(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     said = subprocess.run(
-        [sys.executable, "-m", "tests.faults.two_machines", str(tmp_path)], cwd=ROOT, check=True, timeout=390,
-        stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent,
-        env={**os.environ, "EVA_ASKED": str(tmp_path / "asked"), "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}"})
+        [sys.executable, "-m", "tests.faults.two_machines", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        timeout=390,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=end_with_parent,
+        env={**os.environ, "EVA_ASKED": str(tmp_path / "asked"), "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}"},
+    )
     seen = json.loads(said.stdout.splitlines()[-1])
     for part, reason in ((seen["raylet"], "died"), (seen["frozen"], "finished nothing for")):
         assert [kind for kind, _, _ in part["told"]].count("engine_lost") == 1, part["told"]

@@ -13,14 +13,16 @@ from tests.faults.trial import Trial
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_run_whose_drivers_are_killed_by_chance_ends_as_if_nothing_had_happened(
-        seed: int, undisturbed: Trial, new_trial: Callable[..., Trial]) -> None:
+    seed: int, undisturbed: Trial, new_trial: Callable[..., Trial]
+) -> None:
     trial = new_trial()
     kill_at_random(trial, seed, len(undisturbed.points), undisturbed.lasts_s)
     hold_contract(trial, undisturbed)
 
 
 def test_the_contract_is_broken_by_a_run_that_decided_otherwise(
-        undisturbed: Trial, new_trial: Callable[..., Trial]) -> None:
+    undisturbed: Trial, new_trial: Callable[..., Trial]
+) -> None:
     other = new_trial(game_config(8))
     other.finish()
     with pytest.raises(AssertionError, match="Difference"):
@@ -37,8 +39,11 @@ class Forgetful:
         run = self._trial.run.id
         with self._trial.store.transaction() as conn:
             (first,) = conn.execute(
-                select(responses.c.checkpoint, prompts.c.text, responses.c.sample).select_from(responses.join(prompts))
-                .where(responses.c.run_id == run).limit(1))
+                select(responses.c.checkpoint, prompts.c.text, responses.c.sample)
+                .select_from(responses.join(prompts))
+                .where(responses.c.run_id == run)
+                .limit(1)
+            )
             conn.execute(delete(rewards).where(rewards.c.run_id == run))
         temperature = self._trial.config.generation.temperature
         Notebook(notebook(order.folder, order.run)).note((first.checkpoint, first.text, temperature, first.sample))
@@ -46,7 +51,8 @@ class Forgetful:
 
 
 def test_the_contract_is_broken_by_rows_that_are_gone_and_by_answers_that_are_made_again(
-        undisturbed: Trial, new_trial: Callable[..., Trial]) -> None:
+    undisturbed: Trial, new_trial: Callable[..., Trial]
+) -> None:
     trial = new_trial()
     assert trial.drive("iteration.finish.after_commit=kill").killed
     trial.finish()

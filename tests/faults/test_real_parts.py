@@ -16,13 +16,32 @@ from orchestrator.registration import register_run
 from store.fingerprint import Fingerprint, fingerprint, first_difference
 from store.session import Store
 
-KILLS = ("engine.worked=kill:{}@2", "engine.reloaded=kill:{}", "rewarder.rewarded=kill:{}@2",
-         "training.trained=kill:{}", "checkpoint.renamed=kill:{}")
+KILLS = (
+    "engine.worked=kill:{}@2",
+    "engine.reloaded=kill:{}",
+    "rewarder.rewarded=kill:{}@2",
+    "training.trained=kill:{}",
+    "checkpoint.renamed=kill:{}",
+)
 """Each once, in whichever process is there first: the process is replaced, the driver goes on."""
 
-REACHED = ("engine.opened", "engine.reloaded", "engine.measured", "engine.worked", "rewarder.asked",
-           "rewarder.rewarded", "training.begun", "training.trained", "trainer.dispatched", "trainer.answered",
-           "fleet.load.begun", "fleet.load.proven", "checkpoint.written", "checkpoint.sealed", "checkpoint.renamed")
+REACHED = (
+    "engine.opened",
+    "engine.reloaded",
+    "engine.measured",
+    "engine.worked",
+    "rewarder.asked",
+    "rewarder.rewarded",
+    "training.begun",
+    "training.trained",
+    "trainer.dispatched",
+    "trainer.answered",
+    "fleet.load.begun",
+    "fleet.load.proven",
+    "checkpoint.written",
+    "checkpoint.sealed",
+    "checkpoint.renamed",
+)
 """What real parts stand at; the first seven kinds are reached by no fake."""
 
 SMALL = ["prompts.playground=16", "iterations=2", "evaluation.playground=4"]

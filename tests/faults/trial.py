@@ -68,9 +68,15 @@ class Trial:
         """Have one more driver play the run, and hold it to the contract."""
         book = Notebook(notebook(self.folder, self.run.name))
         rows, stored, told = self._rows(), self._stored(), len(book.read())
-        outcome = self.drivers.drive(Order(
-            self.run.name, str(self.folder), self.database_url, ",".join(
-                ["*=note:" + str(self.notes), *filter(None, [failpoints])]), kill_after_s))
+        outcome = self.drivers.drive(
+            Order(
+                self.run.name,
+                str(self.folder),
+                self.database_url,
+                ",".join(["*=note:" + str(self.notes), *filter(None, [failpoints])]),
+                kill_after_s,
+            )
+        )
         self.repeated += [asked for asked in book.read()[told:] if asked in stored]
         self.lost += sorted(rows - self._rows(), key=str)
         self._recovered(outcome)
@@ -107,25 +113,38 @@ class Trial:
     def _responses(self, conn: Connection) -> list[Asked]:
         temperature = self.config.generation.temperature
         asked = conn.execute(
-            select(responses.c.checkpoint, prompts.c.text, responses.c.sample).join_from(
-                responses, prompts,
-                (prompts.c.run_id == responses.c.run_id) & (prompts.c.number == responses.c.prompt))
-            .where(responses.c.run_id == self.run.id))
+            select(responses.c.checkpoint, prompts.c.text, responses.c.sample)
+            .join_from(
+                responses, prompts, (prompts.c.run_id == responses.c.run_id) & (prompts.c.number == responses.c.prompt)
+            )
+            .where(responses.c.run_id == self.run.id)
+        )
         held_out = conn.execute(
-            select(heldout_responses.c.checkpoint, heldout_prompts.c.text, heldout_responses.c.mode,
-                   heldout_responses.c.sample).join_from(
-                heldout_responses, heldout_prompts,
+            select(
+                heldout_responses.c.checkpoint,
+                heldout_prompts.c.text,
+                heldout_responses.c.mode,
+                heldout_responses.c.sample,
+            )
+            .join_from(
+                heldout_responses,
+                heldout_prompts,
                 (heldout_prompts.c.run_id == heldout_responses.c.run_id)
                 & (heldout_prompts.c.split == heldout_responses.c.split)
-                & (heldout_prompts.c.item == heldout_responses.c.item))
-            .where(heldout_responses.c.run_id == self.run.id))
+                & (heldout_prompts.c.item == heldout_responses.c.item),
+            )
+            .where(heldout_responses.c.run_id == self.run.id)
+        )
         return [(checkpoint, text, temperature, sample) for checkpoint, text, sample in asked] + [
-            (checkpoint, text, 0.0 if mode == "greedy" else 1.0, sample)
-            for checkpoint, text, mode, sample in held_out]
+            (checkpoint, text, 0.0 if mode == "greedy" else 1.0, sample) for checkpoint, text, mode, sample in held_out
+        ]
 
 
 def kept_rows(conn: Connection, run_id: int) -> set[tuple[Any, ...]]:
     """The table and primary key of everything that is stored for a run."""
     tables = [table for table in metadata.sorted_tables if "run_id" in table.c]
-    return {(table.name, *row) for table in tables
-            for row in conn.execute(select(*table.primary_key).where(table.c.run_id == run_id))}
+    return {
+        (table.name, *row)
+        for table in tables
+        for row in conn.execute(select(*table.primary_key).where(table.c.run_id == run_id))
+    }

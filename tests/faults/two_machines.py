@@ -63,10 +63,14 @@ def answer(fleet: Fleet, told: list[Incident], harm: Callable[[], object], first
         if len(got) == 20:
             harmed = harm()
     texts = {one.number: [(row.sample, row.seed, row.text) for row in one.responses] for one in got}
-    return {"answered": sorted(texts) == [request.number for request in requests] and len(got) == len(texts),
-            "answers_by_seed": len({(seed % 7, text) for rows in texts.values() for _, seed, text in rows}),
-            "requested": len(requests), "asked": len(asked()) - before, "harmed": harmed,
-            "told": [[incident.kind, incident.text, dict(incident.data)] for incident in told]}
+    return {
+        "answered": sorted(texts) == [request.number for request in requests] and len(got) == len(texts),
+        "answers_by_seed": len({(seed % 7, text) for rows in texts.values() for _, seed, text in rows}),
+        "requested": len(requests),
+        "asked": len(asked()) - before,
+        "harmed": harmed,
+        "told": [[incident.kind, incident.text, dict(incident.data)] for incident in told],
+    }
 
 
 def until_back(fleet: Fleet, policy: Checkpoint, told: list[Incident]) -> None:
@@ -96,8 +100,15 @@ def main(folder: Path) -> None:
     setup = EngineSetup(Prompting(), "float32", 256, True, None, 0, 1.0, 0.5)
     with ExitStack() as stack:
         stack.enter_context(marked())
-        cluster = Cluster(initialize_head=True, head_node_args={
-            "num_cpus": 2, "resources": {"first": 1}, "include_dashboard": False, "_system_config": QUICK})
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 2,
+                "resources": {"first": 1},
+                "include_dashboard": False,
+                "_system_config": QUICK,
+            },
+        )
         stack.callback(cluster.shutdown)
         second = cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False)

@@ -25,8 +25,23 @@ from tests.fakes import Recorder, always, fake_config, fake_roles
 
 _known: list[Fingerprint] = []
 
-TABLES = ("runs", "prompts", "responses", "rewards", "quarantines", "estimates", "evolutions", "batches", "pairs",
-          "checkpoints", "training_steps", "stages", "events", "heldout_responses", "statistics")
+TABLES = (
+    "runs",
+    "prompts",
+    "responses",
+    "rewards",
+    "quarantines",
+    "estimates",
+    "evolutions",
+    "batches",
+    "pairs",
+    "checkpoints",
+    "training_steps",
+    "stages",
+    "events",
+    "heldout_responses",
+    "statistics",
+)
 
 
 @dataclass
@@ -41,11 +56,24 @@ class Disturbed:
     def __post_init__(self) -> None:
         self.run = register_run(self.store, fake_config())
 
-    def drive(self, roles: Roles | None = None, *, through: Store | None = None, ttl_s: float = TTL_S,
-              patience_s: float = PATIENCE_S) -> None:
+    def drive(
+        self,
+        roles: Roles | None = None,
+        *,
+        through: Store | None = None,
+        ttl_s: float = TTL_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         """Play it from where it stands; `through` is the store that the driver has of it."""
-        drive(through or self.store, Settings(self.folder, None, None), self.row(), self.heard,
-              build=always(roles or fake_roles()), ttl_s=ttl_s, patience_s=patience_s)
+        drive(
+            through or self.store,
+            Settings(self.folder, None, None),
+            self.row(),
+            self.heard,
+            build=always(roles or fake_roles()),
+            ttl_s=ttl_s,
+            patience_s=patience_s,
+        )
 
     def take_over(self, roles: Roles | None = None) -> None:
         """Play it to its end as soon as the lease of another driver allows."""
@@ -67,9 +95,15 @@ class Disturbed:
     def rows(self) -> dict[str, list[Any]]:
         """Everything that is stored of it, but for the lease."""
         with self.store.transaction() as conn:
-            return {table: sorted(conn.execute(text(
-                f"SELECT t::text FROM {table} t WHERE {'id' if table == 'runs' else 'run_id'} = :run"),  # noqa: S608
-                {"run": self.run.id}).scalars()) for table in TABLES}
+            return {
+                table: sorted(
+                    conn.execute(
+                        text(f"SELECT t::text FROM {table} t WHERE {'id' if table == 'runs' else 'run_id'} = :run"),  # noqa: S608
+                        {"run": self.run.id},
+                    ).scalars()
+                )
+                for table in TABLES
+            }
 
     def fingerprint(self) -> Fingerprint:
         return fingerprint_of(self.store, self.run)

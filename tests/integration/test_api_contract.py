@@ -47,10 +47,26 @@ def guarded(store: Store, store_settings: Settings) -> Iterator[Served]:
 def test_the_service_keeps_what_its_document_promises(guarded: Served, tmp_path: Path) -> None:
     key = guarded.client.headers["Authorization"].removeprefix("Bearer ")
     told = subprocess.run(
-        [sys.executable, "-m", "schemathesis.cli", "--config-file", ROOT / "tests/integration/schemathesis.toml", "run",
-         DOCUMENT, "--url", guarded.url, "--phases", "coverage,fuzzing,stateful", "--no-color"],
-        cwd=tmp_path, env={**os.environ, "EVA_KEY": key, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=280)
+        [
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "--config-file",
+            ROOT / "tests/integration/schemathesis.toml",
+            "run",
+            DOCUMENT,
+            "--url",
+            guarded.url,
+            "--phases",
+            "coverage,fuzzing,stateful",
+            "--no-color",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "EVA_KEY": key, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert told.returncode == 0, told.stdout + told.stderr
     operations = sum(len(methods) for methods in json.loads(DOCUMENT.read_text("utf-8"))["paths"].values())
     assert re.search(rf"Tested: +{operations}\n", told.stdout), told.stdout

@@ -35,7 +35,8 @@ def row_of(store: Store, name: str = "last") -> RunRow:
 
 
 def test_a_driver_in_another_process_obeys_and_the_run_goes_on_as_if_nothing_had_happened(
-        store: Store, tmp_path: Path, database_url: str, eva: Command) -> None:
+    store: Store, tmp_path: Path, database_url: str, eva: Command
+) -> None:
     undisturbed, paused = register_run(store, fake_config()), register_run(store, fake_config())
     drive(store, Settings(tmp_path, None, None), undisturbed, Recorder(), build=always(fake_roles()))
     driver = start(paused, tmp_path, database_url)
@@ -44,13 +45,19 @@ def test_a_driver_in_another_process_obeys_and_the_run_goes_on_as_if_nothing_had
     shown = eva("pause", paused.name, "--wait", "--timeout", "120")
     assert shown.exit_code == 0 and f"{paused.name} is paused in iteration" in shown.stdout, shown.output
     assert driver.wait(timeout=60) != 0
-    drive(store, Settings(tmp_path, None, None), prepare(store, row_of(store, paused.name)), Recorder(),
-          build=always(fake_roles()))
+    drive(
+        store,
+        Settings(tmp_path, None, None),
+        prepare(store, row_of(store, paused.name)),
+        Recorder(),
+        build=always(fake_roles()),
+    )
     assert fingerprint_of(store, paused) == fingerprint_of(store, undisturbed)
 
 
 def test_a_driver_in_another_process_is_cancelled(
-        store: Store, tmp_path: Path, database_url: str, eva: Command) -> None:
+    store: Store, tmp_path: Path, database_url: str, eva: Command
+) -> None:
     run = register_run(store, fake_config())
     driver = start(run, tmp_path, database_url)
     while responses_of(store, run) < 50 and driver.poll() is None:
@@ -62,7 +69,8 @@ def test_a_driver_in_another_process_is_cancelled(
 
 @pytest.mark.usefixtures("fake_solver")
 def test_a_resume_with_other_settings_is_refused_or_accepted_and_shown(
-        store: Store, eva: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store: Store, eva: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert eva("run", "playground", *SMALL).exit_code == 130
     refused = eva("resume", "last", "--set", "training.beta=0.3")
     assert refused.exit_code == 3 and "training.beta: the run has 0.1, the config says 0.3" in refused.stderr
@@ -78,7 +86,8 @@ def test_a_resume_with_other_settings_is_refused_or_accepted_and_shown(
 
 @pytest.mark.usefixtures("fake_solver")
 def test_other_code_is_refused_by_resume_and_makes_the_demo_start_anew(
-        store: Store, eva: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Store, eva: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert eva("demo", *SMALL).exit_code == 130
     first = row_of(store)
     with store.transaction() as conn:

@@ -26,11 +26,16 @@ ENDING = {"jsonl": "json", "parquet": "parquet"}
 @pytest.fixture
 def run(store: Store, store_settings: Settings, tmp_path: Path) -> RunRow:
     rows: list[dict[str, Any]] = [
-        {"messages": [{"role": "system", "content": "Be a \x1b[31mriver\x1b[0m guide."},
-                      {"role": "user", "content": f"Name river {number}."},
-                      {"role": "assistant", "content": f"River {number}."},
-                      {"role": "user", "content": f"Where is its source, guide {number}?"}]}
-        for number in range(12)]
+        {
+            "messages": [
+                {"role": "system", "content": "Be a \x1b[31mriver\x1b[0m guide."},
+                {"role": "user", "content": f"Name river {number}."},
+                {"role": "assistant", "content": f"River {number}."},
+                {"role": "user", "content": f"Where is its source, guide {number}?"},
+            ]
+        }
+        for number in range(12)
+    ]
     rows += [{"prompt": f"A plain question about lake {number}?"} for number in range(6)]
     seeds, held = tmp_path / "seeds.jsonl", tmp_path / "held.jsonl"
     seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -49,7 +54,8 @@ def exported(eva: Command, run: RunRow, what: str, form: str, folder: Path) -> A
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_pairs_are_trls_conversational_format_and_render_as_the_prompts_were_asked(
-        eva: Command, store: Store, run: RunRow, form: str, tmp_path: Path) -> None:
+    eva: Command, store: Store, run: RunRow, form: str, tmp_path: Path
+) -> None:
     from trl.data_utils import is_conversational, maybe_apply_chat_template
 
     pairs = exported(eva, run, "pairs", form, tmp_path)
@@ -60,8 +66,9 @@ def test_pairs_are_trls_conversational_format_and_render_as_the_prompts_were_ask
     for row in pairs:
         prompt = family[row["number"]]
         assert is_conversational(row)
-        rendered = maybe_apply_chat_template({key: row[key] for key in ("prompt", "chosen", "rejected")},
-                                             encoder.tokenizer)
+        rendered = maybe_apply_chat_template(
+            {key: row[key] for key in ("prompt", "chosen", "rejected")}, encoder.tokenizer
+        )
         assert rendered["prompt"] == encoder.render(prompt.text, prompt.context)
         assert [message["role"] for message in row["chosen"]] == ["assistant"]
         assert row["chosen"] != row["rejected"]
@@ -69,7 +76,8 @@ def test_pairs_are_trls_conversational_format_and_render_as_the_prompts_were_ask
 
 @pytest.mark.parametrize("what", ["prompts", "responses"])
 def test_prompts_and_responses_carry_the_messages_beside_the_text(
-        eva: Command, run: RunRow, what: str, tmp_path: Path) -> None:
+    eva: Command, run: RunRow, what: str, tmp_path: Path
+) -> None:
     rows = [exported(eva, run, what, form, tmp_path).to_list() for form in ENDING]
     assert rows[0] == rows[1]
     for row in rows[0]:
@@ -78,7 +86,8 @@ def test_prompts_and_responses_carry_the_messages_beside_the_text(
 
 
 def test_exported_prompts_are_seed_prompts_of_another_run(
-        eva: Command, store: Store, run: RunRow, tmp_path: Path) -> None:
+    eva: Command, store: Store, run: RunRow, tmp_path: Path
+) -> None:
     exported(eva, run, "prompts", "jsonl", tmp_path)
     found = read_prompt_file(tmp_path / "prompts.jsonl", field="messages").prompts
     with store.transaction() as conn:

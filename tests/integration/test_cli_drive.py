@@ -74,7 +74,8 @@ def test_what_a_user_has_asked_for_holds(eva: Command, store: Store, failed: Run
 
 
 def test_it_waits_for_the_lease_of_a_driver_that_died(
-        eva: Command, store: Store, store_settings: Settings, failed: RunRow, monkeypatch: pytest.MonkeyPatch) -> None:
+    eva: Command, store: Store, store_settings: Settings, failed: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with store.transaction() as conn:
         fence = leases.claim(conn, failed.id, {"host": "elsewhere", "pid": 1}, 600)
     assert fence is not None
@@ -92,7 +93,8 @@ def test_it_waits_for_the_lease_of_a_driver_that_died(
 
 
 def test_a_driver_that_lives_is_left_alone(
-        eva: Command, store: Store, failed: RunRow, monkeypatch: pytest.MonkeyPatch) -> None:
+    eva: Command, store: Store, failed: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cli.commands.drive.LONGEST_HELD_S", -1.0)
     with store.transaction() as conn:
         leases.claim(conn, failed.id, {"host": "elsewhere", "pid": 1}, 600)

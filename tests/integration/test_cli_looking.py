@@ -225,8 +225,13 @@ def test_a_run_of_a_users_own_has_a_report_too(store: Store, store_settings: Set
 
 
 def test_show_tells_of_diversity_and_audit_what_the_run_stored(store: Store, store_settings: Settings) -> None:
-    config = playground_config("iterations=2", "prompts.playground=12", "evaluation.playground=3",
-                               "collapse.warn={vendi: 12, distinct_2: 0}", "collapse.pause={effective_roots: 0.5}")
+    config = playground_config(
+        "iterations=2",
+        "prompts.playground=12",
+        "evaluation.playground=3",
+        "collapse.warn={vendi: 12, distinct_2: 0}",
+        "collapse.pause={effective_roots: 0.5}",
+    )
     run = play_run(store, store_settings, config)
     eva = command_line(store_settings)
     rows = json.loads(eva("show", run.name, "--json").stdout)["iterations"]
@@ -234,7 +239,9 @@ def test_show_tells_of_diversity_and_audit_what_the_run_stored(store: Store, sto
         diversity, audit = (statistics.get_statistics(conn, run.id, name) for name in ("diversity", "audit"))
     assert [row["audit"] for row in rows] == [audit[0], audit[1]]
     assert [{key: value for key, value in row["diversity"].items() if key != "breaches"} for row in rows] == [
-        diversity[0], diversity[1]]
+        diversity[0],
+        diversity[1],
+    ]
     assert [[breach["figure"] for breach in row["diversity"]["breaches"]] for row in rows] == [["vendi"], ["vendi"]]
     assert rows[0]["diversity"]["breaches"][0]["pauses"] is False
     shown = eva("show", run.name).stdout

@@ -35,13 +35,22 @@ def test_the_same_choices_give_the_stored_draw_bit_for_bit(played: Played) -> No
         assert one["regret_share"]["now"] == one["regret_share"]["then"]
 
 
-@pytest.mark.parametrize("changes", [
-    ["info_from=reuse", "pool=archive", "sampling.staleness=0.3", "sampling.sampler=stratified"],
-    ["informativeness.metric=mean", "sampling.weights=rank", "sampling.temperature=0.5",
-     "pairs.choice=length_controlled", "pairs.length_ratio=2"],
-])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["info_from=reuse", "pool=archive", "sampling.staleness=0.3", "sampling.sampler=stratified"],
+        [
+            "informativeness.metric=mean",
+            "sampling.weights=rank",
+            "sampling.temperature=0.5",
+            "pairs.choice=length_controlled",
+            "pairs.length_ratio=2",
+        ],
+    ],
+)
 def test_a_run_of_other_choices_is_replayed_bit_for_bit_too(
-        store: Store, store_settings: Settings, eva: Command, changes: list[str]) -> None:
+    store: Store, store_settings: Settings, eva: Command, changes: list[str]
+) -> None:
     play_run(store, store_settings, playground_config("prompts.playground=24", "evaluation.playground=4", *changes))
     facts = replayed(eva, "last")
     assert len(facts["iterations"]) == 2 and all(one["identical"] for one in facts["iterations"])
@@ -72,14 +81,22 @@ def test_another_choice_is_compared_with_what_was_chosen(played: Played) -> None
         assert prompt["info"] == pytest.approx(info[prompt["number"]])
 
 
-@pytest.mark.parametrize("options", [
-    ["--metric", "a_avg"], ["--metric", "learnability", "--threshold", "0.5"], ["--metric", "uniform"],
-    ["--weights", "softmax", "--temperature", "0.1"], ["--fraction", "0.5"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--metric", "a_avg"],
+        ["--metric", "learnability", "--threshold", "0.5"],
+        ["--metric", "uniform"],
+        ["--weights", "softmax", "--temperature", "0.1"],
+        ["--fraction", "0.5"],
+    ],
+)
 def test_every_option_changes_what_it_names_and_no_more(played: Played, options: list[str]) -> None:
     facts = replayed(played.eva, played.name, *options)
     changed = {name: value for name, value in facts["replayed"].items() if value != facts["stored"][name]}
     assert {f"--{name}": str(value) for name, value in changed.items()} == dict(
-        zip(options[::2], options[1::2], strict=True))
+        zip(options[::2], options[1::2], strict=True)
+    )
     assert all(np.isfinite(one["regret_share"]["now"]) for one in facts["iterations"])
 
 
@@ -93,14 +110,17 @@ def test_a_replay_reads_and_changes_nothing(played: Played) -> None:
     assert stored() == before
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (["--iteration", "0"], "drew no prompts in iteration 0"),
-    (["--metric", "amin"], "did you mean 'a_min'"),
-    (["--metric", "learnability"], "needs a threshold"),
-    (["--temperature", "2"], "weights minmax have none"),
-    (["--staleness", "0.2"], "info_from fresh"),
-    (["--metric", "no_such_module:metric"], "no_such_module"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--iteration", "0"], "drew no prompts in iteration 0"),
+        (["--metric", "amin"], "did you mean 'a_min'"),
+        (["--metric", "learnability"], "needs a threshold"),
+        (["--temperature", "2"], "weights minmax have none"),
+        (["--staleness", "0.2"], "info_from fresh"),
+        (["--metric", "no_such_module:metric"], "no_such_module"),
+    ],
+)
 def test_what_cannot_be_replayed_is_said(played: Played, options: list[str], message: str) -> None:
     shown = played.eva("replay", played.name, *options)
     assert shown.exit_code not in (0, 1) and message in shown.stderr and "Traceback" not in shown.stderr
@@ -118,11 +138,17 @@ def test_the_view_says_what_changed_and_what_came_of_it(played: Played, width: i
 
 def test_a_replay_loads_no_heavy_package(played: Played) -> None:
     heavy = ("torch", "vllm", "trl", "litellm", "distilabel", "transformers", "ray")
-    code = (f"import sys; from cli.main import eva; eva(['replay', {played.name!r}, '--json'], standalone_mode=False)\n"
-            f"print('loaded', *(name for name in {heavy} if name in sys.modules), file=sys.stderr)")
-    environment = {**os.environ, "EVA_DATA_DIR": str(played.settings.data_dir),
-                   "EVA_DATABASE_URL": played.settings.database_url or ""}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
-                          env=environment)
+    code = (
+        f"import sys; from cli.main import eva; eva(['replay', {played.name!r}, '--json'], standalone_mode=False)\n"
+        f"print('loaded', *(name for name in {heavy} if name in sys.modules), file=sys.stderr)"
+    )
+    environment = {
+        **os.environ,
+        "EVA_DATA_DIR": str(played.settings.data_dir),
+        "EVA_DATABASE_URL": played.settings.database_url or "",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=environment
+    )
     assert json.loads(done.stdout)["run"] == played.name
     assert done.stderr.splitlines()[-1] == "loaded"

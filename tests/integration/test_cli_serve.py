@@ -26,8 +26,12 @@ def server(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str
     """`eva serve` at a free port, and the address that it printed."""
     environment = {key: value for key, value in os.environ.items() if key not in ("EVA_DATABASE_URL", "RAY_ADDRESS")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "serve", "--port", "0", *arguments], stdout=subprocess.PIPE, text=True,
-        cwd=ROOT, env={**environment, "EVA_DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"})
+        [sys.executable, "-m", "cli.main", "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**environment, "EVA_DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"},
+    )
     assert process.stdout is not None
     try:
         first = process.stdout.readline()

@@ -45,19 +45,38 @@ class Composed:
         self.services: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
         gcs, dashboard, api, *self._agents = free_ports(5)
         self.address, self.url = f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{api}"
-        self._places = {"head:6379": f"127.0.0.1:{gcs}", "6379": str(gcs), "head:8265": f"127.0.0.1:{dashboard}",
-                        "8265": str(dashboard), "8377": str(api)}
-        self._own = {"EVA_DATABASE_URL": database_url, "EVA_DATA_DIR": str(folder / "data"), "RAY_AUTH_TOKEN": TOKEN,
-                     "HF_HOME": str(folder / "hub")}
+        self._places = {
+            "head:6379": f"127.0.0.1:{gcs}",
+            "6379": str(gcs),
+            "head:8265": f"127.0.0.1:{dashboard}",
+            "8265": str(dashboard),
+            "8377": str(api),
+        }
+        self._own = {
+            "EVA_DATABASE_URL": database_url,
+            "EVA_DATA_DIR": str(folder / "data"),
+            "RAY_AUTH_TOKEN": TOKEN,
+            "HF_HOME": str(folder / "hub"),
+        }
         self.folder = folder
 
     def environment(self, service: str) -> dict[str, str]:
         """What the service finds, with this machine's places and the tests' secrets."""
-        given = {key: self.here(value) for key, value in self.services[service]["environment"].items()
-                 if not value.startswith("${")}
+        given = {
+            key: self.here(value)
+            for key, value in self.services[service]["environment"].items()
+            if not value.startswith("${")
+        }
         left = {key: value for key, value in os.environ.items() if not key.startswith(("EVA_", "RAY_"))}
-        return {**left, **given, **self._own, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
-                "RAY_TMPDIR": str(self.folder), "NO_PROXY": "127.0.0.1"}
+        return {
+            **left,
+            **given,
+            **self._own,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "RAY_TMPDIR": str(self.folder),
+            "NO_PROXY": "127.0.0.1",
+        }
 
     def here(self, word: str) -> str:
         """A word of the file, with this machine's place for the host or port at its end."""
@@ -78,12 +97,20 @@ class Composed:
         """The service, once its own health check says that it is healthy."""
         log = self.folder / f"{service}.log"
         with log.open("w") as file:
-            process = subprocess.Popen(self.command(service), env=self.environment(service), stdout=file, stderr=file,
-                                       cwd=self.folder, start_new_session=True)
+            process = subprocess.Popen(
+                self.command(service),
+                env=self.environment(service),
+                stdout=file,
+                stderr=file,
+                cwd=self.folder,
+                start_new_session=True,
+            )
         try:
             if (check := self.services[service].get("healthcheck")) is not None:
-                words = [re.sub(r"(?<=127.0.0.1:)\d+", lambda port: self._places[port.group()], word)
-                         for word in check["test"][1:]]
+                words = [
+                    re.sub(r"(?<=127.0.0.1:)\d+", lambda port: self._places[port.group()], word)
+                    for word in check["test"][1:]
+                ]
                 while subprocess.run(words, env=self.environment(service), capture_output=True, check=False).returncode:
                     assert process.poll() is None, log.read_text()
                     time.sleep(0.2)
@@ -104,8 +131,14 @@ class Composed:
 
     def run(self, service: str, *words: str) -> str:
         """What a command says in a container of this service. Raises AssertionError when it fails."""
-        done = subprocess.run(words, env={**self.environment(service), "RAY_ADDRESS": self.address}, cwd=self.folder,
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words,
+            env={**self.environment(service), "RAY_ADDRESS": self.address},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -134,9 +167,22 @@ def test_services_come_up_by_their_commands_and_play_what_is_given_to_cluster_an
         working = composed.folder / "run"
         working.mkdir()
         shutil.copy(ROOT / "eva" / "presets" / "playground.yaml", working / "run.yaml")
-        composed.run("head", "ray", "job", "submit", "--working-dir", str(working), "--",
-                     "eva", "drive", "--config", "run.yaml", "--name", "submitted",
-                     *(f"--set={one}" for one in TINY))
+        composed.run(
+            "head",
+            "ray",
+            "job",
+            "submit",
+            "--working-dir",
+            str(working),
+            "--",
+            "eva",
+            "drive",
+            "--config",
+            "run.yaml",
+            "--name",
+            "submitted",
+            *(f"--set={one}" for one in TINY),
+        )
         # Its working directory is safe from here on: nodes share Ray's folder here, and a second one fetches it anew.
         with composed.up("gpu"), composed.up("api"), composed.client(key) as client:
             assert httpx.get(f"{composed.url}/v1/runs", trust_env=False).status_code == 401

@@ -20,7 +20,8 @@ MESSAGES = [{"role": message.role, "content": message.content} for message in (*
 
 
 def test_the_engine_answers_the_very_tokens_that_the_training_row_has(
-        fleet: Fleet, policies: tuple[Checkpoint, Checkpoint], tmp_path: Path) -> None:
+    fleet: Fleet, policies: tuple[Checkpoint, Checkpoint], tmp_path: Path
+) -> None:
     fleet.load(policies[0])
     greedy = SamplingSettings(0.0, 1.0, 16)
     asked = [Request(0, TEXT, 1, 5, greedy, context=TALK), Request(1, TEXT, 1, 5, greedy)]
@@ -37,6 +38,6 @@ def test_the_engine_answers_the_very_tokens_that_the_training_row_has(
     assert talk.prompt_tokens == len(prompt_ids) > plain.prompt_tokens == len(encoder.encode(TEXT))
     model: Any = AutoModelForCausalLM.from_pretrained(policies[0].path, dtype=torch.float32)
     with torch.no_grad():
-        out = model.generate(torch.tensor([prompt_ids]), max_new_tokens=16, do_sample=False)[0, len(prompt_ids):]
+        out = model.generate(torch.tensor([prompt_ids]), max_new_tokens=16, do_sample=False)[0, len(prompt_ids) :]
     assert answer.text == tokenizer.decode(out, skip_special_tokens=True), "the engine read other tokens"
     assert answer.text != plain.responses[0].text and talk.context == TALK

@@ -202,9 +202,7 @@ def test_faults_print_nothing_on_the_terminal() -> None:
         "print(Completions(config, lambda s: None).ask('m', 1).text)"
     )
     with OpenAIServer(faults=[status(429), cut(), malformed(), status(500)]) as server:
-        done = subprocess.run(
-            [sys.executable, "-c", code, server.api_base], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", code, server.api_base], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("evolved\n", "")
     assert len(server.requests) == 5
 

@@ -52,15 +52,45 @@ def api_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     log = folder.parent / "serve.log"
     # On a CPU a seeded request whose prefill is cut into chunks kills vLLM 0.32: prompts are prefilled whole.
-    command = [sys.executable, "-m", SERVER, "--model", str(folder), "--served-model-name", "tiny",
-               "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager",
-               "--max-model-len", str(CONTEXT), "--max-num-seqs", "16", "--no-enable-chunked-prefill",
-               "--max-num-batched-tokens", str(CONTEXT)]
-    quiet = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1",
-             "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "2"}
+    command = [
+        sys.executable,
+        "-m",
+        SERVER,
+        "--model",
+        str(folder),
+        "--served-model-name",
+        "tiny",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dtype",
+        "float32",
+        "--enforce-eager",
+        "--max-model-len",
+        str(CONTEXT),
+        "--max-num-seqs",
+        "16",
+        "--no-enable-chunked-prefill",
+        "--max-num-batched-tokens",
+        str(CONTEXT),
+    ]
+    quiet = {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "2",
+    }
     with log.open("wb") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | quiet,
-                                  start_new_session=True, preexec_fn=end_with_parent)
+        server = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | quiet,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+        )
     try:
         _await_ready(server, port, log)
         yield f"http://127.0.0.1:{port}/v1"
@@ -96,12 +126,33 @@ def _await_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
 @pytest.mark.timeout(START_S + 120)
 @pytest.mark.usefixtures("event_loop")
 def test_a_real_server_answers_every_operator_and_its_tokens_are_counted(api_base: str) -> None:
-    evolver = build_evolver(Evolving.model_validate({"evolver": {
-        "kind": "evol_instruct", "model": "openai/tiny", "api_base": api_base, "max_tokens": 24, "temperature": 1.0}}))
+    evolver = build_evolver(
+        Evolving.model_validate(
+            {
+                "evolver": {
+                    "kind": "evol_instruct",
+                    "model": "openai/tiny",
+                    "api_base": api_base,
+                    "max_tokens": 24,
+                    "temperature": 1.0,
+                }
+            }
+        )
+    )
     sources = [Prompt(number, f"Describe river number {number}.") for number in range(6)]
     plan = EvolutionPlan(
-        seed=3, iteration=1, per_prompt=2, attempts=1, mode="chain", max_chars=2000, similarity=0.95,
-        known=frozenset(), protected=frozenset(), operators=tuple(FAMILIES), partners=sources)
+        seed=3,
+        iteration=1,
+        per_prompt=2,
+        attempts=1,
+        mode="chain",
+        max_chars=2000,
+        similarity=0.95,
+        known=frozenset(),
+        protected=frozenset(),
+        operators=tuple(FAMILIES),
+        partners=sources,
+    )
     chains = sorted(evolve_all(sources, evolver, plan, 6), key=lambda chain: chain.source)
     attempts = [attempt for chain in chains for attempt in chain.attempts]
     assert [chain.source for chain in chains] == list(range(6)) and len(attempts) == 12

@@ -39,8 +39,11 @@ def correct(store: Store, run: RunRow) -> dict[tuple[str, str], list[int]]:
     """(split, mode): correct answers of each checkpoint in turn."""
     with store.transaction() as conn:
         rows = heldout.accuracy(conn, run.id)
-    return {(split, mode): [row.correct for row in rows if (row.split, row.mode) == (split, mode)]
-            for split in ("easy", "medium", "hard") for mode in ("greedy", "sampled")}
+    return {
+        (split, mode): [row.correct for row in rows if (row.split, row.mode) == (split, mode)]
+        for split in ("easy", "medium", "hard")
+        for mode in ("greedy", "sampled")
+    }
 
 
 def test_self_play_teaches_the_playgrounds_policy_and_every_checkpoint_is_proven(store: Store, tmp_path: Path) -> None:
@@ -95,13 +98,19 @@ def beside(tmp_path: Path) -> dict[str, Any]:
     """What a run may have beside the game itself: meanings, a baseline, a second rewarder that looks at both."""
     questions = [f"How many drops has cloud {number}?" for number in range(6)]
     (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in questions))
-    (tmp_path / "answers.json").write_text(json.dumps(
-        [{"instruction": text, "output": f"{place} 1/2"} for place, text in enumerate(questions)]))
+    (tmp_path / "answers.json").write_text(
+        json.dumps([{"instruction": text, "output": f"{place} 1/2"} for place, text in enumerate(questions)])
+    )
     encoder = tiny_models.sentence_encoder(tmp_path / "encoder")
-    return {"novelty": {"embedding_model": str(encoder), "semantic_similarity": ALIKE},
-            "evaluation": {"sets": {"asked": str(tmp_path / "asked.jsonl")}, "judges_own": ["asked"],
-                           "baseline": {"asked": str(tmp_path / "answers.json")}},
-            "audit": {"reward": {"kind": "mock"}, "prompts": 4}}
+    return {
+        "novelty": {"embedding_model": str(encoder), "semantic_similarity": ALIKE},
+        "evaluation": {
+            "sets": {"asked": str(tmp_path / "asked.jsonl")},
+            "judges_own": ["asked"],
+            "baseline": {"asked": str(tmp_path / "answers.json")},
+        },
+        "audit": {"reward": {"kind": "mock"}, "prompts": 4},
+    }
 
 
 def require_beside(store: Store, run: RunRow, folder: Path) -> None:
@@ -121,21 +130,34 @@ def require_beside(store: Store, run: RunRow, folder: Path) -> None:
     assert all(closest[member.number] < ALIKE + 1e-3 for member in members if member.born >= 0)
 
 
-@pytest.mark.parametrize(("make", "chat_template"), [
-    (tiny_models.llama, True), (tiny_models.qwen3, False), (tiny_models.gemma2, True)])
+@pytest.mark.parametrize(
+    ("make", "chat_template"), [(tiny_models.llama, True), (tiny_models.qwen3, False), (tiny_models.gemma2, True)]
+)
 def test_a_users_model_prompts_verifier_and_evolving_service_play_together(
-        store: Store, tmp_path: Path, user_prompts: Path, evolver: OpenAIServer, make: Callable[..., Path],
-        chat_template: bool, beside: dict[str, Any]) -> None:
+    store: Store,
+    tmp_path: Path,
+    user_prompts: Path,
+    evolver: OpenAIServer,
+    make: Callable[..., Path],
+    chat_template: bool,
+    beside: dict[str, Any],
+) -> None:
     model = make(tmp_path / "model", chat_template=chat_template)
     more = beside if make is tiny_models.llama else {}
-    config = validate(more | {
-        "name": "mine", "iterations": 2, "prompts": {"path": str(user_prompts)},
-        "model": {"path": str(model), "template": "chat" if chat_template else "none"},
-        "generation": {"n": 3, "max_tokens": 12, "temperature": 1.0, "keep_cut": True},
-        "reward": {"kind": "verifier", "function": "tests.integration.test_game:grade"},
-        "evolving": {"evolver": {"kind": "evol_instruct", "model": "openai/any", "api_base": evolver.api_base}},
-        "training": {"learning_rate": 1e-3, "batch": 4, "epochs": 1, "max_length": 200},
-        "fleet": {"cpu_cache_gb": 0.5}})
+    config = validate(
+        more
+        | {
+            "name": "mine",
+            "iterations": 2,
+            "prompts": {"path": str(user_prompts)},
+            "model": {"path": str(model), "template": "chat" if chat_template else "none"},
+            "generation": {"n": 3, "max_tokens": 12, "temperature": 1.0, "keep_cut": True},
+            "reward": {"kind": "verifier", "function": "tests.integration.test_game:grade"},
+            "evolving": {"evolver": {"kind": "evol_instruct", "model": "openai/any", "api_base": evolver.api_base}},
+            "training": {"learning_rate": 1e-3, "batch": 4, "epochs": 1, "max_length": 200},
+            "fleet": {"cpu_cache_gb": 0.5},
+        }
+    )
     run = play(store, tmp_path, config)
     with store.transaction() as conn:
         row = runs.get_run(conn, run.id)

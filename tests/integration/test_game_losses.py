@@ -77,8 +77,12 @@ class AskedOnce:
 @pytest.fixture(scope="module")
 def engine(ray_cluster: Settings) -> Iterator[AskedOnce]:
     """One real engine for the playground's solver."""
-    with start_fleet(load_config("playground", SMALL), resolve_model("playground"), logs_dir=ray_cluster.logs_dir,
-                     views_dir=ray_cluster.data_dir / "losses") as started:
+    with start_fleet(
+        load_config("playground", SMALL),
+        resolve_model("playground"),
+        logs_dir=ray_cluster.logs_dir,
+        views_dir=ray_cluster.data_dir / "losses",
+    ) as started:
         yield AskedOnce(started)
 
 
@@ -91,7 +95,8 @@ def playing(engine: AskedOnce, config: RunConfig) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_loss_plays_an_iteration_and_opens_its_margin(
-        loss: str, engine: AskedOnce, store: Store, tmp_path: Path) -> None:
+    loss: str, engine: AskedOnce, store: Store, tmp_path: Path
+) -> None:
     config = load_config("playground", [*SMALL, f"training.loss={loss}", *SETTINGS.get(loss, [])])
     run = register_run(store, config)
     drive(store, Settings(tmp_path, None, None), run, Recorder(), build=playing(engine, config))

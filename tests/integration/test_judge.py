@@ -42,7 +42,8 @@ def longer_wins(body: Body) -> str:
     mark = re.search(r"VERDICT (#\w+):", message)
     assert mark
     first, second = (
-        len(message.split(f"{mark[1]} RESPONSE {name} BEGINS\n")[1].split(f"\n{mark[1]} RESPONSE")[0]) for name in "AB")
+        len(message.split(f"{mark[1]} RESPONSE {name} BEGINS\n")[1].split(f"\n{mark[1]} RESPONSE")[0]) for name in "AB"
+    )
     return f"Well.\n\nVERDICT {mark[1]}: {'A' if first > second else 'B'}"
 
 
@@ -67,8 +68,9 @@ def test_wins_survive_faults_of_the_service() -> None:
         assert cost == pytest.approx(6 * (11 * 0.15e-6 + 7 * 0.6e-6))
 
 
-@pytest.mark.parametrize(("fault", "reason"), [
-    (completion(None), NO_REPLY), (completion("VERDICT", finish="length"), CUT)])
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(completion(None), NO_REPLY), (completion("VERDICT", finish="length"), CUT)]
+)
 def test_a_reply_without_a_text_or_a_cut_one_is_counted_and_not_asked_again(fault: Fault, reason: str) -> None:
     with OpenAIServer(longer_wins, faults=[fault, fault]) as server:
         model = JudgeModel(settings(server, concurrency=1))

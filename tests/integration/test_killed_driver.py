@@ -28,13 +28,17 @@ def responses_of(store: Store, run: RunRow) -> int:
 
 
 def start(run: RunRow, folder: Path, database_url: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-m", "tests.drive_on_fakes", run.name, str(folder)],
-                            stderr=subprocess.DEVNULL, env={**os.environ, "EVA_DATABASE_URL": database_url})
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.drive_on_fakes", run.name, str(folder)],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "EVA_DATABASE_URL": database_url},
+    )
 
 
 @pytest.mark.parametrize("stored", [1, 150, 260])
 def test_a_driver_killed_at_any_time_is_replaced_at_once_and_nothing_is_different(
-        store: Store, tmp_path: Path, database_url: str, stored: int) -> None:
+    store: Store, tmp_path: Path, database_url: str, stored: int
+) -> None:
     undisturbed, killed = register_run(store, fake_config()), register_run(store, fake_config())
     settings = Settings(tmp_path, None, None)
     drive(store, settings, undisturbed, Recorder(), build=always(fake_roles()))

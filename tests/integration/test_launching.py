@@ -69,7 +69,8 @@ def look(generated: Generated, ask: Ask, name: str) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(
-        tmp_path: Path, generated: Generated) -> None:
+    tmp_path: Path, generated: Generated
+) -> None:
     tmp_path.chmod(0o755)
     with serving(tmp_path / "data", generated) as (process, ask):
         new = generated.part("models.NewRun")(preset="playground", overrides=TINY, name="tiny")
@@ -101,7 +102,15 @@ def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(
         assert wait(ask, name, "finished").launch.attempt == 2
         kinds = [event.kind for event in ask("events.list_events", name).items]
         assert [kind for kind in kinds if kind in ("queued", "launched", "running", "paused", "finished")] == [
-            "queued", "launched", "running", "paused", "queued", "launched", "running", "finished"]
+            "queued",
+            "launched",
+            "running",
+            "paused",
+            "queued",
+            "launched",
+            "running",
+            "finished",
+        ]
         look(generated, ask, name)
         process.send_signal(signal.SIGTERM)
         assert process.wait(400) == 0

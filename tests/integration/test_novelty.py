@@ -25,7 +25,9 @@ from store.session import Store
 from tests.fakes import Died, FakeEvolver, Recorder, always, fake_config, fake_roles
 
 ANYTHING: dict[str, Any] = {
-    "novelty": {"similarity": 1.0}, "evolving": {"evolver": {"kind": "playground"}, "similarity": 1.0}}
+    "novelty": {"similarity": 1.0},
+    "evolving": {"evolver": {"kind": "playground"}, "similarity": 1.0},
+}
 WORDS = [f"word{number}" for number in range(300)]
 
 
@@ -48,9 +50,12 @@ class Echo(FakeEvolver):
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
     """Seed prompts, of which one overlaps the benchmark beside them."""
-    (tmp_path / "seeds.jsonl").write_text("".join(
-        json.dumps({"prompt": text, "topic": f"topic {number % 2}"}) + "\n"
-        for number, text in enumerate([*map(letter, range(24)), f"Now: {letter(777)}"])))
+    (tmp_path / "seeds.jsonl").write_text(
+        "".join(
+            json.dumps({"prompt": text, "topic": f"topic {number % 2}"}) + "\n"
+            for number, text in enumerate([*map(letter, range(24)), f"Now: {letter(777)}"])
+        )
+    )
     (tmp_path / "benchmark.jsonl").write_text(json.dumps({"question": letter(777)}) + "\n")
     return {"seeds": str(tmp_path / "seeds.jsonl"), "benchmark": str(tmp_path / "benchmark.jsonl")}
 
@@ -59,8 +64,9 @@ def files(tmp_path: Path) -> dict[str, str]:
 def play(store: Store, tmp_path: Path, files: dict[str, str]) -> Callable[..., RunRow]:
     settings = Settings(data_dir=tmp_path, database_url=None, ray_address=None)
 
-    def played(run: RunRow | None = None, roles: Roles | None = None, listener: Recorder | None = None,
-               **changes: Any) -> RunRow:
+    def played(
+        run: RunRow | None = None, roles: Roles | None = None, listener: Recorder | None = None, **changes: Any
+    ) -> RunRow:
         if run is None:
             seeds = {"path": files["seeds"], "topic_field": "topic"}
             run = register_run(store, fake_config(**({"prompts": seeds, "evaluation": {}} | changes)))
@@ -87,9 +93,9 @@ def everyone(store: Store, run: RunRow) -> list[Prompt]:
 
 
 def test_no_two_prompts_of_a_run_are_near_duplicates_and_none_overlaps_a_protected_file(
-        store: Store, play: Callable[..., RunRow], files: dict[str, str]) -> None:
-    run = play(roles=fake_roles(evolver=Echo()),
-               novelty={"similarity": 0.8, "protected": [files["benchmark"]]})
+    store: Store, play: Callable[..., RunRow], files: dict[str, str]
+) -> None:
+    run = play(roles=fake_roles(evolver=Echo()), novelty={"similarity": 0.8, "protected": [files["benchmark"]]})
     texts = [prompt.text for prompt in everyone(store, run)]
     assert len(texts) > 40
     assert max(jaccard(one, other) for place, one in enumerate(texts) for other in texts[:place]) < 0.85
@@ -99,7 +105,8 @@ def test_no_two_prompts_of_a_run_are_near_duplicates_and_none_overlaps_a_protect
 
 
 def test_without_the_checks_the_same_evolver_gets_its_near_duplicates_in(
-        store: Store, play: Callable[..., RunRow]) -> None:
+    store: Store, play: Callable[..., RunRow]
+) -> None:
     run = play(roles=fake_roles(evolver=Echo()), novelty={"similarity": 1.0})
     texts = [prompt.text for prompt in everyone(store, run)]
     assert max(jaccard(one, other) for place, one in enumerate(texts) for other in texts[:place]) > 0.85
@@ -107,7 +114,8 @@ def test_without_the_checks_the_same_evolver_gets_its_near_duplicates_in(
 
 
 def test_a_run_killed_while_evolving_refuses_what_an_undisturbed_one_refuses(
-        store: Store, play: Callable[..., RunRow]) -> None:
+    store: Store, play: Callable[..., RunRow]
+) -> None:
     left = [60]
 
     class Mortal(Echo):
@@ -167,7 +175,8 @@ MEANING: dict[str, Any] = {"novelty": {"embedding_model": "of the fakes", "seman
 
 
 def test_a_child_that_means_the_same_as_a_prompt_of_the_run_is_refused_for_that(
-        store: Store, play: Callable[..., RunRow]) -> None:
+    store: Store, play: Callable[..., RunRow]
+) -> None:
     embedder = Letters()
     run = play(roles=fake_roles(evolver=Shuffler(), embedder=embedder), **MEANING)
     assert refused(store, run)["semantic"] > 10
@@ -176,8 +185,12 @@ def test_a_child_that_means_the_same_as_a_prompt_of_the_run_is_refused_for_that(
     older = [(one, other) for one in members for other in members if other.born < one.born]
     # nor is one alike to another child of its own stage
     assert refused(store, run)["semantic_duplicate"] > 0
-    older += [(one, other) for one in members for other in members
-              if other.born == one.born >= 0 and other.number < one.number]
+    older += [
+        (one, other)
+        for one in members
+        for other in members
+        if other.born == one.born >= 0 and other.number < one.number
+    ]
     assert max(embedder.resemblance(one.text, other.text) for one, other in older) < 0.9
     without = play(roles=fake_roles(evolver=Shuffler()))
     assert "semantic" not in refused(store, without) and "near_known" not in refused(store, without)
@@ -194,7 +207,8 @@ def test_a_check_of_the_user_s_refuses_under_its_own_reason(store: Store, play: 
 
 
 def test_each_prompt_is_embedded_once_and_a_killed_run_refuses_what_an_undisturbed_one_does(
-        store: Store, play: Callable[..., RunRow]) -> None:
+    store: Store, play: Callable[..., RunRow]
+) -> None:
     mortal = Shuffler()
     mortal.left = 60
     with pytest.raises(Died):
@@ -213,7 +227,8 @@ def test_each_prompt_is_embedded_once_and_a_killed_run_refuses_what_an_undisturb
 
 
 def test_what_is_known_grows_page_by_page_to_the_prompts_before_the_iteration(
-        store: Store, play: Callable[..., RunRow], monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Store, play: Callable[..., RunRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("orchestrator.known.PAGE", 7)
     asked: dict[int, list[int]] = {}
     before = Known.before
@@ -254,12 +269,16 @@ def test_every_iteration_stores_how_diverse_its_batch_was(store: Store, play: Ca
 
 def told(store: Store, run: RunRow) -> list[tuple[int | None, object]]:
     with store.transaction() as conn:
-        return [(event.iteration, event.data["figure"]) for event in events.events_after(conn, run.id)
-                if event.kind == "collapse"]
+        return [
+            (event.iteration, event.data["figure"])
+            for event in events.events_after(conn, run.id)
+            if event.kind == "collapse"
+        ]
 
 
 def test_a_bound_warns_in_the_log_and_as_an_event(
-        store: Store, play: Callable[..., RunRow], caplog: pytest.LogCaptureFixture) -> None:
+    store: Store, play: Callable[..., RunRow], caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "orchestrator.diversity"):
         run = play(**ANYTHING, collapse={"warn": {"effective_roots": 24.5, "vendi": 0.5}})
     assert told(store, run) == [(1, "effective_roots"), (2, "effective_roots")]
@@ -267,7 +286,8 @@ def test_a_bound_warns_in_the_log_and_as_an_event(
 
 
 def test_a_bound_pauses_the_run_after_its_iteration_and_resuming_goes_on_all_the_same(
-        store: Store, play: Callable[..., RunRow]) -> None:
+    store: Store, play: Callable[..., RunRow]
+) -> None:
     with pytest.raises(RunStoppedError, match=r"lost diversity: effective_roots is .* below 24\.5.*all the same"):
         play(**ANYTHING, collapse={"pause": {"effective_roots": 24.5}})
     with store.transaction() as conn:

@@ -17,8 +17,11 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 RESPONSES = ("Paris.", "It is Paris, a city on the Seine.", "日本語", "x" * 400)
 PROMPTS = [
-    Answered(number, f"What is the capital of country {number}?",
-             tuple(Response(index, text, "stop", 1, 0) for index, text in enumerate(RESPONSES)))
+    Answered(
+        number,
+        f"What is the capital of country {number}?",
+        tuple(Response(index, text, "stop", 1, 0) for index, text in enumerate(RESPONSES)),
+    )
     for number in range(40)
 ]
 

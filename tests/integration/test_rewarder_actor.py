@@ -51,9 +51,7 @@ def dies(prompt, response):
 
 def answered(number: int, *responses: str) -> Answered:
     texts = responses or ("a" * (number % 7), "bb")
-    return Answered(
-        number, f"prompt {number}", tuple(Response(i, text, "stop", 1, 0) for i, text in enumerate(texts))
-    )
+    return Answered(number, f"prompt {number}", tuple(Response(i, text, "stop", 1, 0) for i, text in enumerate(texts)))
 
 
 @pytest.fixture
@@ -147,9 +145,7 @@ def test_what_no_signal_ends_is_ended_by_the_watchdog(build: Build, function: st
 
 def test_a_process_that_always_dies_ends_the_stage_with_the_next_move(build: Build) -> None:
     rewarder = build("dies")
-    short = ActorRewarder(
-        rewarder.name, "workers.rewards.verifier:VerifierModel", rewarder._config, restarts=1
-    )
+    short = ActorRewarder(rewarder.name, "workers.rewards.verifier:VerifierModel", rewarder._config, restarts=1)
     with pytest.raises(RewarderDiedError, match="Call your reward function by hand"):
         list(short.reward(answered(number) for number in range(50)))
     short.close()
@@ -176,8 +172,9 @@ def test_the_actor_rewards_as_the_local_rewarder_does() -> None:
 
 def test_a_judge_whose_budget_was_spent_in_an_earlier_life_asks_nothing_in_the_next() -> None:
     # nothing listens there: whoever asks hears of that instead
-    config = JudgeReward.model_validate({"kind": "judge", "model": "openai/m", "api_base": "http://127.0.0.1:1",
-                                         "max_cost_usd": 1, "retries": 0})
+    config = JudgeReward.model_validate(
+        {"kind": "judge", "model": "openai/m", "api_base": "http://127.0.0.1:1", "max_cost_usd": 1, "retries": 0}
+    )
     rewarder = ActorRewarder("judge", REWARDERS["judge"], config, spent={"cost_usd": 1.5})
     with pytest.raises(JudgeError, match=r"has cost 1\.5000 US dollars"):
         list(rewarder.reward([answered(1)]))

@@ -92,9 +92,7 @@ def test_chains_come_back_whole_and_in_order(store: Store, run_id: int) -> None:
 
 def test_children_are_noted_on_the_accepted_attempt_alone(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
-        creation.copy_chain(
-            conn, run_id, 1, Chain(0, (_attempt(0, 0, "copy"), _attempt(0, 1), _attempt(1, 0)))
-        )
+        creation.copy_chain(conn, run_id, 1, Chain(0, (_attempt(0, 0, "copy"), _attempt(0, 1), _attempt(1, 0))))
         creation.assign_children(conn, run_id, 1, [(0, 0, 3), (0, 1, 4)])
         creation.assign_children(conn, run_id, 1, [])
         found = conn.execute(text("SELECT slot, attempt, child FROM evolutions ORDER BY slot, attempt")).all()
@@ -108,9 +106,7 @@ def test_why_a_prompt_was_trained_on_is_one_query(store: Store, run_id: int) -> 
         creation.copy_estimates(conn, run_id, 1, POOL)
         creation.copy_batch(conn, run_id, 0, [BatchRow(1, False, 0, 0.1)])
         creation.copy_batch(conn, run_id, 1, BATCH)
-        creation.copy_pairs(
-            conn, run_id, 1, 0, [PairChoice(1, 0, 1, 2.0, 1.5), PairChoice(3, 1, 0, 1.0, 0.0)]
-        )
+        creation.copy_pairs(conn, run_id, 1, 0, [PairChoice(1, 0, 1, 2.0, 1.5), PairChoice(3, 1, 0, 1.0, 0.0)])
         kept, child = creation.why_trained(conn, run_id, 1), creation.why_trained(conn, run_id, 3)
         equal, never = creation.why_trained(conn, run_id, 4), creation.why_trained(conn, run_id, 2)
     none = dict.fromkeys(field.name for field in fields(WhyRow))

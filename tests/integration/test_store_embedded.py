@@ -78,9 +78,7 @@ def _in_another_process(folder: Path, then: str) -> subprocess.CompletedProcess[
         f"server = EmbeddedServer(Path({str(folder)!r}))\n{then}\n"
     )
     root = str(Path(embedded.__file__).parents[1])
-    return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root
-    )
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root)
 
 
 def test_the_last_user_stops_the_server(folder: Path) -> None:
@@ -140,9 +138,7 @@ def test_a_stale_pid_file_that_names_a_stranger_does_not_matter(folder: Path) ->
     lines = _lines(folder)
     server.close()
     for stranger in (os.getpid(), 1, 2**22 - 1):
-        (folder / "postmaster.pid").write_text(
-            "\n".join([str(stranger), *lines[1:]]) + "\n", encoding="utf-8"
-        )
+        (folder / "postmaster.pid").write_text("\n".join([str(stranger), *lines[1:]]) + "\n", encoding="utf-8")
         os.chown(folder / "postmaster.pid", folder.stat().st_uid, folder.stat().st_gid)
         server = EmbeddedServer(folder)
         assert _answers(server)
@@ -211,9 +207,7 @@ def test_an_ordinary_user_needs_no_rights() -> None:
         "    print(conn.execute('SELECT 1').fetchone())\n"
     )
     root = str(Path(embedded.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root)
     assert (done.stdout.strip(), done.stderr) == ("(1,)", "")
     assert (home / "postgres").stat().st_uid == user.pw_uid
     assert not (home / "postgres" / "postmaster.pid").exists()

@@ -124,7 +124,12 @@ def test_a_write_is_known_again_by_its_number_until_the_next_claim(store: Store)
         fence = leases.claim(conn, run.id, ANNA, 60)
         assert fence is not None
         assert [leases.begin_write(conn, fence, number, 60) for number in (1, 1, 2, 5, 5)] == [
-            True, False, True, True, False]
+            True,
+            False,
+            True,
+            True,
+            False,
+        ]
         leases.release(conn, fence)
         again = leases.claim(conn, run.id, ANNA, 60)
         assert again is not None and leases.begin_write(conn, again, 1, 60)
@@ -171,8 +176,12 @@ def test_a_renewal_that_froze_beside_a_write_keeps_the_run_from_nobody(store: St
         with store.transaction() as conn:
             leases.begin_write(conn, fence, 1, 0.2)
             renewing.start()
-            while not conn.execute(text("SELECT pg_stat_clear_snapshot(), count(*) FROM pg_stat_activity WHERE "
-                                        "application_name LIKE '% lease' AND wait_event_type = 'Lock'")).one()[1]:
+            while not conn.execute(
+                text(
+                    "SELECT pg_stat_clear_snapshot(), count(*) FROM pg_stat_activity WHERE "
+                    "application_name LIKE '% lease' AND wait_event_type = 'Lock'"
+                )
+            ).one()[1]:
                 time.sleep(0.01)
             _expire_by_waiting(store, run.id)
             with store.transaction() as other:

@@ -37,18 +37,14 @@ def run_id(store: Store) -> int:
 
 def _answered(number: int, n: int = 3, first: int = 0, checkpoint: int = 0) -> Answered:
     made = tuple(
-        Response(
-            sample, f"{number}.{sample}@{checkpoint}", "length" if sample == 1 else "stop", 5 + sample, 2**62
-        )
+        Response(sample, f"{number}.{sample}@{checkpoint}", "length" if sample == 1 else "stop", 5 + sample, 2**62)
         for sample in range(first, first + n)
     )
     return Answered(number, FAMILY[number].text, made)
 
 
 def _rewarded(answered: Answered) -> Rewarded:
-    return Rewarded(
-        answered, tuple(Reward(answered.number + response.sample / 10) for response in answered.responses)
-    )
+    return Rewarded(answered, tuple(Reward(answered.number + response.sample / 10) for response in answered.responses))
 
 
 def _fill(store: Store, run_id: int, numbers: list[int], checkpoint: int = 0, rewarder: str = "rm") -> None:
@@ -97,9 +93,7 @@ def test_an_ancestor_cannot_be_deleted(store: Store) -> None:
 
 
 def test_hostile_text_is_stored_as_it_is(store: Store, run_id: int) -> None:
-    answered = Answered(
-        0, "seed", (Response(0, HOSTILE, "stop", 1, 0), Response(1, "a\x00b\ud800c", "stop", 1, 0))
-    )
+    answered = Answered(0, "seed", (Response(0, HOSTILE, "stop", 1, 0), Response(1, "a\x00b\ud800c", "stop", 1, 0)))
     with store.transaction() as conn:
         prompts.insert_prompts(conn, run_id, [Prompt(5, HOSTILE + "\x00", root=5, topic=HOSTILE)])
         responses.copy_answered(conn, run_id, 0, [answered])
@@ -120,12 +114,8 @@ def test_a_batch_that_is_repeated_neither_fails_nor_doubles(store: Store, run_id
     assert [_count(store, name) for name in ("responses", "rewards", "quarantines")] == [3, 3, 1]
 
 
-def test_a_batch_of_which_a_part_is_there_adds_the_rest_and_changes_nothing(
-    store: Store, run_id: int
-) -> None:
-    other = Answered(
-        0, "seed", (Response(0, "another answer", "stop", 1, 1), Response(3, "new", "stop", 1, 1))
-    )
+def test_a_batch_of_which_a_part_is_there_adds_the_rest_and_changes_nothing(store: Store, run_id: int) -> None:
+    other = Answered(0, "seed", (Response(0, "another answer", "stop", 1, 1), Response(3, "new", "stop", 1, 1)))
     with store.transaction() as conn:
         responses.copy_answered(conn, run_id, 0, [_answered(0)])
         responses.copy_answered(conn, run_id, 0, [other, _answered(1)])
@@ -138,9 +128,7 @@ def test_coverage_names_what_is_missing_and_leaves_out_what_cannot_be_had(store:
     with store.transaction() as conn:
         answered = [_answered(0), _answered(1), _answered(2, n=2), Answered(3, "grandchild", (), "too long")]
         responses.copy_answered(conn, run_id, 0, answered)
-        responses.copy_rewarded(
-            conn, run_id, 0, "rm", [_rewarded(_answered(0)), _rewarded(_answered(1, n=2))]
-        )
+        responses.copy_rewarded(conn, run_id, 0, "rm", [_rewarded(_answered(0)), _rewarded(_answered(1, n=2))])
         everything = [4, 3, 2, 1, 0]
         assert responses.coverage(conn, run_id, 0, "rm", everything, 3) == Coverage({4: 0, 2: 2}, [1])
         assert responses.coverage(conn, run_id, 0, "other", everything, 3) == Coverage({4: 0, 2: 2}, [1, 0])
@@ -151,9 +139,7 @@ def test_coverage_names_what_is_missing_and_leaves_out_what_cannot_be_had(store:
 
 def test_judged_fills_arrays_in_the_order_asked(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
-        responses.copy_answered(
-            conn, run_id, 0, [_answered(4), _answered(0), Answered(1, "other", (), "too long")]
-        )
+        responses.copy_answered(conn, run_id, 0, [_answered(4), _answered(0), Answered(1, "other", (), "too long")])
         refused = Rewarded(_answered(4), (Reward(1.5), Reward(None, "no verdict"), Reward(math.inf)))
         responses.copy_rewarded(conn, run_id, 0, "rm", [refused, _rewarded(_answered(0))])
         found = responses.judged(conn, run_id, 0, "rm", [4, 2, 0, 1], 3)
@@ -213,9 +199,7 @@ def test_pairs_come_with_their_texts_by_iteration_and_prompt(store: Store, run_i
     _fill(store, run_id, [0], checkpoint=1)
     with store.transaction() as conn:
         creation.copy_pairs(conn, run_id, 1, 1, [PairChoice(0, 2, 0, 0.2, 0.0)])
-        creation.copy_pairs(
-            conn, run_id, 0, 0, [PairChoice(1, 1, 0, 1.1, 1.0), PairChoice(0, 2, 1, 0.2, 0.1)]
-        )
+        creation.copy_pairs(conn, run_id, 0, 0, [PairChoice(1, 1, 0, 1.1, 1.0), PairChoice(0, 2, 1, 0.2, 0.1)])
         everything = list(responses.read_texts_for_pairs(conn, run_id, None))
         second = list(responses.read_texts_for_pairs(conn, run_id, 1))
         assert creation.read_pairs(conn, run_id, 0)[0] == PairChoice(0, 2, 1, 0.2, 0.1)

@@ -105,9 +105,7 @@ def test_events_are_numbered_in_commit_order_under_concurrent_writers(store: Sto
     def write(name: int) -> None:
         for number in range(20):
             with store.transaction() as conn:
-                events.append_event(
-                    conn, run.id, "step", {"by": name, "number": number}, iteration=1, stage="judge"
-                )
+                events.append_event(conn, run.id, "step", {"by": name, "number": number}, iteration=1, stage="judge")
         stop.wait()
 
     writers = [Thread(target=write, args=(name,)) for name in range(4)]
@@ -115,9 +113,7 @@ def test_events_are_numbered_in_commit_order_under_concurrent_writers(store: Sto
         writer.start()
     while len(seen) < 80:
         with store.transaction() as conn:
-            seen += [
-                event.seq for event in events.events_after(conn, run.id, seen[-1] if seen else 0, limit=7)
-            ]
+            seen += [event.seq for event in events.events_after(conn, run.id, seen[-1] if seen else 0, limit=7)]
     stop.wait()
     for writer in writers:
         writer.join()

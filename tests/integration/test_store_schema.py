@@ -46,9 +46,7 @@ def _relations(conn: Connection) -> set[str]:
 
 def test_migrations_and_tables_say_the_same(store: Store) -> None:
     with store.transaction() as conn:
-        context = MigrationContext.configure(
-            conn, opts={"compare_type": True, "compare_server_default": True}
-        )
+        context = MigrationContext.configure(conn, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
 
 
@@ -84,9 +82,7 @@ def test_a_database_of_a_newer_eva_is_refused(store: Store, store_settings: Sett
     open_store(store_settings, migrate=False).close()
 
 
-def test_processes_that_start_at_once_migrate_one_after_the_other(
-    store: Store, store_settings: Settings
-) -> None:
+def test_processes_that_start_at_once_migrate_one_after_the_other(store: Store, store_settings: Settings) -> None:
     with store.transaction() as conn:
         migrate(conn, "base")
         conn.execute(text("DROP TABLE alembic_version"))

@@ -50,9 +50,7 @@ def locked_user(postgres: EmbeddedServer) -> Iterator[str]:
     """A role that needs its password."""
     rules = postgres.folder / "pg_hba.conf"
     before = rules.read_text(encoding="utf-8")
-    with psycopg.connect(
-        host=postgres.socket_dir, user=SUPERUSER, dbname="postgres", autocommit=True
-    ) as conn:
+    with psycopg.connect(host=postgres.socket_dir, user=SUPERUSER, dbname="postgres", autocommit=True) as conn:
         conn.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
         rules.write_text("local all locked scram-sha-256\n" + before, encoding="utf-8")
         conn.execute("SELECT pg_reload_conf()")

@@ -48,9 +48,17 @@ def one_thread() -> Iterator[None]:
 
 def write_pairs(file: Path, count: int = 32) -> Path:
     draw = random.Random(0)
-    rows = [{"number": number, "prompt": f"prompt {number}", "chosen": "a" * draw.randint(4, 12),
-             "rejected": "cd" * draw.randint(1, 9), "chosen_reward": 1.0, "rejected_reward": 0.0}
-            for number in range(count)]
+    rows = [
+        {
+            "number": number,
+            "prompt": f"prompt {number}",
+            "chosen": "a" * draw.randint(4, 12),
+            "rejected": "cd" * draw.randint(1, 9),
+            "chosen_reward": 1.0,
+            "rejected_reward": 0.0,
+        }
+        for number in range(count)
+    ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
@@ -81,8 +89,7 @@ def ask(initial: Checkpoint, pairs: Path, tmp_path: Path) -> Ask:
 
 
 @pytest.fixture(scope="module")
-def trained(model: Model, initial: Checkpoint, pairs: Path,
-            tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(model: Model, initial: Checkpoint, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = str(tmp_path_factory.mktemp("trained"))
     return run_job(TrainingJob(1, 0, initial, initial, str(pairs), folder, seed=2**62 + 1), TRAINING, model)
 
@@ -111,7 +118,8 @@ def test_rewards_and_kl_are_log_ratios_of_policy_and_reference(trained: Trained)
 
 
 def test_the_same_seed_gives_the_same_checkpoint_bit_for_bit_and_another_seed_does_not(
-        model: Model, trained: Trained, ask: Ask, tmp_path: Path) -> None:
+    model: Model, trained: Trained, ask: Ask, tmp_path: Path
+) -> None:
     assert run_job(ask(), TRAINING, model).checkpoint.digest == trained.checkpoint.digest
     other = run_job(ask(seed=8, folder=str(tmp_path / "other")), TRAINING, model).checkpoint
     name = "model.norm.weight"
@@ -121,7 +129,8 @@ def test_the_same_seed_gives_the_same_checkpoint_bit_for_bit_and_another_seed_do
 def test_accumulated_batches_train_like_whole_ones(model: Model, trained: Trained, ask: Ask) -> None:
     parts = run_job(ask(), TRAINING.model_copy(update={"per_device_batch": 2}), model)
     assert [step.values["loss"] for step in parts.steps] == pytest.approx(
-        [step.values["loss"] for step in trained.steps], abs=1e-3)
+        [step.values["loss"] for step in trained.steps], abs=1e-3
+    )
     for name, whole in weights(trained.checkpoint).items():
         torch.testing.assert_close(weights(parts.checkpoint)[name], whole, atol=2e-4, rtol=1e-2)
 
@@ -137,7 +146,8 @@ def test_exactly_the_asked_steps_are_taken(model: Model, ask: Ask) -> None:
 
 
 def test_the_reference_is_the_one_that_is_given_and_not_the_policys_path(
-        model: Model, trained: Trained, ask: Ask) -> None:
+    model: Model, trained: Trained, ask: Ask
+) -> None:
     one_step = TRAINING.model_copy(update={"max_steps": 1})
     older = run_job(ask(number=2, policy=trained.checkpoint), one_step, model)
     assert older.steps[0].values["loss"] < 0.5
@@ -148,11 +158,15 @@ def test_the_reference_is_the_one_that_is_given_and_not_the_policys_path(
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("tied", [True, False])
 def test_what_is_published_loads_in_transformers_equals_its_canary_and_keeps_its_ties(
-        name: str, tied: bool, pairs: Path, tmp_path: Path) -> None:
+    name: str, tied: bool, pairs: Path, tmp_path: Path
+) -> None:
     model = Model(path=str(NAMES[name](tmp_path / "model", tied=tied)))
     first = publish_model(model, TRAINING, tmp_path / "run")
-    second = run_job(TrainingJob(1, 0, first, first, str(pairs), str(tmp_path / "run"), 5),
-                     TRAINING.model_copy(update={"max_steps": 2}), model).checkpoint
+    second = run_job(
+        TrainingJob(1, 0, first, first, str(pairs), str(tmp_path / "run"), 5),
+        TRAINING.model_copy(update={"max_steps": 2}),
+        model,
+    ).checkpoint
     for checkpoint in (first, second):
         verify(Path(checkpoint.path), checkpoint.digest)
         assert ("lm_head.weight" not in weights(checkpoint)) == tied
@@ -169,8 +183,7 @@ def test_what_is_published_loads_in_transformers_equals_its_canary_and_keeps_its
     assert moved > read_canary(Path(first.path)).tolerance
 
 
-def test_consecutive_checkpoints_can_be_told_apart_by_their_canaries(
-        initial: Checkpoint, trained: Trained) -> None:
+def test_consecutive_checkpoints_can_be_told_apart_by_their_canaries(initial: Checkpoint, trained: Trained) -> None:
     before, after = read_canary(Path(initial.path)), read_canary(Path(trained.checkpoint.path))
     assert difference(before, after) > 10 * after.tolerance
 
@@ -183,7 +196,8 @@ def test_soft_capped_attention_is_not_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("template", ["chat", "none"])
 def test_the_tokens_that_are_trained_on_are_the_engines_prompt_the_response_and_eos(
-        model: Model, ask: Ask, template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Model, ask: Ask, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[dict[str, torch.Tensor]] = []
 
     def spy(self: TokenDPOTrainer, policy: Any, inputs: dict[str, torch.Tensor], **more: Any) -> Any:
@@ -196,33 +210,43 @@ def test_the_tokens_that_are_trained_on_are_the_engines_prompt_the_response_and_
     run_job(ask(), TRAINING.model_copy(update={"epochs": 1}), asked)
     encoder = PromptEncoder(model.path, read_prompting(asked))
     words, lines = encoder.tokenizer, Path(ask().pairs_path).read_text().splitlines()
-    answers = [(row["prompt"], row[side]) for row in map(json.loads, lines)
-               for side in ("chosen", "rejected")]
-    expected = {(*encoder.encode(prompt), *words.encode(answer, add_special_tokens=False), words.eos_token_id)
-                for prompt, answer in answers}
-    trained_on = {tuple(ids[mask.bool()].tolist()) for batch in seen
-                  for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)}
+    answers = [(row["prompt"], row[side]) for row in map(json.loads, lines) for side in ("chosen", "rejected")]
+    expected = {
+        (*encoder.encode(prompt), *words.encode(answer, add_special_tokens=False), words.eos_token_id)
+        for prompt, answer in answers
+    }
+    trained_on = {
+        tuple(ids[mask.bool()].tolist())
+        for batch in seen
+        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    }
     assert trained_on == expected
     assert all(row.count(words.bos_token_id) == 1 for row in trained_on)
-    completions = {words.decode(ids[mask.bool()]) for batch in seen
-                   for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)}
+    completions = {
+        words.decode(ids[mask.bool()])
+        for batch in seen
+        for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
+    }
     assert all(text.strip("acd") == tiny_models.EOS for text in completions)
 
 
-def test_a_chat_template_of_the_users_travels_with_every_checkpoint(
-        model: Model, pairs: Path, tmp_path: Path) -> None:
+def test_a_chat_template_of_the_users_travels_with_every_checkpoint(model: Model, pairs: Path, tmp_path: Path) -> None:
     jinja = tmp_path / "mine.jinja"
     jinja.write_text("{{ bos_token }}MINE {{ messages[-1]['content'] }}")
     asked = model.model_copy(update={"chat_template": str(jinja)})
     first = publish_model(asked, TRAINING, tmp_path / "run")
-    second = run_job(TrainingJob(1, 0, first, first, str(pairs), str(tmp_path / "run"), 5),
-                     TRAINING.model_copy(update={"max_steps": 1}), asked).checkpoint
+    second = run_job(
+        TrainingJob(1, 0, first, first, str(pairs), str(tmp_path / "run"), 5),
+        TRAINING.model_copy(update={"max_steps": 1}),
+        asked,
+    ).checkpoint
     for checkpoint in (first, second):
         assert AutoTokenizer.from_pretrained(checkpoint.path).chat_template == jinja.read_text()
 
 
 def test_half_precision_weights_are_published_as_they_are_and_trained_ones_keep_float32(
-        model: Model, pairs: Path, tmp_path: Path) -> None:
+    model: Model, pairs: Path, tmp_path: Path
+) -> None:
     half = tmp_path / "half"
     AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float16).save_pretrained(half)
     AutoTokenizer.from_pretrained(model.path).save_pretrained(half)
@@ -241,8 +265,7 @@ def test_half_precision_weights_are_published_as_they_are_and_trained_ones_keep_
     assert config["dtype"] == read_canary(Path(stored.checkpoint.path)).dtype == "bfloat16"
 
 
-def test_without_training_the_policy_is_published_unchanged(
-        model: Model, initial: Checkpoint, ask: Ask) -> None:
+def test_without_training_the_policy_is_published_unchanged(model: Model, initial: Checkpoint, ask: Ask) -> None:
     control = run_job(ask(pairs_path="/absent"), TRAINING.model_copy(update={"enabled": False}), model)
     assert control.checkpoint.number == 1
     assert control.steps == ()
@@ -303,7 +326,8 @@ job.run_job(TrainingJob(1, 0, policy, policy, sys.argv[3], sys.argv[4], 1), Trai
 
 
 def test_a_job_killed_just_before_its_checkpoint_appears_leaves_none_and_is_trained_again(
-        model: Model, initial: Checkpoint, ask: Ask) -> None:
+    model: Model, initial: Checkpoint, ask: Ask
+) -> None:
     given = [initial.path, initial.digest, ask().pairs_path, ask().folder]
     assert subprocess.run([sys.executable, "-c", KILLED, *given], check=False).returncode == 9
     assert not is_valid(Path(ask().folder) / "checkpoint-0001")
@@ -322,18 +346,21 @@ def trainer(ray_cluster: Settings, model: Model) -> Iterator[LocalTrainer]:
 
 
 def test_the_trainer_publishes_trains_and_tells_its_steps(
-        trainer: LocalTrainer, initial: Checkpoint, trained: Trained, ask: Ask, tmp_path: Path) -> None:
+    trainer: LocalTrainer, initial: Checkpoint, trained: Trained, ask: Ask, tmp_path: Path
+) -> None:
     assert trainer.publish_initial(str(tmp_path / "run")).digest == initial.digest
     told: list[TrainingStep] = []
     found = trainer.train(ask(), lambda step, _: told.append(step))
     assert tuple(told) == found.steps
     assert found.checkpoint.digest == verify(Path(found.checkpoint.path)).digest
     assert [step.values["loss"] for step in told] == pytest.approx(
-        [step.values["loss"] for step in trained.steps], abs=1e-4)
+        [step.values["loss"] for step in trained.steps], abs=1e-4
+    )
 
 
 def test_a_trainer_killed_in_the_middle_of_a_job_is_replaced_and_the_job_done_again(
-        trainer: LocalTrainer, ask: Ask) -> None:
+    trainer: LocalTrainer, ask: Ask
+) -> None:
     killed: list[int] = []
 
     def kill_once(_step: TrainingStep, _total: int) -> None:
@@ -379,10 +406,11 @@ def test_what_the_report_raises_ends_the_job_and_its_process(trainer: LocalTrain
     assert trainer._actor is None
 
 
-def test_a_silent_trainer_is_given_up_after_its_retries(
-        ray_cluster: Settings, model: Model, ask: Ask) -> None:
+def test_a_silent_trainer_is_given_up_after_its_retries(ray_cluster: Settings, model: Model, ask: Ask) -> None:
     impatient = TRAINING.model_copy(update={"timeout_s": 0.01})
     config = tiny_config(model.path).model_copy(update={"training": impatient})
-    with (LocalTrainer(config, ray_cluster.logs_dir / "silent") as silent,
-          pytest.raises(TrainingFailedError, match=r"ended 3 times without a checkpoint(?s:.*)trainer\.log")):
+    with (
+        LocalTrainer(config, ray_cluster.logs_dir / "silent") as silent,
+        pytest.raises(TrainingFailedError, match=r"ended 3 times without a checkpoint(?s:.*)trainer\.log"),
+    ):
         silent.train(ask(), ignore)

@@ -21,12 +21,15 @@ from workers.training.trainer import LocalTrainer
 
 
 def test_two_devices_take_the_same_global_batches_and_learn_the_same_as_one(
-        ray_cluster: Settings, tmp_path: Path) -> None:
+    ray_cluster: Settings, tmp_path: Path
+) -> None:
     model = Model(path=str(tiny_models.llama(tmp_path / "model")))
     initial = publish_model(model, Training(), tmp_path / "initial")
     # 28 pairs in batches of 8: the last batch has 4, two for each device
-    rows = [{"prompt": f"prompt {number}", "chosen": "a" * (2 + number % 5), "rejected": "cd" * (1 + number % 4)}
-            for number in range(28)]
+    rows = [
+        {"prompt": f"prompt {number}", "chosen": "a" * (2 + number % 5), "rejected": "cd" * (1 + number % 4)}
+        for number in range(28)
+    ]
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
 

@@ -31,10 +31,15 @@ from workers.training.optimising import be_quiet
 MINE = "tests.unit.workers.loss_functions:margin_dpo"
 BETA, GAMMA, FLIP, LENGTH, ALPHA = 0.3, 0.7, 0.2, 0.4, 0.25
 ROWS = tuple(
-    {"prompt_ids": [1, 10 + row], "chosen_ids": [30 + row, 41, *range(50, 50 + row), 2],
-     "rejected_ids": [70 + row, *range(80, 84 + row % 2), 2], "chosen_reward": 0.9 - row / 10,
-     "rejected_reward": 0.1 + row / 20}
-    for row in range(4))
+    {
+        "prompt_ids": [1, 10 + row],
+        "chosen_ids": [30 + row, 41, *range(50, 50 + row), 2],
+        "rejected_ids": [70 + row, *range(80, 84 + row % 2), 2],
+        "chosen_reward": 0.9 - row / 10,
+        "rejected_reward": 0.1 + row / 20,
+    }
+    for row in range(4)
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,7 +82,7 @@ def measure(folder: Path) -> Measured:
             ids = torch.tensor([row["prompt_ids"] + row[f"{side}_ids"]])
             with torch.no_grad():
                 logps = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
-            answer = logps[len(row["prompt_ids"]) - 1:]
+            answer = logps[len(row["prompt_ids"]) - 1 :]
             columns[side].append(answer.sum().item())
             columns[f"{side}_tokens"].append(len(answer))
             columns[f"shared_{side}"].append(answer[:shared].sum().item())
@@ -119,8 +124,9 @@ def length_desensitised(p: Measured, r: Measured) -> torch.Tensor:
 
 def soft_sppo(p: Measured, r: Measured) -> torch.Tensor:
     w, l = ratios(p, r)  # noqa: E741
-    wins = [torch.tensor([row[key] for row in ROWS], dtype=torch.float64)
-            for key in ("chosen_reward", "rejected_reward")]
+    wins = [
+        torch.tensor([row[key] for row in ROWS], dtype=torch.float64) for key in ("chosen_reward", "rejected_reward")
+    ]
     return ((w - (wins[0] - 0.5) / BETA) ** 2 + (l - (wins[1] - 0.5) / BETA) ** 2) / 2
 
 
@@ -154,12 +160,24 @@ def my_own(p: Measured, r: Measured) -> torch.Tensor:
 
 Formula = Callable[[Measured, Measured], torch.Tensor]
 FORMULAS: dict[str, Formula] = {
-    "dpo": dpo, "rdpo": robust, "ipo": ipo, "ld_dpo": length_desensitised, "sppo": soft_sppo, "sppo_hard": hard_sppo,
-    "apo_zero": apo_zero, "orpo": orpo, "simpo": simpo, "trl:sigmoid": dpo, "trl:apo_zero": apo_zero, MINE: my_own}
+    "dpo": dpo,
+    "rdpo": robust,
+    "ipo": ipo,
+    "ld_dpo": length_desensitised,
+    "sppo": soft_sppo,
+    "sppo_hard": hard_sppo,
+    "apo_zero": apo_zero,
+    "orpo": orpo,
+    "simpo": simpo,
+    "trl:sigmoid": dpo,
+    "trl:apo_zero": apo_zero,
+    MINE: my_own,
+}
 
 
 def diverging(slope: Callable[[torch.Tensor], torch.Tensor]) -> Formula:
     """-log sigma(beta (f'(t_w) - f'(t_l))) with t = pi/ref (Wang et al. 2023, theorem 1)."""
+
     def loss(p: Measured, r: Measured) -> torch.Tensor:
         w, l = ratios(p, r)  # noqa: E741
         return -log_sigmoid(BETA * (slope(torch.exp(w)) - slope(torch.exp(l))))
@@ -168,23 +186,41 @@ def diverging(slope: Callable[[torch.Tensor], torch.Tensor]) -> Formula:
 
 
 DIVERGENCES = {
-    "reverse_kl": lambda t: torch.log(t) + 1, "forward_kl": lambda t: -1 / t,
+    "reverse_kl": lambda t: torch.log(t) + 1,
+    "forward_kl": lambda t: -1 / t,
     "js_divergence": lambda t: torch.log(2 * t / (1 + t)),
-    "alpha_divergence": lambda t: (1 - t ** (ALPHA - 1)) / (1 - ALPHA)}
+    "alpha_divergence": lambda t: (1 - t ** (ALPHA - 1)) / (1 - ALPHA),
+}
 
 
 def training(loss: str, **more: Any) -> Training:
-    return Training(loss=loss, beta=BETA, gamma=GAMMA, length_alpha=LENGTH, divergence_alpha=ALPHA, batch=4,
-                    flip_rate=FLIP if names.facts(loss).needs_flip_rate else 0.0, **more)
+    return Training(
+        loss=loss,
+        beta=BETA,
+        gamma=GAMMA,
+        length_alpha=LENGTH,
+        divergence_alpha=ALPHA,
+        batch=4,
+        flip_rate=FLIP if names.facts(loss).needs_flip_rate else 0.0,
+        **more,
+    )
 
 
 def loss_of(asked: Training, folders: tuple[Path, Path], output: Path) -> float:
     """What the trainer that a job would use makes of the rows as one padded batch."""
     policy, reference = folders
     arguments = trainer_arguments(asked, seed=0, n_devices=1, gpu=False, output_dir=str(output))
-    trainer = find_loss(asked.loss)(Ingredients(
-        files.load_policy(policy), None if names.facts(asked.loss).reference_free else files.load_policy(reference),
-        tiny_models.tokenizer(), ROWS, asked, arguments, ()))
+    trainer = find_loss(asked.loss)(
+        Ingredients(
+            files.load_policy(policy),
+            None if names.facts(asked.loss).reference_free else files.load_policy(reference),
+            tiny_models.tokenizer(),
+            ROWS,
+            asked,
+            arguments,
+            (),
+        )
+    )
     batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[row] for row in range(len(ROWS))]))
     trainer.model.train()
     return float(trainer.compute_loss(trainer.model, batch).detach())
@@ -197,14 +233,16 @@ def measured(folders: tuple[Path, Path]) -> tuple[Measured, Measured]:
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_loss_equals_its_formula(
-        name: str, folders: tuple[Path, Path], measured: tuple[Measured, Measured], tmp_path: Path) -> None:
+    name: str, folders: tuple[Path, Path], measured: tuple[Measured, Measured], tmp_path: Path
+) -> None:
     expected = FORMULAS[name](*measured).mean().item()
     assert loss_of(training(name), folders, tmp_path) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_an_f_divergence_equals_its_formula(
-        divergence: Any, folders: tuple[Path, Path], measured: tuple[Measured, Measured], tmp_path: Path) -> None:
+    divergence: Any, folders: tuple[Path, Path], measured: tuple[Measured, Measured], tmp_path: Path
+) -> None:
     expected = diverging(DIVERGENCES[divergence])(*measured).mean().item()
     asked = training("dpo", divergence=divergence)
     assert loss_of(asked, folders, tmp_path) == pytest.approx(expected, rel=1e-4)
@@ -246,8 +284,17 @@ def initial(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Checkpoin
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [{"number": number, "prompt": f"prompt {number}", "chosen": "a" * (2 + number % 5), "chosen_reward": 0.9,
-             "rejected": "cd" * (1 + number % 4), "rejected_reward": 0.1} for number in range(32)]
+    rows = [
+        {
+            "number": number,
+            "prompt": f"prompt {number}",
+            "chosen": "a" * (2 + number % 5),
+            "chosen_reward": 0.9,
+            "rejected": "cd" * (1 + number % 4),
+            "rejected_reward": 0.1,
+        }
+        for number in range(32)
+    ]
     file = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
@@ -258,13 +305,22 @@ def play(asked: Training, model: Model, initial: Checkpoint, pairs: Path, folder
 
 
 def short(loss: str, **more: Any) -> Training:
-    return Training(loss=loss, beta=0.1, learning_rate=1e-3, batch=8, max_steps=8, adam_beta2=0.95,
-                    flip_rate=0.1 if names.facts(loss).needs_flip_rate else 0.0, **more)
+    return Training(
+        loss=loss,
+        beta=0.1,
+        learning_rate=1e-3,
+        batch=8,
+        max_steps=8,
+        adam_beta2=0.95,
+        flip_rate=0.1 if names.facts(loss).needs_flip_rate else 0.0,
+        **more,
+    )
 
 
 @pytest.mark.parametrize("name", [*LOSSES, MINE, "trl:exo_pair", "trl:aot"])
 def test_a_loss_opens_the_margin_between_chosen_and_rejected(
-        name: str, model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path) -> None:
+    name: str, model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path
+) -> None:
     first, *_, last = play(short(name), model, initial, pairs, tmp_path).steps
     assert last.values["rewards/margins"] > first.values["rewards/margins"]
     assert last.values["loss"] < first.values["loss"]
@@ -273,7 +329,8 @@ def test_a_loss_opens_the_margin_between_chosen_and_rejected(
 
 
 def test_a_loss_without_a_reference_loads_none(
-        model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded: list[str] = []
 
     def load(folder: str | Path) -> Any:
@@ -291,18 +348,21 @@ def test_a_loss_without_a_reference_loads_none(
 
 @pytest.mark.parametrize("name", ["simpo", "orpo", "sppo"])
 def test_accumulated_batches_train_like_whole_ones(
-        name: str, model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path) -> None:
+    name: str, model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path
+) -> None:
     three = short(name).model_copy(update={"max_steps": 3})
     whole = play(three, model, initial, pairs, tmp_path / "whole")
     parts = play(three.model_copy(update={"per_device_batch": 4}), model, initial, pairs, tmp_path / "parts")
     for key in ("loss", "logps/chosen"):
         # orpo averages its likelihood over the tokens of a forward pass, which differ in number
         assert [step.values[key] for step in parts.steps] == pytest.approx(
-            [step.values[key] for step in whole.steps], rel=0.05 if name == "orpo" else 2e-3, abs=2e-3)
+            [step.values[key] for step in whole.steps], rel=0.05 if name == "orpo" else 2e-3, abs=2e-3
+        )
 
 
 def test_sppo_refuses_rewards_that_are_no_win_rates(
-        model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path) -> None:
+    model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path
+) -> None:
     scores = tmp_path / "scores.jsonl"
     scores.write_text(pairs.read_text().replace('"chosen_reward": 0.9', '"chosen_reward": 3.5'))
     with pytest.raises(TrainingFailedError, match=r"win rates, and a pair has 3\.5.*win_rates to bradley_terry"):
@@ -310,7 +370,8 @@ def test_sppo_refuses_rewards_that_are_no_win_rates(
 
 
 def test_rmsprop_trains_too_and_keeps_half_the_state(
-        model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[torch.optim.RMSprop] = []
     original = torch.optim.RMSprop.__init__
 
@@ -325,7 +386,8 @@ def test_rmsprop_trains_too_and_keeps_half_the_state(
 
 
 def test_a_prompt_longer_than_allowed_is_dropped_and_counted(
-        model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path) -> None:
+    model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path
+) -> None:
     # `<user>prompt 9<assistant>` with its BOS has 26 bytes, prompts of two digits one more
     asked = short("dpo", max_prompt_length=26).model_copy(update={"max_steps": 1})
     trained = play(asked, model, initial, pairs, tmp_path)
@@ -353,7 +415,8 @@ def test_adapters_change_nothing_at_first_and_merge_into_the_same_function(folde
 
 @pytest.mark.parametrize("name", ["dpo", "simpo", "sppo"])
 def test_a_checkpoint_trained_with_adapters_is_a_plain_model_that_learnt(
-        name: str, model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path) -> None:
+    name: str, model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path
+) -> None:
     trained = play(short(name, lora=Lora(rank=4, dropout=0.1)), model, initial, pairs, tmp_path)
     before = files.load_policy(initial.path).state_dict()
     after = files.load_policy(trained.checkpoint.path).state_dict()

@@ -65,8 +65,11 @@ def dockerfile() -> list[list[str]]:
 
 
 def test_the_compose_file_is_one() -> None:
-    subprocess.run([sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE],
-                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def test_kubernetes_objects_have_their_kinds_and_names() -> None:
@@ -89,8 +92,7 @@ def test_a_command_of_a_container_is_understood(command: list[str]) -> None:
 
 
 def test_commands_of_every_kind_were_found() -> None:
-    assert {tuple(command[:2]) for command in commands()} == {
-        ("eva", "serve"), ("eva", "drive"), ("ray", "start")}
+    assert {tuple(command[:2]) for command in commands()} == {("eva", "serve"), ("eva", "drive"), ("ray", "start")}
 
 
 def test_nothing_in_the_compose_file_is_named_that_is_not_there() -> None:
@@ -102,8 +104,9 @@ def test_nothing_in_the_compose_file_is_named_that_is_not_there() -> None:
         assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= {*whole["volumes"]}, name
         if build := service.get("build"):
             assert build["target"] in targets and (ROOT / build["dockerfile"]).samefile(DOCKERFILE), name
-        awaited = {other for other, how in service.get("depends_on", {}).items()
-                   if how["condition"] == "service_healthy"}
+        awaited = {
+            other for other, how in service.get("depends_on", {}).items() if how["condition"] == "service_healthy"
+        }
         assert all("healthcheck" in whole["services"][other] for other in awaited), name
 
 
@@ -146,6 +149,10 @@ def test_every_file_that_is_not_python_is_packaged() -> None:
     packages = [name.removesuffix(".*") for name in tables["packages"]["find"]["include"]]
     tracked = subprocess.run(["git", "ls-files", *{*packages}], cwd=ROOT, check=True, capture_output=True, text=True)
     data = [Path(path) for path in tracked.stdout.split() if not path.endswith(".py")]
-    packaged = {path for package, globs in tables["package-data"].items() for glob in globs
-                for path in (ROOT / package.replace(".", "/")).glob(glob)}
+    packaged = {
+        path
+        for package, globs in tables["package-data"].items()
+        for glob in globs
+        for path in (ROOT / package.replace(".", "/")).glob(glob)
+    }
     assert [str(path) for path in data if ROOT / path not in packaged | FOR_DEVELOPERS] == []

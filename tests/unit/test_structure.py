@@ -119,8 +119,18 @@ def loaded_by(statement: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.parametrize("module", ["cli.main", "store.session", "store.migration", "migrations", "eva.config_files",
-                                    "api.main", "cli.commands.serve"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "cli.main",
+        "store.session",
+        "store.migration",
+        "migrations",
+        "eva.config_files",
+        "api.main",
+        "cli.commands.serve",
+    ],
+)
 def test_starts_without_the_heavy_packages(module: str) -> None:
     assert loaded_by(f"import {module}") == []
 

@@ -23,6 +23,9 @@ def build_evolver(evolving: Evolving, generator: Generator | None = None) -> Evo
     evolver: Evolver = resolve_name(EVOLVERS[evolving.evolver.kind])(evolving.evolver, generator)
     unknown = set(evolving.operators or ()) - set(evolver.operators)
     if unknown and isinstance(evolving.evolver, CustomEvolver):
-        raise ConfigError(f"evolver {evolving.evolver.path} has no operator {min(unknown)!r}",
-                          expected=f"some of {', '.join(evolver.operators)}", next_move="Correct `evolving.operators`")
+        raise ConfigError(
+            f"evolver {evolving.evolver.path} has no operator {min(unknown)!r}",
+            expected=f"some of {', '.join(evolver.operators)}",
+            next_move="Correct `evolving.operators`",
+        )
     return evolver

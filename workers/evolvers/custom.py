@@ -51,9 +51,15 @@ def _made(config: CustomEvolver) -> Any:
     try:
         made = getattr(importlib.import_module(module), name)(**config.options)
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"evolver {config.path!r} could not be made: {type(error).__name__}: {error}",
-                          expected=_EXPECTED, next_move="Correct `evolving.evolver.path` and its `options`") from error
+        raise ConfigError(
+            f"evolver {config.path!r} could not be made: {type(error).__name__}: {error}",
+            expected=_EXPECTED,
+            next_move="Correct `evolving.evolver.path` and its `options`",
+        ) from error
     if not getattr(made, "operators", None) or not callable(getattr(made, "evolve", None)):
-        raise ConfigError(f"{config.path!r} makes a {type(made).__name__} without `operators` or `evolve`",
-                          expected=_EXPECTED, next_move="Give it both")
+        raise ConfigError(
+            f"{config.path!r} makes a {type(made).__name__} without `operators` or `evolve`",
+            expected=_EXPECTED,
+            next_move="Give it both",
+        )
     return made

@@ -29,9 +29,12 @@ class FeedbackRewriter(Rewriter):
         critique = self._writer.ask(asked, derive(mutation.seed, "critique"))
         message = in_conversation(self._below(mutation, critique.text or None), mutation.conversation)
         reply = self._writer.ask(message, mutation.seed)
-        return replace(reply, prompt_tokens=reply.prompt_tokens + critique.prompt_tokens,
-                       reply_tokens=reply.reply_tokens + critique.reply_tokens,
-                       cost_usd=reply.cost_usd + critique.cost_usd)
+        return replace(
+            reply,
+            prompt_tokens=reply.prompt_tokens + critique.prompt_tokens,
+            reply_tokens=reply.reply_tokens + critique.reply_tokens,
+            cost_usd=reply.cost_usd + critique.cost_usd,
+        )
 
     def _instruction(self, mutation: Mutation) -> str:
         return super()._instruction(mutation) if mutation.context is None else self._below(mutation, None)

@@ -68,8 +68,11 @@ class FleetWriter:
 def fleet_writer(config: SelfEvolver, generator: Generator | None) -> FleetWriter:
     """The writer. Raises ConfigError where there is no fleet to ask."""
     if generator is None:
-        raise ConfigError("an evolver that asks the run's own fleet was built without one",
-                          expected="the run's generator", next_move="Pass it to build_evolver")
+        raise ConfigError(
+            "an evolver that asks the run's own fleet was built without one",
+            expected="the run's generator",
+            next_move="Pass it to build_evolver",
+        )
     return FleetWriter(config, generator)
 
 

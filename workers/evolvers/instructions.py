@@ -24,25 +24,25 @@ else: no title, no explanation, no quotation marks.
 
 _TASKS = {
     "expansion": "Widen the scope of the given prompt: ask for one more aspect, case or audience that belongs to the "
-                 "matter, so that a full answer has more ground to cover. Add at most 30 words.",
+    "matter, so that a full answer has more ground to cover. Add at most 30 words.",
     "persona": "Rewrite the given prompt as a particular person would ask it: choose someone whose work, age or "
-               "situation makes the question matter, and let that person's knowledge, aim and constraints shape it. "
-               "The core of the task stays.",
+    "situation makes the question matter, and let that person's knowledge, aim and constraints shape it. "
+    "The core of the task stays.",
     "shift_in": "Write a prompt about another topic inside the same field as the given prompt, one that needs a "
-                "different piece of knowledge or another method of that field. Length and difficulty stay alike.",
+    "different piece of knowledge or another method of that field. Length and difficulty stay alike.",
     "shift_out": "Take the kind of task that the given prompt poses, and pose it in a field that has nothing to do "
-                 "with the first one. The kind of reasoning and the difficulty stay; subject, names and facts change.",
+    "with the first one. The kind of reasoning and the difficulty stay; subject, names and facts change.",
     "abstract": "Find the general question behind the given prompt, of which it is one instance, and ask that: in "
-                "terms of principles, without the instance's names and numbers, and still precise enough to be "
-                "answered well or badly.",
+    "terms of principles, without the instance's names and numbers, and still precise enough to be "
+    "answered well or badly.",
 }
 
 _MIX = """Write one prompt that needs what both prompts below ask for: their subjects or their methods have to work \
 together in its answer. It must be one task, not two in a row, and about as long as the longer of them."""
 
-TEMPLATES: dict[str, str] = {
-    operator: _REWRITE.format(task=task, given=PLACE) for operator, task in _TASKS.items()
-} | {"mix": _REWRITE.format(task=_MIX, given=f"{PLACE}\n\n#Second Prompt#:\n{PARTNER}")}
+TEMPLATES: dict[str, str] = {operator: _REWRITE.format(task=task, given=PLACE) for operator, task in _TASKS.items()} | {
+    "mix": _REWRITE.format(task=_MIX, given=f"{PLACE}\n\n#Second Prompt#:\n{PARTNER}")
+}
 """Operator: instruction. A new one is one line here and one in `eva.creator.operators`."""
 
 _SHOWN = """An assistant was given the prompt below. Here are the best and the worst of its answers, each with the \
@@ -108,8 +108,12 @@ def with_feedback(instruction: str, feedback: Feedback, chars: int, critique: st
 
 def _shown(feedback: Feedback, chars: int) -> str:
     return _SHOWN.format(
-        prompt=feedback.prompt, best=_start(feedback.best, chars), best_reward=feedback.best_reward,
-        worst=_start(feedback.worst, chars), worst_reward=feedback.worst_reward)
+        prompt=feedback.prompt,
+        best=_start(feedback.best, chars),
+        best_reward=feedback.best_reward,
+        worst=_start(feedback.worst, chars),
+        worst_reward=feedback.worst_reward,
+    )
 
 
 def _start(text: str, chars: int) -> str:

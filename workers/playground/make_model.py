@@ -37,9 +37,7 @@ def lesson_tokens(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tup
     return tokenizer.encode(templated(tokenizer, prompt, response)), len(asked)
 
 
-def draw_batch(
-    tokenizer: PreTrainedTokenizerFast, rng: random.Random
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def draw_batch(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """One batch as slices (tokens_B_T, labels_B_T) of like length, which saves half of the padding.
 
     Padded on the right; only the response's tokens are labelled.
@@ -111,9 +109,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Trains the playground's solver on the lazy writer's responses."
-    )
+    parser = argparse.ArgumentParser(description="Trains the playground's solver on the lazy writer's responses.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)

@@ -105,9 +105,7 @@ class Task:
         if not 1 <= len(self.letters) <= MAX_LETTERS:
             raise PromptError(f"{len(self.letters)} letters given: a task takes 1 to {MAX_LETTERS} of them")
         if not 1 <= len(self.operations) <= MAX_OPERATIONS:
-            raise PromptError(
-                f"{len(self.operations)} operations given: a task chains 1 to {MAX_OPERATIONS} of them"
-            )
+            raise PromptError(f"{len(self.operations)} operations given: a task chains 1 to {MAX_OPERATIONS} of them")
         _refuse_non_letters(self.letters)
 
     @property

@@ -30,8 +30,14 @@ def model_class(config: RewardConfig) -> type[RewardModel]:
     return resolve_name(REWARDERS[config.kind])
 
 
-def build_rewarder(config: RewardConfig, *, local: bool = False, spent: Mapping[str, float] | None = None,
-                   hung_s: float = 1800.0, notice: Notice = unnoticed) -> ActorRewarder | LocalRewarder:
+def build_rewarder(
+    config: RewardConfig,
+    *,
+    local: bool = False,
+    spent: Mapping[str, float] | None = None,
+    hung_s: float = 1800.0,
+    notice: Notice = unnoticed,
+) -> ActorRewarder | LocalRewarder:
     """The run's rewarder: in a Ray actor of its own, or with `local` in this process.
 
     Both are `eva.roles.Rewarder` and have `close()`. Raises ConfigError before anything starts when
@@ -46,5 +52,6 @@ def build_rewarder(config: RewardConfig, *, local: bool = False, spent: Mapping[
         return LocalRewarder(kind.name_of(config), kind(config))
     from workers.rewards.actor import ActorRewarder
 
-    return ActorRewarder(kind.name_of(config), REWARDERS[config.kind], config, spent=spent, hung_s=hung_s,
-                         notice=notice)
+    return ActorRewarder(
+        kind.name_of(config), REWARDERS[config.kind], config, spent=spent, hung_s=hung_s, notice=notice
+    )

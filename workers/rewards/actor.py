@@ -85,8 +85,9 @@ class RayProcess:
         ObjectLostError,
     )
 
-    def __init__(self, model: str, config: RewardConfig, cpus: float, gpus: float,
-                 spent: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(
+        self, model: str, config: RewardConfig, cpus: float, gpus: float, spent: Callable[[], Mapping[str, float]]
+    ) -> None:
         self._model, self._config, self._cpus, self._gpus, self._spent = model, config, cpus, gpus, spent
         self._actor: Any = None
         self.start()
@@ -94,8 +95,13 @@ class RayProcess:
     def start(self) -> None:
         _require_gpus(self._gpus)
         actor: Any = ray.remote(RewardProcess)
-        options = actor.options(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_concurrency=1,
-                                runtime_env={"env_vars": environment()})
+        options = actor.options(
+            num_cpus=self._cpus,
+            num_gpus=self._gpus,
+            max_restarts=0,
+            max_concurrency=1,
+            runtime_env={"env_vars": environment()},
+        )
         self._actor = options.remote(self._model, self._config, os.getcwd(), self._spent())
         self._located = locate(self._actor)
 
@@ -123,8 +129,16 @@ class ActorRewarder:
     """
 
     def __init__(
-        self, name: str, model: str, config: RewardConfig, *, cpus: float = 0, spent: Mapping[str, float] | None = None,
-        restarts: int = 10, hung_s: float = 1800.0, notice: Notice = unnoticed,
+        self,
+        name: str,
+        model: str,
+        config: RewardConfig,
+        *,
+        cpus: float = 0,
+        spent: Mapping[str, float] | None = None,
+        restarts: int = 10,
+        hung_s: float = 1800.0,
+        notice: Notice = unnoticed,
     ) -> None:
         self._name, self._model, self._config = name, model, config
         self._cpus, self._restarts, self._spent = cpus, restarts, Counter[str](spent or {})
@@ -138,8 +152,9 @@ class ActorRewarder:
 
     def start(self) -> None:
         """Start the actor without waiting for it. Needs an initialised Ray."""
-        self._process = self._process or RayProcess(self._model, self._config, self._cpus, gpus_of(self._config),
-                                                    lambda: {**self._spent})
+        self._process = self._process or RayProcess(
+            self._model, self._config, self._cpus, gpus_of(self._config), lambda: {**self._spent}
+        )
 
     def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
         """Pull answered prompts, about a hundred at most in flight; yield what is done at each pull.
@@ -195,6 +210,8 @@ def _require_gpus(gpus: float) -> None:
     """Ray would wait for ever for a GPU that no machine of its cluster has."""
     there: float = ray.cluster_resources().get("GPU", 0)
     if gpus > there:
-        raise ConfigError(f"the rewarder asks for {gpus:g} GPUs, and Ray's cluster has {there:g}",
-                          expected=f"reward.gpus of at most {there:g}",
-                          next_move="Lower reward.gpus (0 computes on the CPU), or join machines with GPUs")
+        raise ConfigError(
+            f"the rewarder asks for {gpus:g} GPUs, and Ray's cluster has {there:g}",
+            expected=f"reward.gpus of at most {there:g}",
+            next_move="Lower reward.gpus (0 computes on the CPU), or join machines with GPUs",
+        )

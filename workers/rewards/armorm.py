@@ -47,8 +47,12 @@ class ArmoRM(LlamaPreTrainedModel):
         self.regression_layer = nn.Linear(config.hidden_size, heads, bias=False)
         self.reward_transform_matrix = nn.Parameter(torch.eye(heads), requires_grad=False)
         self.gating = Gate(
-            config.hidden_size, heads, temperature=getattr(config, "gating_temperature", 10),
-            width=getattr(config, "gating_hidden_dim", 1024), depth=getattr(config, "gating_n_hidden", 3))
+            config.hidden_size,
+            heads,
+            temperature=getattr(config, "gating_temperature", 10),
+            width=getattr(config, "gating_hidden_dim", 1024),
+            depth=getattr(config, "gating_n_hidden", 3),
+        )
         self.post_init()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
@@ -57,4 +61,3 @@ class ArmoRM(LlamaPreTrainedModel):
         rows, ends = torch.arange(len(input_ids), device=hidden.device), attention_mask.sum(-1) - 1
         heads = self.regression_layer(hidden[rows, ends]) @ self.reward_transform_matrix
         return (self.gating(hidden[rows, turns]) * heads).sum(-1)
-

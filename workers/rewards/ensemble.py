@@ -29,7 +29,8 @@ class EnsembleModel:
         """How it combines, and its members with their scales: what changes a reward changes the name."""
         members = (
             name if config.on == "rank" else f"({name} - {member.centre:g})/{member.scale:g}"
-            for name, member in zip(member_names(config), config.members, strict=True))
+            for name, member in zip(member_names(config), config.members, strict=True)
+        )
         return f"ensemble:{config.combine}:{config.on}[{', '.join(members)}]"
 
     @staticmethod
@@ -68,7 +69,8 @@ class EnsembleModel:
         value_N = COMBINE[self._config.combine](units_M_N, axis=0)
         return tuple(
             self._reward([rewards[place] for rewards in rewards_M], units_M_N[:, place], float(value))
-            for place, value in enumerate(value_N))
+            for place, value in enumerate(value_N)
+        )
 
     def _reward(self, rewards_M: Sequence[Reward], units_M: Floats, value: float) -> Reward:
         parts = tuple(zip(self._names, rewards_M, strict=True))

@@ -32,6 +32,7 @@ from workers.rewards.model import COST, Alive, Asked
 
 Ask = Callable[[str, int], Reply]
 
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One call: which responses were shown, the score of the first (None: unreadable, with the reason), its cost."""
@@ -103,7 +104,9 @@ class JudgeModel:
             return [(place, None) for place in range(count)]
         steps = count - 1 if self._config.opponents is None else min(count - 1, self._config.opponents)
         pairs = {
-            (min(i, j), max(i, j)) for i in range(count) for step in range(1, -(-steps // 2) + 1)
+            (min(i, j), max(i, j))
+            for i in range(count)
+            for step in range(1, -(-steps // 2) + 1)
             if (j := (i + step) % count) != i
         }
         different = [(i, j) for i, j in sorted(pairs) if responses[i] != responses[j]]
@@ -145,7 +148,8 @@ class Budget:
                 raise JudgeError(
                     f"the judge {self._config.model} has cost {self._spent_usd:.4f} US dollars",
                     expected=f"at most {limit:g} (`max_cost_usd`)",
-                    next_move="Resume the run with a higher limit; what was judged is stored")
+                    next_move="Resume the run with a higher limit; what was judged is stored",
+                )
 
 
 class Service:
@@ -153,27 +157,32 @@ class Service:
 
     def __init__(self, config: JudgeReward) -> None:
         shared = ("model", "api_base", "api_key_env", "temperature", "max_tokens", "timeout_s", "retries")
-        self._completions = Completions(EvolInstruct.model_validate(
-            {"kind": "evol_instruct"} | {name: getattr(config, name) for name in shared}))
+        self._completions = Completions(
+            EvolInstruct.model_validate({"kind": "evol_instruct"} | {name: getattr(config, name) for name in shared})
+        )
 
     def ask(self, message: str, seed: int) -> Reply:
         """One reply; an empty one when the model will not take this message. Raises JudgeError, ConfigError."""
         try:
             return self._completions.ask(message, seed)
         except EvolverError as failed:
-            raise JudgeError(f"the judge {failed.given}", expected=failed.expected,
-                             next_move=failed.next_move) from None
+            raise JudgeError(
+                f"the judge {failed.given}", expected=failed.expected, next_move=failed.next_move
+            ) from None
         except ConfigError as refused:
             raise ConfigError(
-                refused.given.replace("the evolver's", "the judge's"), expected=refused.expected,
-                next_move="Correct the judge's section of the config, or the key in the environment") from None
+                refused.given.replace("the evolver's", "the judge's"),
+                expected=refused.expected,
+                next_move="Correct the judge's section of the config, or the key in the environment",
+            ) from None
 
 
 def rewards_from_ratings(verdicts: Sequence[Verdict]) -> tuple[Reward, ...]:
     """The rating of each response, or the reason why it has none."""
     return tuple(
         Reward(verdict.score, verdict.reason, ((COST, Reward(verdict.cost_usd)),))
-        for verdict in sorted(verdicts, key=lambda verdict: verdict.first))
+        for verdict in sorted(verdicts, key=lambda verdict: verdict.first)
+    )
 
 
 def rewards_from_wins(responses: Sequence[str], verdicts: Sequence[Verdict], aggregation: str) -> tuple[Reward, ...]:

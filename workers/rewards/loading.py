@@ -40,8 +40,11 @@ def look_at(config: RewardNetwork) -> Network:
             inspect_model(folder)
         return read_network(folder)
     except ModelError as error:
-        raise ConfigError(f"reward.model: {error.given}", expected=error.expected,
-                          next_move=error.next_move.replace("model.path", "reward.model")) from error
+        raise ConfigError(
+            f"reward.model: {error.given}",
+            expected=error.expected,
+            next_move=error.next_move.replace("model.path", "reward.model"),
+        ) from error
 
 
 def require_safe(config: RewardNetwork) -> None:
@@ -97,8 +100,11 @@ def _config_json(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'} cannot be read ({error})", expected="a Hugging Face model",
-                         next_move="Fetch or save the model again") from error
+        raise ModelError(
+            f"{folder / 'config.json'} cannot be read ({error})",
+            expected="a Hugging Face model",
+            next_move="Fetch or save the model again",
+        ) from error
 
 
 def network_name(config: RewardNetwork, besides: set[str]) -> str:
@@ -106,8 +112,10 @@ def network_name(config: RewardNetwork, besides: set[str]) -> str:
 
     `besides` are settings of this kind that decide where and how fast it computes, not what.
     """
-    kept = config.model_dump(exclude_defaults=True, exclude={
-        "kind", "model", "revision", "gpus", "batch_tokens", "trust_remote_code", *besides})
+    kept = config.model_dump(
+        exclude_defaults=True,
+        exclude={"kind", "model", "revision", "gpus", "batch_tokens", "trust_remote_code", *besides},
+    )
     kind = config.model_dump()["kind"]
     model = f"{config.model}@{config.revision}" if config.revision else config.model
     return f"{kind}:{model}" + "".join(f":{key}={value}" for key, value in kept.items())

@@ -23,25 +23,37 @@ def load_weights(network: Any, folder: Path, config: RewardNetwork) -> Any:
     """
     on_gpu = config.gpus > 0
     if on_gpu and not torch.cuda.is_available():
-        raise ConfigError(f"reward.gpus is {config.gpus:g}, but torch sees no GPU",
-                          expected="a GPU and a torch built for it, or reward.gpus: 0",
-                          next_move="Set reward.gpus: 0, or see what `eva doctor` says of the device")
+        raise ConfigError(
+            f"reward.gpus is {config.gpus:g}, but torch sees no GPU",
+            expected="a GPU and a torch built for it, or reward.gpus: 0",
+            next_move="Set reward.gpus: 0, or see what `eva doctor` says of the device",
+        )
     dtype = "float32" if config.dtype == "auto" and not on_gpu else config.dtype
     placed = {"device_map": "auto"} if config.gpus > 1 else {}
     try:
         model, told = network.from_pretrained(
-            folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype), use_safetensors=True,
-            trust_remote_code=config.trust_remote_code, local_files_only=True, output_loading_info=True, **placed)
+            folder,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=config.trust_remote_code,
+            local_files_only=True,
+            output_loading_info=True,
+            **placed,
+        )
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError) as error:
         why = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ModelError(f"reward model {folder} cannot be loaded: {why}",
-                         expected="a model that the installed transformers knows, with all its weights",
-                         next_move="Correct reward.model or reward.architecture") from error
+        raise ModelError(
+            f"reward model {folder} cannot be loaded: {why}",
+            expected="a model that the installed transformers knows, with all its weights",
+            next_move="Correct reward.model or reward.architecture",
+        ) from error
     if told["missing_keys"]:
         absent = sorted(told["missing_keys"])
-        raise ModelError(f"reward model {folder} lacks {len(absent)} weights, {absent[0]} for one",
-                         expected=f"the weights of a trained {type(model).__name__}",
-                         next_move="Correct reward.model or reward.architecture (weights drawn at random reward noise)")
+        raise ModelError(
+            f"reward model {folder} lacks {len(absent)} weights, {absent[0]} for one",
+            expected=f"the weights of a trained {type(model).__name__}",
+            next_move="Correct reward.model or reward.architecture (weights drawn at random reward noise)",
+        )
     return (model if placed or not on_gpu else model.to("cuda")).eval()
 
 
@@ -58,8 +70,11 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def in_batches(
-    rows: Sequence[Row], lengths: Sequence[int], budget: int,
-    forward: Callable[[list[Row]], Sequence[Value]], alive: Alive,
+    rows: Sequence[Row],
+    lengths: Sequence[int],
+    budget: int,
+    forward: Callable[[list[Row]], Sequence[Value]],
+    alive: Alive,
 ) -> list[Value]:
     """`forward` of all rows, in the order of `rows`."""
     values: dict[int, Value] = {}

@@ -65,7 +65,8 @@ class PairRanker(DebertaV2PreTrainedModel):
         self.pretrained_model = DebertaV2Model(config)
         # Dropout rests while rewarding; it holds the places 0 and 3, by which the checkpoint names the others.
         self.head_layer = nn.Sequential(
-            nn.Dropout(0), nn.Linear(2 * hidden, hidden), nn.Tanh(), nn.Dropout(0), nn.Linear(hidden, tasks))
+            nn.Dropout(0), nn.Linear(2 * hidden, hidden), nn.Tanh(), nn.Dropout(0), nn.Linear(hidden, tasks)
+        )
         self.post_init()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, marks: torch.Tensor) -> torch.Tensor:
@@ -83,8 +84,11 @@ class PairRM:
         self._tokenizer = load_tokenizer(str(folder), Prompting("none"))
         self._marks = [self._tokenizer.convert_tokens_to_ids(mark) for mark in (SOURCE, FIRST, SECOND)]
         if self._tokenizer.unk_token_id in self._marks or None in self._marks:
-            raise ModelError(f"the tokenizer in {folder} does not know {SOURCE}, {FIRST} and {SECOND}",
-                             expected="the folder of llm-blender/PairRM-hf", next_move="Correct reward.model")
+            raise ModelError(
+                f"the tokenizer in {folder} does not know {SOURCE}, {FIRST} and {SECOND}",
+                expected="the folder of llm-blender/PairRM-hf",
+                next_move="Correct reward.model",
+            )
         self._model = load_weights(PairRanker, folder, config)
         self._budget, self._limit = config.batch_tokens, config.max_length or PAIRRM_TOKENS
         # Each text of a prompt stands in many of its pairs.
@@ -118,8 +122,11 @@ class PairPreference:
         self._tokenizer = load_tokenizer(str(folder), Prompting("chat"))
         self._answers = [self._tokenizer.encode(letter, add_special_tokens=False) for letter in "AB"]
         if any(len(answer) != 1 for answer in self._answers):
-            raise ModelError(f"the tokenizer in {folder} splits the letters A and B", expected="one token for each",
-                             next_move="Correct reward.model")
+            raise ModelError(
+                f"the tokenizer in {folder} splits the letters A and B",
+                expected="one token for each",
+                next_move="Correct reward.model",
+            )
         self._model = load_weights(AutoModelForCausalLM, folder, config)
         self._budget, self._limit = config.batch_tokens, config.max_length or positions
 
@@ -128,7 +135,8 @@ class PairPreference:
         asked = QUESTION.format(context=f"{turns}\n", first=first, second=second)
         try:
             rendered = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True)
+                [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
+            )
             # RLHFlow reads the model without BOS.
             start = self._tokenizer.bos_token
             ids = self._tokenizer.encode(rendered.removeprefix(start or ""), add_special_tokens=False)
@@ -144,8 +152,13 @@ class PairPreference:
         ids, mask = padded([pair.ids for pair in pairs], 0, left=True)
         places, device = (mask.cumsum(-1) - 1).clamp(min=0), self._model.device
         with torch.inference_mode():
-            logits = self._model(input_ids=ids.to(device), attention_mask=mask.to(device),
-                                 position_ids=places.to(device), logits_to_keep=1, use_cache=False).logits
+            logits = self._model(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                position_ids=places.to(device),
+                logits_to_keep=1,
+                use_cache=False,
+            ).logits
         first, second = (logits[:, -1, answer[0]].float() for answer in self._answers)
         return (first - second).cpu().tolist()
 

@@ -41,8 +41,10 @@ class PairwiseModel:
 
         self._config = config
         self._model: PairModel = (
-            pair_models.PairRM(folder, config) if architecture == "pairrm"
-            else pair_models.PairPreference(folder, config, network.positions))
+            pair_models.PairRM(folder, config)
+            if architecture == "pairrm"
+            else pair_models.PairPreference(folder, config, network.positions)
+        )
 
     @staticmethod
     def name_of(config: PairwiseReward) -> str:
@@ -107,13 +109,16 @@ class _Contest:
         values = AGGREGATIONS[aggregation](beats).tolist()
         # Copies of a text beat each other in half the cases: that alone is no reward.
         asked_N_N = np.isfinite(self.first_N_N)
-        met_N: list[bool] = [bool(asked_N_N[i].any() or asked_N_N[:, i].any()) or len(self.texts) == 1
-                             for i in range(len(self.texts))]
+        met_N: list[bool] = [
+            bool(asked_N_N[i].any() or asked_N_N[:, i].any()) or len(self.texts) == 1 for i in range(len(self.texts))
+        ]
         parts_N = [self._parts(place) for place in range(len(self.texts))]
         return tuple(
-            Reward(value, None, parts_N[place]) if met_N[place] and math.isfinite(value)
+            Reward(value, None, parts_N[place])
+            if met_N[place] and math.isfinite(value)
             else Reward(None, self.why.get(place, UNCOMPARED))
-            for place, value in zip(index, values, strict=True))
+            for place, value in zip(index, values, strict=True)
+        )
 
     def _parts(self, place: int) -> tuple[tuple[str, Reward], ...]:
         """What the audit reads: the model's taste for positions, of pairs that were asked in both orders."""
@@ -129,11 +134,13 @@ def _architecture(config: PairwiseReward, network: Network) -> str:
         asked = "pairrm" if "PairRM" in network.architecture else "pair_preference" if is_causal else "unknown"
     if (asked == "pairrm" and is_ranker) or (asked == "pair_preference" and is_causal):
         return asked
-    raise ConfigError(f"{config.model} is a {network.architecture} ({network.model_type}), and reward.architecture "
-                      f"is {config.architecture}",
-                      expected="pairrm with a DeBERTa-v2 ranker (llm-blender/PairRM-hf), or pair_preference with a "
-                      "causal LM (RLHFlow/pair-preference-model-LLaMA3-8B)",
-                      next_move="Correct reward.model or reward.architecture")
+    raise ConfigError(
+        f"{config.model} is a {network.architecture} ({network.model_type}), and reward.architecture "
+        f"is {config.architecture}",
+        expected="pairrm with a DeBERTa-v2 ranker (llm-blender/PairRM-hf), or pair_preference with a "
+        "causal LM (RLHFlow/pair-preference-model-LLaMA3-8B)",
+        next_move="Correct reward.model or reward.architecture",
+    )
 
 
 def _sigmoid(x: float) -> float:

@@ -37,11 +37,15 @@ class PointwiseModel:
         limit = config.max_length or network.positions
         self._texts = Texts(folder, config, limit=limit, turn=TURN if is_armorm else None)
         self._logits: Logits = (
-            pointwise_logits.ArmoRMScores(folder, config) if is_armorm
-            else pointwise_logits.PooledLogits(folder, config, limit) if config.backend == "vllm"
-            else pointwise_logits.ClassifierLogits(folder, config))
-        self._weights = config.weights or tuple(float(index == (config.label or 0)) for index in range(
-            1 if is_armorm else network.labels))
+            pointwise_logits.ArmoRMScores(folder, config)
+            if is_armorm
+            else pointwise_logits.PooledLogits(folder, config, limit)
+            if config.backend == "vllm"
+            else pointwise_logits.ClassifierLogits(folder, config)
+        )
+        self._weights = config.weights or tuple(
+            float(index == (config.label or 0)) for index in range(1 if is_armorm else network.labels)
+        )
 
     @staticmethod
     def name_of(config: PointwiseReward) -> str:
@@ -82,20 +86,28 @@ class PointwiseModel:
 def _require_usable(config: PointwiseReward, network: Network) -> bool:
     """Whether the model is an ArmoRM. Raises ConfigError where the config and the model do not go together."""
     is_armorm = config.architecture == "armorm" or (
-        config.architecture == "auto" and network.architecture == ARMORM and not config.trust_remote_code)
+        config.architecture == "auto" and network.architecture == ARMORM and not config.trust_remote_code
+    )
     if is_armorm:
         if config.backend == "vllm" or config.template != "chat" or config.label is not None or config.weights:
-            raise ConfigError(f"{config.model} is an ArmoRM, which mixes its heads itself",
-                              expected="reward.backend: transformers and template: chat, without label and weights",
-                              next_move="Remove these keys")
+            raise ConfigError(
+                f"{config.model} is an ArmoRM, which mixes its heads itself",
+                expected="reward.backend: transformers and template: chat, without label and weights",
+                next_move="Remove these keys",
+            )
         if network.model_type != "llama":
-            raise ConfigError(f"reward.architecture is armorm, but {config.model} is a {network.model_type}",
-                              expected="a Llama", next_move="Correct reward.model or reward.architecture")
+            raise ConfigError(
+                f"reward.architecture is armorm, but {config.model} is a {network.model_type}",
+                expected="a Llama",
+                next_move="Correct reward.model or reward.architecture",
+            )
         return True
     if not network.architecture.endswith("ForSequenceClassification") and not config.trust_remote_code:
-        raise ConfigError(f"{config.model} is a {network.architecture}",
-                          expected=f"a model for sequence classification, or {ARMORM}",
-                          next_move="Give a reward model; one that compares two responses is of reward.kind: pairwise")
+        raise ConfigError(
+            f"{config.model} is a {network.architecture}",
+            expected=f"a model for sequence classification, or {ARMORM}",
+            next_move="Give a reward model; one that compares two responses is of reward.kind: pairwise",
+        )
     _require_labels(config, network)
     return False
 
@@ -103,11 +115,20 @@ def _require_usable(config: PointwiseReward, network: Network) -> bool:
 def _require_labels(config: PointwiseReward, network: Network) -> None:
     count = network.labels
     if count > 1 and config.label is None and config.weights is None:
-        raise ConfigError(f"{config.model} gives {count} logits", expected="the one that is the reward",
-                          next_move=f"Set reward.label (0 to {count - 1}), or reward.weights ({count} numbers)")
+        raise ConfigError(
+            f"{config.model} gives {count} logits",
+            expected="the one that is the reward",
+            next_move=f"Set reward.label (0 to {count - 1}), or reward.weights ({count} numbers)",
+        )
     if config.label is not None and config.label >= count:
-        raise ConfigError(f"reward.label is {config.label}, but {config.model} gives {count} logits",
-                          expected=f"0 to {count - 1}", next_move="Correct reward.label")
+        raise ConfigError(
+            f"reward.label is {config.label}, but {config.model} gives {count} logits",
+            expected=f"0 to {count - 1}",
+            next_move="Correct reward.label",
+        )
     if config.weights is not None and len(config.weights) != count:
-        raise ConfigError(f"reward.weights has {len(config.weights)} numbers, but {config.model} gives {count} logits",
-                          expected=f"{count} numbers", next_move="Correct reward.weights")
+        raise ConfigError(
+            f"reward.weights has {len(config.weights)} numbers, but {config.model} gives {count} logits",
+            expected=f"{count} numbers",
+            next_move="Correct reward.weights",
+        )

@@ -107,23 +107,33 @@ class PooledLogits:
         on_gpu = config.gpus > 0
         settings: dict[str, Any] = {
             "dtype": "float32" if config.dtype == "auto" and not on_gpu else config.dtype,
-            "max_model_len": limit, "max_num_batched_tokens": max(config.batch_tokens, limit or 0),
-            "trust_remote_code": config.trust_remote_code, "load_format": "safetensors", "disable_log_stats": True,
+            "max_model_len": limit,
+            "max_num_batched_tokens": max(config.batch_tokens, limit or 0),
+            "trust_remote_code": config.trust_remote_code,
+            "load_format": "safetensors",
+            "disable_log_stats": True,
         }
         if on_gpu:
-            settings |= {"gpu_memory_utilization": config.memory_fraction,
-                         "tensor_parallel_size": max(1, int(config.gpus))}
+            settings |= {
+                "gpu_memory_utilization": config.memory_fraction,
+                "tensor_parallel_size": max(1, int(config.gpus)),
+            }
         else:
             settings |= {"enforce_eager": True, "kv_cache_memory_bytes": 2**30}
         try:
             self._llm = LLM(model=str(folder), runner="pooling", convert="classify", **settings)
         except (ValueError, RuntimeError, OSError, MemoryError, AttributeError, TypeError) as error:
             why = (str(error).strip() or repr(error)).splitlines()[0]
-            raise ModelError(f"vLLM could not load reward model {folder}: {why}",
-                             expected="a classifier of an architecture that vLLM serves, and memory for it",
-                             next_move="Set reward.backend: transformers") from error
-        self._pad = AutoConfig.from_pretrained(
-            folder, trust_remote_code=config.trust_remote_code).get_text_config().pad_token_id
+            raise ModelError(
+                f"vLLM could not load reward model {folder}: {why}",
+                expected="a classifier of an architecture that vLLM serves, and memory for it",
+                next_move="Set reward.backend: transformers",
+            ) from error
+        self._pad = (
+            AutoConfig.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
+            .get_text_config()
+            .pad_token_id
+        )
         # Without this the pooler answers with a sigmoid or softmax, which squeezes the differences.
         self._raw = PoolingParams(use_activation=False)
 
@@ -131,7 +141,7 @@ class PooledLogits:
         rows: list[list[float]] = []
         for start in range(0, len(texts), _PORTION):
             alive()
-            portion = [without_padding(text.ids, self._pad) for text in texts[start:start + _PORTION]]
+            portion = [without_padding(text.ids, self._pad) for text in texts[start : start + _PORTION]]
             prompts: Any = [{"prompt_token_ids": ids} for ids in portion]
             answers = self._llm.classify(prompts, pooling_params=self._raw, use_tqdm=False)
             rows += [list(answer.outputs.probs) for answer in answers]

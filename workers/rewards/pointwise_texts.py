@@ -52,8 +52,7 @@ class Texts:
         except (TemplateError, ValueError, TypeError) as error:
             raise UnusablePromptError(f"cannot be encoded for the reward model: {error}") from error
         if self._limit is not None and len(text.ids) > self._limit:
-            raise UnusablePromptError(
-                f"too long for the reward model: {len(text.ids)} tokens, at most {self._limit}")
+            raise UnusablePromptError(f"too long for the reward model: {len(text.ids)} tokens, at most {self._limit}")
         return text
 
     def _text(self, prompt: str, response: str, context: Context = ()) -> Text:
@@ -83,8 +82,8 @@ def _turn_of(prompt_ids: list[int], pattern: list[int], ids: list[int]) -> int:
     """Where the last occurrence of the pattern begins in the prompt, which must begin the whole text."""
     size = len(pattern)
     for start in range(len(prompt_ids) - size, -1, -1):
-        if prompt_ids[start:start + size] == pattern:
-            if ids[:start + size] == prompt_ids[:start + size]:
+        if prompt_ids[start : start + size] == pattern:
+            if ids[: start + size] == prompt_ids[: start + size]:
                 return start
             break
     raise UnusablePromptError("the chat template does not separate the turns as ArmoRM's does")

@@ -16,8 +16,10 @@ from workers.rewards.model import reason
 
 UserFunction = Callable[..., Any]
 
-_EXPECTED = ("`module:function`, a function (prompt: str, response: str) -> float, sync or async; it may also take "
-             "`context`, the messages before the prompt")
+_EXPECTED = (
+    "`module:function`, a function (prompt: str, response: str) -> float, sync or async; it may also take "
+    "`context`, the messages before the prompt"
+)
 
 
 def check_function(spec: str) -> UserFunction:

@@ -59,9 +59,17 @@ class Window:
         notice: is told of each death.
     """
 
-    def __init__(self, process: Process, *, per_call: int = 32, calls: int = 2, restarts: int = 10,
-                 hung_s: float = 1800.0, notice: Notice = unnoticed,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        process: Process,
+        *,
+        per_call: int = 32,
+        calls: int = 2,
+        restarts: int = 10,
+        hung_s: float = 1800.0,
+        notice: Notice = unnoticed,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._process, self._per_call, self._max_calls, self._restarts = process, per_call, calls, restarts
         self._hung_s, self._notice, self._clock = hung_s, notice, clock
         self._silent_s = 0.0
@@ -151,8 +159,11 @@ class Window:
         again = len(lost) - given_up
         text = f"the rewarder's process is replaced: {why}; {again} prompts are rewarded again"
         text += f", prompt {lost[0]} stays without rewards" if given_up else ""
-        self._notice(Incident("rewarder_lost", text, {
-            "reason": why, "asked_again": again, "given_up": [lost[0]] if given_up else []}))
+        self._notice(
+            Incident(
+                "rewarder_lost", text, {"reason": why, "asked_again": again, "given_up": [lost[0]] if given_up else []}
+            )
+        )
 
     def _send(self) -> None:
         if self._suspects:

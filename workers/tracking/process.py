@@ -44,14 +44,18 @@ def check_tracking(tracking: Tracking) -> str:
             asked = [python, str(CHILD), "--check", tracking.kind]
             found = subprocess.run(asked, timeout=60, capture_output=True, env=_environment(python)).returncode == 0
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ConfigError(f"{INTERPRETER} is {python!r}, which does not start: {error}",
-                              expected="a Python interpreter", next_move="Correct or unset it") from error
+            raise ConfigError(
+                f"{INTERPRETER} is {python!r}, which does not start: {error}",
+                expected="a Python interpreter",
+                next_move="Correct or unset it",
+            ) from error
     if not found:
         raise ConfigError(
             f"tracking asks for {tracking.kind}, but {python or 'this environment'} has no such package",
             expected=f"the extra `{tracking.kind}`",
             next_move=f"pip install 'eva-selfplay[{tracking.kind}]', or install {tracking.kind} in an environment of "
-                      f"its own and name its interpreter: {INTERPRETER} (docs/reference/observability.md)")
+            f"its own and name its interpreter: {INTERPRETER} (docs/reference/observability.md)",
+        )
     return f"tracking by {tracking.kind}" + (f" ({python})" if python else "")
 
 
@@ -71,8 +75,14 @@ class TrackerProcess:
         try:
             with self._log.open("ab") as log:
                 self._child = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=self._folder,
-                    env=_environment(interpreter()), start_new_session=True)
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    cwd=self._folder,
+                    env=_environment(interpreter()),
+                    start_new_session=True,
+                )
         except OSError as error:
             raise TrackerError(f"{self._command[0]} does not start: {error}") from error
         options = self._tracking.model_dump(mode="json")
@@ -111,8 +121,12 @@ class TrackerProcess:
         if child is None or child.stdin is None or child.stdout is None:
             raise TrackerError("its process was ended")
         try:
-            line = _exchange(child.stdin.fileno(), child.stdout.fileno(), json.dumps(asked).encode() + b"\n",
-                             self._tracking.timeout_s)
+            line = _exchange(
+                child.stdin.fileno(),
+                child.stdout.fileno(),
+                json.dumps(asked).encode() + b"\n",
+                self._tracking.timeout_s,
+            )
             answer: dict[str, Any] = json.loads(line)
         except TimeoutError:
             self.drop()
@@ -134,7 +148,7 @@ def _exchange(to: int, back: int, line: bytes, timeout_s: float) -> bytes:
         if not (readable or writable):
             raise TimeoutError
         if writable:
-            rest = rest[os.write(to, rest[:_PIECE]):]
+            rest = rest[os.write(to, rest[:_PIECE]) :]
         if readable:
             piece = os.read(back, _PIECE)
             if not piece:

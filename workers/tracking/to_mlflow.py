@@ -33,14 +33,17 @@ class Run:
         # one that is there never changes
         new = [Param(key, value) for key, value in params.items() if key not in run.data.params]
         for start in range(0, len(new), MOST_PARAMS):
-            self._client.log_batch(self._id, params=new[start:start + MOST_PARAMS])
+            self._client.log_batch(self._id, params=new[start : start + MOST_PARAMS])
         self.url = f"experiment {options['experiment']}, run {self._id}"
 
     def log(self, points: list[dict[str, Any]]) -> None:
-        metrics = [Metric(name[:LONGEST_KEY], value, point["at_ms"], point["place"])
-                   for point in points for name, value in point["values"].items()]
+        metrics = [
+            Metric(name[:LONGEST_KEY], value, point["at_ms"], point["place"])
+            for point in points
+            for name, value in point["values"].items()
+        ]
         for start in range(0, len(metrics), MOST_METRICS):
-            self._client.log_batch(self._id, metrics=metrics[start:start + MOST_METRICS])
+            self._client.log_batch(self._id, metrics=metrics[start : start + MOST_METRICS])
 
     def close(self, status: str) -> None:
         self._client.log_batch(self._id, tags=[RunTag("eva.status", status)])

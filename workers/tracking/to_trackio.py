@@ -12,9 +12,15 @@ class Run:
 
     def __init__(self, options: dict[str, Any], opening: dict[str, Any]) -> None:
         self._run = trackio.init(
-            project=options["project"], name=opening["name"], space_id=options["space"],
-            config={**opening["config"], "eva_run": opening["identity"]}, resume="allow", embed=False,
-            auto_log_gpu=False, auto_log_cpu=False)
+            project=options["project"],
+            name=opening["name"],
+            space_id=options["space"],
+            config={**opening["config"], "eva_run": opening["identity"]},
+            resume="allow",
+            embed=False,
+            auto_log_gpu=False,
+            auto_log_cpu=False,
+        )
         self.url = f"project {options['project']}, run {opening['name']}"
 
     def log(self, points: list[dict[str, Any]]) -> None:

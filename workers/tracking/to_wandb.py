@@ -15,9 +15,17 @@ class Run:
 
     def __init__(self, options: dict[str, Any], opening: dict[str, Any]) -> None:
         self._run = wandb.init(
-            project=options["project"], entity=options["entity"], mode=options["mode"], id=opening["identity"],
-            name=opening["name"], config=opening["config"], resume="allow", allow_val_change=True, save_code=False,
-            settings=wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True))
+            project=options["project"],
+            entity=options["entity"],
+            mode=options["mode"],
+            id=opening["identity"],
+            name=opening["name"],
+            config=opening["config"],
+            resume="allow",
+            allow_val_change=True,
+            save_code=False,
+            settings=wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True),
+        )
         for axis in ("iteration", *AXES.values()):
             self._run.define_metric(axis, hidden=True)
         self._run.define_metric("*", step_metric="iteration")

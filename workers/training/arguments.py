@@ -22,13 +22,14 @@ def accumulation(training: Training, n_devices: int) -> int:
     if training.batch % at_once:
         raise ConfigError(
             f"training.batch is {training.batch}, but {n_devices} device(s) x {at_once // n_devices} pairs "
-            f"take {at_once} at once", expected=f"a multiple of {at_once}",
-            next_move="Change training.batch or training.per_device_batch")
+            f"take {at_once} at once",
+            expected=f"a multiple of {at_once}",
+            next_move="Change training.batch or training.per_device_batch",
+        )
     return training.batch // at_once
 
 
-def trainer_arguments(training: Training, *, seed: int, n_devices: int, gpu: bool,
-                      output_dir: str) -> dict[str, Any]:
+def trainer_arguments(training: Training, *, seed: int, n_devices: int, gpu: bool, output_dir: str) -> dict[str, Any]:
     """Keyword arguments of DPOConfig and its siblings. Nothing is saved, sent or drawn by the library."""
     return {
         "output_dir": output_dir,

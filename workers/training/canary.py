@@ -49,8 +49,7 @@ def draw_sequences(tokenizer: Any, vocab_size: int) -> list[list[int]]:
     return [seeds.generator(0, "canary", index).choices(ordinary, k=_LENGTH) for index in range(_SEQUENCES)]
 
 
-def write_canary(folder: Path, model: Any, tokenizer: Any, *, dtype: str,
-                 allowed: float) -> Canary:
+def write_canary(folder: Path, model: Any, tokenizer: Any, *, dtype: str, allowed: float) -> Canary:
     """Measure `model` (float32, loaded from `folder`) and write `folder/canary.json`."""
     drawn = draw_sequences(tokenizer, model.get_input_embeddings().num_embeddings)
     sequences = tuple(CanarySequence(tuple(ids), tuple(measure(model, ids))) for ids in drawn)
@@ -73,19 +72,26 @@ def read_canary(folder: Path) -> Canary:
     """The canary of a published checkpoint. Raises CheckpointError."""
     try:
         raw = json.loads((folder / CANARY).read_text())
-        sequences = tuple(CanarySequence(tuple(row["token_ids"]), tuple(row["logprobs"]))
-                          for row in raw["sequences"])
+        sequences = tuple(CanarySequence(tuple(row["token_ids"]), tuple(row["logprobs"])) for row in raw["sequences"])
         return Canary(raw["dtype"], raw["tolerance"], sequences)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} has no usable {CANARY} ({error!r})",
-                              expected="a checkpoint that eva published",
-                              next_move="Resume the run: it publishes the checkpoint again") from error
+        raise CheckpointError(
+            f"{folder} has no usable {CANARY} ({error!r})",
+            expected="a checkpoint that eva published",
+            next_move="Resume the run: it publishes the checkpoint again",
+        ) from error
 
 
 def difference(one: Canary, other: Canary) -> float:
     """The largest difference, in nats per token. Raises CheckpointError for canaries of other tokens."""
     if [row.token_ids for row in one.sequences] != [row.token_ids for row in other.sequences]:
-        raise CheckpointError("Two canaries ask for other tokens", expected="checkpoints of one run",
-                              next_move="Compare checkpoints of one vocabulary")
-    return max(abs(a - b) for left, right in zip(one.sequences, other.sequences, strict=True)
-               for a, b in zip(left.logprobs, right.logprobs, strict=True))
+        raise CheckpointError(
+            "Two canaries ask for other tokens",
+            expected="checkpoints of one run",
+            next_move="Compare checkpoints of one vocabulary",
+        )
+    return max(
+        abs(a - b)
+        for left, right in zip(one.sequences, other.sequences, strict=True)
+        for a, b in zip(left.logprobs, right.logprobs, strict=True)
+    )

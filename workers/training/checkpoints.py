@@ -53,8 +53,7 @@ def seal(directory: Path) -> str:
     entries: list[dict[str, str | int]] = []
     for file in _files(directory):
         _fsync(directory / file)
-        entries.append({"path": file, "size": (directory / file).stat().st_size,
-                        "sha256": _sha256(directory / file)})
+        entries.append({"path": file, "size": (directory / file).stat().st_size, "sha256": _sha256(directory / file)})
     raw = json.dumps({"files": entries}, indent=1).encode()
     (directory / MANIFEST).write_bytes(raw)
     for path in (directory / MANIFEST, *(path for path in directory.rglob("*") if path.is_dir()), directory):
@@ -79,8 +78,7 @@ def verify(path: Path, expected_digest: str | None = None) -> Manifest:
     """
     manifest = read_manifest(path)
     if expected_digest is not None and manifest.digest != expected_digest:
-        raise no_checkpoint(path, f"its {MANIFEST} has digest {manifest.digest}",
-                       f"{expected_digest}, as recorded")
+        raise no_checkpoint(path, f"its {MANIFEST} has digest {manifest.digest}", f"{expected_digest}, as recorded")
     for entry in manifest.files:
         _verify_file(path, entry)
     _refuse_unknown(path, {entry.path for entry in manifest.files})
@@ -121,7 +119,8 @@ def _disk_full(folder: Path, needed: int, free: int) -> DiskFullError:
     return DiskFullError(
         f"No space for a checkpoint in {folder}: {free / 1e6:,.1f} MB are free",
         expected=f"{needed / 1e6:,.1f} MB",
-        next_move="Free space there or move the data directory, then resume the run")
+        next_move="Free space there or move the data directory, then resume the run",
+    )
 
 
 def _write_and_rename(write: Callable[[Path], None], target: Path, needed: int) -> str:
@@ -158,8 +157,11 @@ def _replace(temporary: Path, target: Path) -> None:
 
 def _files(directory: Path) -> list[str]:
     """Relative paths of all files but the manifest, sorted."""
-    return sorted(file.relative_to(directory).as_posix() for file in directory.rglob("*")
-                  if file.is_file() and file != directory / MANIFEST)
+    return sorted(
+        file.relative_to(directory).as_posix()
+        for file in directory.rglob("*")
+        if file.is_file() and file != directory / MANIFEST
+    )
 
 
 def _fsync(path: Path) -> None:

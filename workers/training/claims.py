@@ -25,8 +25,13 @@ LEAVE_S, GIVE_UP_S, _POLL_S = 30.0, 120.0, 0.1
 
 
 @contextmanager
-def sole_job(folder: Path, fence: int, *, leave_s: float = LEAVE_S, give_up_s: float = GIVE_UP_S,
-             ) -> Generator[Callable[[], None]]:
+def sole_job(
+    folder: Path,
+    fence: int,
+    *,
+    leave_s: float = LEAVE_S,
+    give_up_s: float = GIVE_UP_S,
+) -> Generator[Callable[[], None]]:
     """Hold the folder's training; yields a check, to be called between steps.
 
     A holder of this machine that does not leave within `leave_s` is ended. Raises TrainingFailedError when a driver
@@ -49,8 +54,9 @@ def sole_job(folder: Path, fence: int, *, leave_s: float = LEAVE_S, give_up_s: f
 
 
 @contextmanager
-def held(path: Path, check: Callable[[], None] = lambda: None, *, leave_s: float = LEAVE_S,
-         give_up_s: float = GIVE_UP_S) -> Generator[None]:
+def held(
+    path: Path, check: Callable[[], None] = lambda: None, *, leave_s: float = LEAVE_S, give_up_s: float = GIVE_UP_S
+) -> Generator[None]:
     """Hold a lock that the kernel frees when its holder dies, and that says who holds it.
 
     A holder of this machine that does not leave within `leave_s` is ended; `check` is called while waiting. Raises
@@ -101,7 +107,8 @@ def _acquire(lock: TextIO, check: Callable[[], None], leave_s: float, give_up_s:
             raise TrainingFailedError(
                 f"another process holds {lock.name} after {waited:.0f} s: {holder or 'nobody says who'}",
                 expected="what an earlier driver has left to end when a newer one comes",
-                next_move="End that process if it is of no use, then resume the run")
+                next_move="End that process if it is of no use, then resume the run",
+            )
         time.sleep(_POLL_S)
         waited += _POLL_S
 
@@ -118,4 +125,5 @@ def _superseded(folder: Path, fence: int, newest: int) -> TrainingFailedError:
     return TrainingFailedError(
         f"a newer driver trains in {folder} (fence {newest}, this job's is {fence})",
         expected="the job of the driver that holds the run",
-        next_move="Leave: the newer driver's job gives the same weights")
+        next_move="Leave: the newer driver's job gives the same weights",
+    )

@@ -29,8 +29,9 @@ _POLL_S = 0.2
 _PATIENCE_S = 30.0
 
 
-def optimise_on_devices(job: TrainingJob, training: Training, model: Model, report: Report | None, *,
-                        gpu: bool) -> Optimised:
+def optimise_on_devices(
+    job: TrainingJob, training: Training, model: Model, report: Report | None, *, gpu: bool
+) -> Optimised:
     """`optimise` on `training.devices` devices; they and this process share the run's folder.
 
     A last batch that does not fill every device is filled up with rows of the first: none is dropped.
@@ -45,9 +46,11 @@ def optimise_on_devices(job: TrainingJob, training: Training, model: Model, repo
             train_loop_config={"job": job, "training": training, "model": model, "scratch": scratch},
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
             # Cores are not claimed: engines and trainer take turns on them.
-            scaling_config=ScalingConfig(num_workers=training.devices, use_gpu=gpu,
-                                         resources_per_worker={"GPU": 1} if gpu else {"CPU": 0.001}),
-            run_config=RunConfig(name="job", storage_path=scratch))
+            scaling_config=ScalingConfig(
+                num_workers=training.devices, use_gpu=gpu, resources_per_worker={"GPU": 1} if gpu else {"CPU": 0.001}
+            ),
+            run_config=RunConfig(name="job", storage_path=scratch),
+        )
         heard = _follow(pool.submit(trainer.fit), Path(scratch) / _STEPS, report)
         dropped = json.loads((Path(scratch) / _DROPPED).read_text())
         return Optimised(tuple(heard), dropped, files.load_policy(Path(scratch) / _POLICY))
@@ -60,7 +63,9 @@ def _require_devices(needed: int) -> None:
         if time.monotonic() > deadline:
             raise TrainingFailedError(
                 f"training.devices is {needed}, but {free:g} GPUs are free beside engines and rewarder",
-                expected="GPUs that nothing else holds", next_move="Lower fleet.engines or training.devices")
+                expected="GPUs that nothing else holds",
+                next_move="Lower fleet.engines or training.devices",
+            )
         time.sleep(1.0)
 
 
@@ -89,7 +94,7 @@ def _follow(fitting: Future[Any], file: Path, report: Report | None) -> list[Tra
     while True:
         done = fitting.done()
         lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []
-        for number, values, total in map(json.loads, lines[len(steps):]):
+        for number, values, total in map(json.loads, lines[len(steps) :]):
             steps.append(TrainingStep(number, values))
             if report is not None:
                 report(steps[-1], total)
@@ -107,5 +112,7 @@ def _result(fitting: Future[Any]) -> None:
         ours = next((failure for failure in failures.values() if isinstance(failure, EvaError)), None)
         if ours is not None:
             raise ours from error
-        raise TrainingFailedError(f"The training on several devices failed: {error}",
-                                  next_move="Read the trainer's log; training.devices 1 does without them") from error
+        raise TrainingFailedError(
+            f"The training on several devices failed: {error}",
+            next_move="Read the trainer's log; training.devices 1 does without them",
+        ) from error

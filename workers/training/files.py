@@ -32,8 +32,7 @@ def load_policy(folder: str | Path) -> Any:
     # transformers' fused attention leaves Gemma 2's soft caps out without a word; vLLM does not.
     soft_capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
     attention = {"attn_implementation": "eager"} if soft_capped else {}
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True,
-                                                **attention).eval()
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True, **attention).eval()
 
 
 def stored_dtype(training: Training, policy_dtype: str, *, gpu: bool) -> str:
@@ -79,12 +78,16 @@ def write_record(directory: Path, record: dict[str, Any]) -> None:
     (directory / TRAINING).write_text(json.dumps(record))
 
 
-def seal_with_canary(directory: Path, training: Training, model: Model, *, dtype: str,
-                     engines_on_gpu: bool) -> None:
+def seal_with_canary(directory: Path, training: Training, model: Model, *, dtype: str, engines_on_gpu: bool) -> None:
     """Load what was written and record its canary: the proof that it can be read, too."""
     tokenizer = load_tokenizer(str(directory), read_prompting(model))
-    write_canary(directory, load_policy(directory), tokenizer, dtype=dtype,
-                 allowed=tolerance(training, model, engines_on_gpu=engines_on_gpu))
+    write_canary(
+        directory,
+        load_policy(directory),
+        tokenizer,
+        dtype=dtype,
+        allowed=tolerance(training, model, engines_on_gpu=engines_on_gpu),
+    )
 
 
 def _copy_companions(source: Path, directory: Path, *, index: bool) -> None:

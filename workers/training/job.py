@@ -21,8 +21,7 @@ from workers.training.devices import optimise_on_devices
 from workers.training.optimising import Optimised, Report, be_quiet, optimise
 
 
-def publish_model(model: Model, training: Training, folder: Path, *,
-                  engines_on_gpu: bool = False) -> Checkpoint:
+def publish_model(model: Model, training: Training, folder: Path, *, engines_on_gpu: bool = False) -> Checkpoint:
     """Publish the given model as checkpoint 0 below `folder`; one that is valid already is kept.
 
     Raises ModelError, DiskFullError.
@@ -40,8 +39,9 @@ def publish_model(model: Model, training: Training, folder: Path, *,
     return Checkpoint(0, 0, str(folder / name), digest)
 
 
-def run_job(job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool = False,
-            report: Report | None = None) -> Trained:
+def run_job(
+    job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool = False, report: Report | None = None
+) -> Trained:
     """Train `job.policy` on the job's pairs and publish it; a valid checkpoint of this very job is returned.
 
     A job that ended before its checkpoint was whole starts again from the policy: equal pairs and seed give equal
@@ -59,6 +59,7 @@ def run_job(job: TrainingJob, training: Training, model: Model, *, engines_on_gp
 
 def _checked(check: Callable[[], None], report: Report | None) -> Report:
     """Between steps is when a job looks whether it is still the run's."""
+
     def checked(step: TrainingStep, total: int) -> None:
         check()
         if report is not None:
@@ -67,8 +68,9 @@ def _checked(check: Callable[[], None], report: Report | None) -> Report:
     return checked
 
 
-def _train_and_publish(job: TrainingJob, training: Training, model: Model, target: Path, engines_on_gpu: bool,
-                       report: Report) -> None:
+def _train_and_publish(
+    job: TrainingJob, training: Training, model: Model, target: Path, engines_on_gpu: bool, report: Report
+) -> None:
     for needed in (job.policy, job.reference):
         checkpoints.verify(Path(needed.path), needed.digest)
     reach("training.begun")
@@ -90,9 +92,14 @@ def _train_and_publish(job: TrainingJob, training: Training, model: Model, targe
         else:
             files.write_policy(policy, facts.path, directory, dtype)
         files.seal_with_canary(directory, training, model, dtype=dtype, engines_on_gpu=engines_on_gpu)
-        files.write_record(directory, {
-            "job": _identity(job, training), "dropped": dropped,
-            "steps": [{"step": step.step, "values": dict(step.values)} for step in steps]})
+        files.write_record(
+            directory,
+            {
+                "job": _identity(job, training),
+                "dropped": dropped,
+                "steps": [{"step": step.step, "values": dict(step.values)} for step in steps],
+            },
+        )
 
     needed_bytes = 0 if policy is None else facts.parameters * BYTES[dtype]
     checkpoints.publish(write, target.parent, target.name, needed_bytes=needed_bytes)
@@ -106,9 +113,11 @@ def read_trained(job: TrainingJob, training: Training) -> Trained:
     wanted = _identity(job, training)
     other = [key for key, value in wanted.items() if record["job"].get(key) != value]
     if other:
-        raise TrainingFailedError(f"{target} was made by another training job: its {', '.join(other)} differ",
-                                  expected="the checkpoint of this job",
-                                  next_move=f"Move {target} away and resume")
+        raise TrainingFailedError(
+            f"{target} was made by another training job: its {', '.join(other)} differ",
+            expected="the checkpoint of this job",
+            next_move=f"Move {target} away and resume",
+        )
     steps = tuple(TrainingStep(row["step"], row["values"]) for row in record["steps"])
     return Trained(Checkpoint(job.number, job.iteration, str(target), digest), steps, record["dropped"])
 
@@ -122,6 +131,12 @@ def _train(job: TrainingJob, training: Training, model: Model, report: Report | 
 def _identity(job: TrainingJob, training: Training) -> dict[str, Any]:
     """What decides the outcome of a job; the weights of its policies are named by their manifests."""
     pairs = hashlib.sha256(Path(job.pairs_path).read_bytes()).hexdigest() if training.enabled else ""
-    return {"number": job.number, "iteration": job.iteration, "policy": job.policy.digest,
-            "reference": job.reference.digest, "pairs": pairs, "seed": job.seed,
-            "training": training.model_dump(mode="json", exclude={"timeout_s"})}
+    return {
+        "number": job.number,
+        "iteration": job.iteration,
+        "policy": job.policy.digest,
+        "reference": job.reference.digest,
+        "pairs": pairs,
+        "seed": job.seed,
+        "training": training.model_dump(mode="json", exclude={"timeout_s"}),
+    }

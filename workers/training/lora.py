@@ -19,12 +19,22 @@ def with_adapters(policy: Any, lora: Lora) -> PeftModel:
     _without_dropout(policy)
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
     try:
-        adapted = get_peft_model(policy, LoraConfig(
-            r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets,
-            task_type="CAUSAL_LM"))
+        adapted = get_peft_model(
+            policy,
+            LoraConfig(
+                r=lora.rank,
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                target_modules=targets,
+                task_type="CAUSAL_LM",
+            ),
+        )
     except ValueError as error:
-        raise ConfigError(f"training.lora.targets {targets}: {error}", expected="names of the model's linear modules",
-                          next_move="Leave it out: all linear modules but the output layer are adapted") from error
+        raise ConfigError(
+            f"training.lora.targets {targets}: {error}",
+            expected="names of the model's linear modules",
+            next_move="Leave it out: all linear modules but the output layer are adapted",
+        ) from error
     assert isinstance(adapted, PeftModel)
     return adapted
 

@@ -45,16 +45,18 @@ def optimise(job: TrainingJob, training: Training, model: Model, report: Report 
     encoded = _rows(job, training, model, encoder)
     recorder = StepRecorder(None if reference_free else training.beta, report)
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = trainer_arguments(training, seed=job.seed, n_devices=training.devices,
-                                      gpu=torch.cuda.is_available(), output_dir=scratch)
+        arguments = trainer_arguments(
+            training, seed=job.seed, n_devices=training.devices, gpu=torch.cuda.is_available(), output_dir=scratch
+        )
         set_seed(arguments["seed"])
         policy = files.load_policy(job.policy.path)
         if training.lora is not None:
             policy = with_adapters(policy, training.lora)
             arguments["disable_dropout"] = False
         reference = None if reference_free else files.load_policy(job.reference.path)
-        trainer = build(Ingredients(
-            policy, reference, encoder.tokenizer, encoded.rows, training, arguments, (recorder,)))
+        trainer = build(
+            Ingredients(policy, reference, encoder.tokenizer, encoded.rows, training, arguments, (recorder,))
+        )
         del reference
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -68,14 +70,19 @@ def optimise(job: TrainingJob, training: Training, model: Model, report: Report 
 def _rows(job: TrainingJob, training: Training, model: Model, encoder: PromptEncoder) -> rows.Rows:
     known = inspect_model(Path(job.policy.path))
     encoded = rows.encode(
-        rows.read_pairs(Path(job.pairs_path)), encoder,
+        rows.read_pairs(Path(job.pairs_path)),
+        encoder,
         max_length=min(training.max_length, known.max_positions or training.max_length),
-        max_prompt_length=training.max_prompt_length, rewards=facts(training.loss).rewards,
-        end=rows.end_of_turn(known.path, encoder.tokenizer, chat=model.template == "chat"))
+        max_prompt_length=training.max_prompt_length,
+        rewards=facts(training.loss).rewards,
+        end=rows.end_of_turn(known.path, encoder.tokenizer, chat=model.template == "chat"),
+    )
     if not encoded.rows:
         raise TrainingFailedError(
             f"No pair is left to train on; dropped: {dict(encoded.dropped) or 'none, there were none'}",
-            expected="at least one pair", next_move="Raise training.max_length or ask for more prompts")
+            expected="at least one pair",
+            next_move="Raise training.max_length or ask for more prompts",
+        )
     return encoded
 
 
@@ -91,8 +98,7 @@ class StepRecorder(TrainerCallback):
         self._beta, self._report = beta, report
 
     @override
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None,
-               **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Called by the trainer. Raises TrainingFailedError when the loss is no number any more."""
         if not logs or "loss" not in logs:
             return
@@ -100,7 +106,9 @@ class StepRecorder(TrainerCallback):
         if not all(math.isfinite(values[name]) for name in ("loss", "grad_norm") if name in values):
             raise TrainingFailedError(
                 f"The training diverged at step {state.global_step}: loss {values['loss']}",
-                expected="a finite loss", next_move="Lower training.learning_rate")
+                expected="a finite loss",
+                next_move="Lower training.learning_rate",
+            )
         if self._beta is not None and {"rewards/chosen", "rewards/rejected"} <= set(values):
             values["kl"] = -(values["rewards/chosen"] + values["rewards/rejected"]) / (2 * self._beta)
         self.steps.append(TrainingStep(state.global_step, values))

@@ -42,13 +42,22 @@ def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
             pair |= {key: float(row[key]) for key in _REWARDS if key in row}
             yield pair | {key: bool(row.get(key)) for key in ("chosen_cut", "rejected_cut")}
         except (ValueError, KeyError, TypeError) as error:
-            raise TrainingFailedError(f"{path}, line {number}, is no preference pair: {error!r}",
-                                      expected="JSON with `prompt`, `chosen`, `rejected`",
-                                      next_move="Resume the run: it writes the pairs again") from error
+            raise TrainingFailedError(
+                f"{path}, line {number}, is no preference pair: {error!r}",
+                expected="JSON with `prompt`, `chosen`, `rejected`",
+                next_move="Resume the run: it writes the pairs again",
+            ) from error
 
 
-def encode(pairs: Iterable[Mapping[str, Any]], encoder: PromptEncoder, *, max_length: int, end: int,
-           max_prompt_length: int | None = None, rewards: bool = False) -> Rows:
+def encode(
+    pairs: Iterable[Mapping[str, Any]],
+    encoder: PromptEncoder,
+    *,
+    max_length: int,
+    end: int,
+    max_prompt_length: int | None = None,
+    rewards: bool = False,
+) -> Rows:
     """Token ids of every pair, each response ended by `end` unless it was cut; pairs of no use are counted.
 
     `rewards` keeps the pair's two rewards in its row.
@@ -110,8 +119,11 @@ def end_of_turn(folder: Path, tokenizer: Any, *, chat: bool) -> int:
         if behind and behind[0] in stop_ids(folder, tokenizer):
             return behind[0]
     if tokenizer.eos_token_id is None:
-        raise TrainingFailedError("The tokenizer has no EOS token", expected="a token that ends a response",
-                                  next_move="Set eos_token in the model's tokenizer_config.json")
+        raise TrainingFailedError(
+            "The tokenizer has no EOS token",
+            expected="a token that ends a response",
+            next_move="Set eos_token in the model's tokenizer_config.json",
+        )
     return int(tokenizer.eos_token_id)
 
 
@@ -131,7 +143,7 @@ def _plain(tokenizer: Any, text: str) -> list[int]:
 
 def _behind_line_break(tokenizer: Any, text: str) -> list[int]:
     mark = _plain(tokenizer, "\n")
-    return _plain(tokenizer, "\n" + text)[len(mark):]
+    return _plain(tokenizer, "\n" + text)[len(mark) :]
 
 
 def _decode(tokenizer: Any, token_ids: list[int]) -> str:

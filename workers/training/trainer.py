@@ -32,8 +32,7 @@ from workers.ending import end_actor, locate
 
 Report = Callable[[TrainingStep, int], None]
 
-_DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError,
-           GetTimeoutError)
+_DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, GetTimeoutError)
 _RETRIES = 2
 _BACKOFF_S = 1.0
 _FETCH_S = 60.0
@@ -55,8 +54,7 @@ class TrainingProcess:
         """Import what a job needs: many seconds, paid once."""
         import_module("workers.training.job")
 
-    def publish_initial(self, model: Model, training: Training, folder: str, *,
-                        engines_on_gpu: bool) -> Checkpoint:
+    def publish_initial(self, model: Model, training: Training, folder: str, *, engines_on_gpu: bool) -> Checkpoint:
         from workers.training.job import publish_model
 
         return publish_model(model, training, Path(folder), engines_on_gpu=engines_on_gpu)
@@ -67,8 +65,13 @@ class TrainingProcess:
         self._steps = []
         with all_about(iteration=job.iteration, stage="train"):
             log.info("trains checkpoint %d from %s", job.number, job.policy.path)
-            return run_job(job, training, model, engines_on_gpu=engines_on_gpu,
-                           report=lambda step, total: self._steps.append((step, total)))
+            return run_job(
+                job,
+                training,
+                model,
+                engines_on_gpu=engines_on_gpu,
+                report=lambda step, total: self._steps.append((step, total)),
+            )
 
     @ray.method(concurrency_group="watch")
     def process_id(self) -> int:
@@ -97,8 +100,9 @@ class LocalTrainer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -152,7 +156,8 @@ class LocalTrainer:
         raise TrainingFailedError(
             f"The training process ended {1 + _RETRIES} times without a checkpoint ({_first_line(death)}). "
             f"Its last words:\n{self._last_words()}",
-            next_move=f"Read {self._log}; a killed process often lacked memory")
+            next_move=f"Read {self._log}; a killed process often lacked memory",
+        )
 
     def at_work(self) -> list[Working]:
         """What the process has in hand. Another thread may ask."""
@@ -163,8 +168,13 @@ class LocalTrainer:
         why, last = _first_line(error), attempt == _RETRIES
         pause_s = 0.0 if last else _BACKOFF_S * 2.0**attempt
         then = "it is given up" if last else f"the job starts again after a pause of {pause_s:.0f} s"
-        self._notice(Incident("trainer_lost", f"the training process was lost: {why}; {then}",
-                              {"reason": why, "job": method, "attempt": attempt + 1, "pause_s": pause_s}))
+        self._notice(
+            Incident(
+                "trainer_lost",
+                f"the training process was lost: {why}; {then}",
+                {"reason": why, "job": method, "attempt": attempt + 1, "pause_s": pause_s},
+            )
+        )
         time.sleep(pause_s)
 
     def _follow(self, actor: Any, call: Any, report: Report | None) -> Any:
@@ -193,9 +203,12 @@ class LocalTrainer:
             # The overloads of `ray.remote` know no concurrency_groups.
             remote: Any = ray.remote
             process = remote(
-                num_cpus=0, max_restarts=0, max_task_retries=0, concurrency_groups={"watch": 1},
-                runtime_env={"env_vars": _environment(
-                    gpu=self._engines_on_gpu, devices=self._config.training.devices)})(TrainingProcess)
+                num_cpus=0,
+                max_restarts=0,
+                max_task_retries=0,
+                concurrency_groups={"watch": 1},
+                runtime_env={"env_vars": _environment(gpu=self._engines_on_gpu, devices=self._config.training.devices)},
+            )(TrainingProcess)
             self._actor = process.remote(WorkerLog(str(self._log.resolve()), "trainer"))
             self._located = locate(self._actor)
         return self._actor
@@ -204,8 +217,9 @@ class LocalTrainer:
         """The error of a job that ended by an exception: eva's own, or what the libraries said."""
         if isinstance(cause, EvaError):
             return cause
-        return TrainingFailedError(f"The training failed: {type(cause).__name__}: {_first_line(cause)}",
-                                   next_move=f"Read {self._log}")
+        return TrainingFailedError(
+            f"The training failed: {type(cause).__name__}: {_first_line(cause)}", next_move=f"Read {self._log}"
+        )
 
     def _last_words(self) -> str:
         if not self._log.is_file():

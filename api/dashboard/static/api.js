@@ -31,8 +31,8 @@ export function address(path, query = {}) {
 }
 
 /** The path of a run's part. @param {string} run @param {...(string | number)} parts */
-export const ofRun = (run, ...parts) => ["/v1/runs", run, ...parts].map((part, place) =>
-  (place ? encodeURIComponent(part) : part)).join("/");
+export const ofRun = (run, ...parts) =>
+  ["/v1/runs", run, ...parts].map((part, place) => (place ? encodeURIComponent(part) : part)).join("/");
 
 /**
  * @template T
@@ -48,9 +48,17 @@ export async function ask(path, query = {}, options = {}) {
 /** Something is to be done: JSON goes there. @template T @param {string} method @param {string} path @param {unknown} [body]
  * @param {{query?: Record<string, unknown>, headers?: Record<string, string>, signal?: AbortSignal}} [more]
  * @returns {Promise<T>} */
-export const send = (method, path, body, { query = {}, headers = {}, signal: ends } = {}) => ask(path, query, { method, signal: ends,
-  headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
-  body: body === undefined ? undefined : JSON.stringify(body) });
+export const send = (method, path, body, { query = {}, headers = {}, signal: ends } = {}) =>
+  ask(path, query, {
+    method,
+    signal: ends,
+    headers: {
+      Accept: "application/json",
+      ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      ...headers,
+    },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
 
 /**
  * An answer with its tag, which a change of it has to name.
@@ -66,9 +74,14 @@ export async function askWhole(path, query = {}, options = {}) {
     response = await fetch(address(path, query), { headers: { Accept: "application/json" }, ...options });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError({ type: "unreachable", title: "Not reached", status: 0,
-      detail: "The service does not answer.", given: "no answer from the service",
-      next_move: "Look whether `eva serve` still runs; this page comes back by itself." });
+    throw new ApiError({
+      type: "unreachable",
+      title: "Not reached",
+      status: 0,
+      detail: "The service does not answer.",
+      given: "no answer from the service",
+      next_move: "Look whether `eva serve` still runs; this page comes back by itself.",
+    });
   }
   if (!response.ok) {
     // who declined is asked again when something is to be done, not at every look
@@ -83,8 +96,13 @@ async function problemOf(response) {
   try {
     return await response.json();
   } catch {
-    return { type: "unknown", title: response.statusText, status: response.status,
-      detail: `The service answered ${response.status} ${response.statusText}.`, given: response.statusText };
+    return {
+      type: "unknown",
+      title: response.statusText,
+      status: response.status,
+      detail: `The service answered ${response.status} ${response.statusText}.`,
+      given: response.statusText,
+    };
   }
 }
 
@@ -98,8 +116,12 @@ async function problemOf(response) {
  */
 export function useAsked(path, query = {}, again = 0) {
   const wanted = path === null ? null : address(path, query);
-  const state = useSignal({ of: /** @type {string | null} */ (null), data: /** @type {T | null} */ (null),
-    error: /** @type {ApiError | null} */ (null), loading: wanted !== null });
+  const state = useSignal({
+    of: /** @type {string | null} */ (null),
+    data: /** @type {T | null} */ (null),
+    error: /** @type {ApiError | null} */ (null),
+    loading: wanted !== null,
+  });
   useEffect(() => {
     if (wanted === null || path === null) return undefined;
     const ends = new AbortController();
@@ -107,17 +129,23 @@ export function useAsked(path, query = {}, again = 0) {
     const run = () => {
       state.value = { ...state.peek(), loading: true };
       ask(path, query, { signal: ends.signal }).then(
-        (data) => { state.value = { of: wanted, data: /** @type {T} */ (data), error: null, loading: false }; },
+        (data) => {
+          state.value = { of: wanted, data: /** @type {T} */ (data), error: null, loading: false };
+        },
         (error) => {
           if (ends.signal.aborted) return;
           if (!(error instanceof ApiError)) throw error;
           const old = state.peek();
           state.value = { of: wanted, data: old.of === wanted ? old.data : null, error, loading: false };
           if (error.problem.status === 0 || error.problem.status >= 503) timer = setTimeout(run, 3000);
-        });
+        },
+      );
     };
     run();
-    return () => { ends.abort(); clearTimeout(timer); };
+    return () => {
+      ends.abort();
+      clearTimeout(timer);
+    };
   }, [wanted, again, visit.value]);
   return state.value;
 }

@@ -19,7 +19,12 @@ import { Prompts } from "./views/prompts.js";
 /** @type {Tab[]} */
 const TABS = [
   { name: "", title: "Overview", view: Overview },
-  { name: "prompts", title: "Prompts", view: ({ run, rest }) => (rest.length ? html`<${Prompt} run=${run} rest=${rest} />` : html`<${Prompts} run=${run} />`) },
+  {
+    name: "prompts",
+    title: "Prompts",
+    view: ({ run, rest }) =>
+      rest.length ? html`<${Prompt} run=${run} rest=${rest} />` : html`<${Prompts} run=${run} />`,
+  },
   { name: "lineage", title: "Lineage", view: Lineage },
   { name: "map", title: "Map", view: MapView },
   { name: "evolution", title: "Evolution", view: Evolution },
@@ -36,7 +41,11 @@ function ThemeButton() {
   const dark = theme.value ? theme.value === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   const turn = () => {
     theme.value = dark ? "light" : "dark";
-    try { localStorage.setItem("eva-theme", theme.value); } catch { /* for this visit alone */ }
+    try {
+      localStorage.setItem("eva-theme", theme.value);
+    } catch {
+      /* for this visit alone */
+    }
   };
   return html`<button class="button bare" onClick=${turn}>${dark ? "Light" : "Dark"}</button>`;
 }
@@ -49,11 +58,14 @@ class Guarded extends Component {
   }
 
   /** @param {Error} error */
-  static getDerivedStateFromError(error) { return { error }; }
+  static getDerivedStateFromError(error) {
+    return { error };
+  }
 
   render() {
     const { error } = /** @type {{error: Error | null}} */ (this.state);
-    if (error) return html`<${Empty} title="This view failed">${error.message}. Reload the page; report it if it stays.<//>`;
+    if (error)
+      return html`<${Empty} title="This view failed">${error.message}. Reload the page; report it if it stays.<//>`;
     return /** @type {any} */ (this.props).children;
   }
 }
@@ -65,21 +77,33 @@ function shown() {
   if (noun === "compare") return { title: "Compare", body: html`<${Compare} />` };
   if (noun === "launch") return { title: "Launch", body: html`<${Launch} />` };
   const tab = TABS.find((one) => one.name === part);
-  if (noun === "runs" && run && tab) return { title: `${run} · ${tab.title}`, run, tab, body: html`<${tab.view} run=${run} rest=${rest} />` };
-  return { title: "Nothing here", body: html`<${Empty} title="There is no such page"><${Link} to="/">All runs<//><//>` };
+  if (noun === "runs" && run && tab)
+    return { title: `${run} · ${tab.title}`, run, tab, body: html`<${tab.view} run=${run} rest=${rest} />` };
+  return {
+    title: "Nothing here",
+    body: html`<${Empty} title="There is no such page"><${Link} to="/">All runs<//><//>`,
+  };
 }
 
 function App() {
   const { title, run, tab, body } = shown();
   document.title = `${title} – eva`;
   // on a narrow screen the tabs scroll: the one that is shown is seen
-  useEffect(() => document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [tab]);
+  useEffect(
+    () => document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }),
+    [tab],
+  );
   return html`<a class="skip" href="#main">To the content</a>
     <header class="top"><div class="top-row">
       <${Link} to="/" class="brand"><img src="/static/icon.svg" width="22" height="22" alt="" />eva<//>
-      ${run && html`<span class="crumb" title=${run}>${run}</span>
-        <nav class="tabs" aria-label="Views of the run">${TABS.map((one) => html`<${Link} key=${one.name} to=${one.name ? runPath(run, one.name) : runPath(run)}
-          aria-current=${one === tab ? "page" : undefined}>${one.title}<//>`)}</nav>`}
+      ${
+        run &&
+        html`<span class="crumb" title=${run}>${run}</span>
+        <nav class="tabs" aria-label="Views of the run">${TABS.map(
+          (one) => html`<${Link} key=${one.name} to=${one.name ? runPath(run, one.name) : runPath(run)}
+          aria-current=${one === tab ? "page" : undefined}>${one.title}<//>`,
+        )}</nav>`
+      }
       <span class="spring" /><${SignedIn} /><${ThemeButton} />
     </div></header>
     <main id="main" tabindex="-1"><${Guarded} key=${path.value.slice(0, 3).join("/")}>${body}<//></main><${SignIn} />`;

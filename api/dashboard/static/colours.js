@@ -11,7 +11,10 @@ export function computed(place, colour) {
 }
 
 /** So many colours from little to much. @param {number} steps */
-export const ramp = (steps) => Array.from({ length: steps }, (_, n) => {
-  const far = steps > 1 ? (2 * n) / (steps - 1) : 0;
-  return far <= 1 ? `color-mix(in oklab, var(--middle) ${(100 * far).toFixed(0)}%, var(--low))` : `color-mix(in oklab, var(--high) ${(100 * (far - 1)).toFixed(0)}%, var(--middle))`;
-});
+export const ramp = (steps) =>
+  Array.from({ length: steps }, (_, n) => {
+    const far = steps > 1 ? (2 * n) / (steps - 1) : 0;
+    return far <= 1
+      ? `color-mix(in oklab, var(--middle) ${(100 * far).toFixed(0)}%, var(--low))`
+      : `color-mix(in oklab, var(--high) ${(100 * (far - 1)).toFixed(0)}%, var(--middle))`;
+  });

@@ -9,23 +9,68 @@
 export const GROUPS = [
   { title: "Run", keys: ["name", "iterations", "seed", "warm_start"] },
   { title: "Seed prompts", keys: ["prompts.path", "prompts.dataset", "prompts.playground", "prompts.limit"] },
-  { title: "Model and its answers", keys: ["model.path", "generation.n", "generation.temperature", "generation.top_p", "generation.max_tokens"] },
+  {
+    title: "Model and its answers",
+    keys: ["model.path", "generation.n", "generation.temperature", "generation.top_p", "generation.max_tokens"],
+  },
   { title: "Reward", section: "reward" },
-  { title: "Creator", keys: ["informativeness.metric", "sampling.fraction", "sampling.sampler", "evolving.per_prompt", "mixing.children", "mixing.buffer", "info_from", "pool"] },
+  {
+    title: "Creator",
+    keys: [
+      "informativeness.metric",
+      "sampling.fraction",
+      "sampling.sampler",
+      "evolving.per_prompt",
+      "mixing.children",
+      "mixing.buffer",
+      "info_from",
+      "pool",
+    ],
+  },
   { title: "Evolver", section: "evolving.evolver" },
-  { title: "Training", keys: ["training.enabled", "training.loss", "training.beta", "training.learning_rate", "training.epochs", "training.batch", "training.mode"] },
+  {
+    title: "Training",
+    keys: [
+      "training.enabled",
+      "training.loss",
+      "training.beta",
+      "training.learning_rate",
+      "training.epochs",
+      "training.batch",
+      "training.mode",
+    ],
+  },
   { title: "Held-out evaluation", keys: ["evaluation.playground", "evaluation.n", "evaluation.when"] },
   { title: "Machines", keys: ["fleet.engines", "fleet.gpus_per_engine", "training.devices"] },
 ];
 
 /** Where the last part of a key does not say enough beside its group's title. @type {Record<string, string>} */
-const LABELS = { "prompts.path": "file of prompts", "prompts.playground": "playground prompts", "prompts.limit": "first so many", "model.path": "model",
-  "generation.n": "responses per prompt", "sampling.fraction": "sampled share", "evolving.per_prompt": "children per prompt", "mixing.children": "kept children",
-  "mixing.buffer": "kept from the pool", "training.enabled": "train", "evaluation.playground": "playground prompts", "evaluation.n": "sampled responses",
-  "evaluation.when": "examined policies", "fleet.gpus_per_engine": "GPUs per engine", "training.devices": "training devices" };
+const LABELS = {
+  "prompts.path": "file of prompts",
+  "prompts.playground": "playground prompts",
+  "prompts.limit": "first so many",
+  "model.path": "model",
+  "generation.n": "responses per prompt",
+  "sampling.fraction": "sampled share",
+  "evolving.per_prompt": "children per prompt",
+  "mixing.children": "kept children",
+  "mixing.buffer": "kept from the pool",
+  "training.enabled": "train",
+  "evaluation.playground": "playground prompts",
+  "evaluation.n": "sampled responses",
+  "evaluation.when": "examined policies",
+  "fleet.gpus_per_engine": "GPUs per engine",
+  "training.devices": "training devices",
+};
 
 /** @param {unknown} values @param {string} key @returns {any} */
-export const valueAt = (values, key) => key.split(".").reduce((/** @type {any} */ here, part) => (here !== null && typeof here === "object" ? here[part] : undefined), values);
+export const valueAt = (values, key) =>
+  key
+    .split(".")
+    .reduce(
+      (/** @type {any} */ here, part) => (here !== null && typeof here === "object" ? here[part] : undefined),
+      values,
+    );
 
 /** A node without references and without "or null"; what stands beside a reference stays. @param {Schema} schema @param {Schema} node @returns {Schema} */
 function plain(schema, node) {
@@ -48,7 +93,11 @@ function section(schema, node, values) {
   if (!kinds) return found;
   const to = kinds[values?.kind];
   const one = to ? plain(schema, { $ref: to }) : { properties: {}, required: [] };
-  return { ...one, properties: { ...one.properties, kind: { enum: Object.keys(kinds), description: found.description } }, required: ["kind", ...(one.required ?? [])] };
+  return {
+    ...one,
+    properties: { ...one.properties, kind: { enum: Object.keys(kinds), description: found.description } },
+    required: ["kind", ...(one.required ?? [])],
+  };
 }
 
 /** @param {Schema} schema @param {string} key @param {any} values @returns {Field | null} null: it is none that a form can show */
@@ -65,8 +114,26 @@ export function fieldAt(schema, key, values) {
   const of = section(schema, node, here);
   if (!of.properties?.[last]) return null;
   const one = plain(schema, of.properties[last]);
-  const kind = one.enum ? "choice" : one.type === "boolean" ? "flag" : ["integer", "number"].includes(one.type) ? "number" : one.type === "string" ? "text" : null;
-  return kind && { key, label: LABELS[key] ?? last.replaceAll("_", " "), hint: one.description ?? "", kind, choices: one.enum ?? [], absent: one.default ?? null, required: of.required?.includes(last) ?? false };
+  const kind = one.enum
+    ? "choice"
+    : one.type === "boolean"
+      ? "flag"
+      : ["integer", "number"].includes(one.type)
+        ? "number"
+        : one.type === "string"
+          ? "text"
+          : null;
+  return (
+    kind && {
+      key,
+      label: LABELS[key] ?? last.replaceAll("_", " "),
+      hint: one.description ?? "",
+      kind,
+      choices: one.enum ?? [],
+      absent: one.default ?? null,
+      required: of.required?.includes(last) ?? false,
+    }
+  );
 }
 
 /** The fields of a group: of a section that is one of several, its kind, what that needs, and what is given.
@@ -77,7 +144,12 @@ export function fieldsOf(schema, group, values) {
     const given = valueAt(values, group.section);
     const node = group.section.split(".").reduce((found, part) => plain(schema, found).properties[part], schema);
     const of = section(schema, node, given);
-    keys = ["kind", ...Object.keys(of.properties).filter((name) => name !== "kind" && (of.required.includes(name) || given?.[name] !== undefined))].map((name) => `${group.section}.${name}`);
+    keys = [
+      "kind",
+      ...Object.keys(of.properties).filter(
+        (name) => name !== "kind" && (of.required.includes(name) || given?.[name] !== undefined),
+      ),
+    ].map((name) => `${group.section}.${name}`);
   }
   return /** @type {Field[]} */ (keys.map((key) => fieldAt(schema, key, values)).filter(Boolean));
 }

@@ -13,9 +13,13 @@ export const idOf = (key) => `config-${key}`;
 export function ConfigForm({ draft, schema, wrong }) {
   const values = draft.values.value ?? {};
   return html`<form class="stack" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()} aria-label="The config's important keys">
-    ${GROUPS.map((group) => html`<section class="card" key=${group.title}><fieldset disabled=${!draft.readable.value}><legend>${group.title}</legend>
+    ${GROUPS.map(
+      (
+        group,
+      ) => html`<section class="card" key=${group.title}><fieldset disabled=${!draft.readable.value}><legend>${group.title}</legend>
       <div class="entries">${fieldsOf(schema, group, values).map((field) => html`<${Entry} key=${field.key} field=${field} draft=${draft} values=${values} wrong=${wrong.get(field.key)} />`)}</div>
-    </fieldset></section>`)}</form>`;
+    </fieldset></section>`,
+    )}</form>`;
 }
 
 /** @param {{field: Field, draft: Draft, values: Record<string, any>, wrong: string | undefined}} props */
@@ -28,10 +32,13 @@ function Entry({ field, draft, values, wrong }) {
   const about = { id, "aria-describedby": `${id}-hint`, "aria-invalid": wrong ? "true" : undefined };
   const set = (/** @type {unknown} */ next) => draft.set(...changed(key, next));
   const typed = (/** @type {any} */ event) => set(read(field, event.currentTarget.value));
-  const input = kind === "flag" ? html`<label class="check" for=${id}><input ...${about} type="checkbox" checked=${Boolean(value)} onChange=${(/** @type {any} */ event) => set(event.currentTarget.checked)} /><span>${label}<${Key} field=${field} /></span></label>`
-    : kind === "choice" ? html`<select ...${about} value=${value ?? ""} onChange=${typed}>${value === null || !field.choices.includes(String(value)) ? html`<option value=${value ?? ""}>${value ?? "choose"}</option>` : null}
+  const input =
+    kind === "flag"
+      ? html`<label class="check" for=${id}><input ...${about} type="checkbox" checked=${Boolean(value)} onChange=${(/** @type {any} */ event) => set(event.currentTarget.checked)} /><span>${label}<${Key} field=${field} /></span></label>`
+      : kind === "choice"
+        ? html`<select ...${about} value=${value ?? ""} onChange=${typed}>${value === null || !field.choices.includes(String(value)) ? html`<option value=${value ?? ""}>${value ?? "choose"}</option>` : null}
       ${field.choices.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select>`
-    : html`<input ...${about} value=${value === null ? "" : String(value)} placeholder=${field.required ? "needed" : "unset"} inputmode=${kind === "number" ? "decimal" : undefined} spellcheck=${false} autocomplete="off" onInput=${typed} />`;
+        : html`<input ...${about} value=${value === null ? "" : String(value)} placeholder=${field.required ? "needed" : "unset"} inputmode=${kind === "number" ? "decimal" : undefined} spellcheck=${false} autocomplete="off" onInput=${typed} />`;
   return html`<div class="entry">${kind !== "flag" && html`<label for=${id}>${label}<${Key} field=${field} /></label>`}${input}
     <span id=${`${id}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? html`<${Coded} text=${hint} />`}</span></div>`;
 }

@@ -7,9 +7,15 @@ export function Dialog({ title, close, children }) {
   useEffect(() => {
     const [shown, before] = [box.current, /** @type {HTMLElement | null} */ (document.activeElement)];
     shown?.showModal();
-    return () => { shown?.close(); before?.focus(); };
+    return () => {
+      shown?.close();
+      before?.focus();
+    };
   }, []);
-  const leave = (/** @type {Event} */ event) => { event.preventDefault(); close(); };
+  const leave = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    close();
+  };
   return html`<dialog ref=${box} aria-label=${title} onCancel=${leave}>
     <header><h2>${title}</h2><button type="button" class="button bare" aria-label="Close" onClick=${close}>✕</button></header>${children}</dialog>`;
 }

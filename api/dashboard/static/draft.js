@@ -37,17 +37,30 @@ export class Draft {
   }
 
   kept() {
-    try { return JSON.parse(sessionStorage.getItem(this.place) ?? "null"); } catch { return null; }
+    try {
+      return JSON.parse(sessionStorage.getItem(this.place) ?? "null");
+    } catch {
+      return null;
+    }
   }
 
   keep() {
     try {
-      sessionStorage.setItem(this.place, JSON.stringify({ text: this.text.peek(), beside: this.beside.peek(), key: this.key }));
-    } catch { /* no storage: then a reload forgets */ }
+      sessionStorage.setItem(
+        this.place,
+        JSON.stringify({ text: this.text.peek(), beside: this.beside.peek(), key: this.key }),
+      );
+    } catch {
+      /* no storage: then a reload forgets */
+    }
   }
 
   forget() {
-    try { sessionStorage.removeItem(this.place); } catch { /* nothing was kept */ }
+    try {
+      sessionStorage.removeItem(this.place);
+    } catch {
+      /* nothing was kept */
+    }
   }
 
   /** @param {string} text */
@@ -80,7 +93,9 @@ export class Draft {
     clearTimeout(this.timer);
     this.fresh.value = false;
     this.busy.value = true;
-    this.timer = window.setTimeout(() => { void this.rehearse(); }, wait);
+    this.timer = window.setTimeout(() => {
+      void this.rehearse();
+    }, wait);
   }
 
   end() {
@@ -94,7 +109,10 @@ export class Draft {
     try {
       this.readable.value = await this.read(ends);
       if (this.readable.peek() && Object.keys(this.values.peek() ?? {}).length) {
-        this.rehearsed.value = await send("POST", this.address(), this.body(), { query: { dry_run: true }, signal: ends });
+        this.rehearsed.value = await send("POST", this.address(), this.body(), {
+          query: { dry_run: true },
+          signal: ends,
+        });
         this.refused.value = null;
         this.fresh.value = true;
       }
@@ -142,7 +160,13 @@ export class Draft {
   /** Launches it, once however often it is asked. @returns {Promise<import("./answers.d.ts").RunDetails | null>} null: it was refused */
   async launch() {
     const of = JSON.stringify(this.body());
-    if (this.key?.of !== of) this.key = { name: [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join(""), of };
+    if (this.key?.of !== of)
+      this.key = {
+        name: [...crypto.getRandomValues(new Uint8Array(16))]
+          .map((byte) => byte.toString(16).padStart(2, "0"))
+          .join(""),
+        of,
+      };
     this.keep();
     try {
       const run = await send("POST", this.address(), this.body(), { headers: { "Idempotency-Key": this.key.name } });

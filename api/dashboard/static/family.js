@@ -45,8 +45,9 @@ export class Family {
   /** Children that are known, the ones on the path first, then the most informative. @param {number} number */
   children(number) {
     const info = (/** @type {number} */ n) => this.known.get(n)?.info ?? -Infinity;
-    return [...(this.below.get(number) ?? [])].sort((a, b) =>
-      Number(this.path.has(b)) - Number(this.path.has(a)) || info(b) - info(a) || a - b);
+    return [...(this.below.get(number) ?? [])].sort(
+      (a, b) => Number(this.path.has(b)) - Number(this.path.has(a)) || info(b) - info(a) || a - b,
+    );
   }
 
   /** @param {number} number @param {number} level */
@@ -61,7 +62,12 @@ export class Family {
     const open = this.isOpen(number, level);
     const children = open ? this.children(number) : [];
     const room = this.width.get(number) ?? STEP;
-    const inner = /** @type {Shown[]} */ (children.slice(0, room).map((child) => this.shown(child, level + 1)).filter(Boolean));
+    const inner = /** @type {Shown[]} */ (
+      children
+        .slice(0, room)
+        .map((child) => this.shown(child, level + 1))
+        .filter(Boolean)
+    );
     inner.sort((a, b) => a.number - b.number);
     const hidden = one.children - inner.length;
     if (open && hidden > 0) inner.push({ kind: "more", number, count: hidden, inner: [] });

@@ -12,7 +12,7 @@ export function Figure({ title, says, name, numbers, aside, children }) {
   const body = useRef(/** @type {HTMLElement | null} */ (null));
   const [open, setOpen] = useState(false);
   const picture = async () => {
-    const blob = body.current && await pictureOf(body.current, title);
+    const blob = body.current && (await pictureOf(body.current, title));
     if (blob) save(`${name}.png`, blob);
   };
   return html`<section class="card figure" aria-label=${title}>
@@ -30,10 +30,18 @@ export function Figure({ title, says, name, numbers, aside, children }) {
 }
 
 /** @param {Numbers} props */
-const Table = ({ columns, rows }) => html`<div class="scroll" tabindex="0" role="region" aria-label="Numbers"><table class="data"><thead><tr>
+const Table = ({
+  columns,
+  rows,
+}) => html`<div class="scroll" tabindex="0" role="region" aria-label="Numbers"><table class="data"><thead><tr>
   ${columns.map((column, n) => html`<th key=${column} scope="col" class=${n ? "number" : ""}>${column}</th>`)}</tr></thead>
-  <tbody>${rows.slice(0, MOST_ROWS).map((row, n) => html`<tr key=${n}>${row.map((value, k) => html`<td key=${k} class=${k ? "number" : ""}>
-    ${typeof value === "number" && k ? number(value) : value ?? "–"}</td>`)}</tr>`)}</tbody></table></div>
+  <tbody>${rows.slice(0, MOST_ROWS).map(
+    (row, n) =>
+      html`<tr key=${n}>${row.map(
+        (value, k) => html`<td key=${k} class=${k ? "number" : ""}>
+    ${typeof value === "number" && k ? number(value) : (value ?? "–")}</td>`,
+      )}</tr>`,
+  )}</tbody></table></div>
   ${rows.length > MOST_ROWS && html`<p class="soft small">The first ${count(MOST_ROWS)} of ${count(rows.length)} rows; the CSV has all.</p>`}`;
 
 /** RFC 4180; a text that a spreadsheet would take for a formula begins with an apostrophe. @param {Numbers} numbers */

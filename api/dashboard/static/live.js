@@ -21,13 +21,21 @@ export function useRun(name) {
     if (!known || over) return undefined;
     let waiting = 0;
     // several stages may close at once: they are one change
-    const ends = listen(name, from, () => { waiting ||= window.setTimeout(() => {
-      waiting = 0;
-      setHappened((n) => n + 1);
-      setTick((n) => n + 1);
-    }, 150); });
-    const counts = setInterval(() => { if (!document.hidden) setTick((n) => n + 1); }, COUNTS_MS);
-    return () => { ends(); clearInterval(counts); clearTimeout(waiting); };
+    const ends = listen(name, from, () => {
+      waiting ||= window.setTimeout(() => {
+        waiting = 0;
+        setHappened((n) => n + 1);
+        setTick((n) => n + 1);
+      }, 150);
+    });
+    const counts = setInterval(() => {
+      if (!document.hidden) setTick((n) => n + 1);
+    }, COUNTS_MS);
+    return () => {
+      ends();
+      clearInterval(counts);
+      clearTimeout(waiting);
+    };
   }, [name, known, over, visit.value]);
   return { asked, run, happened, tick, again: () => setTick((n) => n + 1) };
 }

@@ -1,7 +1,20 @@
 // A picture of what a figure shows: its drawings, words and keys, where they stand on the page. Whatever a figure holds is painted.
 
-const KEPT = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linejoin", "stroke-linecap", "opacity",
-  "font-size", "font-family", "font-weight", "visibility"];
+const KEPT = [
+  "fill",
+  "fill-opacity",
+  "stroke",
+  "stroke-width",
+  "stroke-opacity",
+  "stroke-dasharray",
+  "stroke-linejoin",
+  "stroke-linecap",
+  "opacity",
+  "font-size",
+  "font-family",
+  "font-weight",
+  "visibility",
+];
 const LEFT_OUT = ".tip, .hidden-but-read, .on-screen, input, select, textarea, label, button:not([aria-pressed=true])";
 const [PAD, EDGE, SHARP, LONGEST, LARGEST] = [20, 12, 2, 16_000, 1e8];
 
@@ -33,8 +46,14 @@ export async function pictureOf(body, title) {
   pen.font = `600 15px ${page.fontFamily}`;
   pen.fillText(title, PAD, PAD + 12, width - 2 * PAD);
   pen.translate(PAD - left, 2 * PAD + 16 - top);
-  for (const piece of pieces) { pen.save(); piece.paint(pen); pen.restore(); }
-  return new Promise((done) => { canvas.toBlob(done); });
+  for (const piece of pieces) {
+    pen.save();
+    piece.paint(pen);
+    pen.restore();
+  }
+  return new Promise((done) => {
+    canvas.toBlob(done);
+  });
 }
 
 /** @param {Element} element @param {Box | null} clip @param {Piece[]} pieces */
@@ -43,7 +62,13 @@ function gather(element, clip, pieces) {
   if (element.matches(LEFT_OUT) || style.display === "none" || style.visibility === "hidden") return;
   const box = element.getBoundingClientRect();
   if (element instanceof SVGSVGElement) return void pieces.push(drawn(element, box));
-  if (element instanceof HTMLCanvasElement) return void pieces.push({ box, paint: (pen) => { if (box.width) pen.drawImage(element, box.left, box.top, box.width, box.height); } });
+  if (element instanceof HTMLCanvasElement)
+    return void pieces.push({
+      box,
+      paint: (pen) => {
+        if (box.width) pen.drawImage(element, box.left, box.top, box.width, box.height);
+      },
+    });
   const inner = style.overflowX === "hidden" ? within(box, clip) : clip;
   const framed = frame(style, box, inner);
   if (framed) pieces.push(framed);
@@ -56,8 +81,15 @@ function gather(element, clip, pieces) {
 }
 
 /** @param {Box} box @param {Box | null} clip @returns {Box} */
-const within = (box, clip) => (!clip ? box : { left: Math.max(box.left, clip.left), top: Math.max(box.top, clip.top),
-  right: Math.min(box.right, clip.right), bottom: Math.min(box.bottom, clip.bottom) });
+const within = (box, clip) =>
+  !clip
+    ? box
+    : {
+        left: Math.max(box.left, clip.left),
+        top: Math.max(box.top, clip.top),
+        right: Math.min(box.right, clip.right),
+        bottom: Math.min(box.bottom, clip.bottom),
+      };
 
 /** @param {CanvasRenderingContext2D} pen @param {Box} box @param {number} [radius] */
 function trace(pen, box, radius = 0) {
@@ -80,7 +112,9 @@ function drawn(svg, box) {
   copy.setAttribute("width", String(width));
   copy.setAttribute("height", String(height));
   copy.setAttribute("viewBox", `${x - EDGE} ${y - EDGE} ${width} ${height}`);
-  const address = URL.createObjectURL(new Blob([new XMLSerializer().serializeToString(copy)], { type: "image/svg+xml" }));
+  const address = URL.createObjectURL(
+    new Blob([new XMLSerializer().serializeToString(copy)], { type: "image/svg+xml" }),
+  );
   const image = new Image();
   image.src = address;
   const ready = image.decode().finally(() => URL.revokeObjectURL(address));
@@ -94,17 +128,25 @@ function frame(style, box, clip) {
   const below = style.borderBottomStyle === "none" ? 0 : parseFloat(style.borderBottomWidth);
   const around = above > 0 && style.borderLeftStyle !== "none" && parseFloat(style.borderLeftWidth) > 0;
   if (clear(ground) && !above && !below) return null;
-  return { box: clip ? within(box, clip) : box, paint: (pen) => {
-    pen.globalAlpha = Number(style.opacity);
-    trace(pen, box, parseFloat(style.borderTopLeftRadius) || 0);
-    pen.fillStyle = ground;
-    pen.fill();
-    if (around) { pen.lineWidth = above; pen.strokeStyle = style.borderTopColor; pen.stroke(); return; }
-    pen.fillStyle = style.borderTopColor;
-    pen.fillRect(box.left, box.top, box.width, above);
-    pen.fillStyle = style.borderBottomColor;
-    pen.fillRect(box.left, box.bottom - below, box.width, below);
-  } };
+  return {
+    box: clip ? within(box, clip) : box,
+    paint: (pen) => {
+      pen.globalAlpha = Number(style.opacity);
+      trace(pen, box, parseFloat(style.borderTopLeftRadius) || 0);
+      pen.fillStyle = ground;
+      pen.fill();
+      if (around) {
+        pen.lineWidth = above;
+        pen.strokeStyle = style.borderTopColor;
+        pen.stroke();
+        return;
+      }
+      pen.fillStyle = style.borderTopColor;
+      pen.fillRect(box.left, box.top, box.width, above);
+      pen.fillStyle = style.borderBottomColor;
+      pen.fillRect(box.left, box.bottom - below, box.width, below);
+    },
+  };
 }
 
 /** @param {string} colour */
@@ -115,8 +157,20 @@ function mark(element, box) {
   const before = getComputedStyle(element, "::before");
   if (before.content === "none" || clear(before.backgroundColor)) return null;
   const [width, height] = [parseFloat(before.width), parseFloat(before.height)];
-  const at = { left: box.left, right: box.left + width, top: (box.top + box.bottom - height) / 2, bottom: (box.top + box.bottom + height) / 2 };
-  return { box: at, paint: (pen) => { trace(pen, at, 2); pen.fillStyle = before.backgroundColor; pen.fill(); } };
+  const at = {
+    left: box.left,
+    right: box.left + width,
+    top: (box.top + box.bottom - height) / 2,
+    bottom: (box.top + box.bottom + height) / 2,
+  };
+  return {
+    box: at,
+    paint: (pen) => {
+      trace(pen, at, 2);
+      pen.fillStyle = before.backgroundColor;
+      pen.fill();
+    },
+  };
 }
 
 /** @param {Text} text @param {CSSStyleDeclaration} style @param {Box | null} clip @param {Piece[]} pieces */
@@ -127,13 +181,19 @@ function words(text, style, clip, pieces) {
     range.setEnd(text, found.index + found[0].length);
     const box = range.getBoundingClientRect();
     if (!box.width) continue;
-    pieces.push({ box: clip ? within(box, clip) : box, paint: (pen) => {
-      if (clip) { trace(pen, clip); pen.clip(); }
-      pen.globalAlpha = Number(style.opacity);
-      pen.fillStyle = style.color;
-      pen.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
-      pen.textBaseline = "middle";
-      pen.fillText(found[0], box.left, (box.top + box.bottom) / 2 + 1);
-    } });
+    pieces.push({
+      box: clip ? within(box, clip) : box,
+      paint: (pen) => {
+        if (clip) {
+          trace(pen, clip);
+          pen.clip();
+        }
+        pen.globalAlpha = Number(style.opacity);
+        pen.fillStyle = style.color;
+        pen.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+        pen.textBaseline = "middle";
+        pen.fillText(found[0], box.left, (box.top + box.bottom) / 2 + 1);
+      },
+    });
   }
 }

@@ -3,7 +3,16 @@ import { classes, html } from "./ui.js";
 import { ago, moment } from "./format.js";
 
 const HUES = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c8", "--c7"];
-const KNOWN = ["deepening", "breadth", "constraints", "reasoning", "concretizing", "increased_reasoning", "crossover", "simplifying"];
+const KNOWN = [
+  "deepening",
+  "breadth",
+  "constraints",
+  "reasoning",
+  "concretizing",
+  "increased_reasoning",
+  "crossover",
+  "simplifying",
+];
 
 /** The hue of an operator: the same in every view and run, as long as there are few.
  * @param {string | null} operator */
@@ -21,7 +30,8 @@ export const Operator = ({ name }) => html`<span class="operator" title=${name ?
   style=${{ "--hue": `var(${hueOf(name)})` }}>${name ?? "seed"}</span>`;
 
 /** A text in which `this` is code. @param {{text: string}} props */
-export const Coded = ({ text }) => html`${text.split("`").map((part, n) => (n % 2 ? html`<code key=${n}>${part}</code>` : part))}`;
+export const Coded = ({ text }) =>
+  html`${text.split("`").map((part, n) => (n % 2 ? html`<code key=${n}>${part}</code>` : part))}`;
 
 /** @param {{status: string}} props */
 export const Status = ({ status }) => html`<span class=${classes("status", status)}>${status}</span>`;
@@ -34,5 +44,8 @@ export const Bar = ({ share, label }) => html`<span class="bar" role="img" aria-
   <span style=${{ width: `${(100 * Math.min(1, Math.max(0, share))).toFixed(1)}%` }} /></span>`;
 
 /** @param {{facts: [string, unknown][]}} props */
-export const Facts = ({ facts }) => html`<dl class="facts">${facts.map(([name, value]) => html`<div key=${name}>
-  <dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+export const Facts = ({ facts }) =>
+  html`<dl class="facts">${facts.map(
+    ([name, value]) => html`<div key=${name}>
+  <dt>${name}</dt><dd>${value}</dd></div>`,
+  )}</dl>`;

@@ -26,13 +26,45 @@ export function useWidth() {
 }
 
 /** @param {PlotProps} props */
-export function Plot({ series, xLabel, yLabel, label, height = 250, zero = false, yDomain, whole = true, format = figure, axisFormat, xName, dots = true }) {
+export function Plot({
+  series,
+  xLabel,
+  yLabel,
+  label,
+  height = 250,
+  zero = false,
+  yDomain,
+  whole = true,
+  format = figure,
+  axisFormat,
+  xName,
+  dots = true,
+}) {
   const [box, width] = useWidth();
   const [at, setAt] = useState(/** @type {number | null} */ (null));
-  const xs = useMemo(() => [...new Set(series.flatMap((one) => one.points.filter((point) => point.y !== null || Number.isInteger(point.x)).map((point) => point.x)))].sort((a, b) => a - b), [series]);
-  const domainY = useMemo(() => yDomain ?? extent(series.flatMap((one) => one.points.flatMap(
-    (point) => [point.y, point.lo ?? null, point.hi ?? null])), { zero }), [series, yDomain, zero]);
-  const domainX = /** @type {[number, number]} */ (xs.length > 1 ? [xs[0], xs[xs.length - 1]] : [(xs[0] ?? 0) - 0.5, (xs[0] ?? 0) + 0.5]);
+  const xs = useMemo(
+    () =>
+      [
+        ...new Set(
+          series.flatMap((one) =>
+            one.points.filter((point) => point.y !== null || Number.isInteger(point.x)).map((point) => point.x),
+          ),
+        ),
+      ].sort((a, b) => a - b),
+    [series],
+  );
+  const domainY = useMemo(
+    () =>
+      yDomain ??
+      extent(
+        series.flatMap((one) => one.points.flatMap((point) => [point.y, point.lo ?? null, point.hi ?? null])),
+        { zero },
+      ),
+    [series, yDomain, zero],
+  );
+  const domainX = /** @type {[number, number]} */ (
+    xs.length > 1 ? [xs[0], xs[xs.length - 1]] : [(xs[0] ?? 0) - 0.5, (xs[0] ?? 0) + 0.5]
+  );
   const inset = Math.min(14, (width - LEFT - RIGHT) / 20);
   const x = linear(domainX, [LEFT + inset, width - RIGHT - inset]);
   const y = linear(domainY, [height - BOTTOM, TOP]);
@@ -55,8 +87,10 @@ export function Plot({ series, xLabel, yLabel, label, height = 250, zero = false
   return html`<div class="chart" ref=${box}>
     <svg height=${height} viewBox=${`0 0 ${width} ${height}`} role="img" aria-label=${label} tabindex="0"
       onPointerMove=${near} onPointerLeave=${() => setAt(null)} onKeyDown=${step} onBlur=${() => setAt(null)}>
-      ${marksY.map((mark) => html`<g key=${mark}><line class="grid" x1=${LEFT} x2=${width - RIGHT} y1=${y(mark)} y2=${y(mark)} />
-        <text x=${LEFT - 8} y=${y(mark)} dy=".32em" text-anchor="end">${axisFormat ? axisFormat(mark) : markText(mark, marksY)}</text></g>`)}
+      ${marksY.map(
+        (mark) => html`<g key=${mark}><line class="grid" x1=${LEFT} x2=${width - RIGHT} y1=${y(mark)} y2=${y(mark)} />
+        <text x=${LEFT - 8} y=${y(mark)} dy=".32em" text-anchor="end">${axisFormat ? axisFormat(mark) : markText(mark, marksY)}</text></g>`,
+      )}
       <line class="axis" x1=${LEFT} x2=${width - RIGHT} y1=${height - BOTTOM} y2=${height - BOTTOM} />
       ${marksX.map((mark) => html`<text key=${mark} x=${x(mark)} y=${height - BOTTOM + 16} text-anchor="middle">${markText(mark, marksX)}</text>`)}
       <text class="axis-name" x=${(LEFT + width - RIGHT) / 2} y=${height - 6} text-anchor="middle">${xLabel}</text>
@@ -72,34 +106,61 @@ export function Plot({ series, xLabel, yLabel, label, height = 250, zero = false
 /** @param {{one: Series, x: (v: number) => number, y: (v: number) => number, few: boolean, at: number | null}} props */
 function Drawn({ one, x, y, few, at }) {
   const hue = `var(${one.hue})`;
-  const known = one.points.filter((point) => point.lo !== null && point.lo !== undefined && point.hi !== null && point.hi !== undefined);
-  const edge = (/** @type {"lo" | "hi"} */ side) => known.map((point) => ({ x: x(point.x), y: y(Number(point[side])) }));
+  const known = one.points.filter(
+    (point) => point.lo !== null && point.lo !== undefined && point.hi !== null && point.hi !== undefined,
+  );
+  const edge = (/** @type {"lo" | "hi"} */ side) =>
+    known.map((point) => ({ x: x(point.x), y: y(Number(point[side])) }));
   return html`<g>
-    ${one.band && known.length > 1 && html`<path class="band" style=${{ fill: hue }}
-      d=${`${pathOf(edge("hi"))}L${pathOf(edge("lo").reverse()).slice(1)}Z`} />`}
-    ${!one.band && known.map((point) => html`<line key=${point.x} class="whisker" style=${{ stroke: hue }}
-      x1=${x(point.x)} x2=${x(point.x)} y1=${y(Number(point.lo))} y2=${y(Number(point.hi))} />`)}
+    ${
+      one.band &&
+      known.length > 1 &&
+      html`<path class="band" style=${{ fill: hue }}
+      d=${`${pathOf(edge("hi"))}L${pathOf(edge("lo").reverse()).slice(1)}Z`} />`
+    }
+    ${
+      !one.band &&
+      known.map(
+        (point) => html`<line key=${point.x} class="whisker" style=${{ stroke: hue }}
+      x1=${x(point.x)} x2=${x(point.x)} y1=${y(Number(point.lo))} y2=${y(Number(point.hi))} />`,
+      )
+    }
     <path class=${one.dashed ? "line dashed" : "line"} style=${{ stroke: hue }}
       d=${pathOf(one.points.map((point) => (point.y === null ? null : { x: x(point.x), y: y(point.y) })))} />
-    ${one.points.map((point) => point.y !== null && (few || point.x === at) && html`<circle key=${point.x} class="dot"
-      style=${{ fill: hue }} cx=${x(point.x)} cy=${y(point.y)} r=${point.x === at ? 5 : 3.5} />`)}
+    ${one.points.map(
+      (point) =>
+        point.y !== null &&
+        (few || point.x === at) &&
+        html`<circle key=${point.x} class="dot"
+      style=${{ fill: hue }} cx=${x(point.x)} cy=${y(point.y)} r=${point.x === at ? 5 : 3.5} />`,
+    )}
   </g>`;
 }
 
 /** @param {{series: Series[], at: number, left: number, width: number, xLabel: string, format: Function, xName?: Function}} props */
 function Tip({ series, at, left, width, xLabel, format, xName }) {
   const right = left > width / 2;
-  const rows = series.map((one) => ({ one, point: one.points.find((point) => point.x === at) })).filter((row) => row.point);
+  const rows = series
+    .map((one) => ({ one, point: one.points.find((point) => point.x === at) }))
+    .filter((row) => row.point);
   return html`<div class="tip" role="status" style=${right ? { right: `${width - left + 12}px`, top: "12px" } : { left: `${left + 12}px`, top: "12px" }}>
     <b>${xName ? xName(at) : `${xLabel} ${at}`}</b>
-    <table>${rows.map(({ one, point }) => html`<tr key=${one.name}><td><span class="key" style=${{ "--hue": `var(${one.hue})` }} />${one.name}</td>
-      <td>${format(point?.y)}${point?.lo !== undefined && point.lo !== null && !one.band ? html` <span class="soft">(${format(point.lo)} – ${format(point.hi)})</span>` : null}</td></tr>`)}</table>
+    <table>${rows.map(
+      ({
+        one,
+        point,
+      }) => html`<tr key=${one.name}><td><span class="key" style=${{ "--hue": `var(${one.hue})` }} />${one.name}</td>
+      <td>${format(point?.y)}${point?.lo !== undefined && point.lo !== null && !one.band ? html` <span class="soft">(${format(point.lo)} – ${format(point.hi)})</span>` : null}</td></tr>`,
+    )}</table>
   </div>`;
 }
 
 /** @param {{series: {name: string, hue: string, dashed?: boolean, band?: boolean}[]}} props */
-export const Legend = ({ series }) => html`<ul class="legend">${series.map((one) => html`<li key=${one.name}>
-  <span class=${one.dashed ? "key dashed" : "key"} style=${{ "--hue": `var(${one.hue})` }} />${one.name}</li>`)}</ul>`;
+export const Legend = ({ series }) =>
+  html`<ul class="legend">${series.map(
+    (one) => html`<li key=${one.name}>
+  <span class=${one.dashed ? "key dashed" : "key"} style=${{ "--hue": `var(${one.hue})` }} />${one.name}</li>`,
+  )}</ul>`;
 
 /** A small curve beside a name. @param {{values: (number | null)[], hue: string, label: string, width?: number, domain?: [number, number]}} props */
 export function Spark({ values, hue, label, width = 110, domain }) {

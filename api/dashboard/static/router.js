@@ -2,11 +2,23 @@
 import { computed, html, signal } from "./ui.js";
 
 const place = signal(location.pathname + location.search);
-addEventListener("popstate", () => { place.value = location.pathname + location.search; });
+addEventListener("popstate", () => {
+  place.value = location.pathname + location.search;
+});
 
 /** The parts of the path, decoded. */
-export const path = computed(() => new URL(place.value, location.origin).pathname.split("/").filter(Boolean)
-  .map((part) => { try { return decodeURIComponent(part); } catch { return part; } }));
+export const path = computed(() =>
+  new URL(place.value, location.origin).pathname
+    .split("/")
+    .filter(Boolean)
+    .map((part) => {
+      try {
+        return decodeURIComponent(part);
+      } catch {
+        return part;
+      }
+    }),
+);
 
 /** The query. */
 export const query = computed(() => new URL(place.value, location.origin).searchParams);
@@ -31,8 +43,8 @@ export function where(changes) {
 }
 
 /** @param {string} run @param {...(string | number)} parts */
-export const runPath = (run, ...parts) => ["/runs", run, ...parts].map((part, n) =>
-  (n ? encodeURIComponent(part) : part)).join("/");
+export const runPath = (run, ...parts) =>
+  ["/runs", run, ...parts].map((part, n) => (n ? encodeURIComponent(part) : part)).join("/");
 
 /** A link that stays in the page, unless it is asked to open elsewhere.
  * @param {{to: string, children?: unknown, [attribute: string]: unknown}} props */

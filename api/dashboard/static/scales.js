@@ -17,7 +17,8 @@ export function ticks([from, to], about, whole = false) {
   let step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999) ?? rough;
   if (whole) step = Math.max(1, Math.round(step));
   const found = [];
-  for (let n = Math.ceil(from / step - 1e-9); n * step <= to + step * 1e-9; n += 1) found.push(Number((n * step).toPrecision(12)));
+  for (let n = Math.ceil(from / step - 1e-9); n * step <= to + step * 1e-9; n += 1)
+    found.push(Number((n * step).toPrecision(12)));
   return found;
 }
 
@@ -26,7 +27,10 @@ export function markText(mark, marks) {
   const step = marks.length > 1 ? Math.abs(marks[1] - marks[0]) : Math.abs(mark) || 1;
   if (Math.abs(mark) >= 10_000) return new Intl.NumberFormat("en", { notation: "compact" }).format(mark);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-  return (digits <= 3 ? mark.toFixed(digits) : mark === 0 ? "0" : mark.toExponential(1).replace(".0e", "e")).replaceAll("-", "−");
+  return (digits <= 3 ? mark.toFixed(digits) : mark === 0 ? "0" : mark.toExponential(1).replace(".0e", "e")).replaceAll(
+    "-",
+    "−",
+  );
 }
 
 /** The extent of numbers, widened to round ones. @param {(number | null | undefined)[]} values @param {{zero?: boolean}} [how]
@@ -36,8 +40,14 @@ export function extent(values, how = {}) {
   if (!found.length) return [0, 1];
   let low = found.reduce((a, b) => Math.min(a, b));
   let high = found.reduce((a, b) => Math.max(a, b));
-  if (how.zero) { low = Math.min(0, low); high = Math.max(0, high); }
-  if (low === high) { low -= Math.abs(low) / 10 || 0.5; high += Math.abs(high) / 10 || 0.5; }
+  if (how.zero) {
+    low = Math.min(0, low);
+    high = Math.max(0, high);
+  }
+  if (low === high) {
+    low -= Math.abs(low) / 10 || 0.5;
+    high += Math.abs(high) / 10 || 0.5;
+  }
   const marks = ticks([low, high], 4);
   const step = marks.length > 1 ? marks[1] - marks[0] : (high - low) / 4;
   return [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step];
@@ -48,7 +58,10 @@ export function pathOf(points) {
   let text = "";
   let pen = "M";
   for (const point of points) {
-    if (point === null) { pen = "M"; continue; }
+    if (point === null) {
+      pen = "M";
+      continue;
+    }
     text += `${pen}${point.x.toFixed(1)} ${point.y.toFixed(1)}`;
     pen = "L";
   }

@@ -11,21 +11,37 @@ export const settled = signal(false);
 
 effect(() => {
   void visit.value;
-  ask("/v1/session").then((found) => { session.value = /** @type {Session} */ (found); }, () => { session.value = null; })
-    .then(() => { settled.value = true; });
+  ask("/v1/session")
+    .then(
+      (found) => {
+        session.value = /** @type {Session} */ (found);
+      },
+      () => {
+        session.value = null;
+      },
+    )
+    .then(() => {
+      settled.value = true;
+    });
 });
 
 /** Why nothing may be changed here; null where it may be. */
 export function readOnly() {
   const known = session.value;
-  return known?.scope === "read" ? `The key ${known.key} may only read: sign in with one made by \`eva keys create NAME --scope write\`` : null;
+  return known?.scope === "read"
+    ? `The key ${known.key} may only read: sign in with one made by \`eva keys create NAME --scope write\``
+    : null;
 }
 
 /** Whoever is signed in, and the way out; nothing where no keys are asked for. */
 export function SignedIn() {
   const known = session.value;
   if (!known?.keys_required) return null;
-  const left = () => { session.value = null; unknownCaller.value = "no"; visit.value += 1; };
+  const left = () => {
+    session.value = null;
+    unknownCaller.value = "no";
+    visit.value += 1;
+  };
   const leave = () => send("DELETE", "/v1/session").then(left, left);
   return html`<span class="soft small signed-in" title=${`The key ${known.key}; its scope is ${known.scope}`}>${known.scope === "read" ? "read only" : known.key}</span>
     <button type="button" class="button bare" onClick=${leave}>Sign out</button>`;
@@ -37,7 +53,10 @@ export function SignIn() {
   const [wrong, setWrong] = useState("");
   const [busy, setBusy] = useState(false);
   if (unknownCaller.value !== "asked") return null;
-  const close = () => { unknownCaller.value = "declined"; setWrong(""); };
+  const close = () => {
+    unknownCaller.value = "declined";
+    setWrong("");
+  };
   const enter = async (/** @type {Event} */ event) => {
     event.preventDefault();
     setBusy(true);
@@ -49,7 +68,11 @@ export function SignIn() {
       visit.value += 1;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      setWrong(error.problem.status === 401 ? "That key is none that is valid here." : `${error.problem.given}. ${error.problem.next_move ?? ""}`);
+      setWrong(
+        error.problem.status === 401
+          ? "That key is none that is valid here."
+          : `${error.problem.given}. ${error.problem.next_move ?? ""}`,
+      );
     }
     setBusy(false);
   };

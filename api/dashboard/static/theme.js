@@ -3,5 +3,7 @@
   try {
     const chosen = localStorage.getItem("eva-theme");
     if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
-  } catch { /* no storage: the system's theme */ }
+  } catch {
+    /* no storage: the system's theme */
+  }
 })();

@@ -13,8 +13,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-for _name in ("engine", "engine.arg_utils", "v1", "v1.engine", "v1.engine.llm_engine", "inputs", "inputs.engine",
-              "sampling_params", "distributed"):
+for _name in (
+    "engine",
+    "engine.arg_utils",
+    "v1",
+    "v1.engine",
+    "v1.engine.llm_engine",
+    "inputs",
+    "inputs.engine",
+    "sampling_params",
+    "distributed",
+):
     sys.modules[f"vllm.{_name}"] = sys.modules[__name__]
 
 EngineArgs = SamplingParams = SimpleNamespace
@@ -51,8 +60,10 @@ class LLMEngine:
         if name.startswith("canary-"):
             return [SimpleNamespace(request_id=name, prompt_token_ids=ids, prompt_logprobs=self._recorded(ids))]
         time.sleep(0.02)
-        made = [SimpleNamespace(token_ids=[5 + (asked.seed + sample) % 7] * 3, finish_reason="length")
-                for sample in range(asked.n)]
+        made = [
+            SimpleNamespace(token_ids=[5 + (asked.seed + sample) % 7] * 3, finish_reason="length")
+            for sample in range(asked.n)
+        ]
         return [SimpleNamespace(request_id=name, outputs=made)]
 
     def has_unfinished_requests(self) -> bool:
@@ -72,5 +83,7 @@ class LLMEngine:
     def _recorded(self, ids: list[int]) -> list[Any]:
         rows = json.loads((Path(self._folder) / "canary.json").read_text())["sequences"]
         row = next(row for row in rows if row["token_ids"] == ids)
-        return [None, *({token: SimpleNamespace(logprob=value)}
-                        for token, value in zip(ids[1:], row["logprobs"], strict=True))]
+        return [
+            None,
+            *({token: SimpleNamespace(logprob=value)} for token, value in zip(ids[1:], row["logprobs"], strict=True)),
+        ]

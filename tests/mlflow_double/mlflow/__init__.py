@@ -25,28 +25,48 @@ class MlflowClient:
     def get_experiment_by_name(self, name: str) -> Any:
         return SimpleNamespace(experiment_id=name) if name in _read() else None
 
-    def create_experiment(self, name: str, artifact_location: str | None = None,
-                          tags: dict[str, Any] | None = None) -> str:
+    def create_experiment(
+        self, name: str, artifact_location: str | None = None, tags: dict[str, Any] | None = None
+    ) -> str:
         _write(_read() | {name: {}})
         return name
 
-    def search_runs(self, experiment_ids: list[str], filter_string: str = "", run_view_type: int = 1,
-                    max_results: int = 1000, order_by: list[str] | None = None, page_token: str | None = None) -> Any:
+    def search_runs(
+        self,
+        experiment_ids: list[str],
+        filter_string: str = "",
+        run_view_type: int = 1,
+        max_results: int = 1000,
+        order_by: list[str] | None = None,
+        page_token: str | None = None,
+    ) -> Any:
         asked = re.fullmatch(r"tags\.`([\w.]+)` = '(\w+)'", filter_string)
         assert asked
-        return [_run(name, run) for name, run in _read()[experiment_ids[0]].items()
-                if run["tags"].get(asked[1]) == asked[2]][:max_results]
+        return [
+            _run(name, run) for name, run in _read()[experiment_ids[0]].items() if run["tags"].get(asked[1]) == asked[2]
+        ][:max_results]
 
-    def create_run(self, experiment_id: str, start_time: int | None = None, tags: dict[str, Any] | None = None,
-                   run_name: str | None = None) -> Any:
+    def create_run(
+        self,
+        experiment_id: str,
+        start_time: int | None = None,
+        tags: dict[str, Any] | None = None,
+        run_name: str | None = None,
+    ) -> Any:
         store = _read()
         name = f"run-{len(store[experiment_id])}"
         store[experiment_id][name] = {"name": run_name, "tags": tags, "params": {}, "metrics": [], "status": "RUNNING"}
         _write(store)
         return _run(name, store[experiment_id][name])
 
-    def log_batch(self, run_id: str, metrics: Sequence[Metric] = (), params: Sequence[Param] = (),
-                  tags: Sequence[RunTag] = (), synchronous: bool | None = None) -> None:
+    def log_batch(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric] = (),
+        params: Sequence[Param] = (),
+        tags: Sequence[RunTag] = (),
+        synchronous: bool | None = None,
+    ) -> None:
         assert len(metrics) <= 1000 and len(params) <= 100
         store = _read()
         run = _of(store, run_id)

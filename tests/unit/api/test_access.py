@@ -59,8 +59,12 @@ def test_a_key_does_what_its_scope_includes(guarded: Served) -> None:
 
 
 def test_every_operation_has_a_scope_unless_it_is_listed_as_open() -> None:
-    opened = {f"{method.upper()} {path}" for path, methods in routed().openapi()["paths"].items()
-              for method in methods if needed_scope(method.upper(), path) is None}
+    opened = {
+        f"{method.upper()} {path}"
+        for path, methods in routed().openapi()["paths"].items()
+        for method in methods
+        if needed_scope(method.upper(), path) is None
+    }
     assert opened == {"GET /healthz", "GET /readyz", "GET /v1/session", "POST /v1/session", "DELETE /v1/session"}
     assert needed_scope("DELETE", "/v1/runs/x") == needed_scope("POST", "/v1/runs/x:pause") == "write"
     assert needed_scope("GET", "/metrics") == needed_scope("GET", "/v1/openapi.json") == "read"
@@ -81,8 +85,11 @@ def test_who_may_hands_out_keys_over_the_api(guarded: Served) -> None:
 
 
 def test_a_service_that_asks_for_no_keys_hands_none_out(served: Served) -> None:
-    for answer in (served.client.get("/v1/keys"), served.client.post("/v1/keys", json={"name": "x", "scope": "admin"}),
-                   served.client.delete("/v1/keys/abcdefgh")):
+    for answer in (
+        served.client.get("/v1/keys"),
+        served.client.post("/v1/keys", json={"name": "x", "scope": "admin"}),
+        served.client.delete("/v1/keys/abcdefgh"),
+    ):
         assert answer.status_code == 409 and "eva keys" in answer.json()["next_move"]
 
 
@@ -92,7 +99,10 @@ def test_a_key_ends_when_it_expires_or_is_revoked(guarded: Served) -> None:
     with guarded.service.store.transaction() as conn:
         revoke_key(conn, revoked[4:12])
     assert [guarded.client.get("/v1/runs", headers=bearer(key)).status_code for key in (expired, revoked, kept)] == [
-        401, 401, 200]
+        401,
+        401,
+        200,
+    ]
 
 
 def test_the_table_holds_nothing_that_a_key_could_be_made_from(guarded: Served) -> None:
@@ -179,14 +189,19 @@ def test_a_person_logs_in_by_a_form_without_script(guarded: Served) -> None:
 def test_another_site_can_neither_log_in_nor_use_a_session(guarded: Served) -> None:
     login = guarded.client.post("/v1/session", json={"key": a_key(guarded)}, headers={"Origin": "http://evil.example"})
     assert login.status_code == 403 and "set-cookie" not in login.headers
-    behind_tls = guarded.client.post("/v1/session", json={"key": a_key(guarded)},
-                                     headers={"Origin": guarded.url.replace("http:", "https:")})
+    behind_tls = guarded.client.post(
+        "/v1/session", json={"key": a_key(guarded)}, headers={"Origin": guarded.url.replace("http:", "https:")}
+    )
     assert "Secure" in behind_tls.headers["set-cookie"]
 
 
 def test_where_nobody_is_asked_for_a_key_the_session_says_so(served: Served) -> None:
     assert served.client.get("/v1/session").json() == {
-        "keys_required": False, "scope": "admin", "key": None, "until": None}
+        "keys_required": False,
+        "scope": "admin",
+        "key": None,
+        "until": None,
+    }
     assert served.client.post("/v1/session", json={"key": "eva_x"}).status_code == 409
 
 

@@ -23,7 +23,8 @@ from tests.structure import FILE_LINES, ROOT
 VENDOR = STATIC / "vendor"
 SCRIPTS = sorted(path for path in STATIC.rglob("*.js") if path.parent != VENDOR)
 INLINE = re.compile(
-    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function\(|javascript:|style=\"")
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function\(|javascript:|style=\""
+)
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; "
 
 
@@ -52,8 +53,11 @@ def test_nothing_but_the_files_is_served(served: Served, path: str) -> None:
 def test_libraries_are_those_of_the_lock_file() -> None:
     packages = json.loads((VENDOR / "lock.json").read_text())["packages"]
     locked = {name: file["sha256"] for package in packages for name, file in package["files"].items()}
-    there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in VENDOR.iterdir()
-             if path.suffix in {".js", ".LICENSE"}}
+    there = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in VENDOR.iterdir()
+        if path.suffix in {".js", ".LICENSE"}
+    }
     assert there == locked, "`make vendor` writes both"
     assert all(package["version"] and package["licence"] and package["integrity"] for package in packages)
 
@@ -81,9 +85,13 @@ def test_curves_are_those_of_the_statistics(played_service: Served, played: Play
     answer = played_service.client.get("/v1/curves", params={"run": [played.name, "none such"]}).json()
     (curve,) = answer["items"]
     batches = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "batch"}).json()["items"]
-    assert curve == {"run": played.name, "points": [
-        {"iteration": row["iteration"], "reward": row["data"]["reward_mean"], "info": row["data"]["info_mean"]}
-        for row in batches]}
+    assert curve == {
+        "run": played.name,
+        "points": [
+            {"iteration": row["iteration"], "reward": row["data"]["reward_mean"], "info": row["data"]["info_mean"]}
+            for row in batches
+        ],
+    }
     assert len(curve["points"]) == 3
 
 
@@ -109,9 +117,22 @@ def test_the_threshold_of_a_draw_is_its_smallest_sampled_key(played_service: Ser
 def test_a_prompt_that_several_evolutions_gave_comes_from_the_first(served: Served) -> None:
     store = served.service.store
     run = register_run(store, playground_config("prompts.playground=16"))
-    made = [{"run_id": run.id, "iteration": 0, "source": source, "slot": 0, "attempt": 0, "operator": f"of {source}",
-             "text": "as before", "prompt_tokens": 0, "reply_tokens": 0, "cost_usd": 0.0, "child": 3}
-            for source in (2, 1)]
+    made = [
+        {
+            "run_id": run.id,
+            "iteration": 0,
+            "source": source,
+            "slot": 0,
+            "attempt": 0,
+            "operator": f"of {source}",
+            "text": "as before",
+            "prompt_tokens": 0,
+            "reply_tokens": 0,
+            "cost_usd": 0.0,
+            "child": 3,
+        }
+        for source in (2, 1)
+    ]
     with store.transaction() as conn:
         conn.execute(insert(evolutions), made)
     assert served.client.get(f"/v1/runs/{run.name}/prompts/3").json()["origin"]["operator"] == "of 1"

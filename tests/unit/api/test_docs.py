@@ -11,11 +11,19 @@ from tests.service_fixtures import Pair, Served, await_export
 from tests.structure import ROOT
 
 PAGE = (ROOT / "docs/reference/api.md").read_text("utf-8")
-LINES = re.findall(r'^curl .*', PAGE, re.M)
-EXAMPLES = [found.strip('";') for line in LINES if " -X" not in line and " -d" not in line
-            for found in re.findall(r"localhost:8377(\S+)", line)]
-CHANGES = [found.strip('";') for line in LINES if " -X" in line or " -d" in line
-           for found in re.findall(r"localhost:8377(\S+)", line)]
+LINES = re.findall(r"^curl .*", PAGE, re.M)
+EXAMPLES = [
+    found.strip('";')
+    for line in LINES
+    if " -X" not in line and " -d" not in line
+    for found in re.findall(r"localhost:8377(\S+)", line)
+]
+CHANGES = [
+    found.strip('";')
+    for line in LINES
+    if " -X" in line or " -d" in line
+    for found in re.findall(r"localhost:8377(\S+)", line)
+]
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +32,15 @@ def exported(played_service: Served) -> int:
     return await_export(played_service, "last", "pairs", "jsonl")["id"]
 
 
-@pytest.mark.parametrize("path", [
-    # runs beside each other need two of them, and keys a service that asks for some (test_access.py)
-    path for path in EXAMPLES if "playground-b" not in path and "/v1/keys" not in path])
+@pytest.mark.parametrize(
+    "path",
+    [
+        # runs beside each other need two of them, and keys a service that asks for some (test_access.py)
+        path
+        for path in EXAMPLES
+        if "playground-b" not in path and "/v1/keys" not in path
+    ],
+)
 def test_the_example_answers(played_service: Served, exported: int, path: str) -> None:
     path = path.replace("/exports/1", f"/exports/{exported}")
     answer = played_service.client.get(path)
@@ -43,7 +57,12 @@ def test_the_example_of_two_runs_answers(pair_service: Pair) -> None:
 
 def test_every_path_has_an_example() -> None:
     shown = {example.split("?")[0] for example in EXAMPLES + CHANGES}
-    for before, after in (("/last", "/{run}"), ("prompts/60", "prompts/{number}"), ("exports/1", "exports/{export}"),
-                          ("checkpoints/1", "checkpoints/{number}"), ("eva_5dK2mXw9", "{key}")):
+    for before, after in (
+        ("/last", "/{run}"),
+        ("prompts/60", "prompts/{number}"),
+        ("exports/1", "exports/{export}"),
+        ("checkpoints/1", "checkpoints/{number}"),
+        ("eva_5dK2mXw9", "{key}"),
+    ):
         shown = {path.replace(before, after) for path in shown}
     assert set(routed().openapi()["paths"]) | {"/v1/openapi.json"} == shown

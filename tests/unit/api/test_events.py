@@ -76,7 +76,8 @@ def test_a_stream_tells_what_was_and_what_comes_until_the_run_is_over(served: Se
 
 
 def test_a_client_that_breaks_off_again_and_again_misses_nothing_and_sees_nothing_twice(
-        served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(streaming, "POLL_S", 0.001)
     run_id, path = begun(served.service.store)
     kinds = [f"event {number}" for number in range(60)]

@@ -37,9 +37,12 @@ def test_a_file_holds_what_the_store_does(played_service: Served, played: Played
         assert (export["status"], export["rows"], export["error"]) == ("done", len(rows), None)
         answer = played_service.client.get(f"{BASE}/exports/{export['id']}/file")
         assert answer.status_code == 200 and len(answer.content) == export["bytes"]
-        assert f'{played.name}-{kind}.{form}' in answer.headers["content-disposition"]
-        found = [json.loads(line) for line in answer.text.splitlines()] if form == "jsonl" else \
-            pq.read_table(io.BytesIO(answer.content)).to_pylist()  # pyright: ignore[reportUnknownMemberType]
+        assert f"{played.name}-{kind}.{form}" in answer.headers["content-disposition"]
+        found = (
+            [json.loads(line) for line in answer.text.splitlines()]
+            if form == "jsonl"
+            else pq.read_table(io.BytesIO(answer.content)).to_pylist()
+        )  # pyright: ignore[reportUnknownMemberType]
         assert found == rows
 
 
@@ -63,8 +66,7 @@ def idle(store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPatch
         yield started
 
 
-def test_what_was_asked_for_is_written_by_the_next_service(
-        idle: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_asked_for_is_written_by_the_next_service(idle: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = idle.client.post(f"{BASE}/exports", json={"kind": "prompts"}).json()
     again = idle.client.post(f"{BASE}/exports", json={"kind": "prompts"}).json()
     assert asked["id"] == again["id"] and asked["status"] == "waiting"
@@ -95,8 +97,7 @@ def test_files_go_when_their_time_is_over(idle: Served, monkeypatch: pytest.Monk
         assert [path.name for path in folder.iterdir()] == [f"{later['id']}.jsonl"]
 
 
-def test_an_export_that_fails_says_so_and_the_next_is_written(
-        served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_fails_says_so_and_the_next_is_written(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     with served.service.store.transaction() as conn:
         create_run(conn, stem="r", config={"iterations": 1}, config_hash="h", seed=1)
 
@@ -109,8 +110,9 @@ def test_an_export_that_fails_says_so_and_the_next_is_written(
     assert await_export(served, "last", "prompts", "jsonl")["status"] == "done"
 
 
-@pytest.mark.parametrize("body", [
-    {}, {"kind": "secrets"}, {"kind": "pairs", "format": "../x"}, {"kind": "pairs", "path": "/x"}, [], "x"])
+@pytest.mark.parametrize(
+    "body", [{}, {"kind": "secrets"}, {"kind": "pairs", "format": "../x"}, {"kind": "pairs", "path": "/x"}, [], "x"]
+)
 def test_what_cannot_be_written_is_refused(idle: Served, body: Any) -> None:
     assert idle.client.post(f"{BASE}/exports", json=body).status_code == 422
 

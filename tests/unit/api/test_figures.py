@@ -32,8 +32,13 @@ def trained(served: Served) -> Served:
             steps = [TrainingStep(step, {"loss": 1 / (checkpoint * step), "kl": float(step)}) for step in range(1, 601)]
             checkpoints.copy_training_steps(conn, run.id, checkpoint, steps)
         for value, step in (("999", 123), ("null", 456)):
-            conn.execute(text("UPDATE training_steps SET values = jsonb_set(values, '{loss}', CAST(:value AS jsonb))"
-                              " WHERE checkpoint = 2 AND step = :step"), {"value": value, "step": step})
+            conn.execute(
+                text(
+                    "UPDATE training_steps SET values = jsonb_set(values, '{loss}', CAST(:value AS jsonb))"
+                    " WHERE checkpoint = 2 AND step = :step"
+                ),
+                {"value": value, "step": step},
+            )
     return served
 
 
@@ -71,8 +76,9 @@ def test_a_prompt_differs_from_its_parent_by_what_its_text_says(played_service: 
     assert child.parent is not None
     found = get(played_service, f"{BASE}/prompts/{child.number}/difference")
     assert (found["against"], found["operator"], found["truncated"]) == (child.parent, child.operator, False)
-    texts = {kind: "".join(one["text"] for one in found["stretches"] if one["kind"] != kind)
-             for kind in ("added", "removed")}
+    texts = {
+        kind: "".join(one["text"] for one in found["stretches"] if one["kind"] != kind) for kind in ("added", "removed")
+    }
     assert texts == {"added": every[child.parent].text, "removed": child.text}
     same = get(played_service, f"{BASE}/prompts/0/difference", against=0)["stretches"]
     assert [one["kind"] for one in same] == ["same"]
@@ -102,16 +108,21 @@ def test_paired_differences_are_those_of_the_prompts_that_both_answered(pair_ser
     with pair_service.served.service.store.transaction() as conn:
         means: list[dict[tuple[str, int], float]] = []
         for name in (first, second):
-            rows = conn.execute(text(
-                "SELECT p.text, w.checkpoint, avg(w.value) FROM prompts p JOIN rewards w ON w.run_id = p.run_id AND "
-                "w.prompt = p.number WHERE p.run_id = :run AND p.parent IS NULL GROUP BY p.text, w.checkpoint"),
-                {"run": find_run(conn, name).id})
+            rows = conn.execute(
+                text(
+                    "SELECT p.text, w.checkpoint, avg(w.value) FROM prompts p JOIN rewards w "
+                    "ON w.run_id = p.run_id AND w.prompt = p.number "
+                    "WHERE p.run_id = :run AND p.parent IS NULL GROUP BY p.text, w.checkpoint"
+                ),
+                {"run": find_run(conn, name).id},
+            )
             means.append({(row[0], row[1]): row[2] for row in rows})
     seeds = [one for one in paired if one["prompts"] == "seeds"]
     assert [one["checkpoint"] for one in seeds] == sorted({key[1] for key in means[0].keys() & means[1].keys()})
     for one in seeds:
-        both = [(means[0][key], means[1][key]) for key in means[0].keys() & means[1].keys()
-                if key[1] == one["checkpoint"]]
+        both = [
+            (means[0][key], means[1][key]) for key in means[0].keys() & means[1].keys() if key[1] == one["checkpoint"]
+        ]
         gaps = [b - a for a, b in both]
         assert one["count"] == len(both)
         assert one["difference"] == pytest.approx(statistics.fmean(gaps))

@@ -13,10 +13,36 @@ from api.main import routed
 from tests.service_fixtures import Served
 
 STRANGE = [
-    "", "last", "0", "-1", "1e999", "nan", "inf", "2147483648", "32768", "9" * 400, "\x00", "a\x00b", "%", "_", "..",
-    "'", '"', "null", "true", "[]", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "\u202e", "1.5",
+    "",
+    "last",
+    "0",
+    "-1",
+    "1e999",
+    "nan",
+    "inf",
+    "2147483648",
+    "32768",
+    "9" * 400,
+    "\x00",
+    "a\x00b",
+    "%",
+    "_",
+    "..",
+    "'",
+    '"',
+    "null",
+    "true",
+    "[]",
+    "0001-01-01T00:00:00Z",
+    "9999-12-31T23:59:59-23:59",
+    "\u202e",
+    "1.5",
     # cursors: of another sort, of an integer, of a null, of an infinite value, of a negative number
-    "WyItaW5mbyIsMS4wLDBd", "WzFd", "WyJudW1iZXIiLG51bGwsMF0", "WyJpbmZvIiwxZTk5OSwwXQ", "WyJudW1iZXIiLDEsLTFd",
+    "WyItaW5mbyIsMS4wLDBd",
+    "WzFd",
+    "WyJudW1iZXIiLG51bGwsMF0",
+    "WyJpbmZvIiwxZTk5OSwwXQ",
+    "WyJudW1iZXIiLDEsLTFd",
 ]
 VALUES = st.one_of(st.sampled_from(STRANGE), st.text(max_size=30), st.integers().map(str), st.floats().map(repr))
 
@@ -24,8 +50,11 @@ VALUES = st.one_of(st.sampled_from(STRANGE), st.text(max_size=30), st.integers()
 @cache
 def cases() -> list[tuple[str, list[dict[str, Any]]]]:
     document = routed().openapi()
-    return [(path, methods["get"].get("parameters", [])) for path, methods in document["paths"].items()
-            if "get" in methods and not path.endswith("/stream")]
+    return [
+        (path, methods["get"].get("parameters", []))
+        for path, methods in document["paths"].items()
+        if "get" in methods and not path.endswith("/stream")
+    ]
 
 
 @st.composite
@@ -47,7 +76,8 @@ def requests(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(asked=requests())
 def test_nothing_that_is_asked_for_breaks_the_service(
-        played_service: Served, asked: tuple[str, dict[str, str]]) -> None:
+    played_service: Served, asked: tuple[str, dict[str, str]]
+) -> None:
     path, query = asked
     url = played_service.client.base_url.copy_with(raw_path=quote(path, safe="/").encode())
     answer = played_service.client.get(url, params=query or None)

@@ -59,8 +59,9 @@ READING: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("operation", "arguments", "named"), READING)
-def test_it_reads_what_the_service_answers(generated: Generated, played_service: Served, operation: str,
-                                           arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+def test_it_reads_what_the_service_answers(
+    generated: Generated, played_service: Served, operation: str, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> None:
     with generated.part("Client")(base_url=played_service.url) as client:
         answer = generated.ask(client, operation, *arguments, **named)
     assert isinstance(answer, str) or type(answer).__module__.startswith("eva_client.models")

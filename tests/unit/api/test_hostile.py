@@ -20,8 +20,17 @@ from store.runs import create_run
 from store.session import Store
 from tests.service_fixtures import Served, serving
 
-TEXTS = ["<script>alert(1)</script>", "'; DROP TABLE runs; --", "\u202etxt.exe", "\x1b[2J", "{{7*7}}", "\r\nX-Evil: 1",
-         "javascript:alert(1)", "\ufeff", "=cmd|' /C calc'!A0"]
+TEXTS = [
+    "<script>alert(1)</script>",
+    "'; DROP TABLE runs; --",
+    "\u202etxt.exe",
+    "\x1b[2J",
+    "{{7*7}}",
+    "\r\nX-Evil: 1",
+    "javascript:alert(1)",
+    "\ufeff",
+    "=cmd|' /C calc'!A0",
+]
 
 
 @pytest.fixture
@@ -64,17 +73,24 @@ def test_no_path_leads_to_a_file(hostile: tuple[Served, str], path: str) -> None
     assert answer.status_code == 404 and "root:" not in answer.text
 
 
-@pytest.mark.parametrize("body", [
-    b"[" * (DEEPEST + 1), b'{"a":' * (DEEPEST + 1), b'["]"' + b",[" * DEEPEST, b'["\\"",' + b"[" * DEEPEST])
+@pytest.mark.parametrize(
+    "body", [b"[" * (DEEPEST + 1), b'{"a":' * (DEEPEST + 1), b'["]"' + b",[" * DEEPEST, b'["\\"",' + b"[" * DEEPEST]
+)
 def test_what_is_nested_too_deep_is_refused_before_it_is_parsed(served: Served, body: bytes) -> None:
     answer = served.client.post("/v1/session", content=body)
     assert answer.status_code == 422
     assert f"{DEEPEST} levels" in answer.json()["given"]
 
 
-@pytest.mark.parametrize("body", [
-    b"[" * DEEPEST + b"]" * DEEPEST, b"[]" * 100, json.dumps(["[" * 1000]).encode(),
-    json.dumps(['"' + "{" * 99]).encode()])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * DEEPEST + b"]" * DEEPEST,
+        b"[]" * 100,
+        json.dumps(["[" * 1000]).encode(),
+        json.dumps(['"' + "{" * 99]).encode(),
+    ],
+)
 def test_brackets_that_are_not_nested_are_no_depth(served: Served, body: bytes) -> None:
     answer = served.client.post("/v1/session", content=body)
     assert answer.status_code == 422 and "levels" not in answer.text
@@ -91,8 +107,14 @@ def test_a_body_that_trickles_in_is_given_up(store: Store, store_settings: Setti
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/v1/session", "headers": [(b"host", b"localhost")],
-             "query_string": b"", "state": {}}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/session",
+        "headers": [(b"host", b"localhost")],
+        "query_string": b"",
+        "state": {},
+    }
     asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 408
     assert json.loads(sent[1]["body"])["next_move"]

@@ -62,7 +62,9 @@ def test_a_launched_run_is_the_same_as_one_that_is_played_here(served: Served, t
     dry = eva("run", "playground", *(part for one in SMALL for part in ("--set", one)), "--dry-run", "--name", "mine")
     rehearsed = post(served, "?dry_run=true", NEW, 200)
     assert [line[2:] for line in dry.stdout.splitlines() if line.startswith("# ") and ": every" not in line][:-1] == [
-        *rehearsed["estimate"], *(f"checked: {fact}" for fact in rehearsed["checks"])]
+        *rehearsed["estimate"],
+        *(f"checked: {fact}" for fact in rehearsed["checks"]),
+    ]
     assert rehearsed["config"] == run["config"]
     assert len(served.client.get("/v1/runs").json()["items"]) == 1, "a rehearsal stores nothing"
     with store.transaction() as conn:
@@ -81,30 +83,49 @@ def test_a_request_that_is_sent_again_gives_the_same_run(served: Served) -> None
     assert len(forks) == 1
 
 
-@pytest.mark.parametrize(("body", "status", "told"), [
-    ({}, 422, "preset"),
-    ({"preset": "playground", "run": "last"}, 422, "either"),
-    ({"preset": "playground", "config": {}}, 422, "prompts: missing"),
-    ({"preset": "nope"}, 422, "playground"),
-    ({"preset": "/etc/passwd"}, 422, "preset"),
-    ({"preset": "playground", "overrides": ["trainng.beta=1"]}, 422, "did you mean 'training'"),
-    ({"preset": "playground", "overrides": ["model.path=/models/secret"]}, 403, "EVA_MODELS"),
-    ({"preset": "playground", "overrides": ["reward.function=os:system"]}, 403, "EVA_FUNCTIONS"),
-    ({"config": {"prompts": {"path": "/etc/passwd"}, "model": {"path": "playground"}, "reward": {"kind": "mock"},
-                 "evolving": {"evolver": {"kind": "playground"}}}}, 403, "EVA_DATASETS"),
-    ({"preset": "playground", "entrypoint": "rm -rf /"}, 422, "entrypoint"),
-    ({"preset": "playground", "name": "../../x"}, 422, "name"),
-    ({"preset": "playground", "restart": {"times": -1}}, 422, "restart"),
-])
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        ({}, 422, "preset"),
+        ({"preset": "playground", "run": "last"}, 422, "either"),
+        ({"preset": "playground", "config": {}}, 422, "prompts: missing"),
+        ({"preset": "nope"}, 422, "playground"),
+        ({"preset": "/etc/passwd"}, 422, "preset"),
+        ({"preset": "playground", "overrides": ["trainng.beta=1"]}, 422, "did you mean 'training'"),
+        ({"preset": "playground", "overrides": ["model.path=/models/secret"]}, 403, "EVA_MODELS"),
+        ({"preset": "playground", "overrides": ["reward.function=os:system"]}, 403, "EVA_FUNCTIONS"),
+        (
+            {
+                "config": {
+                    "prompts": {"path": "/etc/passwd"},
+                    "model": {"path": "playground"},
+                    "reward": {"kind": "mock"},
+                    "evolving": {"evolver": {"kind": "playground"}},
+                }
+            },
+            403,
+            "EVA_DATASETS",
+        ),
+        ({"preset": "playground", "entrypoint": "rm -rf /"}, 422, "entrypoint"),
+        ({"preset": "playground", "name": "../../x"}, 422, "name"),
+        ({"preset": "playground", "restart": {"times": -1}}, 422, "restart"),
+    ],
+)
 def test_what_cannot_be_launched_is_refused_and_nothing_is_stored(
-        served: Served, body: dict[str, Any], status: int, told: str) -> None:
+    served: Served, body: dict[str, Any], status: int, told: str
+) -> None:
     assert told in refused(served.client.post("/v1/runs", json=body), status)
     assert served.client.get("/v1/runs").json()["items"] == []
 
 
 def test_a_config_is_edited_as_text_checked_key_by_key_and_launched(served: Served) -> None:
-    draft = served.client.post("/v1/configs", json={
-        "preset": "playground", "changes": {"prompts.playground": 16, "evaluation.playground": 3, "training.beta": -1}})
+    draft = served.client.post(
+        "/v1/configs",
+        json={
+            "preset": "playground",
+            "changes": {"prompts.playground": 16, "evaluation.playground": 3, "training.beta": -1},
+        },
+    )
     assert draft.status_code == 200 and draft.json()["text"].startswith("# ")
     edited = draft.json()["config"]
     wrong = served.client.post("/v1/runs?dry_run=true", json={"preset": "playground", "config": edited})
@@ -164,8 +185,9 @@ def test_words_are_changed_by_who_has_seen_them(served: Served) -> None:
     changed = served.client.patch(f"/v1/runs/{name}", json={"note": "new"}, headers={"If-Match": tag})
     assert changed.status_code == 200 and changed.json()["note"] == "new" and changed.json()["tags"] == ["a", "b"]
     refused(served.client.patch(f"/v1/runs/{name}", json={"note": "lost"}, headers={"If-Match": tag}), 412)
-    renamed = served.client.patch(f"/v1/runs/{name}", json={"name": "better", "tags": []},
-                                  headers={"If-Match": changed.headers["etag"]})
+    renamed = served.client.patch(
+        f"/v1/runs/{name}", json={"name": "better", "tags": []}, headers={"If-Match": changed.headers["etag"]}
+    )
     assert (renamed.json()["name"], renamed.json()["tags"]) == ("better", [])
     assert renamed.headers["location"] == "/v1/runs/better"
     with served.service.store.transaction() as conn:

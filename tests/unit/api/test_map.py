@@ -27,8 +27,11 @@ def test_an_area_holds_what_the_map_shows_there(played: Played, played_service: 
     assert found["iteration"] == 3 and not found["settled"]
     assert {*found["born"]} == {-1, 1, 2} and found["faithful"]["prompts"] == run["prompts"]
     page = ask(f"/v1/runs/{played.name}/prompts", params={"area": "0.25,0.1,0.75,0.6", "limit": 200}).json()
-    inside = [number for number, x, y in zip(found["numbers"], found["x"], found["y"], strict=True)
-              if 0.25 <= x <= 0.75 and 0.1 <= y <= 0.6]
+    inside = [
+        number
+        for number, x, y in zip(found["numbers"], found["x"], found["y"], strict=True)
+        if 0.25 <= x <= 0.75 and 0.1 <= y <= 0.6
+    ]
     assert [one["number"] for one in page["items"]] == inside and 0 < len(inside) < run["prompts"]
     for one in page["items"]:
         place = found["numbers"].index(one["number"])
@@ -45,7 +48,8 @@ def test_what_is_no_area_is_refused(played: Played, played_service: Served, area
 
 
 def test_no_prompt_moves_once_the_landmarks_are_made(
-        store: Store, store_settings: Settings, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Store, store_settings: Settings, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = register_run(store, fake_config(iterations=7))
     drive(store, store_settings, run, Nobody(), build=always(fake_roles()))
     with store.transaction() as conn:
@@ -59,8 +63,10 @@ def test_no_prompt_moves_once_the_landmarks_are_made(
     monkeypatch.setattr(atlas, "POINTS", 20)
     few = Atlas().of(replace(row, iteration=7), reading)
     assert len(few.prompts) == 20 and few.total == len(after.prompts)
-    assert all(places[one.number] == pytest.approx([*place], abs=2e-4)
-               for one, place in zip(few.prompts, few.places_P_2, strict=True))
+    assert all(
+        places[one.number] == pytest.approx([*place], abs=2e-4)
+        for one, place in zip(few.prompts, few.places_P_2, strict=True)
+    )
 
 
 def test_a_map_is_drawn_once(played: Played, played_service: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ def test_no_change_breaks_clients() -> None:
 def test_the_committed_document_is_current() -> None:
     assert COMMITTED.read_text("utf-8") == document_text(), (
         "the API has changed: python -m api.document > docs/reference/openapi.json, and read the difference as a "
-        "client would")
+        "client would"
+    )
 
 
 def test_the_service_gives_the_same_document(served: Served) -> None:
@@ -52,8 +53,12 @@ def test_every_operation_says_what_it_answers_and_how_it_fails() -> None:
 
 def test_every_field_of_every_schema_is_explained() -> None:
     schemas = json.loads(COMMITTED.read_text("utf-8"))["components"]["schemas"]
-    bare = [f"{name}.{field}" for name, schema in schemas.items()
-            for field, facts in schema.get("properties", {}).items() if not facts.get("description")]
+    bare = [
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        for field, facts in schema.get("properties", {}).items()
+        if not facts.get("description")
+    ]
     assert bare == []
 
 
@@ -75,30 +80,45 @@ def schema_of(document: dict[str, Any], name: str) -> dict[str, Any]:
 CHANGES: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("GET /v1/presets is gone", lambda new: new["paths"].pop("/v1/presets")),
     ("DELETE /v1/keys/{key} is gone", lambda new: new["paths"]["/v1/keys/{key}"].pop("delete")),
-    ("is called start_run, no longer create_run",
-     lambda new: new["paths"]["/v1/runs"]["post"].update(operationId="start_run")),
-    ("GET /v1/session needs a key",
-     lambda new: new["paths"]["/v1/session"]["get"].update(security=[{"key": []}])),
-    ("query parameter tag: is gone",
-     lambda new: new["paths"]["/v1/runs"]["get"]["parameters"].remove(parameter(new, "/v1/runs", "tag"))),
+    (
+        "is called start_run, no longer create_run",
+        lambda new: new["paths"]["/v1/runs"]["post"].update(operationId="start_run"),
+    ),
+    ("GET /v1/session needs a key", lambda new: new["paths"]["/v1/session"]["get"].update(security=[{"key": []}])),
+    (
+        "query parameter tag: is gone",
+        lambda new: new["paths"]["/v1/runs"]["get"]["parameters"].remove(parameter(new, "/v1/runs", "tag")),
+    ),
     ("query parameter limit: is required", lambda new: parameter(new, "/v1/runs", "limit").update(required=True)),
-    ("query parameter limit: maximum is 100, no longer 200",
-     lambda new: parameter(new, "/v1/runs", "limit")["schema"].update(maximum=100)),
-    ("query parameter sort: may no longer be '-info'",
-     lambda new: parameter(new, "/v1/runs/{run}/prompts", "sort")["schema"]["enum"].remove("-info")),
-    ("POST /v1/runs/{run}:resume, body: is required",
-     lambda new: new["paths"]["/v1/runs/{run}:resume"]["post"]["requestBody"].update(required=True)),
+    (
+        "query parameter limit: maximum is 100, no longer 200",
+        lambda new: parameter(new, "/v1/runs", "limit")["schema"].update(maximum=100),
+    ),
+    (
+        "query parameter sort: may no longer be '-info'",
+        lambda new: parameter(new, "/v1/runs/{run}/prompts", "sort")["schema"]["enum"].remove("-info"),
+    ),
+    (
+        "POST /v1/runs/{run}:resume, body: is required",
+        lambda new: new["paths"]["/v1/runs/{run}:resume"]["post"]["requestBody"].update(required=True),
+    ),
     ("body.note: is required", lambda new: schema_of(new, "NewRun").update(required=["note"])),
     ("body.tags: is gone", lambda new: schema_of(new, "NewRun")["properties"].pop("tags")),
-    ("body.note: may no longer be string",
-     lambda new: schema_of(new, "NewRun")["properties"]["note"].update(type="array")),
-    ("answer 200: application/json is no longer given",
-     lambda new: new["paths"]["/v1/presets"]["get"]["responses"]["200"].pop("content")),
+    (
+        "body.note: may no longer be string",
+        lambda new: schema_of(new, "NewRun")["properties"]["note"].update(type="array"),
+    ),
+    (
+        "answer 200: application/json is no longer given",
+        lambda new: new["paths"]["/v1/presets"]["get"]["responses"]["200"].pop("content"),
+    ),
     ("answer 202: is gone", lambda new: new["paths"]["/v1/runs/{run}:pause"]["post"]["responses"].pop("202")),
     ("answer 200.items[].seed: is gone", lambda new: schema_of(new, "Run")["properties"].pop("seed")),
     ("answer 200.items[].seed: may now be missing", lambda new: schema_of(new, "Run")["required"].remove("seed")),
-    ("answer 200.items[].seed: may now be null", lambda new: schema_of(new, "Run")["properties"].update(
-        seed={"anyOf": [{"type": "integer"}, {"type": "null"}]})),
+    (
+        "answer 200.items[].seed: may now be null",
+        lambda new: schema_of(new, "Run")["properties"].update(seed={"anyOf": [{"type": "integer"}, {"type": "null"}]}),
+    ),
     ("may now be 'resting'", lambda new: schema_of(new, "Status")["enum"].append("resting")),
     ("may no longer be 'parquet'", lambda new: schema_of(new, "ExportFormat")["enum"].remove("parquet")),
 ]
@@ -116,7 +136,8 @@ def test_what_is_added_breaks_nobody() -> None:
     after = deepcopy(before)
     after["paths"]["/v1/more"] = after["paths"]["/v1/presets"]
     after["paths"]["/v1/runs"]["get"]["parameters"].append(
-        {"name": "more", "in": "query", "required": False, "schema": {"type": "string"}})
+        {"name": "more", "in": "query", "required": False, "schema": {"type": "string"}}
+    )
     parameter(after, "/v1/runs", "limit")["schema"]["maximum"] = 500
     parameter(after, "/v1/runs/{run}/prompts", "sort")["schema"]["enum"].append("born")
     schema_of(after, "NewRun")["properties"]["more"] = {"type": "string"}

@@ -42,7 +42,8 @@ REFUSED = [
 
 @pytest.mark.parametrize(("method", "path", "headers", "status"), REFUSED)
 def test_what_is_refused_is_explained(
-        played_service: Served, method: str, path: str, headers: dict[str, str], status: int) -> None:
+    played_service: Served, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
     answer = played_service.client.request(method, path, headers=headers)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -53,13 +54,17 @@ def test_what_is_refused_is_explained(
     assert document.get("next_move"), "nobody is left without a next move"
 
 
-@pytest.mark.parametrize(("method", "path", "allowed"), [
-    ("OPTIONS", "/v1/runs", "GET, POST"),
-    ("POST", "/v1/runs/last", "DELETE, GET, PATCH"),
-    ("PATCH", "/v1/runs/last:pause", "POST"),
-])
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("OPTIONS", "/v1/runs", "GET, POST"),
+        ("POST", "/v1/runs/last", "DELETE, GET, PATCH"),
+        ("PATCH", "/v1/runs/last:pause", "POST"),
+    ],
+)
 def test_a_method_that_is_not_allowed_is_answered_with_all_that_are(
-        played_service: Served, method: str, path: str, allowed: str) -> None:
+    played_service: Served, method: str, path: str, allowed: str
+) -> None:
     answer = played_service.client.request(method, path, json={})
     assert (answer.status_code, answer.headers["allow"], answer.json()["expected"]) == (405, allowed, allowed)
 
@@ -81,8 +86,7 @@ def test_a_body_is_refused_as_soon_as_it_is_too_large(played_service: Served, ch
     assert f"{MOST_BODY:,}" in answer.json()["expected"]
 
 
-def test_a_fault_of_the_service_says_nothing_of_its_inside(
-        served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_service_says_nothing_of_its_inside(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a password: hunter2")
 
@@ -94,7 +98,8 @@ def test_a_fault_of_the_service_says_nothing_of_its_inside(
 
 
 def test_a_database_that_is_gone_is_503_and_the_process_still_alive(
-        served: Served, database_url: str, store_settings: Settings) -> None:
+    served: Served, database_url: str, store_settings: Settings
+) -> None:
     assert served.client.get("/readyz").json()["status"] == "ok"
     gone = Store(make_url(database_url).set(drivername="postgresql+psycopg", database="nowhere"))
     with serving(Service(gone, store_settings)) as started:
@@ -116,7 +121,8 @@ def test_every_answer_has_the_headers_against_misuse(played_service: Served) -> 
 
 def test_no_page_of_another_site_is_let_in(played_service: Served) -> None:
     asked = played_service.client.options(
-        "/v1/runs", headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"})
+        "/v1/runs", headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    )
     assert asked.status_code in (403, 405)
     assert "access-control-allow-origin" not in asked.headers
 

@@ -30,8 +30,11 @@ def scrape(served: Served) -> Samples:
     """Each sample by its name and the values of its labels."""
     answer = served.client.get("/metrics")
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    return {(sample.name, tuple(sample.labels.values())): sample.value
-            for family in text_string_to_metric_families(answer.text) for sample in family.samples}
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
 
 
 def test_responses_and_tokens_are_those_that_are_stored(played: Played, played_service: Served) -> None:
@@ -54,8 +57,21 @@ def test_the_page_lists_every_metric(served: Served, store: Store) -> None:
         run = create_run(conn, stem="r", config={"iterations": 1, "fleet": {"engines": 2}}, config_hash="h", seed=1)
         set_status(conn, run.id, "running")
         open_stage(conn, run.id, 0, "judge_pool", total=9)
-        advance_stage(conn, run.id, 0, "judge_pool", 2, tallies={
-            "responses": 3, "tokens": 9, "cost_usd": 0.25, "engine_ms": 4, "engine_busy_ms": 3, "engine_filled_ms": 1})
+        advance_stage(
+            conn,
+            run.id,
+            0,
+            "judge_pool",
+            2,
+            tallies={
+                "responses": 3,
+                "tokens": 9,
+                "cost_usd": 0.25,
+                "engine_ms": 4,
+                "engine_busy_ms": 3,
+                "engine_filled_ms": 1,
+            },
+        )
         assert claim(conn, run.id, {"pid": 1}, 60) is not None
     listed = re.findall(r"^\| `(eva_\w+)`", PAGE.read_text("utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted({name for name, _ in scrape(served)})
@@ -79,7 +95,8 @@ def test_a_run_that_plays_is_told_of_and_one_that_does_not_is_not(store: Store, 
 
 
 def test_what_closed_counts_once_whoever_takes_it_along_and_what_is_open_counts_as_it_goes(
-        store: Store, store_settings: Settings, served: Served) -> None:
+    store: Store, store_settings: Settings, served: Served
+) -> None:
     run = play_run(store, store_settings, playground_config("iterations=2"))
     with store.transaction() as conn:
         rows = read_stages(conn, run.id)
@@ -97,9 +114,21 @@ def test_what_closed_counts_once_whoever_takes_it_along_and_what_is_open_counts_
     with store.transaction() as conn:
         for _ in range(2):
             open_stage(conn, fork.id, 1, "judge_pool", total=9)
-        advance_stage(conn, fork.id, 1, "judge_pool", 2, tallies={
-            "responses": 3, "quarantined": 1, "cost_usd": 0.25, "engine_ms": 4000, "engine_busy_ms": 3000,
-            "engine_filled_ms": 1500})
+        advance_stage(
+            conn,
+            fork.id,
+            1,
+            "judge_pool",
+            2,
+            tallies={
+                "responses": 3,
+                "quarantined": 1,
+                "cost_usd": 0.25,
+                "engine_ms": 4000,
+                "engine_busy_ms": 3000,
+                "engine_filled_ms": 1500,
+            },
+        )
         advance_stage(conn, fork.id, 1, "judge_pool", 3, tallies={"responses": 1, "cost_usd": 0.5})
     during = scrape(served)
     with store.transaction() as conn:
@@ -107,17 +136,23 @@ def test_what_closed_counts_once_whoever_takes_it_along_and_what_is_open_counts_
     after = scrape(served)
     grown = {key[0]: value - before.get(key, 0) for key, value in during.items() if key[1] == ("judge_pool",)}
     assert grown == {
-        "eva_stages_closed_total": 0, "eva_stage_seconds_total": 0, "eva_stage_retries_total": 1,
-        "eva_stage_units_total": 3, "eva_responses_total": 4, "eva_response_tokens_total": 0,
-        "eva_cost_usd_total": 0.75, "eva_engine_seconds_total": 4, "eva_engine_busy_seconds_total": 3,
-        "eva_engine_filled_seconds_total": 1.5}
+        "eva_stages_closed_total": 0,
+        "eva_stage_seconds_total": 0,
+        "eva_stage_retries_total": 1,
+        "eva_stage_units_total": 3,
+        "eva_responses_total": 4,
+        "eva_response_tokens_total": 0,
+        "eva_cost_usd_total": 0.75,
+        "eva_engine_seconds_total": 4,
+        "eva_engine_busy_seconds_total": 3,
+        "eva_engine_filled_seconds_total": 1.5,
+    }
     assert during["eva_quarantined_prompts_total", ()] == 1
     changed = {key: value - during.get(key, 0) for key, value in after.items() if value != during.get(key)}
     assert changed == {("eva_stages_closed_total", ("judge_pool",)): 1, ("eva_stage_units_total", ("judge_pool",)): 6}
 
 
-def test_an_older_store_is_summed_when_it_is_brought_up_to_date(
-        store: Store, store_settings: Settings) -> None:
+def test_an_older_store_is_summed_when_it_is_brought_up_to_date(store: Store, store_settings: Settings) -> None:
     run = play_run(store, store_settings, playground_config("iterations=1"))
     known = import_module("migrations.versions.0013_totals")
     with store.transaction() as conn:

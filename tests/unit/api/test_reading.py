@@ -137,7 +137,8 @@ def test_checkpoints_are_the_policies_of_the_run(played_service: Served) -> None
 @pytest.mark.parametrize("sort", ["number", "-number", "info", "-info", "depth", "-depth"])
 @pytest.mark.parametrize("iteration", [None, 1])
 def test_pages_of_prompts_join_to_the_whole_list_in_order(
-        played_service: Served, sort: str, iteration: int | None) -> None:
+    played_service: Served, sort: str, iteration: int | None
+) -> None:
     asked: dict[str, Any] = {"sort": sort} | ({} if iteration is None else {"iteration": iteration})
     found = walk(played_service, f"{BASE}/prompts", 7, **asked)
     field, sign = sort.removeprefix("-"), -1 if sort.startswith("-") else 1
@@ -164,14 +165,26 @@ def test_prompts_are_filtered_by_everything_asked_for(played_service: Served, pl
     every = walk(played_service, f"{BASE}/prompts", 100)
     with played.store.transaction() as conn:
         assert {one["number"]: one["info"] for one in every if one["iteration"] is not None} == reports.read_infos(
-            conn, played.run_id, [one["number"] for one in every])
+            conn, played.run_id, [one["number"] for one in every]
+        )
     child = next(one for one in every if one["operator"] and one["info"] is not None)
     word = child["text"].split(":")[0].upper()
-    asked = {"operator": child["operator"], "depth": child["depth"], "born": child["born"], "root": child["root"],
-             "text": word, "info_min": child["info"], "info_max": child["info"]}
+    asked = {
+        "operator": child["operator"],
+        "depth": child["depth"],
+        "born": child["born"],
+        "root": child["root"],
+        "text": word,
+        "info_min": child["info"],
+        "info_max": child["info"],
+    }
     found = walk(played_service, f"{BASE}/prompts", 100, **asked)
-    same = [one for one in every if word in one["text"].upper()
-            and all(one[key] == child[key] for key in ("operator", "depth", "born", "root", "info"))]
+    same = [
+        one
+        for one in every
+        if word in one["text"].upper()
+        and all(one[key] == child[key] for key in ("operator", "depth", "born", "root", "info"))
+    ]
     assert child in found and found == same
     assert get(played_service, f"{BASE}/prompts", text="100%_")["items"] == [], "wildcards are only characters"
 
@@ -185,23 +198,33 @@ def test_a_cursor_of_another_order_is_refused(played_service: Served) -> None:
 
 def test_a_prompt_tells_why_it_was_trained_on(played_service: Served, played: Played) -> None:
     with played.store.transaction() as conn:
-        trained = [(iteration, pair) for iteration in (0, 1, 2)
-                   for pair in creation.read_pairs(conn, played.run_id, iteration)]
+        trained = [
+            (iteration, pair) for iteration in (0, 1, 2) for pair in creation.read_pairs(conn, played.run_id, iteration)
+        ]
         born = {one.number: one for one in prompts.read_prompts(conn, played.run_id)}
-        answers = conn.scalar(select(func.count()).where(
-            responses.c.run_id == played.run_id, responses.c.prompt == trained[-1][1].number))
+        answers = conn.scalar(
+            select(func.count()).where(responses.c.run_id == played.run_id, responses.c.prompt == trained[-1][1].number)
+        )
     iteration, pair = next((i, p) for i, p in trained if born[p.number].parent is not None and born[p.number].born == i)
     details = get(played_service, f"{BASE}/prompts/{pair.number}")
     parent, operator = born[pair.number].parent, born[pair.number].operator
     assert details["why"][0].startswith(f"Iteration {iteration} made it from prompt {parent} by {operator}")
-    assert any(f"trained on response {pair.chosen}" in one and f"over response {pair.rejected}" in one
-               for one in details["why"])
+    assert any(
+        f"trained on response {pair.chosen}" in one and f"over response {pair.rejected}" in one
+        for one in details["why"]
+    )
     stored = next(one for one in details["pairs"] if one["iteration"] == iteration)
     assert (stored["chosen"], stored["rejected"], stored["chosen_reward"]) == (
-        pair.chosen, pair.rejected, pair.chosen_reward)
+        pair.chosen,
+        pair.rejected,
+        pair.chosen_reward,
+    )
     assert (details["origin"]["operator"], details["context"]) == (operator, [])
-    chosen = next(one for one in details["responses"]["items"]
-                  if (one["checkpoint"], one["sample"]) == (stored["checkpoint"], pair.chosen))
+    chosen = next(
+        one
+        for one in details["responses"]["items"]
+        if (one["checkpoint"], one["sample"]) == (stored["checkpoint"], pair.chosen)
+    )
     assert chosen["rewards"][0]["value"] == pair.chosen_reward
     last = get(played_service, f"{BASE}/prompts/{trained[-1][1].number}/responses")
     assert len(last["items"]) == answers and last["truncated"] is False
@@ -244,13 +267,17 @@ def test_words_are_found_in_any_order_by_the_index(played_service: Served, playe
         assert played_service.client.get(f"{BASE}/prompts", params={"words": odd}).status_code == 200
     with played.store.transaction() as conn:
         conn.execute(text("SET LOCAL enable_seqscan = off"))
-        plan = " ".join(conn.execute(text(
-            f"EXPLAIN SELECT number FROM prompts WHERE {WORDS.text} @@ to_tsquery('simple', 'x')")).scalars())  # noqa: S608 - a constant
+        plan = " ".join(
+            conn.execute(
+                text(f"EXPLAIN SELECT number FROM prompts WHERE {WORDS.text} @@ to_tsquery('simple', 'x')")  # noqa: S608
+            ).scalars()
+        )
     assert "prompts_words_idx" in plan
 
 
 def test_a_checkpoint_shows_its_manifest_and_no_path_of_the_server(
-        served: Served, store: Store, store_settings: Settings) -> None:
+    served: Served, store: Store, store_settings: Settings
+) -> None:
     folder = store_settings.runs_dir / "r" / "checkpoint-0001"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")

@@ -38,8 +38,10 @@ def test_the_command_writes_what_the_service_gives(played: Played, played_servic
     target = tmp_path / "report.html"
     done = played.eva("report", played.name, "--out", str(target))
     assert done.exit_code == 0 and str(target) in done.stderr
-    from_disk, from_service = held(target.read_text()), held(
-        played_service.client.get(f"/v1/runs/{played.name}/report").text)
+    from_disk, from_service = (
+        held(target.read_text()),
+        held(played_service.client.get(f"/v1/runs/{played.name}/report").text),
+    )
     assert from_disk.pop("taken_at") < from_service.pop("taken_at")
     assert from_disk == from_service
     assert from_disk["fingerprint"] in played.eva("fingerprint", played.name).stdout

@@ -65,8 +65,14 @@ def telling(store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SOME_API_KEY", GUESSED)
     config = _config()
     with store.transaction() as conn:
-        run = runs.create_run(conn, stem="secret", config=config.model_dump(mode="json"),
-                              config_hash=config_hash(config), seed=1, code=code_identity(config))
+        run = runs.create_run(
+            conn,
+            stem="secret",
+            config=config.model_dump(mode="json"),
+            config_hash=config_hash(config),
+            seed=1,
+            code=code_identity(config),
+        )
         insert_prompts(conn, run.id, [Prompt(number, f"prompt {number} of {number}") for number in range(24)])
     log = store_settings.logs_dir / run.name / "eva.log"
     roles = fake_roles(rewarder=TellingRewarder(), evolver=TellingEvolver())
@@ -79,7 +85,11 @@ def telling(store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPa
 def _config() -> RunConfig:
     values = fake_config(iterations=2).model_dump(mode="json")
     values["evolving"]["evolver"] = {
-        "kind": "evol_instruct", "model": "openai/x", "api_base": BASE, "api_key_env": "WHAT_THE_JUDGE_WANTS"}
+        "kind": "evol_instruct",
+        "model": "openai/x",
+        "api_base": BASE,
+        "api_key_env": "WHAT_THE_JUDGE_WANTS",
+    }
     return validate(values)
 
 
@@ -113,8 +123,10 @@ def test_what_is_refused_does_not_quote_a_secret(telling: Telling) -> None:
 
 def test_the_store_keeps_secrets_in_the_config_alone(telling: Telling) -> None:
     with telling.served.service.store.transaction() as conn:
-        rows = {table: " ".join(conn.execute(text(f"SELECT t::text FROM {table} t")).scalars())  # noqa: S608 - ours
-                for table in metadata.tables}
+        rows = {
+            table: " ".join(conn.execute(text(f"SELECT t::text FROM {table} t")).scalars())  # noqa: S608 - ours
+            for table in metadata.tables
+        }
         config = runs.find_run(conn, telling.name).config
     assert leaks(rows.pop("runs")) == [PASSWORD, IN_QUERY]
     assert secrets_of(config, {}) == {PASSWORD, IN_QUERY}, "what the driver needs is whole"

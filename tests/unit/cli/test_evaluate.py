@@ -17,8 +17,14 @@ def call(*arguments: object) -> Result:
 
 
 def annotation(model: str, preference: float | None, place: int) -> dict[str, Any]:
-    return {"instruction": f"i{place}", "generator_1": "base", "generator_2": model, "preference": preference,
-            "output_1": "x" * (40 + place), "output_2": "y" * (30 + 3 * place)}
+    return {
+        "instruction": f"i{place}",
+        "generator_1": "base",
+        "generator_2": model,
+        "preference": preference,
+        "output_1": "x" * (40 + place),
+        "output_2": "y" * (30 + 3 * place),
+    }
 
 
 def alpaca_file(folder: Path, model: str, preferences: list[float | None]) -> Path:
@@ -29,14 +35,17 @@ def alpaca_file(folder: Path, model: str, preferences: list[float | None]) -> Pa
 
 def arena_file(folder: Path, model: str, *games: tuple[str | None, str | None]) -> Path:
     path = folder / f"{model}.jsonl"
-    path.write_text("".join(json.dumps({"model": model, "games": [{"score": score} for score in pair]}) + "\n"
-                            for pair in games))
+    path.write_text(
+        "".join(json.dumps({"model": model, "games": [{"score": score} for score in pair]}) + "\n" for pair in games)
+    )
     return path
 
 
 def test_each_model_of_alpacas_annotations_gets_its_row_the_best_first(tmp_path: Path) -> None:
-    files = [alpaca_file(tmp_path, "weak", [1, 1, 1, 1.5, 1, 2, 1, 1]),
-             alpaca_file(tmp_path, "strong", [2, 2, 2, 1.5, 1, 2, None, 2])]
+    files = [
+        alpaca_file(tmp_path, "weak", [1, 1, 1, 1.5, 1, 2, 1, 1]),
+        alpaca_file(tmp_path, "strong", [2, 2, 2, 1.5, 1, 2, None, 2]),
+    ]
     called = call("--annotations", files[0], "--annotations", files[1], "--json")
     assert called.exit_code == 0, called.output
     strong, weak = json.loads(called.stdout)
@@ -53,8 +62,9 @@ def test_alpacas_difficulties_and_gamed_rows_enter_the_fit(tmp_path: Path) -> No
     rows.append("0,m,,0.1,-3.5,False")
     header = "index,model,preference,std_delta_len,instruction_difficulty,not_gamed_baseline"
     gamed.write_text("\n".join([header, *rows]))
-    alone, held = (json.loads(call("--annotations", file, "--json", *more).stdout)[0]
-                   for more in ([], ["--gamed", gamed]))
+    alone, held = (
+        json.loads(call("--annotations", file, "--json", *more).stdout)[0] for more in ([], ["--gamed", gamed])
+    )
     assert alone["win_rate"] == held["win_rate"] == pytest.approx(50)
     # only a fit that knows the difficulties predicts different instructions differently
     assert alone["lc_standard_error"] == pytest.approx(0) and held["lc_standard_error"] > 3
@@ -79,35 +89,78 @@ def test_arena_judgments_give_scores_against_the_versions_baseline(tmp_path: Pat
 def test_arena_2_with_answers_is_scored_at_equal_style(tmp_path: Path) -> None:
     judged, answers = tmp_path / "judged.jsonl", tmp_path / "answers.jsonl"
     # two models; the judge takes whatever is longer than the baseline's 100 tokens
-    lengths = {name: [100 + 10 * ((step * place) % 9 - shift) for place in range(60)]
-               for name, step, shift in (("short", 2, 5), ("long", 5, 2))}
-    judged.write_text("".join(json.dumps({"model": name, "uid": f"q{place}", "games": [
-        {"score": verdict}, {"score": {"A>B": "B>A", "B>A": "A>B", "A=B": "A=B"}[verdict]}]}) + "\n"
-        for name, some in lengths.items() for place, length in enumerate(some)
-        for verdict in ["B>A" if length > 100 + place % 3 * 10 else "A>B" if length < 100 + place % 5 * 10 else "A=B"]))
-    answers.write_text("".join(json.dumps({"model": name, "uid": f"q{place}", "metadata": {
-        "token_len": length, "header_count": {"h1": 0}, "list_count": {"ordered": 0}, "bold_count": {"**": 0}}}) + "\n"
-        for name, some in {**lengths, "o3-mini-2025-01-31": [100] * 60}.items() for place, length in enumerate(some)))
-    plain, styled = (json.loads(call("--annotations", judged, "--version", "2.0", "--json", *more).stdout)
-                     for more in ([], ["--answers", answers]))
+    lengths = {
+        name: [100 + 10 * ((step * place) % 9 - shift) for place in range(60)]
+        for name, step, shift in (("short", 2, 5), ("long", 5, 2))
+    }
+    judged.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "model": name,
+                    "uid": f"q{place}",
+                    "games": [{"score": verdict}, {"score": {"A>B": "B>A", "B>A": "A>B", "A=B": "A=B"}[verdict]}],
+                }
+            )
+            + "\n"
+            for name, some in lengths.items()
+            for place, length in enumerate(some)
+            for verdict in [
+                "B>A" if length > 100 + place % 3 * 10 else "A>B" if length < 100 + place % 5 * 10 else "A=B"
+            ]
+        )
+    )
+    answers.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "model": name,
+                    "uid": f"q{place}",
+                    "metadata": {
+                        "token_len": length,
+                        "header_count": {"h1": 0},
+                        "list_count": {"ordered": 0},
+                        "bold_count": {"**": 0},
+                    },
+                }
+            )
+            + "\n"
+            for name, some in {**lengths, "o3-mini-2025-01-31": [100] * 60}.items()
+            for place, length in enumerate(some)
+        )
+    )
+    plain, styled = (
+        json.loads(call("--annotations", judged, "--version", "2.0", "--json", *more).stdout)
+        for more in ([], ["--answers", answers])
+    )
     scores = [{row["model"]: row["score"] for row in rows} for rows in (plain, styled)]
     gaps = [by_model["long"] - by_model["short"] for by_model in scores]
     assert gaps[0] > 20 and abs(gaps[1]) < gaps[0] / 2
     shown = call("--annotations", judged, "--version", "2.0", "--answers", answers)
     assert "Style-controlled. Coefficients: length +" in shown.stderr and "bold +0.000" in shown.stderr
-    for more, said in ((["--answers", answers], "--answers with --version 0.1"),
-                       (["--version", "2.0", "--answers", judged], "answer 0 has the keys"),
-                       (["--version", "2.0", "--answers", answers, "--baseline", "x"], "no answer of x to question")):
+    for more, said in (
+        (["--answers", answers], "--answers with --version 0.1"),
+        (["--version", "2.0", "--answers", judged], "answer 0 has the keys"),
+        (["--version", "2.0", "--answers", answers, "--baseline", "x"], "no answer of x to question"),
+    ):
         refused = call("--annotations", judged, *more)
         assert refused.exit_code == 2 and said in refused.stderr
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ('[{"prompt": "x"}]', "begins with the keys prompt. Expected `preference` (AlpacaEval) or `games` (Arena-Hard)"),
-    ("[3]", "element 1 of"), ("[]", "begins with the keys (none)"), ("[", "is not JSON"),
-    ('[{"preference": 2}]', "annotation 0 has no output_1, output_2"),
-    ('[{"preference": 2, "output_1": "a", "output_2": "b"}]', "1 preferences. Expected at least 5"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[{"prompt": "x"}]',
+            "begins with the keys prompt. Expected `preference` (AlpacaEval) or `games` (Arena-Hard)",
+        ),
+        ("[3]", "element 1 of"),
+        ("[]", "begins with the keys (none)"),
+        ("[", "is not JSON"),
+        ('[{"preference": 2}]', "annotation 0 has no output_1, output_2"),
+        ('[{"preference": 2, "output_1": "a", "output_2": "b"}]', "1 preferences. Expected at least 5"),
+    ],
+)
 def test_a_file_that_is_no_annotations_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "annotations.json"
     path.write_text(text)

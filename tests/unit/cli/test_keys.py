@@ -23,9 +23,17 @@ def test_a_key_is_shown_once(eva: Command) -> None:
     assert (facts[0]["live"], facts[0]["scope"], facts[0]["last_used_at"]) == (False, "write", None)
 
 
-@pytest.mark.parametrize("arguments", [
-    ("create", ""), ("create", "x", "--expires", "soon"), ("create", "x", "--expires", "0d"),
-    ("create", "x", "--expires", "99999d"), ("revoke", "nobody"), ("revoke", "a\x1b[31m")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", ""),
+        ("create", "x", "--expires", "soon"),
+        ("create", "x", "--expires", "0d"),
+        ("create", "x", "--expires", "99999d"),
+        ("revoke", "nobody"),
+        ("revoke", "a\x1b[31m"),
+    ],
+)
 def test_what_cannot_be_is_explained(eva: Command, arguments: tuple[str, ...]) -> None:
     refused = eva("keys", *arguments)
     assert refused.exit_code == 2

@@ -27,9 +27,11 @@ def test_every_section_and_key_is_explained() -> None:
 
 
 def test_every_key_of_the_preset_is_in_the_reference() -> None:
-    known = {key.path for section in reference.sections() for key in section.keys} | {
-        key.path.split(" (")[0] + "." + key.name for section in reference.sections() for key in section.keys
-    } | {section.path for section in reference.sections()}  # a section may be unset as a whole
+    known = (
+        {key.path for section in reference.sections() for key in section.keys}
+        | {key.path.split(" (")[0] + "." + key.name for section in reference.sections() for key in section.keys}
+        | {section.path for section in reference.sections()}
+    )  # a section may be unset as a whole
 
     def paths(values: dict[str, object], prefix: str = "") -> list[str]:
         found: list[str] = []

@@ -25,8 +25,21 @@ SMALL = ("--set", "prompts.playground=16", "--set", "evaluation.playground=3", "
 
 
 def test_a_run_is_submitted_played_and_watched(served: Served, eva: Command, tmp_path: Path) -> None:
-    asked = ("submit", "playground", *SMALL, "--name", "far", "--tag", "a", "--restarts", "2", "--url", served.url,
-             "--idempotency-key", "k")
+    asked = (
+        "submit",
+        "playground",
+        *SMALL,
+        "--name",
+        "far",
+        "--tag",
+        "a",
+        "--restarts",
+        "2",
+        "--url",
+        served.url,
+        "--idempotency-key",
+        "k",
+    )
     told, again = eva(*asked), eva(*asked)
     assert told.exit_code == 0, told.output
     assert told.stdout == again.stdout, "asked again under its key, it is the same run"
@@ -44,8 +57,11 @@ def test_a_run_is_submitted_played_and_watched(served: Served, eva: Command, tmp
 
 def test_a_config_file_goes_as_it_is_and_its_paths_are_refused(served: Served, eva: Command, tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
-    config.write_text("name: file\nprompts: {path: mine.jsonl}\nmodel: {path: playground}\nreward: {kind: mock}\n"
-                      "evolving: {evolver: {kind: playground}}\n", "utf-8")
+    config.write_text(
+        "name: file\nprompts: {path: mine.jsonl}\nmodel: {path: playground}\nreward: {kind: mock}\n"
+        "evolving: {evolver: {kind: playground}}\n",
+        "utf-8",
+    )
     refused = eva("submit", config, "--url", served.url)
     assert refused.exit_code == 2 and "EVA_DATASETS" in refused.stderr
     shown = eva("submit", config, "--set", "prompts={playground: 16}", "--url", served.url, "--json")
@@ -53,13 +69,16 @@ def test_a_config_file_goes_as_it_is_and_its_paths_are_refused(served: Served, e
     assert json.loads(shown.stdout)["config"]["prompts"]["playground"] == 16
 
 
-@pytest.mark.parametrize(("arguments", "told"), [
-    (("submit", "playground"), "eva serve"),
-    (("submit", "playground", "--url", "localhost:1"), "is no address"),
-    (("watch", "last", "--url", "http://127.0.0.1:1"), "Check --url"),
-    (("submit", "nope", "--url", "{url}"), "playground"),
-    (("watch", "nope", "--url", "{url}"), "nope"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("submit", "playground"), "eva serve"),
+        (("submit", "playground", "--url", "localhost:1"), "is no address"),
+        (("watch", "last", "--url", "http://127.0.0.1:1"), "Check --url"),
+        (("submit", "nope", "--url", "{url}"), "playground"),
+        (("watch", "nope", "--url", "{url}"), "nope"),
+    ],
+)
 def test_what_cannot_be_asked_for_is_told(served: Served, eva: Command, arguments: tuple[str, ...], told: str) -> None:
     refused = eva(*(argument.format(url=served.url) for argument in arguments), env={"RAY_ADDRESS": ""})
     assert refused.exit_code in (2, 4) and told in refused.stderr
@@ -67,17 +86,29 @@ def test_what_cannot_be_asked_for_is_told(served: Served, eva: Command, argument
 
 def test_watching_tells_each_stage_once_and_what_a_run_waits_for() -> None:
     def run(status: str, **launch: Any) -> dict[str, Any]:
-        return {"name": "r", "status": status, "iteration": 0, "iterations": 1, "error": None,
-                "launch": {"ahead": None, "message": None, **launch}}
+        return {
+            "name": "r",
+            "status": status,
+            "iteration": 0,
+            "iterations": 1,
+            "error": None,
+            "launch": {"ahead": None, "message": None, **launch},
+        }
 
     def stage(name: str, status: str, done: int) -> dict[str, Any]:
         return {"iteration": 0, "name": name, "status": status, "done": done, "total": 8, "counts": {"pairs": 5}}
 
     first = stage("baseline", "done", 8)
-    seen = iter([
-        (run("queued"), [first]), (run("queued", ahead=2), [first]), (run("queued", message="Ray is away"), [first]),
-        (run("running"), [first, stage("pair", "running", 3)]),
-        (run("running"), [first, stage("pair", "done", 8), stage("train", "running", 0)]), (run("finished"), [first])])
+    seen = iter(
+        [
+            (run("queued"), [first]),
+            (run("queued", ahead=2), [first]),
+            (run("queued", message="Ray is away"), [first]),
+            (run("running"), [first, stage("pair", "running", 3)]),
+            (run("running"), [first, stage("pair", "done", 8), stage("train", "running", 0)]),
+            (run("finished"), [first]),
+        ]
+    )
     lines: list[str] = []
     facts = follow(lambda: next(seen), PlainProgress("r", 1, lines.append), sleep=lambda seconds: None)
     assert facts["status"] == "finished"
@@ -97,13 +128,27 @@ def test_a_launched_driver_plays_only_the_attempt_that_is_waited_for(served: Ser
     assert lost.exit_code == 2 and "--runtime-env-json" in lost.stderr
 
 
-@pytest.mark.parametrize("arguments", [
-    ("runs",), ("runs", "--json"), ("show",), ("show", "last", "--json"), ("lineage", "last", "60"),
-    ("lineage", "last", "60", "--json"), ("events",), ("events", "last", "--json", "--after", "2", "--limit", "3"),
-    ("logs",), ("logs", "--list"), ("watch",), ("export", "last", "--what", "pairs", "--out", "-"),
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("runs",),
+        ("runs", "--json"),
+        ("show",),
+        ("show", "last", "--json"),
+        ("lineage", "last", "60"),
+        ("lineage", "last", "60", "--json"),
+        ("events",),
+        ("events", "last", "--json", "--after", "2", "--limit", "3"),
+        ("logs",),
+        ("logs", "--list"),
+        ("watch",),
+        ("export", "last", "--what", "pairs", "--out", "-"),
+    ],
+    ids=" ".join,
+)
 def test_a_service_is_looked_at_as_the_store_is(
-        played: Played, played_service: Served, arguments: tuple[str, ...]) -> None:
+    played: Played, played_service: Served, arguments: tuple[str, ...]
+) -> None:
     here, there = played.eva(*arguments), played.eva(*arguments, "--url", played_service.url)
     assert (there.exit_code, there.stdout) == (here.exit_code, here.stdout)
     assert here.exit_code == 0, here.output
@@ -127,14 +172,16 @@ def test_a_service_that_asks_for_keys_is_given_one(store: Store, store_settings:
         assert scoped.exit_code == 2 and "scope write" in scoped.stderr
 
 
-@pytest.mark.parametrize(("status", "answer", "told"), [
-    (200, "{}", "of the version of this eva"),
-    (404, '{"given": "there is nothing at /v1/runs"}', "of the version of this eva"),
-    (502, "<html>", "answered 502"),
-    (200, "<html>", "nothing that eva knows answers"),
-])
-def test_a_service_of_another_kind_or_version_is_told_apart(
-        eva: Command, status: int, answer: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "answer", "told"),
+    [
+        (200, "{}", "of the version of this eva"),
+        (404, '{"given": "there is nothing at /v1/runs"}', "of the version of this eva"),
+        (502, "<html>", "answered 502"),
+        (200, "<html>", "nothing that eva knows answers"),
+    ],
+)
+def test_a_service_of_another_kind_or_version_is_told_apart(eva: Command, status: int, answer: str, told: str) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
         await send({"type": "http.response.start", "status": status, "headers": []})
@@ -159,8 +206,11 @@ def test_a_key_is_taken_nowhere_else(eva: Command) -> None:
     assert (refused.exit_code, asked) == (2, ["/v1/runs"]) and "answered 302" in refused.stderr
 
 
-@pytest.mark.parametrize("command", [("show",), ("lineage",), ("events",), ("logs",), ("watch",),
-                                     ("export", "--what", "pairs")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [("show",), ("lineage",), ("events",), ("logs",), ("watch",), ("export", "--what", "pairs")],
+    ids=" ".join,
+)
 @pytest.mark.parametrize("name", ["playgrund", "a/b", "../v1/keys", "x:pause", ""])
 def test_an_unknown_run_is_named(played: Played, played_service: Served, command: tuple[str, ...], name: str) -> None:
     first, *options = command

@@ -17,10 +17,17 @@ def interval(value: float, spread: float) -> dict[str, float]:
 
 def row(checkpoint: int, won: float | None, **changes: Any) -> dict[str, Any]:
     share = None if won is None else interval(won, 0.04)
-    return {"checkpoint": checkpoint, "win_rate": share, "length_controlled": share, "style_controlled": share,
-            "missing": 0,
-            "elo": None if won is None else interval(1000 + 1000 * (won - 0.5), 20),
-            "gain": None, "length": 812.4, "baseline_length": 1500.0} | changes
+    return {
+        "checkpoint": checkpoint,
+        "win_rate": share,
+        "length_controlled": share,
+        "style_controlled": share,
+        "missing": 0,
+        "elo": None if won is None else interval(1000 + 1000 * (won - 0.5), 20),
+        "gain": None,
+        "length": 812.4,
+        "baseline_length": 1500.0,
+    } | changes
 
 
 def shown(by_set: dict[str, list[dict[str, Any]]], width: int) -> str:
@@ -32,8 +39,10 @@ def shown(by_set: dict[str, list[dict[str, Any]]], width: int) -> str:
 
 
 def test_every_policy_is_shown_with_its_intervals_in_80_and_in_100_columns() -> None:
-    by_set = {"alpaca": [row(0, 0.2), row(10, 0.412, gain=interval(0.212, 0.031), missing=3)],
-              "[bold]\x1b[2J" + "x" * 40: [row(0, None, length=None)]}
+    by_set = {
+        "alpaca": [row(0, 0.2), row(10, 0.412, gain=interval(0.212, 0.031), missing=3)],
+        "[bold]\x1b[2J" + "x" * 40: [row(0, None, length=None)],
+    }
     for width in (80, 100):
         text = shown(by_set, width)
         assert "0 (given)" in text and "41.2 (37.2–45.2)" in text and "812/1,500" in text
@@ -41,16 +50,25 @@ def test_every_policy_is_shown_with_its_intervals_in_80_and_in_100_columns() -> 
         assert "\x1b" not in text and "·" in text
     assert "policy 10 wins +21.2 points more than the given one (+18.1 to +24.3" in shown(by_set, 100)
     assert "in the baseline's style (length, lists, headers, bold) policy 10 would win 41.2 % (37.2–45.2)" in " ".join(
-        shown(by_set, 100).split())
+        shown(by_set, 100).split()
+    )
     assert "without a preference: 3" in shown(by_set, 80)
 
 
 def test_a_judge_that_prefers_its_own_is_told_with_both_win_rates() -> None:
-    bias = {"prompts": 805, "rewarder": "judge:openai/m:pairwise", "second_rewarder": "pointwise:\x1bother",
-            "judge": interval(0.61, 0.03), "second": interval(0.487, 0.03), "bias": interval(0.123, 0.04)}
+    bias = {
+        "prompts": 805,
+        "rewarder": "judge:openai/m:pairwise",
+        "second_rewarder": "pointwise:\x1bother",
+        "judge": interval(0.61, 0.03),
+        "second": interval(0.487, 0.03),
+        "bias": interval(0.123, 0.04),
+    }
     text = " ".join(shown({"alpaca": [row(1, 0.39, self_preference=bias)]}, 100).split())
-    assert ("judge:openai/m:pairwise prefers its own model's answers by +12.3 points (+8.3 to +16.3) beyond "
-            "pointwise:␛other: 61.0 % against 48.7 % won, 805 prompts") in text
+    assert (
+        "judge:openai/m:pairwise prefers its own model's answers by +12.3 points (+8.3 to +16.3) beyond "
+        "pointwise:␛other: 61.0 % against 48.7 % won, 805 prompts"
+    ) in text
 
 
 def test_progress_says_what_was_won() -> None:

@@ -15,14 +15,33 @@ from eva.config_files import overridden, preset_values, presets, validate
 from eva.errors import ConfigError
 from eva.settings import read_settings
 
-ALLOWED = read_allowed({
-    "EVA_MODELS": "tiny=/models/tiny, judge=openai/gpt-4o-mini", "EVA_DATASETS": "mine=/data/mine.jsonl",
-    "EVA_ENDPOINTS": "local=http://10.0.0.1:8000/v1", "EVA_FUNCTIONS": "mine.rules:check", "EVA_SECRETS": "JUDGE_KEY"})
+ALLOWED = read_allowed(
+    {
+        "EVA_MODELS": "tiny=/models/tiny, judge=openai/gpt-4o-mini",
+        "EVA_DATASETS": "mine=/data/mine.jsonl",
+        "EVA_ENDPOINTS": "local=http://10.0.0.1:8000/v1",
+        "EVA_FUNCTIONS": "mine.rules:check",
+        "EVA_SECRETS": "JUDGE_KEY",
+    }
+)
 
 FREE = {
-    "name", "prompts.split", "prompts.field", "prompts.system_field", "prompts.topic_field", "model.system_prompt",
-    "reward.system_prompt", "evolver.options", "evolving.operators", "collapse.warn", "collapse.pause", "lora.targets",
-    "evaluation.judges_own", "tracking.run_name", "tracking.experiment", "tracking.project",
+    "name",
+    "prompts.split",
+    "prompts.field",
+    "prompts.system_field",
+    "prompts.topic_field",
+    "model.system_prompt",
+    "reward.system_prompt",
+    "evolver.options",
+    "evolving.operators",
+    "collapse.warn",
+    "collapse.pause",
+    "lora.targets",
+    "evaluation.judges_own",
+    "tracking.run_name",
+    "tracking.experiment",
+    "tracking.project",
 }
 """Keys that hold text which leads nowhere; `options` go to a function that is allowed."""
 
@@ -53,29 +72,48 @@ def test_every_key_that_may_hold_any_text_is_guarded_or_known_to_lead_nowhere() 
     assert guard_of(("evaluation", "sets", "2024")) == "dataset"
 
 
-BASE: dict[str, Any] = {"prompts": {"playground": 8}, "model": {"path": "playground"}, "reward": {"kind": "mock"},
-                        "evolving": {"evolver": {"kind": "playground"}}}
+BASE: dict[str, Any] = {
+    "prompts": {"playground": 8},
+    "model": {"path": "playground"},
+    "reward": {"kind": "mock"},
+    "evolving": {"evolver": {"kind": "playground"}},
+}
 
 
-@pytest.mark.parametrize(("changes", "told"), [
-    ({"prompts": {"path": "/etc/passwd"}}, "EVA_DATASETS are mine"),
-    ({"prompts": {"path": "/data/mine.jsonl"}}, "prompts.path"),
-    ({"prompts": {"dataset": "someone/else"}}, "prompts.dataset"),
-    ({"evaluation": {"sets": {"a": "../secret.txt"}}}, "evaluation.sets.a"),
-    ({"novelty": {"protected": ["/etc/shadow"]}}, "novelty.protected.0"),
-    ({"novelty": {"checks": ["os:system"]}}, "EVA_FUNCTIONS are mine.rules:check"),
-    ({"model": {"path": "/models/tiny"}}, "model.path"),
-    ({"model": {"path": "tiny", "revision": "refs/pr/1"}}, "model.revision 'refs/pr/1': may not"),
-    ({"model": {"path": "playground", "chat_template": "/etc/passwd"}}, "model.chat_template"),
-    ({"reward": {"kind": "verifier", "function": "os:system"}}, "reward.function"),
-    ({"reward": {"kind": "pointwise", "model": "https://evil"}}, "reward.model"),
-    ({"reward": {"kind": "pointwise", "model": "tiny", "trust_remote_code": True}}, "reward.trust_remote_code"),
-    ({"evolving": {"evolver": {"kind": "evol_instruct", "model": "judge", "api_base": "http://169.254.169.254"}}},
-     "evolver.api_base"),
-    ({"evolving": {"evolver": {"kind": "evol_instruct", "model": "judge", "api_key_env": "AWS_SECRET_ACCESS_KEY"}}},
-     "EVA_SECRETS are JUDGE_KEY"),
-    ({"informativeness": {"metric": "os:getcwd"}}, "informativeness.metric"),
-])
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"prompts": {"path": "/etc/passwd"}}, "EVA_DATASETS are mine"),
+        ({"prompts": {"path": "/data/mine.jsonl"}}, "prompts.path"),
+        ({"prompts": {"dataset": "someone/else"}}, "prompts.dataset"),
+        ({"evaluation": {"sets": {"a": "../secret.txt"}}}, "evaluation.sets.a"),
+        ({"novelty": {"protected": ["/etc/shadow"]}}, "novelty.protected.0"),
+        ({"novelty": {"checks": ["os:system"]}}, "EVA_FUNCTIONS are mine.rules:check"),
+        ({"model": {"path": "/models/tiny"}}, "model.path"),
+        ({"model": {"path": "tiny", "revision": "refs/pr/1"}}, "model.revision 'refs/pr/1': may not"),
+        ({"model": {"path": "playground", "chat_template": "/etc/passwd"}}, "model.chat_template"),
+        ({"reward": {"kind": "verifier", "function": "os:system"}}, "reward.function"),
+        ({"reward": {"kind": "pointwise", "model": "https://evil"}}, "reward.model"),
+        ({"reward": {"kind": "pointwise", "model": "tiny", "trust_remote_code": True}}, "reward.trust_remote_code"),
+        (
+            {
+                "evolving": {
+                    "evolver": {"kind": "evol_instruct", "model": "judge", "api_base": "http://169.254.169.254"}
+                }
+            },
+            "evolver.api_base",
+        ),
+        (
+            {
+                "evolving": {
+                    "evolver": {"kind": "evol_instruct", "model": "judge", "api_key_env": "AWS_SECRET_ACCESS_KEY"}
+                }
+            },
+            "EVA_SECRETS are JUDGE_KEY",
+        ),
+        ({"informativeness": {"metric": "os:getcwd"}}, "informativeness.metric"),
+    ],
+)
 def test_what_leads_somewhere_is_refused(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(NotAllowedError, match=r"docs/security\.md") as refused:
         admit(validate(BASE | changes), ALLOWED)
@@ -83,12 +121,26 @@ def test_what_leads_somewhere_is_refused(changes: dict[str, Any], told: str) -> 
 
 
 def test_names_become_what_they_stand_for() -> None:
-    config = admit(validate(BASE | {
-        "prompts": {"path": "mine"}, "model": {"path": "tiny"}, "reward": {"kind": "verifier",
-                                                                         "function": "mine.rules:check"},
-        "evolving": {"evolver": {"kind": "evol_instruct", "model": "judge", "api_base": "local",
-                                 "api_key_env": "JUDGE_KEY"}},
-        "evaluation": {"sets": {"held": "mine"}, "baseline": {"held": "initial"}}}), ALLOWED)
+    config = admit(
+        validate(
+            BASE
+            | {
+                "prompts": {"path": "mine"},
+                "model": {"path": "tiny"},
+                "reward": {"kind": "verifier", "function": "mine.rules:check"},
+                "evolving": {
+                    "evolver": {
+                        "kind": "evol_instruct",
+                        "model": "judge",
+                        "api_base": "local",
+                        "api_key_env": "JUDGE_KEY",
+                    }
+                },
+                "evaluation": {"sets": {"held": "mine"}, "baseline": {"held": "initial"}},
+            }
+        ),
+        ALLOWED,
+    )
     values = config.model_dump()
     assert (values["prompts"]["path"], values["model"]["path"]) == ("/data/mine.jsonl", "/models/tiny")
     assert values["evaluation"]["sets"] == {"held": "/data/mine.jsonl"}

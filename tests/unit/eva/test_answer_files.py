@@ -26,10 +26,13 @@ def answers_file(folder: Path, rows: list[Any], name: str = "baseline.json") -> 
 
 
 def test_alpacas_model_outputs_are_read_in_the_order_of_the_prompts(tmp_path: Path) -> None:
-    rows = [{"dataset": "d", "instruction": text, "output": f"answer to {text}", "generator": "g"}
-            for text in (TEXTS[2], "name  a BIRD.", TEXTS[1], "Another one?")]
-    answers = read_answers(answers_file(tmp_path, [*rows, {"instruction": TEXTS[1], "output": "a second"}]),
-                           PROMPTS, "set")
+    rows = [
+        {"dataset": "d", "instruction": text, "output": f"answer to {text}", "generator": "g"}
+        for text in (TEXTS[2], "name  a BIRD.", TEXTS[1], "Another one?")
+    ]
+    answers = read_answers(
+        answers_file(tmp_path, [*rows, {"instruction": TEXTS[1], "output": "a second"}]), PROMPTS, "set"
+    )
     assert answers.texts == ("answer to name  a BIRD.", f"answer to {TEXTS[1]}", f"answer to {TEXTS[2]}")
     assert (answers.unused, answers.repeated) == (1, 1)
 
@@ -50,20 +53,25 @@ def test_prompts_without_an_answer_are_counted_and_named(tmp_path: Path) -> None
         read_answers(path, [FilePrompt(f"p {place}") for place in range(30)], "birds")
 
 
-@pytest.mark.parametrize(("row", "said"), [
-    ({"prompt": "Name a bird.", "text": "A wren."}, r"element 1 of .* gives no answer: it has the keys 'prompt', "),
-    ({"prompt": "Name a bird.", "output": 3}, "element 1 of .* gives no answer"),
-    ({"reply": "A wren."}, "element 1 of .* has the keys 'reply'"),
-])
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prompt": "Name a bird.", "text": "A wren."}, r"element 1 of .* gives no answer: it has the keys 'prompt', "),
+        ({"prompt": "Name a bird.", "output": 3}, "element 1 of .* gives no answer"),
+        ({"reply": "A wren."}, "element 1 of .* has the keys 'reply'"),
+    ],
+)
 def test_a_row_that_is_not_prompt_and_answer_is_refused_by_its_place(tmp_path: Path, row: Any, said: str) -> None:
     with pytest.raises(PromptFileError, match=said):
         read_answers(answers_file(tmp_path, [row]), PROMPTS, "set")
 
 
 def config_text(baseline: str) -> str:
-    return ("prompts: {playground: 24}\nmodel: {path: playground}\nreward: {kind: mock}\n"
-            "evolving: {evolver: {kind: playground}}\n"
-            f"evaluation: {{sets: {{birds: birds.jsonl}}, baseline: {baseline}}}\n")
+    return (
+        "prompts: {playground: 24}\nmodel: {path: playground}\nreward: {kind: mock}\n"
+        "evolving: {evolver: {kind: playground}}\n"
+        f"evaluation: {{sets: {{birds: birds.jsonl}}, baseline: {baseline}}}\n"
+    )
 
 
 def test_the_baselines_path_is_relative_to_the_config_and_initial_is_none(tmp_path: Path) -> None:

@@ -47,15 +47,17 @@ def test_places_thrown_by_chance_keep_what_chance_keeps(texts: list[str], fitted
 
 
 def test_the_same_landmarks_give_the_same_map_and_nobody_moves_when_others_come(
-        texts: list[str], fitted: Fitted) -> None:
+    texts: list[str], fitted: Fitted
+) -> None:
     places = place(texts, fitted)
     assert np.array_equal(places, place(texts, fit(texts)))
     assert np.allclose(place([*texts, "new words altogether", *texts[:3]], fitted)[: len(texts)], places, atol=1e-6)
     assert np.allclose(place(texts[7:8], fitted), places[7:8], atol=1e-6)
 
 
-@pytest.mark.parametrize("few", [["one text"], ["same", "same"], ["", ""], ["a b c d"] * 40,
-                                 [f"alone{number}" for number in range(40)]])
+@pytest.mark.parametrize(
+    "few", [["one text"], ["same", "same"], ["", ""], ["a b c d"] * 40, [f"alone{number}" for number in range(40)]]
+)
 def test_texts_that_say_little_have_places_too(few: list[str]) -> None:
     fitted = fit(few)
     for asked in (few, ["", "unknown", "a\u0000b \ud800"]):

@@ -28,7 +28,11 @@ Some **bold** and __more bold__ words, 2 ** 3 and a*b.
 
 def test_features_count_characters_list_items_headers_and_bold_spans() -> None:
     assert dict(zip(audit.FEATURES, audit.features(MARKDOWN), strict=True)) == {
-        "length": len(MARKDOWN), "lists": 5, "headers": 2, "bold": 2}
+        "length": len(MARKDOWN),
+        "lists": 5,
+        "headers": 2,
+        "bold": 2,
+    }
     assert audit.features("") == (0, 0, 0, 0)
     assert audit.features("**x " * 20_000 + "__x " * 20_000)[0] == 160_000
     assert audit.features("**" * 5000 + "\n- " * 5000)[0] == 25000
@@ -74,7 +78,10 @@ def test_what_is_constant_or_missing_has_no_figure() -> None:
     found = audit.correlations(np.array([1.0, 2, 3, np.nan, 1, 0]), features, prompts)
     assert found["length"]["within"] is not None and found["lists"] == {"raw": None, "within": None, "partial": None}
     assert audit.correlations(np.full(6, 0.1), features, prompts)["length"] == {
-        "raw": None, "within": None, "partial": None}
+        "raw": None,
+        "within": None,
+        "partial": None,
+    }
     nothing = audit.correlations(np.full(6, np.nan), features, prompts)
     assert nothing["length"] == {"raw": None, "within": None, "partial": None}
     # length explains the reward wholly: nothing is left to correlate
@@ -111,7 +118,10 @@ def test_a_judge_s_taste_for_positions_by_hand() -> None:
     # probabilities that stay on their side agree, and a tie agrees with a tie alone
     found = audit.position_bias(np.array([0.9, 0.4, 0.5, 0.5]), np.array([0.6, 0.1, 0.5, 0.6]))
     assert found == {
-        "disagreement": 0.25, "shown_first": pytest.approx(2.3 / 4), "shown_second": pytest.approx(1.8 / 4)}
+        "disagreement": 0.25,
+        "shown_first": pytest.approx(2.3 / 4),
+        "shown_second": pytest.approx(1.8 / 4),
+    }
 
 
 def test_how_often_the_longer_response_wins_by_hand() -> None:
@@ -128,8 +138,12 @@ def test_verbosity_equals_the_correlation_over_all_ordered_pairs() -> None:
     prompts = np.repeat(np.arange(30), 5)
     lengths = rng.integers(1, 9, 150).astype(np.float64)
     rewards = np.round(rng.normal(size=150) + lengths / 5)
-    ordered = [(float(np.sign(rewards[i] - rewards[j])), lengths[i] - lengths[j])
-               for i in range(150) for j in range(150) if i != j and prompts[i] == prompts[j]]
+    ordered = [
+        (float(np.sign(rewards[i] - rewards[j])), lengths[i] - lengths[j])
+        for i in range(150)
+        for j in range(150)
+        if i != j and prompts[i] == prompts[j]
+    ]
     shuffled = rng.permutation(150)
     for order in (np.arange(150), shuffled):
         found = audit.verbosity_bias(rewards[order], lengths[order], prompts[order])
@@ -144,5 +158,4 @@ def test_without_two_lengths_or_two_rewards_verbosity_has_no_figure() -> None:
     lengths: Floats = np.array([0.0, 1.0, 2.0])
     assert audit.verbosity_bias(np.array([1.0, 2, 3]), np.ones(3), prompts) == {"pairs": 3, **nothing}
     assert audit.verbosity_bias(np.full(3, np.nan), lengths, prompts) == {"pairs": 0, **nothing}
-    assert audit.verbosity_bias(np.ones(3), lengths, prompts) == {
-        "pairs": 3, "longer_wins": 0.5, "correlation": None}
+    assert audit.verbosity_bias(np.ones(3), lengths, prompts) == {"pairs": 3, "longer_wins": 0.5, "correlation": None}

@@ -52,16 +52,19 @@ def test_the_hash_names_what_the_config_says(config_file: Path) -> None:
     assert config_hash(one) == config_hash(load_config(str(config_file))) != config_hash(other)
 
 
-@pytest.mark.parametrize(("override", "message"), [
-    ("trainning.beta=1", "did you mean 'training'"),
-    ("training.betta=1", "did you mean 'beta'"),
-    ("reward.functoin=x", "did you mean 'function'"),
-    ("informativeness.metric=amin", "did you mean 'a_min'"),
-    ("evolving.evolver.kind=evol", "'playground', 'evol_instruct'"),
-    ("fleet.engines=0", "greater than or equal to 1"),
-    ("prompts.playground=64", "one of `path`"),
-    ("seed", "expected key.path=value"),
-])
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainning.beta=1", "did you mean 'training'"),
+        ("training.betta=1", "did you mean 'beta'"),
+        ("reward.functoin=x", "did you mean 'function'"),
+        ("informativeness.metric=amin", "did you mean 'a_min'"),
+        ("evolving.evolver.kind=evol", "'playground', 'evol_instruct'"),
+        ("fleet.engines=0", "greater than or equal to 1"),
+        ("prompts.playground=64", "one of `path`"),
+        ("seed", "expected key.path=value"),
+    ],
+)
 def test_a_wrong_key_or_value_is_explained(config_file: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match="(?i)" + message):
         load_config(str(config_file), [override])

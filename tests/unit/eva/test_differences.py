@@ -15,6 +15,7 @@ TEXTS = st.lists(st.sampled_from(["a", "b", "c", " ", "  ", ",", "\n", "é", "\u
 
 def longest(one: str, other: str) -> int:
     """The length of a longest common subsequence of characters, by its definition."""
+
     @cache
     def of(i: int, j: int) -> int:
         if i == len(one) or j == len(other):
@@ -42,8 +43,12 @@ def test_as_much_is_kept_as_can_be(before: str, after: str) -> None:
 
 def test_words_are_whole_and_white_space_alone_is_no_island() -> None:
     stretches, _ = difference("Sort the list.", "Sort every long list.")
-    assert stretches == [Stretch("same", "Sort "), Stretch("removed", "the"), Stretch("added", "every long"),
-                         Stretch("same", " list.")]
+    assert stretches == [
+        Stretch("same", "Sort "),
+        Stretch("removed", "the"),
+        Stretch("added", "every long"),
+        Stretch("same", " list."),
+    ]
     stretches, _ = difference("one two", "three four")
     assert stretches == [Stretch("removed", "one two"), Stretch("added", "three four")]
 

@@ -91,10 +91,16 @@ def test_the_effective_number_of_groups_lies_between_one_and_their_number() -> N
 
 
 def batch() -> list[Prompt]:
-    texts = ["Tell me about tides and their causes at sea", "Tell me about tides and their causes at sea!",
-             "Sort this list of nine numbers", "Why is the sky blue at noon"]
-    return [Prompt(number, text, root=number // 2, topic=topic)
-            for number, (text, topic) in enumerate(zip(texts, ("sea", "sea", "code", None), strict=True))]
+    texts = [
+        "Tell me about tides and their causes at sea",
+        "Tell me about tides and their causes at sea!",
+        "Sort this list of nine numbers",
+        "Why is the sky blue at noon",
+    ]
+    return [
+        Prompt(number, text, root=number // 2, topic=topic)
+        for number, (text, topic) in enumerate(zip(texts, ("sea", "sea", "code", None), strict=True))
+    ]
 
 
 def test_a_batch_is_described_by_every_figure() -> None:

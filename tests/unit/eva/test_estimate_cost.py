@@ -6,8 +6,10 @@ from tests.fakes import fake_config
 
 def test_the_arithmetic_of_a_run_is_shown_stage_by_stage() -> None:
     config = fake_config(
-        generation={"n": 4, "max_tokens": 100}, training={"batch": 8, "epochs": 2, "max_length": 200},
-        evolving={"evolver": {"kind": "evol_instruct", "model": "openai/x", "max_tokens": 600}, "attempts": 2})
+        generation={"n": 4, "max_tokens": 100},
+        training={"batch": 8, "epochs": 2, "max_length": 200},
+        evolving={"evolver": {"kind": "evol_instruct", "model": "openai/x", "max_tokens": 600}, "attempts": 2},
+    )
     lines = estimate_cost(config, 40, 9, parameters=1_000_000, prices=Prices(1e-6, 2e-6))
     # warm-up 40 x 4, then twice (40 + 32) x 4, and 9 held-out prompts twice over four policies
     assert lines[5].startswith("tokens to write: 808 responses x 100 = 80,800 at most; x 2 x 1,000,000 parameters")

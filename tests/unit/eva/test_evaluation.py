@@ -65,8 +65,15 @@ def test_pairing_by_prompt_makes_a_difference_sharper() -> None:
 
 
 def annotation(preference: float | None, baseline: int, model: int) -> dict[str, Any]:
-    return {"instruction": "i", "generator_1": "base", "generator_2": "m", "annotator": "judge",
-            "output_1": "x" * baseline, "output_2": "y" * model, "preference": preference}
+    return {
+        "instruction": "i",
+        "generator_1": "base",
+        "generator_2": "m",
+        "annotator": "judge",
+        "output_1": "x" * baseline,
+        "output_2": "y" * model,
+        "preference": preference,
+    }
 
 
 def test_alpaca_annotations_give_the_published_kinds_of_figures() -> None:
@@ -101,7 +108,10 @@ def test_the_penalised_fit_is_the_minimum_that_scipy_finds(seed: int, strength: 
     found = length_control.fit_at(design, target, weight, strength)
     best = scipy.optimize.minimize(  # w = u - v with u, v >= 0, where the penalty is smooth
         lambda uv: loss(uv[:3] - uv[3:], design, target, weight, strength) - np.abs(uv[:3] - uv[3:]).sum() + uv.sum(),
-        np.full(6, 0.1), bounds=[(0, None)] * 6, options={"ftol": 1e-14, "gtol": 1e-9})
+        np.full(6, 0.1),
+        bounds=[(0, None)] * 6,
+        options={"ftol": 1e-14, "gtol": 1e-9},
+    )
     assert loss(found, design, target, weight, strength) <= best.fun * (1 + 1e-9) + 1e-9
 
 
@@ -152,8 +162,12 @@ def test_unjudged_prompts_are_predicted_but_not_fitted_and_few_are_refused() -> 
 
 
 def judgment(model: str, *labels: str | None) -> dict[str, Any]:
-    return {"question_id": "q", "model": model, "judge": "j",
-            "games": [{"user_prompt": "", "judgment": "", "score": label} for label in labels]}
+    return {
+        "question_id": "q",
+        "model": model,
+        "judge": "j",
+        "games": [{"user_prompt": "", "judgment": "", "score": label} for label in labels],
+    }
 
 
 def test_arena_judgments_become_battles_with_swapped_sides_and_weights() -> None:
@@ -162,14 +176,20 @@ def test_arena_judgments_become_battles_with_swapped_sides_and_weights() -> None
     assert missing == 1
     # game 1 shows the baseline as A: 3 battles lost, then one won, then a draw; game 2 the model: won, -, 3 lost
     assert battles == [
-        *[Battle("base", "m", 1.0)] * 3, Battle("m", "base", 1.0), Battle("base", "m", 0.0), Battle("base", "m", 0.5),
-        *[Battle("m", "base", 0.0)] * 3]
+        *[Battle("base", "m", 1.0)] * 3,
+        Battle("m", "base", 1.0),
+        Battle("base", "m", 0.0),
+        Battle("base", "m", 0.5),
+        *[Battle("m", "base", 0.0)] * 3,
+    ]
     (base, model) = arena_scores(battles, "base", seed=1)
     assert (base.model, base.win_rate.value, base.elo.value) == ("base", 0.5, 1000.0)
     assert model.win_rate.value == pytest.approx(2.5 / 9, abs=1e-5) and model.battles == 9
     assert model.elo.value == pytest.approx(1000 + 400 * math.log10(2.5 / 6.5), abs=1e-2)
     assert battles_from_judgments(rows, "base", whole_rows=True) == (
-        [battle for place, battle in enumerate(battles) if place != 4], 2)
+        [battle for place, battle in enumerate(battles) if place != 4],
+        2,
+    )
 
 
 def test_a_file_of_another_kind_and_an_absent_baseline_are_refused() -> None:

@@ -19,8 +19,7 @@ def sigmoid(logits: Floats) -> Floats:
 def test_differences_by_hand() -> None:
     assert FEATURES == ("length", "lists", "headers", "bold")
     own, baseline = np.array([[30.0, 3, 0, 0], [0, 0, 0, 0]]), np.array([[10.0, 0, 1, 0], [0, 0, 0, 0]])
-    np.testing.assert_allclose(style_differences(own, baseline), [
-        [20 / 40, 0.1 / 1.1, -0.1 / 1.1, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(style_differences(own, baseline), [[20 / 40, 0.1 / 1.1, -0.1 / 1.1, 0], [0, 0, 0, 0]])
 
 
 def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
@@ -51,8 +50,12 @@ def judged(count: int, bias: float) -> tuple[Styled, list[tuple[int, float]]]:
 
 def test_a_judges_taste_for_length_is_taken_out_of_the_scores() -> None:
     styled, verdicts = judged(1500, bias=3.0)
-    raw = {score.model: score.win_rate.value for score in arena_scores(
-        [Battle(styled.models_Q[place], "base", score) for place, score in verdicts], "base", seed=0, rounds=2)}
+    raw = {
+        score.model: score.win_rate.value
+        for score in arena_scores(
+            [Battle(styled.models_Q[place], "base", score) for place, score in verdicts], "base", seed=0, rounds=2
+        )
+    }
     assert raw["wordy"] > 0.75
     found = style_scores(styled, verdicts, "base", centred=False, seed=0, rounds=40)
     by_model = {score.model: score for score in found.scores}
@@ -63,8 +66,7 @@ def test_a_judges_taste_for_length_is_taken_out_of_the_scores() -> None:
     assert by_model["base"].win_rate.value == 0.5 and by_model["base"].elo.value == 1000
     # in deviations of the feature; what no answer has counts for nothing
     deviation = style_differences(styled.counts_Q_F, styled.baseline_counts_Q_F)[:, 0].std(ddof=1)
-    assert found.coefficients == pytest.approx(
-        {"length": 3 * deviation, "lists": 0, "headers": 0, "bold": 0}, abs=0.1)
+    assert found.coefficients == pytest.approx({"length": 3 * deviation, "lists": 0, "headers": 0, "bold": 0}, abs=0.1)
 
 
 def test_without_a_difference_in_style_the_scores_are_arena_hards() -> None:
@@ -84,9 +86,13 @@ def test_centred_scores_hold_at_the_average_style() -> None:
     alone = Styled(styled.models_Q[400:], styled.counts_Q_F[400:], styled.baseline_counts_Q_F[400:])
     share = np.mean([score for _, score in wordy])
     at_average, at_baselines = (
-        next(score.win_rate.value for score in style_scores(
-            alone, wordy, "base", centred=centred, seed=0, rounds=1).scores if score.model == "wordy")
-        for centred in (True, False))
+        next(
+            score.win_rate.value
+            for score in style_scores(alone, wordy, "base", centred=centred, seed=0, rounds=1).scores
+            if score.model == "wordy"
+        )
+        for centred in (True, False)
+    )
     assert at_average == pytest.approx(share, abs=0.02) and at_baselines < share - 0.1
 
 

@@ -15,8 +15,16 @@ SOURCE = Prompt(7, "Describe the water cycle for a child.", root=7)
 
 def plan(**changes: object) -> EvolutionPlan:
     values: dict[str, object] = {
-        "seed": 1, "iteration": 1, "per_prompt": 4, "attempts": 3, "mode": "chain", "max_chars": 500,
-        "similarity": 0.95, "known": frozenset(), "protected": frozenset()}
+        "seed": 1,
+        "iteration": 1,
+        "per_prompt": 4,
+        "attempts": 3,
+        "mode": "chain",
+        "max_chars": 500,
+        "similarity": 0.95,
+        "known": frozenset(),
+        "protected": frozenset(),
+    }
     return EvolutionPlan(**(values | changes))  # type: ignore[arg-type]
 
 
@@ -60,14 +68,26 @@ def test_a_child_that_never_comes_is_given_up_without_poisoning_the_chain() -> N
     assert Counter(one.reason for one in chain.attempts) == {None: 2, "empty": 3}
 
 
-@pytest.mark.parametrize(("child", "reason"), [
-    ("", "empty"), ("   \n", "empty"), ("?!… --", "no_content"), ("to the of and", "no_content"),
-    ("#Rewritten Prompt#: Explain rain.", "scaffolding"), ("Here is the given prompt made harder.", "scaffolding"),
-    ("I'm sorry, but I cannot do that.", "apology"), ("As an AI language model I have no opinion.", "apology"),
-    ("x" * 501, "too_long"), ("describe  the WATER cycle for a child.", "equal_to_relative"),
-    ("A known prompt.", "known"), ("A held-out prompt.", "protected"),
-    ("Explain why it rains.", None), ("Apologise in three languages.", None), ("水循環を説明してください", None),
-])
+@pytest.mark.parametrize(
+    ("child", "reason"),
+    [
+        ("", "empty"),
+        ("   \n", "empty"),
+        ("?!… --", "no_content"),
+        ("to the of and", "no_content"),
+        ("#Rewritten Prompt#: Explain rain.", "scaffolding"),
+        ("Here is the given prompt made harder.", "scaffolding"),
+        ("I'm sorry, but I cannot do that.", "apology"),
+        ("As an AI language model I have no opinion.", "apology"),
+        ("x" * 501, "too_long"),
+        ("describe  the WATER cycle for a child.", "equal_to_relative"),
+        ("A known prompt.", "known"),
+        ("A held-out prompt.", "protected"),
+        ("Explain why it rains.", None),
+        ("Apologise in three languages.", None),
+        ("水循環を説明してください", None),
+    ],
+)
 def test_refusals_have_reasons(child: str, reason: str | None) -> None:
     rules = plan(known={text_key("a known  prompt.")}, protected={text_key("A held-out prompt.")})
     assert refusal(child, [SOURCE.text], rules) == reason
@@ -86,8 +106,9 @@ def test_what_novelty_refuses_is_refused_last_with_its_reason() -> None:
         def reason(self, text: str, context: Context = ()) -> str | None:
             return None if "rain" in text else "not_about_rain"
 
-    chain = evolve_chain(SOURCE, Writer("A child about snow.", "Sorry, no.", "Rain, rain: rain."), plan(
-        per_prompt=1, novelty=OnlyRain()))
+    chain = evolve_chain(
+        SOURCE, Writer("A child about snow.", "Sorry, no.", "Rain, rain: rain."), plan(per_prompt=1, novelty=OnlyRain())
+    )
     assert [attempt.reason for attempt in chain.attempts] == ["not_about_rain", "apology", None]
 
 
@@ -99,8 +120,9 @@ def test_operators_are_drawn_uniformly_from_derived_seeds() -> None:
 
 
 def test_the_plans_operators_replace_the_evolvers_own() -> None:
-    chains = [evolve_chain(Prompt(number, "Tell me of rain."), Writer(), plan(operators=("a", "b")))
-              for number in range(20)]
+    chains = [
+        evolve_chain(Prompt(number, "Tell me of rain."), Writer(), plan(operators=("a", "b"))) for number in range(20)
+    ]
     assert {one.operator for chain in chains for one in chain.attempts} == {"a", "b"}
 
 
@@ -215,8 +237,10 @@ def test_a_child_that_two_chains_wrote_counts_once_and_its_children_descend_from
 def test_a_child_that_nearly_equals_an_earlier_one_is_dropped_where_that_is_asked() -> None:
     long = " ".join(f"word{number}" for number in range(100))
     sources = {number: Prompt(number, f"Prompt {number} of rain.", root=number) for number in (3, 9)}
-    chains = [evolve_chain(sources[3], Writer(long), plan(per_prompt=2, similarity=1.0, max_chars=5000)),
-              evolve_chain(sources[9], Writer(f"{long} more"), plan(per_prompt=2, similarity=1.0, max_chars=5000))]
+    chains = [
+        evolve_chain(sources[3], Writer(long), plan(per_prompt=2, similarity=1.0, max_chars=5000)),
+        evolve_chain(sources[9], Writer(f"{long} more"), plan(per_prompt=2, similarity=1.0, max_chars=5000)),
+    ]
     offspring = number_children(chains, sources, 20, 1, similarity=0.9)
     assert offspring.children[0].text == long and offspring.duplicates[-1] == (9, 1)
     assert offspring.places[9, 0] == 20 == offspring.places[3, 0]
@@ -225,8 +249,10 @@ def test_a_child_that_nearly_equals_an_earlier_one_is_dropped_where_that_is_aske
 
 def test_a_child_that_means_the_same_as_an_earlier_one_is_dropped_and_counted_apart() -> None:
     sources = {number: Prompt(number, f"Prompt {number} of rain.", root=number) for number in (3, 9)}
-    chains = [evolve_chain(source, Writer(text), plan(per_prompt=2))
-              for source, text in zip(sources.values(), ("A child.", "Another one."), strict=True)]
+    chains = [
+        evolve_chain(source, Writer(text), plan(per_prompt=2))
+        for source, text in zip(sources.values(), ("A child.", "Another one."), strict=True)
+    ]
     seen: list[str] = []
 
     def third_is_like_the_second(texts: Sequence[str], contexts: Sequence[Context]) -> list[int | None]:

@@ -25,11 +25,17 @@ def test_operators_are_a_list_or_lists_by_family_and_survive_being_stored() -> N
     assert evolving().operators is None
 
 
-@pytest.mark.parametrize(("operators", "says"), [
-    (["deepning"], "did you mean 'deepening'"), ([], "at least one"), (["mix", "mix"], "each once"),
-    ({"in_dept": ["mix"]}, "in_depth, in_breadth"), ({"in_depth": ["mix"]}, "'mix' belongs to in_breadth"),
-    ("mix", "list"),
-])
+@pytest.mark.parametrize(
+    ("operators", "says"),
+    [
+        (["deepning"], "did you mean 'deepening'"),
+        ([], "at least one"),
+        (["mix", "mix"], "each once"),
+        ({"in_dept": ["mix"]}, "in_depth, in_breadth"),
+        ({"in_depth": ["mix"]}, "'mix' belongs to in_breadth"),
+        ("mix", "list"),
+    ],
+)
 def test_operators_that_cannot_be_drawn_are_refused(operators: object, says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         evolving(operators=operators)
@@ -44,9 +50,13 @@ def test_the_playground_knows_the_first_pack_alone_and_a_class_of_the_users_is_a
 
 
 def test_only_evolvers_that_write_with_the_fleet_ask_the_policy() -> None:
-    kinds = {"self": {"kind": "self"}, "llm": LLM, "fed": {"kind": "feedback", "writer": LLM},
-             "fed by itself": {"kind": "feedback", "writer": {"kind": "self"}},
-             "own": {"kind": "custom", "path": "a:B"}}
+    kinds = {
+        "self": {"kind": "self"},
+        "llm": LLM,
+        "fed": {"kind": "feedback", "writer": LLM},
+        "fed by itself": {"kind": "feedback", "writer": {"kind": "self"}},
+        "own": {"kind": "custom", "path": "a:B"},
+    }
     assert {name for name, kind in kinds.items() if evolving(evolver=kind).asks_policy} == {"self", "fed by itself"}
 
 

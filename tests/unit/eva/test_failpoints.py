@@ -25,8 +25,12 @@ def disarmed() -> Iterator[None]:
 def child(points: str, *reached: str) -> int:
     """The exit status of a process that has EVA_FAILPOINTS and reaches these points."""
     code = "import sys; from eva.failpoints import reach\nfor name in sys.argv[1:]: reach(name)"
-    return subprocess.run([sys.executable, "-c", code, *reached], check=False, stderr=subprocess.DEVNULL,
-                          env={**os.environ, failpoints.VARIABLE: points}).returncode
+    return subprocess.run(
+        [sys.executable, "-c", code, *reached],
+        check=False,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, failpoints.VARIABLE: points},
+    ).returncode
 
 
 def test_every_reach_in_the_source_names_a_declared_point_and_every_declared_point_is_in_the_source() -> None:
@@ -74,19 +78,23 @@ def test_points_raise_and_note_and_are_handed_on(tmp_path: Path) -> None:
     assert line.split()[1:] == [str(os.getpid()), "judge.asked"]
 
 
-@pytest.mark.parametrize(("text", "told"), [
-    ("stage.flsh.before_commit=kill", r"the nearest are stage\.flush\.before_commit, "),
-    ("engines.*=kill", "does not exist"),
-    ("stage.left", "NAME=ACTION"),
-    ("stage.left=explode", "kill, stop, raise, sleep, note"),
-    ("stage.left=kill@0", "counts from 1"),
-    ("stage.left=sleep", "sleep:SECONDS"),
-    ("stage.left=sleep:soon", "sleep:SECONDS"),
-    ("stage.left=raise:now", "NAME=ACTION"),
-    ("stage.left=note", "note:FILE"),
-])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("stage.flsh.before_commit=kill", r"the nearest are stage\.flush\.before_commit, "),
+        ("engines.*=kill", "does not exist"),
+        ("stage.left", "NAME=ACTION"),
+        ("stage.left=explode", "kill, stop, raise, sleep, note"),
+        ("stage.left=kill@0", "counts from 1"),
+        ("stage.left=sleep", "sleep:SECONDS"),
+        ("stage.left=sleep:soon", "sleep:SECONDS"),
+        ("stage.left=raise:now", "NAME=ACTION"),
+        ("stage.left=note", "note:FILE"),
+    ],
+)
 def test_a_variable_that_nobody_can_obey_is_refused_at_the_start_of_a_command(
-        monkeypatch: pytest.MonkeyPatch, text: str, told: str) -> None:
+    monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
     monkeypatch.setenv(failpoints.VARIABLE, text)
     with pytest.raises(ConfigError, match=told):
         read_settings()

@@ -7,30 +7,41 @@ from eva.creator.informativeness import REASONS, estimate
 from eva.types import Judged
 
 
-def judged(rewards: list[list[float]], texts: list[list[int]] | None = None, cut: list[list[bool]] | None = None,
-           failures: dict[int, str] | None = None) -> Judged:
+def judged(
+    rewards: list[list[float]],
+    texts: list[list[int]] | None = None,
+    cut: list[list[bool]] | None = None,
+    failures: dict[int, str] | None = None,
+) -> Judged:
     rewards_P_N = np.array(rewards, dtype=float)
     distinct = np.arange(rewards_P_N.size, dtype=np.int64).reshape(rewards_P_N.shape) + 1
     return Judged(
-        np.arange(len(rewards), dtype=np.int64), rewards_P_N,
+        np.arange(len(rewards), dtype=np.int64),
+        rewards_P_N,
         np.array(texts, dtype=np.int64) if texts else distinct,
-        np.array(cut, dtype=bool) if cut else np.zeros(rewards_P_N.shape, dtype=bool), failures or {})
+        np.array(cut, dtype=bool) if cut else np.zeros(rewards_P_N.shape, dtype=bool),
+        failures or {},
+    )
 
 
 def test_a_min_is_the_gap_between_best_and_worst() -> None:
     assert estimate(judged([[0.1, 0.9, 0.4], [-2.0, 3.0, 0.0]])).info_P == pytest.approx([0.8, 5.0])
 
 
-@pytest.mark.parametrize(("rewards", "texts", "info", "reason"), [
-    ([np.nan, np.nan, 0.5], [1, 2, 3], None, "too_few_rewards"),
-    ([np.inf, 0.5, -np.inf], [1, 2, 3], None, "too_few_rewards"),
-    ([0.1, 0.9, 0.5], [7, 7, 7], 0.0, "one_text"),
-    ([0.5, 0.5, 0.5], [1, 2, 3], 0.0, "equal_rewards"),
-    ([0.2, np.nan, 0.5], [1, 2, 3], 0.3, None),
-    ([0.2, np.inf, 0.5], [1, 2, 3], 0.3, None),
-])
+@pytest.mark.parametrize(
+    ("rewards", "texts", "info", "reason"),
+    [
+        ([np.nan, np.nan, 0.5], [1, 2, 3], None, "too_few_rewards"),
+        ([np.inf, 0.5, -np.inf], [1, 2, 3], None, "too_few_rewards"),
+        ([0.1, 0.9, 0.5], [7, 7, 7], 0.0, "one_text"),
+        ([0.5, 0.5, 0.5], [1, 2, 3], 0.0, "equal_rewards"),
+        ([0.2, np.nan, 0.5], [1, 2, 3], 0.3, None),
+        ([0.2, np.inf, 0.5], [1, 2, 3], 0.3, None),
+    ],
+)
 def test_each_degenerate_case_has_its_info_and_its_reason(
-        rewards: list[float], texts: list[int], info: float | None, reason: str | None) -> None:
+    rewards: list[float], texts: list[int], info: float | None, reason: str | None
+) -> None:
     found = estimate(judged([rewards], [texts]))
     assert (None if np.isnan(found.info_P[0]) else found.info_P[0]) == (info if info is None else pytest.approx(info))
     assert found.reason(0) == reason

@@ -25,14 +25,17 @@ PER_PROMPT: dict[str, Callable[[list[float]], float]] = {
     "mean": lambda r: sum(r) / len(r),
     "uniform": lambda r: 1.0,
     "learnability": lambda r: (sum(x > 0.5 for x in r) / len(r)) * (1 - sum(x > 0.5 for x in r) / len(r)),
-    "std_normalised": lambda r: (max(r) - sum(r) / len(r)) / math.sqrt(
-        sum((x - sum(r) / len(r)) ** 2 for x in r) / len(r)),
+    "std_normalised": lambda r: (
+        (max(r) - sum(r) / len(r)) / math.sqrt(sum((x - sum(r) / len(r)) ** 2 for x in r) / len(r))
+    ),
 }
 OVER_THE_POOL = {"inverse_mean": "mean", "inverse_a_min": "a_min"}
 
 some_rewards = st.lists(
     st.lists(st.integers(-20, 20).map(lambda tenth: tenth / 10) | st.just(math.nan), min_size=5, max_size=5),
-    min_size=1, max_size=12)
+    min_size=1,
+    max_size=12,
+)
 
 
 def judged(rewards: list[list[float]]) -> Judged:
@@ -106,16 +109,31 @@ def test_std_normalised_knows_neither_scale_nor_shift(rewards: list[list[float]]
     assert info(moved, "std_normalised") == pytest.approx(info(rewards, "std_normalised"), rel=1e-6, nan_ok=True)
 
 
-@pytest.mark.parametrize(("metric", "flat"), [
-    ("a_min", 0.0), ("a_avg", 0.0), ("a_dts", 0.0), ("variance", 0.0), ("learnability", 0.0), ("std_normalised", 0.0),
-    ("mean", -3.0), ("inverse_mean", 1.0), ("inverse_a_min", 1.0), ("uniform", 1.0)])
+@pytest.mark.parametrize(
+    ("metric", "flat"),
+    [
+        ("a_min", 0.0),
+        ("a_avg", 0.0),
+        ("a_dts", 0.0),
+        ("variance", 0.0),
+        ("learnability", 0.0),
+        ("std_normalised", 0.0),
+        ("mean", -3.0),
+        ("inverse_mean", 1.0),
+        ("inverse_a_min", 1.0),
+        ("uniform", 1.0),
+    ],
+)
 def test_a_prompt_without_a_gap_is_counted_and_has_no_gap_but_its_mean(metric: str, flat: float) -> None:
     """Where rewards are negative, a mean of 0 would make the least telling prompt the pool's best."""
     table = judged([[-3.0, -3.0, -3.0], [-3.0, -3.0, -3.0], [-1.0, -2.0, 0.0], [math.nan, math.nan, 1.0]])
     texts_P_N = table.text_hashes_P_N.copy()
     texts_P_N[1] = 7
-    found = estimate(Judged(table.numbers_P, table.rewards_P_N, texts_P_N, table.cut_P_N), metric=metric,
-                     threshold=-1.5 if metric == "learnability" else None)
+    found = estimate(
+        Judged(table.numbers_P, table.rewards_P_N, texts_P_N, table.cut_P_N),
+        metric=metric,
+        threshold=-1.5 if metric == "learnability" else None,
+    )
     assert found.info_P[:2] == pytest.approx([flat, flat]) and np.isnan(found.info_P[3])
     assert found.counts() == {"equal_rewards": 1, "one_text": 1, "too_few_rewards": 1}
 
@@ -159,9 +177,15 @@ def test_a_function_of_the_users_is_a_metric_and_sees_only_prompts_with_a_gap(ow
     assert found.info_P[0] == 1.0 and np.isnan(found.info_P[1]) and found.counts() == {"not_finite": 1}
 
 
-@pytest.mark.parametrize(("name", "kind", "says"), [
-    ("total", InputError, r"shape \(\)"), ("broken", InputError, "ZeroDivisionError"), ("two", ConfigError, "more"),
-    ("absent", ConfigError, "no function 'absent'")])
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("total", InputError, r"shape \(\)"),
+        ("broken", InputError, "ZeroDivisionError"),
+        ("two", ConfigError, "more"),
+        ("absent", ConfigError, "no function 'absent'"),
+    ],
+)
 def test_a_function_that_cannot_be_a_metric_is_named(own: str, name: str, kind: type[Exception], says: str) -> None:
     with pytest.raises(kind, match=says):
         info([[0.0, 1.0], [2.0, 3.0]], f"{own}:{name}")

@@ -18,24 +18,34 @@ def test_a_loss_is_found_by_name(name: str) -> None:
     assert facts(name).summary
 
 
-@pytest.mark.parametrize(("name", "nearest"), [
-    ("dppo", "did you mean 'dpo'"), ("SimPO", "did you mean 'simpo'"), ("hinge", "did you mean 'trl:hinge'"),
-    ("trl:apo_zer", "did you mean 'trl:apo_zero'"), ("sppohard", "did you mean 'sppo_hard'")])
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("dppo", "did you mean 'dpo'"),
+        ("SimPO", "did you mean 'simpo'"),
+        ("hinge", "did you mean 'trl:hinge'"),
+        ("trl:apo_zer", "did you mean 'trl:apo_zero'"),
+        ("sppohard", "did you mean 'sppo_hard'"),
+    ],
+)
 def test_an_unknown_loss_fails_with_the_nearest_name(name: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=f"training.loss: no loss is called '{name}'.*{nearest}"):
         load_config("playground", [f"training.loss={name}"])
 
 
-@pytest.mark.parametrize(("overrides", "message"), [
-    (["training.loss=simpo", "training.divergence=forward_kl"], "simpo has no form with divergence forward_kl"),
-    (["training.loss=rdpo"], "rdpo needs a flip_rate above 0"),
-    (["training.loss=trl:exo_pair"], "trl:exo_pair needs a flip_rate above 0"),
-    (["training.loss=sppo"], r"sppo with a pointwise rewarder \(verifier\) and no win rates"),
-    (["training.batch=7", "training.devices=2"], r"batch is 7, but 2 device\(s\) x 3 pairs take 6 at once"),
-    (["training.divergence=js"], "'js_divergence'"),
-    (["training.optimiser=adam"], "'adamw' or 'rmsprop'"),
-    (["training.lora.rank=0"], "lora.rank.*greater than or equal to 1"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.loss=simpo", "training.divergence=forward_kl"], "simpo has no form with divergence forward_kl"),
+        (["training.loss=rdpo"], "rdpo needs a flip_rate above 0"),
+        (["training.loss=trl:exo_pair"], "trl:exo_pair needs a flip_rate above 0"),
+        (["training.loss=sppo"], r"sppo with a pointwise rewarder \(verifier\) and no win rates"),
+        (["training.batch=7", "training.devices=2"], r"batch is 7, but 2 device\(s\) x 3 pairs take 6 at once"),
+        (["training.divergence=js"], "'js_divergence'"),
+        (["training.optimiser=adam"], "'adamw' or 'rmsprop'"),
+        (["training.lora.rank=0"], "lora.rank.*greater than or equal to 1"),
+    ],
+)
 def test_what_cannot_work_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config("playground", overrides)

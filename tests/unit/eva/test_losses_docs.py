@@ -23,8 +23,9 @@ def test_the_page_on_losses_has_a_row_for_each_with_formula_and_source() -> None
 
 def test_the_page_on_presets_has_a_row_for_each() -> None:
     rows = [line for line in page("reference/presets.md").splitlines() if line.startswith("| `")]
-    assert rows == [f"| `{preset.name}` | {preset.summary} Needs {preset.needs} |" for preset in map(
-        read_preset, presets())]
+    assert rows == [
+        f"| `{preset.name}` | {preset.summary} Needs {preset.needs} |" for preset in map(read_preset, presets())
+    ]
 
 
 def test_the_example_of_a_users_loss_is_the_one_that_is_trained_with() -> None:

@@ -3,17 +3,28 @@ import pytest
 from eva.creator.mixing import mix, part
 
 
-@pytest.mark.parametrize(("children", "pool", "from_children", "from_pool", "shortfall"), [
-    (10_000, 10_000, 8_000, 2_000, 0),
-    (101, 101, 81, 20, 0),
-    (60, 100, 60, 40, 20),
-    (0, 10, 0, 10, 8),
-    (400, 100, 80, 20, 0),
-])
+@pytest.mark.parametrize(
+    ("children", "pool", "from_children", "from_pool", "shortfall"),
+    [
+        (10_000, 10_000, 8_000, 2_000, 0),
+        (101, 101, 81, 20, 0),
+        (60, 100, 60, 40, 20),
+        (0, 10, 0, 10, 8),
+        (400, 100, 80, 20, 0),
+    ],
+)
 def test_fractions_are_of_each_source_and_the_batch_is_as_large_as_the_pool(
-        children: int, pool: int, from_children: int, from_pool: int, shortfall: int) -> None:
-    mixed = mix(list(range(pool, pool + children)), list(range(pool)), pool, child_share=0.8, buffer_share=0.2,
-                seed=1, iteration=1)
+    children: int, pool: int, from_children: int, from_pool: int, shortfall: int
+) -> None:
+    mixed = mix(
+        list(range(pool, pool + children)),
+        list(range(pool)),
+        pool,
+        child_share=0.8,
+        buffer_share=0.2,
+        seed=1,
+        iteration=1,
+    )
     assert (len(mixed.children), len(mixed.buffer), mixed.shortfall) == (from_children, from_pool, shortfall)
     assert len(set(mixed.batch)) == pool
 

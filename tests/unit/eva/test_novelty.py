@@ -30,8 +30,10 @@ def edited(text: str, edits: int, rng: random.Random) -> str:
 
 def exact(one: str, other: str) -> float:
     """The Jaccard index of two texts' token 3-shingles, counted plainly; both have three tokens or more."""
-    left, right = ({tuple(found[at : at + SHINGLE]) for at in range(len(found) - SHINGLE + 1)}
-                   for found in (tokens(one), tokens(other)))
+    left, right = (
+        {tuple(found[at : at + SHINGLE]) for at in range(len(found) - SHINGLE + 1)}
+        for found in (tokens(one), tokens(other))
+    )
     return len(left & right) / len(left | right)
 
 
@@ -116,8 +118,16 @@ def test_siblings_twins_are_those_of_a_plain_loop() -> None:
     texts += [edited(rng.choice(texts), rng.choice((0, 1, 40)), rng) for _ in range(80)]
     plain: list[int | None] = []
     for number, text in enumerate(texts):
-        plain.append(next((earlier for earlier in range(number)
-                           if plain[earlier] is None and exact(texts[earlier], text) >= 0.85), None))
+        plain.append(
+            next(
+                (
+                    earlier
+                    for earlier in range(number)
+                    if plain[earlier] is None and exact(texts[earlier], text) >= 0.85
+                ),
+                None,
+            )
+        )
     assert near_twins(texts, 0.85) == plain and sum(twin is not None for twin in plain) > 20
     assert near_twins(texts, 1.0) == [None] * 120
 
@@ -127,8 +137,11 @@ def test_siblings_twins_are_those_of_a_plain_loop() -> None:
 def test_grams_are_those_of_a_plain_loop(texts: list[list[str]], n: int, pad: bool) -> None:
     found = grams(texts, n, pad=pad)
     counts = [max(len(text) - n + 1, 1 if pad else 0) for text in texts]
-    plain = [(*text[at : at + n], *[None] * (n - len(text)))
-             for text, count in zip(texts, counts, strict=True) for at in range(count)]
+    plain = [
+        (*text[at : at + n], *[None] * (n - len(text)))
+        for text, count in zip(texts, counts, strict=True)
+        for at in range(count)
+    ]
     assert found.counts_T.tolist() == counts and len(found.hashes_G) == len(plain)
     assert len({*zip(plain, found.hashes_G.tolist(), strict=True)}) == len({*plain}) == len({*found.hashes_G.tolist()})
 
@@ -141,14 +154,17 @@ def test_words_of_scripts_without_spaces_are_their_characters() -> None:
 PROTECTED = "A train leaves Rome at nine and meets a slower one after two hours; how fast is it?"
 
 
-@pytest.mark.parametrize(("text", "contaminated"), [
-    (PROTECTED, True),
-    ("Now think: a train leaves Rome, at nine, and MEETS a slower one after two years?", True),
-    ("A train leaves Rome at nine and meets a slower one after three hours; how fast is it?", False),
-    ("What is the capital of Peru", True),
-    ("And what is the capital of Peru", False),
-    ("", False),
-])
+@pytest.mark.parametrize(
+    ("text", "contaminated"),
+    [
+        (PROTECTED, True),
+        ("Now think: a train leaves Rome, at nine, and MEETS a slower one after two years?", True),
+        ("A train leaves Rome at nine and meets a slower one after three hours; how fast is it?", False),
+        ("What is the capital of Peru", True),
+        ("And what is the capital of Peru", False),
+        ("", False),
+    ],
+)
 def test_thirteen_words_in_a_row_of_a_protected_text_contaminate(text: str, contaminated: bool) -> None:
     check = Contamination([PROTECTED, "What is the capital of Peru?", "?!"])
     assert check.found(text) is contaminated

@@ -5,13 +5,16 @@ from eva.solver.pairs import pair
 from eva.types import Judged, PairChoice
 
 
-def judged(rewards: list[list[float]], texts: list[list[int]] | None = None,
-           cut: list[list[bool]] | None = None) -> Judged:
+def judged(
+    rewards: list[list[float]], texts: list[list[int]] | None = None, cut: list[list[bool]] | None = None
+) -> Judged:
     rewards_P_N = np.array(rewards, dtype=float)
     return Judged(
-        np.arange(len(rewards), dtype=np.int64) + 10, rewards_P_N,
+        np.arange(len(rewards), dtype=np.int64) + 10,
+        rewards_P_N,
         np.array(texts or (np.arange(rewards_P_N.size).reshape(rewards_P_N.shape) + 1), dtype=np.int64),
-        np.array(cut if cut else np.zeros(rewards_P_N.shape), dtype=bool))
+        np.array(cut if cut else np.zeros(rewards_P_N.shape), dtype=bool),
+    )
 
 
 def test_the_best_is_chosen_against_the_worst() -> None:
@@ -22,8 +25,12 @@ def test_the_best_is_chosen_against_the_worst() -> None:
 
 def test_prompts_without_a_gap_give_no_pair_and_are_counted_by_reason() -> None:
     nan = float("nan")
-    found = pair(judged([[0.5, 0.5, 0.5], [nan, nan, 1.0], [0.1, 0.15, 0.12], [0.0, 1.0, 0.5]]), seed=1, iteration=0,
-                 min_margin=0.2)
+    found = pair(
+        judged([[0.5, 0.5, 0.5], [nan, nan, 1.0], [0.1, 0.15, 0.12], [0.0, 1.0, 0.5]]),
+        seed=1,
+        iteration=0,
+        min_margin=0.2,
+    )
     assert [choice.number for choice in found.pairs] == [13]
     assert found.skipped == {"too_few_responses": 1, "no_gap": 1, "below_margin": 1}
 
@@ -44,6 +51,7 @@ def test_ties_break_by_seed_and_not_by_order() -> None:
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_small_batches_are_fine(size: int) -> None:
-    table = Judged(np.arange(size), np.tile([0.0, 1.0], (size, 1)), np.tile([1, 2], (size, 1)),
-                   np.zeros((size, 2), bool))
+    table = Judged(
+        np.arange(size), np.tile([0.0, 1.0], (size, 1)), np.tile([1, 2], (size, 1)), np.zeros((size, 2), bool)
+    )
     assert len(pair(table, seed=1, iteration=0).pairs) == size

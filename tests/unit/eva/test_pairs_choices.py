@@ -17,16 +17,20 @@ from eva.types import Judged
 
 Row = list[float]
 some_rows = st.lists(
-    st.lists(st.integers(0, 5).map(float) | st.just(math.nan), min_size=5, max_size=5), min_size=1, max_size=10)
+    st.lists(st.integers(0, 5).map(float) | st.just(math.nan), min_size=5, max_size=5), min_size=1, max_size=10
+)
 some_tokens = st.lists(st.integers(1, 30), min_size=5, max_size=5)
 
 
 def judged(rewards: list[Row], tokens: list[list[int]] | None = None, first: int = 10) -> Judged:
     rewards_P_N = np.array(rewards, dtype=float)
-    return Judged(np.arange(len(rewards), dtype=np.int64) + first, rewards_P_N,
-                  np.arange(rewards_P_N.size, dtype=np.int64).reshape(rewards_P_N.shape) + 1,
-                  np.zeros(rewards_P_N.shape, dtype=bool),
-                  tokens_P_N=np.array(tokens, dtype=np.int64) if tokens else None)
+    return Judged(
+        np.arange(len(rewards), dtype=np.int64) + first,
+        rewards_P_N,
+        np.arange(rewards_P_N.size, dtype=np.int64).reshape(rewards_P_N.shape) + 1,
+        np.zeros(rewards_P_N.shape, dtype=bool),
+        tokens_P_N=np.array(tokens, dtype=np.int64) if tokens else None,
+    )
 
 
 def allowed(row: Row, tokens: list[int], choice: str) -> set[tuple[float, float]]:
@@ -51,8 +55,7 @@ def allowed(row: Row, tokens: list[int], choice: str) -> set[tuple[float, float]
 
 def paired(rewards: list[Row], tokens: list[list[int]], choice: str, min_margin: float = 0.0) -> Pairing:
     ratio = 1.5 if choice == "length_controlled" else None
-    return pair(judged(rewards, tokens), seed=3, iteration=1, choice=choice, length_ratio=ratio,
-                min_margin=min_margin)
+    return pair(judged(rewards, tokens), seed=3, iteration=1, choice=choice, length_ratio=ratio, min_margin=min_margin)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -67,8 +70,10 @@ def test_the_choice_is_what_its_definition_says(choice: str, rewards: list[Row],
         wanted = allowed(row, tokens, choice)
         assert named == wanted if choice == "all_vs_best" else named <= wanted and len(mine) == bool(wanted)
         if choice == "length_controlled":
-            assert all(max(tokens[one.chosen], tokens[one.rejected]) <=
-                       1.5 * min(tokens[one.chosen], tokens[one.rejected]) for one in mine)
+            assert all(
+                max(tokens[one.chosen], tokens[one.rejected]) <= 1.5 * min(tokens[one.chosen], tokens[one.rejected])
+                for one in mine
+            )
     assert len({one.number for one in found.pairs}) + sum(found.skipped.values()) == len(rewards)
 
 
@@ -78,8 +83,13 @@ def test_the_order_of_the_prompts_changes_no_pair(choice: str) -> None:
     rewards, tokens = draws.integers(0, 4, (60, 5)).astype(float).tolist(), draws.integers(1, 9, (60, 5)).tolist()
     table, order = judged(rewards, tokens), np.random.default_rng(2).permutation(60)
     assert table.tokens_P_N is not None
-    turned = Judged(table.numbers_P[order], table.rewards_P_N[order], table.text_hashes_P_N[order],
-                    table.cut_P_N[order], tokens_P_N=table.tokens_P_N[order])
+    turned = Judged(
+        table.numbers_P[order],
+        table.rewards_P_N[order],
+        table.text_hashes_P_N[order],
+        table.cut_P_N[order],
+        tokens_P_N=table.tokens_P_N[order],
+    )
     one, other = (pair(some, seed=3, iteration=1, choice=choice) for some in (table, turned))
     assert sorted(one.pairs, key=repr) == sorted(other.pairs, key=repr) and one.skipped == other.skipped
 
@@ -101,7 +111,11 @@ def test_each_prompt_without_a_pair_is_counted_once_under_its_reason() -> None:
     rewards = [[1.0, 0.0, 0.5], [1.0, 1.0, 1.0], [math.nan, math.nan, 1.0], [1.0, 0.95, 0.9], [3.0, 0.0, 2.9]]
     tokens = [[10, 11, 10], [9, 9, 9], [9, 9, 9], [9, 9, 9], [10, 100, 1000]]
     assert paired(rewards, tokens, "length_controlled", min_margin=0.2).skipped == {
-        "too_few_responses": 1, "no_gap": 1, "lengths_differ": 1, "below_margin": 1}
+        "too_few_responses": 1,
+        "no_gap": 1,
+        "lengths_differ": 1,
+        "below_margin": 1,
+    }
     every = paired(rewards, tokens, "all_vs_best", min_margin=0.2)
     assert [(one.number, one.chosen, one.rejected) for one in every.pairs] == [(10, 0, 1), (10, 0, 2), (14, 0, 1)]
     assert every.skipped == {"too_few_responses": 1, "no_gap": 1, "below_margin": 1}
@@ -122,6 +136,11 @@ def test_lengths_that_are_unknown_are_an_error() -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_an_empty_batch_gives_no_pair(choice: str) -> None:
-    empty = Judged(np.arange(0), np.empty((0, 3)), np.empty((0, 3), np.int64), np.empty((0, 3), bool),
-                   tokens_P_N=np.empty((0, 3), np.int64))
+    empty = Judged(
+        np.arange(0),
+        np.empty((0, 3)),
+        np.empty((0, 3), np.int64),
+        np.empty((0, 3), bool),
+        tokens_P_N=np.empty((0, 3), np.int64),
+    )
     assert pair(empty, seed=1, iteration=0, choice=choice) == Pairing((), {})

@@ -17,6 +17,7 @@ from eva.ray_guard import require_guarded_ray, unguarded
 @contextmanager
 def head(mode: str) -> Iterator[str]:
     """What a head's dashboard answers of itself."""
+
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             assert "Authorization" not in self.headers, "asked as a stranger"
@@ -51,9 +52,16 @@ def test_a_head_that_does_not_answer_is_for_others_to_tell() -> None:
     assert unguarded("http://127.0.0.1:9", {}) is None
 
 
-@pytest.mark.parametrize(("environment", "fine"), [
-    ({}, False), ({"RAY_AUTH_MODE": "token"}, True), ({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "x"}, False),
-    ({"RAY_AUTH_TOKEN": "x"}, True), ({"RAY_AUTH_TOKEN_PATH": "/token"}, True)])
+@pytest.mark.parametrize(
+    ("environment", "fine"),
+    [
+        ({}, False),
+        ({"RAY_AUTH_MODE": "token"}, True),
+        ({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "x"}, False),
+        ({"RAY_AUTH_TOKEN": "x"}, True),
+        ({"RAY_AUTH_TOKEN_PATH": "/token"}, True),
+    ],
+)
 def test_a_cluster_is_joined_with_a_token(environment: dict[str, str], fine: bool, tmp_path: Path) -> None:
     assert (unguarded("ray.example:6379", {"HOME": str(tmp_path), **environment}) is None) is fine
 

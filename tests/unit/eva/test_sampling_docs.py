@@ -32,13 +32,17 @@ def rows(page: str, heading: str) -> dict[str, list[str]]:
     return {found[1]: row for row in cells if (found := re.match(r"\s*`([^`]+)`", row[0].strip("| ")))}
 
 
-@pytest.mark.parametrize(("page", "heading", "names"), [
-    ("metrics.md", "metric", {**METRICS, "module:function": None}),
-    ("metrics.md", "reason", dict.fromkeys(filter(None, REASONS))),
-    ("samplers.md", "weights", {**WEIGHTS, "module:function": None}),
-    ("samplers.md", "sampler", {**SAMPLERS, "module:function": None}),
-    ("pairs.md", "choice", {**CHOICES, "module:function": None}),
-    ("pairs.md", "reason", dict.fromkeys(["too_few_responses", "no_gap", "lengths_differ", "below_margin"]))])
+@pytest.mark.parametrize(
+    ("page", "heading", "names"),
+    [
+        ("metrics.md", "metric", {**METRICS, "module:function": None}),
+        ("metrics.md", "reason", dict.fromkeys(filter(None, REASONS))),
+        ("samplers.md", "weights", {**WEIGHTS, "module:function": None}),
+        ("samplers.md", "sampler", {**SAMPLERS, "module:function": None}),
+        ("pairs.md", "choice", {**CHOICES, "module:function": None}),
+        ("pairs.md", "reason", dict.fromkeys(["too_few_responses", "no_gap", "lengths_differ", "below_margin"])),
+    ],
+)
 def test_the_table_names_what_the_code_has(page: str, heading: str, names: Mapping[str, Any]) -> None:
     assert {*rows(page, heading)} == {*names}
 
@@ -56,15 +60,24 @@ def example(heading: str) -> str:
 
 def pool(rewards: list[list[float]]) -> Judged:
     rewards_P_N = np.array(rewards)
-    return Judged(np.arange(len(rewards)), rewards_P_N, np.arange(rewards_P_N.size).reshape(rewards_P_N.shape) + 1,
-                  np.zeros(rewards_P_N.shape, dtype=bool))
+    return Judged(
+        np.arange(len(rewards)),
+        rewards_P_N,
+        np.arange(rewards_P_N.size).reshape(rewards_P_N.shape) + 1,
+        np.zeros(rewards_P_N.shape, dtype=bool),
+    )
 
 
 @pytest.fixture
 def users_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The page's examples under the names that it gives them, where Python finds them."""
-    for heading, module in (("A metric", "my_metrics"), ("A weighting", "my_weights"), ("A sampler", "my_samplers"),
-                            ("A choice of pairs", "my_pairs"), ("A novelty check", "my_checks")):
+    for heading, module in (
+        ("A metric", "my_metrics"),
+        ("A weighting", "my_weights"),
+        ("A sampler", "my_samplers"),
+        ("A choice of pairs", "my_pairs"),
+        ("A novelty check", "my_checks"),
+    ):
         (tmp_path / f"{module}.py").write_text(example(heading))
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
@@ -104,10 +117,19 @@ def test_the_choice_of_pairs_of_the_page_pairs(users_files: None) -> None:
 
 
 def test_the_page_s_functions_are_accepted_by_the_config_and_found_before_anything_starts(users_files: None) -> None:
-    preflight(load_config("playground", [
-        "informativeness.metric=my_metrics:quartile_gap", "sampling.weights=my_weights:above_median",
-        "sampling.temperature=0.5", "sampling.sampler=my_samplers:middle", "pairs.choice=my_pairs:neighbours",
-        "novelty.checks=[my_checks:no_links]"]))
+    preflight(
+        load_config(
+            "playground",
+            [
+                "informativeness.metric=my_metrics:quartile_gap",
+                "sampling.weights=my_weights:above_median",
+                "sampling.temperature=0.5",
+                "sampling.sampler=my_samplers:middle",
+                "pairs.choice=my_pairs:neighbours",
+                "novelty.checks=[my_checks:no_links]",
+            ],
+        )
+    )
 
 
 def test_the_novelty_check_of_the_page_refuses(users_files: None) -> None:

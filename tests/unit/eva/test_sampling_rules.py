@@ -16,26 +16,47 @@ from eva.creator.sampling import Draw, SamplingRule, Traits, largest, sample
 from eva.creator.weights import WEIGHTS
 from eva.seeds import uniforms
 
-RULES = [SamplingRule(weights, sampler, 0.5, staleness, 0.3)
-         for weights in WEIGHTS for sampler in SAMPLERS for staleness in (0.0, 0.2)]
+RULES = [
+    SamplingRule(weights, sampler, 0.5, staleness, 0.3)
+    for weights in WEIGHTS
+    for sampler in SAMPLERS
+    for staleness in (0.0, 0.2)
+]
 INFO = [(number * 37 % 11) / 10 for number in range(40)]
 
 
 def estimated(info: Sequence[float], numbers: Sequence[int] | None = None) -> Estimate:
-    return Estimate(np.array(numbers if numbers is not None else range(len(info)), dtype=np.int64),
-                    np.array(info, dtype=float), np.zeros(len(info), np.int64))
+    return Estimate(
+        np.array(numbers if numbers is not None else range(len(info)), dtype=np.int64),
+        np.array(info, dtype=float),
+        np.zeros(len(info), np.int64),
+    )
 
 
 def traits_of(numbers: Sequence[int]) -> Traits:
-    return Traits(ages_P=np.array([number % 4 for number in numbers], dtype=np.int64),
-                  topics_P=np.array([number % 7 // 3 - 1 for number in numbers], dtype=np.int64))
+    return Traits(
+        ages_P=np.array([number % 4 for number in numbers], dtype=np.int64),
+        topics_P=np.array([number % 7 // 3 - 1 for number in numbers], dtype=np.int64),
+    )
 
 
-def draw(info: Sequence[float], rule: SamplingRule, count: int, seed: int = 5, ages: Sequence[int] | None = None,
-         topics: Sequence[int] | None = None) -> Draw:
+def draw(
+    info: Sequence[float],
+    rule: SamplingRule,
+    count: int,
+    seed: int = 5,
+    ages: Sequence[int] | None = None,
+    topics: Sequence[int] | None = None,
+) -> Draw:
     zeros = [0] * len(info)
-    return sample(estimated(info), count, rule, seed=seed, iteration=1,
-                  traits=Traits(np.array(ages or zeros), np.array(topics or zeros)))
+    return sample(
+        estimated(info),
+        count,
+        rule,
+        seed=seed,
+        iteration=1,
+        traits=Traits(np.array(ages or zeros), np.array(topics or zeros)),
+    )
 
 
 def weights_of(info: Sequence[float], rule: SamplingRule, ages: Sequence[int] | None = None) -> list[float]:
@@ -46,7 +67,8 @@ BY_DEFINITION: dict[str, Callable[[list[float]], list[float]]] = {
     "minmax": lambda info: [(x - min(info)) / (max(info) - min(info)) + 1e-3 for x in info],
     "proportional": lambda info: [x - min(0.0, *info) for x in info],
     "rank": lambda info: [
-        (1 / (sum(y > x for y in info) + (sum(y == x for y in info) + 1) / 2)) ** (1 / 0.5) for x in info],
+        (1 / (sum(y > x for y in info) + (sum(y == x for y in info) + 1) / 2)) ** (1 / 0.5) for x in info
+    ],
     "softmax": lambda info: [math.exp((x - max(info)) / 0.5) for x in info],
 }
 
@@ -57,7 +79,8 @@ BY_DEFINITION: dict[str, Callable[[list[float]], list[float]]] = {
 def test_the_weighting_is_what_its_definition_says(weights: str, info: list[float]) -> None:
     plain = BY_DEFINITION[weights](info)
     assert weights_of(info, SamplingRule(weights, temperature=0.5)) == pytest.approx(
-        [weight / sum(plain) for weight in plain], abs=1e-12)
+        [weight / sum(plain) for weight in plain], abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
@@ -65,8 +88,9 @@ def test_the_weighting_is_what_its_definition_says(weights: str, info: list[floa
 @given(order=st.permutations(range(40)), seed=st.integers(0, 2**62))
 def test_the_order_of_the_prompts_changes_no_draw(rule: SamplingRule, order: list[int], seed: int) -> None:
     straight = sample(estimated(INFO), 9, rule, seed=seed, iteration=2, traits=traits_of(range(40)))
-    turned = sample(estimated([INFO[number] for number in order], order), 9, rule, seed=seed, iteration=2,
-                    traits=traits_of(order))
+    turned = sample(
+        estimated([INFO[number] for number in order], order), 9, rule, seed=seed, iteration=2, traits=traits_of(order)
+    )
     assert straight.subset == turned.subset and len(straight.subset) == 9
     assert turned.keys_P == pytest.approx(straight.keys_P[order], nan_ok=True)
 
@@ -75,7 +99,8 @@ def test_the_order_of_the_prompts_changes_no_draw(rule: SamplingRule, order: lis
 @settings(max_examples=20)
 @given(shards=st.lists(st.integers(0, 3), min_size=40, max_size=40), seed=st.integers(0, 2**62))
 def test_shards_compute_the_same_keys_and_draw_the_same_prompts(
-        sampler: Callable[[Candidates], np.ndarray], shards: list[int], seed: int) -> None:
+    sampler: Callable[[Candidates], np.ndarray], shards: list[int], seed: int
+) -> None:
     whole = sample(estimated(INFO), 9, SamplingRule(sampler=sampler.__name__), seed=seed, iteration=2)
     finalists: list[tuple[float, float, int]] = []
     for shard in range(4):
@@ -90,8 +115,9 @@ def test_shards_compute_the_same_keys_and_draw_the_same_prompts(
 def test_greedy_takes_the_most_informative_and_breaks_ties_by_seed_alone() -> None:
     rule = SamplingRule(sampler="greedy")
     assert draw(INFO[:11], rule, 3).subset == sorted(sorted(range(11), key=lambda row: -INFO[row])[:3])
-    taken = np.bincount(np.concatenate([draw([1.0] * 10 + [0.0], rule, 5, seed).subset for seed in range(400)]),
-                        minlength=11)
+    taken = np.bincount(
+        np.concatenate([draw([1.0] * 10 + [0.0], rule, 5, seed).subset for seed in range(400)]), minlength=11
+    )
     assert taken[10] == 0 and taken[:10].min() > 140 and taken[:10].max() < 260
 
 

@@ -72,7 +72,9 @@ def test_other_conversations_do_not_count() -> None:
     held = vectors(3)
     index = filled(held, scopes=[0, 5, 4_000_000_000])
     assert index.closest(np.stack([held[1], held[1], held[2]]), np.array([5, 0, 4_000_000_000]))[[0, 2]].tolist() == [
-        1.0, 1.0]
+        1.0,
+        1.0,
+    ]
     assert index.closest(held[1:2], np.array([0]))[0] < 0.9
     assert index.closest(held[1:2], np.array([77])).tolist() == [-1.0]
 
@@ -84,8 +86,13 @@ def test_twins_of_a_stage_are_those_of_plain_cosines_first_come_first_kept(monke
     held = held[order]
     plain: list[int | None] = []
     for place in range(60):
-        like = (other for other in range(place) if plain[other] is None and scopes[other] == scopes[place]
-                and cosines(held[place : place + 1], held[other : other + 1])[0, 0] >= 0.9)
+        like = (
+            other
+            for other in range(place)
+            if plain[other] is None
+            and scopes[other] == scopes[place]
+            and cosines(held[place : place + 1], held[other : other + 1])[0, 0] >= 0.9
+        )
         plain.append(next(like, None))
     assert 12 < plain.count(None) < 40
     for size in (256, 7):
@@ -132,8 +139,9 @@ def test_a_text_that_means_the_same_in_the_same_conversation_is_refused() -> Non
 
 def test_many_threads_get_the_answers_that_each_would_get_alone() -> None:
     checked = check(*(f"prompt number {number} of them" for number in range(200)))
-    asked = [f"of number {number} prompt them" if number % 3 else f"quite another matter {number}"
-             for number in range(120)]
+    asked = [
+        f"of number {number} prompt them" if number % 3 else f"quite another matter {number}" for number in range(120)
+    ]
     alone = [checked.reason(text) for text in asked]
     with ThreadPoolExecutor(16) as threads:
         assert list(threads.map(checked.reason, asked)) == alone

@@ -14,8 +14,13 @@ from eva.types import Judged
 def pool(count: int) -> tuple[Judged, Estimate, np.ndarray[Any, Any]]:
     rewards_P_N = np.linspace(0, 1, count * 2).reshape(count, 2)
     numbers_P = np.arange(100, 100 + count)
-    judged = Judged(numbers_P, rewards_P_N, np.arange(count * 2).reshape(count, 2), np.zeros((count, 2), bool),
-                    tokens_P_N=np.full((count, 2), 7))
+    judged = Judged(
+        numbers_P,
+        rewards_P_N,
+        np.arange(count * 2).reshape(count, 2),
+        np.zeros((count, 2), bool),
+        tokens_P_N=np.full((count, 2), 7),
+    )
     return judged, Estimate(numbers_P, np.linspace(-1, 3, count), np.zeros(count, int)), np.arange(count) % 4 == 0
 
 

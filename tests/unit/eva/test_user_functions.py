@@ -19,8 +19,12 @@ from eva.solver.pairs import pair
 from eva.types import Judged
 from orchestrator.registration import preflight
 
-JUDGED = Judged(np.arange(4), np.array([[0.0, 1.0, 2.0], [0.0, 3.0, np.nan], [1.0, 5.0, 0.0], [0.0, 0.5, 0.5]]),
-                np.arange(12).reshape(4, 3), np.zeros((4, 3), dtype=bool))
+JUDGED = Judged(
+    np.arange(4),
+    np.array([[0.0, 1.0, 2.0], [0.0, 3.0, np.nan], [1.0, 5.0, 0.0], [0.0, 0.5, 0.5]]),
+    np.arange(12).reshape(4, 3),
+    np.zeros((4, 3), dtype=bool),
+)
 
 
 @pytest.fixture
@@ -44,26 +48,32 @@ def drawn(**rule: Any) -> list[int]:
     return sample(estimate(JUDGED), 2, SamplingRule(**rule), seed=1, iteration=1).subset
 
 
-@pytest.mark.parametrize(("function", "says"), [
-    (lambda info, temperature: info[:2], r"shape \(2,\) for 4 prompts"),
-    (lambda info, temperature: np.log(info - 2), "nan for 1 of 4 prompts"),
-    (lambda info, temperature: [np.inf, 0, 0, 0], "inf for 1 of 4 prompts"),
-    (lambda info, temperature: np.full(4, -np.inf), "-inf for every prompt"),
-    (lambda info, temperature: ["a", "b", "c", "d"], "a list that is no array of numbers"),
-    (lambda info, temperature: None, r"shape \(\) for 4 prompts"),
-    (lambda info, temperature: 1 / 0, "failed with ZeroDivisionError"),
-])
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda info, temperature: info[:2], r"shape \(2,\) for 4 prompts"),
+        (lambda info, temperature: np.log(info - 2), "nan for 1 of 4 prompts"),
+        (lambda info, temperature: [np.inf, 0, 0, 0], "inf for 1 of 4 prompts"),
+        (lambda info, temperature: np.full(4, -np.inf), "-inf for every prompt"),
+        (lambda info, temperature: ["a", "b", "c", "d"], "a list that is no array of numbers"),
+        (lambda info, temperature: None, r"shape \(\) for 4 prompts"),
+        (lambda info, temperature: 1 / 0, "failed with ZeroDivisionError"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:divide by zero:RuntimeWarning")
 def test_weights_that_are_none_are_refused(function: Callable[..., Any], says: str, mine: Named) -> None:
     with pytest.raises(InputError, match=rf"weighting 'mine:mine' .*{says}.*log weights.*eva run --resume"):
         drawn(weights=mine(function))
 
 
-@pytest.mark.parametrize(("function", "says"), [
-    (lambda candidates: candidates.info_E[1:], r"shape \(3,\) for 4 prompts"),
-    (lambda candidates: candidates.info_E * np.nan, "nan for 4 of 4 prompts"),
-    (lambda candidates: candidates.nothing, "failed with AttributeError"),
-])
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda candidates: candidates.info_E[1:], r"shape \(3,\) for 4 prompts"),
+        (lambda candidates: candidates.info_E * np.nan, "nan for 4 of 4 prompts"),
+        (lambda candidates: candidates.nothing, "failed with AttributeError"),
+    ],
+)
 def test_keys_that_are_none_are_refused(function: Callable[..., Any], says: str, mine: Named) -> None:
     with pytest.raises(InputError, match=rf"sampler 'mine:mine' .*{says}.*the largest win"):
         drawn(sampler=mine(function))
@@ -95,16 +105,21 @@ def test_prompts_of_weight_0_or_key_minus_infinity_are_never_drawn(mine: Named) 
     assert drawn(sampler=mine(lambda candidates: [-np.inf, 1, -np.inf, -np.inf])) == [1]
 
 
-@pytest.mark.parametrize(("given", "says"), [
-    (([0], [1]), "a tuple that is not three arrays"),
-    (None, "a NoneType that is not three arrays"),
-    (([0.5], [1], [0]), "a tuple that is not three arrays"),
-    (([0, 1], [1], [0]), r"arrays of shapes \(2,\), \(1,\), \(1,\)"),
-    (([4], [1], [0]), "row 4 of 4"), (([0], [3], [0]), "chosen sample 3 of 3"),
-    (([0], [1], [-1]), "rejected sample -1"),
-    (([1], [2], [0]), "1 chosen responses that are unusable"), (([1], [1], [2]), "1 rejected responses that are"),
-    (([0, 2, 0], [1, 1, 1], [0, 0, 0]), "a pair twice"),
-])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (([0], [1]), "a tuple that is not three arrays"),
+        (None, "a NoneType that is not three arrays"),
+        (([0.5], [1], [0]), "a tuple that is not three arrays"),
+        (([0, 1], [1], [0]), r"arrays of shapes \(2,\), \(1,\), \(1,\)"),
+        (([4], [1], [0]), "row 4 of 4"),
+        (([0], [3], [0]), "chosen sample 3 of 3"),
+        (([0], [1], [-1]), "rejected sample -1"),
+        (([1], [2], [0]), "1 chosen responses that are unusable"),
+        (([1], [1], [2]), "1 rejected responses that are"),
+        (([0, 2, 0], [1, 1, 1], [0, 0, 0]), "a pair twice"),
+    ],
+)
 def test_pairs_that_are_none_are_refused(given: Any, says: str, mine: Named) -> None:
     with pytest.raises(InputError, match=rf"choice of pairs 'mine:mine' gave {says}.*rated.rewards_P_N"):
         pair(JUDGED, seed=1, iteration=1, choice=mine(lambda rated: given))
@@ -124,9 +139,15 @@ def test_a_reason_that_is_none_is_refused(given: Any, mine: Named) -> None:
         check_named(mine(lambda text: 1 / 0)).reason("a text")
 
 
-@pytest.mark.parametrize(("key", "what"), [
-    ("sampling.weights", "weighting"), ("sampling.sampler", "sampler"), ("pairs.choice", "choice of pairs"),
-    ("novelty.checks", "novelty check")])
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ("sampling.weights", "weighting"),
+        ("sampling.sampler", "sampler"),
+        ("pairs.choice", "choice of pairs"),
+        ("novelty.checks", "novelty check"),
+    ],
+)
 def test_a_function_that_cannot_be_called_fails_before_anything_starts(key: str, what: str, mine: Named) -> None:
     def set_to(name: str) -> list[str]:
         return [f"{key}=[{name}]" if key == "novelty.checks" else f"{key}={name}"]

@@ -55,9 +55,13 @@ class Parted(FakeRewarder):
     def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
         parts = {"cost_usd": 0.25, "disagreement": 0.5, "shown_first": 0.75, "shown_second": 0.5, "unreadable": 0.0}
         for rewarded in super().reward(answered):
-            yield Rewarded(rewarded.answered, tuple(
-                Reward(one.value, None, tuple((name, Reward(value)) for name, value in parts.items()))
-                for one in rewarded.rewards))
+            yield Rewarded(
+                rewarded.answered,
+                tuple(
+                    Reward(one.value, None, tuple((name, Reward(value)) for name, value in parts.items()))
+                    for one in rewarded.rewards
+                ),
+            )
 
 
 @pytest.fixture

@@ -29,10 +29,13 @@ SYSTEM = "You are a patient teacher."
 def talk(number: int) -> list[dict[str, str]]:
     """Half of them with a system message; each ends with an answer, as data for supervised training does."""
     begins = [{"role": "system", "content": SYSTEM}] if number % 2 else []
-    return [*begins, {"role": "user", "content": f"Tell me of river {number}."},
-            {"role": "assistant", "content": f"River {number} is long."},
-            {"role": "user", "content": f"And its source, number {number}?"},
-            {"role": "assistant", "content": "Hills."}]
+    return [
+        *begins,
+        {"role": "user", "content": f"Tell me of river {number}."},
+        {"role": "assistant", "content": f"River {number} is long."},
+        {"role": "user", "content": f"And its source, number {number}?"},
+        {"role": "assistant", "content": "Hills."},
+    ]
 
 
 def context_of(number: int) -> Context:
@@ -121,7 +124,8 @@ def test_the_check_before_a_run_renders_every_order_of_roles(config: Any, tmp_pa
 
 
 def test_every_stage_sees_the_conversation_and_children_inherit_it(
-        store: Store, play: Callable[..., RunRow], tmp_path: Path) -> None:
+    store: Store, play: Callable[..., RunRow], tmp_path: Path
+) -> None:
     rewarder, evolver, generator = SeeingRewarder(), SeeingEvolver(), FakeGenerator()
     run = play(roles=fake_roles(rewarder=rewarder, examiner=rewarder, evolver=evolver, generator=generator))
     with store.transaction() as conn:
@@ -152,10 +156,15 @@ def test_every_stage_sees_the_conversation_and_children_inherit_it(
 
 
 def test_mix_takes_no_partner_that_answers_earlier_turns_and_shows_the_sources_own(
-        store: Store, files: dict[str, str], tmp_path: Path) -> None:
-    config = fake_config(prompts={"path": files["seeds"]}, evaluation={"sets": {"talks": files["held"]}}, iterations=2,
-                         sampling={"fraction": 1.0}, evolving={
-                             "evolver": {"kind": "evol_instruct", "model": "openai/m"}, "operators": ["mix"]})
+    store: Store, files: dict[str, str], tmp_path: Path
+) -> None:
+    config = fake_config(
+        prompts={"path": files["seeds"]},
+        evaluation={"sets": {"talks": files["held"]}},
+        iterations=2,
+        sampling={"fraction": 1.0},
+        evolving={"evolver": {"kind": "evol_instruct", "model": "openai/m"}, "operators": ["mix"]},
+    )
     asked: list[Mutation] = []
 
     class Mixing(FakeEvolver):
@@ -163,15 +172,22 @@ def test_mix_takes_no_partner_that_answers_earlier_turns_and_shows_the_sources_o
             asked.append(mutation)
             return super().evolve(mutation)
 
-    drive(store, Settings(tmp_path, None, None), register_run(store, config), Recorder(),
-          build=always(fake_roles(evolver=Mixing())), ttl_s=60.0)
+    drive(
+        store,
+        Settings(tmp_path, None, None),
+        register_run(store, config),
+        Recorder(),
+        build=always(fake_roles(evolver=Mixing())),
+        ttl_s=60.0,
+    )
     assert {mutation.partner for mutation in asked} == {f"Plain {number}?" for number in range(8)}
     assert any(mutation.conversation for mutation in asked)
 
 
 @pytest.mark.parametrize("stage", ["judge_pool", "evolve", "judge_batch"])
 def test_a_killed_run_of_conversations_ends_as_if_nothing_had_happened(
-        store: Store, play: Callable[..., RunRow], config: Any, stage: str) -> None:
+    store: Store, play: Callable[..., RunRow], config: Any, stage: str
+) -> None:
     def die(iteration: int, closed: str) -> None:
         if (iteration, closed) == (1, stage):
             raise Died

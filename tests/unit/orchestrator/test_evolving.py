@@ -74,8 +74,9 @@ def play(store: Store, tmp_path: Path) -> Play:
 
 def self_played(run: RunRow) -> Roles:
     generator = Writing()
-    return fake_roles(generator=generator,
-                      evolver=build_evolver(RunConfig.model_validate(run.config).evolving, generator))
+    return fake_roles(
+        generator=generator, evolver=build_evolver(RunConfig.model_validate(run.config).evolving, generator)
+    )
 
 
 def test_the_policy_writes_its_own_prompts_and_the_same_seed_writes_the_same(new_run: Any, play: Play) -> None:
@@ -116,8 +117,7 @@ def test_the_configs_operators_are_drawn_and_counted_with_what_each_cost(new_run
     assert all(asked.partner is not None and asked.partner != asked.text for asked in mixed)
 
 
-def test_feedback_is_the_best_and_worst_response_of_the_sampled_prompt(
-        new_run: Any, play: Play, store: Store) -> None:
+def test_feedback_is_the_best_and_worst_response_of_the_sampled_prompt(new_run: Any, play: Play, store: Store) -> None:
     evolver = Curious()
     run = new_run(evolver={"kind": "feedback", "writer": SELF})
     _, chains = play(run, fake_roles(evolver=evolver))

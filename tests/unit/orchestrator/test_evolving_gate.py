@@ -33,8 +33,9 @@ class Counting(FakeGenerator):
     def _answer(self, request: Request) -> Answered:
         assert self.policy is not None
         if request.sampling.temperature == 0.7:
-            self.samples += [(self.policy.number, request.text, sample)
-                             for sample in range(request.first, request.first + request.n)]
+            self.samples += [
+                (self.policy.number, request.text, sample) for sample in range(request.first, request.first + request.n)
+            ]
         return super()._answer(request)
 
 
@@ -54,8 +55,9 @@ class Whole(FakeRewarder):
 @pytest.fixture
 def new_run(store: Store) -> Callable[..., RunRow]:
     def new(gate: dict[str, float] | None = BAND) -> RunRow:
-        return register_run(store, fake_config(
-            iterations=2, evolving={"evolver": {"kind": "playground"}, "gate": gate}))
+        return register_run(
+            store, fake_config(iterations=2, evolving={"evolver": {"kind": "playground"}, "gate": gate})
+        )
 
     return new
 
@@ -80,7 +82,8 @@ def batch(store: Store, run: RunRow) -> list[Any]:
 
 
 def test_only_children_whose_probe_shows_regret_inside_the_band_enter_the_mix(
-        new_run: Any, play: Any, store: Store) -> None:
+    new_run: Any, play: Any, store: Store
+) -> None:
     run = new_run()
     heard = play(run, fake_roles())
     counts = heard.counts[1, "gate"]
@@ -118,7 +121,8 @@ def test_a_gate_that_lets_all_pass_decides_as_no_gate_does(new_run: Any, play: A
 
 @pytest.mark.parametrize("asked", [4, 11, 19])
 def test_a_run_killed_while_probing_ends_as_if_nothing_had_happened(
-        new_run: Any, play: Any, store: Store, asked: int) -> None:
+    new_run: Any, play: Any, store: Store, asked: int
+) -> None:
     calm, killed, first, second = new_run(), new_run(), Counting(), Counting()
     play(calm, fake_roles())
 

@@ -59,10 +59,14 @@ def settings(tmp_path: Path) -> Settings:
 def held_out(tmp_path: Path, answer: Callable[[int], str], **changes: Any) -> dict[str, Any]:
     """The config's section: one set whose baseline answers come from a file."""
     (tmp_path / "set.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in QUESTIONS))
-    (tmp_path / "baseline.json").write_text(json.dumps(
-        [{"instruction": text, "output": answer(item)} for item, text in enumerate(QUESTIONS)]))
-    return {"sets": {"asked": str(tmp_path / "set.jsonl")}, "baseline": {"asked": str(tmp_path / "baseline.json")},
-            "reward": JUDGE} | changes
+    (tmp_path / "baseline.json").write_text(
+        json.dumps([{"instruction": text, "output": answer(item)} for item, text in enumerate(QUESTIONS)])
+    )
+    return {
+        "sets": {"asked": str(tmp_path / "set.jsonl")},
+        "baseline": {"asked": str(tmp_path / "baseline.json")},
+        "reward": JUDGE,
+    } | changes
 
 
 def play(store: Store, settings: Settings, run: RunRow, examiner: Any, **roles: Any) -> Recorder:
@@ -82,10 +86,16 @@ def stored(store: Store, run: RunRow, split: str = "asked") -> dict[int, Any]:
     """Everything examined, by checkpoint."""
     config = RunConfig.model_validate(run.config)
     with store.transaction() as conn:
-        return {checkpoint: (comparisons.read_comparisons(conn, run.id, checkpoint, split),
-                             [heldout.read_heldout_responses(conn, run.id, checkpoint, split, mode)
-                              for mode in ("greedy", "sampled")])
-                for checkpoint in range(config.iterations + 1)}
+        return {
+            checkpoint: (
+                comparisons.read_comparisons(conn, run.id, checkpoint, split),
+                [
+                    heldout.read_heldout_responses(conn, run.id, checkpoint, split, mode)
+                    for mode in ("greedy", "sampled")
+                ],
+            )
+            for checkpoint in range(config.iterations + 1)
+        }
 
 
 def test_a_judge_compares_each_greedy_answer_with_the_baselines(
@@ -93,8 +103,7 @@ def test_a_judge_compares_each_greedy_answer_with_the_baselines(
 ) -> None:
     # "right answer 3" has 14 characters, as has the wrong one
     answers = ["short", "x" * 14, "a much longer answer than that"]
-    run = register_run(store, fake_config(
-        iterations=2, evaluation=held_out(tmp_path, lambda item: answers[item % 3])))
+    run = register_run(store, fake_config(iterations=2, evaluation=held_out(tmp_path, lambda item: answers[item % 3])))
     examiner = Comparing()
     play(store, settings, run, examiner)
     greedy = [texts for _, texts in examiner.seen if len(texts) == 2]
@@ -190,12 +199,16 @@ def test_a_finished_examination_is_walked_through_without_asking(
 def test_answers_without_a_verdict_are_counted_with_their_reasons(
     store: Store, settings: Settings, tmp_path: Path
 ) -> None:
-    run = register_run(store, fake_config(
-        iterations=1, evaluation=held_out(tmp_path, lambda item: "hopeless" if item < 2 else "plain")))
+    run = register_run(
+        store,
+        fake_config(iterations=1, evaluation=held_out(tmp_path, lambda item: "hopeless" if item < 2 else "plain")),
+    )
     play(store, settings, run, Comparing(refuses="hopeless"), generator=FakeGenerator(unanswerable=frozenset({2})))
     (compared, _), figures = stored(store, run)[0], win_rates(store, run)[-1]["asked"]
-    assert [one.reason for one in compared[:4]] == [
-        "the baseline's answer: the judge gave no verdict"] * 2 + ["the prompt is too long", None]
+    assert [one.reason for one in compared[:4]] == ["the baseline's answer: the judge gave no verdict"] * 2 + [
+        "the prompt is too long",
+        None,
+    ]
     assert compared[0].preference is None and compared[2].reward is None
     assert (figures["prompts"], figures["missing"]) == (9, 3)
 
@@ -213,11 +226,14 @@ def test_a_set_without_any_verdict_has_no_win_rate_and_the_run_goes_on(
 def test_when_end_examines_the_given_model_and_the_last_policy_alone(
     store: Store, settings: Settings, tmp_path: Path
 ) -> None:
-    run = register_run(store, fake_config(
-        iterations=3, evaluation=held_out(tmp_path, str, baseline="initial", when="end")))
+    run = register_run(
+        store, fake_config(iterations=3, evaluation=held_out(tmp_path, str, baseline="initial", when="end"))
+    )
     recorder = play(store, settings, run, Comparing())
     assert [(iteration, stage) for iteration, stage in recorder.stages if stage in ("baseline", "evaluate")] == [
-        (0, "baseline"), (2, "evaluate")]
+        (0, "baseline"),
+        (2, "evaluate"),
+    ]
     assert sorted(win_rates(store, run)) == [2]
     with store.transaction() as conn:
         closed = {(stage.iteration, stage.name): stage.counts for stage in stages.read_stages(conn, run.id)}
@@ -227,7 +243,8 @@ def test_when_end_examines_the_given_model_and_the_last_policy_alone(
 def test_the_preflight_says_what_the_baseline_gives(tmp_path: Path) -> None:
     section = held_out(tmp_path, str, reward=None)
     assert "12 answers of the baseline in asked, 0 more not used, 0 to a prompt that had one" in preflight(
-        fake_config(evaluation=section))
+        fake_config(evaluation=section)
+    )
 
 
 class Costly(Comparing):
@@ -267,9 +284,11 @@ def test_a_judge_that_likes_its_own_answers_is_measured_by_a_second_one_on_the_s
     with store.transaction() as conn:
         assert costs.iteration_cost(conn, run.id, 0)["held_out"] == pytest.approx(2 * (12 * 3 + 12 * 2) * 0.01)
         assert statistics.get_statistic(conn, run.id, 0, "cost")["usd"]["held_out"] == pytest.approx(1.2)
-        spent = [costs.rewarder_cost(conn, run.id, "judge", batches=True, role="examiner"),
-                 costs.rewarder_cost(conn, run.id, "second", batches=True, role="auditor"),
-                 costs.rewarder_cost(conn, run.id, "second", batches=True, role="examiner")]
+        spent = [
+            costs.rewarder_cost(conn, run.id, "judge", batches=True, role="examiner"),
+            costs.rewarder_cost(conn, run.id, "second", batches=True, role="auditor"),
+            costs.rewarder_cost(conn, run.id, "second", batches=True, role="examiner"),
+        ]
     # the second one has also rewarded the audit's sample, which the run stores as its rewards
     assert spent[0] == {"cost_usd": pytest.approx(0.72)} and spent[1]["cost_usd"] > 0.48
     assert spent[1]["cost_usd"] - spent[2]["cost_usd"] == pytest.approx(0.48)
@@ -298,23 +317,34 @@ def test_own_answers_need_a_baseline_and_a_second_rewarder(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match=r"judges_own names asked, but there is no audit\.reward"):
         fake_config(evaluation=held_out(tmp_path, str, judges_own=["asked"]))
     with pytest.raises(ConfigError, match="judges_own names other, but there is no such set"):
-        preflight(fake_config(evaluation=held_out(tmp_path, str, baseline="initial", judges_own=["other"]),
-                              audit={"reward": {"kind": "mock"}}))
+        preflight(
+            fake_config(
+                evaluation=held_out(tmp_path, str, baseline="initial", judges_own=["other"]),
+                audit={"reward": {"kind": "mock"}},
+            )
+        )
 
 
 def test_a_resumed_driver_tells_each_judge_what_it_has_cost_the_run(
     store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = held_out(tmp_path, lambda item: f"mine answer {item:02d}", reward=JUDGE | {"max_cost_usd": 9})
-    run = register_run(store, fake_config(
-        iterations=1, evaluation=section, reward=JUDGE | {"max_cost_usd": 9}, audit={"reward": {"kind": "mock"}}))
+    run = register_run(
+        store,
+        fake_config(
+            iterations=1, evaluation=section, reward=JUDGE | {"max_cost_usd": 9}, audit={"reward": {"kind": "mock"}}
+        ),
+    )
     told: list[Any] = []
 
     @contextmanager
     def building(*given: Any, conversation: int, spent: Any) -> Iterator[Roles]:
         told.append(spent)
-        yield fake_roles(rewarder=Costly(NAME, bonus=False), examiner=Costly(NAME, bonus=False),
-                         auditor=Comparing(die_after=None if len(told) > 1 else 0))
+        yield fake_roles(
+            rewarder=Costly(NAME, bonus=False),
+            examiner=Costly(NAME, bonus=False),
+            auditor=Comparing(die_after=None if len(told) > 1 else 0),
+        )
 
     monkeypatch.setattr("orchestrator.driver.build_roles", building)
     with pytest.raises(Died):

@@ -29,8 +29,14 @@ Play = Callable[..., RunRow]
 @pytest.fixture
 def play(store: Store, tmp_path: Path) -> Play:
     """Play a run to its end; with `**changes` instead of a run, a new one of that config."""
-    def played(run: RunRow | None = None, *, generator: FakeGenerator | None = None, trainer: FakeTrainer | None = None,
-               **changes: Any) -> RunRow:
+
+    def played(
+        run: RunRow | None = None,
+        *,
+        generator: FakeGenerator | None = None,
+        trainer: FakeTrainer | None = None,
+        **changes: Any,
+    ) -> RunRow:
         run = run or register_run(store, fake_config(**changes))
         roles = fake_roles(generator=generator or FakeGenerator(), trainer=trainer or FakeTrainer())
         drive(store, Settings(tmp_path, None, None), run, Recorder(), build=always(roles))
@@ -75,7 +81,8 @@ def test_a_fork_plays_more_iterations_of_a_run_that_is_over(store: Store, play: 
 
 
 def test_checkpoints_are_shared_by_path_and_new_ones_lie_in_the_forks_folder(
-        store: Store, play: Play, tmp_path: Path) -> None:
+    store: Store, play: Play, tmp_path: Path
+) -> None:
     parent = play()
     forked = play(fork(store, parent, 1))
     with store.transaction() as conn:
@@ -105,12 +112,18 @@ class Tired(FakeGenerator):
         super().load(policy)
 
 
-@pytest.mark.parametrize(("override", "key"), [
-    ("seed=1", "seed"), ("prompts.playground=8", "prompts.playground"), ("generation.n=8", "generation.n"),
-    ("model.path=other", "model.path"), ("evaluation.playground=4", "evaluation.playground"),
-    ("warm_start=false", "warm_start")])
-def test_what_contradicts_the_shared_history_is_refused_by_name(
-        store: Store, override: str, key: str) -> None:
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("seed=1", "seed"),
+        ("prompts.playground=8", "prompts.playground"),
+        ("generation.n=8", "generation.n"),
+        ("model.path=other", "model.path"),
+        ("evaluation.playground=4", "evaluation.playground"),
+        ("warm_start=false", "warm_start"),
+    ],
+)
+def test_what_contradicts_the_shared_history_is_refused_by_name(store: Store, override: str, key: str) -> None:
     parent = register_run(store, fake_config())
     with pytest.raises(ConflictError, match=key):
         forked_config(parent, 0, [override, "training.beta=0.3"])
@@ -139,7 +152,8 @@ def test_every_table_is_shared_or_known_to_be_a_runs_own() -> None:
 
 
 def test_the_command_makes_a_fork_and_shows_tell_of_it(
-        store: Store, play: Play, eva: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Store, play: Play, eva: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parent = play(iterations=2)
     made = eva("fork", parent.name, "--at", "1", "--name", "mine", "--set", "training.beta=0.3", "--no-play")
     assert made.exit_code == 0, made.output

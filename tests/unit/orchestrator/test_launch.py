@@ -33,8 +33,9 @@ def disarmed() -> Iterator[None]:
 
 
 def queued(store: Store, policy: Policy | None = None) -> RunRow:
-    return register_run(store, fake_config(**SMALL),
-                        then=lambda conn, run: queue_new(conn, run, policy or Policy(backoff_s=0)))
+    return register_run(
+        store, fake_config(**SMALL), then=lambda conn, run: queue_new(conn, run, policy or Policy(backoff_s=0))
+    )
 
 
 def row_of(store: Store, run: RunRow) -> RunRow:
@@ -85,7 +86,8 @@ LAUNCHER = sorted(name for name in POINTS if name.startswith("launch.") and "que
 
 @pytest.mark.parametrize("point", LAUNCHER)
 def test_a_launcher_that_dies_at_a_point_is_replaced_and_nothing_is_lost_or_doubled(
-        store: Store, tmp_path: Path, point: str) -> None:
+    store: Store, tmp_path: Path, point: str
+) -> None:
     run = queued(store, Policy(restarts=1, backoff_s=0))
     jobs = FakeJobs()
     failpoints.arm(f"{point}=raise@1")

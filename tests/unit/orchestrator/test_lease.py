@@ -67,7 +67,8 @@ def test_a_driver_that_lost_its_lease_leaves_and_writes_nothing_more(store: Stor
 
 
 def test_that_the_lease_is_lost_is_said_whenever_its_thread_finds_it(
-        store: Store, run: RunRow, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Store, run: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leaving = threading.Event()
 
     def refused_at_last(*asked: object) -> bool:
@@ -87,8 +88,10 @@ def test_that_the_lease_is_lost_is_said_whenever_its_thread_finds_it(
             leaving.set()
             time.sleep(30)  # the signal ends it
 
-    for played, said in ((refused_before_the_thread_knows, "the write said so"),
-                         (refused_as_the_thread_finds_out, "another driver")):
+    for played, said in (
+        (refused_before_the_thread_knows, "the write said so"),
+        (refused_as_the_thread_finds_out, "another driver"),
+    ):
         leaving.clear()
         with pytest.raises(LeaseLostError, match=said), interruptible(), claim(store, run, ttl_s=0.06):
             played()

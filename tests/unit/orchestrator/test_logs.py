@@ -58,7 +58,8 @@ def written(request: pytest.FixtureRequest, store: Store, store_settings: Settin
 
 
 def test_lines_carry_run_iteration_stage_and_attempt_on_every_thread(
-        written: tuple[Form, str, Path], store_settings: Settings) -> None:
+    written: tuple[Form, str, Path], store_settings: Settings
+) -> None:
     form, run, log = written
     assert SECRET not in log.read_text()
     if form == "text":
@@ -69,15 +70,19 @@ def test_lines_carry_run_iteration_stage_and_attempt_on_every_thread(
     lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
     assert {line["run"] for line in lines} == {run}
     assert "a library prints" in log.with_name(PRINTED).read_text()
-    failed, done = ([line for line in lines if line["message"].startswith(start)]
-                    for start in ("the stage ends unfinished: refused: ***", "the stage is done"))
+    failed, done = (
+        [line for line in lines if line["message"].startswith(start)]
+        for start in ("the stage ends unfinished: refused: ***", "the stage is done")
+    )
     assert [(line["iteration"], line["stage"], line["attempt"]) for line in failed] == [(1, "evolve", 1)]
     assert [(line["iteration"], line["stage"]) for line in done].count((1, "evolve")) == 1
     evolved = next(line for line in done if (line["iteration"], line["stage"]) == (1, "evolve"))
     assert evolved["attempt"] == 2 and evolved["data"]["accepted"] > 0
     elsewhere = [line for line in lines if line["logger"] == "some.library"]
     assert {(line["iteration"], line["stage"], line["attempt"]) for line in elsewhere} == {
-        (1, "evolve", 1), (1, "evolve", 2)}
+        (1, "evolve", 1),
+        (1, "evolve", 2),
+    }
     assert [line["level"] for line in lines if line["message"].startswith("the run is failed")] == ["error"]
     shown = command_line(store_settings)("logs", run, "-n", "1000").output.splitlines()
     assert [json.loads(line) for line in shown] == lines
@@ -106,9 +111,11 @@ def test_a_service_says_of_which_run_a_line_is_and_other_threads_do_not(tmp_path
 def test_a_worker_writes_as_the_driver_that_started_it_and_says_of_which_run(tmp_path: Path) -> None:
     with (tmp_path / "driver").open("w") as driver, logging_to(driver, "json"), about(run="mine"):
         made = WorkerLog(str(tmp_path / "logs" / "engine-0.log"), "engine-0")
-    begin = ("import gc, logging, os, pickle, sys; pickle.loads(bytes.fromhex(sys.argv[1])).begin(); gc.collect();"
-             "logging.getLogger('workers.generation').info('serves'); logging.getLogger('vllm').warning('hm');"
-             "logging.getLogger('vllm').info('chatter'); os.write(1, b'C code prints\\n')")
+    begin = (
+        "import gc, logging, os, pickle, sys; pickle.loads(bytes.fromhex(sys.argv[1])).begin(); gc.collect();"
+        "logging.getLogger('workers.generation').info('serves'); logging.getLogger('vllm').warning('hm');"
+        "logging.getLogger('vllm').info('chatter'); os.write(1, b'C code prints\\n')"
+    )
     subprocess.run([sys.executable, "-c", begin, pickle.dumps(made).hex()], check=True, timeout=60)
     serves, warned, printed = (tmp_path / "logs" / "engine-0.log").read_text().splitlines()
     assert printed == "C code prints"

@@ -29,8 +29,7 @@ from tests.fakes import (
     fake_roles,
 )
 
-ITERATION = ["judge_pool", "estimate", "sample", "evolve", "mix", "judge_batch", "audit", "pair", "train",
-             "evaluate"]
+ITERATION = ["judge_pool", "estimate", "sample", "evolve", "mix", "judge_batch", "audit", "pair", "train", "evaluate"]
 
 
 @dataclass
@@ -80,8 +79,14 @@ def test_a_run_plays_every_stage_in_order_and_ends_finished(new_game: Callable[.
     game = new_game()
     heard = game.play(fake_roles())
     assert heard.stages == [
-        (0, "baseline"), (0, "judge_batch"), (0, "audit"), (0, "pair"), (0, "train"), (0, "evaluate"),
-        *((iteration, stage) for iteration in (1, 2) for stage in ITERATION)]
+        (0, "baseline"),
+        (0, "judge_batch"),
+        (0, "audit"),
+        (0, "pair"),
+        (0, "train"),
+        (0, "evaluate"),
+        *((iteration, stage) for iteration in (1, 2) for stage in ITERATION),
+    ]
     row = game.read(lambda conn: runs.get_run(conn, game.run.id))
     assert (row.status, row.iteration) == ("finished", 3)
     assert all(stage.status == "done" for stage in game.read(lambda conn: stages.read_stages(conn, game.run.id)))
@@ -92,7 +97,10 @@ def test_each_iteration_keeps_its_data_and_trains_the_policy_before_it(new_game:
     game = new_game()
     game.play(fake_roles(trainer=trainer))
     assert [(job.policy.number, job.number, job.policy.path.rpartition("-")[2]) for job in trainer.jobs] == [
-        (0, 1, "1"), (1, 2, "2"), (2, 3, "3")]
+        (0, 1, "1"),
+        (1, 2, "2"),
+        (2, 3, "3"),
+    ]
     assert all(job.reference == job.policy for job in trainer.jobs)
     assert len({job.seed for job in trainer.jobs}) == 3
     decided = game.decisions()
@@ -146,7 +154,8 @@ def test_without_training_the_held_out_accuracy_stays_flat(new_game: Callable[..
 
 @pytest.mark.parametrize("asked", [0, 3, 20, 41, 60, 95, 130, 170])
 def test_a_run_killed_while_answering_ends_as_if_nothing_had_happened(
-        new_game: Callable[..., Game], asked: int) -> None:
+    new_game: Callable[..., Game], asked: int
+) -> None:
     killed = new_game()
     first, second = FakeGenerator(die_after=asked), FakeGenerator()
     with pytest.raises(Died):
@@ -157,7 +166,8 @@ def test_a_run_killed_while_answering_ends_as_if_nothing_had_happened(
 
 @pytest.mark.parametrize("stage", ["baseline", *ITERATION])
 def test_a_run_killed_after_any_stage_ends_as_if_nothing_had_happened(
-        new_game: Callable[..., Game], stage: str) -> None:
+    new_game: Callable[..., Game], stage: str
+) -> None:
     def die(iteration: int, closed: str) -> None:
         if (iteration, closed) == (0 if stage == "baseline" else 1, stage):
             raise Died

@@ -39,10 +39,16 @@ class Paid(FakeRewarder):
 
     def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
         for one in super().reward(answered):
-            yield replace(one, rewards=tuple(
-                replace(reward, parts=(("cost_usd", Reward(0.004)), ("judge/cost_usd", Reward(0.006)),
-                                       ("judge", Reward(0.5))))
-                for reward in one.rewards))
+            yield replace(
+                one,
+                rewards=tuple(
+                    replace(
+                        reward,
+                        parts=(("cost_usd", Reward(0.004)), ("judge/cost_usd", Reward(0.006)), ("judge", Reward(0.5))),
+                    )
+                    for reward in one.rewards
+                ),
+            )
 
 
 def test_stages_count_engine_time_quarantines_and_money(store: Store, store_settings: Settings) -> None:
@@ -62,8 +68,11 @@ def test_stages_count_engine_time_quarantines_and_money(store: Store, store_sett
     assert not {"engine_ms", "cost_usd"} & {*stages[0, "pair"], *stages[0, "train"]}
     assert first["cost_usd"] == pytest.approx(0.01 * first["responses"])
     for iteration, cost in enumerate(paid):
-        told = {name: counts["cost_usd"] for (of, name), counts in stages.items()
-                if of == iteration and "cost_usd" in counts}
+        told = {
+            name: counts["cost_usd"]
+            for (of, name), counts in stages.items()
+            if of == iteration and "cost_usd" in counts
+        }
         examined = told.pop("evaluate") + told.pop("baseline", 0)
         assert examined == pytest.approx(cost["held_out"])
         assert told.pop("evolve", 0) == pytest.approx(cost["evolving"])

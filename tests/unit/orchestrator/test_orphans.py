@@ -39,8 +39,9 @@ with marked():
 @pytest.fixture
 def driver() -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A process that started another one as drivers do, and that one's number."""
-    process = subprocess.Popen([sys.executable, "-c", DRIVE, *SLEEP], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVE, *SLEEP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     child = int(process.stdout.readline())
     yield process, child
@@ -101,7 +102,8 @@ def test_the_mark_is_worn_only_while_driving() -> None:
 
 
 def test_the_session_folders_of_dead_drivers_are_removed_when_they_are_old(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     mine, foreign, dead = (tmp_path / "ray" / f"session_{name}" for name in (f"2026_{os.getpid()}", "2026_1", "2026_2"))
     for folder in (mine, foreign, dead):

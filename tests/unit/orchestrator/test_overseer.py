@@ -41,8 +41,12 @@ class Odd(FakeGenerator):
             yield answered
 
 
-def playing(store: Store, folder: Path, instead: Callable[[Overseer], object], **watchdog: float,
-            ) -> tuple[RunRow, list[EventRow], list[StageRow], Recorder, BaseException | None]:
+def playing(
+    store: Store,
+    folder: Path,
+    instead: Callable[[Overseer], object],
+    **watchdog: float,
+) -> tuple[RunRow, list[EventRow], list[StageRow], Recorder, BaseException | None]:
     """Play a run whose generator does something odd in the middle; what is stored of it, told, and raised."""
     run, watch, error = register_run(store, fake_config(watchdog=watchdog)), Recorder(), None
 
@@ -56,8 +60,13 @@ def playing(store: Store, folder: Path, instead: Callable[[Overseer], object], *
     except (StalledError, NoRoomError) as raised:
         error = raised
     with store.transaction() as conn:
-        return (runs.get_run(conn, run.id), events.events_after(conn, run.id), stages.read_stages(conn, run.id), watch,
-                error)
+        return (
+            runs.get_run(conn, run.id),
+            events.events_after(conn, run.id),
+            stages.read_stages(conn, run.id),
+            watch,
+            error,
+        )
 
 
 def test_an_incident_is_an_event_of_its_stage_and_is_told(store: Store, tmp_path: Path) -> None:
@@ -69,7 +78,8 @@ def test_an_incident_is_an_event_of_its_stage_and_is_told(store: Store, tmp_path
 
 
 def test_a_stage_that_stands_still_is_told_once_with_what_the_workers_have_in_hand(
-        store: Store, tmp_path: Path) -> None:
+    store: Store, tmp_path: Path
+) -> None:
     def until_told(overseer: Overseer) -> None:
         overseer._silent_s = 150
         while not overseer._told:
@@ -79,9 +89,12 @@ def test_a_stage_that_stands_still_is_told_once_with_what_the_workers_have_in_ha
 
     row, happened, _, watch, _ = playing(store, tmp_path, until_told, tell_s=100, end_s=1e6)
     told = [event for event in happened if event.kind == "stalled"]
-    assert row.status == "finished" and watch.notes == [(
-        "nothing has advanced in stage baseline of iteration 0 for 150 s: "
-        "engine 0: 3 prompts in flight (4, 7, 9), silent for 12 s")]
+    assert row.status == "finished" and watch.notes == [
+        (
+            "nothing has advanced in stage baseline of iteration 0 for 150 s: "
+            "engine 0: 3 prompts in flight (4, 7, 9), silent for 12 s"
+        )
+    ]
     assert [(event.stage, event.data["workers"]) for event in told] == [("baseline", [str(HANDS[0])])]
 
 

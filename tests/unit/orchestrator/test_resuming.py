@@ -54,7 +54,10 @@ def test_every_key_of_the_config_is_classified_and_every_class_is_of_a_key() -> 
     assert {key for key in keys if not any(key == one or key.startswith(f"{one}.") for one in CHANGEABLE)} == set()
     assert {*CHANGEABLE} == covered
     assert (changeable("seed"), changeable("training.lora.rank"), changeable("reward.members")) == (
-        "never", "resume", "iteration")
+        "never",
+        "resume",
+        "iteration",
+    )
     assert changeable("unheard.of") == "never"
 
 
@@ -114,8 +117,10 @@ def test_other_code_is_refused_with_what_changed_until_it_is_accepted(store: Sto
     run = register_run(store, fake_config())
     assert run.code is not None and not changes_of(run)
     with store.transaction() as conn:
-        conn.execute(text("""UPDATE runs SET code = jsonb_set(jsonb_set(code, '{packages,trl}', '"0.0.1"'),
-            '{files,eva/creator/sampling.py}', '"other"')"""))
+        conn.execute(
+            text("""UPDATE runs SET code = jsonb_set(jsonb_set(code, '{packages,trl}', '"0.0.1"'),
+            '{files,eva/creator/sampling.py}', '"other"')""")
+        )
     run = row_of(store, run)
     with pytest.raises(ConflictError) as refused:
         require_unchanged(run)
@@ -162,7 +167,8 @@ def test_a_run_of_an_older_eva_takes_the_code_that_resumes_it(store: Store) -> N
 
 
 def test_the_code_is_every_source_file_that_decides_and_the_users_own_function(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     own = tmp_path / "my_very_own_metric.py"
     own.write_text("def gap(rewards):\n    return rewards\n")

@@ -53,6 +53,6 @@ def test_other_losses_get_the_rewards_as_they_are(store: Store, tmp_path: Path) 
 def test_training_from_scratch_gets_the_pairs_of_all_iterations_in_order(store: Store, tmp_path: Path) -> None:
     trainer, _, _ = play(store, tmp_path, {"mode": "scratch", "loss": "sppo", "win_rates": "bradley_terry"})
     first, both = pairs_of(trainer, 0), pairs_of(trainer, 1)
-    assert both[:len(first)] == first
+    assert both[: len(first)] == first
     assert len(both) > len(first)
     assert all(0 < pair["rejected_reward"] < pair["chosen_reward"] < 1 for pair in both)

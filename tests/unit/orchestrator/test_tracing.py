@@ -63,7 +63,8 @@ def label(span: ReadableSpan) -> tuple[str, ...]:
 
 
 def test_stages_are_in_iterations_in_runs_and_a_resumed_run_goes_on_in_its_trace(
-        store: Store, store_settings: Settings, exported: Callable[[], list[ReadableSpan]]) -> None:
+    store: Store, store_settings: Settings, exported: Callable[[], list[ReadableSpan]]
+) -> None:
     run = register_run(store, fake_config(iterations=2))
     with pytest.raises(EvolverError):
         driven(store, store_settings, run, evolver=Failing())
@@ -92,7 +93,8 @@ def test_stages_are_in_iterations_in_runs_and_a_resumed_run_goes_on_in_its_trace
 
 
 def test_a_run_that_was_asked_to_pause_did_not_fail(
-        store: Store, store_settings: Settings, exported: Callable[[], list[ReadableSpan]]) -> None:
+    store: Store, store_settings: Settings, exported: Callable[[], list[ReadableSpan]]
+) -> None:
     run = register_run(store, fake_config(iterations=2))
 
     def pause(iteration: int, stage: str) -> None:
@@ -107,7 +109,8 @@ def test_a_run_that_was_asked_to_pause_did_not_fail(
 
 
 def test_a_collector_that_is_not_there_does_not_hold_a_run(
-        store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(tracing, "FLUSH_S", 0.2)
     run = register_run(store, fake_config(iterations=1))
@@ -116,26 +119,31 @@ def test_a_collector_that_is_not_there_does_not_hold_a_run(
         assert get_run(conn, run.id).status == "finished"
 
 
-@pytest.mark.parametrize(("environment", "on"), [
-    ({}, False),
-    ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}, True),
-    ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c/v1/traces"}, True),
-    ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_SDK_DISABLED": "true"}, False),
-    ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "none"}, False),
-])
+@pytest.mark.parametrize(
+    ("environment", "on"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c/v1/traces"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_SDK_DISABLED": "true"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "none"}, False),
+    ],
+)
 def test_the_standard_variables_decide(environment: dict[str, str], on: bool) -> None:
     assert tracing.wanted(environment) is on
 
 
 def test_without_them_nothing_of_it_is_even_imported() -> None:
-    script = ("import sys, orchestrator.stage, orchestrator.tracing\n"
-              "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))")
+    script = (
+        "import sys, orchestrator.stage, orchestrator.tracing\n"
+        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_a_protocol_that_there_is_not_leaves_the_run_without_traces(
-        store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPatch,
-        caplog: pytest.LogCaptureFixture) -> None:
+    store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
     run = register_run(store, fake_config(iterations=1))

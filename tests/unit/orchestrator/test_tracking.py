@@ -56,8 +56,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "BACKOFF_S", 0.01)
 
 
-def played(store: Store, settings: Settings, service: Service | None, run: RunRow | None = None,
-           listener: Recorder | None = None) -> RunRow:
+def played(
+    store: Store,
+    settings: Settings,
+    service: Service | None,
+    run: RunRow | None = None,
+    listener: Recorder | None = None,
+) -> RunRow:
     if run is None:
         run = register_run(store, fake_config(iterations=2))
     with store.transaction() as conn:
@@ -69,8 +74,11 @@ def played(store: Store, settings: Settings, service: Service | None, run: RunRo
 
 def told(store: Store, run: RunRow) -> list[str]:
     with store.transaction() as conn:
-        return [event.data.get("reason", event.kind) for event in events.events_after(conn, run.id)
-                if event.kind.startswith("track")]
+        return [
+            event.data.get("reason", event.kind)
+            for event in events.events_after(conn, run.id)
+            if event.kind.startswith("track")
+        ]
 
 
 def all_points(store: Store, run: RunRow) -> list[Point]:
@@ -97,10 +105,22 @@ def test_points_are_what_is_stored_however_they_are_asked_for(store: Store, stor
         assert [points_after(conn, run.id, sent, 1)[0] for sent in range(len(whole))] == whole
     losses = [(point.place, point.values["train/loss"]) for point in whole if "train/loss" in point.values]
     assert losses == [(place, pytest.approx(loss)) for place, loss in enumerate([0.69, 0.68, 0.67] * 2, 1)]
-    of = {name: [(point.axis, point.place) for point in whole if name in point.values] for name in (
-        "heldout/easy/greedy/accuracy", "batch/reward_mean", "batch/reward_best", "batch/reward_worst",
-        "batch/info_mean", "stage/pair/pairs", "diversity/vendi", "cost/usd/evolving", "stage/train/seconds",
-        "stage/judge_batch/tokens_per_s", "pool/info_mean")}
+    of = {
+        name: [(point.axis, point.place) for point in whole if name in point.values]
+        for name in (
+            "heldout/easy/greedy/accuracy",
+            "batch/reward_mean",
+            "batch/reward_best",
+            "batch/reward_worst",
+            "batch/info_mean",
+            "stage/pair/pairs",
+            "diversity/vendi",
+            "cost/usd/evolving",
+            "stage/train/seconds",
+            "stage/judge_batch/tokens_per_s",
+            "pool/info_mean",
+        )
+    }
     assert of.pop("heldout/easy/greedy/accuracy") == [("policy", 0), ("policy", 1), ("policy", 2)]
     assert of.pop("pool/info_mean") == [("iteration", 1)]
     assert {name: places for name, places in of.items() if places != [("iteration", 0), ("iteration", 1)]} == {}
@@ -152,7 +172,8 @@ def test_a_service_that_only_fails_is_left_alone(store: Store, store_settings: S
 
 
 def test_a_service_that_hangs_does_not_hold_the_run(
-        store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tracking, "FINISH_S", 0.2)
     service = Service()
 

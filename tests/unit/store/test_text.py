@@ -9,9 +9,7 @@ import pytest
 from store.text import json_text, storable, storable_json
 
 
-@pytest.mark.parametrize(
-    "text", ["", "tab\tnew\nline\\N\\.", "'quotes\"", "😀", "שלום", "\u202eevil", "\ufffe"]
-)
+@pytest.mark.parametrize("text", ["", "tab\tnew\nline\\N\\.", "'quotes\"", "😀", "שלום", "\u202eevil", "\ufffe"])
 def test_hostile_but_legal_text_is_kept(text: str) -> None:
     assert storable(text) == text
 

@@ -29,8 +29,10 @@ TALK: Context = (Message("user", "Name a river."), Message("assistant", "The Rhi
 WITH_SYSTEM: Context = (Message("system", "Be brief."), *TALK)
 TEXT = "And a longer one?"
 MESSAGES = [{"role": message.role, "content": message.content} for message in (*TALK, Message("user", TEXT))]
-NO_SYSTEM = ("{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
-             "{{ m.content }}{% endfor %}")
+NO_SYSTEM = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{{ m.content }}{% endfor %}"
+)
 FUNCTIONS = "tests.unit.workers.reward_functions"
 
 
@@ -39,19 +41,23 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.llama(tmp_path_factory.mktemp("policy"))
 
 
-@pytest.mark.parametrize(("context", "system_prompt", "begins"), [
-    (TALK, None, []),
-    (TALK, "Be kind.", [{"role": "system", "content": "Be kind."}]),
-    (WITH_SYSTEM, None, [{"role": "system", "content": "Be brief."}]),
-    # the prompt's own system message takes the place of the model's
-    (WITH_SYSTEM, "Be kind.", [{"role": "system", "content": "Be brief."}]),
-])
+@pytest.mark.parametrize(
+    ("context", "system_prompt", "begins"),
+    [
+        (TALK, None, []),
+        (TALK, "Be kind.", [{"role": "system", "content": "Be kind."}]),
+        (WITH_SYSTEM, None, [{"role": "system", "content": "Be brief."}]),
+        # the prompt's own system message takes the place of the model's
+        (WITH_SYSTEM, "Be kind.", [{"role": "system", "content": "Be brief."}]),
+    ],
+)
 def test_the_model_reads_what_its_template_makes_of_the_messages(
     policy: Path, context: Context, system_prompt: str | None, begins: list[dict[str, str]]
 ) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(policy)
-    wanted = tokenizer.apply_chat_template([*begins, *MESSAGES], add_generation_prompt=True, tokenize=True,
-                                           return_dict=False)
+    wanted = tokenizer.apply_chat_template(
+        [*begins, *MESSAGES], add_generation_prompt=True, tokenize=True, return_dict=False
+    )
     ids = PromptEncoder(str(policy), Prompting(system_prompt=system_prompt)).encode(TEXT, context)
     assert ids == wanted and ids.count(tokenizer.bos_token_id) == 1
 
@@ -74,12 +80,18 @@ def test_without_a_template_there_is_no_way_to_render_messages(policy: Path) -> 
         require_conversations(policy, Model(path=str(policy), template="none"), [TALK])
 
 
-@pytest.mark.parametrize(("template", "contexts", "told"), [
-    (NO_SYSTEM, [TALK, WITH_SYSTEM], "refuses the messages system, user, assistant, user.*no system"),
-    ("{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}", [WITH_SYSTEM],
-     "leaves the system message out"),
-    ("{{ messages[-1].content }}", [TALK], "leaves the user message out"),
-])
+@pytest.mark.parametrize(
+    ("template", "contexts", "told"),
+    [
+        (NO_SYSTEM, [TALK, WITH_SYSTEM], "refuses the messages system, user, assistant, user.*no system"),
+        (
+            "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}",
+            [WITH_SYSTEM],
+            "leaves the system message out",
+        ),
+        ("{{ messages[-1].content }}", [TALK], "leaves the user message out"),
+    ],
+)
 def test_a_template_that_cannot_render_a_conversation_is_an_error_before_anything_starts(
     policy: Path, tmp_path: Path, template: str, contexts: list[Context], told: str
 ) -> None:
@@ -102,16 +114,20 @@ def test_a_pointwise_model_reads_the_whole_conversation_through_its_own_template
     tmp_path: Path, context: Context
 ) -> None:
     folder = reward_models.classifier(tmp_path)
-    messages = [{"role": message.role, "content": message.content}
-                for message in (*context, Message("user", TEXT), Message("assistant", "The Nile."))]
+    messages = [
+        {"role": message.role, "content": message.content}
+        for message in (*context, Message("user", TEXT), Message("assistant", "The Nile."))
+    ]
     inputs: Any = AutoTokenizer.from_pretrained(folder).apply_chat_template(
-        messages, tokenize=True, return_tensors="pt", return_dict=True)
+        messages, tokenize=True, return_tensors="pt", return_dict=True
+    )
     with torch.no_grad():
         network: Any = AutoModelForSequenceClassification.from_pretrained(folder).eval()
         wanted = network(input_ids=inputs["input_ids"]).logits[0].tolist()
     asked = [Asked(TEXT, ("The Nile.",), context)]
     ((reward,),) = pointwise(folder, system_prompt=None if context is TALK else "Never read.").reward_many(
-        asked, lambda: None)
+        asked, lambda: None
+    )
     assert reward.value == pytest.approx(wanted[0], abs=1e-5)
 
 

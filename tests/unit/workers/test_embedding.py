@@ -36,8 +36,9 @@ def test_a_vector_is_the_mean_of_the_last_hidden_state(kind: str, request: pytes
     found = LocalEmbedder(str(folder)).embed(TEXTS)
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
-        expected = [model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0).numpy()
-                    for text in TEXTS]
+        expected = [
+            model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0).numpy() for text in TEXTS
+        ]
     assert found == pytest.approx(np.array(expected), abs=1e-5)
     assert found.shape == (4, 64) and len({*map(tuple, found.tolist())}) == 4
 

@@ -68,9 +68,7 @@ def test_retry_after_is_honoured_as_a_number_and_as_a_date_and_bounded() -> None
     assert _retry_after_s(Exception("no response")) is None
 
 
-@pytest.mark.parametrize(
-    ("code", "passing"), [(429, True), (503, True), (408, True), (401, False), (404, False)]
-)
+@pytest.mark.parametrize(("code", "passing"), [(429, True), (503, True), (408, True), (401, False), (404, False)])
 def test_only_what_may_pass_is_retried(code: int, passing: bool) -> None:
     assert _is_passing(FailureError(code)) is passing
 

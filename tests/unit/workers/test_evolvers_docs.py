@@ -25,8 +25,10 @@ def rows(page: str) -> dict[str, list[str]]:
 
 def test_every_operator_has_a_row_with_its_family_and_pack() -> None:
     said = {name: (family, pack) for name, (family, pack, _) in rows("reference/operators.md").items()}
-    assert said == {name: (family.replace("_", " "), "first" if name in FIRST_PACK else "second")
-                    for name, family in FAMILIES.items()}
+    assert said == {
+        name: (family.replace("_", " "), "first" if name in FIRST_PACK else "second")
+        for name, family in FAMILIES.items()
+    }
 
 
 def test_every_evolver_has_a_row() -> None:
@@ -39,9 +41,19 @@ def test_the_example_evolves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "audience.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     evolver = build_evolver(Evolving.model_validate(yaml.safe_load(config)["evolving"]))
-    plan = EvolutionPlan(seed=1, iteration=1, per_prompt=3, attempts=2, mode="chain", max_chars=500, similarity=0.99,
-                         known=frozenset(), protected=frozenset())
+    plan = EvolutionPlan(
+        seed=1,
+        iteration=1,
+        per_prompt=3,
+        attempts=2,
+        mode="chain",
+        max_chars=500,
+        similarity=0.99,
+        known=frozenset(),
+        protected=frozenset(),
+    )
     chain = evolve_chain(Prompt(0, "Describe the tides."), evolver, plan)
     assert len(chain.accepted) == 3 and chain == evolve_chain(Prompt(0, "Describe the tides."), evolver, plan)
-    assert re.match(r"Describe the tides\. Explain it to a (child|specialist) from (Lima|Oslo)\.",
-                    chain.accepted[0].reply.text)
+    assert re.match(
+        r"Describe the tides\. Explain it to a (child|specialist) from (Lima|Oslo)\.", chain.accepted[0].reply.text
+    )

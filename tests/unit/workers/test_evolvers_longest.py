@@ -42,17 +42,36 @@ class Fleet:
 
 
 def config(evolver: dict[str, Any], **given: Any) -> RunConfig:
-    return validate({"prompts": {"playground": 8}, "model": {"path": "playground"}, "reward": {"kind": "mock"},
-                     "generation": {"max_tokens": 64}, "evolving": {"evolver": evolver, "max_chars": 900} | given})
+    return validate(
+        {
+            "prompts": {"playground": 8},
+            "model": {"path": "playground"},
+            "reward": {"kind": "mock"},
+            "generation": {"max_tokens": 64},
+            "evolving": {"evolver": evolver, "max_chars": 900} | given,
+        }
+    )
 
 
 def facts(positions: int | None) -> ModelFacts:
-    return ModelFacts(Path(), "LlamaForCausalLM", "llama", "float32", parameters=1000, bytes=4000, tied=False,
-                      max_positions=positions, vocab_size=300, has_chat_template=True, weight_files=())
+    return ModelFacts(
+        Path(),
+        "LlamaForCausalLM",
+        "llama",
+        "float32",
+        parameters=1000,
+        bytes=4000,
+        tied=False,
+        max_positions=positions,
+        vocab_size=300,
+        has_chat_template=True,
+        weight_files=(),
+    )
 
 
-@pytest.mark.parametrize("evolver", [
-    SELF, {"kind": "feedback", "writer": SELF}, {"kind": "feedback", "writer": SELF, "critique": "written"}])
+@pytest.mark.parametrize(
+    "evolver", [SELF, {"kind": "feedback", "writer": SELF}, {"kind": "feedback", "writer": SELF, "critique": "written"}]
+)
 @pytest.mark.parametrize("operators", [None, [*FAMILIES], ["abstract"]])
 def test_every_instruction_fits_beside_its_reply(evolver: dict[str, Any], operators: list[str] | None) -> None:
     run, fleet = config(evolver, operators=operators), Fleet()

@@ -69,7 +69,8 @@ def test_many_threads_get_each_their_own_reply_in_few_waves() -> None:
     assert len(echo.asked) == 64 and echo.waves < 32
     assert len({request.number for request in echo.asked}) == 64
     assert {(request.n, request.sampling.temperature, request.sampling.max_tokens) for request in echo.asked} == {
-        (1, 0.5, 40)}
+        (1, 0.5, 40)
+    }
 
 
 def test_a_reply_goes_back_while_its_wave_still_answers_others() -> None:
@@ -163,10 +164,15 @@ def test_a_users_evolver_may_return_a_text_or_a_reply_and_its_errors_refuse_one_
         evolver.evolve(Mutation("Hi", "stop", 1))
 
 
-@pytest.mark.parametrize(("path", "says"), [
-    ("nocolon", "module:Class"), ("no.such.module:X", "ModuleNotFoundError"), ("json:Nothing", "AttributeError"),
-    ("decimal:Decimal", "without `operators`"),
-])
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("nocolon", "module:Class"),
+        ("no.such.module:X", "ModuleNotFoundError"),
+        ("json:Nothing", "AttributeError"),
+        ("decimal:Decimal", "without `operators`"),
+    ],
+)
 def test_a_users_evolver_that_cannot_be_made_is_refused_before_anything_starts(path: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         built(kind="custom", path=path)

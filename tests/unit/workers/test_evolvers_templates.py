@@ -15,7 +15,8 @@ from workers.evolvers import templates
 from workers.evolvers.templates import PARTNER, PLACE, fill, load_templates
 
 HOSTILE = st.text() | st.sampled_from(
-    ["{}", "{0}", "{prompt}", "%s", "<PROMPT>", "<PARTNER>", "\\1", "\\g<0>", "#Rewritten Prompt#:"])
+    ["{}", "{0}", "{prompt}", "%s", "<PROMPT>", "<PARTNER>", "\\1", "\\g<0>", "#Rewritten Prompt#:"]
+)
 SAYS = {
     "constraints": "add one more constraints/requirements",
     "deepening": "depth and breadth of the inquiry can be increased",

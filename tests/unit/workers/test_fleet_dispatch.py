@@ -168,8 +168,9 @@ def test_pulled_prompts_keep_skewed_engines_even() -> None:
 def test_the_engines_time_is_told_by_what_they_had_in_flight(prompts: int, busy: float, filled: float) -> None:
     fleet, time, limits = SimulatedEngines(2), EngineTime(), limits_of(window=4)
     time.begin()
-    for _ in work_off(ledger_of(requests_of(prompts), fleet, limits), fleet, Recovery(fleet, backoff_s=1, room_s=1),
-                      time):
+    for _ in work_off(
+        ledger_of(requests_of(prompts), fleet, limits), fleet, Recovery(fleet, backoff_s=1, room_s=1), time
+    ):
         pass
     told = time.readings()
     assert told["engine_ms"] == pytest.approx(2000 * fleet.now(), abs=1)

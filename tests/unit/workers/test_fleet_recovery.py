@@ -30,8 +30,14 @@ def requests_of(count: int) -> list[Request]:
     return [Request(number, f"prompt {number}", 2, 100 * number, SAMPLING) for number in range(count)]
 
 
-def played(engines: SimulatedEngines, policy: Checkpoint, folder: Path, told: list[Incident], count: int = 40,
-           restarts: int = 9) -> list[int]:
+def played(
+    engines: SimulatedEngines,
+    policy: Checkpoint,
+    folder: Path,
+    told: list[Incident],
+    count: int = 40,
+    restarts: int = 9,
+) -> list[int]:
     """Numbers of the prompts answered, in order."""
     limits = Limits(8, restarts, 60, start_s=300, backoff_s=1)
     with Fleet(engines, limits, folder / "views", notice=told.append) as fleet:
@@ -50,8 +56,13 @@ def test_a_lost_engine_is_told_with_its_slot_its_reason_and_how_many_prompts_are
     asked = [number for _, number in engines.asked]
     again = len(asked) - len(set(asked))
     assert (lost.kind, back.kind) == ("engine_lost", "engine_back")
-    assert lost.data == {"slot": lost.data["slot"], "reason": "it crashed", "asked_again": again, "given_up": 0,
-                         "pause_s": 0.0}
+    assert lost.data == {
+        "slot": lost.data["slot"],
+        "reason": "it crashed",
+        "asked_again": again,
+        "given_up": 0,
+        "pause_s": 0.0,
+    }
     assert 1 <= again <= 8 and back.data["slot"] == lost.data["slot"]
     assert lost.text == f"engine {lost.data['slot']} is replaced: it crashed; {again} prompts are asked again"
 
@@ -94,8 +105,9 @@ def test_an_engine_that_answered_is_started_again_at_once(policy: Checkpoint, tm
 def test_the_fleet_goes_on_with_fewer_engines_where_no_machine_has_room(policy: Checkpoint, tmp_path: Path) -> None:
     told: list[Incident] = []
     left = [1]
-    engines = SimulatedEngines(2, kills=lambda r: r.number == 5 and bool(left) and left.pop() == 1,
-                               rooms=lambda now: False)
+    engines = SimulatedEngines(
+        2, kills=lambda r: r.number == 5 and bool(left) and left.pop() == 1, rooms=lambda now: False
+    )
     limits = Limits(8, 3, 60, start_s=300)
     with Fleet(engines, limits, tmp_path / "views", notice=told.append) as fleet:
         fleet.load(policy)

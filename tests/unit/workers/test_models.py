@@ -30,13 +30,20 @@ def safetensors(file: Path, tensors: dict[str, tuple[str, list[int], int]]) -> N
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A model folder in fp16, tied, with a chat template."""
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "tie_word_embeddings": True,
-              "max_position_embeddings": 128, "vocab_size": 10}
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 128,
+        "vocab_size": 10,
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
-    safetensors(tmp_path / "model.safetensors",
-                {"model.embed_tokens.weight": ("F16", [10, 4], 80), "model.norm.weight": ("F32", [4], 16)})
+    safetensors(
+        tmp_path / "model.safetensors",
+        {"model.embed_tokens.weight": ("F16", [10, 4], 80), "model.norm.weight": ("F32", [4], 16)},
+    )
     return tmp_path
 
 
@@ -45,10 +52,15 @@ def shorten(file: Path) -> None:
 
 
 def run_config(model: Model | None = None, **sections: Any) -> RunConfig:
-    return RunConfig.model_validate({
-        "prompts": {"playground": 8}, "reward": {"kind": "mock"},
-        "evolving": {"evolver": {"kind": "playground"}},
-        "model": model or Model(path="playground"), **sections})
+    return RunConfig.model_validate(
+        {
+            "prompts": {"playground": 8},
+            "reward": {"kind": "mock"},
+            "evolving": {"evolver": {"kind": "playground"}},
+            "model": model or Model(path="playground"),
+            **sections,
+        }
+    )
 
 
 def test_the_facts_of_a_folder_are_read_from_its_files(folder: Path) -> None:
@@ -63,10 +75,10 @@ def test_the_facts_of_a_folder_are_read_from_its_files(folder: Path) -> None:
 
 @pytest.mark.parametrize(("tensor", "tied"), [("model.norm.weight", True), ("lm_head.weight", False)])
 def test_where_the_config_does_not_say_it_the_weights_tell_whether_embeddings_are_tied(
-        folder: Path, tensor: str, tied: bool) -> None:
+    folder: Path, tensor: str, tied: bool
+) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "gemma2"}))
-    safetensors(folder / "model.safetensors",
-                {"model.embed_tokens.weight": ("F32", [1], 4), tensor: ("F32", [1], 4)})
+    safetensors(folder / "model.safetensors", {"model.embed_tokens.weight": ("F32", [1], 4), tensor: ("F32", [1], 4)})
     assert inspect_model(folder).tied is tied
 
 
@@ -89,19 +101,27 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
         resolve_model(str(tmp_path / "absent"))
 
 
-@pytest.mark.parametrize(("break_it", "message"), [
-    (lambda folder: (folder / "config.json").unlink(), r"has no config\.json.*save_pretrained"),
-    (lambda folder: (folder / "config.json").write_text("{"), r"config\.json is no JSON"),
-    (lambda folder: (folder / "tokenizer.json").unlink(), r"has no tokenizer.*AutoTokenizer"),
-    (lambda folder: (folder / "model.safetensors").unlink(), r"has no weights.*Expected model\.safetensors"),
-    (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
-     r"weights in pytorch_model\.bin.*Convert them"),
-    (lambda folder: (folder / "model.safetensors").write_bytes(b"short"), r"no whole safetensors"),
-    (lambda folder: shorten(folder / "model.safetensors"),
-     r"no whole safetensors file: it has \d+ bytes instead of"),
-])
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), r"has no config\.json.*save_pretrained"),
+        (lambda folder: (folder / "config.json").write_text("{"), r"config\.json is no JSON"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), r"has no tokenizer.*AutoTokenizer"),
+        (lambda folder: (folder / "model.safetensors").unlink(), r"has no weights.*Expected model\.safetensors"),
+        (
+            lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
+            r"weights in pytorch_model\.bin.*Convert them",
+        ),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"short"), r"no whole safetensors"),
+        (
+            lambda folder: shorten(folder / "model.safetensors"),
+            r"no whole safetensors file: it has \d+ bytes instead of",
+        ),
+    ],
+)
 def test_a_folder_that_lacks_something_is_an_error_with_its_remedy(
-        folder: Path, break_it: Callable[[Path], object], message: str) -> None:
+    folder: Path, break_it: Callable[[Path], object], message: str
+) -> None:
     break_it(folder)
     with pytest.raises(ModelError, match=message):
         inspect_model(folder)
@@ -131,8 +151,7 @@ def test_a_system_prompt_needs_a_template(folder: Path) -> None:
         require_template(inspect_model(folder), model)
 
 
-def test_too_little_memory_says_what_is_needed_and_what_is_there(
-        folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_says_what_is_needed_and_what_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "available_memory", lambda: 1_000_000_000)
     with pytest.raises(ModelError, match=r"4\.4 GB .* \(engines 3\.2, training 1\.2\), 1\.0 GB are"):
         require_memory(inspect_model(folder), run_config(fleet=Fleet(cpu_cache_gb=2.0)))
@@ -196,9 +215,10 @@ def test_a_fetched_hub_id_resolves_to_its_snapshot(folder: Path, monkeypatch: py
 
 
 def test_inspecting_imports_neither_torch_nor_transformers(folder: Path) -> None:
-    code = ("import sys, pathlib; from workers.models import inspect_model;"
-            "inspect_model(pathlib.Path(sys.argv[1]));"
-            "print([name for name in ('torch', 'transformers', 'huggingface_hub') if name in sys.modules])")
-    found = subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True,
-                           text=True)
+    code = (
+        "import sys, pathlib; from workers.models import inspect_model;"
+        "inspect_model(pathlib.Path(sys.argv[1]));"
+        "print([name for name in ('torch', 'transformers', 'huggingface_hub') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True, text=True)
     assert found.stdout == "[]\n"

@@ -76,9 +76,7 @@ def test_any_tool_loads_the_solver_and_it_answers() -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32)
     tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_DIR)
     chat = [{"role": "user", "content": "Take k d b p: reverse."}]
-    inputs = tokenizer.apply_chat_template(
-        chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     tokens = model.generate(**inputs, do_sample=False)
     answer = tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     assert answer == "reverse : p b d k"
@@ -101,7 +99,8 @@ def two_steps() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
 
 
 def test_the_same_seed_trains_the_same_weights_and_they_are_saved(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(make_model, "BATCH", 16)
     torch.manual_seed(4)
     untrained = build_model().state_dict()

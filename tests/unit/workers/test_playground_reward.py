@@ -68,9 +68,7 @@ def test_any_response_gets_a_reward_in_range(response: str) -> None:
     assert math.isfinite(noisy(PROMPT, response))
 
 
-@pytest.mark.parametrize(
-    "unit", ["shift : ", "a ", ";", ":", "\N{PILE OF POO} ", "\ud800", "\x00", "e\u0301 "]
-)
+@pytest.mark.parametrize("unit", ["shift : ", "a ", ";", ":", "\N{PILE OF POO} ", "\ud800", "\x00", "e\u0301 "])
 def test_a_huge_hostile_response_is_graded_at_once(unit: str) -> None:
     started = time.perf_counter()
     assert grade(PROMPT, "x : " + unit * 1_000_000) == 0.0

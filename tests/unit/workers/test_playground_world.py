@@ -84,9 +84,7 @@ def test_the_answer_of_the_example_is_the_one_computed_by_hand() -> None:
         ("d d", "remove d", "nothing"),
     ],
 )
-def test_each_operation_does_what_was_computed_by_hand(
-    given_letters: str, operation: str, expected: str
-) -> None:
+def test_each_operation_does_what_was_computed_by_hand(given_letters: str, operation: str, expected: str) -> None:
     assert solve(parse(f"Take {given_letters}: {operation}.")) == f"{operation} : {expected}"
 
 

@@ -36,8 +36,9 @@ def config(folder: Path, **settings: object) -> PointwiseReward:
 def _in_float64(folder: Path) -> tuple[dict[str, torch.Tensor], Any, Any]:
     tensors = {name: tensor.double() for name, tensor in load_file(folder / "model.safetensors").items()}
     llama = LlamaModel(LlamaConfig.from_pretrained(folder)).double().eval()
-    llama.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items()
-                           if name.startswith("model.")})
+    llama.load_state_dict(
+        {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    )
     return tensors, llama, AutoTokenizer.from_pretrained(folder)
 
 
@@ -66,7 +67,8 @@ def test_the_reward_is_the_formula(folder: Path, batch_tokens: int) -> None:
     got = model.reward_many([Asked(*one) for one in EXCHANGES], lambda: None)
     for (prompt, responses), rewards in zip(EXCHANGES, got, strict=True):
         assert [reward.value for reward in rewards] == pytest.approx(
-            [plainly(folder, prompt, response) for response in responses], abs=1e-5)
+            [plainly(folder, prompt, response) for response in responses], abs=1e-5
+        )
     assert len({reward.value for rewards in got for reward in rewards}) == 4
 
 
@@ -86,8 +88,11 @@ def test_its_heads_keep_float32_in_half_precision(folder: Path) -> None:
     model: Any = PointwiseModel(config(folder, dtype="bfloat16"))
     network = model._logits._model
     assert network.model.embed_tokens.weight.dtype == torch.bfloat16
-    assert {network.regression_layer.weight.dtype, network.gating.layers[0].weight.dtype,
-            network.reward_transform_matrix.dtype} == {torch.float32}
+    assert {
+        network.regression_layer.weight.dtype,
+        network.gating.layers[0].weight.dtype,
+        network.reward_transform_matrix.dtype,
+    } == {torch.float32}
     ((reward,),) = model.reward_many([Asked("p", ("r",))], lambda: None)
     assert reward.value == pytest.approx(plainly(folder, "p", "r"), abs=0.1)
 

@@ -91,8 +91,16 @@ def test_equal_members_are_told_apart_and_the_name_holds_what_changes_a_reward()
     twice = ensemble([MOCKS[0], MOCKS[0]])
     assert [name for name, _ in rewards(twice)[0].parts] == ["mock#0", "mock#1", "spread"]
     assert EnsembleModel.name_of(twice) == "ensemble:mean:scaled[(mock#0 - 0.5)/0.5, (mock#1 - 0.5)/0.5]"
-    names = {EnsembleModel.name_of(config) for config in (
-        twice, ensemble(), ensemble(combine="median"), ensemble(on="rank"), ensemble([MOCKS[1], MOCKS[0], MOCKS[2]]))}
+    names = {
+        EnsembleModel.name_of(config)
+        for config in (
+            twice,
+            ensemble(),
+            ensemble(combine="median"),
+            ensemble(on="rank"),
+            ensemble([MOCKS[1], MOCKS[0], MOCKS[2]]),
+        )
+    }
     assert len(names) == 5
 
 
@@ -116,8 +124,18 @@ def test_ranks_forget_units(scale: float, shift: float) -> None:
 
 
 def test_each_member_is_charged_with_what_it_has_cost_itself() -> None:
-    judges = [{"reward": {"kind": "judge", "model": f"openai/{name}", "api_base": "http://127.0.0.1:1",
-                          "max_cost_usd": 1, "concurrency": 1}} for name in "ab"]
+    judges = [
+        {
+            "reward": {
+                "kind": "judge",
+                "model": f"openai/{name}",
+                "api_base": "http://127.0.0.1:1",
+                "max_cost_usd": 1,
+                "concurrency": 1,
+            }
+        }
+        for name in "ab"
+    ]
     config = ensemble([*judges, {"reward": {"kind": "mock"}}], on="rank")
     model = EnsembleModel(config)
     model.charge({"judge:openai/b:pairwise/cost_usd": 2.0, "mock/cost_usd": 7.0})

@@ -50,8 +50,9 @@ def _ranker_in_float64(folder: Path) -> tuple[dict[str, torch.Tensor], Any, Any]
     tensors = {name: tensor.double() for name, tensor in load_file(folder / "model.safetensors").items()}
     network = reward_models.DebertaV2Model(DebertaV2Config.from_pretrained(folder)).double().eval()
     prefix = "pretrained_model."
-    network.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in tensors.items()
-                             if name.startswith(prefix)})
+    network.load_state_dict(
+        {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    )
     return tensors, network, AutoTokenizer.from_pretrained(folder)
 
 
@@ -82,8 +83,9 @@ def preference_plainly(folder: Path, prompt: str, first: str, second: str) -> fl
     model, tokenizer, plain = _preference(folder)
     context = plain.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False)
     asked = f"[CONTEXT] {context} [RESPONSE A] {first} [RESPONSE B] {second} \n"
-    rendered = tokenizer.apply_chat_template([{"role": "user", "content": asked}], tokenize=False,
-                                             add_generation_prompt=True).replace(tokenizer.bos_token, "")
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
+    ).replace(tokenizer.bos_token, "")
     ids = tokenizer.encode(rendered, return_tensors="pt", add_special_tokens=False)
     with torch.no_grad():
         logits = model(ids).logits[0, -1]
@@ -103,12 +105,14 @@ def test_rewards_are_mean_win_rates_of_both_orders(
     model = PairwiseModel(config(folder, batch_tokens=batch_tokens))
     asked = [Asked("Two and two?", RESPONSES[:3]), Asked("And the rest?", RESPONSES[2:])]
     for (prompt, responses, _), rewards in zip(asked, model.reward_many(asked, lambda: None), strict=True):
+
         def beats(one: str, other: str, prompt: str = prompt) -> float:
             p_ij, p_ji = (1 / (1 + np.exp(-plainly(folder, prompt, *pair))) for pair in ((one, other), (other, one)))
             return (p_ij + 1 - p_ji) / 2
 
-        expected = [sum(0.5 if one == other else beats(one, other) for other in responses) / len(responses)
-                    for one in responses]
+        expected = [
+            sum(0.5 if one == other else beats(one, other) for other in responses) / len(responses) for one in responses
+        ]
         assert [reward.value for reward in rewards] == pytest.approx(expected, abs=1e-5)
         assert len(set(expected)) == len(responses)
 
@@ -157,8 +161,10 @@ def test_a_taste_for_positions_is_measured_where_both_orders_are_asked(ranker: P
         return [{name: part.value for name, part in reward.parts} for reward in rewards]
 
     first = 1 / (1 + np.exp(-3))
-    assert parts_of(lambda one, other: 3.0) == [pytest.approx(
-        {"disagreement": 1.0, "shown_first": first, "shown_second": 1 - first})] * 4
+    assert (
+        parts_of(lambda one, other: 3.0)
+        == [pytest.approx({"disagreement": 1.0, "shown_first": first, "shown_second": 1 - first})] * 4
+    )
     fair = parts_of(lambda one, other: 5.0 * (len(one) - len(other)))
     assert [one["disagreement"] for one in fair] == [0.0] * 4
     assert [one["shown_first"] for one in fair] == pytest.approx([one["shown_second"] for one in fair])
@@ -195,8 +201,12 @@ def test_what_cannot_be_compared_gets_no_reward_and_leaves_the_others_theirs(ran
 
 
 def test_bradley_terry_is_the_other_aggregation(ranker: Path) -> None:
-    got = rewards_of(ranker, Fake(lambda first, second: float(len(first) - len(second))), ("a", "bb", "cccc"),
-                     aggregation="bradley_terry")
+    got = rewards_of(
+        ranker,
+        Fake(lambda first, second: float(len(first) - len(second))),
+        ("a", "bb", "cccc"),
+        aggregation="bradley_terry",
+    )
     gaps = np.array([1, 2, 4])[:, None] - np.array([1, 2, 4])[None, :]
     assert got == pytest.approx(bradley_terry(1 / (1 + np.exp(-gaps.astype(float)))).log_strengths)
 
@@ -217,7 +227,8 @@ def test_real_texts_that_are_too_long_say_how_long(ranker: Path) -> None:
 def test_the_name_tells_the_model_and_what_changes_rewards(ranker: Path) -> None:
     assert PairwiseModel.name_of(config(ranker)) == f"pairwise:{ranker}"
     assert PairwiseModel.name_of(config(ranker, aggregation="bradley_terry", gpus=1)).endswith(
-        ":aggregation=bradley_terry")
+        ":aggregation=bradley_terry"
+    )
 
 
 def test_the_check_passes_both_layouts_and_refuses_others(ranker: Path, preference: Path, tmp_path: Path) -> None:

@@ -71,8 +71,9 @@ def test_rewards_are_the_logits_of_a_direct_forward_pass(tmp_path: Path, pad: st
     assert len({value for row in got for value in row}) == 5
 
 
-@pytest.mark.parametrize(("ids", "read"), [
-    ([5, 6, 7], [5, 6, 7]), ([5, 9, 7, 9, 9], [5, 9, 7]), ([9, 9], [9]), ([7], [7])])
+@pytest.mark.parametrize(
+    ("ids", "read"), [([5, 6, 7], [5, 6, 7]), ([5, 9, 7, 9, 9], [5, 9, 7]), ([9, 9], [9]), ([7], [7])]
+)
 def test_what_vllm_reads_ends_where_transformers_ends_a_text(ids: list[int], read: list[int]) -> None:
     assert without_padding(ids, 9) == read
     assert without_padding(ids, None) == ids
@@ -92,8 +93,9 @@ def test_an_encoder_reads_prompt_and_response_as_two_texts(tmp_path: Path) -> No
     (got,) = values(PointwiseModel(config(made, template="pair")), [("p", ("short", "somewhat longer"))])
     tokenizer, model = AutoTokenizer.from_pretrained(made), AutoModelForSequenceClassification.from_pretrained(made)
     with torch.no_grad():
-        expected = [model(**tokenizer("p", one, return_tensors="pt")).logits.item()
-                    for one in ("short", "somewhat longer")]
+        expected = [
+            model(**tokenizer("p", one, return_tensors="pt")).logits.item() for one in ("short", "somewhat longer")
+        ]
     assert got == pytest.approx(expected, abs=2e-5)
 
 
@@ -155,19 +157,23 @@ def test_the_check_passes_a_good_folder_and_loads_no_torch(folder: Path) -> None
         f"PointwiseModel.check(PointwiseReward(kind='pointwise', model={str(folder)!r}))\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True,
-                          cwd=Path(__file__).parents[3])
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3]
+    )
     assert done.stdout.split() == ["False", "False"]
 
 
-@pytest.mark.parametrize(("settings", "words"), [
-    ({"model": "./no-such-folder/x/y"}, "no model folder"),
-    ({"label": 1}, "label is 1"),
-    ({"weights": [1, 2]}, "has 2 numbers"),
-    ({"architecture": "armorm", "template": "none"}, "mixes its heads itself"),
-    ({"model": "some/model", "trust_remote_code": True}, "at revision None"),
-    ({"model": "some/model", "trust_remote_code": True, "revision": "main"}, "commit hash"),
-])
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "./no-such-folder/x/y"}, "no model folder"),
+        ({"label": 1}, "label is 1"),
+        ({"weights": [1, 2]}, "has 2 numbers"),
+        ({"architecture": "armorm", "template": "none"}, "mixes its heads itself"),
+        ({"model": "some/model", "trust_remote_code": True}, "at revision None"),
+        ({"model": "some/model", "trust_remote_code": True, "revision": "main"}, "commit hash"),
+    ],
+)
 def test_what_cannot_work_is_refused_before_anything_starts(
     folder: Path, settings: dict[str, object], words: str
 ) -> None:
@@ -220,11 +226,14 @@ def test_a_gpu_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.Monke
         PointwiseModel(config(folder, gpus=1))
 
 
-@pytest.mark.parametrize("settings", [
-    {"label": 0, "weights": [1]},
-    {"architecture": "armorm", "backend": "vllm"},
-    {"template": "pair", "backend": "vllm"},
-])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"label": 0, "weights": [1]},
+        {"architecture": "armorm", "backend": "vllm"},
+        {"template": "pair", "backend": "vllm"},
+    ],
+)
 def test_settings_that_contradict_each_other_are_no_config(folder: Path, settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         config(folder, **settings)

@@ -21,9 +21,11 @@ PAGE = (DOCS / "reference/rewards.md").read_text("utf-8")
 
 def rows(header: str) -> list[set[str]]:
     """The first cells of each table whose first column has this header."""
-    return [set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
-            for table in re.findall(rf"^\| `{header}` \|.*\n(?:\|.*\n)+", PAGE, re.MULTILINE)
-            for table in [table.split("\n", 2)[2]]]
+    return [
+        set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+        for table in re.findall(rf"^\| `{header}` \|.*\n(?:\|.*\n)+", PAGE, re.MULTILINE)
+        for table in [table.split("\n", 2)[2]]
+    ]
 
 
 def choices(section: type[PointwiseReward | PairwiseReward], field: str) -> set[str]:

@@ -124,9 +124,7 @@ def test_async_calls_of_several_prompts_run_together_up_to_the_concurrency() -> 
     rewards = model.reward_many(asked, lambda: None)
     model.close()
     assert reward_functions.Gauge.most == 5
-    assert [[reward.value for reward in row] for row in rewards] == [
-        [10.0 * i + k for k in range(3)] for i in range(8)
-    ]
+    assert [[reward.value for reward in row] for row in rewards] == [[10.0 * i + k for k in range(3)] for i in range(8)]
 
 
 def test_an_object_with_an_async_call_is_async(rewards_of: RewardsOf) -> None:

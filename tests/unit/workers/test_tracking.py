@@ -39,23 +39,29 @@ def tracker(folder: Path, tracking: Tracking, script: str | None = None) -> Iter
         made.drop()
 
 
-@pytest.mark.parametrize(("script", "told"), [
-    ("import time; time.sleep(60)", r"nothing came back within 0\.3 s"),
-    ("import sys; sys.exit('out of order')", "its process ended; .*log may say why"),
-    ("print('hello', flush=True); import time; time.sleep(60)", "its process ended"),
-    (r"""print('{"error": "refused"}', flush=True); import time; time.sleep(60)""", "refused"),
-])
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("import time; time.sleep(60)", r"nothing came back within 0\.3 s"),
+        ("import sys; sys.exit('out of order')", "its process ended; .*log may say why"),
+        ("print('hello', flush=True); import time; time.sleep(60)", "its process ended"),
+        (r"""print('{"error": "refused"}', flush=True); import time; time.sleep(60)""", "refused"),
+    ],
+)
 def test_what_hangs_crashes_or_babbles_is_told(tmp_path: Path, script: str, told: str) -> None:
     timeout_s = 0.3 if "nothing" in told else 30
-    with tracker(tmp_path, MlflowTracking(kind="mlflow", timeout_s=timeout_s), script) as asked, pytest.raises(
-            TrackerError, match=told):
+    with (
+        tracker(tmp_path, MlflowTracking(kind="mlflow", timeout_s=timeout_s), script) as asked,
+        pytest.raises(TrackerError, match=told),
+    ):
         asked.open(OPENING)
     assert not [child for child in psutil.Process().children() if "time.sleep(60)" in " ".join(child.cmdline())]
 
 
 def test_one_that_reads_nothing_does_not_block_a_long_message(tmp_path: Path) -> None:
-    with tracker(tmp_path, MlflowTracking(kind="mlflow", timeout_s=1),
-                 "print('{}', flush=True); import time; time.sleep(60)") as asked:
+    with tracker(
+        tmp_path, MlflowTracking(kind="mlflow", timeout_s=1), "print('{}', flush=True); import time; time.sleep(60)"
+    ) as asked:
         asked.open(OPENING)
         with pytest.raises(TrackerError, match="nothing came back"):
             asked.send([Point(1, "iteration", 0, 0, {f"metric-{n}": 1.0 for n in range(20_000)})])

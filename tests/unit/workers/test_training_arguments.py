@@ -8,10 +8,11 @@ from eva.errors import ConfigError
 from workers.training.arguments import accumulation, trainer_arguments
 
 
-@pytest.mark.parametrize(("batch", "per_device", "devices", "expected"), [
-    (32, None, 1, 1), (32, 8, 1, 4), (32, 4, 2, 4), (8, None, 4, 1), (8, 1, 8, 1), (1, None, 1, 1)])
-def test_accumulation_makes_the_batch_global(
-        batch: int, per_device: int | None, devices: int, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("batch", "per_device", "devices", "expected"),
+    [(32, None, 1, 1), (32, 8, 1, 4), (32, 4, 2, 4), (8, None, 4, 1), (8, 1, 8, 1), (1, None, 1, 1)],
+)
+def test_accumulation_makes_the_batch_global(batch: int, per_device: int | None, devices: int, expected: int) -> None:
     training = Training(batch=batch, per_device_batch=per_device)
     assert accumulation(training, devices) == expected
     arguments = trainer_arguments(training, seed=1, n_devices=devices, gpu=False, output_dir="x")
@@ -28,13 +29,25 @@ def test_a_batch_that_does_not_divide_is_refused(batch: int, per_device: int | N
 
 
 def test_the_config_reaches_the_trainer() -> None:
-    training = Training(learning_rate=1e-4, schedule="linear", warmup_ratio=0.2, epochs=3, adam_beta2=0.95,
-                        max_grad_norm=0.5)
+    training = Training(
+        learning_rate=1e-4, schedule="linear", warmup_ratio=0.2, epochs=3, adam_beta2=0.95, max_grad_norm=0.5
+    )
     found = trainer_arguments(training, seed=7, n_devices=1, gpu=False, output_dir="x")
-    expected = {"learning_rate": 1e-4, "lr_scheduler_type": "linear", "warmup_steps": 0.2,
-                "num_train_epochs": 3,
-                "max_steps": -1, "adam_beta1": 0.9, "adam_beta2": 0.95, "max_grad_norm": 0.5, "seed": 7,
-                "bf16": False, "use_cpu": True, "gradient_checkpointing": False, "report_to": "none"}
+    expected = {
+        "learning_rate": 1e-4,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0.2,
+        "num_train_epochs": 3,
+        "max_steps": -1,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.95,
+        "max_grad_norm": 0.5,
+        "seed": 7,
+        "bf16": False,
+        "use_cpu": True,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+    }
     assert {name: found[name] for name in expected} == expected
 
 

@@ -20,9 +20,10 @@ from workers.training.canary import (
 ONE = Canary("float32", 2e-3, (CanarySequence((5, 6, 7), (-1.0, -2.0)),))
 
 
-@pytest.mark.parametrize(("dtype", "gpu", "factor"), [
-    ("auto", False, 1), ("float32", True, 1), ("auto", True, 50), ("bfloat16", False, 50),
-    ("float16", True, 50)])
+@pytest.mark.parametrize(
+    ("dtype", "gpu", "factor"),
+    [("auto", False, 1), ("float32", True, 1), ("auto", True, 50), ("bfloat16", False, 50), ("float16", True, 50)],
+)
 def test_half_precision_engines_may_differ_by_fifty_times_as_much(dtype: str, gpu: bool, factor: int) -> None:
     model = Model.model_validate({"path": "x", "dtype": dtype})
     allowed = tolerance(Training(canary_tolerance=1e-3), model, engines_on_gpu=gpu)
@@ -45,8 +46,7 @@ def test_a_canary_reads_back(tmp_path: Path) -> None:
     assert read_canary(tmp_path) == ONE
 
 
-@pytest.mark.parametrize("content", [
-    None, "{", "{}", '{"dtype": "float32", "tolerance": 1, "sequences": [{}]}'])
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"dtype": "float32", "tolerance": 1, "sequences": [{}]}'])
 def test_a_checkpoint_without_a_sound_canary_is_an_error(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "canary.json").write_text(content)

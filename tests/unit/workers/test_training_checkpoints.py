@@ -100,7 +100,8 @@ publish(lambda directory: os.kill(os.getpid(), signal.SIGSTOP), Path(sys.argv[1]
 
 
 def test_a_frozen_process_that_publishes_is_ended_by_the_next_one(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with subprocess.Popen([sys.executable, "-c", PUBLISH_AND_FREEZE, str(tmp_path)]) as frozen:
         os.waitid(os.P_PID, frozen.pid, os.WSTOPPED | os.WNOWAIT)
         monkeypatch.setattr(checkpoints, "held", partial(held, leave_s=0.1))
@@ -111,7 +112,8 @@ def test_a_frozen_process_that_publishes_is_ended_by_the_next_one(
 
 @pytest.mark.parametrize("manifest", [None, "", "[]", '{"files": [{"path": "x"}]}'])
 def test_without_a_sound_manifest_there_is_no_checkpoint_and_publishing_replaces_it(
-        tmp_path: Path, manifest: str | None) -> None:
+    tmp_path: Path, manifest: str | None
+) -> None:
     digest = publish(write, tmp_path, "a")
     (tmp_path / "a" / "stale.safetensors").write_bytes(b"stale")
     (tmp_path / "a" / "manifest.json").unlink()
@@ -157,7 +159,8 @@ checkpoints.publish(write, Path(sys.argv[1]), "a")
 
 @pytest.mark.parametrize("moment", ["write", "rename"])
 def test_a_process_killed_while_publishing_leaves_no_checkpoint_and_the_next_one_cleans_up(
-        tmp_path: Path, moment: str) -> None:
+    tmp_path: Path, moment: str
+) -> None:
     died = subprocess.run([sys.executable, "-c", PUBLISH_AND_DIE, str(tmp_path), moment], check=False)
     assert died.returncode == 9
     assert [name for name in visible(tmp_path) if name.startswith(".publishing-a-")]

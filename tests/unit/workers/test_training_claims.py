@@ -32,8 +32,9 @@ with sole_job(Path(sys.argv[1]), int(sys.argv[2])) as check:
 @contextmanager
 def holding(folder: Path, fence: int) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the folder's training and looks between steps whether it is still its."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder), str(fence)], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), str(fence)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "held\n"
@@ -80,8 +81,10 @@ def test_a_job_of_another_machine_is_waited_for_and_never_ended(tmp_path: Path) 
     with holding(tmp_path, 4) as old:
         old.send_signal(signal.SIGSTOP)
         (tmp_path / LOCK).write_text(json.dumps(this_process() | {"host": "elsewhere", "pid": old.pid}))
-        with (pytest.raises(TrainingFailedError, match=r"holds.*elsewhere.*End that process"),
-              sole_job(tmp_path, 5, leave_s=0.1, give_up_s=0.3)):
+        with (
+            pytest.raises(TrainingFailedError, match=r"holds.*elsewhere.*End that process"),
+            sole_job(tmp_path, 5, leave_s=0.1, give_up_s=0.3),
+        ):
             raise AssertionError("not reached")
         os.kill(old.pid, 0)
 

@@ -34,8 +34,13 @@ def damaged(whole: Path, damage: str) -> Iterator[str]:
             path.unlink()
         else:
             half = len(content) // 2
-            path.write_bytes({"truncated": content[:-1], "added": content,
-                              "flipped": content[:half] + bytes([content[half] ^ 1]) + content[half + 1:]}[damage])
+            path.write_bytes(
+                {
+                    "truncated": content[:-1],
+                    "added": content,
+                    "flipped": content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :],
+                }[damage]
+            )
         yield name
         path.unlink(missing_ok=True)
         (whole / name).write_bytes(content)
@@ -44,7 +49,8 @@ def damaged(whole: Path, damage: str) -> Iterator[str]:
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("part", ["policy", "reference"])
 def test_no_file_of_what_a_job_starts_from_is_read_damaged(
-        whole: Path, tmp_path: Path, part: str, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole: Path, tmp_path: Path, part: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def never(*_: object) -> None:
         raise AssertionError("it was loaded")
 
@@ -64,7 +70,8 @@ def test_no_file_of_what_a_job_starts_from_is_read_damaged(
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_where_a_resumed_job_wants_its_own_is_trained_again(
-        whole: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class TrainedError(Exception):
         """It would train."""
 

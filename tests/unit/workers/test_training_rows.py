@@ -25,15 +25,19 @@ def text_of(made: PromptEncoder, ids: list[int]) -> str:
     return made.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
 
-@pytest.mark.parametrize(("template", "system", "text"), [
-    ("chat", None, f"{BOS}<user>What is 1+1?<assistant>two{EOS}"),
-    ("chat", "Be brief.", f"{BOS}[Be brief.]<user>What is 1+1?<assistant>two{EOS}"),
-    ("none", None, f"{BOS}What is 1+1?two{EOS}"),
-])
+@pytest.mark.parametrize(
+    ("template", "system", "text"),
+    [
+        ("chat", None, f"{BOS}<user>What is 1+1?<assistant>two{EOS}"),
+        ("chat", "Be brief.", f"{BOS}[Be brief.]<user>What is 1+1?<assistant>two{EOS}"),
+        ("none", None, f"{BOS}What is 1+1?two{EOS}"),
+    ],
+)
 def test_a_row_is_the_prompt_as_the_engine_got_it_the_response_and_one_eos(
-        tmp_path: Path, template: str, system: str | None, text: str) -> None:
+    tmp_path: Path, template: str, system: str | None, text: str
+) -> None:
     made = encoder(tmp_path, tokenizer(chat_template=template == "chat"), template, system)
-    row, = encode(PAIRS, made, max_length=100, end=made.tokenizer.eos_token_id).rows
+    (row,) = encode(PAIRS, made, max_length=100, end=made.tokenizer.eos_token_id).rows
     assert row["prompt_ids"] == made.encode("What is 1+1?")
     assert text_of(made, row["prompt_ids"] + row["chosen_ids"]) == text
     assert [ids.count(made.tokenizer.bos_token_id) for ids in row.values()] == [1, 0, 0]
@@ -70,9 +74,12 @@ def test_a_byte_level_response_reads_back_as_it_was_written(text: str) -> None:
 
 def test_rows_that_are_too_long_or_equal_are_dropped_and_counted_never_cut(tmp_path: Path) -> None:
     made = encoder(tmp_path, tokenizer())
-    pairs = [*PAIRS, {"prompt": "p", "chosen": "same", "rejected": "same"},
-             {"prompt": "p", "chosen": "x" * 80, "rejected": "short"},
-             {"prompt": "p" * 80, "chosen": "a", "rejected": "b"}]
+    pairs = [
+        *PAIRS,
+        {"prompt": "p", "chosen": "same", "rejected": "same"},
+        {"prompt": "p", "chosen": "x" * 80, "rejected": "short"},
+        {"prompt": "p" * 80, "chosen": "a", "rejected": "b"},
+    ]
     found = encode(pairs, made, max_length=60, end=2)
     assert len(found.rows) == 1
     assert found.dropped == {"chosen and rejected are the same tokens": 1, "longer than 60 tokens": 2}
@@ -80,7 +87,7 @@ def test_rows_that_are_too_long_or_equal_are_dropped_and_counted_never_cut(tmp_p
 
 def test_a_row_of_exactly_the_longest_length_is_kept(tmp_path: Path) -> None:
     made = encoder(tmp_path, tokenizer())
-    row, = encode(PAIRS, made, max_length=100, end=2).rows
+    (row,) = encode(PAIRS, made, max_length=100, end=2).rows
     longest = len(row["prompt_ids"]) + len(row["rejected_ids"])
     assert len(encode(PAIRS, made, max_length=longest, end=2).rows) == 1
     assert len(encode(PAIRS, made, max_length=longest - 1, end=2).rows) == 0
@@ -91,7 +98,8 @@ TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<turn>\n{% en
 
 @pytest.mark.parametrize(("stops", "expected"), [([2, 300], "<turn>"), (2, EOS), (None, EOS)])
 def test_a_turn_ends_as_the_template_ends_it_where_engines_stop_there(
-        tmp_path: Path, stops: object, expected: str) -> None:
+    tmp_path: Path, stops: object, expected: str
+) -> None:
     words = tokenizer()
     words.add_special_tokens({"additional_special_tokens": ["<turn>"]})
     words.chat_template = TURNS
@@ -112,8 +120,7 @@ def test_a_tokenizer_without_an_end_is_an_error(tmp_path: Path) -> None:
 
 def test_pairs_are_read_in_order_and_other_keys_ignored(tmp_path: Path) -> None:
     file = tmp_path / "pairs.jsonl"
-    rows = [{"number": number, "prompt": f"p\u2028{number}", "chosen": "a", "rejected": "b"}
-            for number in range(3)]
+    rows = [{"number": number, "prompt": f"p\u2028{number}", "chosen": "a", "rejected": "b"} for number in range(3)]
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     assert [row["prompt"] for row in read_pairs(file)] == [f"p\u2028{number}" for number in range(3)]
 
@@ -133,7 +140,7 @@ def test_a_missing_file_of_pairs_is_an_error(tmp_path: Path) -> None:
 
 def test_a_cut_response_is_not_taught_to_end_its_turn(tmp_path: Path) -> None:
     made = encoder(tmp_path, tokenizer())
-    whole, = encode(PAIRS, made, max_length=99, end=2).rows
-    cut, = encode([PAIRS[0] | {"chosen_cut": True}], made, max_length=99, end=2).rows
+    (whole,) = encode(PAIRS, made, max_length=99, end=2).rows
+    (cut,) = encode([PAIRS[0] | {"chosen_cut": True}], made, max_length=99, end=2).rows
     assert whole["chosen_ids"] == [*cut["chosen_ids"], 2]
     assert whole["rejected_ids"] == cut["rejected_ids"] and cut["rejected_ids"][-1] == 2

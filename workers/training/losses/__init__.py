@@ -61,5 +61,8 @@ def find_loss(name: str) -> Build:
     try:
         return partial(build_own, function=getattr(import_module(module), function))
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"training.loss {name!r} cannot be imported: {error}", expected="module:function",
-                          next_move="Start eva where the module is importable") from error
+        raise ConfigError(
+            f"training.loss {name!r} cannot be imported: {error}",
+            expected="module:function",
+            next_move="Start eva where the module is importable",
+        ) from error

@@ -30,8 +30,7 @@ class TokenDPOTrainer(DPOTrainer):
         Several devices share the rows, and tell each other what they found.
         """
         rows: list[Any] = list(dataset)
-        lengths = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
-                   for row in rows]
+        lengths = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
         # Rows of like length share a batch, which saves padding.
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -43,8 +42,9 @@ class TokenDPOTrainer(DPOTrainer):
         if self.accelerator.num_processes > 1:
             found = gather_object(found)
         found.sort()
-        return (dataset.add_column("ref_chosen_logps", [chosen for _, chosen, _ in found])
-                .add_column("ref_rejected_logps", [rejected for _, _, rejected in found]))
+        return dataset.add_column("ref_chosen_logps", [chosen for _, chosen, _ in found]).add_column(
+            "ref_rejected_logps", [rejected for _, _, rejected in found]
+        )
 
     @override
     def _send_telemetry(self) -> None:
@@ -73,9 +73,20 @@ def release_reference(trainer: TokenDPOTrainer) -> TokenDPOTrainer:
 def _arguments(given: Ingredients, loss_type: str, **more: Any) -> dict[str, Any]:
     training = given.training
     config = DPOConfig(
-        **given.arguments, loss_type=[loss_type], beta=training.beta, label_smoothing=training.flip_rate,
-        f_divergence_type=training.divergence, f_alpha_divergence_coef=training.divergence_alpha,
-        precompute_ref_log_probs=True, **more)
-    return {"model": given.policy, "ref_model": given.reference, "args": config,
-            "train_dataset": Dataset.from_list(list(given.rows)), "processing_class": given.tokenizer,
-            "callbacks": list(given.callbacks)}
+        **given.arguments,
+        loss_type=[loss_type],
+        beta=training.beta,
+        label_smoothing=training.flip_rate,
+        f_divergence_type=training.divergence,
+        f_alpha_divergence_coef=training.divergence_alpha,
+        precompute_ref_log_probs=True,
+        **more,
+    )
+    return {
+        "model": given.policy,
+        "ref_model": given.reference,
+        "args": config,
+        "train_dataset": Dataset.from_list(list(given.rows)),
+        "processing_class": given.tokenizer,
+        "callbacks": list(given.callbacks),
+    }

@@ -59,19 +59,31 @@ class OwnLossTrainer(TokenDPOTrainer):
     @override
     def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
         return super().compute_ref_log_probs(
-            model, {key: value for key, value in inputs.items() if key not in _REWARDS})
+            model, {key: value for key, value in inputs.items() if key not in _REWARDS}
+        )
 
     @override
     def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
         mask = inputs["completion_mask"]
         outputs = model(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False,
-            labels=inputs["input_ids"].masked_fill(mask == 0, -100), fused_lm_head=True)
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            use_cache=False,
+            labels=inputs["input_ids"].masked_fill(mask == 0, -100),
+            fused_lm_head=True,
+        )
         chosen, rejected = outputs.log_probs.sum(dim=1).chunk(2)
         chosen_tokens, rejected_tokens = mask.sum(dim=1).chunk(2)
         batch = PairBatch(
-            chosen, rejected, inputs["ref_chosen_logps"], inputs["ref_rejected_logps"], chosen_tokens,
-            rejected_tokens, inputs["chosen_reward"], inputs["rejected_reward"])
+            chosen,
+            rejected,
+            inputs["ref_chosen_logps"],
+            inputs["ref_rejected_logps"],
+            chosen_tokens,
+            rejected_tokens,
+            inputs["chosen_reward"],
+            inputs["rejected_reward"],
+        )
         self._note(batch)
         loss = self._function(batch, self._training).mean()
         return (loss, outputs) if return_outputs else loss
@@ -81,9 +93,13 @@ class OwnLossTrainer(TokenDPOTrainer):
         chosen = self._training.beta * (batch.chosen - batch.chosen_reference).detach()
         rejected = self._training.beta * (batch.rejected - batch.rejected_reference).detach()
         figures = {
-            "rewards/chosen": chosen, "rewards/rejected": rejected, "rewards/margins": chosen - rejected,
-            "rewards/accuracies": (chosen > rejected).float(), "logps/chosen": batch.chosen.detach(),
-            "logps/rejected": batch.rejected.detach()}
+            "rewards/chosen": chosen,
+            "rewards/rejected": rejected,
+            "rewards/margins": chosen - rejected,
+            "rewards/accuracies": (chosen > rejected).float(),
+            "logps/chosen": batch.chosen.detach(),
+            "logps/rejected": batch.rejected.detach(),
+        }
         for name, values in figures.items():
             gathered: Any = self.accelerator.gather(values)
             self._metrics["train"][name].append(gathered.mean().item())
@@ -103,7 +119,16 @@ def build_own(given: Ingredients, function: OwnLoss) -> TokenDPOTrainer:
     config = DPOConfig(**given.arguments, beta=given.training.beta, precompute_ref_log_probs=True)
     tokenizer = given.tokenizer
     padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    return release_reference(OwnLossTrainer(
-        function=function, training=given.training, model=given.policy, ref_model=given.reference, args=config,
-        data_collator=RewardCollator(pad_token_id=padding), train_dataset=Dataset.from_list(list(given.rows)),
-        processing_class=tokenizer, callbacks=list(given.callbacks)))
+    return release_reference(
+        OwnLossTrainer(
+            function=function,
+            training=given.training,
+            model=given.policy,
+            ref_model=given.reference,
+            args=config,
+            data_collator=RewardCollator(pad_token_id=padding),
+            train_dataset=Dataset.from_list(list(given.rows)),
+            processing_class=tokenizer,
+            callbacks=list(given.callbacks),
+        )
+    )

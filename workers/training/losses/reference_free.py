@@ -37,8 +37,11 @@ class TokenRows(Dataset[dict[str, Any]]):
 
 def _labelled(row: Row, side: str) -> dict[str, list[int]]:
     prompt, response = row["prompt_ids"], row[f"{side}_ids"]
-    return {f"{side}_input_ids": prompt + response, f"{side}_attention_mask": [1] * len(prompt + response),
-            f"{side}_labels": [-100] * len(prompt) + response}
+    return {
+        f"{side}_input_ids": prompt + response,
+        f"{side}_attention_mask": [1] * len(prompt + response),
+        f"{side}_labels": [-100] * len(prompt) + response,
+    }
 
 
 class TokenORPOTrainer(ORPOTrainer):
@@ -65,8 +68,9 @@ def build_orpo(given: Ingredients) -> Any:
 
 def build_simpo(given: Ingredients) -> Any:
     """SimPO (Meng et al. 2024, equation 6): TRL's `simpo_gamma` is the paper's gamma, and divided by beta inside."""
-    config = CPOConfig(**_shared(given), loss_type="simpo", cpo_alpha=0.0, beta=given.training.beta,
-                       simpo_gamma=given.training.gamma)
+    config = CPOConfig(
+        **_shared(given), loss_type="simpo", cpo_alpha=0.0, beta=given.training.beta, simpo_gamma=given.training.gamma
+    )
     return TokenCPOTrainer(args=config, **_parts(given))
 
 
@@ -75,5 +79,9 @@ def _shared(given: Ingredients) -> dict[str, Any]:
 
 
 def _parts(given: Ingredients) -> dict[str, Any]:
-    return {"model": given.policy, "train_dataset": TokenRows(given.rows), "processing_class": given.tokenizer,
-            "callbacks": list(given.callbacks)}
+    return {
+        "model": given.policy,
+        "train_dataset": TokenRows(given.rows),
+        "processing_class": given.tokenizer,
+        "callbacks": list(given.callbacks),
+    }

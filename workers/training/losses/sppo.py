@@ -25,6 +25,9 @@ def build_sppo(given: Ingredients) -> Any:
     """Raises TrainingFailedError if the pairs carry something else than win rates."""
     wrong = [row[key] for row in given.rows for key in ("chosen_reward", "rejected_reward") if not 0 <= row[key] <= 1]
     if wrong:
-        raise TrainingFailedError(f"sppo learns win rates, and a pair has {wrong[0]:g}", expected="0 to 1",
-                                  next_move="Set training.win_rates to bradley_terry")
+        raise TrainingFailedError(
+            f"sppo learns win rates, and a pair has {wrong[0]:g}",
+            expected="0 to 1",
+            next_move="Set training.win_rates to bradley_terry",
+        )
     return build_own(given, sppo)

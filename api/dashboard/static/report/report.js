@@ -25,7 +25,8 @@ import { Warnings } from "../views/warnings.js";
 const told = /** @type {Report} */ (JSON.parse(document.getElementById("facts")?.textContent ?? "null"));
 
 /** @param {{title: string, lead: string, children?: unknown}} props */
-const Part = ({ title, lead, children }) => html`<section class="part"><div class="head"><h2 class="part-title">${title}</h2><p class="lead">${lead}</p></div>${children}</section>`;
+const Part = ({ title, lead, children }) =>
+  html`<section class="part"><div class="head"><h2 class="part-title">${title}</h2><p class="lead">${lead}</p></div>${children}</section>`;
 
 function Report() {
   const { run, statistics } = told;
@@ -44,14 +45,25 @@ function Report() {
 
 /** @param {{family: {near: Lineage, top: Lineage}}} props */
 function Lineages({ family: { near, top } }) {
-  const [family] = useState(() => { const made = new Family(); made.add(top); made.lookAt(near); return made; });
+  const [family] = useState(() => {
+    const made = new Family();
+    made.add(top);
+    made.lookAt(near);
+    return made;
+  });
   const [, setTurn] = useState(0);
   const [selected, setSelected] = useState(near.prompt.number);
   const shown = family.shown();
   const one = family.known.get(selected);
   if (!shown) return null;
-  const turn = (/** @type {number} */ number) => { family.open.set(number, !family.isOpen(number, family.path.has(number) ? 0 : 1)); setTurn((n) => n + 1); };
-  const more = (/** @type {number} */ number) => { family.width.set(number, (family.width.get(number) ?? STEP) + 3 * STEP); setTurn((n) => n + 1); };
+  const turn = (/** @type {number} */ number) => {
+    family.open.set(number, !family.isOpen(number, family.path.has(number) ? 0 : 1));
+    setTurn((n) => n + 1);
+  };
+  const more = (/** @type {number} */ number) => {
+    family.width.set(number, (family.width.get(number) ?? STEP) + 3 * STEP);
+    setTurn((n) => n + 1);
+  };
   const title = `Family of prompt ${family.root}, to prompt ${near.prompt.number}`;
   return html`<div class="family"><${Figure} title=${title} name=${`${told.run.name}-family-${family.root}`} numbers=${() => numbersOf(shown)}
       says="Its nearest prompts are in this page; the dashboard has all.">
@@ -78,7 +90,12 @@ function Again() {
   return html`<div class="stack"><section class="card"><dl class="pairs">
       <dt>Fingerprint of what it decided</dt><dd>${fingerprint ? html`<code>${fingerprint}</code>` : html`not taken here, for it reads every row: <code>eva fingerprint ${run.name}</code>`}</dd>
       <dt>Hash of the config</dt><dd><code>${run.config_hash}</code></dd><dt>Seed</dt><dd>${String(run.seed)}</dd>
-      <dt>Versions that played it</dt><dd>${Object.entries(packages).filter(([, version]) => version).map(([name, version]) => `${name} ${version}`).join(", ") || "not stored"}</dd></dl>
+      <dt>Versions that played it</dt><dd>${
+        Object.entries(packages)
+          .filter(([, version]) => version)
+          .map(([name, version]) => `${name} ${version}`)
+          .join(", ") || "not stored"
+      }</dd></dl>
     <ol class="because"><li>Install these versions of eva and its packages.</li>
       <li><button class="button" onClick=${() => save(file, new Blob([text], { type: "text/yaml" }))}>Save the config</button> Paths in it are those of the machine that played it; credentials read *** and have to be given anew.</li>
       <li><code>eva run ${file}</code></li><li><code>eva fingerprint last</code> gives the fingerprint above where all is the same.</li></ol></section>

@@ -8,7 +8,10 @@ export const query = signal(new URLSearchParams());
 export const runPath = (run, ...parts) => ["/runs", run, ...parts].join("/");
 
 /** @param {string} to */
-const placeOf = (to) => { const number = /\/prompts\/(\d+)$/.exec(to)?.[1]; return number === undefined ? null : `sample-${number}`; };
+const placeOf = (to) => {
+  const number = /\/prompts\/(\d+)$/.exec(to)?.[1];
+  return number === undefined ? null : `sample-${number}`;
+};
 
 /** @param {string} to */
 export function go(to) {
@@ -22,5 +25,7 @@ export const where = () => "";
 export function Link({ to, children, ...rest }) {
   const place = placeOf(to);
   if (/\bbutton\b/.test(String(rest.class ?? ""))) return null;
-  return place && document.getElementById(place) ? html`<a href=${`#${place}`} ...${rest}>${children}</a>` : html`<span title=${rest.title}>${children}</span>`;
+  return place && document.getElementById(place)
+    ? html`<a href=${`#${place}`} ...${rest}>${children}</a>`
+    : html`<span title=${rest.title}>${children}</span>`;
 }

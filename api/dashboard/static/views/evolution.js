@@ -27,12 +27,24 @@ export function Chosen({ run, rows, stages }) {
   const spreads = rows.filter((row) => row.name === "spread");
   const paid = rows.filter((row) => row.name === "payoff" && row.data.length);
   const [wanted, setWanted] = useState(/** @type {number | null} */ (null));
-  if (!spreads.length) return html`<div class="card"><${Empty} title="The creator has not chosen yet">It looks at its first pool after the warm-up, in iteration 1. Runs that were played before these figures were stored have none.<//></div>`;
+  if (!spreads.length)
+    return html`<div class="card"><${Empty} title="The creator has not chosen yet">It looks at its first pool after the warm-up, in iteration 1. Runs that were played before these figures were stored have none.<//></div>`;
   const chosen = spreads.find((row) => row.iteration === wanted) ?? spreads[spreads.length - 1];
-  const ridge = (/** @type {"info" | "reward"} */ of, /** @type {string} */ title, /** @type {string} */ says, /** @type {string} */ x) => html`<${Figure} title=${title} says=${says} name=${`${run}-ridges-${of}`}
+  const ridge = (
+    /** @type {"info" | "reward"} */ of,
+    /** @type {string} */ title,
+    /** @type {string} */ says,
+    /** @type {string} */ x,
+  ) => html`<${Figure} title=${title} says=${says} name=${`${run}-ridges-${of}`}
     numbers=${() => histogramNumbers(spreads, of)}><${Ridges} label=${title} xLabel=${x} rows=${spreads.filter((row) => row.data[of]).map((row) => ({ iteration: row.iteration, histogram: row.data[of] }))} /><//>`;
   const dots = /** @type {Dot[]} */ (chosen.data.dots);
-  const scatter = (/** @type {string} */ title, /** @type {string} */ says, /** @type {1 | 2 | 3} */ x, /** @type {1 | 2 | 3} */ y, /** @type {string[]} */ names) => html`<${Figure} title=${title} says=${says} name=${`${run}-${chosen.iteration}-${names.join("-")}`.replaceAll(" ", "-")}
+  const scatter = (
+    /** @type {string} */ title,
+    /** @type {string} */ says,
+    /** @type {1 | 2 | 3} */ x,
+    /** @type {1 | 2 | 3} */ y,
+    /** @type {string[]} */ names,
+  ) => html`<${Figure} title=${title} says=${says} name=${`${run}-${chosen.iteration}-${names.join("-")}`.replaceAll(" ", "-")}
     numbers=${() => ({ columns: ["prompt", ...names, "sampled"], rows: dots.map((dot) => [String(dot[0]), dot[x], dot[y], dot[4]]) })}>
     <${Scatter} run=${run} label=${`${title}, iteration ${chosen.iteration}`} xLabel=${names[0]} yLabel=${names[1]} dots=${dots.map((dot) => ({ number: dot[0], x: dot[x], y: dot[y], sampled: dot[4] === 1 }))} /><//>`;
   return html`<div class="stack"><div class="two">
@@ -50,9 +62,14 @@ export function Chosen({ run, rows, stages }) {
 
 /** @param {Row[]} spreads @param {"info" | "reward"} of */
 function histogramNumbers(spreads, of) {
-  return { columns: ["iteration", `${of} from`, `${of} to`, "sampled (prompts)", "not sampled (prompts)"], rows: spreads.filter((row) => row.data[of]).flatMap((row) => {
-    const { low, high, sampled, rest } = /** @type {Histogram} */ (row.data[of]);
-    const step = (high - low) / sampled.length;
-    return sampled.map((count, n) => [String(row.iteration), low + n * step, low + (n + 1) * step, count, rest[n]]);
-  }) };
+  return {
+    columns: ["iteration", `${of} from`, `${of} to`, "sampled (prompts)", "not sampled (prompts)"],
+    rows: spreads
+      .filter((row) => row.data[of])
+      .flatMap((row) => {
+        const { low, high, sampled, rest } = /** @type {Histogram} */ (row.data[of]);
+        const step = (high - low) / sampled.length;
+        return sampled.map((count, n) => [String(row.iteration), low + n * step, low + (n + 1) * step, count, rest[n]]);
+      }),
+  };
 }

@@ -29,7 +29,8 @@ export function Launch() {
   const of = source();
   const barred = readOnly();
   if (!settled.value) return html`<div class="head"><h1>Launch a run</h1></div><${Waiting} />`;
-  if (barred) return html`<div class="head"><h1>Launch a run</h1></div><div class="card"><${Empty} title="This key may not launch runs">${barred}.<//></div>`;
+  if (barred)
+    return html`<div class="head"><h1>Launch a run</h1></div><div class="card"><${Empty} title="This key may not launch runs">${barred}.<//></div>`;
   return of ? html`<${Editor} key=${`${of.kind} ${of.name}`} of=${of} />` : html`<${Choice} />`;
 }
 
@@ -38,8 +39,12 @@ function Choice() {
   return html`<div class="head"><h1>Launch a run</h1><p class="lead">Choose what to start from. Nothing runs before you have seen what it would cost. To start from a run, open it and choose “New from it”, or “Fork” to share its history.</p></div>
     <${Shown} asked=${presets}>${(/** @type {{items: Preset[]}} */ found) => html`<div class="presets">
       <${Link} class="card preset" to="/launch?own=1"><h2>Your own config</h2><p class="soft">Paste YAML, or open a file.</p><//>
-      ${found.items.map((one) => html`<${Link} key=${one.name} class="card preset" to=${`/launch?preset=${encodeURIComponent(one.name)}`}><h2>${one.name}</h2>
-        <p><${Coded} text=${one.summary} /></p><p class="soft small">Needs: ${one.needs}</p><p class="small soft"><code>${one.model}</code> · ${one.loss}</p><//>`)}</div>`}<//>`;
+      ${found.items.map(
+        (
+          one,
+        ) => html`<${Link} key=${one.name} class="card preset" to=${`/launch?preset=${encodeURIComponent(one.name)}`}><h2>${one.name}</h2>
+        <p><${Coded} text=${one.summary} /></p><p class="soft small">Needs: ${one.needs}</p><p class="small soft"><code>${one.model}</code> · ${one.loss}</p><//>`,
+      )}</div>`}<//>`;
 }
 
 /** @param {{of: Source}} props */
@@ -58,23 +63,38 @@ function Editor({ of }) {
     draft.check();
     return () => draft.end();
   }, [draft, visit.value, at, waits]);
-  const wrong = new Map((draft.refused.value?.problem.errors ?? []).map((one) => [one.where.replace(/^config\./, ""), one.expected]));
+  const wrong = new Map(
+    (draft.refused.value?.problem.errors ?? []).map((one) => [one.where.replace(/^config\./, ""), one.expected]),
+  );
   const known = /** @type {Record<string, any> | null} */ (schema.data);
-  const shown = (/** @type {string} */ key) => Boolean(known && GROUPS.some((group) => fieldsOf(known, group, draft.values.value).some((field) => field.key === key)));
+  const shown = (/** @type {string} */ key) =>
+    Boolean(
+      known && GROUPS.some((group) => fieldsOf(known, group, draft.values.value).some((field) => field.key === key)),
+    );
   const find = (/** @type {string} */ key) => {
     const inForm = shown(key);
     go(where({ as: inForm ? "form" : "yaml" }));
     requestAnimationFrame(() => document.getElementById(inForm ? idOf(key) : "config-yaml")?.focus());
   };
   const title = of.kind === "fork" ? `Fork ${of.name}` : "Launch a run";
-  return html`<div class="head"><h1>${title}</h1><p class="lead">${{ preset: html`From the preset <strong>${of.name}</strong>.`, run: html`From the config of <${Link} to=${runPath(of.name)}>${of.name}<//>; it begins anew.`,
-      fork: html`It shares the history of <${Link} to=${runPath(of.name)}>${of.name}<//> up to the start of the iteration that you choose.`, own: "From a config of yours." }[of.kind]} <${Link} to="/launch">Start from something else<//></p></div>
-    ${parent.error && !run ? html`<${Shown} asked=${parent}>${() => null}<//>` : html`<div class="launch"><div class="stack">
+  return html`<div class="head"><h1>${title}</h1><p class="lead">${
+    {
+      preset: html`From the preset <strong>${of.name}</strong>.`,
+      run: html`From the config of <${Link} to=${runPath(of.name)}>${of.name}<//>; it begins anew.`,
+      fork: html`It shares the history of <${Link} to=${runPath(of.name)}>${of.name}<//> up to the start of the iteration that you choose.`,
+      own: "From a config of yours.",
+    }[of.kind]
+  } <${Link} to="/launch">Start from something else<//></p></div>
+    ${
+      parent.error && !run
+        ? html`<${Shown} asked=${parent}>${() => null}<//>`
+        : html`<div class="launch"><div class="stack">
       <${Bar} draft=${draft} asYaml=${asYaml} />
       ${of.kind === "fork" && run && html`<${At} run=${run} at=${at ?? 0} />`}
       ${asYaml ? html`<${Yaml} draft=${draft} />` : html`<${Shown} asked=${schema}>${(/** @type {Record<string, any>} */ all) => html`<${ConfigForm} draft=${draft} schema=${all} wrong=${wrong} />`}<//>`}
       <${Beside} draft=${draft} wrong=${wrong} />
-    </div><aside><${Rehearsal} draft=${draft} shown=${shown} find=${find} /><${Start} draft=${draft} /></aside></div>`}`;
+    </div><aside><${Rehearsal} draft=${draft} shown=${shown} find=${find} /><${Start} draft=${draft} /></aside></div>`
+    }`;
 }
 
 /** @param {{draft: Draft, asYaml: boolean}} props */
@@ -85,9 +105,17 @@ function Bar({ draft, asYaml }) {
     event.currentTarget.value = "";
     if (file) draft.write((await file.text()).slice(0, LONGEST));
   };
-  const anew = () => { draft.forget(); location.reload(); };
-  return html`<div class="buttons"><div class="buttons switch" role="group" aria-label="The config as">${[["form", "Form"], ["yaml", "YAML"]].map(([name, shown]) => html`<button key=${name} type="button" class="button"
-      aria-pressed=${asYaml === (name === "yaml")} onClick=${() => go(where({ as: name }), { replace: true })}>${shown}</button>`)}</div>
+  const anew = () => {
+    draft.forget();
+    location.reload();
+  };
+  return html`<div class="buttons"><div class="buttons switch" role="group" aria-label="The config as">${[
+    ["form", "Form"],
+    ["yaml", "YAML"],
+  ].map(
+    ([name, shown]) => html`<button key=${name} type="button" class="button"
+      aria-pressed=${asYaml === (name === "yaml")} onClick=${() => go(where({ as: name }), { replace: true })}>${shown}</button>`,
+  )}</div>
     <span class="spring" /><label class="button file">Open a file<input type="file" class="hidden-but-read" accept=".yaml,.yml,.json,text/plain" onChange=${open} /></label>
     ${draft.touched.value && html`<button type="button" class="button" onClick=${() => setAsking(true)}>Start over</button>`}
     ${asking && html`<${Confirm} title="Forget your changes?" yes="Forget them" busy=${false} close=${() => setAsking(false)} go=${anew}><p>The config is then as it was before you edited it.</p><//>`}</div>`;
@@ -123,7 +151,15 @@ function Beside({ draft, wrong }) {
 /** @param {{draft: Draft}} props */
 function Start({ draft }) {
   const [busy, setBusy] = useState(false);
-  const why = busy ? "It is being launched" : draft.refused.value ? "Correct what is told above first" : draft.busy.value ? "It is being checked" : draft.fresh.value ? null : "There is no config yet";
+  const why = busy
+    ? "It is being launched"
+    : draft.refused.value
+      ? "Correct what is told above first"
+      : draft.busy.value
+        ? "It is being checked"
+        : draft.fresh.value
+          ? null
+          : "There is no config yet";
   const start = async () => {
     if (why) return;
     setBusy(true);

@@ -27,7 +27,10 @@ export function Lineage({ run }) {
   const [selected, setSelected] = useState(wanted);
   const changed = () => setTurn((n) => n + 1);
   const attempt = async (/** @type {() => Promise<void>} */ work) => {
-    try { await work(); setError(null); } catch (problem) {
+    try {
+      await work();
+      setError(null);
+    } catch (problem) {
       if (!(problem instanceof ApiError)) throw problem;
       setError(problem);
     }
@@ -50,35 +53,47 @@ export function Lineage({ run }) {
       family.current = next;
       setSelected(wanted);
     });
-    return () => { stale = true; };
+    return () => {
+      stale = true;
+    };
   }, [run, wanted]);
 
   /** @param {number} number */
-  const turn = (number) => attempt(async () => {
-    const of = family.current;
-    const level = of.path.has(number) ? 0 : 1;
-    const open = of.isOpen(number, level);
-    of.open.set(number, !open);
-    const one = of.known.get(number);
-    if (!open && one && (of.below.get(number)?.length ?? 0) < Math.min(one.children, STEP)) of.add(await ask(ofRun(run, "prompts", number, "lineage"), NEAR));
-  });
+  const turn = (number) =>
+    attempt(async () => {
+      const of = family.current;
+      const level = of.path.has(number) ? 0 : 1;
+      const open = of.isOpen(number, level);
+      of.open.set(number, !open);
+      const one = of.known.get(number);
+      if (!open && one && (of.below.get(number)?.length ?? 0) < Math.min(one.children, STEP))
+        of.add(await ask(ofRun(run, "prompts", number, "lineage"), NEAR));
+    });
   /** @param {number} number */
-  const more = (number) => attempt(async () => {
-    const of = family.current;
-    const room = (of.width.get(number) ?? STEP) + 3 * STEP;
-    of.width.set(number, room);
-    if ((of.below.get(number)?.length ?? 0) < room) of.add(await ask(ofRun(run, "prompts", number, "lineage"), { depth: 1, limit: WIDEST }));
-  });
+  const more = (number) =>
+    attempt(async () => {
+      const of = family.current;
+      const room = (of.width.get(number) ?? STEP) + 3 * STEP;
+      of.width.set(number, room);
+      if ((of.below.get(number)?.length ?? 0) < room)
+        of.add(await ask(ofRun(run, "prompts", number, "lineage"), { depth: 1, limit: WIDEST }));
+    });
 
   const shown = family.current.shown();
   const one = selected === null ? undefined : family.current.known.get(selected);
   return html`<div class="head"><h1>Lineage</h1><p class="lead">A family of prompts: which mutation made which child, and where the solver still has something to learn.</p></div>
     <${Jumps} run=${run} root=${family.current.root} wanted=${wanted} fail=${setError} />
     ${error && html`<${Wrong} error=${error} />`}
-    ${!shown ? (error ? null : html`<${Waiting} />`) : html`<div class="family">
+    ${
+      !shown
+        ? error
+          ? null
+          : html`<${Waiting} />`
+        : html`<div class="family">
       <${Figure} title=${`Family of prompt ${family.current.root}`} name=${`${run}-family-${family.current.root}`} numbers=${() => numbersOf(shown)}><${Tree} shown=${shown} focus=${wanted} selected=${selected} select=${setSelected} turn=${turn} more=${more}
         open=${(/** @type {number} */ number) => go(runPath(run, "prompts", number))} /><${Keys} known=${family.current.known} /><//>
-      ${one && html`<${Panel} run=${run} one=${one} family=${family.current} />`}</div>`}`;
+      ${one && html`<${Panel} run=${run} one=${one} family=${family.current} />`}</div>`
+    }`;
 }
 
 /** Every prompt that the tree shows. @param {import("../family.js").Shown} top */
@@ -87,12 +102,35 @@ export function numbersOf(top) {
   const walk = (/** @type {import("../family.js").Shown} */ part, /** @type {number} */ level) => {
     if (part.kind === "prompt") {
       const { one } = part;
-      rows.push([String(one.number), one.parent === null ? null : String(one.parent), one.operator ?? "seed", level, bornIn(one.born), one.info, one.children, one.batches.join(" "), one.text]);
+      rows.push([
+        String(one.number),
+        one.parent === null ? null : String(one.parent),
+        one.operator ?? "seed",
+        level,
+        bornIn(one.born),
+        one.info,
+        one.children,
+        one.batches.join(" "),
+        one.text,
+      ]);
     }
     part.inner.forEach((one) => walk(one, level + 1));
   };
   walk(top, 0);
-  return { columns: ["prompt", "parent", "operator", "depth (evolutions)", "made in", "info when first judged", "children", "in the batches of iterations", "text"], rows };
+  return {
+    columns: [
+      "prompt",
+      "parent",
+      "operator",
+      "depth (evolutions)",
+      "made in",
+      "info when first judged",
+      "children",
+      "in the batches of iterations",
+      "text",
+    ],
+    rows,
+  };
 }
 
 /** Where to begin: the deepest prompt that the newest iteration looked at. @param {string} run */
@@ -109,10 +147,16 @@ async function telling(run) {
 
 /** @param {{run: string, root: number, wanted: number | null, fail: (error: ApiError) => void}} props */
 function Jumps({ run, root, wanted, fail }) {
-  const jump = (/** @type {string} */ sort) => ask(ofRun(run, "prompts"), { root, sort, limit: 1 }).then(
-    (page) => go(where({ prompt: /** @type {PromptPage} */ (page).items[0]?.number })),
-    (error) => { if (error instanceof ApiError) fail(error); else throw error; });
-  const to = (/** @type {Event} */ event) => go(where({ prompt: /** @type {HTMLInputElement} */ (event.currentTarget).value }));
+  const jump = (/** @type {string} */ sort) =>
+    ask(ofRun(run, "prompts"), { root, sort, limit: 1 }).then(
+      (page) => go(where({ prompt: /** @type {PromptPage} */ (page).items[0]?.number })),
+      (error) => {
+        if (error instanceof ApiError) fail(error);
+        else throw error;
+      },
+    );
+  const to = (/** @type {Event} */ event) =>
+    go(where({ prompt: /** @type {HTMLInputElement} */ (event.currentTarget).value }));
   return html`<div class="filters"><label class="field">Family of prompt<input type="number" min="0" value=${wanted ?? ""} onChange=${to} /></label>
     <button class="button" disabled=${root < 0} onClick=${() => jump("-info")}>Most informative</button>
     <button class="button" disabled=${root < 0} onClick=${() => jump("-depth")}>Deepest</button>
@@ -122,7 +166,13 @@ function Jumps({ run, root, wanted, fail }) {
 
 /** @param {{known: Map<number, import("../answers.d.ts").Relative>}} props */
 export function Keys({ known }) {
-  const operators = useMemo(() => [...new Set([...known.values()].map((one) => one.operator))].sort((a, b) => String(a ?? "").localeCompare(String(b ?? ""))), [known.size]);
+  const operators = useMemo(
+    () =>
+      [...new Set([...known.values()].map((one) => one.operator))].sort((a, b) =>
+        String(a ?? "").localeCompare(String(b ?? "")),
+      ),
+    [known.size],
+  );
   return html`<ul class="legend tree-legend">${operators.map((name) => html`<li key=${name}><span class="key box" style=${{ "--hue": `var(${hueOf(name)})` }} />${name ?? "seed"}</li>`)}
     <li><span class="shades" aria-hidden="true" />paler: less informative</li><li><span class="ring" aria-hidden="true" />ring: was in a batch</li>
     <li class="on-screen"><kbd>↑</kbd><kbd>↓</kbd> move <kbd>←</kbd><kbd>→</kbd> close, open <kbd>Enter</kbd> its page</li></ul>`;
@@ -139,4 +189,3 @@ export function Panel({ run, one, family }) {
       <dt>Children</dt><dd>${count(one.children)}</dd><dt>In the batch of</dt><dd>${one.batches.length ? `iteration ${one.batches.join(", ")}` : "none"}</dd></dl>
     <${Link} class="button first" to=${runPath(run, "prompts", one.number)}>Open prompt<//></aside>`;
 }
-

@@ -17,12 +17,23 @@ import { Warnings } from "./warnings.js";
 export function Overview({ run: name }) {
   const { asked, run, happened, tick, again } = useRun(name);
   const iterations = useAsked(ofRun(name, "iterations"), {}, `${happened} ${run?.status === "running" ? tick : 0}`);
-  const statistics = useAsked(ofRun(name, "statistics"), { name: ["batch", "heldout", "diversity", "audit"] }, happened);
-  const events = useAsked(ofRun(name, "events"), { after: Math.max(0, (run?.last_event ?? 0) - 200), limit: 200 }, happened);
+  const statistics = useAsked(
+    ofRun(name, "statistics"),
+    { name: ["batch", "heldout", "diversity", "audit"] },
+    happened,
+  );
+  const events = useAsked(
+    ofRun(name, "events"),
+    { after: Math.max(0, (run?.last_event ?? 0) - 200), limit: 200 },
+    happened,
+  );
   const rows = /** @type {{items: Statistic[]} | null} */ (statistics.data)?.items ?? [];
   return html`<${Shown} asked=${asked}>${(/** @type {RunDetails} */ shown) => html`
     <${Head} run=${shown} iterations=${/** @type {Iterations | null} */ (iterations.data)}><${Controls} run=${shown}
-      changed=${(/** @type {string} */ now) => { if (now === name) again(); else go(runPath(now), { replace: true }); }}>
+      changed=${(/** @type {string} */ now) => {
+        if (now === name) again();
+        else go(runPath(now), { replace: true });
+      }}>
       <a class="button" href=${ofRun(name, "report")} download title="One HTML page that opens from disk">Report (HTML)</a><//><//>
     <div class="stack">
       <${Warnings} run=${shown} statistics=${rows} events=${/** @type {any} */ (events.data)?.items ?? []}

@@ -20,15 +20,27 @@ export function Plane({ label, found, paint, area, select, open, enter }) {
   const theme = useTheme();
   const size = Math.min(width, TALLEST);
   const left = (width - size) / 2;
-  const place = useMemo(() => ({ x: (/** @type {number} */ v) => left + PAD + v * (size - 2 * PAD), y: (/** @type {number} */ v) => size - PAD - v * (size - 2 * PAD) }), [size, left]);
+  const place = useMemo(
+    () => ({
+      x: (/** @type {number} */ v) => left + PAD + v * (size - 2 * PAD),
+      y: (/** @type {number} */ v) => size - PAD - v * (size - 2 * PAD),
+    }),
+    [size, left],
+  );
   const shown = dragged ? between(dragged.from, dragged.to) : area;
-  useEffect(() => { if (canvas.current) draw(canvas.current, found, paint, place, width, size); }, [found, paint, place, width, size, theme]);
+  useEffect(() => {
+    if (canvas.current) draw(canvas.current, found, paint, place, width, size);
+  }, [found, paint, place, width, size, theme]);
 
   const spot = (/** @type {PointerEvent} */ event) => {
     const frame = /** @type {Element} */ (event.currentTarget).getBoundingClientRect();
     return /** @type {[number, number]} */ ([event.clientX - frame.left, event.clientY - frame.top]);
   };
-  const value = (/** @type {[number, number]} */ [across, down]) => /** @type {[number, number]} */ ([(across - left - PAD) / (size - 2 * PAD), (size - PAD - down) / (size - 2 * PAD)]);
+  const value = (/** @type {[number, number]} */ [across, down]) =>
+    /** @type {[number, number]} */ ([
+      (across - left - PAD) / (size - 2 * PAD),
+      (size - PAD - down) / (size - 2 * PAD),
+    ]);
   const moved = (/** @type {PointerEvent} */ event) => {
     const here = spot(event);
     if (dragged) setDragged({ ...dragged, to: value(here) });
@@ -45,7 +57,10 @@ export function Plane({ label, found, paint, area, select, open, enter }) {
     const far = Math.hypot(to[0] - from[0], to[1] - from[1]) * size;
     setDragged(null);
     if (far > CLICK) select(between(from, to));
-    else { const n = nearest(found, place, spot(event)); if (n !== null) open(n); }
+    else {
+      const n = nearest(found, place, spot(event));
+      if (n !== null) open(n);
+    }
   };
   const keyed = (/** @type {KeyboardEvent} */ event) => {
     const way = WAYS[event.key];
@@ -72,7 +87,10 @@ function useTheme() {
     const dark = matchMedia("(prefers-color-scheme: dark)");
     seen.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     dark.addEventListener("change", changed);
-    return () => { seen.disconnect(); dark.removeEventListener("change", changed); };
+    return () => {
+      seen.disconnect();
+      dark.removeEventListener("change", changed);
+    };
   }, []);
   return turn;
 }
@@ -80,14 +98,25 @@ function useTheme() {
 /** @param {[number, number]} from @param {[number, number]} to @returns {Area} */
 function between(from, to) {
   const [a, b] = [from, to].map((one) => one.map((part) => Math.min(1, Math.max(0, part))));
-  return { left: Math.min(a[0], b[0]), low: Math.min(a[1], b[1]), right: Math.max(a[0], b[0]), high: Math.max(a[1], b[1]) };
+  return {
+    left: Math.min(a[0], b[0]),
+    low: Math.min(a[1], b[1]),
+    right: Math.max(a[0], b[0]),
+    high: Math.max(a[1], b[1]),
+  };
 }
 
 /** An area moved, or with `sized` grown to the right and upwards. @param {Area | null} area @param {[number, number]} way @param {boolean} sized @returns {Area} */
 function stepped(area, [across, up], sized) {
   if (!area) return { left: 0.5 - SIDE / 2, low: 0.5 - SIDE / 2, right: 0.5 + SIDE / 2, high: 0.5 + SIDE / 2 };
-  const inside = (/** @type {number} */ part, /** @type {number} */ low, /** @type {number} */ high) => Math.min(high, Math.max(low, part));
-  if (sized) return { ...area, right: inside(area.right + across * STEP, area.left + STEP, 1), high: inside(area.high + up * STEP, area.low + STEP, 1) };
+  const inside = (/** @type {number} */ part, /** @type {number} */ low, /** @type {number} */ high) =>
+    Math.min(high, Math.max(low, part));
+  if (sized)
+    return {
+      ...area,
+      right: inside(area.right + across * STEP, area.left + STEP, 1),
+      high: inside(area.high + up * STEP, area.low + STEP, 1),
+    };
   const [x, y] = [inside(across * STEP, -area.left, 1 - area.right), inside(up * STEP, -area.low, 1 - area.high)];
   return { left: area.left + x, low: area.low + y, right: area.right + x, high: area.high + y };
 }
@@ -97,7 +126,10 @@ function nearest(found, place, [across, down]) {
   let [best, least] = [/** @type {number | null} */ (null), REACH ** 2];
   for (let n = found.numbers.length - 1; n >= 0; n -= 1) {
     const far = (place.x(found.x[n]) - across) ** 2 + (place.y(found.y[n]) - down) ** 2;
-    if (far < least) { best = n; least = far; }
+    if (far < least) {
+      best = n;
+      least = far;
+    }
   }
   return best;
 }

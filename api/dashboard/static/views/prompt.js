@@ -22,17 +22,24 @@ export function Prompt({ run, rest }) {
   const asked = useAsked(valid ? ofRun(run, "prompts", number) : null);
   const family = useAsked(valid ? ofRun(run, "prompts", number, "lineage") : null, { depth: 1, limit: 100 });
   const whole = useAsked(ofRun(run));
-  const last = (/** @type {RunDetails | null} */ (whole.data)?.prompts ?? Infinity) - 1;
-  if (!valid) return html`<div class="card"><${Empty} title="Prompts have whole numbers"><${Link} to=${runPath(run, "prompts")}>All prompts<//><//></div>`;
+  /** @type {RunDetails | null} */
+  const details = whole.data;
+  const last = (details?.prompts ?? Infinity) - 1;
+  if (!valid)
+    return html`<div class="card"><${Empty} title="Prompts have whole numbers"><${Link} to=${runPath(run, "prompts")}>All prompts<//><//></div>`;
   return html`<${Steps} run=${run} number=${number} last=${last} />
-    <div class=${asked.loading && asked.data ? "old" : ""} aria-busy=${asked.loading}><${Shown} asked=${asked}>${(/** @type {PromptDetails} */ prompt) => html`
+    <div class=${asked.loading && asked.data ? "old" : ""} aria-busy=${asked.loading}><${Shown} asked=${asked}>${(
+      /** @type {PromptDetails} */ prompt,
+    ) => html`
       <${Body} run=${run} prompt=${prompt} family=${/** @type {Lineage | null} */ (family.data)} />`}<//></div>`;
 }
 
 /** @param {{run: string, number: number, last: number}} props */
 function Steps({ run, number, last }) {
   const { before, after, from } = neighbours(run, number, last);
-  const to = (/** @type {number | null} */ one) => { if (one !== null) go(runPath(run, "prompts", one)); };
+  const to = (/** @type {number | null} */ one) => {
+    if (one !== null) go(runPath(run, "prompts", one));
+  };
   useEffect(() => {
     const pressed = (/** @type {KeyboardEvent} */ event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -52,7 +59,8 @@ function Steps({ run, number, last }) {
 
 /** @param {{run: string, prompt: PromptDetails, family: Lineage | null}} props */
 function Body({ run, prompt, family }) {
-  const parent = family && family.prompt.number === prompt.number ? family.ancestors[family.ancestors.length - 1] ?? null : null;
+  const parent =
+    family && family.prompt.number === prompt.number ? (family.ancestors[family.ancestors.length - 1] ?? null) : null;
   return html`<div class="stack">
     <section class="card asked"><header><h2>${prompt.parent === null ? "A seed prompt" : "What it asks, and what changed"}</h2>
         <span class="aside"><${Operator} name=${prompt.operator} /> · ${bornIn(prompt.born)} · depth ${prompt.depth}${prompt.topic ? html` · <span class="tag" title=${prompt.topic}>${prompt.topic}</span>` : ""}</span>
@@ -71,7 +79,9 @@ function Body({ run, prompt, family }) {
 function Family({ run, prompt, family }) {
   if (!family || family.prompt.number !== prompt.number) return null;
   const children = family.descendants.filter((one) => one.parent === prompt.number);
-  const link = (/** @type {import("../answers.d.ts").Relative} */ one) => html`<${Link} key=${one.number} to=${runPath(run, "prompts", one.number)} title=${one.text}>
+  const link = (
+    /** @type {import("../answers.d.ts").Relative} */ one,
+  ) => html`<${Link} key=${one.number} to=${runPath(run, "prompts", one.number)} title=${one.text}>
     <${Operator} name=${one.operator} /><span class="number">#${one.number}</span>${one.info !== null && html`<span class="soft number">${figure(one.info)}</span>`}<//>`;
   return html`<section class="card" aria-label="Family"><header><h2>Family</h2><span class="aside">operator, number, informativeness when first judged</span></header>
     <div class="line-of-descent">${family.ancestors.map((one) => html`${link(one)}<span class="arrow" aria-hidden="true">→</span>`)}
@@ -83,18 +93,30 @@ function Family({ run, prompt, family }) {
 /** @param {{run: string, prompt: PromptDetails}} props */
 function Why({ run, prompt }) {
   const pools = useAsked(ofRun(run, "statistics"), { name: "pool" });
-  const thresholds = new Map((/** @type {any} */ (pools.data)?.items ?? []).map((/** @type {any} */ row) => [row.iteration, row.data.threshold]));
-  const told = (/** @type {boolean | null} */ value, /** @type {string} */ yes, /** @type {string} */ no, /** @type {string} */ absent) => (value === null ? absent : value ? yes : no);
+  const thresholds = new Map(
+    /** @type {any} */ (pools.data?.items ?? []).map((/** @type {any} */ row) => [row.iteration, row.data.threshold]),
+  );
+  const told = (
+    /** @type {boolean | null} */ value,
+    /** @type {string} */ yes,
+    /** @type {string} */ no,
+    /** @type {string} */ absent,
+  ) => (value === null ? absent : value ? yes : no);
   return html`<section class="card" aria-label="Why"><header><h2>Why it was sampled and trained on</h2></header>
     <ol class="because">${prompt.why.map((sentence, n) => html`<li key=${n}>${sentence}</li>`)}</ol>
-    ${prompt.parts.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Where it took part"><table class="data"><thead><tr><th scope="col">Iteration</th><th scope="col" class="number">Info in the pool</th>
+    ${
+      prompt.parts.length > 0 &&
+      html`<div class="scroll" tabindex="0" role="region" aria-label="Where it took part"><table class="data"><thead><tr><th scope="col">Iteration</th><th scope="col" class="number">Info in the pool</th>
       <th scope="col" class="number">Weight</th><th scope="col" class="number" title="Gumbel key: the largest keys of the pool are sampled">Key</th><th scope="col" class="number" title="The smallest key that was sampled">Threshold</th>
       <th scope="col">Evolved</th><th scope="col">In the batch</th><th scope="col" class="number">Info in the batch</th><th scope="col">Pairs</th></tr></thead>
-      <tbody>${prompt.parts.map((part) => html`<tr key=${part.iteration}><td class="number">${part.iteration}</td>
+      <tbody>${prompt.parts.map(
+        (part) => html`<tr key=${part.iteration}><td class="number">${part.iteration}</td>
         <td class="number" title=${part.pool_reason ?? ""}>${part.pool_info === null && part.pool_reason ? html`<span class="soft">${part.pool_reason.replaceAll("_", " ")}</span>` : figure(part.pool_info)}</td>
         <td class="number">${figure(part.weight)}</td><td class="number">${figure(part.key)}</td><td class="number">${figure(/** @type {any} */ (thresholds.get(part.iteration)))}</td>
         <td>${told(part.sampled, "sampled", "not sampled", "not in the pool")}</td><td>${told(part.buffer, "kept from the pool", "as a new prompt", "no")}</td>
         <td class="number">${part.batch_info === null && part.batch_reason ? html`<span class="soft">${part.batch_reason.replaceAll("_", " ")}</span>` : figure(part.batch_info)}</td>
-        <td>${prompt.pairs.filter((pair) => pair.iteration === part.iteration).map((pair) => html`<div key=${`${pair.chosen}/${pair.rejected}`}>response ${pair.chosen} over ${pair.rejected}, margin ${figure(pair.margin)}</div>`)}</td></tr>`)}</tbody></table></div>`}
+        <td>${prompt.pairs.filter((pair) => pair.iteration === part.iteration).map((pair) => html`<div key=${`${pair.chosen}/${pair.rejected}`}>response ${pair.chosen} over ${pair.rejected}, margin ${figure(pair.margin)}</div>`)}</td></tr>`,
+      )}</tbody></table></div>`
+    }
   </section>`;
 }

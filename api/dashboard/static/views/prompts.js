@@ -28,33 +28,62 @@ export function Prompts({ run }) {
   const wanted = Object.fromEntries([...FILTERS, "sort", "cursor"].map((name) => [name, query.value.get(name)]));
   const asked = useAsked(ofRun(run, "prompts"), { ...wanted, limit: LIMIT });
   const page = /** @type {PromptPage | null} */ (asked.data);
-  useEffect(() => { if (page) remember(run, page.items.map((one) => one.number), where({})); }, [page]);
+  useEffect(() => {
+    if (page)
+      remember(
+        run,
+        page.items.map((one) => one.number),
+        where({}),
+      );
+  }, [page]);
   const filtered = FILTERS.some((name) => wanted[name]);
   return html`<div class="head"><h1>Prompts</h1><p class="lead">Every prompt of the run: given as a seed or invented by the creator. The address holds filters and order, so that a view can be sent on.</p></div>
     <${Filters} run=${run} wanted=${wanted} filtered=${filtered} />
     <div class=${asked.loading && page ? "old" : ""} aria-busy=${asked.loading}>
-    <${Shown} asked=${asked}>${(/** @type {PromptPage} */ shown) => (shown.items.length === 0
-      ? html`<div class="card"><${Empty} title=${filtered ? "No prompt fits these filters" : "The run has no prompts yet"}>
+    <${Shown} asked=${asked}>${(/** @type {PromptPage} */ shown) =>
+      shown.items.length === 0
+        ? html`<div class="card"><${Empty} title=${filtered ? "No prompt fits these filters" : "The run has no prompts yet"}>
         ${filtered && html`<${Link} to=${runPath(run, "prompts")}>Show all prompts<//>`}<//></div>`
-      : html`<${List} run=${run} page=${shown} sort=${wanted.sort ?? "number"} iteration=${wanted.iteration} />`)}<//></div>`;
+        : html`<${List} run=${run} page=${shown} sort=${wanted.sort ?? "number"} iteration=${wanted.iteration} />`}<//></div>`;
 }
 
 /** @param {{run: string, wanted: Record<string, string | null>, filtered: boolean}} props */
 function Filters({ run, wanted, filtered }) {
   const iterations = useAsked(ofRun(run, "iterations"));
   const known = /** @type {import("../answers.d.ts").Iterations | null} */ (iterations.data)?.items ?? [];
-  const operators = [...new Set(known.flatMap((one) => one.stages.flatMap((stage) => Object.keys(/** @type {any} */ (stage.counts).per_operator ?? {}))))].sort();
+  const operators = [
+    ...new Set(
+      known.flatMap((one) =>
+        one.stages.flatMap((stage) => Object.keys(/** @type {any} */ (stage.counts).per_operator ?? {})),
+      ),
+    ),
+  ].sort();
   const change = (/** @type {string} */ name) => (/** @type {Event} */ event) =>
     go(where({ [name]: /** @type {HTMLInputElement} */ (event.currentTarget).value, cursor: null }));
-  const choice = (/** @type {string} */ name, /** @type {string} */ title, /** @type {[string, string][]} */ values) => html`<label class="field">${title}
+  const choice = (
+    /** @type {string} */ name,
+    /** @type {string} */ title,
+    /** @type {[string, string][]} */ values,
+  ) => html`<label class="field">${title}
     <select value=${wanted[name] ?? ""} onChange=${change(name)}><option value="">any</option>
       ${values.map(([value, shown]) => html`<option key=${value} value=${value} selected=${wanted[name] === value}>${shown}</option>`)}</select></label>`;
   return html`<div class="filters" role="search">
-    ${choice("iteration", "In pool or batch of", known.map((one) => [String(one.number), `iteration ${one.number}`]))}
-    ${choice("operator", "Operator", operators.map((name) => [name, name]))}
+    ${choice(
+      "iteration",
+      "In pool or batch of",
+      known.map((one) => [String(one.number), `iteration ${one.number}`]),
+    )}
+    ${choice(
+      "operator",
+      "Operator",
+      operators.map((name) => [name, name]),
+    )}
     ${FIELDS.map(([name, title, rest]) => html`<label class="field" key=${name}>${title}<input value=${wanted[name] ?? ""} onChange=${change(name)} ...${rest} /></label>`)}
-    ${wanted.area && html`<span class="buttons chip"><${Link} to=${`${runPath(run, "map")}?area=${encodeURIComponent(wanted.area)}`}>in an area of the map<//>
-      <button class="button bare" aria-label="Leave the area out" onClick=${() => go(where({ area: null, cursor: null }))}>×</button></span>`}
+    ${
+      wanted.area &&
+      html`<span class="buttons chip"><${Link} to=${`${runPath(run, "map")}?area=${encodeURIComponent(wanted.area)}`}>in an area of the map<//>
+      <button class="button bare" aria-label="Leave the area out" onClick=${() => go(where({ area: null, cursor: null }))}>×</button></span>`
+    }
     ${filtered && html`<${Link} class="button bare" to=${runPath(run, "prompts")}>Clear<//>`}</div>`;
 }
 
@@ -79,7 +108,10 @@ function Sorted({ name, title, sort, first, number }) {
 }
 
 /** @param {{run: string, one: FoundInPage}} props */
-const Row = ({ run, one }) => html`<tr><td class="number"><${Link} to=${runPath(run, "prompts", one.number)}>${count(one.number)}<//></td>
+const Row = ({
+  run,
+  one,
+}) => html`<tr><td class="number"><${Link} to=${runPath(run, "prompts", one.number)}>${count(one.number)}<//></td>
   <td class="asks"><${Link} to=${runPath(run, "prompts", one.number)} tabindex="-1">${one.text}<//>${one.topic && html`<span class="tag" title=${one.topic}>${one.topic}</span>`}</td>
   <td><${Operator} name=${one.operator} /></td><td class="number">${count(one.depth)}</td><td class="soft nowrap">${one.born < 0 ? "seed" : `iteration ${one.born}`}</td>
   <td class="number">${figure(one.info)}</td></tr>`;

@@ -18,21 +18,38 @@ const STATUSES = ["created", "queued", "running", "interrupted", "paused", "fini
 const AGAIN_S = 5;
 
 export function Runs() {
-  const wanted = { status: query.value.get("status"), name: query.value.get("name"), tag: query.value.get("tag"), deleted: query.value.get("deleted"), cursor: query.value.get("cursor") };
+  const wanted = {
+    status: query.value.get("status"),
+    name: query.value.get("name"),
+    tag: query.value.get("tag"),
+    deleted: query.value.get("deleted"),
+    cursor: query.value.get("cursor"),
+  };
   const [tick, setTick] = useState(0);
   const runs = useAsked("/v1/runs", { ...wanted, limit: 50 }, tick);
   const items = /** @type {RunPage | null} */ (runs.data)?.items ?? [];
   const names = items.filter((run) => run.iteration > 0 || run.status === "running").map((run) => run.name);
-  const curves = useAsked(names.length ? "/v1/curves" : null, { run: names }, items.map((run) => run.last_event).join());
+  const curves = useAsked(
+    names.length ? "/v1/curves" : null,
+    { run: names },
+    items.map((run) => run.last_event).join(),
+  );
   const playing = items.some((run) => ["running", "queued"].includes(run.status));
   const [managed, setManaged] = useState(/** @type {string | null} */ (null));
   const chosen = items.find((run) => run.name === managed);
   const gone = managed !== null && runs.data !== null && !chosen && !runs.loading;
-  useEffect(() => { if (gone) setManaged(null); }, [gone]);
-  const changed = (/** @type {string} */ name) => { setManaged((old) => old && name); setTick((n) => n + 1); };
+  useEffect(() => {
+    if (gone) setManaged(null);
+  }, [gone]);
+  const changed = (/** @type {string} */ name) => {
+    setManaged((old) => old && name);
+    setTick((n) => n + 1);
+  };
   useEffect(() => {
     if (!playing) return undefined;
-    const timer = setInterval(() => { if (!document.hidden) setTick((n) => n + 1); }, AGAIN_S * 1000);
+    const timer = setInterval(() => {
+      if (!document.hidden) setTick((n) => n + 1);
+    }, AGAIN_S * 1000);
     return () => clearInterval(timer);
   }, [playing]);
   const filtered = Boolean(wanted.status || wanted.name || wanted.tag);
@@ -45,12 +62,19 @@ export function Runs() {
       <label class="field">Tag<input type="search" value=${wanted.tag ?? ""} placeholder="any" onChange=${set("tag")} /></label>
       <label class="check"><input type="checkbox" checked=${Boolean(wanted.deleted)} onChange=${(/** @type {any} */ event) => go(where({ deleted: event.currentTarget.checked ? "true" : null, cursor: null }))} />deleted ones too</label>
     </div>
-    ${chosen && html`<${Dialog} title=${chosen.name} close=${() => setManaged(null)}><p><${Status} status=${chosen.status} /> ${chosen.deleted_at && html`<span class="status">deleted</span>`}
-      <span class="soft">${count(chosen.iteration)} of ${count(chosen.iterations)} iterations</span></p><${Controls} run=${chosen} changed=${changed} /><//>`}
-    <${Shown} asked=${runs}>${(/** @type {RunPage} */ page) => (page.items.length === 0
-      ? html`<div class="card">${filtered ? html`<${Empty} title="No run fits these filters"><${Link} to="/">Show all runs<//><//>`
-        : html`<${Empty} title="No runs yet">Start one: <${Link} to="/launch">launch one here<//>, or <code>eva demo</code> plays a small one in minutes, <code>eva run FILE</code> your own.<//>`}</div>`
-      : html`<${List} page=${page} curves=${/** @type {Curves | null} */ (curves.data)} manage=${setManaged} />`)}<//>`;
+    ${
+      chosen &&
+      html`<${Dialog} title=${chosen.name} close=${() => setManaged(null)}><p><${Status} status=${chosen.status} /> ${chosen.deleted_at && html`<span class="status">deleted</span>`}
+      <span class="soft">${count(chosen.iteration)} of ${count(chosen.iterations)} iterations</span></p><${Controls} run=${chosen} changed=${changed} /><//>`
+    }
+    <${Shown} asked=${runs}>${(/** @type {RunPage} */ page) =>
+      page.items.length === 0
+        ? html`<div class="card">${
+            filtered
+              ? html`<${Empty} title="No run fits these filters"><${Link} to="/">Show all runs<//><//>`
+              : html`<${Empty} title="No runs yet">Start one: <${Link} to="/launch">launch one here<//>, or <code>eva demo</code> plays a small one in minutes, <code>eva run FILE</code> your own.<//>`
+          }</div>`
+        : html`<${List} page=${page} curves=${/** @type {Curves | null} */ (curves.data)} manage=${setManaged} />`}<//>`;
 }
 
 /** @param {string} name */
@@ -60,17 +84,21 @@ const set = (name) => (/** @type {Event} */ event) =>
 /** @param {{page: RunPage, curves: Curves | null, manage: (name: string) => void}} props */
 function List({ page, curves, manage }) {
   const [marked, setMarked] = useState(/** @type {string[]} */ ([]));
-  const mark = (/** @type {string} */ name) => setMarked(marked.includes(name) ? marked.filter((one) => one !== name) : [...marked, name]);
+  const mark = (/** @type {string} */ name) =>
+    setMarked(marked.includes(name) ? marked.filter((one) => one !== name) : [...marked, name]);
   const of = new Map((curves?.items ?? []).map((one) => [one.run, one.points]));
   return html`<div class="card flush"><div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="data runs">
     <thead><tr><th scope="col"><span class="hidden-but-read">Compare</span></th><th scope="col">Run</th><th scope="col">Status</th><th scope="col">Progress</th><th scope="col">Mean reward</th>
       <th scope="col">Regret (info)</th><th scope="col" class="number">Prompts</th><th scope="col">Created</th><th scope="col"><span class="hidden-but-read">Manage</span></th></tr></thead>
     <tbody>${page.items.map((run) => html`<${Row} key=${run.name} run=${run} points=${of.get(run.name) ?? []} marked=${marked.includes(run.name)} mark=${mark} manage=${manage} />`)}</tbody>
   </table></div></div>
-  ${(page.next || query.value.get("cursor") || marked.length > 0) && html`<p class="buttons pager">
+  ${
+    (page.next || query.value.get("cursor") || marked.length > 0) &&
+    html`<p class="buttons pager">
     ${marked.length > 0 && html`<button class="button first" disabled=${marked.length < 2 || marked.length > 6} onClick=${() => go(comparePath(marked))}>${marked.length < 2 ? "Mark another to compare" : marked.length > 6 ? "At most 6 are compared" : `Compare ${marked.length} runs`}</button>`}
     ${query.value.get("cursor") && html`<${Link} class="button" to=${where({ cursor: null })}>Newest<//>`}
-    ${page.next && html`<${Link} class="button" to=${where({ cursor: page.next })}>Older<//>`}</p>`}`;
+    ${page.next && html`<${Link} class="button" to=${where({ cursor: page.next })}>Older<//>`}</p>`
+  }`;
 }
 
 /** @param {{run: Run, points: import("../answers.d.ts").Point[], marked: boolean, mark: (name: string) => void, manage: (name: string) => void}} props */

@@ -21,7 +21,7 @@ export function Tree({ shown, focus, selected, select, turn, more, open }) {
   const top = Math.min(...nodes.map((node) => node.x));
   const height = Math.max(...nodes.map((node) => node.x)) - top + 2 * PAD + ROW;
   const width = Math.max(...nodes.map((node) => node.y)) + COLUMN + 2 * PAD;
-  const most = Math.max(1e-9, ...nodes.map((node) => (node.data.kind === "prompt" ? node.data.one.info ?? 0 : 0)));
+  const most = Math.max(1e-9, ...nodes.map((node) => (node.data.kind === "prompt" ? (node.data.one.info ?? 0) : 0)));
   const inOrder = [...nodes].sort((a, b) => a.x - b.x || a.y - b.y);
   useEffect(() => {
     const here = frame.current?.querySelector(`[data-number="${focus}"]`);
@@ -35,32 +35,49 @@ export function Tree({ shown, focus, selected, select, turn, more, open }) {
     const now = inOrder[place];
     const act = () => {
       switch (event.key) {
-        case "ArrowDown": return step(place, 1);
-        case "ArrowUp": return step(place, -1);
-        case "ArrowRight": return now?.data.kind === "prompt" && !now.data.open && now.data.hidden ? turn(now.data.number) : inner(now);
-        case "ArrowLeft": return now?.data.kind === "prompt" && now.data.open && now.data.inner.length ? turn(now.data.number) : pick(now?.parent);
-        case "Enter": return now && open(now.data.number);
-        default: return undefined;
+        case "ArrowDown":
+          return step(place, 1);
+        case "ArrowUp":
+          return step(place, -1);
+        case "ArrowRight":
+          return now?.data.kind === "prompt" && !now.data.open && now.data.hidden ? turn(now.data.number) : inner(now);
+        case "ArrowLeft":
+          return now?.data.kind === "prompt" && now.data.open && now.data.inner.length
+            ? turn(now.data.number)
+            : pick(now?.parent);
+        case "Enter":
+          return now && open(now.data.number);
+        default:
+          return undefined;
       }
     };
-    if (["ArrowDown", "ArrowUp", "ArrowRight", "ArrowLeft", "Enter"].includes(event.key)) { event.preventDefault(); act(); }
+    if (["ArrowDown", "ArrowUp", "ArrowRight", "ArrowLeft", "Enter"].includes(event.key)) {
+      event.preventDefault();
+      act();
+    }
   };
   const pick = (/** @type {Placed | null | undefined} */ node) => {
     if (node?.data.kind !== "prompt") return;
     select(node.data.number);
-    frame.current?.querySelector(`[data-number="${node.data.number}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    frame.current
+      ?.querySelector(`[data-number="${node.data.number}"]`)
+      ?.scrollIntoView({ block: "nearest", inline: "nearest" });
   };
-  const inner = (/** @type {Placed | undefined} */ node) => pick(node?.children?.find((one) => one.data.kind === "prompt"));
+  const inner = (/** @type {Placed | undefined} */ node) =>
+    pick(node?.children?.find((one) => one.data.kind === "prompt"));
   const step = (/** @type {number} */ place, /** @type {number} */ by) => {
-    for (let next = place + by; inOrder[next]; next += by) if (inOrder[next].data.kind === "prompt") return pick(inOrder[next]);
+    for (let next = place + by; inOrder[next]; next += by)
+      if (inOrder[next].data.kind === "prompt") return pick(inOrder[next]);
     return undefined;
   };
   return html`<div class="tree-frame" ref=${frame} tabindex="0" role="tree" aria-label="Family tree" aria-activedescendant=${selected === null ? undefined : `prompt-${selected}`} onKeyDown=${pressed}>
     <svg class="tree" width=${width} height=${height} viewBox=${`${-PAD} ${top - PAD - ROW / 2} ${width} ${height}`} role="presentation">
       ${placed.links().map(({ source, target }) => html`<path key=${key(/** @type {Placed} */ (target))} class="branch" d=${`M${source.y} ${source.x}C${source.y + COLUMN / 2} ${source.x} ${target.y - COLUMN / 2} ${target.x} ${target.y} ${target.x}`} />`)}
-      ${nodes.map((node) => (node.data.kind === "more"
-        ? html`<g key=${key(node)} class="more" transform=${`translate(${node.y} ${node.x})`} onClick=${() => more(node.data.number)}><text dy=".32em">+ ${node.data.count} more</text></g>`
-        : html`<${Node} key=${key(node)} node=${node} data=${node.data} most=${most} selected=${node.data.number === selected} select=${select} turn=${turn} open=${open} />`))}
+      ${nodes.map((node) =>
+        node.data.kind === "more"
+          ? html`<g key=${key(node)} class="more" transform=${`translate(${node.y} ${node.x})`} onClick=${() => more(node.data.number)}><text dy=".32em">+ ${node.data.count} more</text></g>`
+          : html`<${Node} key=${key(node)} node=${node} data=${node.data} most=${most} selected=${node.data.number === selected} select=${select} turn=${turn} open=${open} />`,
+      )}
     </svg></div>`;
 }
 
@@ -81,5 +98,11 @@ function Node({ node, data, most, selected, select, turn, open }) {
     ${trained && html`<circle class="ring" r="8.5" style=${{ stroke: hue }} />`}
     <circle r="5.5" style=${{ fill: `color-mix(in oklab, ${hue} ${strength.toFixed(0)}%, var(--paper))`, stroke: hue }} />
     <text x="14" dy=".32em">#${one.number} <tspan class="info" dx="3">${figure(one.info)}</tspan></text>
-    ${one.children > 0 && html`<g class="turn" aria-hidden="true" onClick=${(/** @type {Event} */ event) => { event.stopPropagation(); turn(one.number); }}><circle cx="110" r="7.5" /><text x="110" dy=".34em" text-anchor="middle">${data.open ? "−" : "+"}</text></g>`}</g>`;
+    ${
+      one.children > 0 &&
+      html`<g class="turn" aria-hidden="true" onClick=${(/** @type {Event} */ event) => {
+        event.stopPropagation();
+        turn(one.number);
+      }}><circle cx="110" r="7.5" /><text x="110" dy=".34em" text-anchor="middle">${data.open ? "−" : "+"}</text></g>`
+    }</g>`;
 }
