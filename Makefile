@@ -32,28 +32,28 @@ test-browser: tools  ## the dashboard in a real Chromium
 lint: install  ## formatting and style (ruff, Prettier), and the types of the dashboard's scripts (tsc)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check -q . || { echo "Not formatted: run 'make format'"; exit 1; }
-	@$(PY) -m tests.tools style
-	@$(PY) -m tests.tools types
+	@$(PY) -m tests.support.tools style
+	@$(PY) -m tests.support.tools types
 
 format: install  ## format everything: Python (ruff), the dashboard's scripts and styles (Prettier)
 	@$(PY) -m ruff check -q --select I --fix .
 	@$(PY) -m ruff format .
-	@$(PY) -m tests.tools format
+	@$(PY) -m tests.support.tools format
 
 types: install  ## types (basedpyright)
 	@$(PY) -m basedpyright
 
 tools: install  ## what the browser tests need beside Python: Chromium, and axe
-	@$(PY) -m tests.tools
+	@$(PY) -m tests.support.tools
 
 screenshots: tools  ## pictures of every view of the dashboard, into docs/screenshots (ARGS="RUN")
-	@$(PY) -m tests.screenshots $(ARGS)
+	@$(PY) -m tests.support.screenshots $(ARGS)
 
 vendor: install  ## fetch the dashboard's libraries anew, at the versions of static/vendor/lock.json
 	@$(PY) -m api.dashboard.vendoring
 
 dashboard-types: install  ## the API's document and the dashboard's declarations of it, anew
-	@$(PY) -m api.document > docs/reference/openapi.json
+	@$(PY) -m api.openapi.document > docs/reference/openapi.json
 	@$(PY) -m api.dashboard.declarations > api/dashboard/static/answers.d.ts
 
 bench: install  ## every benchmark against its baseline, one after another

@@ -17,20 +17,20 @@ from api.configs import endpoints as configs
 from api.dashboard import endpoints as dashboard
 from api.events import endpoints as events
 from api.exports import endpoints as exports
-from api.exports.writing import ExportWriter
+from api.exports.writer import ExportWriter
 from api.health import endpoints as health
 from api.iterations import endpoints as iterations
 from api.keys import endpoints as keys
-from api.links import add_links, add_security, simplify
 from api.logs import endpoints as logs
 from api.map import endpoints as prompt_map
 from api.metrics import endpoints as metrics
+from api.openapi.links import add_links, add_security, simplify
 from api.presets import endpoints as presets
 from api.prometheus import endpoints as prometheus
 from api.prompts import difference
 from api.prompts import endpoints as prompts
 from api.report import endpoints as report
-from api.runs import changing, launching
+from api.runs import changes, launches
 from api.runs import endpoints as runs
 from api.service import Service
 from api.session import endpoints as session
@@ -44,8 +44,8 @@ ROUTERS = (
     presets,
     configs,
     runs,
-    launching,
-    changing,
+    launches,
+    changes,
     iterations,
     events,
     statistics,
@@ -71,7 +71,7 @@ Every error is a problem document (RFC 9457) that says what was given, what is a
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application over an open store. What serves it puts api.guards.Guards in front."""
+    """The application over an open store. What serves it puts api.security.guards.Guards in front."""
     app = routed()
     app.state.service = service
     app.state.exports = ExportWriter(service.store, service.settings)

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from eva.errors import EvaError, InputError
-from eva.redaction import known_secrets, redact_json
+from eva.runtime.redaction import known_secrets, redact_json
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN = 200

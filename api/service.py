@@ -12,12 +12,12 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from sqlalchemy import Connection
 
-from api.access import Access
-from api.map.atlas import Atlas
+from api.map.map_cache import Atlas
+from api.security.access import Access
 from eva.errors import BusyError
-from eva.redaction import secrets_of
+from eva.runtime.redaction import secrets_of
 from eva.settings import Settings
-from store.reading import only_look
+from store.postgres.reading import only_look
 from store.rows import RunRow
 from store.session import Store
 

@@ -24,15 +24,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measuring import machine
-from eva.failpoints import VARIABLE
+from eva.runtime.failpoints import VARIABLE
 from eva.settings import Settings
-from store import runs
-from store.fingerprint import Fingerprint, fingerprint
+from store.runs import runs
 from store.session import open_store
-from tests.faults.drivers import Drivers
-from tests.faults.game import game_config
-from tests.faults.kills import kill_at_random
-from tests.faults.trial import Trial, kept_rows
+from store.views.fingerprint import Fingerprint, fingerprint
+from tests.support.faults.drivers import Drivers
+from tests.support.faults.game import game_config
+from tests.support.faults.kills import kill_at_random
+from tests.support.faults.trial import Trial, kept_rows
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reliability.md"

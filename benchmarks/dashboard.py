@@ -24,8 +24,8 @@ from benchmarks.measuring import machine
 from benchmarks.service import SMALL, filled
 from eva.settings import Settings
 from store.session import Store, open_store
-from tests.service_fixtures import serving
-from tests.tools import chromium
+from tests.support.service_fixtures import serving
+from tests.support.tools import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from statistics import mean
 
 from eva.types import Request, SamplingSettings
-from tests.simulated_engines import SimulatedEngines, Speed, skewed_length
-from workers.dispatch import Limits, dispatch
+from tests.support.simulated_engines import SimulatedEngines, Speed, skewed_length
+from workers.fleet.dispatch import Limits, dispatch
 
 PROMPTS, WINDOW, SPEED = 10_000, 64, Speed(batch=48)
 REPEATS = 3

@@ -2,7 +2,7 @@
 
     python -m benchmarks.evolving [--json]
 
-The service is tests/openai_server.py in a process of its own, so that neither way pays for it. Both ways write
+The service is tests/support/openai_server.py in a process of its own, so that neither way pays for it. Both ways write
 chains of four children from the same prompts with the same templates and settings, EvolInstruct with the OpenAI
 client that it comes with. The first call of each, which imports its libraries, is not counted. About a minute.
 """
@@ -25,7 +25,7 @@ from eva.config import Evolving
 from eva.creator.evolution import EvolutionPlan, evolve_all
 from eva.roles import Evolver
 from eva.types import Prompt
-from tests.openai_server import Body, OpenAIServer
+from tests.support.openai_server import Body, OpenAIServer
 from workers.evolvers import build_evolver
 
 LATENCY_S, SLOTS, SOURCES, PER_PROMPT, REPEATS, TARGET = 0.5, 16, 64, 4, 3, 0.9

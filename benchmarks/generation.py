@@ -24,28 +24,28 @@ from typing import Any
 
 from benchmarks.plain_vllm import PlainSide
 from eva.config import RunConfig
-from eva.config_files import load_config
+from eva.config.files import load_config
 from eva.roles import Roles
 from eva.settings import Settings
 from eva.types import Checkpoint, Request
-from orchestrator.claimed import ClaimedRun
+from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.hold.lease import claim
 from orchestrator.journal import Journal
-from orchestrator.judging import JudgeStage
-from orchestrator.lease import claim
-from orchestrator.listening import Nobody
+from orchestrator.launch.registration import register_run
 from orchestrator.loop import judge
-from orchestrator.registration import register_run
-from store import checkpoints, responses
+from orchestrator.stages.judging import JudgeStage
+from orchestrator.watch.listener import Nobody
+from store.game import checkpoints, responses
 from store.session import Store, open_store
-from tests import tiny_models
-from tests.fakes import FakeEvolver, FakeTrainer
-from workers import placement
-from workers.fleet import Fleet, start_fleet
-from workers.generation import engine_arguments
-from workers.models import inspect_model, resolve_model
-from workers.prompting import PromptEncoder
+from tests.support import tiny_models
+from tests.support.fakes import FakeEvolver, FakeTrainer
+from workers.fleet import placement
+from workers.fleet.engine import engine_arguments
+from workers.fleet.fleet import Fleet, start_fleet
+from workers.fleet.serving_view import serving_view
+from workers.models.chat_template import PromptEncoder
+from workers.models.model_folder import inspect_model, resolve_model
 from workers.rewards import build_rewarder, model_class
-from workers.serving import serving_view
 from workers.training.checkpoints import seal
 
 

@@ -27,12 +27,12 @@ from sqlalchemy import text
 from api.main import create_app
 from api.service import Service
 from benchmarks.measuring import machine
-from eva.config_files import load_config
+from eva.config.files import load_config
 from eva.settings import Settings
 from eva.types import Answered, Response, Reward, Rewarded
-from store.bulk import driver
-from store.responses import copy_answered, copy_rewarded
-from store.runs import create_run, set_status
+from store.game.responses import copy_answered, copy_rewarded
+from store.postgres.bulk import driver
+from store.runs.runs import create_run, set_status
 from store.session import Store, open_store
 
 SMALL, N, ITERATIONS, STORED = 1_000, 6, 4, 20_000

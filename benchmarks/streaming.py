@@ -25,14 +25,14 @@ from eva.config import RunConfig
 from eva.seeds import text_hash
 from eva.settings import Settings
 from eva.types import Answered, Checkpoint, Response, Reward, Rewarded
-from orchestrator.claimed import ClaimedRun
-from orchestrator.judging import JudgeStage
-from orchestrator.lease import Lease, claim
-from orchestrator.listening import Nobody
-from orchestrator.registration import register_run
-from orchestrator.stage import FLUSH_RESULTS
-from store import checkpoints
-from store.bulk import driver
+from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.hold.lease import Lease, claim
+from orchestrator.launch.registration import register_run
+from orchestrator.stages.judging import JudgeStage
+from orchestrator.stages.stage import FLUSH_RESULTS
+from orchestrator.watch.listener import Nobody
+from store.game import checkpoints
+from store.postgres.bulk import driver
 from store.rows import RunRow
 from store.session import Store, open_store
 

@@ -152,7 +152,7 @@ def _device() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    from workers.models import available_memory
+    from workers.models.model_folder import available_memory
 
     free = available_memory()
     enough = free >= LITTLE_MEMORY
@@ -205,9 +205,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _opened(store: Store, trial: str) -> Finding:
-    from store.migration import schema_revision
-    from store.reports import server_version
-    from store.schema import SCHEMA_REVISION
+    from store.schema.columns import SCHEMA_REVISION
+    from store.schema.migration import schema_revision
+    from store.views.report import server_version
 
     with store.transaction() as conn:
         version, revision = server_version(conn), schema_revision(conn)
@@ -237,7 +237,7 @@ def _ray(settings: Settings) -> Iterator[Finding]:
 
 
 def _guarded(settings: Settings) -> Finding:
-    from eva.ray_guard import ACCEPT, accepted, unguarded
+    from eva.runtime.ray_authentication import ACCEPT, accepted, unguarded
 
     why = unguarded(settings.ray_address)
     if why is None:
@@ -268,7 +268,7 @@ def _reachable(address: str) -> Finding:
 
 def _tiny_model() -> Iterator[Finding]:
     from eva.errors import ModelError
-    from workers.models import inspect_model
+    from workers.models.model_folder import inspect_model
     from workers.playground import MODEL_DIR
 
     try:
@@ -284,7 +284,7 @@ def _tiny_model() -> Iterator[Finding]:
 
 
 def _orphans() -> Iterator[Finding]:
-    from orchestrator.orphans import find_orphans
+    from orchestrator.hold.orphans import find_orphans
 
     orphans = find_orphans()
     named = ", ".join(f"{orphan.name.split(' ')[0]} ({orphan.pid})" for orphan in orphans)

@@ -75,7 +75,7 @@ class Eva(click.Group):
 
             if debug or not isinstance(error, EvaError):
                 raise
-            from cli.failures import exit_code, message
+            from cli.exit_codes import exit_code, message
 
             click.echo(message(error), err=True)
             ctx.exit(exit_code(error))

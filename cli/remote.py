@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import click
 
-from cli.opening import opened_existing
+from cli.store_access import opened_existing
 from eva.errors import ConflictError, EvaError, InfrastructureError, InputError, NotFoundError
 from eva.settings import Settings, read_settings
 from store.session import Store

@@ -1,4 +1,4 @@
-"""The parts that the loop plays with. Each boundary has a real one in workers/ and a fake in tests/fakes.py."""
+"""The parts that the loop plays with. Each boundary has a real one in workers/ and a fake in tests/support/fakes.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Generator as Generating
 from dataclasses import dataclass
 from typing import Protocol
 
-from eva.incidents import AtWork, idle
-from eva.metering import Readings, nothing
+from eva.runtime.incidents import AtWork, idle
+from eva.runtime.meter import Readings, nothing
 from eva.types import (
     Answered,
     Checkpoint,

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eva.allowed import Allowed, read_allowed
+from eva.config.allowlist import Allowed, read_allowed
 from eva.errors import ConfigError
-from eva.failpoints import arm_from_environment
-from eva.logs import Form, form_of
+from eva.runtime.failpoints import arm_from_environment
+from eva.runtime.logs import Form, form_of
 
 
 @dataclass(frozen=True, slots=True)

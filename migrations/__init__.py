@@ -1,1 +1,1 @@
-"""Alembic migrations of eva's store. `store.migration` runs them; they need no alembic.ini."""
+"""Alembic migrations of eva's store. `store.schema.migration` runs them; they need no alembic.ini."""

@@ -1,10 +1,10 @@
-"""Runs migrations on the connection that store.migration hands over, inside its transaction."""
+"""Runs migrations on the connection that store.schema.migration hands over, inside its transaction."""
 
 from __future__ import annotations
 
 from alembic import context
 
-from store.tables import metadata
+from store.schema.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

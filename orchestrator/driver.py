@@ -22,34 +22,35 @@ from eva.errors import (
     StoreAwayError,
     kind_of,
 )
-from eva.failpoints import reach
-from eva.incidents import Incident, Working
-from eva.logs import all_about
-from eva.redaction import knowing, redact_json, secrets_of
 from eva.roles import Roles
+from eva.runtime.failpoints import reach
+from eva.runtime.incidents import Incident, Working
+from eva.runtime.logs import all_about
+from eva.runtime.redaction import knowing, redact_json, secrets_of
+from eva.runtime.tracker import Opening, Tracker
 from eva.settings import Settings
-from eva.tracking import Opening, Tracker
-from orchestrator.claimed import ClaimedRun
-from orchestrator.interrupts import interruptible
+from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.hold.database_retry import PATIENCE_S, Patience
+from orchestrator.hold.interrupts import interruptible
+from orchestrator.hold.lease import TTL_S, Lease, claim
+from orchestrator.hold.orphans import end_orphans, mark_session, marked, remove_sessions
+from orchestrator.hold.overseer import Overseer
 from orchestrator.journal import Journal
-from orchestrator.lease import TTL_S, Lease, claim
-from orchestrator.listening import Listener
+from orchestrator.launch.resume import require_resumable, require_unchanged
 from orchestrator.loop import play
-from orchestrator.orphans import end_orphans, mark_session, marked, remove_sessions
-from orchestrator.overseer import Overseer
-from orchestrator.patience import PATIENCE_S, Patience
-from orchestrator.resuming import require_resumable, require_unchanged
-from orchestrator.tracing import tracing
-from orchestrator.tracking import tracked
-from store import costs, events, runs
-from store.contexts import longest_context
+from orchestrator.tracking.tracking import tracked
+from orchestrator.watch.listener import Listener
+from orchestrator.watch.tracing import tracing
+from store.game.contexts import longest_context
 from store.rows import JudgeRole, RunRow
+from store.runs import events, runs
 from store.session import Store
-from workers.embedding import LocalEmbedder
+from store.views import costs
 from workers.evolvers import build_evolver
-from workers.fleet import start_fleet
-from workers.models import resolve_model
-from workers.placement import connected
+from workers.fleet.fleet import start_fleet
+from workers.fleet.placement import connected
+from workers.models.embedding import LocalEmbedder
+from workers.models.model_folder import resolve_model
 from workers.rewards import build_rewarder, model_class
 from workers.tracking.process import TrackerProcess
 from workers.training.trainer import LocalTrainer

@@ -10,24 +10,26 @@ from eva.config import RunConfig
 from eva.creator.evolution import EvolutionPlan
 from eva.creator.novelty import question_key
 from eva.creator.sampling import Traits
-from eva.diversity import Breach
 from eva.errors import NotFoundError, RunStoppedError
-from eva.failpoints import reach
-from eva.logs import all_about
+from eva.measures.diversity import Breach
 from eva.roles import Embedder
+from eva.runtime.failpoints import reach
+from eva.runtime.logs import all_about
 from eva.seeds import derive
 from eva.types import Checkpoint, Judged, TrainingJob
-from orchestrator.auditing import AuditStage
-from orchestrator.claimed import ClaimedRun
-from orchestrator.creating import EvolveStage, SampleStage
-from orchestrator.diversity import collapsed, heed, measure
-from orchestrator.examining import ExamineStage
-from orchestrator.gating import GateStage
-from orchestrator.judging import JudgeStage
-from orchestrator.known import Known
-from orchestrator.solving import PairStage, TrainStage, write_pairs
-from orchestrator.stage import Stage
-from store import checkpoints, costs, creation, events, heldout, pools, prompts, responses, runs, statistics
+from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.stages.auditing import AuditStage
+from orchestrator.stages.creating import EvolveStage, SampleStage
+from orchestrator.stages.diversity import collapsed, heed, measure
+from orchestrator.stages.earlier_prompts import Known
+from orchestrator.stages.evaluating import ExamineStage
+from orchestrator.stages.gating import GateStage
+from orchestrator.stages.judging import JudgeStage
+from orchestrator.stages.solving import PairStage, TrainStage, write_pairs
+from orchestrator.stages.stage import Stage
+from store.game import checkpoints, creation, heldout, pools, prompts, responses
+from store.runs import events, runs
+from store.views import costs, statistics
 
 
 class Journal:

@@ -14,10 +14,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from eva.errors import StoreAwayError, StoreError
 from eva.settings import Settings
-from store.embedded import EmbeddedServer
-from store.failures import Place
-from store.migration import migrate as migrate_schema
-from store.silence import AFTER_S, Silence
+from store.postgres.embedded import EmbeddedServer
+from store.postgres.errors import Place
+from store.postgres.hung_server import AFTER_S, Silence
+from store.schema.migration import migrate as migrate_schema
 
 _OLDEST_SERVER = 150000
 _CONNECT = {

@@ -13,7 +13,9 @@ from hypothesis import settings
 settings.register_profile("eva", deadline=None)
 settings.load_profile("eva")
 
-pytest_plugins = [f"tests.{path.stem}" for path in sorted(Path(__file__).parent.glob("*_fixtures.py"))]
+pytest_plugins = [
+    f"tests.support.{path.stem}" for path in sorted((Path(__file__).parent / "support").glob("*_fixtures.py"))
+]
 
 TIERS = ("unit", "integration", "faults", "browser", "gpu")
 """Folders of tests, each a marker, in the order in which they run."""

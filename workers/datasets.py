@@ -8,8 +8,8 @@ from typing import Any
 
 from eva.config import Prompts
 from eva.errors import PromptFileError
-from eva.prompt_files import PromptFile, read_prompts
-from eva.prompt_rows import Row
+from eva.prompts.files import PromptFile, read_prompts
+from eva.prompts.rows import Row
 
 
 def read_dataset(config: Prompts) -> PromptFile:

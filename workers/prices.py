@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from eva.estimate_cost import Prices
+from eva.measures.cost_estimate import Prices
 
 
 def price_of(model: str | None) -> Prices | None:

@@ -12,11 +12,11 @@ from fastapi import APIRouter, Path
 from api.schema import LARGEST_SMALL, RunName, Schema
 from api.service import Here, Service
 from eva.errors import CheckpointError, NotFoundError
-from eva.manifests import read_manifest
-from store.checkpoints import read_checkpoint, read_checkpoints
-from store.reports import TrainingEnd, training_ends
+from eva.solver.manifest import read_manifest
+from store.game.checkpoints import read_checkpoint, read_checkpoints
 from store.rows import CheckpointRow
-from store.runs import find_run
+from store.runs.runs import find_run
+from store.views.report import TrainingEnd, training_ends
 
 router = APIRouter(prefix="/v1/runs/{run}/checkpoints", tags=["checkpoints"])
 

@@ -13,13 +13,13 @@ from api.compare.schemas import ComparedRun, Comparison, ConfigDifference, Curve
 from api.service import Here, secrets_in
 from eva.config.changes import flat
 from eva.errors import InputError
-from eva.redaction import redact_json
-from store import comparing
-from store.heldout import accuracy
+from eva.runtime.redaction import redact_json
+from store.game.heldout import accuracy
 from store.rows import RunRow
-from store.run_pages import standing
-from store.runs import find_run
-from store.statistics import get_statistics
+from store.runs.runs import find_run
+from store.views import run_comparison
+from store.views.run_pages import standing
+from store.views.statistics import get_statistics
 
 router = APIRouter(prefix="/v1/compare", tags=["compare"])
 
@@ -69,7 +69,7 @@ def _differing(rows: list[RunRow]) -> list[ConfigDifference]:
 
 def _run(conn: Connection, row: RunRow) -> ComparedRun:
     batches, costs, diversity = (get_statistics(conn, row.id, name) for name in ("batch", "cost", "diversity"))
-    took = comparing.seconds_of(conn, row.id)
+    took = run_comparison.seconds_of(conn, row.id)
     until = dict(zip(took, accumulate(took.values()), strict=True))
     tokens = dict(zip(costs, accumulate(int(cost["tokens"]) for cost in costs.values()), strict=True))
     fleet: dict[str, Any] = row.config.get("fleet", {})
@@ -103,8 +103,8 @@ def _run(conn: Connection, row: RunRow) -> ComparedRun:
 
 def _paired(conn: Connection, first: RunRow, other: RunRow) -> list[Paired]:
     found = (
-        *comparing.paired_over_seeds(conn, first.id, other.id),
-        *comparing.paired_over_heldout(conn, first.id, other.id),
+        *run_comparison.paired_over_seeds(conn, first.id, other.id),
+        *run_comparison.paired_over_heldout(conn, first.id, other.id),
     )
     return [
         Paired(

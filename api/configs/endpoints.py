@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 from api.schema import Schema
 from api.service import Here, Service, secrets_in
 from eva.config import RunConfig
-from eva.config_files import preset_text
-from eva.config_text import changed_text, read_text, text_of, told_by
-from eva.redaction import redact_json
-from store.runs import find_run
+from eva.config.files import preset_text
+from eva.config.yaml_text import changed_text, read_text, text_of, told_by
+from eva.runtime.redaction import redact_json
+from store.runs.runs import find_run
 
 router = APIRouter(prefix="/v1/configs", tags=["configs"])
 

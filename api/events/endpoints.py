@@ -12,9 +12,9 @@ from api.events.schemas import SENT, EventPage, event_of
 from api.events.stream import first_after, is_over, room, stream
 from api.schema import PAGE, PageSize, RunName
 from api.service import Here, Service, secrets_in
-from store.events import events_after
 from store.rows import RunRow
-from store.runs import find_run
+from store.runs.events import events_after
+from store.runs.runs import find_run
 
 router = APIRouter(prefix="/v1/runs/{run}/events", tags=["events"])
 

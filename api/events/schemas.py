@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from api.schema import Schema
-from eva.redaction import redact_json
+from eva.runtime.redaction import redact_json
 from store.rows import EventRow
 
 

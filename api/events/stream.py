@@ -11,9 +11,9 @@ from fastapi.concurrency import run_in_threadpool
 from api.events.schemas import event_of
 from api.service import Here, Service, secrets_in
 from eva.errors import InputError, StoreError
-from store.events import events_after
 from store.rows import EventRow, RunRow
-from store.runs import get_run
+from store.runs.events import events_after
+from store.runs.runs import get_run
 
 POLL_S = 0.5
 KEEP_ALIVE_S = 15.0

@@ -10,18 +10,18 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from sqlalchemy import Connection
 from typing_extensions import TypeAliasType
 
-from api.exports.writing import file_of
+from api.exports.writer import file_of
 from api.problems import RefusedError
 from api.schema import LARGEST_INTEGER, RunName, Schema
 from api.service import Here, secrets_in
-from eva.dataset_cards import dataset_card
 from eva.errors import BusyError, NotFoundError
-from eva.redaction import redact_json
-from store import export_jobs
-from store.counts import count_rows
-from store.export_jobs import ExportRow
+from eva.prompts.dataset_card import dataset_card
+from eva.runtime.redaction import redact_json
 from store.rows import RunRow
-from store.runs import find_run
+from store.runs import export_jobs
+from store.runs.export_jobs import ExportRow
+from store.runs.runs import find_run
+from store.views.counts import count_rows
 
 router = APIRouter(prefix="/v1/runs/{run}", tags=["exports"])
 

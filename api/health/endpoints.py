@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from api.schema import Schema
 from api.service import Here
-from store.reports import server_version
+from store.views.report import server_version
 
 router = APIRouter(tags=["health"])
 

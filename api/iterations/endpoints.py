@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from api.iterations.schemas import Iterations, Stages, iteration_of, stage_of
 from api.schema import RunName
 from api.service import Here, secrets_in
-from store.runs import find_run
-from store.stages import read_stages
+from store.runs.runs import find_run
+from store.runs.stages import read_stages
 
 router = APIRouter(prefix="/v1/runs/{run}", tags=["iterations"])
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from api.schema import Schema
-from eva.redaction import redact
+from eva.runtime.redaction import redact
 from store.rows import StageRow
 
 

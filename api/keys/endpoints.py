@@ -11,9 +11,9 @@ from pydantic import Field
 from api.schema import Schema
 from api.service import Here, Service
 from eva.errors import ConflictError
-from eva.keys import Scope
-from store import keys
-from store.keys import KeyRow
+from eva.runtime.api_keys import Scope
+from store.runs import api_keys
+from store.runs.api_keys import KeyRow
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
@@ -69,7 +69,7 @@ def list_keys(here: Here) -> Keys:
     """Which keys were made? 409 where the service asks for none."""
     _require_access(here)
     with here.reading() as conn:
-        return Keys(items=[_key(row) for row in keys.list_keys(conn)])
+        return Keys(items=[_key(row) for row in api_keys.list_keys(conn)])
 
 
 @router.post("", status_code=201)
@@ -78,7 +78,7 @@ def create_key(here: Here, wanted: KeyRequest) -> NewKey:
     _require_access(here)
     lasts = None if wanted.days is None else timedelta(days=wanted.days)
     with here.store.transaction() as conn:
-        secret, row = keys.create_key(conn, wanted.name, wanted.scope, lasts)
+        secret, row = api_keys.create_key(conn, wanted.name, wanted.scope, lasts)
     return NewKey(**_key(row).model_dump(), secret=secret)
 
 
@@ -90,7 +90,7 @@ def revoke_key(
     """Let a key be valid no longer."""
     _require_access(here)
     with here.store.transaction() as conn:
-        keys.revoke_key(conn, key.removeprefix("eva_"))
+        api_keys.revoke_key(conn, key.removeprefix("eva_"))
 
 
 def _require_access(here: Service) -> None:

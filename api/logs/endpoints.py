@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 
 from api.schema import RunName, Schema
 from api.service import Here, secrets_in
-from eva.log_files import list_logs, read_log
-from eva.redaction import redact
-from store.runs import find_run
+from eva.runtime.log_files import list_logs, read_log
+from eva.runtime.redaction import redact
+from store.runs.runs import find_run
 
 router = APIRouter(prefix="/v1/runs/{run}/logs", tags=["logs"])
 

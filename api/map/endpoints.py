@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.map.atlas import UNTIL, Drawn
+from api.map.map_cache import UNTIL, Drawn
 from api.schema import RunName, Schema
 from api.service import Here
-from store.runs import find_run
+from store.runs.runs import find_run
 
 router = APIRouter(prefix="/v1/runs/{run}/map", tags=["prompts"])
 

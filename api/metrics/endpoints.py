@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query
 from api.schema import LARGEST_SMALL, RunName, Schema
 from api.service import Here
 from eva.errors import NotFoundError
-from store.metrics import MetricPoint, metric_names, metric_points
-from store.runs import find_run
+from store.runs.runs import find_run
+from store.views.training_metrics import MetricPoint, metric_names, metric_points
 
 router = APIRouter(prefix="/v1/runs/{run}/metrics", tags=["metrics"])
 

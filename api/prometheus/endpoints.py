@@ -12,8 +12,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
 from api.service import Here
-from store import gauges, totals
-from store.run_pages import STATUSES
+from store.runs import stage_totals
+from store.views import gauges
+from store.views.run_pages import STATUSES
 
 router = APIRouter(tags=["health"])
 
@@ -46,7 +47,7 @@ def get_prometheus_metrics(here: Here) -> Response:
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-_Sum = Callable[[totals.StageSums], float]
+_Sum = Callable[[stage_totals.StageSums], float]
 
 _BY_STAGE: dict[str, tuple[str, _Sum]] = {
     "eva_stages_closed": ("Stages that are done.", lambda one: one.closed),
@@ -68,7 +69,7 @@ _WHERE_ANY: dict[str, tuple[str, _Sum]] = {
 
 
 def _of_all(conn: Connection) -> list[Metric]:
-    stages, statuses = totals.stage_sums(conn), gauges.runs_by_status(conn)
+    stages, statuses = stage_totals.stage_sums(conn), gauges.runs_by_status(conn)
     quarantined = CounterMetricFamily("eva_quarantined_prompts", "Prompts that a policy could not answer.")
     quarantined.add_metric([], sum(one.quarantined for one in stages))
     evolved = CounterMetricFamily("eva_evolved_prompts", "Children that evolving accepted.")

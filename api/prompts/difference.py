@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query
 from api.prompts.endpoints import found_prompt
 from api.schema import LARGEST_INTEGER, PromptNumber, RunName, Schema
 from api.service import Here
-from eva.differences import difference
 from eva.errors import NotFoundError
-from store.runs import find_run
+from eva.measures.text_difference import difference
+from store.runs.runs import find_run
 
 router = APIRouter(prefix="/v1/runs/{run}/prompts", tags=["prompts"])
 

@@ -24,13 +24,14 @@ from api.prompts.schemas import (
 from api.schema import LARGEST_SMALL, PAGE, Cursor, PageSize, PromptNumber, RunName
 from api.service import Here, Service, secrets_in
 from eva.errors import InputError, NotFoundError
-from eva.redaction import redact_json
+from eva.runtime.redaction import redact_json
 from eva.types import Prompt
-from store import creation, prompt_facts, prompts
-from store.prompt_pages import Place, PromptFilter, place_of, prompt_page
-from store.reports import read_infos
+from store.game import creation, prompts
 from store.rows import RunRow
-from store.runs import find_run
+from store.runs.runs import find_run
+from store.views import prompt_details
+from store.views.prompt_pages import Place, PromptFilter, place_of, prompt_page
+from store.views.report import read_infos
 
 router = APIRouter(prefix="/v1/runs/{run}/prompts", tags=["prompts"])
 
@@ -119,15 +120,15 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
     with here.reading() as conn:
         row = find_run(conn, run)
         prompt = found_prompt(conn, row, number)
-        answered = prompt_facts.read_responses(conn, row.id, number, SHOWN_RESPONSES + 1, checkpoint)
+        answered = prompt_details.read_responses(conn, row.id, number, SHOWN_RESPONSES + 1, checkpoint)
         return details_of(
             prompt,
-            children=prompt_facts.count_children(conn, row.id, number),
-            origin=prompt_facts.origin(conn, row.id, number),
-            parts=prompt_facts.took_part(conn, row.id, number),
-            pairs=prompt_facts.pairs_of(conn, row.id, number),
+            children=prompt_details.count_children(conn, row.id, number),
+            origin=prompt_details.origin(conn, row.id, number),
+            parts=prompt_details.took_part(conn, row.id, number),
+            pairs=prompt_details.pairs_of(conn, row.id, number),
             why=list(reasons(prompt, creation.why_trained(conn, row.id, number))),
-            quarantined=redact_json(prompt_facts.quarantined(conn, row.id, number), secrets_in(row)),
+            quarantined=redact_json(prompt_details.quarantined(conn, row.id, number), secrets_in(row)),
             responses=responses_of(answered, SHOWN_RESPONSES, secrets_in(row)),
         )
 
@@ -138,7 +139,7 @@ def list_responses(here: Here, run: RunName, number: PromptNumber, checkpoint: C
     with here.reading() as conn:
         row = find_run(conn, run)
         found_prompt(conn, row, number)
-        answered = prompt_facts.read_responses(conn, row.id, number, MOST_RESPONSES + 1, checkpoint)
+        answered = prompt_details.read_responses(conn, row.id, number, MOST_RESPONSES + 1, checkpoint)
     return responses_of(answered, MOST_RESPONSES, secrets_in(row))
 
 

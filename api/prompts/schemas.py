@@ -6,11 +6,11 @@ from collections.abc import Collection
 from typing import Literal
 
 from api.schema import Schema
-from eva.redaction import redact
+from eva.runtime.redaction import redact
 from eva.types import Prompt as StoredPrompt
-from store.prompt_facts import OriginRow, PairRow, ResponseRow, TakenPart
-from store.prompt_pages import FoundPrompt
 from store.rows import LineageRow
+from store.views.prompt_details import OriginRow, PairRow, ResponseRow, TakenPart
+from store.views.prompt_pages import FoundPrompt
 
 Sort = Literal["number", "-number", "info", "-info", "depth", "-depth"]
 

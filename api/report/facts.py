@@ -12,13 +12,13 @@ from api.iterations.endpoints import list_iterations
 from api.metrics.endpoints import read_metrics
 from api.prompts.endpoints import get_lineage, get_prompt, list_prompts
 from api.prompts.schemas import FoundInPage, PromptDetails, Response
-from api.runs.showing import shown
+from api.runs.representation import shown
 from api.service import Service
 from api.statistics.endpoints import read_statistics
-from store.fingerprint import fingerprint
-from store.reading import at_one_moment
+from store.postgres.reading import at_one_moment
 from store.rows import RunRow
-from store.runs import find_run
+from store.runs.runs import find_run
+from store.views.fingerprint import fingerprint
 
 DRAWN = ("batch", "heldout", "diversity", "audit", "spread", "payoff")
 ROWS, FAMILIES, LOOKED_AT, EVENTS, STEPS = 14, 3, 100, 200, 400

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from api.cursors import read_cursor, write_cursor
+from api.runs.representation import shown, tag_of, tags_in
 from api.runs.schemas import RunDetails, RunPage, Status, run_of
-from api.runs.showing import shown, tag_of, tags_in
 from api.schema import PAGE, Cursor, Moment, PageSize, RunName
 from api.service import Here
-from store.run_pages import RunFilter, run_page
-from store.runs import find_run
+from store.runs.runs import find_run
+from store.views.run_pages import RunFilter, run_page
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 

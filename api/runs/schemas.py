@@ -10,8 +10,8 @@ from typing_extensions import TypeAliasType
 
 from api.schema import Schema
 from api.service import secrets_in
-from eva.redaction import redact, redact_json
-from store.run_pages import StandingRow
+from eva.runtime.redaction import redact, redact_json
+from store.views.run_pages import StandingRow
 
 Status = TypeAliasType(
     "Status", Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"]

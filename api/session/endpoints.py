@@ -12,12 +12,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import Field
 
-from api.access import COOKIE, Access, Caller
 from api.problems import RefusedError
 from api.schema import Schema
+from api.security.access import COOKIE, Access, Caller
 from api.service import Here, Service
 from eva.errors import ConflictError, NotFoundError
-from eva.keys import Scope
+from eva.runtime.api_keys import Scope
 
 router = APIRouter(tags=["session"])
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query
 
 from api.schema import LARGEST_PAGE, LARGEST_SMALL, RunName, Schema
 from api.service import Here
-from store.runs import find_run
-from store.statistics import list_statistics, read_curves
+from store.runs.runs import find_run
+from store.views.statistics import list_statistics, read_curves
 
 router = APIRouter(tags=["statistics"])
 

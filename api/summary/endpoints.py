@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from api.schema import RunName
 from api.service import Here
 from api.summary.facts import summary_of
-from store.runs import find_run
+from store.runs.runs import find_run
 
 router = APIRouter(prefix="/v1/runs/{run}/summary", tags=["runs"])
 

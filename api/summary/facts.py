@@ -12,11 +12,12 @@ from api.summary.family import family, heldout_example, info_by_operations
 from api.summary.quality import quality_facts
 from api.summary.wins import win_rates
 from eva.config import RunConfig
-from eva.redaction import redact_json
-from eva.statistics import wilson
-from store import reports, runs, stages, statistics
-from store.reports import HeldoutScore, TrainingEnd
+from eva.measures.statistics import wilson
+from eva.runtime.redaction import redact_json
 from store.rows import JsonObject, RunRow, StageRow
+from store.runs import runs, stages
+from store.views import report, statistics
+from store.views.report import HeldoutScore, TrainingEnd
 
 SCHEMA = 1
 Facts = dict[str, Any]
@@ -25,10 +26,10 @@ Facts = dict[str, Any]
 def summary_of(conn: Connection, run: RunRow) -> Facts:
     """Everything that `eva show`, `eva run` and `eva demo` tell of a run, finished or not, without its secrets."""
     # it brings the rewarders, which who only looks at prompts does without
-    from orchestrator.registration import rewarder_of
+    from orchestrator.launch.registration import rewarder_of
 
     config = RunConfig.model_validate(run.config)
-    scores = reports.heldout_scores(conn, run.id, config.evaluation.success)
+    scores = report.heldout_scores(conn, run.id, config.evaluation.success)
     done = stages.read_stages(conn, run.id)
     origin = None if run.forked_from is None else runs.get_run(conn, run.forked_from)
     facts: Facts = {
@@ -113,8 +114,8 @@ def _iterations(
     conn: Connection, run: RunRow, config: RunConfig, done: Sequence[StageRow], scores: Sequence[HeldoutScore]
 ) -> list[Facts]:
     pools, batches = (statistics.get_statistics(conn, run.id, name) for name in ("pool", "batch"))
-    costs, ends = statistics.get_statistics(conn, run.id, "cost"), reports.training_ends(conn, run.id)
-    sizes, quality = reports.batch_sizes(conn, run.id), quality_facts(conn, run.id, config)
+    costs, ends = statistics.get_statistics(conn, run.id, "cost"), report.training_ends(conn, run.id)
+    sizes, quality = report.batch_sizes(conn, run.id), quality_facts(conn, run.id, config)
     begun = sorted({stage.iteration for stage in done})
     return [
         _creator(iteration, config, pools.get(iteration), batches.get(iteration), sizes.get(iteration), counts)

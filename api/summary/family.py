@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from eva.config import RunConfig
-from eva.conversations import as_rows
-from store import heldout, prompts, reports
-from store.reports import HeldoutScore, Member, RewardedText
+from eva.prompts.conversations import as_rows
+from store.game import heldout, prompts
+from store.views import report
+from store.views.report import HeldoutScore, Member, RewardedText
 
 Facts = dict[str, Any]
 
@@ -20,10 +21,10 @@ SIBLINGS = 40
 
 def family(conn: Connection, run_id: int, rewarder: str) -> list[Facts]:
     """One seed, the path to a late descendant, and the path's other children; [] before any evolved."""
-    root = reports.telling_root(conn, run_id)
+    root = report.telling_root(conn, run_id)
     if root is None:
         return []
-    members = {member.number: member for member in reports.family_members(conn, run_id, root)}
+    members = {member.number: member for member in report.family_members(conn, run_id, root)}
     path = _telling_path(members)
     beside = [member for member in members.values() if member.parent in path and member.number not in path][:SIBLINGS]
     shown = [members[number] for number in path] + beside
@@ -64,7 +65,7 @@ def _path(members: Mapping[int, Member], number: int) -> list[int]:
 def _texts(conn: Connection, run_id: int, rewarder: str, shown: Iterable[Member]) -> dict[int, list[RewardedText]]:
     asked = [(member.number, member.checkpoint) for member in shown if member.checkpoint is not None]
     by_prompt: dict[int, list[RewardedText]] = {}
-    for text in reports.rewarded_texts(conn, run_id, rewarder, asked):
+    for text in report.rewarded_texts(conn, run_id, rewarder, asked):
         by_prompt.setdefault(text.prompt, []).append(text)
     return by_prompt
 
@@ -95,10 +96,10 @@ def heldout_example(conn: Connection, run_id: int, scores: Sequence[HeldoutScore
         return None
     split = min(before, key=lambda name: (before[name], name))
     last = max(score.checkpoint for score in greedy if score.split == split)
-    item = reports.telling_item(conn, run_id, split, 0, last, success)
+    item = report.telling_item(conn, run_id, split, 0, last, success)
     if item is None:
         return None
-    answers = reports.heldout_answers(conn, run_id, split, item)
+    answers = report.heldout_answers(conn, run_id, split, item)
     return {
         "split": split,
         "item": item,
@@ -128,5 +129,5 @@ def info_by_operations(conn: Connection, run_id: int, config: RunConfig) -> list
             "prompts": group.prompts,
             "info": group.info,
         }
-        for group in reports.info_by_occurrences(conn, run_id, ", then ")
+        for group in report.info_by_occurrences(conn, run_id, ", then ")
     ]

@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.config.run import Collapse
-from eva.diversity import breaches
-from store import statistics
+from eva.measures.diversity import breaches
 from store.rows import JsonObject
+from store.views import statistics
 
 Facts = dict[str, Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from store import statistics
+from store.views import statistics
 
 
 def win_rates(conn: Connection, run_id: int) -> dict[str, list[dict[str, Any]]]:

@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.printable import one_line, printable
 from cli.remote import source_of, url_option
-from cli.tables import plain_table
-from cli.wording import number
+from cli.terminal.printable import one_line, printable
+from cli.terminal.tables import plain_table
+from cli.terminal.wording import number
 
 VALUE_WIDTH = 40
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cli import reference
-from eva.config_files import load_config
+from cli import config_reference
+from eva.config.files import load_config
 
 
 @click.command()
@@ -21,6 +21,6 @@ def config(config: str, overrides: tuple[str, ...], explain: bool, markdown: boo
     if markdown and not explain:
         raise click.UsageError("--markdown goes with --reference")
     if explain:
-        click.echo(reference.markdown() if markdown else reference.plain_text(), nl=False)
+        click.echo(config_reference.markdown() if markdown else config_reference.plain_text(), nl=False)
     else:
-        click.echo(reference.as_yaml(load_config(config, overrides)), nl=False)
+        click.echo(config_reference.as_yaml(load_config(config, overrides)), nl=False)

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from cli.commands.run import start_run
-from cli.opening import opened
-from cli.playing import facts_option, play
-from cli.wording import place
-from eva.config_files import config_hash, load_config
+from cli.play import facts_option, play
+from cli.store_access import opened
+from cli.terminal.wording import place
+from eva.config.files import config_hash, load_config
 from eva.settings import read_settings
-from store.reports import newest_with_config
+from store.views.report import newest_with_config
 
 PRESET = "playground"
 OVER = ("finished", "cancelled")
@@ -27,7 +27,7 @@ def demo(overrides: tuple[str, ...], fresh: bool, json_file: Path | None) -> Non
 
     Self-play with all real parts, in minutes, on this machine alone. An interrupted demo is continued.
     """
-    from orchestrator.resuming import changes_of, prepare
+    from orchestrator.launch.resume import changes_of, prepare
 
     settings, config = read_settings(), load_config(PRESET, overrides)
     with opened(settings) as store:

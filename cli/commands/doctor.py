@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.diagnosis import Finding, diagnose
-from cli.printable import printable
+from cli.terminal.printable import printable
 from eva.settings import read_settings
 
 MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
@@ -44,7 +44,7 @@ def doctor(ctx: click.Context, as_json: bool, reap: bool) -> None:
 
 
 def _reap(as_json: bool) -> None:
-    from orchestrator.orphans import end_orphans, remove_sessions
+    from orchestrator.hold.orphans import end_orphans, remove_sessions
 
     orphans, folders = end_orphans(), remove_sessions(0)
     if as_json:

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from cli.commands.run import continue_run, start_run
-from cli.opening import find, opened
-from cli.playing import play
+from cli.play import play
+from cli.store_access import find, opened
 from eva.config import RunConfig
-from eva.config_files import load_config
+from eva.config.files import load_config
 from eva.errors import ConfigError, ConflictError, LeaseTakenError
 from eva.settings import Settings, read_settings
 from store.rows import RunRow
@@ -68,8 +68,8 @@ def drive(
 def _drive_once(settings: Settings, config: RunConfig, key: str) -> None:
     """Play the run of this key, a new one or the one that an earlier job has begun. What a user has asked of it holds:
     who starts the job again is a machine."""
-    from orchestrator.registration import preflight
-    from orchestrator.submission import register_once, run_of_key
+    from orchestrator.launch.registration import preflight
+    from orchestrator.launch.submission import register_once, run_of_key
 
     with opened(settings) as store:
         row = run_of_key(store, key)
@@ -103,8 +103,8 @@ def _continue_when_free(settings: Settings, row: RunRow, config: RunConfig) -> N
 
 
 def _drive(settings: Settings, reference: str, attempt: int | None) -> None:
-    from orchestrator.launch import require_wanted
-    from orchestrator.resuming import prepare
+    from orchestrator.launch.launcher import require_wanted
+    from orchestrator.launch.resume import prepare
 
     with opened(settings) as store:
         row = find(store, reference)

@@ -12,13 +12,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.printable import one_line
-from cli.tables import plain_table
+from cli.terminal.printable import one_line
+from cli.terminal.tables import plain_table
 from eva.errors import InputError
 from eva.evaluation.alpaca import by_model, leaderboard_row, read_published
 from eva.evaluation.arena import VERSIONS, arena_scores, battles_from_judgments
 from eva.evaluation.style import read_style, style_scores, styled_judgments
-from eva.prompt_rows import read_rows
+from eva.prompts.rows import read_rows
 
 SEED = 42
 LONGEST_NAME = 40

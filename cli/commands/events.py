@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from cli.printable import one_line, printable
 from cli.remote import LARGEST_PAGE, run_path, source_of, url_option
+from cli.terminal.printable import one_line, printable
 
 
 @click.command()

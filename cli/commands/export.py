@@ -8,12 +8,12 @@ from typing import IO
 
 import click
 
-from cli.printable import printable
 from cli.remote import Local, Remote, run_path, source_of, url_option
+from cli.terminal.printable import printable
 from eva.errors import InfrastructureError
-from eva.writing import FORMATS, standard_output, whole_file
-from store.exports import EXPORTS, write_export
-from store.runs import find_run
+from eva.runtime.atomic_files import FORMATS, standard_output, whole_file
+from store.runs.runs import find_run
+from store.views.exports import EXPORTS, write_export
 
 POLL_S = 0.2
 

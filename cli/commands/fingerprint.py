@@ -10,14 +10,14 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.opening import opened_existing
-from cli.printable import printable
-from cli.tables import plain_table
-from store.fingerprint import START, Difference, Fingerprint, PartDigest, first_difference
-from store.fingerprint import fingerprint as take
-from store.reading import at_one_moment
+from cli.store_access import opened_existing
+from cli.terminal.printable import printable
+from cli.terminal.tables import plain_table
+from store.postgres.reading import at_one_moment
 from store.rows import RunRow
-from store.runs import find_run
+from store.runs.runs import find_run
+from store.views.fingerprint import START, Difference, Fingerprint, PartDigest, first_difference
+from store.views.fingerprint import fingerprint as take
 
 SHOWN = 16
 """So many digits of a part's digest tell two apart on a screen; --json has them all."""

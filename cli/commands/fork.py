@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from cli.opening import find, opened_existing
-from cli.playing import facts_option, play
-from cli.printable import printable
+from cli.play import facts_option, play
+from cli.store_access import find, opened_existing
+from cli.terminal.printable import printable
 from eva.settings import read_settings
 
 
@@ -33,8 +33,8 @@ def fork(
     RUN stays as it is, and may be playing. Keys that the shared history forbids are refused
     (docs/reference/control.md). RUN is a name, the unique beginning of one, or `last`.
     """
-    from orchestrator.forking import fork_run, forked_config
-    from orchestrator.registration import preflight_parts
+    from orchestrator.launch.forks import fork_run, forked_config
+    from orchestrator.launch.registration import preflight_parts
 
     settings = read_settings()
     with opened_existing() as store:

@@ -11,15 +11,15 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.opening import opened
-from cli.printable import printable
-from cli.tables import plain_table
+from cli.store_access import opened
+from cli.terminal.printable import printable
+from cli.terminal.tables import plain_table
 from eva.errors import InputError
-from eva.keys import SCOPES, Scope, prefix_of
+from eva.runtime.api_keys import SCOPES, Scope, prefix_of
 from eva.settings import read_settings
 
 if TYPE_CHECKING:
-    from store.keys import KeyRow
+    from store.runs.api_keys import KeyRow
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1)}
 _LONGEST = timedelta(days=3650)
@@ -45,7 +45,7 @@ def keys() -> None:
 @click.option("--expires", default="90d", show_default=True, metavar="TIME", help="Such as 12h or 30d; `never`.")
 def create(name: str, scope: Scope, expires: str) -> None:
     """Make a key called NAME, which says who or what uses it."""
-    from store.keys import create_key
+    from store.runs.api_keys import create_key
 
     lasts = _lasts(expires)
     if not name.strip() or len(name) > 100:
@@ -68,7 +68,7 @@ def create(name: str, scope: Scope, expires: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(as_json: bool) -> None:
     """List the keys, newest first."""
-    from store.keys import list_keys
+    from store.runs.api_keys import list_keys
 
     with opened(read_settings()) as store, store.transaction() as conn:
         found = list_keys(conn)
@@ -98,7 +98,7 @@ def list_(as_json: bool) -> None:
 @click.argument("key")
 def revoke(key: str) -> None:
     """Let KEY be valid no longer: the beginning that `eva keys list` shows, or all of it."""
-    from store.keys import revoke_key
+    from store.runs.api_keys import revoke_key
 
     prefix = prefix_of(key) or key.removeprefix("eva_")
     with opened(read_settings()) as store, store.transaction() as conn:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from cli.printable import conversation_line, one_line, printable
 from cli.remote import run_path, source_of, url_option
-from cli.wording import number as figure
+from cli.terminal.printable import conversation_line, one_line, printable
+from cli.terminal.wording import number as figure
 
 LIMIT = 1000
 LONGEST_LINE = 9

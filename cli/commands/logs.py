@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cli.printable import printable
 from cli.remote import run_path, source_of, url_option
+from cli.terminal.printable import printable
 
 MAIN = "eva.log"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.wishing import wish, wish_options
+from cli.desired_state import wish, wish_options
 
 
 @click.command()

@@ -9,12 +9,12 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.opening import find, opened_existing
-from cli.printable import one_line, printable
-from cli.replaying import chosen_otherwise
-from cli.replaying import replay as redo
-from cli.tables import plain_table
-from cli.wording import number as figure
+from cli.replay import chosen_otherwise
+from cli.replay import replay as redo
+from cli.store_access import find, opened_existing
+from cli.terminal.printable import one_line, printable
+from cli.terminal.tables import plain_table
+from cli.terminal.wording import number as figure
 
 
 @click.command()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from cli.printable import printable
 from cli.remote import Local, Remote, run_path, source_of, url_option
-from eva.writing import standard_output, whole_file
+from cli.terminal.printable import printable
+from eva.runtime.atomic_files import standard_output, whole_file
 
 
 @click.command()

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from cli.commands.run import continue_run
-from cli.opening import find, opened_existing
-from cli.playing import facts_option
+from cli.play import facts_option
+from cli.store_access import find, opened_existing
 from eva.config import RunConfig
-from eva.config_files import load_config, with_overrides
+from eva.config.files import load_config, with_overrides
 from eva.settings import read_settings
-from orchestrator.resuming import require_resumable
+from orchestrator.launch.resume import require_resumable
 
 
 @click.command()

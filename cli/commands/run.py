@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from cli.opening import find, opened
-from cli.playing import facts_option, finish, play
-from cli.printable import printable
-from cli.reference import as_yaml
-from cli.wording import place
+from cli.config_reference import as_yaml
+from cli.play import facts_option, finish, play
+from cli.store_access import find, opened
+from cli.terminal.printable import printable
+from cli.terminal.wording import place
 from eva.config import RunConfig
-from eva.config_files import load_config
+from eva.config.files import load_config
 from eva.settings import Settings, read_settings
 
 
@@ -61,7 +61,7 @@ def run(
 
 def start_run(settings: Settings, config: RunConfig, json_file: Path | None) -> None:
     """Check everything that can be checked, register the run, play it."""
-    from orchestrator.registration import preflight, register_run
+    from orchestrator.launch.registration import preflight, register_run
 
     preflight(config)
     with opened(settings) as store:
@@ -75,7 +75,7 @@ def continue_run(
 ) -> None:
     """Play a run from where it stands; one that is finished only shows its report, so that a job that its
     scheduler starts again ends well. Other config or code than before is refused, or accepted and told."""
-    from orchestrator.resuming import changes_of, prepare, require_unchanged
+    from orchestrator.launch.resume import changes_of, prepare, require_unchanged
 
     with opened(settings) as store:
         row = find(store, reference)
@@ -93,7 +93,7 @@ def continue_run(
 
 def rehearse(config: RunConfig) -> None:
     """Print the config, its size and every check. Raises the first check's error, after the config."""
-    from orchestrator.registration import estimated, preflight
+    from orchestrator.launch.registration import estimated, preflight
 
     click.echo(as_yaml(config))
     for line in estimated(config):

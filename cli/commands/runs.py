@@ -10,10 +10,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.printable import printable
 from cli.remote import LARGEST_PAGE, Source, source_of, url_option
-from cli.tables import plain_table
-from cli.wording import age, doing
+from cli.terminal.printable import printable
+from cli.terminal.tables import plain_table
+from cli.terminal.wording import age, doing
 
 
 @click.command()

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import click
 import psutil
 
-from cli.launching import launching
-from cli.opening import has_database, opened
+from cli.service_launcher import launching
+from cli.store_access import has_database, opened
 from eva.errors import InputError
-from eva.logs import FORMS, Form, logging_to
+from eva.runtime.logs import FORMS, Form, logging_to
 from eva.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _require_keys(store: Store, host: str, settings: Settings) -> None:
-    from store.keys import live_keys
+    from store.runs.api_keys import live_keys
 
     with store.transaction() as conn:
         if not live_keys(conn):
@@ -110,11 +110,11 @@ def listening(host: str, port: int) -> socket.socket:
 def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, asks: bool) -> None:
     import uvicorn
 
-    from api.access import Access
-    from api.guards import Guards
     from api.main import create_app
+    from api.security.access import Access
+    from api.security.guards import Guards
     from api.service import Service
-    from orchestrator.interrupts import interruptible
+    from orchestrator.hold.interrupts import interruptible
 
     # a listener that leaves in the middle of an event is no news
     logging.getLogger("asyncio").setLevel(logging.ERROR)
@@ -137,7 +137,7 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
 
 def allowed_hosts(host: str, settings: Settings) -> set[str]:
     """The names under which the service may be asked: no page can point a name of its own choice at it."""
-    from api.guards import LOOPBACK
+    from api.security.guards import LOOPBACK
 
     names = {*LOOPBACK, *settings.hosts}
     if not is_loopback(host):

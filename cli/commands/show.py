@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from cli.remote import run_path, source_of, url_option
-from cli.report_view import show_report
+from cli.report.view import show_report
 
 
 @click.command()

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from cli.opening import opened
-from cli.printable import printable
 from cli.remote import Remote
-from eva.config_files import config_values, load_config
+from cli.store_access import opened
+from cli.terminal.printable import printable
+from eva.config.files import config_values, load_config
 from eva.errors import InputError
 from eva.settings import Settings, read_settings
 
@@ -82,10 +82,10 @@ def _on_cluster(
             expected="--url of a service, or RAY_ADDRESS of a cluster",
             next_move="Start `eva serve` and give the address that it prints; or play here: `eva run`",
         )
-    from cli.launching import cluster_jobs
-    from orchestrator.launch import Launcher, Policy
-    from orchestrator.registration import preflight
-    from orchestrator.submission import Key, Words, asked_before, submit
+    from cli.service_launcher import cluster_jobs
+    from orchestrator.launch.launcher import Launcher, Policy
+    from orchestrator.launch.registration import preflight
+    from orchestrator.launch.submission import Key, Words, asked_before, submit
 
     loaded = load_config(config, overrides)
     preflight(loaded)

@@ -1,6 +1,5 @@
 """The config of a run. Unknown keys are errors; every field's docstring is its help text everywhere."""
 
-from eva.config.base import Section
 from eva.config.creator import (
     Budget,
     CustomEvolver,
@@ -28,6 +27,7 @@ from eva.config.rewards import (
     VerifierReward,
 )
 from eva.config.run import Collapse, Novelty, Prompts, RunConfig
+from eva.config.section import Section
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import MlflowTracking, TrackioTracking, WandbTracking
 from eva.config.watchdog import Watchdog

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from eva.config.base import Section, one_of
+from eva.config.section import Section, one_of
 from eva.creator.metrics import METRICS, needs_threshold
 from eva.creator.operators import FAMILIES, FIRST_PACK
 from eva.creator.samplers import SAMPLERS

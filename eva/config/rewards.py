@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from eva.config.base import Section
+from eva.config.section import Section
 
 
 class MockReward(Section):

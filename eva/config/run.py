@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from eva.config.base import Section, one_of
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
 from eva.config.rewards import Audit, RewardConfig, gives_win_rates
+from eva.config.section import Section, one_of
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import Tracking
 from eva.config.watchdog import Watchdog
-from eva.diversity import FIGURES
+from eva.measures.diversity import FIGURES
 from eva.solver.losses import check_win_rates
 
 

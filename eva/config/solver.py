@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from eva.config.base import Section, one_of
 from eva.config.rewards import RewardConfig
+from eva.config.section import Section, one_of
 from eva.solver.losses import check_name, facts
 from eva.solver.pairs import CHOICES
 

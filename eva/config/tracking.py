@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from eva.config.base import Section
-from eva.redaction import redact
+from eva.config.section import Section
+from eva.runtime.redaction import redact
 
 
 class _Tracking(Section):

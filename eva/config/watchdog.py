@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from eva.config.base import Section
+from eva.config.section import Section
 
 
 class Watchdog(Section):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from eva.ngrams import Hashes, grams, words
+from eva.measures.ngrams import Hashes, grams, words
 
 _CHUNK = 4096
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eva.creator.metrics import METRICS, VALUES_NO_GAP, Metric, a_min, metric_named
+from eva.runtime.user_functions import ask, wrong
 from eva.types import Bools, Floats, Ints, Judged
-from eva.user_functions import ask, wrong
 
 OK, UNANSWERED, TOO_FEW_REWARDS, ONE_TEXT, EQUAL_REWARDS, NOT_FINITE = range(6)
 REASONS = (None, "unanswered", "too_few_rewards", "one_text", "equal_rewards", "not_finite")

@@ -12,8 +12,8 @@ from functools import partial
 
 import numpy as np
 
+from eva.runtime.user_functions import load_function
 from eva.types import Floats
-from eva.user_functions import load_function
 
 Metric = Callable[[Floats], Floats]
 

@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from eva.ngrams import Hashes, grams, mixed, tokens
+from eva.measures.ngrams import Hashes, grams, mixed, tokens
 from eva.seeds import derive
 
 SHINGLE = 3

@@ -1,6 +1,7 @@
 """Is a child new? Equal texts are found by key over the whole run, near-equal ones by shingles.
 
-A further check is a class with `reason(text, context) -> str | None`, safe in threads, that `orchestrator/known.py`
+A further check is a class with `reason(text, context) -> str | None`, safe in threads, that
+`orchestrator/stages/earlier_prompts.py`
 builds; one of your own is a function, which the config names as `module:function`.
 """
 
@@ -13,9 +14,9 @@ from typing import Protocol
 
 from eva.creator.contamination import Contamination
 from eva.creator.minhash import MinHashIndex
+from eva.runtime.user_functions import ask, load_function, wrong
 from eva.seeds import text_hash
 from eva.types import Context
-from eva.user_functions import ask, load_function, wrong
 
 SHINGLE_WORDS = 3
 OWN = "novelty check"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eva.runtime.user_functions import ask, keys, load_function
 from eva.types import Floats, Ints
-from eva.user_functions import ask, keys, load_function
 
 STRATA = 10
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from eva.runtime.user_functions import ask, keys, load_function, wrong
 from eva.types import Floats
-from eva.user_functions import ask, keys, load_function, wrong
 
 log = logging.getLogger(__name__)
 

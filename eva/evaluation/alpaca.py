@@ -11,7 +11,7 @@ import numpy as np
 
 from eva.errors import InputError
 from eva.evaluation.length_control import Gamed, length_controlled
-from eva.evaluation.winning import win_rate
+from eva.evaluation.win_rates import win_rate
 from eva.types import Floats
 
 PUBLISHED = ("index", "preference", "std_delta_len", "instruction_difficulty")

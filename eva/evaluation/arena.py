@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from eva.errors import InputError
-from eva.evaluation.winning import Interval, interval
+from eva.evaluation.win_rates import Interval, interval
 from eva.seeds import derive
 from eva.types import Floats, Ints
 

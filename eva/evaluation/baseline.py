@@ -11,7 +11,7 @@ import numpy as np
 from eva.evaluation.arena import Battle, arena_scores
 from eva.evaluation.length_control import FOLDS, length_controlled
 from eva.evaluation.style import Styled, style_scores
-from eva.evaluation.winning import difference, win_rate
+from eva.evaluation.win_rates import difference, win_rate
 from eva.types import Floats, Ints
 
 LENGTH_ROUNDS = 200

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eva.errors import InputError
-from eva.evaluation.winning import Interval, bootstrap, interval
+from eva.evaluation.win_rates import Interval, bootstrap, interval
 from eva.types import Floats, Ints
 
 FOLDS = 5

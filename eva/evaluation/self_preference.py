@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from eva.evaluation.winning import difference, win_rate
+from eva.evaluation.win_rates import difference, win_rate
 from eva.types import Floats
 
 

@@ -13,10 +13,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from eva import audit
 from eva.errors import InputError
 from eva.evaluation.arena import ANCHOR, SCALE, Score, battles_from_judgments
-from eva.evaluation.winning import interval
+from eva.evaluation.win_rates import interval
+from eva.measures import audit
 from eva.seeds import derive
 from eva.types import Floats, Ints
 

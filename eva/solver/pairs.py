@@ -15,9 +15,9 @@ import numpy as np
 
 from eva.creator.informativeness import usable
 from eva.errors import InputError
+from eva.runtime.user_functions import ask, load_function, wrong
 from eva.seeds import uniforms
 from eva.types import Bools, Floats, Ints, Judged, PairChoice
-from eva.user_functions import ask, load_function, wrong
 
 LENGTH_RATIO = 1.25
 _BLOCK = 2**22

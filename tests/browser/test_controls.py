@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.registration import register_run
+from orchestrator.launch.registration import register_run
 from store.rows import RunRow
-from store.runs import set_status
+from store.runs.runs import set_status
 from store.session import Store
 from tests.browser.test_hostile_text import PAYLOADS
-from tests.browser_fixtures import Tab
-from tests.played_run import playground_config
-from tests.service_fixtures import Served
+from tests.support.browser_fixtures import Tab
+from tests.support.played_run import playground_config
+from tests.support.service_fixtures import Served
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from PIL import Image
 
 from eva.settings import Settings
 from orchestrator.driver import drive
-from orchestrator.listening import Nobody
-from orchestrator.registration import register_run
+from orchestrator.launch.registration import register_run
+from orchestrator.watch.listener import Nobody
 from store.session import Store
-from tests.browser_fixtures import Tab, opened
-from tests.cli_fixtures import Played
-from tests.fakes import FakeEvolver, always, fake_config, fake_roles
-from tests.service_fixtures import Pair, Served
+from tests.support.browser_fixtures import Tab, opened
+from tests.support.cli_fixtures import Played
+from tests.support.fakes import FakeEvolver, always, fake_config, fake_roles
+from tests.support.service_fixtures import Pair, Served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page

@@ -11,13 +11,13 @@ from sqlalchemy import update
 from eva.settings import Settings
 from eva.types import Mutation, Reply, Request, Response
 from orchestrator.driver import drive
-from orchestrator.listening import Nobody
-from orchestrator.registration import register_run
+from orchestrator.launch.registration import register_run
+from orchestrator.watch.listener import Nobody
+from store.schema.tables import prompts, runs
 from store.session import Store
-from store.tables import prompts, runs
-from tests.browser_fixtures import Tab, opened
-from tests.fakes import FakeEvolver, FakeGenerator, always, fake_config, fake_roles
-from tests.service_fixtures import Served
+from tests.support.browser_fixtures import Tab, opened
+from tests.support.fakes import FakeEvolver, FakeGenerator, always, fake_config, fake_roles
+from tests.support.service_fixtures import Served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.browser.test_hostile_text import MAKEABLE, PAYLOADS
-from tests.browser_fixtures import Tab, opened
-from tests.cli_fixtures import Played
-from tests.service_fixtures import Served
+from tests.support.browser_fixtures import Tab, opened
+from tests.support.cli_fixtures import Played
+from tests.support.service_fixtures import Served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.browser_fixtures import Tab
-from tests.cli_fixtures import Played
-from tests.service_fixtures import Served
+from tests.support.browser_fixtures import Tab
+from tests.support.cli_fixtures import Played
+from tests.support.service_fixtures import Served
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.test_downloads import check_downloads
-from tests.browser_fixtures import opened
-from tests.cli_fixtures import Played
-from tests.service_fixtures import Served
+from tests.support.browser_fixtures import opened
+from tests.support.cli_fixtures import Played
+from tests.support.service_fixtures import Served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.access import Access
+from api.security.access import Access
 from api.service import Service
-from eva.keys import Scope
+from eva.runtime.api_keys import Scope
 from eva.settings import Settings
-from orchestrator.registration import register_run
-from store.keys import create_key
+from orchestrator.launch.registration import register_run
+from store.runs.api_keys import create_key
 from store.session import Store
-from tests.browser_fixtures import Tab, opened
-from tests.played_run import playground_config
-from tests.service_fixtures import serving
+from tests.support.browser_fixtures import Tab, opened
+from tests.support.played_run import playground_config
+from tests.support.service_fixtures import serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -15,13 +15,13 @@ from eva.roles import Roles
 from eva.settings import Settings
 from eva.types import Answered, Request
 from orchestrator.driver import drive
-from orchestrator.listening import Nobody
-from orchestrator.registration import register_run
+from orchestrator.launch.registration import register_run
+from orchestrator.watch.listener import Nobody
 from store.rows import RunRow
 from store.session import Store
 from tests.browser.test_views import VIEWS
-from tests.browser_fixtures import Tab
-from tests.played_run import LazySolver, lazily, lazy_roles, playground_config
+from tests.support.browser_fixtures import Tab
+from tests.support.played_run import LazySolver, lazily, lazy_roles, playground_config
 
 
 @pytest.fixture

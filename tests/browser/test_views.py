@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser_fixtures import Tab, opened
-from tests.cli_fixtures import Played
-from tests.service_fixtures import Pair, Served
+from tests.support.browser_fixtures import Tab, opened
+from tests.support.cli_fixtures import Played
+from tests.support.service_fixtures import Pair, Served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

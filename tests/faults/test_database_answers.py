@@ -12,17 +12,17 @@ import pytest
 from sqlalchemy import make_url, text
 
 from eva.errors import RunStoppedError, StoreAwayError
-from orchestrator import patience
-from orchestrator.listening import Nobody
-from orchestrator.patience import Patience
-from orchestrator.resuming import prepare
-from store import runs
-from store.embedded import EmbeddedServer
+from orchestrator.hold import database_retry
+from orchestrator.hold.database_retry import Patience
+from orchestrator.launch.resume import prepare
+from orchestrator.watch.listener import Nobody
+from store.postgres.embedded import EmbeddedServer
+from store.runs import runs
 from store.session import Store
-from tests.drive_on_fakes import SlowGenerator
-from tests.fakes import Recorder, fake_roles
-from tests.faults.proxy import Proxy
-from tests.faults.undisturbed import Disturbed, require_undisturbed
+from tests.support.drive_on_fakes import SlowGenerator
+from tests.support.fakes import Recorder, fake_roles
+from tests.support.faults.proxy import Proxy
+from tests.support.faults.undisturbed import Disturbed, require_undisturbed
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_backends_that_are_ended_in_the_middle_of_anything_change_nothing(
 def test_a_server_that_is_not_ready_is_waited_for_and_both_are_told(
     game: Disturbed, postgres: EmbeddedServer, socket_folder: Path, refusal: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "_TELL_AFTER_S", 0.0)
+    monkeypatch.setattr(database_retry, "_TELL_AFTER_S", 0.0)
     heard = Recorder()
     with Proxy(postgres.socket_dir, socket_folder) as proxy:
         away = through(proxy, game.store)

@@ -16,11 +16,11 @@ import pytest
 from eva.errors import DiskFullError
 from eva.settings import Settings
 from eva.types import Trained, TrainingJob, TrainingStep
-from orchestrator import patience
-from store import events
+from orchestrator.hold import database_retry
+from store.runs import events
 from store.session import Store, open_store
-from tests.fakes import FakeTrainer, Recorder, fake_roles
-from tests.faults.undisturbed import Disturbed, require_undisturbed
+from tests.support.fakes import FakeTrainer, Recorder, fake_roles
+from tests.support.faults.undisturbed import Disturbed, require_undisturbed
 from workers.training.checkpoints import checkpoint_name, publish
 
 
@@ -81,8 +81,8 @@ class Janitor(Recorder):
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "_TELL_AFTER_S", 0.1)
-    monkeypatch.setattr("orchestrator.claimed.PARTING_S", 0.1)
+    monkeypatch.setattr(database_retry, "_TELL_AFTER_S", 0.1)
+    monkeypatch.setattr("orchestrator.hold.claimed_run.PARTING_S", 0.1)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_run_whose_database_gets_no_space_leaves_and_is_resumed(
         game.drive(patience_s=1.0, ttl_s=2.0)
     disk.clear()
     store.revive()
-    assert patience.Patience(store, game.run.name, Recorder()).ask(game.row).status in ("paused", "running")
+    assert database_retry.Patience(store, game.run.name, Recorder()).ask(game.row).status in ("paused", "running")
     game.take_over()
     require_undisturbed(game, tmp_path)
 

@@ -16,14 +16,14 @@ import pytest
 
 from eva.errors import StoreAwayError
 from eva.settings import Settings
-from orchestrator import patience
-from store.embedded import EmbeddedServer
-from store.postmaster import pid_file
-from store.programs import Programs, ServerUser
+from orchestrator.hold import database_retry
+from store.postgres.embedded import EmbeddedServer
+from store.postgres.postmaster import pid_file
+from store.postgres.programs import Programs, ServerUser
 from store.session import Store, open_store
-from tests.drive_on_fakes import SlowGenerator
-from tests.fakes import fake_roles
-from tests.faults.undisturbed import Disturbed, require_undisturbed
+from tests.support.drive_on_fakes import SlowGenerator
+from tests.support.fakes import fake_roles
+from tests.support.faults.undisturbed import Disturbed, require_undisturbed
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_server_that_goes_away_again_and_again_changes_nothing(
         thread.join()
     own_store.revive()
     assert len(times) >= 2
-    patient = patience.Patience(own_store, game.run.name, game.heard)
+    patient = database_retry.Patience(own_store, game.run.name, game.heard)
     patient.ask(lambda: require_undisturbed(game, data_folder))
 
 
@@ -90,8 +90,8 @@ def test_a_run_whose_database_stays_away_leaves_with_a_message_and_is_resumed(
     own_store: Store, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     game = Disturbed(own_store, data_folder)
-    monkeypatch.setattr(patience, "_TELL_AFTER_S", 0.1)
-    monkeypatch.setattr("orchestrator.claimed.PARTING_S", 0.1)
+    monkeypatch.setattr(database_retry, "_TELL_AFTER_S", 0.1)
+    monkeypatch.setattr("orchestrator.hold.claimed_run.PARTING_S", 0.1)
 
     def away(iteration: int, stage: str) -> None:
         if (iteration, stage) == (1, "judge_pool"):
@@ -106,7 +106,7 @@ def test_a_run_whose_database_stays_away_leaves_with_a_message_and_is_resumed(
     told, *_, last = game.heard.notes
     assert "trying again for up to 2 s" in told and "could not be stored" in last and told != last
     own_store.revive()
-    row = patience.Patience(own_store, game.run.name, game.heard).ask(game.row)
+    row = database_retry.Patience(own_store, game.run.name, game.heard).ask(game.row)
     assert (row.status, row.iteration) == ("running", 1), "it could tell nobody: `eva runs` shows it as interrupted"
     game.heard.on_close = lambda iteration, stage: None
     game.take_over()

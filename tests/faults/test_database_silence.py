@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from eva.errors import StoreAwayError
-from store.embedded import EmbeddedServer
+from store.postgres.embedded import EmbeddedServer
 from store.session import Store
-from tests.faults.proxy import Proxy
-from tests.faults.undisturbed import Disturbed, require_undisturbed
+from tests.support.faults.proxy import Proxy
+from tests.support.faults.undisturbed import Disturbed, require_undisturbed
 
 
 def impatient(proxy: Proxy, store: Store) -> Store:

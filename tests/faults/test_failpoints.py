@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from eva.failpoints import POINTS
-from tests.faults.contract import hold_contract
+from eva.runtime.failpoints import POINTS
 from tests.faults.test_real_parts import REACHED
-from tests.faults.trial import Trial
+from tests.support.faults.contract import hold_contract
+from tests.support.faults.trial import Trial
 
 ON_THE_WAY = {
     # the clock's: a driver that rests for a while renews
@@ -24,7 +24,7 @@ REAL = sorted(name for name in POINTS if name.startswith(("engine.", "rewarder."
 """Points inside real engines, rewarders and training: test_real_parts.py reaches them."""
 
 LAUNCHING = sorted(name for name in POINTS if name.startswith("launch."))
-"""Points of a launcher, which no driver passes: tests/unit/orchestrator/test_launch.py does."""
+"""Points of a launcher, which no driver passes: tests/unit/orchestrator/launch/test_launcher.py does."""
 
 ON_FAKES = [name for name in POINTS if name not in (*REAL, *LAUNCHING)]
 

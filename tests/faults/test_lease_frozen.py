@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from store.session import Store
-from tests.faults.undisturbed import Disturbed, require_undisturbed
+from tests.support.faults.undisturbed import Disturbed, require_undisturbed
 
 BETWEEN, WITHIN = "judge.answer_received=stop@60", "stage.close.before_commit=stop@3"
 """Frozen between two writes, and in the middle of one, whose transaction stays open."""
@@ -28,7 +28,7 @@ def freeze(database_url: str, tmp_path: Path) -> Iterator[Freeze]:
 
     def start(game: Disturbed, failpoint: str, belief: str) -> subprocess.Popen[str]:
         driver = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.frozen", game.run.name, str(tmp_path / "frozen"), belief],
+            [sys.executable, "-m", "tests.support.faults.frozen", game.run.name, str(tmp_path / "frozen"), belief],
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from store.session import Store
-from tests.faults.undisturbed import Disturbed, require_undisturbed
+from tests.support.faults.undisturbed import Disturbed, require_undisturbed
 
 ROUNDS = 12
 
@@ -63,7 +63,7 @@ def test_of_the_processes_that_race_for_a_run_exactly_one_wins_each_time(
     store: Store, tmp_path: Path, start: Start, count: int
 ) -> None:
     game = Disturbed(store, tmp_path)
-    racers = start("tests.faults.racing", game.run.name, count)
+    racers = start("tests.support.faults.racing", game.run.name, count)
     assert [said(racer) for racer in racers] == ["ready"] * count
     fences: list[int] = []
     for _ in range(ROUNDS):
@@ -78,7 +78,7 @@ def test_of_the_drivers_that_race_for_a_run_one_plays_it_and_the_others_leave(
     store: Store, tmp_path: Path, start: Start
 ) -> None:
     game = Disturbed(store, tmp_path)
-    drivers = start("tests.drive_on_fakes", game.run.name, 3)
+    drivers = start("tests.support.drive_on_fakes", game.run.name, 3)
     errors = [driver.communicate(timeout=240)[1] for driver in drivers]
     assert sorted(driver.returncode for driver in drivers) == [0, 1, 1]
     left = [error for driver, error in zip(drivers, errors, strict=True) if driver.returncode]

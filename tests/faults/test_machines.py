@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.two_machines import WINDOW
-from tests.parent_death import end_with_parent
+from tests.support.faults.two_machines import WINDOW
+from tests.support.parent_death import end_with_parent
 
-ROOT, MODELLESS = Path(__file__).parents[2], Path(__file__).parent / "modelless"
+ROOT = Path(__file__).parents[2]
+MODELLESS = ROOT / "tests/support/modelless"
 
 
 @pytest.mark.timeout(400)
@@ -21,7 +22,7 @@ def test_engines_of_a_lost_machine_and_frozen_engines_are_replaced_and_only_thei
     tmp_path: Path,
 ) -> None:
     said = subprocess.run(
-        [sys.executable, "-m", "tests.faults.two_machines", str(tmp_path)],
+        [sys.executable, "-m", "tests.support.faults.two_machines", str(tmp_path)],
         cwd=ROOT,
         check=True,
         timeout=390,

@@ -3,12 +3,12 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import delete, select
 
-from store.tables import prompts, responses, rewards
-from tests.faults.contract import hold_contract
-from tests.faults.drivers import Order, Outcome, notebook
-from tests.faults.game import Notebook, game_config
-from tests.faults.kills import kill_at_random
-from tests.faults.trial import Trial
+from store.schema.tables import prompts, responses, rewards
+from tests.support.faults.contract import hold_contract
+from tests.support.faults.drivers import Order, Outcome, notebook
+from tests.support.faults.game import Notebook, game_config
+from tests.support.faults.kills import kill_at_random
+from tests.support.faults.trial import Trial
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from eva import failpoints
-from eva.config_files import load_config
-from eva.failpoints import POINTS
+from eva.config.files import load_config
+from eva.runtime import failpoints
+from eva.runtime.failpoints import POINTS
 from eva.settings import Settings
 from orchestrator.driver import drive
-from orchestrator.listening import Nobody
-from orchestrator.registration import register_run
-from store.fingerprint import Fingerprint, fingerprint, first_difference
+from orchestrator.launch.registration import register_run
+from orchestrator.watch.listener import Nobody
 from store.session import Store
+from store.views.fingerprint import Fingerprint, fingerprint, first_difference
 
 KILLS = (
     "engine.worked=kill:{}@2",

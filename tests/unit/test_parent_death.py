@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from eva.processes import started
+from eva.runtime.processes import started
 
 START = """
 import subprocess, sys, time

@@ -10,8 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from eva import config
-from eva.config_files import load_config, presets
-from tests.structure import (
+from eva.config.files import load_config, presets
+from tests.support.structure import (
     FILE_LINES,
     FUNCTION_LINES,
     LOOP_LINES,
@@ -27,11 +27,11 @@ from tests.structure import (
 BROKEN = [
     ("stairs", "eva/types.py", "from store import runs"),
     ("stairs", "eva/types.py", "def f():\n    import orchestrator.loop"),
-    ("stairs", "store/runs.py", "from workers.fleet import Fleet"),
-    ("stairs", "workers/fleet.py", "import store"),
+    ("stairs", "store/runs/runs.py", "from workers.fleet.fleet import Fleet"),
+    ("stairs", "workers/fleet/fleet.py", "import store"),
     ("stairs", "api/main.py", "from workers import fleet"),
     ("stairs", "orchestrator/loop.py", "from cli.main import main"),
-    ("stairs", "store/runs.py", "from tests.fakes import clock"),
+    ("stairs", "store/runs/runs.py", "from tests.support.fakes import clock"),
     ("stairs", "eva/creator/mixing.py", "from ...store import runs"),
     ("joins", "orchestrator/journal.py", "from workers import fleet"),
     ("pure_loop", "orchestrator/loop.py", "from orchestrator.driver import drive"),
@@ -39,7 +39,7 @@ BROKEN = [
     ("pure_loop", "orchestrator/loop.py", "import ray"),
     ("packages", "eva/seeds.py", "import torch.nn"),
     ("packages", "eva/seeds.py", "from sqlalchemy import text"),
-    ("packages", "workers/fleet.py", "import psycopg"),
+    ("packages", "workers/fleet/fleet.py", "import psycopg"),
     ("packages", "api/main.py", "from vllm import LLM"),
     ("queries", "orchestrator/journal.py", "from sqlalchemy import Connection, select"),
     ("queries", "cli/main.py", "from sqlalchemy.sql import text"),
@@ -47,30 +47,30 @@ BROKEN = [
     ("sizes", "eva/seeds.py", "\n" * (FILE_LINES + 1)),
     ("sizes", "orchestrator/loop.py", "\n" * (LOOP_LINES + 1)),
     ("names", "store/utils.py", ""),
-    ("names", "store/runs.py", "class RunManager: ..."),
+    ("names", "store/runs/runs.py", "class RunManager: ..."),
     ("finished", "eva/seeds.py", "# TO~DO: later"),
     ("finished", "eva/seeds.py", "raise NotImplemented~Error"),
     ("ignores", "eva/seeds.py", "x = 1  # type: ~ignore"),
     ("ignores", "eva/seeds.py", "x = 1  # pyright: ~ignore[reportAny]"),
-    ("waits", "workers/fleet.py", "ray.get(answer)"),
-    ("waits", "workers/fleet.py", "done, _ = wait(calls, return_when=FIRST)"),
-    ("waits", "workers/fleet.py", "thread.join()"),
-    ("waits", "store/embedded.py", "fcntl.flock(file, fcntl.LOCK_EX)"),
+    ("waits", "workers/fleet/fleet.py", "ray.get(answer)"),
+    ("waits", "workers/fleet/fleet.py", "done, _ = wait(calls, return_when=FIRST)"),
+    ("waits", "workers/fleet/fleet.py", "thread.join()"),
+    ("waits", "store/postgres/embedded.py", "fcntl.flock(file, fcntl.LOCK_EX)"),
     ("waits", "cli/diagnosis.py", "subprocess.run(\n    command, check=True)"),
 ]
 
 ALLOWED = [
-    ("stairs", "cli/main.py", "import api.main, orchestrator.driver, store.runs, eva.types, click"),
+    ("stairs", "cli/main.py", "import api.main, orchestrator.driver, store.runs.runs, eva.types, click"),
     ("stairs", "eva/creator/mixing.py", "from ..seeds import derive"),
-    ("joins", "orchestrator/driver.py", "from workers.fleet import start_fleet"),
+    ("joins", "orchestrator/driver.py", "from workers.fleet.fleet import start_fleet"),
     ("pure_loop", "orchestrator/loop.py", "from orchestrator.journal import Journal\nfrom eva.types import Prompt"),
     ("queries", "orchestrator/journal.py", "from sqlalchemy import Connection"),
-    ("queries", "store/runs.py", "from sqlalchemy import select"),
+    ("queries", "store/runs/runs.py", "from sqlalchemy import select"),
     ("sizes", "eva/seeds.py", "def f():\n" + "    x = 1\n" * (FUNCTION_LINES - 1)),
     ("ignores", "eva/seeds.py", "x = 1  # pyright: ~ignore[reportAny] - the library is untyped"),
-    ("waits", "workers/fleet.py", "ray.get(answer, timeout=3); event.wait(2); ', '.join(names)"),
-    ("waits", "workers/fleet.py", "future.result()  # bounded: it is done"),
-    ("waits", "store/embedded.py", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)"),
+    ("waits", "workers/fleet/fleet.py", "ray.get(answer, timeout=3); event.wait(2); ', '.join(names)"),
+    ("waits", "workers/fleet/fleet.py", "future.result()  # bounded: it is done"),
+    ("waits", "store/postgres/embedded.py", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)"),
 ]
 
 HEAVY = ("torch", "vllm", "trl", "litellm", "distilabel", "transformers", "ray")
@@ -98,7 +98,7 @@ def test_every_rule_is_shown_to_find_something() -> None:
 
 def test_the_rules_read_the_whole_project() -> None:
     paths = {source.path for source in sources()}
-    assert {"eva/types.py", "orchestrator/loop.py", "store/tables.py", "tests/unit/test_structure.py"} <= paths
+    assert {"eva/types.py", "orchestrator/loop.py", "store/schema/tables.py", "tests/unit/test_structure.py"} <= paths
 
 
 def test_no_committed_file_names_a_machine_or_a_registry() -> None:
@@ -124,9 +124,9 @@ def loaded_by(statement: str) -> list[str]:
     [
         "cli.main",
         "store.session",
-        "store.migration",
+        "store.schema.migration",
         "migrations",
-        "eva.config_files",
+        "eva.config.files",
         "api.main",
         "cli.commands.serve",
     ],

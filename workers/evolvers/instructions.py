@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eva.conversations import spoken
+from eva.prompts.conversations import spoken
 from eva.types import Context, Feedback
 
 PLACE, PARTNER = "<PROMPT>", "<PARTNER>"

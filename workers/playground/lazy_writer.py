@@ -6,7 +6,7 @@ chains but rarely does: what it lacks can be elicited by preference, which makes
 
 import random
 
-from workers.playground.drawing import draw_task
+from workers.playground.random_tasks import draw_task
 from workers.playground.tasks import is_reserved
 from workers.playground.world import EFFORT, Task, render, solve, write_steps
 

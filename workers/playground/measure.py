@@ -14,7 +14,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workers.playground import MODEL_DIR
 from workers.playground.architecture import MAX_NEW_TOKENS, templated
-from workers.playground.drawing import draw_task
+from workers.playground.random_tasks import draw_task
 from workers.playground.reward import exact, grade
 from workers.playground.tasks import LETTERS_IN_A_PROMPT, heldout
 from workers.playground.world import MAX_OPERATIONS, render

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from workers.playground.drawing import draw_chain, draw_letters, draw_operation
+from workers.playground.random_tasks import draw_chain, draw_letters, draw_operation
 from workers.playground.world import (
     EFFORT,
     MAX_LETTERS,

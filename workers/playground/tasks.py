@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from functools import lru_cache
 
-from workers.playground.drawing import draw_task
+from workers.playground.random_tasks import draw_task
 from workers.playground.world import parse, render
 
 SEED_OPERATIONS = {1: 0.50, 2: 0.35, 3: 0.15}

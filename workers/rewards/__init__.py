@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from eva.config import RewardConfig
-from eva.incidents import Notice, unnoticed
+from eva.runtime.incidents import Notice, unnoticed
 from workers.rewards.model import RewardModel
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 REWARDERS: dict[str, str] = {
     "mock": "workers.rewards.mock:MockModel",
     "verifier": "workers.rewards.verifier:VerifierModel",
-    "pointwise": "workers.rewards.pointwise:PointwiseModel",
-    "pairwise": "workers.rewards.pairwise:PairwiseModel",
+    "pointwise": "workers.rewards.networks.pointwise:PointwiseModel",
+    "pairwise": "workers.rewards.networks.pairwise:PairwiseModel",
     "judge": "workers.rewards.judge:JudgeModel",
     "ensemble": "workers.rewards.ensemble:EnsembleModel",
 }

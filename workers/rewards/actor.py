@@ -24,10 +24,10 @@ from ray.exceptions import (
 
 from eva.config import EnsembleReward, RewardConfig, RewardNetwork
 from eva.errors import ConfigError
-from eva.failpoints import environment, reach
-from eva.incidents import Notice, Working, unnoticed
+from eva.runtime.failpoints import environment, reach
+from eva.runtime.incidents import Notice, Working, unnoticed
 from eva.types import Answered, Rewarded
-from workers.ending import end_actor, locate
+from workers.cluster.actors import end_actor, locate
 from workers.rewards.model import COST, Asked, Budgeted, RewardModel
 from workers.rewards.window import Rewards, Window
 

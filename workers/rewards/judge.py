@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eva.audit import position_bias
 from eva.config import EvolInstruct, JudgeReward
-from eva.conversations import transcript
 from eva.errors import ConfigError, EvolverError, JudgeError
+from eva.measures.audit import position_bias
+from eva.measures.bradley_terry import AGGREGATIONS, symmetrised
+from eva.prompts.conversations import transcript
 from eva.seeds import derive, text_hash
 from eva.types import Floats, Reply, Reward
-from eva.wins import AGGREGATIONS, symmetrised
 from workers.evolvers.completions import LONGEST_RETRY_AFTER_S, Completions
 from workers.rewards.judge_prompts import (
     CUT,
@@ -186,7 +186,9 @@ def rewards_from_ratings(verdicts: Sequence[Verdict]) -> tuple[Reward, ...]:
 
 
 def rewards_from_wins(responses: Sequence[str], verdicts: Sequence[Verdict], aggregation: str) -> tuple[Reward, ...]:
-    """Wins over the pairs that have a verdict in both orders, aggregated as `eva.wins` does; equal texts tie.
+    """Wins over the pairs that have a verdict in both orders, aggregated as `eva.measures.bradley_terry` does.
+
+    Equal texts tie.
 
     One order alone would carry the judge's taste for a position, so such a pair counts for nothing. A response with
     verdicts in fewer than half of its pairs has no reward, but the commonest reason why not.

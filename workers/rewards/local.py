@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from eva.incidents import Working
+from eva.runtime.incidents import Working
 from eva.types import Answered, Rewarded
 from workers.rewards.model import Asked, RewardModel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eva.config import MockReward
-from eva.conversations import transcript
+from eva.prompts.conversations import transcript
 from eva.seeds import derive, generator, text_hash
 from eva.types import Reward
 from workers.rewards.model import Alive, Asked

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from eva.errors import RewarderDiedError
-from eva.incidents import Incident, Notice, Working, in_flight, unnoticed
+from eva.runtime.incidents import Incident, Notice, Working, in_flight, unnoticed
 from eva.types import Answered, Reward, Rewarded
 from workers.rewards.local import asked_of
 from workers.rewards.model import PROCESS_DIED, Asked, reason

@@ -20,7 +20,7 @@ from typing import Any
 
 from eva.config.tracking import Tracking
 from eva.errors import ConfigError
-from eva.tracking import Opening, Point, TrackerError
+from eva.runtime.tracker import Opening, Point, TrackerError
 from workers.tracking.child import is_there
 
 CHILD = Path(__file__).with_name("child.py")
@@ -60,7 +60,7 @@ def check_tracking(tracking: Tracking) -> str:
 
 
 class TrackerProcess:
-    """`eva.tracking.Tracker` over a child process, started by `open`."""
+    """`eva.runtime.tracker.Tracker` over a child process, started by `open`."""
 
     def __init__(self, tracking: Tracking, *, folder: Path, log: Path, command: Sequence[str] | None = None) -> None:
         """`folder` is where a package keeps what it keeps on this machine; `log` takes what it prints."""

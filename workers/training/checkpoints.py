@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eva.errors import CheckpointError, DiskFullError
-from eva.failpoints import reach
-from eva.manifests import MANIFEST, FileEntry, Manifest, no_checkpoint, read_manifest
-from workers.training.claims import held
+from eva.runtime.failpoints import reach
+from eva.solver.manifest import MANIFEST, FileEntry, Manifest, no_checkpoint, read_manifest
+from workers.training.job_lock import held
 
 _TEMPORARY = ".publishing-"
 _LOCK = ".publishing.lock"

@@ -12,13 +12,13 @@ import torch
 
 from eva.config import Model, Training
 from eva.errors import TrainingFailedError
-from eva.failpoints import reach
+from eva.runtime.failpoints import reach
 from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
-from workers.models import BYTES, inspect_model, require_template, resolve_model
-from workers.training import checkpoints, files
-from workers.training.claims import sole_job
-from workers.training.devices import optimise_on_devices
-from workers.training.optimising import Optimised, Report, be_quiet, optimise
+from workers.models.model_folder import BYTES, inspect_model, require_template, resolve_model
+from workers.training import checkpoint_files, checkpoints
+from workers.training.distribution import optimise_on_devices
+from workers.training.job_lock import sole_job
+from workers.training.optimisation import Optimised, Report, be_quiet, optimise
 
 
 def publish_model(model: Model, training: Training, folder: Path, *, engines_on_gpu: bool = False) -> Checkpoint:
@@ -30,8 +30,8 @@ def publish_model(model: Model, training: Training, folder: Path, *, engines_on_
     require_template(facts, model)
 
     def write(directory: Path) -> None:
-        files.copy_model(facts, directory, model.chat_template)
-        files.seal_with_canary(directory, training, model, dtype=facts.dtype, engines_on_gpu=engines_on_gpu)
+        checkpoint_files.copy_model(facts, directory, model.chat_template)
+        checkpoint_files.seal_with_canary(directory, training, model, dtype=facts.dtype, engines_on_gpu=engines_on_gpu)
 
     be_quiet()
     name = checkpoints.checkpoint_name(0)
@@ -81,18 +81,18 @@ def _train_and_publish(
         gpu = torch.cuda.is_available() if training.devices == 1 else engines_on_gpu
         optimised = _train(job, training, model, report, gpu=gpu)
         steps, dropped, policy = optimised.steps, optimised.dropped, optimised.policy
-        dtype = files.stored_dtype(training, facts.dtype, gpu=gpu)
+        dtype = checkpoint_files.stored_dtype(training, facts.dtype, gpu=gpu)
     else:
         steps, dropped, policy, dtype = (), {}, None, facts.dtype
     reach("training.trained")
 
     def write(directory: Path) -> None:
         if policy is None:
-            files.copy_model(facts, directory)
+            checkpoint_files.copy_model(facts, directory)
         else:
-            files.write_policy(policy, facts.path, directory, dtype)
-        files.seal_with_canary(directory, training, model, dtype=dtype, engines_on_gpu=engines_on_gpu)
-        files.write_record(
+            checkpoint_files.write_policy(policy, facts.path, directory, dtype)
+        checkpoint_files.seal_with_canary(directory, training, model, dtype=dtype, engines_on_gpu=engines_on_gpu)
+        checkpoint_files.write_record(
             directory,
             {
                 "job": _identity(job, training),
@@ -109,7 +109,7 @@ def read_trained(job: TrainingJob, training: Training) -> Trained:
     """What a published checkpoint says of its training. Raises CheckpointError if another job made it."""
     target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
     digest = checkpoints.verify(target).digest
-    record = json.loads((target / files.TRAINING).read_text())
+    record = json.loads((target / checkpoint_files.TRAINING).read_text())
     wanted = _identity(job, training)
     other = [key for key, value in wanted.items() if record["job"].get(key) != value]
     if other:

@@ -11,7 +11,7 @@ from typing import Any
 
 from eva.errors import TrainingFailedError
 from eva.types import Message
-from workers.prompting import PromptEncoder, UnusablePromptError
+from workers.models.chat_template import PromptEncoder, UnusablePromptError
 
 Row = dict[str, Any]
 """`prompt_ids`, `chosen_ids`, `rejected_ids` as TRL's collator reads them; with both rewards where a loss asks."""

@@ -24,11 +24,11 @@ from ray.exceptions import (
 
 from eva.config import Model, RunConfig, Training
 from eva.errors import EvaError, TrainingFailedError
-from eva.failpoints import environment, reach
-from eva.incidents import Incident, Notice, Working, unnoticed
-from eva.logs import WorkerLog, all_about
+from eva.runtime.failpoints import environment, reach
+from eva.runtime.incidents import Incident, Notice, Working, unnoticed
+from eva.runtime.logs import WorkerLog, all_about
 from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
-from workers.ending import end_actor, locate
+from workers.cluster.actors import end_actor, locate
 
 Report = Callable[[TrainingStep, int], None]
 

@@ -12,13 +12,13 @@ from sqlalchemy import insert
 
 from api.dashboard.declarations import declarations
 from api.dashboard.endpoints import STATIC
-from orchestrator.registration import register_run
-from store.creation import read_estimates
-from store.tables import evolutions
-from tests.cli_fixtures import Played
-from tests.played_run import playground_config
-from tests.service_fixtures import Served
-from tests.structure import FILE_LINES, ROOT
+from orchestrator.launch.registration import register_run
+from store.game.creation import read_estimates
+from store.schema.tables import evolutions
+from tests.support.cli_fixtures import Played
+from tests.support.played_run import playground_config
+from tests.support.service_fixtures import Served
+from tests.support.structure import FILE_LINES, ROOT
 
 VENDOR = STATIC / "vendor"
 SCRIPTS = sorted(path for path in STATIC.rglob("*.js") if path.parent != VENDOR)

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from api.main import routed
-from tests.service_fixtures import Pair, Served, await_export
-from tests.structure import ROOT
+from tests.support.service_fixtures import Pair, Served, await_export
+from tests.support.structure import ROOT
 
 PAGE = (ROOT / "docs/reference/api.md").read_text("utf-8")
 LINES = re.findall(r"^curl .*", PAGE, re.M)

@@ -12,10 +12,10 @@ import pytest
 from api.events import stream as streaming
 from api.service import Service, Streams
 from eva.settings import Settings
-from store.events import append_event
-from store.runs import create_run, set_status
+from store.runs.events import append_event
+from store.runs.runs import create_run, set_status
 from store.session import Store
-from tests.service_fixtures import Served, serving
+from tests.support.service_fixtures import Served, serving
 
 
 def begun(store: Store) -> tuple[int, str]:

@@ -12,14 +12,15 @@ import pytest
 import yaml
 from sqlalchemy import text
 
-from api.exports.writing import ExportWriter
+from api.exports.writer import ExportWriter
 from api.service import Service
 from eva.settings import Settings
-from store import export_jobs, exports
-from store.runs import create_run
+from store.runs import export_jobs
+from store.runs.runs import create_run
 from store.session import Store
-from tests.cli_fixtures import Played
-from tests.service_fixtures import Served, await_export, awaited, serving
+from store.views import exports
+from tests.support.cli_fixtures import Played
+from tests.support.service_fixtures import Served, await_export, awaited, serving
 
 BASE = "/v1/runs/last"
 

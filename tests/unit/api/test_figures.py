@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from eva.types import TrainingStep
-from store import checkpoints, comparing, prompts
-from store.runs import create_run, find_run
-from tests.cli_fixtures import Played
-from tests.service_fixtures import Pair, Served
+from store.game import checkpoints, prompts
+from store.runs.runs import create_run, find_run
+from store.views import run_comparison
+from tests.support.cli_fixtures import Played
+from tests.support.service_fixtures import Pair, Served
 
 BASE = "/v1/runs/last"
 
@@ -134,8 +135,8 @@ def test_paired_differences_are_those_of_the_prompts_that_both_answered(pair_ser
 def test_of_many_seed_prompts_the_same_few_are_compared(pair_service: Pair) -> None:
     with pair_service.served.service.store.transaction() as conn:
         first, second = (find_run(conn, name).id for name in pair_service.names)
-        every, few = (comparing.paired_over_seeds(conn, first, second, most) for most in (20_000, 6))
-        again = comparing.paired_over_seeds(conn, second, first, 6)
+        every, few = (run_comparison.paired_over_seeds(conn, first, second, most) for most in (20_000, 6))
+        again = run_comparison.paired_over_seeds(conn, second, first, 6)
     assert 0 < few[0].count < every[0].count
     assert [(one.count, one.first, one.better) for one in few] == [(one.count, one.second, one.worse) for one in again]
 

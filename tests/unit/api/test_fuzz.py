@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.main import routed
-from tests.service_fixtures import Served
+from tests.support.service_fixtures import Served
 
 STRANGE = [
     "",

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from httpx import Response
 
-from eva.config_files import load_config
-from orchestrator.launch import Launcher
-from orchestrator.registration import register_run
-from store import events, leases, runs
-from tests.cli_fixtures import command_line
-from tests.fake_jobs import FakeJobs
-from tests.service_fixtures import Served
+from eva.config.files import load_config
+from orchestrator.launch.launcher import Launcher
+from orchestrator.launch.registration import register_run
+from store.runs import events, leases, runs
+from tests.support.cli_fixtures import command_line
+from tests.support.fake_jobs import FakeJobs
+from tests.support.service_fixtures import Served
 
 SMALL = ["prompts.playground=16", "evaluation.playground=3", "iterations=1"]
 NEW = {"preset": "playground", "overrides": SMALL, "name": "mine", "tags": ["a", "b"], "note": "why"}

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from api.map import atlas
-from api.map.atlas import Atlas
+from api.map import map_cache
+from api.map.map_cache import Atlas
 from eva.settings import Settings
 from orchestrator.driver import drive
-from orchestrator.listening import Nobody
-from orchestrator.registration import register_run
-from store.runs import find_run
+from orchestrator.launch.registration import register_run
+from orchestrator.watch.listener import Nobody
+from store.runs.runs import find_run
 from store.session import Store
-from tests.cli_fixtures import Played
-from tests.fakes import always, fake_config, fake_roles
-from tests.service_fixtures import Served
+from tests.support.cli_fixtures import Played
+from tests.support.fakes import always, fake_config, fake_roles
+from tests.support.service_fixtures import Served
 
 
 def test_an_area_holds_what_the_map_shows_there(played: Played, played_service: Served) -> None:
@@ -60,7 +60,7 @@ def test_no_prompt_moves_once_the_landmarks_are_made(
     places = {one.number: [*place] for one, place in zip(after.prompts, after.places_P_2, strict=True)}
     for one, place in zip(before.prompts, before.places_P_2, strict=True):
         assert places[one.number] == pytest.approx([*place], abs=2e-4)
-    monkeypatch.setattr(atlas, "POINTS", 20)
+    monkeypatch.setattr(map_cache, "POINTS", 20)
     few = Atlas().of(replace(row, iteration=7), reading)
     assert len(few.prompts) == 20 and few.total == len(after.prompts)
     assert all(
@@ -71,6 +71,6 @@ def test_no_prompt_moves_once_the_landmarks_are_made(
 
 def test_a_map_is_drawn_once(played: Played, played_service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     first = played_service.client.get(f"/v1/runs/{played.name}/map").json()
-    monkeypatch.setattr(atlas, "fit", None)
-    monkeypatch.setattr(atlas, "place", None)
+    monkeypatch.setattr(map_cache, "fit", None)
+    monkeypatch.setattr(map_cache, "place", None)
     assert played_service.client.get(f"/v1/runs/{played.name}/map").json() == first

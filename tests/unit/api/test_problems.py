@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import make_url
 
 from api.cursors import read_cursor, write_cursor
-from api.guards import MOST_BODY
+from api.security.guards import MOST_BODY
 from api.service import Service
 from eva.errors import InputError
 from eva.settings import Settings
-from store.runs import annotate_run, create_run
+from store.runs.runs import annotate_run, create_run
 from store.session import Store
-from tests.cli_fixtures import Played
-from tests.service_fixtures import Served, serving
+from tests.support.cli_fixtures import Played
+from tests.support.service_fixtures import Served, serving
 
 REFUSED = [
     ("GET", "/v1/nowhere", {}, 404),

@@ -11,16 +11,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import func, select, text
 
 from eva.settings import Settings
-from store.forks import copy_history
-from store.leases import claim
-from store.runs import create_run, set_status
+from store.runs.forks import copy_history
+from store.runs.leases import claim
+from store.runs.runs import create_run, set_status
+from store.runs.stage_totals import stage_sums
+from store.runs.stages import advance_stage, close_stage, open_stage, read_stages
+from store.schema.tables import heldout_responses, responses
 from store.session import Store
-from store.stages import advance_stage, close_stage, open_stage, read_stages
-from store.tables import heldout_responses, responses
-from store.totals import stage_sums
-from tests.cli_fixtures import Played
-from tests.played_run import play_run, playground_config
-from tests.service_fixtures import Served
+from tests.support.cli_fixtures import Played
+from tests.support.played_run import play_run, playground_config
+from tests.support.service_fixtures import Served
 
 PAGE = Path(__file__).parents[3] / "docs/reference/observability.md"
 Samples = dict[tuple[str, tuple[str, ...]], float]

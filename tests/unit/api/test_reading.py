@@ -13,13 +13,14 @@ from api.service import Service
 from eva.errors import StoreError
 from eva.settings import Settings
 from eva.types import Checkpoint
-from store import creation, prompts, reports
-from store.checkpoints import insert_checkpoint
-from store.runs import create_run, set_status
+from store.game import creation, prompts
+from store.game.checkpoints import insert_checkpoint
+from store.runs.runs import create_run, set_status
+from store.schema.tables import WORDS, leases, pairs, responses
 from store.session import Store
-from store.tables import WORDS, leases, pairs, responses
-from tests.cli_fixtures import Played
-from tests.service_fixtures import Served
+from store.views import report
+from tests.support.cli_fixtures import Played
+from tests.support.service_fixtures import Served
 from workers.training.checkpoints import seal
 
 BASE = "/v1/runs/last"
@@ -164,7 +165,7 @@ def test_prompts_of_an_iteration_are_its_pool_and_batch_with_its_info(played_ser
 def test_prompts_are_filtered_by_everything_asked_for(played_service: Served, played: Played) -> None:
     every = walk(played_service, f"{BASE}/prompts", 100)
     with played.store.transaction() as conn:
-        assert {one["number"]: one["info"] for one in every if one["iteration"] is not None} == reports.read_infos(
+        assert {one["number"]: one["info"] for one in every if one["iteration"] is not None} == report.read_infos(
             conn, played.run_id, [one["number"] for one in every]
         )
     child = next(one for one in every if one["operator"] and one["info"] is not None)
@@ -238,7 +239,7 @@ def test_responses_of_one_checkpoint_are_those_that_it_wrote(played_service: Ser
 
 def test_a_lineage_is_cut_where_asked_and_says_so(played_service: Served, played: Played) -> None:
     with played.store.transaction() as conn:
-        root = reports.telling_root(conn, played.run_id)
+        root = report.telling_root(conn, played.run_id)
         assert root is not None
         below = prompts.descendants(conn, played.run_id, root, 1000, 1000)
         deepest = below[-1]

@@ -15,11 +15,11 @@ from api.report.bundling import bundled
 from api.report.facts import LONGEST, facts
 from api.report.page import embedded
 from eva.errors import NotFoundError
-from orchestrator.registration import register_run
-from store.tables import prompts
-from tests.cli_fixtures import Played
-from tests.played_run import playground_config
-from tests.service_fixtures import Served
+from orchestrator.launch.registration import register_run
+from store.schema.tables import prompts
+from tests.support.cli_fixtures import Played
+from tests.support.played_run import playground_config
+from tests.support.service_fixtures import Served
 
 
 def held(page: str) -> Any:

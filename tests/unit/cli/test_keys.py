@@ -7,9 +7,9 @@ import json
 import pytest
 
 from cli.commands.serve import allowed_hosts
-from eva.keys import KEY
+from eva.runtime.api_keys import KEY
 from eva.settings import Settings
-from tests.cli_fixtures import Command
+from tests.support.cli_fixtures import Command
 
 
 def test_a_key_is_shown_once(eva: Command) -> None:

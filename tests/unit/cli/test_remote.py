@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from api.access import Access
+from api.security.access import Access
 from api.service import Service
 from cli.commands.watch import follow
-from cli.progress import PlainProgress
+from cli.terminal.progress import PlainProgress
 from eva.settings import Settings
-from orchestrator.launch import Launcher
-from store import runs
-from store.keys import create_key
+from orchestrator.launch.launcher import Launcher
+from store.runs import runs
+from store.runs.api_keys import create_key
 from store.session import Store
-from tests.cli_fixtures import Command, Played, command_line
-from tests.fake_jobs import FakeJobs
-from tests.service_fixtures import Pair, Served, listening_to, serving
+from tests.support.cli_fixtures import Command, Played, command_line
+from tests.support.fake_jobs import FakeJobs
+from tests.support.service_fixtures import Pair, Served, listening_to, serving
 
 SMALL = ("--set", "prompts.playground=16", "--set", "evaluation.playground=3", "--set", "iterations=1")
 

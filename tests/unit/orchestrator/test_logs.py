@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from cli.log_file import PRINTED, chatter_to
+from cli.terminal.log_file import PRINTED, chatter_to
 from eva.errors import ConfigError, EvolverError
-from eva.logs import Form, WorkerLog, about, logging_to
+from eva.runtime.logs import Form, WorkerLog, about, logging_to
 from eva.settings import Settings, read_settings
 from eva.types import Mutation, Reply
 from orchestrator.driver import drive
-from orchestrator.listening import Nobody
-from orchestrator.registration import register_run
-from store.runs import get_run
+from orchestrator.launch.registration import register_run
+from orchestrator.watch.listener import Nobody
+from store.runs.runs import get_run
 from store.session import Store
-from tests.cli_fixtures import command_line
-from tests.fakes import FakeEvolver, always, fake_config, fake_roles
+from tests.support.cli_fixtures import command_line
+from tests.support.fakes import FakeEvolver, always, fake_config, fake_roles
 
 SECRET = "sk-abcdefghijklmnop1234"  # noqa: S105 - what must not be shown
 
@@ -89,7 +89,7 @@ def test_lines_carry_run_iteration_stage_and_attempt_on_every_thread(
 
 
 def test_a_service_says_of_which_run_a_line_is_and_other_threads_do_not(tmp_path: Path) -> None:
-    log = logging.getLogger("orchestrator.launch")
+    log = logging.getLogger("orchestrator.launch.launcher")
     with (tmp_path / "log").open("w+") as file:
         with logging_to(file, "json"), about(run="mine", attempt=3):
             log.info("launched")
@@ -113,7 +113,7 @@ def test_a_worker_writes_as_the_driver_that_started_it_and_says_of_which_run(tmp
         made = WorkerLog(str(tmp_path / "logs" / "engine-0.log"), "engine-0")
     begin = (
         "import gc, logging, os, pickle, sys; pickle.loads(bytes.fromhex(sys.argv[1])).begin(); gc.collect();"
-        "logging.getLogger('workers.generation').info('serves'); logging.getLogger('vllm').warning('hm');"
+        "logging.getLogger('workers.fleet.engine').info('serves'); logging.getLogger('vllm').warning('hm');"
         "logging.getLogger('vllm').info('chatter'); os.write(1, b'C code prints\\n')"
     )
     subprocess.run([sys.executable, "-c", begin, pickle.dumps(made).hex()], check=True, timeout=60)

@@ -11,23 +11,15 @@ from eva.roles import Roles
 from eva.settings import Settings
 from eva.types import Mutation, Reply
 from orchestrator.driver import drive
-from orchestrator.registration import register_run
-from orchestrator.resuming import prepare
-from store import heldout, responses, runs, stages
-from store.fingerprint import Fingerprint
+from orchestrator.launch.registration import register_run
+from orchestrator.launch.resume import prepare
+from store.game import heldout, responses
 from store.rows import RunRow
+from store.runs import runs, stages
 from store.session import Store
-from tests.decisions import decisions, fingerprint_of
-from tests.fakes import (
-    Died,
-    FakeEvolver,
-    FakeGenerator,
-    FakeTrainer,
-    Recorder,
-    always,
-    fake_config,
-    fake_roles,
-)
+from store.views.fingerprint import Fingerprint
+from tests.support.decisions import decisions, fingerprint_of
+from tests.support.fakes import Died, FakeEvolver, FakeGenerator, FakeTrainer, Recorder, always, fake_config, fake_roles
 
 ITERATION = ["judge_pool", "estimate", "sample", "evolve", "mix", "judge_batch", "audit", "pair", "train", "evaluate"]
 

@@ -13,15 +13,15 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from eva.config import JudgeReward, MockReward, Model, PairwiseReward, PointwiseReward, VerifierReward
 from eva.errors import ModelError
 from eva.types import Context, Message, Mutation, Reply
-from tests import reward_models, tiny_models
+from tests.support import reward_models, tiny_models
 from workers.evolvers.evol_instruct import Rewriter
 from workers.evolvers.instructions import CONVERSATION_CHARS, in_conversation
-from workers.prompting import PromptEncoder, Prompting, UnusablePromptError, require_conversations
+from workers.models.chat_template import PromptEncoder, Prompting, UnusablePromptError, require_conversations
 from workers.rewards.judge import JudgeModel
 from workers.rewards.mock import MockModel
 from workers.rewards.model import Asked
-from workers.rewards.pairwise import PairwiseModel
-from workers.rewards.pointwise import PointwiseModel
+from workers.rewards.networks.pairwise import PairwiseModel
+from workers.rewards.networks.pointwise import PointwiseModel
 from workers.rewards.verifier import VerifierModel
 from workers.training.rows import encode, read_pairs
 
@@ -33,7 +33,7 @@ NO_SYSTEM = (
     "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     "{{ m.content }}{% endfor %}"
 )
-FUNCTIONS = "tests.unit.workers.reward_functions"
+FUNCTIONS = "tests.support.reward_functions"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 from eva.config import Prompts
 from eva.errors import PromptFileError
-from eva.prompt_files import FilePrompt
+from eva.prompts.files import FilePrompt
 from workers.datasets import read_dataset
 
 

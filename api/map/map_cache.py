@@ -1,0 +1,106 @@
+"""Maps as the service draws and keeps them: one at a time, each once."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from sqlalchemy import Connection
+
+from eva.prompt_map.projection import Fitted, Kept, fit, measure, place
+from eva.prompt_map.selection import sampled
+from eva.prompt_map.tfidf import LONGEST, Reals
+from eva.types import Ints
+from store.rows import RunRow
+from store.views.prompt_map import MappedPrompt, read_births, read_mapped
+from store.views.report import read_infos
+
+POINTS, LANDMARKS, UNTIL = 10_000, 1_000, 3
+"""Prompts of a map; of its landmarks; the last iteration whose prompts are landmarks."""
+KEPT = 8
+STARTS = 160
+V = TypeVar("V")
+Reading = Callable[[], AbstractContextManager[Connection]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A map of the prompts that a run made before `iteration`. Letters as in eva.prompt_map; texts are cut short."""
+
+    iteration: int
+    total: int
+    prompts: tuple[MappedPrompt, ...]
+    infos_P: tuple[float | None, ...]
+    places_P_2: Reals
+    landmarks: int
+    kept: Kept | None
+    kept_later: Kept | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether all iterations have been played whose prompts are landmarks: none of its prompts moves any more."""
+        return self.iteration > UNTIL
+
+    def inside(self, left: float, low: float, right: float, high: float) -> list[int]:
+        """Numbers of the prompts in this area."""
+        across_P, up_P = self.places_P_2[:, 0], self.places_P_2[:, 1]
+        held = (across_P >= left) & (across_P <= right) & (up_P >= low) & (up_P <= high)
+        return [one.number for one, is_in in zip(self.prompts, held, strict=True) if is_in]
+
+
+@dataclass(slots=True)
+class Atlas:
+    """The maps that were looked at last. What one request draws, the others wait for."""
+
+    _drawn: OrderedDict[tuple[int, int], Drawn] = field(default_factory=OrderedDict)
+    _fitted: OrderedDict[tuple[int, int], Fitted] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def of(self, run: RunRow, reading: Reading) -> Drawn:
+        """The map of the iterations that the run has finished."""
+        key = run.id, run.iteration
+        with self._lock:
+            return _recalled(self._drawn, key, lambda: self._draw(run, reading))
+
+    def _draw(self, run: RunRow, reading: Reading) -> Drawn:
+        with reading() as conn:
+            births = read_births(conn, run.id, run.iteration)
+            landmarks = sampled([one for one in births if one.born <= UNTIL], LANDMARKS)
+            telling = read_mapped(conn, run.id, _list(landmarks), LONGEST)
+            shown = read_mapped(conn, run.id, _list(sampled(births, POINTS)), LONGEST)
+            infos = read_infos(conn, run.id, [one.number for one in shown])
+        fitted = _recalled(
+            self._fitted, (run.id, min(run.iteration, UNTIL + 1)), lambda: fit([one.text for one in telling])
+        )
+        texts = [one.text for one in shown]
+        places_P_2 = np.round(place(texts, fitted), 4)
+        later = [row for row, one in enumerate(shown) if one.born > UNTIL]
+        return Drawn(
+            run.iteration,
+            sum(one.count for one in births),
+            tuple(MappedPrompt(one.number, one.text[:STARTS], one.born, one.operator) for one in shown),
+            tuple(infos.get(one.number) for one in shown),
+            places_P_2,
+            len(landmarks),
+            measure(texts, places_P_2, fitted),
+            measure([texts[row] for row in later], places_P_2[later], fitted),
+        )
+
+
+def _list(numbers: Ints) -> list[int]:
+    return [int(number) for number in numbers]
+
+
+def _recalled(known: OrderedDict[tuple[int, int], V], key: tuple[int, int], make: Callable[[], V]) -> V:
+    """What is known, or is made now; the least looked at goes first."""
+    if key not in known:
+        known[key] = make()
+    known.move_to_end(key)
+    while len(known) > KEPT:
+        known.popitem(last=False)
+    return known[key]

@@ -1,0 +1,20 @@
+"""The OpenAPI document as it is committed: `python -m api.openapi.document > docs/reference/openapi.json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from fastapi import FastAPI
+
+from api.main import routed
+
+
+def document_text() -> str:
+    """What clients are generated from, in an order that changes only when the API does."""
+    app: FastAPI = routed()
+    return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document_text())

@@ -1,0 +1,210 @@
+"""What stands before the endpoints: hosts, origins, keys, limits of bodies, headers against misuse by browsers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from fastapi.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import RefusedError, problem
+from api.security.access import Access, is_api
+from eva.errors import EvaError
+
+MOST_BODY, DEEPEST, SLOWEST_S = 2**20, 64, 20.0
+"""Of a body: its bytes, how deep its JSON may be nested, and how long it may take to come."""
+_BODILESS = ("GET", "HEAD")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+_FOR_PROGRAMS = _HEADERS | {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+# with no-referrer, a browser would send the form of a page with the origin `null`
+_FOR_PAGES = _HEADERS | {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; font-src 'self'; manifest-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_OF_JSON = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
+
+
+class Guards:
+    """Requests for other hosts, from other sites' pages and with too large bodies go no further.
+
+    A page that a browser shows may send requests to this machine, under a name of its own choice that it lets point
+    here. It cannot choose the Host header, and it cannot leave Origin out.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Collection[str] = LOOPBACK,
+        most_body: int = MOST_BODY,
+        access: Access | None = None,
+        slowest_s: float = SLOWEST_S,
+    ) -> None:
+        """`access` None: whoever reaches the service may ask."""
+        self.app, self.hosts, self.most_body = app, hosts, most_body
+        self.access, self.slowest_s = access, slowest_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        method, path = str(scope["method"]), str(scope["path"])
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in (_FOR_PROGRAMS if is_api(path) else _FOR_PAGES).items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            self._check(Headers(scope=scope), method)
+            await self._admit(scope, method, path)
+            received = receive if method in _BODILESS else await self._whole_body(receive)
+        except EvaError as error:
+            await problem(error)(scope, receive, sending)
+        else:
+            await self.app(scope, received, sending)
+
+    async def _admit(self, scope: Scope, method: str, path: str) -> None:
+        if self.access is not None:
+            address = (scope.get("client") or ("",))[0]
+            caller = await run_in_threadpool(self.access.admit, method, path, Headers(scope=scope), address)
+            scope["state"] = {**scope.get("state", {}), "caller": caller}
+
+    def _check(self, headers: Headers, method: str) -> None:
+        host = headers.get("host", "")
+        if _hostname(f"//{host}") not in self.hosts:
+            raise MisdirectedError(
+                f"the request is for host {host[:100]!r}",
+                expected="an address or name of this service",
+                next_move="Use the address that `eva serve` printed; EVA_HOSTS allows more names",
+            )
+        origin = headers.get("origin")
+        if origin is not None and method not in _BODILESS and _netloc(origin) != host:
+            raise ForeignPageError(
+                f"the request comes from a page of {origin[:100]}",
+                expected="a program, or a page of this address",
+                next_move="Send it without an Origin header",
+            )
+        length = headers.get("content-length", "0")
+        if length.isascii() and length.isdigit() and int(length) > self.most_body:
+            raise _too_large(self.most_body)
+
+    async def _whole_body(self, receive: Receive) -> Receive:
+        """Reads the body, which may not say its length before, and hands it on in one piece."""
+        try:
+            async with asyncio.timeout(self.slowest_s):
+                body = await self._read(receive)
+        except TimeoutError:
+            raise SlowBodyError(
+                f"the body had not come after {self.slowest_s:g} seconds",
+                expected="all of it in that time",
+                next_move="Send the request again",
+            ) from None
+        _check_depth(body)
+        pieces: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def received() -> Message:
+            return pieces.pop() if pieces else await receive()
+
+        return received
+
+    async def _read(self, receive: Receive) -> bytes:
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise TimeoutError
+            body += message.get("body", b"")
+            more = bool(message.get("more_body"))
+            if len(body) > self.most_body:
+                raise _too_large(self.most_body)
+        return bytes(body)
+
+
+def _check_depth(body: bytes) -> None:
+    """Raises DeepBodyError before a parser meets what is nested deeper than anything of this API."""
+    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+        return
+    depth, quoted = 0, False
+    for found in _OF_JSON.finditer(body):
+        sign = found[0]
+        if sign == b'"':
+            quoted = not quoted
+        elif not quoted and len(sign) == 1:
+            depth += 1 if sign in b"[{" else -1
+        if depth > DEEPEST:
+            raise DeepBodyError(
+                f"the body is nested deeper than {DEEPEST} levels",
+                expected=f"at most {DEEPEST}",
+                next_move="See what each path takes at /v1/openapi.json",
+            )
+
+
+class MisdirectedError(RefusedError):
+    """The request names a host that this service is not."""
+
+    status = 421
+
+
+class ForeignPageError(RefusedError):
+    """A page of another site sent the request."""
+
+    status = 403
+
+
+class BodyTooLargeError(RefusedError):
+    """The body is larger than any request of this API."""
+
+    status = 413
+
+
+class DeepBodyError(RefusedError):
+    """The body is nested too deep."""
+
+    status = 422
+
+
+class SlowBodyError(RefusedError):
+    """The body comes too slowly."""
+
+    status = 408
+
+
+def _too_large(most: int) -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"the body has more than {most:,} bytes",
+        expected=f"at most {most:,}",
+        next_move="Send less; prompts go into a file that the config names",
+    )
+
+
+def _hostname(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

@@ -1,0 +1,124 @@
+"""Playing a run in front of a person: progress, the report at its end, and what to do when it stops."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import click
+from rich.console import Console
+
+from cli.exit_codes import INTERRUPTED
+from cli.report.view import show_report
+from cli.terminal.log_file import chatter_to
+from cli.terminal.printable import printable
+from cli.terminal.progress import watch_of
+from eva.errors import ConflictError, EvaError, RunStoppedError
+from eva.runtime.atomic_files import write_json_file
+from eva.settings import Settings
+from orchestrator.watch.listener import Listener
+from store.rows import RunRow
+from store.runs.runs import get_run
+from store.session import Store
+
+Drive = Callable[[Store, Settings, RunRow, Listener], None]
+
+facts_option = click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the report's facts there, too (docs/report.md).",
+)
+"""What every command that plays has: its function takes `json_file`."""
+
+
+def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | None = None) -> None:
+    """Play a run to its end and print its report. Ctrl-C leaves with exit code 130 and says how to go on.
+
+    Raises what the driver raises, with the log's path added to failures of machines and services.
+    """
+    log = log_path(settings, run)
+    with chatter_to(log, settings.log_format) as terminal:
+        watch = watch_of(
+            run.name,
+            int(run.config["iterations"]),
+            run.iteration,
+            Console(file=terminal, highlight=False),
+            lambda line: _say(terminal, line),
+        )
+        try:
+            with watch:
+                _drive()(store, settings, run, watch)
+        except KeyboardInterrupt:
+            _say(
+                terminal,
+                f"Stopped at {watch.where()}. Nothing that was finished is lost.",
+                f"Go on with: eva run --resume {shlex.quote(run.name)}",
+            )
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except (ConflictError, RunStoppedError):
+            raise
+        except EvaError:
+            _say(
+                terminal,
+                f"The run stopped at {watch.where()}; what was finished is stored.",
+                f"Log: {log}",
+                f"When the cause is mended: eva run --resume {shlex.quote(run.name)}",
+            )
+            raise
+    finish(store, settings, run, json_file)
+
+
+def log_path(settings: Settings, run: RunRow) -> Path:
+    """What libraries print while the run plays; the parts' own logs lie beside it."""
+    return settings.logs_dir / run.place / "eva.log"
+
+
+def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None) -> None:
+    """Print the report of a run that has ended, and where everything lies."""
+    from api.summary.facts import summary_of
+
+    with store.transaction() as conn:
+        report = summary_of(conn, get_run(conn, run.id))
+    if json_file is not None:
+        write_json_file(json_file, report)
+    console = Console(highlight=False)
+    show_report(report, console)
+    name = shlex.quote(run.name)
+    lines = [
+        "",
+        f"data         {settings.data_dir}",
+        f"database     {store.url}",
+        f"checkpoints  {settings.runs_dir / run.place}",
+    ]
+    if (log := log_path(settings, run)).exists():
+        lines.append(f"log          {log}")
+    if json_file is not None:
+        lines.append(f"facts        {json_file.resolve()}")
+    seed = next((member["number"] for member in report["family"]), 0)
+    lines += [
+        "",
+        "Next",
+        f"  eva show {name}",
+        f"  eva lineage {name} {seed}",
+        f"  eva export {name} --what pairs --format parquet",
+        "  eva runs",
+        "  eva config --reference",
+    ]
+    click.echo("\n".join(map(printable, lines)))
+
+
+def _drive() -> Drive:
+    # the driver brings the workers; what only looks at runs does without
+    from orchestrator.driver import drive
+
+    return drive
+
+
+def _say(terminal: TextIO, *lines: str) -> None:
+    for line in lines:
+        terminal.write(printable(line) + "\n")
+    terminal.flush()

@@ -1,0 +1,164 @@
+"""Redoing an iteration's estimate and sample on stored rewards: what would have been chosen instead?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from eva.config import RunConfig
+from eva.config.files import validate
+from eva.creator.informativeness import Estimate, estimate
+from eva.creator.sampling import Draw, sample
+from eva.errors import NotFoundError
+from eva.types import Prompt
+from store.game import pools, prompts
+from store.rows import RunRow
+from store.session import Store
+from workers.rewards import model_class
+
+REPLAYED = {
+    "metric": ("informativeness", "metric"),
+    "threshold": ("informativeness", "threshold"),
+    "weights": ("sampling", "weights"),
+    "temperature": ("sampling", "temperature"),
+    "sampler": ("sampling", "sampler"),
+    "topic_share": ("sampling", "topic_share"),
+    "staleness": ("sampling", "staleness"),
+    "fraction": ("sampling", "fraction"),
+}
+"""What may be chosen otherwise, besides the seed: where each choice stands in the config."""
+
+BELONGS = {"metric": "threshold", "weights": "temperature", "sampler": "topic_share"}
+"""Another choice leaves the option of the one before behind."""
+
+
+def chosen_otherwise(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> RunConfig:
+    """The run's config with these choices instead. Raises ConfigError when they do not go together."""
+    values = {**stored, **{name: {**cast("dict[str, Any]", stored[name])} for name in ("informativeness", "sampling")}}
+    for name, value in changes.items():
+        if name == "seed":
+            values["seed"] = value
+            continue
+        section, key = REPLAYED[name]
+        if name in BELONGS and values[section][key] != value and BELONGS[name] not in changes:
+            values[section][BELONGS[name]] = None
+        values[section][key] = value
+    return validate(values)
+
+
+def replay(store: Store, run: RunRow, config: RunConfig, iteration: int | None, examples: int) -> dict[str, Any]:
+    """The facts of a replay, for --json and for the view. Raises NotFoundError where nothing was drawn."""
+    with store.transaction() as conn:
+        drawn = pools.drawn_iterations(conn, run.id)
+    if not drawn or (iteration is not None and iteration not in drawn):
+        raise NotFoundError(
+            f"run {run.name} drew no prompts" + ("" if iteration is None else f" in iteration {iteration}"),
+            expected=f"one of its iterations {', '.join(map(str, drawn))}" if drawn else "a run that has sampled",
+            next_move="Name one of those" if drawn else "Let it play an iteration after its warm-up first",
+        )
+    stored = RunConfig.model_validate(run.config)
+    return {
+        "run": run.name,
+        "stored": _choices(stored),
+        "replayed": _choices(config),
+        "iterations": [
+            _iteration(store, run, config, one, examples) for one in (drawn if iteration is None else [iteration])
+        ],
+    }
+
+
+def _choices(config: RunConfig) -> dict[str, Any]:
+    return {name: getattr(getattr(config, section), key) for name, (section, key) in REPLAYED.items()} | {
+        "seed": config.seed
+    }
+
+
+def _iteration(store: Store, run: RunRow, config: RunConfig, iteration: int, examples: int) -> dict[str, Any]:
+    with store.transaction() as conn:
+        then = pools.stored_draw(conn, run.id, iteration)
+        answered_by = {row.prompt: row.checkpoint for row in then.rows}
+        rewarder = model_class(config.reward).name_of(config.reward)
+        judged = pools.judged_under(conn, run.id, rewarder, [*answered_by], answered_by, config.generation.n)
+        traits = pools.traits(conn, run.id, judged, iteration)
+        pool = {prompt.number: prompt for prompt in prompts.read_prompts(conn, run.id, [*answered_by])}
+    estimated = estimate(
+        judged,
+        metric=config.informativeness.metric,
+        threshold=config.informativeness.threshold,
+        keep_cut=config.generation.keep_cut,
+    )
+    draw = sample(
+        estimated,
+        int(config.sampling.fraction * then.size),
+        config.sampling.rule,
+        seed=config.seed,
+        iteration=iteration,
+        traits=traits,
+    )
+    regret = estimate(judged, keep_cut=config.generation.keep_cut)
+    chosen = {row.prompt for row in then.rows if row.sampled}
+    return (
+        {"iteration": iteration, "pool": len(pool), "identical": _identical(then, draw), "left_out": estimated.counts()}
+        | _compared(pool, chosen, set(draw.subset), regret)
+        | {
+            "only_now": _examples(set(draw.subset) - chosen, pool, estimated, examples),
+            "only_then": _examples(chosen - set(draw.subset), pool, estimated, examples),
+        }
+    )
+
+
+def _identical(then: pools.StoredDraw, draw: Draw) -> bool:
+    """The stored draw, bit for bit: prompts, weights and keys."""
+    stored = np.array(
+        [[np.nan if value is None else value for value in (row.weight, row.key, row.sampled)] for row in then.rows],
+        dtype=np.float64,
+    ).reshape(-1, 3)
+    return np.array_equal(stored, np.column_stack([draw.weights_P, draw.keys_P, draw.sampled_P]), equal_nan=True)
+
+
+def _compared(pool: Mapping[int, Prompt], then: set[int], now: set[int], regret: Estimate) -> dict[str, Any]:
+    """Counts of prompts, and shares of the regret mass: the sum of a_min over the chosen, by that over the pool."""
+    gaps = dict(zip(regret.numbers_P.tolist(), np.nan_to_num(regret.info_P).tolist(), strict=True))
+    mass = sum(gaps.values())
+    return {
+        "chosen": {"then": len(then), "now": len(now), "both": len(then & now)},
+        "overlap": len(then & now) / len(now) if now else None,
+        "overlap_by_chance": len(then) / len(pool) if pool else None,
+        "regret_share": {
+            name: sum(gaps[number] for number in some) / mass if mass else None
+            for name, some in (("then", then), ("now", now))
+        },
+        "operators": _counted(pool, then, now, {number: prompt.operator or "seed" for number, prompt in pool.items()}),
+        "topics": _counted(pool, then, now, {number: prompt.topic or "none" for number, prompt in pool.items()}),
+    }
+
+
+def _counted(pool: Iterable[int], then: set[int], now: set[int], kinds: Mapping[int, str]) -> dict[str, dict[str, int]]:
+    """By kind, the most frequent of the pool first: prompts of the pool, chosen then, chosen now."""
+    counted = {
+        name: Counter(kinds[number] for number in some) for name, some in (("pool", pool), ("then", then), ("now", now))
+    }
+    return {
+        kind: {name: counts[kind] for name, counts in counted.items()}
+        for kind, _ in sorted(counted["pool"].items(), key=lambda item: (-item[1], item[0]))
+    }
+
+
+def _examples(numbers: set[int], pool: Mapping[int, Prompt], estimated: Estimate, count: int) -> list[dict[str, Any]]:
+    """The most informative of these prompts."""
+    info = dict(zip(estimated.numbers_P.tolist(), estimated.info_P.tolist(), strict=True))
+    # NULL is less than every figure
+    order = sorted(numbers, key=lambda number: (info[number] != info[number], -np.nan_to_num(info[number]), number))
+    return [
+        {
+            "number": number,
+            "info": None if info[number] != info[number] else info[number],
+            "operator": pool[number].operator,
+            "topic": pool[number].topic,
+            "text": pool[number].text,
+        }
+        for number in order[:count]
+    ]

@@ -1,0 +1,118 @@
+"""The parts of a report that are texts: a family of prompts, a held-out prompt and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cli.terminal.printable import conversation_line, one_line, printable
+from cli.terminal.tables import ROOMY, plain_table
+from cli.terminal.wording import number
+
+Facts = Mapping[str, Any]
+
+TEXT_LINES = 2
+SIBLINGS_SHOWN = 3
+
+
+def family_view(family: Sequence[Facts], width: int) -> Group:
+    """The path from the seed down, each prompt with its best and worst response, then its other children."""
+    path = [member for member in family if member["on_path"]]
+    members = (line for place, member in enumerate(path) for line in _member(member, place, family, width))
+    return Group(*_before(family[0], width), *members)
+
+
+def _member(member: Facts, place: int, family: Sequence[Facts], width: int) -> Iterator[RenderableType]:
+    if place:
+        head = Text.assemble(
+            "└ ",
+            (printable(member["operator"]), "cyan"),
+            (f"  #{member['number']}, iteration {member['iteration']}", "dim"),
+        )
+    else:
+        head = Text.assemble(("seed", "cyan"), (f"  #{member['number']}", "dim"))
+    head.append(f"  info {number(member['info'])}" if member["info"] is not None else "  not judged", style="dim")
+    yield head
+    yield _indented(one_line(member["text"], TEXT_LINES * (width - 6)), 2, "bold")
+    if member["best"] and member["worst"]:
+        rewards = {kind: f"{kind:<5} {number(member[kind]['reward'])}  " for kind in ("best", "worst")}
+        for kind, label in rewards.items():
+            yield _answer(label, member[kind]["text"], width, "green" if kind == "best" else "red")
+    siblings = [other for other in family if not other["on_path"] and other["parent"] == member["number"]]
+    if siblings:
+        named = ", ".join(
+            f"{printable(other['operator'])} #{other['number']}"
+            + (f" (info {number(other['info'])})" if other["info"] is not None else "")
+            for other in siblings[:SIBLINGS_SHOWN]
+        )
+        more = f" and {len(siblings) - SIBLINGS_SHOWN} more" if len(siblings) > SIBLINGS_SHOWN else ""
+        yield _indented(f"other children: {named}{more}", 2, "dim")
+
+
+def _before(facts: Facts, width: int) -> list[RenderableType]:
+    """The conversation that a prompt continues, if any."""
+    messages = facts.get("context", [])
+    return [_indented(conversation_line(messages, TEXT_LINES * (width - 6)), 2, "dim")] if messages else []
+
+
+def example_view(example: Facts, width: int) -> Group:
+    """A held-out prompt and each checkpoint's greedy answer to it."""
+    lines: list[RenderableType] = [
+        *_before(example, width),
+        Text(one_line(example["text"], TEXT_LINES * (width - 4)), style="bold"),
+    ]
+    for answer in example["answers"]:
+        mark, style = ("✓", "green") if answer["correct"] else ("✗", "red")
+        label = f"{answer['checkpoint']:>2} {mark} {number(answer['reward'])}  "
+        lines.append(
+            _answer(
+                label,
+                answer["text"] if answer["reward"] is not None else f"({answer['reason']})",
+                width,
+                style,
+            )
+        )
+    return Group(*lines)
+
+
+def operations_view(groups: Sequence[Facts], width: int) -> Table:
+    """A row per iteration, a column per number of operations: mean info and how many prompts."""
+    columns = sorted({group["operations"] for group in groups})
+    found = {(group["iteration"], group["operations"]): group for group in groups}
+    table = plain_table(width)
+    table.add_column("batch of", no_wrap=True)
+    for column in columns:
+        table.add_column(str(column), justify="right", no_wrap=True)
+    for iteration in sorted({group["iteration"] for group in groups}):
+        cells = [_group(found.get((iteration, column)), width) for column in columns]
+        table.add_row(f"iteration {iteration}", *cells)
+    return table
+
+
+def _group(group: Facts | None, width: int) -> Text:
+    if group is None:
+        return Text("·", style="dim")
+    count = f" ({group['prompts']})" if width >= ROOMY else ""
+    return Text.assemble(number(group["info"]), (count, "dim"))
+
+
+def _answer(label: str, text: str, width: int, style: str) -> Table:
+    """A label and a shortened text beside it, wrapped below itself."""
+    grid = Table.grid(padding=0)
+    grid.add_column(width=len(label) + 2, no_wrap=True)
+    grid.add_column()
+    shown = one_line(text, TEXT_LINES * (width - len(label) - 6)) or "(empty)"
+    grid.add_row(Text("  " + label, style=style), Text(shown))
+    return grid
+
+
+def _indented(text: str, by: int, style: str) -> Table:
+    grid = Table.grid(padding=0)
+    grid.add_column(width=by)
+    grid.add_column()
+    grid.add_row("", Text(text, style=style))
+    return grid

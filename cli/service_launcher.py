@@ -1,0 +1,70 @@
+"""The launcher of a service: its thread, its Ray cluster, and how both end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import click
+
+from cli.terminal.printable import printable
+from eva.errors import EvaError
+from eva.runtime.processes import this_process
+from eva.settings import Settings
+from orchestrator.hold.orphans import MARK
+from orchestrator.launch.launcher_thread import LaunchLoop
+from store.session import Store
+from workers.cluster.jobs import RayJobs
+from workers.cluster.local_cluster import STOP_JOB_S, LocalCluster
+
+
+@contextmanager
+def launching(store: Store, settings: Settings) -> Generator[None]:
+    """Launch what is queued, meanwhile. At the end, runs in a cluster of our own are stopped, ready to be resumed."""
+    if settings.ray_address is not None:
+        loop = LaunchLoop(store, cluster_jobs(settings, settings.ray_address), settings.concurrent_runs)
+        loop.start()
+        try:
+            yield
+        finally:
+            loop.end(STOP_JOB_S)
+        return
+    cluster = LocalCluster(settings.logs_dir / "ray.log", {MARK: json.dumps(this_process())})
+    here = {"EVA_DATA_DIR": str(settings.data_dir), **_logs(settings)}
+    loop = LaunchLoop(store, RayJobs(cluster.address, sys.executable, here, cluster.started), settings.concurrent_runs)
+    loop.start()
+    try:
+        yield
+    finally:
+        try:
+            _stop(loop, cluster)
+        finally:
+            cluster.close()
+
+
+def cluster_jobs(settings: Settings, address: str) -> RayJobs:
+    """The jobs of a cluster that somebody else has started. Its machines have their own environment; where the
+    database is an embedded one, they are this machine."""
+    here = {"EVA_DATA_DIR": str(settings.data_dir)} if settings.database_url is None else {}
+    return RayJobs(lambda: address, sys.executable if here else "python", here | _logs(settings))
+
+
+def _logs(settings: Settings) -> dict[str, str]:
+    return {} if settings.log_format == "text" else {"EVA_LOG_FORMAT": settings.log_format}
+
+
+def _stop(loop: LaunchLoop, cluster: LocalCluster) -> None:
+    loop.leave()
+    cluster.give_up()
+    loop.end(STOP_JOB_S)
+    if not cluster.started():
+        return
+    try:
+        stopped = loop.stop_runs(STOP_JOB_S)
+    except EvaError as error:
+        click.echo(printable(f"The runs that play could not be asked to stop: {error}"), err=True)
+        return
+    for name in stopped:
+        click.echo(printable(f"Stopped {name}; nothing that was finished is lost. Go on with: eva resume {name}"))

@@ -1,0 +1,261 @@
+"""Progress while a run plays: one live display on a terminal, one line per finished stage elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self, cast
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from cli.terminal.printable import printable
+from cli.terminal.wording import doing, done, duration, number, place
+
+WINDOW_S = 20.0
+SETTLED_S = 0.3
+"""What is reported done this soon after a stage opened was done before it."""
+SHOWN_VALUES = {"loss": "loss", "rewards/margins": "margin"}
+
+
+@dataclass
+class OpenStage:
+    """The stage that is being played; `points` are (seconds, units done) of the last while."""
+
+    iteration: int
+    name: str
+    done: int
+    total: int
+    since: float
+    values: Mapping[str, float] = field(default_factory=dict[str, float])
+    points: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
+
+    def advance(self, now: float, done: int, total: int, values: Mapping[str, float]) -> None:
+        self.done, self.total, self.values = done, total, values or self.values
+        if now - self.since < SETTLED_S:
+            self.points.clear()
+        self.points.append((now, done))
+        while now - self.points[0][0] > WINDOW_S and len(self.points) > 2:
+            self.points.popleft()
+
+    def rate(self, now: float) -> float | None:
+        """Units per second over the last while; None before there is any to tell."""
+        if not self.points:
+            return None
+        then, before = self.points[0]
+        return (self.done - before) / (now - then) if self.done > before and now - then >= SETTLED_S else None
+
+    def remaining_s(self, now: float) -> float | None:
+        rate = self.rate(now)
+        return (self.total - self.done) / rate if rate and self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedStage:
+    iteration: int
+    name: str
+    seconds: float
+    text: str
+
+
+class Watch:
+    """An `orchestrator.watch.listener.Listener` that knows where the run stands; those below also show it."""
+
+    def __init__(self, run: str, iterations: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.run, self.iterations = run, iterations
+        self.clock, self.began = clock, clock()
+        self.open: OpenStage | None = None
+        self.closed_stages: list[ClosedStage] = []
+        self.note: str | None = None
+        self.iteration = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del kind, error, trace
+
+    def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
+        now = self.clock()
+        self.iteration = max(self.iteration, iteration)
+        if self.open is not None and (self.open.iteration, self.open.name) == (iteration, stage):
+            self.open.advance(now, done, total, {})
+            return
+        if (before := self.open) is not None:
+            # a start-up phase ends when the first stage begins
+            self.closed_stages.append(ClosedStage(before.iteration, before.name, now - before.since, ""))
+        self.open = OpenStage(iteration, stage, done, total, now)
+
+    def advanced(self, done: int, total: int, values: Mapping[str, float]) -> None:
+        if self.open is not None:
+            self.open.advance(self.clock(), done, total, values)
+
+    def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+        now, current = self.clock(), self.open
+        mine = current is not None and (current.iteration, current.name) == (iteration, stage)
+        seconds = now - current.since if current is not None and mine else 0.0
+        total = current.total if current is not None and mine else 0
+        self.closed_stages.append(ClosedStage(iteration, stage, seconds, outcome(stage, counts, total)))
+        self.open = None
+
+    def noted(self, text: str) -> None:
+        self.note = f"[{duration(self.clock() - self.began)}] {text}"
+
+    def where(self) -> str:
+        """Where the run stands, for a person."""
+        where = place(self.iteration, self.iterations)
+        if self.open is None:
+            return where
+        share = f" ({self.open.done:,} of {self.open.total:,} done)" if self.open.total else ""
+        return f"{where}, {doing(self.open.name)}{share}"
+
+
+def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
+    """What a finished stage did, in a few words, from the counts that it stored."""
+    if stage.startswith("judge") or stage in ("baseline", "evaluate"):
+        return f"{total:,} prompts" if stage.startswith("judge") else f"{total:,} questions{_won(counts)}"
+    match stage:
+        case "sample":
+            return f"{number(counts.get('sampled'))} of {total:,}"
+        case "evolve":
+            return f"{number(counts.get('accepted'))} children, {_sum(counts.get('refused')):,} refused"
+        case "mix":
+            return f"{number(counts.get('children'))} children, {number(counts.get('buffer'))} from the pool"
+        case "pair":
+            return f"{number(counts.get('pairs'))} pairs"
+        case "train":
+            return f"{number(counts.get('steps'))} steps"
+        case _:
+            return f"{total:,}" if total else ""
+
+
+def _won(counts: Mapping[str, object]) -> str:
+    """The share won against the baseline of each set that has one."""
+    shares = cast("Mapping[str, float | None]", counts.get("win_rate") or {})
+    known = [f"{share:.0%}" for share in shares.values() if share is not None]
+    return f", {', '.join(known)} won" if known else ""
+
+
+def _sum(counts: object) -> int:
+    return sum(counts.values()) if isinstance(counts, dict) else 0  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType, reportUnknownVariableType] - counts of a stage are JSON
+
+
+class LiveProgress(Watch):
+    """One display that is redrawn in place and vanishes at the end."""
+
+    def __init__(
+        self, run: str, iterations: int, console: Console, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(run, iterations, clock)
+        self._spinner = Spinner("dots")
+        self._live = Live(
+            console=console,
+            get_renderable=self.render,
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def render(self) -> RenderableType:
+        """The run's line, a line per finished iteration, the present iteration's stages, the open one."""
+        now = self.clock()
+        head = Text.assemble(
+            (printable(self.run), "bold"),
+            (f"  {place(self.iteration, self.iterations)} · {duration(now - self.began)}", "dim"),
+        )
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for stage in [stage for stage in [*self.closed_stages] if stage.iteration >= self.iteration]:
+            grid.add_row(
+                Text("✓", style="green"),
+                done(stage.name),
+                Text(stage.text, style="dim"),
+                Text(duration(stage.seconds), style="dim", justify="right"),
+            )
+        if (current := self.open) is not None:
+            grid.add_row(self._spinner, doing(current.name), self._amount(current), self._pace(current, now))
+        note = [Text(printable(self.note), style="yellow")] if self.note else []
+        return Group(head, *self._earlier(), grid, *note)
+
+    def _earlier(self) -> list[Text]:
+        lines: list[Text] = []
+        for iteration in range(self.iteration):
+            stages = [stage for stage in self.closed_stages if stage.iteration == iteration]
+            facts = [stage.text for stage in stages if stage.name in ("evolve", "pair", "train")]
+            if stages:
+                lines.append(
+                    Text.assemble(
+                        ("✓  ", "green"),
+                        f"iteration {iteration}  ",
+                        (" · ".join([*facts, duration(sum(stage.seconds for stage in stages))]), "dim"),
+                    )
+                )
+        return lines
+
+    def _amount(self, stage: OpenStage) -> RenderableType:
+        if not stage.total:
+            return Text()
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        grid.add_row(ProgressBar(total=stage.total, completed=stage.done, width=16), f"{stage.done:,}/{stage.total:,}")
+        return grid
+
+    def _pace(self, stage: OpenStage, now: float) -> Text:
+        rate, remaining = stage.rate(now), stage.remaining_s(now)
+        if rate is None or remaining is None:
+            return Text(duration(now - stage.since), style="dim")
+        parts = [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s", f"ETA {duration(remaining)}"]
+        parts += [f"{label} {stage.values[name]:.3f}" for name, label in SHOWN_VALUES.items() if name in stage.values]
+        return Text(" · ".join(parts), style="dim")
+
+
+class PlainProgress(Watch):
+    """One line per finished stage, for pipes and logs."""
+
+    def __init__(
+        self,
+        run: str,
+        iterations: int,
+        write: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(run, iterations, clock)
+        self._write = write
+
+    def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+        super().closed(iteration, stage, counts)
+        last = self.closed_stages[-1]
+        self._write(
+            f"[{duration(self.clock() - self.began)}] iteration {iteration}  {done(stage)}"
+            + (f": {last.text}" if last.text else "")
+            + f", {duration(last.seconds)}"
+        )
+
+    def noted(self, text: str) -> None:
+        super().noted(text)
+        self._write(self.note or text)
+
+
+def watch_of(name: str, iterations: int, iteration: int, console: Console, write: Callable[[str], None]) -> Watch:
+    """What shows a run that stands in `iteration`: one display on a terminal, else lines by `write`."""
+    live = console.is_terminal and not console.is_dumb_terminal
+    watch = LiveProgress(name, iterations, console) if live else PlainProgress(name, iterations, write)
+    watch.iteration = iteration
+    return watch

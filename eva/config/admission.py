@@ -1,0 +1,116 @@
+"""What a config that comes by the API may name: no path of this machine, no address, no secret, no code, but by names
+that whoever runs the service has given to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+from eva.config import RunConfig
+from eva.config.allowlist import VARIABLES, Allowed, Kind
+from eva.config.files import validate
+from eva.config.solver import INITIAL
+from eva.errors import InputError, Place
+
+Guard = Kind | Literal["fixed"]
+
+GUARDED: dict[str, Guard] = {
+    "prompts.path": "dataset",
+    "prompts.dataset": "dataset",
+    "evaluation.sets": "dataset",
+    "evaluation.baseline": "dataset",
+    "novelty.protected": "dataset",
+    "model.chat_template": "dataset",
+    "model.path": "model",
+    "reward.model": "model",
+    "evolver.model": "model",
+    "writer.model": "model",
+    "novelty.embedding_model": "model",
+    "model.revision": "fixed",
+    "reward.revision": "fixed",
+    "reward.trust_remote_code": "fixed",
+    "reward.api_base": "endpoint",
+    "evolver.api_base": "endpoint",
+    "writer.api_base": "endpoint",
+    "tracking.uri": "endpoint",
+    "tracking.entity": "fixed",
+    "tracking.space": "fixed",
+    "reward.api_key_env": "secret",
+    "evolver.api_key_env": "secret",
+    "writer.api_key_env": "secret",
+    "reward.function": "function",
+    "evolver.path": "function",
+    "informativeness.metric": "function",
+    "sampling.weights": "function",
+    "sampling.sampler": "function",
+    "novelty.checks": "function",
+    "pairs.choice": "function",
+    "training.loss": "function",
+}
+"""Keys whose values lead somewhere, by the last two names of their path. A test holds that all others are free text,
+numbers or names of eva's own."""
+
+_OWN: dict[Guard, tuple[str, ...]] = {"model": ("playground",), "dataset": (INITIAL,)}
+"""Names that need no entry."""
+
+
+class NotAllowedError(InputError):
+    """A config that comes by the API names what it may not."""
+
+    status = 403
+
+
+def admit(config: RunConfig, allowed: Allowed, given: RunConfig | None = None) -> RunConfig:
+    """The config with the values that its names stand for. What it has in common with `given`, a preset or the run
+    that it continues, is admitted as it is. Raises NotAllowedError that lists every key."""
+    refused: list[Place] = []
+    own = {} if given is None else dict(_leaves(given.model_dump(mode="json")))
+
+    def value_of(path: tuple[str, ...], value: Any) -> Any:
+        guard = guard_of(path)
+        if guard is None or value in (None, False) or own.get(path) == value or value in _OWN.get(guard, ()):
+            return value
+        if guard == "function" and ":" not in value and path[-1] not in ("function", "path"):
+            return value
+        if guard == "fixed":
+            refused.append(Place(".".join(path), "may not be given by the API", repr(str(value)[:80])))
+            return value
+        if (found := allowed.of(guard).get(value)) is not None:
+            return found
+        known = ", ".join(allowed.of(guard)) or "none yet"
+        refused.append(Place(".".join(path), f"allowed by {VARIABLES[guard]} are {known}", repr(value[:80])))
+        return value
+
+    admitted = _mapped(config.model_dump(mode="json"), value_of, ())
+    if refused:
+        raise NotAllowedError(
+            "a config that comes by the API names what it may not:\n  "
+            + "\n  ".join(f"{one.key} {one.given}: {one.expected}" for one in refused)
+            + "\n",
+            expected="names that whoever runs the service allows, or the values of a preset",
+            next_move="Ask them to allow it (docs/security.md), or start the run there with `eva run`",
+            places=refused,
+        )
+    return validate(admitted)
+
+
+def guard_of(path: tuple[str, ...]) -> Guard | None:
+    """What guards the key at this path; indexes of lists are no part of it."""
+    names = [name for name in path if not name.isdigit()]
+    if len(names) > 2 and names[-3:-1] in (["evaluation", "sets"], ["evaluation", "baseline"]):
+        names = names[:-1]
+    return GUARDED.get(".".join(names[-2:]))
+
+
+def _mapped(value: Any, change: Callable[[tuple[str, ...], Any], Any], path: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {key: _mapped(inner, change, (*path, key)) for key, inner in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_mapped(inner, change, (*path, str(index))) for index, inner in enumerate(cast("list[Any]", value))]
+    return change(path, value)
+
+
+def _leaves(value: Any) -> list[tuple[tuple[str, ...], Any]]:
+    found: list[tuple[tuple[str, ...], Any]] = []
+    _mapped(value, lambda path, leaf: found.append((path, leaf)), ())
+    return found

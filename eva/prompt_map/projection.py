@@ -1,0 +1,103 @@
+"""A map: fitted on landmarks once, every other prompt placed among them, and how much of nearness it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eva.prompt_map.tfidf import AT_A_TIME, Reals, Vocabulary, vocabulary, weighted
+from eva.prompt_map.tsne import laid_out, squared_distances
+from eva.types import Ints
+
+DIMENSIONS, OVERSAMPLED, AMONG, NEIGHBOURS, MEASURED = 48, 16, 8, 10, 800
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """What places a text: the vocabulary, the basis of meaning, and landmarks in it and on the plane."""
+
+    known: Vocabulary
+    basis_V_D: Reals
+    landmarks_L_D: Reals
+    places_L_2: Reals
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How faithful a map is, over `prompts` of it: the share of a prompt's `neighbours` most alike texts that are as
+    many nearest on the map, and trustworthiness (Venna, Kaski 2001): 1 where nobody near on the map is far in words,
+    about 0.5 by chance."""
+
+    prompts: int
+    neighbours: int
+    share: float
+    trustworthiness: float
+
+
+def fit(texts: Sequence[str]) -> Fitted:
+    """The map of these landmarks. The same texts in the same order give the same map."""
+    known = vocabulary(texts)
+    full_L_V = weighted(texts, known).dense(len(known.hashes_V))
+    basis_V_D = _basis(full_L_V)
+    landmarks_L_D = _unit(full_L_V @ basis_V_D)
+    return Fitted(known, basis_V_D, landmarks_L_D, laid_out(landmarks_L_D))
+
+
+def place(texts: Sequence[str], fitted: Fitted) -> Reals:
+    """Where these texts lie, shape (P, 2): between the landmarks that are most alike, the nearer the more alike."""
+    points_P_D = _unit(weighted(texts, fitted.known).times(fitted.basis_V_D))
+    among = min(AMONG, len(fitted.landmarks_L_D))
+    places_P_2 = np.empty((len(texts), 2))
+    for first in range(0, len(texts), AT_A_TIME):
+        rows = slice(first, first + AT_A_TIME)
+        squared = squared_distances(points_P_D[rows], fitted.landmarks_L_D)
+        nearest_P_K = np.argsort(squared, axis=1, kind="stable")[:, :among]
+        squared_P_K = np.take_along_axis(squared, nearest_P_K, 1).astype(np.float64)
+        width_P_1 = np.maximum(squared_P_K.mean(1, keepdims=True), 1e-9)
+        weights_P_K = np.exp(-4 * (squared_P_K - squared_P_K[:, :1]) / width_P_1)
+        weights_P_K /= weights_P_K.sum(1, keepdims=True)
+        places_P_2[rows] = np.einsum("pk,pkd->pd", weights_P_K, fitted.places_L_2[nearest_P_K])
+    return places_P_2
+
+
+def measure(texts: Sequence[str], places_P_2: Reals, fitted: Fitted) -> Kept | None:
+    """How much of nearness in words the map keeps, over evenly spaced prompts; None for too few of them."""
+    chosen = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), MEASURED)).astype(int))
+    count, k = len(chosen), NEIGHBOURS
+    if count < 3 * k:
+        return None
+    full_P_V = weighted([texts[int(row)] for row in chosen], fitted.known).dense(len(fitted.known.hashes_V))
+    ranks_P_P = _ranks(squared_distances(full_P_V, full_P_V))
+    near_P_P = _ranks(squared_distances(places_P_2[chosen], places_P_2[chosen])) <= k
+    missed = np.where(near_P_P & (ranks_P_P > k), ranks_P_P - k, 0).sum()
+    trust = 1 - 2 * float(missed) / (count * k * (2 * count - 3 * k - 1))
+    return Kept(count, k, float((near_P_P & (ranks_P_P <= k)).sum() / (count * k)), trust)
+
+
+def _ranks(squared_P_P: Reals) -> Ints:
+    """The how-manieth nearest each is to each, from 1; far beyond any for itself."""
+    squared_P_P = squared_P_P.copy()
+    np.fill_diagonal(squared_P_P, np.inf)
+    order = np.argsort(squared_P_P, axis=1, kind="stable")
+    ranks = np.empty(order.shape, np.int64)
+    np.put_along_axis(ranks, order, np.arange(1, len(order) + 1)[None], 1)
+    np.fill_diagonal(ranks, 2 * len(ranks))
+    return ranks
+
+
+def _basis(full_L_V: Reals) -> Reals:
+    """The directions of most weight (Halko, Martinsson, Tropp 2011), from a start that is always the same."""
+    wanted = min(DIMENSIONS, *full_L_V.shape) if full_L_V.size else 0
+    if not wanted:
+        return np.zeros((full_L_V.shape[1], 1), np.float32)
+    start = np.random.default_rng(7).standard_normal((full_L_V.shape[1], wanted + OVERSAMPLED)).astype(np.float32)
+    range_L_R = np.linalg.qr(full_L_V @ (full_L_V.T @ (full_L_V @ start)))[0]
+    axes: Reals = np.linalg.svd(range_L_R.T @ full_L_V, full_matrices=False).Vh
+    return np.ascontiguousarray(axes[:wanted].T)
+
+
+def _unit(points_P_D: Reals) -> Reals:
+    norms = np.linalg.norm(points_P_D, axis=1, keepdims=True)
+    return points_P_D / np.where(norms == 0, 1, norms)

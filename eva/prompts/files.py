@@ -1,0 +1,133 @@
+"""Prompts from files and datasets: which field holds them, equal ones merged, errors that name the line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from eva.creator.novelty import prompt_key
+from eva.errors import PromptFileError
+from eva.prompts.conversations import has_system
+from eva.prompts.messages import CONVERSATIONS, conversation, is_conversation, parsed, system_message
+from eva.prompts.rows import Row, read_rows
+from eva.types import Context
+
+TEXT_FIELDS = ("prompt", "instruction", "question", "text", "turns", *CONVERSATIONS)
+LATER_TURNS = "later turns without answers"
+
+
+@dataclass(frozen=True, slots=True)
+class FilePrompt:
+    """One prompt of a file, its topic if the file carries one, and the messages before it."""
+
+    text: str
+    topic: str | None = None
+    context: Context = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Which keys of a row hold what; None: as the rows say themselves."""
+
+    prompt: str | None
+    topic: str | None
+    system: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFile:
+    """The distinct prompts of a file, in its order; `repeated` counts the rows left out as equal ones.
+
+    `cut` counts the rows whose ends were left aside, by what stood there.
+    """
+
+    prompts: tuple[FilePrompt, ...]
+    repeated: int
+    cut: Mapping[str, int]
+
+
+def read_prompt_file(
+    path: Path,
+    *,
+    field: str | None = None,
+    topic_field: str | None = None,
+    system_field: str | None = None,
+    limit: int | None = None,
+) -> PromptFile:
+    """Read prompts from JSON Lines, a JSON array, CSV, TSV, Parquet or plain lines, told apart by the file's ending.
+
+    Raises PromptFileError: missing file, not UTF-8, malformed row (with its place), no such field, no prompt.
+    """
+    return read_prompts(
+        read_rows(path), str(path), field=field, topic_field=topic_field, system_field=system_field, limit=limit
+    )
+
+
+def read_prompts(
+    rows: Iterable[Row],
+    source: str,
+    *,
+    field: str | None = None,
+    topic_field: str | None = None,
+    system_field: str | None = None,
+    limit: int | None = None,
+) -> PromptFile:
+    """Prompts from rows with their places; `source` names where they lie in errors. Raises PromptFileError."""
+    columns = _Columns(field, topic_field, system_field)
+    prompts: dict[int, FilePrompt] = {}
+    cut: Counter[str] = Counter()
+    repeated = 0
+    for place, row in rows:
+        prompt, left_aside = _prompt(row, columns, f"{place} of {source}")
+        cut.update([left_aside] if left_aside else [])
+        if prompts.setdefault(prompt_key(prompt.text, prompt.context), prompt) is not prompt:
+            repeated += 1
+        if len(prompts) == limit:
+            break
+    if not prompts:
+        raise PromptFileError(
+            f"{source} holds no prompt",
+            expected='rows such as {"prompt": "…"}',
+            next_move="Check the file, or name another under prompts.path",
+        )
+    return PromptFile(tuple(prompts.values()), repeated, dict(cut))
+
+
+def _prompt(row: Any, columns: _Columns, where: str) -> tuple[FilePrompt, str | None]:
+    """The row's prompt, and what stood behind it, if anything."""
+    cells = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
+    value = _value(row, columns.prompt, where)
+    left_aside, context, talk = None, (), is_conversation(value)
+    if talk:
+        value, context, left_aside = conversation(value, where)
+    elif isinstance(value, list) and value:
+        turns = cast("list[object]", value)
+        value, left_aside = turns[0], LATER_TURNS if len(turns) > 1 else None
+    if not isinstance(value, str) or not value.strip():
+        raise PromptFileError(
+            f"{where} gives {str(cast(object, value))[:60]!r} as its prompt",
+            expected="a text that is not empty",
+            next_move="Remove or repair that line, or set prompts.field",
+        )
+    topic = cells.get(columns.topic) if columns.topic else None
+    if not has_system(context):
+        context = (*system_message(cells, columns.system, talk=talk, where=where), *context)
+    return FilePrompt(value.strip(), None if topic is None else str(topic), context), left_aside
+
+
+def _value(row: Any, field: str | None, where: str) -> object:
+    """What the row holds as its prompt: a text, texts, or messages."""
+    if not isinstance(row, dict):
+        return row
+    cells = cast("dict[str, Any]", row)
+    name = field or next((name for name in TEXT_FIELDS if cells.get(name) is not None), None)
+    if name is None or name not in cells:
+        raise PromptFileError(
+            f"{where} has the keys {', '.join(map(repr, cells)) or '(none)'}",
+            expected=f"the prompt under {field!r}" if field else f"one of {', '.join(TEXT_FIELDS)}",
+            next_move="Set prompts.field to the key that holds the prompt",
+        )
+    return parsed(cells[name], where) if name in CONVERSATIONS else cells[name]

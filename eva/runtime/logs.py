@@ -1,0 +1,148 @@
+"""Log lines that say what they are about: run, iteration, stage, attempt. Text for people, JSON lines for programs.
+
+Nobody hands these fields around: whoever opens a run or a stage says so once, and every line written meanwhile
+carries it, a library's too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, TextIO, cast, get_args
+
+from eva.errors import ConfigError
+from eva.runtime.redaction import known_secrets, redact_json
+
+Form = Literal["text", "json"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+OWN = ("api", "cli", "eva", "orchestrator", "store", "workers")
+"""Loggers whose news is worth a line; of libraries, warnings are."""
+
+_here: ContextVar[Mapping[str, Any]] = ContextVar("_here", default=MappingProxyType({}))
+
+
+_for_good = ExitStack()
+"""What a worker's process opens and never closes: let go, it would be closed at once."""
+
+
+class _Process:
+    """A driver plays one run: what it is at holds for all of its threads."""
+
+    fields: Mapping[str, Any] = {}
+    form: Form = "text"
+
+
+def form_of(text: str) -> Form:
+    """Raises ConfigError for a form that there is not."""
+    if text not in FORMS:
+        raise ConfigError(
+            f"EVA_LOG_FORMAT is {text!r}", expected=f"one of {', '.join(FORMS)}", next_move="Correct or unset it"
+        )
+    return text
+
+
+def fields() -> dict[str, Any]:
+    """What this process, and this thread of it, are at."""
+    return {**_Process.fields, **_here.get()}
+
+
+@contextmanager
+def about(**found: Any) -> Generator[None]:
+    """Meanwhile, lines of this thread carry these fields."""
+    token = _here.set({**_here.get(), **found})
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+@contextmanager
+def all_about(**found: Any) -> Generator[None]:
+    """Meanwhile, lines of every thread of this process carry these fields."""
+    before = _Process.fields
+    _Process.fields = {**before, **found}
+    try:
+        yield
+    finally:
+        _Process.fields = before
+
+
+@contextmanager
+def logging_to(stream: TextIO, form: Form) -> Generator[None]:
+    """Meanwhile, log records are written there: eva's own from INFO on, those of libraries from WARNING on."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_JsonLines() if form == "json" else _TextLines())
+    root = logging.getLogger()
+    levels = {name: logging.getLogger(name).level for name in OWN}
+    formed, _Process.form = _Process.form, form
+    root.addHandler(handler)
+    for name in OWN:
+        logging.getLogger(name).setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        _Process.form = formed
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLog:
+    """The log of a worker's process, made by the driver: `begin` is called over there."""
+
+    path: str
+    worker: str
+    form: Form = field(default_factory=lambda: _Process.form)
+    run: str | None = field(default_factory=lambda: fields().get("run"))
+
+    def begin(self) -> None:
+        """All that the process prints goes to the file from now on, and its log records with it, for good."""
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        log = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        _Process.fields = {"run": self.run, "worker": self.worker}
+        _for_good.enter_context(logging_to(sys.stderr, self.form))
+
+
+def entry_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What is written of a record, without secrets: time, level, logger, message, fields, `data`, exception."""
+    entry: dict[str, Any] = {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": record.getMessage(),
+        **{name: value for name, value in fields().items() if value is not None},
+    }
+    if data := getattr(record, "data", None):
+        entry["data"] = json.loads(json.dumps(data, default=str))
+    if record.exc_info:
+        entry["exception"] = logging.Formatter().formatException(record.exc_info)
+    return cast("dict[str, Any]", redact_json(entry, known_secrets()))
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(entry_of(record))
+
+
+class _TextLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = entry_of(record)
+        about = " ".join(f"{name}={entry[name]}" for name in fields() if name in entry)
+        data = f" {json.dumps(entry['data'])}" if "data" in entry else ""
+        trace = f"\n{entry['exception']}" if "exception" in entry else ""
+        place = f" [{about}]" if about else ""
+        return f"{entry['time']} {record.levelname} {record.name}{place}: {entry['message']}{data}{trace}"

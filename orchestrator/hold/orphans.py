@@ -1,0 +1,135 @@
+"""Orphans: what a driver that was killed leaves behind on this machine, found and ended at the next start.
+
+Every process that a driver starts inherits a mark in its environment: which process the driver was, by number,
+start time and boot. A marked process whose driver is gone for certain is an orphan; nothing else is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from eva.runtime.processes import SESSION_MARK, is_dead, started, this_process
+
+MARK = "EVA_DRIVER"
+SESSION_AGE_S = 86400.0
+"""Ray's logs of a driver that died are kept for a day: they may say why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A process whose driver is dead. `began` is its start time in clock ticks since boot."""
+
+    pid: int
+    began: int
+    name: str
+    driver: int
+
+
+@contextmanager
+def marked() -> Generator[None]:
+    """What this process starts within it carries its mark."""
+    before = os.environ.get(MARK)
+    os.environ[MARK] = json.dumps(this_process())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[MARK]
+        else:
+            os.environ[MARK] = before
+
+
+def mark_session() -> None:
+    """Mark the folder of the Ray session that this process has just started, if it has."""
+    sessions = sorted(_ray_folder().glob(f"session_*_{os.getpid()}"))
+    if sessions:
+        (sessions[-1] / SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")
+
+
+def find_orphans() -> list[Orphan]:
+    """Processes that dead drivers of this machine have left; none where the system has no /proc."""
+    found = (_orphan(int(entry.name)) for entry in Path("/proc").glob("[0-9]*"))
+    return sorted((orphan for orphan in found if orphan is not None), key=lambda orphan: orphan.pid)
+
+
+def end_orphans() -> list[Orphan]:
+    """Kill them; those that are left are returned, as they were."""
+    orphans = find_orphans()
+    for orphan in orphans:
+        with suppress(ProcessLookupError):
+            handle = os.pidfd_open(orphan.pid)
+            try:
+                # Looked at again by a handle: no other process that has got its number meanwhile is meant.
+                if _orphan(orphan.pid) == orphan:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            finally:
+                os.close(handle)
+    return orphans
+
+
+def old_sessions(age_s: float = SESSION_AGE_S) -> list[Path]:
+    """Folders of Ray sessions that dead drivers have started and nothing has written to for so long."""
+    return [
+        mark.parent
+        for mark in sorted(_ray_folder().glob(f"session_*/{SESSION_MARK}"))
+        if (owner := _read(mark.read_text(encoding="utf-8"))) is not None
+        and is_dead(owner)
+        and time.time() - mark.parent.stat().st_mtime >= age_s
+    ]
+
+
+def remove_sessions(age_s: float = SESSION_AGE_S) -> list[Path]:
+    """Remove them; which they were."""
+    folders = old_sessions(age_s)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return folders
+
+
+def _orphan(pid: int) -> Orphan | None:
+    owner = next(_marks(pid), None)
+    if owner is None or not is_dead(owner) or not _same_numbers(pid):
+        return None
+    began = started(pid)
+    with suppress(OSError):
+        name = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return None if began is None else Orphan(pid, began, name[:100], int(owner["pid"]))
+    return None
+
+
+def _marks(pid: int) -> Iterator[dict[str, Any]]:
+    """The driver that a process is marked with. Processes of other users are not readable, and not ours."""
+    with suppress(OSError):
+        for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            name, _, value = entry.partition(b"=")
+            if name == MARK.encode() and (owner := _read(value.decode(errors="replace"))) is not None:
+                yield owner
+
+
+def _read(text: str) -> dict[str, Any] | None:
+    with suppress(ValueError):
+        owner: object = json.loads(text)
+        if isinstance(owner, dict) and "pid" in owner:
+            return cast("dict[str, Any]", owner)
+    return None
+
+
+def _same_numbers(pid: int) -> bool:
+    """Whether process numbers mean the same to it as to us: in a container they do not."""
+    try:
+        return Path(f"/proc/{pid}/ns/pid").readlink() == Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return False
+
+
+def _ray_folder() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"  # noqa: S108 - where Ray keeps its sessions

@@ -1,0 +1,143 @@
+"""The overseer: hears of progress and incidents, writes the incidents down, and notices when nothing advances.
+
+Heartbeats say that a process lives; only progress says that it works. Each part below has time-outs of its own;
+this is what finds the wait that none of them foresaw.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+
+from eva.config import Watchdog
+from eva.errors import StalledError
+from eva.runtime.incidents import AtWork, Incident, idle
+from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.watch.listener import Listener
+from store.runs import events, stages
+
+TICK_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Overseer:
+    """A listener between the loop and whoever watches it. `at_work` says what each worker has in hand."""
+
+    def __init__(self, listener: Listener, config: Watchdog, tick_s: float = TICK_S) -> None:
+        self._listener, self._config, self._tick_s = listener, config, tick_s
+        self.at_work: AtWork = idle
+        self._place: tuple[int, str] | None = None
+        self._silent_s = 0.0
+        self._told = False
+        self._stall: StalledError | None = None
+        self._run: ClaimedRun | None = None
+        self._ended = threading.Event()
+
+    # What the loop tells.
+
+    def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
+        self._place = (iteration, stage)
+        self._advanced()
+        self._listener.opened(iteration, stage, done, total)
+
+    def advanced(self, done: int, total: int, values: Mapping[str, float]) -> None:
+        self._advanced()
+        self._listener.advanced(done, total, values)
+
+    def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+        self._advanced()
+        self._listener.closed(iteration, stage, counts)
+
+    def noted(self, text: str) -> None:
+        self._listener.noted(text)
+
+    # What the workers tell.
+
+    def notice(self, incident: Incident) -> None:
+        """Tell whoever watches, and store the incident as an event of the present stage. On any thread."""
+        log.warning("%s", incident.text, extra={"data": {"kind": incident.kind, **incident.data}})
+        self._listener.noted(incident.text)
+        self._store(
+            lambda conn, run, place: events.append_event(
+                conn, run.id, incident.kind, dict(incident.data), iteration=place[0], stage=place[1]
+            )
+        )
+
+    # What nobody tells.
+
+    @contextmanager
+    def watching(self, run: ClaimedRun) -> Generator[None]:
+        """Watch the run's progress meanwhile. Raises StalledError when nothing advanced for too long."""
+        self._run = run
+        main = threading.current_thread() is threading.main_thread()
+        thread = threading.Thread(target=self._watch, args=(main,), name="overseer", daemon=True)
+        thread.start()
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._stall is not None:
+                raise self._stall from None
+            raise
+        finally:
+            self._ended.set()
+            thread.join(timeout=10 * self._tick_s + 1)
+
+    def _watch(self, main: bool) -> None:
+        before = time.monotonic()
+        while not self._ended.wait(self._tick_s):
+            now = time.monotonic()
+            # A driver that was frozen saw no silence: nobody had the chance to break it.
+            self._silent_s += min(now - before, 2 * self._tick_s)
+            before = now
+            if self._silent_s >= self._config.tell_s and not self._told:
+                self._told = True
+                self.notice(Incident("stalled", f"{self._told_of()}: {self._workers()}", self._facts()))
+            if self._silent_s >= self._config.end_s and main:
+                self._end()
+                return
+
+    def _end(self) -> None:
+        self._stall = StalledError(
+            f"{self._told_of()}, and the watchdog ended it: {self._workers()}",
+            expected=f"progress within {self._config.end_s:g} s (watchdog.end_s)",
+            next_move="Read the workers' logs; what was finished is stored, and a resume goes on from there",
+        )
+        facts, message = self._facts(), str(self._stall)
+
+        def fail(conn: Connection, run: ClaimedRun, place: tuple[int, str]) -> None:
+            stages.fail_stage(conn, run.id, *place, message)
+            events.append_event(conn, run.id, "stage_failed", facts, iteration=place[0], stage=place[1])
+
+        # A signal reaches the main thread in the middle of a wait; `_thread.interrupt_main` would wait for its end.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        self._store(fail)
+
+    def _advanced(self) -> None:
+        self._silent_s, self._told = 0.0, False
+
+    def _told_of(self) -> str:
+        iteration, stage = self._place or (0, "start")
+        return f"nothing has advanced in stage {stage} of iteration {iteration} for {self._silent_s:.0f} s"
+
+    def _workers(self) -> str:
+        return "; ".join(map(str, self.at_work())) or "no worker has anything in hand"
+
+    def _facts(self) -> dict[str, object]:
+        return {"seconds": round(self._silent_s, 1), "workers": [str(work) for work in self.at_work()]}
+
+    def _store(self, write: Callable[[Connection, ClaimedRun, tuple[int, str]], object]) -> None:
+        if (run := self._run) is not None:
+            place = self._place or (0, "start")
+            run.keep(lambda conn: void(write(conn, run, place)))
+
+
+def void(value: object) -> None:
+    """Take a value and give none."""
+    del value

@@ -1,0 +1,133 @@
+"""What must be true before a run goes on: the same config and the same code, or changes that somebody asked for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+from eva.config import RunConfig
+from eva.config.changes import Change, changeable, differences
+from eva.config.files import config_hash
+from eva.errors import ConflictError
+from orchestrator.hold.control import held
+from orchestrator.launch.code_identity import code_differences, code_identity
+from store.rows import RunRow
+from store.runs import events, runs, stages
+from store.session import Store
+
+LISTED = 12
+"""So many changed files are named; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is different from what the run has been played with so far."""
+
+    config: tuple[Change, ...]
+    code: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.config or self.code)
+
+    def __str__(self) -> str:
+        rest = len(self.code) - LISTED
+        lines = [*map(str, self.config), *self.code[:LISTED], *([f"and {rest} more files"] if rest > 0 else [])]
+        return "\n".join(f"  {line}" for line in lines)
+
+
+def changes_of(run: RunRow, config: RunConfig | None = None) -> Changes:
+    """How do the config that is given (None: the run's own) and this code differ from the run's?"""
+    kept = RunConfig.model_validate(run.config)
+    given = config or kept
+    code = () if run.code is None else tuple(code_differences(run.code, code_identity(given)))
+    return Changes(tuple(differences(kept, given)), code)
+
+
+def prepare(store: Store, run: RunRow, config: RunConfig | None = None, *, accept: bool = False) -> RunRow:
+    """The run as its next driver shall find it: every door to a resume passes here before it starts one.
+
+    The run is wished to play, whatever was wished before; a wish after this is obeyed, by a driver that only
+    starts, too. Raises ConflictError when the run is over, or when config or code differ and the changes are not to
+    be accepted, and LeaseTakenError when a driver plays it.
+    """
+    require_resumable(run)
+    if accept:
+        run = accept_changes(store, run, config)
+    else:
+        require_unchanged(run, config)
+    with held(store, run) as conn:
+        require_resumable(runs.get_run(conn, run.id))
+        runs.set_desired(conn, run.id, "run")
+        return runs.get_run(conn, run.id)
+
+
+def require_resumable(run: RunRow) -> None:
+    """Raise ConflictError when the run is over."""
+    if run.status in ("finished", "cancelled"):
+        raise ConflictError(
+            f"run {run.name} is {run.status}",
+            expected="a run that is not over",
+            next_move=f"Look at it with `eva show {run.name}`, or play on from one of its iterations: "
+            f"eva fork {run.name} --at {run.iteration}"
+            + (f" --set iterations={run.iteration + 1}" if run.status == "finished" else ""),
+        )
+
+
+def require_unchanged(run: RunRow, config: RunConfig | None = None, *, code: bool = True) -> None:
+    """Raise ConflictError that lists every difference in config and, with `code`, in code."""
+    found = changes_of(run, config)
+    changes = found if code else replace(found, code=())
+    if not changes:
+        return
+    with_config = "another config" if changes.config else ""
+    with_code = "other code" if changes.code else ""
+    raise ConflictError(
+        f"run {run.name} was started with {' and '.join(filter(None, (with_config, with_code)))}:\n{changes}\n",
+        expected="what it was started with: else its decisions are no longer those of one config and one program",
+        next_move=f"{'Leave the config away' if changes.config else 'Go back to that code'}, or add --accept-changes "
+        "to go on all the same; the run's events then tell of it",
+    )
+
+
+def accept_changes(store: Store, run: RunRow, config: RunConfig | None = None) -> RunRow:
+    """Give the run the new config and code, with an event that has both values. Nobody may be playing it.
+
+    Raises ConflictError for a key that the run's history forbids, LeaseTakenError when a driver holds the run.
+    """
+    changes = changes_of(run, config)
+    given = config or RunConfig.model_validate(run.config)
+    if not changes and run.code is not None:
+        return run
+    with held(store, run) as conn:
+        row = runs.get_run(conn, run.id)
+        begun = any(stage.iteration == row.iteration for stage in stages.read_stages(conn, run.id))
+        _require_allowed(row, given, changes.config, begun)
+        runs.set_config(conn, run.id, given.model_dump(mode="json"), config_hash(given), code_identity(given))
+        if changes:
+            events.append_event(
+                conn,
+                run.id,
+                "changes_accepted",
+                {"config": [asdict(change) for change in changes.config], "code": changes.code},
+            )
+        return runs.get_run(conn, run.id)
+
+
+def _require_allowed(run: RunRow, config: RunConfig, changed: tuple[Change, ...], begun: bool) -> None:
+    allowed = {"resume"} if begun else {"resume", "iteration"}
+    refused = [change for change in changed if changeable(change.key) not in allowed]
+    if refused:
+        never = [change.key for change in refused if changeable(change.key) == "never"]
+        raise ConflictError(
+            f"run {run.name} cannot go on in iteration {run.iteration} with other values of "
+            + ", ".join(change.key for change in refused),
+            expected="keys that its history leaves open (docs/reference/control.md)",
+            next_move="Start a new run"
+            if never
+            else f"Play the iteration anew with them: eva fork {run.name} --at {run.iteration} --set …",
+        )
+    if config.iterations <= run.iteration:
+        raise ConflictError(
+            f"run {run.name} is in iteration {run.iteration}, iterations is {config.iterations}",
+            expected=f"iterations of at least {run.iteration + 1}",
+            next_move="Set more",
+        )

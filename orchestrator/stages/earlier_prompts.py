@@ -1,0 +1,94 @@
+"""What the run knows already, as novelty sees it: kept in the driver and grown at the start of each evolve stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from eva.creator.contamination import Contamination
+from eva.creator.minhash import MinHashIndex
+from eva.creator.novelty import NearKnown, Novelty, NoveltyCheck, Own, Protected, check_named, scope
+from eva.creator.semantic import SameMeaning, SemanticIndex, semantic_twins
+from eva.prompts.conversations import said
+from eva.prompts.files import read_prompt_file
+from eva.roles import Embedder
+from eva.types import Context, Floats, Prompt
+from orchestrator.hold.claimed_run import ClaimedRun
+from store.game import prompts
+
+PAGE = 10_000
+EMBEDDED = 256
+
+
+class Known:
+    """The run's prompts, row i of the index being prompt i: what a resumed run builds equals what it lost."""
+
+    def __init__(self, run: ClaimedRun, embedder: Embedder | None = None) -> None:
+        self._run, self._embedder = run, embedder
+        self._index, self._meanings = MinHashIndex(run.config.novelty.similarity), SemanticIndex()
+
+    def before(self, iteration: int) -> Novelty:
+        """The checks against every prompt that is older than the iteration. Raises PromptFileError."""
+        novelty = self._run.config.novelty
+        checks: list[NoveltyCheck] = [Protected(self._protected)] if self._protected else []
+        if novelty.similarity < 1:
+            for older in self._older(iteration, len(self._index)):
+                self._index.extend([prompt.text for prompt in older], [scope(prompt.context) for prompt in older])
+            checks.append(NearKnown(self._index))
+        if self._embedder is not None:
+            for older in self._older(iteration, len(self._meanings)):
+                self._embed(older, self._embedder)
+            checks.append(SameMeaning(self._meanings, self._embedder, novelty.cosine))
+        return Novelty((*checks, *self._own))
+
+    def twins(self, texts: Sequence[str], contexts: Sequence[Context]) -> list[int | None]:
+        """For each of a stage's texts, the first earlier one that it means nearly the same as, or None."""
+        if self._embedder is None:
+            return [None] * len(texts)
+        parts = [
+            self._embedded(texts[start : start + EMBEDDED], self._embedder) for start in range(0, len(texts), EMBEDDED)
+        ]
+        return semantic_twins(np.concatenate(parts), list(map(scope, contexts)), self._run.config.novelty.cosine)
+
+    @cached_property
+    def _own(self) -> list[Own]:
+        return [check_named(spec) for spec in self._run.config.novelty.checks]
+
+    @cached_property
+    def _protected(self) -> Contamination:
+        novelty = self._run.config.novelty
+        return protected_texts(novelty.protected, novelty.protected_words)
+
+    def _embed(self, older: list[Prompt], embedder: Embedder) -> None:
+        for start in range(0, len(older), EMBEDDED):
+            some = older[start : start + EMBEDDED]
+            self._meanings.extend(
+                self._embedded([prompt.text for prompt in some], embedder), [scope(prompt.context) for prompt in some]
+            )
+
+    def _embedded(self, texts: Sequence[str], embedder: Embedder) -> Floats:
+        vectors_T_D = embedder.embed(texts)
+        # A model takes its time over many prompts: whoever watches for progress hears of it.
+        self._run.listener.advanced(0, 0, {})
+        return vectors_T_D
+
+    def _older(self, iteration: int, first: int) -> Iterator[list[Prompt]]:
+        """The prompts from number `first` on that are older than the iteration, page by page."""
+        while True:
+            page = self._run.read(lambda conn, after=first - 1: prompts.iter_prompts(conn, self._run.id, after, PAGE))
+            # numbers ascend with the iteration of birth
+            older = [prompt for prompt in page if prompt.born < iteration]
+            if older:
+                yield older
+            if len(older) < PAGE:
+                return
+            first += len(older)
+
+
+def protected_texts(paths: list[str], words: int) -> Contamination:
+    """What no prompt of the run may overlap. Raises PromptFileError."""
+    found = (prompt for path in paths for prompt in read_prompt_file(Path(path)).prompts)
+    return Contamination((text for prompt in found for text in said(prompt.text, prompt.context)), words)

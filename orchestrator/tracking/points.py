@@ -1,0 +1,126 @@
+"""The points of a run that tracking services are told: made from what is stored, so they are the same at any time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, cast
+
+from sqlalchemy import Connection
+
+from eva.runtime.tracker import Axis, Point
+from store.game import checkpoints
+from store.rows import StageRow
+from store.runs import runs, stages
+from store.views import statistics
+
+STATISTICS: dict[str, tuple[str, ...]] = {
+    "sample": ("pool",),
+    "pair": ("batch", "payoff"),
+    "audit": ("audit",),
+    "evaluate": ("heldout", "win_rates"),
+    "baseline": ("heldout", "win_rates"),
+}
+"""What a stage stores when it closes; of an iteration that is over, ITERATION."""
+
+ITERATION = ("diversity", "cost")
+_NAMED = {"win_rates": "win_rate"}
+_KEYS = ("split", "mode", "operator")
+_LEFT_OUT = ("iteration", "checkpoint", "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The points that one closed stage, or one finished iteration, makes: `count` of them after number `before`."""
+
+    before: int
+    count: int
+    stage: StageRow | None
+    iteration: int
+    at_ms: int
+    steps_before: int
+
+
+def points_after(conn: Connection, run_id: int, sent: int, most: int) -> list[Point]:
+    """What comes after point number `sent`? At most so many, in order."""
+    found = (
+        point
+        for block in _blocks(conn, run_id)
+        if block.before + block.count > sent
+        for point in _points(conn, run_id, block)
+        if point.number > sent
+    )
+    return list(islice(found, most))
+
+
+def _blocks(conn: Connection, run_id: int) -> Iterator[_Block]:
+    """In the order in which they came to be. What is not closed ends them: nothing after it is either."""
+    finished, before, steps = runs.get_run(conn, run_id).iteration, 0, 0
+    rows = stages.read_stages(conn, run_id)
+    for place, row in enumerate(rows):
+        if row.status != "done" or row.finished_at is None:
+            return
+        at_ms = int(row.finished_at.timestamp() * 1000)
+        trained = int(row.counts.get("steps", 0)) if row.name == "train" else 0
+        yield _Block(before, trained + 1, row, row.iteration, at_ms, steps)
+        before, steps = before + trained + 1, steps + trained
+        last = place + 1 == len(rows) or rows[place + 1].iteration > row.iteration
+        if last and row.iteration < finished:
+            yield _Block(before, 1, None, row.iteration, at_ms, steps)
+            before += 1
+
+
+def _points(conn: Connection, run_id: int, block: _Block) -> Iterator[Point]:
+    stage, iteration = block.stage, block.iteration
+    number = block.before
+    if stage is not None and stage.name == "train":
+        for number, step in enumerate(checkpoints.read_training_steps(conn, run_id, iteration + 1), block.before + 1):
+            yield Point(
+                number,
+                "training_step",
+                block.steps_before + number - block.before,
+                block.at_ms,
+                numbers_of(step.values, "train"),
+            )
+    names = ITERATION if stage is None else STATISTICS.get(stage.name, ())
+    of_policy = stage is not None and stage.name in ("baseline", "evaluate")
+    stored = statistics.list_statistics(conn, run_id, names, -1 if stage and stage.name == "baseline" else iteration)
+    values = {} if stage is None else _of_stage(stage)
+    for _, name, data in stored:
+        values |= numbers_of(data, _NAMED.get(name, name))
+    axis: Axis = "policy" if of_policy else "iteration"
+    place = iteration + int(of_policy and stage is not None and stage.name == "evaluate")
+    yield Point(block.before + block.count, axis, place, block.at_ms, values)
+
+
+def _of_stage(stage: StageRow) -> dict[str, float]:
+    """Its seconds and counts, and what engines gave in a second."""
+    name = f"stage/{stage.name}"
+    values = {f"{name}/seconds": stage.seconds, **numbers_of(stage.counts, name)}
+    tokens = values.get(f"{name}/tokens")
+    if tokens is not None and stage.seconds > 0 and "responses" in stage.counts:
+        values[f"{name}/tokens_per_s"] = tokens / stage.seconds
+    return values
+
+
+def numbers_of(value: Any, name: str) -> dict[str, float]:
+    """Every finite number in a JSON value, by its path. In lists of objects, what each is of stands for its place;
+    other lists, such as intervals and quantiles, are left out."""
+    if isinstance(value, bool) or value is None:
+        return {}
+    if isinstance(value, int | float):
+        return {name: float(value)} if math.isfinite(value) else {}
+    found: dict[str, float] = {}
+    if isinstance(value, Mapping):
+        for key, inner in cast("Mapping[str, Any]", value).items():
+            if key not in _LEFT_OUT:
+                found |= numbers_of(inner, f"{name}/{key}")
+    elif isinstance(value, list | tuple):
+        for inner in cast("Sequence[Any]", value):
+            if isinstance(inner, Mapping):
+                item = cast("Mapping[str, Any]", inner)
+                path = "/".join(str(item[key]) for key in _KEYS if key in item)
+                found |= numbers_of(item, f"{name}/{path}") if path else {}
+    return found

@@ -1,0 +1,228 @@
+"""Spans of OpenTelemetry, run > iteration > stage: on where the standard variables name a collector, else nothing.
+
+The trace's id is derived from the run, so whoever resumes a run adds to its trace; each driver has a span "run" of its
+own there. Spans are exported in batches by a thread of the SDK, which drops what it cannot deliver.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from eva.errors import RunStoppedError
+from eva.runtime.redaction import known_secrets, redact
+from store.rows import RunRow
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Span, Tracer
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+FLUSH_S = 5.0
+"""How long the end of a driver waits for the collector."""
+
+log = logging.getLogger(__name__)
+
+
+class StageSpan(Protocol):
+    """The span of a stage that is open."""
+
+    def counted(self, counts: Mapping[str, object]) -> None:
+        """The stage is done, and this is what it counted."""
+        ...
+
+
+class Spans(Protocol):
+    """What a driver tells of its run, on its main thread."""
+
+    def stage(self, iteration: int, name: str, attempt: int, total: int) -> AbstractContextManager[StageSpan]:
+        """A stage while it is open; within its iteration, which begins with the first of them."""
+        ...
+
+    def iteration_ends(self) -> None:
+        """The iteration is stored as finished."""
+        ...
+
+    def stands(self, status: str) -> None:
+        """How the run stands."""
+        ...
+
+
+class NoSpans:
+    """Tells nobody."""
+
+    def stage(self, iteration: int, name: str, attempt: int, total: int) -> AbstractContextManager[StageSpan]:
+        del iteration, name, attempt, total
+        return nullcontext(self)
+
+    def counted(self, counts: Mapping[str, object]) -> None:
+        del counts
+
+    def iteration_ends(self) -> None: ...
+
+    def stands(self, status: str) -> None:
+        del status
+
+
+class _StageSpan:
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def counted(self, counts: Mapping[str, object]) -> None:
+        for name, value in counts.items():
+            if isinstance(value, Mapping):
+                inner = cast("Mapping[str, object]", value)
+                self.counted({f"{name}.{key}": number for key, number in inner.items()})
+            elif isinstance(value, bool | int | float | str):
+                self._span.set_attribute(f"eva.counts.{name}", value)
+
+
+class OtelSpans:
+    """Spans of one driver, the run's open from the beginning."""
+
+    def __init__(self, tracer: Tracer, run: RunRow, driver: int) -> None:
+        self._tracer, self._fields = tracer, {"eva.run": run.name, "eva.run.id": run.id, "eva.driver": driver}
+        self._run = self._started(
+            "run",
+            None,
+            {"eva.resumed": run.started_at is not None, "eva.iterations": int(run.config.get("iterations", 0))},
+        )
+        self._iteration: Span | None = None
+        self._number = -1
+
+    @contextmanager
+    def stage(self, iteration: int, name: str, attempt: int, total: int) -> Generator[StageSpan]:
+        if self._iteration is None or self._number != iteration:
+            self.iteration_ends()
+            self._iteration = self._started("iteration", self._run, {"eva.iteration": iteration})
+            self._number = iteration
+        span = self._started(
+            name,
+            self._iteration,
+            {"eva.iteration": iteration, "eva.stage": name, "eva.attempt": attempt, "eva.total": total},
+        )
+        try:
+            yield _StageSpan(span)
+        except BaseException as error:
+            _failed(span, error)
+            raise
+        finally:
+            span.end()
+
+    def iteration_ends(self) -> None:
+        if self._iteration is not None:
+            self._iteration.end()
+            self._iteration = None
+
+    def stands(self, status: str) -> None:
+        self._run.set_attribute("eva.status", status)
+
+    def end(self, error: BaseException | None) -> None:
+        """The driver ends."""
+        for span in (self._iteration, self._run):
+            if span is not None and error is not None:
+                _failed(span, error)
+        self.iteration_ends()
+        self._run.end()
+
+    def _started(self, name: str, parent: Span | None, attributes: Mapping[str, Any]) -> Span:
+        from opentelemetry.context import Context
+        from opentelemetry.trace import set_span_in_context
+
+        context = Context() if parent is None else set_span_in_context(parent, Context())
+        return self._tracer.start_span(name, context=context, attributes={**self._fields, **attributes})
+
+
+@contextmanager
+def tracing(run: RunRow, driver: int) -> Generator[Spans]:
+    """Spans of this driver, the `driver`-th of the run, exported where the environment says so."""
+    provider = _provider(run) if wanted(os.environ) else None
+    if provider is None:
+        yield NoSpans()
+        return
+    spans = OtelSpans(provider.get_tracer("eva"), run, driver)
+    try:
+        yield spans
+    except BaseException as error:
+        spans.end(error)
+        raise
+    else:
+        spans.end(None)
+    finally:
+        # the SDK waits for its collector longer than a run should
+        last = threading.Thread(target=provider.shutdown, name="tracing ends", daemon=True)
+        last.start()
+        last.join(FLUSH_S)
+
+
+def wanted(environment: Mapping[str, str]) -> bool:
+    """Do the standard variables name a collector of spans, and none of them switch that off?"""
+    off = (
+        environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        or environment.get("OTEL_TRACES_EXPORTER", "").lower() == "none"
+    )
+    return not off and any(environment.get(name) for name in ENDPOINTS)
+
+
+def _provider(run: RunRow) -> Any:
+    """The SDK; None, with a warning, where it is not installed or cannot be used as the environment says."""
+    try:
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+        class OfRun(RandomIdGenerator):
+            def generate_trace_id(self) -> int:
+                return trace_id(run)
+
+        named = os.environ.get("OTEL_SERVICE_NAME") or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+        provider = TracerProvider(
+            id_generator=OfRun(),
+            shutdown_on_exit=False,
+            resource=Resource.create({} if named else {"service.name": "eva"}),
+        )
+        provider.add_span_processor(BatchSpanProcessor(exporter_of(os.environ)))
+        return provider
+    except (ImportError, ValueError) as error:
+        log.warning("there are no traces of this run: %s", error)
+        return None
+
+
+def trace_id(run: RunRow) -> int:
+    """The trace of a run: that of its identity."""
+    return int(run.identity, 16)
+
+
+def exporter_of(environment: Mapping[str, str]) -> SpanExporter:
+    """By the protocol that the standard variables name, `http/protobuf` unless set. Raises ValueError for another."""
+    protocol = (
+        environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+        or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+        or "http/protobuf"
+    )
+    if protocol == "http/protobuf":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        return OTLPSpanExporter()
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as OverGrpc
+
+        return OverGrpc()
+    raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; known here: http/protobuf, grpc")
+
+
+def _failed(span: Span, error: BaseException) -> None:
+    """What was asked for is no failure."""
+    from opentelemetry.trace import Status, StatusCode
+
+    told = redact(str(error), known_secrets())
+    if isinstance(error, RunStoppedError | KeyboardInterrupt):
+        span.set_attribute("eva.stopped", told or "interrupted")
+        return
+    span.set_attribute("error.type", type(error).__name__)
+    span.set_status(Status(StatusCode.ERROR, told[:2000]))

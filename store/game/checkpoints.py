@@ -1,0 +1,93 @@
+"""Queries about checkpoints and the steps that trained them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from eva.errors import ConflictError
+from eva.types import Checkpoint, TrainingStep
+from store.postgres.bulk import copy_once
+from store.postgres.values import json_text, storable_json
+from store.rows import CheckpointRow
+from store.schema.tables import checkpoints, training_steps
+
+_FIELDS = (
+    checkpoints.c.number,
+    checkpoints.c.iteration,
+    checkpoints.c.parent,
+    checkpoints.c.path,
+    checkpoints.c.digest,
+    checkpoints.c.created_at,
+    checkpoints.c.dropped,
+)
+
+
+def insert_checkpoint(
+    conn: Connection,
+    run_id: int,
+    checkpoint: Checkpoint,
+    *,
+    parent: int | None = None,
+    dropped: Mapping[str, int] | None = None,
+) -> None:
+    """Register a published checkpoint. Repeating it is harmless.
+
+    Raises ConflictError when the number names other weights already.
+    """
+    conn.execute(
+        upsert(checkpoints)
+        .values(
+            run_id=run_id,
+            number=checkpoint.number,
+            iteration=checkpoint.iteration,
+            parent=parent,
+            path=checkpoint.path,
+            digest=checkpoint.digest,
+            dropped=storable_json(dropped or {}),
+        )
+        .on_conflict_do_nothing()
+    )
+    present = read_checkpoint(conn, run_id, checkpoint.number)
+    if present is not None and present.digest != checkpoint.digest:
+        raise ConflictError(
+            f"checkpoint {checkpoint.number} of run {run_id} was given with digest {checkpoint.digest}",
+            expected=f"the weights registered before, digest {present.digest}",
+            next_move="Keep the registered checkpoint: a number names the same weights for ever",
+        )
+
+
+def read_checkpoint(conn: Connection, run_id: int, number: int) -> CheckpointRow | None:
+    """Where is this checkpoint? None when there is no such one."""
+    row = conn.execute(
+        select(*_FIELDS).where(checkpoints.c.run_id == run_id, checkpoints.c.number == number)
+    ).one_or_none()
+    return None if row is None else CheckpointRow(*row)
+
+
+def read_checkpoints(conn: Connection, run_id: int) -> list[CheckpointRow]:
+    """Which checkpoints does the run have? In number order; the last is the current policy."""
+    query = select(*_FIELDS).where(checkpoints.c.run_id == run_id).order_by(checkpoints.c.number)
+    return [CheckpointRow(*row) for row in conn.execute(query)]
+
+
+def copy_training_steps(conn: Connection, run_id: int, checkpoint: int, steps: Sequence[TrainingStep]) -> None:
+    """Store logged optimiser steps; what is there already stays as it is. NaN and infinities become null."""
+    rows = [(run_id, checkpoint, step.step, json_text(step.values)) for step in steps]
+    copy_once(conn, training_steps, ("run_id", "checkpoint", "step", "values"), rows)
+
+
+def read_training_steps(conn: Connection, run_id: int, checkpoint: int) -> list[TrainingStep]:
+    """How did the training of this checkpoint go? In step order; what was not finite is NaN."""
+    query = (
+        select(training_steps.c.step, training_steps.c["values"])
+        .where(training_steps.c.run_id == run_id, training_steps.c.checkpoint == checkpoint)
+        .order_by(training_steps.c.step)
+    )
+    return [
+        TrainingStep(step, {name: math.nan if value is None else value for name, value in values.items()})
+        for step, values in conn.execute(query)
+    ]

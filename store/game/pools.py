@@ -1,0 +1,83 @@
+"""Queries about a pool as its creator saw it: rewards under the policies that answered, traits, what was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Connection, func, select
+
+from eva.creator.sampling import Traits
+from eva.types import Judged
+from store.game.creation import read_estimates
+from store.game.responses import judged
+from store.rows import EstimateRow
+from store.schema.tables import batches, estimates, prompts
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDraw:
+    """An iteration's draw as it was stored, rows in number order; `size` is the batch that it was drawn for."""
+
+    iteration: int
+    size: int
+    rows: tuple[EstimateRow, ...]
+
+
+def judged_under(
+    conn: Connection, run_id: int, rewarder: str, numbers: Sequence[int], answered_by: Mapping[int, int], n: int
+) -> Judged:
+    """How did these prompts do, each under the policy that `answered_by` names? Rows in the order of `numbers`."""
+    by_policy: dict[int, list[int]] = {}
+    for number in numbers:
+        by_policy.setdefault(answered_by[number], []).append(number)
+    parts = [judged(conn, run_id, checkpoint, rewarder, some, n) for checkpoint, some in sorted(by_policy.items())]
+    if not parts:
+        return judged(conn, run_id, 0, rewarder, [], n)
+    numbers_P = np.concatenate([part.numbers_P for part in parts])
+    place = {number: row for row, number in enumerate(numbers_P.tolist())}
+    rows = np.array([place[number] for number in numbers])
+    tokens = [part.tokens_P_N for part in parts if part.tokens_P_N is not None]
+    return Judged(
+        numbers_P=numbers_P[rows],
+        rewards_P_N=np.concatenate([part.rewards_P_N for part in parts])[rows],
+        text_hashes_P_N=np.concatenate([part.text_hashes_P_N for part in parts])[rows],
+        cut_P_N=np.concatenate([part.cut_P_N for part in parts])[rows],
+        failures={number: reason for part in parts for number, reason in part.failures.items()},
+        checkpoints_P=np.array([answered_by[number] for number in numbers], dtype=np.int64),
+        tokens_P_N=np.concatenate(tokens)[rows] if len(tokens) == len(parts) else None,
+    )
+
+
+def traits(conn: Connection, run_id: int, pool: Judged, checkpoint: int) -> Traits:
+    """What is known of the pool's prompts besides their rewards, when `checkpoint` is the current policy?"""
+    topics = read_topics(conn, run_id, pool.numbers_P.tolist())
+    codes = {topic: code for code, topic in enumerate(sorted({topic for topic in topics.values() if topic}))}
+    answered_by = checkpoint if pool.checkpoints_P is None else pool.checkpoints_P
+    return Traits(
+        ages_P=np.full(len(pool.numbers_P), checkpoint, dtype=np.int64) - answered_by,
+        topics_P=np.array([codes.get(topics.get(number) or "", -1) for number in pool.numbers_P.tolist()], np.int64),
+    )
+
+
+def read_topics(conn: Connection, run_id: int, numbers: Sequence[int]) -> dict[int, str | None]:
+    """Which topics do these prompts have? By number."""
+    query = select(prompts.c.number, prompts.c.topic).where(
+        prompts.c.run_id == run_id, prompts.c.number == func.any(list(numbers))
+    )
+    return {row.number: row.topic for row in conn.execute(query)}
+
+
+def drawn_iterations(conn: Connection, run_id: int) -> list[int]:
+    """In which iterations did the creator draw prompts? Ascending."""
+    query = select(estimates.c.iteration).where(estimates.c.run_id == run_id).distinct().order_by(estimates.c.iteration)
+    return list(conn.execute(query).scalars())
+
+
+def stored_draw(conn: Connection, run_id: int, iteration: int) -> StoredDraw:
+    """What was drawn in this iteration, from what pool, for a batch of what size?"""
+    rows = tuple(read_estimates(conn, run_id, iteration))
+    before = select(func.count()).where(batches.c.run_id == run_id, batches.c.iteration == iteration - 1)
+    size = len(rows) if iteration == 0 else int(conn.execute(before).scalar_one())
+    return StoredDraw(iteration, size, rows)

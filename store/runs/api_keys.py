@@ -1,0 +1,101 @@
+"""Queries about API keys. A key itself is never stored: a salted digest of it is."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, insert, or_, select, update
+
+from eva.errors import NotFoundError
+from eva.runtime.api_keys import Scope, key_digest, make_key
+from store.postgres.values import storable
+from store.schema.tables import api_keys
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as one may show it. `last_used_at` is the beginning of the hour; `live`: neither expired nor revoked."""
+
+    prefix: str
+    name: str
+    scope: Scope
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKey:
+    """What it takes to recognise a key."""
+
+    prefix: str
+    scope: Scope
+    salt: bytes
+    digest: bytes
+    expires_at: datetime | None
+
+
+_live = api_keys.c.revoked_at.is_(None) & or_(
+    api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.clock_timestamp()
+)
+
+
+def create_key(conn: Connection, name: str, scope: Scope, lasts: timedelta | None) -> tuple[str, KeyRow]:
+    """Make a key that `lasts` so long (None: for ever); the key itself is known to the caller alone."""
+    key, prefix = make_key()
+    salt = secrets.token_bytes(16)
+    conn.execute(
+        insert(api_keys).values(
+            prefix=prefix,
+            name=storable(name),
+            scope=scope,
+            salt=salt,
+            digest=key_digest(key, salt),
+            expires_at=None if lasts is None else func.clock_timestamp() + lasts,
+        )
+    )
+    return key, next(row for row in list_keys(conn) if row.prefix == prefix)
+
+
+def list_keys(conn: Connection) -> list[KeyRow]:
+    """Which keys were made? Newest first."""
+    shown = (
+        api_keys.c.prefix,
+        api_keys.c.name,
+        api_keys.c.scope,
+        api_keys.c.created_at,
+        api_keys.c.expires_at,
+        api_keys.c.last_used_at,
+        api_keys.c.revoked_at,
+        _live,
+    )
+    return [KeyRow(*row) for row in conn.execute(select(*shown).order_by(api_keys.c.id.desc()))]
+
+
+def live_keys(conn: Connection) -> list[LiveKey]:
+    """Which keys are valid now?"""
+    shown = (api_keys.c.prefix, api_keys.c.scope, api_keys.c.salt, api_keys.c.digest, api_keys.c.expires_at)
+    return [LiveKey(*row) for row in conn.execute(select(*shown).where(_live))]
+
+
+def revoke_key(conn: Connection, prefix: str) -> None:
+    """The key is valid no longer. Repeating it is harmless. Raises NotFoundError."""
+    now = func.coalesce(api_keys.c.revoked_at, func.clock_timestamp())
+    found = conn.execute(update(api_keys).where(api_keys.c.prefix == storable(prefix)).values(revoked_at=now))
+    if not found.rowcount:
+        raise NotFoundError(
+            f"there is no key {prefix[:100]!r}",
+            expected="the 8 letters after `eva_` of a key",
+            next_move="List them with `eva keys list`",
+        )
+
+
+def note_use(conn: Connection, prefix: str) -> None:
+    """The key was used in this hour; finer would say when its holder works."""
+    hour = func.date_trunc("hour", func.clock_timestamp())
+    before = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < hour)
+    conn.execute(update(api_keys).where(api_keys.c.prefix == prefix, before).values(last_used_at=hour))

@@ -1,0 +1,57 @@
+"""Copying a run's history into a new run: one INSERT … SELECT per table, inside the caller's transaction."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Connection, func, insert, literal, select, update
+
+from store.schema.tables import metadata, prompts, runs
+
+SHARED: dict[str, tuple[str, int]] = {
+    # table: the column that dates a row, and how far past the last shared iteration it reaches
+    "prompts": ("born", 0),
+    "heldout_prompts": ("", 0),
+    "heldout_baselines": ("", 0),
+    "responses": ("checkpoint", 0),
+    "rewards": ("checkpoint", 0),
+    "quarantines": ("checkpoint", 0),
+    "estimates": ("iteration", 0),
+    "evolutions": ("iteration", 0),
+    "batches": ("iteration", 0),
+    "pairs": ("iteration", 0),
+    # the checkpoint that an iteration starts from was trained and examined by the one before
+    "checkpoints": ("number", 1),
+    "training_steps": ("checkpoint", 1),
+    "heldout_responses": ("checkpoint", 1),
+    "heldout_comparisons": ("checkpoint", 1),
+    "heldout_parts": ("checkpoint", 1),
+    "stages": ("iteration", 0),
+    "statistics": ("iteration", 0),
+}
+"""What a fork takes along, in an order in which each row finds what it refers to."""
+
+OWN = ("runs", "leases", "events", "launches", "api_keys", "exports", "trackings", "stage_totals")
+"""What it has for itself, or what belongs to no run."""
+
+
+def copy_history(conn: Connection, parent: int, run_id: int, at: int) -> int:
+    """Give a new run everything of `parent` up to the start of iteration `at`; how many prompts that is.
+
+    What finished iterations wrote is only ever read, so the parent may be playing meanwhile.
+    """
+    for name, (column, further) in SHARED.items():
+        _copy(conn, name, parent, run_id, column, at + further)
+    count = select(func.count()).where(prompts.c.run_id == run_id).scalar_subquery()
+    conn.execute(
+        update(runs)
+        .where(runs.c.id == run_id)
+        .values(prompt_count=count, iteration=at, forked_from=parent, forked_at=at)
+    )
+    return int(conn.execute(select(runs.c.prompt_count).where(runs.c.id == run_id)).scalar_one())
+
+
+def _copy(conn: Connection, name: str, parent: int, run_id: int, column: str, before: int) -> None:
+    table = metadata.tables[name]
+    rest = [one for one in table.columns if one.name != "run_id"]
+    mine: ColumnElement[bool] = table.c.run_id == parent
+    rows = select(literal(run_id), *rest).where(mine, *([table.c[column] < before] if column else []))
+    conn.execute(insert(table).from_select(["run_id", *(one.name for one in rest)], rows))

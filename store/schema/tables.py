@@ -1,0 +1,480 @@
+"""The tables. Migrations make them; a test holds that both say the same.
+
+Almost every key starts with `run_id`. Tables that hang below prompts reach runs through prompts, so a
+bulk row pays for one foreign key, not two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from store.schema.columns import EMPTY, NOW, ZERO, Time, key, of_prompt, of_response, of_run, run_id, table
+from store.schema.columns import metadata as metadata
+
+runs = table(
+    "runs",
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("status", Text, nullable=False, server_default="created"),
+    Column("desired", Text, nullable=False, server_default="run"),  # obeyed at the next batch boundary
+    Column("config", JSONB, nullable=False),
+    Column("config_hash", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("iteration", Integer, nullable=False, server_default=ZERO),
+    Column("prompt_count", Integer, nullable=False, server_default=ZERO),  # the next number: they are dense
+    # the last event's number, taken under this row's lock: commit order is sequence order
+    Column("event_seq", BigInteger, nullable=False, server_default=ZERO),
+    Column("error", Text),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("started_at", Time),
+    Column("finished_at", Time),
+    Column("forked_from", Integer),  # the run whose history it shares
+    Column("forked_at", SmallInteger),  # up to the start of this iteration
+    Column("code", JSONB),
+    Column("deleted_at", Time),  # hidden from lists; nothing of it is gone
+    Column("folder", Text),  # the name that it was made with, where it has another one now
+    CheckConstraint("(forked_from IS NULL) = (forked_at IS NULL)", "fork"),
+    ForeignKeyConstraint(["forked_from"], ["runs.id"], ondelete="RESTRICT"),
+    CheckConstraint(
+        "status IN ('created', 'queued', 'running', 'paused', 'finished', 'failed', 'cancelled')", "status"
+    ),
+    CheckConstraint("desired IN ('run', 'pause', 'cancel')", "desired"),
+    CheckConstraint("iteration >= 0 AND prompt_count >= 0 AND event_seq >= 0", "counters"),
+    Index(None, "status"),
+)
+
+WORDS = text("to_tsvector('simple'::regconfig, left(text, 50000))")
+"""What a search looks through: a text's words in their own form. A longer text is searched in its beginning, for the
+index could not hold one of more than a megabyte of words, and no prompt is refused for its length."""
+
+leases = table(
+    "leases",
+    run_id(),
+    Column("fence", BigInteger, nullable=False, server_default=ZERO),  # grows with every claim, never falls
+    Column("owner", JSONB),
+    Column("expires_at", Time),
+    Column("writes", BigInteger, nullable=False, server_default=ZERO),  # number of the holder's last one
+    CheckConstraint("(owner IS NULL) = (expires_at IS NULL)", "held"),
+    of_run(),
+)
+
+prompts = table(
+    "prompts",
+    run_id(),
+    key("number", Integer),
+    Column("text", Text, nullable=False),
+    # the messages before the text, kept by the seed prompt alone: its descendants have the same
+    Column("context", JSONB),
+    # eva.creator.novelty.prompt_key: equal prompts are found by it
+    Column("text_key", BigInteger, nullable=False),
+    Column("parent", Integer),
+    Column("root", Integer, nullable=False),
+    Column("operator", Text),
+    Column("depth", SmallInteger, nullable=False),
+    Column("born", SmallInteger, nullable=False),  # -1 for a seed prompt
+    Column("topic", Text),
+    # a parent is older than its child, so lineages cannot form a circle
+    CheckConstraint("number >= 0 AND parent >= 0 AND parent < number AND root <= number", "order"),
+    CheckConstraint("(parent IS NULL) = (depth = 0) AND (parent IS NULL) = (operator IS NULL)", "seed"),
+    CheckConstraint("context IS NULL OR parent IS NULL", "root_context"),
+    CheckConstraint("depth >= 0 AND born >= -1", "counters"),
+    of_run(),
+    # ancestors are never deleted
+    of_prompt("parent"),
+    Index(None, "run_id", "parent"),
+    Index(None, "run_id", "text_key"),
+    Index(None, "run_id", "born"),
+    Index(None, "run_id", "root"),
+    Index(None, "run_id", "depth", "number"),
+    Index("prompts_words_idx", WORDS, postgresql_using="gin"),
+)
+
+responses = table(
+    "responses",
+    run_id(),
+    key("prompt", Integer),
+    key("checkpoint", SmallInteger),
+    key("sample", SmallInteger),
+    Column("text", Text, nullable=False),
+    Column("text_hash", BigInteger, nullable=False),
+    Column("finish", Text, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    CheckConstraint("checkpoint >= 0 AND sample >= 0 AND tokens >= 0", "counters"),
+    of_prompt(),
+)
+
+rewards = table(
+    "rewards",
+    run_id(),
+    key("prompt", Integer),
+    key("checkpoint", SmallInteger),
+    key("sample", SmallInteger),
+    key("rewarder", Text),
+    Column("value", Double),
+    Column("reason", Text),
+    CheckConstraint("(value IS NULL) <> (reason IS NULL)", "value_or_reason"),
+    CheckConstraint("value - value = 0", "finite"),
+    of_response(),
+)
+
+quarantines = table(
+    "quarantines",
+    run_id(),
+    key("prompt", Integer),
+    key("checkpoint", SmallInteger),
+    Column("reason", Text, nullable=False),
+    of_prompt(),
+)
+
+estimates = table(
+    "estimates",
+    run_id(),
+    key("iteration", SmallInteger),
+    key("prompt", Integer),
+    # the policy whose responses it was estimated from
+    Column("checkpoint", SmallInteger, nullable=False),
+    Column("info", Double),
+    Column("reason", Text),
+    Column("weight", Double),
+    # the Gumbel key it was sampled by; finite
+    Column("key", Double),
+    Column("sampled", Boolean, nullable=False),
+    Column("first", Boolean, nullable=False),  # this is the first time that the prompt was judged
+    CheckConstraint("key - key = 0", "finite"),
+    of_prompt(),
+    Index(None, "run_id", "prompt"),
+    Index(None, "run_id", "iteration", "info", "prompt"),
+    Index("estimates_first_idx", "run_id", "info", "prompt", postgresql_where=text("first")),
+)
+
+evolutions = table(
+    "evolutions",
+    run_id(),
+    key("iteration", SmallInteger),
+    key("source", Integer),
+    key("slot", SmallInteger),
+    key("attempt", SmallInteger),
+    Column("operator", Text, nullable=False),
+    Column("parent_slot", SmallInteger),
+    Column("text", Text, nullable=False),
+    # why the child was refused; null when accepted
+    Column("reason", Text),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("reply_tokens", Integer, nullable=False),
+    Column("cost_usd", Double, nullable=False),
+    # the number its child was given at the end of the stage
+    Column("child", Integer),
+    CheckConstraint("child IS NULL OR reason IS NULL", "child_accepted"),
+    of_prompt("source"),
+    of_prompt("child"),
+    Index(None, "run_id", "child"),
+)
+
+batches = table(
+    "batches",
+    run_id(),
+    key("iteration", SmallInteger),
+    key("prompt", Integer),
+    Column("buffer", Boolean, nullable=False),
+    Column("checkpoint", SmallInteger, nullable=False),  # the policy that answered it for training
+    Column("info", Double),
+    Column("reason", Text),
+    Column("first", Boolean, nullable=False),
+    of_prompt(),
+    Index(None, "run_id", "prompt"),
+    Index(None, "run_id", "iteration", "info", "prompt"),
+    Index("batches_first_idx", "run_id", "info", "prompt", postgresql_where=text("first")),
+)
+
+pairs = table(
+    "pairs",
+    run_id(),
+    key("iteration", SmallInteger),
+    key("prompt", Integer),
+    key("chosen", SmallInteger),
+    key("rejected", SmallInteger),
+    Column("checkpoint", SmallInteger, nullable=False),
+    Column("chosen_reward", Double, nullable=False),
+    Column("rejected_reward", Double, nullable=False),
+    Column("margin", Double, nullable=False),
+    CheckConstraint("chosen <> rejected", "two_responses"),
+    of_response("chosen"),
+    of_response("rejected"),
+)
+
+checkpoints = table(
+    "checkpoints",
+    run_id(),
+    key("number", SmallInteger),
+    Column("iteration", SmallInteger, nullable=False),
+    # the checkpoint it was trained from; null for the given model
+    Column("parent", SmallInteger),
+    Column("path", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("dropped", JSONB, nullable=False, server_default=EMPTY),
+    CheckConstraint("number >= 0 AND (parent IS NULL OR parent < number)", "order"),
+    of_run(),
+)
+
+training_steps = table(
+    "training_steps",
+    run_id(),
+    key("checkpoint", SmallInteger),
+    key("step", Integer),
+    Column("values", JSONB, nullable=False),
+    of_run(),
+)
+
+stages = table(
+    "stages",
+    run_id(),
+    key("iteration", SmallInteger),
+    key("name", Text),
+    # the order in which the run's stages were first started
+    Column("position", Integer, nullable=False),
+    Column("status", Text, nullable=False, server_default="running"),
+    Column("attempts", Integer, nullable=False, server_default=text("1")),
+    Column("done", Integer, nullable=False, server_default=ZERO),
+    Column("total", Integer, nullable=False, server_default=ZERO),
+    Column("input_hash", Text),
+    Column("counts", JSONB, nullable=False, server_default=EMPTY),
+    Column("seconds", Double, nullable=False, server_default=ZERO),
+    Column("started_at", Time, nullable=False, server_default=NOW),
+    Column("finished_at", Time),
+    Column("error", Text),
+    CheckConstraint("status IN ('running', 'done', 'failed')", "status"),
+    CheckConstraint("(status = 'running') = (finished_at IS NULL)", "finished"),
+    of_run(),
+    Index("stages_open_idx", "run_id", postgresql_where=text("status <> 'done'")),
+)
+
+events = table(
+    "events",
+    run_id(),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False, nullable=False),
+    Column("at", Time, nullable=False, server_default=NOW),
+    Column("kind", Text, nullable=False),
+    Column("iteration", SmallInteger),
+    Column("stage", Text),
+    Column("data", JSONB, nullable=False, server_default=EMPTY),
+    of_run(),
+    Index(None, "kind"),
+)
+
+statistics = table(
+    "statistics",
+    run_id(),
+    key("iteration", SmallInteger),
+    key("name", Text),
+    Column("data", JSONB, nullable=False),
+    of_run(),
+)
+
+
+# Held-out prompts: what each checkpoint and the baseline answer to them, and the rewards.
+
+
+def _role() -> CheckConstraint:
+    # the examiner rewards every answer; the auditor looks at some comparisons for a second opinion
+    return CheckConstraint("role IN ('examiner', 'auditor')", "role")
+
+
+def _of_prompt() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["run_id", "split", "item"],
+        ["heldout_prompts.run_id", "heldout_prompts.split", "heldout_prompts.item"],
+        ondelete="RESTRICT",
+    )
+
+
+heldout_prompts = table(
+    "heldout_prompts",
+    run_id(),
+    key("split", Text),
+    key("item", Integer),
+    Column("text", Text, nullable=False),
+    Column("context", JSONB),
+    of_run(),
+)
+
+heldout_responses = table(
+    "heldout_responses",
+    run_id(),
+    key("checkpoint", SmallInteger),
+    key("split", Text),
+    key("mode", Text),
+    key("item", Integer),
+    key("sample", SmallInteger),
+    Column("text", Text, nullable=False),
+    Column("finish", Text, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("reward", Double),
+    Column("reason", Text),
+    CheckConstraint("mode IN ('greedy', 'sampled')", "mode"),
+    CheckConstraint("(reward IS NULL) <> (reason IS NULL)", "reward_or_reason"),
+    CheckConstraint("reward - reward = 0", "finite"),
+    _of_prompt(),
+)
+
+heldout_baselines = table(
+    "heldout_baselines",
+    run_id(),
+    key("split", Text),
+    key("item", Integer),
+    # what a baseline answered, from its file
+    Column("text", Text, nullable=False),
+    _of_prompt(),
+)
+
+heldout_comparisons = table(
+    "heldout_comparisons",
+    run_id(),
+    key("checkpoint", SmallInteger),
+    key("split", Text),
+    key("item", Integer),
+    key("role", Text),
+    # of the greedy answer and of the baseline's, rewarded as two responses to one prompt
+    Column("reward", Double),
+    Column("baseline_reward", Double),
+    # the probability that the policy's answer is the better one; null with the reason why there is none
+    Column("preference", Double),
+    Column("reason", Text),
+    _role(),
+    CheckConstraint("(preference IS NULL) <> (reason IS NULL)", "preference_or_reason"),
+    CheckConstraint("preference >= 0 AND preference <= 1", "share"),
+    CheckConstraint("reward - reward = 0 AND baseline_reward - baseline_reward = 0", "finite"),
+    _of_prompt(),
+)
+
+heldout_parts = table(
+    "heldout_parts",
+    run_id(),
+    key("checkpoint", SmallInteger),
+    key("split", Text),
+    key("mode", Text),
+    key("item", Integer),
+    # of greedy answers sample 1 is the baseline's, rewarded beside them
+    key("sample", SmallInteger),
+    key("role", Text),
+    # of the rewarder, then of the part
+    key("name", Text),
+    Column("value", Double),
+    Column("reason", Text),
+    _role(),
+    CheckConstraint("(value IS NULL) <> (reason IS NULL)", "value_or_reason"),
+    CheckConstraint("value - value = 0", "finite"),
+    _of_prompt(),
+)
+
+# Launches: which runs a launcher starts, and the job of each one's driver.
+
+launches = table(
+    "launches",
+    run_id(),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default=ZERO),  # drivers that were started, in all
+    Column("job", Text),  # written before it is submitted: what may be submitted twice is one job
+    Column("queued_at", Time, nullable=False, server_default=NOW),
+    Column("not_before", Time, nullable=False, server_default=NOW),
+    Column("restarts", Integer, nullable=False, server_default=ZERO),  # how often a dead driver is replaced
+    Column("restarted", Integer, nullable=False, server_default=ZERO),
+    Column("backoff_s", Double, nullable=False, server_default=text("10")),
+    Column("message", Text),  # what it waits for
+    Column("idempotency_key", Text, unique=True),
+    Column("body_hash", Text),
+    CheckConstraint("state IN ('queued', 'taken', 'submitted', 'ended')", "state"),
+    CheckConstraint("(state = 'queued') OR (job IS NOT NULL) OR (state = 'ended')", "job"),
+    of_run(),
+)
+
+Index("launches_open_idx", launches.c.queued_at, launches.c.run_id, postgresql_where=text("state <> 'ended'"))
+
+# Beside the runs: API keys, exports, tracking services, totals.
+
+api_keys = table(
+    "api_keys",
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("prefix", Text, nullable=False),  # the part of a key that one may show
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # eva.runtime.api_keys.key_digest
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("expires_at", Time),
+    Column("last_used_at", Time),  # the beginning of the hour
+    Column("revoked_at", Time),
+    UniqueConstraint("prefix"),
+    CheckConstraint("scope IN ('read', 'write', 'admin')", "scope"),
+)
+
+exports = table(
+    "exports",
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("run_id", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="waiting"),
+    Column("claimed_until", Time),  # whoever writes it renews this; a server that died does not
+    Column("rows", BigInteger),
+    Column("bytes", BigInteger),
+    Column("error", Text),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("finished_at", Time),
+    Column("expires_at", Time),
+    CheckConstraint("status IN ('waiting', 'running', 'done', 'failed')", "status"),
+    ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="RESTRICT"),
+    Index(None, "run_id"),
+)
+
+trackings = table(
+    "trackings",
+    run_id(),
+    key("tracker", Text),
+    # of those that orchestrator.tracking.points makes of the run, so many are there
+    Column("points", Integer, nullable=False),
+    Column("changed_at", Time, nullable=False, server_default=NOW),
+    of_run(),
+)
+
+# what closed stages of all runs add up to, a row per name of a stage
+stage_totals = table(
+    "stage_totals",
+    Column("stage", Text, primary_key=True),
+    *(
+        Column(name, Double, nullable=False, server_default=ZERO)
+        for name in (
+            "closed",
+            "seconds",
+            "retries",
+            "done",
+            "responses",
+            "tokens",
+            "cost_usd",
+            "quarantined",
+            "accepted",
+            "engine_ms",
+            "engine_busy_ms",
+            "engine_filled_ms",
+        )
+    ),
+)

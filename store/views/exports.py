@@ -1,0 +1,197 @@
+"""Queries that read a whole run in a stream: what users take away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+from sqlalchemy import Connection, TextClause, text
+
+from eva.prompts.conversations import as_messages, as_rows
+from eva.runtime.atomic_files import write_rows
+from eva.types import Context, Message
+from store.game.contexts import has_contexts, read_context
+
+PAGE = 1000
+MESSAGES = "messages"
+"""The column of prompts and responses that holds a conversation, its last user turn included."""
+
+_PAIRS = text("""
+    SELECT p.text AS prompt, c.text AS chosen, j.text AS rejected, x.chosen_reward, x.rejected_reward,
+        x.margin, x.iteration, x.prompt AS number, x.checkpoint, root.context
+    FROM pairs x
+    JOIN prompts p ON p.run_id = x.run_id AND p.number = x.prompt
+    JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
+    JOIN responses c ON c.run_id = x.run_id AND c.prompt = x.prompt AND c.checkpoint = x.checkpoint
+        AND c.sample = x.chosen
+    JOIN responses j ON j.run_id = x.run_id AND j.prompt = x.prompt AND j.checkpoint = x.checkpoint
+        AND j.sample = x.rejected
+    WHERE x.run_id = :run_id
+    ORDER BY x.iteration, x.prompt, x.chosen, x.rejected
+""")
+
+_PROMPTS = text("""
+    SELECT p.number, p.text AS prompt, p.parent, p.root, p.operator, p.depth, p.born, p.topic, root.context
+    FROM prompts p
+    JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
+    WHERE p.run_id = :run_id ORDER BY p.number
+""")
+
+_RESPONSES = text("""
+    SELECT r.prompt AS number, p.text AS prompt, r.checkpoint, r.sample, r.text AS response, r.finish,
+        r.tokens, r.seed, w.rewarder, w.value AS reward, w.reason, root.context
+    FROM responses r
+    JOIN prompts p ON p.run_id = r.run_id AND p.number = r.prompt
+    JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
+    LEFT JOIN rewards w ON w.run_id = r.run_id AND w.prompt = r.prompt AND w.checkpoint = r.checkpoint
+        AND w.sample = r.sample
+    WHERE r.run_id = :run_id
+    ORDER BY r.prompt, r.checkpoint, r.sample, w.rewarder
+""")
+
+
+# A prompt in the pool or the batch of an iteration, with what the policy that was judged there answered. Of the rewards
+# the one itself, not what it was made from, whose name is longer.
+_JUDGED = text("""
+    SELECT j.number, p.text AS prompt, j.iteration, j.part, j.checkpoint, j.info, j.reason, j.weight, j.key, j.sampled,
+        j.buffer, answered.responses, answered.rewards, root.context
+    FROM (
+        SELECT prompt AS number, iteration, 'pool' AS part, checkpoint, info, reason, weight, key, sampled,
+            NULL::boolean AS buffer
+        FROM estimates WHERE run_id = :run_id
+        UNION ALL
+        SELECT prompt, iteration, 'batch', checkpoint, info, reason, NULL, NULL, NULL, buffer
+        FROM batches WHERE run_id = :run_id
+    ) AS j
+    JOIN prompts p ON p.run_id = :run_id AND p.number = j.number
+    JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(r.text ORDER BY r.sample), '{}') AS responses,
+            coalesce(array_agg(w.value ORDER BY r.sample), '{}') AS rewards
+        FROM responses r
+        LEFT JOIN LATERAL (
+            SELECT value FROM rewards
+            WHERE run_id = r.run_id AND prompt = r.prompt AND checkpoint = r.checkpoint AND sample = r.sample
+            ORDER BY length(rewarder), rewarder LIMIT 1
+        ) AS w ON true
+        WHERE r.run_id = :run_id AND r.prompt = j.number AND r.checkpoint = j.checkpoint
+    ) AS answered
+    ORDER BY j.iteration, j.part DESC, j.number
+""")
+
+
+def iter_pairs(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
+    """Every preference pair with its texts, by iteration and prompt; as messages where the run has conversations."""
+    talks = has_contexts(conn, run_id)
+    for row, context in _stream(conn, _PAIRS, run_id):
+        if talks:
+            row["prompt"] = as_messages(row["prompt"], context)
+            row |= {side: as_rows([Message("assistant", row[side])]) for side in ("chosen", "rejected")}
+        yield row
+
+
+def iter_prompts(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
+    """Every prompt with its lineage, by number; with its messages where the run has conversations."""
+    return _with_messages(conn, _PROMPTS, run_id)
+
+
+def iter_responses(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
+    """Every response with its prompt and reward, by prompt, checkpoint and sample; one row per rewarder."""
+    return _with_messages(conn, _RESPONSES, run_id)
+
+
+def iter_judged(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
+    """Every prompt of each pool and batch with its info, the responses that it comes from, and their rewards."""
+    return _with_messages(conn, _JUDGED, run_id)
+
+
+def message_columns(conn: Connection, run_id: int, what: str) -> tuple[str, ...]:
+    """Which columns of an export hold messages instead of texts? None where no prompt continues a conversation."""
+    if not has_contexts(conn, run_id):
+        return ()
+    return ("prompt", "chosen", "rejected") if what == "pairs" else (MESSAGES,)
+
+
+EXPORTS: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
+    "pairs": iter_pairs,
+    "prompts": iter_prompts,
+    "responses": iter_responses,
+    "judged": iter_judged,
+}
+"""What can be exported, by name."""
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "pairs": (
+        "prompt",
+        "chosen",
+        "rejected",
+        "chosen_reward",
+        "rejected_reward",
+        "margin",
+        "iteration",
+        "number",
+        "checkpoint",
+    ),
+    "prompts": ("number", "prompt", "parent", "root", "operator", "depth", "born", "topic"),
+    "responses": (
+        "number",
+        "prompt",
+        "checkpoint",
+        "sample",
+        "response",
+        "finish",
+        "tokens",
+        "seed",
+        "rewarder",
+        "reward",
+        "reason",
+    ),
+    "judged": (
+        "number",
+        "prompt",
+        "iteration",
+        "part",
+        "checkpoint",
+        "info",
+        "reason",
+        "weight",
+        "key",
+        "sampled",
+        "buffer",
+        "responses",
+        "rewards",
+    ),
+}
+"""The columns of each export, in order; runs with conversations add MESSAGES to prompts and responses."""
+
+
+def write_export(
+    conn: Connection, run_id: int, what: str, form: str, file: IO[bytes], passing: Callable[[], object] = lambda: None
+) -> int:
+    """Write one of EXPORTS in one of FORMATS; how many rows. `passing` is called for each, and may raise to stop."""
+    messages = message_columns(conn, run_id, what)
+    columns = tuple(dict.fromkeys((*COLUMNS[what], *messages)))
+
+    def passed() -> Iterator[dict[str, Any]]:
+        for row in EXPORTS[what](conn, run_id):
+            passing()
+            yield row
+
+    return write_rows(form, passed(), file, columns, messages)
+
+
+def _with_messages(conn: Connection, query: TextClause, run_id: int) -> Iterator[dict[str, Any]]:
+    talks = has_contexts(conn, run_id)
+    for row, context in _stream(conn, query, run_id):
+        yield row | {MESSAGES: as_messages(row["prompt"], context)} if talks else row
+
+
+def _stream(conn: Connection, query: TextClause, run_id: int) -> Iterator[tuple[dict[str, Any], Context]]:
+    """Rows, each with its prompt's context, through a server-side cursor, a page in memory at a time: read them inside
+    the transaction.
+    """
+    with conn.execute(query, {"run_id": run_id}, execution_options={"yield_per": PAGE}) as found:
+        for row in found.mappings():
+            values = dict(row)
+            context = read_context(values.pop("context"))
+            yield values, context

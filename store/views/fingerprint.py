@@ -1,0 +1,167 @@
+"""The fingerprint of a run: one digest over everything that it decided, and one for each part of each iteration.
+
+Rows are read in canonical order as Postgres writes them for COPY: floats in the shortest form that gives the same
+bits back, texts escaped. Times, costs, events and attempts of stages are no decisions and stay out. The weights
+are shown beside it: on GPUs two trainings may differ in the last bits without any decision to follow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+from sqlalchemy import Connection, text
+
+from store.game.checkpoints import read_checkpoints
+from store.postgres.bulk import driver
+
+START = -1
+"""The iteration of what a run has before it plays: seed prompts, held-out prompts and the given model's answers."""
+
+PARTS = (
+    "heldout_prompts",
+    "pool_responses",
+    "pool_quarantines",
+    "pool_rewards",
+    "info",
+    "draw",
+    "evolutions",
+    "prompts",
+    "child_responses",
+    "child_quarantines",
+    "child_rewards",
+    "batch",
+    "pairs",
+    "heldout",
+)
+"""The parts of an iteration in the order in which they are decided: the first that differs is where to look."""
+
+# An iteration asks the checkpoint of its own number; what that answers to the children of the iteration is told apart.
+_BY_POLICY = """
+    SELECT {table}.checkpoint, CASE WHEN born = {table}.checkpoint THEN 'child' ELSE 'pool' END || '_{table}', {columns}
+    FROM {table} JOIN prompts ON prompts.run_id = {table}.run_id AND prompts.number = {table}.prompt
+    WHERE {table}.run_id = %s {only} ORDER BY {order}
+"""
+
+# Each gives iteration and part first, then what the digest covers.
+_QUERIES = (
+    """SELECT -1, 'heldout_prompts', split, item, text, context FROM heldout_prompts WHERE run_id = %s
+    ORDER BY split COLLATE "C", item""",
+    """SELECT born, 'prompts', number, text, context, topic, parent, root, operator, depth FROM prompts
+    WHERE run_id = %s ORDER BY number""",
+    _BY_POLICY.format(
+        table="responses",
+        columns="prompt, sample, text_hash, finish, tokens, seed",
+        only="",
+        order="prompt, checkpoint, sample",
+    ),
+    _BY_POLICY.format(table="quarantines", columns="prompt, reason", only="", order="prompt, checkpoint"),
+    _BY_POLICY.format(
+        table="rewards",
+        columns="prompt, sample, rewarder, value, reason",
+        only="AND rewarder NOT LIKE '%%/cost_usd'",
+        order='prompt, checkpoint, sample, rewarder COLLATE "C"',
+    ),
+    """SELECT iteration, 'info', prompt, checkpoint, info, reason FROM estimates WHERE run_id = %s
+    ORDER BY iteration, prompt""",
+    """SELECT iteration, 'draw', prompt, weight, key, sampled FROM estimates WHERE run_id = %s
+    ORDER BY iteration, prompt""",
+    """SELECT iteration, 'evolutions', source, slot, attempt, operator, parent_slot, text, reason, child
+    FROM evolutions WHERE run_id = %s ORDER BY iteration, source, slot, attempt""",
+    """SELECT iteration, 'batch', prompt, buffer, checkpoint, info, reason FROM batches WHERE run_id = %s
+    ORDER BY iteration, prompt""",
+    """SELECT iteration, 'pairs', prompt, chosen, rejected, checkpoint, chosen_reward, rejected_reward, margin
+    FROM pairs WHERE run_id = %s ORDER BY iteration, prompt, chosen, rejected""",
+    """SELECT checkpoint - 1, 'heldout', split, mode, item, sample, text, finish, tokens, reward, reason
+    FROM heldout_responses WHERE run_id = %s
+    ORDER BY checkpoint, split COLLATE "C", mode COLLATE "C", item, sample""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PartDigest:
+    """One part of one iteration: how many rows it has, and the SHA-256 over them."""
+
+    iteration: int
+    part: str
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a run decided. Runs of one `digest` decided the same; `weights` are the digests of its checkpoints."""
+
+    digest: str
+    parts: tuple[PartDigest, ...]
+    weights: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two runs first differ: None stands for the one that has no rows there."""
+
+    iteration: int
+    part: str
+    one: PartDigest | None
+    other: PartDigest | None
+
+
+def fingerprint(conn: Connection, run_id: int) -> Fingerprint:
+    """What did the run decide? One pass over each table, a row in memory at a time.
+
+    A run that is playing changes between the passes: call `at_one_moment` before.
+    """
+    conn.execute(text("SET LOCAL extra_float_digits = 1"))
+    found = [part for query in _QUERIES for part in _digests(conn, query, run_id)]
+    parts = tuple(sorted(found, key=_place))
+    whole = hashlib.sha256("".join(map(_line, parts)).encode()).hexdigest()
+    weights = tuple((row.number, row.digest) for row in read_checkpoints(conn, run_id))
+    return Fingerprint(whole, parts, weights)
+
+
+def first_difference(one: Fingerprint, other: Fingerprint) -> Difference | None:
+    """The earliest part of the earliest iteration in which two runs differ; None when they decided the same."""
+    ones, others = ({_place(part): part for part in found.parts} for found in (one, other))
+    for place in sorted({*ones, *others}):
+        mine, theirs = ones.get(place), others.get(place)
+        if mine != theirs:
+            return Difference(place[0], PARTS[place[1]], mine, theirs)
+    return None
+
+
+def _digests(conn: Connection, query: str, run_id: int) -> list[PartDigest]:
+    digests: dict[bytes, tuple[int, Any]] = {}
+    for line in _copied(conn, query, run_id):
+        iteration, part, rest = line.split(b"\t", 2)
+        key = iteration + b"\t" + part
+        rows, digest = digests.get(key) or (0, hashlib.sha256())
+        digest.update(rest + b"\n")
+        digests[key] = rows + 1, digest
+    return [
+        PartDigest(int(iteration), part.decode(), rows, digest.hexdigest())
+        for (iteration, part), rows, digest in (
+            (key.split(b"\t"), rows, digest) for key, (rows, digest) in digests.items()
+        )
+    ]
+
+
+def _copied(conn: Connection, query: str, run_id: int) -> Iterator[bytes]:
+    """The rows as COPY writes them; line ends inside texts are escaped there."""
+    statement = sql.SQL("COPY ({}) TO STDOUT").format(sql.SQL(query))  # pyright: ignore[reportArgumentType] - queries are literals of this file
+    with driver(conn).cursor() as cursor, cursor.copy(statement, [run_id]) as copy:
+        rest = b""
+        for block in copy:
+            *lines, rest = (rest + bytes(block)).split(b"\n")
+            yield from lines
+
+
+def _place(part: PartDigest) -> tuple[int, int]:
+    return part.iteration, PARTS.index(part.part)
+
+
+def _line(part: PartDigest) -> str:
+    return f"{part.iteration} {part.part} {part.rows} {part.digest}\n"

@@ -1,0 +1,236 @@
+"""Queries that look for prompts: filters, orders, pages."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    Table,
+    and_,
+    cast,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import REGCONFIG
+from sqlalchemy.sql.selectable import FromClause
+
+from store.postgres.values import storable
+from store.schema.tables import WORDS, batches, estimates, prompts
+
+_Query = Select[*tuple[Any, ...]]
+
+_PROMPT = (
+    prompts.c.number,
+    prompts.c.text,
+    prompts.c.parent,
+    prompts.c.root,
+    prompts.c.operator,
+    prompts.c.depth,
+    prompts.c.born,
+    prompts.c.topic,
+)
+
+SORTS = ("number", "-number", "info", "-info", "depth", "-depth")
+"""Orders of a page; a minus puts the largest first. Prompts without info come last either way."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFilter:
+    """Which prompts of a run. With `iteration`, those of its pool or batch, and `info` is that iteration's; without,
+    it is that of the first time a prompt was judged."""
+
+    iteration: int | None = None
+    born: int | None = None
+    operator: str | None = None
+    info_min: float | None = None
+    info_max: float | None = None
+    depth: int | None = None
+    root: int | None = None
+    topic: str | None = None
+    text: str | None = None
+    words: str | None = None
+    numbers: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPrompt:
+    """A prompt of a page; `iteration` is the one that `info` comes from, None where it was never judged."""
+
+    number: int
+    text: str
+    parent: int | None
+    root: int
+    operator: str | None
+    depth: int
+    born: int
+    topic: str | None
+    iteration: int | None
+    info: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page begins: after the prompt `number`, whose sorted value is `value` (None: infinite)."""
+
+    value: float | None
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """The order of a page and where it begins. One index read forwards gives it, read backwards its reverse."""
+
+    sort: str
+    after: Place | None
+
+    @property
+    def by(self) -> str:
+        return self.sort.removeprefix("-")
+
+    def cut(self, query: _Query, column: ColumnElement[Any], number: ColumnElement[int], limit: int) -> _Query:
+        """The page of a query whose rows have this sorted column and number."""
+        beyond = true() if self.after is None else self._beyond(self.after, column, number)
+        return self.ordered(query.where(beyond), column, number).limit(limit)
+
+    def ordered(self, query: _Query, column: ColumnElement[Any], number: ColumnElement[int]) -> _Query:
+        keys = (number,) if column is number else (column, number)
+        return query.order_by(*(key.desc() if self.sort.startswith("-") else key for key in keys))
+
+    def _beyond(self, after: Place, column: ColumnElement[Any], number: ColumnElement[int]) -> ColumnElement[bool]:
+        further = operator.lt if self.sort.startswith("-") else operator.gt
+        if column is number:
+            return further(number, after.number)
+        bound = literal(after.value, Float(53))
+        # the first of both says nothing that the second does not, but an index can begin at it
+        return and_(
+            or_(further(column, bound), column == bound), or_(further(column, bound), further(number, after.number))
+        )
+
+
+def prompt_page(
+    conn: Connection, run_id: int, wanted: PromptFilter, sort: str, limit: int, after: Place | None = None
+) -> list[FoundPrompt]:
+    """Which prompts of the run are these? A page in the order of `sort`, equal ones by number in the same direction."""
+    order = _Order(sort, after)
+    if order.by != "info":
+        return _found(conn, _page(run_id, wanted, order, limit))
+    found: list[FoundPrompt] = []
+    if after is None or after.value is not None:
+        found = _found(conn, _page(run_id, wanted, order, limit, informed=True))
+        after = None
+    if len(found) == limit or wanted.info_min is not None or wanted.info_max is not None:
+        return found
+    return found + _found(conn, _page(run_id, wanted, _Order("number", after), limit - len(found), informed=False))
+
+
+def place_of(prompt: FoundPrompt, sort: str) -> Place:
+    """Where the page after this prompt begins."""
+    value = {"info": prompt.info, "depth": float(prompt.depth)}.get(sort.removeprefix("-"))
+    return Place(value, prompt.number)
+
+
+def _found(conn: Connection, query: _Query) -> list[FoundPrompt]:
+    return [FoundPrompt(*row) for row in conn.execute(query)]
+
+
+def _page(run_id: int, wanted: PromptFilter, order: _Order, limit: int, *, informed: bool | None = None) -> _Query:
+    """One page; `informed`: only prompts that have info, or only those that have none."""
+    if wanted.iteration is not None or order.by == "info":
+        return _judged_page(run_id, wanted, order, limit, informed)
+    judged = _first_judged()
+    query = (
+        select(*_PROMPT, judged.c.iteration, judged.c.info)
+        .select_from(prompts)
+        .outerjoin(judged, true())
+        .where(prompts.c.run_id == run_id, *_conditions(run_id, wanted, judged.c.info, informed))
+    )
+    return order.cut(query, prompts.c[order.by], prompts.c.number, limit)
+
+
+def _judged_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int, informed: bool | None) -> _Query:
+    """The same of prompts that were judged: the first of batches and the first of pools, each in order, together."""
+    arms: list[_Query] = []
+    for table in (batches, estimates):
+        query = (
+            select(*_PROMPT, table.c.iteration, table.c.info)
+            .join(table, and_(table.c.run_id == prompts.c.run_id, table.c.prompt == prompts.c.number))
+            .where(
+                table.c.run_id == run_id,
+                prompts.c.run_id == run_id,
+                _counts(table, wanted.iteration),
+                *_conditions(run_id, wanted, table.c.info, informed),
+            )
+        )
+        number = table.c.prompt
+        column = {"info": table.c.info, "depth": prompts.c.depth, "number": number}[order.by]
+        arms.append(select(order.cut(query, column, number, limit).subquery()))
+    both = union_all(*arms).subquery()
+    return order.ordered(select(both), both.c[order.by], both.c.number).limit(limit)
+
+
+def _counts(table: Table, iteration: int | None) -> ColumnElement[bool]:
+    """That a row is the one that counts of its prompt: the first of all; of one iteration, the batch's."""
+    if iteration is None:
+        return table.c.first
+    if table is batches:
+        return table.c.iteration == iteration
+    both = (batches.c.run_id == table.c.run_id, batches.c.prompt == table.c.prompt, batches.c.iteration == iteration)
+    # asked once per row that a page reads: the OFFSET keeps the planner from joining all
+    in_batch = exists(select(literal(1)).where(*both).correlate(table).offset(0))
+    return and_(table.c.iteration == iteration, ~in_batch)
+
+
+def _first_judged() -> FromClause:
+    """Where a prompt was judged first; one lookup per prompt that is read."""
+    of_prompt = [
+        select(table.c.iteration, table.c.info)
+        .where(table.c.run_id == prompts.c.run_id, table.c.prompt == prompts.c.number, table.c.first)
+        .correlate(prompts)
+        for table in (batches, estimates)
+    ]
+    return union_all(*of_prompt).lateral("judged")
+
+
+def _conditions(
+    run_id: int, wanted: PromptFilter, info: ColumnElement[float | None], informed: bool | None
+) -> list[ColumnElement[bool]]:
+    same = (
+        (prompts.c.born, wanted.born),
+        (prompts.c.depth, wanted.depth),
+        (prompts.c.root, wanted.root),
+        (prompts.c.operator, wanted.operator and storable(wanted.operator)),
+        (prompts.c.topic, wanted.topic and storable(wanted.topic)),
+    )
+    found: list[ColumnElement[bool]] = [column == value for column, value in same if value is not None]
+    if informed is not None:
+        found.append(info.is_not(None) if informed else info.is_(None))
+    if wanted.info_min is not None:
+        found.append(info >= wanted.info_min)
+    if wanted.info_max is not None:
+        found.append(info <= wanted.info_max)
+    if wanted.numbers is not None:
+        found.append(prompts.c.number == func.any(list(wanted.numbers)))
+    if wanted.text:
+        found.append(prompts.c.text.icontains(storable(wanted.text), autoescape=True))
+    if wanted.words:
+        found.append(_with_words(run_id, wanted.words))
+    return found
+
+
+def _with_words(run_id: int, words: str) -> ColumnElement[bool]:
+    """Found first, by their index: the planner takes any words for rare ones, or for frequent ones."""
+    asked = func.websearch_to_tsquery(cast("simple", REGCONFIG), storable(words))
+    matching = select(prompts.c.number).where(prompts.c.run_id == run_id, literal_column(WORDS.text).op("@@")(asked))
+    return prompts.c.number.in_(matching.offset(0))

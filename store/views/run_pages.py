@@ -1,0 +1,114 @@
+"""Queries about runs for whoever watches them: pages, with where each stands and who holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select
+
+from store.postgres.values import storable
+from store.rows import JsonObject, RunRow
+from store.schema.tables import leases, runs, stages
+
+STATUSES = ("created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled")
+"""What `standing` may be: a run's stored status, or `interrupted` where that is running and nobody holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStage:
+    """The newest stage that is not done."""
+
+    iteration: int
+    name: str
+    status: str
+    attempts: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class StandingRow:
+    """A run and where it stands. `standing` is one of STATUSES; `held_by` is its driver, None without one; `origin` the
+    name of the run that it was forked from."""
+
+    run: RunRow
+    standing: str
+    stage: OpenStage | None
+    held_by: JsonObject | None
+    origin: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs: those in one of `standings`, with this in the name, with this tag, made in this time; with `deleted`,
+    those that were deleted too."""
+
+    standings: Sequence[str] = ()
+    name: str | None = None
+    tag: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    deleted: bool = False
+
+
+_open = (
+    select(stages.c.iteration, stages.c.name, stages.c.status, stages.c.attempts, stages.c.done, stages.c.total)
+    .where(stages.c.run_id == runs.c.id, stages.c.status != "done")
+    .order_by(stages.c.position.desc())
+    .limit(1)
+    .lateral("open_stage")
+)
+_origin = runs.alias("origin")
+_standing = case((and_(runs.c.status == "running", leases.c.owner.is_(None)), "interrupted"), else_=runs.c.status)
+
+
+def standing(conn: Connection, run: RunRow) -> StandingRow:
+    """Where does this run stand?"""
+    return _row(conn.execute(_query().where(runs.c.id == run.id)).one())
+
+
+def run_page(conn: Connection, wanted: RunFilter, limit: int, before_id: int | None = None) -> list[StandingRow]:
+    """Which runs are there? Newest first, those older than `before_id`."""
+    query = _query().order_by(runs.c.id.desc()).limit(limit)
+    for condition in _conditions(wanted):
+        query = query.where(condition)
+    if before_id is not None:
+        query = query.where(runs.c.id < before_id)
+    return [_row(row) for row in conn.execute(query)]
+
+
+def _query() -> Select[Any]:
+    alive = and_(leases.c.run_id == runs.c.id, leases.c.expires_at > func.clock_timestamp())
+    return (
+        select(*runs.c, _standing, leases.c.owner, _origin.c.name, *_open.c)
+        .select_from(runs)
+        .outerjoin(leases, alive)
+        .outerjoin(_open, _open.c.name.is_not(None))
+        .outerjoin(_origin, _origin.c.id == runs.c.forked_from)
+    )
+
+
+def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = [] if wanted.deleted else [runs.c.deleted_at.is_(None)]
+    if wanted.standings:
+        found.append(_standing.in_(wanted.standings))
+    if wanted.name is not None:
+        found.append(runs.c.name.contains(storable(wanted.name), autoescape=True))
+    if wanted.tag is not None:
+        found.append(runs.c.tags.contains([storable(wanted.tag)]))
+    if wanted.created_after is not None:
+        found.append(runs.c.created_at >= wanted.created_after)
+    if wanted.created_before is not None:
+        found.append(runs.c.created_at < wanted.created_before)
+    return found
+
+
+def _row(row: Sequence[Any]) -> StandingRow:
+    count = len(runs.c)
+    values = dict(zip(runs.c.keys(), row[:count], strict=True))
+    values["tags"] = tuple(values["tags"])
+    standing, owner, origin, *stage = row[count:]
+    return StandingRow(RunRow(**values), standing, None if stage[0] is None else OpenStage(*stage), owner, origin)

@@ -1,0 +1,78 @@
+"""Queries about training over steps: one series per metric, down-sampled where it is long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Connection, text
+
+from eva.types import Floats, Ints
+from store.postgres.bulk import read_array
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """A value of a metric. `place` counts the steps of the series from 0 across checkpoints; `total` is their number,
+    `missing` how many more were no finite numbers."""
+
+    name: str
+    checkpoint: int
+    step: int
+    place: int
+    value: float
+    total: int
+    missing: int
+
+
+_NAMES = text("""
+    SELECT DISTINCT m.key COLLATE "C" AS name FROM training_steps t, jsonb_object_keys(t.values) AS m (key)
+    WHERE t.run_id = :run_id ORDER BY name
+""")
+
+# a finite number, NaN where there was none, infinite where the step did not log this metric
+_VALUE = """CASE jsonb_typeof(values -> %s) WHEN 'number' THEN (values ->> %s)::float8 WHEN 'null' THEN 'NaN'
+    ELSE 'Infinity' END"""
+
+
+def metric_names(conn: Connection, run_id: int) -> list[str]:
+    """Which metrics did the run's trainings log?"""
+    return list(conn.execute(_NAMES, {"run_id": run_id}).scalars())
+
+
+def metric_points(
+    conn: Connection, run_id: int, names: Sequence[str], points: int, checkpoint: int | None = None
+) -> list[MetricPoint]:
+    """These metrics over steps, by name and place: at most `points` of each, extremes kept."""
+    sorted_names = sorted(names)
+    columns = "".join(f", {_VALUE}" for _ in sorted_names)
+    query = f"""SELECT checkpoint, step {columns} FROM training_steps
+        WHERE run_id = %s AND (%s::int IS NULL OR checkpoint = %s) ORDER BY checkpoint, step"""  # noqa: S608 - of constants
+    given = [name for name in sorted_names for _ in range(2)]
+    fields = [("checkpoint", ">i2"), ("step", ">i4"), *((f"value_{at}", ">f8") for at in range(len(sorted_names)))]
+    rows_S = read_array(conn, query, [*given, run_id, checkpoint, checkpoint], fields)
+    return [
+        point
+        for at, name in enumerate(sorted_names)
+        for point in _series(name, rows_S["checkpoint"], rows_S["step"], rows_S[f"value_{at}"], points)
+    ]
+
+
+def _series(name: str, checkpoints_S: Ints, steps_S: Ints, values_S: Floats, points: int) -> Iterator[MetricPoint]:
+    """Of stretches of equal length, the smallest and the largest value; of a short series, all."""
+    finite_V = np.flatnonzero(np.isfinite(values_S))
+    missing, total = int(np.isnan(values_S).sum()), len(finite_V)
+    buckets = max(1, points // 2)
+    places = range(total) if total <= 2 * buckets else _extremes(values_S[finite_V], buckets)
+    for place in places:
+        row = finite_V[place]
+        yield MetricPoint(
+            name, int(checkpoints_S[row]), int(steps_S[row]), int(place), float(values_S[row]), total, missing
+        )
+
+
+def _extremes(values_V: Floats, buckets: int) -> list[int]:
+    stretches = np.array_split(np.arange(len(values_V)), buckets)
+    found = {int(stretch[pick(values_V[stretch])]) for stretch in stretches for pick in (np.argmin, np.argmax)}
+    return sorted(found)

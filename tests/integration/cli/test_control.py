@@ -1,0 +1,109 @@
+"""Pause, resume and cancel as a user types them, with the driver in another process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from eva.settings import Settings
+from orchestrator.driver import drive
+from orchestrator.launch.registration import register_run
+from orchestrator.launch.resume import prepare
+from store.rows import RunRow
+from store.runs import runs
+from store.session import Store
+from tests.integration.cli.test_playing import SMALL, all_is_well, stopping_at
+from tests.integration.orchestrator.test_killed_driver import responses_of, start
+from tests.support.cli_fixtures import Command
+from tests.support.decisions import fingerprint_of
+from tests.support.fakes import Recorder, always, fake_config, fake_roles
+from tests.support.played_run import lazily
+
+
+@pytest.fixture
+def fake_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.driver.build_roles", stopping_at(1, "pair", KeyboardInterrupt()))
+    monkeypatch.setattr("orchestrator.launch.registration.preflight", all_is_well)
+
+
+def row_of(store: Store, name: str = "last") -> RunRow:
+    with store.transaction() as conn:
+        return runs.find_run(conn, name)
+
+
+def test_a_driver_in_another_process_obeys_and_the_run_goes_on_as_if_nothing_had_happened(
+    store: Store, tmp_path: Path, database_url: str, eva: Command
+) -> None:
+    undisturbed, paused = register_run(store, fake_config()), register_run(store, fake_config())
+    drive(store, Settings(tmp_path, None, None), undisturbed, Recorder(), build=always(fake_roles()))
+    driver = start(paused, tmp_path, database_url)
+    while responses_of(store, paused) < 100 and driver.poll() is None:
+        time.sleep(0.01)
+    shown = eva("pause", paused.name, "--wait", "--timeout", "120")
+    assert shown.exit_code == 0 and f"{paused.name} is paused in iteration" in shown.stdout, shown.output
+    assert driver.wait(timeout=60) != 0
+    drive(
+        store,
+        Settings(tmp_path, None, None),
+        prepare(store, row_of(store, paused.name)),
+        Recorder(),
+        build=always(fake_roles()),
+    )
+    assert fingerprint_of(store, paused) == fingerprint_of(store, undisturbed)
+
+
+def test_a_driver_in_another_process_is_cancelled(
+    store: Store, tmp_path: Path, database_url: str, eva: Command
+) -> None:
+    run = register_run(store, fake_config())
+    driver = start(run, tmp_path, database_url)
+    while responses_of(store, run) < 50 and driver.poll() is None:
+        time.sleep(0.01)
+    assert "is cancelled" in eva("cancel", run.name, "--wait", "--timeout", "120").stdout
+    assert driver.wait(timeout=60) != 0
+    assert eva("resume", run.name).exit_code == 3
+
+
+@pytest.mark.usefixtures("fake_solver")
+def test_a_resume_with_other_settings_is_refused_or_accepted_and_shown(
+    store: Store, eva: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert eva("run", "playground", *SMALL).exit_code == 130
+    refused = eva("resume", "last", "--set", "training.beta=0.3")
+    assert refused.exit_code == 3 and "training.beta: the run has 0.1, the config says 0.3" in refused.stderr
+    assert row_of(store).config["training"]["beta"] == 0.1
+    forbidden = eva("run", "playground", *SMALL, "--set", "seed=3", "--resume", "last", "--accept-changes")
+    assert forbidden.exit_code == 3 and "other values of seed" in forbidden.stderr
+    monkeypatch.setattr("orchestrator.driver.build_roles", lazily)
+    shown = eva("resume", "last", "--set", "training.beta=0.3", "--accept-changes")
+    assert shown.exit_code == 0, shown.output
+    assert "goes on with changes:\n  training.beta: the run has 0.1, the config says 0.3" in shown.stdout
+    assert row_of(store).status == "finished" and row_of(store).config["training"]["beta"] == 0.3
+
+
+@pytest.mark.usefixtures("fake_solver")
+def test_other_code_is_refused_by_resume_and_makes_the_demo_start_anew(
+    store: Store, eva: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert eva("demo", *SMALL).exit_code == 130
+    first = row_of(store)
+    with store.transaction() as conn:
+        conn.execute(text("""UPDATE runs SET code = jsonb_set(code, '{files,eva/types.py}', '"other"')"""))
+    monkeypatch.setattr("orchestrator.driver.build_roles", lazily)
+    refused = eva("run", "--resume", "last")
+    assert refused.exit_code == 3 and "eva/types.py: changed" in refused.stderr
+    shown = eva("demo", *SMALL)
+    assert f"{first.name} was interrupted, and eva's code has changed since: starting anew." in shown.stdout
+    assert row_of(store).id != first.id
+    accepted = eva("resume", first.name, "--accept-changes")
+    assert accepted.exit_code == 0 and "eva/types.py: changed" in accepted.stdout
+    assert row_of(store, first.name).status == "finished"
+
+
+def test_options_that_contradict_each_other_are_usage_errors(eva: Command) -> None:
+    assert eva("run", "playground", "--accept-changes").exit_code == 2
+    assert eva("fork", "last").exit_code == 2
+    assert eva("fork", "last", "--at", "-1").exit_code == 2

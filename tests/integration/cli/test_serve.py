@@ -1,0 +1,78 @@
+"""`eva serve` as a user starts and ends it: a real process, its own embedded database."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from cli.main import eva as command
+
+ROOT = Path(__file__).parents[3]
+
+
+@contextmanager
+def server(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`eva serve` at a free port, and the address that it printed."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("EVA_DATABASE_URL", "RAY_ADDRESS")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**environment, "EVA_DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    try:
+        first = process.stdout.readline()
+        found = re.search(r"http://\S+", first)
+        assert found, first
+        yield process, found.group()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_starts_with_nothing_configured_and_leaves_nothing_behind(tmp_path: Path, stop: signal.Signals) -> None:
+    tmp_path.chmod(0o755)
+    with server(tmp_path / "data") as (process, url):
+        me, postmaster = psutil.Process(process.pid), tmp_path / "data/postgres/postmaster.pid"
+        database = psutil.Process(int(postmaster.read_text().split()[0]))
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+            assert client.get("/readyz").json()["status"] == "ok"
+            assert client.get("/v1/runs").json() == {"items": [], "next": None}
+            loaded = {Path(one.path).name for one in me.memory_maps()}
+            assert not [name for name in loaded if "torch" in name or "raylet" in name]
+        process.send_signal(stop)
+        assert process.wait(60) == 0
+    assert not postmaster.exists()
+    assert not database.is_running() or database.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "example.org"])  # noqa: S104 - what must be refused
+def test_it_refuses_to_listen_where_others_could_ask(host: str, tmp_path: Path) -> None:
+    refused = CliRunner(env={"EVA_DATA_DIR": str(tmp_path)}).invoke(command, ["serve", "--host", host])
+    assert refused.exit_code == 2
+    assert "127.0.0.1" in refused.stderr and "ssh -L" in refused.stderr
+    assert not (tmp_path / "postgres").exists(), "refused before anything started"
+
+
+def test_a_port_in_use_is_told_with_a_remedy(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with server(tmp_path / "data") as (_, url):
+        port = url.rpartition(":")[2]
+        refused = CliRunner(env={"EVA_DATA_DIR": str(tmp_path / "data")}).invoke(command, ["serve", "--port", port])
+    assert refused.exit_code == 2
+    assert "--port" in refused.stderr

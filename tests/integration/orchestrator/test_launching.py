@@ -1,0 +1,116 @@
+"""A service that launches on a real Ray cluster of its own: a run played, paused, resumed, stopped with the service.
+
+A client that was generated from the API's document asks for it, watches it and takes its results away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.integration.cli.test_serve import server
+from tests.support.client_fixtures import Generated
+
+Ask = Callable[..., Any]
+
+TINY = ["prompts.playground=12", "evaluation.playground=3", "iterations=2", "training.max_steps=1"]
+
+
+@contextmanager
+def serving(folder: Path, generated: Generated) -> Iterator[tuple[subprocess.Popen[str], Ask]]:
+    """`eva serve`, and its operations as the generated client asks for them."""
+    with server(folder) as (process, url):
+        timeout = httpx.Timeout(60)
+        with generated.part("Client")(base_url=url, timeout=timeout, httpx_args={"trust_env": False}) as client:
+            yield process, partial(generated.ask, client)
+
+
+def wait(ask: Ask, name: str, *statuses: str, stage: bool = False) -> Any:
+    """The run when it stands so; with `stage`, when it does something, too. The test's own time-out ends it."""
+    while True:
+        run = ask("runs.get_run", name)
+        if run.status in statuses and (not stage or run.stage):
+            return run
+        assert run.status != "failed", run
+        time.sleep(0.2)
+
+
+def look(generated: Generated, ask: Ask, name: str) -> None:
+    """What a finished run leaves, as its user takes it away."""
+    iterations = ask("iterations.list_iterations", name).items
+    assert [(one.number, one.status) for one in iterations] == [(0, "done"), (1, "done")]
+    assert sum(one.pairs for one in iterations) > 0
+    (child,) = ask("prompts.list_prompts", name, born=1, limit=1).items
+    details = ask("prompts.get_prompt", name, child.number)
+    assert details.responses.items and details.why[0].startswith(f"Iteration 1 made it from prompt {child.parent}")
+    lineage = ask("prompts.get_lineage", name, child.number)
+    assert [one.number for one in lineage.ancestors][-1] == child.parent
+    pairs = generated.part("models.ExportRequest")(kind=generated.part("models.ExportKind").PAIRS)
+    export = ask("exports.create_export", name, body=pairs)
+    while export.status in ("waiting", "running"):
+        time.sleep(0.1)
+        export = ask("exports.get_export", name, export.id)
+    rows = ask("exports.get_export_file", name, export.id).payload.read().splitlines()
+    assert len(rows) == export.rows == sum(one.pairs for one in iterations)
+    assert {"prompt", "chosen", "rejected"} <= json.loads(rows[0]).keys()
+
+
+@pytest.mark.timeout(900)
+def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(
+    tmp_path: Path, generated: Generated
+) -> None:
+    tmp_path.chmod(0o755)
+    with serving(tmp_path / "data", generated) as (process, ask):
+        new = generated.part("models.NewRun")(preset="playground", overrides=TINY, name="tiny")
+        rehearsed = ask("runs.create_run", body=new, dry_run=True)
+        assert rehearsed.config["iterations"] == 2 and rehearsed.estimate and rehearsed.checks
+        assert ask("runs.list_runs").items == []
+        name, other = (ask("runs.create_run", body=new).name for _ in range(2))
+        playing = wait(ask, name, "running", stage=True)
+        assert playing.held_by and playing.launch.attempt == 1
+        assert ask("runs.get_run", other).launch.ahead == 0, "one plays at a time"
+        assert ask("runs.cancel_run", other).status == "cancelled"
+        begun = psutil.Process(process.pid).children(recursive=True)
+        assert [one for one in begun if "raylet" in one.name()]
+        loaded = {Path(one.path).name for one in psutil.Process(process.pid).memory_maps()}
+        assert not [library for library in loaded if "libtorch" in library]
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        told = process.stdout.read()
+        assert process.wait(400) == 0, told
+        assert f"eva resume {name}" in told
+    assert [one for one in begun if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    assert not (tmp_path / "data/postgres/postmaster.pid").exists()
+    sessions = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray")  # noqa: S108 - where Ray keeps them
+    assert not [left for one in begun for left in sessions.glob(f"session_*_{one.pid}")]
+
+    with serving(tmp_path / "data", generated) as (process, ask):
+        assert ask("runs.get_run", name).status == "paused"
+        ask("runs.resume_run", name)
+        assert wait(ask, name, "finished").launch.attempt == 2
+        kinds = [event.kind for event in ask("events.list_events", name).items]
+        assert [kind for kind in kinds if kind in ("queued", "launched", "running", "paused", "finished")] == [
+            "queued",
+            "launched",
+            "running",
+            "paused",
+            "queued",
+            "launched",
+            "running",
+            "finished",
+        ]
+        look(generated, ask, name)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(400) == 0

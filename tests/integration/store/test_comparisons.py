@@ -1,0 +1,90 @@
+"""A baseline's answers and comparisons with them, as they are stored and read."""
+
+from __future__ import annotations
+
+import pytest
+from psycopg import IntegrityError
+
+from store.game import comparisons, heldout
+from store.rows import ComparedRow, Comparison, HeldoutResponse
+from store.runs import runs
+from store.session import Store
+
+COMPARED = [Comparison(0, 0.625, 0.375, 0.75), Comparison(1, 0.5, None, None, "no verdict\0")]
+
+
+@pytest.fixture
+def run_id(store: Store) -> int:
+    with store.transaction() as conn:
+        run = runs.create_run(conn, stem="demo", config={}, config_hash="h", seed=7)
+        heldout.insert_heldout(conn, run.id, "set", ["one", "two"])
+        heldout.insert_heldout(conn, run.id, "other", ["one"])
+        return run.id
+
+
+def test_a_baseline_comes_back_by_item_and_is_stored_once(store: Store, run_id: int) -> None:
+    with store.transaction() as conn:
+        for _ in range(2):
+            comparisons.insert_baseline(conn, run_id, "set", ["first\0", "\\N"])
+        assert comparisons.read_baseline(conn, run_id, "set") == {0: "first\ufffd", 1: "\\N"}
+        assert comparisons.read_baseline(conn, run_id, "other") == {}
+
+
+def test_comparisons_come_back_by_item_and_are_stored_once(store: Store, run_id: int) -> None:
+    with store.transaction() as conn:
+        for _ in range(2):
+            comparisons.copy_comparisons(conn, run_id, 1, "set", COMPARED[::-1])
+        first, second = comparisons.read_comparisons(conn, run_id, 1, "set")
+        assert (first, second.reason) == (COMPARED[0], "no verdict\ufffd")
+        assert comparisons.read_comparisons(conn, run_id, 2, "set") == []
+
+
+def test_what_was_compared_is_the_greedy_answer_and_that_of_the_file_or_the_given_model(
+    store: Store, run_id: int
+) -> None:
+    with store.transaction() as conn:
+        for checkpoint, texts in {0: ["zero", ""], 1: ["née", "longer"]}.items():
+            heldout.copy_heldout_responses(
+                conn,
+                run_id,
+                checkpoint,
+                "set",
+                "greedy",
+                [
+                    HeldoutResponse(0, 0, texts[0], "stop", 1, 1.0),
+                    HeldoutResponse(1, 0, texts[1], "failed" if checkpoint == 0 else "stop", 0, None, "too long"),
+                ],
+            )
+            heldout.copy_heldout_responses(
+                conn, run_id, checkpoint, "set", "sampled", [HeldoutResponse(0, 0, "sampled", "stop", 1, 1.0)]
+            )
+        comparisons.copy_comparisons(conn, run_id, 1, "set", COMPARED)
+        comparisons.copy_comparisons(conn, run_id, 1, "set", [Comparison(0, 1.0, 0.0, 1.0)], "auditor")
+        assert [*comparisons.iter_compared(conn, run_id, "set", 1)] == [
+            ComparedRow(1, 0, 0.75, "née", "zero"),
+            ComparedRow(1, 1, None, "longer", None),
+        ]
+        comparisons.insert_baseline(conn, run_id, "set", ["", "12345"])
+        assert [*comparisons.iter_compared(conn, run_id, "set", 1)] == [
+            ComparedRow(1, 0, 0.75, "née", ""),
+            ComparedRow(1, 1, None, "longer", "12345"),
+        ]
+        assert [*comparisons.iter_compared(conn, run_id, "set", 0)] == []
+        # who else compared is kept apart
+        assert comparisons.read_comparisons(conn, run_id, 1, "set", "auditor") == [Comparison(0, 1.0, 0.0, 1.0)]
+        assert len(comparisons.read_comparisons(conn, run_id, 1, "set")) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Comparison(0, 1.0, 1.0, None),
+        Comparison(0, 1.0, 1.0, 0.5, "and a reason"),
+        Comparison(0, 1.0, 1.0, 1.5),
+        Comparison(0, float("nan"), 1.0, 0.5),
+        Comparison(7, 1.0, 1.0, 0.5),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused(store: Store, run_id: int, wrong: Comparison) -> None:
+    with pytest.raises(IntegrityError), store.transaction() as conn:
+        comparisons.copy_comparisons(conn, run_id, 1, "set", [wrong])

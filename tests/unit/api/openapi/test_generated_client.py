@@ -1,0 +1,74 @@
+"""A generated client is complete, typed, and reads what the service answers."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from tests.support.client_fixtures import Generated
+from tests.support.service_fixtures import Served
+
+
+def test_it_is_generated_whole_and_without_a_warning(generated: Generated) -> None:
+    assert "WARNING" not in generated.printed.upper(), generated.printed
+
+
+def test_every_answer_is_typed(generated: Generated) -> None:
+    package = import_module("eva_client.api")
+    seen = 0
+    for found in pkgutil.walk_packages(package.__path__, "eva_client.api."):
+        if found.ispkg:
+            continue
+        module = import_module(found.name)
+        answers = get_args(get_type_hints(module.sync)["return"])
+        # what has no body is Any to the generator
+        bodiless = {"delete_session", "revoke_key", "delete_run", "stream_events", "get_run"}
+        assert Any not in answers or found.name.rpartition(".")[2] in bodiless, found.name
+        assert generated.part("models.Problem") in answers, found.name
+        seen += 1
+    assert seen > 40
+
+
+READING: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("runs.list_runs", (), {"limit": 1}),
+    ("runs.get_run", ("last",), {}),
+    ("iterations.list_iterations", ("last",), {}),
+    ("iterations.list_stages", ("last",), {}),
+    ("events.list_events", ("last",), {"after": 3}),
+    ("statistics.read_statistics", ("last",), {"name": ["batch"]}),
+    ("statistics.read_run_curves", (), {"run": ["last"]}),
+    ("metrics.read_metrics", ("last",), {}),
+    ("prompts.list_prompts", ("last",), {"iteration": 1, "text": "reverse"}),
+    ("prompts.get_prompt", ("last", 60), {}),
+    ("prompts.list_responses", ("last", 60), {}),
+    ("prompts.get_lineage", ("last", 60), {"depth": 2}),
+    ("prompts.get_difference", ("last", 60), {}),
+    ("checkpoints.list_checkpoints", ("last",), {}),
+    ("checkpoints.get_checkpoint", ("last", 1), {}),
+    ("logs.read_logs", ("last",), {}),
+    ("exports.list_exports", ("last",), {}),
+    ("exports.get_card", ("last",), {}),
+    ("presets.list_presets", (), {}),
+    ("session.get_session", (), {}),
+    ("health.readyz", (), {}),
+    ("health.get_prometheus_metrics", (), {}),
+]
+
+
+@pytest.mark.parametrize(("operation", "arguments", "named"), READING)
+def test_it_reads_what_the_service_answers(
+    generated: Generated, played_service: Served, operation: str, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    with generated.part("Client")(base_url=played_service.url) as client:
+        answer = generated.ask(client, operation, *arguments, **named)
+    assert isinstance(answer, str) or type(answer).__module__.startswith("eva_client.models")
+
+
+def test_a_refusal_is_a_problem_that_says_what_to_do(generated: Generated, played_service: Served) -> None:
+    with generated.part("Client")(base_url=played_service.url) as client:
+        refused = generated.part("api.runs.get_run").sync("nope", client=client)
+    assert isinstance(refused, generated.part("models.Problem"))
+    assert (refused.status, refused.next_move) == (404, "List the runs with `eva runs`")

@@ -1,0 +1,76 @@
+"""Win rates in the report of a run: every policy, its intervals, and what could not be compared."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console, Group
+
+from cli.report.win_rates import win_rates_view
+from cli.terminal.progress import outcome
+
+
+def interval(value: float, spread: float) -> dict[str, float]:
+    return {"value": value, "low": value - spread, "high": value + spread}
+
+
+def row(checkpoint: int, won: float | None, **changes: Any) -> dict[str, Any]:
+    share = None if won is None else interval(won, 0.04)
+    return {
+        "checkpoint": checkpoint,
+        "win_rate": share,
+        "length_controlled": share,
+        "style_controlled": share,
+        "missing": 0,
+        "elo": None if won is None else interval(1000 + 1000 * (won - 0.5), 20),
+        "gain": None,
+        "length": 812.4,
+        "baseline_length": 1500.0,
+    } | changes
+
+
+def shown(by_set: dict[str, list[dict[str, Any]]], width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(Group(*win_rates_view(by_set, width)))
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue] - a StringIO
+    assert all(len(line) <= width for line in text.splitlines())
+    return text
+
+
+def test_every_policy_is_shown_with_its_intervals_in_80_and_in_100_columns() -> None:
+    by_set = {
+        "alpaca": [row(0, 0.2), row(10, 0.412, gain=interval(0.212, 0.031), missing=3)],
+        "[bold]\x1b[2J" + "x" * 40: [row(0, None, length=None)],
+    }
+    for width in (80, 100):
+        text = shown(by_set, width)
+        assert "0 (given)" in text and "41.2 (37.2–45.2)" in text and "812/1,500" in text
+        assert ("912 (892–932)" in text) == (width == 100)
+        assert "\x1b" not in text and "·" in text
+    assert "policy 10 wins +21.2 points more than the given one (+18.1 to +24.3" in shown(by_set, 100)
+    assert "in the baseline's style (length, lists, headers, bold) policy 10 would win 41.2 % (37.2–45.2)" in " ".join(
+        shown(by_set, 100).split()
+    )
+    assert "without a preference: 3" in shown(by_set, 80)
+
+
+def test_a_judge_that_prefers_its_own_is_told_with_both_win_rates() -> None:
+    bias = {
+        "prompts": 805,
+        "rewarder": "judge:openai/m:pairwise",
+        "second_rewarder": "pointwise:\x1bother",
+        "judge": interval(0.61, 0.03),
+        "second": interval(0.487, 0.03),
+        "bias": interval(0.123, 0.04),
+    }
+    text = " ".join(shown({"alpaca": [row(1, 0.39, self_preference=bias)]}, 100).split())
+    assert (
+        "judge:openai/m:pairwise prefers its own model's answers by +12.3 points (+8.3 to +16.3) beyond "
+        "pointwise:␛other: 61.0 % against 48.7 % won, 805 prompts"
+    ) in text
+
+
+def test_progress_says_what_was_won() -> None:
+    assert outcome("evaluate", {"win_rate": {"a": 0.512, "b": None}}, 24) == "24 questions, 51% won"
+    assert outcome("evaluate", {}, 24) == "24 questions"

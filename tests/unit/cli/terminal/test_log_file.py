@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.terminal.log_file import chatter_to
+from eva.errors import InputError
+
+CHATTER = """
+import logging, os, subprocess, sys, warnings
+from pathlib import Path
+from cli.log_file import chatter_to
+print("before")
+with chatter_to(Path(sys.argv[1])) as terminal:
+    print("a library prints")
+    sys.stderr.write("a library warns\\n")
+    os.write(1, b"C code prints\\n")
+    subprocess.run([sys.executable, "-c", "print('a child prints')"], check=True)
+    logging.getLogger("some.library").warning("a record")
+    terminal.write("eva speaks\\n")
+print("after")
+sys.stderr.write("after, too\\n")
+"""
+
+SHORT_CHATTER = """
+import logging, sys
+from pathlib import Path
+from cli.log_file import chatter_to
+with chatter_to(Path(sys.argv[1])) as terminal:
+    print("a library prints")
+    logging.getLogger("some.library").warning("a record")
+    terminal.write("eva speaks\\n")
+"""
+
+
+def test_while_a_run_plays_the_terminal_belongs_to_eva(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "run.log"
+    done = subprocess.run(
+        [sys.executable, "-c", CHATTER, str(log)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines() == ["before", "eva speaks", "after"]
+    assert done.stderr == "after, too\n"
+    written = log.read_text()
+    for said in (
+        "a library prints",
+        "a library warns",
+        "C code prints",
+        "a child prints",
+        "WARNING some.library: a record",
+    ):
+        assert said in written
+
+
+def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with chatter_to(tmp_path / "log"):
+            print(text)  # noqa: T201 - chatter
+    assert (tmp_path / "log").read_text() == "first\nsecond\n"
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises(InputError, match="cannot be written"), chatter_to(tmp_path / "logs" / "log"):
+        pass
+
+
+def test_a_full_disk_under_the_log_ends_no_run_and_is_told(tmp_path: Path) -> None:
+    full = tmp_path / "log"
+    full.symlink_to("/dev/full")
+    said = subprocess.run([sys.executable, "-c", SHORT_CHATTER, str(full)], check=True, capture_output=True, text=True)
+    first, second = said.stdout.splitlines()
+    assert first == "eva speaks" and second.endswith(f"pieces of the log {full} were left out: its disk was full")

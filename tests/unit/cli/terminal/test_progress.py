@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import pytest
+from rich.console import Console
+
+from cli.terminal.progress import LiveProgress, PlainProgress, Watch, outcome
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def live(clock: Clock, width: int = 80) -> tuple[LiveProgress, Console]:
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    return LiveProgress("demo-abcd", 4, console, clock), console
+
+
+def shown(progress: LiveProgress, console: Console) -> str:
+    with console.capture() as capture:
+        console.print(progress.render())
+    return capture.get()
+
+
+def test_the_open_stage_shows_its_share_rate_and_time_left() -> None:
+    clock = Clock()
+    progress, console = live(clock)
+    progress.opened(1, "judge_pool", 0, 200)
+    clock.now = 1.0
+    progress.advanced(20, 200, {})
+    clock.now = 3.0
+    progress.advanced(60, 200, {})
+    text = shown(progress, console)
+    assert "demo-abcd  iteration 1 (2 of 4)" in text
+    assert "answering the pool" in text
+    assert "60/200" in text
+    assert "20/s" in text
+    assert "ETA 7.0 s" in text
+
+
+def test_what_an_earlier_driver_did_does_not_count_as_speed() -> None:
+    clock = Clock()
+    watch = Watch("r", 2, clock)
+    watch.opened(0, "judge_batch", 0, 1000)
+    watch.opened(0, "judge_batch", 0, 1000)
+    watch.advanced(900, 1000, {})
+    clock.now = 10.0
+    watch.advanced(910, 1000, {})
+    assert watch.open is not None
+    assert watch.open.rate(10.0) == pytest.approx(1.0)
+    assert watch.open.remaining_s(10.0) == pytest.approx(90.0)
+
+
+def test_the_rate_is_that_of_the_last_while() -> None:
+    clock = Clock()
+    watch = Watch("r", 2, clock)
+    watch.opened(0, "judge_batch", 0, 1000)
+    for second in range(1, 100):
+        clock.now = float(second)
+        watch.advanced(min(second, 50) + max(0, second - 50) * 3, 1000, {})
+    assert watch.open is not None
+    assert watch.open.rate(clock.now) == pytest.approx(3.0)
+
+
+def test_finished_stages_stay_with_their_counts_until_the_next_iteration() -> None:
+    clock = Clock()
+    progress, console = live(clock)
+    progress.opened(0, "pair", 0, 10)
+    clock.now = 2.0
+    progress.closed(0, "pair", {"pairs": 93})
+    assert "paired responses" in shown(progress, console)
+    assert "93 pairs" in shown(progress, console)
+    progress.opened(1, "judge_pool", 0, 5)
+    assert "paired responses" not in shown(progress, console)
+    assert "iteration 0  93 pairs" in shown(progress, console)
+
+
+def test_training_shows_loss_and_margin() -> None:
+    clock = Clock()
+    progress, console = live(clock, 100)
+    progress.opened(0, "train", 0, 0)
+    for step in (1, 2):
+        clock.now += 1.0
+        progress.advanced(step, 16, {"loss": 0.6123, "rewards/margins": 0.25, "lr": 1.0})
+    assert "loss 0.612 · margin 0.250" in shown(progress, console)
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    clock = Clock()
+    progress, console = live(clock, width)
+    progress.opened(0, "baseline", 0, 1_000_000)
+    clock.now = 5.0
+    progress.advanced(999, 1_000_000, {"loss": 0.5})
+    clock.now = 6.0
+    progress.advanced(123_456, 1_000_000, {"loss": 0.5})
+    assert all(len(line) <= width for line in shown(progress, console).splitlines())
+
+
+def test_a_start_up_phase_without_a_total_is_shown() -> None:
+    progress, console = live(Clock())
+    progress.opened(0, "start", 0, 0)
+    assert "starting" in shown(progress, console)
+    assert "0/0" not in shown(progress, console)
+
+
+def test_a_pipe_gets_one_plain_line_per_finished_stage() -> None:
+    clock, lines = Clock(), list[str]()
+    plain = PlainProgress("r", 3, lines.append, clock)
+    plain.opened(1, "evolve", 0, 64)
+    clock.now = 3.0
+    plain.advanced(64, 64, {})
+    plain.closed(1, "evolve", {"accepted": 250, "refused": {"known": 4, "empty": 2}})
+    assert lines == ["[3.0 s] iteration 1  evolved prompts: 250 children, 6 refused, 3.0 s"]
+
+
+def test_a_note_is_shown_below_the_stages_and_has_a_line_of_its_own_in_a_pipe() -> None:
+    clock, lines = Clock(), list[str]()
+    progress, console = live(clock)
+    plain = PlainProgress("r", 3, lines.append, clock)
+    clock.now = 61.0
+    for watch in (progress, plain):
+        watch.noted("the database has been away for 1 s")
+    assert "[1:01] the database has been away for 1 s" in shown(progress, console)
+    assert lines == ["[1:01] the database has been away for 1 s"]
+
+
+def test_where_it_stands_is_said_in_words() -> None:
+    watch = Watch("r", 4, Clock())
+    watch.opened(2, "judge_pool", 0, 256)
+    watch.advanced(124, 256, {})
+    assert watch.where() == "iteration 2 (3 of 4), answering the pool (124 of 256 done)"
+    watch.closed(2, "judge_pool", {})
+    assert watch.where() == "iteration 2 (3 of 4)"
+
+
+@pytest.mark.parametrize(
+    ("stage", "counts", "text"),
+    [
+        ("judge_pool", {}, "9 prompts"),
+        ("sample", {"sampled": 2, "uniform": False}, "2 of 9"),
+        ("mix", {"children": 7, "buffer": 2}, "7 children, 2 from the pool"),
+        ("train", {"steps": 16}, "16 steps"),
+        ("evolve", {"accepted": None}, "· children, 0 refused"),
+        ("unheard_of", {}, "9"),
+    ],
+)
+def test_each_stage_tells_what_came_of_it(stage: str, counts: dict[str, object], text: str) -> None:
+    assert outcome(stage, counts, 9) == text

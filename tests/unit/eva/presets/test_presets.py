@@ -1,0 +1,130 @@
+"""The presets hold the paper's settings, as literals here; every preset loads and says what it needs."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from cli.commands.presets import presets as command
+from cli.commands.presets import read_preset
+from eva.config.files import load_config, presets
+
+PAPER = {
+    "dpo": {
+        "learning_rate": 5e-7,
+        "schedule": "cosine",
+        "beta": 0.05,
+        "epochs": 2,
+        "warmup_ratio": 0.1,
+        "batch": 8,
+        "max_length": 2048,
+        "max_prompt_length": 1024,
+        "optimiser": "adamw",
+    },
+    "orpo": {
+        "learning_rate": 5e-7,
+        "schedule": "cosine",
+        "beta": 0.5,
+        "epochs": 1,
+        "warmup_ratio": 0.1,
+        "batch": 8,
+        "max_length": 2048,
+        "max_prompt_length": 1024,
+        "optimiser": "adamw",
+    },
+    "simpo": {
+        "learning_rate": 8e-7,
+        "schedule": "cosine",
+        "beta": 10,
+        "gamma": 5,
+        "epochs": 1,
+        "warmup_ratio": 0.1,
+        "batch": 32,
+        "max_length": 2048,
+        "max_prompt_length": 1024,
+        "optimiser": "adamw",
+    },
+    "sppo": {
+        "learning_rate": 5e-7,
+        "schedule": "linear",
+        "beta": 0.001,
+        "epochs": 6,
+        "warmup_ratio": 0.1,
+        "batch": 8,
+        "max_length": 1024,
+        "max_prompt_length": 512,
+        "optimiser": "rmsprop",
+    },
+}
+GAME = {
+    "seed": 42,
+    "prompts.limit": 10_000,
+    "model.path": "google/gemma-2-9b-it",
+    "generation.n": 6,
+    "generation.temperature": 0.7,
+    "generation.top_p": 0.9,
+    "generation.max_tokens": 2048,
+    "reward.kind": "pointwise",
+    "reward.model": "RLHFlow/ArmoRM-Llama3-8B-v0.1",
+    "evolving.evolver.kind": "evol_instruct",
+    "evolving.evolver.temperature": 0.88,
+    "evolving.evolver.max_tokens": 666,
+    "evolving.per_prompt": 4,
+    "evolving.mode": "chain",
+    "informativeness.metric": "a_min",
+    "sampling.fraction": 0.25,
+    "mixing.children": 0.8,
+    "pairs.choice": "best_vs_worst",
+    "training.reference": "previous",
+    "training.mode": "incremental",
+    "info_from": "fresh",
+    "warm_start": True,
+}
+
+
+@pytest.mark.parametrize("loss", PAPER)
+def test_a_preset_of_the_paper_holds_its_table(loss: str) -> None:
+    training = load_config(f"paper-{loss}").training.model_dump()
+    assert training["loss"] == loss
+    assert {key: training[key] for key in PAPER[loss]} == PAPER[loss]
+    assert training["lora"] is None
+
+
+@pytest.mark.parametrize("loss", PAPER)
+@pytest.mark.parametrize(("key", "value"), GAME.items())
+def test_a_preset_of_the_paper_plays_its_game(loss: str, key: str, value: object) -> None:
+    found: object = load_config(f"paper-{loss}")
+    for part in key.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+def test_sppo_of_the_paper_learns_win_rates() -> None:
+    assert load_config("paper-sppo").training.win_rates == "bradley_terry"
+
+
+@pytest.mark.parametrize("name", presets())
+def test_a_preset_says_what_it_is_and_needs(name: str) -> None:
+    preset, config = read_preset(name), load_config(name)
+    assert preset.summary.endswith(".") and len(preset.summary) > 20
+    assert ("GPU" in preset.needs) == (config.fleet.gpus_per_engine > 0)
+    assert ("GB" in preset.needs) == (config.fleet.gpus_per_engine > 0)
+    key = getattr(config.evolving.evolver, "api_key_env", None)
+    assert key is None or key in preset.needs
+    assert (config.prompts.path is None) == ("prompts.jsonl" not in preset.needs)
+
+
+@pytest.mark.parametrize("loss", PAPER)
+def test_engines_rewarder_and_training_of_the_paper_share_eight_devices(loss: str) -> None:
+    config = load_config(f"paper-{loss}")
+    engines = config.fleet.engines * config.fleet.gpus_per_engine
+    assert engines + getattr(config.reward, "gpus", 0) + config.training.devices == 8
+    assert "8 GPUs" in read_preset(f"paper-{loss}").needs
+
+
+def test_the_command_lists_every_preset() -> None:
+    told = CliRunner().invoke(command).output
+    assert all(f"{name}\n" in told for name in presets())
+    assert "model google/gemma-2-9b-it, loss sppo" in told
+    listed = json.loads(CliRunner().invoke(command, ["--json"]).output)
+    assert [preset["name"] for preset in listed] == presets()

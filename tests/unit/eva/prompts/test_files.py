@@ -1,0 +1,268 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from eva.errors import PromptFileError
+from eva.prompts.files import FilePrompt, read_prompt_file
+from eva.types import Message
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "prompts.jsonl"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"prompt": "Hello?"}',
+        '{"instruction": " Hello? "}',
+        '{"id": 1, "question": "Hello?"}',
+        '"Hello?"',
+        '{"question_id": 81, "turns": ["Hello?", "And?"]}',
+        '{"messages": [{"role": "user", "content": "Hello?"}]}',
+        '\ufeff{"text": "Hello?"}',
+    ],
+)
+def test_the_usual_shapes_of_prompt_files_are_read(tmp_path: Path, line: str) -> None:
+    assert read_prompt_file(written(tmp_path, line)).prompts == (FilePrompt("Hello?"),)
+
+
+def test_equal_prompts_count_once_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
+    found = read_prompt_file(written(tmp_path, '{"prompt": "A b"}\n\n{"prompt": "a  B"}\n{"prompt": "c"}\n'))
+    assert [prompt.text for prompt in found.prompts] == ["A b", "c"] and found.repeated == 1
+
+
+def test_field_topic_and_limit_are_obeyed(tmp_path: Path) -> None:
+    path = written(tmp_path, "".join(f'{{"q": "Q{number}", "prompt": "no", "t": {number}}}\n' for number in range(5)))
+    assert read_prompt_file(path, field="q", topic_field="t", limit=2).prompts == (
+        FilePrompt("Q0", "0"),
+        FilePrompt("Q1", "1"),
+    )
+
+
+ROWS = [{"prompt": "Why, oh\nwhy?", "topic": "x"}, {"prompt": '日本 "quoted"', "topic": None}]
+
+
+def as_table(delimiter: str) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["prompt", "topic"], delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(ROWS)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("ending", "content"),
+    [
+        ("jsonl", "".join(json.dumps(row) + "\n" for row in ROWS)),
+        ("json", json.dumps(ROWS, indent=1)),
+        ("JSON", "".join(json.dumps(row) + "\n" for row in ROWS)),
+        ("csv", as_table(",")),
+        ("tsv", "\ufeff" + as_table("\t")),
+    ],
+)
+def test_every_text_format_gives_the_same_prompts(tmp_path: Path, ending: str, content: str) -> None:
+    path = tmp_path / f"prompts.{ending}"
+    path.write_bytes(content.encode())
+    found = read_prompt_file(path, topic_field="topic").prompts
+    assert [prompt.text for prompt in found] == [row["prompt"] for row in ROWS] and found[0].topic == "x"
+
+
+def test_parquet_gives_the_same_prompts_and_messages_too(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.parquet"
+    parquet.write_table(pa.Table.from_pylist(ROWS), path)
+    assert read_prompt_file(path, topic_field="topic").prompts == (
+        FilePrompt("Why, oh\nwhy?", "x"),
+        FilePrompt('日本 "quoted"'),
+    )
+    chats = [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}]
+    parquet.write_table(pa.Table.from_pylist(chats), path)
+    assert read_prompt_file(path).prompts == (FilePrompt("Hi"),)
+
+
+def test_a_text_file_has_one_prompt_per_line(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("One?\n\n  Two, three?  \nOne?\n")
+    found = read_prompt_file(tmp_path / "p.txt")
+    assert [prompt.text for prompt in found.prompts] == ["One?", "Two, three?"] and found.repeated == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.json", "[1, 2", "is not JSON"),
+        ("p.json", '["ok", 3]', "element 2 of"),
+        ("p.csv", 'prompt,t\n"open,1\n', "line 2 of .* begins no row of a table"),
+        ("p.csv", "a,b\n1,2\n", "line 2 of .* has the keys 'a', 'b'"),
+        ("p.parquet", "PAR0", "not a readable Parquet file"),
+        ("p.txt", "\n", "holds no prompt"),
+    ],
+)
+def test_what_is_not_in_its_format_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(PromptFileError, match=message):
+        read_prompt_file(tmp_path / name)
+
+
+def said(*messages: tuple[str, str]) -> tuple[Message, ...]:
+    return tuple(Message(role, content) for role, content in messages)
+
+
+TALK = said(("system", "Be brief."), ("user", "Hi"), ("assistant", "Ho"))
+OPENAI = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Ho"},
+    {"role": "user", "content": " Why? "},
+]
+SHAREGPT = [
+    {"from": "system", "value": "Be brief."},
+    {"from": "human", "value": "Hi"},
+    {"from": "gpt", "value": "Ho"},
+    {"from": "human", "value": "Why?"},
+]
+PARTS = [
+    {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]},
+    *OPENAI[1:],
+]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": OPENAI},
+        {"prompt": OPENAI},
+        {"conversations": SHAREGPT},
+        {"conversation": OPENAI},
+        {"messages": PARTS},
+        {"conversations": SHAREGPT[1:], "system": "Be brief."},
+        {"messages": json.dumps(OPENAI)},
+    ],
+)
+def test_the_last_user_turn_of_a_conversation_is_the_prompt(tmp_path: Path, row: dict[str, object]) -> None:
+    found = read_prompt_file(written(tmp_path, json.dumps(row)))
+    assert found.prompts == (FilePrompt("Why?", None, TALK),) and found.cut == {}
+
+
+def test_an_answer_behind_the_last_user_turn_is_left_aside_and_counted(tmp_path: Path) -> None:
+    rows = [
+        {"messages": [*OPENAI, {"role": "assistant", "content": ""}]},
+        {"messages": OPENAI[1:3]},
+        {"prompt": "x"},
+        {"turns": ["First?", "Second?"]},
+    ]
+    found = read_prompt_file(written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows)))
+    assert found.prompts == (FilePrompt("Why?", None, TALK), FilePrompt("Hi"), FilePrompt("x"), FilePrompt("First?"))
+    assert found.cut == {"answers behind the last user turn": 2, "later turns without answers": 1}
+
+
+def test_equal_prompts_behind_other_messages_are_others(tmp_path: Path) -> None:
+    other = [{"role": "user", "content": "Ho"}, *OPENAI[2:]]
+    rows = [
+        {"messages": OPENAI},
+        {"messages": other},
+        {"prompt": "why?"},
+        {"messages": OPENAI[-1:]},
+        {"messages": [{**OPENAI[0], "content": "be  BRIEF."}, *OPENAI[1:]]},
+    ]
+    found = read_prompt_file(written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows)))
+    assert [(prompt.text, len(prompt.context)) for prompt in found.prompts] == [("Why?", 3), ("Why?", 2), ("why?", 0)]
+    assert found.repeated == 2
+
+
+def test_a_column_of_system_messages_can_be_named(tmp_path: Path) -> None:
+    rows = [
+        {"system_prompt": "Be kind.", "question": "A?"},
+        {"system_prompt": "", "question": "B?"},
+        {"system_prompt": None, "question": "C?"},
+    ]
+    path = written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows))
+    kind = said(("system", "Be kind."))
+    assert read_prompt_file(path, system_field="system_prompt").prompts == (
+        FilePrompt("A?", None, kind),
+        FilePrompt("B?"),
+        FilePrompt("C?"),
+    )
+    assert read_prompt_file(path).prompts[0] == FilePrompt("A?")
+    with pytest.raises(PromptFileError, match=r"line 1 of .*a system message under 'sys'.*prompts\.system_field"):
+        read_prompt_file(path, system_field="sys")
+
+
+USER = {"role": "user", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ([{"role": "assistant", "content": "x"}], "the messages assistant, without a user turn"),
+        ([{"role": "system", "content": "x"}], "the messages system, without a user turn"),
+        ([USER, {"role": "system", "content": "x"}], "a system message behind the first place"),
+        (
+            [USER, {"role": "tool", "content": "x"}, USER],
+            "message 2 in line 1 .* has the role 'tool'.*system, developer",
+        ),
+        ([{"content": "x"}], r"message 1 in line 1 .* is .*\"role\": \"user\""),
+        ([USER, "x"], "message 2 in line 1 .* is 'x'"),
+        ([{"role": "user", "content": " "}], "message 1 in line 1 .* is empty"),
+        ([{"role": "assistant", "content": None}, USER], "message 1 in line 1 .* holds no text"),
+        (
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "u"}}, {"type": "text", "text": "x"}],
+                }
+            ],
+            "message 1 in line 1 .* holds image_url.*images",
+        ),
+        ([{"role": "user", "content": 3}], "message 1 in line 1 .* holds int"),
+    ],
+)
+def test_malformed_conversations_are_named_with_line_and_message(
+    tmp_path: Path, messages: list[object], told: str
+) -> None:
+    with pytest.raises(PromptFileError, match=f"{told}.*(Repair|Rename|leave)"):
+        read_prompt_file(written(tmp_path, json.dumps({"messages": messages})))
+
+
+def test_a_table_holds_messages_as_json_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text('messages\n"' + json.dumps(OPENAI).replace('"', '""') + '"\n')
+    assert read_prompt_file(tmp_path / "p.csv").prompts == (FilePrompt("Why?", None, TALK),)
+    (tmp_path / "p.csv").write_text("messages\n" + '"' + str(OPENAI) + '"\n')
+    with pytest.raises(PromptFileError, match=r"line 2 of .*messages that are not JSON.*json\.dumps"):
+        read_prompt_file(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"prompt": "a"}\n{"prompt": \n', "line 2 of"),
+        ('{"prompt": "a"}\n{"prompt": "  "}\n', "line 2 of"),
+        ('{"prompt": 3}', "line 1 of"),
+        ('{"turns": []}', "line 1 of"),
+        ('{"body": "a"}', "has the keys 'body'.*Set prompts.field"),
+        ('[{"prompt": "a"}]\n', "line 1 of"),
+        ("\n\n", "holds no prompt"),
+        ("", "holds no prompt"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    if text.startswith("[{"):
+        text = "[\n" + text
+    with pytest.raises(PromptFileError, match=message):
+        read_prompt_file(written(tmp_path, text))
+
+
+def test_a_missing_file_a_folder_and_binary_data_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(PromptFileError, match="there is no file"):
+        read_prompt_file(tmp_path / "none.jsonl")
+    with pytest.raises(PromptFileError, match="is a folder"):
+        read_prompt_file(tmp_path)
+    (tmp_path / "binary").write_bytes(b'{"prompt": "\xff\xfe"}')
+    with pytest.raises(PromptFileError, match="not UTF-8"):
+        read_prompt_file(tmp_path / "binary")

@@ -1,0 +1,82 @@
+"""A Ray cluster that runs whatever anybody sends it is refused, unless it is accepted knowingly."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from eva.errors import ConfigError
+from eva.runtime.ray_authentication import require_guarded_ray, unguarded
+
+
+@contextmanager
+def head(mode: str) -> Iterator[str]:
+    """What a head's dashboard answers of itself."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert "Authorization" not in self.headers, "asked as a stranger"
+            self.send_response(200 if self.path == "/api/authentication_mode" else 404)
+            self.end_headers()
+            self.wfile.write(f'{{"authentication_mode": "{mode}"}}'.encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+            """Nothing is printed."""
+
+    server = HTTPServer(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_head_that_asks_nobody_is_refused_and_one_that_asks_is_not() -> None:
+    with head("disabled") as address:
+        with pytest.raises(ConfigError, match=r"asks nobody for a token.*RAY_AUTH_MODE=token.*EVA_RAY_UNGUARDED=1"):
+            require_guarded_ray(address, {})
+        require_guarded_ray(address, {"EVA_RAY_UNGUARDED": "1"})
+    with head("token") as address:
+        require_guarded_ray(address, {})
+
+
+def test_a_head_that_does_not_answer_is_for_others_to_tell() -> None:
+    assert unguarded("http://127.0.0.1:9", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "fine"),
+    [
+        ({}, False),
+        ({"RAY_AUTH_MODE": "token"}, True),
+        ({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "x"}, False),
+        ({"RAY_AUTH_TOKEN": "x"}, True),
+        ({"RAY_AUTH_TOKEN_PATH": "/token"}, True),
+    ],
+)
+def test_a_cluster_is_joined_with_a_token(environment: dict[str, str], fine: bool, tmp_path: Path) -> None:
+    assert (unguarded("ray.example:6379", {"HOME": str(tmp_path), **environment}) is None) is fine
+
+
+def test_the_token_of_the_home_folder_counts(tmp_path: Path) -> None:
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("x")
+    assert unguarded("auto", {"HOME": str(tmp_path)}) is None
+
+
+def test_a_cluster_of_ones_own_asks_unless_it_is_told_not_to() -> None:
+    assert unguarded(None, {}) is None
+    assert unguarded(None, {"RAY_AUTH_MODE": "token"}) is None
+    assert "disabled" in (unguarded(None, {"RAY_AUTH_MODE": "disabled"}) or "")
+
+
+def test_credentials_of_an_address_are_not_shown() -> None:
+    assert "hunter2" not in (unguarded("ray://user:hunter2@ray.example:10001", {"HOME": "/nowhere"}) or "hunter2")

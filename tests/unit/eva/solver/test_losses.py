@@ -1,0 +1,77 @@
+"""The names of losses, and the combinations that cannot work, fail before anything starts."""
+
+import math
+
+import numpy as np
+import pytest
+
+from eva.config import Training
+from eva.config.files import load_config
+from eva.errors import ConfigError
+from eva.solver.losses import LOSSES, TRL_TYPES, check_name, check_win_rates, facts
+from eva.solver.win_rates import bradley_terry
+
+
+@pytest.mark.parametrize("name", [*LOSSES, *(f"trl:{kind}" for kind in TRL_TYPES), "my.module:loss"])
+def test_a_loss_is_found_by_name(name: str) -> None:
+    assert check_name(name) == name
+    assert facts(name).summary
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("dppo", "did you mean 'dpo'"),
+        ("SimPO", "did you mean 'simpo'"),
+        ("hinge", "did you mean 'trl:hinge'"),
+        ("trl:apo_zer", "did you mean 'trl:apo_zero'"),
+        ("sppohard", "did you mean 'sppo_hard'"),
+    ],
+)
+def test_an_unknown_loss_fails_with_the_nearest_name(name: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=f"training.loss: no loss is called '{name}'.*{nearest}"):
+        load_config("playground", [f"training.loss={name}"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.loss=simpo", "training.divergence=forward_kl"], "simpo has no form with divergence forward_kl"),
+        (["training.loss=rdpo"], "rdpo needs a flip_rate above 0"),
+        (["training.loss=trl:exo_pair"], "trl:exo_pair needs a flip_rate above 0"),
+        (["training.loss=sppo"], r"sppo with a pointwise rewarder \(verifier\) and no win rates"),
+        (["training.batch=7", "training.devices=2"], r"batch is 7, but 2 device\(s\) x 3 pairs take 6 at once"),
+        (["training.divergence=js"], "'js_divergence'"),
+        (["training.optimiser=adam"], "'adamw' or 'rmsprop'"),
+        (["training.lora.rank=0"], "lora.rank.*greater than or equal to 1"),
+    ],
+)
+def test_what_cannot_work_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("playground", overrides)
+
+
+def test_sppo_takes_win_rates_from_where_the_config_says() -> None:
+    for source in ("given", "bradley_terry"):
+        load_config("playground", ["training.loss=sppo", f"training.win_rates={source}"])
+    check_win_rates("sppo", None, "pairwise", gives_win_rates=True)
+    check_win_rates("dpo", None, "mock", gives_win_rates=False)
+
+
+def test_adapters_and_devices_are_set_by_overrides() -> None:
+    training = load_config("playground", ["training.lora.rank=8", "training.devices=2"]).training
+    assert training.lora is not None
+    assert (training.lora.rank, training.lora.targets, training.devices) == (8, "all-linear", 2)
+    assert Training().lora is None
+
+
+def test_a_win_rate_is_the_mean_over_the_responses_of_the_chance_to_beat_them() -> None:
+    rewards = np.array([2.0, 0.5, np.nan, -1.0])
+    expected = (0.5 + 1 / (1 + math.exp(-1.5)) + 1 / (1 + math.exp(-3.0))) / 3
+    assert bradley_terry(rewards, 2.0) == pytest.approx(expected)
+
+
+def test_win_rates_of_a_prompt_average_one_half_and_survive_huge_gaps() -> None:
+    rewards = np.array([2.0, 0.5, 0.1, -1.0])
+    assert np.mean([bradley_terry(rewards, reward) for reward in rewards]) == pytest.approx(0.5)
+    assert bradley_terry(np.array([1e6, -1e6]), 1e6) == pytest.approx(0.75)

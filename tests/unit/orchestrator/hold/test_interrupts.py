@@ -1,0 +1,54 @@
+import signal
+import threading
+
+import pytest
+
+from orchestrator.hold.interrupts import interruptible, shielded
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_until_the_transaction_is_over(number: int) -> None:
+    done: list[str] = []
+
+    def leave() -> None:
+        with shielded():
+            with shielded():
+                signal.raise_signal(number)
+                done.append("inside")
+            done.append("still inside")
+        done.append("never")
+
+    with interruptible(), pytest.raises(KeyboardInterrupt):
+        leave()
+    assert done == ["inside", "still inside"]
+
+
+def test_outside_a_transaction_an_interrupt_is_immediate() -> None:
+    with interruptible(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_handlers_are_as_before_afterwards_and_other_threads_change_nothing() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with interruptible(), shielded():
+        pass
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+    def elsewhere() -> None:
+        with interruptible(), shielded():
+            pass
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_an_interrupt_arrives_where_the_process_was_started_with_it_blocked() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with interruptible(), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "as it was before"
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -1,0 +1,164 @@
+"""Evolving in the whole game: who writes, what they are shown, what it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eva.config import RunConfig
+from eva.creator.operators import FAMILIES
+from eva.roles import Roles
+from eva.settings import Settings
+from eva.types import Chain, Mutation, Reply
+from orchestrator.driver import drive
+from orchestrator.launch.registration import register_run
+from store.game import creation, prompts
+from store.rows import RunRow
+from store.runs import runs
+from store.session import Store
+from tests.support.fakes import Died, FakeEvolver, FakeGenerator, Recorder, always, fake_config, fake_roles
+from workers.evolvers import build_evolver
+
+SELF = {"kind": "self"}
+Play = Callable[..., tuple[Recorder, list[Chain]]]
+
+
+class Writing(FakeGenerator):
+    """Continues what it is asked to rewrite with a word that depends on the seed alone; keeps the instructions."""
+
+    def _answer(self, request: Any) -> Any:
+        answered = super()._answer(request)
+        if "rompt#" not in request.text:
+            return answered
+        words = request.text.rpartition("rompt#:\n")[0].strip().splitlines()[-1]
+        response = answered.responses[0]
+        text = f"{words} and {request.seed % 97}"
+        return type(answered)(request.number, request.text, (type(response)(0, text, "stop", 4, request.seed),))
+
+
+class Curious(FakeEvolver):
+    """Keeps what it was asked."""
+
+    operators = tuple(FAMILIES)
+
+    def __init__(self) -> None:
+        self.asked: list[Mutation] = []
+
+    def evolve(self, mutation: Mutation) -> Reply:
+        self.asked.append(mutation)
+        return super().evolve(mutation)
+
+
+@pytest.fixture
+def new_run(store: Store) -> Callable[..., RunRow]:
+    return lambda **evolving: register_run(store, fake_config(iterations=2, evolving={"evolver": SELF} | evolving))
+
+
+@pytest.fixture
+def play(store: Store, tmp_path: Path) -> Play:
+    """Plays a run and returns what was heard, and the chains of iteration 1."""
+    settings = Settings(data_dir=tmp_path, database_url=None, ray_address=None)
+
+    def played(run: RunRow, roles: Roles, **listening: Any) -> tuple[Recorder, list[Chain]]:
+        listener = Recorder(**listening)
+        with store.transaction() as conn:
+            run = runs.get_run(conn, run.id)
+        drive(store, settings, run, listener, build=always(roles), ttl_s=2.0)
+        with store.transaction() as conn:
+            return listener, creation.read_chains(conn, run.id, 1)
+
+    return played
+
+
+def self_played(run: RunRow) -> Roles:
+    generator = Writing()
+    return fake_roles(
+        generator=generator, evolver=build_evolver(RunConfig.model_validate(run.config).evolving, generator)
+    )
+
+
+def test_the_policy_writes_its_own_prompts_and_the_same_seed_writes_the_same(new_run: Any, play: Play) -> None:
+    first, second = new_run(concurrency=7), new_run(concurrency=3)
+    heard, chains = play(first, self_played(first))
+    assert chains == play(second, self_played(second))[1]
+    counts: Any = heard.counts[1, "evolve"]
+    assert counts["accepted"] + counts["refused"].get("duplicate", 0) == sum(len(chain.accepted) for chain in chains)
+    assert counts["accepted"] > 18
+
+
+def test_a_run_whose_policy_writes_ends_the_same_when_it_is_killed_while_evolving(new_run: Any, play: Play) -> None:
+    calm, killed = new_run(), new_run()
+    roles = self_played(killed)
+    assert isinstance(roles.generator, Writing)
+
+    def arm(iteration: int, stage: str) -> None:
+        if (iteration, stage) == (1, "sample"):
+            roles.generator.die_after = 13  # type: ignore[attr-defined]
+
+    with pytest.raises(Died):
+        play(killed, roles, on_close=arm)
+    assert play(killed, self_played(killed))[1] == play(calm, self_played(calm))[1]
+
+
+def test_the_configs_operators_are_drawn_and_counted_with_what_each_cost(new_run: Any, play: Play) -> None:
+    evolver = Curious()
+    llm = {"kind": "evol_instruct", "model": "openai/m"}
+    heard, chains = play(new_run(evolver=llm, operators=["mix", "persona"]), fake_roles(evolver=evolver))
+    counts: Any = heard.counts[1, "evolve"]
+    by_operator = counts["per_operator"]
+    assert set(by_operator) == {"mix", "persona"} == {asked.operator for asked in evolver.asked}
+    assert sum(one["asked"] for one in by_operator.values()) == len(evolver.asked)
+    for key in ("tokens", "cost_usd"):
+        assert sum(one[key] for one in by_operator.values()) == pytest.approx(counts[key])
+    assert sum(one["accepted"] for one in by_operator.values()) == sum(len(chain.accepted) for chain in chains)
+    mixed = [asked for asked in evolver.asked if asked.operator == "mix"]
+    assert all(asked.partner is not None and asked.partner != asked.text for asked in mixed)
+
+
+def test_feedback_is_the_best_and_worst_response_of_the_sampled_prompt(new_run: Any, play: Play, store: Store) -> None:
+    evolver = Curious()
+    run = new_run(evolver={"kind": "feedback", "writer": SELF})
+    _, chains = play(run, fake_roles(evolver=evolver))
+    seen = {asked.context for asked in evolver.asked}
+    assert len(seen) == len(chains) == 6
+    with store.transaction() as conn:
+        texts = {prompt.text for prompt in prompts.read_prompts(conn, run.id, [chain.source for chain in chains])}
+    for context in seen:
+        assert context is not None and context.prompt in texts
+        assert context.best_reward > context.worst_reward and context.best != context.worst
+        assert (context.best_reward > 0.9) == context.best.startswith("right")
+    assert all(asked.text.startswith(asked.context.prompt) for asked in evolver.asked if asked.context)
+
+
+def test_a_budget_ends_the_stage_with_the_children_it_has_and_says_so(new_run: Any, play: Play) -> None:
+    heard, chains = play(new_run(budget={"max_attempts": 11}), fake_roles())
+    counts: Any = heard.counts[1, "evolve"]
+    assert sum(len(chain.attempts) for chain in chains) == 11
+    assert counts["budget_used_up"] is True and counts["not_asked"] > 10
+    assert 0 < counts["accepted"] <= 11 and heard.counts[1, "mix"]["children"] == counts["accepted"]
+    heard, _ = play(new_run(budget={"max_attempts": 1000}), fake_roles())
+    assert (heard.counts[1, "evolve"]["budget_used_up"], heard.counts[1, "evolve"]["not_asked"]) == (False, 0)
+
+
+def test_a_resumed_run_counts_what_was_spent_before(new_run: Any, play: Play, store: Store) -> None:
+    class Mortal(FakeEvolver):
+        left = 17
+
+        def evolve(self, mutation: Mutation) -> Reply:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().evolve(mutation)
+
+    run, rest = new_run(budget={"max_attempts": 20}, concurrency=1), Curious()
+    with pytest.raises(KeyboardInterrupt):
+        play(run, fake_roles(evolver=Mortal()))
+    with store.transaction() as conn:
+        before = sum(len(chain.attempts) for chain in creation.read_chains(conn, run.id, 1))
+    _, chains = play(run, fake_roles(evolver=rest))
+    assert 0 < before < 17
+    assert len(rest.asked) == 20 - before
+    assert sum(len(chain.attempts) for chain in chains) == 20

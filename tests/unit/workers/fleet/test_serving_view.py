@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from tests.support import tiny_models
+from workers.fleet.serving_view import largest_difference, serving_view
+from workers.training.canary import Canary, CanarySequence
+
+
+@pytest.mark.parametrize("make", [tiny_models.llama, tiny_models.qwen2, tiny_models.qwen3])
+def test_a_tied_checkpoint_is_served_with_a_head_of_its_own(make: tiny_models.Maker, tmp_path: Path) -> None:
+    folder = make(tmp_path / "model", tied=True)
+    view = serving_view(folder, tmp_path / "views" / "one")
+    assert json.loads((view / "config.json").read_text())["tie_word_embeddings"] is False
+    index = json.loads((view / "model.safetensors.index.json").read_text())["weight_map"]
+    with safe_open(view / index["lm_head.weight"], "pt") as head, safe_open(folder / "model.safetensors", "pt") as own:
+        assert head.get_tensor("lm_head.weight").equal(own.get_tensor("model.embed_tokens.weight"))
+    assert all((view / name).is_file() for name in index.values())
+    assert (view / "tokenizer.json").is_file()
+    assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is True
+
+
+def test_a_view_takes_no_second_copy_of_the_weights(tmp_path: Path) -> None:
+    view = serving_view(tiny_models.llama(tmp_path / "model"), tmp_path / "view")
+    assert (view / "model.safetensors").is_symlink()
+    assert serving_view(tmp_path / "model", tmp_path / "view") == view
+
+
+@pytest.mark.parametrize(("make", "tied"), [(tiny_models.llama, False), (tiny_models.gemma2, True)])
+def test_a_checkpoint_that_reloads_as_it_is_is_served_as_it_is(
+    make: tiny_models.Maker, tied: bool, tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "model", tied=tied)
+    assert serving_view(folder, tmp_path / "view") == folder.resolve()
+    assert not (tmp_path / "view").exists()
+
+
+CANARY = Canary("float32", 1e-3, (CanarySequence((1, 2, 3), (-1.0, -2.0)), CanarySequence((4, 5), (-3.0,))))
+
+
+@pytest.mark.parametrize(
+    ("measured", "difference"),
+    [
+        ([[-1.0, -2.0], [-3.0]], 0.0),
+        ([[-1.0, -2.5], [-3.0]], 0.5),
+        ([[-1.0, math.nan], [-3.0]], math.inf),
+        ([[-1.0], [-3.0]], math.inf),
+    ],
+)
+def test_the_largest_difference_counts_whatever_is_missing_or_no_number(
+    measured: list[list[float]], difference: float
+) -> None:
+    assert largest_difference(CANARY, measured) == difference

@@ -1,0 +1,59 @@
+"""The page about rewards names every choice of the code, and no other; the example of one's own reward works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+
+from eva.config import PairwiseReward, PointwiseReward, VerifierReward
+from eva.measures.bradley_terry import AGGREGATIONS
+from workers.rewards import REWARDERS
+from workers.rewards.model import Asked
+from workers.rewards.verifier import VerifierModel
+
+DOCS = Path(__file__).parents[4] / "docs"
+PAGE = (DOCS / "reference/rewards.md").read_text("utf-8")
+
+
+def rows(header: str) -> list[set[str]]:
+    """The first cells of each table whose first column has this header."""
+    return [
+        set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+        for table in re.findall(rf"^\| `{header}` \|.*\n(?:\|.*\n)+", PAGE, re.MULTILINE)
+        for table in [table.split("\n", 2)[2]]
+    ]
+
+
+def choices(section: type[PointwiseReward | PairwiseReward], field: str) -> set[str]:
+    return set(get_args(section.model_fields[field].annotation))
+
+
+def test_every_kind_has_a_row() -> None:
+    assert rows("kind") == [set(REWARDERS)]
+
+
+def test_every_choice_of_the_networks_has_a_row() -> None:
+    assert rows("architecture") == [choices(PointwiseReward, "architecture"), choices(PairwiseReward, "architecture")]
+    assert rows("backend") == [choices(PointwiseReward, "backend")]
+    assert rows("template") == [choices(PointwiseReward, "template")]
+
+
+def test_every_aggregation_has_a_row_and_a_function() -> None:
+    assert rows("aggregation") == [choices(PairwiseReward, "aggregation")] == [set(AGGREGATIONS)]
+
+
+def test_the_example_of_a_reward_of_ones_own_rewards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (DOCS / "extending/rewards.md").read_text("utf-8")
+    (code,), (settings,) = (re.findall(rf"```{name}\n(.*?)```", page, re.DOTALL) for name in ("python", "yaml"))
+    (tmp_path / "my_rewards.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = VerifierReward.model_validate(yaml.safe_load(settings)["reward"])
+    VerifierModel.check(config)
+    asked = [Asked("2 + 2?", ("4", "Let me see. It is 4.", "four"))]
+    (rewards,) = VerifierModel(config).reward_many(asked, lambda: None)
+    assert [reward.value for reward in rewards] == pytest.approx([1.0, 0.99, 0.0])

@@ -1,0 +1,182 @@
+"""The window of prompts in flight, played against processes that die."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eva.errors import RewarderDiedError
+from eva.runtime.incidents import Incident
+from eva.types import Answered, Response, Reward, Rewarded
+from workers.rewards.model import PROCESS_DIED, Asked
+from workers.rewards.window import Rewards, Window
+
+
+class DiedError(Exception):
+    pass
+
+
+class FakeProcess:
+    """Works off its queue when told to; dies of poisonous prompts and takes its queue along."""
+
+    died: tuple[type[BaseException], ...] = (DiedError,)
+
+    def __init__(self, poison: frozenset[str] = frozenset(), accidents: int = 0) -> None:
+        self.poison, self.accidents = poison, accidents
+        self.queue: list[tuple[list[Asked], Future[Rewards]]] = []
+        self.sizes: list[int] = []
+        self.restarts = 0
+
+    def submit(self, asked: Sequence[Asked]) -> Future[Rewards]:
+        future: Future[Rewards] = Future()
+        self.queue.append((list(asked), future))
+        self.sizes.append(len(asked))
+        return future
+
+    def restart(self) -> None:
+        self.restarts += 1
+        self.queue.clear()
+
+    def work(self) -> None:
+        """End the oldest call."""
+        if not self.queue:
+            return
+        asked, future = self.queue.pop(0)
+        if self.accidents or any(prompt in self.poison for prompt, *_ in asked):
+            self.accidents = max(0, self.accidents - 1)
+            for lost in (future, *(other for _, other in self.queue)):
+                lost.set_exception(DiedError("gone"))
+            return
+        future.set_result(
+            [tuple(Reward(float(len(text))) for text in texts) for _, texts, _ in asked],
+        )
+
+
+def prompt(number: int) -> Answered:
+    return Answered(number, f"prompt {number}", (Response(0, "a" * number, "stop", 1, 0),))
+
+
+def play(process: FakeProcess, window: Window, count: int, work_every: int = 1) -> list[Rewarded]:
+    rewarded: list[Rewarded] = []
+    for number in range(count):
+        window.put(prompt(number))
+        if number % work_every == 0:
+            process.work()
+        rewarded += window.take(block=False)
+        while window.full:
+            process.work()
+            rewarded += window.take(block=True)
+    while not window.empty:
+        process.work()
+        rewarded += window.take(block=True)
+    return rewarded
+
+
+@settings(deadline=None)
+@given(
+    count=st.integers(0, 60),
+    poison=st.sets(st.integers(0, 59), max_size=4),
+    per_call=st.integers(1, 9),
+    calls=st.integers(1, 3),
+    work_every=st.integers(1, 7),
+)
+def test_every_prompt_comes_back_once_and_only_the_poisonous_stay_unrewarded(
+    count: int, poison: set[int], per_call: int, calls: int, work_every: int
+) -> None:
+    process = FakeProcess(frozenset(f"prompt {number}" for number in poison))
+    window = Window(process, per_call=per_call, calls=calls, restarts=100)
+    rewarded = play(process, window, count, work_every)
+    assert sorted(one.answered.number for one in rewarded) == list(range(count))
+    for one in rewarded:
+        number = one.answered.number
+        expected = Reward(None, PROCESS_DIED) if number in poison else Reward(float(number))
+        assert one.rewards == (expected,)
+
+
+def test_an_accident_costs_no_prompt_its_reward() -> None:
+    process = FakeProcess(accidents=1)
+    rewarded = play(process, Window(process, per_call=8), 50)
+    assert len(rewarded) == 50
+    assert all(one.rewards[0].value is not None for one in rewarded)
+    assert process.restarts == 1
+
+
+def test_a_poisonous_prompt_costs_three_restarts_at_most() -> None:
+    process = FakeProcess(frozenset({"prompt 20"}))
+    play(process, Window(process, per_call=8), 50, work_every=9)
+    assert process.restarts == 3
+
+
+def test_a_process_that_always_dies_ends_the_work() -> None:
+    process = FakeProcess(accidents=10**6)
+    with pytest.raises(RewarderDiedError, match="died 5 times in a row: gone"):
+        play(process, Window(process, per_call=8, restarts=4), 50)
+    assert process.restarts == 4
+
+
+def test_an_idle_process_gets_its_prompt_at_once_and_a_busy_one_larger_calls() -> None:
+    process = FakeProcess()
+    window = Window(process, per_call=8)
+    for number in range(10):
+        window.put(prompt(number))
+    assert process.sizes == [1, 1]
+    assert window.full
+    process.work()
+    assert len(window.take(block=True)) == 1
+    assert process.sizes == [1, 1, 8]
+    assert not window.full
+
+
+def test_what_the_reward_model_itself_complains_of_is_raised() -> None:
+    process = FakeProcess()
+    window = Window(process)
+    window.put(prompt(1))
+    process.queue[0][1].set_exception(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        window.take(block=True)
+
+
+def test_a_process_that_is_frozen_is_replaced_and_its_prompts_are_rewarded_again() -> None:
+    told: list[Incident] = []
+    process, seconds = FakeProcess(), iter(range(0, 10**6, 400))
+    window = Window(process, per_call=4, hung_s=1000, notice=told.append, clock=lambda: next(seconds))
+    for number in range(3):
+        window.put(prompt(number))
+    submit = process.submit
+
+    def submit_and_work(asked: Sequence[Asked]) -> Future[Rewards]:
+        future = submit(asked)
+        process.work()
+        return future
+
+    process.submit = submit_and_work  # type: ignore[method-assign]
+    rewarded: list[Rewarded] = []
+    while not window.empty:
+        rewarded += window.take(block=True)
+    assert sorted(one.answered.number for one in rewarded) == [0, 1, 2]
+    assert all(one.rewards[0].value is not None for one in rewarded) and process.restarts == 1
+    assert [(incident.kind, incident.data) for incident in told] == [
+        ("rewarder_lost", {"reason": "it ended no call for 1200 s", "asked_again": 2, "given_up": []})
+    ]
+
+
+def test_a_prompt_that_freezes_the_process_each_time_stays_without_rewards() -> None:
+    told: list[Incident] = []
+    process, seconds = FakeProcess(), iter(range(0, 10**6, 400))
+    window = Window(process, hung_s=1000, notice=told.append, clock=lambda: next(seconds))
+    window.put(prompt(5))
+    (rewarded,) = [one for _ in range(9) if not window.empty for one in window.take(block=True)]
+    assert rewarded.rewards == (Reward(None, PROCESS_DIED),)
+    assert [incident.data["given_up"] for incident in told] == [[], [5]]
+
+
+def test_what_the_process_has_in_hand_can_be_asked() -> None:
+    process = FakeProcess()
+    window = Window(process)
+    assert str(window.at_work()) == "rewarder: nothing in flight, silent for 0 s"
+    window.put(prompt(5))
+    assert str(window.at_work()) == "rewarder: 1 prompts in flight (5), silent for 0 s"

@@ -1,0 +1,104 @@
+"""Ray's jobs as the launcher sees them. Ray is imported when the first of them is asked for, not before."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from eva.errors import InfrastructureError
+from eva.runtime.ray_authentication import require_guarded_ray
+
+JobState = Literal["pending", "running", "ended", "unknown"]
+
+_STATES: dict[str, JobState] = {
+    "PENDING": "pending",
+    "RUNNING": "running",
+    "STOPPED": "ended",
+    "SUCCEEDED": "ended",
+    "FAILED": "ended",
+}
+
+
+class RayJobs:
+    """Jobs of the cluster whose dashboard is at `address()`; `environment` is what each process has besides its own.
+
+    `python` is the interpreter there: it must find eva.
+    """
+
+    def __init__(
+        self,
+        address: Callable[[], str],
+        python: str = "python",
+        environment: Mapping[str, str] | None = None,
+        started: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._address, self._python, self._environment = address, python, dict(environment or {})
+        self._started = started
+        """Whether there is a cluster yet: to learn that it knows no job, none is started."""
+        self._client: Any = None
+
+    def submit(self, job: str, arguments: Sequence[str]) -> None:
+        """Start `eva ARGUMENTS` as this job; harmless where there is one of that name."""
+
+        def asked(client: Any) -> None:
+            client.submit_job(
+                entrypoint=shlex.join([self._python, "-m", "cli.main", *arguments]),
+                submission_id=job,
+                runtime_env={"env_vars": self._environment} if self._environment else None,
+                metadata={"eva_run": arguments[1]},
+            )
+
+        if self.state(job) == "unknown":
+            self._ask(asked)
+
+    def state(self, job: str) -> JobState:
+        """What becomes of the job, as far as Ray knows."""
+        if not self._started():
+            return "unknown"
+
+        def asked(client: Any) -> JobState:
+            try:
+                return _STATES.get(str(client.get_job_status(job).value), "running")
+            except RuntimeError as error:
+                if "404" in str(error):
+                    return "unknown"
+                raise
+
+        return self._ask(asked)
+
+    def stop(self, job: str) -> None:
+        """Ask the job's process to end, as Ctrl-C does; harmless where it has."""
+        if self.state(job) in ("pending", "running"):
+            self._ask(lambda client: client.stop_job(job))
+
+    def last_lines(self, job: str, most: int) -> str:
+        """The end of what it printed."""
+        if self.state(job) == "unknown":
+            return ""
+        lines = str(self._ask(lambda client: client.get_job_logs(job))).strip().splitlines()
+        return "\n".join(line[:500] for line in lines[-most:])
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        address = self._address()
+        from ray.exceptions import RayError
+        from ray.job_submission import JobSubmissionClient
+
+        try:
+            if self._client is None:
+                require_guarded_ray(address, error=InfrastructureError)
+                self._client = JobSubmissionClient(address)
+            return question(self._client)
+        except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+            self._client = None
+            raise InfrastructureError(
+                f"Ray's job service at {address} does not do what is asked ({_said(error)})",
+                expected="a running cluster of ray[default], and its token where it asks for one (RAY_AUTH_MODE=token)",
+                next_move="Check RAY_ADDRESS with `ray status`; what is queued waits",
+            ) from error
+
+
+def _said(error: BaseException) -> str:
+    """One line of what may be a page: the last of a trace, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")] or [type(error).__name__]
+    return (lines[-1] if "Traceback" in str(error) else lines[0])[:300]

@@ -1,0 +1,142 @@
+"""A Ray cluster of this machine for whoever launches runs, kept by a process of its own.
+
+The process that serves the API neither imports Ray nor waits for it: the keeper starts the cluster, says where it is,
+and ends it when its standard input closes. That happens when who asked for it says so, and when they die.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eva.errors import InfrastructureError
+from eva.runtime.processes import SESSION_MARK, this_process
+
+_ROOT = Path(__file__).resolve().parents[2]
+START_S, STOP_S = 300, 180
+STOP_JOB_S = 60
+"""So long a driver has to store what it has finished before Ray kills it."""
+
+
+class LocalCluster:
+    """Started at the first `address()`; anew when it died. `close` ends it with all that runs in it."""
+
+    def __init__(self, log: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._log, self._environment, self._address = log, dict(environment or {}), ""
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def address(self) -> str:
+        """The URL of its job service. Raises InfrastructureError when it does not start."""
+        with self._lock:
+            if not self.started():
+                self._start()
+            return self._address
+
+    def started(self) -> bool:
+        """Whether it was started and lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def give_up(self) -> None:
+        """Wait no longer for one that is starting; does nothing otherwise."""
+        process = self._process
+        if process is not None and not self._address:
+            process.send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """End the cluster; does nothing where none was started."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is not None:
+                _end(process)
+
+    def _start(self) -> None:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        # its job service runs whatever it is given: it asks for the token in this user's home folder
+        os.environ["RAY_AUTH_MODE"] = "token"
+        path = os.pathsep.join(filter(None, [str(_ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
+        with self._log.open("a", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "workers.cluster.local_cluster"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, **self._environment, "PYTHONPATH": path},
+                # Ctrl-C in the terminal is for us: drivers are asked to stop before their cluster ends
+                start_new_session=True,
+            )
+        assert self._process.stdout is not None
+        self._address = ""
+        # an interrupt, for Ray ends what it has begun to start when its process leaves
+        too_late = threading.Timer(START_S, self._process.send_signal, (signal.SIGINT,))
+        too_late.start()
+        line = self._process.stdout.readline()
+        too_late.cancel()
+        if not line.startswith("{"):
+            _end(self._process)
+            raise InfrastructureError(
+                "no Ray cluster starts on this machine",
+                expected=f"one within {START_S} s",
+                next_move=f"Read {self._log}; or start one with `ray start --head` and set RAY_ADDRESS=auto",
+            )
+        self._address = json.loads(line)["address"]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_S)
+    process.stdout.close()
+
+
+def keep() -> None:
+    """The keeper's whole life: start, tell, wait for the end of standard input, stop."""
+    import logging
+    import shutil
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_JOB_STOP_WAIT_TIME_S", str(STOP_JOB_S))
+    os.environ.pop("RAY_ADDRESS", None)
+    import ray
+    from ray._private import parameter
+
+    from workers.fleet.placement import OBJECT_STORE_BYTES
+
+    # Ray's job agent listens at one fixed port, which another cluster of this machine may have: jobs then start never.
+    # `ray start` takes the port as an option, `ray.init` does not.
+    parameter.RayParams = partial(parameter.RayParams, dashboard_agent_listen_port=0)  # pyright: ignore[reportAttributeAccessIssue] - see above
+    context: Any = ray.init(
+        address="local",
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        logging_level=logging.ERROR,
+    )
+    folder = Path(str(context.address_info["session_dir"]))
+    (folder / SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")
+    try:
+        sys.stdout.write(json.dumps({"address": f"http://{context.dashboard_url}"}) + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    keep()

@@ -1,0 +1,257 @@
+"""One engine: vLLM inside one process, fed continuously.
+
+It has no thread of its own. Each call of `work` hands over requests, steps the engine for a moment and
+returns what has finished; the fleet keeps the next call queued behind the running one, so that the
+engine never waits for the driver. This class knows no Ray: `placement` makes it an actor.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eva.errors import InfrastructureError, ModelError
+from eva.runtime.failpoints import reach
+from eva.runtime.logs import WorkerLog
+from eva.types import Answered, Request, Response
+from workers.models.chat_template import PromptEncoder, Prompting, UnusablePromptError
+
+Task = tuple[int, Request]
+"""A request with the ticket under which its answer comes back."""
+Answer = tuple[int, Answered]
+
+QUANTUM_S = 0.1
+PATIENCE_S = 1.0
+# Tokens of one step: a prompt is prefilled whole, so a step must hold the longest one.
+STEP_TOKENS = 4096
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSetup:
+    """What an engine is started with, apart from the weights.
+
+    `max_sequences` None leaves vLLM's own choice. `gpus` 0 serves on the CPU, above 1 tensor-parallel.
+    `cpu_cache_gb` (CPU) and `memory_fraction` (GPU) bound the key-value cache.
+    """
+
+    prompting: Prompting
+    dtype: str
+    max_model_len: int
+    enforce_eager: bool
+    max_sequences: int | None
+    gpus: float
+    cpu_cache_gb: float
+    memory_fraction: float
+    log: WorkerLog | None = None
+
+
+class Engine:
+    """A vLLM engine that answers requests and can take other weights of the same shape."""
+
+    def __init__(self, setup: EngineSetup) -> None:
+        """Imports vLLM, the slow part of a start, without loading a model yet."""
+        if setup.log is not None:
+            setup.log.begin()
+            if setup.log.form == "json" and "VLLM_LOGGING_CONFIG_PATH" not in os.environ:
+                # else it formats its records itself, in every engine anew
+                os.environ["VLLM_CONFIGURE_LOGGING"] = "0"
+        from vllm.engine.arg_utils import EngineArgs  # noqa: F401
+
+        self._setup = setup
+        self._llm: Any = None
+        self._encoder: PromptEncoder | None = None
+        self._asked: dict[str, tuple[int, Request, int]] = {}
+        self._unasked: list[Answer] = []
+        self._serial = 0
+
+    def open(self, folder: str) -> float:
+        """Load the model of a folder, in place of one that is open; the seconds it took.
+
+        Raises ModelError where the model or its tokenizer cannot be served, or memory does not suffice.
+        """
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        began = time.monotonic()
+        self._close()
+        self._encoder = PromptEncoder(folder, self._setup.prompting)
+        try:
+            self._llm = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(self._setup, folder)))
+        except (ValueError, RuntimeError, OSError, MemoryError, AttributeError, TypeError) as error:
+            raise start_error(folder, error) from error
+        reach("engine.opened")
+        log.info("serves %s", folder)
+        return time.monotonic() - began
+
+    def reload(self, folder: str) -> None:
+        """Take the weights of another folder in place and forget everything computed with the old ones."""
+        self.forget()
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+        self._llm.reset_prefix_cache()
+        reach("engine.reloaded")
+        log.info("serves %s", folder)
+
+    def measure(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probability (nats) of each token but the first of each sequence, given those before it."""
+        from vllm import SamplingParams
+
+        asked = SamplingParams(prompt_logprobs=0, max_tokens=1, temperature=0, detokenize=False)
+        for index, ids in enumerate(sequences):
+            self._llm.add_request(f"canary-{index}", _tokens(list(ids)), asked)
+        rows: dict[str, list[float]] = {}
+        while self._llm.has_unfinished_requests():
+            for output in self._llm.step():
+                pairs = zip(output.prompt_token_ids[1:], output.prompt_logprobs[1:], strict=True)
+                rows[output.request_id] = [float(seen[token].logprob) for token, seen in pairs]
+        reach("engine.measured")
+        return [rows[f"canary-{index}"] for index in range(len(sequences))]
+
+    def work(self, tasks: Sequence[Task], quantum_s: float = QUANTUM_S, patience_s: float = PATIENCE_S) -> list[Answer]:
+        """Take on tasks and step; returns what has finished after a quantum, or nothing after `patience_s`.
+
+        Returns at once when nothing is left to do.
+        """
+        began = time.monotonic()
+        for ticket, request in tasks:
+            self._ask(ticket, request)
+        finished, self._unasked = self._unasked, []
+        while self._asked:
+            for output in self._llm.step():
+                finished.append(self._answer(output))
+            if time.monotonic() - began >= (quantum_s if finished else patience_s):
+                break
+        if finished:
+            reach("engine.worked")
+        return finished
+
+    def forget(self) -> None:
+        """Drop every request in flight."""
+        if self._asked:
+            self._llm.abort_request(list(self._asked))
+        while self._llm is not None and self._llm.has_unfinished_requests():
+            self._llm.step()
+        self._asked.clear()
+        self._unasked.clear()
+
+    def _close(self) -> None:
+        """vLLM keeps its process groups in globals: left to a late finaliser, they would go under the next model."""
+        if self._llm is not None:
+            from vllm.distributed import cleanup_dist_env_and_memory
+
+            self.forget()
+            self._llm.engine_core.shutdown()
+            self._llm = None
+            gc.collect()
+            cleanup_dist_env_and_memory()
+
+    def _ask(self, ticket: int, request: Request) -> None:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        assert self._encoder is not None
+        try:
+            ids = self._encoder.encode(request.text, request.context)
+            self._check_room(len(ids), request.sampling.max_tokens)
+        except UnusablePromptError as error:
+            self._unasked.append((ticket, Answered(request.number, request.text, (), failure=str(error))))
+            return
+        # vLLM draws child i of a request with n > 1 from `seed + i`. Greedy children are all alike: one is asked.
+        greedy = request.sampling.temperature == 0
+        asked = SamplingParams(
+            n=1 if greedy else request.n,
+            seed=request.seed + request.first,
+            temperature=request.sampling.temperature,
+            top_p=request.sampling.top_p,
+            max_tokens=request.sampling.max_tokens,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            detokenize=False,
+        )
+        self._serial += 1
+        self._asked[str(self._serial)] = (ticket, request, len(ids))
+        self._llm.add_request(str(self._serial), _tokens(ids), asked)
+
+    def _check_room(self, prompt_tokens: int, max_tokens: int) -> None:
+        room = self._setup.max_model_len - max_tokens
+        if prompt_tokens > room:
+            raise UnusablePromptError(
+                f"the prompt has {prompt_tokens} tokens, but the engine's context of {self._setup.max_model_len} "
+                f"leaves {room} beside a response of up to {max_tokens}"
+            )
+
+    def _answer(self, output: Any) -> Answer:
+        ticket, request, prompt_tokens = self._asked.pop(output.request_id)
+        assert self._encoder is not None
+        kept = [_without_stop(completion) for completion in output.outputs]
+        texts = self._encoder.tokenizer.batch_decode(kept, skip_special_tokens=True)
+        made = [
+            (text, completion.finish_reason, len(completion.token_ids))
+            for text, completion in zip(texts, output.outputs, strict=True)
+        ]
+        if len(made) < request.n:
+            made *= request.n
+        responses = tuple(
+            Response(request.first + index, text, reason, tokens, request.seed + request.first + index)
+            for index, (text, reason, tokens) in enumerate(made)
+        )
+        return ticket, Answered(request.number, request.text, responses, None, prompt_tokens, request.context)
+
+
+def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
+    """What vLLM's EngineArgs (and its LLM, for a comparison) are given."""
+    arguments: dict[str, Any] = {
+        "model": folder,
+        "dtype": setup.dtype,
+        "max_model_len": setup.max_model_len,
+        "enforce_eager": setup.enforce_eager,
+        "disable_log_stats": True,
+    }
+    if setup.max_sequences is not None:
+        arguments["max_num_seqs"] = setup.max_sequences
+    if setup.gpus > 0:
+        return arguments | {
+            "gpu_memory_utilization": setup.memory_fraction,
+            "tensor_parallel_size": max(1, int(setup.gpus)),
+        }
+    # A seeded request whose prefill is cut into chunks crashes vLLM 0.32 on a CPU ("CPU Generator does not
+    # use offset"): prompts are prefilled whole, so a step has room for the longest.
+    return arguments | {
+        "kv_cache_memory_bytes": int(setup.cpu_cache_gb * 2**30),
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(STEP_TOKENS, setup.max_model_len),
+    }
+
+
+def start_error(folder: str, error: Exception) -> InfrastructureError | ModelError:
+    """Why an engine did not start, with the remedy. Too little memory is told apart by vLLM's own words."""
+    words = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+        return ModelError(
+            f"an engine found too little memory for {folder}: {words}",
+            expected="room for the weights and the key-value cache of one full sequence",
+            next_move="Lower fleet.max_model_len or fleet.engines, use a smaller model, or give the "
+            "cache more (fleet.cpu_cache_gb on a CPU, fleet.memory_fraction on a GPU)",
+        )
+    return ModelError(
+        f"vLLM could not load {folder}: {words}",
+        expected="a causal LM of an architecture that vLLM serves",
+        next_move="Read the engine's log; try the folder with `vllm serve`",
+    )
+
+
+def _tokens(ids: list[int]) -> Any:
+    from vllm.inputs.engine import tokens_input
+
+    return tokens_input(ids)
+
+
+def _without_stop(completion: Any) -> list[int]:
+    """The token that ended a response is no part of its text, even where the tokenizer does not call it special."""
+    ids = list(completion.token_ids)
+    return ids[:-1] if completion.finish_reason == "stop" else ids

@@ -1,0 +1,106 @@
+"""What an engine is given to serve: a folder that it can reload, and the canary that proves what it serves.
+
+vLLM's reload in place keeps the old LM head of a model with tied embeddings. So such a checkpoint
+is served through a *view*: the same files, plus the head as a tensor of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from eva.errors import ModelError
+from workers.models.model_folder import inspect_model
+from workers.training.canary import Canary
+
+# Architectures whose vLLM class has a head of its own when `tie_word_embeddings` is false. The others
+# (Gemma 2 reads its embeddings, for one) are served as they are, and the canary decides about them.
+UNTIABLE = frozenset(
+    {
+        "LlamaForCausalLM",
+        "MistralForCausalLM",
+        "Qwen2ForCausalLM",
+        "Qwen3ForCausalLM",
+        "GraniteForCausalLM",
+        "SmolLM3ForCausalLM",
+        "Phi3ForCausalLM",
+    }
+)
+_EMBEDDINGS, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
+_HEAD_FILE, _INDEX = "eva-lm-head.safetensors", "model.safetensors.index.json"
+
+
+def largest_difference(canary: Canary, measured: Sequence[Sequence[float]]) -> float:
+    """Nats between what was recorded and what an engine gives; infinite where a value is missing or no number."""
+    worst = 0.0
+    for recorded, got in zip(canary.sequences, measured, strict=True):
+        if len(recorded.logprobs) != len(got):
+            return math.inf
+        gaps = [abs(one - other) for one, other in zip(recorded.logprobs, got, strict=True)]
+        worst = max(worst, *(gap if math.isfinite(gap) else math.inf for gap in gaps))
+    return worst
+
+
+def serving_view(checkpoint_dir: str | Path, out_dir: str | Path) -> Path:
+    """A folder that serves the checkpoint and can be reloaded in place.
+
+    Returns `checkpoint_dir` itself when that already can be: untied, or an architecture without a
+    head of its own. Otherwise builds `out_dir` (links to the same files, the head's tensor, an index,
+    a config without tying), whole or not at all; one that is there is returned as it is.
+    """
+    source, target = Path(checkpoint_dir).resolve(), Path(out_dir)
+    facts = inspect_model(source)
+    weight_map = _weight_map(source)
+    untied = not facts.tied and _HEAD in weight_map
+    if untied or facts.architecture not in UNTIABLE or _EMBEDDINGS not in weight_map:
+        return source
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=".view-", dir=target.parent))
+        _build_view(source, building, weight_map)
+        try:
+            building.rename(target)
+        except OSError:
+            shutil.rmtree(building)
+            if not target.exists():
+                raise
+    return target
+
+
+def _build_view(source: Path, out: Path, weight_map: dict[str, str]) -> None:
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    for file in source.iterdir():
+        if file.is_file() and file.name not in ("config.json", _INDEX):
+            (out / file.name).symlink_to(file)
+    if _HEAD not in weight_map:
+        with safe_open(source / weight_map[_EMBEDDINGS], framework="pt") as shard:
+            save_file({_HEAD: shard.get_tensor(_EMBEDDINGS)}, out / _HEAD_FILE)
+        weight_map = {**weight_map, _HEAD: _HEAD_FILE}
+    (out / _INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    (out / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}, indent=2))
+
+
+def _weight_map(folder: Path) -> dict[str, str]:
+    """Name of each tensor -> name of the file that holds it."""
+    index, single = folder / _INDEX, folder / "model.safetensors"
+    if index.is_file():
+        return dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    names: dict[str, str] = {}
+    try:
+        for file in [single] if single.is_file() else sorted(folder.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as shard:
+                names.update(dict.fromkeys(shard.keys(), file.name))
+    except SafetensorError as error:
+        raise ModelError(
+            f"a weight file in {folder} is damaged ({error})",
+            expected="whole safetensors files",
+            next_move="Copy the model again",
+        ) from error
+    return names

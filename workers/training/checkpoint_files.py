@@ -1,0 +1,122 @@
+"""The files of a checkpoint: weights, what makes any Hugging Face tool load them, canary, training record."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from eva.config import Model, Training
+from eva.solver.manifest import MANIFEST
+from workers.models.chat_template import load_tokenizer, read_prompting
+from workers.models.model_folder import BYTES, CHAT_TEMPLATE_FILE, ModelFacts
+from workers.training.canary import CANARY, tolerance, write_canary
+
+TRAINING = "training.json"
+_COMPANIONS = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".md")
+_OURS = (MANIFEST, CANARY, TRAINING)
+# Small files are copied, so that an edit of the given model cannot reach into a checkpoint.
+_LINK_FROM_BYTES = 64 << 20
+
+
+def load_policy(folder: str | Path) -> Any:
+    """The causal LM of a folder in float32, on the CPU, in evaluation mode."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    # transformers' fused attention leaves Gemma 2's soft caps out without a word; vLLM does not.
+    soft_capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+    attention = {"attn_implementation": "eager"} if soft_capped else {}
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True, **attention).eval()
+
+
+def stored_dtype(training: Training, policy_dtype: str, *, gpu: bool) -> str:
+    """The precision to store trained weights in, by name.
+
+    DPO's updates (5e-7 a step) vanish when every step rounds to half precision: training keeps float32
+    weights on every device. One rounding per iteration is common practice on GPUs and halves the
+    disk; the small models of a CPU keep everything.
+    """
+    if training.checkpoint_dtype != "auto":
+        return training.checkpoint_dtype
+    return policy_dtype if gpu and policy_dtype in BYTES else "float32"
+
+
+def copy_model(facts: ModelFacts, directory: Path, chat_template: str | None = None) -> None:
+    """The model's own files, its weights as they are; large ones hard-linked where the file system can."""
+    for name in facts.weight_files:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(facts.path / name, directory / name)
+    _copy_companions(facts.path, directory, index=True)
+    if chat_template is not None:
+        shutil.copyfile(chat_template, directory / CHAT_TEMPLATE_FILE)
+        _edit_json(directory / "tokenizer_config.json", remove=("chat_template",))
+
+
+def write_policy(policy: Any, source: Path, directory: Path, dtype: str) -> None:
+    """Trained weights as safetensors (tied ones once), beside the untouched other files of `source`."""
+    # The library refuses to save some generation configs that it loads; ours is copied.
+    policy.generation_config = GenerationConfig()
+    try:
+        policy.to(getattr(torch, dtype)).save_pretrained(directory)
+    except SafetensorError as error:
+        if f"os error {errno.ENOSPC}" in str(error):
+            raise OSError(errno.ENOSPC, str(error)) from error
+        raise
+    (directory / "generation_config.json").unlink(missing_ok=True)
+    _copy_companions(source, directory, index=False)
+    _edit_json(directory / "config.json", dtype=dtype)
+
+
+def write_record(directory: Path, record: dict[str, Any]) -> None:
+    """What the training did, without times and paths: equal trainings give equal bytes."""
+    (directory / TRAINING).write_text(json.dumps(record))
+
+
+def seal_with_canary(directory: Path, training: Training, model: Model, *, dtype: str, engines_on_gpu: bool) -> None:
+    """Load what was written and record its canary: the proof that it can be read, too."""
+    tokenizer = load_tokenizer(str(directory), read_prompting(model))
+    write_canary(
+        directory,
+        load_policy(directory),
+        tokenizer,
+        dtype=dtype,
+        allowed=tolerance(training, model, engines_on_gpu=engines_on_gpu),
+    )
+
+
+def _copy_companions(source: Path, directory: Path, *, index: bool) -> None:
+    for file in sorted(source.iterdir()):
+        if not file.is_file() or file.suffix not in _COMPANIONS or file.name in _OURS:
+            continue
+        if index or not file.name.endswith(".index.json"):
+            shutil.copyfile(file, directory / file.name)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    real = source.resolve()
+    if real.stat().st_size >= _LINK_FROM_BYTES:
+        try:
+            os.link(real, target)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP):
+                raise
+        else:
+            return
+    shutil.copyfile(real, target)
+
+
+def _edit_json(file: Path, *, remove: tuple[str, ...] = (), dtype: str | None = None) -> None:
+    """Drop keys of a JSON file; set its precision under the key that it uses."""
+    if not file.is_file():
+        return
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content = {key: value for key, value in content.items() if key not in remove}
+    if dtype is not None:
+        content["torch_dtype" if "torch_dtype" in content else "dtype"] = dtype
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
