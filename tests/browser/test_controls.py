@@ -80,14 +80,15 @@ def test_words_are_hostile_text_like_any_other_and_nobodys_are_lost(
     served.client.patch(f"/v1/runs/{created.name}", json={"note": "theirs"}, headers={"If-Match": tag})
     page.get_by_role("button", name="Save").click()
     page.get_by_text("As they are now").wait_for()
-    page.get_by_text("theirs", exact=True).wait_for()
+    page.get_by_role("dialog").get_by_text("theirs", exact=True).wait_for()
     page.get_by_role("button", name="Save").click()
     page.wait_for_url(re.compile("/runs/better$"))
     page.locator("h1", has_text="better").wait_for()
     saved = run_of(served, "better")
     assert (saved["note"], saved["tags"]) == ("\n".join(PAYLOADS[:9]), list(PAYLOADS[:2]))
     assert page.locator(".head .tag").all_inner_texts() == list(PAYLOADS[:2])
-    assert [one for one in fresh.wrong if "412" not in one and "422" not in one] == []
+    # the page may ask for the old name once more before it goes to the new one
+    assert [line for line in fresh.wrong if not re.search("404|412|422", line)] == []
     fresh.wrong.clear()
 
 

@@ -45,9 +45,15 @@ export async function ask(path, query = {}, options = {}) {
   return (await askWhole(path, query, options)).data;
 }
 
-/** Something is to be done: JSON goes there. @template T @param {string} method @param {string} path @param {unknown} [body]
+/**
+ * Something is to be done: JSON goes there.
+ * @template T
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body]
  * @param {{query?: Record<string, unknown>, headers?: Record<string, string>, signal?: AbortSignal}} [more]
- * @returns {Promise<T>} */
+ * @returns {Promise<T>}
+ */
 export const send = (method, path, body, { query = {}, headers = {}, signal: ends } = {}) =>
   ask(path, query, {
     method,

@@ -93,20 +93,38 @@ function App() {
     () => document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }),
     [tab],
   );
-  return html`<a class="skip" href="#main">To the content</a>
-    <header class="top"><div class="top-row">
-      <${Link} to="/" class="brand"><img src="/static/icon.svg" width="22" height="22" alt="" />eva<//>
-      ${
-        run &&
-        html`<span class="crumb" title=${run}>${run}</span>
-        <nav class="tabs" aria-label="Views of the run">${TABS.map(
-          (one) => html`<${Link} key=${one.name} to=${one.name ? runPath(run, one.name) : runPath(run)}
-          aria-current=${one === tab ? "page" : undefined}>${one.title}<//>`,
-        )}</nav>`
-      }
-      <span class="spring" /><${SignedIn} /><${ThemeButton} />
-    </div></header>
-    <main id="main" tabindex="-1"><${Guarded} key=${path.value.slice(0, 3).join("/")}>${body}<//></main><${SignIn} />`;
+  return html`
+    <a class="skip" href="#main">To the content</a>
+    <header class="top">
+      <div class="top-row">
+        <${Link} to="/" class="brand"><img src="/static/icon.svg" width="22" height="22" alt="" />eva<//>
+        ${
+          run &&
+          html`
+            <span class="crumb" title=${run}>${run}</span>
+            <nav class="tabs" aria-label="Views of the run">
+              ${TABS.map(
+                (one) => html`
+                  <${Link}
+                    key=${one.name}
+                    to=${one.name ? runPath(run, one.name) : runPath(run)}
+                    aria-current=${one === tab ? "page" : undefined}
+                  >
+                    ${one.title}
+                  <//>
+                `,
+              )}
+            </nav>
+          `
+        }
+        <span class="spring" />
+        <${SignedIn} />
+        <${ThemeButton} />
+      </div>
+    </header>
+    <main id="main" tabindex="-1"><${Guarded} key=${path.value.slice(0, 3).join("/")}>${body}<//></main>
+    <${SignIn} />
+  `;
 }
 
 const root = /** @type {Element} */ (document.getElementById("app"));

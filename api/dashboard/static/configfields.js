@@ -1,11 +1,17 @@
 // Which keys of a config the form shows, and what each may be, as the config's JSON schema says.
 
 /** @typedef {Record<string, any>} Schema */
-/** @typedef {{key: string, label: string, hint: string, kind: "number" | "text" | "choice" | "flag", choices: string[], absent: unknown, required: boolean}} Field */
+/**
+ * @typedef {{key: string, label: string, hint: string, kind: "number" | "text" | "choice" | "flag",
+ *   choices: string[], absent: unknown, required: boolean}} Field
+ */
 /** @typedef {{title: string, keys?: string[], section?: string}} Group */
 
-/** The keys that most runs differ in; every other one stands in the YAML. A section that is one of several shows its own.
- * @type {Group[]} */
+/**
+ * The keys that most runs differ in; every other one stands in the YAML. A section that is one of several shows its
+ * own.
+ * @type {Group[]}
+ */
 export const GROUPS = [
   { title: "Run", keys: ["name", "iterations", "seed", "warm_start"] },
   { title: "Seed prompts", keys: ["prompts.path", "prompts.dataset", "prompts.playground", "prompts.limit"] },
@@ -72,7 +78,12 @@ export const valueAt = (values, key) =>
       values,
     );
 
-/** A node without references and without "or null"; what stands beside a reference stays. @param {Schema} schema @param {Schema} node @returns {Schema} */
+/**
+ * A node without references and without "or null"; what stands beside a reference stays.
+ * @param {Schema} schema
+ * @param {Schema} node
+ * @returns {Schema}
+ */
 function plain(schema, node) {
   if (node.$ref) {
     const { $ref: to, ...beside } = node;
@@ -86,7 +97,13 @@ function plain(schema, node) {
   return node;
 }
 
-/** A section as its values have it: of several, the one of their kind. @param {Schema} schema @param {Schema} node @param {any} values @returns {Schema} */
+/**
+ * A section as its values have it: of several, the one of their kind.
+ * @param {Schema} schema
+ * @param {Schema} node
+ * @param {any} values
+ * @returns {Schema}
+ */
 function section(schema, node, values) {
   const found = plain(schema, node);
   const kinds = found.discriminator?.mapping;
@@ -100,7 +117,12 @@ function section(schema, node, values) {
   };
 }
 
-/** @param {Schema} schema @param {string} key @param {any} values @returns {Field | null} null: it is none that a form can show */
+/**
+ * @param {Schema} schema
+ * @param {string} key
+ * @param {any} values
+ * @returns {Field | null} null: it is none that a form can show
+ */
 export function fieldAt(schema, key, values) {
   const parts = key.split(".");
   const last = /** @type {string} */ (parts.pop());

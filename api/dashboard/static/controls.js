@@ -47,7 +47,10 @@ const TOLD = {
   running: "Asked: it obeys at the next batch boundary.",
 };
 
-/** `children` stand beside the buttons. @param {{run: Run, changed: (name: string) => void, children?: unknown}} props */
+/**
+ * `children` stand beside the buttons.
+ * @param {{run: Run, changed: (name: string) => void, children?: unknown}} props
+ */
 export function Controls({ run, changed, children }) {
   const [asking, setAsking] = useState(/** @type {"" | "cancel" | "delete" | "words"} */ (""));
   const [busy, setBusy] = useState(false);
@@ -91,40 +94,91 @@ export function Controls({ run, changed, children }) {
           run: () => void act("POST", `${ofRun(run.name)}:restore`, "Lists show it again."),
         },
   ];
-  return html`<div class="controls"><div class="buttons" role="group" aria-label=${`What can be done with ${run.name}`}>
-      ${deeds.map((deed) => html`<${Button} key=${deed.name} deed=${deed} busy=${busy} told=${(/** @type {string} */ text) => setSaid({ text })} />`)}${children}</div>
-    <p class=${classes("said small", said.bad ? "mistake" : "soft")} role="status">${said.text}</p>
-    ${
-      asking === "cancel" &&
-      html`<${Confirm} title=${`Cancel ${run.name}?`} yes="Cancel the run" busy=${busy} close=${() => setAsking("")} go=${wish("cancel")}>
-      <p>It ends for good at its next batch boundary: it cannot be resumed. What it has made stays, and it can be forked. To stop it for a while, pause it.</p><//>`
-    }
-    ${
-      asking === "delete" &&
-      html`<${Confirm} title=${`Delete ${run.name}?`} yes="Delete the run" busy=${busy} close=${() => setAsking("")}
-      go=${() => void act("DELETE", ofRun(run.name), "Lists do not show it any more.")}>
-      <p>Lists do not show it any more. Nothing of it is removed, and it can be restored: the list of runs shows deleted ones on demand.</p><//>`
-    }
-    ${
-      asking === "words" &&
-      html`<${Words} run=${run.name} fixed=${why.name} close=${() => setAsking("")}
-      saved=${(/** @type {string} */ name) => {
-        setAsking("");
-        setSaid({ text: "Saved." });
-        changed(name);
-      }} />`
-    }
-  </div>`;
+  return html`
+    <div class="controls">
+      <div class="buttons" role="group" aria-label=${`What can be done with ${run.name}`}>
+        ${deeds.map(
+          (deed) => html`
+            <${Button}
+              key=${deed.name}
+              deed=${deed}
+              busy=${busy}
+              told=${(/** @type {string} */ text) => setSaid({ text })}
+            />
+          `,
+        )}
+        ${children}
+      </div>
+      <p class=${classes("said small", said.bad ? "mistake" : "soft")} role="status">${said.text}</p>
+      ${
+        asking === "cancel" &&
+        html`
+          <${Confirm}
+            title=${`Cancel ${run.name}?`}
+            yes="Cancel the run"
+            busy=${busy}
+            close=${() => setAsking("")}
+            go=${wish("cancel")}
+          >
+            <p>
+              It ends for good at its next batch boundary: it cannot be resumed. What it has made stays, and it can be
+              forked. To stop it for a while, pause it.
+            </p>
+          <//>
+        `
+      }
+      ${
+        asking === "delete" &&
+        html`
+          <${Confirm}
+            title=${`Delete ${run.name}?`}
+            yes="Delete the run"
+            busy=${busy}
+            close=${() => setAsking("")}
+            go=${() => void act("DELETE", ofRun(run.name), "Lists do not show it any more.")}
+          >
+            <p>
+              Lists do not show it any more. Nothing of it is removed, and it can be restored: the list of runs shows
+              deleted ones on demand.
+            </p>
+          <//>
+        `
+      }
+      ${
+        asking === "words" &&
+        html`
+          <${Words}
+            run=${run.name}
+            fixed=${why.name}
+            close=${() => setAsking("")}
+            saved=${(/** @type {string} */ name) => {
+              setAsking("");
+              setSaid({ text: "Saved." });
+              changed(name);
+            }}
+          />
+        `
+      }
+    </div>
+  `;
 }
 
-/** It can be reached by keyboard where it cannot be used, too: it says why. @param {{deed: Deed, busy: boolean, told: (text: string) => void}} props */
-const Button = ({
-  deed,
-  busy,
-  told,
-}) => html`<button type="button" class=${classes("button", deed.grave && !deed.why && "careful")} title=${deed.why ?? undefined}
-  aria-disabled=${deed.why || busy ? "true" : undefined} onClick=${() => {
-    if (deed.why) told(`${deed.title}: ${deed.why}.`);
-    else if (!busy) deed.run();
-  }}>
-  ${deed.title}${deed.why && html`<span class="hidden-but-read">, not now: ${deed.why}</span>`}</button>`;
+/**
+ * It can be reached by keyboard where it cannot be used, too: it says why.
+ * @param {{deed: Deed, busy: boolean, told: (text: string) => void}} props
+ */
+const Button = ({ deed, busy, told }) => html`
+  <button
+    type="button"
+    class=${classes("button", deed.grave && !deed.why && "careful")}
+    title=${deed.why ?? undefined}
+    aria-disabled=${deed.why || busy ? "true" : undefined}
+    onClick=${() => {
+      if (deed.why) told(`${deed.title}: ${deed.why}.`);
+      else if (!busy) deed.run();
+    }}
+  >
+    ${deed.title}
+    ${deed.why && html`<span class="hidden-but-read">, not now: ${deed.why}</span>`}
+  </button>
+`;

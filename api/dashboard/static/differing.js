@@ -9,11 +9,15 @@ export function Difference({ before, after }) {
   const parts = useMemo(() => diffWordsWithSpace(before, after, { maxEditLength: MOST_EDITS }), [before, after]);
   if (!parts)
     return html`<pre class="text">${after}</pre><p class="soft small">Too much changed to show it word by word.</p>`;
-  return html`<pre class="text">${parts.map((part, n) =>
-    part.added
-      ? html`<ins key=${n}>${part.value}</ins>`
-      : part.removed
-        ? html`<del key=${n}>${part.value}</del>`
-        : part.value,
-  )}</pre>`;
+  return html`
+    <pre class="text">
+      ${parts.map((part, n) =>
+        part.added
+          ? html`<ins key=${n}>${part.value}</ins>`
+          : part.removed
+            ? html`<del key=${n}>${part.value}</del>`
+            : part.value,
+      )}
+    </pre>
+  `;
 }

@@ -6,7 +6,10 @@ import { tagsIn } from "./words.js";
 
 /** @typedef {import("./answers.d.ts").ConfigText} ConfigText */
 /** @typedef {{kind: "preset" | "run" | "fork" | "own", name: string}} Source */
-/** @typedef {{config: Record<string, any>, checks: string[], estimate?: string[], changes?: import("./answers.d.ts").ChangedKey[]}} Rehearsed */
+/**
+ * @typedef {{config: Record<string, any>, checks: string[], estimate?: string[],
+ *   changes?: import("./answers.d.ts").ChangedKey[]}} Rehearsed
+ */
 /** @typedef {{note: string, tags: string, at: number}} Beside */
 
 const REST_MS = 400;
@@ -157,7 +160,10 @@ export class Draft {
     return { ...beside, config: this.values.peek(), note, tags: tagsIn(tags) };
   }
 
-  /** Launches it, once however often it is asked. @returns {Promise<import("./answers.d.ts").RunDetails | null>} null: it was refused */
+  /**
+   * Launches it, once however often it is asked.
+   * @returns {Promise<import("./answers.d.ts").RunDetails | null>} null: it was refused
+   */
   async launch() {
     const of = JSON.stringify(this.body());
     if (this.key?.of !== of)

@@ -2,7 +2,10 @@
 
 /** @typedef {import("./answers.d.ts").Relative} Relative */
 /** @typedef {import("./answers.d.ts").Lineage} Lineage */
-/** @typedef {{kind: "prompt", number: number, one: Relative, open: boolean, hidden: number, inner: Shown[]}} ShownPrompt */
+/**
+ * @typedef {{kind: "prompt", number: number, one: Relative, open: boolean, hidden: number, inner: Shown[]}}
+ *   ShownPrompt
+ */
 /** @typedef {{kind: "more", number: number, count: number, inner: Shown[]}} ShownMore */
 /** @typedef {ShownPrompt | ShownMore} Shown */
 

@@ -5,8 +5,8 @@ import { listen, ofRun, useAsked, visit } from "./api.js";
 const COUNTS_MS = 2000;
 
 /**
- * The run, and two numbers that change: `happened` with every event, `tick` also every two seconds while it plays; `again` asks
- * at once.
+ * The run, and two numbers that change: `happened` with every event, `tick` also every two seconds while it plays;
+ * `again` asks at once.
  * @param {string} name
  */
 export function useRun(name) {

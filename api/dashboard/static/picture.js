@@ -1,4 +1,5 @@
-// A picture of what a figure shows: its drawings, words and keys, where they stand on the page. Whatever a figure holds is painted.
+// A picture of what a figure shows: its drawings, words and keys, where they stand on the page. Whatever a figure
+// holds is painted.
 
 const KEPT = [
   "fill",
@@ -97,7 +98,13 @@ function trace(pen, box, radius = 0) {
   pen.roundRect(box.left, box.top, Math.max(0, box.right - box.left), Math.max(0, box.bottom - box.top), radius);
 }
 
-/** An SVG as an image of its own, which looks the same without this page's style sheets; what stands out of it a little is not cut. @param {SVGSVGElement} svg @param {DOMRect} box @returns {Piece} */
+/**
+ * An SVG as an image of its own, which looks the same without this page's style sheets; what stands out of it a
+ * little is not cut.
+ * @param {SVGSVGElement} svg
+ * @param {DOMRect} box
+ * @returns {Piece}
+ */
 function drawn(svg, box) {
   const copy = /** @type {SVGSVGElement} */ (svg.cloneNode(true));
   const originals = svg.querySelectorAll("*");
@@ -121,7 +128,13 @@ function drawn(svg, box) {
   return { box, ready, paint: (pen) => pen.drawImage(image, box.left - EDGE, box.top - EDGE, width, height) };
 }
 
-/** Ground and borders. @param {CSSStyleDeclaration} style @param {DOMRect} box @param {Box | null} clip @returns {Piece | null} */
+/**
+ * Ground and borders.
+ * @param {CSSStyleDeclaration} style
+ * @param {DOMRect} box
+ * @param {Box | null} clip
+ * @returns {Piece | null}
+ */
 function frame(style, box, clip) {
   const ground = style.backgroundColor;
   const above = style.borderTopStyle === "none" ? 0 : parseFloat(style.borderTopWidth);

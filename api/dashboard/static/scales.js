@@ -8,7 +8,12 @@ export function linear([from, to], [low, high]) {
   return (value) => low + ((value - from) / span) * (high - low);
 }
 
-/** Round numbers in a domain, about so many. @param {[number, number]} domain @param {number} about @param {boolean} [whole] */
+/**
+ * Round numbers in a domain, about so many.
+ * @param {[number, number]} domain
+ * @param {number} about
+ * @param {boolean} [whole]
+ */
 export function ticks([from, to], about, whole = false) {
   const span = to - from;
   if (!(span > 0)) return [from];
@@ -33,8 +38,12 @@ export function markText(mark, marks) {
   );
 }
 
-/** The extent of numbers, widened to round ones. @param {(number | null | undefined)[]} values @param {{zero?: boolean}} [how]
- * @returns {[number, number]} */
+/**
+ * The extent of numbers, widened to round ones.
+ * @param {(number | null | undefined)[]} values
+ * @param {{zero?: boolean}} [how]
+ * @returns {[number, number]}
+ */
 export function extent(values, how = {}) {
   const found = /** @type {number[]} */ (values.filter((value) => Number.isFinite(value)));
   if (!found.length) return [0, 1];

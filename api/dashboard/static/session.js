@@ -43,8 +43,12 @@ export function SignedIn() {
     visit.value += 1;
   };
   const leave = () => send("DELETE", "/v1/session").then(left, left);
-  return html`<span class="soft small signed-in" title=${`The key ${known.key}; its scope is ${known.scope}`}>${known.scope === "read" ? "read only" : known.key}</span>
-    <button type="button" class="button bare" onClick=${leave}>Sign out</button>`;
+  return html`
+    <span class="soft small signed-in" title=${`The key ${known.key}; its scope is ${known.scope}`}>
+      ${known.scope === "read" ? "read only" : known.key}
+    </span>
+    <button type="button" class="button bare" onClick=${leave}>Sign out</button>
+  `;
 }
 
 /** Asks for a key over the page, which stays as it is. */
@@ -76,11 +80,33 @@ export function SignIn() {
     }
     setBusy(false);
   };
-  return html`<${Dialog} title="Sign in" close=${close}><form class="form" onSubmit=${enter}>
-    <p class="soft">This service asks for an API key. What you typed on this page stays.</p>
-    <label class="field">API key<input name="key" type="password" autocomplete="current-password" maxlength="200" required autofocus value=${key}
-      aria-invalid=${wrong ? "true" : undefined} aria-describedby="key-wrong" onInput=${(/** @type {any} */ event) => setKey(event.currentTarget.value)} /></label>
-    <p id="key-wrong" class="mistake" role="alert">${wrong}</p>
-    <p class="soft small">Keys are made on the server: <code>eva keys create NAME --scope read</code></p>
-    <p class="buttons ends"><button type="button" class="button" onClick=${close}>Not now</button><button class="button first" disabled=${busy}>Sign in</button></p></form><//>`;
+  return html`
+    <${Dialog} title="Sign in" close=${close}>
+      <form class="form" onSubmit=${enter}>
+        <p class="soft">This service asks for an API key. What you typed on this page stays.</p>
+        <label class="field">
+          API
+          key
+          <input
+            name="key"
+            type="password"
+            autocomplete="current-password"
+            maxlength="200"
+            required
+            autofocus
+            value=${key}
+            aria-invalid=${wrong ? "true" : undefined}
+            aria-describedby="key-wrong"
+            onInput=${(/** @type {any} */ event) => setKey(event.currentTarget.value)}
+          />
+        </label>
+        <p id="key-wrong" class="mistake" role="alert">${wrong}</p>
+        <p class="soft small">Keys are made on the server: <code>eva keys create NAME --scope read</code></p>
+        <p class="buttons ends">
+          <button type="button" class="button" onClick=${close}>Not now</button>
+          <button class="button first" disabled=${busy}>Sign in</button>
+        </p>
+      </form>
+    <//>
+  `;
 }

@@ -66,37 +66,90 @@ export function Words({ run, fixed, close, saved }) {
     error?.problem.errors?.find((one) => one.where.startsWith(`body.${key}`))?.expected;
   const placed = Boolean(about("name") || about("tags") || about("note"));
   const theirs = error?.problem.status === 412 && known ? wordsOf(known.run) : null;
-  return html`<${Dialog} title="Name, tags and note" close=${close}>
-    ${error && !placed && html`<${Wrong} error=${error} />`}
-    ${
-      theirs &&
-      html`<div class="notice"><h3>As they are now</h3><p>${theirs.name}${theirs.tags && ` · ${tagsIn(theirs.tags).join(", ")}`}</p>
-      ${theirs.note && html`<p class="soft">${theirs.note}</p>`}<p class="buttons"><button type="button" class="button" onClick=${() => {
-        setTyped(theirs);
-        setError(null);
-      }}>Take these</button>
-      <span class="soft small">Save puts yours in their place.</span></p></div>`
-    }
-    ${
-      typed === null
-        ? !error && html`<${Waiting} />`
-        : html`<form class="form" onSubmit=${save}>
-      <${Entry} name="name" label="Name" wrong=${about("name")} hint=${fixed ?? "Letters, digits, dots, dashes and underscores."}>
-        <input id="words-name" value=${typed.name} maxlength="81" required readonly=${Boolean(fixed)} aria-describedby="words-name-hint" aria-invalid=${about("name") ? "true" : undefined} onInput=${set("name")} /><//>
-      <${Entry} name="tags" label="Tags" wrong=${about("tags")} hint="One per line.">
-        <textarea id="words-tags" rows="3" aria-describedby="words-tags-hint" aria-invalid=${about("tags") ? "true" : undefined} value=${typed.tags} onInput=${set("tags")} /><//>
-      <${Entry} name="note" label="Note" wrong=${about("note")} hint="Your own words about the run.">
-        <textarea id="words-note" rows="4" maxlength="10000" aria-describedby="words-note-hint" value=${typed.note} onInput=${set("note")} /><//>
-      <p class="buttons ends"><button type="button" class="button" onClick=${close}>Leave</button><button class="button first" disabled=${busy}>Save</button></p></form>`
-    }<//>`;
+  return html`
+    <${Dialog} title="Name, tags and note" close=${close}>
+      ${error && !placed && html`<${Wrong} error=${error} />`}
+      ${
+        theirs &&
+        html`
+          <div class="notice">
+            <h3>As they are now</h3>
+            <p>${theirs.name}${theirs.tags && ` · ${tagsIn(theirs.tags).join(", ")}`}</p>
+            ${theirs.note && html`<p class="soft">${theirs.note}</p>`}
+            <p class="buttons">
+              <button
+                type="button"
+                class="button"
+                onClick=${() => {
+                  setTyped(theirs);
+                  setError(null);
+                }}
+              >
+                Take these
+              </button>
+              <span class="soft small">Save puts yours in their place.</span>
+            </p>
+          </div>
+        `
+      }
+      ${
+        typed === null
+          ? !error && html`<${Waiting} />`
+          : html`
+            <form class="form" onSubmit=${save}>
+              <${Entry}
+                name="name"
+                label="Name"
+                wrong=${about("name")}
+                hint=${fixed ?? "Letters, digits, dots, dashes and underscores."}
+              >
+                <input
+                  id="words-name"
+                  value=${typed.name}
+                  maxlength="81"
+                  required
+                  readonly=${Boolean(fixed)}
+                  aria-describedby="words-name-hint"
+                  aria-invalid=${about("name") ? "true" : undefined}
+                  onInput=${set("name")}
+                />
+              <//>
+              <${Entry} name="tags" label="Tags" wrong=${about("tags")} hint="One per line.">
+                <textarea
+                  id="words-tags"
+                  rows="3"
+                  aria-describedby="words-tags-hint"
+                  aria-invalid=${about("tags") ? "true" : undefined}
+                  value=${typed.tags}
+                  onInput=${set("tags")}
+                />
+              <//>
+              <${Entry} name="note" label="Note" wrong=${about("note")} hint="Your own words about the run.">
+                <textarea
+                  id="words-note"
+                  rows="4"
+                  maxlength="10000"
+                  aria-describedby="words-note-hint"
+                  value=${typed.note}
+                  onInput=${set("note")}
+                />
+              <//>
+              <p class="buttons ends">
+                <button type="button" class="button" onClick=${close}>Leave</button>
+                <button class="button first" disabled=${busy}>Save</button>
+              </p>
+            </form>
+          `
+      }
+    <//>
+  `;
 }
 
 /** @param {{name: string, label: string, wrong?: string, hint: string, children?: unknown}} props */
-const Entry = ({
-  name,
-  label,
-  wrong,
-  hint,
-  children,
-}) => html`<div class="field"><label for=${`words-${name}`}>${label}</label>${children}
-  <span id=${`words-${name}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? hint}</span></div>`;
+const Entry = ({ name, label, wrong, hint, children }) => html`
+  <div class="field">
+    <label for=${`words-${name}`}>${label}</label>
+    ${children}
+    <span id=${`words-${name}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? hint}</span>
+  </div>
+`;

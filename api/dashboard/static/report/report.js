@@ -18,29 +18,90 @@ import { Warnings } from "../views/warnings.js";
 /** @typedef {import("../answers.d.ts").RunDetails} RunDetails */
 /** @typedef {import("../answers.d.ts").Iterations} Iterations */
 /** @typedef {import("../answers.d.ts").Lineage} Lineage */
-/** @typedef {{iteration: number, parent: import("../answers.d.ts").Relative | null, prompt: import("../answers.d.ts").PromptDetails, responses: import("../answers.d.ts").Response[]}} Sample */
-/** @typedef {{taken_at: string, run: RunDetails, iterations: Iterations["items"], statistics: {iteration: number, name: string, data: any}[], events: any[],
- *   metrics: import("../answers.d.ts").Metrics, families: {near: Lineage, top: Lineage}[], prompts: Sample[], packages: Record<string, string | null>, fingerprint: string | null}} Report */
+/**
+ * @typedef {{iteration: number, parent: import("../answers.d.ts").Relative | null,
+ *   prompt: import("../answers.d.ts").PromptDetails, responses: import("../answers.d.ts").Response[]}} Sample
+ */
+/**
+ * @typedef {{taken_at: string, run: RunDetails, iterations: Iterations["items"], statistics: {iteration: number,
+ *   name: string, data: any}[], events: any[], metrics: import("../answers.d.ts").Metrics, families: {near: Lineage,
+ *   top: Lineage}[], prompts: Sample[], packages: Record<string, string | null>, fingerprint: string | null}} Report
+ */
 
 const told = /** @type {Report} */ (JSON.parse(document.getElementById("facts")?.textContent ?? "null"));
 
 /** @param {{title: string, lead: string, children?: unknown}} props */
-const Part = ({ title, lead, children }) =>
-  html`<section class="part"><div class="head"><h2 class="part-title">${title}</h2><p class="lead">${lead}</p></div>${children}</section>`;
+const Part = ({ title, lead, children }) => html`
+  <section class="part">
+    <div class="head"><h2 class="part-title">${title}</h2><p class="lead">${lead}</p></div>
+    ${children}
+  </section>
+`;
 
 function Report() {
   const { run, statistics } = told;
   const iterations = { items: told.iterations };
-  return html`<main id="main"><${Head} run=${run} iterations=${iterations} />
-    <p class="soft as-of">As it stood on ${moment(told.taken_at)}. Policy 0 is the given model; all charts can be taken away as PNG and CSV from here, too.</p>
-    <div class="stack"><${Warnings} run=${run} statistics=${statistics} events=${told.events} iterations=${iterations} />
-      <${Curves} rows=${statistics} waiting=${false} run=${run} /><${Timeline} items=${told.iterations} name=${run.name} /></div>
-    <${Part} title="Evolution" lead="What the creator chooses to grow from, and whether its mutations make prompts that teach more than their parents did."><${Chosen} run=${run.name} rows=${statistics} stages=${told.iterations} /><//>
-    ${told.families.length > 0 && html`<${Part} title="Lineages" lead="Families of the most informative prompts of the newest iteration: which mutation made which child."><div class="stack">${told.families.map((one, n) => html`<${Lineages} key=${n} family=${one} />`)}</div><//>`}
-    <${Part} title="Prompts and answers" lead="Of several iterations two of the most informative prompts and one of the least, with the best and the worst answer to each."><div class="stack">
-      ${told.prompts.length ? told.prompts.map((one) => html`<${Asked} key=${`${one.iteration} ${one.prompt.number}`} sample=${one} />`) : html`<div class="card"><${Empty} title="Nothing was answered yet"><//></div>`}</div><//>
-    ${told.metrics.items.length > 0 && html`<${Part} title="Training" lead="One training per iteration, one after another, on an axis of all steps."><${Panels} run=${run.name} items=${told.metrics.items} /><//>`}
-    <${Part} title="Config, and how to play it again" lead="Everything that was decided derives from the config, the seed, the code and the models that it names."><${Again} /><//></main>`;
+  return html`
+    <main id="main">
+      <${Head} run=${run} iterations=${iterations} />
+      <p class="soft as-of">
+        As it stood on ${moment(told.taken_at)}. Policy 0 is the given model; all charts can be taken away as PNG and
+        CSV from here, too.
+      </p>
+      <div class="stack">
+        <${Warnings} run=${run} statistics=${statistics} events=${told.events} iterations=${iterations} />
+        <${Curves} rows=${statistics} waiting=${false} run=${run} />
+        <${Timeline} items=${told.iterations} name=${run.name} />
+      </div>
+      <${Part}
+        title="Evolution"
+        lead="What the creator chooses to grow from, and whether its mutations make prompts that teach more than their
+          parents did."
+      >
+        <${Chosen} run=${run.name} rows=${statistics} stages=${told.iterations} />
+      <//>
+      ${
+        told.families.length > 0 &&
+        html`
+          <${Part}
+            title="Lineages"
+            lead="Families of the most informative prompts of the newest iteration: which mutation made which child."
+          >
+            <div class="stack">${told.families.map((one, n) => html`<${Lineages} key=${n} family=${one} />`)}</div>
+          <//>
+        `
+      }
+      <${Part}
+        title="Prompts and answers"
+        lead="Of several iterations two of the most informative prompts and one of the least, with the best and the
+          worst answer to each."
+      >
+        <div class="stack">
+          ${
+            told.prompts.length
+              ? told.prompts.map(
+                  (one) => html`<${Asked} key=${`${one.iteration} ${one.prompt.number}`} sample=${one} />`,
+                )
+              : html`<div class="card"><${Empty} title="Nothing was answered yet"><//></div>`
+          }
+        </div>
+      <//>
+      ${
+        told.metrics.items.length > 0 &&
+        html`
+          <${Part} title="Training" lead="One training per iteration, one after another, on an axis of all steps.">
+            <${Panels} run=${run.name} items=${told.metrics.items} />
+          <//>
+        `
+      }
+      <${Part}
+        title="Config, and how to play it again"
+        lead="Everything that was decided derives from the config, the seed, the code and the models that it names."
+      >
+        <${Again} />
+      <//>
+    </main>
+  `;
 }
 
 /** @param {{family: {near: Lineage, top: Lineage}}} props */
@@ -65,41 +126,119 @@ function Lineages({ family: { near, top } }) {
     setTurn((n) => n + 1);
   };
   const title = `Family of prompt ${family.root}, to prompt ${near.prompt.number}`;
-  return html`<div class="family"><${Figure} title=${title} name=${`${told.run.name}-family-${family.root}`} numbers=${() => numbersOf(shown)}
-      says="Its nearest prompts are in this page; the dashboard has all.">
-    <${Tree} shown=${shown} focus=${near.prompt.number} selected=${selected} select=${setSelected} turn=${turn} more=${more} open=${setSelected} /><${Keys} known=${family.known} /><//>
-    ${one && html`<${Panel} run=${told.run.name} one=${one} family=${family} />`}</div>`;
+  return html`
+    <div class="family">
+      <${Figure}
+        title=${title}
+        name=${`${told.run.name}-family-${family.root}`}
+        numbers=${() => numbersOf(shown)}
+        says="Its nearest prompts are in this page; the dashboard has all."
+      >
+        <${Tree}
+          shown=${shown}
+          focus=${near.prompt.number}
+          selected=${selected}
+          select=${setSelected}
+          turn=${turn}
+          more=${more}
+          open=${setSelected}
+        />
+        <${Keys} known=${family.known} />
+      <//>
+      ${one && html`<${Panel} run=${told.run.name} one=${one} family=${family} />`}
+    </div>
+  `;
 }
 
 /** @param {{sample: Sample}} props */
 function Asked({ sample: { iteration, parent, prompt, responses } }) {
   const info = prompt.parts.find((part) => part.iteration === iteration);
-  return html`<section class="card asked" id=${`sample-${prompt.number}`}><header><h3>Prompt ${count(prompt.number)}, iteration ${iteration}</h3>
-      <span class="aside"><${Operator} name=${prompt.operator} /> · ${bornIn(prompt.born)} · info ${figure(info?.batch_info ?? info?.pool_info)}</span>
-      ${parent && html`<p>Against its parent #${parent.number}: <ins>added</ins> <del>removed</del></p>`}</header>
-    ${prompt.context.map((message, n) => html`<div class="messages" key=${n}><div class="role">${message.role}</div><pre class="text">${message.content}</pre></div>`)}
-    ${parent ? html`<${Difference} before=${parent.text} after=${prompt.text} />` : html`<pre class="text">${prompt.text}</pre>`}
-    <div class="answers">${responses.length > 1 ? html`<${Versus} ranked=${rank(responses, responses[0].rewards[0]?.rewarder)} />` : html`<p class="soft">It has fewer than two rewarded answers.</p>`}</div>
-    <details><summary>Why it was sampled and trained on</summary><ol class="because">${prompt.why.map((sentence, n) => html`<li key=${n}>${sentence}</li>`)}</ol></details></section>`;
+  return html`
+    <section class="card asked" id=${`sample-${prompt.number}`}>
+      <header>
+        <h3>Prompt ${count(prompt.number)}, iteration ${iteration}</h3>
+        <span class="aside">
+          <${Operator} name=${prompt.operator} /> · ${bornIn(prompt.born)} ·
+          info ${figure(info?.batch_info ?? info?.pool_info)}
+        </span>
+        ${parent && html`<p>Against its parent #${parent.number}: <ins>added</ins> <del>removed</del></p>`}
+      </header>
+      ${prompt.context.map(
+        (message, n) => html`
+          <div class="messages" key=${n}>
+            <div class="role">${message.role}</div>
+            <pre class="text">${message.content}</pre>
+          </div>
+        `,
+      )}
+      ${
+        parent
+          ? html`<${Difference} before=${parent.text} after=${prompt.text} />`
+          : html`<pre class="text">${prompt.text}</pre>`
+      }
+      <div class="answers">
+        ${
+          responses.length > 1
+            ? html`<${Versus} ranked=${rank(responses, responses[0].rewards[0]?.rewarder)} />`
+            : html`<p class="soft">It has fewer than two rewarded answers.</p>`
+        }
+      </div>
+      <details>
+        <summary>Why it was sampled and trained on</summary>
+        <ol class="because">${prompt.why.map((sentence, n) => html`<li key=${n}>${sentence}</li>`)}</ol>
+      </details>
+    </section>
+  `;
 }
 
 function Again() {
   const { run, packages, fingerprint } = told;
   const text = JSON.stringify(run.config, null, 1);
   const file = `${run.name}.yaml`;
-  return html`<div class="stack"><section class="card"><dl class="pairs">
-      <dt>Fingerprint of what it decided</dt><dd>${fingerprint ? html`<code>${fingerprint}</code>` : html`not taken here, for it reads every row: <code>eva fingerprint ${run.name}</code>`}</dd>
-      <dt>Hash of the config</dt><dd><code>${run.config_hash}</code></dd><dt>Seed</dt><dd>${String(run.seed)}</dd>
-      <dt>Versions that played it</dt><dd>${
-        Object.entries(packages)
-          .filter(([, version]) => version)
-          .map(([name, version]) => `${name} ${version}`)
-          .join(", ") || "not stored"
-      }</dd></dl>
-    <ol class="because"><li>Install these versions of eva and its packages.</li>
-      <li><button class="button" onClick=${() => save(file, new Blob([text], { type: "text/yaml" }))}>Save the config</button> Paths in it are those of the machine that played it; credentials read *** and have to be given anew.</li>
-      <li><code>eva run ${file}</code></li><li><code>eva fingerprint last</code> gives the fingerprint above where all is the same.</li></ol></section>
-    <details class="card"><summary>The whole config</summary><pre class="text">${text}</pre></details></div>`;
+  return html`
+    <div class="stack">
+      <section class="card">
+        <dl class="pairs">
+          <dt>Fingerprint of what it decided</dt>
+          <dd>
+            ${
+              fingerprint
+                ? html`<code>${fingerprint}</code>`
+                : html`not taken here, for it reads every row: <code>eva fingerprint ${run.name}</code>`
+            }
+          </dd>
+          <dt>Hash of the config</dt>
+          <dd><code>${run.config_hash}</code></dd>
+          <dt>Seed</dt>
+          <dd>${String(run.seed)}</dd>
+          <dt>Versions that played it</dt>
+          <dd>
+            ${
+              Object.entries(packages)
+                .filter(([, version]) => version)
+                .map(([name, version]) => `${name} ${version}`)
+                .join(", ") || "not stored"
+            }
+          </dd>
+        </dl>
+        <ol class="because">
+          <li>Install these versions of eva and its packages.</li>
+          <li>
+            <button class="button" onClick=${() => save(file, new Blob([text], { type: "text/yaml" }))}>
+              Save the config
+            </button> Paths in it are those of the machine that played it; credentials read *** and have to be given
+            anew.
+          </li>
+          <li><code>eva run ${file}</code></li>
+          <li><code>eva fingerprint last</code> gives the fingerprint above where all is the same.</li>
+        </ol>
+      </section>
+      <details class="card">
+        <summary>The whole config</summary>
+        <pre class="text">${text}</pre>
+      </details>
+    </div>
+  `;
 }
 
 const root = /** @type {Element} */ (document.getElementById("app"));

@@ -1,4 +1,5 @@
-// Where the report stands in for the dashboard's addresses: a link leads to a prompt that the page holds, or is plain text.
+// Where the report stands in for the dashboard's addresses: a link leads to a prompt that the page holds, or is plain
+// text.
 import { html, signal } from "../ui.js";
 
 export const path = signal(/** @type {string[]} */ ([]));

@@ -8,7 +8,10 @@ import { extent } from "../scales.js";
 import { spentOn } from "./payoff.js";
 
 /** @typedef {{iteration: number, name: string, data: any}} Row */
-/** @typedef {{operator: string, iteration: number, change: number | null, half: number | null, children: number, asked: number, accepted: number, cost: number}} Gain */
+/**
+ * @typedef {{operator: string, iteration: number, change: number | null, half: number | null, children: number,
+ *   asked: number, accepted: number, cost: number}} Gain
+ */
 
 const MOST_OPERATORS = 12;
 const MOST_TOPICS = 6;
@@ -42,38 +45,66 @@ export function Gains({ run, paid, stages }) {
     { zero: true },
   );
   if (paid.length < 2) return null;
-  return html`<${Figure} title="Operators, iteration by iteration" name=${`${run}-operators-by-iteration`}
-    says="The same change of informativeness in each iteration, with its 95 % interval, all on one scale. An operator that sinks has run out of what it can add."
-    numbers=${() => ({
-      columns: [
-        "operator",
-        "iteration",
-        "change of info",
-        "low (95 %)",
-        "high (95 %)",
-        "children in batches",
-        "asked",
-        "refused (share)",
-        "cost (US dollars)",
-      ],
-      rows: every.map((one) => [
-        one.operator,
-        one.iteration,
-        one.change,
-        low(one),
-        high(one),
-        one.children,
-        one.asked,
-        one.asked ? 1 - one.accepted / one.asked : null,
-        one.cost,
-      ]),
-    })}>
-    ${names.length > MOST_OPERATORS && html`<p class="soft small">The first ${MOST_OPERATORS} of ${names.length} operators; the numbers have all.</p>`}
-    <div class="small-multiples">${names.slice(0, MOST_OPERATORS).map(
-      (name) => html`<${Plot} key=${name} height=${170} label=${`Change of info by ${name}, by iteration`}
-      xLabel="iteration" yLabel="change of info" yDomain=${domain}
-      series=${[{ name, hue: hueOf(name), points: every.filter((one) => one.operator === name).map((one) => ({ x: one.iteration, y: one.change, lo: low(one), hi: high(one) })) }]} />`,
-    )}</div><//>`;
+  return html`
+    <${Figure}
+      title="Operators, iteration by iteration"
+      name=${`${run}-operators-by-iteration`}
+      says="The same change of informativeness in each iteration, with its 95 % interval, all on one scale. An operator
+        that sinks has run out of what it can add."
+      numbers=${() => ({
+        columns: [
+          "operator",
+          "iteration",
+          "change of info",
+          "low (95 %)",
+          "high (95 %)",
+          "children in batches",
+          "asked",
+          "refused (share)",
+          "cost (US dollars)",
+        ],
+        rows: every.map((one) => [
+          one.operator,
+          one.iteration,
+          one.change,
+          low(one),
+          high(one),
+          one.children,
+          one.asked,
+          one.asked ? 1 - one.accepted / one.asked : null,
+          one.cost,
+        ]),
+      })}
+    >
+      ${
+        names.length > MOST_OPERATORS &&
+        html`<p class="soft small">The first ${MOST_OPERATORS} of ${names.length} operators; the numbers have all.</p>`
+      }
+      <div class="small-multiples">
+        ${names.slice(0, MOST_OPERATORS).map(
+          (name) => html`
+            <${Plot}
+              key=${name}
+              height=${170}
+              label=${`Change of info by ${name}, by iteration`}
+              xLabel="iteration"
+              yLabel="change of info"
+              yDomain=${domain}
+              series=${[
+                {
+                  name,
+                  hue: hueOf(name),
+                  points: every
+                    .filter((one) => one.operator === name)
+                    .map((one) => ({ x: one.iteration, y: one.change, lo: low(one), hi: high(one) })),
+                },
+              ]}
+            />
+          `,
+        )}
+      </div>
+    <//>
+  `;
 }
 
 /** What the batch is about, where prompts carry topics. @param {{run: string, diversity: Row[]}} props */
@@ -98,9 +129,26 @@ export function Topics({ run, diversity }) {
     dashed: true,
     points: rows.map((row) => ({ x: row.iteration, y: Math.max(0, rest(row)) })),
   };
-  return html`<${Figure} title="Topics of the batch" name=${`${run}-topics`}
-    says="Share of the batch's prompts that carry a topic, by the topic that they inherit from their seed prompt. A topic that takes over is where the regret is, or where the creator is stuck."
-    numbers=${() => ({ columns: ["iteration", "topic", "share of prompts with a topic"], rows: rows.flatMap((row) => topics.map((topic) => [row.iteration, topic, row.data.topics[topic] ?? 0])) })}>
-    <${Plot} label="Share of topics in the batch by iteration" xLabel="iteration" yLabel="share of prompts" zero=${true} format=${(/** @type {number | null | undefined} */ share) => percent(share, 1)}
-      axisFormat=${(/** @type {number} */ share) => percent(share)} series=${topics.length > drawn.length ? [...series, others] : series} /><//>`;
+  return html`
+    <${Figure}
+      title="Topics of the batch"
+      name=${`${run}-topics`}
+      says="Share of the batch's prompts that carry a topic, by the topic that they inherit from their seed prompt. A
+        topic that takes over is where the regret is, or where the creator is stuck."
+      numbers=${() => ({
+        columns: ["iteration", "topic", "share of prompts with a topic"],
+        rows: rows.flatMap((row) => topics.map((topic) => [row.iteration, topic, row.data.topics[topic] ?? 0])),
+      })}
+    >
+      <${Plot}
+        label="Share of topics in the batch by iteration"
+        xLabel="iteration"
+        yLabel="share of prompts"
+        zero=${true}
+        format=${(/** @type {number | null | undefined} */ share) => percent(share, 1)}
+        axisFormat=${(/** @type {number} */ share) => percent(share)}
+        series=${topics.length > drawn.length ? [...series, others] : series}
+      />
+    <//>
+  `;
 }

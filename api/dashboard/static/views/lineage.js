@@ -81,7 +81,13 @@ export function Lineage({ run }) {
 
   const shown = family.current.shown();
   const one = selected === null ? undefined : family.current.known.get(selected);
-  return html`<div class="head"><h1>Lineage</h1><p class="lead">A family of prompts: which mutation made which child, and where the solver still has something to learn.</p></div>
+  return html`
+    <div class="head">
+      <h1>Lineage</h1>
+      <p class="lead">
+        A family of prompts: which mutation made which child, and where the solver still has something to learn.
+      </p>
+    </div>
     <${Jumps} run=${run} root=${family.current.root} wanted=${wanted} fail=${setError} />
     ${error && html`<${Wrong} error=${error} />`}
     ${
@@ -89,11 +95,29 @@ export function Lineage({ run }) {
         ? error
           ? null
           : html`<${Waiting} />`
-        : html`<div class="family">
-      <${Figure} title=${`Family of prompt ${family.current.root}`} name=${`${run}-family-${family.current.root}`} numbers=${() => numbersOf(shown)}><${Tree} shown=${shown} focus=${wanted} selected=${selected} select=${setSelected} turn=${turn} more=${more}
-        open=${(/** @type {number} */ number) => go(runPath(run, "prompts", number))} /><${Keys} known=${family.current.known} /><//>
-      ${one && html`<${Panel} run=${run} one=${one} family=${family.current} />`}</div>`
-    }`;
+        : html`
+          <div class="family">
+            <${Figure}
+              title=${`Family of prompt ${family.current.root}`}
+              name=${`${run}-family-${family.current.root}`}
+              numbers=${() => numbersOf(shown)}
+            >
+              <${Tree}
+                shown=${shown}
+                focus=${wanted}
+                selected=${selected}
+                select=${setSelected}
+                turn=${turn}
+                more=${more}
+                open=${(/** @type {number} */ number) => go(runPath(run, "prompts", number))}
+              />
+              <${Keys} known=${family.current.known} />
+            <//>
+            ${one && html`<${Panel} run=${run} one=${one} family=${family.current} />`}
+          </div>
+        `
+    }
+  `;
 }
 
 /** Every prompt that the tree shows. @param {import("../family.js").Shown} top */
@@ -157,11 +181,17 @@ function Jumps({ run, root, wanted, fail }) {
     );
   const to = (/** @type {Event} */ event) =>
     go(where({ prompt: /** @type {HTMLInputElement} */ (event.currentTarget).value }));
-  return html`<div class="filters"><label class="field">Family of prompt<input type="number" min="0" value=${wanted ?? ""} onChange=${to} /></label>
-    <button class="button" disabled=${root < 0} onClick=${() => jump("-info")}>Most informative</button>
-    <button class="button" disabled=${root < 0} onClick=${() => jump("-depth")}>Deepest</button>
-    <button class="button" disabled=${root < 0 || wanted === root} onClick=${() => go(where({ prompt: root }))}>Its seed</button>
-    ${root >= 0 && html`<${Link} class="button bare" to=${`${runPath(run, "prompts")}?root=${root}`}>As a table<//>`}</div>`;
+  return html`
+    <div class="filters">
+      <label class="field">Family of prompt<input type="number" min="0" value=${wanted ?? ""} onChange=${to} /></label>
+      <button class="button" disabled=${root < 0} onClick=${() => jump("-info")}>Most informative</button>
+      <button class="button" disabled=${root < 0} onClick=${() => jump("-depth")}>Deepest</button>
+      <button class="button" disabled=${root < 0 || wanted === root} onClick=${() => go(where({ prompt: root }))}>
+        Its seed
+      </button>
+      ${root >= 0 && html`<${Link} class="button bare" to=${`${runPath(run, "prompts")}?root=${root}`}>As a table<//>`}
+    </div>
+  `;
 }
 
 /** @param {{known: Map<number, import("../answers.d.ts").Relative>}} props */
@@ -173,19 +203,47 @@ export function Keys({ known }) {
       ),
     [known.size],
   );
-  return html`<ul class="legend tree-legend">${operators.map((name) => html`<li key=${name}><span class="key box" style=${{ "--hue": `var(${hueOf(name)})` }} />${name ?? "seed"}</li>`)}
-    <li><span class="shades" aria-hidden="true" />paler: less informative</li><li><span class="ring" aria-hidden="true" />ring: was in a batch</li>
-    <li class="on-screen"><kbd>↑</kbd><kbd>↓</kbd> move <kbd>←</kbd><kbd>→</kbd> close, open <kbd>Enter</kbd> its page</li></ul>`;
+  return html`
+    <ul class="legend tree-legend">
+      ${operators.map(
+        (name) => html`
+          <li key=${name}><span class="key box" style=${{ "--hue": `var(${hueOf(name)})` }} />${name ?? "seed"}</li>
+        `,
+      )}
+      <li><span class="shades" aria-hidden="true" />paler: less informative</li>
+      <li><span class="ring" aria-hidden="true" />ring: was in a batch</li>
+      <li class="on-screen">
+        <kbd>↑</kbd><kbd>↓</kbd> move <kbd>←</kbd><kbd>→</kbd> close, open <kbd>Enter</kbd> its page
+      </li>
+    </ul>
+  `;
 }
 
 /** @param {{run: string, one: import("../answers.d.ts").Relative, family: Family}} props */
 export function Panel({ run, one, family }) {
   const parent = one.parent === null ? undefined : family.known.get(one.parent);
   const change = parent && parent.info !== null && one.info !== null ? one.info - parent.info : null;
-  return html`<aside class="card chosen" aria-label="Chosen prompt" aria-live="polite"><header><h2>Prompt ${count(one.number)}</h2></header>
-    <p class="soft"><${Operator} name=${one.operator} /> · ${bornIn(one.born)}</p>
-    <pre class="text">${one.text}</pre>
-    <dl class="pairs"><dt>Info when first judged</dt><dd>${figure(one.info)}${change === null ? "" : html` <span class="soft">(${change >= 0 ? "+" : ""}${figure(change)} against its parent)</span>`}</dd>
-      <dt>Children</dt><dd>${count(one.children)}</dd><dt>In the batch of</dt><dd>${one.batches.length ? `iteration ${one.batches.join(", ")}` : "none"}</dd></dl>
-    <${Link} class="button first" to=${runPath(run, "prompts", one.number)}>Open prompt<//></aside>`;
+  return html`
+    <aside class="card chosen" aria-label="Chosen prompt" aria-live="polite">
+      <header><h2>Prompt ${count(one.number)}</h2></header>
+      <p class="soft"><${Operator} name=${one.operator} /> · ${bornIn(one.born)}</p>
+      <pre class="text">${one.text}</pre>
+      <dl class="pairs">
+        <dt>Info when first judged</dt>
+        <dd>
+          ${figure(one.info)}
+          ${
+            change === null
+              ? ""
+              : html`${" "}<span class="soft">(${change >= 0 ? "+" : ""}${figure(change)} against its parent)</span>`
+          }
+        </dd>
+        <dt>Children</dt>
+        <dd>${count(one.children)}</dd>
+        <dt>In the batch of</dt>
+        <dd>${one.batches.length ? `iteration ${one.batches.join(", ")}` : "none"}</dd>
+      </dl>
+      <${Link} class="button first" to=${runPath(run, "prompts", one.number)}>Open prompt<//>
+    </aside>
+  `;
 }

@@ -12,7 +12,10 @@ import { Plane } from "./plane.js";
 
 /** @typedef {import("../answers.d.ts").PromptMap} PromptMap */
 /** @typedef {{left: number, low: number, right: number, high: number}} Area */
-/** Colours by name, and which of them each prompt has. @typedef {{of: number[], keys: {name: string, colour: string}[]}} Paint */
+/**
+ * Colours by name, and which of them each prompt has.
+ * @typedef {{of: number[], keys: {name: string, colour: string}[]}} Paint
+ */
 
 const STEPS = 8;
 /** @type {[string, string][]} */
@@ -26,12 +29,30 @@ const WAYS = [
 export function MapView({ run }) {
   const { run: details, asked: whole } = useRun(run);
   const asked = useAsked(details && ofRun(run, "map"), {}, details?.iteration);
-  return html`<div class="head"><h1>Map</h1><p class="lead">What prompts say, as nearness: those that share words and pairs of words lie together. Where did the creator go, and what is left to learn there?</p></div>
-    ${asked.loading && !asked.data && html`<p class="soft" role="status">The first time after an iteration, the map is drawn: this takes some seconds.</p>`}
-    <${Shown} asked=${whole.error ? whole : asked}>${(/** @type {PromptMap} */ found) =>
-      found.numbers.length < 2
-        ? html`<div class="card"><${Empty} title="There is nothing to map yet">A map needs two prompts or more.<//></div>`
-        : html`<${Body} run=${run} found=${found} />`}<//>`;
+  return html`
+    <div class="head">
+      <h1>Map</h1>
+      <p class="lead">
+        What prompts say, as nearness: those that share words and pairs of words lie together. Where did the creator go,
+        and what is left to learn there?
+      </p>
+    </div>
+    ${
+      asked.loading &&
+      !asked.data &&
+      html`
+        <p class="soft" role="status">The first time after an iteration, the map is drawn: this takes some seconds.</p>
+      `
+    }
+    <${Shown} asked=${whole.error ? whole : asked}>
+      ${(/** @type {PromptMap} */ found) =>
+        found.numbers.length < 2
+          ? html`
+            <div class="card"><${Empty} title="There is nothing to map yet">A map needs two prompts or more.<//></div>
+          `
+          : html`<${Body} run=${run} found=${found} />`}
+    <//>
+  `;
 }
 
 /** An area as it stands in an address. @param {string | null} text @returns {Area | null} */
@@ -64,24 +85,83 @@ function Body({ run, found }) {
   );
   const select = (/** @type {Area | null} */ next) => go(where({ area: next && areaText(next) }), { replace: true });
   const table = area && `${runPath(run, "prompts")}?area=${areaText(area)}`;
+  const colouring = WAYS.find(([name]) => name === way)?.[1];
   const open = (/** @type {number} */ n) => go(runPath(run, "prompts", found.numbers[n]));
-  return html`<div class="filters"><div class="buttons switch" role="group" aria-label="Coloured by">${WAYS.map(([name, title]) => html`<button key=${name} class="button" aria-pressed=${name === way} onClick=${() => go(where({ by: name }), { replace: true })}>by ${title}</button>`)}</div></div>
-    <${Figure} title="Prompts by what they say" name=${`${run}-map-${way}`} says=${extentOf(found)} numbers=${() => numbersOf(found)}>
-      <${Plane} label=${`${count(found.numbers.length)} prompts by similarity of their words, coloured by ${WAYS.find(([name]) => name === way)?.[1]}`} found=${found} paint=${paint} area=${area} select=${select} open=${open} enter=${() => {
-        if (table && inside.length) go(table);
-      }} />
-      <ul class="legend">${paint.keys.map((key) => html`<li key=${key.name}><span class="key box" style=${{ "--hue": key.colour }} />${key.name}</li>`)}</ul><//>
-    <div class="stack below"><section class="card selection" aria-label="Selection" aria-live="polite">${
-      area
-        ? html`<p><strong>${count(inside.length)} prompts</strong> in the area${inside.length ? `: ${told(found, inside)}` : ""}.</p><div class="buttons">${inside.length > 0 && html`<${Link} class="button first" to=${table}>Show them as a table<//>`}<button class="button" onClick=${() => select(null)}>Clear</button></div>`
-        : html`<p class="soft">Drag over an area to select its prompts; a click opens the prompt that is nearest. By keyboard: <kbd>↑</kbd><kbd>↓</kbd><kbd>←</kbd><kbd>→</kbd> on the map place and move an area, with <kbd>Shift</kbd> they change its size, <kbd>Enter</kbd> shows the table, <kbd>Esc</kbd> clears.</p>`
-    }</section>
-      <${Faith} found=${found} /></div>`;
+  return html`
+    <div class="filters">
+      <div class="buttons switch" role="group" aria-label="Coloured by">
+        ${WAYS.map(
+          ([name, title]) => html`
+            <button
+              key=${name}
+              class="button"
+              aria-pressed=${name === way}
+              onClick=${() => go(where({ by: name }), { replace: true })}
+            >
+              by ${title}
+            </button>
+          `,
+        )}
+      </div>
+    </div>
+    <${Figure}
+      title="Prompts by what they say"
+      name=${`${run}-map-${way}`}
+      says=${extentOf(found)}
+      numbers=${() => numbersOf(found)}
+    >
+      <${Plane}
+        label=${`${count(found.numbers.length)} prompts by similarity of their words, coloured by ${colouring}`}
+        found=${found}
+        paint=${paint}
+        area=${area}
+        select=${select}
+        open=${open}
+        enter=${() => {
+          if (table && inside.length) go(table);
+        }}
+      />
+      <ul class="legend">
+        ${paint.keys.map(
+          (key) => html`<li key=${key.name}><span class="key box" style=${{ "--hue": key.colour }} />${key.name}</li>`,
+        )}
+      </ul>
+    <//>
+    <div class="stack below">
+      <section class="card selection" aria-label="Selection" aria-live="polite">
+        ${
+          area
+            ? html`
+              <p>
+                <strong>${count(inside.length)} prompts</strong> in the
+                area${inside.length ? `: ${told(found, inside)}` : ""}.
+              </p>
+              <div class="buttons">
+                ${inside.length > 0 && html`<${Link} class="button first" to=${table}>Show them as a table<//>`}
+                <button class="button" onClick=${() => select(null)}>Clear</button>
+              </div>
+            `
+            : html`
+              <p class="soft">
+                Drag over an area to select its prompts; a click opens the prompt that is nearest. By
+                keyboard: <kbd>↑</kbd><kbd>↓</kbd><kbd>←</kbd><kbd>→</kbd> on the map place and move an area,
+                with <kbd>Shift</kbd> they change its size, <kbd>Enter</kbd> shows the table, <kbd>Esc</kbd> clears.
+              </p>
+            `
+        }
+      </section>
+      <${Faith} found=${found} />
+    </div>
+  `;
 }
 
 /** @param {PromptMap} found */
 const extentOf = (found) =>
-  `${found.numbers.length < found.prompts ? `${count(found.numbers.length)} of ${count(found.prompts)} prompts, as many of each iteration; always the same ones` : `All ${count(found.prompts)} prompts`} that were made before iteration ${found.iteration}. The axes have no meaning of their own.`;
+  (found.numbers.length < found.prompts
+    ? `${count(found.numbers.length)} of ${count(found.prompts)} prompts, ` +
+      `as many of each iteration; always the same ones`
+    : `All ${count(found.prompts)} prompts`) +
+  ` that were made before iteration ${found.iteration}. The axes have no meaning of their own.`;
 
 /** @param {PromptMap} found @param {number[]} inside */
 function told(found, inside) {
@@ -96,7 +176,9 @@ function told(found, inside) {
     ...(seeds ? [`${count(seeds)} ${seeds === 1 ? "seed" : "seeds"}`] : []),
     ...sums.slice(0, 4).map((one) => `${count(one.count)} by ${one.name}`),
   ];
-  return `${parts.join(", ")}; newest of ${bornIn(born.reduce((a, b) => Math.max(a, b)))}; mean info ${figure(infos.length ? infos.reduce((a, b) => a + b, 0) / infos.length : null)}`;
+  const newest = bornIn(born.reduce((a, b) => Math.max(a, b)));
+  const mean = infos.length ? infos.reduce((a, b) => a + b, 0) / infos.length : null;
+  return `${parts.join(", ")}; newest of ${newest}; mean info ${figure(mean)}`;
 }
 
 /** @param {PromptMap} found @param {string} way @returns {Paint} */
@@ -169,11 +251,44 @@ const numbersOf = (found) => ({
 /** What distance means here, and how far it is to be trusted. @param {{found: PromptMap}} props */
 function Faith({ found }) {
   const says = (/** @type {import("../answers.d.ts").Faithfulness} */ one) =>
-    `${percent(one.share)} of a prompt's ${one.neighbours} most alike texts are among its ${one.neighbours} nearest here, trustworthiness ${figure(one.trustworthiness)}`;
-  return html`<section class="card" aria-label="How to read it"><header><h2>How to read it</h2></header><ul class="because">
-    <li>Likeness is that of words and pairs of words, rare ones counting more (TF-IDF); synonyms and meanings are not seen.</li>
-    <li>Near means alike. Far means little: distances between clusters, their sizes and the axes say nothing.</li>
-    <li>${count(found.landmarks)} prompts (seeds, and those made up to iteration ${found.landmarks_until}) are laid out by t-SNE; every other lies between the landmarks that are most like it. ${found.settled ? "No prompt moves when the run grows." : `Until iteration ${found.landmarks_until} is over the map is drawn anew with each iteration; then no prompt moves any more.`}</li>
-    ${found.faithful && html`<li>How much is kept: ${says(found.faithful)} (1 is perfect, about 0.5 chance; over ${count(found.faithful.prompts)} prompts).</li>`}
-    ${found.faithful_later && html`<li>Among later prompts, which use words that the landmarks may lack: ${says(found.faithful_later)}.</li>`}</ul></section>`;
+    `${percent(one.share)} of a prompt's ${one.neighbours} most alike texts ` +
+    `are among its ${one.neighbours} nearest here, ` +
+    `trustworthiness ${figure(one.trustworthiness)}`;
+  return html`
+    <section class="card" aria-label="How to read it">
+      <header><h2>How to read it</h2></header>
+      <ul class="because">
+        <li>
+          Likeness is that of words and pairs of words, rare ones counting more (TF-IDF); synonyms and meanings are not
+          seen.
+        </li>
+        <li>Near means alike. Far means little: distances between clusters, their sizes and the axes say nothing.</li>
+        <li>
+          ${count(found.landmarks)} prompts (seeds, and those made up to iteration ${found.landmarks_until}) are laid
+          out by t-SNE; every other lies between the landmarks that are most like
+          it. ${
+            found.settled
+              ? "No prompt moves when the run grows."
+              : `Until iteration ${found.landmarks_until} is over the map is drawn anew with each iteration; ` +
+                `then no prompt moves any more.`
+          }
+        </li>
+        ${
+          found.faithful &&
+          html`
+            <li>
+              How much is kept: ${says(found.faithful)} (1 is perfect, about 0.5 chance;
+              over ${count(found.faithful.prompts)} prompts).
+            </li>
+          `
+        }
+        ${
+          found.faithful_later &&
+          html`
+            <li>Among later prompts, which use words that the landmarks may lack: ${says(found.faithful_later)}.</li>
+          `
+        }
+      </ul>
+    </section>
+  `;
 }

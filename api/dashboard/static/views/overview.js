@@ -28,17 +28,35 @@ export function Overview({ run: name }) {
     happened,
   );
   const rows = /** @type {{items: Statistic[]} | null} */ (statistics.data)?.items ?? [];
-  return html`<${Shown} asked=${asked}>${(/** @type {RunDetails} */ shown) => html`
-    <${Head} run=${shown} iterations=${/** @type {Iterations | null} */ (iterations.data)}><${Controls} run=${shown}
-      changed=${(/** @type {string} */ now) => {
-        if (now === name) again();
-        else go(runPath(now), { replace: true });
-      }}>
-      <a class="button" href=${ofRun(name, "report")} download title="One HTML page that opens from disk">Report (HTML)</a><//><//>
-    <div class="stack">
-      <${Warnings} run=${shown} statistics=${rows} events=${/** @type {any} */ (events.data)?.items ?? []}
-        iterations=${/** @type {Iterations | null} */ (iterations.data)} />
-      <${Curves} rows=${rows} waiting=${statistics.data === null} run=${shown} />
-      <${Shown} asked=${iterations}>${(/** @type {Iterations} */ all) => html`<${Timeline} items=${all.items} name=${name} />`}<//>
-    </div>`}<//>`;
+  return html`
+    <${Shown} asked=${asked}>
+      ${(/** @type {RunDetails} */ shown) => html`
+        <${Head} run=${shown} iterations=${/** @type {Iterations | null} */ (iterations.data)}>
+          <${Controls}
+            run=${shown}
+            changed=${(/** @type {string} */ now) => {
+              if (now === name) again();
+              else go(runPath(now), { replace: true });
+            }}
+          >
+            <a class="button" href=${ofRun(name, "report")} download title="One HTML page that opens from disk">
+              Report (HTML)
+            </a>
+          <//>
+        <//>
+        <div class="stack">
+          <${Warnings}
+            run=${shown}
+            statistics=${rows}
+            events=${/** @type {any} */ (events.data)?.items ?? []}
+            iterations=${/** @type {Iterations | null} */ (iterations.data)}
+          />
+          <${Curves} rows=${rows} waiting=${statistics.data === null} run=${shown} />
+          <${Shown} asked=${iterations}>
+            ${(/** @type {Iterations} */ all) => html`<${Timeline} items=${all.items} name=${name} />`}
+          <//>
+        </div>
+      `}
+    <//>
+  `;
 }

@@ -11,7 +11,10 @@ const [PAD, TALLEST, REACH, CLICK, SIDE, STEP] = [10, 640, 14, 5, 0.2, 0.02];
 /** @type {Record<string, [number, number]>} */
 const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-/** @param {{label: string, found: PromptMap, paint: import("./map.js").Paint, area: Area | null, select: (area: Area | null) => void, open: (n: number) => void, enter: () => void}} props */
+/**
+ * @param {{label: string, found: PromptMap, paint: import("./map.js").Paint, area: Area | null,
+ *   select: (area: Area | null) => void, open: (n: number) => void, enter: () => void}} props
+ */
 export function Plane({ label, found, paint, area, select, open, enter }) {
   const [box, width] = useWidth();
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
@@ -70,12 +73,52 @@ export function Plane({ label, found, paint, area, select, open, enter }) {
     else if (event.key === "Escape") select(null);
     else select(stepped(area, way, event.shiftKey));
   };
-  return html`<div class="chart plane" ref=${box} style=${{ height: `${size}px` }} role="application" aria-label=${label} tabindex="0" onKeyDown=${keyed}
-      onPointerMove=${moved} onPointerDown=${pressed} onPointerUp=${let_go} onPointerLeave=${() => setAt(null)} onPointerCancel=${() => setDragged(null)}>
-    <canvas ref=${canvas} aria-hidden="true" />
-    ${shown && html`<div class="area" style=${{ left: `${place.x(shown.left)}px`, top: `${place.y(shown.high)}px`, width: `${place.x(shown.right) - place.x(shown.left)}px`, height: `${place.y(shown.low) - place.y(shown.high)}px` }} />`}
-    ${at !== null && !dragged && html`<${Tip} found=${found} at=${at} x=${place.x(found.x[at])} y=${place.y(found.y[at])} width=${width} height=${size} />`}
-  </div>`;
+  return html`
+    <div
+      class="chart plane"
+      ref=${box}
+      style=${{ height: `${size}px` }}
+      role="application"
+      aria-label=${label}
+      tabindex="0"
+      onKeyDown=${keyed}
+      onPointerMove=${moved}
+      onPointerDown=${pressed}
+      onPointerUp=${let_go}
+      onPointerLeave=${() => setAt(null)}
+      onPointerCancel=${() => setDragged(null)}
+    >
+      <canvas ref=${canvas} aria-hidden="true" />
+      ${
+        shown &&
+        html`
+          <div
+            class="area"
+            style=${{
+              left: `${place.x(shown.left)}px`,
+              top: `${place.y(shown.high)}px`,
+              width: `${place.x(shown.right) - place.x(shown.left)}px`,
+              height: `${place.y(shown.low) - place.y(shown.high)}px`,
+            }}
+          />
+        `
+      }
+      ${
+        at !== null &&
+        !dragged &&
+        html`
+          <${Tip}
+            found=${found}
+            at=${at}
+            x=${place.x(found.x[at])}
+            y=${place.y(found.y[at])}
+            width=${width}
+            height=${size}
+          />
+        `
+      }
+    </div>
+  `;
 }
 
 /** Changes when the theme does: the canvas is painted anew then. */
@@ -106,7 +149,13 @@ function between(from, to) {
   };
 }
 
-/** An area moved, or with `sized` grown to the right and upwards. @param {Area | null} area @param {[number, number]} way @param {boolean} sized @returns {Area} */
+/**
+ * An area moved, or with `sized` grown to the right and upwards.
+ * @param {Area | null} area
+ * @param {[number, number]} way
+ * @param {boolean} sized
+ * @returns {Area}
+ */
 function stepped(area, [across, up], sized) {
   if (!area) return { left: 0.5 - SIDE / 2, low: 0.5 - SIDE / 2, right: 0.5 + SIDE / 2, high: 0.5 + SIDE / 2 };
   const inside = (/** @type {number} */ part, /** @type {number} */ low, /** @type {number} */ high) =>
@@ -121,7 +170,12 @@ function stepped(area, [across, up], sized) {
   return { left: area.left + x, low: area.low + y, right: area.right + x, high: area.high + y };
 }
 
-/** The prompt under the pointer, or near it. @param {PromptMap} found @param {{x: (v: number) => number, y: (v: number) => number}} place @param {[number, number]} spot */
+/**
+ * The prompt under the pointer, or near it.
+ * @param {PromptMap} found
+ * @param {{x: (v: number) => number, y: (v: number) => number}} place
+ * @param {[number, number]} spot
+ */
 function nearest(found, place, [across, down]) {
   let [best, least] = [/** @type {number | null} */ (null), REACH ** 2];
   for (let n = found.numbers.length - 1; n >= 0; n -= 1) {
@@ -134,7 +188,14 @@ function nearest(found, place, [across, down]) {
   return best;
 }
 
-/** @param {HTMLCanvasElement} canvas @param {PromptMap} found @param {import("./map.js").Paint} paint @param {{x: (v: number) => number, y: (v: number) => number}} place @param {number} width @param {number} height */
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {PromptMap} found
+ * @param {import("./map.js").Paint} paint
+ * @param {{x: (v: number) => number, y: (v: number) => number}} place
+ * @param {number} width
+ * @param {number} height
+ */
 function draw(canvas, found, paint, place, width, height) {
   const sharp = devicePixelRatio || 1;
   [canvas.width, canvas.height] = [Math.round(width * sharp), Math.round(height * sharp)];
@@ -157,6 +218,18 @@ function draw(canvas, found, paint, place, width, height) {
 function Tip({ found, at, x, y, width, height }) {
   const operator = found.operator[at];
   const side = x > width / 2 ? { right: `${width - x + 12}px` } : { left: `${x + 12}px` };
-  return html`<div class="ringed" style=${{ left: `${x}px`, top: `${y}px` }} /><div class="tip" style=${{ ...side, ...(y > height / 2 ? { bottom: `${height - y + 8}px` } : { top: `${y + 8}px` }) }}>
-    <b>Prompt ${found.numbers[at]}</b><div class="soft">${operator === null ? "seed" : found.operators[operator]} · ${bornIn(found.born[at])} · info ${figure(found.info[at])}</div><div>${found.starts[at]}</div></div>`;
+  return html`
+    <div class="ringed" style=${{ left: `${x}px`, top: `${y}px` }} />
+    <div
+      class="tip"
+      style=${{ ...side, ...(y > height / 2 ? { bottom: `${height - y + 8}px` } : { top: `${y + 8}px` }) }}
+    >
+      <b>Prompt ${found.numbers[at]}</b>
+      <div class="soft">
+        ${operator === null ? "seed" : found.operators[operator]} · ${bornIn(found.born[at])} ·
+        info ${figure(found.info[at])}
+      </div>
+      <div>${found.starts[at]}</div>
+    </div>
+  `;
 }

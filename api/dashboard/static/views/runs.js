@@ -54,27 +54,71 @@ export function Runs() {
   }, [playing]);
   const filtered = Boolean(wanted.status || wanted.name || wanted.tag);
 
-  return html`<div class="head"><h1>Runs</h1><span class="spring" /><${Link} class="button first" to="/launch">Launch a run<//><p class="lead">Each run is one model that plays against itself: a creator invents prompts, the solver learns from its own answers to them.</p></div>
+  return html`
+    <div class="head">
+      <h1>Runs</h1>
+      <span class="spring" />
+      <${Link} class="button first" to="/launch">Launch a run<//>
+      <p class="lead">
+        Each run is one model that plays against itself: a creator invents prompts, the solver learns from its own
+        answers to them.
+      </p>
+    </div>
     <div class="filters" role="search">
-      <label class="field">Name<input type="search" value=${wanted.name ?? ""} placeholder="any" onChange=${set("name")} /></label>
-      <label class="field">Status<select value=${wanted.status ?? ""} onChange=${set("status")}><option value="">any</option>
-        ${STATUSES.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></label>
-      <label class="field">Tag<input type="search" value=${wanted.tag ?? ""} placeholder="any" onChange=${set("tag")} /></label>
-      <label class="check"><input type="checkbox" checked=${Boolean(wanted.deleted)} onChange=${(/** @type {any} */ event) => go(where({ deleted: event.currentTarget.checked ? "true" : null, cursor: null }))} />deleted ones too</label>
+      <label class="field">
+        Name<input type="search" value=${wanted.name ?? ""} placeholder="any" onChange=${set("name")} />
+      </label>
+      <label class="field">
+        Status
+        <select value=${wanted.status ?? ""} onChange=${set("status")}>
+          <option value="">any</option>
+          ${STATUSES.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
+        </select>
+      </label>
+      <label class="field">
+        Tag<input type="search" value=${wanted.tag ?? ""} placeholder="any" onChange=${set("tag")} />
+      </label>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked=${Boolean(wanted.deleted)}
+          onChange=${(/** @type {any} */ event) =>
+            go(where({ deleted: event.currentTarget.checked ? "true" : null, cursor: null }))}
+        />deleted ones too
+      </label>
     </div>
     ${
       chosen &&
-      html`<${Dialog} title=${chosen.name} close=${() => setManaged(null)}><p><${Status} status=${chosen.status} /> ${chosen.deleted_at && html`<span class="status">deleted</span>`}
-      <span class="soft">${count(chosen.iteration)} of ${count(chosen.iterations)} iterations</span></p><${Controls} run=${chosen} changed=${changed} /><//>`
+      html`
+        <${Dialog} title=${chosen.name} close=${() => setManaged(null)}>
+          <p>
+            <${Status} status=${chosen.status} /> ${chosen.deleted_at && html`<span class="status">deleted</span>`}
+            <span class="soft">${count(chosen.iteration)} of ${count(chosen.iterations)} iterations</span>
+          </p>
+          <${Controls} run=${chosen} changed=${changed} />
+        <//>
+      `
     }
-    <${Shown} asked=${runs}>${(/** @type {RunPage} */ page) =>
-      page.items.length === 0
-        ? html`<div class="card">${
-            filtered
-              ? html`<${Empty} title="No run fits these filters"><${Link} to="/">Show all runs<//><//>`
-              : html`<${Empty} title="No runs yet">Start one: <${Link} to="/launch">launch one here<//>, or <code>eva demo</code> plays a small one in minutes, <code>eva run FILE</code> your own.<//>`
-          }</div>`
-        : html`<${List} page=${page} curves=${/** @type {Curves | null} */ (curves.data)} manage=${setManaged} />`}<//>`;
+    <${Shown} asked=${runs}>
+      ${(/** @type {RunPage} */ page) =>
+        page.items.length === 0
+          ? html`
+            <div class="card">
+              ${
+                filtered
+                  ? html`<${Empty} title="No run fits these filters"><${Link} to="/">Show all runs<//><//>`
+                  : html`
+                    <${Empty} title="No runs yet">
+                      Start one: <${Link} to="/launch">launch one here<//>, or <code>eva demo</code> plays a small one
+                      in minutes, <code>eva run FILE</code> your own.
+                    <//>
+                  `
+              }
+            </div>
+          `
+          : html`<${List} page=${page} curves=${/** @type {Curves | null} */ (curves.data)} manage=${setManaged} />`}
+    <//>
+  `;
 }
 
 /** @param {string} name */
@@ -87,37 +131,138 @@ function List({ page, curves, manage }) {
   const mark = (/** @type {string} */ name) =>
     setMarked(marked.includes(name) ? marked.filter((one) => one !== name) : [...marked, name]);
   const of = new Map((curves?.items ?? []).map((one) => [one.run, one.points]));
-  return html`<div class="card flush"><div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="data runs">
-    <thead><tr><th scope="col"><span class="hidden-but-read">Compare</span></th><th scope="col">Run</th><th scope="col">Status</th><th scope="col">Progress</th><th scope="col">Mean reward</th>
-      <th scope="col">Regret (info)</th><th scope="col" class="number">Prompts</th><th scope="col">Created</th><th scope="col"><span class="hidden-but-read">Manage</span></th></tr></thead>
-    <tbody>${page.items.map((run) => html`<${Row} key=${run.name} run=${run} points=${of.get(run.name) ?? []} marked=${marked.includes(run.name)} mark=${mark} manage=${manage} />`)}</tbody>
-  </table></div></div>
-  ${
-    (page.next || query.value.get("cursor") || marked.length > 0) &&
-    html`<p class="buttons pager">
-    ${marked.length > 0 && html`<button class="button first" disabled=${marked.length < 2 || marked.length > 6} onClick=${() => go(comparePath(marked))}>${marked.length < 2 ? "Mark another to compare" : marked.length > 6 ? "At most 6 are compared" : `Compare ${marked.length} runs`}</button>`}
-    ${query.value.get("cursor") && html`<${Link} class="button" to=${where({ cursor: null })}>Newest<//>`}
-    ${page.next && html`<${Link} class="button" to=${where({ cursor: page.next })}>Older<//>`}</p>`
-  }`;
+  return html`
+    <div class="card flush">
+      <div class="scroll" tabindex="0" role="region" aria-label="Runs">
+        <table class="data runs">
+          <thead>
+            <tr>
+              <th scope="col"><span class="hidden-but-read">Compare</span></th>
+              <th scope="col">Run</th>
+              <th scope="col">Status</th>
+              <th scope="col">Progress</th>
+              <th scope="col">Mean reward</th>
+              <th scope="col">Regret (info)</th>
+              <th scope="col" class="number">Prompts</th>
+              <th scope="col">Created</th>
+              <th scope="col"><span class="hidden-but-read">Manage</span></th>
+            </tr>
+          </thead>
+          <tbody>
+            ${page.items.map(
+              (run) => html`
+                <${Row}
+                  key=${run.name}
+                  run=${run}
+                  points=${of.get(run.name) ?? []}
+                  marked=${marked.includes(run.name)}
+                  mark=${mark}
+                  manage=${manage}
+                />
+              `,
+            )}
+          </tbody>
+        </table>
+      </div>
+    </div>
+    ${
+      (page.next || query.value.get("cursor") || marked.length > 0) &&
+      html`
+        <p class="buttons pager">
+          ${
+            marked.length > 0 &&
+            html`
+              <button
+                class="button first"
+                disabled=${marked.length < 2 || marked.length > 6}
+                onClick=${() => go(comparePath(marked))}
+              >
+                ${
+                  marked.length < 2
+                    ? "Mark another to compare"
+                    : marked.length > 6
+                      ? "At most 6 are compared"
+                      : `Compare ${marked.length} runs`
+                }
+              </button>
+            `
+          }
+          ${query.value.get("cursor") && html`<${Link} class="button" to=${where({ cursor: null })}>Newest<//>`}
+          ${page.next && html`<${Link} class="button" to=${where({ cursor: page.next })}>Older<//>`}
+        </p>
+      `
+    }
+  `;
 }
 
-/** @param {{run: Run, points: import("../answers.d.ts").Point[], marked: boolean, mark: (name: string) => void, manage: (name: string) => void}} props */
+/**
+ * @param {{run: Run, points: import("../answers.d.ts").Point[], marked: boolean, mark: (name: string) => void,
+ *   manage: (name: string) => void}} props
+ */
 function Row({ run, points, marked, mark, manage }) {
   const stage = run.stage;
   const share = (run.iteration + (stage && stage.total ? 0.5 * (stage.done / stage.total) : 0)) / run.iterations;
-  return html`<tr>
-    <td class="mark-cell"><input type="checkbox" aria-label=${`Compare ${run.name}`} checked=${marked} onChange=${() => mark(run.name)} /></td>
-    <td><${Link} to=${runPath(run.name)}><strong>${run.name}</strong><//>
-      ${run.note && html`<div class="soft small note">${run.note}</div>`}
-      ${run.tags.length > 0 && html`<div class="tags">${run.tags.map((tag) => html`<span class="tag" key=${tag} title=${tag}>${tag}</span> `)}</div>`}</td>
-    <td><${Status} status=${run.status} />${run.deleted_at && html` <span class="status">deleted</span>`}${run.status === "failed" && run.error && html`<div class="small soft note" title=${run.error}>${run.error}</div>`}</td>
-    <td class="progress"><${Bar} share=${run.status === "finished" ? 1 : share} label=${`${run.iteration} of ${run.iterations} iterations`} />
-      <span class="small soft">${count(run.iteration)} of ${count(run.iterations)}${run.status === "running" && stage ? html` · ${stage.name.replaceAll("_", " ")} ${stage.total ? `${count(stage.done)}/${count(stage.total)}` : ""}<${Eta} run=${run} />` : ""}</span></td>
-    <td><${Curve} points=${points} of="reward" hue="--c1" name="mean reward" /></td>
-    <td><${Curve} points=${points} of="info" hue="--c2" name="informativeness" /></td>
-    <td class="number">${count(run.prompts)}</td>
-    <td class="soft"><${Ago} iso=${run.created_at} /></td>
-    <td><button type="button" class="button bare more" aria-label=${`Manage ${run.name}`} aria-haspopup="dialog" onClick=${() => manage(run.name)}>⋯</button></td></tr>`;
+  return html`
+    <tr>
+      <td class="mark-cell">
+        <input type="checkbox" aria-label=${`Compare ${run.name}`} checked=${marked} onChange=${() => mark(run.name)} />
+      </td>
+      <td>
+        <${Link} to=${runPath(run.name)}><strong>${run.name}</strong><//>
+        ${run.note && html`<div class="soft small note">${run.note}</div>`}
+        ${
+          run.tags.length > 0 &&
+          html`
+            <div class="tags">
+              ${run.tags.map((tag) => html`<span class="tag" key=${tag} title=${tag}>${tag}</span> `)}
+            </div>
+          `
+        }
+      </td>
+      <td>
+        <${Status} status=${run.status} />
+        ${run.deleted_at && html` <span class="status">deleted</span>`}
+        ${
+          run.status === "failed" &&
+          run.error &&
+          html`<div class="small soft note" title=${run.error}>${run.error}</div>`
+        }
+      </td>
+      <td class="progress">
+        <${Bar}
+          share=${run.status === "finished" ? 1 : share}
+          label=${`${run.iteration} of ${run.iterations} iterations`}
+        />
+        <span class="small soft">
+          ${count(run.iteration)} of ${count(run.iterations)}
+          ${
+            run.status === "running" && stage
+              ? html`
+                ${" "}· ${stage.name.replaceAll("_", " ")} ${
+                  stage.total ? `${count(stage.done)}/${count(stage.total)}` : ""
+                }<${Eta} run=${run} />
+              `
+              : ""
+          }
+        </span>
+      </td>
+      <td><${Curve} points=${points} of="reward" hue="--c1" name="mean reward" /></td>
+      <td><${Curve} points=${points} of="info" hue="--c2" name="informativeness" /></td>
+      <td class="number">${count(run.prompts)}</td>
+      <td class="soft"><${Ago} iso=${run.created_at} /></td>
+      <td>
+        <button
+          type="button"
+          class="button bare more"
+          aria-label=${`Manage ${run.name}`}
+          aria-haspopup="dialog"
+          onClick=${() => manage(run.name)}
+        >
+          ⋯
+        </button>
+      </td>
+    </tr>
+  `;
 }
 
 /** What is left of the stage that runs, at its own rate so far. @param {{run: Run}} props */
@@ -133,6 +278,10 @@ function Curve({ points, of, hue, name }) {
   const values = points.map((point) => point[of]);
   const last = values[values.length - 1];
   if (last === undefined) return html`<span class="soft">–</span>`;
-  return html`<span class="with-spark"><${Spark} values=${values} hue=${hue} label=${`${name} by iteration, now ${figure(last)}`} />
-    <span class="number">${figure(last)}</span></span>`;
+  return html`
+    <span class="with-spark">
+      <${Spark} values=${values} hue=${hue} label=${`${name} by iteration, now ${figure(last)}`} />
+      <span class="number">${figure(last)}</span>
+    </span>
+  `;
 }

@@ -29,24 +29,62 @@ export function Timeline({ items, name }) {
     ),
   });
   if (!items.length) return null;
-  return html`<${Figure} title="Stages" name=${`${name}-stages`} numbers=${numbers}
-    says=${`What each iteration's time went into${items.length > MOST ? `; the last ${MOST} iterations` : ""}. A stage that was started more than once says so.`}>
-    <div class="timeline">${shown.map((one) => html`<${Row} key=${one.number} one=${one} longest=${longest} />`)}</div>
-    <ul class="legend">${KINDS.map(([kind, hue]) => html`<li key=${kind}><span class="key box" style=${{ "--hue": `var(${hue})` }} />${kind}</li>`)}</ul>
-  <//>`;
+  return html`
+    <${Figure}
+      title="Stages"
+      name=${`${name}-stages`}
+      numbers=${numbers}
+      says=${
+        `What each iteration's time went into${items.length > MOST ? `; the last ${MOST} iterations` : ""}. ` +
+        `A stage that was started more than once says so.`
+      }
+    >
+      <div class="timeline">
+        ${shown.map((one) => html`<${Row} key=${one.number} one=${one} longest=${longest} />`)}
+      </div>
+      <ul class="legend">
+        ${KINDS.map(
+          ([kind, hue]) => html`
+            <li key=${kind}><span class="key box" style=${{ "--hue": `var(${hue})` }} />${kind}</li>
+          `,
+        )}
+      </ul>
+    <//>
+  `;
 }
 
 /** @param {{one: Iteration, longest: number}} props */
 function Row({ one, longest }) {
   const again = one.stages.filter((stage) => stage.attempts > 1);
-  return html`<div class="timeline-row"><span class="number soft">${one.number}</span>
-    <ol class="segments" aria-label=${`Iteration ${one.number}, ${duration(one.seconds)}`}>${one.stages.map(
-      (stage) => html`<li key=${stage.name}
-      class=${`segment ${stage.status}`} title=${told(stage)} style=${{ width: `${(100 * stage.seconds) / longest}%`, background: `var(${kindOf(stage.name)[1]})` }}>
-      <span class="hidden-but-read">${told(stage)}</span>${stage.seconds / longest > 0.09 ? html`<span class="segment-name" aria-hidden="true">${stageName(stage.name)}</span>` : null}</li>`,
-    )}</ol>
-    <span class="number soft">${duration(one.seconds)}</span>
-    <span class="soft small">${one.pairs === null ? "" : `${count(one.pairs)} pairs`}${again.map((stage) => ` · ${stageName(stage.name)}: attempt ${stage.attempts}`).join("")}</span></div>`;
+  return html`
+    <div class="timeline-row">
+      <span class="number soft">${one.number}</span>
+      <ol class="segments" aria-label=${`Iteration ${one.number}, ${duration(one.seconds)}`}>
+        ${one.stages.map(
+          (stage) => html`
+            <li
+              key=${stage.name}
+              class=${`segment ${stage.status}`}
+              title=${told(stage)}
+              style=${{ width: `${(100 * stage.seconds) / longest}%`, background: `var(${kindOf(stage.name)[1]})` }}
+            >
+              <span class="hidden-but-read">${told(stage)}</span>
+              ${
+                stage.seconds / longest > 0.09
+                  ? html`<span class="segment-name" aria-hidden="true">${stageName(stage.name)}</span>`
+                  : null
+              }
+            </li>
+          `,
+        )}
+      </ol>
+      <span class="number soft">${duration(one.seconds)}</span>
+      <span class="soft small">
+        ${one.pairs === null ? "" : `${count(one.pairs)} pairs`}
+        ${again.map((stage) => ` · ${stageName(stage.name)}: attempt ${stage.attempts}`).join("")}
+      </span>
+    </div>
+  `;
 }
 
 /** @param {Stage} stage */

@@ -15,7 +15,9 @@ const PANELS = [
   {
     title: "Loss",
     y: "loss",
-    says: "Of the preference objective. DPO begins at ln 2 ≈ 0.69, where chosen and rejected are equally likely to win.",
+    says:
+      "Of the preference objective. DPO begins at ln 2 ≈ 0.69, where chosen and rejected are equally " +
+      "likely to win.",
     names: [["loss", "loss", "--c1"]],
   },
   {
@@ -35,7 +37,9 @@ const PANELS = [
   {
     title: "Log-probabilities",
     y: "log-probability",
-    says: "Of the chosen and the rejected responses. Both falling together is displacement: the policy moves away from what it should keep, too.",
+    says:
+      "Of the chosen and the rejected responses. Both falling together is displacement: " +
+      "the policy moves away from what it should keep, too.",
     names: [
       ["logps/chosen", "chosen", "--c3"],
       ["logps/rejected", "rejected", "--c2"],
@@ -78,16 +82,35 @@ const NAMES = PANELS.flatMap((panel) => panel.names.map(([name]) => name));
 export function Training({ run }) {
   const { happened } = useRun(run);
   const asked = useAsked(ofRun(run, "metrics"), { points: 400 }, happened);
-  return html`<div class="head"><h1>Training</h1><p class="lead">One training per iteration, one after another: the curves of all trainings share an axis of steps, and a line is broken where a new one begins.</p></div>
-    <${Shown} asked=${asked}>${(/** @type {Metrics} */ metrics) =>
-      metrics.items.some((one) => NAMES.includes(one.name))
-        ? html`<${Panels} run=${run} items=${metrics.items} />`
-        : html`<div class="card"><${Empty} title="Nothing was trained yet">The curves begin with the first training's first logged step.<//></div>`}<//>`;
+  return html`
+    <div class="head">
+      <h1>Training</h1>
+      <p class="lead">
+        One training per iteration, one after another: the curves of all trainings share an axis of steps, and a line is
+        broken where a new one begins.
+      </p>
+    </div>
+    <${Shown} asked=${asked}>
+      ${(/** @type {Metrics} */ metrics) =>
+        metrics.items.some((one) => NAMES.includes(one.name))
+          ? html`<${Panels} run=${run} items=${metrics.items} />`
+          : html`
+            <div class="card">
+              <${Empty} title="Nothing was trained yet">
+                The curves begin with the first training's first logged step.
+              <//>
+            </div>
+          `}
+    <//>
+  `;
 }
 
 /** @param {{run: string, items: Series[]}} props */
-export const Panels = ({ run, items }) =>
-  html`<div class="two">${PANELS.map((panel) => html`<${Panel} key=${panel.title} panel=${panel} run=${run} items=${items} />`)}</div>`;
+export const Panels = ({ run, items }) => html`
+  <div class="two">
+    ${PANELS.map((panel) => html`<${Panel} key=${panel.title} panel=${panel} run=${run} items=${items} />`)}
+  </div>
+`;
 
 /** @param {{panel: (typeof PANELS)[number], run: string, items: Series[]}} props */
 function Panel({ panel, run, items }) {
@@ -101,12 +124,32 @@ function Panel({ panel, run, items }) {
       one.places.map((place, n) => [place, `policy ${one.checkpoints[n]}, its step ${one.steps[n]}`]),
     ),
   );
-  return html`<${Figure} title=${panel.title} name=${`${run}-${panel.title.toLowerCase().replaceAll(" ", "-")}`} says=${`${panel.says}${missing ? ` ${missing} steps had no finite value.` : ""}`}
-    numbers=${() => ({ columns: ["metric", "policy", "step", "step of all", `value (${panel.y})`], rows: found.flatMap(({ one, title }) => one.values.map((value, n) => [title, one.checkpoints[n], one.steps[n], one.places[n], value])) })}>
-    <${Plot} label=${`${panel.title} by step`} xLabel="training step" yLabel=${panel.y} zero=${panel.zero ?? false} dots=${false} height=${220}
-      format=${(/** @type {number | null | undefined} */ value) => (value && Math.abs(value) < 0.01 ? value.toExponential(1) : figure(value))}
-      xName=${(/** @type {number} */ x) => told.get(x) ?? `step ${x}`}
-      series=${found.map(({ one, title, hue }) => ({ name: title, hue, points: broken(one) }))} /><//>`;
+  return html`
+    <${Figure}
+      title=${panel.title}
+      name=${`${run}-${panel.title.toLowerCase().replaceAll(" ", "-")}`}
+      says=${`${panel.says}${missing ? ` ${missing} steps had no finite value.` : ""}`}
+      numbers=${() => ({
+        columns: ["metric", "policy", "step", "step of all", `value (${panel.y})`],
+        rows: found.flatMap(({ one, title }) =>
+          one.values.map((value, n) => [title, one.checkpoints[n], one.steps[n], one.places[n], value]),
+        ),
+      })}
+    >
+      <${Plot}
+        label=${`${panel.title} by step`}
+        xLabel="training step"
+        yLabel=${panel.y}
+        zero=${panel.zero ?? false}
+        dots=${false}
+        height=${220}
+        format=${(/** @type {number | null | undefined} */ value) =>
+          value && Math.abs(value) < 0.01 ? value.toExponential(1) : figure(value)}
+        xName=${(/** @type {number} */ x) => told.get(x) ?? `step ${x}`}
+        series=${found.map(({ one, title, hue }) => ({ name: title, hue, points: broken(one) }))}
+      />
+    <//>
+  `;
 }
 
 /** Points, with a gap between trainings. @param {Series} one */

@@ -15,14 +15,25 @@ const FAMILIES_LEFT = 0.1;
 
 /** @typedef {{level: "bad" | "warn", title: string, means: string}} Warning */
 
-/** @param {{run: any, statistics: {iteration: number, name: string, data: any}[], events: any[], iterations: any}} props */
+/**
+ * @param {{run: any, statistics: {iteration: number, name: string, data: any}[], events: any[], iterations: any}}
+ *   props
+ */
 export function Warnings(props) {
   const found = [...ended(props), ...collapse(props), ...hacking(props), ...losses(props)];
   if (!found.length) return null;
-  return html`<section class="notices" aria-label="Warnings">${found.map(
-    (one) => html`<div key=${one.title} class=${`notice ${one.level}`} role=${one.level === "bad" ? "alert" : "note"}>
-    <h3>${one.title}</h3><p class="soft"><${Coded} text=${one.means} /></p></div>`,
-  )}</section>`;
+  return html`
+    <section class="notices" aria-label="Warnings">
+      ${found.map(
+        (one) => html`
+          <div key=${one.title} class=${`notice ${one.level}`} role=${one.level === "bad" ? "alert" : "note"}>
+            <h3>${one.title}</h3>
+            <p class="soft"><${Coded} text=${one.means} /></p>
+          </div>
+        `,
+      )}
+    </section>
+  `;
 }
 
 /** @param {{run: any, iterations: any}} props @returns {Warning[]} */
@@ -32,13 +43,17 @@ function ended({ run, iterations }) {
     found.push({
       level: "bad",
       title: `The run failed: ${run.error ?? "no reason is stored"}`,
-      means: `Nothing that was finished is lost. Remove the cause, then Resume, or \`eva run --resume ${run.name}\`, goes on at the first missing prompt.`,
+      means:
+        `Nothing that was finished is lost. Remove the cause, then Resume, ` +
+        `or \`eva run --resume ${run.name}\`, goes on at the first missing prompt.`,
     });
   if (run.status === "interrupted")
     found.push({
       level: "warn",
       title: "Nobody plays this run",
-      means: `Its driver ended without a word. Resume, or \`eva run --resume ${run.name}\`, goes on at the first missing prompt; finished responses are not generated twice.`,
+      means:
+        `Its driver ended without a word. Resume, or \`eva run --resume ${run.name}\`, goes on at the first ` +
+        `missing prompt; finished responses are not generated twice.`,
     });
   for (const stage of iterations?.items.flatMap((/** @type {any} */ one) => one.stages) ?? []) {
     if (stage.status === "failed" && run.status !== "failed")
@@ -58,9 +73,13 @@ function collapse({ statistics, events }) {
     .slice(-3)
     .map((event) => ({
       level: /** @type {const} */ ("warn"),
-      title: `Iteration ${event.iteration}: ${FIGURES[event.data.name] ?? event.data.name} is ${figure(event.data.value)}, beyond ${figure(event.data.bound)}`,
+      title:
+        `Iteration ${event.iteration}: ${FIGURES[event.data.name] ?? event.data.name} ` +
+        `is ${figure(event.data.value)}, ` +
+        `beyond ${figure(event.data.bound)}`,
       means:
-        "The batch loses diversity: the creator keeps to fewer families or wordings. Raise sampling temperature, the buffer or novelty, or mix in new seed prompts.",
+        "The batch loses diversity: the creator keeps to fewer families or wordings. " +
+        "Raise sampling temperature, the buffer or novelty, or mix in new seed prompts.",
     }));
   const roots = statistics
     .filter((row) => row.name === "diversity")
@@ -72,7 +91,8 @@ function collapse({ statistics, events }) {
       level: "warn",
       title: `Only ${figure(last)} of ${figure(first)} seed families are effectively left in the batch`,
       means:
-        "Later prompts descend from very few seeds. What is learned may not reach the rest; look at held-out evaluation, and at Lineage.",
+        "Later prompts descend from very few seeds. What is learned may not reach the rest; " +
+        "look at held-out evaluation, and at Lineage.",
     });
   return found;
 }
@@ -87,7 +107,8 @@ function hacking({ statistics }) {
       level: "warn",
       title: `The longer response wins ${percent(wins)} of the time (iteration ${audit.iteration})`,
       means:
-        "The reward may pay for length itself. Where longer is truly better, as in tasks of several steps, this is no fault: read best and worst side by side before you trust it.",
+        "The reward may pay for length itself. Where longer is truly better, as in tasks of several steps, " +
+        "this is no fault: read best and worst side by side before you trust it.",
     });
   const batch = statistics.filter((row) => row.name === "batch").pop();
   if (batch && batch.data.responses > 0 && batch.data.cut_responses / batch.data.responses > 0.1)
@@ -95,7 +116,8 @@ function hacking({ statistics }) {
       level: "warn",
       title: `${percent(batch.data.cut_responses / batch.data.responses)} of the responses were cut at the token limit`,
       means:
-        "Their rewards judge unfinished answers. Raise generation.max_tokens, or let generation.keep_cut leave them out.",
+        "Their rewards judge unfinished answers. Raise generation.max_tokens, " +
+        "or let generation.keep_cut leave them out.",
     });
   return found;
 }
@@ -104,12 +126,14 @@ function hacking({ statistics }) {
 function losses({ statistics }) {
   const batch = statistics.filter((row) => row.name === "batch").pop();
   if (!batch || !batch.data.prompts || batch.data.rewarded_prompts / batch.data.prompts >= REWARDED) return [];
+  const unrewarded = batch.data.prompts - batch.data.rewarded_prompts;
   return [
     {
       level: "warn",
-      title: `${count(batch.data.prompts - batch.data.rewarded_prompts)} prompts of iteration ${batch.iteration} have no reward`,
+      title: `${count(unrewarded)} prompts of iteration ${batch.iteration} have no reward`,
       means:
-        "They could not be answered or rewarded and were set aside with their reasons (quarantined); the run goes on without them. Each prompt's page says why.",
+        "They could not be answered or rewarded and were set aside with their reasons (quarantined); " +
+        "the run goes on without them. Each prompt's page says why.",
     },
   ];
 }
