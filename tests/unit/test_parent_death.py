@@ -11,7 +11,7 @@ from eva.runtime.processes import started
 
 START = """
 import subprocess, sys, time
-from tests.parent_death import end_with_parent
+from tests.support.parent_death import end_with_parent
 sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
 print(subprocess.Popen(sleep, preexec_fn=end_with_parent).pid, flush=True)
 time.sleep(600)
