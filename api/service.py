@@ -17,9 +17,8 @@ from api.security.access import Access
 from eva.errors import BusyError
 from eva.runtime.redaction import secrets_of
 from eva.settings import Settings
-from store.postgres.reading import only_look
 from store.rows import RunRow
-from store.session import Store
+from store.session import Store, begin_snapshot
 
 MOST_STREAMS = 64
 LONGEST_S = 20.0
@@ -68,7 +67,7 @@ class Service:
     def reading(self) -> Generator[Connection]:
         """A transaction that only looks. Raises StoreError when one query of it takes longer than `longest_s`."""
         with self.store.transaction() as conn:
-            only_look(conn, self.longest_s)
+            begin_snapshot(conn, self.longest_s)
             yield conn
 
 

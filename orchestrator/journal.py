@@ -27,7 +27,7 @@ from orchestrator.stages.gating import GateStage
 from orchestrator.stages.judging import JudgeStage
 from orchestrator.stages.solving import PairStage, TrainStage, write_pairs
 from orchestrator.stages.stage import Stage
-from store.game import checkpoints, creation, heldout, pools, prompts, responses
+from store.game import batches, checkpoints, heldout, pools, prompts, responses
 from store.runs import events, runs
 from store.views import costs, statistics
 
@@ -106,7 +106,7 @@ class Journal:
         """Numbers of the prompts that the creator looks at, ascending."""
         run = self._run
         if iteration > 0 and self.config.pool == "last_batch":
-            return run.read(lambda conn: creation.read_batch_numbers(conn, run.id, iteration - 1))
+            return run.read(lambda conn: batches.read_batch_numbers(conn, run.id, iteration - 1))
         return run.read(lambda conn: prompts.numbers_born(conn, run.id, -1, iteration - 1))
 
     def batch_size(self, iteration: int) -> int:
@@ -114,7 +114,7 @@ class Journal:
         run = self._run
         if iteration == 0:
             return len(self.pool(0))
-        return len(run.read(lambda conn: creation.read_batch_numbers(conn, run.id, iteration - 1)))
+        return len(run.read(lambda conn: batches.read_batch_numbers(conn, run.id, iteration - 1)))
 
     def finish_iteration(self, iteration: int, pool: Sequence[int], batch: Sequence[int]) -> None:
         """Store what the iteration cost, and move on: from here a resume starts with the next one."""

@@ -29,6 +29,8 @@ _CONNECT = {
 }
 """A server behind a network that has gone silent is given up within half a minute; sockets of this machine close."""
 
+_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+_TIMEOUT = text("SELECT set_config('statement_timeout', :milliseconds, true)")
 _DRIVERS = ("postgres", "postgresql", "postgresql+psycopg")
 
 
@@ -117,6 +119,16 @@ def open_store(settings: Settings, *, migrate: bool = True) -> Store:
         store.close()
         raise
     return store
+
+
+def begin_snapshot(conn: Connection, timeout_s: float | None = None) -> None:
+    """Makes a transaction read-only and lets it see the database as it is now, whatever others write meanwhile.
+
+    Call it first in the transaction. With `timeout_s`, a query that runs longer than this raises StoreError.
+    """
+    conn.execute(_SNAPSHOT)
+    if timeout_s is not None:
+        conn.execute(_TIMEOUT, {"milliseconds": str(max(1, int(timeout_s * 1000)))})
 
 
 def parse_url(given: str) -> URL:

@@ -21,7 +21,7 @@ from store.rows import RunRow
 from store.runs import export_jobs
 from store.runs.export_jobs import ExportRow
 from store.runs.runs import find_run
-from store.views.counts import count_rows
+from store.views.exports import count_rows
 
 router = APIRouter(prefix="/v1/runs/{run}", tags=["exports"])
 

@@ -17,10 +17,9 @@ from sqlalchemy import Connection
 from eva.errors import EvaError, StoreError
 from eva.runtime.atomic_files import whole_file
 from eva.settings import Settings
-from store.postgres.reading import at_one_moment
 from store.runs import export_jobs
 from store.runs.export_jobs import ExportRow
-from store.session import Store
+from store.session import Store, begin_snapshot
 from store.views.exports import write_export
 
 POLL_S = 10.0
@@ -106,7 +105,7 @@ class ExportWriter:
         path = file_of(self._settings, export)
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file, self._store.transaction() as conn:
-            at_one_moment(conn)
+            begin_snapshot(conn)
             rows = write_export(conn, export.run_id, export.kind, export.format, file, self._passing(export))
         return rows, path.stat().st_size
 

@@ -26,7 +26,7 @@ from api.service import Here, Service, secrets_in
 from eva.errors import InputError, NotFoundError
 from eva.runtime.redaction import redact_json
 from eva.types import Prompt
-from store.game import creation, prompts
+from store.game import batches, prompts
 from store.rows import RunRow
 from store.runs.runs import find_run
 from store.views import prompt_details
@@ -127,7 +127,7 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
             origin=prompt_details.origin(conn, row.id, number),
             parts=prompt_details.took_part(conn, row.id, number),
             pairs=prompt_details.pairs_of(conn, row.id, number),
-            why=list(reasons(prompt, creation.why_trained(conn, row.id, number))),
+            why=list(reasons(prompt, batches.why_trained(conn, row.id, number))),
             quarantined=redact_json(prompt_details.quarantined(conn, row.id, number), secrets_in(row)),
             responses=responses_of(answered, SHOWN_RESPONSES, secrets_in(row)),
         )

@@ -15,9 +15,9 @@ from api.prompts.schemas import FoundInPage, PromptDetails, Response
 from api.runs.representation import shown
 from api.service import Service
 from api.statistics.endpoints import read_statistics
-from store.postgres.reading import at_one_moment
 from store.rows import RunRow
 from store.runs.runs import find_run
+from store.session import begin_snapshot
 from store.views.fingerprint import fingerprint
 
 DRAWN = ("batch", "heldout", "diversity", "audit", "spread", "payoff")
@@ -122,7 +122,7 @@ def _fingerprint(service: Service, row: RunRow, whole: bool) -> str | None:
     if row.prompt_count > CHEAP and not whole:
         return None
     with service.store.transaction() as conn:
-        at_one_moment(conn)
+        begin_snapshot(conn)
         return fingerprint(conn, row.id).digest
 
 

@@ -13,9 +13,9 @@ from rich.text import Text
 from cli.store_access import opened_existing
 from cli.terminal.printable import printable
 from cli.terminal.tables import plain_table
-from store.postgres.reading import at_one_moment
 from store.rows import RunRow
 from store.runs.runs import find_run
+from store.session import begin_snapshot
 from store.views.fingerprint import START, Difference, Fingerprint, PartDigest, first_difference
 from store.views.fingerprint import fingerprint as take
 
@@ -35,7 +35,7 @@ def fingerprint(ctx: click.Context, run: str, other: str | None, as_json: bool) 
     events do not count (docs/reference/fingerprint.md). RUN is a name, the unique beginning of one, or `last`.
     """
     with opened_existing() as store, store.transaction() as conn:
-        at_one_moment(conn)
+        begin_snapshot(conn)
         rows = [find_run(conn, reference) for reference in (run, other) if reference is not None]
         prints = [take(conn, row.id) for row in rows]
     if len(rows) == 1:

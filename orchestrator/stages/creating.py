@@ -22,7 +22,7 @@ from eva.runtime.failpoints import reach
 from eva.types import Attempt, Chain, Checkpoint, Feedback, Floats, Judged, Prompt
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.stage import Stage
-from store.game import creation, feedback, prompts
+from store.game import batches, evolutions, feedback, prompts
 from store.rows import EstimateRow
 from store.runs import runs
 from store.views import statistics
@@ -51,7 +51,7 @@ class SampleStage(Stage):
         ]
 
         def store_draw(conn: Connection) -> None:
-            creation.copy_estimates(conn, self.run.id, self.iteration, rows)
+            batches.copy_estimates(conn, self.run.id, self.iteration, rows)
             statistics.put_statistic(
                 conn, self.run.id, self.iteration, "pool", {**describe(judged, estimated), "threshold": threshold(draw)}
             )
@@ -94,7 +94,7 @@ class EvolveStage(Stage):
         operators = tuple(evolving.operators or ())
         partners: list[Prompt] = []
         if NEEDS_PARTNER & set(operators) and not self.complete:
-            rows = run.read(lambda conn: creation.read_estimates(conn, run.id, self.iteration, sampled=True))
+            rows = run.read(lambda conn: batches.read_estimates(conn, run.id, self.iteration, sampled=True))
             numbers = [row.prompt for row in rows]
             drawn = run.read(lambda conn: prompts.read_prompts(conn, run.id, numbers))
             # what answers earlier turns means nothing to another conversation
@@ -138,7 +138,7 @@ class EvolveStage(Stage):
 
             def store_children(conn: Connection) -> None:
                 prompts.insert_prompts(conn, run.id, offspring.children)
-                creation.assign_children(
+                evolutions.assign_children(
                     conn,
                     run.id,
                     iteration,
@@ -153,13 +153,13 @@ class EvolveStage(Stage):
         return run.read(lambda conn: prompts.numbers_born(conn, run.id, iteration, iteration))
 
     def store(self, conn: Connection) -> None:
-        creation.copy_chains(conn, self.run.id, self.iteration, self._chains)
+        evolutions.copy_chains(conn, self.run.id, self.iteration, self._chains)
 
     def forget(self) -> None:
         self._chains = []
 
     def _stored_chains(self) -> list[Chain]:
-        return self.run.read(lambda conn: creation.read_chains(conn, self.run.id, self.iteration))
+        return self.run.read(lambda conn: evolutions.read_chains(conn, self.run.id, self.iteration))
 
 
 def evolution_counts(chains: Sequence[Chain], offspring: Offspring) -> Mapping[str, object]:

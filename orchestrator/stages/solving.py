@@ -22,7 +22,7 @@ from eva.types import Checkpoint, Floats, Judged, PreferencePair, Trained, Train
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.creating import nullable
 from orchestrator.stages.stage import Stage
-from store.game import checkpoints, creation, responses
+from store.game import batches, checkpoints, pairs, responses
 from store.rows import BatchRow
 from store.views import statistics
 
@@ -42,8 +42,8 @@ class PairStage(Stage):
         ]
 
         def store_pairs(conn: Connection) -> None:
-            creation.copy_batch(conn, self.run.id, self.iteration, rows)
-            creation.copy_pairs(conn, self.run.id, self.iteration, policy.number, pairing.pairs)
+            batches.copy_batch(conn, self.run.id, self.iteration, rows)
+            pairs.copy_pairs(conn, self.run.id, self.iteration, policy.number, pairing.pairs)
             statistics.put_statistic(conn, self.run.id, self.iteration, "batch", describe(judged, estimated))
             paid = statistics.operator_payoff(conn, self.run.id, self.iteration)
             statistics.put_statistic(conn, self.run.id, self.iteration, "payoff", paid)
@@ -95,7 +95,7 @@ def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int]) -> int:
         with written(path) as lines:
             for iteration in wanted:
                 rewards_N_of = _rewards(conn, run, iteration) if derive else {}
-                for pair in responses.read_texts_for_pairs(conn, run.id, iteration):
+                for pair in pairs.iter_pairs_with_texts(conn, run.id, iteration):
                     row = _with_win_rates(pair, rewards_N_of[pair.number]) if derive else pair
                     lines.write(json.dumps(_as_row(row)) + "\n")
                     count += 1
@@ -131,7 +131,7 @@ def written(path: Path) -> Generator[TextIO]:
 
 def _rewards(conn: Connection, run: ClaimedRun, iteration: int) -> dict[int, Floats]:
     """The rewards of each prompt of an iteration's batch, under the policy that the iteration started from."""
-    numbers = creation.read_batch_numbers(conn, run.id, iteration)
+    numbers = batches.read_batch_numbers(conn, run.id, iteration)
     judged = responses.judged(conn, run.id, iteration, run.rewarder, numbers, run.config.generation.n)
     return dict(zip(numbers, judged.rewards_P_N, strict=True))
 

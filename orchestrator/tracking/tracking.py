@@ -17,7 +17,7 @@ from eva.runtime.redaction import known_secrets, redact
 from eva.runtime.tracker import Opening, Point, Tracker, TrackerError
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.tracking.points import points_after
-from store.runs import runs, trackings
+from store.runs import events, runs
 
 POLL_S = 5.0
 MOST_POINTS = 500
@@ -87,12 +87,12 @@ class Follower:
             url = self._tracker.open(self._opening)
             self._opened = True
             with self._run.store.transaction() as conn:
-                self._sent = trackings.points_sent(conn, self._run.id, self.name)
+                self._sent = events.points_sent(conn, self._run.id, self.name)
             self._notice(Incident("tracked", f"{self.name}: {url}", {"tracker": self.name, "url": url}))
         while points := self._unsent():
             self._tracker.send(points)
             sent = self._sent = points[-1].number
-            self._run.keep(lambda conn, sent=sent: trackings.set_points_sent(conn, self._run.id, self.name, sent))
+            self._run.keep(lambda conn, sent=sent: events.set_points_sent(conn, self._run.id, self.name, sent))
             self._failures = 0
 
     def _unsent(self) -> list[Point]:

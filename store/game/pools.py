@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from eva.creator.sampling import Traits
 from eva.types import Judged
-from store.game.creation import read_estimates
+from store.game.batches import read_estimates
 from store.game.responses import judged
 from store.rows import EstimateRow
 from store.schema.tables import batches, estimates, prompts

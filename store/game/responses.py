@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
 from sqlalchemy import Connection, and_, func, select
 
 from eva.seeds import text_hash
-from eva.types import Answered, Ints, Judged, PreferencePair, Response, Rewarded
+from eva.types import Answered, Ints, Judged, Response, Rewarded
 from store.game.contexts import is_root, read_context, roots
 from store.postgres.bulk import Row, copy_once, read_array
 from store.postgres.values import storable, told, value_or_reason
 from store.rows import Coverage
-from store.schema.tables import pairs, prompts, quarantines, responses, rewards
+from store.schema.tables import prompts, quarantines, responses, rewards
 
 _RESPONSES = ("run_id", "prompt", "checkpoint", "sample", "text", "text_hash", "finish", "tokens", "seed")
 _REWARDS = ("run_id", "prompt", "checkpoint", "sample", "rewarder", "value", "reason")
@@ -198,47 +198,6 @@ def newest_checkpoints(
     fields = [("prompt", ">i4"), ("checkpoint", ">i2")]
     found = read_array(conn, _NEWEST, [run_id, rewarder, asked, n, n], fields)
     return dict(zip(found["prompt"].tolist(), found["checkpoint"].tolist(), strict=True))
-
-
-def read_texts_for_pairs(conn: Connection, run_id: int, iteration: int | None = None) -> Iterator[PreferencePair]:
-    """The preference pairs of an iteration (None: of all so far), with texts, by iteration and prompt.
-
-    Streamed: read it to its end inside the transaction.
-    """
-    chosen, rejected = responses.alias("chosen"), responses.alias("rejected")
-    query = (
-        select(
-            pairs.c.prompt,
-            prompts.c.text,
-            chosen.c.text,
-            rejected.c.text,
-            pairs.c.chosen_reward,
-            pairs.c.rejected_reward,
-            chosen.c.finish == "length",
-            rejected.c.finish == "length",
-            roots.c.context,
-        )
-        .select_from(pairs)
-        .join(prompts, and_(prompts.c.run_id == pairs.c.run_id, prompts.c.number == pairs.c.prompt))
-        .join(roots, is_root)
-        .where(pairs.c.run_id == run_id)
-        .order_by(pairs.c.iteration, pairs.c.prompt, pairs.c.chosen, pairs.c.rejected)
-    )
-    for alias, sample in ((chosen, pairs.c.chosen), (rejected, pairs.c.rejected)):
-        query = query.join(
-            alias,
-            and_(
-                alias.c.run_id == pairs.c.run_id,
-                alias.c.prompt == pairs.c.prompt,
-                alias.c.checkpoint == pairs.c.checkpoint,
-                alias.c.sample == sample,
-            ),
-        )
-    if iteration is not None:
-        query = query.where(pairs.c.iteration == iteration)
-    with conn.execute(query, execution_options={"yield_per": 1000}) as rows:
-        for row in rows:
-            yield PreferencePair(*row[:-1], context=read_context(row[-1]))
 
 
 def sampling_cost(conn: Connection, run_id: int, checkpoint: int, numbers: Sequence[int] | Ints) -> dict[str, int]:

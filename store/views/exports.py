@@ -79,6 +79,16 @@ _JUDGED = text("""
     ORDER BY j.iteration, j.part DESC, j.number
 """)
 
+_COUNTS = text("""
+    SELECT
+        (SELECT count(*) FROM prompts WHERE run_id = :run_id AND born = -1) AS seeds,
+        (SELECT prompt_count FROM runs WHERE id = :run_id) AS prompts,
+        (SELECT count(*) FROM pairs WHERE run_id = :run_id) AS pairs,
+        (SELECT count(*) FROM responses WHERE run_id = :run_id) AS responses,
+        (SELECT count(*) FROM estimates WHERE run_id = :run_id)
+            + (SELECT count(*) FROM batches WHERE run_id = :run_id) AS judged
+""")
+
 
 def iter_pairs(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
     """Every preference pair with its texts, by iteration and prompt; as messages where the run has conversations."""
@@ -178,6 +188,11 @@ def write_export(
             yield row
 
     return write_rows(form, passed(), file, columns, messages)
+
+
+def count_rows(conn: Connection, run_id: int) -> dict[str, int]:
+    """Counts a run's seed prompts, prompts, pairs and responses, and the judged prompts of its pools and batches."""
+    return {name: int(count) for name, count in conn.execute(_COUNTS, {"run_id": run_id}).mappings().one().items()}
 
 
 def _with_messages(conn: Connection, query: TextClause, run_id: int) -> Iterator[dict[str, Any]]:

@@ -71,15 +71,6 @@ def put_statistic(conn: Connection, run_id: int, iteration: int, name: str, data
     )
 
 
-def get_statistic(conn: Connection, run_id: int, iteration: int, name: str) -> Any:
-    """The statistic as it was stored; None when there is none."""
-    return conn.execute(
-        select(statistics.c.data).where(
-            statistics.c.run_id == run_id, statistics.c.iteration == iteration, statistics.c.name == name
-        )
-    ).scalar()
-
-
 def get_statistics(conn: Connection, run_id: int, name: str) -> dict[int, Any]:
     """The statistic of every iteration that has it: iteration -> JSON value."""
     query = (

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Connection, select
+
 from eva.config import RunConfig
-from store.game import creation, heldout, prompts
-from store.rows import RunRow
+from store.game import batches, evolutions, heldout, pairs, prompts
+from store.rows import BatchRow, RunRow
+from store.schema.tables import batches as batches_table
 from store.session import Store
 from store.views import statistics
 from store.views.fingerprint import Fingerprint, fingerprint
@@ -18,15 +21,26 @@ def decisions(store: Store, run: RunRow) -> dict[str, Any]:
     with store.transaction() as conn:
         return {
             "prompts": prompts.read_prompts(conn, run.id),
-            "estimates": [creation.read_estimates(conn, run.id, iteration) for iteration in iterations],
-            "chains": [creation.read_chains(conn, run.id, iteration) for iteration in iterations],
-            "batches": [creation.read_batch(conn, run.id, iteration) for iteration in iterations],
-            "pairs": [creation.read_pairs(conn, run.id, iteration) for iteration in iterations],
+            "estimates": [batches.read_estimates(conn, run.id, iteration) for iteration in iterations],
+            "chains": [evolutions.read_chains(conn, run.id, iteration) for iteration in iterations],
+            "batches": [read_batch(conn, run.id, iteration) for iteration in iterations],
+            "pairs": [pairs.read_pairs(conn, run.id, iteration) for iteration in iterations],
             "accuracy": [
                 (row.checkpoint, row.split, row.mode, row.n, row.correct) for row in heldout.accuracy(conn, run.id, 0.9)
             ],
             "statistics": statistics.get_statistics(conn, run.id, "batch"),
         }
+
+
+def read_batch(conn: Connection, run_id: int, iteration: int) -> list[BatchRow]:
+    """An iteration's batch in number order."""
+    columns = batches_table.c
+    query = (
+        select(columns.prompt, columns.buffer, columns.checkpoint, columns.info, columns.reason)
+        .where(columns.run_id == run_id, columns.iteration == iteration)
+        .order_by(columns.prompt)
+    )
+    return [BatchRow(*row) for row in conn.execute(query)]
 
 
 def fingerprint_of(store: Store, run: RunRow) -> Fingerprint:

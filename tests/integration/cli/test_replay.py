@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from eva.settings import Settings
-from store.game import creation, prompts
+from store.game import batches, prompts
 from store.session import Store
 from tests.support.cli_fixtures import Command, Played
 from tests.support.played_run import play_run, playground_config
@@ -61,7 +61,7 @@ def test_a_run_of_other_choices_is_replayed_bit_for_bit_too(
 def test_another_choice_is_compared_with_what_was_chosen(played: Played) -> None:
     (one,) = replayed(played.eva, played.name, "--iteration", 2, "--sampler", "greedy")["iterations"]
     with played.store.transaction() as conn:
-        rows = creation.read_estimates(conn, played.run_id, 2)
+        rows = batches.read_estimates(conn, played.run_id, 2)
         pool = {prompt.number: prompt for prompt in prompts.read_prompts(conn, played.run_id)}
     info = {row.prompt: row.info or 0.0 for row in rows}
     then = {row.prompt for row in rows if row.sampled}
@@ -103,7 +103,7 @@ def test_every_option_changes_what_it_names_and_no_more(played: Played, options:
 def test_a_replay_reads_and_changes_nothing(played: Played) -> None:
     def stored() -> list[Any]:
         with played.store.transaction() as conn:
-            return [creation.read_estimates(conn, played.run_id, iteration) for iteration in (1, 2)]
+            return [batches.read_estimates(conn, played.run_id, iteration) for iteration in (1, 2)]
 
     before = stored()
     replayed(played.eva, played.name, "--metric", "variance", "--seed", 1)

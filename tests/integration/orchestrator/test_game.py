@@ -14,12 +14,14 @@ from eva.config.files import load_config, validate
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from store.game import checkpoints, creation, heldout, prompts, responses
+from store.game import checkpoints, heldout, prompts, responses
+from store.game.pairs import read_pairs
 from store.rows import RunRow
 from store.runs import runs
 from store.session import Store
 from store.views import statistics
 from tests.support import tiny_models
+from tests.support.decisions import read_batch
 from tests.support.fakes import Recorder
 from tests.support.openai_server import OpenAIServer
 from workers.models.embedding import LocalEmbedder
@@ -57,8 +59,8 @@ def test_self_play_teaches_the_playgrounds_policy_and_every_checkpoint_is_proven
         policies = checkpoints.read_checkpoints(conn, run.id)
         steps = checkpoints.read_training_steps(conn, run.id, 1)
         children = prompts.numbers_born(conn, run.id, 1, 1)
-        pairs = creation.read_pairs(conn, run.id, 1)
-        batch = creation.read_batch(conn, run.id, 1)
+        pairs = read_pairs(conn, run.id, 1)
+        batch = read_batch(conn, run.id, 1)
     assert [policy.number for policy in policies] == [0, 1, 2] and len({policy.digest for policy in policies}) == 3
     for policy in policies:
         verify(Path(policy.path), policy.digest)
@@ -165,7 +167,7 @@ def test_a_users_model_prompts_verifier_and_evolving_service_play_together(
         row = runs.get_run(conn, run.id)
         answered = responses.read_answered(conn, run.id, 1, list(range(row.prompt_count)))
         policies = checkpoints.read_checkpoints(conn, run.id)
-        pairs = [creation.read_pairs(conn, run.id, iteration) for iteration in (0, 1)]
+        pairs = [read_pairs(conn, run.id, iteration) for iteration in (0, 1)]
     assert row.status == "finished" and row.prompt_count > (8 if more else 12)
     if more:
         require_beside(store, run, tmp_path)

@@ -17,7 +17,8 @@ from eva.solver.losses import LOSSES
 from eva.types import Answered, Checkpoint, Request, Trained, TrainingJob, TrainingStep
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from store.game import checkpoints, creation
+from store.game import checkpoints
+from store.game.pairs import read_pairs
 from store.session import Store
 from tests.support.fakes import Recorder
 from workers.evolvers import build_evolver
@@ -103,7 +104,7 @@ def test_a_loss_plays_an_iteration_and_opens_its_margin(
     with store.transaction() as conn:
         steps = checkpoints.read_training_steps(conn, run.id, 1)
         given, trained = checkpoints.read_checkpoints(conn, run.id)
-        pairs = creation.read_pairs(conn, run.id, 0)
+        pairs = read_pairs(conn, run.id, 0)
     margins = [step.values["rewards/margins"] for step in steps]
     third = len(margins) // 3
     assert third >= 3 and len(pairs) > 30

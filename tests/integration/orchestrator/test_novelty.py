@@ -19,7 +19,7 @@ from orchestrator.driver import drive
 from orchestrator.launch.registration import gather, register_run
 from orchestrator.launch.resume import prepare
 from orchestrator.stages.earlier_prompts import Known
-from store.game import creation, prompts
+from store.game import evolutions, prompts
 from store.rows import RunRow
 from store.runs import events, runs, stages
 from store.session import Store
@@ -136,7 +136,7 @@ def test_a_run_killed_while_evolving_refuses_what_an_undisturbed_one_refuses(
     undisturbed = play(roles=fake_roles(evolver=Echo()), novelty={"similarity": 0.8})
     assert everyone(store, killed) == everyone(store, undisturbed)
     with store.transaction() as conn:
-        assert creation.read_chains(conn, killed.id, 2) == creation.read_chains(conn, undisturbed.id, 2)
+        assert evolutions.read_chains(conn, killed.id, 2) == evolutions.read_chains(conn, undisturbed.id, 2)
 
 
 class Letters:
@@ -223,7 +223,7 @@ def test_each_prompt_is_embedded_once_and_a_killed_run_refuses_what_an_undisturb
     undisturbed = play(roles=fake_roles(evolver=Shuffler(), embedder=embedder), **MEANING)
     assert everyone(store, killed) == everyone(store, undisturbed)
     with store.transaction() as conn:
-        assert creation.read_chains(conn, killed.id, 2) == creation.read_chains(conn, undisturbed.id, 2)
+        assert evolutions.read_chains(conn, killed.id, 2) == evolutions.read_chains(conn, undisturbed.id, 2)
     seeds = {prompt.text for prompt in everyone(store, undisturbed) if prompt.born == -1}
     assert {text: embedder.asked.count(text) for text in seeds} == dict.fromkeys(seeds, 1)
 

@@ -13,7 +13,7 @@ from sqlalchemy import insert
 from api.dashboard.declarations import declarations
 from api.dashboard.endpoints import STATIC
 from orchestrator.launch.registration import register_run
-from store.game.creation import read_estimates
+from store.game.batches import read_estimates
 from store.schema.tables import evolutions
 from tests.support.cli_fixtures import Played
 from tests.support.played_run import playground_config

@@ -13,13 +13,15 @@ from api.service import Service
 from eva.errors import StoreError
 from eva.settings import Settings
 from eva.types import Checkpoint
-from store.game import creation, prompts
+from store.game import batches, prompts
 from store.game.checkpoints import insert_checkpoint
+from store.game.pairs import read_pairs
 from store.runs.runs import create_run, set_status
 from store.schema.tables import WORDS, leases, pairs, responses
 from store.session import Store
 from store.views import report
 from tests.support.cli_fixtures import Played
+from tests.support.decisions import read_batch
 from tests.support.service_fixtures import Served
 from workers.training.checkpoints import seal
 
@@ -156,8 +158,8 @@ def test_pages_of_prompts_join_to_the_whole_list_in_order(
 
 def test_prompts_of_an_iteration_are_its_pool_and_batch_with_its_info(played_service: Served, played: Played) -> None:
     with played.store.transaction() as conn:
-        infos = {row.prompt: row.info for row in creation.read_estimates(conn, played.run_id, 2)}
-        infos |= {row.prompt: row.info for row in creation.read_batch(conn, played.run_id, 2)}
+        infos = {row.prompt: row.info for row in batches.read_estimates(conn, played.run_id, 2)}
+        infos |= {row.prompt: row.info for row in read_batch(conn, played.run_id, 2)}
     found = walk(played_service, f"{BASE}/prompts", 50, iteration=2)
     assert {one["number"]: one["info"] for one in found} == infos
 
@@ -199,9 +201,7 @@ def test_a_cursor_of_another_order_is_refused(played_service: Served) -> None:
 
 def test_a_prompt_tells_why_it_was_trained_on(played_service: Served, played: Played) -> None:
     with played.store.transaction() as conn:
-        trained = [
-            (iteration, pair) for iteration in (0, 1, 2) for pair in creation.read_pairs(conn, played.run_id, iteration)
-        ]
+        trained = [(iteration, pair) for iteration in (0, 1, 2) for pair in read_pairs(conn, played.run_id, iteration)]
         born = {one.number: one for one in prompts.read_prompts(conn, played.run_id)}
         answers = conn.scalar(
             select(func.count()).where(responses.c.run_id == played.run_id, responses.c.prompt == trained[-1][1].number)

