@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +23,28 @@ MAY_IMPORT = {
     "cli": {"eva", "store", "workers", "orchestrator", "api"},
 }
 """The floors of the house: which folders may each folder import, besides itself?"""
+
+STOREYS: dict[str, tuple[set[str], ...]] = {
+    "store": ({"schema", "postgres", "rows"}, {"session"}, {"runs", "game"}, {"views"}),
+    "orchestrator": ({"watch"}, {"hold"}, {"stages", "tracking"}, {"journal", "launch"}, {"loop"}, {"driver"}),
+    "workers": (
+        {"playground", "prices", "datasets", "tracking"},
+        {"models", "evolvers"},
+        {"training", "rewards"},
+        {"fleet"},
+    ),
+}
+"""The stairs inside a floor, from the ground up: its packages and modules. Each may import those below it, but neither
+those above nor those beside it. What is not listed is not checked."""
+
+CIRCLE_FREE = ("store", "migrations", "orchestrator", "cli")
+"""The floors whose packages must not import each other in a circle."""
+
+FOLDER_MODULES = 13
+"""How many modules may lie beside each other in a folder of the product, besides `__init__`."""
+
+FULL_FOLDERS = ("cli/commands", "migrations/versions")
+"""Folders with a file per command or per migration: they may hold more."""
 
 JOINS = ("orchestrator/driver.py", "orchestrator/launch/registration.py")
 """The only files where the game is joined to the workers."""
@@ -58,6 +81,11 @@ class Source:
     @property
     def folder(self) -> str:
         return self.path.split("/")[0]
+
+    @property
+    def module(self) -> str:
+        """The dotted name that the file is imported by."""
+        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
     @property
     def is_product(self) -> bool:
@@ -99,6 +127,23 @@ def stairs(source: Source) -> Iterator[str]:
         top = name.split(".")[0]
         if top in {*MAY_IMPORT, "tests", "benchmarks"} - allowed:
             yield f"{source.path}:{line} imports {name}; {source.folder}/ may import {sorted(allowed)}"
+
+
+def storeys(source: Source) -> Iterator[str]:
+    """Inside a floor, a package imports only packages below it, as STOREYS lists them."""
+    levels = {room: level for level, rooms in enumerate(STOREYS.get(source.folder, ())) for room in rooms}
+    room = _room(source.module)
+    if room not in levels:
+        return
+    for line, name in source.imports:
+        other = _room(name)
+        if name.split(".")[0] == source.folder and other != room and levels.get(other, -1) >= levels[room]:
+            yield f"{source.path}:{line} imports {name}; {source.folder}/{room} stands beside or below {other}"
+
+
+def _room(module: str) -> str:
+    """The package or module of a floor that a dotted name lies in: "game" of "store.game.pairs"."""
+    return (*module.split("."), "")[1]
 
 
 def joins(source: Source) -> Iterator[str]:
@@ -208,8 +253,43 @@ def waits(source: Source) -> Iterator[str]:
 
 RULES: dict[str, Rule] = {
     rule.__name__: rule
-    for rule in (stairs, joins, pure_loop, packages, queries, sizes, names, finished, ignores, waits)
+    for rule in (stairs, storeys, joins, pure_loop, packages, queries, sizes, names, finished, ignores, waits)
 }
+
+
+def circles(files: Iterable[Source]) -> Iterator[str]:
+    """The packages of a floor do not import each other in a circle."""
+    rooms: dict[str, dict[str, str]] = {}
+    for source in files:
+        room = ".".join(source.module.split(".")[:2])
+        for line, name in source.imports if source.folder in CIRCLE_FREE else ():
+            other = ".".join(name.split(".")[:2])
+            if name.split(".")[0] == source.folder and other != room:
+                rooms.setdefault(room, {}).setdefault(other, f"{source.path}:{line}")
+    for room, imported in rooms.items():
+        for other, where in imported.items():
+            if room in _reached(rooms, other):
+                yield f"{where}: {room} imports {other}, which leads back to {room}"
+
+
+def _reached(rooms: Mapping[str, Mapping[str, str]], start: str) -> set[str]:
+    """What a package imports, also through others."""
+    reached, waiting = set[str](), [start]
+    while waiting:
+        new = set(rooms.get(waiting.pop(), ())) - reached
+        reached |= new
+        waiting += new
+    return reached
+
+
+def folders(files: Iterable[Source]) -> Iterator[str]:
+    """A folder of the product is a page of contents: at most FOLDER_MODULES modules beside each other."""
+    paths = [PurePosixPath(source.path) for source in files if source.is_product]
+    counts = Counter(path.parent.as_posix() for path in paths if path.name != "__init__.py")
+    for folder, count in counts.items():
+        if count > FOLDER_MODULES and folder not in FULL_FOLDERS:
+            yield f"{folder} holds {count} modules; at most {FOLDER_MODULES}: sort them into folders by idea"
+
 
 _PLACES = veiled(
     "/wo~rk/main /wo~rk/shared /wo~rk/.library ../~shared /opt/~wheels /opt/~pypi /ro~ot/. "

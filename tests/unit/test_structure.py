@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
 
 import pytest
 from packaging.requirements import Requirement
@@ -13,12 +14,15 @@ from eva import config
 from eva.config.files import load_config, presets
 from tests.support.structure import (
     FILE_LINES,
+    FOLDER_MODULES,
     FUNCTION_LINES,
     LOOP_LINES,
     ROOT,
     RULES,
     Source,
+    circles,
     committed,
+    folders,
     places,
     sources,
     veiled,
@@ -33,6 +37,13 @@ BROKEN = [
     ("stairs", "orchestrator/loop.py", "from cli.main import main"),
     ("stairs", "store/runs/runs.py", "from tests.support.fakes import clock"),
     ("stairs", "eva/creator/mixing.py", "from ...store import runs"),
+    ("storeys", "store/schema/tables.py", "from store.runs import runs"),
+    ("storeys", "store/game/pairs.py", "from store.runs.runs import find_run"),
+    ("storeys", "store/rows.py", "def f():\n    from store.session import Store"),
+    ("storeys", "store/runs/runs.py", "from ..views import exports"),
+    ("storeys", "orchestrator/hold/lease.py", "from orchestrator.journal import Journal"),
+    ("storeys", "orchestrator/stages/stage.py", "from orchestrator import driver"),
+    ("storeys", "workers/models/embedding.py", "from workers.fleet.fleet import start_fleet"),
     ("joins", "orchestrator/journal.py", "from workers import fleet"),
     ("pure_loop", "orchestrator/loop.py", "from orchestrator.driver import drive"),
     ("pure_loop", "orchestrator/loop.py", "from store import runs"),
@@ -62,6 +73,9 @@ BROKEN = [
 ALLOWED = [
     ("stairs", "cli/main.py", "import api.main, orchestrator.driver, store.runs.runs, eva.types, click"),
     ("stairs", "eva/creator/mixing.py", "from ..seeds import derive"),
+    ("storeys", "store/views/report.py", "from store.game import pairs\nfrom store.runs import runs, stages"),
+    ("storeys", "store/game/pools.py", "from store.game.batches import read_estimates"),
+    ("storeys", "orchestrator/driver.py", "import orchestrator.loop\nimport eva.types"),
     ("joins", "orchestrator/driver.py", "from workers.fleet.fleet import start_fleet"),
     ("pure_loop", "orchestrator/loop.py", "from orchestrator.journal import Journal\nfrom eva.types import Prompt"),
     ("queries", "orchestrator/journal.py", "from sqlalchemy import Connection"),
@@ -90,6 +104,28 @@ def test_the_rule_finds_what_it_forbids(rule: str, path: str, text: str) -> None
 @pytest.mark.parametrize(("rule", "path", "text"), ALLOWED)
 def test_the_rule_lets_pass_what_is_allowed(rule: str, path: str, text: str) -> None:
     assert not list(RULES[rule](Source(path, veiled(text))))
+
+
+@pytest.mark.parametrize("rule", [circles, folders])
+def test_the_project_keeps_the_rule_over_all_its_files(rule: Callable[[list[Source]], Iterator[str]]) -> None:
+    assert list(rule(sources())) == []
+
+
+def test_a_circle_of_packages_is_found() -> None:
+    files = [
+        Source("store/runs/runs.py", "from store.game import pairs"),
+        Source("store/game/pairs.py", "from store.rows import Fence\nfrom store.game import prompts"),
+        Source("store/rows.py", "def f():\n    from store.runs.runs import find_run"),
+    ]
+    assert len(list(circles(files))) == 3
+    assert not list(circles(files[:2]))
+
+
+def test_a_folder_with_too_many_modules_is_found() -> None:
+    names = [f"cli/{folder}/m{number}.py" for folder in ("rooms", "commands") for number in range(FOLDER_MODULES + 1)]
+    files = [Source(name, "") for name in ("cli/rooms/__init__.py", *names)]
+    assert [finding.split()[0] for finding in folders(files)] == ["cli/rooms"]
+    assert not list(folders([file for file in files if not file.path.endswith("m0.py")]))
 
 
 def test_every_rule_is_shown_to_find_something() -> None:
