@@ -54,7 +54,7 @@ vendor: install  ## fetch the dashboard's libraries anew, at the versions of sta
 
 dashboard-types: install  ## the API's document and the dashboard's declarations of it, anew
 	@$(PY) -m api.openapi.document > docs/reference/openapi.json
-	@$(PY) -m api.dashboard.declarations > api/dashboard/static/answers.d.ts
+	@$(PY) -m api.dashboard.declarations > api/dashboard/static/data/schema.d.ts
 
 bench: install  ## every benchmark against its baseline, one after another
 	@for name in estimate novelty streaming dispatch evolving generation service dashboard; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done

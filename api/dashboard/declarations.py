@@ -1,4 +1,4 @@
-"""TypeScript declarations of what the API answers: `python -m api.dashboard.declarations > …/static/answers.d.ts`."""
+"""TypeScript declarations of what the API answers: `python -m api.dashboard.declarations > …/static/data/schema.d.ts`."""
 
 from __future__ import annotations
 

@@ -2,17 +2,17 @@
 import { Component, effect, html, render, signal, useEffect } from "./ui.js";
 import { Link, path, runPath } from "./router.js";
 import { SignedIn, SignIn } from "./session.js";
-import { Empty } from "./states.js";
-import { Runs } from "./views/runs.js";
+import { Empty } from "./parts/states.js";
+import { Runs } from "./views/runs/runs.js";
 import { Training } from "./views/training.js";
-import { Compare } from "./views/compare.js";
-import { Evolution } from "./views/evolution.js";
-import { Launch } from "./views/launch.js";
-import { Lineage } from "./views/lineage.js";
-import { MapView } from "./views/map.js";
-import { Overview } from "./views/overview.js";
-import { Prompt } from "./views/prompt.js";
-import { Prompts } from "./views/prompts.js";
+import { Compare } from "./views/runs/compare.js";
+import { Evolution } from "./views/evolution/evolution.js";
+import { Launch } from "./views/launch/launch.js";
+import { Lineage } from "./views/lineage/lineage.js";
+import { MapView } from "./views/map/map.js";
+import { Overview } from "./views/overview/overview.js";
+import { Prompt } from "./views/prompts/prompt.js";
+import { Prompts } from "./views/prompts/prompts.js";
 
 /** @typedef {{name: string, title: string, view: (props: any) => unknown}} Tab */
 

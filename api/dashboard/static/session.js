@@ -1,9 +1,9 @@
 // Who looks: what the key that was given may do; the way in and out where the service asks for keys.
 import { html, effect, signal, useState } from "./ui.js";
-import { ApiError, ask, send, unknownCaller, visit } from "./api.js";
-import { Dialog } from "./dialog.js";
+import { ApiError, ask, send, unknownCaller, visit } from "./data/api.js";
+import { Dialog } from "./parts/dialog.js";
 
-/** @typedef {import("./answers.d.ts").Session} Session */
+/** @typedef {import("./data/schema.d.ts").Session} Session */
 
 export const session = signal(/** @type {Session | null} */ (null));
 /** Whether it is known who that is, or that it is nobody. */

@@ -69,7 +69,7 @@ def test_every_file_is_package_data() -> None:
 
 
 def test_declarations_are_those_of_the_api() -> None:
-    assert (STATIC / "answers.d.ts").read_text() == declarations(), "run `make dashboard-types`"
+    assert (STATIC / "data/schema.d.ts").read_text() == declarations(), "run `make dashboard-types`"
 
 
 def test_scripts_are_short_and_never_make_html_of_text() -> None:

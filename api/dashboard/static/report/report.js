@@ -1,31 +1,33 @@
 // A run as one page: the dashboard's own charts over facts that the page holds (api/report/facts.py).
 import { html, render, useState } from "../ui.js";
-import { Family, STEP } from "../family.js";
-import { Figure, save } from "../figure.js";
-import { bornIn, count, figure, moment } from "../format.js";
-import { Operator } from "../pieces.js";
-import { Difference } from "../differing.js";
-import { Empty } from "../states.js";
-import { Chosen } from "../views/evolution.js";
-import { Keys, numbersOf, Panel } from "../views/lineage.js";
-import { Curves, Head } from "../views/headline.js";
-import { rank, Versus } from "../views/responses.js";
-import { Timeline } from "../views/timeline.js";
+import { Figure, save } from "../charts/figure.js";
+import { Difference } from "../parts/difference.js";
+import { bornIn, count, figure, moment } from "../parts/format.js";
+import { Operator } from "../parts/labels.js";
+import { Empty } from "../parts/states.js";
+import { Chosen } from "../views/evolution/evolution.js";
+import { Family, STEP } from "../views/lineage/family.js";
+import { Keys, numbersOf, Panel } from "../views/lineage/lineage.js";
+import { Tree } from "../views/lineage/tree.js";
+import { Curves } from "../views/overview/curves.js";
+import { Head } from "../views/overview/head.js";
+import { Timeline } from "../views/overview/timeline.js";
+import { Warnings } from "../views/overview/warnings.js";
+import { rank, Versus } from "../views/prompts/responses.js";
 import { Panels } from "../views/training.js";
-import { Tree } from "../views/tree.js";
-import { Warnings } from "../views/warnings.js";
 
-/** @typedef {import("../answers.d.ts").RunDetails} RunDetails */
-/** @typedef {import("../answers.d.ts").Iterations} Iterations */
-/** @typedef {import("../answers.d.ts").Lineage} Lineage */
+/** @typedef {import("../data/schema.d.ts").RunDetails} RunDetails */
+/** @typedef {import("../data/schema.d.ts").Iterations} Iterations */
+/** @typedef {import("../data/schema.d.ts").Lineage} Lineage */
 /**
- * @typedef {{iteration: number, parent: import("../answers.d.ts").Relative | null,
- *   prompt: import("../answers.d.ts").PromptDetails, responses: import("../answers.d.ts").Response[]}} Sample
+ * @typedef {{iteration: number, parent: import("../data/schema.d.ts").Relative | null,
+ *   prompt: import("../data/schema.d.ts").PromptDetails, responses: import("../data/schema.d.ts").Response[]}} Sample
  */
+/** @typedef {{iteration: number, name: string, data: any}} Statistic */
 /**
- * @typedef {{taken_at: string, run: RunDetails, iterations: Iterations["items"], statistics: {iteration: number,
- *   name: string, data: any}[], events: any[], metrics: import("../answers.d.ts").Metrics, families: {near: Lineage,
- *   top: Lineage}[], prompts: Sample[], packages: Record<string, string | null>, fingerprint: string | null}} Report
+ * @typedef {{taken_at: string, run: RunDetails, iterations: Iterations["items"], statistics: Statistic[],
+ *   events: any[], metrics: import("../data/schema.d.ts").Metrics, families: {near: Lineage, top: Lineage}[],
+ *   prompts: Sample[], packages: Record<string, string | null>, fingerprint: string | null}} Report
  */
 
 const told = /** @type {Report} */ (JSON.parse(document.getElementById("facts")?.textContent ?? "null"));

@@ -1,14 +1,14 @@
 // Training: how each preference optimisation went, step by step.
 import { html } from "../ui.js";
-import { ofRun, useAsked } from "../api.js";
-import { Figure } from "../figure.js";
-import { figure } from "../format.js";
-import { useRun } from "../live.js";
-import { Plot } from "../plot.js";
-import { Empty, Shown } from "../states.js";
+import { Figure } from "../charts/figure.js";
+import { Plot } from "../charts/plot.js";
+import { ofRun, useAsked } from "../data/api.js";
+import { useRun } from "../data/live-run.js";
+import { figure } from "../parts/format.js";
+import { Empty, Shown } from "../parts/states.js";
 
-/** @typedef {import("../answers.d.ts").Metrics} Metrics */
-/** @typedef {import("../answers.d.ts").Series} Series */
+/** @typedef {import("../data/schema.d.ts").Metrics} Metrics */
+/** @typedef {import("../data/schema.d.ts").Series} Series */
 
 /** @type {{title: string, y: string, says: string, names: [string, string, string][], zero?: boolean}[]} */
 const PANELS = [

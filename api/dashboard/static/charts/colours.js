@@ -1,0 +1,43 @@
+// Colours for a canvas: what the style sheets call them, as the pen takes them.
+
+const HUES = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c8", "--c7"];
+const KNOWN = [
+  "deepening",
+  "breadth",
+  "constraints",
+  "reasoning",
+  "concretizing",
+  "increased_reasoning",
+  "crossover",
+  "simplifying",
+];
+
+/** The hue of an operator: the same in every view and run, as long as there are few.
+ * @param {string | null} operator */
+export function hueOf(operator) {
+  if (operator === null) return "--c7";
+  const place = KNOWN.indexOf(operator);
+  if (place >= 0) return HUES[place % HUES.length];
+  let hash = 0;
+  for (const letter of operator) hash = (hash * 31 + (letter.codePointAt(0) ?? 0)) >>> 0;
+  return HUES[hash % (HUES.length - 1)];
+}
+
+/** A colour of the style sheets as the browser computes it. @param {Element} place @param {string} colour */
+export function computed(place, colour) {
+  const probe = document.createElement("span");
+  probe.style.color = colour;
+  place.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+/** So many colours from little to much. @param {number} steps */
+export const ramp = (steps) =>
+  Array.from({ length: steps }, (_, n) => {
+    const far = steps > 1 ? (2 * n) / (steps - 1) : 0;
+    return far <= 1
+      ? `color-mix(in oklab, var(--middle) ${(100 * far).toFixed(0)}%, var(--low))`
+      : `color-mix(in oklab, var(--high) ${(100 * (far - 1)).toFixed(0)}%, var(--middle))`;
+  });

@@ -1,0 +1,100 @@
+// A chart in its card: what it says, its numbers as a table, and both to take away. Every chart of the dashboard
+// stands in one.
+import { html, useRef, useState } from "../ui.js";
+import { count, figure as number } from "../parts/format.js";
+import { pictureOf } from "./picture.js";
+
+/**
+ * Names of columns say the unit where there is one.
+ * @typedef {{columns: string[], rows: (string | number | null | undefined)[][]}} Numbers
+ */
+
+const MOST_ROWS = 500;
+
+/**
+ * @param {{title: string, says?: unknown, name: string, numbers: () => Numbers, aside?: unknown, children?: unknown}}
+ *   props
+ */
+export function Figure({ title, says, name, numbers, aside, children }) {
+  const body = useRef(/** @type {HTMLElement | null} */ (null));
+  const [open, setOpen] = useState(false);
+  const picture = async () => {
+    const blob = body.current && (await pictureOf(body.current, title));
+    if (blob) save(`${name}.png`, blob);
+  };
+  return html`
+    <section class="card figure" aria-label=${title}>
+      <header>
+        <h2>${title}</h2>
+        ${aside}
+        <span class="aside chart-more">
+          <button class="button bare" aria-expanded=${open} onClick=${() => setOpen(!open)}>
+            ${open ? "Hide numbers" : "Numbers"}
+          </button>
+          <button
+            class="button bare"
+            aria-label=${`${title} as CSV`}
+            onClick=${() => save(`${name}.csv`, new Blob([csvOf(numbers())], { type: "text/csv" }))}
+          >
+            CSV
+          </button>
+          <button class="button bare" aria-label=${`${title} as PNG`} onClick=${picture}>PNG</button>
+        </span>
+        ${says && html`<p>${says}</p>`}
+      </header>
+      <div class="figure-body" ref=${body}>${children}</div>
+      ${open && html`<${Table} ...${numbers()} />`}
+    </section>
+  `;
+}
+
+/** @param {Numbers} props */
+const Table = ({ columns, rows }) => html`
+  <div class="scroll" tabindex="0" role="region" aria-label="Numbers">
+    <table class="data">
+      <thead>
+        <tr>
+          ${columns.map((column, n) => html`<th key=${column} scope="col" class=${n ? "number" : ""}>${column}</th>`)}
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.slice(0, MOST_ROWS).map(
+          (row, n) => html`
+            <tr key=${n}>
+              ${row.map(
+                (value, k) => html`
+                  <td key=${k} class=${k ? "number" : ""}>
+                    ${typeof value === "number" && k ? number(value) : (value ?? "–")}
+                  </td>
+                `,
+              )}
+            </tr>
+          `,
+        )}
+      </tbody>
+    </table>
+  </div>
+  ${
+    rows.length > MOST_ROWS &&
+    html`<p class="soft small">The first ${count(MOST_ROWS)} of ${count(rows.length)} rows; the CSV has all.</p>`
+  }
+`;
+
+/** RFC 4180; a text that a spreadsheet would take for a formula begins with an apostrophe. @param {Numbers} numbers */
+export function csvOf({ columns, rows }) {
+  const cell = (/** @type {string | number | null | undefined} */ value) => {
+    if (value === null || value === undefined) return "";
+    const text = typeof value === "string" && /^\s*[=+\-@\t\r\n＝＋－＠]/.test(value) ? `'${value}` : String(value);
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return [columns, ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+}
+
+/** @param {string} name @param {Blob} blob */
+export function save(name, blob) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

@@ -1,0 +1,36 @@
+// Small parts that several views show.
+import { classes, html } from "../ui.js";
+import { hueOf } from "../charts/colours.js";
+import { ago, moment } from "./format.js";
+
+/** @param {{name: string | null}} props */
+export const Operator = ({ name }) => html`
+  <span class="operator" title=${name ?? "a seed prompt"} style=${{ "--hue": `var(${hueOf(name)})` }}>
+    ${name ?? "seed"}
+  </span>
+`;
+
+/** A text in which `this` is code. @param {{text: string}} props */
+export const Coded = ({ text }) => html`
+  ${text.split("`").map((part, n) => (n % 2 ? html`<code key=${n}>${part}</code>` : part))}
+`;
+
+/** @param {{status: string}} props */
+export const Status = ({ status }) => html`<span class=${classes("status", status)}>${status}</span>`;
+
+/** @param {{iso: string}} props */
+export const Ago = ({ iso }) => html`<time datetime=${iso} title=${moment(iso)}>${ago(iso)}</time>`;
+
+/** @param {{share: number, label: string}} props */
+export const Bar = ({ share, label }) => html`
+  <span class="bar" role="img" aria-label=${label}>
+    <span style=${{ width: `${(100 * Math.min(1, Math.max(0, share))).toFixed(1)}%` }} />
+  </span>
+`;
+
+/** @param {{facts: [string, unknown][]}} props */
+export const Facts = ({ facts }) => html`
+  <dl class="facts">
+    ${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
+  </dl>
+`;

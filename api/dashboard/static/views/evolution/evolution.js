@@ -1,0 +1,168 @@
+// Evolution: what the creator chooses, and whether its mutations pay.
+import { html, useState } from "../../ui.js";
+import { Figure } from "../../charts/figure.js";
+import { ofRun, useAsked } from "../../data/api.js";
+import { useRun } from "../../data/live-run.js";
+import { Empty, Shown } from "../../parts/states.js";
+import { Gains, Payoff } from "./operators.js";
+import { Ridges } from "./ridges.js";
+import { Scatter } from "./scatter.js";
+import { Topics } from "./topics.js";
+
+/** @typedef {{low: number, high: number, sampled: number[], rest: number[]}} Histogram */
+/** @typedef {[number, number | null, number | null, number | null, number]} Dot */
+/** @typedef {{iteration: number, name: string, data: any}} Row */
+
+/** @param {{run: string}} props */
+export function Evolution({ run }) {
+  const { happened } = useRun(run);
+  const asked = useAsked(ofRun(run, "statistics"), { name: ["spread", "payoff", "diversity"] }, happened);
+  const iterations = useAsked(ofRun(run, "iterations"), {}, happened);
+  return html`
+    <div class="head">
+      <h1>Evolution</h1>
+      <p class="lead">
+        What the creator chooses to grow from, and whether its mutations make prompts that teach more than their parents
+        did.
+      </p>
+    </div>
+    <${Shown} asked=${asked}>
+      ${(/** @type {{items: Row[]}} */ found) => html`
+        <${Chosen} run=${run} rows=${found.items} stages=${/** @type {any} */ (iterations.data)?.items ?? []} />
+      `}
+    <//>
+  `;
+}
+
+/** @param {{run: string, rows: Row[], stages: any[]}} props */
+export function Chosen({ run, rows, stages }) {
+  const spreads = rows.filter((row) => row.name === "spread");
+  const paid = rows.filter((row) => row.name === "payoff" && row.data.length);
+  const [wanted, setWanted] = useState(/** @type {number | null} */ (null));
+  if (!spreads.length)
+    return html`
+      <div class="card">
+        <${Empty} title="The creator has not chosen yet">
+          It looks at its first pool after the warm-up, in iteration 1. Runs that were played before these figures were
+          stored have none.
+        <//>
+      </div>
+    `;
+  const chosen = spreads.find((row) => row.iteration === wanted) ?? spreads[spreads.length - 1];
+  const ridge = (
+    /** @type {"info" | "reward"} */ of,
+    /** @type {string} */ title,
+    /** @type {string} */ says,
+    /** @type {string} */ x,
+  ) => html`
+    <${Figure} title=${title} says=${says} name=${`${run}-ridges-${of}`} numbers=${() => histogramNumbers(spreads, of)}>
+      <${Ridges}
+        label=${title}
+        xLabel=${x}
+        rows=${spreads
+          .filter((row) => row.data[of])
+          .map((row) => ({ iteration: row.iteration, histogram: row.data[of] }))}
+      />
+    <//>
+  `;
+  const dots = /** @type {Dot[]} */ (chosen.data.dots);
+  const scatter = (
+    /** @type {string} */ title,
+    /** @type {string} */ says,
+    /** @type {1 | 2 | 3} */ x,
+    /** @type {1 | 2 | 3} */ y,
+    /** @type {string[]} */ names,
+  ) => html`
+    <${Figure}
+      title=${title}
+      says=${says}
+      name=${`${run}-${chosen.iteration}-${names.join("-")}`.replaceAll(" ", "-")}
+      numbers=${() => ({
+        columns: ["prompt", ...names, "sampled"],
+        rows: dots.map((dot) => [String(dot[0]), dot[x], dot[y], dot[4]]),
+      })}
+    >
+      <${Scatter}
+        run=${run}
+        label=${`${title}, iteration ${chosen.iteration}`}
+        xLabel=${names[0]}
+        yLabel=${names[1]}
+        dots=${dots.map((dot) => ({ number: dot[0], x: dot[x], y: dot[y], sampled: dot[4] === 1 }))}
+      />
+    <//>
+  `;
+  return html`
+    <div class="stack">
+      <div class="two">
+        ${ridge(
+          "info",
+          "Informativeness of the pool",
+          "One row per iteration: the prompts that were sampled to grow from, " +
+            "against the rest of the pool. The sampled should lie to the right.",
+          "info",
+        )}
+        ${ridge(
+          "reward",
+          "Mean reward of the pool",
+          "The same prompts by the mean reward of their responses. The creator should leave both ends: " +
+            "what is mastered, and what is out of reach.",
+          "mean reward",
+        )}
+      </div>
+      <${Payoff} run=${run} paid=${paid} stages=${stages} />
+      <${Gains} run=${run} paid=${paid} stages=${stages} />
+      <${Topics} run=${run} diversity=${rows.filter((row) => row.name === "diversity")} />
+      <div class="filters">
+        <label class="field">
+          Pool
+          of
+          <select
+            value=${String(chosen.iteration)}
+            onChange=${(/** @type {Event} */ event) =>
+              setWanted(Number(/** @type {HTMLSelectElement} */ (event.currentTarget).value))}
+          >
+            ${spreads.map(
+              (row) => html`
+                <option key=${row.iteration} value=${row.iteration} selected=${row === chosen}>
+                  iteration ${row.iteration}
+                </option>
+              `,
+            )}
+          </select>
+        </label>
+        <span class="soft small">at most 300 of its prompts, evenly spaced; a dot opens its prompt</span>
+      </div>
+      <div class="two">
+        ${scatter(
+          "Regret against reward",
+          "Where regret comes from: prompts that are sometimes right and sometimes wrong lie in the middle.",
+          2,
+          1,
+          ["mean reward", "info"],
+        )}
+        ${scatter(
+          "Reward against length",
+          "Prompts whose responses are longer: do they earn more? A slope alone is no proof of a taste for length; " +
+            "the overview's warning looks within prompts.",
+          3,
+          2,
+          ["mean tokens", "mean reward"],
+        )}
+      </div>
+    </div>
+  `;
+}
+
+/** @param {Row[]} spreads @param {"info" | "reward"} of */
+function histogramNumbers(spreads, of) {
+  return {
+    columns: ["iteration", `${of} from`, `${of} to`, "sampled (prompts)", "not sampled (prompts)"],
+    rows: spreads
+      .filter((row) => row.data[of])
+      .flatMap((row) => {
+        const { low, high, sampled, rest } = /** @type {Histogram} */ (row.data[of]);
+        const step = (high - low) / sampled.length;
+        return sampled.map((count, n) => [String(row.iteration), low + n * step, low + (n + 1) * step, count, rest[n]]);
+      }),
+  };
+}

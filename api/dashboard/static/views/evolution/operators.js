@@ -1,0 +1,273 @@
+// Operators: what each gains, how often it is refused, what it costs.
+import { html } from "../../ui.js";
+import { hueOf } from "../../charts/colours.js";
+import { Figure } from "../../charts/figure.js";
+import { Plot } from "../../charts/plot.js";
+import { extent, linear, markText, ticks } from "../../charts/scales.js";
+import { count, figure, percent } from "../../parts/format.js";
+import { Operator } from "../../parts/labels.js";
+
+/**
+ * @typedef {{operator: string, children: number, known: number, change: number | null, half: number | null,
+ *   asked: number, accepted: number, tokens: number, cost: number}} Paid
+ */
+/** @typedef {{iteration: number, name: string, data: any}} Row */
+/**
+ * @typedef {{operator: string, iteration: number, change: number | null, half: number | null, children: number,
+ *   asked: number, accepted: number, cost: number}} Gain
+ */
+
+const [WIDTH, ROW] = [300, 24];
+const MOST_OPERATORS = 12;
+
+/**
+ * What the stages of these iterations asked of an operator, and what for.
+ * @param {string} operator
+ * @param {any[]} iterations
+ */
+export function spentOn(operator, iterations) {
+  const counts = iterations.flatMap((one) => one.stages).map((stage) => stage.counts.per_operator?.[operator] ?? {});
+  const sum = (/** @type {string} */ key) => counts.reduce((all, of) => all + (of[key] ?? 0), 0);
+  return { asked: sum("asked"), accepted: sum("accepted"), tokens: sum("tokens"), cost: sum("cost_usd") };
+}
+
+/**
+ * Counts of all iterations together; mean and deviation are pooled.
+ * @param {any[]} paid
+ * @param {any[]} stages
+ * @returns {Paid[]}
+ */
+function pooled(paid, stages) {
+  const sums = /** @type {Map<string, {n: number, sum: number, squares: number, children: number}>} */ (new Map());
+  for (const one of paid.flatMap((row) => row.data)) {
+    const of = sums.get(one.operator) ?? { n: 0, sum: 0, squares: 0, children: 0 };
+    of.children += one.children;
+    if (one.known) {
+      of.n += one.known;
+      of.sum += one.known * one.change;
+      of.squares += (one.known - 1) * (one.deviation ?? 0) ** 2 + one.known * one.change ** 2;
+    }
+    sums.set(one.operator, of);
+  }
+  return [...sums]
+    .map(([operator, { n, sum, squares, children }]) => {
+      const change = n ? sum / n : null;
+      const variance = n > 1 && change !== null ? Math.max(0, (squares - n * change ** 2) / (n - 1)) : null;
+      return {
+        operator,
+        children,
+        known: n,
+        change,
+        half: variance === null ? null : 1.96 * Math.sqrt(variance / n),
+        ...spentOn(operator, stages),
+      };
+    })
+    .sort((a, b) => (b.change ?? -Infinity) - (a.change ?? -Infinity));
+}
+
+/** @param {{run: string, paid: any[], stages: any[]}} props */
+export function Payoff({ run, paid, stages }) {
+  const rows = pooled(paid, stages);
+  if (!rows.length) return null;
+  const domain = extent(
+    rows.flatMap((row) => (row.change === null ? [] : [row.change - (row.half ?? 0), row.change + (row.half ?? 0)])),
+    { zero: true },
+  );
+  const x = linear(domain, [8, WIDTH - 8]);
+  const marks = ticks(domain, 4);
+  const bounds = (/** @type {Paid} */ row) =>
+    row.change === null || row.half === null ? [null, null] : [row.change - row.half, row.change + row.half];
+  return html`
+    <${Figure}
+      title="What operators gain"
+      name=${`${run}-operators`}
+      says="Informativeness of the children in the batch less that of their parents, mean with its 95 % interval, over
+        all iterations. Parents were sampled for high informativeness, so that some fall is to be expected: compare the
+        operators with each other."
+      numbers=${() => ({
+        columns: [
+          "operator",
+          "change of info",
+          "low (95 %)",
+          "high (95 %)",
+          "children in batches",
+          "asked",
+          "accepted",
+          "tokens",
+          "cost (US dollars)",
+        ],
+        rows: rows.map((row) => [
+          row.operator,
+          row.change,
+          ...bounds(row),
+          row.children,
+          row.asked,
+          row.accepted,
+          row.tokens,
+          row.cost,
+        ]),
+      })}
+    >
+      <div class="scroll" tabindex="0" role="region" aria-label="Operators">
+        <table class="data payoff">
+          <thead>
+            <tr>
+              <th scope="col">Operator</th>
+              <th scope="col">Change of info, child less parent</th>
+              <th scope="col" class="number">Mean</th>
+              <th scope="col" class="number">Children in batches</th>
+              <th scope="col" class="number">Asked</th>
+              <th scope="col" class="number">Refused</th>
+              <th scope="col" class="number">Tokens</th>
+              <th scope="col" class="number">Cost</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${rows.map(
+              (row) => html`
+                <tr key=${row.operator}>
+                  <td><${Operator} name=${row.operator} /></td>
+                  <td>
+                    <svg
+                      class="interval"
+                      width=${WIDTH}
+                      height=${ROW}
+                      viewBox=${`0 0 ${WIDTH} ${ROW}`}
+                      role="img"
+                      aria-label=${`${figure(row.change)}, interval ${bounds(row).map(figure).join(" to ")}`}
+                    >
+                      <line class="zero" x1=${x(0)} x2=${x(0)} y1="0" y2=${ROW} />
+                      ${
+                        row.change !== null &&
+                        html`
+                          <line
+                            class="reach"
+                            x1=${x(row.change - (row.half ?? 0))}
+                            x2=${x(row.change + (row.half ?? 0))}
+                            y1=${ROW / 2}
+                            y2=${ROW / 2}
+                          />
+                          <circle cx=${x(row.change)} cy=${ROW / 2} r="4.5" />
+                        `
+                      }
+                    </svg>
+                  </td>
+                  <td class="number">${row.change !== null && row.change > 0 ? "+" : ""}${figure(row.change)}</td>
+                  <td class="number">${count(row.children)}</td>
+                  <td class="number">${count(row.asked)}</td>
+                  <td class="number">${percent(row.asked ? 1 - row.accepted / row.asked : null)}</td>
+                  <td class="number">${count(row.tokens)}</td>
+                  <td class="number">${row.cost ? `$${row.cost.toFixed(2)}` : "–"}</td>
+                </tr>
+              `,
+            )}
+          </tbody>
+          <tfoot aria-hidden="true">
+            <tr>
+              <td></td>
+              <td>
+                <svg class="interval" width=${WIDTH} height="16" viewBox=${`0 0 ${WIDTH} 16`}>
+                  ${marks.map(
+                    (mark) => html`
+                      <text key=${mark} x=${x(mark)} y="11" text-anchor="middle">${markText(mark, marks)}</text>
+                    `,
+                  )}
+                </svg>
+              </td>
+            </tr>
+          </tfoot>
+        </table>
+      </div>
+    <//>
+  `;
+}
+
+/** @param {Row[]} paid @param {any[]} stages @returns {Gain[]} */
+function gains(paid, stages) {
+  return paid.flatMap((row) =>
+    row.data.map((/** @type {any} */ one) => ({
+      operator: one.operator,
+      iteration: row.iteration,
+      children: one.children,
+      change: one.known ? one.change : null,
+      half: one.known > 1 ? (1.96 * one.deviation) / Math.sqrt(one.known) : null,
+      ...spentOn(
+        one.operator,
+        stages.filter((each) => each.number === row.iteration),
+      ),
+    })),
+  );
+}
+
+/** A small chart for each operator, all on one scale. @param {{run: string, paid: Row[], stages: any[]}} props */
+export function Gains({ run, paid, stages }) {
+  const every = gains(paid, stages);
+  const names = [...new Set(every.map((one) => one.operator))].sort();
+  const low = (/** @type {Gain} */ one) => (one.change === null ? null : one.change - (one.half ?? 0));
+  const high = (/** @type {Gain} */ one) => (one.change === null ? null : one.change + (one.half ?? 0));
+  const domain = extent(
+    every.flatMap((one) => [low(one), high(one)]),
+    { zero: true },
+  );
+  if (paid.length < 2) return null;
+  return html`
+    <${Figure}
+      title="Operators, iteration by iteration"
+      name=${`${run}-operators-by-iteration`}
+      says="The same change of informativeness in each iteration, with its 95 % interval, all on one scale. An operator
+        that sinks has run out of what it can add."
+      numbers=${() => ({
+        columns: [
+          "operator",
+          "iteration",
+          "change of info",
+          "low (95 %)",
+          "high (95 %)",
+          "children in batches",
+          "asked",
+          "refused (share)",
+          "cost (US dollars)",
+        ],
+        rows: every.map((one) => [
+          one.operator,
+          one.iteration,
+          one.change,
+          low(one),
+          high(one),
+          one.children,
+          one.asked,
+          one.asked ? 1 - one.accepted / one.asked : null,
+          one.cost,
+        ]),
+      })}
+    >
+      ${
+        names.length > MOST_OPERATORS &&
+        html`<p class="soft small">The first ${MOST_OPERATORS} of ${names.length} operators; the numbers have all.</p>`
+      }
+      <div class="small-multiples">
+        ${names.slice(0, MOST_OPERATORS).map(
+          (name) => html`
+            <${Plot}
+              key=${name}
+              height=${170}
+              label=${`Change of info by ${name}, by iteration`}
+              xLabel="iteration"
+              yLabel="change of info"
+              yDomain=${domain}
+              series=${[
+                {
+                  name,
+                  hue: hueOf(name),
+                  points: every
+                    .filter((one) => one.operator === name)
+                    .map((one) => ({ x: one.iteration, y: one.change, lo: low(one), hi: high(one) })),
+                },
+              ]}
+            />
+          `,
+        )}
+      </div>
+    <//>
+  `;
+}

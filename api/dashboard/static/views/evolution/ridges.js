@@ -1,0 +1,87 @@
+// Ridgelines: one small histogram per iteration, sampled prompts over the rest.
+import { html } from "../../ui.js";
+import { Legend, useWidth } from "../../charts/plot.js";
+import { extent, linear, markText, ticks } from "../../charts/scales.js";
+
+/** @typedef {import("./evolution.js").Histogram} Histogram */
+
+const [LEFT, RIGHT, TOP, BOTTOM, MOST] = [42, 12, 30, 40, 14];
+/** Few rows are drawn tall. @param {number} rows */
+const rowHeight = (rows) => Math.max(30, Math.min(64, 260 / rows));
+
+/** @param {{rows: {iteration: number, histogram: Histogram}[], label: string, xLabel: string}} props */
+export function Ridges({ rows, label, xLabel }) {
+  const [box, width] = useWidth();
+  const shown = thinned(rows);
+  const domain = extent(shown.flatMap((row) => [row.histogram.low, row.histogram.high]));
+  const row = rowHeight(shown.length);
+  const height = TOP + (shown.length + 0.25) * row + BOTTOM;
+  const x = linear(domain, [LEFT, width - RIGHT]);
+  const marks = ticks(domain, width / 90);
+  return html`
+    <div class="chart" ref=${box}>
+      <svg height=${height} viewBox=${`0 0 ${width} ${height}`} role="img" aria-label=${label}>
+        <text class="axis-name" x="0" y="11">iteration</text>
+        ${marks.map(
+          (mark) => html`
+            <g key=${mark}>
+              <line class="grid" x1=${x(mark)} x2=${x(mark)} y1=${TOP - 8} y2=${height - BOTTOM} />
+              <text x=${x(mark)} y=${height - BOTTOM + 16} text-anchor="middle">${markText(mark, marks)}</text>
+            </g>
+          `,
+        )}
+        <text class="axis-name" x=${(LEFT + width - RIGHT) / 2} y=${height - 6} text-anchor="middle">${xLabel}</text>
+        ${shown.map(
+          (one, n) => html`
+            <${Ridge} key=${one.iteration} row=${one} tall=${row} base=${TOP + (n + 1.25) * row} x=${x} />
+          `,
+        )}
+      </svg>
+      <${Legend} series=${[
+        { name: "sampled", hue: "--c2" },
+        { name: "not sampled", hue: "--c1" },
+      ]} />
+    </div>
+  `;
+}
+
+/** At most so many rows, first and last among them. @template T @param {T[]} rows @returns {T[]} */
+const thinned = (rows) =>
+  rows.length <= MOST
+    ? rows
+    : Array.from({ length: MOST }, (_, n) => rows[Math.round((n * (rows.length - 1)) / (MOST - 1))]);
+
+/**
+ * Each of both has its own area 1: they differ in size, and shape is what is compared.
+ * @param {{row: {iteration: number, histogram: Histogram}, base: number, tall: number, x: (v: number) => number}}
+ *   props
+ */
+function Ridge({ row, base, tall, x }) {
+  const { low, high, sampled, rest } = row.histogram;
+  const shares = [rest, sampled].map((counts) => {
+    const total = counts.reduce((a, b) => a + b, 0);
+    return smooth(counts.map((count) => (total ? count / total : 0)));
+  });
+  const most = Math.max(...shares.flat(), 1e-9);
+  const across = (/** @type {number} */ n, /** @type {number} */ bins) =>
+    x(low + ((n + 0.5) * (high - low)) / bins).toFixed(1);
+  const height = (/** @type {number} */ share) => (base - (share / most) * tall * 1.25).toFixed(1);
+  const path = (/** @type {number[]} */ of) =>
+    [
+      `M${x(low)} ${base}`,
+      ...of.map((share, n) => `L${across(n, of.length)} ${height(share)}`),
+      `L${x(high)} ${base}Z`,
+    ].join("");
+  return html`
+    <g>
+      <line class="axis" x1=${LEFT} x2=${x(high)} y1=${base} y2=${base} />
+      <text x=${LEFT - 8} y=${base} dy="-.1em" text-anchor="end">${row.iteration}</text>
+      <path class="ridge rest" style=${{ fill: "var(--c1)", stroke: "var(--c1)" }} d=${path(shares[0])} />
+      <path class="ridge sampled" style=${{ fill: "var(--c2)", stroke: "var(--c2)" }} d=${path(shares[1])} />
+    </g>
+  `;
+}
+
+/** A little of each neighbour: a ridge is read by its shape. @param {number[]} values */
+const smooth = (values) =>
+  values.map((value, n) => 0.5 * value + 0.25 * (values[n - 1] ?? value) + 0.25 * (values[n + 1] ?? value));

@@ -1,0 +1,120 @@
+// The important keys of a config as labelled inputs; what the API says about one stands below it.
+import { html } from "../../ui.js";
+import { Coded } from "../../parts/labels.js";
+import { fieldsOf, GROUPS, valueAt } from "./config-fields.js";
+
+/** @typedef {import("./draft.js").Draft} Draft */
+/** @typedef {import("./config-fields.js").Field} Field */
+
+/** @param {string} key */
+export const idOf = (key) => `config-${key}`;
+
+/** @param {{draft: Draft, schema: Record<string, any>, wrong: Map<string, string>}} props */
+export function ConfigForm({ draft, schema, wrong }) {
+  const values = draft.values.value ?? {};
+  return html`
+    <form
+      class="stack"
+      onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}
+      aria-label="The config's important keys"
+    >
+      ${GROUPS.map(
+        (group) => html`
+          <section class="card" key=${group.title}>
+            <fieldset disabled=${!draft.readable.value}>
+              <legend>${group.title}</legend>
+              <div class="entries">
+                ${fieldsOf(schema, group, values).map(
+                  (field) => html`
+                    <${Entry}
+                      key=${field.key}
+                      field=${field}
+                      draft=${draft}
+                      values=${values}
+                      wrong=${wrong.get(field.key)}
+                    />
+                  `,
+                )}
+              </div>
+            </fieldset>
+          </section>
+        `,
+      )}
+    </form>
+  `;
+}
+
+/** @param {{field: Field, draft: Draft, values: Record<string, any>, wrong: string | undefined}} props */
+function Entry({ field, draft, values, wrong }) {
+  const { key, label, hint, kind } = field;
+  const pending = draft.pending.value;
+  const given = key in pending ? pending[key] : valueAt(values, key);
+  const value = given ?? field.absent;
+  const id = idOf(key);
+  const about = { id, "aria-describedby": `${id}-hint`, "aria-invalid": wrong ? "true" : undefined };
+  const set = (/** @type {unknown} */ next) => draft.set(...changed(key, next));
+  const typed = (/** @type {any} */ event) => set(read(field, event.currentTarget.value));
+  const input =
+    kind === "flag"
+      ? html`
+        <label class="check" for=${id}>
+          <input
+            ...${about}
+            type="checkbox"
+            checked=${Boolean(value)}
+            onChange=${(/** @type {any} */ event) => set(event.currentTarget.checked)}
+          />
+          <span>${label}<${Key} field=${field} /></span>
+        </label>
+      `
+      : kind === "choice"
+        ? html`
+          <select ...${about} value=${value ?? ""} onChange=${typed}>
+            ${
+              value === null || !field.choices.includes(String(value))
+                ? html`<option value=${value ?? ""}>${value ?? "choose"}</option>`
+                : null
+            }
+            ${field.choices.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
+          </select>
+        `
+        : html`
+          <input
+            ...${about}
+            value=${value === null ? "" : String(value)}
+            placeholder=${field.required ? "needed" : "unset"}
+            inputmode=${kind === "number" ? "decimal" : undefined}
+            spellcheck=${false}
+            autocomplete="off"
+            onInput=${typed}
+          />
+        `;
+  return html`
+    <div class="entry">
+      ${kind !== "flag" && html`<label for=${id}>${label}<${Key} field=${field} /></label>`}
+      ${input}
+      <span id=${`${id}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? html`<${Coded} text=${hint} />`}</span>
+    </div>
+  `;
+}
+
+/** The key as the YAML has it, where the label is another. @param {{field: Field}} props */
+const Key = ({ field: { key, label } }) => (key === label.replaceAll(" ", "_") ? null : html` <code>${key}</code>`);
+
+/**
+ * What was typed: a number where one is meant and it is one, null where nothing stands.
+ * @param {Field} field
+ * @param {string} text
+ */
+function read(field, text) {
+  if (text.trim() === "") return null;
+  return field.kind === "number" && Number.isFinite(Number(text)) ? Number(text) : text;
+}
+
+/**
+ * Another kind of section has other keys: it begins anew.
+ * @param {string} key
+ * @param {unknown} value
+ * @returns {[string, unknown]}
+ */
+const changed = (key, value) => (key.endsWith(".kind") ? [key.slice(0, -5), { kind: value }] : [key, value]);

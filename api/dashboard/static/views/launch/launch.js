@@ -1,0 +1,338 @@
+// Launch: a config is chosen, edited as a form or as YAML, tried on the API, and started.
+import { html, useEffect, useMemo, useState } from "../../ui.js";
+import { ofRun, useAsked, visit } from "../../data/api.js";
+import { Confirm } from "../../parts/dialog.js";
+import { Coded } from "../../parts/labels.js";
+import { Empty, Shown, Waiting } from "../../parts/states.js";
+import { go, Link, query, runPath, where } from "../../router.js";
+import { readOnly, settled } from "../../session.js";
+import { GROUPS, fieldsOf } from "./config-fields.js";
+import { ConfigForm, idOf } from "./config-form.js";
+import { Draft } from "./draft.js";
+import { Rehearsal } from "./dry-run.js";
+
+/** @typedef {import("../../data/schema.d.ts").Preset} Preset */
+/** @typedef {import("./draft.js").Source} Source */
+
+const LONGEST = 100_000;
+
+/** What the address names. @returns {Source | null} */
+function source() {
+  for (const kind of /** @type {const} */ (["preset", "run", "fork"])) {
+    const name = query.value.get(kind);
+    if (name) return { kind, name };
+  }
+  return query.value.get("own") === null ? null : { kind: "own", name: "" };
+}
+
+export function Launch() {
+  const of = source();
+  const barred = readOnly();
+  if (!settled.value) return html`<div class="head"><h1>Launch a run</h1></div><${Waiting} />`;
+  if (barred)
+    return html`
+      <div class="head"><h1>Launch a run</h1></div>
+      <div class="card"><${Empty} title="This key may not launch runs">${barred}.<//></div>
+    `;
+  return of ? html`<${Editor} key=${`${of.kind} ${of.name}`} of=${of} />` : html`<${Choice} />`;
+}
+
+function Choice() {
+  const presets = useAsked("/v1/presets");
+  return html`
+    <div class="head">
+      <h1>Launch a run</h1>
+      <p class="lead">
+        Choose what to start from. Nothing runs before you have seen what it would cost. To start from a run, open it
+        and choose “New from it”, or “Fork” to share its history.
+      </p>
+    </div>
+    <${Shown} asked=${presets}>
+      ${(/** @type {{items: Preset[]}} */ found) => html`
+        <div class="presets">
+          <${Link} class="card preset" to="/launch?own=1">
+            <h2>Your own config</h2>
+            <p class="soft">Paste YAML, or open a file.</p>
+          <//>
+          ${found.items.map(
+            (one) => html`
+              <${Link} key=${one.name} class="card preset" to=${`/launch?preset=${encodeURIComponent(one.name)}`}>
+                <h2>${one.name}</h2>
+                <p><${Coded} text=${one.summary} /></p>
+                <p class="soft small">Needs: ${one.needs}</p>
+                <p class="small soft"><code>${one.model}</code> · ${one.loss}</p>
+              <//>
+            `,
+          )}
+        </div>
+      `}
+    <//>
+  `;
+}
+
+/** @param {{of: Source}} props */
+function Editor({ of }) {
+  const parent = useAsked(of.kind === "fork" ? ofRun(of.name) : null);
+  const run = /** @type {import("../../data/schema.d.ts").RunDetails | null} */ (parent.data);
+  const newest = run ? Math.min(run.iteration, run.iterations - 1) : null;
+  const at = query.value.get("at") === null ? newest : Number(query.value.get("at"));
+  const draft = useMemo(() => new Draft(of, 0), []);
+  const schema = useAsked("/v1/configs/schema");
+  const asYaml = (query.value.get("as") ?? (of.kind === "own" ? "yaml" : "form")) === "yaml";
+  const waits = of.kind === "fork" && at === null;
+  useEffect(() => {
+    if (waits) return undefined;
+    draft.beside.value = { ...draft.beside.peek(), at: at ?? 0 };
+    draft.check();
+    return () => draft.end();
+  }, [draft, visit.value, at, waits]);
+  const wrong = new Map(
+    (draft.refused.value?.problem.errors ?? []).map((one) => [one.where.replace(/^config\./, ""), one.expected]),
+  );
+  const known = /** @type {Record<string, any> | null} */ (schema.data);
+  const shown = (/** @type {string} */ key) =>
+    Boolean(
+      known && GROUPS.some((group) => fieldsOf(known, group, draft.values.value).some((field) => field.key === key)),
+    );
+  const find = (/** @type {string} */ key) => {
+    const inForm = shown(key);
+    go(where({ as: inForm ? "form" : "yaml" }));
+    requestAnimationFrame(() => document.getElementById(inForm ? idOf(key) : "config-yaml")?.focus());
+  };
+  const title = of.kind === "fork" ? `Fork ${of.name}` : "Launch a run";
+  return html`
+    <div class="head">
+      <h1>${title}</h1>
+      <p class="lead">
+        ${
+          {
+            preset: html`From the preset <strong>${of.name}</strong>.`,
+            run: html`From the config of <${Link} to=${runPath(of.name)}>${of.name}<//>; it begins anew.`,
+            fork: html`
+              It shares the history of <${Link} to=${runPath(of.name)}>${of.name}<//> up to the start of the iteration
+              that you choose.
+            `,
+            own: "From a config of yours.",
+          }[of.kind]
+        } <${Link} to="/launch">Start from something else<//>
+      </p>
+    </div>
+    ${
+      parent.error && !run
+        ? html`<${Shown} asked=${parent}>${() => null}<//>`
+        : html`
+          <div class="launch">
+            <div class="stack">
+              <${Bar} draft=${draft} asYaml=${asYaml} />
+              ${of.kind === "fork" && run && html`<${At} run=${run} at=${at ?? 0} />`}
+              ${
+                asYaml
+                  ? html`<${Yaml} draft=${draft} />`
+                  : html`
+                    <${Shown} asked=${schema}>
+                      ${(/** @type {Record<string, any>} */ all) => html`
+                        <${ConfigForm} draft=${draft} schema=${all} wrong=${wrong} />
+                      `}
+                    <//>
+                  `
+              }
+              <${Beside} draft=${draft} wrong=${wrong} />
+            </div>
+            <aside>
+              <${Rehearsal} draft=${draft} shown=${shown} find=${find} />
+              <${Start} draft=${draft} />
+            </aside>
+          </div>
+        `
+    }
+  `;
+}
+
+/** @param {{draft: Draft, asYaml: boolean}} props */
+function Bar({ draft, asYaml }) {
+  const [asking, setAsking] = useState(false);
+  const open = async (/** @type {any} */ event) => {
+    const file = event.currentTarget.files[0];
+    event.currentTarget.value = "";
+    if (file) draft.write((await file.text()).slice(0, LONGEST));
+  };
+  const anew = () => {
+    draft.forget();
+    location.reload();
+  };
+  return html`
+    <div class="buttons">
+      <div class="buttons switch" role="group" aria-label="The config as">
+        ${[
+          ["form", "Form"],
+          ["yaml", "YAML"],
+        ].map(
+          ([name, shown]) => html`
+            <button
+              key=${name}
+              type="button"
+              class="button"
+              aria-pressed=${asYaml === (name === "yaml")}
+              onClick=${() => go(where({ as: name }), { replace: true })}
+            >
+              ${shown}
+            </button>
+          `,
+        )}
+      </div>
+      <span class="spring" />
+      <label class="button file">
+        Open a file<input type="file" class="hidden-but-read" accept=".yaml,.yml,.json,text/plain" onChange=${open} />
+      </label>
+      ${
+        draft.touched.value &&
+        html`<button type="button" class="button" onClick=${() => setAsking(true)}>Start over</button>`
+      }
+      ${
+        asking &&
+        html`
+          <${Confirm}
+            title="Forget your changes?"
+            yes="Forget them"
+            busy=${false}
+            close=${() => setAsking(false)}
+            go=${anew}
+          >
+            <p>The config is then as it was before you edited it.</p>
+          <//>
+        `
+      }
+    </div>
+  `;
+}
+
+/** @param {{run: import("../../data/schema.d.ts").RunDetails, at: number}} props */
+function At({ run, at }) {
+  const choices = Array.from({ length: run.iteration + 1 }, (_, n) => n);
+  return html`
+    <section class="card">
+      <div class="entry">
+        <label for="fork-at">First iteration that the fork plays itself</label>
+        <select
+          id="fork-at"
+          aria-describedby="fork-at-hint"
+          value=${at}
+          onChange=${(/** @type {any} */ event) => go(where({ at: event.currentTarget.value }), { replace: true })}
+        >
+          ${choices.map(
+            (n) => html`
+              <option key=${n} value=${n}>
+                ${n}
+                ${
+                  n === 0
+                    ? ": all of it anew, from the same prompts"
+                    : n === run.iterations
+                      ? ": play on after its end (set more iterations)"
+                      : ""
+                }
+              </option>
+            `,
+          )}
+        </select>
+        <span id="fork-at-hint" class="hint">${run.name} has played ${run.iteration} of ${run.iterations}.</span>
+      </div>
+    </section>
+  `;
+}
+
+/** @param {{draft: Draft}} props */
+function Yaml({ draft }) {
+  const broken = !draft.readable.value;
+  return html`
+    <section class="card yaml">
+      <div class="field form">
+        <label for="config-yaml">The whole config as YAML</label>
+        <textarea
+          id="config-yaml"
+          spellcheck=${false}
+          autocomplete="off"
+          maxlength=${LONGEST}
+          placeholder="prompts: {…}"
+          value=${draft.text.value ?? ""}
+          aria-invalid=${broken ? "true" : undefined}
+          aria-describedby="config-yaml-hint"
+          onInput=${(/** @type {any} */ event) => draft.write(event.currentTarget.value)}
+        />
+        <span id="config-yaml-hint" class=${broken ? "mistake" : "hint"}>
+          ${
+            broken
+              ? draft.refused.value?.problem.given
+              : "The form shows the same config. Keys that are left out have their defaults; comments stay."
+          }
+        </span>
+      </div>
+    </section>
+  `;
+}
+
+/** @param {{draft: Draft, wrong: Map<string, string>}} props */
+function Beside({ draft, wrong }) {
+  const { note, tags } = draft.beside.value;
+  const bad = [...wrong].find(([key]) => key.startsWith("body.tags"))?.[1];
+  return html`
+    <section class="card form">
+      <div class="field">
+        <label for="launch-tags">Tags</label>
+        <textarea
+          id="launch-tags"
+          rows="2"
+          value=${tags}
+          aria-describedby="launch-tags-hint"
+          aria-invalid=${bad ? "true" : undefined}
+          onInput=${(/** @type {any} */ event) => draft.say({ tags: event.currentTarget.value })}
+        />
+        <span id="launch-tags-hint" class=${bad ? "mistake" : "hint"}>${bad ?? "One per line."}</span>
+      </div>
+      <div class="field">
+        <label for="launch-note">Note</label>
+        <textarea
+          id="launch-note"
+          rows="3"
+          maxlength="10000"
+          value=${note}
+          onInput=${(/** @type {any} */ event) => draft.say({ note: event.currentTarget.value })}
+        />
+      </div>
+    </section>
+  `;
+}
+
+/** @param {{draft: Draft}} props */
+function Start({ draft }) {
+  const [busy, setBusy] = useState(false);
+  const why = busy
+    ? "It is being launched"
+    : draft.refused.value
+      ? "Correct what is told above first"
+      : draft.busy.value
+        ? "It is being checked"
+        : draft.fresh.value
+          ? null
+          : "There is no config yet";
+  const start = async () => {
+    if (why) return;
+    setBusy(true);
+    const run = await draft.launch();
+    if (run) go(runPath(run.name));
+    else setBusy(false);
+  };
+  return html`
+    <div class="start">
+      <button
+        type="button"
+        class="button first"
+        aria-disabled=${why ? "true" : undefined}
+        aria-describedby="launch-why"
+        onClick=${start}
+      >
+        ${draft.source.kind === "fork" ? "Launch the fork" : "Launch"}
+      </button>
+      <span id="launch-why" class="small soft">${why ? `${why}.` : "It waits for its turn in the queue."}</span>
+    </div>
+  `;
+}

@@ -1,0 +1,79 @@
+// What is known of a family, and which part of it is shown: wide and deep ones are folded, and fetched as they open.
+
+/** @typedef {import("../../data/schema.d.ts").Relative} Relative */
+/** @typedef {import("../../data/schema.d.ts").Lineage} Lineage */
+/**
+ * @typedef {{kind: "prompt", number: number, one: Relative, open: boolean, hidden: number, inner: Shown[]}}
+ *   ShownPrompt
+ */
+/** @typedef {{kind: "more", number: number, count: number, inner: Shown[]}} ShownMore */
+/** @typedef {ShownPrompt | ShownMore} Shown */
+
+export const STEP = 8;
+const DEEP = 3;
+
+export class Family {
+  constructor() {
+    /** @type {Map<number, Relative>} */
+    this.known = new Map();
+    /** @type {Map<number, number[]>} */
+    this.below = new Map();
+    /** How many children of a prompt are shown. @type {Map<number, number>} */
+    this.width = new Map();
+    /** Opened or closed by hand. @type {Map<number, boolean>} */
+    this.open = new Map();
+    /** From the root to the prompt that is looked at. @type {Set<number>} */
+    this.path = new Set();
+    this.root = -1;
+  }
+
+  /** @param {Lineage} lineage */
+  add(lineage) {
+    for (const one of [...lineage.ancestors, lineage.prompt, ...lineage.descendants]) {
+      if (this.known.has(one.number)) continue;
+      this.known.set(one.number, one);
+      if (one.parent === null) this.root = one.number;
+      else this.below.set(one.parent, [...(this.below.get(one.parent) ?? []), one.number]);
+    }
+  }
+
+  /** Everything from the root down to this prompt is opened. @param {Lineage} lineage */
+  lookAt(lineage) {
+    this.add(lineage);
+    if (this.root < 0) this.root = lineage.ancestors[0]?.number ?? lineage.prompt.number;
+    this.path = new Set([...lineage.ancestors, lineage.prompt].map((one) => one.number));
+    for (const number of this.path) this.open.set(number, true);
+  }
+
+  /** Children that are known, the ones on the path first, then the most informative. @param {number} number */
+  children(number) {
+    const info = (/** @type {number} */ n) => this.known.get(n)?.info ?? -Infinity;
+    return [...(this.below.get(number) ?? [])].sort(
+      (a, b) => Number(this.path.has(b)) - Number(this.path.has(a)) || info(b) - info(a) || a - b,
+    );
+  }
+
+  /** @param {number} number @param {number} level */
+  isOpen(number, level) {
+    return this.open.get(number) ?? (level < DEEP && (this.below.get(number)?.length ?? 0) > 0);
+  }
+
+  /** The part that is shown, from the root. @returns {Shown | null} */
+  shown(number = this.root, level = 0) {
+    const one = this.known.get(number);
+    if (!one) return null;
+    const open = this.isOpen(number, level);
+    const children = open ? this.children(number) : [];
+    const room = this.width.get(number) ?? STEP;
+    const inner = /** @type {Shown[]} */ (
+      children
+        .slice(0, room)
+        .map((child) => this.shown(child, level + 1))
+        .filter(Boolean)
+    );
+    inner.sort((a, b) => a.number - b.number);
+    const hidden = one.children - inner.length;
+    if (open && hidden > 0) inner.push({ kind: "more", number, count: hidden, inner: [] });
+    return { kind: "prompt", number, one, open, hidden: open ? 0 : one.children, inner };
+  }
+}

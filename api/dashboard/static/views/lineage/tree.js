@@ -1,0 +1,188 @@
+// The tree itself: drawn left to right, walked with the arrow keys.
+import { html, useEffect, useMemo, useRef } from "../../ui.js";
+import { hueOf } from "../../charts/colours.js";
+import { figure } from "../../parts/format.js";
+import { hierarchy, tree } from "../../vendor/d3-hierarchy.js";
+
+/** @typedef {import("./family.js").Shown} Shown */
+/** @typedef {import("../../vendor/d3-hierarchy.js").Placed<Shown>} Placed */
+
+const ROW = 24;
+const COLUMN = 160;
+const PAD = 18;
+const PALEST = 22;
+
+/**
+ * @param {{shown: Shown, focus: number | null, selected: number | null, select: (n: number) => void,
+ *   turn: (n: number) => void, more: (n: number) => void, open: (n: number) => void}} props
+ */
+export function Tree({ shown, focus, selected, select, turn, more, open }) {
+  const frame = useRef(/** @type {HTMLElement | null} */ (null));
+  const placed = useMemo(() => tree().nodeSize([ROW, COLUMN])(hierarchy(shown, (one) => one.inner)), [shown]);
+  const nodes = /** @type {Placed[]} */ (placed.descendants());
+  const top = Math.min(...nodes.map((node) => node.x));
+  const height = Math.max(...nodes.map((node) => node.x)) - top + 2 * PAD + ROW;
+  const width = Math.max(...nodes.map((node) => node.y)) + COLUMN + 2 * PAD;
+  const most = Math.max(1e-9, ...nodes.map((node) => (node.data.kind === "prompt" ? (node.data.one.info ?? 0) : 0)));
+  const inOrder = [...nodes].sort((a, b) => a.x - b.x || a.y - b.y);
+  useEffect(() => {
+    const here = frame.current?.querySelector(`[data-number="${focus}"]`);
+    if (!here || !frame.current) return;
+    const box = frame.current.getBoundingClientRect();
+    const at = here.getBoundingClientRect();
+    frame.current.scrollBy({ left: at.left - box.left - box.width * 0.6, top: at.top - box.top - box.height / 2 });
+  }, [focus, shown.inner.length]);
+  const pressed = (/** @type {KeyboardEvent} */ event) => {
+    const place = inOrder.findIndex((node) => node.data.kind === "prompt" && node.data.number === selected);
+    const now = inOrder[place];
+    const act = () => {
+      switch (event.key) {
+        case "ArrowDown":
+          return step(place, 1);
+        case "ArrowUp":
+          return step(place, -1);
+        case "ArrowRight":
+          return now?.data.kind === "prompt" && !now.data.open && now.data.hidden ? turn(now.data.number) : inner(now);
+        case "ArrowLeft":
+          return now?.data.kind === "prompt" && now.data.open && now.data.inner.length
+            ? turn(now.data.number)
+            : pick(now?.parent);
+        case "Enter":
+          return now && open(now.data.number);
+        default:
+          return undefined;
+      }
+    };
+    if (["ArrowDown", "ArrowUp", "ArrowRight", "ArrowLeft", "Enter"].includes(event.key)) {
+      event.preventDefault();
+      act();
+    }
+  };
+  const pick = (/** @type {Placed | null | undefined} */ node) => {
+    if (node?.data.kind !== "prompt") return;
+    select(node.data.number);
+    frame.current
+      ?.querySelector(`[data-number="${node.data.number}"]`)
+      ?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  };
+  const inner = (/** @type {Placed | undefined} */ node) =>
+    pick(node?.children?.find((one) => one.data.kind === "prompt"));
+  const step = (/** @type {number} */ place, /** @type {number} */ by) => {
+    for (let next = place + by; inOrder[next]; next += by)
+      if (inOrder[next].data.kind === "prompt") return pick(inOrder[next]);
+    return undefined;
+  };
+  return html`
+    <div
+      class="tree-frame"
+      ref=${frame}
+      tabindex="0"
+      role="tree"
+      aria-label="Family tree"
+      aria-activedescendant=${selected === null ? undefined : `prompt-${selected}`}
+      onKeyDown=${pressed}
+    >
+      <svg
+        class="tree"
+        width=${width}
+        height=${height}
+        viewBox=${`${-PAD} ${top - PAD - ROW / 2} ${width} ${height}`}
+        role="presentation"
+      >
+        ${placed.links().map(
+          ({ source, target }) => html`
+            <path key=${key(/** @type {Placed} */ (target))} class="branch" d=${branchOf(source, target)} />
+          `,
+        )}
+        ${nodes.map((node) =>
+          node.data.kind === "more"
+            ? html`
+              <g
+                key=${key(node)}
+                class="more"
+                transform=${`translate(${node.y} ${node.x})`}
+                onClick=${() => more(node.data.number)}
+              >
+                <text dy=".32em">+ ${node.data.count} more</text>
+              </g>
+            `
+            : html`
+              <${Node}
+                key=${key(node)}
+                node=${node}
+                data=${node.data}
+                most=${most}
+                selected=${node.data.number === selected}
+                select=${select}
+                turn=${turn}
+                open=${open}
+              />
+            `,
+        )}
+      </svg>
+    </div>
+  `;
+}
+
+/** @param {{x: number, y: number}} source @param {{x: number, y: number}} target */
+const branchOf = (source, target) => {
+  const [from, to] = [source.y + COLUMN / 2, target.y - COLUMN / 2];
+  return `M${source.y} ${source.x}C${from} ${source.x} ${to} ${target.x} ${target.y} ${target.x}`;
+};
+
+/** @param {Placed} node */
+const key = (node) => (node.data.kind === "more" ? `more ${node.data.number}` : node.data.number);
+
+/**
+ * @param {{node: Placed, data: import("./family.js").ShownPrompt, most: number, selected: boolean,
+ *   select: (n: number) => void, turn: (n: number) => void, open: (n: number) => void}} props
+ */
+function Node({ node, data, most, selected, select, turn, open }) {
+  const { one } = data;
+  const hue = `var(${hueOf(one.operator)})`;
+  const strength = one.info === null ? PALEST : PALEST + (100 - PALEST) * Math.max(0, Math.min(1, one.info / most));
+  const trained = one.batches.length > 0;
+  return html`
+    <g
+      id=${`prompt-${one.number}`}
+      data-number=${one.number}
+      class=${selected ? "node selected" : "node"}
+      transform=${`translate(${node.y} ${node.x})`}
+      role="treeitem"
+      aria-level=${node.depth + 1}
+      aria-selected=${selected}
+      aria-expanded=${one.children ? data.open : undefined}
+      onClick=${() => select(one.number)}
+      onDblClick=${() => open(one.number)}
+    >
+      <title>
+        ${one.operator ?? "seed"}
+        ${trained ? ", was in a batch" : ""}
+        ${one.children ? `, ${one.children} children` : ""}
+      </title>
+      <rect class="back" x="-11" y="-11" width="134" height="22" rx="11" />
+      ${trained && html`<circle class="ring" r="8.5" style=${{ stroke: hue }} />`}
+      <circle
+        r="5.5"
+        style=${{ fill: `color-mix(in oklab, ${hue} ${strength.toFixed(0)}%, var(--paper))`, stroke: hue }}
+      />
+      <text x="14" dy=".32em">#${one.number} <tspan class="info" dx="3">${figure(one.info)}</tspan></text>
+      ${
+        one.children > 0 &&
+        html`
+          <g
+            class="turn"
+            aria-hidden="true"
+            onClick=${(/** @type {Event} */ event) => {
+              event.stopPropagation();
+              turn(one.number);
+            }}
+          >
+            <circle cx="110" r="7.5" />
+            <text x="110" dy=".34em" text-anchor="middle">${data.open ? "−" : "+"}</text>
+          </g>
+        `
+      }
+    </g>
+  `;
+}

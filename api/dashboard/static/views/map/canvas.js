@@ -1,0 +1,235 @@
+// The plane of the map: a canvas, for thousands of prompts; walked over by pointer and by keyboard.
+import { html, useEffect, useMemo, useRef, useState } from "../../ui.js";
+import { computed } from "../../charts/colours.js";
+import { useWidth } from "../../charts/plot.js";
+import { bornIn, figure } from "../../parts/format.js";
+
+/** @typedef {import("./map.js").PromptMap} PromptMap */
+/** @typedef {import("./map.js").Area} Area */
+
+const [PAD, TALLEST, REACH, CLICK, SIDE, STEP] = [10, 640, 14, 5, 0.2, 0.02];
+/** @type {Record<string, [number, number]>} */
+const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+/**
+ * @param {{label: string, found: PromptMap, paint: import("./map.js").Paint, area: Area | null,
+ *   select: (area: Area | null) => void, open: (n: number) => void, enter: () => void}} props
+ */
+export function Plane({ label, found, paint, area, select, open, enter }) {
+  const [box, width] = useWidth();
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const [at, setAt] = useState(/** @type {number | null} */ (null));
+  const [dragged, setDragged] = useState(/** @type {{from: [number, number], to: [number, number]} | null} */ (null));
+  const theme = useTheme();
+  const size = Math.min(width, TALLEST);
+  const left = (width - size) / 2;
+  const place = useMemo(
+    () => ({
+      x: (/** @type {number} */ v) => left + PAD + v * (size - 2 * PAD),
+      y: (/** @type {number} */ v) => size - PAD - v * (size - 2 * PAD),
+    }),
+    [size, left],
+  );
+  const shown = dragged ? between(dragged.from, dragged.to) : area;
+  useEffect(() => {
+    if (canvas.current) draw(canvas.current, found, paint, place, width, size);
+  }, [found, paint, place, width, size, theme]);
+
+  const spot = (/** @type {PointerEvent} */ event) => {
+    const frame = /** @type {Element} */ (event.currentTarget).getBoundingClientRect();
+    return /** @type {[number, number]} */ ([event.clientX - frame.left, event.clientY - frame.top]);
+  };
+  const value = (/** @type {[number, number]} */ [across, down]) =>
+    /** @type {[number, number]} */ ([
+      (across - left - PAD) / (size - 2 * PAD),
+      (size - PAD - down) / (size - 2 * PAD),
+    ]);
+  const moved = (/** @type {PointerEvent} */ event) => {
+    const here = spot(event);
+    if (dragged) setDragged({ ...dragged, to: value(here) });
+    else setAt(nearest(found, place, here));
+  };
+  const pressed = (/** @type {PointerEvent} */ event) => {
+    if (event.button) return;
+    /** @type {Element} */ (event.currentTarget).setPointerCapture(event.pointerId);
+    setDragged({ from: value(spot(event)), to: value(spot(event)) });
+  };
+  const let_go = (/** @type {PointerEvent} */ event) => {
+    if (!dragged) return;
+    const [from, to] = [dragged.from, value(spot(event))];
+    const far = Math.hypot(to[0] - from[0], to[1] - from[1]) * size;
+    setDragged(null);
+    if (far > CLICK) select(between(from, to));
+    else {
+      const n = nearest(found, place, spot(event));
+      if (n !== null) open(n);
+    }
+  };
+  const keyed = (/** @type {KeyboardEvent} */ event) => {
+    const way = WAYS[event.key];
+    if (!way && !["Enter", "Escape"].includes(event.key)) return;
+    event.preventDefault();
+    if (event.key === "Enter") enter();
+    else if (event.key === "Escape") select(null);
+    else select(stepped(area, way, event.shiftKey));
+  };
+  return html`
+    <div
+      class="chart plane"
+      ref=${box}
+      style=${{ height: `${size}px` }}
+      role="application"
+      aria-label=${label}
+      tabindex="0"
+      onKeyDown=${keyed}
+      onPointerMove=${moved}
+      onPointerDown=${pressed}
+      onPointerUp=${let_go}
+      onPointerLeave=${() => setAt(null)}
+      onPointerCancel=${() => setDragged(null)}
+    >
+      <canvas ref=${canvas} aria-hidden="true" />
+      ${
+        shown &&
+        html`
+          <div
+            class="area"
+            style=${{
+              left: `${place.x(shown.left)}px`,
+              top: `${place.y(shown.high)}px`,
+              width: `${place.x(shown.right) - place.x(shown.left)}px`,
+              height: `${place.y(shown.low) - place.y(shown.high)}px`,
+            }}
+          />
+        `
+      }
+      ${
+        at !== null &&
+        !dragged &&
+        html`
+          <${Tip}
+            found=${found}
+            at=${at}
+            x=${place.x(found.x[at])}
+            y=${place.y(found.y[at])}
+            width=${width}
+            height=${size}
+          />
+        `
+      }
+    </div>
+  `;
+}
+
+/** Changes when the theme does: the canvas is painted anew then. */
+function useTheme() {
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    const changed = () => setTurn((n) => n + 1);
+    const seen = new MutationObserver(changed);
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    seen.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    dark.addEventListener("change", changed);
+    return () => {
+      seen.disconnect();
+      dark.removeEventListener("change", changed);
+    };
+  }, []);
+  return turn;
+}
+
+/** @param {[number, number]} from @param {[number, number]} to @returns {Area} */
+function between(from, to) {
+  const [a, b] = [from, to].map((one) => one.map((part) => Math.min(1, Math.max(0, part))));
+  return {
+    left: Math.min(a[0], b[0]),
+    low: Math.min(a[1], b[1]),
+    right: Math.max(a[0], b[0]),
+    high: Math.max(a[1], b[1]),
+  };
+}
+
+/**
+ * An area moved, or with `sized` grown to the right and upwards.
+ * @param {Area | null} area
+ * @param {[number, number]} way
+ * @param {boolean} sized
+ * @returns {Area}
+ */
+function stepped(area, [across, up], sized) {
+  if (!area) return { left: 0.5 - SIDE / 2, low: 0.5 - SIDE / 2, right: 0.5 + SIDE / 2, high: 0.5 + SIDE / 2 };
+  const inside = (/** @type {number} */ part, /** @type {number} */ low, /** @type {number} */ high) =>
+    Math.min(high, Math.max(low, part));
+  if (sized)
+    return {
+      ...area,
+      right: inside(area.right + across * STEP, area.left + STEP, 1),
+      high: inside(area.high + up * STEP, area.low + STEP, 1),
+    };
+  const [x, y] = [inside(across * STEP, -area.left, 1 - area.right), inside(up * STEP, -area.low, 1 - area.high)];
+  return { left: area.left + x, low: area.low + y, right: area.right + x, high: area.high + y };
+}
+
+/**
+ * The prompt under the pointer, or near it.
+ * @param {PromptMap} found
+ * @param {{x: (v: number) => number, y: (v: number) => number}} place
+ * @param {[number, number]} spot
+ */
+function nearest(found, place, [across, down]) {
+  let [best, least] = [/** @type {number | null} */ (null), REACH ** 2];
+  for (let n = found.numbers.length - 1; n >= 0; n -= 1) {
+    const far = (place.x(found.x[n]) - across) ** 2 + (place.y(found.y[n]) - down) ** 2;
+    if (far < least) {
+      best = n;
+      least = far;
+    }
+  }
+  return best;
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {PromptMap} found
+ * @param {import("./map.js").Paint} paint
+ * @param {{x: (v: number) => number, y: (v: number) => number}} place
+ * @param {number} width
+ * @param {number} height
+ */
+function draw(canvas, found, paint, place, width, height) {
+  const sharp = devicePixelRatio || 1;
+  [canvas.width, canvas.height] = [Math.round(width * sharp), Math.round(height * sharp)];
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  pen.scale(sharp, sharp);
+  const colours = paint.keys.map((key) => computed(/** @type {Element} */ (canvas.parentElement), key.colour));
+  const radius = found.numbers.length > 4000 ? 1.8 : found.numbers.length > 800 ? 2.6 : 3.6;
+  pen.globalAlpha = 0.75;
+  found.numbers.forEach((_, n) => {
+    pen.fillStyle = colours[paint.of[n]];
+    pen.beginPath();
+    pen.arc(place.x(found.x[n]), place.y(found.y[n]), radius, 0, 2 * Math.PI);
+    pen.fill();
+  });
+}
+
+/** @param {{found: PromptMap, at: number, x: number, y: number, width: number, height: number}} props */
+function Tip({ found, at, x, y, width, height }) {
+  const operator = found.operator[at];
+  const side = x > width / 2 ? { right: `${width - x + 12}px` } : { left: `${x + 12}px` };
+  return html`
+    <div class="ringed" style=${{ left: `${x}px`, top: `${y}px` }} />
+    <div
+      class="tip"
+      style=${{ ...side, ...(y > height / 2 ? { bottom: `${height - y + 8}px` } : { top: `${y + 8}px` }) }}
+    >
+      <b>Prompt ${found.numbers[at]}</b>
+      <div class="soft">
+        ${operator === null ? "seed" : found.operators[operator]} · ${bornIn(found.born[at])} ·
+        info ${figure(found.info[at])}
+      </div>
+      <div>${found.starts[at]}</div>
+    </div>
+  `;
+}

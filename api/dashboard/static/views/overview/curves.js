@@ -1,0 +1,182 @@
+// The curves of the overview: rewards, informativeness, held-out evaluation and diversity, iteration by iteration.
+import { html, useState } from "../../ui.js";
+import { Figure } from "../../charts/figure.js";
+import { Plot } from "../../charts/plot.js";
+import { percent } from "../../parts/format.js";
+import { Empty } from "../../parts/states.js";
+
+/** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
+/** @typedef {{iteration: number, name: string, data: any}} Statistic */
+
+/** The metric that runs have unless they name another. */
+const REGRET = "a_min";
+
+/** @param {{rows: Statistic[], waiting: boolean, run: RunDetails}} props */
+export function Curves({ rows, waiting, run }) {
+  const batches = rows.filter((row) => row.name === "batch");
+  if (!batches.length)
+    return waiting
+      ? null
+      : html`
+        <div class="card">
+          <${Empty} title="No iteration has judged its batch yet">The curves begin when the first one has.<//>
+        </div>
+      `;
+  const metric = /** @type {any} */ (run.config).informativeness?.metric ?? REGRET;
+  const points = (/** @type {string} */ key) => batches.map((row) => ({ x: row.iteration, y: row.data[key] }));
+  const info = batches.map((row) => ({
+    x: row.iteration,
+    y: row.data.info_mean,
+    lo: row.data.info_quantiles?.[2] ?? null,
+    hi: row.data.info_quantiles?.[4] ?? null,
+  }));
+  const mean = points("reward_mean").map((point, n) => ({
+    ...point,
+    lo: batches[n].data.reward_worst,
+    hi: batches[n].data.reward_best,
+  }));
+  return html`
+    <div class="two">
+      <${Figure}
+        title="Reward of the batch"
+        name=${`${run.name}-reward`}
+        says="Mean over prompts of each one's best, mean and worst response. It may fall while the solver improves: the
+          creator's prompts grow harder."
+        numbers=${() => ({
+          columns: ["iteration", "best reward", "mean reward", "worst reward", "prompts"],
+          rows: batches.map((row) => [
+            row.iteration,
+            row.data.reward_best,
+            row.data.reward_mean,
+            row.data.reward_worst,
+            row.data.prompts,
+          ]),
+        })}
+      >
+        <${Plot}
+          label="Best, mean and worst reward by iteration"
+          xLabel="iteration"
+          yLabel="reward"
+          series=${[
+            { name: "best", hue: "--c3", points: points("reward_best"), dashed: true },
+            { name: "mean", hue: "--c1", points: mean, band: true },
+            { name: "worst", hue: "--c2", points: points("reward_worst"), dashed: true },
+          ]}
+        />
+      <//>
+      <${Figure}
+        title="Regret that is left to learn from"
+        name=${`${run.name}-info`}
+        says=${
+          `Informativeness (${metric === REGRET ? "best minus worst reward" : metric}): ` +
+          `mean of the batch, and the middle half of its prompts. ` +
+          `Near zero there is nothing left to learn from.`
+        }
+        numbers=${() => ({
+          columns: ["iteration", "mean info", "lower quartile of info", "upper quartile of info"],
+          rows: info.map((point) => [point.x, point.y, point.lo, point.hi]),
+        })}
+      >
+        <${Plot}
+          label="Informativeness by iteration"
+          xLabel="iteration"
+          yLabel="info"
+          zero=${true}
+          series=${[{ name: "mean; shaded: the middle half of the prompts", hue: "--c2", points: info, band: true }]}
+        />
+      <//>
+      <${Heldout} rows=${rows} run=${run} />
+      <${Diversity} rows=${rows} run=${run} />
+    </div>
+  `;
+}
+
+const SPLIT_HUES = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c8"];
+
+/** @param {{rows: Statistic[], run: RunDetails}} props */
+function Heldout({ rows, run }) {
+  const [mode, setMode] = useState("greedy");
+  const scores = rows.filter((row) => row.name === "heldout").flatMap((row) => /** @type {any[]} */ (row.data));
+  const shown = scores.filter((score) => score.mode === mode).sort((a, b) => a.checkpoint - b.checkpoint);
+  const splits = [...new Set(shown.map((score) => score.split))];
+  if (!scores.length)
+    return html`
+      <section class="card">
+        <header><h2>Held-out evaluation</h2></header>
+        <${Empty} title="No policy was examined yet">
+          The given model and each new policy answer prompts that no run trains on, if <code>evaluation</code> names
+          some.
+        <//>
+      </section>
+    `;
+  return html`
+    <${Figure}
+      title="Held-out evaluation"
+      name=${`${run.name}-heldout-${mode}`}
+      says="Share of held-out prompts that each policy answers right, with 95 % intervals. Policy 0 is the given model.
+        This, not the batch's reward, says whether it learns."
+      numbers=${() => ({
+        columns: ["policy", "split", "accuracy (share)", "low (95 %)", "high (95 %)", "mean reward", "answers"],
+        rows: shown.map((s) => [s.checkpoint, s.split, s.accuracy, ...s.accuracy_interval, s.reward, s.n]),
+      })}
+    >
+      <div class="buttons switch" role="group" aria-label="How answers were drawn">
+        ${[
+          ["greedy", "greedy"],
+          ["sampled", "sampled at T = 1"],
+        ].map(
+          ([value, name]) => html`
+            <button key=${value} class="button" aria-pressed=${mode === value} onClick=${() => setMode(value)}>
+              ${name}
+            </button>
+          `,
+        )}
+      </div>
+      <${Plot}
+        label="Held-out accuracy by policy"
+        xLabel="policy"
+        yLabel="answered right"
+        yDomain=${[0, 1]}
+        format=${(/** @type {number} */ v) => percent(v)}
+        axisFormat=${(/** @type {number} */ v) => percent(v)}
+        series=${splits.map((split, n) => ({
+          name: split,
+          hue: SPLIT_HUES[n % SPLIT_HUES.length],
+          points: shown
+            .filter((s) => s.split === split)
+            .map((s) => ({ x: s.checkpoint, y: s.accuracy, lo: s.accuracy_interval[0], hi: s.accuracy_interval[1] })),
+        }))}
+      />
+    <//>
+  `;
+}
+
+/** @param {{rows: Statistic[], run: RunDetails}} props */
+function Diversity({ rows, run }) {
+  const found = rows.filter((row) => row.name === "diversity");
+  if (!found.length) return null;
+  const of = (/** @type {string} */ key) => found.map((row) => ({ x: row.iteration, y: row.data[key] ?? null }));
+  return html`
+    <${Figure}
+      title="Diversity of the batch"
+      name=${`${run.name}-diversity`}
+      says="How many different seed prompts the batch effectively descends from, and how many effectively different
+        texts it holds (Vendi score, at most 500 of them). A steep fall is a collapse."
+      numbers=${() => ({
+        columns: ["iteration", "seed families (effective number)", "different texts (effective number)"],
+        rows: found.map((row) => [row.iteration, row.data.effective_roots, row.data.vendi]),
+      })}
+    >
+      <${Plot}
+        label="Effective roots and texts by iteration"
+        xLabel="iteration"
+        yLabel="effective number"
+        zero=${true}
+        series=${[
+          { name: "seed families", hue: "--c3", points: of("effective_roots") },
+          { name: "different texts", hue: "--c4", points: of("vendi") },
+        ]}
+      />
+    <//>
+  `;
+}

@@ -1,0 +1,79 @@
+// The head of the overview: the run's name and state, its figures, and the stage it is working on.
+import { html } from "../../ui.js";
+import { count, duration, figure, moment, stageName } from "../../parts/format.js";
+import { Bar, Facts, Status } from "../../parts/labels.js";
+
+/** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
+/** @typedef {import("../../data/schema.d.ts").Iterations} Iterations */
+
+/** @param {{run: RunDetails, iterations: Iterations | null, children?: unknown}} props */
+export function Head({ run, iterations, children }) {
+  const stages = iterations?.items.flatMap((one) => one.stages) ?? [];
+  const open = stages.find((stage) => stage.status === "running");
+  const spent = iterations?.items.reduce((sum, one) => sum + one.seconds, 0);
+  const done = iterations?.items.filter((one) => one.status === "done") ?? [];
+  const left =
+    run.status === "running" && done.length
+      ? (run.iterations - run.iteration) * (done.reduce((sum, one) => sum + one.seconds, 0) / done.length)
+      : null;
+  /** @type {[string, unknown][]} */
+  const facts = [
+    ["Iterations", `${count(run.iteration)} of ${count(run.iterations)}`],
+    ["Prompts", count(run.prompts)],
+    ["Time spent", duration(spent)],
+    ...(left === null ? [] : /** @type {[string, unknown][]} */ ([["Left, at this pace", `about ${duration(left)}`]])),
+    ["Started", html`<span class="moment">${moment(run.started_at)}</span>`],
+    ["Seed", String(run.seed)],
+  ];
+  return html`
+    <div class="head">
+      <h1>${run.name}</h1>
+      <${Status} status=${run.status} />
+      ${
+        run.desired !== "run" &&
+        run.status === "running" &&
+        html`<span class="soft">asked to ${run.desired}: it obeys at the next batch boundary</span>`
+      }
+      ${
+        run.status === "queued" &&
+        html`
+          <span class="soft">
+            ${
+              run.launch?.ahead
+                ? `${count(run.launch.ahead)} before it`
+                : (run.launch?.message ?? "the next to be played")
+            }
+          </span>
+        `
+      }
+      ${run.deleted_at !== null && html`<span class="status">deleted</span>`}
+      ${
+        run.tags.length > 0 &&
+        html`
+          <span class="tags">
+            ${run.tags.map((tag) => html`<span class="tag" key=${tag} title=${tag}>${tag}</span> `)}
+          </span>
+        `
+      }
+      ${run.note && html`<p class="lead">${run.note}</p>`}
+      ${children}
+    </div>
+    <div class="card overview-head">
+      <${Facts} facts=${facts} />
+      ${
+        run.status === "running" &&
+        open &&
+        html`
+          <div class="now" aria-live="polite">
+            <span>Iteration ${open.iteration}: <strong>${stageName(open.name)}</strong></span>
+            <${Bar} share=${open.total ? open.done / open.total : 0} label=${`${open.done} of ${open.total}`} />
+            <span class="number soft">
+              ${count(open.done)} of ${count(open.total)}${open.per_second ? ` · ${figure(open.per_second)}/s` : ""}
+              ${open.eta_s !== null ? ` · ${duration(open.eta_s)} left` : ""}
+            </span>
+          </div>
+        `
+      }
+    </div>
+  `;
+}

@@ -1,0 +1,139 @@
+// What deserves a look, and what it means.
+import { html } from "../../ui.js";
+import { count, figure, percent } from "../../parts/format.js";
+import { Coded } from "../../parts/labels.js";
+
+const FIGURES = /** @type {Record<string, string>} */ ({
+  effective_roots: "seed families in the batch",
+  vendi: "effectively different texts",
+  near_duplicates: "share of near duplicates",
+  length_entropy: "spread of lengths",
+});
+const LONGER_WINS = 0.8;
+const REWARDED = 0.98;
+const FAMILIES_LEFT = 0.1;
+
+/** @typedef {{level: "bad" | "warn", title: string, means: string}} Warning */
+
+/**
+ * @param {{run: any, statistics: {iteration: number, name: string, data: any}[], events: any[], iterations: any}}
+ *   props
+ */
+export function Warnings(props) {
+  const found = [...ended(props), ...collapse(props), ...hacking(props), ...losses(props)];
+  if (!found.length) return null;
+  return html`
+    <section class="notices" aria-label="Warnings">
+      ${found.map(
+        (one) => html`
+          <div key=${one.title} class=${`notice ${one.level}`} role=${one.level === "bad" ? "alert" : "note"}>
+            <h3>${one.title}</h3>
+            <p class="soft"><${Coded} text=${one.means} /></p>
+          </div>
+        `,
+      )}
+    </section>
+  `;
+}
+
+/** @param {{run: any, iterations: any}} props @returns {Warning[]} */
+function ended({ run, iterations }) {
+  const found = /** @type {Warning[]} */ ([]);
+  if (run.status === "failed")
+    found.push({
+      level: "bad",
+      title: `The run failed: ${run.error ?? "no reason is stored"}`,
+      means:
+        `Nothing that was finished is lost. Remove the cause, then Resume, ` +
+        `or \`eva run --resume ${run.name}\`, goes on at the first missing prompt.`,
+    });
+  if (run.status === "interrupted")
+    found.push({
+      level: "warn",
+      title: "Nobody plays this run",
+      means:
+        `Its driver ended without a word. Resume, or \`eva run --resume ${run.name}\`, goes on at the first ` +
+        `missing prompt; finished responses are not generated twice.`,
+    });
+  for (const stage of iterations?.items.flatMap((/** @type {any} */ one) => one.stages) ?? []) {
+    if (stage.status === "failed" && run.status !== "failed")
+      found.push({
+        level: "warn",
+        title: `Iteration ${stage.iteration}: ${stage.name} failed (attempt ${stage.attempts})`,
+        means: stage.error ?? "",
+      });
+  }
+  return found;
+}
+
+/** @param {{statistics: any[], events: any[]}} props @returns {Warning[]} */
+function collapse({ statistics, events }) {
+  const found = events
+    .filter((event) => event.kind === "collapse")
+    .slice(-3)
+    .map((event) => ({
+      level: /** @type {const} */ ("warn"),
+      title:
+        `Iteration ${event.iteration}: ${FIGURES[event.data.name] ?? event.data.name} ` +
+        `is ${figure(event.data.value)}, ` +
+        `beyond ${figure(event.data.bound)}`,
+      means:
+        "The batch loses diversity: the creator keeps to fewer families or wordings. " +
+        "Raise sampling temperature, the buffer or novelty, or mix in new seed prompts.",
+    }));
+  const roots = statistics
+    .filter((row) => row.name === "diversity")
+    .map((row) => row.data.effective_roots)
+    .filter((value) => typeof value === "number");
+  const [first, last] = [roots[0], roots[roots.length - 1]];
+  if (!found.length && roots.length > 2 && last < FAMILIES_LEFT * first)
+    found.push({
+      level: "warn",
+      title: `Only ${figure(last)} of ${figure(first)} seed families are effectively left in the batch`,
+      means:
+        "Later prompts descend from very few seeds. What is learned may not reach the rest; " +
+        "look at held-out evaluation, and at Lineage.",
+    });
+  return found;
+}
+
+/** @param {{statistics: any[]}} props @returns {Warning[]} */
+function hacking({ statistics }) {
+  const found = /** @type {Warning[]} */ ([]);
+  const audit = statistics.filter((row) => row.name === "audit").pop();
+  const wins = audit?.data.verbosity?.longer_wins;
+  if (typeof wins === "number" && wins > LONGER_WINS)
+    found.push({
+      level: "warn",
+      title: `The longer response wins ${percent(wins)} of the time (iteration ${audit.iteration})`,
+      means:
+        "The reward may pay for length itself. Where longer is truly better, as in tasks of several steps, " +
+        "this is no fault: read best and worst side by side before you trust it.",
+    });
+  const batch = statistics.filter((row) => row.name === "batch").pop();
+  if (batch && batch.data.responses > 0 && batch.data.cut_responses / batch.data.responses > 0.1)
+    found.push({
+      level: "warn",
+      title: `${percent(batch.data.cut_responses / batch.data.responses)} of the responses were cut at the token limit`,
+      means:
+        "Their rewards judge unfinished answers. Raise generation.max_tokens, " +
+        "or let generation.keep_cut leave them out.",
+    });
+  return found;
+}
+
+/** @param {{statistics: any[]}} props @returns {Warning[]} */
+function losses({ statistics }) {
+  const batch = statistics.filter((row) => row.name === "batch").pop();
+  if (!batch || !batch.data.prompts || batch.data.rewarded_prompts / batch.data.prompts >= REWARDED) return [];
+  const unrewarded = batch.data.prompts - batch.data.rewarded_prompts;
+  return [
+    {
+      level: "warn",
+      title: `${count(unrewarded)} prompts of iteration ${batch.iteration} have no reward`,
+      means:
+        "They could not be answered or rewarded and were set aside with their reasons (quarantined); " +
+        "the run goes on without them. Each prompt's page says why.",
+    },
+  ];
+}

@@ -1,0 +1,257 @@
+// One prompt: what changed, what was answered, and why it was sampled and trained on.
+import { html, useEffect } from "../../ui.js";
+import { ofRun, useAsked } from "../../data/api.js";
+import { Difference } from "../../parts/difference.js";
+import { bornIn, count, figure } from "../../parts/format.js";
+import { Operator } from "../../parts/labels.js";
+import { Empty, Shown } from "../../parts/states.js";
+import { go, Link, runPath } from "../../router.js";
+import { neighbours } from "./prompts.js";
+import { Responses } from "./responses.js";
+
+/** @typedef {import("../../data/schema.d.ts").PromptDetails} PromptDetails */
+/** @typedef {import("../../data/schema.d.ts").Lineage} Lineage */
+/** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
+
+const SHOWN_CHILDREN = 12;
+
+/** @param {{run: string, rest: string[]}} props */
+export function Prompt({ run, rest }) {
+  const number = Number(rest[0]);
+  const valid = Number.isInteger(number) && number >= 0;
+  const asked = useAsked(valid ? ofRun(run, "prompts", number) : null);
+  const family = useAsked(valid ? ofRun(run, "prompts", number, "lineage") : null, { depth: 1, limit: 100 });
+  const whole = useAsked(ofRun(run));
+  /** @type {RunDetails | null} */
+  const details = whole.data;
+  const last = (details?.prompts ?? Infinity) - 1;
+  if (!valid)
+    return html`
+      <div class="card">
+        <${Empty} title="Prompts have whole numbers"><${Link} to=${runPath(run, "prompts")}>All prompts<//><//>
+      </div>
+    `;
+  return html`
+    <${Steps} run=${run} number=${number} last=${last} />
+    <div class=${asked.loading && asked.data ? "old" : ""} aria-busy=${asked.loading}>
+      <${Shown} asked=${asked}>
+        ${(/** @type {PromptDetails} */ prompt) => html`
+          <${Body} run=${run} prompt=${prompt} family=${/** @type {Lineage | null} */ (family.data)} />
+        `}
+      <//>
+    </div>
+  `;
+}
+
+/** @param {{run: string, number: number, last: number}} props */
+function Steps({ run, number, last }) {
+  const { before, after, from } = neighbours(run, number, last);
+  const to = (/** @type {number | null} */ one) => {
+    if (one !== null) go(runPath(run, "prompts", one));
+  };
+  useEffect(() => {
+    const pressed = (/** @type {KeyboardEvent} */ event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.target instanceof HTMLElement && /^(INPUT|SELECT|TEXTAREA|svg)$/.test(event.target.tagName)) return;
+      if (event.key === "j" || event.key === "ArrowRight") to(after);
+      else if (event.key === "k" || event.key === "ArrowLeft") to(before);
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, [run, before, after]);
+  return html`
+    <div class="head prompt-head">
+      <h1>Prompt ${count(number)}</h1>
+      <span class="spring" />
+      <div class="buttons">
+        ${from && html`<${Link} class="button bare" to=${from}>Back to the list<//>`}
+        <${Link} class="button bare" to=${`${runPath(run, "lineage")}?prompt=${number}`}>Show in its family<//>
+        <button class="button" disabled=${before === null} onClick=${() => to(before)}><kbd>k</kbd> Previous</button>
+        <button class="button" disabled=${after === null} onClick=${() => to(after)}>Next <kbd>j</kbd></button>
+      </div>
+    </div>
+  `;
+}
+
+/** @param {{run: string, prompt: PromptDetails, family: Lineage | null}} props */
+function Body({ run, prompt, family }) {
+  const parent =
+    family && family.prompt.number === prompt.number ? (family.ancestors[family.ancestors.length - 1] ?? null) : null;
+  return html`
+    <div class="stack">
+      <section class="card asked">
+        <header>
+          <h2>${prompt.parent === null ? "A seed prompt" : "What it asks, and what changed"}</h2>
+          <span class="aside">
+            <${Operator} name=${prompt.operator} /> · ${bornIn(prompt.born)} · depth ${prompt.depth}
+            ${prompt.topic ? html` · <span class="tag" title=${prompt.topic}>${prompt.topic}</span>` : ""}
+          </span>
+          ${
+            parent &&
+            html`
+              <p>
+                Against its parent${" "}
+                <${Link} to=${runPath(run, "prompts", parent.number)}>#${parent.number}<//>:${" "}
+                <ins>added</ins> <del>removed</del>
+              </p>
+            `
+          }
+        </header>
+        ${
+          prompt.context.length > 0 &&
+          html`
+            <div class="messages">
+              ${prompt.context.map(
+                (message, n) => html`
+                  <div key=${n}>
+                    <div class="role">${message.role}</div>
+                    <pre class="text">${message.content}</pre>
+                  </div>
+                `,
+              )}
+              <div class="role">the prompt</div>
+            </div>
+          `
+        }
+        ${
+          parent
+            ? html`<${Difference} before=${parent.text} after=${prompt.text} />`
+            : html`<pre class="text">${prompt.text}</pre>`
+        }
+      </section>
+      <${Family} run=${run} prompt=${prompt} family=${family} />
+      ${Object.entries(prompt.quarantined).map(
+        ([checkpoint, why]) => html`
+          <div class="notice bad" key=${checkpoint}>
+            <h3>Policy ${checkpoint} could not answer it</h3>
+            <p class="soft">${why}</p>
+          </div>
+        `,
+      )}
+      <${Responses} prompt=${prompt} run=${run} />
+      <${Why} run=${run} prompt=${prompt} />
+    </div>
+  `;
+}
+
+/** @param {{run: string, prompt: PromptDetails, family: Lineage | null}} props */
+function Family({ run, prompt, family }) {
+  if (!family || family.prompt.number !== prompt.number) return null;
+  const children = family.descendants.filter((one) => one.parent === prompt.number);
+  const link = (/** @type {import("../../data/schema.d.ts").Relative} */ one) => html`
+    <${Link} key=${one.number} to=${runPath(run, "prompts", one.number)} title=${one.text}>
+      <${Operator} name=${one.operator} />
+      <span class="number">#${one.number}</span>
+      ${one.info !== null && html`<span class="soft number">${figure(one.info)}</span>`}
+    <//>
+  `;
+  return html`
+    <section class="card" aria-label="Family">
+      <header>
+        <h2>Family</h2>
+        <span class="aside">operator, number, informativeness when first judged</span>
+      </header>
+      <div class="line-of-descent">
+        ${family.ancestors.map((one) => html`${link(one)}<span class="arrow" aria-hidden="true">→</span>`)}
+        <span class="here" aria-current="page">
+          <${Operator} name=${prompt.operator} />#${prompt.number}
+          ${family.prompt.info !== null && html`<span class="number">${figure(family.prompt.info)}</span>`}
+        </span>
+        ${
+          children.length > 0
+            ? html`<span class="arrow" aria-hidden="true">→</span>${children.slice(0, SHOWN_CHILDREN).map(link)}`
+            : html`<span class="soft">no children</span>`
+        }
+        ${
+          prompt.children > SHOWN_CHILDREN &&
+          html`
+            <${Link} to=${`${runPath(run, "lineage")}?prompt=${prompt.number}`}>
+              and ${count(prompt.children - SHOWN_CHILDREN)} more
+            <//>
+          `
+        }
+      </div>
+    </section>
+  `;
+}
+
+/** @param {{run: string, prompt: PromptDetails}} props */
+function Why({ run, prompt }) {
+  const pools = useAsked(ofRun(run, "statistics"), { name: "pool" });
+  const thresholds = new Map(
+    /** @type {any} */ (pools.data?.items ?? []).map((/** @type {any} */ row) => [row.iteration, row.data.threshold]),
+  );
+  const told = (
+    /** @type {boolean | null} */ value,
+    /** @type {string} */ yes,
+    /** @type {string} */ no,
+    /** @type {string} */ absent,
+  ) => (value === null ? absent : value ? yes : no);
+  return html`
+    <section class="card" aria-label="Why">
+      <header><h2>Why it was sampled and trained on</h2></header>
+      <ol class="because">${prompt.why.map((sentence, n) => html`<li key=${n}>${sentence}</li>`)}</ol>
+      ${
+        prompt.parts.length > 0 &&
+        html`
+          <div class="scroll" tabindex="0" role="region" aria-label="Where it took part">
+            <table class="data">
+              <thead>
+                <tr>
+                  <th scope="col">Iteration</th>
+                  <th scope="col" class="number">Info in the pool</th>
+                  <th scope="col" class="number">Weight</th>
+                  <th scope="col" class="number" title="Gumbel key: the largest keys of the pool are sampled">Key</th>
+                  <th scope="col" class="number" title="The smallest key that was sampled">Threshold</th>
+                  <th scope="col">Evolved</th>
+                  <th scope="col">In the batch</th>
+                  <th scope="col" class="number">Info in the batch</th>
+                  <th scope="col">Pairs</th>
+                </tr>
+              </thead>
+              <tbody>
+                ${prompt.parts.map(
+                  (part) => html`
+                    <tr key=${part.iteration}>
+                      <td class="number">${part.iteration}</td>
+                      <td class="number" title=${part.pool_reason ?? ""}>
+                        ${
+                          part.pool_info === null && part.pool_reason
+                            ? html`<span class="soft">${part.pool_reason.replaceAll("_", " ")}</span>`
+                            : figure(part.pool_info)
+                        }
+                      </td>
+                      <td class="number">${figure(part.weight)}</td>
+                      <td class="number">${figure(part.key)}</td>
+                      <td class="number">${figure(/** @type {any} */ (thresholds.get(part.iteration)))}</td>
+                      <td>${told(part.sampled, "sampled", "not sampled", "not in the pool")}</td>
+                      <td>${told(part.buffer, "kept from the pool", "as a new prompt", "no")}</td>
+                      <td class="number">
+                        ${
+                          part.batch_info === null && part.batch_reason
+                            ? html`<span class="soft">${part.batch_reason.replaceAll("_", " ")}</span>`
+                            : figure(part.batch_info)
+                        }
+                      </td>
+                      <td>
+                        ${prompt.pairs
+                          .filter((pair) => pair.iteration === part.iteration)
+                          .map(
+                            (pair) => html`
+                              <div key=${`${pair.chosen}/${pair.rejected}`}>
+                                response ${pair.chosen} over ${pair.rejected}, margin ${figure(pair.margin)}
+                              </div>
+                            `,
+                          )}
+                      </td>
+                    </tr>
+                  `,
+                )}
+              </tbody>
+            </table>
+          </div>
+        `
+      }
+    </section>
+  `;
+}

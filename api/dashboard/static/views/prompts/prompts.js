@@ -1,0 +1,225 @@
+// Prompts: everything, filtered, sorted and paged by the server.
+import { html, useEffect } from "../../ui.js";
+import { ofRun, useAsked } from "../../data/api.js";
+import { count, figure } from "../../parts/format.js";
+import { Operator } from "../../parts/labels.js";
+import { Empty, Shown } from "../../parts/states.js";
+import { go, Link, query, runPath, where } from "../../router.js";
+
+/** @typedef {import("../../data/schema.d.ts").PromptPage} PromptPage */
+/** @typedef {import("../../data/schema.d.ts").FoundInPage} FoundInPage */
+/** @typedef {{numbers: number[], from: string}} Walk */
+
+const LIMIT = 50;
+/** @type {[string, string, Record<string, unknown>][]} */
+const FIELDS = [
+  ["text", "Text contains", { type: "search", maxlength: 500 }],
+  ["born", "Made in", { type: "number", min: -1, title: "-1: seed prompts" }],
+  ["info_min", "Info from", { type: "number", step: "any" }],
+  ["info_max", "to", { type: "number", step: "any" }],
+  ["depth", "Depth", { type: "number", min: 0 }],
+  ["root", "Seed prompt", { type: "number", min: 0 }],
+  ["topic", "Topic", { type: "search", maxlength: 500 }],
+];
+const FILTERS = ["iteration", "operator", "area", ...FIELDS.map(([name]) => name)];
+
+/** @param {{run: string}} props */
+export function Prompts({ run }) {
+  const wanted = Object.fromEntries([...FILTERS, "sort", "cursor"].map((name) => [name, query.value.get(name)]));
+  const asked = useAsked(ofRun(run, "prompts"), { ...wanted, limit: LIMIT });
+  const page = /** @type {PromptPage | null} */ (asked.data);
+  useEffect(() => {
+    if (page)
+      remember(
+        run,
+        page.items.map((one) => one.number),
+        where({}),
+      );
+  }, [page]);
+  const filtered = FILTERS.some((name) => wanted[name]);
+  return html`
+    <div class="head">
+      <h1>Prompts</h1>
+      <p class="lead">
+        Every prompt of the run: given as a seed or invented by the creator. The address holds filters and order, so
+        that a view can be sent on.
+      </p>
+    </div>
+    <${Filters} run=${run} wanted=${wanted} filtered=${filtered} />
+    <div class=${asked.loading && page ? "old" : ""} aria-busy=${asked.loading}>
+      <${Shown} asked=${asked}>
+        ${(/** @type {PromptPage} */ shown) =>
+          shown.items.length === 0
+            ? html`
+              <div class="card">
+                <${Empty} title=${filtered ? "No prompt fits these filters" : "The run has no prompts yet"}>
+                  ${filtered && html`<${Link} to=${runPath(run, "prompts")}>Show all prompts<//>`}
+                <//>
+              </div>
+            `
+            : html`<${List} run=${run} page=${shown} sort=${wanted.sort ?? "number"} iteration=${wanted.iteration} />`}
+      <//>
+    </div>
+  `;
+}
+
+/** @param {{run: string, wanted: Record<string, string | null>, filtered: boolean}} props */
+function Filters({ run, wanted, filtered }) {
+  const iterations = useAsked(ofRun(run, "iterations"));
+  const known = /** @type {import("../../data/schema.d.ts").Iterations | null} */ (iterations.data)?.items ?? [];
+  const operators = [
+    ...new Set(
+      known.flatMap((one) =>
+        one.stages.flatMap((stage) => Object.keys(/** @type {any} */ (stage.counts).per_operator ?? {})),
+      ),
+    ),
+  ].sort();
+  const change = (/** @type {string} */ name) => (/** @type {Event} */ event) =>
+    go(where({ [name]: /** @type {HTMLInputElement} */ (event.currentTarget).value, cursor: null }));
+  const choice = (
+    /** @type {string} */ name,
+    /** @type {string} */ title,
+    /** @type {[string, string][]} */ values,
+  ) => html`
+    <label class="field">
+      ${title}
+      <select value=${wanted[name] ?? ""} onChange=${change(name)}>
+        <option value="">any</option>
+        ${values.map(
+          ([value, shown]) => html`
+            <option key=${value} value=${value} selected=${wanted[name] === value}>${shown}</option>
+          `,
+        )}
+      </select>
+    </label>
+  `;
+  return html`
+    <div class="filters" role="search">
+      ${choice(
+        "iteration",
+        "In pool or batch of",
+        known.map((one) => [String(one.number), `iteration ${one.number}`]),
+      )}
+      ${choice(
+        "operator",
+        "Operator",
+        operators.map((name) => [name, name]),
+      )}
+      ${FIELDS.map(
+        ([name, title, rest]) => html`
+          <label class="field" key=${name}>
+            ${title}
+            <input value=${wanted[name] ?? ""} onChange=${change(name)} ...${rest} />
+          </label>
+        `,
+      )}
+      ${
+        wanted.area &&
+        html`
+          <span class="buttons chip">
+            <${Link} to=${`${runPath(run, "map")}?area=${encodeURIComponent(wanted.area)}`}>in an area of the map<//>
+            <button
+              class="button bare"
+              aria-label="Leave the area out"
+              onClick=${() => go(where({ area: null, cursor: null }))}
+            >
+              ×
+            </button>
+          </span>
+        `
+      }
+      ${filtered && html`<${Link} class="button bare" to=${runPath(run, "prompts")}>Clear<//>`}
+    </div>
+  `;
+}
+
+/** @param {{run: string, page: PromptPage, sort: string, iteration: string | null}} props */
+function List({ run, page, sort, iteration }) {
+  return html`
+    <div class="card flush">
+      <div class="scroll" tabindex="0" role="region" aria-label="Prompts">
+        <table class="data prompts">
+          <thead>
+            <tr>
+              <${Sorted} name="number" title="Prompt" sort=${sort} first="number" number=${true} />
+              <th scope="col">Text</th>
+              <th scope="col">Operator</th>
+              <${Sorted} name="depth" title="Depth" sort=${sort} first="-depth" number=${true} />
+              <th scope="col">Made in</th>
+              <${Sorted}
+                name="info"
+                title=${iteration === null ? "Info, first judged" : `Info in iteration ${iteration}`}
+                sort=${sort}
+                first="-info"
+                number=${true}
+              />
+            </tr>
+          </thead>
+          <tbody>${page.items.map((one) => html`<${Row} key=${one.number} run=${run} one=${one} />`)}</tbody>
+        </table>
+      </div>
+    </div>
+    <p class="buttons pager">
+      ${query.value.get("cursor") && html`<${Link} class="button" to=${where({ cursor: null })}>First page<//>`}
+      ${page.next && html`<${Link} class="button" to=${where({ cursor: page.next })}>Next ${LIMIT}<//>`}
+    </p>
+  `;
+}
+
+/** A column's head that sorts: the first click its own way, the next the other.
+ * @param {{name: string, title: string, sort: string, first: string, number?: boolean}} props */
+function Sorted({ name, title, sort, first, number }) {
+  const active = sort.replace("-", "") === name;
+  const other = sort.startsWith("-") ? name : `-${name}`;
+  return html`
+    <th
+      scope="col"
+      class=${number ? "number" : ""}
+      aria-sort=${active ? (sort.startsWith("-") ? "descending" : "ascending") : undefined}
+    >
+      <${Link} to=${where({ sort: active ? other : first, cursor: null })}>
+        ${title}
+        ${active ? (sort.startsWith("-") ? " ↓" : " ↑") : ""}
+      <//>
+    </th>
+  `;
+}
+
+/** @param {{run: string, one: FoundInPage}} props */
+const Row = ({ run, one }) => html`
+  <tr>
+    <td class="number"><${Link} to=${runPath(run, "prompts", one.number)}>${count(one.number)}<//></td>
+    <td class="asks">
+      <${Link} to=${runPath(run, "prompts", one.number)} tabindex="-1">${one.text}<//>
+      ${one.topic && html`<span class="tag" title=${one.topic}>${one.topic}</span>`}
+    </td>
+    <td><${Operator} name=${one.operator} /></td>
+    <td class="number">${count(one.depth)}</td>
+    <td class="soft nowrap">${one.born < 0 ? "seed" : `iteration ${one.born}`}</td>
+    <td class="number">${figure(one.info)}</td>
+  </tr>
+`;
+
+/** @param {string} run @param {number[]} numbers @param {string} from */
+export function remember(run, numbers, from) {
+  try {
+    sessionStorage.setItem(`eva-walk:${run}`, JSON.stringify({ numbers, from }));
+  } catch {
+    /* then by number */
+  }
+}
+
+/** @param {string} run @param {number} number @param {number} last
+ * @returns {{before: number | null, after: number | null, from: string | null}} */
+export function neighbours(run, number, last) {
+  let walk = /** @type {Walk | null} */ (null);
+  try {
+    walk = JSON.parse(sessionStorage.getItem(`eva-walk:${run}`) ?? "null");
+  } catch {
+    /* then by number */
+  }
+  const place = walk?.numbers.indexOf(number) ?? -1;
+  if (walk && place >= 0)
+    return { before: walk.numbers[place - 1] ?? null, after: walk.numbers[place + 1] ?? null, from: walk.from };
+  return { before: number > 0 ? number - 1 : null, after: number < last ? number + 1 : null, from: null };
+}

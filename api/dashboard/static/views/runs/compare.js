@@ -1,0 +1,350 @@
+// Compare: runs beside each other, over iterations or over what they took.
+import { html, useState } from "../../ui.js";
+import { Figure } from "../../charts/figure.js";
+import { Plot } from "../../charts/plot.js";
+import { useAsked } from "../../data/api.js";
+import { count, duration, figure, percent } from "../../parts/format.js";
+import { Empty, Shown } from "../../parts/states.js";
+import { go, Link, query, runPath } from "../../router.js";
+
+/** @typedef {import("../../data/schema.d.ts").Comparison} Comparison */
+/** @typedef {import("../../data/schema.d.ts").ComparedRun} ComparedRun */
+/** @typedef {import("../../data/schema.d.ts").CurvePoint} CurvePoint */
+
+const HUES = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c8"];
+const MOST = HUES.length;
+/** @typedef {"iteration" | "seconds" | "gpu_seconds" | "tokens"} Axis */
+/** @type {[Axis, string, string][]} */
+const AXES = [
+  ["iteration", "iteration", "iteration"],
+  ["seconds", "time", "seconds of work"],
+  ["gpu_seconds", "GPU time", "GPU seconds"],
+  ["tokens", "tokens", "tokens written"],
+];
+
+export function Compare() {
+  const names = query.value.getAll("run").slice(0, MOST);
+  const asked = useAsked(names.length > 1 ? "/v1/compare" : null, { run: names });
+  return html`
+    <div class="head">
+      <h1>Compare</h1>
+      <p class="lead">Runs beside each other: what differs in their configs, and what came of it.</p>
+    </div>
+    <${Chosen} names=${names} />
+    ${
+      names.length < 2
+        ? html`
+          <div class="card">
+            <${Empty} title="Choose two runs or more">
+              Up to ${MOST}: mark them in <${Link} to="/">the list of runs<//>, or add them here by name.
+            <//>
+          </div>
+        `
+        : html`<${Shown} asked=${asked}>${(/** @type {Comparison} */ found) => html`<${Body} found=${found} />`}<//>`
+    }
+  `;
+}
+
+/** @param {string[]} names */
+export const comparePath = (names) => `/compare?${new URLSearchParams(names.map((name) => ["run", name]))}`;
+
+/** @param {{names: string[]}} props */
+function Chosen({ names }) {
+  const add = (/** @type {Event} */ event) => {
+    const input = /** @type {HTMLInputElement} */ (event.currentTarget);
+    const name = input.value.trim();
+    if (name && !names.includes(name)) go(comparePath([...names, name]));
+    input.value = "";
+  };
+  return html`
+    <div class="filters">
+      ${names.map(
+        (name, n) => html`
+          <span class="buttons chip" key=${name}>
+            <span class="key box" style=${{ "--hue": `var(${HUES[n]})` }} />
+            <${Link} to=${runPath(name)}>${name}<//>
+            <button
+              class="button bare"
+              aria-label=${`Leave ${name} out`}
+              onClick=${() => go(comparePath(names.filter((one) => one !== name)))}
+            >
+              ×
+            </button>
+          </span>
+        `,
+      )}
+      ${
+        names.length < MOST &&
+        html`<label class="field">Add a run<input type="search" placeholder="its name" onChange=${add} /></label>`
+      }
+    </div>
+  `;
+}
+
+/** @param {{found: Comparison}} props */
+function Body({ found }) {
+  const [axis, setAxis] = useState(/** @type {Axis} */ ("iteration"));
+  const { runs } = found;
+  const axes = AXES.filter(
+    ([name]) => name !== "gpu_seconds" || runs.some((run) => run.curve.some((point) => point.gpu_seconds > 0)),
+  );
+  const shown = AXES.find(([name]) => name === axis)?.[2] ?? axis;
+  const splits = [...new Set(runs.flatMap((run) => run.heldout.map((point) => point.split)))].sort();
+  return html`
+    <div class="stack">
+      <div class="buttons switch" role="group" aria-label="Aligned by">
+        ${axes.map(
+          ([name, title]) => html`
+            <button key=${name} class="button" aria-pressed=${name === axis} onClick=${() => setAxis(name)}>
+              by ${title}
+            </button>
+          `,
+        )}
+      </div>
+      <div class="two">
+        ${splits.map((split) => html`<${Heldout} key=${split} runs=${runs} split=${split} axis=${axis} />`)}
+        <${Curve}
+          runs=${runs}
+          axis=${axis}
+          xLabel=${shown}
+          of="reward_mean"
+          title="Mean reward of the batch"
+          y="reward"
+          says="Each run's own prompts: a lower reward may mean harder prompts, not a worse policy."
+        />
+        <${Curve}
+          runs=${runs}
+          axis=${axis}
+          xLabel=${shown}
+          of="info_mean"
+          title="Regret that is left"
+          y="info"
+          says="Mean informativeness of the batch."
+        />
+        <${Curve}
+          runs=${runs}
+          axis=${axis}
+          xLabel=${shown}
+          of="effective_roots"
+          title="Seed families in the batch"
+          y="effective number"
+          says="How many seed prompts the batch effectively descends from."
+        />
+      </div>
+      <${PairedTable} found=${found} />
+      <${Config} found=${found} />
+    </div>
+  `;
+}
+
+/**
+ * @param {{runs: ComparedRun[], axis: Axis, xLabel: string, of: "reward_mean" | "info_mean" | "effective_roots",
+ *   title: string, y: string, says: string}} props
+ */
+function Curve({ runs, axis, xLabel, of, title, y, says }) {
+  return html`
+    <${Figure}
+      title=${title}
+      says=${says}
+      name=${`compare-${of}`}
+      numbers=${() => ({
+        columns: ["run", "iteration", ...(axis === "iteration" ? [] : [xLabel]), title],
+        rows: runs.flatMap((run) =>
+          run.curve.map((point) => [
+            run.name,
+            String(point.iteration),
+            ...(axis === "iteration" ? [] : [point[axis]]),
+            point[of],
+          ]),
+        ),
+      })}
+    >
+      <${Plot}
+        label=${`${title} by ${xLabel}`}
+        xLabel=${xLabel}
+        yLabel=${y}
+        zero=${of !== "reward_mean"}
+        whole=${axis !== "seconds"}
+        xName=${axis === "seconds" ? duration : undefined}
+        series=${runs.map((run, n) => ({
+          name: run.name,
+          hue: HUES[n],
+          points: run.curve
+            .filter((point) => point[axis] !== null)
+            .map((point) => ({ x: Number(point[axis]), y: point[of] })),
+        }))}
+      />
+    <//>
+  `;
+}
+
+/** @param {{runs: ComparedRun[], split: string, axis: Axis}} props */
+function Heldout({ runs, split, axis }) {
+  const byTime = axis === "seconds";
+  const of = (/** @type {ComparedRun} */ run) =>
+    run.heldout.filter((point) => point.split === split && point.mode === "greedy");
+  return html`
+    <${Figure}
+      title=${`Held-out: ${split}`}
+      name=${`compare-heldout-${split}`}
+      says=${byTime || axis === "iteration" ? "Answered right, greedily." : "Answered right, greedily; by policy."}
+      numbers=${() => ({
+        columns: ["run", "policy", "accuracy (share)", "mean reward", "answers"],
+        rows: runs.flatMap((run) =>
+          of(run).map((point) => [
+            run.name,
+            String(point.checkpoint),
+            point.accuracy,
+            point.reward_mean,
+            point.responses,
+          ]),
+        ),
+      })}
+    >
+      <${Plot}
+        label=${`Held-out accuracy on ${split}`}
+        xLabel=${byTime ? "seconds of work" : "policy"}
+        yLabel="answered right"
+        yDomain=${[0, 1]}
+        whole=${!byTime}
+        xName=${byTime ? duration : undefined}
+        format=${(/** @type {number} */ v) => percent(v)}
+        axisFormat=${(/** @type {number} */ v) => percent(v)}
+        series=${runs.map((run, n) => ({
+          name: run.name,
+          hue: HUES[n],
+          points: of(run).map((point) => ({ x: byTime ? point.seconds : point.checkpoint, y: point.accuracy })),
+        }))}
+      />
+    <//>
+  `;
+}
+
+/** The 95 % interval around a mean difference. @param {number} mean @param {number | null} error */
+const intervalOf = (mean, error) =>
+  error === null ? "–" : `${figure(mean - 1.96 * error)} to ${figure(mean + 1.96 * error)}`;
+
+/** @param {{found: Comparison}} props */
+function PairedTable({ found }) {
+  if (!found.paired.length)
+    return html`
+      <section class="card">
+        <header><h2>On the same prompts</h2></header>
+        <p class="soft">These runs share no prompts that both answered.</p>
+      </section>
+    `;
+  return html`
+    <${Figure}
+      title="On the same prompts"
+      name="compare-paired"
+      says=${
+        `Each run against ${found.runs[0].name}, prompt by prompt, by policies of the same number. ` +
+        `The interval is 95 %, from the standard error.`
+      }
+      numbers=${() => ({
+        columns: [
+          "run",
+          "against",
+          "prompts",
+          "answers",
+          "policy",
+          "difference of reward",
+          "standard error",
+          "better (prompts)",
+          "worse (prompts)",
+          "compared (prompts)",
+        ],
+        rows: found.paired.map((one) => [
+          one.run,
+          found.runs[0].name,
+          one.prompts,
+          one.mode,
+          one.checkpoint,
+          one.difference,
+          one.standard_error,
+          one.better,
+          one.worse,
+          one.count,
+        ]),
+      })}
+    >
+      <div class="scroll" tabindex="0" role="region" aria-label="Paired differences">
+        <table class="data">
+          <thead>
+            <tr>
+              <th scope="col">Run</th>
+              <th scope="col">Prompts</th>
+              <th scope="col">Answers</th>
+              <th scope="col" class="number">Policy</th>
+              <th scope="col" class="number">Difference of reward</th>
+              <th scope="col" class="number">Interval</th>
+              <th scope="col" class="number">Better</th>
+              <th scope="col" class="number">Worse</th>
+              <th scope="col" class="number">Of</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${found.paired.map(
+              (one, n) => html`
+                <tr key=${n}>
+                  <td>${one.run}</td>
+                  <td>${one.prompts}</td>
+                  <td>${one.mode}</td>
+                  <td class="number">${one.checkpoint}</td>
+                  <td class="number">${one.difference > 0 ? "+" : ""}${figure(one.difference)}</td>
+                  <td class="number">${intervalOf(one.difference, one.standard_error)}</td>
+                  <td class="number">${count(one.better)}</td>
+                  <td class="number">${count(one.worse)}</td>
+                  <td class="number">${count(one.count)}</td>
+                </tr>
+              `,
+            )}
+          </tbody>
+        </table>
+      </div>
+    <//>
+  `;
+}
+
+/** @param {{found: Comparison}} props */
+function Config({ found }) {
+  return html`
+    <section class="card" aria-label="Config">
+      <header><h2>What differs in their configs</h2></header>
+      ${
+        found.config.length === 0
+          ? html`<p class="soft">Nothing: they were told the same.</p>`
+          : html`
+            <div class="scroll" tabindex="0" role="region" aria-label="Differences of the configs">
+              <table class="data">
+                <thead>
+                  <tr>
+                    <th scope="col">Key</th>
+                    ${found.runs.map((run) => html`<th key=${run.name} scope="col">${run.name}</th>`)}
+                  </tr>
+                </thead>
+                <tbody>
+                  ${found.config.map(
+                    (one) => html`
+                      <tr key=${one.key}>
+                        <td><code>${one.key}</code></td>
+                        ${one.values.map(
+                          (value, n) => html`
+                            <td key=${n}>
+                              <code>
+                                ${value === null ? "–" : typeof value === "string" ? value : JSON.stringify(value)}
+                              </code>
+                            </td>
+                          `,
+                        )}
+                      </tr>
+                    `,
+                  )}
+                </tbody>
+              </table>
+            </div>
+          `
+      }
+    </section>
+  `;
+}

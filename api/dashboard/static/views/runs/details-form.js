@@ -1,0 +1,155 @@
+// A run's name, tags and note: changed by who has seen them as they are.
+import { html, useEffect, useState } from "../../ui.js";
+import { ApiError, askWhole, ofRun, send } from "../../data/api.js";
+import { Dialog } from "../../parts/dialog.js";
+import { Waiting, Wrong } from "../../parts/states.js";
+
+/** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
+/** @typedef {{name: string, tags: string, note: string}} Typed */
+
+/** @param {string} text */
+export const tagsIn = (text) =>
+  text
+    .split("\n")
+    .map((one) => one.trim())
+    .filter(Boolean);
+
+/** @param {RunDetails} run @returns {Typed} */
+const wordsOf = (run) => ({ name: run.name, tags: run.tags.join("\n"), note: run.note });
+
+/** @param {{run: string, fixed: string | null, close: () => void, saved: (name: string) => void}} props */
+export function Words({ run, fixed, close, saved }) {
+  const [known, setKnown] = useState(/** @type {{run: RunDetails, tag: string} | null} */ (null));
+  const [typed, setTyped] = useState(/** @type {Typed | null} */ (null));
+  const [error, setError] = useState(/** @type {ApiError | null} */ (null));
+  const [busy, setBusy] = useState(false);
+  const failed = (/** @type {unknown} */ one) => {
+    if (!(one instanceof ApiError)) throw one;
+    setError(one);
+  };
+  const look = (/** @type {boolean} */ keep) =>
+    askWhole(ofRun(run)).then(({ data, tag }) => {
+      const found = /** @type {RunDetails} */ (data);
+      setKnown({ run: found, tag });
+      if (!keep) {
+        setTyped(wordsOf(found));
+        setError(null);
+      }
+    }, failed);
+  useEffect(() => {
+    void look(false);
+  }, []);
+  const set = (/** @type {keyof Typed} */ key) => (/** @type {any} */ event) =>
+    setTyped((old) => old && { ...old, [key]: event.currentTarget.value });
+  const save = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (!known || !typed) return;
+    const before = wordsOf(known.run);
+    const body = {
+      ...(typed.name === before.name ? {} : { name: typed.name }),
+      ...(typed.tags === before.tags ? {} : { tags: tagsIn(typed.tags) }),
+      ...(typed.note === before.note ? {} : { note: typed.note }),
+    };
+    setBusy(true);
+    try {
+      const answer = /** @type {RunDetails} */ (
+        await send("PATCH", ofRun(run), body, { headers: { "If-Match": known.tag } })
+      );
+      saved(answer.name);
+    } catch (one) {
+      if (one instanceof ApiError && one.problem.status === 412) await look(true);
+      failed(one);
+      setBusy(false);
+    }
+  };
+  const about = (/** @type {string} */ key) =>
+    error?.problem.errors?.find((one) => one.where.startsWith(`body.${key}`))?.expected;
+  const placed = Boolean(about("name") || about("tags") || about("note"));
+  const theirs = error?.problem.status === 412 && known ? wordsOf(known.run) : null;
+  return html`
+    <${Dialog} title="Name, tags and note" close=${close}>
+      ${error && !placed && html`<${Wrong} error=${error} />`}
+      ${
+        theirs &&
+        html`
+          <div class="notice">
+            <h3>As they are now</h3>
+            <p>${theirs.name}${theirs.tags && ` · ${tagsIn(theirs.tags).join(", ")}`}</p>
+            ${theirs.note && html`<p class="soft">${theirs.note}</p>`}
+            <p class="buttons">
+              <button
+                type="button"
+                class="button"
+                onClick=${() => {
+                  setTyped(theirs);
+                  setError(null);
+                }}
+              >
+                Take these
+              </button>
+              <span class="soft small">Save puts yours in their place.</span>
+            </p>
+          </div>
+        `
+      }
+      ${
+        typed === null
+          ? !error && html`<${Waiting} />`
+          : html`
+            <form class="form" onSubmit=${save}>
+              <${Entry}
+                name="name"
+                label="Name"
+                wrong=${about("name")}
+                hint=${fixed ?? "Letters, digits, dots, dashes and underscores."}
+              >
+                <input
+                  id="words-name"
+                  value=${typed.name}
+                  maxlength="81"
+                  required
+                  readonly=${Boolean(fixed)}
+                  aria-describedby="words-name-hint"
+                  aria-invalid=${about("name") ? "true" : undefined}
+                  onInput=${set("name")}
+                />
+              <//>
+              <${Entry} name="tags" label="Tags" wrong=${about("tags")} hint="One per line.">
+                <textarea
+                  id="words-tags"
+                  rows="3"
+                  aria-describedby="words-tags-hint"
+                  aria-invalid=${about("tags") ? "true" : undefined}
+                  value=${typed.tags}
+                  onInput=${set("tags")}
+                />
+              <//>
+              <${Entry} name="note" label="Note" wrong=${about("note")} hint="Your own words about the run.">
+                <textarea
+                  id="words-note"
+                  rows="4"
+                  maxlength="10000"
+                  aria-describedby="words-note-hint"
+                  value=${typed.note}
+                  onInput=${set("note")}
+                />
+              <//>
+              <p class="buttons ends">
+                <button type="button" class="button" onClick=${close}>Leave</button>
+                <button class="button first" disabled=${busy}>Save</button>
+              </p>
+            </form>
+          `
+      }
+    <//>
+  `;
+}
+
+/** @param {{name: string, label: string, wrong?: string, hint: string, children?: unknown}} props */
+const Entry = ({ name, label, wrong, hint, children }) => html`
+  <div class="field">
+    <label for=${`words-${name}`}>${label}</label>
+    ${children}
+    <span id=${`words-${name}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? hint}</span>
+  </div>
+`;
