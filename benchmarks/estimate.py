@@ -24,14 +24,14 @@ from benchmarks.measuring import Comparison, seconds, show
 from eva.creator.informativeness import Estimate, estimate
 from eva.creator.metrics import METRICS, needs_threshold
 from eva.creator.samplers import SAMPLERS
-from eva.creator.sampling import Draw, SamplingRule, Traits, sample
+from eva.creator.sampling import Draw, PromptTraits, SamplingRule, sample
 from eva.creator.weights import EPSILON, WEIGHTS
-from eva.types import Judged
+from eva.types import RewardTable
 
 PROMPTS, N, REPEATS, TARGET = 1_000_000, 6, 3, 30.0
 
 
-def pool(prompts: int, seed: int = 7) -> Judged:
+def pool(prompts: int, seed: int = 7) -> RewardTable:
     """Rewards as the store gives them, by columns: some equal texts, some cut responses, some rewards that failed."""
     draws = np.random.default_rng(seed)
     shape = (prompts, N)
@@ -39,18 +39,18 @@ def pool(prompts: int, seed: int = 7) -> Judged:
     rewards_P_N[draws.random(shape) < 0.02] = np.nan
     hashes_P_N = draws.integers(0, 40, shape) + np.arange(prompts)[:, None] * 40
     cut_P_N = draws.random(shape) < 0.05
-    return Judged(
+    return RewardTable(
         np.arange(prompts), np.asfortranarray(rewards_P_N), np.asfortranarray(hashes_P_N), np.asfortranarray(cut_P_N)
     )
 
 
-def vectorised(judged: Judged, metric: str = "a_min", rule: SamplingRule | None = None) -> tuple[Estimate, Draw]:
+def vectorised(judged: RewardTable, metric: str = "a_min", rule: SamplingRule | None = None) -> tuple[Estimate, Draw]:
     estimated = estimate(judged, metric=metric, threshold=0.5 if needs_threshold(metric) else None)
-    traits = Traits(judged.numbers_P % 5, judged.numbers_P % 97)
+    traits = PromptTraits(judged.numbers_P % 5, judged.numbers_P % 97)
     return estimated, sample(estimated, len(judged.numbers_P) // 4, rule, seed=1, iteration=1, traits=traits)
 
 
-def table(judged: Judged) -> pd.DataFrame:
+def table(judged: RewardTable) -> pd.DataFrame:
     """One row per prompt, as responses come out of a JSON Lines file."""
     return pd.DataFrame(
         {

@@ -29,7 +29,7 @@ from api.service import Service
 from benchmarks.measuring import machine
 from eva.config.files import load_config
 from eva.settings import Settings
-from eva.types import Answered, Response, Reward, Rewarded
+from eva.types import PromptResponses, Response, Reward, RewardedResponses
 from store.game.responses import copy_answered, copy_rewarded
 from store.postgres.bulk import driver
 from store.runs.runs import create_run, set_status
@@ -210,7 +210,7 @@ def measure(client: TestClient, small: str, large: str, prompts: int, asks: int)
 def storing(store: Store, run: int, prompts: int) -> tuple[float, float]:
     """Rows per second of responses and rewards in batches through the store, and of the same rows by one plain COPY."""
     answers = [
-        Answered(
+        PromptResponses(
             number,
             "",
             tuple(
@@ -219,7 +219,7 @@ def storing(store: Store, run: int, prompts: int) -> tuple[float, float]:
         )
         for number in range(min(prompts, STORED))
     ]
-    rewarded = [Rewarded(one, tuple(Reward(sample / N) for sample in range(N))) for one in answers]
+    rewarded = [RewardedResponses(one, tuple(Reward(sample / N) for sample in range(N))) for one in answers]
     began = time.perf_counter()
     for first in range(0, len(answers), 64):
         with store.transaction() as conn:

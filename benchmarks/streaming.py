@@ -24,7 +24,7 @@ from benchmarks.measuring import Comparison, seconds, show
 from eva.config import RunConfig
 from eva.seeds import text_hash
 from eva.settings import Settings
-from eva.types import Answered, Checkpoint, Response, Reward, Rewarded
+from eva.types import Checkpoint, PromptResponses, Response, Reward, RewardedResponses
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.lease import Lease, claim
 from orchestrator.launch.registration import register_run
@@ -43,16 +43,16 @@ REWARDS = "COPY rewards (run_id, prompt, checkpoint, sample, rewarder, value, re
 Row = tuple[object, ...]
 
 
-def results(prompts: int) -> list[Rewarded]:
+def results(prompts: int) -> list[RewardedResponses]:
     """Distinct responses of about 350 characters, each with a reward."""
     draw = random.Random(3)
     vocabulary = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 9))) for _ in range(2000)]
-    made: list[Rewarded] = []
+    made: list[RewardedResponses] = []
     for number in range(prompts):
         texts = [" ".join(draw.choices(vocabulary, k=WORDS)) for _ in range(N)]
         responses = tuple(Response(sample, text, "stop", WORDS, sample) for sample, text in enumerate(texts))
         rewards = tuple(Reward(draw.random()) for _ in range(N))
-        made.append(Rewarded(Answered(number, f"prompt {number}", responses), rewards))
+        made.append(RewardedResponses(PromptResponses(number, f"prompt {number}", responses), rewards))
     return made
 
 
@@ -74,7 +74,7 @@ def start_run(store: Store, prompt_file: Path) -> RunRow:
     return run
 
 
-def stream(store: Store, run: RunRow, lease: Lease, rewarded: Sequence[Rewarded]) -> float:
+def stream(store: Store, run: RunRow, lease: Lease, rewarded: Sequence[RewardedResponses]) -> float:
     """Seconds of keeping results as the loop's judge does, the engine and the rewarder taking no time."""
     config = RunConfig.model_validate(run.config)
     claimed = ClaimedRun(run.id, run.name, config, Path(), "mock", store, lease, Nobody())
@@ -83,14 +83,14 @@ def stream(store: Store, run: RunRow, lease: Lease, rewarded: Sequence[Rewarded]
         return seconds(lambda: keep(stage, rewarded))
 
 
-def keep(stage: JudgeStage, rewarded: Sequence[Rewarded]) -> None:
+def keep(stage: JudgeStage, rewarded: Sequence[RewardedResponses]) -> None:
     answered = stage.keep_answered(one.answered for one in rewarded)
     for _, one in zip(answered, rewarded, strict=True):
         stage.keep_rewarded(one)
     stage.close()
 
 
-def rows(run_id: int, rewarded: Sequence[Rewarded]) -> tuple[list[Row], list[Row]]:
+def rows(run_id: int, rewarded: Sequence[RewardedResponses]) -> tuple[list[Row], list[Row]]:
     """The rows of both tables, ready to copy."""
     pairs = [
         (one.answered.number, response, reward)
@@ -131,7 +131,7 @@ def _copy(conn: Connection, statement: str, ready: Sequence[Row]) -> None:
             copy.write_row(row)
 
 
-def repeat(store: Store, prompt_file: Path, rewarded: Sequence[Rewarded]) -> tuple[float, float]:
+def repeat(store: Store, prompt_file: Path, rewarded: Sequence[RewardedResponses]) -> tuple[float, float]:
     """Seconds of the streaming and of the plain way."""
     streamed, copied = start_run(store, prompt_file), start_run(store, prompt_file)
     with claim(store, streamed) as lease:

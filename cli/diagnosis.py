@@ -237,12 +237,12 @@ def _ray(settings: Settings) -> Iterator[Finding]:
 
 
 def _guarded(settings: Settings) -> Finding:
-    from eva.runtime.ray_authentication import ACCEPT, accepted, unguarded
+    from eva.runtime.ray_authentication import ACCEPT, accepts_unguarded, why_unguarded
 
-    why = unguarded(settings.ray_address)
+    why = why_unguarded(settings.ray_address)
     if why is None:
         return Finding("ray's token", "ok", "the cluster asks for a token, as far as one can see from here")
-    if accepted():
+    if accepts_unguarded():
         return Finding("ray's token", "warn", f"{why}; accepted by {ACCEPT}=1", "Let nobody else reach it")
     return Finding(
         "ray's token",

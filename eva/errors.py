@@ -30,7 +30,7 @@ class EvaError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class KeyProblem:
     """One key of a config that cannot be used: what is allowed there, and what was given, shortened."""
 
     key: str
@@ -43,7 +43,9 @@ class InputError(EvaError):
 
     status = 422
 
-    def __init__(self, given: str, *, expected: str = "", next_move: str = "", places: Sequence[Place] = ()) -> None:
+    def __init__(
+        self, given: str, *, expected: str = "", next_move: str = "", places: Sequence[KeyProblem] = ()
+    ) -> None:
         super().__init__(given, expected=expected, next_move=next_move)
         self.places = tuple(places)
 
@@ -152,7 +154,7 @@ class ValueRefusedError(EvaError):
     """The database cannot store a value: trying again gives the same answer."""
 
 
-def kind_of(error: BaseException) -> str:
+def error_kind(error: BaseException) -> str:
     """Whose fault an error is: "input" (what was given), "infrastructure" (a machine or service), or "eva" (a bug)."""
     if isinstance(error, InfrastructureError):
         return "infrastructure"

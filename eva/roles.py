@@ -7,18 +7,17 @@ from collections.abc import Generator as Generating
 from dataclasses import dataclass
 from typing import Protocol
 
-from eva.runtime.incidents import AtWork, idle
-from eva.runtime.meter import Readings, nothing
+from eva.runtime.worker_reports import Readings, WorkerStatuses, no_readings, no_workers
 from eva.types import (
-    Answered,
     Checkpoint,
     Floats,
     Mutation,
+    PromptResponses,
     Reply,
     Request,
-    Rewarded,
-    Trained,
+    RewardedResponses,
     TrainingJob,
+    TrainingResult,
     TrainingStep,
 )
 
@@ -37,7 +36,7 @@ class Generator(Protocol):
         """Give the device to the trainer until the next `load`, where they share one."""
         ...
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         """Answer lazily and in any order, a bounded window of requests in flight.
 
         A prompt that cannot be answered comes back with a `failure`. Raises EngineDiedError.
@@ -53,7 +52,7 @@ class Rewarder(Protocol):
         """What rewards are stored under; rewards of different names are never mixed."""
         ...
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         """Pull answered prompts, a bounded window in flight, and yield them with rewards in any order."""
         ...
 
@@ -81,7 +80,7 @@ class Trainer(Protocol):
         """Publish the given model as checkpoint 0 below `folder` (idempotent), with its canary."""
         ...
 
-    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> Trained:
+    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         """Train and publish. `report(step, total_steps)` is called as steps are logged.
 
         Publishing twice is harmless: an already valid checkpoint of this job is returned as it is.
@@ -114,10 +113,10 @@ class Roles:
     examiner: Rewarder
     auditor: Rewarder | None = None
     embedder: Embedder | None = None
-    at_work: AtWork = idle
-    meter: Readings = nothing
+    at_work: WorkerStatuses = no_workers
+    meter: Readings = no_readings
 
-    def answer(self, requests: Sequence[Request], policy: Checkpoint) -> Generating[Answered]:
+    def answer(self, requests: Sequence[Request], policy: Checkpoint) -> Generating[PromptResponses]:
         """Responses of this policy, in any order. Without requests the engines are left alone.
 
         Close it: engines drop what is in flight while they are still there.

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eva.config.allowlist import Allowed, read_allowed
+from eva.config.allowlist import Allowlist, read_allowlist
 from eva.errors import ConfigError
 from eva.runtime.failpoints import arm_from_environment
-from eva.runtime.logs import Form, form_of
+from eva.runtime.logs import Form, parse_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Settings:
     hosts: tuple[str, ...] = ()
     concurrent_runs: int = 1
     log_format: Form = "text"
-    allowed: Allowed = field(default_factory=Allowed)
+    allowed: Allowlist = field(default_factory=Allowlist)
 
     @property
     def runs_dir(self) -> Path:
@@ -52,8 +52,8 @@ def read_settings() -> Settings:
         ray_address=os.environ.get("RAY_ADDRESS") or None,
         hosts=tuple(host.strip().lower() for host in os.environ.get("EVA_HOSTS", "").split(",") if host.strip()),
         concurrent_runs=_count("EVA_CONCURRENT_RUNS", 1),
-        log_format=form_of(os.environ.get("EVA_LOG_FORMAT") or "text"),
-        allowed=read_allowed(os.environ),
+        log_format=parse_form(os.environ.get("EVA_LOG_FORMAT") or "text"),
+        allowed=read_allowlist(os.environ),
     )
 
 

@@ -82,7 +82,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class PromptResponses:
     """All responses asked for one prompt, or why there are none (`failure`: a fault of the data)."""
 
     number: int
@@ -107,15 +107,15 @@ class Reward:
 
 
 @dataclass(frozen=True, slots=True)
-class Rewarded:
+class RewardedResponses:
     """The rewards of an answered prompt, in the order of its responses."""
 
-    answered: Answered
+    answered: PromptResponses
     rewards: tuple[Reward, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class RewardTable:
     """The rewards of a set of prompts, usually under one policy, without the texts, prompts in rows.
 
     Absent responses and rewards are NaN in `rewards_P_N`, and 0 in `text_hashes_P_N`.
@@ -203,7 +203,7 @@ class TrainingJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     """What a training job returns: the checkpoint, its steps, and rows it could not use, by reason."""
 
     checkpoint: Checkpoint
@@ -224,19 +224,24 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """Ask an evolver for one child. `seed` is derived for this attempt alone.
+    """Asks an evolver for one child. `seed` is derived for this attempt alone.
 
-    `partner` is a second prompt, for the operators that take one; `context` is how the policy did on the
-    sampled prompt at the root of the chain, where the evolver wants to know; `conversation` is what stands
-    before `text`, and will before the child.
+    `partner` is a second prompt, for operators that take one. `feedback` says how the policy did on the sampled prompt
+    that the chain starts from, for evolvers that use it. `conversation` holds the messages before `text`, which also
+    precede the child.
     """
 
     text: str
     operator: str
     seed: int
     partner: str | None = None
-    context: Feedback | None = None
+    feedback: Feedback | None = None
     conversation: Context = ()
+
+    @property
+    def context(self) -> Feedback | None:
+        """The former name of `feedback`, for evolvers written for it."""
+        return self.feedback
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,14 @@ from eva.errors import (
     NoRoomError,
     RunStoppedError,
     StoreAwayError,
-    kind_of,
+    error_kind,
 )
 from eva.roles import Roles
 from eva.runtime.failpoints import reach
-from eva.runtime.incidents import Incident, Working
-from eva.runtime.logs import all_about
-from eva.runtime.redaction import knowing, redact_json, secrets_of
+from eva.runtime.logs import process_log_context
+from eva.runtime.redaction import hide_secrets, redact_json, secrets_of
 from eva.runtime.tracker import Opening, Tracker
+from eva.runtime.worker_reports import Incident, WorkerStatus
 from eva.settings import Settings
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.database_retry import PATIENCE_S, Patience
@@ -87,7 +87,7 @@ def drive(
     """
     require_resumable(run)
     patience = Patience(store, run.name, listener, patience_s)
-    with all_about(run=run.name), interruptible(), claim(store, run, ttl_s, patience) as lease:
+    with process_log_context(run=run.name), interruptible(), claim(store, run, ttl_s, patience) as lease:
         run = patience.ask(lambda: _row(store, run.id))
         require_resumable(run)
         require_unchanged(run)
@@ -98,7 +98,7 @@ def drive(
         secrets = secrets_of(run.config, os.environ)
         trackers = build_trackers(config, settings, run) if trackers is None else trackers
         opening = Opening(run.identity, run.name, redact_json(run.config, secrets))
-        with knowing(secrets), tracing(run, lease.fence.fence) as spans:
+        with hide_secrets(secrets), tracing(run, lease.fence.fence) as spans:
             claimed = ClaimedRun(
                 run.id,
                 run.name,
@@ -159,7 +159,7 @@ def _tell(run: ClaimedRun, status: str, *, error: BaseException | None = None, l
 
     def change(conn: Connection) -> None:
         runs.set_status(conn, run.id, status, None if error is None else said)
-        events.append_event(conn, run.id, status, {} if error is None else {"error": said, "kind": kind_of(error)})
+        events.append_event(conn, run.id, status, {} if error is None else {"error": said, "kind": error_kind(error)})
         reach("run.status.before_commit")
 
     log.log(logging.INFO if error is None else logging.ERROR, "the run is %s%s", status, f": {said}" if error else "")
@@ -219,7 +219,7 @@ def build_roles(
         rewarder, examiner, auditor = rewarders
         assert rewarder is not None
 
-        def at_work() -> list[Working]:
+        def at_work() -> list[WorkerStatus]:
             return [work for worker in (fleet, trainer, *rewarders) if worker is not None for work in worker.at_work()]
 
         yield Roles(

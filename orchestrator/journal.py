@@ -9,14 +9,14 @@ from sqlalchemy import Connection
 from eva.config import RunConfig
 from eva.creator.evolution import EvolutionPlan
 from eva.creator.novelty import question_key
-from eva.creator.sampling import Traits
+from eva.creator.sampling import PromptTraits
 from eva.errors import NotFoundError, RunStoppedError
 from eva.measures.diversity import Breach
 from eva.roles import Embedder
 from eva.runtime.failpoints import reach
-from eva.runtime.logs import all_about
+from eva.runtime.logs import process_log_context
 from eva.seeds import derive
-from eva.types import Checkpoint, Judged, TrainingJob
+from eva.types import Checkpoint, RewardTable, TrainingJob
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.auditing import AuditStage
 from orchestrator.stages.creating import EvolveStage, SampleStage
@@ -118,7 +118,7 @@ class Journal:
 
     def finish_iteration(self, iteration: int, pool: Sequence[int], batch: Sequence[int]) -> None:
         """Store what the iteration cost, and move on: from here a resume starts with the next one."""
-        with all_about(iteration=iteration):
+        with process_log_context(iteration=iteration):
             self._finish(iteration, pool, batch)
 
     def _finish(self, iteration: int, pool: Sequence[int], batch: Sequence[int]) -> None:
@@ -147,17 +147,17 @@ class Journal:
 
     # What the players need.
 
-    def judged(self, numbers: Sequence[int], policy: Checkpoint) -> Judged:
+    def judged(self, numbers: Sequence[int], policy: Checkpoint) -> RewardTable:
         """The rewards of these prompts under the policy."""
         return self._judged(numbers, policy.number)
 
-    def reused(self, numbers: Sequence[int], policy: Checkpoint) -> Judged:
+    def reused(self, numbers: Sequence[int], policy: Checkpoint) -> RewardTable:
         """The rewards of these prompts, each under the newest policy that has answered it in full."""
         run, n, newest = self._run, self.config.generation.n, self._newest(numbers)
         answered_by = {number: newest.get(number, policy.number) for number in numbers}
         return run.read(lambda conn: pools.judged_under(conn, run.id, run.rewarder, numbers, answered_by, n))
 
-    def traits(self, judged: Judged, policy: Checkpoint) -> Traits:
+    def traits(self, judged: RewardTable, policy: Checkpoint) -> PromptTraits:
         """Topics and ages of the pool's prompts, for the samplers that look at them."""
         return self._run.read(lambda conn: pools.traits(conn, self._run.id, judged, policy.number))
 
@@ -207,7 +207,7 @@ class Journal:
             raise NotFoundError(f"run {self._run.name} has no checkpoint {number}")
         return checkpoint
 
-    def _judged(self, numbers: Sequence[int], checkpoint: int) -> Judged:
+    def _judged(self, numbers: Sequence[int], checkpoint: int) -> RewardTable:
         run, n = self._run, self.config.generation.n
         return run.read(lambda conn: responses.judged(conn, run.id, checkpoint, run.rewarder, numbers, n))
 

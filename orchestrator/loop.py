@@ -11,11 +11,11 @@ from itertools import chain
 
 from eva.creator.evolution import evolve_all
 from eva.creator.informativeness import estimate
-from eva.creator.mixing import mix, part
+from eva.creator.mixing import mix, share_of
 from eva.creator.sampling import sample
 from eva.roles import Roles
 from eva.solver.pairs import pair
-from eva.types import Checkpoint, Judged
+from eva.types import Checkpoint, RewardTable
 from orchestrator.journal import Journal, JudgeStage
 
 
@@ -57,7 +57,7 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
     with journal.sampling(iteration, len(pool)) as stage:
         draw = sample(
             estimated,
-            part(config.sampling.fraction, size),
+            share_of(config.sampling.fraction, size),
             config.sampling.rule,
             seed=config.seed,
             iteration=iteration,
@@ -127,7 +127,9 @@ def solve(
         examine(iteration, "evaluate", trained, roles, journal)
 
 
-def judge(iteration: int, name: str, prompts: list[int], policy: Checkpoint, roles: Roles, journal: Journal) -> Judged:
+def judge(
+    iteration: int, name: str, prompts: list[int], policy: Checkpoint, roles: Roles, journal: Journal
+) -> RewardTable:
     """n responses per prompt from this policy, each rewarded; generates only for prompts that lack them."""
     with journal.judging(iteration, name, len(prompts)) as stage:
         respond(stage, prompts, policy, roles)

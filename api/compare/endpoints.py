@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from api.compare.schemas import ComparedRun, Comparison, ConfigDifference, CurvePoint, HeldoutPoint, Paired
 from api.service import Here, secrets_in
-from eva.config.changes import flat
+from eva.config.changes import flatten
 from eva.errors import InputError
 from eva.runtime.redaction import redact_json
 from store.game.heldout import accuracy
@@ -61,7 +61,7 @@ def compare(conn: Connection, references: list[str]) -> Comparison:
 
 
 def _differing(rows: list[RunRow]) -> list[ConfigDifference]:
-    configs = [flat(redact_json(row.config, secrets_in(row))) for row in rows]
+    configs = [flatten(redact_json(row.config, secrets_in(row))) for row in rows]
     keys = sorted({key for config in configs for key in config})
     values = {key: [config.get(key) for config in configs] for key in keys}
     return [ConfigDifference(key=key, values=of) for key, of in values.items() if any(one != of[0] for one in of)]

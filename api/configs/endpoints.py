@@ -12,7 +12,7 @@ from api.schema import Schema
 from api.service import Here, Service, secrets_in
 from eva.config import RunConfig
 from eva.config.files import preset_text
-from eva.config.yaml_text import changed_text, read_text, text_of, told_by
+from eva.config.yaml_text import edit_yaml, non_default_values, parse_yaml, to_yaml
 from eva.runtime.redaction import redact_json
 from store.runs.runs import find_run
 
@@ -60,8 +60,8 @@ def get_config_schema() -> dict[str, Any]:
 @router.post("")
 def edit_config(here: Here, draft: Draft) -> ConfigText:
     """Read a config, with keys changed. Nothing is stored; `POST /v1/runs?dry_run=true` validates it."""
-    text = changed_text(_text(here, draft), draft.changes) if draft.changes else _text(here, draft)
-    return ConfigText(text=text, config=read_text(text))
+    text = edit_yaml(_text(here, draft), draft.changes) if draft.changes else _text(here, draft)
+    return ConfigText(text=text, config=parse_yaml(text))
 
 
 def _text(here: Service, draft: Draft) -> str:
@@ -71,4 +71,4 @@ def _text(here: Service, draft: Draft) -> str:
         return draft.text or ""
     with here.reading() as conn:
         row = find_run(conn, draft.run)
-    return text_of(redact_json(told_by(RunConfig.model_validate(row.config)), secrets_in(row)))
+    return to_yaml(redact_json(non_default_values(RunConfig.model_validate(row.config)), secrets_in(row)))

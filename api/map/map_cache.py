@@ -12,8 +12,7 @@ from typing import TypeVar
 import numpy as np
 from sqlalchemy import Connection
 
-from eva.prompt_map.projection import Fitted, Kept, fit, measure, place
-from eva.prompt_map.selection import sampled
+from eva.prompt_map.projection import MapFidelity, PromptMap, fit_map, measure_map, place_on_map, select_prompts
 from eva.prompt_map.tfidf import LONGEST, Reals
 from eva.types import Ints
 from store.rows import RunRow
@@ -38,8 +37,8 @@ class Drawn:
     infos_P: tuple[float | None, ...]
     places_P_2: Reals
     landmarks: int
-    kept: Kept | None
-    kept_later: Kept | None
+    kept: MapFidelity | None
+    kept_later: MapFidelity | None
 
     @property
     def settled(self) -> bool:
@@ -58,7 +57,7 @@ class Atlas:
     """The maps that were looked at last. What one request draws, the others wait for."""
 
     _drawn: OrderedDict[tuple[int, int], Drawn] = field(default_factory=OrderedDict)
-    _fitted: OrderedDict[tuple[int, int], Fitted] = field(default_factory=OrderedDict)
+    _fitted: OrderedDict[tuple[int, int], PromptMap] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, run: RunRow, reading: Reading) -> Drawn:
@@ -70,15 +69,15 @@ class Atlas:
     def _draw(self, run: RunRow, reading: Reading) -> Drawn:
         with reading() as conn:
             births = read_births(conn, run.id, run.iteration)
-            landmarks = sampled([one for one in births if one.born <= UNTIL], LANDMARKS)
+            landmarks = select_prompts([one for one in births if one.born <= UNTIL], LANDMARKS)
             telling = read_mapped(conn, run.id, _list(landmarks), LONGEST)
-            shown = read_mapped(conn, run.id, _list(sampled(births, POINTS)), LONGEST)
+            shown = read_mapped(conn, run.id, _list(select_prompts(births, POINTS)), LONGEST)
             infos = read_infos(conn, run.id, [one.number for one in shown])
         fitted = _recalled(
-            self._fitted, (run.id, min(run.iteration, UNTIL + 1)), lambda: fit([one.text for one in telling])
+            self._fitted, (run.id, min(run.iteration, UNTIL + 1)), lambda: fit_map([one.text for one in telling])
         )
         texts = [one.text for one in shown]
-        places_P_2 = np.round(place(texts, fitted), 4)
+        places_P_2 = np.round(place_on_map(texts, fitted), 4)
         later = [row for row, one in enumerate(shown) if one.born > UNTIL]
         return Drawn(
             run.iteration,
@@ -87,8 +86,8 @@ class Atlas:
             tuple(infos.get(one.number) for one in shown),
             places_P_2,
             len(landmarks),
-            measure(texts, places_P_2, fitted),
-            measure([texts[row] for row in later], places_P_2[later], fitted),
+            measure_map(texts, places_P_2, fitted),
+            measure_map([texts[row] for row in later], places_P_2[later], fitted),
         )
 
 

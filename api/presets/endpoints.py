@@ -5,8 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api.schema import Schema
-from eva.config.files import presets
-from eva.presets.catalog import read_preset
+from eva.config.files import presets, read_preset
 
 router = APIRouter(prefix="/v1/presets", tags=["presets"])
 

@@ -15,8 +15,8 @@ from api.schema import RunName, Schema
 from api.service import Here, Service, secrets_in
 from eva.config import RunConfig
 from eva.config.admission import admit
-from eva.config.changes import differences
-from eva.config.files import overridden, preset_values
+from eva.config.changes import config_differences
+from eva.config.files import config_from_values, preset_values
 from eva.errors import ConflictError
 from eva.runtime.redaction import redact_json, secrets_of
 from orchestrator.launch.launcher import Policy, queue_again
@@ -77,7 +77,7 @@ def resume_run(here: Here, run: RunName, response: Response, going: Going = AS_I
     given: RunConfig | None = None
     if going.overrides:
         before = RunConfig.model_validate(row.config)
-        given = admit(overridden(row.config, going.overrides), here.settings.allowed, before)
+        given = admit(config_from_values(row.config, going.overrides), here.settings.allowed, before)
     row = prepare(here.store, row, given, accept=going.accept_changes)
     return _told(here, queue_again(here.store, row, going.restart and _policy(going.restart)), response)
 
@@ -102,7 +102,7 @@ def fork_run(
         return _told(here, found, response)
     before = RunConfig.model_validate(parent.config)
     values = parent.config if new.config is None else _own(parent, new.config)
-    config = admit(overridden(values, new.all_overrides), here.settings.allowed, before)
+    config = admit(config_from_values(values, new.all_overrides), here.settings.allowed, before)
     require_forkable(parent, new.at, config)
     checks = preflight_parts(config)
     if dry_run:
@@ -115,7 +115,7 @@ def fork_run(
 def _source(here: Service, new: NewRun) -> tuple[RunConfig | None, dict[str, Any] | None]:
     """The config that the new one may name the same as, if there is one, and the values that the client gives."""
     if new.preset is not None:
-        return overridden(preset_values(new.preset), []), new.config
+        return config_from_values(preset_values(new.preset), []), new.config
     if new.run is None:
         return None, new.config
     with here.reading() as conn:
@@ -132,7 +132,7 @@ def _own(row: RunRow, values: dict[str, Any]) -> dict[str, Any]:
 
 def _fork_rehearsed(parent: RunRow, config: RunConfig, checks: list[str]) -> ForkRehearsal:
     secrets = secrets_in(parent)
-    changed = differences(RunConfig.model_validate(parent.config), config)
+    changed = config_differences(RunConfig.model_validate(parent.config), config)
     return ForkRehearsal(
         config=redact_json(config.model_dump(mode="json"), secrets),
         checks=checks,

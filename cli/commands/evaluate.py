@@ -15,7 +15,7 @@ from rich.text import Text
 from cli.terminal.printable import one_line
 from cli.terminal.tables import plain_table
 from eva.errors import InputError
-from eva.evaluation.alpaca import by_model, leaderboard_row, read_published
+from eva.evaluation.alpaca import group_by_model, leaderboard_row, read_published
 from eva.evaluation.arena import VERSIONS, arena_scores, battles_from_judgments
 from eva.evaluation.style import read_style, style_scores, styled_judgments
 from eva.prompts.rows import read_rows
@@ -118,7 +118,8 @@ def _style(rows: Rows, files: Sequence[Path]) -> str:
 def _alpaca(rows: Rows, gamed: Path | None) -> list[dict[str, Any]]:
     published = None if gamed is None else read_published(read_rows(gamed), str(gamed))
     found = [
-        {"model": model} | leaderboard_row(own, seed=SEED, published=published) for model, own in by_model(rows).items()
+        {"model": model} | leaderboard_row(own, seed=SEED, published=published)
+        for model, own in group_by_model(rows).items()
     ]
     return sorted(found, key=lambda row: (-row["length_controlled_winrate"], row["model"]))
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from eva.config.files import presets as preset_names
-from eva.presets.catalog import read_preset
+from eva.config.files import read_preset
 
 
 @click.command()

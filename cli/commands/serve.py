@@ -17,7 +17,7 @@ import psutil
 from cli.service_launcher import launching
 from cli.store_access import has_database, opened
 from eva.errors import InputError
-from eva.runtime.logs import FORMS, Form, logging_to
+from eva.runtime.logs import FORMS, Form, write_logs_to
 from eva.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def serve(host: str, port: int, require_keys: bool, log_format: Form | None) -> 
     asks = require_keys or not is_loopback(host) or bool(settings.hosts)
     if asks and not has_database(settings):
         raise _no_keys(host, settings)
-    with logging_to(sys.stderr, settings.log_format), opened(settings) as store:
+    with write_logs_to(sys.stderr, settings.log_format), opened(settings) as store:
         if asks:
             _require_keys(store, host, settings)
         with listening(host, port) as sock:

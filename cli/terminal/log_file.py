@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
 from eva.errors import DiskFullError, InputError
-from eva.runtime.logs import Form, logging_to
+from eva.runtime.logs import Form, write_logs_to
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -47,7 +47,7 @@ def chatter_to(path: Path, form: Form = "text") -> Generator[TextIO]:
                 stack.enter_context(_redirected(descriptor, log.fileno()))
         stack.enter_context(contextlib.redirect_stdout(log))
         stack.enter_context(contextlib.redirect_stderr(log))
-        stack.enter_context(logging_to(records, form))
+        stack.enter_context(write_logs_to(records, form))
         yield terminal
 
 

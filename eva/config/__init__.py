@@ -26,11 +26,10 @@ from eva.config.rewards import (
     RewardNetwork,
     VerifierReward,
 )
-from eva.config.run import Collapse, Novelty, Prompts, RunConfig
+from eva.config.run import Collapse, Novelty, Prompts, RunConfig, Watchdog
 from eva.config.section import Section
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import MlflowTracking, TrackioTracking, WandbTracking
-from eva.config.watchdog import Watchdog
 
 __all__ = [
     "Audit",

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, Literal, cast
 
 from eva.config import RunConfig
-from eva.config.allowlist import VARIABLES, Allowed, Kind
+from eva.config.allowlist import VARIABLES, Allowlist, Kind
 from eva.config.files import validate
 from eva.config.solver import INITIAL
-from eva.errors import InputError, Place
+from eva.errors import InputError, KeyProblem
 
 Guard = Kind | Literal["fixed"]
 
@@ -60,10 +60,10 @@ class NotAllowedError(InputError):
     status = 403
 
 
-def admit(config: RunConfig, allowed: Allowed, given: RunConfig | None = None) -> RunConfig:
+def admit(config: RunConfig, allowed: Allowlist, given: RunConfig | None = None) -> RunConfig:
     """The config with the values that its names stand for. What it has in common with `given`, a preset or the run
     that it continues, is admitted as it is. Raises NotAllowedError that lists every key."""
-    refused: list[Place] = []
+    refused: list[KeyProblem] = []
     own = {} if given is None else dict(_leaves(given.model_dump(mode="json")))
 
     def value_of(path: tuple[str, ...], value: Any) -> Any:
@@ -73,12 +73,12 @@ def admit(config: RunConfig, allowed: Allowed, given: RunConfig | None = None) -
         if guard == "function" and ":" not in value and path[-1] not in ("function", "path"):
             return value
         if guard == "fixed":
-            refused.append(Place(".".join(path), "may not be given by the API", repr(str(value)[:80])))
+            refused.append(KeyProblem(".".join(path), "may not be given by the API", repr(str(value)[:80])))
             return value
         if (found := allowed.of(guard).get(value)) is not None:
             return found
         known = ", ".join(allowed.of(guard)) or "none yet"
-        refused.append(Place(".".join(path), f"allowed by {VARIABLES[guard]} are {known}", repr(value[:80])))
+        refused.append(KeyProblem(".".join(path), f"allowed by {VARIABLES[guard]} are {known}", repr(value[:80])))
         return value
 
     admitted = _mapped(config.model_dump(mode="json"), value_of, ())

@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowlist:
     """What each name of each kind stands for. A function or a secret stands for itself."""
 
     names: Mapping[Kind, Mapping[str, str]] = field(default_factory=dict[Kind, Mapping[str, str]])
@@ -32,7 +32,7 @@ class Allowed:
         return self.names.get(kind, {})
 
 
-def read_allowed(environment: Mapping[str, str]) -> Allowed:
+def read_allowlist(environment: Mapping[str, str]) -> Allowlist:
     """EVA_MODELS, EVA_DATASETS and EVA_ENDPOINTS are `name=value,…`; EVA_FUNCTIONS and EVA_SECRETS are `value,…`.
 
     Raises ConfigError.
@@ -55,4 +55,4 @@ def read_allowed(environment: Mapping[str, str]) -> Allowed:
                 next_move="Correct it; docs/security.md has examples",
             )
         found[kind] = {name: value for name, _, value in pairs}
-    return Allowed(found)
+    return Allowlist(found)

@@ -83,7 +83,7 @@ class Change:
         return f"{self.key}: the run has {self.kept!r}, the config says {self.given!r}"
 
 
-def changeable(key: str) -> When:
+def when_changeable(key: str) -> When:
     """When may this key change? A key that no entry covers may not."""
     parts = key.split(".")
     for length in range(len(parts), 0, -1):
@@ -92,9 +92,9 @@ def changeable(key: str) -> When:
     return "never"
 
 
-def differences(kept: RunConfig, given: RunConfig) -> list[Change]:
+def config_differences(kept: RunConfig, given: RunConfig) -> list[Change]:
     """Every key whose value differs, by name."""
-    before, after = flat(kept.model_dump(mode="json")), flat(given.model_dump(mode="json"))
+    before, after = flatten(kept.model_dump(mode="json")), flatten(given.model_dump(mode="json"))
     return [
         Change(key, before.get(key), after.get(key))
         for key in sorted({*before, *after})
@@ -102,12 +102,12 @@ def differences(kept: RunConfig, given: RunConfig) -> list[Change]:
     ]
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys and their values."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            found |= flat(cast("dict[str, Any]", value), f"{prefix}{key}.")
+            found |= flatten(cast("dict[str, Any]", value), f"{prefix}{key}.")
         else:
             found[prefix + key] = value
     return found

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from eva.config import RunConfig
 from eva.config.solver import INITIAL
-from eva.errors import ConfigError, Place
+from eva.errors import ConfigError, KeyProblem
 
 
 def presets() -> list[str]:
@@ -36,7 +37,7 @@ def load_config(source: str, overrides: Iterable[str] = ()) -> RunConfig:
     path = Path(source)
     values = config_values(source)
     folder = path.resolve().parent if path.is_file() else Path.cwd()
-    return absolute_paths(overridden(values, overrides), folder)
+    return absolute_paths(config_from_values(values, overrides), folder)
 
 
 def config_values(source: str) -> dict[str, Any]:
@@ -64,7 +65,27 @@ def preset_text(name: str) -> str:
     )
 
 
-def overridden(values: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig:
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What a preset is for, in a line each; `needs` says data, keys, GPUs and disk."""
+
+    name: str
+    summary: str
+    needs: str
+    model: str
+    loss: str
+
+
+def read_preset(name: str) -> Preset:
+    """A preset's own words, its comment at the top, and its model and loss."""
+    text = (resources.files("eva.presets") / f"{name}.yaml").read_text("utf-8")
+    comment = [line.removeprefix("#").strip() for line in text.partition("name:")[0].splitlines()]
+    summary, _, needs = " ".join(comment).partition(" Needs: ")
+    config = config_from_values(preset_values(name), [])
+    return Preset(name, summary, needs or "nothing but two CPU cores", config.model.path, config.training.loss)
+
+
+def config_from_values(values: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig:
     """The config of values with `key.path=value` overrides. Raises ConfigError."""
     changed = dict(values)
     for override in overrides:
@@ -75,7 +96,7 @@ def overridden(values: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig
 def with_overrides(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
     """A run's config with `key.path=value` overrides. Protected files, the only paths that a run with history may
     change, are relative to the working directory. Raises ConfigError."""
-    changed = overridden(config.model_dump(mode="json"), overrides)
+    changed = config_from_values(config.model_dump(mode="json"), overrides)
     return changed.model_copy(update={"novelty": absolute_paths(changed, Path.cwd()).novelty})
 
 
@@ -88,7 +109,7 @@ def validate(values: Mapping[str, Any]) -> RunConfig:
             _problem(detail["loc"], detail["type"], detail["msg"], detail.get("input")) for detail in error.errors()
         ]
         places = [
-            Place(_key(detail["loc"], values), told, repr(detail.get("input"))[:80])
+            KeyProblem(_key(detail["loc"], values), told, repr(detail.get("input"))[:80])
             for detail, (_, told, _) in zip(error.errors(), problems, strict=True)
         ]
         raise ConfigError(

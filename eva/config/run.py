@@ -11,7 +11,6 @@ from eva.config.rewards import Audit, RewardConfig, gives_win_rates
 from eva.config.section import Section, one_of
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import Tracking
-from eva.config.watchdog import Watchdog
 from eva.measures.diversity import FIGURES
 from eva.solver.losses import check_win_rates
 
@@ -90,6 +89,26 @@ class Collapse(Section):
     """Bounds by figure, e.g. `effective_roots: 50`: a batch beyond one is logged and told as an event."""
     pause: FigureBounds = Field(default_factory=dict)
     """Bounds by figure: a batch beyond one pauses the run at the end of its iteration."""
+
+
+class Watchdog(Section):
+    """When a stage in which nothing advances is told, and when it is ended."""
+
+    tell_s: float = Field(default=600.0, gt=0)
+    """A stage in which nothing advances for so long is told, with what each worker has in hand (event `stalled`)."""
+    end_s: float = Field(default=7200.0, gt=0)
+    """A stage in which nothing advances for so long fails; longer than what the workers' own time-outs and retries
+    take (fleet.stall_s, training.timeout_s, the rewarder's)."""
+
+    rewarder_s: float = Field(default=1800.0, gt=0)
+    """A reward process that ends no call (of 32 prompts at most) for so long is replaced, its prompts asked again one
+    by one. It ends itself much sooner when its model hangs; this finds one that is frozen or cut off."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Watchdog:
+        if self.end_s < self.tell_s:
+            raise ValueError(f"end_s is {self.end_s:g}, before tell_s {self.tell_s:g}: make it at least as long")
+        return self
 
 
 class RunConfig(Section):

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from eva.config.rewards import RewardConfig
 from eva.config.section import Section, one_of
-from eva.solver.losses import check_name, facts
+from eva.solver.losses import check_loss_name, loss_facts
 from eva.solver.pairs import CHOICES
 
 INITIAL = "initial"
@@ -87,7 +87,7 @@ class Lora(Section):
 class Training(Section):
     """train: preference optimisation (DPO; the paper's settings by default)."""
 
-    loss: Annotated[str, AfterValidator(check_name)] = "dpo"
+    loss: Annotated[str, AfterValidator(check_loss_name)] = "dpo"
     """Preference loss, by name (docs/reference/losses.md), TRL's own as `trl:NAME`, or `module:function`."""
     beta: float = Field(default=0.05, gt=0)
     """Strength of the pull towards the reference; orpo: the paper's lambda; simpo: the scale of its reward."""
@@ -149,7 +149,7 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Training:
-        loss = facts(self.loss)
+        loss = loss_facts(self.loss)
         if self.divergence != "reverse_kl" and not loss.divergences:
             raise ValueError(
                 f"loss {self.loss} has no form with divergence {self.divergence}; use reverse_kl, or a loss such as dpo"

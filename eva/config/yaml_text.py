@@ -10,14 +10,14 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel
 
-from eva.errors import ConfigError, Place
+from eva.errors import ConfigError, KeyProblem
 
 DEEPEST = 32
 """Sections within sections: more than any config has, and less than a parser minds."""
 _WIDTH = 4096
 
 
-def read_text(text: str) -> dict[str, Any]:
+def parse_yaml(text: str) -> dict[str, Any]:
     """The values of a YAML text, such as JSON can say them. Raises ConfigError."""
     try:
         _require_plain(text)
@@ -33,7 +33,7 @@ def read_text(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", values or {})
 
 
-def changed_text(text: str, changes: Mapping[str, Any]) -> str:
+def edit_yaml(text: str, changes: Mapping[str, Any]) -> str:
     """The text with other values at dotted keys; None takes a key away. What else stands there stays, comments too.
 
     Raises ConfigError.
@@ -41,7 +41,7 @@ def changed_text(text: str, changes: Mapping[str, Any]) -> str:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    read_text(text)
+    parse_yaml(text)
     keeping = YAML(typ="rt")
     keeping.preserve_quotes = True
     keeping.width = _WIDTH
@@ -57,18 +57,20 @@ def changed_text(text: str, changes: Mapping[str, Any]) -> str:
     return written.getvalue()
 
 
-def told_by(section: BaseModel) -> dict[str, Any]:
+def non_default_values(section: BaseModel) -> dict[str, Any]:
     """What a config, or a section of one, says that its defaults do not."""
     told: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
         value: Any = getattr(section, name)
         # a section that is one of several is known by its kind
         if field.is_required() or name == "kind" or value != field.get_default(call_default_factory=True):
-            told[name] = told_by(value) if isinstance(value, BaseModel) else section.model_dump(mode="json")[name]
+            told[name] = (
+                non_default_values(value) if isinstance(value, BaseModel) else section.model_dump(mode="json")[name]
+            )
     return told
 
 
-def text_of(values: Mapping[str, Any]) -> str:
+def to_yaml(values: Mapping[str, Any]) -> str:
     """Values of a config as YAML."""
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=_WIDTH)
 
@@ -106,7 +108,7 @@ def _set(values: MutableMapping[str, Any], key: str, value: Any) -> None:
             raise ConfigError(
                 f"{key} cannot be set: {above} is {str(inner)[:80]!r}",
                 expected="a section there",
-                places=[Place(above, "a section", repr(str(inner)[:80]))],
+                places=[KeyProblem(above, "a section", repr(str(inner)[:80]))],
             )
         values = cast("MutableMapping[str, Any]", inner)
     if value is None:

@@ -11,7 +11,7 @@ from eva.types import Chain, Reply
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SpendingLimits:
     """None is no limit."""
 
     max_attempts: int | None = None
@@ -26,8 +26,8 @@ class Spending:
     may pass their limits, by one reply per chain at most.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+    def __init__(self, limits: SpendingLimits | None = None) -> None:
+        self._limits = limits or SpendingLimits()
         self._lock = threading.Lock()
         self._stopped = False
         self.attempts, self.tokens, self.cost_usd = 0, 0, 0.0

@@ -11,7 +11,7 @@ import numpy as np
 
 from eva.creator.metrics import METRICS, VALUES_NO_GAP, Metric, a_min, metric_named
 from eva.runtime.user_functions import ask, wrong
-from eva.types import Bools, Floats, Ints, Judged
+from eva.types import Bools, Floats, Ints, RewardTable
 
 OK, UNANSWERED, TOO_FEW_REWARDS, ONE_TEXT, EQUAL_REWARDS, NOT_FINITE = range(6)
 REASONS = (None, "unanswered", "too_few_rewards", "one_text", "equal_rewards", "not_finite")
@@ -36,7 +36,7 @@ class Estimate:
         return {reason: count for reason, count in zip(REASONS, counted, strict=True) if reason and count}
 
 
-def usable(judged: Judged, *, keep_cut: bool) -> Bools:
+def usable_responses(judged: RewardTable, *, keep_cut: bool) -> Bools:
     """Which responses count, shape (P, N): finite reward, not cut at the token limit, text not seen before."""
     usable_P_N = np.isfinite(judged.rewards_P_N)
     if not keep_cut:
@@ -49,7 +49,7 @@ def usable(judged: Judged, *, keep_cut: bool) -> Bools:
 
 
 def estimate(
-    judged: Judged, *, metric: str = "a_min", threshold: float | None = None, keep_cut: bool = False
+    judged: RewardTable, *, metric: str = "a_min", threshold: float | None = None, keep_cut: bool = False
 ) -> Estimate:
     """info(x) for every judged prompt, each degenerate case with its reason (ALGORITHM of eva, section info).
 
@@ -62,7 +62,7 @@ def estimate(
     rewarded_P_N = np.isfinite(judged.rewards_P_N)
     if not keep_cut:
         rewarded_P_N &= ~judged.cut_P_N
-    usable_P_N = usable(judged, keep_cut=keep_cut)
+    usable_P_N = usable_responses(judged, keep_cut=keep_cut)
     rewards_P_N = np.where(usable_P_N, judged.rewards_P_N, np.nan)
     codes_P = np.full(len(rewards_P_N), OK, dtype=np.int64)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -107,7 +107,7 @@ def _asked(function: Metric, name: str, rewards_P_N: Floats) -> Floats:
     return info_P
 
 
-def _by_columns(judged: Judged) -> Judged:
+def _by_columns(judged: RewardTable) -> RewardTable:
     """The same table with each column contiguous: reducing over a prompt's few responses reads whole columns."""
     return replace(
         judged,

@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from eva.measures.ngrams import Hashes, grams, mixed, tokens
+from eva.measures.ngrams import Hashes, grams, rehash, tokens
 from eva.seeds import derive
 
 SHINGLE = 3
@@ -59,7 +59,7 @@ def band_keys(signatures_T_K: Signatures, rows: int) -> Hashes:
     split_T_B_R = signatures_T_K.astype(np.uint64).reshape(-1, bands, rows)
     keys_T_B = np.broadcast_to(np.arange(bands, dtype=np.uint64), split_T_B_R.shape[:2])
     for row in range(rows):
-        keys_T_B = mixed(keys_T_B ^ split_T_B_R[:, :, row])
+        keys_T_B = rehash(keys_T_B ^ split_T_B_R[:, :, row])
     return keys_T_B
 
 

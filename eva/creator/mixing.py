@@ -22,7 +22,7 @@ class Mix:
         return sorted((*self.children, *self.buffer))
 
 
-def part(share: float, size: int) -> int:
+def share_of(share: float, size: int) -> int:
     """floor(share * size), where 0.29 of 100 is 29 whatever the product rounds to."""
     return int(share * size + 1e-9)
 
@@ -42,8 +42,8 @@ def mix(
     Fractions are of each source, by floor; the rest is filled from the children, and where too few of
     them survived, from the pool. The batch has `size` prompts whenever the two sources hold as many.
     """
-    buffer_count = min(part(buffer_share, size), len(pool), size)
-    child_count = min(part(child_share, len(children)), size - buffer_count)
+    buffer_count = min(share_of(buffer_share, size), len(pool), size)
+    child_count = min(share_of(child_share, len(children)), size - buffer_count)
     child_count += min(size - buffer_count - child_count, len(children) - child_count)
     shortfall = size - buffer_count - child_count
     buffer_count = min(buffer_count + shortfall, len(pool))

@@ -8,17 +8,20 @@ builds; one of your own is a function, which the config names as `module:functio
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eva.creator.contamination import Contamination
+import numpy as np
+
 from eva.creator.minhash import MinHashIndex
+from eva.measures.ngrams import Hashes, grams, words
 from eva.runtime.user_functions import ask, load_function, wrong
 from eva.seeds import text_hash
 from eva.types import Context
 
 SHINGLE_WORDS = 3
+_CHUNK = 4096
 OWN = "novelty check"
 SIGNATURE = "a function (text) -> None for a new prompt, or the reason why it is not, a word or two"
 
@@ -64,18 +67,45 @@ class NoveltyCheck(Protocol):
         ...
 
 
+class ProtectedTexts:
+    """Finds overlaps of n words in a row, case and punctuation aside (Brown et al. 2020, appendix C: n = 13).
+
+    A protected text of fewer than n words is found where a whole text equals it.
+    """
+
+    def __init__(self, protected: Iterable[str], n: int = 13) -> None:
+        split = [found for text in protected if (found := words(text))]
+        self._n = n
+        self._long = _unique([text for text in split if len(text) >= n], n)
+        self._short = frozenset(tuple(text) for text in split if len(text) < n)
+
+    def __bool__(self) -> bool:
+        return bool(len(self._long) or self._short)
+
+    def overlaps(self, text: str) -> bool:
+        """Whether the text shares n words in a row with a protected one. Safe in threads."""
+        split = words(text)
+        if tuple(split) in self._short:
+            return True
+        if not len(self._long) or len(split) < self._n:
+            return False
+        hashes_G = grams([split], self._n).hashes_G
+        places_G = np.minimum(np.searchsorted(self._long, hashes_G), len(self._long) - 1)
+        return bool((self._long[places_G] == hashes_G).any())
+
+
 @dataclass(frozen=True, slots=True)
-class Protected:
+class ContaminationCheck:
     """Refuses what overlaps a protected file."""
 
-    texts: Contamination
+    texts: ProtectedTexts
 
     def reason(self, text: str, context: Context = ()) -> str | None:  # noqa: ARG002, looked at with its seed prompt
-        return "contaminated" if self.texts.found(text) else None
+        return "contaminated" if self.texts.overlaps(text) else None
 
 
 @dataclass(frozen=True, slots=True)
-class NearKnown:
+class NearDuplicateCheck:
     """Refuses near-duplicates of any prompt that the run had before the stage, in the same conversation."""
 
     index: MinHashIndex
@@ -85,7 +115,7 @@ class NearKnown:
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class UserCheck:
     """A function of the user's, (text) -> reason or None, its answers checked."""
 
     spec: str
@@ -99,13 +129,13 @@ class Own:
         raise wrong(self.spec, repr(given), what=OWN, expected=SIGNATURE)
 
 
-def check_named(spec: str) -> Own:
+def load_check(spec: str) -> UserCheck:
     """The check that `module:function` names. Raises ConfigError."""
-    return Own(spec, load_function(spec, what=OWN, expected=SIGNATURE, arguments=1))
+    return UserCheck(spec, load_function(spec, what=OWN, expected=SIGNATURE, arguments=1))
 
 
 @dataclass(frozen=True, slots=True)
-class Novelty:
+class NoveltyChecks:
     """The checks of a run, in order; the first reason counts."""
 
     checks: Sequence[NoveltyCheck] = ()
@@ -115,7 +145,7 @@ class Novelty:
         return next((reason for check in self.checks if (reason := check.reason(text, context)) is not None), None)
 
 
-ALL_NEW = Novelty()
+ALL_NEW = NoveltyChecks()
 """No checks."""
 
 
@@ -125,3 +155,8 @@ def _folded(text: str) -> str:
 
 def _folded_messages(context: Context) -> str:
     return json.dumps([[message.role, _folded(message.content)] for message in context])
+
+
+def _unique(texts: Sequence[list[str]], n: int) -> Hashes:
+    parts = [np.unique(grams(texts[start : start + _CHUNK], n).hashes_G) for start in range(0, len(texts), _CHUNK)]
+    return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.uint64)

@@ -33,7 +33,7 @@ class SamplingRule:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Traits:
+class PromptTraits:
     """What is known of the pool's prompts besides their rewards, rows as in their estimate.
 
     `ages_P` counts the iterations since a prompt was last answered; `topics_P` numbers its topic, -1 for none.
@@ -68,7 +68,7 @@ def sample(
     *,
     seed: int,
     iteration: int,
-    traits: Traits | None = None,
+    traits: PromptTraits | None = None,
 ) -> Draw:
     """Draw `count` prompts (fewer if fewer have an info and a weight) without replacement.
 
@@ -76,7 +76,7 @@ def sample(
     the pool nor on how it is split.
     """
     rule = rule or SamplingRule()
-    traits = traits or Traits(np.zeros(len(estimate.info_P), np.int64), np.full(len(estimate.info_P), -1))
+    traits = traits or PromptTraits(np.zeros(len(estimate.info_P), np.int64), np.full(len(estimate.info_P), -1))
     eligible = np.flatnonzero(np.isfinite(estimate.info_P))
     info_E, numbers_E = estimate.info_P[eligible], estimate.numbers_P[eligible]
     constant = bool(len(info_E)) and is_constant(info_E)

@@ -27,7 +27,7 @@ _AT_ONCE = 256
 Whole = npt.NDArray[np.int16]
 
 
-def quantised(vectors_T_D: Floats) -> Whole:
+def quantise(vectors_T_D: Floats) -> Whole:
     """The vectors at length SCALE in whole numbers, shape (T, D); a cosine moves by about 1.4e-4. Zero stays zero."""
     if not np.isfinite(vectors_T_D).all():
         raise ModelError(
@@ -56,7 +56,7 @@ class SemanticIndex:
 
     def extend(self, vectors_T_D: Floats, scopes: Sequence[int]) -> None:
         """Take in more texts; `scopes` stand for the conversations that they continue (eva.creator.novelty.scope)."""
-        found_T_D, taken = quantised(vectors_T_D), 0
+        found_T_D, taken = quantise(vectors_T_D), 0
         while taken < len(found_T_D):
             place = self._count % _BLOCK
             if place == 0:
@@ -71,7 +71,7 @@ class SemanticIndex:
 
     def closest(self, vectors_Q_D: Floats, scopes_Q: Ints) -> Floats:
         """The highest cosine of each with a text of its own scope, shape (Q,); -1 where there is none."""
-        asked_Q_D = quantised(vectors_Q_D)
+        asked_Q_D = quantise(vectors_Q_D)
         squares_Q, best_Q = _squares(asked_Q_D), np.full(len(asked_Q_D), -1.0)
         turned_D_Q = asked_Q_D.T.astype(np.float32)
         for block, (vectors_R_D, squares_R, scopes_R) in enumerate(
@@ -88,7 +88,7 @@ def semantic_twins(vectors_T_D: Floats, scopes: Sequence[int], similarity: float
     """For each text, the first earlier one of its scope that it means nearly the same as and that has no such twin
     itself, or None.
     """
-    whole_T_D, scopes_T = quantised(vectors_T_D), np.asarray(scopes, dtype=np.int64)
+    whole_T_D, scopes_T = quantise(vectors_T_D), np.asarray(scopes, dtype=np.int64)
     squares_T, turned_D_T = _squares(whole_T_D), whole_T_D.T.astype(np.float32)
     twins: list[int | None] = []
     for start in range(0, len(whole_T_D), _AT_ONCE):
@@ -100,7 +100,7 @@ def semantic_twins(vectors_T_D: Floats, scopes: Sequence[int], similarity: float
     return twins
 
 
-class SameMeaning:
+class SemanticCheck:
     """Refuses what means nearly the same as a prompt that the run had before the stage, in the same conversation.
 
     What threads ask while one of them looks through the index is answered together, by the next.

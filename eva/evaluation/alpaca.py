@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from eva.errors import InputError
-from eva.evaluation.length_control import Gamed, length_controlled
+from eva.evaluation.length_control import GamedAnnotations, length_controlled
 from eva.evaluation.win_rates import win_rate
 from eva.types import Floats
 
@@ -48,14 +48,14 @@ def read_annotations(rows: Sequence[Mapping[str, Any]]) -> Annotations:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Published:
+class PublishedFit:
     """What AlpacaEval publishes for its fit (df_gamed.csv): difficulties by the annotation's place, and gamed rows."""
 
     difficulty: Mapping[int, float]
-    gamed: Gamed
+    gamed: GamedAnnotations
 
 
-def read_published(rows: Iterable[tuple[str, Any]], source: str) -> Published:
+def read_published(rows: Iterable[tuple[str, Any]], source: str) -> PublishedFit:
     """The rows of df_gamed.csv, with their places; an empty preference is none, and its row is not fitted.
 
     Raises InputError when a column is missing or no number.
@@ -77,10 +77,10 @@ def read_published(rows: Iterable[tuple[str, Any]], source: str) -> Published:
     first: dict[int, float] = {}
     for place, difficulty in zip(index, others[2], strict=True):
         first.setdefault(int(place), difficulty)
-    return Published(first, Gamed(preference_K, std_delta_K, difficulty_K))
+    return PublishedFit(first, GamedAnnotations(preference_K, std_delta_K, difficulty_K))
 
 
-def by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+def group_by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """Annotations by the model that was judged (`generator_2`), in their order."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -89,7 +89,7 @@ def by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, A
 
 
 def leaderboard_row(
-    rows: Sequence[Mapping[str, Any]], *, seed: int, published: Published | None = None
+    rows: Sequence[Mapping[str, Any]], *, seed: int, published: PublishedFit | None = None
 ) -> dict[str, float]:
     """The published figures of one model, in percent, by their published names, and our bootstrap interval.
 

@@ -26,7 +26,7 @@ ANCHOR, SCALE = 1000.0, 400 / math.log(10)
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class ArenaVersion:
     """A version of Arena-Hard: its baseline, and how it counts."""
 
     baseline: str
@@ -34,7 +34,7 @@ class Version:
     level: float
 
 
-VERSIONS = {"0.1": Version("gpt-4-0314", False, 0.95), "2.0": Version("o3-mini-2025-01-31", True, 0.9)}
+VERSIONS = {"0.1": ArenaVersion("gpt-4-0314", False, 0.95), "2.0": ArenaVersion("o3-mini-2025-01-31", True, 0.9)}
 """2.0 leaves out both games of a question when one has no verdict; eva.evaluation.style has its style control."""
 
 _RIDGE = 1e-6
@@ -63,7 +63,7 @@ class Battle:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ArenaScore:
     """A model's strength: its predicted win rate against the baseline, and the same in Elo units."""
 
     model: str
@@ -106,7 +106,7 @@ def battles_from_judgments(
 
 def arena_scores(
     battles: Sequence[Battle], baseline: str, *, seed: int, rounds: int = 100, level: float = 0.95
-) -> list[Score]:
+) -> list[ArenaScore]:
     """Every model's score, the best first. The bootstrap draws battles; the point is the fit to all of them.
 
     Raises InputError when the baseline took part in none.
@@ -128,7 +128,7 @@ def arena_scores(
     strengths_R_M -= strengths_R_M[:, index[baseline], None]
     played_M = (wins_R_M_M[0] + wins_R_M_M[0].T).sum(axis=1)
     scores = [
-        Score(
+        ArenaScore(
             model,
             _interval(1 / (1 + np.exp(-strengths_R_M[:, place])), level),
             _interval(ANCHOR + SCALE * strengths_R_M[:, place], level),

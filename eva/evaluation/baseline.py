@@ -10,7 +10,7 @@ import numpy as np
 
 from eva.evaluation.arena import Battle, arena_scores
 from eva.evaluation.length_control import FOLDS, length_controlled
-from eva.evaluation.style import Styled, style_scores
+from eva.evaluation.style import StyledResponses, style_scores
 from eva.evaluation.win_rates import difference, win_rate
 from eva.types import Floats, Ints
 
@@ -20,7 +20,7 @@ BASELINE = "baseline"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Compared:
+class ComparedResponses:
     """One checkpoint's answers against the baseline's to the same prompts, in one order for all checkpoints.
 
     `preference_P` in [0, 1], NaN where there is none; `counts_P_F` of eva.evaluation.style.FEATURES, lengths in
@@ -40,7 +40,7 @@ class Compared:
         return np.flatnonzero(np.isfinite(sum(self.lengths(), self.preference_P)))
 
 
-def figures(compared: Mapping[int, Compared], checkpoint: int, *, seed: int) -> dict[str, Any]:
+def baseline_figures(compared: Mapping[int, ComparedResponses], checkpoint: int, *, seed: int) -> dict[str, Any]:
     """Of `checkpoint` and, under `arena`, of all that were compared so far: as they are stored. Shares in [0, 1].
 
     A figure that the preferences do not give is None: all of them without a preference, `length_controlled` and
@@ -69,7 +69,7 @@ def figures(compared: Mapping[int, Compared], checkpoint: int, *, seed: int) -> 
     }
 
 
-def _length_controlled(own: Compared, seed: int) -> dict[str, float] | None:
+def _length_controlled(own: ComparedResponses, seed: int) -> dict[str, float] | None:
     """Over the prompts that both have answered."""
     length_P, baseline_length_P = own.lengths()
     both_P = np.isfinite(length_P) & np.isfinite(baseline_length_P)
@@ -79,10 +79,10 @@ def _length_controlled(own: Compared, seed: int) -> dict[str, float] | None:
     return fitted.interval and asdict(fitted.interval) | {"coefficient": fitted.coefficients["length"]}
 
 
-def _style_controlled(compared: Mapping[int, Compared], checkpoint: int, seed: int) -> dict[str, Any] | None:
+def _style_controlled(compared: Mapping[int, ComparedResponses], checkpoint: int, seed: int) -> dict[str, Any] | None:
     """The checkpoint's win rate where it writes in the baseline's style, from a fit to all checkpoints so far."""
     places = {number: one.whole() for number, one in compared.items()}
-    styled = Styled(
+    styled = StyledResponses(
         [str(number) for number, whole_K in places.items() for _ in whole_K],
         np.concatenate([one.counts_P_F[places[number]] for number, one in compared.items()]),
         np.concatenate([one.baseline_counts_P_F[places[number]] for number, one in compared.items()]),
@@ -97,7 +97,7 @@ def _style_controlled(compared: Mapping[int, Compared], checkpoint: int, seed: i
     return asdict(own.win_rate) | {"coefficients": fit.coefficients}
 
 
-def _arena(compared: Mapping[int, Compared], seed: int) -> list[dict[str, Any]]:
+def _arena(compared: Mapping[int, ComparedResponses], seed: int) -> list[dict[str, Any]]:
     """Every checkpoint's Bradley-Terry score, one battle per prompt, in the order of the checkpoints."""
     battles = [
         Battle(str(checkpoint), BASELINE, float(preference))

@@ -18,7 +18,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class BaselineResponses:
     """One answer per prompt, in the prompts' order; how many rows of the file were left, and as what."""
 
     texts: tuple[str, ...]
@@ -26,7 +26,7 @@ class Answers:
     repeated: int
 
 
-def read_answers(path: Path, prompts: Sequence[FilePrompt], name: str) -> Answers:
+def read_baseline(path: Path, prompts: Sequence[FilePrompt], name: str) -> BaselineResponses:
     """The answers of a file to these prompts of the set `name`; of several to one prompt the first.
 
     Prompts are told by their texts and the messages before them, whatever their case and white space. Raises
@@ -50,7 +50,7 @@ def read_answers(path: Path, prompts: Sequence[FilePrompt], name: str) -> Answer
             next_move=f"Take the baseline's answers to the file under evaluation.sets.{name}, or leave the others out "
             "of that file",
         )
-    return Answers(tuple(found[key] for key in keys), len(found.keys() - set(keys)), rows - len(found))
+    return BaselineResponses(tuple(found[key] for key in keys), len(found.keys() - set(keys)), rows - len(found))
 
 
 def _answer(row: Any, where: str) -> str:

@@ -49,7 +49,7 @@ class LengthControlled:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Gamed:
+class GamedAnnotations:
     """Annotations of gamed baselines (AlpacaEval's df_gamed.csv): features as of a model, `preference` in [0, 1]."""
 
     preference_K: Floats
@@ -63,7 +63,7 @@ def length_controlled(
     length_P: Floats,
     *,
     difficulty_P: Floats | None = None,
-    gamed: Gamed | None = None,
+    gamed: GamedAnnotations | None = None,
     rounds: int = 0,
     seed: int = 0,
 ) -> LengthControlled:
@@ -177,7 +177,9 @@ def _lasso_step(at_F: Floats, slope_F: Floats, curvature_F_F: Floats) -> Floats:
     return new_F - at_F
 
 
-def _with_gamed(design: Floats, target: Floats, weight: Floats, gamed: Gamed) -> tuple[Floats, Floats, Floats]:
+def _with_gamed(
+    design: Floats, target: Floats, weight: Floats, gamed: GamedAnnotations
+) -> tuple[Floats, Floats, Floats]:
     """The gamed baselines' rows first: their own lengths and difficulties, no share in the model's coefficient."""
     columns = [np.tanh(gamed.std_delta_K), gamed.difficulty_K, np.zeros(len(gamed.preference_K))]
     rows = np.column_stack(columns if design.shape[1] == 3 else [columns[0], columns[2]])

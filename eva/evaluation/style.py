@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from eva.errors import InputError
-from eva.evaluation.arena import ANCHOR, SCALE, Score, battles_from_judgments
+from eva.evaluation.arena import ANCHOR, SCALE, ArenaScore, battles_from_judgments
 from eva.evaluation.win_rates import interval
 from eva.measures import audit
 from eva.seeds import derive
@@ -31,7 +31,7 @@ _RIDGE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Styled:
+class StyledResponses:
     """Answers of `models_Q` against the baseline's, with the counts of FEATURES in both: [Q, F]."""
 
     models_Q: Sequence[str]
@@ -43,7 +43,7 @@ class Styled:
 class StyleControl:
     """Models by their score at equal style, the best first, and the fit's coefficients by feature."""
 
-    scores: list[Score]
+    scores: list[ArenaScore]
     coefficients: dict[str, float]
 
 
@@ -73,7 +73,7 @@ def _count(given: Any) -> float:
 
 def styled_judgments(
     rows: Iterable[Mapping[str, Any]], style: Mapping[tuple[str, str], Sequence[float]], baseline: str
-) -> tuple[Styled, list[tuple[int, float]], int]:
+) -> tuple[StyledResponses, list[tuple[int, float]], int]:
     """Arena-Hard 2.0's judgments with what the answers look like: pairs, verdicts, and how many games have none.
 
     Raises InputError where an answer is not in `style`.
@@ -99,7 +99,7 @@ def styled_judgments(
         models.append(model)
         counts.append((style[model, question], style[baseline, question]))
     table_Q_2_F = np.array(counts, dtype=np.float64).reshape(len(counts), 2, len(FEATURES))
-    return Styled(models, table_Q_2_F[:, 0], table_Q_2_F[:, 1]), verdicts, missing
+    return StyledResponses(models, table_Q_2_F[:, 0], table_Q_2_F[:, 1]), verdicts, missing
 
 
 def style_differences(counts_Q_F: Floats, baseline_Q_F: Floats) -> Floats:
@@ -111,7 +111,7 @@ def style_differences(counts_Q_F: Floats, baseline_Q_F: Floats) -> Floats:
 
 
 def style_scores(
-    styled: Styled,
+    styled: StyledResponses,
     verdicts: Sequence[tuple[int, float]],
     baseline: str,
     *,
@@ -147,7 +147,7 @@ def style_scores(
     fits_R_K = np.stack(fits)
     battles_M = np.bincount(pair_C, counts_C, len(design_Q_K)) @ who_Q_M
     scores = [
-        Score(
+        ArenaScore(
             model,
             interval(float(share_R[0]), share_R[1:], level),
             interval(float(elo_R[0]), elo_R[1:], level),
@@ -157,7 +157,7 @@ def style_scores(
         for share_R, elo_R in [(1 / (1 + np.exp(-fits_R_K[:, place])), ANCHOR + SCALE * fits_R_K[:, place])]
     ]
     even, level_elo = (interval(value, np.full(1, value)) for value in (0.5, ANCHOR))
-    scores.append(Score(baseline, even, level_elo, len(verdicts)))
+    scores.append(ArenaScore(baseline, even, level_elo, len(verdicts)))
     return StyleControl(
         sorted(scores, key=lambda score: (-score.win_rate.value, score.model)),
         dict(zip(FEATURES, fits_R_K[0, len(models) :].tolist(), strict=True)),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +88,26 @@ def difference(
         return None
     means = bootstrap(lambda rows: gain[rows].mean(axis=-1), len(gain), seed=seed, rounds=rounds)
     return interval(float(gain.mean()), means, level)
+
+
+def self_preference(judge_P: Floats, reference_P: Floats, *, seed: int) -> dict[str, Any] | None:
+    """How much more often the judge's own answers win under the judge than under the reference.
+
+    Both say P(the judge's own answer is the better one), [P] in [0, 1], NaN where they say nothing; only prompts with
+    both count. `judge` and `second` are the two win rates, `bias` their difference, each with its interval by a
+    bootstrap over prompts. None without a prompt.
+    """
+    both_P = np.isfinite(judge_P) & np.isfinite(reference_P)
+    judge, reference = (win_rate(one_P[both_P], seed=seed) for one_P in (judge_P, reference_P))
+    bias = difference(judge_P, reference_P, seed=seed)
+    if judge is None or reference is None or bias is None:
+        return None
+    return {
+        "prompts": int(both_P.sum()),
+        "judge": asdict(judge.rate),
+        "second": asdict(reference.rate),
+        "bias": asdict(bias),
+    }
 
 
 def bootstrap(statistic: Callable[[Ints], Floats], count: int, *, seed: int, rounds: int) -> Floats:

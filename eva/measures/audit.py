@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eva.measures.ranks import ranks
+from eva.measures.statistics import ranks
 from eva.types import Floats, Ints
 
 FEATURES: Mapping[str, re.Pattern[str] | None] = {

@@ -19,7 +19,7 @@ MOST_SWEEPS = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BradleyTerry:
+class BradleyTerryFit:
     """A fit of P(i beats j) = 1 / (1 + exp(s_j - s_i)).
 
     `log_strengths`, [..., N], have mean 0 over the responses of one component; NaN where no finite or no unique
@@ -34,7 +34,7 @@ class BradleyTerry:
     converged: Bools
 
 
-def symmetrised(first: Floats) -> Floats:
+def symmetrise(first: Floats) -> Floats:
     """P(i beats j) from `first[..., i, j]`, the probability that i wins when it is shown before j.
 
     (p_ij + 1 - p_ji) / 2 where both orders were asked, the one that was where not, NaN where neither; itself 1/2.
@@ -60,9 +60,9 @@ def mean_win_rates(beats: Floats) -> Floats:
     return np.where(alone & (count > 1), np.nan, rates)
 
 
-def bradley_terry(
+def fit_bradley_terry(
     wins: Floats, *, prior: float = PRIOR, tolerance: float = TOLERANCE, most_sweeps: int = MOST_SWEEPS
-) -> BradleyTerry:
+) -> BradleyTerryFit:
     """Log-strengths that make the wins likeliest; `wins[..., i, j]` counts (or shares) of i's wins over j.
 
     Iterates pi_i <- (a / (pi_i + 1) + sum_j w_ij pi_j / (pi_i + pi_j)) / (a / (pi_i + 1) + sum_j w_ji / (pi_i + pi_j)),
@@ -86,7 +86,7 @@ def bradley_terry(
     strengths_P_N, sweeps, converged_P = _iterate(played_P_N_N, components_P_N, prior, tolerance, most_sweeps)
     logs_P_N = np.where(exists_P_N, _centred(np.log(strengths_P_N), components_P_N), np.nan)
     lead = given.shape[:-2]
-    return BradleyTerry(
+    return BradleyTerryFit(
         logs_P_N.reshape(*lead, count), components_P_N.reshape(*lead, count), sweeps, converged_P.reshape(lead)
     )
 
@@ -159,7 +159,7 @@ def _mean(values: Floats, axis: int) -> Floats:
 
 def bradley_terry_rewards(beats: Floats) -> Floats:
     """Log-strengths of the fit to win shares, [..., N]; NaN for a response that was compared with no other."""
-    return bradley_terry(beats).log_strengths
+    return fit_bradley_terry(beats).log_strengths
 
 
 AGGREGATIONS: dict[str, Callable[[Floats], Floats]] = {

@@ -64,8 +64,8 @@ def describe_prompts(prompts: Sequence[Prompt], sample: Collection[int], similar
         "vendi_texts": len(some),
         "length_entropy": length_entropy(len(text) for text in split),
         "near_duplicates": sum(twin is not None for twin in twins) / len(prompts) if prompts else None,
-        "effective_roots": effective(Counter(prompt.root for prompt in prompts).values()),
-        "effective_topics": effective(topics.values()),
+        "effective_roots": effective_number(Counter(prompt.root for prompt in prompts).values()),
+        "effective_topics": effective_number(topics.values()),
         "topics": {topic: count / topics.total() for topic, count in topics.most_common()},
     }
 
@@ -143,7 +143,7 @@ def length_entropy(lengths: Iterable[int]) -> float | None:
     return entropy(counts.values()) if counts else None
 
 
-def effective(counts: Collection[int]) -> float | None:
+def effective_number(counts: Collection[int]) -> float | None:
     """The effective number of groups: exp of the entropy of their shares (Hill 1973, order 1)."""
     return math.exp(entropy(counts)) if counts else None
 

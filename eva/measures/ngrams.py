@@ -72,11 +72,11 @@ def grams(texts: Sequence[Sequence[str]], n: int, *, pad: bool = False) -> Grams
     starts_G = np.flatnonzero(inside_W < np.repeat(counts_T, padded_T))
     hashes_G = np.zeros(len(starts_G), np.uint64)
     for offset in range(n):
-        hashes_G = mixed(hashes_G ^ hashes_W[starts_G + offset])
+        hashes_G = rehash(hashes_G ^ hashes_W[starts_G + offset])
     return Grams(hashes_G, counts_T)
 
 
-def mixed(hashes: Hashes) -> Hashes:
+def rehash(hashes: Hashes) -> Hashes:
     """Another well-spread hash of each: a bijection (SplitMix64; Steele, Lea, Flood 2014)."""
     state = hashes + _MIX
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

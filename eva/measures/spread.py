@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from eva.creator.informativeness import Estimate
-from eva.types import Bools, Floats, Judged
+from eva.types import Bools, Floats, RewardTable
 
 BINS, MOST_DOTS = 40, 300
 
 
-def spread(judged: Judged, estimated: Estimate, sampled_P: Bools) -> dict[str, object]:
+def spread(judged: RewardTable, estimated: Estimate, sampled_P: Bools) -> dict[str, object]:
     """Histograms of informativeness and mean reward, of prompts that were sampled and of the rest; and some prompts
     as dots, evenly spaced by place in the pool: number, info, mean reward, mean tokens, sampled (1) or not (0)."""
     rewards_P = _means(judged.rewards_P_N)

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from eva.creator.informativeness import Estimate
-from eva.types import Floats, Judged
+from eva.types import Floats, RewardTable
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
-def describe(judged: Judged, estimated: Estimate) -> dict[str, object]:
+def describe(judged: RewardTable, estimated: Estimate) -> dict[str, object]:
     """Figures of a pool or batch: means over prompts of the mean, best and worst reward, and info's quantiles.
 
     Rewards are those of all finitely rewarded responses; a figure without data is None.
@@ -43,6 +43,17 @@ def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
     spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def ranks(values: Floats) -> Floats:
+    """The share of its row's values that each value is greater than, [..., N]; itself and ties count 1/2.
+
+    This is the mean win rate that such values give, and mid-ranks up to units. NaN has no rank and is greater than
+    nothing.
+    """
+    greater = (values[..., :, None] > values[..., None, :]) + 0.5 * (values[..., :, None] == values[..., None, :])
+    known = np.isfinite(values)
+    return np.where(known, greater.sum(axis=-1) / np.maximum(known.sum(axis=-1, keepdims=True), 1), np.nan)
 
 
 def _row_means(rewards_P_N: Floats) -> Floats:

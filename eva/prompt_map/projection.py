@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eva.prompt_map.tfidf import AT_A_TIME, Reals, Vocabulary, vocabulary, weighted
-from eva.prompt_map.tsne import laid_out, squared_distances
+from eva.measures.ngrams import rehash
+from eva.prompt_map.tfidf import AT_A_TIME, Reals, Vocabulary, build_vocabulary, tfidf_vectors
+from eva.prompt_map.tsne import squared_distances, tsne
 from eva.types import Ints
 
 DIMENSIONS, OVERSAMPLED, AMONG, NEIGHBOURS, MEASURED = 48, 16, 8, 10, 800
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class PromptMap:
     """What places a text: the vocabulary, the basis of meaning, and landmarks in it and on the plane."""
 
     known: Vocabulary
@@ -25,7 +26,7 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class MapFidelity:
     """How faithful a map is, over `prompts` of it: the share of a prompt's `neighbours` most alike texts that are as
     many nearest on the map, and trustworthiness (Venna, Kaski 2001): 1 where nobody near on the map is far in words,
     about 0.5 by chance."""
@@ -36,18 +37,18 @@ class Kept:
     trustworthiness: float
 
 
-def fit(texts: Sequence[str]) -> Fitted:
+def fit_map(texts: Sequence[str]) -> PromptMap:
     """The map of these landmarks. The same texts in the same order give the same map."""
-    known = vocabulary(texts)
-    full_L_V = weighted(texts, known).dense(len(known.hashes_V))
+    known = build_vocabulary(texts)
+    full_L_V = tfidf_vectors(texts, known).dense(len(known.hashes_V))
     basis_V_D = _basis(full_L_V)
     landmarks_L_D = _unit(full_L_V @ basis_V_D)
-    return Fitted(known, basis_V_D, landmarks_L_D, laid_out(landmarks_L_D))
+    return PromptMap(known, basis_V_D, landmarks_L_D, tsne(landmarks_L_D))
 
 
-def place(texts: Sequence[str], fitted: Fitted) -> Reals:
+def place_on_map(texts: Sequence[str], fitted: PromptMap) -> Reals:
     """Where these texts lie, shape (P, 2): between the landmarks that are most alike, the nearer the more alike."""
-    points_P_D = _unit(weighted(texts, fitted.known).times(fitted.basis_V_D))
+    points_P_D = _unit(tfidf_vectors(texts, fitted.known).times(fitted.basis_V_D))
     among = min(AMONG, len(fitted.landmarks_L_D))
     places_P_2 = np.empty((len(texts), 2))
     for first in range(0, len(texts), AT_A_TIME):
@@ -62,18 +63,43 @@ def place(texts: Sequence[str], fitted: Fitted) -> Reals:
     return places_P_2
 
 
-def measure(texts: Sequence[str], places_P_2: Reals, fitted: Fitted) -> Kept | None:
+def measure_map(texts: Sequence[str], places_P_2: Reals, fitted: PromptMap) -> MapFidelity | None:
     """How much of nearness in words the map keeps, over evenly spaced prompts; None for too few of them."""
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), MEASURED)).astype(int))
     count, k = len(chosen), NEIGHBOURS
     if count < 3 * k:
         return None
-    full_P_V = weighted([texts[int(row)] for row in chosen], fitted.known).dense(len(fitted.known.hashes_V))
+    full_P_V = tfidf_vectors([texts[int(row)] for row in chosen], fitted.known).dense(len(fitted.known.hashes_V))
     ranks_P_P = _ranks(squared_distances(full_P_V, full_P_V))
     near_P_P = _ranks(squared_distances(places_P_2[chosen], places_P_2[chosen])) <= k
     missed = np.where(near_P_P & (ranks_P_P > k), ranks_P_P - k, 0).sum()
     trust = 1 - 2 * float(missed) / (count * k * (2 * count - 3 * k - 1))
-    return Kept(count, k, float((near_P_P & (ranks_P_P <= k)).sum() / (count * k)), trust)
+    return MapFidelity(count, k, float((near_P_P & (ranks_P_P <= k)).sum() / (count * k)), trust)
+
+
+@dataclass(frozen=True, slots=True)
+class IterationPrompts:
+    """The prompts of one iteration (-1: seeds), which are numbered one after another."""
+
+    born: int
+    first: int
+    count: int
+
+
+def select_prompts(births: Sequence[IterationPrompts], most: int) -> Ints:
+    """Numbers of at most so many prompts, in order: every iteration has the same room, and gives what it does not
+    need to the others. Of an iteration, less room shows some of those that more room shows."""
+    room = most
+    chosen: list[Ints] = []
+    for left, one in zip(range(len(births), 0, -1), sorted(births, key=lambda one: (one.count, one.born)), strict=True):
+        numbers = np.arange(one.first, one.first + one.count)
+        keep = min(one.count, room // left)
+        if keep < one.count:
+            order = np.argsort(rehash(numbers.astype(np.uint64)), kind="stable")
+            numbers = numbers[order[:keep]]
+        chosen.append(numbers)
+        room -= keep
+    return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
 
 
 def _ranks(squared_P_P: Reals) -> Ints:

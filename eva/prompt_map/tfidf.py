@@ -30,7 +30,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Weighted:
+class TfidfVectors:
     """Unit TF-IDF vectors of texts, without their zeros: `owners_G` says whose, `places_G` of which gram."""
 
     count: int
@@ -56,7 +56,7 @@ class Weighted:
         return made_P_D
 
 
-def vocabulary(texts: Sequence[str]) -> Vocabulary:
+def build_vocabulary(texts: Sequence[str]) -> Vocabulary:
     """The most frequent grams that at least two of these texts have; rare ones tell no two texts alike."""
     owners_G, hashes_G = _grams(texts)
     pairs = np.unique(np.stack([hashes_G, owners_G.astype(np.uint64)]), axis=1)
@@ -68,7 +68,7 @@ def vocabulary(texts: Sequence[str]) -> Vocabulary:
     return Vocabulary(found_G[kept], idf_V.astype(np.float32))
 
 
-def weighted(texts: Sequence[str], known: Vocabulary) -> Weighted:
+def tfidf_vectors(texts: Sequence[str], known: Vocabulary) -> TfidfVectors:
     """TF-IDF, with logarithmic counts; what the vocabulary lacks is not seen."""
     owners_G, hashes_G = _grams(texts)
     places_G = np.searchsorted(known.hashes_V, hashes_G)
@@ -79,7 +79,7 @@ def weighted(texts: Sequence[str], known: Vocabulary) -> Weighted:
     owners, places = np.divmod(entries, max(width, 1))
     values = ((1 + np.log(counts)) * known.idf_V[places]).astype(np.float32)
     norms_P = np.sqrt(np.bincount(owners, values.astype(np.float64) ** 2, len(texts)))
-    return Weighted(len(texts), owners, places, (values / norms_P[owners]).astype(np.float32))
+    return TfidfVectors(len(texts), owners, places, (values / norms_P[owners]).astype(np.float32))
 
 
 def _grams(texts: Sequence[str]) -> tuple[Ints, Hashes]:

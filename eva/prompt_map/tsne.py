@@ -10,14 +10,14 @@ PERPLEXITY, ROUNDS, EXAGGERATED, EXAGGERATION = 30.0, 250, 70, 4.0
 _HALVINGS, _TINY = 25, 1e-12
 
 
-def laid_out(points_L_D: Reals) -> Reals:
+def tsne(points_L_D: Reals) -> Reals:
     """Places of unit vectors on a plane, shape (L, 2), between 0 and 1. The same vectors give the same places."""
     count = len(points_L_D)
     if count < 2:
         return np.full((count, 2), 0.5)
     start_L_2 = _components(points_L_D)
     if count < 8:
-        return framed(start_L_2)
+        return to_unit_square(start_L_2)
     near_L_L = _affinities(points_L_D)
     nearer_L_L = near_L_L * np.float32(EXAGGERATION)
     room_L_L = np.empty_like(near_L_L)
@@ -32,10 +32,10 @@ def laid_out(points_L_D: Reals) -> Reals:
         step_L_2 = (0.5 if early else 0.8) * step_L_2 - rate * gains_L_2 * slope_L_2
         places_L_2 = places_L_2 + step_L_2
         places_L_2 -= places_L_2.mean(0)
-    return framed(places_L_2)
+    return to_unit_square(places_L_2)
 
 
-def framed(places_L_2: Reals) -> Reals:
+def to_unit_square(places_L_2: Reals) -> Reals:
     """The same picture between 0 and 1, with a margin; both axes have one scale."""
     low, high = places_L_2.min(0), places_L_2.max(0)
     size = max(float((high - low).max()), _TINY) * 1.06

@@ -33,7 +33,7 @@ def has_turns(context: Context) -> bool:
     return any(message.role != "system" for message in context)
 
 
-def said(text: str, context: Context = ()) -> list[str]:
+def turn_texts(text: str, context: Context = ()) -> list[str]:
     """What user and assistant say, the prompt's text first."""
     return [text, *(message.content for message in context if message.role != "system")]
 
@@ -42,9 +42,9 @@ def transcript(text: str, context: Context = ()) -> str:
     """One text for readers without a chat template, each message behind its role; a plain prompt as it is."""
     if not context:
         return text
-    return "\n\n".join(spoken([*context, Message("user", text)]))
+    return "\n\n".join(labelled_lines([*context, Message("user", text)]))
 
 
-def spoken(messages: Sequence[Message]) -> list[str]:
+def labelled_lines(messages: Sequence[Message]) -> list[str]:
     """Each message behind its role, such as `User: Why?`."""
     return [f"{message.role.capitalize()}: {message.content}" for message in messages]

@@ -11,7 +11,7 @@ from typing import Any, cast
 from eva.creator.novelty import prompt_key
 from eva.errors import PromptFileError
 from eva.prompts.conversations import has_system
-from eva.prompts.messages import CONVERSATIONS, conversation, is_conversation, parsed, system_message
+from eva.prompts.messages import CONVERSATIONS, is_conversation, parse_cell, split_conversation, system_message
 from eva.prompts.rows import Row, read_rows
 from eva.types import Context
 
@@ -102,7 +102,7 @@ def _prompt(row: Any, columns: _Columns, where: str) -> tuple[FilePrompt, str | 
     value = _value(row, columns.prompt, where)
     left_aside, context, talk = None, (), is_conversation(value)
     if talk:
-        value, context, left_aside = conversation(value, where)
+        value, context, left_aside = split_conversation(value, where)
     elif isinstance(value, list) and value:
         turns = cast("list[object]", value)
         value, left_aside = turns[0], LATER_TURNS if len(turns) > 1 else None
@@ -130,4 +130,4 @@ def _value(row: Any, field: str | None, where: str) -> object:
             expected=f"the prompt under {field!r}" if field else f"one of {', '.join(TEXT_FIELDS)}",
             next_move="Set prompts.field to the key that holds the prompt",
         )
-    return parsed(cells[name], where) if name in CONVERSATIONS else cells[name]
+    return parse_cell(cells[name], where) if name in CONVERSATIONS else cells[name]

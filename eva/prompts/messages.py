@@ -32,7 +32,7 @@ def is_conversation(value: object) -> bool:
     return isinstance(value, list) and any(isinstance(row, dict) for row in cast("list[object]", value)[:1])
 
 
-def parsed(value: object, where: str) -> object:
+def parse_cell(value: object, where: str) -> object:
     """The messages of a table's cell, which is JSON. Raises PromptFileError."""
     if not isinstance(value, str) or not value.lstrip().startswith("["):
         return value
@@ -46,7 +46,7 @@ def parsed(value: object, where: str) -> object:
         ) from error
 
 
-def conversation(value: object, where: str) -> tuple[str, Context, str | None]:
+def split_conversation(value: object, where: str) -> tuple[str, Context, str | None]:
     """The last user turn, the messages before it, and what was left aside behind it.
 
     Raises PromptFileError for what is no message, has an unknown role or no text, and where no user turn comes last.

@@ -21,7 +21,7 @@ class LogFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class LogPage:
     """Whole lines of a log: the bytes from `start` to `end` of `size`."""
 
     lines: tuple[str, ...]
@@ -41,7 +41,7 @@ def list_logs(folder: Path) -> list[LogFile]:
     )
 
 
-def read_log(folder: Path, name: str, *, lines: int, after: int | None = None) -> Piece:
+def read_log(folder: Path, name: str, *, lines: int, after: int | None = None) -> LogPage:
     """The last so many lines of a log; or those from byte `after` on. Raises NotFoundError for another name than the
     folder's own, whatever it points at."""
     logs = list_logs(folder)
@@ -61,11 +61,11 @@ def read_log(folder: Path, name: str, *, lines: int, after: int | None = None) -
     whole = block[: block.rfind(b"\n") + 1] or block
     if after is not None:
         kept = b"".join(whole.splitlines(keepends=True)[:lines])
-        return Piece(_texts(kept), start, start + len(kept), size)
+        return LogPage(_texts(kept), start, start + len(kept), size)
     pieces = whole.splitlines(keepends=True)
     # the first one may begin in the middle of a line
     last = pieces[1 if start and len(pieces) > 1 else 0 :][-lines:]
-    return Piece(_texts(b"".join(last)), start + len(whole) - sum(map(len, last)), start + len(whole), size)
+    return LogPage(_texts(b"".join(last)), start + len(whole) - sum(map(len, last)), start + len(whole), size)
 
 
 def _texts(block: bytes) -> tuple[str, ...]:

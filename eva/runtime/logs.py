@@ -42,7 +42,7 @@ class _Process:
     form: Form = "text"
 
 
-def form_of(text: str) -> Form:
+def parse_form(text: str) -> Form:
     """Raises ConfigError for a form that there is not."""
     if text not in FORMS:
         raise ConfigError(
@@ -51,13 +51,13 @@ def form_of(text: str) -> Form:
     return text
 
 
-def fields() -> dict[str, Any]:
+def log_fields() -> dict[str, Any]:
     """What this process, and this thread of it, are at."""
     return {**_Process.fields, **_here.get()}
 
 
 @contextmanager
-def about(**found: Any) -> Generator[None]:
+def log_context(**found: Any) -> Generator[None]:
     """Meanwhile, lines of this thread carry these fields."""
     token = _here.set({**_here.get(), **found})
     try:
@@ -67,7 +67,7 @@ def about(**found: Any) -> Generator[None]:
 
 
 @contextmanager
-def all_about(**found: Any) -> Generator[None]:
+def process_log_context(**found: Any) -> Generator[None]:
     """Meanwhile, lines of every thread of this process carry these fields."""
     before = _Process.fields
     _Process.fields = {**before, **found}
@@ -78,7 +78,7 @@ def all_about(**found: Any) -> Generator[None]:
 
 
 @contextmanager
-def logging_to(stream: TextIO, form: Form) -> Generator[None]:
+def write_logs_to(stream: TextIO, form: Form) -> Generator[None]:
     """Meanwhile, log records are written there: eva's own from INFO on, those of libraries from WARNING on."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines() if form == "json" else _TextLines())
@@ -104,7 +104,7 @@ class WorkerLog:
     path: str
     worker: str
     form: Form = field(default_factory=lambda: _Process.form)
-    run: str | None = field(default_factory=lambda: fields().get("run"))
+    run: str | None = field(default_factory=lambda: log_fields().get("run"))
 
     def begin(self) -> None:
         """All that the process prints goes to the file from now on, and its log records with it, for good."""
@@ -114,17 +114,17 @@ class WorkerLog:
         os.dup2(log, 2)
         os.close(log)
         _Process.fields = {"run": self.run, "worker": self.worker}
-        _for_good.enter_context(logging_to(sys.stderr, self.form))
+        _for_good.enter_context(write_logs_to(sys.stderr, self.form))
 
 
-def entry_of(record: logging.LogRecord) -> dict[str, Any]:
+def log_entry(record: logging.LogRecord) -> dict[str, Any]:
     """What is written of a record, without secrets: time, level, logger, message, fields, `data`, exception."""
     entry: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "logger": record.name,
         "message": record.getMessage(),
-        **{name: value for name, value in fields().items() if value is not None},
+        **{name: value for name, value in log_fields().items() if value is not None},
     }
     if data := getattr(record, "data", None):
         entry["data"] = json.loads(json.dumps(data, default=str))
@@ -135,13 +135,13 @@ def entry_of(record: logging.LogRecord) -> dict[str, Any]:
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(entry_of(record))
+        return json.dumps(log_entry(record))
 
 
 class _TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        entry = entry_of(record)
-        about = " ".join(f"{name}={entry[name]}" for name in fields() if name in entry)
+        entry = log_entry(record)
+        about = " ".join(f"{name}={entry[name]}" for name in log_fields() if name in entry)
         data = f" {json.dumps(entry['data'])}" if "data" in entry else ""
         trace = f"\n{entry['exception']}" if "exception" in entry else ""
         place = f" [{about}]" if about else ""

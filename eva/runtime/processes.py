@@ -16,7 +16,7 @@ SESSION_MARK = "eva-driver.json"
 
 def this_process() -> dict[str, Any]:
     """Names this process so that another on the same machine can tell whether it still lives."""
-    return {"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid(), "started": started(os.getpid())}
+    return {"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid(), "started": start_time(os.getpid())}
 
 
 def is_here(process: Mapping[str, Any]) -> bool:
@@ -26,12 +26,12 @@ def is_here(process: Mapping[str, Any]) -> bool:
 
 def is_dead(process: Mapping[str, Any]) -> bool:
     """True only if it was a process of this machine, since that booted, and is gone for certain."""
-    return is_here(process) and started(int(process["pid"])) != process.get("started")
+    return is_here(process) and start_time(int(process["pid"])) != process.get("started")
 
 
 def is_alive(process: Mapping[str, Any]) -> bool:
     """True only if it is a process of this machine, for certain."""
-    return is_here(process) and started(int(process["pid"])) == process.get("started") is not None
+    return is_here(process) and start_time(int(process["pid"])) == process.get("started") is not None
 
 
 def end_process(process: Mapping[str, Any]) -> None:
@@ -45,7 +45,7 @@ def end_process(process: Mapping[str, Any]) -> None:
             os.close(handle)
 
 
-def started(pid: int) -> int | None:
+def start_time(pid: int) -> int | None:
     """Start time of a process in clock ticks since boot, None when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

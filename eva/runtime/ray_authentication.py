@@ -24,7 +24,7 @@ def require_guarded_ray(
 
     Raises `error` where anybody could run programs on it, unless EVA_RAY_UNGUARDED=1 accepts that.
     """
-    if accepted(environment) or (why := unguarded(address, environment)) is None:
+    if accepts_unguarded(environment) or (why := why_unguarded(address, environment)) is None:
         return
     raise error(
         why,
@@ -34,26 +34,26 @@ def require_guarded_ray(
     )
 
 
-def accepted(environment: Mapping[str, str] = os.environ) -> bool:
+def accepts_unguarded(environment: Mapping[str, str] = os.environ) -> bool:
     """Is an unguarded cluster accepted knowingly?"""
     return environment.get(ACCEPT) == "1"
 
 
-def unguarded(address: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+def why_unguarded(address: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
     """Why the cluster there may run anybody's programs; None where it asks for a token, as far as one can see."""
     mode = environment.get("RAY_AUTH_MODE", "").lower()
     if address is None or address in ("local", ""):
         # one that Ray starts for this process asks for a token unless it is told not to
         return None if mode in ("", "token") else f"RAY_AUTH_MODE is {mode!r}, so the local Ray cluster asks nobody"
     if address.startswith(("http://", "https://")):
-        told = asked_mode(address)
+        told = authentication_mode(address)
         return None if told in (None, "token") else f"the Ray head at {host_of(address)} asks nobody for a token"
     if mode == "token" or (not mode and _has_token(environment)):
         return None
     return f"RAY_ADDRESS is {host_of(address)}, and this process has no token for it, so it may ask nobody for one"
 
 
-def asked_mode(address: str) -> str | None:
+def authentication_mode(address: str) -> str | None:
     """What a head's dashboard says of itself: `token` or `disabled`; None where nothing answers."""
     url = f"{address.rstrip('/')}/api/authentication_mode"
     try:

@@ -72,7 +72,7 @@ _known: list[frozenset[str]] = []
 
 
 @contextmanager
-def knowing(secrets: frozenset[str]) -> Generator[None]:
+def hide_secrets(secrets: frozenset[str]) -> Generator[None]:
     """Meanwhile, these are among what this process knows to be secret."""
     _known.append(secrets)
     try:

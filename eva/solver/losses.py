@@ -9,6 +9,10 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+import numpy as np
+
+from eva.types import Floats
+
 TRL_PREFIX = "trl:"
 
 
@@ -104,7 +108,7 @@ _DIVERGING_TYPES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robu
 _FLIPPING_TYPES = ("robust", "exo_pair")
 
 
-def check_name(name: str) -> str:
+def check_loss_name(name: str) -> str:
     """The name itself. Raises ValueError with the nearest valid one."""
     known = [*LOSSES, *(TRL_PREFIX + kind for kind in TRL_TYPES)]
     module, colon, function = name.partition(":")
@@ -122,7 +126,7 @@ def check_name(name: str) -> str:
     )
 
 
-def facts(name: str) -> Loss:
+def loss_facts(name: str) -> Loss:
     """What a loss needs, also TRL's by `trl:` and the user's own."""
     if name in LOSSES:
         return LOSSES[name]
@@ -142,3 +146,14 @@ def check_win_rates(loss: str, win_rates: str | None, rewarder: str, *, gives_wi
             "them from reward differences, given takes the rewards as win rates; or choose a rewarder that compares "
             "pairs, or training.loss sppo_hard"
         )
+
+
+def bradley_terry_win_rate(rewards_N: Floats, reward: float) -> float:
+    """Mean over the usable responses j of P(this one beats j) = sigmoid(reward - reward_j).
+
+    `rewards_N` are the rewards of the prompt's responses, this one's among them (it counts 1/2 against itself), NaN
+    where there is none. Rewards are read as logits: their scale matters.
+    """
+    differences = reward - rewards_N[np.isfinite(rewards_N)]
+    # tanh does not overflow where exp would
+    return float(np.mean((1 + np.tanh(differences / 2)) / 2))

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from eva.creator.informativeness import usable
+from eva.creator.informativeness import usable_responses
 from eva.errors import InputError
 from eva.runtime.user_functions import ask, load_function, wrong
 from eva.seeds import uniforms
-from eva.types import Bools, Floats, Ints, Judged, PairChoice
+from eva.types import Bools, Floats, Ints, PairChoice, RewardTable
 
 LENGTH_RATIO = 1.25
 _BLOCK = 2**22
@@ -25,7 +25,7 @@ _BLOCK = 2**22
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rated:
+class RatedPrompts:
     """The prompts with two or more usable responses: rewards with NaN where unusable, draws in (0, 1) that break ties,
     and the responses' lengths where they are known."""
 
@@ -35,21 +35,21 @@ class Rated:
     length_ratio: float = LENGTH_RATIO
 
 
-Chosen = tuple[Ints, Ints, Ints]
+PairIndices = tuple[Ints, Ints, Ints]
 
 SIGNATURE = (
     "a function (rated) -> (rows, chosen, rejected), three arrays of whole numbers of one length: rows of "
     "rated.rewards_P_N, and two of the row's responses that have a reward"
 )
-Choice = Callable[[Rated], Chosen]
+Choice = Callable[[RatedPrompts], PairIndices]
 
 
-def best_vs_worst(rated: Rated) -> Chosen:
+def best_vs_worst(rated: RatedPrompts) -> PairIndices:
     """Highest against lowest reward (eva, section B.2); ties at either end break by the tie-breakers."""
     return np.arange(len(rated.rewards_P_N)), _best(rated), _lowest(rated.rewards_P_N, rated.ties_P_N)
 
 
-def second_worst(rated: Rated) -> Chosen:
+def second_worst(rated: RatedPrompts) -> PairIndices:
     """Highest against second lowest reward; against the lowest where the second lowest has no gap to the best."""
     rows, best_P = np.arange(len(rated.rewards_P_N)), _best(rated)
     worst_P = _lowest(rated.rewards_P_N, rated.ties_P_N)
@@ -60,7 +60,7 @@ def second_worst(rated: Rated) -> Chosen:
     return rows, best_P, np.where(gap_P, second_P, worst_P)
 
 
-def random(rated: Rated) -> Chosen:
+def random(rated: RatedPrompts) -> PairIndices:
     """One of the prompt's pairs that have a gap, each as likely as any other."""
     rows = np.arange(len(rated.rewards_P_N))
     samples: Ints = np.arange(rated.rewards_P_N.shape[1], dtype=np.int64)
@@ -79,7 +79,7 @@ def random(rated: Rated) -> Chosen:
     return rows, order_P_N[rows, chosen_P], order_P_N[rows, rejected_P]
 
 
-def all_vs_best(rated: Rated) -> Chosen:
+def all_vs_best(rated: RatedPrompts) -> PairIndices:
     """The highest reward against every other usable response: several pairs of a prompt."""
     best_P = _best(rated)
     others_P_N = np.isfinite(rated.rewards_P_N)
@@ -88,7 +88,7 @@ def all_vs_best(rated: Rated) -> Chosen:
     return rows, best_P[rows], rejected
 
 
-def length_controlled(rated: Rated) -> Chosen:
+def length_controlled(rated: RatedPrompts) -> PairIndices:
     """The widest gap among the pairs of similar length: the longer has at most `length_ratio` times the tokens.
 
     So length says little about which of the two was chosen. Prompts without such a pair are left out.
@@ -123,14 +123,14 @@ def choice_named(name: str) -> Choice:
     told = {"what": "choice of pairs", "expected": SIGNATURE}
     function = load_function(name, arguments=1, **told)
 
-    def checked(rated: Rated) -> Chosen:
+    def checked(rated: RatedPrompts) -> PairIndices:
         own = replace(rated, rewards_P_N=rated.rewards_P_N.copy())
         return _checked(name, ask(name, function, own, **told), rated.rewards_P_N, told)
 
     return checked
 
 
-def _checked(name: str, given: Any, rewards_P_N: Floats, told: Mapping[str, str]) -> Chosen:
+def _checked(name: str, given: Any, rewards_P_N: Floats, told: Mapping[str, str]) -> PairIndices:
     """Rows and samples that are there, have a reward, and are named once. Raises InputError."""
     try:
         arrays = [np.asarray(array) for array in given]
@@ -166,7 +166,7 @@ class Pairing:
 
 
 def pair(
-    judged: Judged,
+    judged: RewardTable,
     *,
     seed: int,
     iteration: int,
@@ -176,7 +176,7 @@ def pair(
     keep_cut: bool = False,
 ) -> Pairing:
     """Preference pairs from the distinct, usable responses; prompts without a pair are counted by reason."""
-    usable_P_N = usable(judged, keep_cut=keep_cut)
+    usable_P_N = usable_responses(judged, keep_cut=keep_cut)
     enough_P = usable_P_N.sum(axis=1) >= 2
     rewards_P_N = np.where(usable_P_N, judged.rewards_P_N, np.nan)[enough_P]
     numbers_P = judged.numbers_P[enough_P]
@@ -185,7 +185,7 @@ def pair(
     ties_P_N = uniforms(seed, iteration, "pair", numbers=keys_PN).reshape(-1, samples)
     tokens_P_N = None if judged.tokens_P_N is None else judged.tokens_P_N[enough_P]
     rows_K, chosen_K, rejected_K = choice_named(choice)(
-        Rated(rewards_P_N, ties_P_N, tokens_P_N, length_ratio or LENGTH_RATIO)
+        RatedPrompts(rewards_P_N, ties_P_N, tokens_P_N, length_ratio or LENGTH_RATIO)
     )
     margins_K = rewards_P_N[rows_K, chosen_K] - rewards_P_N[rows_K, rejected_K]
     kept_K = (margins_K > 0) & (margins_K >= min_margin)
@@ -219,7 +219,7 @@ def _skipped(rewards_P_N: Floats, enough_P: Bools, rows_K: Ints, margins_K: Floa
     return {reason: count for reason, count in skipped.items() if count}
 
 
-def _best(rated: Rated) -> Ints:
+def _best(rated: RatedPrompts) -> Ints:
     best_P = np.fmax.reduce(rated.rewards_P_N, axis=1, keepdims=True)
     return np.where(rated.rewards_P_N == best_P, rated.ties_P_N, -1.0).argmax(axis=1)
 
@@ -229,7 +229,7 @@ def _lowest(rewards_P_N: Floats, ties_P_N: Floats) -> Ints:
     return np.where(rewards_P_N == lowest_P, ties_P_N, -1.0).argmax(axis=1)
 
 
-def _widest(rated: Rated, rows: slice) -> tuple[Ints, Ints]:
+def _widest(rated: RatedPrompts, rows: slice) -> tuple[Ints, Ints]:
     """Chosen and rejected of the widest gap between responses of similar length; -1 where there is none."""
     assert rated.tokens_P_N is not None
     rewards_B_N, ties_B_N, tokens_B_N = rated.rewards_P_N[rows], rated.ties_P_N[rows], rated.tokens_P_N[rows]

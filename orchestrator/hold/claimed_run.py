@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.errors import DiskFullError, LeaseLostError, RunStoppedError, StoreError
-from eva.runtime.meter import Meter
+from eva.runtime.worker_reports import Meter
 from eva.types import Checkpoint
 from orchestrator.hold.database_retry import PARTING_S, Patience
 from orchestrator.hold.interrupts import shielded

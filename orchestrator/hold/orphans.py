@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from eva.runtime.processes import SESSION_MARK, is_dead, started, this_process
+from eva.runtime.processes import SESSION_MARK, is_dead, start_time, this_process
 
 MARK = "EVA_DRIVER"
 SESSION_AGE_S = 86400.0
@@ -99,7 +99,7 @@ def _orphan(pid: int) -> Orphan | None:
     owner = next(_marks(pid), None)
     if owner is None or not is_dead(owner) or not _same_numbers(pid):
         return None
-    began = started(pid)
+    began = start_time(pid)
     with suppress(OSError):
         name = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         return None if began is None else Orphan(pid, began, name[:100], int(owner["pid"]))

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from eva.config import Watchdog
 from eva.errors import StalledError
-from eva.runtime.incidents import AtWork, Incident, idle
+from eva.runtime.worker_reports import Incident, WorkerStatuses, no_workers
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.watch.listener import Listener
 from store.runs import events, stages
@@ -32,7 +32,7 @@ class Overseer:
 
     def __init__(self, listener: Listener, config: Watchdog, tick_s: float = TICK_S) -> None:
         self._listener, self._config, self._tick_s = listener, config, tick_s
-        self.at_work: AtWork = idle
+        self.at_work: WorkerStatuses = no_workers
         self._place: tuple[int, str] | None = None
         self._silent_s = 0.0
         self._told = False

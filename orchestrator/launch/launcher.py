@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from eva.errors import ConflictError, InfrastructureError, LeaseTakenError
 from eva.runtime.failpoints import reach
-from eva.runtime.logs import about
+from eva.runtime.logs import log_context
 from orchestrator.hold.control import held
 from orchestrator.launch.resume import require_resumable
 from store.rows import RunRow
@@ -167,7 +167,7 @@ class Launcher:
                 events.append_event(conn, run.id, "launched", {"job": launch.job, "attempt": launch.attempt})
             reach("launch.record.before_commit")
         reach("launch.record.after_commit")
-        with about(run=run.name, attempt=launch.attempt):
+        with log_context(run=run.name, attempt=launch.attempt):
             log.info("launched as job %s", job)
 
     def _look_after(self, played: PlayedLaunch) -> None:
@@ -219,7 +219,7 @@ def require_wanted(store: Store, run: RunRow, attempt: int) -> None:
 
 def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, told: str) -> None:
     facts = {"job": launch.job, "attempt": launch.attempt, "log": told}
-    with about(run=run.name, attempt=launch.attempt):
+    with log_context(run=run.name, attempt=launch.attempt):
         log.warning("the driver died (job %s)", launch.job)
     if run.desired != "run":
         # it died on the way to what was asked of it

@@ -12,13 +12,13 @@ from eva.config import EnsembleReward, Evaluation, PointwiseReward, Prompts, Rew
 from eva.config.files import config_hash
 from eva.config.solver import INITIAL
 from eva.creator.metrics import metric_named
-from eva.creator.novelty import check_named, question_key
+from eva.creator.novelty import load_check, question_key
 from eva.creator.samplers import sampler_named
 from eva.creator.weights import weighting_named
 from eva.errors import ConfigError, PromptFileError
-from eva.evaluation.baseline_file import Answers, read_answers
+from eva.evaluation.baseline_file import BaselineResponses, read_baseline
 from eva.measures.cost_estimate import estimate_cost
-from eva.prompts.conversations import said
+from eva.prompts.conversations import turn_texts
 from eva.prompts.files import FilePrompt, PromptFile, read_prompt_file
 from eva.solver.pairs import choice_named
 from eva.types import Prompt
@@ -51,7 +51,7 @@ class Material:
     held_out: dict[str, tuple[FilePrompt, ...]]
     left_out: dict[str, int]
     cut: Mapping[str, int]
-    baselines: dict[str, Answers]
+    baselines: dict[str, BaselineResponses]
 
 
 def rewarder_of(config: RunConfig) -> str:
@@ -75,7 +75,7 @@ def gather(config: RunConfig) -> Material:
     found = file.prompts
     apart = tuple(prompt for prompt in found if question_key(prompt.text, prompt.context) not in protected)
     overlap = protected_texts(config.novelty.protected, config.novelty.protected_words)
-    seeds = tuple(prompt for prompt in apart if not any(map(overlap.found, said(prompt.text, prompt.context))))
+    seeds = tuple(prompt for prompt in apart if not any(map(overlap.overlaps, turn_texts(prompt.text, prompt.context))))
     left_out = {"repeated": file.repeated, "held_out": len(found) - len(apart), "contaminated": len(apart) - len(seeds)}
     if len(seeds) < FEWEST_PROMPTS:
         source = config.prompts.path or config.prompts.dataset or "the playground"
@@ -134,7 +134,7 @@ def preflight_parts(config: RunConfig) -> list[str]:
     sampler_named(config.sampling.sampler)
     choice_named(config.pairs.choice)
     for spec in config.novelty.checks:
-        check_named(spec)
+        load_check(spec)
     facts = model_folder.inspect_model(model_folder.resolve_model(config.model.path, config.model.revision))
     model_folder.require_template(facts, config.model)
     model_folder.require_memory(facts, config)
@@ -263,7 +263,7 @@ def _pointwise(rewards: Iterable[RewardConfig | None]) -> Iterator[PointwiseRewa
             yield from _pointwise([member.reward for member in reward.members])
 
 
-def _baselines(config: Evaluation, held_out: Mapping[str, Sequence[FilePrompt]]) -> dict[str, Answers]:
+def _baselines(config: Evaluation, held_out: Mapping[str, Sequence[FilePrompt]]) -> dict[str, BaselineResponses]:
     """Answers from files, by set. Raises ConfigError where there is no such set, PromptFileError."""
     named = config.baseline if isinstance(config.baseline, dict) else {}
     if absent := [name for name in config.judges_own if name not in held_out]:
@@ -279,4 +279,4 @@ def _baselines(config: Evaluation, held_out: Mapping[str, Sequence[FilePrompt]])
             expected=f"one of: {', '.join(held_out)}" if held_out else "a held-out set",
             next_move="Name the prompts' file under evaluation.sets, or leave the baseline out",
         )
-    return {name: read_answers(Path(path), held_out[name], name) for name, path in named.items() if path != INITIAL}
+    return {name: read_baseline(Path(path), held_out[name], name) for name, path in named.items() if path != INITIAL}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 from eva.config import RunConfig
-from eva.config.changes import Change, changeable, differences
+from eva.config.changes import Change, config_differences, when_changeable
 from eva.config.files import config_hash
 from eva.errors import ConflictError
 from orchestrator.hold.control import held
@@ -39,7 +39,7 @@ def changes_of(run: RunRow, config: RunConfig | None = None) -> Changes:
     kept = RunConfig.model_validate(run.config)
     given = config or kept
     code = () if run.code is None else tuple(code_differences(run.code, code_identity(given)))
-    return Changes(tuple(differences(kept, given)), code)
+    return Changes(tuple(config_differences(kept, given)), code)
 
 
 def prepare(store: Store, run: RunRow, config: RunConfig | None = None, *, accept: bool = False) -> RunRow:
@@ -114,9 +114,9 @@ def accept_changes(store: Store, run: RunRow, config: RunConfig | None = None) -
 
 def _require_allowed(run: RunRow, config: RunConfig, changed: tuple[Change, ...], begun: bool) -> None:
     allowed = {"resume"} if begun else {"resume", "iteration"}
-    refused = [change for change in changed if changeable(change.key) not in allowed]
+    refused = [change for change in changed if when_changeable(change.key) not in allowed]
     if refused:
-        never = [change.key for change in refused if changeable(change.key) == "never"]
+        never = [change.key for change in refused if when_changeable(change.key) == "never"]
         raise ConflictError(
             f"run {run.name} cannot go on in iteration {run.iteration} with other values of "
             + ", ".join(change.key for change in refused),

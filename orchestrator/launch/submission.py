@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.config.admission import admit
-from eva.config.allowlist import Allowed
-from eva.config.files import absolute_paths, overridden
+from eva.config.allowlist import Allowlist
+from eva.config.files import absolute_paths, config_from_values
 from eva.errors import ConflictError
 from orchestrator.launch.forks import fork_run
 from orchestrator.launch.launcher import Policy, queue_new
@@ -45,14 +45,14 @@ class _AskedBeforeError(Exception):
 
 
 def resolved(
-    given: RunConfig | None, values: Mapping[str, Any] | None, overrides: list[str], allowed: Allowed
+    given: RunConfig | None, values: Mapping[str, Any] | None, overrides: list[str], allowed: Allowlist
 ) -> RunConfig:
     """The config that a client means: its own values, or those of a preset or run that is `given`, with overrides,
     every name replaced by what it stands for. Raises ConfigError, NotAllowedError."""
     if values is None:
         assert given is not None, "the request has one source at least"
         values = given.model_dump(mode="json")
-    return absolute_paths(admit(overridden(values, overrides), allowed, given), Path.cwd())
+    return absolute_paths(admit(config_from_values(values, overrides), allowed, given), Path.cwd())
 
 
 def unhidden(values: Any, shown: Any, stored: Any) -> Any:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from eva.measures.audit import FEATURES, agreement, correlations, features, verbosity_bias
 from eva.runtime.failpoints import reach
 from eva.seeds import uniforms
-from eva.types import Answered, Checkpoint, Floats, Rewarded
+from eva.types import Checkpoint, Floats, PromptResponses, RewardedResponses
 from orchestrator.stages.judging import paid
 from orchestrator.stages.stage import Stage
 from store.game import audit, responses
@@ -21,10 +21,10 @@ from store.views import statistics
 class AuditStage(Stage):
     """What the rewarder likes besides quality, and how far a second, frozen rewarder agrees with it."""
 
-    _rewarded: list[Rewarded]
+    _rewarded: list[RewardedResponses]
     _second: str | None = None
 
-    def unaudited(self, batch: Sequence[int], policy: Checkpoint, second: str) -> list[Answered]:
+    def unaudited(self, batch: Sequence[int], policy: Checkpoint, second: str) -> list[PromptResponses]:
         """A sample of the batch, as many prompts as the config says: those whose answers `second` has not rewarded."""
         self.forget()
         self._second, self._policy = second, policy
@@ -40,7 +40,7 @@ class AuditStage(Stage):
         self.expect(len(answered))
         return answered
 
-    def keep_audited(self, rewarded: Rewarded) -> None:
+    def keep_audited(self, rewarded: RewardedResponses) -> None:
         self._rewarded.append(rewarded)
         reach("audit.reward_received")
         self.advance(1)

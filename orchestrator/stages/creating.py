@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from eva.config import Evolving, FeedbackEvolver
-from eva.creator.budget import Limits, Spending
+from eva.creator.budget import Spending, SpendingLimits
 from eva.creator.evolution import EvolutionPlan, Offspring, Twins, number_children
 from eva.creator.informativeness import Estimate
 from eva.creator.operators import NEEDS_PARTNER
@@ -19,7 +19,7 @@ from eva.measures.spread import spread
 from eva.measures.statistics import describe
 from eva.prompts.conversations import has_turns
 from eva.runtime.failpoints import reach
-from eva.types import Attempt, Chain, Checkpoint, Feedback, Floats, Judged, Prompt
+from eva.types import Attempt, Chain, Checkpoint, Feedback, Floats, Prompt, RewardTable
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.stage import Stage
 from store.game import batches, evolutions, feedback, prompts
@@ -31,7 +31,7 @@ from store.views import statistics
 class SampleStage(Stage):
     """Which prompts were drawn, with what info, weight and key: the answer to "why was this one evolved?"."""
 
-    def close_draw(self, judged: Judged, estimated: Estimate, draw: Draw, policy: Checkpoint) -> None:
+    def close_draw(self, judged: RewardTable, estimated: Estimate, draw: Draw, policy: Checkpoint) -> None:
         checkpoints = (
             [policy.number] * len(judged.numbers_P) if judged.checkpoints_P is None else judged.checkpoints_P.tolist()
         )
@@ -197,7 +197,11 @@ def budget_counts(chains: Sequence[Chain], sources: int, evolving: Evolving) -> 
 def spent_on(chains: Sequence[Chain], evolving: Evolving) -> Spending:
     """What these chains have cost, against the config's budget."""
     budget = evolving.budget
-    limits = Limits() if budget is None else Limits(budget.max_attempts, budget.max_tokens, budget.max_cost_usd)
+    limits = (
+        SpendingLimits()
+        if budget is None
+        else SpendingLimits(budget.max_attempts, budget.max_tokens, budget.max_cost_usd)
+    )
     return Spending(limits).resume(chains)
 
 

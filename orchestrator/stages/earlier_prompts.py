@@ -8,11 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from eva.creator.contamination import Contamination
 from eva.creator.minhash import MinHashIndex
-from eva.creator.novelty import NearKnown, Novelty, NoveltyCheck, Own, Protected, check_named, scope
-from eva.creator.semantic import SameMeaning, SemanticIndex, semantic_twins
-from eva.prompts.conversations import said
+from eva.creator.novelty import (
+    ContaminationCheck,
+    NearDuplicateCheck,
+    NoveltyCheck,
+    NoveltyChecks,
+    ProtectedTexts,
+    UserCheck,
+    load_check,
+    scope,
+)
+from eva.creator.semantic import SemanticCheck, SemanticIndex, semantic_twins
+from eva.prompts.conversations import turn_texts
 from eva.prompts.files import read_prompt_file
 from eva.roles import Embedder
 from eva.types import Context, Floats, Prompt
@@ -30,19 +38,19 @@ class Known:
         self._run, self._embedder = run, embedder
         self._index, self._meanings = MinHashIndex(run.config.novelty.similarity), SemanticIndex()
 
-    def before(self, iteration: int) -> Novelty:
+    def before(self, iteration: int) -> NoveltyChecks:
         """The checks against every prompt that is older than the iteration. Raises PromptFileError."""
         novelty = self._run.config.novelty
-        checks: list[NoveltyCheck] = [Protected(self._protected)] if self._protected else []
+        checks: list[NoveltyCheck] = [ContaminationCheck(self._protected)] if self._protected else []
         if novelty.similarity < 1:
             for older in self._older(iteration, len(self._index)):
                 self._index.extend([prompt.text for prompt in older], [scope(prompt.context) for prompt in older])
-            checks.append(NearKnown(self._index))
+            checks.append(NearDuplicateCheck(self._index))
         if self._embedder is not None:
             for older in self._older(iteration, len(self._meanings)):
                 self._embed(older, self._embedder)
-            checks.append(SameMeaning(self._meanings, self._embedder, novelty.cosine))
-        return Novelty((*checks, *self._own))
+            checks.append(SemanticCheck(self._meanings, self._embedder, novelty.cosine))
+        return NoveltyChecks((*checks, *self._own))
 
     def twins(self, texts: Sequence[str], contexts: Sequence[Context]) -> list[int | None]:
         """For each of a stage's texts, the first earlier one that it means nearly the same as, or None."""
@@ -54,11 +62,11 @@ class Known:
         return semantic_twins(np.concatenate(parts), list(map(scope, contexts)), self._run.config.novelty.cosine)
 
     @cached_property
-    def _own(self) -> list[Own]:
-        return [check_named(spec) for spec in self._run.config.novelty.checks]
+    def _own(self) -> list[UserCheck]:
+        return [load_check(spec) for spec in self._run.config.novelty.checks]
 
     @cached_property
-    def _protected(self) -> Contamination:
+    def _protected(self) -> ProtectedTexts:
         novelty = self._run.config.novelty
         return protected_texts(novelty.protected, novelty.protected_words)
 
@@ -88,7 +96,7 @@ class Known:
             first += len(older)
 
 
-def protected_texts(paths: list[str], words: int) -> Contamination:
+def protected_texts(paths: list[str], words: int) -> ProtectedTexts:
     """What no prompt of the run may overlap. Raises PromptFileError."""
     found = (prompt for path in paths for prompt in read_prompt_file(Path(path)).prompts)
-    return Contamination((text for prompt in found for text in said(prompt.text, prompt.context)), words)
+    return ProtectedTexts((text for prompt in found for text in turn_texts(prompt.text, prompt.context)), words)

@@ -12,15 +12,14 @@ from sqlalchemy import Connection
 
 from eva.config.rewards import RewardConfig, gives_win_rates
 from eva.config.solver import INITIAL
-from eva.evaluation.baseline import Compared, figures
-from eva.evaluation.self_preference import self_preference
+from eva.evaluation.baseline import ComparedResponses, baseline_figures
 from eva.evaluation.style import FEATURES
-from eva.evaluation.win_rates import preferences
+from eva.evaluation.win_rates import preferences, self_preference
 from eva.measures.audit import features
 from eva.measures.statistics import wilson
 from eva.runtime.failpoints import reach
 from eva.seeds import derive
-from eva.types import Answered, Checkpoint, Request, Response, Reward, Rewarded, SamplingSettings
+from eva.types import Checkpoint, PromptResponses, Request, Response, Reward, RewardedResponses, SamplingSettings
 from orchestrator.stages.judging import cost_tally
 from orchestrator.stages.stage import Stage
 from store.game import comparisons, heldout
@@ -92,7 +91,7 @@ class ExamineStage(Stage):
             self.expect(len(requests))
         return requests
 
-    def answerable(self, answered: Iterable[Answered]) -> Iterator[Answered]:
+    def answerable(self, answered: Iterable[PromptResponses]) -> Iterator[PromptResponses]:
         """Answered prompts on their way to the examiner, greedy answers with the baseline's beside them.
 
         Those that could not be answered are kept as failed.
@@ -110,7 +109,7 @@ class ExamineStage(Stage):
             else:
                 yield replace(one, responses=(*one.responses, Response(len(one.responses), beside, "stop", 0, 0)))
 
-    def keep_examined(self, rewarded: Rewarded) -> None:
+    def keep_examined(self, rewarded: RewardedResponses) -> None:
         """The policy's own answers with their rewards, and what the comparison says."""
         reach("examine.reward_received")
         responses, rewards = rewarded.answered.responses, rewarded.rewards
@@ -137,11 +136,11 @@ class ExamineStage(Stage):
             ],
         )
 
-    def self_judged(self, policy: Checkpoint, auditor: str) -> list[Answered]:
+    def self_judged(self, policy: Checkpoint, auditor: str) -> list[PromptResponses]:
         """What the examiner has compared with answers of its own model and the auditor has not, numbered by place."""
         self.flush()
         self._second, self._auditor = list[Place](), auditor
-        asked: list[Answered] = []
+        asked: list[PromptResponses] = []
         for split in () if self.complete else self.run.config.evaluation.judges_own:
             for one in self.run.read(
                 lambda conn, split=split: comparisons.without_second(conn, self.run.id, policy.number, split)
@@ -152,7 +151,7 @@ class ExamineStage(Stage):
             self.expect(self._total + len(asked))
         return asked
 
-    def keep_self_judged(self, rewarded: Rewarded) -> None:
+    def keep_self_judged(self, rewarded: RewardedResponses) -> None:
         """The second opinion on one comparison."""
         place = self._second[rewarded.answered.number]
         self._keep_parts(place, "auditor", self._auditor, rewarded)
@@ -227,7 +226,7 @@ class ExamineStage(Stage):
         run, policy = self.run, self._policy.number
         seed = derive(run.config.seed, "win_rates", split, policy)
         compared = run.read(lambda conn: _read_compared(conn, run.id, split, policy))
-        found = figures(compared, policy, seed=seed)
+        found = baseline_figures(compared, policy, seed=seed)
         if split in run.config.evaluation.judges_own:
             second_P = np.full(len(compared[policy].preference_P), np.nan)
             for row in run.read(lambda conn: comparisons.read_comparisons(conn, run.id, policy, split, "auditor")):
@@ -239,7 +238,7 @@ class ExamineStage(Stage):
     def _compare(self, place: Place, comparison: Comparison, role: JudgeRole = "examiner") -> None:
         self._compared.setdefault((place.split, role), []).append(comparison)
 
-    def _keep_parts(self, place: Place, role: JudgeRole, rewarder: str, rewarded: Rewarded) -> None:
+    def _keep_parts(self, place: Place, role: JudgeRole, rewarder: str, rewarded: RewardedResponses) -> None:
         self._kept_parts.setdefault((place.split, place.mode, role), []).extend(
             HeldoutPart(place.item, response.sample, f"{rewarder}/{name}", part)
             for response, reward in zip(rewarded.answered.responses, rewarded.rewards, strict=True)
@@ -275,7 +274,7 @@ def _finite(reward: Reward) -> float | None:
     return reward.value if reward.value is not None and math.isfinite(reward.value) else None
 
 
-def _read_compared(conn: Connection, run_id: int, split: str, last: int) -> dict[int, Compared]:
+def _read_compared(conn: Connection, run_id: int, split: str, last: int) -> dict[int, ComparedResponses]:
     """What was compared so far, by checkpoint, with a row per item for each."""
     found: dict[int, list[_Counted]] = {}
     for row in comparisons.iter_compared(conn, run_id, split, last):
@@ -290,7 +289,7 @@ def _counts(text: str | None) -> tuple[int, ...] | None:
     return None if text is None else features(text)
 
 
-def _compared(rows: Sequence[_Counted], items: int) -> Compared:
+def _compared(rows: Sequence[_Counted], items: int) -> ComparedResponses:
     preference_P = np.full(items, np.nan)
     counts_2_P_F = np.full((2, items, len(FEATURES)), np.nan)
     for row in rows:
@@ -298,4 +297,4 @@ def _compared(rows: Sequence[_Counted], items: int) -> Compared:
         for side, counts_F in enumerate((row.own, row.baseline)):
             if counts_F is not None:
                 counts_2_P_F[side, row.item] = counts_F
-    return Compared(preference_P, counts_2_P_F[0], counts_2_P_F[1])
+    return ComparedResponses(preference_P, counts_2_P_F[0], counts_2_P_F[1])

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from eva.runtime.failpoints import reach
 from eva.seeds import derive
-from eva.types import Answered, Checkpoint, Request, Reward, Rewarded, SamplingSettings
+from eva.types import Checkpoint, PromptResponses, Request, Reward, RewardedResponses, SamplingSettings
 from orchestrator.stages.stage import Stage
 from store.game import prompts, responses
 
@@ -20,10 +20,10 @@ class Todo:
     """What a judge stage still lacks: prompts to answer, and answered prompts to reward."""
 
     requests: tuple[Request, ...]
-    answered: tuple[Answered, ...]
+    answered: tuple[PromptResponses, ...]
 
 
-def paid(rewarded: Iterable[Rewarded]) -> Mapping[str, float]:
+def paid(rewarded: Iterable[RewardedResponses]) -> Mapping[str, float]:
     """What the rewards have cost, as a tally; none where nobody was paid."""
     return cost_tally(part for one in rewarded for reward in one.rewards for part in reward.parts)
 
@@ -41,8 +41,8 @@ class JudgeStage(Stage):
     compare the responses of a prompt.
     """
 
-    _answered: list[Answered]
-    _rewarded: list[Rewarded]
+    _answered: list[PromptResponses]
+    _rewarded: list[RewardedResponses]
     _begun: frozenset[int]
 
     @property
@@ -85,7 +85,7 @@ class JudgeStage(Stage):
         reach("judge.asked")
         return Todo(requests, tuple(answered))
 
-    def keep_answered(self, answered: Iterable[Answered]) -> Iterator[Answered]:
+    def keep_answered(self, answered: Iterable[PromptResponses]) -> Iterator[PromptResponses]:
         """Store responses as they pass by; prompts that could not be answered are quarantined and go no further."""
         for one in answered:
             self._answered.append(one)
@@ -96,7 +96,7 @@ class JudgeStage(Stage):
                 self.advance(1)
                 self.kept()
 
-    def _complete_set(self, one: Answered) -> Answered:
+    def _complete_set(self, one: PromptResponses) -> PromptResponses:
         """The prompt with the responses that it had before."""
         (before,) = self.run.read(
             lambda conn: responses.read_answered(conn, self.run.id, self._policy.number, [one.number])
@@ -105,7 +105,7 @@ class JudgeStage(Stage):
         old = tuple(response for response in before.responses if response.sample not in new)
         return replace(one, responses=old + one.responses)
 
-    def keep_rewarded(self, rewarded: Rewarded) -> None:
+    def keep_rewarded(self, rewarded: RewardedResponses) -> None:
         self._rewarded.append(rewarded)
         reach("judge.reward_received")
         self.advance(1)

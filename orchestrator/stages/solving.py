@@ -16,9 +16,9 @@ from eva.creator.informativeness import Estimate
 from eva.errors import DiskFullError
 from eva.measures.statistics import describe
 from eva.runtime.failpoints import reach
+from eva.solver.losses import bradley_terry_win_rate
 from eva.solver.pairs import Pairing
-from eva.solver.win_rates import bradley_terry
-from eva.types import Checkpoint, Floats, Judged, PreferencePair, Trained, TrainingStep
+from eva.types import Checkpoint, Floats, PreferencePair, RewardTable, TrainingResult, TrainingStep
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.creating import nullable
 from orchestrator.stages.stage import Stage
@@ -31,7 +31,7 @@ class PairStage(Stage):
     """The batch, what it was worth to the policy, and its preference pairs."""
 
     def close_pairs(
-        self, judged: Judged, estimated: Estimate, pairing: Pairing, pool: Sequence[int], policy: Checkpoint
+        self, judged: RewardTable, estimated: Estimate, pairing: Pairing, pool: Sequence[int], policy: Checkpoint
     ) -> None:
         from_pool = set(pool)
         rows = [
@@ -64,10 +64,10 @@ class TrainStage(Stage):
         reach("train.step_reported")
         self.run.obey()
 
-    def close_trained(self, trained: Trained | None, policy: Checkpoint) -> Checkpoint:
+    def close_trained(self, trained: TrainingResult | None, policy: Checkpoint) -> Checkpoint:
         """Store the new checkpoint and its steps; without a pair to train on, the policy goes on as it is."""
         if trained is None:
-            trained = Trained(Checkpoint(self.iteration + 1, self.iteration, policy.path, policy.digest), ())
+            trained = TrainingResult(Checkpoint(self.iteration + 1, self.iteration, policy.path, policy.digest), ())
         result = trained
         reach("train.published")
 
@@ -139,6 +139,6 @@ def _rewards(conn: Connection, run: ClaimedRun, iteration: int) -> dict[int, Flo
 def _with_win_rates(pair: PreferencePair, rewards_N: Floats) -> PreferencePair:
     return replace(
         pair,
-        chosen_reward=bradley_terry(rewards_N, pair.chosen_reward),
-        rejected_reward=bradley_terry(rewards_N, pair.rejected_reward),
+        chosen_reward=bradley_terry_win_rate(rewards_N, pair.chosen_reward),
+        rejected_reward=bradley_terry_win_rate(rewards_N, pair.rejected_reward),
     )

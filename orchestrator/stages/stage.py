@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 
 from eva.errors import LeaseLostError, RunStoppedError, StoreError
 from eva.runtime.failpoints import reach
-from eva.runtime.logs import all_about
-from eva.runtime.meter import since
+from eva.runtime.logs import process_log_context
+from eva.runtime.worker_reports import added_since
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.watch.tracing import NoSpans, StageSpan
 from store.rows import StageRow
@@ -53,7 +53,9 @@ class Stage:
         self._stored_at = time.monotonic()
         self.complete = row.status == "done"
         if not self.complete:
-            self._open.enter_context(all_about(iteration=self.iteration, stage=self.name, attempt=row.attempts))
+            self._open.enter_context(
+                process_log_context(iteration=self.iteration, stage=self.name, attempt=row.attempts)
+            )
             self._span = self._open.enter_context(
                 self.run.spans.stage(self.iteration, self.name, row.attempts, self._total)
             )
@@ -160,7 +162,7 @@ class Stage:
             self._done,
             total=self._total,
             seconds=seconds,
-            tallies={**self.tallies(), **since(self._metered, self._metering)},
+            tallies={**self.tallies(), **added_since(self._metered, self._metering)},
         )
 
     def _stored(self) -> None:

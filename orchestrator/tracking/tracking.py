@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from eva.errors import DiskFullError, StoreError
-from eva.runtime.incidents import Incident, Notice
 from eva.runtime.redaction import known_secrets, redact
 from eva.runtime.tracker import Opening, Point, Tracker, TrackerError
+from eva.runtime.worker_reports import Incident, IncidentListener
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.tracking.points import points_after
 from store.runs import events, runs
@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 class Follower:
     """The thread of one service. `name` says which, and is what its progress is stored under."""
 
-    def __init__(self, run: ClaimedRun, name: str, tracker: Tracker, opening: Opening, notice: Notice) -> None:
+    def __init__(
+        self, run: ClaimedRun, name: str, tracker: Tracker, opening: Opening, notice: IncidentListener
+    ) -> None:
         self._run, self.name, self._tracker, self._opening, self._notice = run, name, tracker, opening, notice
         self._ending, self._cut = threading.Event(), threading.Event()
         self._opened, self._sent, self._failures = False, 0, 0
@@ -118,7 +120,7 @@ class Follower:
 
 @contextmanager
 def tracked(
-    run: ClaimedRun, opening: Opening, trackers: Mapping[str, tuple[Tracker, str | None]], notice: Notice
+    run: ClaimedRun, opening: Opening, trackers: Mapping[str, tuple[Tracker, str | None]], notice: IncidentListener
 ) -> Generator[Callable[[], None]]:
     """Follow the run from the call of what is yielded to the end, whatever that is. By name, trackers and the name that
     the run has there, if another."""

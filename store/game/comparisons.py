@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, select, text
 
-from eva.types import Answered, Response
+from eva.types import PromptResponses, Response
 from store.game.contexts import read_context
 from store.postgres.bulk import copy_once
 from store.postgres.values import storable, told
@@ -111,11 +111,11 @@ def iter_compared(conn: Connection, run_id: int, split: str, last: int) -> Itera
             yield ComparedRow(*row)
 
 
-def without_second(conn: Connection, run_id: int, checkpoint: int, split: str) -> list[Answered]:
+def without_second(conn: Connection, run_id: int, checkpoint: int, split: str) -> list[PromptResponses]:
     """Which comparisons has the auditor not made? By item, the policy's answer before the baseline's."""
     given = {"run_id": run_id, "checkpoint": checkpoint, "split": split}
     return [
-        Answered(
+        PromptResponses(
             item,
             prompt,
             tuple(Response(sample, answer, "stop", 0, 0) for sample, answer in enumerate(answers)),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import Connection, func, select
 
-from eva.creator.sampling import Traits
-from eva.types import Judged
+from eva.creator.sampling import PromptTraits
+from eva.types import RewardTable
 from store.game.batches import read_estimates
 from store.game.responses import judged
 from store.rows import EstimateRow
@@ -27,7 +27,7 @@ class StoredDraw:
 
 def judged_under(
     conn: Connection, run_id: int, rewarder: str, numbers: Sequence[int], answered_by: Mapping[int, int], n: int
-) -> Judged:
+) -> RewardTable:
     """How did these prompts do, each under the policy that `answered_by` names? Rows in the order of `numbers`."""
     by_policy: dict[int, list[int]] = {}
     for number in numbers:
@@ -39,7 +39,7 @@ def judged_under(
     place = {number: row for row, number in enumerate(numbers_P.tolist())}
     rows = np.array([place[number] for number in numbers])
     tokens = [part.tokens_P_N for part in parts if part.tokens_P_N is not None]
-    return Judged(
+    return RewardTable(
         numbers_P=numbers_P[rows],
         rewards_P_N=np.concatenate([part.rewards_P_N for part in parts])[rows],
         text_hashes_P_N=np.concatenate([part.text_hashes_P_N for part in parts])[rows],
@@ -50,12 +50,12 @@ def judged_under(
     )
 
 
-def traits(conn: Connection, run_id: int, pool: Judged, checkpoint: int) -> Traits:
+def traits(conn: Connection, run_id: int, pool: RewardTable, checkpoint: int) -> PromptTraits:
     """What is known of the pool's prompts besides their rewards, when `checkpoint` is the current policy?"""
     topics = read_topics(conn, run_id, pool.numbers_P.tolist())
     codes = {topic: code for code, topic in enumerate(sorted({topic for topic in topics.values() if topic}))}
     answered_by = checkpoint if pool.checkpoints_P is None else pool.checkpoints_P
-    return Traits(
+    return PromptTraits(
         ages_P=np.full(len(pool.numbers_P), checkpoint, dtype=np.int64) - answered_by,
         topics_P=np.array([codes.get(topics.get(number) or "", -1) for number in pool.numbers_P.tolist()], np.int64),
     )

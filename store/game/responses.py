@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import Connection, and_, func, select
 
 from eva.seeds import text_hash
-from eva.types import Answered, Ints, Judged, Response, Rewarded
+from eva.types import Ints, PromptResponses, Response, RewardedResponses, RewardTable
 from store.game.contexts import is_root, read_context, roots
 from store.postgres.bulk import Row, copy_once, read_array
 from store.postgres.values import storable, told, value_or_reason
@@ -57,7 +57,7 @@ _NEWEST = """
 """
 
 
-def copy_answered(conn: Connection, run_id: int, checkpoint: int, answered: Sequence[Answered]) -> None:
+def copy_answered(conn: Connection, run_id: int, checkpoint: int, answered: Sequence[PromptResponses]) -> None:
     """Store responses, and the failures as quarantines; what is there already stays as it is.
 
     NUL characters and lone surrogates become U+FFFD.
@@ -86,7 +86,9 @@ def copy_answered(conn: Connection, run_id: int, checkpoint: int, answered: Sequ
     copy_once(conn, quarantines, _QUARANTINES, failed)
 
 
-def copy_rewarded(conn: Connection, run_id: int, checkpoint: int, rewarder: str, rewarded: Sequence[Rewarded]) -> None:
+def copy_rewarded(
+    conn: Connection, run_id: int, checkpoint: int, rewarder: str, rewarded: Sequence[RewardedResponses]
+) -> None:
     """Store rewards of stored responses; what is there already stays as it is.
 
     A reward that is NaN or infinite is stored as none, with that reason. What a reward was made from is stored as
@@ -133,7 +135,7 @@ def failures(conn: Connection, run_id: int, checkpoint: int) -> dict[int, str]:
     return {row.prompt: row.reason for row in conn.execute(query)}
 
 
-def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Sequence[int]) -> list[Answered]:
+def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Sequence[int]) -> list[PromptResponses]:
     """What did this policy answer to these prompts? In number order; those without answers are left out."""
     query = (
         select(
@@ -157,7 +159,7 @@ def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Seque
     )
     grouped = groupby(conn.execute(query), key=lambda row: (row.number, row.prompt_text, row.context))
     return [
-        Answered(
+        PromptResponses(
             number,
             text,
             tuple(Response(r.sample, r.text, r.finish, r.tokens, r.seed) for r in rows),
@@ -169,7 +171,7 @@ def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Seque
 
 def judged(
     conn: Connection, run_id: int, checkpoint: int, rewarder: str, numbers: Sequence[int] | Ints, n: int
-) -> Judged:
+) -> RewardTable:
     """How did this policy do on these prompts? Arrays in the order of `numbers`, which are distinct."""
     numbers_P = np.asarray(numbers, dtype=np.int64)
     wanted = [rewarder, run_id, checkpoint, numbers_P.tolist(), n]
@@ -187,7 +189,7 @@ def judged(
     tokens_P_N[place] = found["tokens"]
     asked = set(numbers_P.tolist())
     failed = {number: why for number, why in failures(conn, run_id, checkpoint).items() if number in asked}
-    return Judged(numbers_P, rewards_P_N, hashes_P_N, cut_P_N, failed, tokens_P_N=tokens_P_N)
+    return RewardTable(numbers_P, rewards_P_N, hashes_P_N, cut_P_N, failed, tokens_P_N=tokens_P_N)
 
 
 def newest_checkpoints(

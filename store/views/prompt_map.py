@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from eva.prompt_map.selection import Births
+from eva.prompt_map.projection import IterationPrompts
 from store.schema.tables import prompts
 
 
@@ -21,7 +21,7 @@ class MappedPrompt:
     operator: str | None
 
 
-def read_births(conn: Connection, run_id: int, before: int) -> list[Births]:
+def read_births(conn: Connection, run_id: int, before: int) -> list[IterationPrompts]:
     """How many prompts did each iteration before this one make, and from which number on? Seeds are born in -1."""
     number = prompts.c.number
     query = (
@@ -30,7 +30,7 @@ def read_births(conn: Connection, run_id: int, before: int) -> list[Births]:
         .group_by(prompts.c.born)
         .order_by(prompts.c.born)
     )
-    return [Births(*row) for row in conn.execute(query)]
+    return [IterationPrompts(*row) for row in conn.execute(query)]
 
 
 def read_mapped(conn: Connection, run_id: int, numbers: Sequence[int], longest: int) -> list[MappedPrompt]:

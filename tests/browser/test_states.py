@@ -13,7 +13,7 @@ from eva.config import RunConfig
 from eva.errors import RewarderDiedError
 from eva.roles import Roles
 from eva.settings import Settings
-from eva.types import Answered, Request
+from eva.types import PromptResponses, Request
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from orchestrator.watch.listener import Nobody
@@ -103,7 +103,7 @@ class HeldSolver(LazySolver):
         super().__init__()
         self.reached, self.released = threading.Event(), threading.Event()
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         if self.policy is not None and self.policy.number:
             self.reached.set()
             assert self.released.wait(60)

@@ -15,7 +15,7 @@ import pytest
 
 from eva.errors import DiskFullError
 from eva.settings import Settings
-from eva.types import Trained, TrainingJob, TrainingStep
+from eva.types import TrainingJob, TrainingResult, TrainingStep
 from orchestrator.hold import database_retry
 from store.runs import events
 from store.session import Store, open_store
@@ -121,7 +121,7 @@ def test_a_run_whose_database_gets_no_space_leaves_and_is_resumed(
 class PublishingTrainer(FakeTrainer):
     """Publishes a megabyte as the real one publishes its weights."""
 
-    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> Trained:
+    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         def write(folder: Path) -> None:
             (folder / "model.safetensors").write_bytes(bytes(2**20))
 

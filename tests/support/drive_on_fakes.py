@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from eva.settings import Settings, read_settings
-from eva.types import Answered, Request
+from eva.types import PromptResponses, Request
 from orchestrator.driver import drive
 from orchestrator.watch.listener import Nobody
 from store.runs import runs
@@ -20,7 +20,7 @@ from tests.support.fakes import FakeGenerator, always, fake_roles
 
 
 class SlowGenerator(FakeGenerator):
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         for answered in super().generate(requests):
             time.sleep(0.01)
             yield answered

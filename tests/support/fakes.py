@@ -18,16 +18,16 @@ from eva.roles import Roles
 from eva.seeds import generator, text_hash
 from eva.settings import Settings
 from eva.types import (
-    Answered,
     Checkpoint,
     Mutation,
+    PromptResponses,
     Reply,
     Request,
     Response,
     Reward,
-    Rewarded,
-    Trained,
+    RewardedResponses,
     TrainingJob,
+    TrainingResult,
     TrainingStep,
 )
 from orchestrator.watch.listener import Listener
@@ -61,7 +61,7 @@ class FakeGenerator:
     def rest(self) -> None:
         self.policy = None
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         assert self.policy is not None, "asked before a policy was loaded"
         window: list[Request] = []
         shuffle = random.Random(len(self.asked))
@@ -71,7 +71,7 @@ class FakeGenerator:
                 yield self._answer(window.pop(shuffle.randrange(8)))
         yield from map(self._answer, window)
 
-    def _answer(self, request: Request) -> Answered:
+    def _answer(self, request: Request) -> PromptResponses:
         assert self.policy is not None, "asked before a policy was loaded"
         if self.die_after is not None:
             self.die_after -= 1
@@ -81,9 +81,9 @@ class FakeGenerator:
             self.policy.number, transcript(request.text, request.context), int(request.sampling.temperature > 0)
         ] += 1
         if request.number in self.unanswerable:
-            return Answered(request.number, request.text, (), failure="the prompt is too long")
+            return PromptResponses(request.number, request.text, (), failure="the prompt is too long")
         chance = skill_of(self.policy) / (skill_of(self.policy) + difficulty_of(request.text))
-        return Answered(
+        return PromptResponses(
             request.number,
             request.text,
             tuple(
@@ -103,9 +103,9 @@ class FakeRewarder:
 
     name = "fake"
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         for one in answered:
-            yield Rewarded(
+            yield RewardedResponses(
                 one,
                 tuple(
                     Reward(float(response.text.startswith("right")) + text_hash(response.text) % 100 / 1000)
@@ -136,7 +136,7 @@ class FakeTrainer:
     def publish_initial(self, folder: str) -> Checkpoint:
         return Checkpoint(0, 0, f"{folder}/skill-1", hashlib.sha256(b"0").hexdigest())
 
-    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> Trained:
+    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         self.jobs.append(job)
         assert Path(job.pairs_path).read_text().count("\n") > 0
         steps = tuple(
@@ -146,7 +146,7 @@ class FakeTrainer:
             report(step, len(steps))
         skill = skill_of(job.policy) + int(self.learns)
         digest = hashlib.sha256(Path(job.pairs_path).read_bytes()).hexdigest()
-        return Trained(Checkpoint(job.number, job.iteration, f"{job.folder}/skill-{skill}", digest), steps)
+        return TrainingResult(Checkpoint(job.number, job.iteration, f"{job.folder}/skill-{skill}", digest), steps)
 
 
 def fake_config(**changes: Any) -> RunConfig:

@@ -17,7 +17,7 @@ from eva.config.files import load_config
 from eva.roles import Roles
 from eva.seeds import derive
 from eva.settings import Settings
-from eva.types import Answered, Checkpoint, Request, Response
+from eva.types import Checkpoint, PromptResponses, Request, Response
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from orchestrator.watch.listener import Listener, Nobody
@@ -43,10 +43,10 @@ class LazySolver:
     def rest(self) -> None:
         self.policy = None
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         for request in requests:
             self.asked.append(request)
-            yield Answered(
+            yield PromptResponses(
                 request.number,
                 request.text,
                 tuple(self._respond(request, sample) for sample in range(request.first, request.first + request.n)),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from eva import seeds
-from eva.types import Answered, Request, Response
+from eva.types import PromptResponses, Request, Response
 from workers.fleet.dispatch import Died, Event, Ready, Task, Worked
 from workers.fleet.engine import PATIENCE_S, QUANTUM_S
 from workers.fleet.engine_actors import Served
@@ -20,7 +20,7 @@ def skewed_length(request: Request) -> int:
     return max(1, min(1024, int(seeds.generator(7, request.number).lognormvariate(4.0, 1.0))))
 
 
-def answer_of(request: Request) -> Answered:
+def answer_of(request: Request) -> PromptResponses:
     """What any engine answers: it depends on the request alone."""
     made = tuple(
         Response(
@@ -32,7 +32,7 @@ def answer_of(request: Request) -> Answered:
         )
         for i in range(request.n)
     )
-    return Answered(request.number, request.text, made)
+    return PromptResponses(request.number, request.text, made)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from eva.runtime.processes import started
+from eva.runtime.processes import start_time
 
 START = """
 import subprocess, sys, time
@@ -27,6 +27,6 @@ def test_a_process_ends_with_the_killed_one_that_started_it() -> None:
     parent.kill()
     parent.communicate(timeout=30)
     deadline = time.monotonic() + 30
-    while started(child) is not None and time.monotonic() < deadline:
+    while start_time(child) is not None and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert started(child) is None
+    assert start_time(child) is None

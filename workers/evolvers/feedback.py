@@ -23,9 +23,9 @@ class FeedbackRewriter(Rewriter):
 
     def evolve(self, mutation: Mutation) -> Reply:
         """As `Rewriter.evolve`; tokens and cost are of both calls where the critique is written."""
-        if mutation.context is None or not self._written:
+        if mutation.feedback is None or not self._written:
             return super().evolve(mutation)
-        asked = in_conversation(critique_request(mutation.context, self._chars), mutation.conversation)
+        asked = in_conversation(critique_request(mutation.feedback, self._chars), mutation.conversation)
         critique = self._writer.ask(asked, derive(mutation.seed, "critique"))
         message = in_conversation(self._below(mutation, critique.text or None), mutation.conversation)
         reply = self._writer.ask(message, mutation.seed)
@@ -37,11 +37,11 @@ class FeedbackRewriter(Rewriter):
         )
 
     def _instruction(self, mutation: Mutation) -> str:
-        return super()._instruction(mutation) if mutation.context is None else self._below(mutation, None)
+        return super()._instruction(mutation) if mutation.feedback is None else self._below(mutation, None)
 
     def _below(self, mutation: Mutation, critique: str | None) -> str:
-        assert mutation.context is not None
-        return with_feedback(super()._instruction(mutation), mutation.context, self._chars, critique)
+        assert mutation.feedback is not None
+        return with_feedback(super()._instruction(mutation), mutation.feedback, self._chars, critique)
 
 
 def _writer(config: EvolInstruct | SelfEvolver, generator: Generator | None) -> Writer:

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from eva.config import SelfEvolver
 from eva.errors import ConfigError
 from eva.roles import Generator
-from eva.types import Answered, Reply, Request, SamplingSettings
+from eva.types import PromptResponses, Reply, Request, SamplingSettings
 from workers.evolvers.completions import unquoted
 
 GATHER_S = 0.01
@@ -31,13 +31,13 @@ class FleetWriter:
     def __init__(self, config: SelfEvolver, generator: Generator) -> None:
         self._generator = generator
         self._sampling = SamplingSettings(config.temperature, config.top_p, config.max_tokens)
-        self._waiting: SimpleQueue[tuple[Request, Future[Answered]]] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[Request, Future[PromptResponses]]] = SimpleQueue()
         self._tickets = itertools.count()
         self._feeder = ThreadPoolExecutor(1, thread_name_prefix="self-evolver")
 
     def ask(self, message: str, seed: int) -> Reply:
         """The policy's reply. Raises what the generator raises."""
-        answer: Future[Answered] = Future()
+        answer: Future[PromptResponses] = Future()
         # Engines take seeds of 63 bits and count samples on from them.
         self._waiting.put((Request(next(self._tickets), message, 1, seed >> 1, self._sampling), answer))
         self._feeder.submit(self._wave)
@@ -47,7 +47,7 @@ class FleetWriter:
         """Answer what waits. Each request brings a wave, so that none is left behind; most find nothing to do."""
         if self._waiting.empty():
             return
-        asked: dict[int, Future[Answered]] = {}
+        asked: dict[int, Future[PromptResponses]] = {}
         try:
             for answered in self._generator.generate(self._gathered(asked)):
                 asked.pop(answered.number).set_result(answered)
@@ -55,7 +55,7 @@ class FleetWriter:
             for answer in asked.values():
                 answer.set_exception(error)
 
-    def _gathered(self, asked: dict[int, Future[Answered]]) -> Iterator[Request]:
+    def _gathered(self, asked: dict[int, Future[PromptResponses]]) -> Iterator[Request]:
         while True:
             try:
                 request, answer = self._waiting.get(timeout=GATHER_S)
@@ -76,7 +76,7 @@ def fleet_writer(config: SelfEvolver, generator: Generator | None) -> FleetWrite
     return FleetWriter(config, generator)
 
 
-def _reply(answered: Answered) -> Reply:
+def _reply(answered: PromptResponses) -> Reply:
     if answered.failure is not None or not answered.responses:
         return Reply("", finish=UNANSWERED)
     response = answered.responses[0]

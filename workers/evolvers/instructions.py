@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eva.prompts.conversations import spoken
+from eva.prompts.conversations import labelled_lines
 from eva.types import Context, Feedback
 
 PLACE, PARTNER = "<PROMPT>", "<PARTNER>"
@@ -90,7 +90,7 @@ def in_conversation(instruction: str, conversation: Context) -> str:
     """The instruction below the messages that come before the prompt; as it is where there are none."""
     if not conversation:
         return instruction
-    told = "\n\n".join(spoken(conversation))
+    told = "\n\n".join(labelled_lines(conversation))
     shown = told if len(told) <= CONVERSATION_CHARS else "[…] " + told[-CONVERSATION_CHARS:]
     return _CONVERSATION.format(conversation=shown) + instruction
 

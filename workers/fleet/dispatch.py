@@ -13,8 +13,8 @@ from typing import Protocol
 
 from eva.errors import EngineDiedError
 from eva.runtime.failpoints import reach
-from eva.runtime.incidents import Working, in_flight
-from eva.types import Answered, Request
+from eva.runtime.worker_reports import WorkerStatus, describe_in_flight
+from eva.types import PromptResponses, Request
 from workers.fleet.recovery import Recovery, Replaceable
 from workers.fleet.utilisation import EngineTime
 
@@ -32,7 +32,7 @@ class Worked:
     """One call of an engine came back with what had finished (perhaps nothing)."""
 
     slot: int
-    answers: Sequence[tuple[int, Answered]]
+    answers: Sequence[tuple[int, PromptResponses]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Ledger:
             self._hand(slot, self._suspects.popleft(), given)
         return given
 
-    def finish(self, slot: int, answers: Sequence[tuple[int, Answered]]) -> list[Answered]:
+    def finish(self, slot: int, answers: Sequence[tuple[int, PromptResponses]]) -> list[PromptResponses]:
         """Answers that were still awaited from this engine."""
         awaited = self._in_flight[slot]
         known = [answered for ticket, answered in answers if awaited.pop(ticket, None) is not None]
@@ -144,7 +144,7 @@ class Ledger:
             self._alone.discard(slot)
         return known
 
-    def lose(self, slot: int, reason: str) -> tuple[list[Answered], int]:
+    def lose(self, slot: int, reason: str) -> tuple[list[PromptResponses], int]:
         """The engine died: the prompt given up because it kills engines, and how many are asked again."""
         lost, self._in_flight[slot] = self._in_flight[slot], {}
         self.open.discard(slot)
@@ -193,13 +193,13 @@ class Ledger:
         """Until now, each engine had in flight what it has."""
         time.passed(now, [len(flight) for flight in self._in_flight], self.limits.window)
 
-    def at_work(self) -> list[Working]:
+    def at_work(self) -> list[WorkerStatus]:
         """What each engine has in hand. Another thread may ask."""
-        found: list[Working] = []
+        found: list[WorkerStatus] = []
         for slot in range(self.slots):
             prompts = sorted(request.number for request in tuple(self._in_flight[slot].values()))
-            has = in_flight(prompts) if slot in self.open else "not serving"
-            found.append(Working(f"engine {slot}", has, self._silent_s[slot]))
+            has = describe_in_flight(prompts) if slot in self.open else "not serving"
+            found.append(WorkerStatus(f"engine {slot}", has, self._silent_s[slot]))
         return found
 
     def _roomiest(self, window: int) -> int | None:
@@ -220,11 +220,11 @@ class Ledger:
         self._in_flight[slot][task[0]] = task[1]
         given.setdefault(slot, []).append(task)
 
-    def _after_death(self, ticket: int, request: Request, reason: str) -> Answered | None:
+    def _after_death(self, ticket: int, request: Request, reason: str) -> PromptResponses | None:
         deaths = self._deaths[ticket] = self._deaths.get(ticket, 0) + 1
         if deaths >= POISON_DEATHS:
             why = f"{deaths} engines died while answering this prompt, the last time alone: {reason}"
-            return Answered(request.number, request.text, (), failure=why)
+            return PromptResponses(request.number, request.text, (), failure=why)
         if deaths == POISON_DEATHS - 1:
             self._suspects.append((ticket, request))
         else:
@@ -232,7 +232,7 @@ class Ledger:
         return None
 
 
-def dispatch(requests: Iterable[Request], engines: Engines, limits: Limits) -> Generator[Answered, None, None]:
+def dispatch(requests: Iterable[Request], engines: Engines, limits: Limits) -> Generator[PromptResponses, None, None]:
     """`work_off` with bookkeeping of its own."""
     recovery = Recovery(engines, backoff_s=limits.backoff_s, room_s=limits.start_s)
     yield from work_off(ledger_of(requests, engines, limits), engines, recovery, EngineTime())
@@ -244,7 +244,9 @@ def ledger_of(requests: Iterable[Request], engines: Engines, limits: Limits) -> 
     return Ledger(iter(requests), engines.count, limits, serving)
 
 
-def work_off(ledger: Ledger, engines: Engines, recovery: Recovery, time: EngineTime) -> Generator[Answered, None, None]:
+def work_off(
+    ledger: Ledger, engines: Engines, recovery: Recovery, time: EngineTime
+) -> Generator[PromptResponses, None, None]:
     """Answer every request once, in the order in which engines finish; `time` counts what passes meanwhile.
 
     Raises EngineDiedError when replacements are used up, NoRoomError when no machine can host an engine. What is
@@ -279,7 +281,7 @@ def _feed(ledger: Ledger, engines: Engines) -> None:
             engines.send(slot, ())
 
 
-def _settle(event: Event, ledger: Ledger, recovery: Recovery) -> list[Answered]:
+def _settle(event: Event, ledger: Ledger, recovery: Recovery) -> list[PromptResponses]:
     match event:
         case Worked(slot, answers):
             reach("dispatch.received")

@@ -18,12 +18,12 @@ from typing import Any
 from eva.errors import InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import WorkerLog
-from eva.types import Answered, Request, Response
+from eva.types import PromptResponses, Request, Response
 from workers.models.chat_template import PromptEncoder, Prompting, UnusablePromptError
 
 Task = tuple[int, Request]
 """A request with the ticket under which its answer comes back."""
-Answer = tuple[int, Answered]
+Answer = tuple[int, PromptResponses]
 
 QUANTUM_S = 0.1
 PATIENCE_S = 1.0
@@ -160,7 +160,7 @@ class Engine:
             ids = self._encoder.encode(request.text, request.context)
             self._check_room(len(ids), request.sampling.max_tokens)
         except UnusablePromptError as error:
-            self._unasked.append((ticket, Answered(request.number, request.text, (), failure=str(error))))
+            self._unasked.append((ticket, PromptResponses(request.number, request.text, (), failure=str(error))))
             return
         # vLLM draws child i of a request with n > 1 from `seed + i`. Greedy children are all alike: one is asked.
         greedy = request.sampling.temperature == 0
@@ -200,7 +200,7 @@ class Engine:
             Response(request.first + index, text, reason, tokens, request.seed + request.first + index)
             for index, (text, reason, tokens) in enumerate(made)
         )
-        return ticket, Answered(request.number, request.text, responses, None, prompt_tokens, request.context)
+        return ticket, PromptResponses(request.number, request.text, responses, None, prompt_tokens, request.context)
 
 
 def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any, Protocol, Self
 from eva.config import RunConfig
 from eva.errors import EngineDiedError, InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
-from eva.runtime.incidents import Notice, Working, unnoticed
-from eva.types import Answered, Checkpoint, Request
+from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
+from eva.types import Checkpoint, PromptResponses, Request
 from workers.fleet.dispatch import POLL_S, Died, Engines, Ledger, Limits, Ready, ledger_of, work_off
 from workers.fleet.engine_actors import ActorEngines, Served
 from workers.fleet.placement import engine_setup, seat
@@ -56,7 +56,7 @@ class Fleet:
         views_dir: Path,
         *,
         shares_device: bool = False,
-        notice: Notice = unnoticed,
+        notice: IncidentListener = ignore_incident,
     ) -> None:
         """`views_dir` takes the folders that engines load from (see `serving_view`); what lies there is removed.
 
@@ -105,7 +105,7 @@ class Fleet:
             self._policy = None
             self._engines.rest()
 
-    def generate(self, requests: Iterable[Request]) -> Generator[Answered, None, None]:
+    def generate(self, requests: Iterable[Request]) -> Generator[PromptResponses, None, None]:
         """Answer lazily, in the order of finishing, `limits.window` prompts in flight per engine.
 
         Raises InfrastructureError before a policy is loaded, EngineDiedError when replacements are used up,
@@ -126,12 +126,12 @@ class Fleet:
         finally:
             self._ledger = None
 
-    def at_work(self) -> Sequence[Working]:
+    def at_work(self) -> Sequence[WorkerStatus]:
         """What each engine has in hand. Another thread may ask."""
         ledger, since = self._ledger, self._loading_since
         if since is not None:
             return [
-                Working(f"engine {slot}", "taking on a policy", self._engines.now() - since)
+                WorkerStatus(f"engine {slot}", "taking on a policy", self._engines.now() - since)
                 for slot in range(self._engines.count)
                 if not self._engines.serving(slot)
             ]
@@ -201,7 +201,7 @@ def start_fleet(
     logs_dir: Path,
     views_dir: Path,
     conversation: int = 0,
-    notice: Notice = unnoticed,
+    notice: IncidentListener = ignore_incident,
 ) -> Fleet:
     """Start the engines of a run; returns at once, while they import vLLM. The first `load` gives them the model.
 

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Protocol
 
 from eva.errors import NoRoomError
-from eva.runtime.incidents import Incident, Notice, unnoticed
+from eva.runtime.worker_reports import Incident, IncidentListener, ignore_incident
 
 BACKOFF_MAX_S = 60.0
 
@@ -42,7 +42,9 @@ class Recovery:
         room_s: seconds without any engine, and without room for one, after which the stage cannot go on.
     """
 
-    def __init__(self, engines: Replaceable, *, backoff_s: float, room_s: float, notice: Notice = unnoticed) -> None:
+    def __init__(
+        self, engines: Replaceable, *, backoff_s: float, room_s: float, notice: IncidentListener = ignore_incident
+    ) -> None:
         self._engines, self._backoff_s, self._room_s, self._notice = engines, backoff_s, room_s, notice
         self._due: dict[int, float] = {}
         self._in_a_row: Counter[int] = Counter()

@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from eva.config import RewardConfig
-from eva.runtime.incidents import Notice, unnoticed
+from eva.runtime.worker_reports import IncidentListener, ignore_incident
 from workers.rewards.model import RewardModel
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def build_rewarder(
     local: bool = False,
     spent: Mapping[str, float] | None = None,
     hung_s: float = 1800.0,
-    notice: Notice = unnoticed,
+    notice: IncidentListener = ignore_incident,
 ) -> ActorRewarder | LocalRewarder:
     """The run's rewarder: in a Ray actor of its own, or with `local` in this process.
 

@@ -25,8 +25,8 @@ from ray.exceptions import (
 from eva.config import EnsembleReward, RewardConfig, RewardNetwork
 from eva.errors import ConfigError
 from eva.runtime.failpoints import environment, reach
-from eva.runtime.incidents import Notice, Working, unnoticed
-from eva.types import Answered, Rewarded
+from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
+from eva.types import PromptResponses, RewardedResponses
 from workers.cluster.actors import end_actor, locate
 from workers.rewards.model import COST, Asked, Budgeted, RewardModel
 from workers.rewards.window import Rewards, Window
@@ -138,7 +138,7 @@ class ActorRewarder:
         spent: Mapping[str, float] | None = None,
         restarts: int = 10,
         hung_s: float = 1800.0,
-        notice: Notice = unnoticed,
+        notice: IncidentListener = ignore_incident,
     ) -> None:
         self._name, self._model, self._config = name, model, config
         self._cpus, self._restarts, self._spent = cpus, restarts, Counter[str](spent or {})
@@ -156,7 +156,7 @@ class ActorRewarder:
             self._model, self._config, self._cpus, gpus_of(self._config), lambda: {**self._spent}
         )
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         """Pull answered prompts, about a hundred at most in flight; yield what is done at each pull.
 
         Every prompt comes back once. Raises RewarderDiedError, and ConfigError when the reward model
@@ -168,7 +168,7 @@ class ActorRewarder:
         self._window = window
         for one in answered:
             if not one.responses:
-                yield Rewarded(one, ())
+                yield RewardedResponses(one, ())
                 continue
             window.put(one)
             yield from self._take(window, block=False)
@@ -177,12 +177,12 @@ class ActorRewarder:
         while not window.empty:
             yield from self._take(window, block=True)
 
-    def at_work(self) -> list[Working]:
+    def at_work(self) -> list[WorkerStatus]:
         """What the actor has in hand. Another thread may ask."""
         window = self._window
         return [] if window is None or window.empty else [window.at_work()]
 
-    def _take(self, window: Window, *, block: bool) -> list[Rewarded]:
+    def _take(self, window: Window, *, block: bool) -> list[RewardedResponses]:
         try:
             taken = window.take(block=block)
         except RayTaskError as error:

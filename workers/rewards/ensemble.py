@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from eva.config import EnsembleReward
-from eva.measures.ranks import ranks
+from eva.measures.statistics import ranks
 from eva.types import Floats, Reward
 from workers.rewards import model_class
 from workers.rewards.model import Alive, Asked, Budgeted, RewardModel, reason

@@ -13,7 +13,7 @@ import numpy as np
 from eva.config import EvolInstruct, JudgeReward
 from eva.errors import ConfigError, EvolverError, JudgeError
 from eva.measures.audit import position_bias
-from eva.measures.bradley_terry import AGGREGATIONS, symmetrised
+from eva.measures.bradley_terry import AGGREGATIONS, symmetrise
 from eva.prompts.conversations import transcript
 from eva.seeds import derive, text_hash
 from eva.types import Floats, Reply, Reward
@@ -200,7 +200,7 @@ def rewards_from_wins(responses: Sequence[str], verdicts: Sequence[Verdict], agg
             score_N_N[verdict.first, verdict.second] = verdict.score
     both_N_N = np.where(np.isfinite(score_N_N.T), score_N_N, np.nan)
     equal_N_N = np.array([[one == other for other in responses] for one in responses])
-    reward_N = AGGREGATIONS[aggregation](symmetrised(np.where(equal_N_N, 0.5, both_N_N)))
+    reward_N = AGGREGATIONS[aggregation](symmetrise(np.where(equal_N_N, 0.5, both_N_N)))
     rewards: list[Reward] = []
     for place in range(count):
         own = [verdict for verdict in verdicts if place in (verdict.first, verdict.second)]

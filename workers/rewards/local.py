@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from eva.runtime.incidents import Working
-from eva.types import Answered, Rewarded
+from eva.runtime.worker_reports import WorkerStatus
+from eva.types import PromptResponses, RewardedResponses
 from workers.rewards.model import Asked, RewardModel
 
 
-def asked_of(answered: Answered) -> Asked:
+def asked_of(answered: PromptResponses) -> Asked:
     """The texts of an answered prompt, as reward models take them."""
     return Asked(answered.text, tuple(response.text for response in answered.responses), answered.context)
 
@@ -24,13 +24,13 @@ class LocalRewarder:
     def name(self) -> str:
         return self._name
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         """Pull one prompt, yield it with its rewards, pull the next."""
         for one in answered:
             (rewards,) = self._model.reward_many([asked_of(one)], _nobody_watches)
-            yield Rewarded(one, rewards)
+            yield RewardedResponses(one, rewards)
 
-    def at_work(self) -> list[Working]:
+    def at_work(self) -> list[WorkerStatus]:
         """Nothing: what it does, its caller does."""
         return []
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from eva.errors import RewarderDiedError
-from eva.runtime.incidents import Incident, Notice, Working, in_flight, unnoticed
-from eva.types import Answered, Reward, Rewarded
+from eva.runtime.worker_reports import Incident, IncidentListener, WorkerStatus, describe_in_flight, ignore_incident
+from eva.types import PromptResponses, Reward, RewardedResponses
 from workers.rewards.local import asked_of
 from workers.rewards.model import PROCESS_DIED, Asked, reason
 
@@ -44,7 +44,7 @@ class Process(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    prompts: tuple[Answered, ...]
+    prompts: tuple[PromptResponses, ...]
     deaths: int = 0
 
 
@@ -67,13 +67,13 @@ class Window:
         calls: int = 2,
         restarts: int = 10,
         hung_s: float = 1800.0,
-        notice: Notice = unnoticed,
+        notice: IncidentListener = ignore_incident,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._process, self._per_call, self._max_calls, self._restarts = process, per_call, calls, restarts
         self._hung_s, self._notice, self._clock = hung_s, notice, clock
         self._silent_s = 0.0
-        self._waiting: deque[Answered] = deque()
+        self._waiting: deque[PromptResponses] = deque()
         self._suspects: deque[_Call] = deque()
         self._calls: dict[Future[Rewards], _Call] = {}
         self._deaths_in_a_row = 0
@@ -86,17 +86,17 @@ class Window:
     def empty(self) -> bool:
         return not (self._waiting or self._suspects or self._calls)
 
-    def put(self, answered: Answered) -> None:
+    def put(self, answered: PromptResponses) -> None:
         """Take in one prompt; call `take` until the window is no longer full before the next."""
         self._waiting.append(answered)
         self._send()
 
-    def take(self, *, block: bool) -> list[Rewarded]:
+    def take(self, *, block: bool) -> list[RewardedResponses]:
         """What is done by now; with `block` it first waits until a call has ended.
 
         Raises RewarderDiedError, and whatever the reward model raised of itself.
         """
-        rewarded: list[Rewarded] = []
+        rewarded: list[RewardedResponses] = []
         while block and self._calls and not rewarded:
             began = self._clock()
             done, _ = wait(self._calls, timeout=_POLL_S, return_when=FIRST_COMPLETED)
@@ -113,17 +113,17 @@ class Window:
         self._send()
         return rewarded
 
-    def at_work(self) -> Working:
+    def at_work(self) -> WorkerStatus:
         """What the process has in hand. Another thread may ask."""
         prompts = [one.number for call in tuple(self._calls.values()) for one in call.prompts]
-        return Working("rewarder", in_flight(prompts), self._silent_s)
+        return WorkerStatus("rewarder", describe_in_flight(prompts), self._silent_s)
 
-    def _give_up_on_first(self) -> list[Rewarded]:
+    def _give_up_on_first(self) -> list[RewardedResponses]:
         """Calls are worked off in order: the first one is what the process hangs at."""
         call = self._calls.pop(next(iter(self._calls)))
         return self._bury(call, TimeoutError(f"it ended no call for {self._silent_s:.0f} s"))
 
-    def _end(self, future: Future[Rewards]) -> list[Rewarded]:
+    def _end(self, future: Future[Rewards]) -> list[RewardedResponses]:
         self._silent_s = 0.0
         call = self._calls.pop(future)
         try:
@@ -131,9 +131,9 @@ class Window:
         except self._process.died as error:
             return self._bury(call, error)
         self._deaths_in_a_row = 0
-        return [Rewarded(one, rewards) for one, rewards in zip(call.prompts, rewards, strict=True)]
+        return [RewardedResponses(one, rewards) for one, rewards in zip(call.prompts, rewards, strict=True)]
 
-    def _bury(self, call: _Call, error: BaseException) -> list[Rewarded]:
+    def _bury(self, call: _Call, error: BaseException) -> list[RewardedResponses]:
         self._deaths_in_a_row += 1
         self._silent_s = 0.0
         self._tell(call, reason(str(error) or type(error).__name__))
@@ -151,7 +151,7 @@ class Window:
             self._suspects.appendleft(_Call(call.prompts, call.deaths + 1))
             return []
         died = Reward(None, PROCESS_DIED)
-        return [Rewarded(culprit, (died,) * len(culprit.responses)) for culprit in call.prompts]
+        return [RewardedResponses(culprit, (died,) * len(culprit.responses)) for culprit in call.prompts]
 
     def _tell(self, call: _Call, why: str) -> None:
         lost = [one.number for each in (call, *self._calls.values()) for one in each.prompts]

@@ -13,7 +13,7 @@ import torch
 from eva.config import Model, Training
 from eva.errors import TrainingFailedError
 from eva.runtime.failpoints import reach
-from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
+from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from workers.models.model_folder import BYTES, inspect_model, require_template, resolve_model
 from workers.training import checkpoint_files, checkpoints
 from workers.training.distribution import optimise_on_devices
@@ -41,7 +41,7 @@ def publish_model(model: Model, training: Training, folder: Path, *, engines_on_
 
 def run_job(
     job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool = False, report: Report | None = None
-) -> Trained:
+) -> TrainingResult:
     """Train `job.policy` on the job's pairs and publish it; a valid checkpoint of this very job is returned.
 
     A job that ended before its checkpoint was whole starts again from the policy: equal pairs and seed give equal
@@ -105,7 +105,7 @@ def _train_and_publish(
     checkpoints.publish(write, target.parent, target.name, needed_bytes=needed_bytes)
 
 
-def read_trained(job: TrainingJob, training: Training) -> Trained:
+def read_trained(job: TrainingJob, training: Training) -> TrainingResult:
     """What a published checkpoint says of its training. Raises CheckpointError if another job made it."""
     target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
     digest = checkpoints.verify(target).digest
@@ -119,7 +119,7 @@ def read_trained(job: TrainingJob, training: Training) -> Trained:
             next_move=f"Move {target} away and resume",
         )
     steps = tuple(TrainingStep(row["step"], row["values"]) for row in record["steps"])
-    return Trained(Checkpoint(job.number, job.iteration, str(target), digest), steps, record["dropped"])
+    return TrainingResult(Checkpoint(job.number, job.iteration, str(target), digest), steps, record["dropped"])
 
 
 def _train(job: TrainingJob, training: Training, model: Model, report: Report | None, *, gpu: bool) -> Optimised:

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from eva.config import Model, Training
 from eva.errors import TrainingFailedError
-from eva.solver.losses import facts
+from eva.solver.losses import loss_facts
 from eva.types import TrainingJob, TrainingStep
 from workers.models.chat_template import PromptEncoder, read_prompting
 from workers.models.model_folder import inspect_model
@@ -40,7 +40,7 @@ class Optimised:
 
 def optimise(job: TrainingJob, training: Training, model: Model, report: Report | None = None) -> Optimised:
     """Train `job.policy` on the job's pairs. Raises TrainingFailedError, ConfigError."""
-    build, reference_free = find_loss(training.loss), facts(training.loss).reference_free
+    build, reference_free = find_loss(training.loss), loss_facts(training.loss).reference_free
     encoder = PromptEncoder(job.policy.path, read_prompting(model))
     encoded = _rows(job, training, model, encoder)
     recorder = StepRecorder(None if reference_free else training.beta, report)
@@ -74,7 +74,7 @@ def _rows(job: TrainingJob, training: Training, model: Model, encoder: PromptEnc
         encoder,
         max_length=min(training.max_length, known.max_positions or training.max_length),
         max_prompt_length=training.max_prompt_length,
-        rewards=facts(training.loss).rewards,
+        rewards=loss_facts(training.loss).rewards,
         end=rows.end_of_turn(known.path, encoder.tokenizer, chat=model.template == "chat"),
     )
     if not encoded.rows:

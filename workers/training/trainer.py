@@ -25,9 +25,9 @@ from ray.exceptions import (
 from eva.config import Model, RunConfig, Training
 from eva.errors import EvaError, TrainingFailedError
 from eva.runtime.failpoints import environment, reach
-from eva.runtime.incidents import Incident, Notice, Working, unnoticed
-from eva.runtime.logs import WorkerLog, all_about
-from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
+from eva.runtime.logs import WorkerLog, process_log_context
+from eva.runtime.worker_reports import Incident, IncidentListener, WorkerStatus, ignore_incident
+from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from workers.cluster.actors import end_actor, locate
 
 Report = Callable[[TrainingStep, int], None]
@@ -59,11 +59,11 @@ class TrainingProcess:
 
         return publish_model(model, training, Path(folder), engines_on_gpu=engines_on_gpu)
 
-    def train(self, job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool) -> Trained:
+    def train(self, job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool) -> TrainingResult:
         from workers.training.job import run_job
 
         self._steps = []
-        with all_about(iteration=job.iteration, stage="train"):
+        with process_log_context(iteration=job.iteration, stage="train"):
             log.info("trains checkpoint %d from %s", job.number, job.policy.path)
             return run_job(
                 job,
@@ -89,13 +89,13 @@ class LocalTrainer:
     twice at most. The library's output goes to `logs/trainer.log`.
     """
 
-    def __init__(self, config: RunConfig, logs: Path, *, notice: Notice = unnoticed) -> None:
+    def __init__(self, config: RunConfig, logs: Path, *, notice: IncidentListener = ignore_incident) -> None:
         self._config, self._log = config, logs / "trainer.log"
         self._engines_on_gpu = config.fleet.gpus_per_engine > 0
         self._notice = notice
         self._actor: Any = None
         self._located: Any = None
-        self._working: Working | None = None
+        self._working: WorkerStatus | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +122,7 @@ class LocalTrainer:
         """
         return self._ask("publish_initial", (self._config.model, self._config.training, folder))
 
-    def train(self, job: TrainingJob, report: Report) -> Trained:
+    def train(self, job: TrainingJob, report: Report) -> TrainingResult:
         """Train and publish; a valid checkpoint of this job is returned as it is.
 
         `report(step, total_steps)` is called as steps are logged, from the first one again after a retry;
@@ -159,7 +159,7 @@ class LocalTrainer:
             next_move=f"Read {self._log}; a killed process often lacked memory",
         )
 
-    def at_work(self) -> list[Working]:
+    def at_work(self) -> list[WorkerStatus]:
         """What the process has in hand. Another thread may ask."""
         working = self._working
         return [] if working is None else [working]
@@ -187,7 +187,7 @@ class LocalTrainer:
     def _heard(self, actor: Any, call: Any, report: Report | None) -> Any:
         patience, seen, heard = self._config.training.timeout_s, 0, time.monotonic()
         while True:
-            self._working = Working("training process", f"a job, {seen} steps heard of", time.monotonic() - heard)
+            self._working = WorkerStatus("training process", f"a job, {seen} steps heard of", time.monotonic() - heard)
             done, _ = ray.wait([call], timeout=_POLL_S)
             for step, total in ray.get(actor.steps_since.remote(seen), timeout=patience):
                 seen, heard = seen + 1, time.monotonic()

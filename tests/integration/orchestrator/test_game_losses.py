@@ -14,7 +14,7 @@ from eva.config.files import load_config
 from eva.roles import Roles
 from eva.settings import Settings
 from eva.solver.losses import LOSSES
-from eva.types import Answered, Checkpoint, Request, Trained, TrainingJob, TrainingStep
+from eva.types import Checkpoint, PromptResponses, Request, TrainingJob, TrainingResult, TrainingStep
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from store.game import checkpoints
@@ -46,7 +46,7 @@ class TrainerHere:
 
         return publish_model(self._config.model, self._config.training, Path(folder))
 
-    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> Trained:
+    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         from workers.training.job import run_job
 
         return run_job(job, self._config.training, self._config.model, report=report)
@@ -58,7 +58,7 @@ class AskedOnce:
     """
 
     def __init__(self, fleet: Fleet) -> None:
-        self._fleet, self._answers = fleet, dict[Request, Answered]()
+        self._fleet, self._answers = fleet, dict[Request, PromptResponses]()
 
     def load(self, policy: Checkpoint) -> None:
         assert policy.number == 0
@@ -67,7 +67,7 @@ class AskedOnce:
     def rest(self) -> None:
         self._fleet.rest()
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         asked = [*requests]
         new = [request for request in asked if request not in self._answers]
         by_number = {request.number: request for request in new}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eva.creator.novelty import NearKnown, jaccard
+from eva.creator.novelty import NearDuplicateCheck, jaccard
 from eva.errors import PromptFileError, RunStoppedError
 from eva.roles import Roles
 from eva.seeds import generator
@@ -237,7 +237,7 @@ def test_what_is_known_grows_page_by_page_to_the_prompts_before_the_iteration(
 
     def spied(known: Known, iteration: int) -> Any:
         novelty = before(known, iteration)
-        asked[iteration] = [len(check.index) for check in novelty.checks if isinstance(check, NearKnown)]
+        asked[iteration] = [len(check.index) for check in novelty.checks if isinstance(check, NearDuplicateCheck)]
         return novelty
 
     monkeypatch.setattr(Known, "before", spied)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from eva.creator.novelty import text_key
 from eva.seeds import text_hash
-from eva.types import Answered, PairChoice, PreferencePair, Prompt, Response, Reward, Rewarded
+from eva.types import PairChoice, PreferencePair, Prompt, PromptResponses, Response, Reward, RewardedResponses
 from store.game import pairs, prompts, responses
 from store.rows import Coverage
 from store.runs import runs
@@ -36,16 +36,18 @@ def run_id(store: Store) -> int:
         return run.id
 
 
-def _answered(number: int, n: int = 3, first: int = 0, checkpoint: int = 0) -> Answered:
+def _answered(number: int, n: int = 3, first: int = 0, checkpoint: int = 0) -> PromptResponses:
     made = tuple(
         Response(sample, f"{number}.{sample}@{checkpoint}", "length" if sample == 1 else "stop", 5 + sample, 2**62)
         for sample in range(first, first + n)
     )
-    return Answered(number, FAMILY[number].text, made)
+    return PromptResponses(number, FAMILY[number].text, made)
 
 
-def _rewarded(answered: Answered) -> Rewarded:
-    return Rewarded(answered, tuple(Reward(answered.number + response.sample / 10) for response in answered.responses))
+def _rewarded(answered: PromptResponses) -> RewardedResponses:
+    return RewardedResponses(
+        answered, tuple(Reward(answered.number + response.sample / 10) for response in answered.responses)
+    )
 
 
 def _fill(store: Store, run_id: int, numbers: list[int], checkpoint: int = 0, rewarder: str = "rm") -> None:
@@ -94,7 +96,9 @@ def test_an_ancestor_cannot_be_deleted(store: Store) -> None:
 
 
 def test_hostile_text_is_stored_as_it_is(store: Store, run_id: int) -> None:
-    answered = Answered(0, "seed", (Response(0, HOSTILE, "stop", 1, 0), Response(1, "a\x00b\ud800c", "stop", 1, 0)))
+    answered = PromptResponses(
+        0, "seed", (Response(0, HOSTILE, "stop", 1, 0), Response(1, "a\x00b\ud800c", "stop", 1, 0))
+    )
     with store.transaction() as conn:
         prompts.insert_prompts(conn, run_id, [Prompt(5, HOSTILE + "\x00", root=5, topic=HOSTILE)])
         responses.copy_answered(conn, run_id, 0, [answered])
@@ -107,7 +111,7 @@ def test_hostile_text_is_stored_as_it_is(store: Store, run_id: int) -> None:
 
 
 def test_a_batch_that_is_repeated_neither_fails_nor_doubles(store: Store, run_id: int) -> None:
-    failed = Answered(3, "grandchild", (), "too long")
+    failed = PromptResponses(3, "grandchild", (), "too long")
     for _ in range(2):
         with store.transaction() as conn:
             responses.copy_answered(conn, run_id, 0, [_answered(0), failed])
@@ -116,7 +120,7 @@ def test_a_batch_that_is_repeated_neither_fails_nor_doubles(store: Store, run_id
 
 
 def test_a_batch_of_which_a_part_is_there_adds_the_rest_and_changes_nothing(store: Store, run_id: int) -> None:
-    other = Answered(0, "seed", (Response(0, "another answer", "stop", 1, 1), Response(3, "new", "stop", 1, 1)))
+    other = PromptResponses(0, "seed", (Response(0, "another answer", "stop", 1, 1), Response(3, "new", "stop", 1, 1)))
     with store.transaction() as conn:
         responses.copy_answered(conn, run_id, 0, [_answered(0)])
         responses.copy_answered(conn, run_id, 0, [other, _answered(1)])
@@ -127,7 +131,7 @@ def test_a_batch_of_which_a_part_is_there_adds_the_rest_and_changes_nothing(stor
 
 def test_coverage_names_what_is_missing_and_leaves_out_what_cannot_be_had(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
-        answered = [_answered(0), _answered(1), _answered(2, n=2), Answered(3, "grandchild", (), "too long")]
+        answered = [_answered(0), _answered(1), _answered(2, n=2), PromptResponses(3, "grandchild", (), "too long")]
         responses.copy_answered(conn, run_id, 0, answered)
         responses.copy_rewarded(conn, run_id, 0, "rm", [_rewarded(_answered(0)), _rewarded(_answered(1, n=2))])
         everything = [4, 3, 2, 1, 0]
@@ -140,8 +144,10 @@ def test_coverage_names_what_is_missing_and_leaves_out_what_cannot_be_had(store:
 
 def test_judged_fills_arrays_in_the_order_asked(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
-        responses.copy_answered(conn, run_id, 0, [_answered(4), _answered(0), Answered(1, "other", (), "too long")])
-        refused = Rewarded(_answered(4), (Reward(1.5), Reward(None, "no verdict"), Reward(math.inf)))
+        responses.copy_answered(
+            conn, run_id, 0, [_answered(4), _answered(0), PromptResponses(1, "other", (), "too long")]
+        )
+        refused = RewardedResponses(_answered(4), (Reward(1.5), Reward(None, "no verdict"), Reward(math.inf)))
         responses.copy_rewarded(conn, run_id, 0, "rm", [refused, _rewarded(_answered(0))])
         found = responses.judged(conn, run_id, 0, "rm", [4, 2, 0, 1], 3)
     nan = math.nan
@@ -173,7 +179,7 @@ def test_what_cannot_be_rewarded_keeps_its_reason(store: Store, run_id: int) -> 
     with store.transaction() as conn:
         responses.copy_answered(conn, run_id, 0, [_answered(0)])
         given = (Reward(math.nan), Reward(None, "no verdict\x00"), Reward(None))
-        responses.copy_rewarded(conn, run_id, 0, "rm", [Rewarded(_answered(0), given)])
+        responses.copy_rewarded(conn, run_id, 0, "rm", [RewardedResponses(_answered(0), given)])
         reasons = list(conn.execute(text("SELECT reason FROM rewards ORDER BY sample")).scalars())
     assert reasons == ["the reward is nan", "no verdict\ufffd", "no reason was given"]
 

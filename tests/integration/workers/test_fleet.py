@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eva.errors import CanaryError, ModelError
 from eva.settings import Settings
-from eva.types import Answered, Checkpoint, Request, SamplingSettings
+from eva.types import Checkpoint, PromptResponses, Request, SamplingSettings
 from tests.support import tiny_models
 from tests.support.ray_fixtures import tiny_checkpoint, tiny_config
 from workers.fleet.engine_actors import ActorEngines
@@ -34,7 +34,7 @@ def requests_of(count: int, n: int = 4) -> list[Request]:
     return [Request(number, f"Tell me about {number * 37}", n, 1000 * number, WARM) for number in range(count)]
 
 
-def texts(answered: list[Answered]) -> dict[tuple[int, int], str]:
+def texts(answered: list[PromptResponses]) -> dict[tuple[int, int], str]:
     return {(a.number, r.sample): r.text for a in answered for r in a.responses}
 
 

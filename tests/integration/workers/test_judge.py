@@ -11,7 +11,7 @@ import pytest
 
 from eva.config import JudgeReward
 from eva.errors import ConfigError, JudgeError
-from eva.types import Answered, Response
+from eva.types import PromptResponses, Response
 from tests.support.openai_server import Body, Fault, OpenAIServer, completion, cut, malformed, status
 from workers.evolvers import completions
 from workers.rewards import build_rewarder
@@ -52,8 +52,8 @@ def settings(server: OpenAIServer, **given: Any) -> JudgeReward:
     return JudgeReward.model_validate(values | given)
 
 
-def answered(*texts: str) -> Answered:
-    return Answered(0, "p", tuple(Response(place, text, "stop", 1, 0) for place, text in enumerate(texts)))
+def answered(*texts: str) -> PromptResponses:
+    return PromptResponses(0, "p", tuple(Response(place, text, "stop", 1, 0) for place, text in enumerate(texts)))
 
 
 def test_wins_survive_faults_of_the_service() -> None:

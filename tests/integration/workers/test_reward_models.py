@@ -8,7 +8,7 @@ import pytest
 
 from eva.config import EnsembleReward, PointwiseReward
 from eva.errors import ConfigError
-from eva.types import Answered, Response
+from eva.types import PromptResponses, Response
 from tests.support import reward_models
 from workers.rewards import build_rewarder
 from workers.rewards.actor import gpus_of
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 RESPONSES = ("Paris.", "It is Paris, a city on the Seine.", "日本語", "x" * 400)
 PROMPTS = [
-    Answered(
+    PromptResponses(
         number,
         f"What is the capital of country {number}?",
         tuple(Response(index, text, "stop", 1, 0) for index, text in enumerate(RESPONSES)),

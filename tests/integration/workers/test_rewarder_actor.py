@@ -10,7 +10,7 @@ import pytest
 
 from eva.config import JudgeReward, MockReward, VerifierReward
 from eva.errors import ConfigError, JudgeError, RewarderDiedError
-from eva.types import Answered, Response, Reward
+from eva.types import PromptResponses, Response, Reward
 from workers.rewards import REWARDERS, build_rewarder
 from workers.rewards.actor import ActorRewarder
 from workers.rewards.model import PROCESS_DIED
@@ -49,9 +49,11 @@ def dies(prompt, response):
 """
 
 
-def answered(number: int, *responses: str) -> Answered:
+def answered(number: int, *responses: str) -> PromptResponses:
     texts = responses or ("a" * (number % 7), "bb")
-    return Answered(number, f"prompt {number}", tuple(Response(i, text, "stop", 1, 0) for i, text in enumerate(texts)))
+    return PromptResponses(
+        number, f"prompt {number}", tuple(Response(i, text, "stop", 1, 0) for i, text in enumerate(texts))
+    )
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_every_prompt_comes_back_with_its_rewards(build: Build) -> None:
 def test_rewards_stream_while_prompts_are_still_being_answered(build: Build) -> None:
     rewarder, pulled = build("length"), 0
 
-    def endless() -> Iterator[Answered]:
+    def endless() -> Iterator[PromptResponses]:
         nonlocal pulled
         while True:
             yield answered(pulled)
@@ -105,7 +107,7 @@ def test_rewards_stream_while_prompts_are_still_being_answered(build: Build) -> 
 
 
 def test_prompts_without_responses_pass_through(build: Build) -> None:
-    failed = Answered(7, "p", (), failure="too long")
+    failed = PromptResponses(7, "p", (), failure="too long")
     (rewarded,) = build("length").reward([failed])
     assert (rewarded.answered, rewarded.rewards) == (failed, ())
 

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from eva.config import Model, Training
 from eva.errors import CheckpointError, TrainingFailedError
 from eva.settings import Settings
-from eva.types import Checkpoint, Trained, TrainingJob, TrainingStep
+from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from tests.support import tiny_models
 from tests.support.ray_fixtures import tiny_config
 from workers.models.chat_template import PromptEncoder, read_prompting
@@ -89,7 +89,7 @@ def ask(initial: Checkpoint, pairs: Path, tmp_path: Path) -> Ask:
 
 
 @pytest.fixture(scope="module")
-def trained(model: Model, initial: Checkpoint, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(model: Model, initial: Checkpoint, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     folder = str(tmp_path_factory.mktemp("trained"))
     return run_job(TrainingJob(1, 0, initial, initial, str(pairs), folder, seed=2**62 + 1), TRAINING, model)
 
@@ -99,7 +99,7 @@ def weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
         return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
 
 
-def test_the_first_loss_is_ln_2_and_training_lowers_it_and_opens_a_margin(trained: Trained) -> None:
+def test_the_first_loss_is_ln_2_and_training_lowers_it_and_opens_a_margin(trained: TrainingResult) -> None:
     first, last = trained.steps[0].values, trained.steps[-1].values
     assert len(trained.steps) == 8
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
@@ -110,7 +110,7 @@ def test_the_first_loss_is_ln_2_and_training_lowers_it_and_opens_a_margin(traine
     assert {"logps/chosen", "logps/rejected", "learning_rate", "grad_norm", "kl"} <= set(last)
 
 
-def test_rewards_and_kl_are_log_ratios_of_policy_and_reference(trained: Trained) -> None:
+def test_rewards_and_kl_are_log_ratios_of_policy_and_reference(trained: TrainingResult) -> None:
     values = trained.steps[-1].values
     chosen, rejected = values["rewards/chosen"], values["rewards/rejected"]
     assert values["rewards/margins"] == pytest.approx(chosen - rejected, abs=1e-5)
@@ -118,7 +118,7 @@ def test_rewards_and_kl_are_log_ratios_of_policy_and_reference(trained: Trained)
 
 
 def test_the_same_seed_gives_the_same_checkpoint_bit_for_bit_and_another_seed_does_not(
-    model: Model, trained: Trained, ask: Ask, tmp_path: Path
+    model: Model, trained: TrainingResult, ask: Ask, tmp_path: Path
 ) -> None:
     assert run_job(ask(), TRAINING, model).checkpoint.digest == trained.checkpoint.digest
     other = run_job(ask(seed=8, folder=str(tmp_path / "other")), TRAINING, model).checkpoint
@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_checkpoint_bit_for_bit_and_another_seed_do
     assert not torch.equal(weights(other)[name], weights(trained.checkpoint)[name])
 
 
-def test_accumulated_batches_train_like_whole_ones(model: Model, trained: Trained, ask: Ask) -> None:
+def test_accumulated_batches_train_like_whole_ones(model: Model, trained: TrainingResult, ask: Ask) -> None:
     parts = run_job(ask(), TRAINING.model_copy(update={"per_device_batch": 2}), model)
     assert [step.values["loss"] for step in parts.steps] == pytest.approx(
         [step.values["loss"] for step in trained.steps], abs=1e-3
@@ -146,7 +146,7 @@ def test_exactly_the_asked_steps_are_taken(model: Model, ask: Ask) -> None:
 
 
 def test_the_reference_is_the_one_that_is_given_and_not_the_policys_path(
-    model: Model, trained: Trained, ask: Ask
+    model: Model, trained: TrainingResult, ask: Ask
 ) -> None:
     one_step = TRAINING.model_copy(update={"max_steps": 1})
     older = run_job(ask(number=2, policy=trained.checkpoint), one_step, model)
@@ -183,7 +183,9 @@ def test_what_is_published_loads_in_transformers_equals_its_canary_and_keeps_its
     assert moved > read_canary(Path(first.path)).tolerance
 
 
-def test_consecutive_checkpoints_can_be_told_apart_by_their_canaries(initial: Checkpoint, trained: Trained) -> None:
+def test_consecutive_checkpoints_can_be_told_apart_by_their_canaries(
+    initial: Checkpoint, trained: TrainingResult
+) -> None:
     before, after = read_canary(Path(initial.path)), read_canary(Path(trained.checkpoint.path))
     assert difference(before, after) > 10 * after.tolerance
 
@@ -346,7 +348,7 @@ def trainer(ray_cluster: Settings, model: Model) -> Iterator[LocalTrainer]:
 
 
 def test_the_trainer_publishes_trains_and_tells_its_steps(
-    trainer: LocalTrainer, initial: Checkpoint, trained: Trained, ask: Ask, tmp_path: Path
+    trainer: LocalTrainer, initial: Checkpoint, trained: TrainingResult, ask: Ask, tmp_path: Path
 ) -> None:
     assert trainer.publish_initial(str(tmp_path / "run")).digest == initial.digest
     told: list[TrainingStep] = []

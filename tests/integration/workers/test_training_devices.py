@@ -11,7 +11,7 @@ import pytest
 
 from eva.config import Model, Training
 from eva.settings import Settings
-from eva.types import Trained, TrainingJob, TrainingStep
+from eva.types import TrainingJob, TrainingResult, TrainingStep
 from tests.support import tiny_models
 from tests.support.ray_fixtures import tiny_config
 from workers.training import checkpoint_files
@@ -53,5 +53,5 @@ def test_two_devices_take_the_same_global_batches_and_learn_the_same_as_one(
     assert not list((tmp_path / "on-2").glob(".training-*"))
 
 
-def column(trained: Trained, key: str) -> list[Any]:
+def column(trained: TrainingResult, key: str) -> list[Any]:
     return [step.values[key] for step in trained.steps]

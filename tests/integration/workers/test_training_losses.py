@@ -19,7 +19,7 @@ from eva.config import Model, Training
 from eva.config.solver import Lora
 from eva.errors import ConfigError, TrainingFailedError
 from eva.solver import losses as names
-from eva.types import Checkpoint, Trained, TrainingJob
+from eva.types import Checkpoint, TrainingJob, TrainingResult
 from tests.support import tiny_models
 from workers.training import checkpoint_files
 from workers.training.arguments import trainer_arguments
@@ -201,7 +201,7 @@ def training(loss: str, **more: Any) -> Training:
         length_alpha=LENGTH,
         divergence_alpha=ALPHA,
         batch=4,
-        flip_rate=FLIP if names.facts(loss).needs_flip_rate else 0.0,
+        flip_rate=FLIP if names.loss_facts(loss).needs_flip_rate else 0.0,
         **more,
     )
 
@@ -213,7 +213,7 @@ def loss_of(asked: Training, folders: tuple[Path, Path], output: Path) -> float:
     trainer = find_loss(asked.loss)(
         Ingredients(
             checkpoint_files.load_policy(policy),
-            None if names.facts(asked.loss).reference_free else checkpoint_files.load_policy(reference),
+            None if names.loss_facts(asked.loss).reference_free else checkpoint_files.load_policy(reference),
             tiny_models.tokenizer(),
             ROWS,
             asked,
@@ -300,7 +300,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def play(asked: Training, model: Model, initial: Checkpoint, pairs: Path, folder: Path) -> Trained:
+def play(asked: Training, model: Model, initial: Checkpoint, pairs: Path, folder: Path) -> TrainingResult:
     return run_job(TrainingJob(1, 0, initial, initial, str(pairs), str(folder), seed=7), asked, model)
 
 
@@ -312,7 +312,7 @@ def short(loss: str, **more: Any) -> Training:
         batch=8,
         max_steps=8,
         adam_beta2=0.95,
-        flip_rate=0.1 if names.facts(loss).needs_flip_rate else 0.0,
+        flip_rate=0.1 if names.loss_facts(loss).needs_flip_rate else 0.0,
         **more,
     )
 
@@ -325,7 +325,7 @@ def test_a_loss_opens_the_margin_between_chosen_and_rejected(
     assert last.values["rewards/margins"] > first.values["rewards/margins"]
     assert last.values["loss"] < first.values["loss"]
     assert last.values["rewards/accuracies"] > 0.9
-    assert ("kl" in last.values) != names.facts(name).reference_free
+    assert ("kl" in last.values) != names.loss_facts(name).reference_free
 
 
 def test_a_loss_without_a_reference_loads_none(

@@ -11,7 +11,7 @@ from typing import Any
 
 from eva.config import RunConfig
 from eva.roles import Roles
-from eva.types import Answered, Checkpoint, Request, Trained, TrainingJob, TrainingStep
+from eva.types import Checkpoint, PromptResponses, Request, TrainingJob, TrainingResult, TrainingStep
 from tests.support.fakes import FakeGenerator, FakeRewarder, fake_config, fake_roles, skill_of
 from tests.support.simulated_engines import SimulatedEngines
 from workers.fleet.dispatch import Event, Limits, Task, Worked, dispatch
@@ -61,10 +61,10 @@ class NotedGenerator(FakeGenerator):
         super().__init__()
         self._notebook = notebook
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         return dispatch(requests, _AnsweringEngines(self._answer), Limits(4, 3, 60.0))
 
-    def _answer(self, request: Request) -> Answered:
+    def _answer(self, request: Request) -> PromptResponses:
         answered = super()._answer(request)
         assert self.policy is not None
         policy, temperature = self.policy.number, request.sampling.temperature
@@ -75,7 +75,7 @@ class NotedGenerator(FakeGenerator):
 class _AnsweringEngines(SimulatedEngines):
     """Engines whose answers another makes."""
 
-    def __init__(self, answer: Callable[[Request], Answered]) -> None:
+    def __init__(self, answer: Callable[[Request], PromptResponses]) -> None:
         super().__init__(2)
         self._answer, self._tasks = answer, dict[int, Request]()
 
@@ -101,7 +101,7 @@ class PublishingTrainer:
     def publish_initial(self, folder: str) -> Checkpoint:
         return Checkpoint(0, -1, f"{folder}/skill-1", self._publish(folder, 0, 1))
 
-    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> Trained:
+    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         skill = skill_of(job.policy) + 1
         steps = tuple(TrainingStep(step, {"loss": 0.7 - step / 100}) for step in (1, 2))
         if not is_valid(Path(job.folder) / f"skill-{skill}"):
@@ -110,7 +110,9 @@ class PublishingTrainer:
             for step in steps:
                 report(step, len(steps))
         path = f"{job.folder}/skill-{skill}"
-        return Trained(Checkpoint(job.number, job.iteration, path, self._publish(job.folder, job.number, skill)), steps)
+        return TrainingResult(
+            Checkpoint(job.number, job.iteration, path, self._publish(job.folder, job.number, skill)), steps
+        )
 
     def _publish(self, folder: str, number: int, skill: int) -> str:
         def write(directory: Path) -> None:

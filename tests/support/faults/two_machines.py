@@ -20,8 +20,8 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from eva.runtime.incidents import Incident
-from eva.types import Answered, Checkpoint, Request, SamplingSettings
+from eva.runtime.worker_reports import Incident
+from eva.types import Checkpoint, PromptResponses, Request, SamplingSettings
 from orchestrator.hold.orphans import marked
 from tests.support import tiny_models
 from workers.fleet.dispatch import Limits
@@ -48,7 +48,7 @@ def asked() -> list[list[str]]:
 def answer(fleet: Fleet, told: list[Incident], harm: Callable[[], object], first: int) -> dict[str, Any]:
     """Do harm among prompts, ask for more until an engine is missed and for 20 after that, and tell what was seen."""
     before, told[:], harmed = len(asked()) if first else 0, [], None
-    got, requests = list[Answered](), list[Request]()
+    got, requests = list[PromptResponses](), list[Request]()
 
     def more() -> Iterator[Request]:
         after = 0

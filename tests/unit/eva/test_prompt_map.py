@@ -7,8 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from eva.prompt_map.projection import Fitted, fit, measure, place
-from eva.prompt_map.selection import Births, sampled
+from eva.prompt_map.projection import IterationPrompts, PromptMap, fit_map, measure_map, place_on_map, select_prompts
 
 TOPICS, EACH = 6, 30
 
@@ -24,15 +23,15 @@ def texts() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def fitted(texts: list[str]) -> Fitted:
-    return fit(texts)
+def fitted(texts: list[str]) -> PromptMap:
+    return fit_map(texts)
 
 
-def test_alike_texts_lie_together_also_those_that_came_later(fitted: Fitted) -> None:
+def test_alike_texts_lie_together_also_those_that_came_later(fitted: PromptMap) -> None:
     draw = random.Random(4)
     later = [written(number % TOPICS, draw) for number in range(TOPICS * EACH)]
-    places = place(later, fitted)
-    kept = measure(later, places, fitted)
+    places = place_on_map(later, fitted)
+    kept = measure_map(later, places, fitted)
     assert kept is not None and kept.trustworthiness > 0.9
     far = ((places[:, None] - places[None]) ** 2).sum(2)
     np.fill_diagonal(far, np.inf)
@@ -40,41 +39,43 @@ def test_alike_texts_lie_together_also_those_that_came_later(fitted: Fitted) -> 
     assert same.mean() > 0.9
 
 
-def test_places_thrown_by_chance_keep_what_chance_keeps(texts: list[str], fitted: Fitted) -> None:
-    kept = measure(texts, np.random.default_rng(1).random((len(texts), 2)), fitted)
+def test_places_thrown_by_chance_keep_what_chance_keeps(texts: list[str], fitted: PromptMap) -> None:
+    kept = measure_map(texts, np.random.default_rng(1).random((len(texts), 2)), fitted)
     assert kept is not None
     assert abs(kept.trustworthiness - 0.5) < 0.05 and kept.share < 0.12
 
 
 def test_the_same_landmarks_give_the_same_map_and_nobody_moves_when_others_come(
-    texts: list[str], fitted: Fitted
+    texts: list[str], fitted: PromptMap
 ) -> None:
-    places = place(texts, fitted)
-    assert np.array_equal(places, place(texts, fit(texts)))
-    assert np.allclose(place([*texts, "new words altogether", *texts[:3]], fitted)[: len(texts)], places, atol=1e-6)
-    assert np.allclose(place(texts[7:8], fitted), places[7:8], atol=1e-6)
+    places = place_on_map(texts, fitted)
+    assert np.array_equal(places, place_on_map(texts, fit_map(texts)))
+    assert np.allclose(
+        place_on_map([*texts, "new words altogether", *texts[:3]], fitted)[: len(texts)], places, atol=1e-6
+    )
+    assert np.allclose(place_on_map(texts[7:8], fitted), places[7:8], atol=1e-6)
 
 
 @pytest.mark.parametrize(
     "few", [["one text"], ["same", "same"], ["", ""], ["a b c d"] * 40, [f"alone{number}" for number in range(40)]]
 )
 def test_texts_that_say_little_have_places_too(few: list[str]) -> None:
-    fitted = fit(few)
+    fitted = fit_map(few)
     for asked in (few, ["", "unknown", "a\u0000b \ud800"]):
-        places = place(asked, fitted)
+        places = place_on_map(asked, fitted)
         assert places.shape == (len(asked), 2) and np.isfinite(places).all()
         assert (places >= -1e-6).all() and (places <= 1 + 1e-6).all()
 
 
-def test_faithfulness_is_as_defined(texts: list[str], fitted: Fitted) -> None:
+def test_faithfulness_is_as_defined(texts: list[str], fitted: PromptMap) -> None:
     """By the definition, prompt by prompt, with the cosine of word counts that the vocabulary gives."""
-    from eva.prompt_map.tfidf import weighted
+    from eva.prompt_map.tfidf import tfidf_vectors
 
     texts = texts[:60]
-    places = place(texts, fitted)
-    kept = measure(texts, places, fitted)
+    places = place_on_map(texts, fitted)
+    kept = measure_map(texts, places, fitted)
     assert kept is not None and kept.prompts == 60
-    vectors = weighted(texts, fitted.known).dense(len(fitted.known.hashes_V)).astype(float)
+    vectors = tfidf_vectors(texts, fitted.known).dense(len(fitted.known.hashes_V)).astype(float)
     k, count, missed, shared = kept.neighbours, len(texts), 0, 0
     for one in range(count):
         others = [other for other in range(count) if other != one]
@@ -87,11 +88,11 @@ def test_faithfulness_is_as_defined(texts: list[str], fitted: Fitted) -> None:
 
 
 def test_every_iteration_has_the_same_room_and_what_it_leaves_is_given_on() -> None:
-    births = [Births(-1, 0, 1000), Births(1, 1000, 10), Births(2, 1010, 500)]
-    numbers = sampled(births, 400)
+    births = [IterationPrompts(-1, 0, 1000), IterationPrompts(1, 1000, 10), IterationPrompts(2, 1010, 500)]
+    numbers = select_prompts(births, 400)
     assert len(numbers) == 400 == len({*numbers})
     counts = [int(((numbers >= one.first) & (numbers < one.first + one.count)).sum()) for one in births]
     assert counts == [195, 10, 195]
-    assert [*sampled(births, 5000)] == [*range(1510)]
-    assert {*sampled(births, 100)} <= {*numbers}
-    assert len(sampled([], 10)) == 0
+    assert [*select_prompts(births, 5000)] == [*range(1510)]
+    assert {*select_prompts(births, 100)} <= {*numbers}
+    assert len(select_prompts([], 10)) == 0

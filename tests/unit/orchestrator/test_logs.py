@@ -15,7 +15,7 @@ import pytest
 
 from cli.terminal.log_file import PRINTED, chatter_to
 from eva.errors import ConfigError, EvolverError
-from eva.runtime.logs import Form, WorkerLog, about, logging_to
+from eva.runtime.logs import Form, WorkerLog, log_context, write_logs_to
 from eva.settings import Settings, read_settings
 from eva.types import Mutation, Reply
 from orchestrator.driver import drive
@@ -91,7 +91,7 @@ def test_lines_carry_run_iteration_stage_and_attempt_on_every_thread(
 def test_a_service_says_of_which_run_a_line_is_and_other_threads_do_not(tmp_path: Path) -> None:
     log = logging.getLogger("orchestrator.launch.launcher")
     with (tmp_path / "log").open("w+") as file:
-        with logging_to(file, "json"), about(run="mine", attempt=3):
+        with write_logs_to(file, "json"), log_context(run="mine", attempt=3):
             log.info("launched")
             other = threading.Thread(target=lambda: log.info("something else"))
             other.start()
@@ -109,7 +109,7 @@ def test_a_service_says_of_which_run_a_line_is_and_other_threads_do_not(tmp_path
 
 
 def test_a_worker_writes_as_the_driver_that_started_it_and_says_of_which_run(tmp_path: Path) -> None:
-    with (tmp_path / "driver").open("w") as driver, logging_to(driver, "json"), about(run="mine"):
+    with (tmp_path / "driver").open("w") as driver, write_logs_to(driver, "json"), log_context(run="mine"):
         made = WorkerLog(str(tmp_path / "logs" / "engine-0.log"), "engine-0")
     begin = (
         "import gc, logging, os, pickle, sys; pickle.loads(bytes.fromhex(sys.argv[1])).begin(); gc.collect();"

@@ -12,7 +12,7 @@ import numpy as np
 from eva.config import PairwiseReward
 from eva.errors import ConfigError
 from eva.measures.audit import position_bias
-from eva.measures.bradley_terry import AGGREGATIONS, symmetrised
+from eva.measures.bradley_terry import AGGREGATIONS, symmetrise
 from eva.seeds import text_hash
 from eva.types import Context, Floats, Reward
 from workers.rewards.model import Alive, Asked, reason
@@ -105,7 +105,7 @@ class _Contest:
 
     def rewards(self, aggregation: str) -> tuple[Reward, ...]:
         index = [self.texts.index(text) for text in self._responses]
-        beats = symmetrised(self.first_N_N)[np.ix_(index, index)]
+        beats = symmetrise(self.first_N_N)[np.ix_(index, index)]
         values = AGGREGATIONS[aggregation](beats).tolist()
         # Copies of a text beat each other in half the cases: that alone is no reward.
         asked_N_N = np.isfinite(self.first_N_N)

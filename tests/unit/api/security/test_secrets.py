@@ -19,7 +19,7 @@ from eva.config.files import config_hash, validate
 from eva.errors import EvolverError
 from eva.runtime.redaction import secrets_of
 from eva.settings import Settings
-from eva.types import Answered, Mutation, Prompt, Reply, Reward, Rewarded
+from eva.types import Mutation, Prompt, PromptResponses, Reply, Reward, RewardedResponses
 from orchestrator.driver import drive
 from orchestrator.launch.code_identity import code_identity
 from orchestrator.watch.listener import Nobody
@@ -39,10 +39,10 @@ QUOTED = f"POST {BASE} with Authorization: Bearer {NAMED} failed; tried {GUESSED
 class TellingRewarder(FakeRewarder):
     """Has no reward for the first prompt, and says why."""
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         for one in super().reward(answered):
             telling = tuple(Reward(None, QUOTED) for _ in one.rewards)
-            yield Rewarded(one.answered, telling) if one.answered.number == 0 else one
+            yield RewardedResponses(one.answered, telling) if one.answered.number == 0 else one
 
 
 class TellingEvolver(FakeEvolver):

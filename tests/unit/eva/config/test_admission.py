@@ -10,12 +10,12 @@ from pydantic import BaseModel
 
 from eva.config import RunConfig
 from eva.config.admission import GUARDED, NotAllowedError, admit, guard_of
-from eva.config.allowlist import Allowed, read_allowed
-from eva.config.files import overridden, preset_values, presets, validate
+from eva.config.allowlist import Allowlist, read_allowlist
+from eva.config.files import config_from_values, preset_values, presets, validate
 from eva.errors import ConfigError
 from eva.settings import read_settings
 
-ALLOWED = read_allowed(
+ALLOWED = read_allowlist(
     {
         "EVA_MODELS": "tiny=/models/tiny, judge=openai/gpt-4o-mini",
         "EVA_DATASETS": "mine=/data/mine.jsonl",
@@ -151,15 +151,15 @@ def test_names_become_what_they_stand_for() -> None:
 @pytest.mark.parametrize("name", presets())
 def test_a_preset_is_admitted_with_its_own_values_and_no_others(name: str) -> None:
     preset = validate(preset_values(name))
-    assert admit(preset, Allowed(), preset) == preset
+    assert admit(preset, Allowlist(), preset) == preset
     with pytest.raises(NotAllowedError):
-        admit(overridden(preset_values(name), ["model.path=/elsewhere"]), Allowed(), preset)
+        admit(config_from_values(preset_values(name), ["model.path=/elsewhere"]), Allowlist(), preset)
 
 
 @pytest.mark.parametrize("given", ["tiny", "=x", "tiny=", "a/b=/c"])
 def test_an_allowlist_that_cannot_be_read_is_refused(given: str) -> None:
     with pytest.raises(ConfigError, match="EVA_MODELS"):
-        read_allowed({"EVA_MODELS": given})
+        read_allowlist({"EVA_MODELS": given})
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "many", "1.5"])

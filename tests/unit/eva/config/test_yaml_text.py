@@ -5,33 +5,31 @@ from __future__ import annotations
 import pytest
 
 from eva.config.files import load_config, preset_text, presets, validate
-from eva.config.yaml_text import changed_text, read_text, text_of, told_by
+from eva.config.yaml_text import edit_yaml, non_default_values, parse_yaml, to_yaml
 from eva.errors import ConfigError
 
 TEXT = "# mine\ntraining:\n  beta: 0.05   # mild\n  epochs: 2\nreward: {kind: mock}\n"
 
 
 def test_changes_leave_comments_and_all_other_lines_as_they_are() -> None:
-    changed = changed_text(
-        TEXT, {"training.beta": 0.1, "reward": {"kind": "judge"}, "fleet.engines": 2, "pairs.x": None}
-    )
+    changed = edit_yaml(TEXT, {"training.beta": 0.1, "reward": {"kind": "judge"}, "fleet.engines": 2, "pairs.x": None})
     assert changed.startswith("# mine\ntraining:\n  beta: 0.1    # mild\n  epochs: 2\n")
-    assert read_text(changed) == {
+    assert parse_yaml(changed) == {
         "training": {"beta": 0.1, "epochs": 2},
         "reward": {"kind": "judge"},
         "fleet": {"engines": 2},
     }
-    assert read_text(changed_text(TEXT, {"training.epochs": None}))["training"] == {"beta": 0.05}
-    assert read_text(changed_text("", {"seed": 7})) == {"seed": 7}
+    assert parse_yaml(edit_yaml(TEXT, {"training.epochs": None}))["training"] == {"beta": 0.05}
+    assert parse_yaml(edit_yaml("", {"seed": 7})) == {"seed": 7}
 
 
 @pytest.mark.parametrize("name", presets())
 def test_what_a_config_tells_of_itself_is_that_config(name: str) -> None:
     config = load_config(name)
-    text = text_of(told_by(config))
-    assert validate(read_text(text)) == config
+    text = to_yaml(non_default_values(config))
+    assert validate(parse_yaml(text)) == config
     assert len(text.splitlines()) < 60, "what is default is left out"
-    assert read_text(changed_text(preset_text(name), {"seed": 7})) == read_text(preset_text(name)) | {"seed": 7}
+    assert parse_yaml(edit_yaml(preset_text(name), {"seed": 7})) == parse_yaml(preset_text(name)) | {"seed": 7}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +49,7 @@ def test_what_a_config_tells_of_itself_is_that_config(name: str) -> None:
 )
 def test_what_no_config_can_be_is_refused(text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        read_text(changed_text(text, {"a.b": 1}))
+        parse_yaml(edit_yaml(text, {"a.b": 1}))
 
 
 def test_each_problem_of_a_config_names_its_key() -> None:

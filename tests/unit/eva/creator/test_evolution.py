@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from eva.creator.budget import Limits, Spending
+from eva.creator.budget import Spending, SpendingLimits
 from eva.creator.evolution import EvolutionPlan, evolve_all, evolve_chain, number_children, refusal
 from eva.creator.novelty import jaccard, text_key
 from eva.errors import EvolverError
@@ -164,13 +164,13 @@ def test_a_reply_that_was_cut_or_never_came_is_refused_by_its_own_reason() -> No
 def test_a_budget_of_attempts_is_exact_however_many_chains_run() -> None:
     sources = [Prompt(number, f"Prompt {number} of rain.") for number in range(30)]
     writer = Writer()
-    chains = list(evolve_all(sources, writer, plan(), 8, Spending(Limits(max_attempts=37))))
+    chains = list(evolve_all(sources, writer, plan(), 8, Spending(SpendingLimits(max_attempts=37))))
     assert sum(len(chain.attempts) for chain in chains) == len(writer.asked) == 37
     assert all(chain.attempts for chain in chains)
 
 
-@pytest.mark.parametrize("limits", [Limits(max_tokens=100), Limits(max_cost_usd=0.0833)])
-def test_a_budget_of_tokens_or_money_is_passed_by_what_is_in_flight_at_most(limits: Limits) -> None:
+@pytest.mark.parametrize("limits", [SpendingLimits(max_tokens=100), SpendingLimits(max_cost_usd=0.0833)])
+def test_a_budget_of_tokens_or_money_is_passed_by_what_is_in_flight_at_most(limits: SpendingLimits) -> None:
     class Priced(Writer):
         def evolve(self, mutation: Mutation) -> Reply:
             return Reply(f"{super().evolve(mutation).text}", 5, 7, 0.01)
@@ -185,7 +185,7 @@ def test_a_budget_of_tokens_or_money_is_passed_by_what_is_in_flight_at_most(limi
 def test_what_an_earlier_driver_spent_counts() -> None:
     sources = [Prompt(number, f"Prompt {number} of rain.") for number in range(30)]
     first = list(evolve_all(sources[:5], Writer(), plan(), 2))
-    limits = Limits(max_attempts=25)
+    limits = SpendingLimits(max_attempts=25)
     rest = list(evolve_all(sources[5:], Writer(), plan(), 2, Spending(limits).resume(first)))
     assert sum(len(chain.attempts) for chain in rest) == 5
     spent = Spending(limits).resume([*first, *rest])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eva.creator.informativeness import REASONS, estimate
-from eva.types import Judged
+from eva.types import RewardTable
 
 
 def judged(
@@ -12,10 +12,10 @@ def judged(
     texts: list[list[int]] | None = None,
     cut: list[list[bool]] | None = None,
     failures: dict[int, str] | None = None,
-) -> Judged:
+) -> RewardTable:
     rewards_P_N = np.array(rewards, dtype=float)
     distinct = np.arange(rewards_P_N.size, dtype=np.int64).reshape(rewards_P_N.shape) + 1
-    return Judged(
+    return RewardTable(
         np.arange(len(rewards), dtype=np.int64),
         rewards_P_N,
         np.array(texts, dtype=np.int64) if texts else distinct,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eva.creator.informativeness import estimate
 from eva.creator.metrics import METRICS, VALUES_NO_GAP
 from eva.errors import ConfigError, InputError
-from eva.types import Floats, Judged
+from eva.types import Floats, RewardTable
 
 GAPS = ["a_min", "a_avg", "a_dts", "variance"]
 PER_PROMPT: dict[str, Callable[[list[float]], float]] = {
@@ -38,10 +38,10 @@ some_rewards = st.lists(
 )
 
 
-def judged(rewards: list[list[float]]) -> Judged:
+def judged(rewards: list[list[float]]) -> RewardTable:
     rewards_P_N = np.array(rewards, dtype=float)
     texts_P_N = np.arange(rewards_P_N.size, dtype=np.int64).reshape(rewards_P_N.shape) + 1
-    return Judged(np.arange(len(rewards)), rewards_P_N, texts_P_N, np.zeros(rewards_P_N.shape, dtype=bool))
+    return RewardTable(np.arange(len(rewards)), rewards_P_N, texts_P_N, np.zeros(rewards_P_N.shape, dtype=bool))
 
 
 def info(rewards: list[list[float]], metric: str) -> Floats:
@@ -130,7 +130,7 @@ def test_a_prompt_without_a_gap_is_counted_and_has_no_gap_but_its_mean(metric: s
     texts_P_N = table.text_hashes_P_N.copy()
     texts_P_N[1] = 7
     found = estimate(
-        Judged(table.numbers_P, table.rewards_P_N, texts_P_N, table.cut_P_N),
+        RewardTable(table.numbers_P, table.rewards_P_N, texts_P_N, table.cut_P_N),
         metric=metric,
         threshold=-1.5 if metric == "learnability" else None,
     )

@@ -1,6 +1,6 @@
 import pytest
 
-from eva.creator.mixing import mix, part
+from eva.creator.mixing import mix, share_of
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,10 @@ def test_children_only_is_possible() -> None:
 
 def test_a_part_is_the_floor_of_the_exact_product() -> None:
     assert int(0.29 * 100) == 28, "what binary fractions make of it"
-    assert [part(0.29, 100), part(0.25, 7), part(0.8, 10_000), part(1.0, 3), part(0.1, 9)] == [29, 1, 8000, 3, 0]
+    assert [share_of(0.29, 100), share_of(0.25, 7), share_of(0.8, 10_000), share_of(1.0, 3), share_of(0.1, 9)] == [
+        29,
+        1,
+        8000,
+        3,
+        0,
+    ]

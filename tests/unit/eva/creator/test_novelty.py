@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eva.creator.contamination import Contamination
 from eva.creator.minhash import SHINGLE, MinHashIndex, near_twins, rows_per_band, signatures
-from eva.creator.novelty import NearKnown, Novelty, Protected, jaccard
+from eva.creator.novelty import ContaminationCheck, NearDuplicateCheck, NoveltyChecks, ProtectedTexts, jaccard
 from eva.measures.ngrams import grams, tokens, words
 
 VOCABULARY = [f"w{number}" for number in range(500)]
@@ -166,23 +165,23 @@ PROTECTED = "A train leaves Rome at nine and meets a slower one after two hours;
     ],
 )
 def test_thirteen_words_in_a_row_of_a_protected_text_contaminate(text: str, contaminated: bool) -> None:
-    check = Contamination([PROTECTED, "What is the capital of Peru?", "?!"])
-    assert check.found(text) is contaminated
+    check = ProtectedTexts([PROTECTED, "What is the capital of Peru?", "?!"])
+    assert check.overlaps(text) is contaminated
 
 
 def test_fewer_words_in_a_row_can_be_asked_for_and_nothing_protected_finds_nothing() -> None:
     text = "the train meets a slower one after lunch"
-    assert Contamination([PROTECTED], n=5).found(text) and not Contamination([PROTECTED], n=6).found(text)
-    assert not Contamination([]) and not Contamination([]).found(PROTECTED)
+    assert ProtectedTexts([PROTECTED], n=5).overlaps(text) and not ProtectedTexts([PROTECTED], n=6).overlaps(text)
+    assert not ProtectedTexts([]) and not ProtectedTexts([]).overlaps(PROTECTED)
 
 
 def test_the_first_reason_counts() -> None:
     index = MinHashIndex(0.9)
     index.extend([PROTECTED, drawn(random.Random(1))])
-    novelty = Novelty((Protected(Contamination([PROTECTED])), NearKnown(index)))
+    novelty = NoveltyChecks((ContaminationCheck(ProtectedTexts([PROTECTED])), NearDuplicateCheck(index)))
     assert novelty.reason(PROTECTED) == "contaminated"
     assert novelty.reason(drawn(random.Random(1))) == "near_known"
-    assert novelty.reason(drawn(random.Random(2))) is None and Novelty().reason(PROTECTED) is None
+    assert novelty.reason(drawn(random.Random(2))) is None and NoveltyChecks().reason(PROTECTED) is None
 
 
 def test_jaccard_compares_word_triples() -> None:

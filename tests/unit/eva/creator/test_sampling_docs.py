@@ -14,12 +14,12 @@ import pytest
 from eva.config.files import load_config
 from eva.creator.informativeness import REASONS, estimate
 from eva.creator.metrics import METRICS, VALUES_NO_GAP
-from eva.creator.novelty import check_named
+from eva.creator.novelty import load_check
 from eva.creator.samplers import SAMPLERS
 from eva.creator.sampling import SamplingRule, sample
 from eva.creator.weights import WEIGHTS
 from eva.solver.pairs import CHOICES, pair
-from eva.types import Judged
+from eva.types import RewardTable
 from orchestrator.launch.registration import preflight
 
 DOCS = Path(__file__).parents[4] / "docs"
@@ -58,9 +58,9 @@ def example(heading: str) -> str:
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
 
 
-def pool(rewards: list[list[float]]) -> Judged:
+def pool(rewards: list[list[float]]) -> RewardTable:
     rewards_P_N = np.array(rewards)
-    return Judged(
+    return RewardTable(
         np.arange(len(rewards)),
         rewards_P_N,
         np.arange(rewards_P_N.size).reshape(rewards_P_N.shape) + 1,
@@ -133,7 +133,7 @@ def test_the_page_s_functions_are_accepted_by_the_config_and_found_before_anythi
 
 
 def test_the_novelty_check_of_the_page_refuses(users_files: None) -> None:
-    check = check_named("my_checks:no_links")
+    check = load_check("my_checks:no_links")
     assert check.reason("Summarise https://example.org for me") == "link"
     assert check.reason("Summarise www.example.org") == "link"
     assert check.reason("Summarise the news of 1900. www") is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eva.creator.informativeness import Estimate
 from eva.creator.samplers import SAMPLERS, Candidates, greedy, weighted
-from eva.creator.sampling import Draw, SamplingRule, Traits, largest, sample
+from eva.creator.sampling import Draw, PromptTraits, SamplingRule, largest, sample
 from eva.creator.weights import WEIGHTS
 from eva.seeds import uniforms
 
@@ -33,8 +33,8 @@ def estimated(info: Sequence[float], numbers: Sequence[int] | None = None) -> Es
     )
 
 
-def traits_of(numbers: Sequence[int]) -> Traits:
-    return Traits(
+def traits_of(numbers: Sequence[int]) -> PromptTraits:
+    return PromptTraits(
         ages_P=np.array([number % 4 for number in numbers], dtype=np.int64),
         topics_P=np.array([number % 7 // 3 - 1 for number in numbers], dtype=np.int64),
     )
@@ -55,7 +55,7 @@ def draw(
         rule,
         seed=seed,
         iteration=1,
-        traits=Traits(np.array(ages or zeros), np.array(topics or zeros)),
+        traits=PromptTraits(np.array(ages or zeros), np.array(topics or zeros)),
     )
 
 

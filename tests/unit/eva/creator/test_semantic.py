@@ -11,7 +11,7 @@ import pytest
 from eva.config.run import Novelty
 from eva.creator import semantic
 from eva.creator.novelty import scope
-from eva.creator.semantic import SCALE, SameMeaning, SemanticIndex, quantised, semantic_twins
+from eva.creator.semantic import SCALE, SemanticCheck, SemanticIndex, quantise, semantic_twins
 from eva.errors import ModelError
 from eva.seeds import text_hash
 from eva.types import Floats, Message
@@ -58,13 +58,13 @@ def test_cosines_are_the_same_to_the_last_bit_alone_together_and_in_blocks(
     assert len(pieces) == 50
     alone = [pieces.closest(one[None], np.zeros(1, np.int64))[0] for one in asked]
     assert together.tolist() == alone
-    whole = quantised(held).astype(np.int64) @ quantised(asked).astype(np.int64).T
+    whole = quantise(held).astype(np.int64) @ quantise(asked).astype(np.int64).T
     assert np.abs(whole).max() < 2**24
-    assert np.array_equal(quantised(held).astype(np.float32) @ quantised(asked).astype(np.float32).T, whole)
+    assert np.array_equal(quantise(held).astype(np.float32) @ quantise(asked).astype(np.float32).T, whole)
 
 
 def test_the_longest_sums_of_products_stay_where_float32_is_exact() -> None:
-    flat = quantised(np.ones((1, 16384)))
+    flat = quantise(np.ones((1, 16384)))
     assert int((flat.astype(np.int64) ** 2).sum()) < (SCALE + 64) ** 2 < 2**24
 
 
@@ -122,10 +122,10 @@ class Words:
         return np.array([sum(map(direction, text.split())) for text in texts])
 
 
-def check(*texts: str, similarity: float = 0.9) -> SameMeaning:
+def check(*texts: str, similarity: float = 0.9) -> SemanticCheck:
     index = SemanticIndex()
     index.extend(Words().embed(texts), [0] * len(texts))
-    return SameMeaning(index, Words(), similarity)
+    return SemanticCheck(index, Words(), similarity)
 
 
 def test_a_text_that_means_the_same_in_the_same_conversation_is_refused() -> None:
@@ -156,7 +156,7 @@ def test_an_error_reaches_the_thread_that_asked() -> None:
     index = SemanticIndex()
     index.extend(Words().embed(["a text"]), [0])
     with pytest.raises(ModelError, match="NaN"):
-        SameMeaning(index, Broken(), 0.9).reason("another")
+        SemanticCheck(index, Broken(), 0.9).reason("another")
 
 
 def test_a_similarity_without_a_model_is_refused_and_the_default_is_the_documented_one() -> None:

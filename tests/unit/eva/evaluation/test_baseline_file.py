@@ -10,7 +10,7 @@ import pytest
 
 from eva.config.files import load_config
 from eva.errors import ConfigError, PromptFileError
-from eva.evaluation.baseline_file import read_answers
+from eva.evaluation.baseline_file import read_baseline
 from eva.prompts.files import FilePrompt
 from orchestrator.launch.registration import gather
 from tests.support.fakes import fake_config
@@ -30,7 +30,7 @@ def test_alpacas_model_outputs_are_read_in_the_order_of_the_prompts(tmp_path: Pa
         {"dataset": "d", "instruction": text, "output": f"answer to {text}", "generator": "g"}
         for text in (TEXTS[2], "name  a BIRD.", TEXTS[1], "Another one?")
     ]
-    answers = read_answers(
+    answers = read_baseline(
         answers_file(tmp_path, [*rows, {"instruction": TEXTS[1], "output": "a second"}]), PROMPTS, "set"
     )
     assert answers.texts == ("answer to name  a BIRD.", f"answer to {TEXTS[1]}", f"answer to {TEXTS[2]}")
@@ -40,17 +40,17 @@ def test_alpacas_model_outputs_are_read_in_the_order_of_the_prompts(tmp_path: Pa
 @pytest.mark.parametrize("key", ["output", "response", "answer"])
 def test_every_name_of_an_answer_is_understood_and_an_empty_answer_is_one(tmp_path: Path, key: str) -> None:
     rows = [{"prompt": text, key: ""} for text in TEXTS]
-    assert read_answers(answers_file(tmp_path, rows, "b.jsonl"), PROMPTS, "set").texts == ("", "", "")
+    assert read_baseline(answers_file(tmp_path, rows, "b.jsonl"), PROMPTS, "set").texts == ("", "", "")
 
 
 def test_prompts_without_an_answer_are_counted_and_named(tmp_path: Path) -> None:
     path = answers_file(tmp_path, [{"prompt": TEXTS[0], "output": "A wren."}])
     with pytest.raises(PromptFileError) as raised:
-        read_answers(path, PROMPTS, "birds")
+        read_baseline(path, PROMPTS, "birds")
     assert "no answer to 2 of the 3 held-out prompts of birds" in str(raised.value)
     assert "prompt 1, 'Why is the sky blue?'; prompt 2, 'Count to three.'" in str(raised.value)
     with pytest.raises(PromptFileError, match=r"no answer to 30 of the 30 .* prompt 2, 'p 2'; and 27 more"):
-        read_answers(path, [FilePrompt(f"p {place}") for place in range(30)], "birds")
+        read_baseline(path, [FilePrompt(f"p {place}") for place in range(30)], "birds")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_prompts_without_an_answer_are_counted_and_named(tmp_path: Path) -> None
 )
 def test_a_row_that_is_not_prompt_and_answer_is_refused_by_its_place(tmp_path: Path, row: Any, said: str) -> None:
     with pytest.raises(PromptFileError, match=said):
-        read_answers(answers_file(tmp_path, [row]), PROMPTS, "set")
+        read_baseline(answers_file(tmp_path, [row]), PROMPTS, "set")
 
 
 def config_text(baseline: str) -> str:

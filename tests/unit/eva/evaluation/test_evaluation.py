@@ -15,7 +15,7 @@ from eva.errors import InputError
 from eva.evaluation import length_control
 from eva.evaluation.alpaca import leaderboard_row, read_annotations
 from eva.evaluation.arena import Battle, arena_scores, battles_from_judgments
-from eva.evaluation.length_control import Gamed, length_controlled, sigmoid
+from eva.evaluation.length_control import GamedAnnotations, length_controlled, sigmoid
 from eva.evaluation.win_rates import difference, preferences, win_rate
 from eva.types import Floats
 
@@ -146,7 +146,7 @@ def test_gamed_rows_hold_the_length_coefficient_in_place() -> None:
     preference, baseline, length, difficulty = judged(100, phi=4.0, theta=0.0, psi=0.5)
     rng = np.random.default_rng(2)
     std_delta, hard = rng.normal(0, 1, 5000), rng.normal(0, 1, 5000)
-    gamed = Gamed(sigmoid(-2 * np.tanh(std_delta) + 0.5 * hard), std_delta, hard)
+    gamed = GamedAnnotations(sigmoid(-2 * np.tanh(std_delta) + 0.5 * hard), std_delta, hard)
     alone = length_controlled(preference, baseline, length, difficulty_P=difficulty)
     held = length_controlled(preference, baseline, length, difficulty_P=difficulty, gamed=gamed)
     assert alone.coefficients["length"] > 3.5 and held.coefficients["length"] < 0

@@ -8,7 +8,7 @@ import scipy.optimize
 
 from eva.errors import InputError
 from eva.evaluation.arena import Battle, arena_scores
-from eva.evaluation.style import FEATURES, Styled, logistic, style_differences, style_scores
+from eva.evaluation.style import FEATURES, StyledResponses, logistic, style_differences, style_scores
 from eva.types import Floats
 
 
@@ -37,13 +37,13 @@ def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
     assert loss(logistic(design, wins, played)) <= best.fun + 1e-9
 
 
-def judged(count: int, bias: float) -> tuple[Styled, list[tuple[int, float]]]:
+def judged(count: int, bias: float) -> tuple[StyledResponses, list[tuple[int, float]]]:
     """Two models as good as the baseline; the second writes longer, which a biased judge likes."""
     rng = np.random.default_rng(1)
     lengths = np.concatenate([rng.integers(50, 150, count), rng.integers(150, 450, count)]).astype(np.float64)
     table = np.column_stack([lengths, np.zeros((2 * count, 3))])
     baseline = np.column_stack([rng.integers(50, 150, 2 * count).astype(np.float64), np.zeros((2 * count, 3))])
-    styled = Styled(["plain"] * count + ["wordy"] * count, table, baseline)
+    styled = StyledResponses(["plain"] * count + ["wordy"] * count, table, baseline)
     likes = sigmoid(bias * style_differences(table, baseline)[:, 0])
     return styled, [(place, float(rng.random() < like)) for place, like in enumerate(likes.tolist()) for _ in range(4)]
 
@@ -71,7 +71,7 @@ def test_a_judges_taste_for_length_is_taken_out_of_the_scores() -> None:
 
 def test_without_a_difference_in_style_the_scores_are_arena_hards() -> None:
     styled, verdicts = judged(50, bias=1.0)
-    alike = Styled(styled.models_Q, styled.baseline_counts_Q_F, styled.baseline_counts_Q_F)
+    alike = StyledResponses(styled.models_Q, styled.baseline_counts_Q_F, styled.baseline_counts_Q_F)
     battles = [Battle(styled.models_Q[place], "base", score) for place, score in verdicts]
     for centred in (False, True):
         same = style_scores(alike, verdicts, "base", centred=centred, seed=0, rounds=2)
@@ -83,7 +83,7 @@ def test_centred_scores_hold_at_the_average_style() -> None:
     # of one model alone, that is its own style: nothing is taken out, as in Arena-Hard 2.0
     styled, verdicts = judged(400, bias=3.0)
     wordy = [(place - 400, score) for place, score in verdicts if place >= 400]
-    alone = Styled(styled.models_Q[400:], styled.counts_Q_F[400:], styled.baseline_counts_Q_F[400:])
+    alone = StyledResponses(styled.models_Q[400:], styled.counts_Q_F[400:], styled.baseline_counts_Q_F[400:])
     share = np.mean([score for _, score in wordy])
     at_average, at_baselines = (
         next(

@@ -16,7 +16,7 @@ from eva.measures.diversity import (
     describe_prompts,
     describe_responses,
     distinct,
-    effective,
+    effective_number,
     expected_distinct,
     length_entropy,
     vendi,
@@ -86,8 +86,10 @@ def test_lengths_fall_into_bins_of_doubling_width() -> None:
 
 
 def test_the_effective_number_of_groups_lies_between_one_and_their_number() -> None:
-    assert effective([5, 5, 5]) == pytest.approx(3) and effective([9]) == 1 and effective([]) is None
-    assert effective([2, 1, 1]) == pytest.approx(math.exp(0.5 * math.log(2) + 0.5 * math.log(4)))
+    assert (
+        effective_number([5, 5, 5]) == pytest.approx(3) and effective_number([9]) == 1 and effective_number([]) is None
+    )
+    assert effective_number([2, 1, 1]) == pytest.approx(math.exp(0.5 * math.log(2) + 0.5 * math.log(4)))
 
 
 def batch() -> list[Prompt]:

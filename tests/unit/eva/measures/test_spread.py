@@ -8,13 +8,13 @@ import numpy as np
 
 from eva.creator.informativeness import Estimate
 from eva.measures.spread import BINS, MOST_DOTS, spread
-from eva.types import Judged
+from eva.types import RewardTable
 
 
-def pool(count: int) -> tuple[Judged, Estimate, np.ndarray[Any, Any]]:
+def pool(count: int) -> tuple[RewardTable, Estimate, np.ndarray[Any, Any]]:
     rewards_P_N = np.linspace(0, 1, count * 2).reshape(count, 2)
     numbers_P = np.arange(100, 100 + count)
-    judged = Judged(
+    judged = RewardTable(
         numbers_P,
         rewards_P_N,
         np.arange(count * 2).reshape(count, 2),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from eva.errors import ConfigError
-from eva.runtime.ray_authentication import require_guarded_ray, unguarded
+from eva.runtime.ray_authentication import require_guarded_ray, why_unguarded
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def test_a_head_that_asks_nobody_is_refused_and_one_that_asks_is_not() -> None:
 
 
 def test_a_head_that_does_not_answer_is_for_others_to_tell() -> None:
-    assert unguarded("http://127.0.0.1:9", {}) is None
+    assert why_unguarded("http://127.0.0.1:9", {}) is None
 
 
 @pytest.mark.parametrize(
@@ -63,20 +63,20 @@ def test_a_head_that_does_not_answer_is_for_others_to_tell() -> None:
     ],
 )
 def test_a_cluster_is_joined_with_a_token(environment: dict[str, str], fine: bool, tmp_path: Path) -> None:
-    assert (unguarded("ray.example:6379", {"HOME": str(tmp_path), **environment}) is None) is fine
+    assert (why_unguarded("ray.example:6379", {"HOME": str(tmp_path), **environment}) is None) is fine
 
 
 def test_the_token_of_the_home_folder_counts(tmp_path: Path) -> None:
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("x")
-    assert unguarded("auto", {"HOME": str(tmp_path)}) is None
+    assert why_unguarded("auto", {"HOME": str(tmp_path)}) is None
 
 
 def test_a_cluster_of_ones_own_asks_unless_it_is_told_not_to() -> None:
-    assert unguarded(None, {}) is None
-    assert unguarded(None, {"RAY_AUTH_MODE": "token"}) is None
-    assert "disabled" in (unguarded(None, {"RAY_AUTH_MODE": "disabled"}) or "")
+    assert why_unguarded(None, {}) is None
+    assert why_unguarded(None, {"RAY_AUTH_MODE": "token"}) is None
+    assert "disabled" in (why_unguarded(None, {"RAY_AUTH_MODE": "disabled"}) or "")
 
 
 def test_credentials_of_an_address_are_not_shown() -> None:
-    assert "hunter2" not in (unguarded("ray://user:hunter2@ray.example:10001", {"HOME": "/nowhere"}) or "hunter2")
+    assert "hunter2" not in (why_unguarded("ray://user:hunter2@ray.example:10001", {"HOME": "/nowhere"}) or "hunter2")

@@ -12,14 +12,14 @@ import pytest
 
 from eva.config.files import load_config
 from eva.creator.informativeness import estimate
-from eva.creator.novelty import check_named
+from eva.creator.novelty import load_check
 from eva.creator.sampling import SamplingRule, sample
 from eva.errors import ConfigError, InputError
 from eva.solver.pairs import pair
-from eva.types import Judged
+from eva.types import RewardTable
 from orchestrator.launch.registration import preflight
 
-JUDGED = Judged(
+JUDGED = RewardTable(
     np.arange(4),
     np.array([[0.0, 1.0, 2.0], [0.0, 3.0, np.nan], [1.0, 5.0, 0.0], [0.0, 0.5, 0.5]]),
     np.arange(12).reshape(4, 3),
@@ -134,9 +134,9 @@ def test_pairs_may_be_several_of_a_prompt_or_none_and_need_no_gap(mine: Named) -
 @pytest.mark.parametrize("given", [True, "", " ", 3])
 def test_a_reason_that_is_none_is_refused(given: Any, mine: Named) -> None:
     with pytest.raises(InputError, match=rf"novelty check 'mine:mine' gave {given!r}.*the reason why it is not"):
-        check_named(mine(lambda text: given)).reason("a text")
+        load_check(mine(lambda text: given)).reason("a text")
     with pytest.raises(InputError, match="novelty check 'mine:mine' failed with ZeroDivisionError"):
-        check_named(mine(lambda text: 1 / 0)).reason("a text")
+        load_check(mine(lambda text: 1 / 0)).reason("a text")
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,13 @@ import pytest
 from eva.config import Training
 from eva.config.files import load_config
 from eva.errors import ConfigError
-from eva.solver.losses import LOSSES, TRL_TYPES, check_name, check_win_rates, facts
-from eva.solver.win_rates import bradley_terry
+from eva.solver.losses import LOSSES, TRL_TYPES, bradley_terry_win_rate, check_loss_name, check_win_rates, loss_facts
 
 
 @pytest.mark.parametrize("name", [*LOSSES, *(f"trl:{kind}" for kind in TRL_TYPES), "my.module:loss"])
 def test_a_loss_is_found_by_name(name: str) -> None:
-    assert check_name(name) == name
-    assert facts(name).summary
+    assert check_loss_name(name) == name
+    assert loss_facts(name).summary
 
 
 @pytest.mark.parametrize(
@@ -68,10 +67,10 @@ def test_adapters_and_devices_are_set_by_overrides() -> None:
 def test_a_win_rate_is_the_mean_over_the_responses_of_the_chance_to_beat_them() -> None:
     rewards = np.array([2.0, 0.5, np.nan, -1.0])
     expected = (0.5 + 1 / (1 + math.exp(-1.5)) + 1 / (1 + math.exp(-3.0))) / 3
-    assert bradley_terry(rewards, 2.0) == pytest.approx(expected)
+    assert bradley_terry_win_rate(rewards, 2.0) == pytest.approx(expected)
 
 
 def test_win_rates_of_a_prompt_average_one_half_and_survive_huge_gaps() -> None:
     rewards = np.array([2.0, 0.5, 0.1, -1.0])
-    assert np.mean([bradley_terry(rewards, reward) for reward in rewards]) == pytest.approx(0.5)
-    assert bradley_terry(np.array([1e6, -1e6]), 1e6) == pytest.approx(0.75)
+    assert np.mean([bradley_terry_win_rate(rewards, reward) for reward in rewards]) == pytest.approx(0.5)
+    assert bradley_terry_win_rate(np.array([1e6, -1e6]), 1e6) == pytest.approx(0.75)

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from eva.solver.pairs import pair
-from eva.types import Judged, PairChoice
+from eva.types import PairChoice, RewardTable
 
 
 def judged(
     rewards: list[list[float]], texts: list[list[int]] | None = None, cut: list[list[bool]] | None = None
-) -> Judged:
+) -> RewardTable:
     rewards_P_N = np.array(rewards, dtype=float)
-    return Judged(
+    return RewardTable(
         np.arange(len(rewards), dtype=np.int64) + 10,
         rewards_P_N,
         np.array(texts or (np.arange(rewards_P_N.size).reshape(rewards_P_N.shape) + 1), dtype=np.int64),
@@ -51,7 +51,7 @@ def test_ties_break_by_seed_and_not_by_order() -> None:
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_small_batches_are_fine(size: int) -> None:
-    table = Judged(
+    table = RewardTable(
         np.arange(size), np.tile([0.0, 1.0], (size, 1)), np.tile([1, 2], (size, 1)), np.zeros((size, 2), bool)
     )
     assert len(pair(table, seed=1, iteration=0).pairs) == size

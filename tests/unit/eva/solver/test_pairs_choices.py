@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eva.errors import InputError
 from eva.solver.pairs import CHOICES, Pairing, pair
-from eva.types import Judged
+from eva.types import RewardTable
 
 Row = list[float]
 some_rows = st.lists(
@@ -22,9 +22,9 @@ some_rows = st.lists(
 some_tokens = st.lists(st.integers(1, 30), min_size=5, max_size=5)
 
 
-def judged(rewards: list[Row], tokens: list[list[int]] | None = None, first: int = 10) -> Judged:
+def judged(rewards: list[Row], tokens: list[list[int]] | None = None, first: int = 10) -> RewardTable:
     rewards_P_N = np.array(rewards, dtype=float)
-    return Judged(
+    return RewardTable(
         np.arange(len(rewards), dtype=np.int64) + first,
         rewards_P_N,
         np.arange(rewards_P_N.size, dtype=np.int64).reshape(rewards_P_N.shape) + 1,
@@ -83,7 +83,7 @@ def test_the_order_of_the_prompts_changes_no_pair(choice: str) -> None:
     rewards, tokens = draws.integers(0, 4, (60, 5)).astype(float).tolist(), draws.integers(1, 9, (60, 5)).tolist()
     table, order = judged(rewards, tokens), np.random.default_rng(2).permutation(60)
     assert table.tokens_P_N is not None
-    turned = Judged(
+    turned = RewardTable(
         table.numbers_P[order],
         table.rewards_P_N[order],
         table.text_hashes_P_N[order],
@@ -136,7 +136,7 @@ def test_lengths_that_are_unknown_are_an_error() -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_an_empty_batch_gives_no_pair(choice: str) -> None:
-    empty = Judged(
+    empty = RewardTable(
         np.arange(0),
         np.empty((0, 3)),
         np.empty((0, 3), np.int64),

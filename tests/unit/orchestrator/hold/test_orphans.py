@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.diagnosis import _orphans  # pyright: ignore[reportPrivateUsage] - one check of the doctor's alone
-from eva.runtime.processes import started, this_process
+from eva.runtime.processes import start_time, this_process
 from orchestrator.hold.orphans import (
     MARK,
     end_orphans,
@@ -47,7 +47,7 @@ def driver() -> Iterator[tuple[subprocess.Popen[str], int]]:
     yield process, child
     process.kill()
     process.communicate(timeout=30)
-    if started(child) is not None:
+    if start_time(child) is not None:
         os.kill(child, signal.SIGKILL)
 
 
@@ -67,7 +67,7 @@ def test_what_a_killed_driver_started_is_found_told_and_ended(driver: tuple[subp
     (finding,) = _orphans()
     assert finding.verdict == "warn" and f"({child})" in finding.detail and "--reap" in finding.remedy
     assert found in end_orphans()
-    while started(child) is not None:
+    while start_time(child) is not None:
         os.sched_yield()
     assert child not in [orphan.pid for orphan in end_orphans()]
 

@@ -12,9 +12,9 @@ import pytest
 from eva.config import RunConfig
 from eva.errors import NoRoomError, StalledError
 from eva.roles import Roles
-from eva.runtime.incidents import Incident, Working
+from eva.runtime.worker_reports import Incident, WorkerStatus
 from eva.settings import Settings
-from eva.types import Answered, Request
+from eva.types import PromptResponses, Request
 from orchestrator.driver import drive
 from orchestrator.hold.overseer import Overseer
 from orchestrator.launch.registration import register_run
@@ -23,7 +23,7 @@ from store.runs import events, runs, stages
 from store.session import Store
 from tests.support.fakes import FakeGenerator, Recorder, fake_config, fake_roles
 
-HANDS = (Working("engine 0", "3 prompts in flight (4, 7, 9)", 12.3),)
+HANDS = (WorkerStatus("engine 0", "3 prompts in flight (4, 7, 9)", 12.3),)
 
 
 class Odd(FakeGenerator):
@@ -33,7 +33,7 @@ class Odd(FakeGenerator):
         super().__init__()
         self.instead, self.left = instead, 6
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         for answered in super().generate(requests):
             self.left -= 1
             if self.left == 0:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from eva.config.changes import CHANGEABLE, changeable
+from eva.config.changes import CHANGEABLE, when_changeable
 from eva.config.files import with_overrides
 from eva.errors import ConflictError, LeaseTakenError
 from eva.settings import Settings
@@ -53,12 +53,12 @@ def test_every_key_of_the_config_is_classified_and_every_class_is_of_a_key() -> 
     covered = {entry for key in keys for entry in CHANGEABLE if key == entry or key.startswith(f"{entry}.")}
     assert {key for key in keys if not any(key == one or key.startswith(f"{one}.") for one in CHANGEABLE)} == set()
     assert {*CHANGEABLE} == covered
-    assert (changeable("seed"), changeable("training.lora.rank"), changeable("reward.members")) == (
+    assert (when_changeable("seed"), when_changeable("training.lora.rank"), when_changeable("reward.members")) == (
         "never",
         "resume",
         "iteration",
     )
-    assert changeable("unheard.of") == "never"
+    assert when_changeable("unheard.of") == "never"
 
 
 def test_a_changed_config_is_refused_key_by_key(store: Store, tmp_path: Path) -> None:

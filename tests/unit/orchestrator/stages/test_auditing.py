@@ -11,7 +11,7 @@ import pytest
 
 from eva.config import RunConfig
 from eva.settings import Settings
-from eva.types import Answered, Request, Response, Reward, Rewarded
+from eva.types import PromptResponses, Request, Response, Reward, RewardedResponses
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from store.runs import runs
@@ -28,18 +28,18 @@ class Reversed:
     def __init__(self) -> None:
         self.seen: list[tuple[int, str]] = []
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         for rewarded in FakeRewarder().reward(answered):
             self.seen.append((rewarded.answered.number, rewarded.answered.responses[0].text))
-            yield Rewarded(rewarded.answered, tuple(Reward(-(one.value or 0)) for one in rewarded.rewards))
+            yield RewardedResponses(rewarded.answered, tuple(Reward(-(one.value or 0)) for one in rewarded.rewards))
 
 
 class Long(FakeRewarder):
     """Likes what is longer."""
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         for one in answered:
-            yield Rewarded(one, tuple(Reward(float(len(response.text))) for response in one.responses))
+            yield RewardedResponses(one, tuple(Reward(float(len(response.text))) for response in one.responses))
 
 
 class Varied(FakeGenerator):
@@ -53,10 +53,10 @@ class Varied(FakeGenerator):
 class Parted(FakeRewarder):
     """Rewards with parts, as a judge has them."""
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         parts = {"cost_usd": 0.25, "disagreement": 0.5, "shown_first": 0.75, "shown_second": 0.5, "unreadable": 0.0}
         for rewarded in super().reward(answered):
-            yield Rewarded(
+            yield RewardedResponses(
                 rewarded.answered,
                 tuple(
                     Reward(one.value, None, tuple((name, Reward(value)) for name, value in parts.items()))

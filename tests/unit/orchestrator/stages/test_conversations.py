@@ -12,7 +12,7 @@ from eva.config import PointwiseReward
 from eva.errors import ModelError
 from eva.roles import Roles
 from eva.settings import Settings
-from eva.types import Answered, Context, Message, Mutation, Reply, Rewarded
+from eva.types import Context, Message, Mutation, PromptResponses, Reply, RewardedResponses
 from orchestrator.driver import drive
 from orchestrator.launch.registration import gather, preflight, register_run
 from store.game import heldout, prompts
@@ -60,8 +60,8 @@ class SeeingRewarder(FakeRewarder):
 
     seen: dict[str, Context] = field(default_factory=dict)
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
-        def watched() -> Iterator[Answered]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        def watched() -> Iterator[PromptResponses]:
             for one in answered:
                 self.seen[one.text] = one.context
                 yield one

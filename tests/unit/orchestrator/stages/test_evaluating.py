@@ -14,7 +14,7 @@ from eva.config import RunConfig
 from eva.errors import ConfigError
 from eva.roles import Roles
 from eva.settings import Settings
-from eva.types import Answered, Reward, Rewarded
+from eva.types import PromptResponses, Reward, RewardedResponses
 from orchestrator.driver import drive
 from orchestrator.launch.registration import preflight, register_run
 from store.game import comparisons, heldout
@@ -38,13 +38,13 @@ class Comparing:
         self.seen: list[tuple[str, tuple[str, ...]]] = []
         self.die_after, self.refuses = die_after, refuses
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         for one in answered:
             if len(self.seen) == self.die_after:
                 raise Died
             texts = [response.text for response in one.responses]
             self.seen.append((one.text, tuple(texts)))
-            yield Rewarded(one, tuple(self._reward(text, texts) for text in texts))
+            yield RewardedResponses(one, tuple(self._reward(text, texts) for text in texts))
 
     def _reward(self, text: str, texts: list[str]) -> Reward:
         if self.refuses in text:

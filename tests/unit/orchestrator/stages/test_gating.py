@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from eva.config import Evolving
 from eva.roles import Roles
 from eva.settings import Settings
-from eva.types import Answered, Request, Rewarded
+from eva.types import PromptResponses, Request, RewardedResponses
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from store.game import prompts, responses
@@ -32,7 +32,7 @@ class Counting(FakeGenerator):
         super().__init__()
         self.samples: list[tuple[int, str, int]] = []
 
-    def _answer(self, request: Request) -> Answered:
+    def _answer(self, request: Request) -> PromptResponses:
         assert self.policy is not None
         if request.sampling.temperature == 0.7:
             self.samples += [
@@ -47,7 +47,7 @@ class Whole(FakeRewarder):
     def __init__(self) -> None:
         self.sets: list[tuple[str, tuple[int, ...]]] = []
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         for rewarded in super().reward(answered):
             one = rewarded.answered
             self.sets.append((one.text, tuple(response.sample for response in one.responses)))

@@ -9,7 +9,7 @@ import pytest
 
 from eva.config import Audit
 from eva.settings import Settings
-from eva.types import Answered, Request, Reward, Rewarded
+from eva.types import PromptResponses, Request, Reward, RewardedResponses
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from orchestrator.watch.listener import Nobody
@@ -25,7 +25,7 @@ class Metered(FakeGenerator):
 
     answers: int = 0
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         for answered in super().generate(requests):
             self.answers += 1
             yield answered
@@ -37,7 +37,7 @@ class Metered(FakeGenerator):
 class Paid(FakeRewarder):
     """Asks for a cent per response, some of it by way of a member."""
 
-    def reward(self, answered: Iterable[Answered]) -> Iterator[Rewarded]:
+    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         for one in super().reward(answered):
             yield replace(
                 one,

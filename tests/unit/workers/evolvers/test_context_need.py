@@ -12,7 +12,7 @@ from eva.config import RunConfig
 from eva.config.files import validate
 from eva.creator.operators import FAMILIES
 from eva.errors import ModelError
-from eva.types import Answered, Checkpoint, Feedback, Message, Mutation, Request, Response
+from eva.types import Checkpoint, Feedback, Message, Mutation, PromptResponses, Request, Response
 from store.game.contexts import ROLE_TOKENS
 from workers.evolvers import build_evolver
 from workers.evolvers.context_need import fleet_needs
@@ -34,11 +34,11 @@ class Fleet:
 
     def rest(self) -> None: ...
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         for request in requests:
             self.asked.append(request)
             text = "c" * request.sampling.max_tokens
-            yield Answered(request.number, request.text, (Response(0, text, "stop", len(text), 0),))
+            yield PromptResponses(request.number, request.text, (Response(0, text, "stop", len(text), 0),))
 
 
 def config(evolver: dict[str, Any], **given: Any) -> RunConfig:
@@ -77,7 +77,7 @@ def test_every_instruction_fits_beside_its_reply(evolver: dict[str, Any], operat
     run, fleet = config(evolver, operators=operators), Fleet()
     writer = build_evolver(run.evolving, fleet)
     for operator in operators or writer.operators:
-        writer.evolve(Mutation(PROMPT, operator, 1, partner=PROMPT, context=SEEN))
+        writer.evolve(Mutation(PROMPT, operator, 1, partner=PROMPT, feedback=SEEN))
     longest = max(len(request.text) for request in fleet.asked)
     room = context_length(run, facts(None)) - 300
     assert longest + TEMPLATE_TOKENS <= room

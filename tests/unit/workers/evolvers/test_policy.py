@@ -12,7 +12,7 @@ import pytest
 from eva.config import CustomEvolver, Evolving, SelfEvolver
 from eva.errors import ConfigError, EngineDiedError, EvolverError
 from eva.roles import Evolver
-from eva.types import Answered, Checkpoint, Feedback, Mutation, Reply, Request, Response
+from eva.types import Checkpoint, Feedback, Mutation, PromptResponses, Reply, Request, Response
 from workers.evolvers import build_evolver
 from workers.evolvers.fleet_writer import FleetWriter
 
@@ -32,22 +32,24 @@ class Echo:
     def rest(self) -> None:
         """It has no device."""
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
         self.waves += 1
         waiting = iter(requests)
         while window := list(islice(waiting, 4)):
             self.asked += window
             yield from map(self.answer, reversed(window))
 
-    def answer(self, request: Request) -> Answered:
+    def answer(self, request: Request) -> PromptResponses:
         if "too long" in request.text:
-            return Answered(request.number, request.text, (), failure="the prompt is too long")
+            return PromptResponses(request.number, request.text, (), failure="the prompt is too long")
         text = f'"{request.text} seen with {request.seed}"'
-        return Answered(request.number, request.text, (Response(0, text, "stop", 5, request.seed),), prompt_tokens=9)
+        return PromptResponses(
+            request.number, request.text, (Response(0, text, "stop", 5, request.seed),), prompt_tokens=9
+        )
 
 
 class Dead(Echo):
-    def answer(self, request: Request) -> Answered:
+    def answer(self, request: Request) -> PromptResponses:
         raise EngineDiedError("all engines died")
 
 
@@ -77,7 +79,7 @@ def test_a_reply_goes_back_while_its_wave_still_answers_others() -> None:
     first_is_back = threading.Event()
 
     class Slow(Echo):
-        def generate(self, requests: Iterable[Request]) -> Iterator[Answered]:
+        def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
             for request in requests:
                 yield self.answer(request)
                 assert first_is_back.wait(10)
@@ -115,7 +117,7 @@ def test_self_without_a_fleet_is_refused() -> None:
 def test_feedback_shows_the_responses_their_rewards_and_the_operators_words_below_them() -> None:
     echo = Echo()
     evolver = built(echo, kind="feedback", writer={"kind": "self"}, response_chars=20)
-    evolver.evolve(Mutation("Name a rare fruit.", "deepening", 4, context=CONTEXT))
+    evolver.evolve(Mutation("Name a rare fruit.", "deepening", 4, feedback=CONTEXT))
     evolver.evolve(Mutation("Name a rare fruit.", "deepening", 4))
     shown, plain = (request.text for request in echo.asked)
     assert shown.endswith(plain) and "An apple. An apple.  […]" in shown and "A stone. A stone. A  […]" in shown
@@ -126,7 +128,7 @@ def test_feedback_shows_the_responses_their_rewards_and_the_operators_words_belo
 def test_a_written_critique_is_asked_first_and_shown_and_paid_for() -> None:
     echo = Echo()
     evolver = built(echo, kind="feedback", writer={"kind": "self"}, critique="written")
-    reply = evolver.evolve(Mutation("Name a rare fruit.", "deepening", 4, context=CONTEXT))
+    reply = evolver.evolve(Mutation("Name a rare fruit.", "deepening", 4, feedback=CONTEXT))
     critique, instruction = echo.asked
     assert "at most three sentences" in critique.text and critique.seed != instruction.seed
     assert f"#Critique#:\n{critique.text} seen with {critique.seed}" in instruction.text

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eva.errors import EngineDiedError
-from eva.types import Answered, Request, SamplingSettings
+from eva.types import PromptResponses, Request, SamplingSettings
 from tests.support.simulated_engines import SimulatedEngines, Speed, answer_of, skewed_length
 from workers.fleet.dispatch import POISON_DEATHS, Ledger, Limits, dispatch, ledger_of, work_off
 from workers.fleet.recovery import Recovery
@@ -146,7 +146,7 @@ def test_what_is_in_flight_is_dropped_when_the_caller_stops() -> None:
 def test_answers_that_nobody_awaits_are_ignored() -> None:
     ledger = Ledger(iter(requests_of(1)), 1, limits_of(), {0})
     ticket, request = ledger.fill()[0][0]
-    answers: list[tuple[int, Answered]] = [
+    answers: list[tuple[int, PromptResponses]] = [
         (ticket, answer_of(request)),
         (ticket, answer_of(request)),
         (99, answer_of(request)),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eva.errors import NoRoomError
-from eva.runtime.incidents import Incident
+from eva.runtime.worker_reports import Incident
 from eva.types import Checkpoint, Request, SamplingSettings
 from tests.support import tiny_models
 from tests.support.simulated_engines import SimulatedEngines

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from eva.config import EnsembleReward
 from eva.errors import JudgeError
 from eva.measures.bradley_terry import mean_win_rates
-from eva.measures.ranks import ranks
+from eva.measures.statistics import ranks
 from eva.types import Reward
 from workers.rewards.ensemble import EnsembleModel
 from workers.rewards.judge import JudgeModel

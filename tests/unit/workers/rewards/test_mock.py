@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 
 from eva.config import MockReward
-from eva.types import Answered, Response
+from eva.types import PromptResponses, Response
 from workers.rewards import build_rewarder
 from workers.rewards.mock import FAILED, MockModel
 from workers.rewards.model import Asked
@@ -76,11 +76,11 @@ def test_the_name_tells_what_distinguishes_it() -> None:
 def test_the_local_rewarder_is_lazy_and_keeps_prompts_without_responses() -> None:
     pulled: list[int] = []
 
-    def answers() -> Iterator[Answered]:
+    def answers() -> Iterator[PromptResponses]:
         for number in range(3):
             pulled.append(number)
             responses = () if number == 1 else (Response(0, "a", "stop", 1, 0),)
-            yield Answered(number, "p", responses, failure="no answer" if number == 1 else None)
+            yield PromptResponses(number, "p", responses, failure="no answer" if number == 1 else None)
 
     rewarded = build_rewarder(mock(), local=True).reward(answers())
     assert len(next(rewarded).rewards) == 1

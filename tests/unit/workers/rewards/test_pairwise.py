@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DebertaV2Config
 
 from eva.config import PairwiseReward
 from eva.errors import ConfigError, ModelError
-from eva.measures.bradley_terry import bradley_terry
+from eva.measures.bradley_terry import fit_bradley_terry
 from eva.types import Context
 from tests.support import reward_models, tiny_models
 from workers.models.chat_template import UnusablePromptError
@@ -208,7 +208,7 @@ def test_bradley_terry_is_the_other_aggregation(ranker: Path) -> None:
         aggregation="bradley_terry",
     )
     gaps = np.array([1, 2, 4])[:, None] - np.array([1, 2, 4])[None, :]
-    assert got == pytest.approx(bradley_terry(1 / (1 + np.exp(-gaps.astype(float)))).log_strengths)
+    assert got == pytest.approx(fit_bradley_terry(1 / (1 + np.exp(-gaps.astype(float)))).log_strengths)
 
 
 def test_temperature_flattens_preferences(ranker: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eva.errors import RewarderDiedError
-from eva.runtime.incidents import Incident
-from eva.types import Answered, Response, Reward, Rewarded
+from eva.runtime.worker_reports import Incident
+from eva.types import PromptResponses, Response, Reward, RewardedResponses
 from workers.rewards.model import PROCESS_DIED, Asked
 from workers.rewards.window import Rewards, Window
 
@@ -56,12 +56,12 @@ class FakeProcess:
         )
 
 
-def prompt(number: int) -> Answered:
-    return Answered(number, f"prompt {number}", (Response(0, "a" * number, "stop", 1, 0),))
+def prompt(number: int) -> PromptResponses:
+    return PromptResponses(number, f"prompt {number}", (Response(0, "a" * number, "stop", 1, 0),))
 
 
-def play(process: FakeProcess, window: Window, count: int, work_every: int = 1) -> list[Rewarded]:
-    rewarded: list[Rewarded] = []
+def play(process: FakeProcess, window: Window, count: int, work_every: int = 1) -> list[RewardedResponses]:
+    rewarded: list[RewardedResponses] = []
     for number in range(count):
         window.put(prompt(number))
         if number % work_every == 0:
@@ -154,7 +154,7 @@ def test_a_process_that_is_frozen_is_replaced_and_its_prompts_are_rewarded_again
         return future
 
     process.submit = submit_and_work  # type: ignore[method-assign]
-    rewarded: list[Rewarded] = []
+    rewarded: list[RewardedResponses] = []
     while not window.empty:
         rewarded += window.take(block=True)
     assert sorted(one.answered.number for one in rewarded) == [0, 1, 2]

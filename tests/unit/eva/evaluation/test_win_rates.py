@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eva.evaluation.self_preference import self_preference
+from eva.evaluation.win_rates import self_preference
 
 
 def test_it_is_the_difference_of_two_win_rates_over_the_prompts_with_both() -> None:

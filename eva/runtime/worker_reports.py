@@ -1,4 +1,4 @@
-"""What went wrong with a worker and was mended, and what a worker is at: told while a run plays."""
+"""What workers report to the driver while a run plays: incidents, what each has in hand, and counts."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ class Incident:
     data: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
-Notice = Callable[[Incident], None]
+IncidentListener = Callable[[Incident], None]
 """Takes an incident; called on whatever thread met it."""
 
 
-def unnoticed(incident: Incident) -> None:
+def ignore_incident(incident: Incident) -> None:
     """Nobody is told."""
     del incident
 
 
 @dataclass(frozen=True, slots=True)
-class Working:
+class WorkerStatus:
     """What one worker has in hand: its name, the work, and for how many seconds nothing came of it."""
 
     worker: str
-    has: str
+    task: str
     silent_s: float
 
     def __str__(self) -> str:
-        return f"{self.worker}: {self.has}, silent for {self.silent_s:.0f} s"
+        return f"{self.worker}: {self.task}, silent for {self.silent_s:.0f} s"
 
 
-AtWork = Callable[[], Sequence[Working]]
+WorkerStatuses = Callable[[], Sequence[WorkerStatus]]
 
 
-def idle() -> Sequence[Working]:
+def no_workers() -> Sequence[WorkerStatus]:
     """Nobody is at work."""
     return ()
 
@@ -53,7 +53,28 @@ def idle() -> Sequence[Working]:
 NAMED = 5
 
 
-def in_flight(prompts: Sequence[int]) -> str:
+def describe_in_flight(prompts: Sequence[int]) -> str:
     """How many prompts a worker has in hand, and the first of them by number."""
     named = ", ".join(map(str, prompts[:NAMED])) + (", ..." if len(prompts) > NAMED else "")
     return f"{len(prompts)} prompts in flight ({named})" if prompts else "nothing in flight"
+
+
+Readings = Callable[[], Mapping[str, int]]
+"""Counts that only grow, by name."""
+
+
+def no_readings() -> Mapping[str, int]:
+    """Nobody counts."""
+    return {}
+
+
+@dataclass(slots=True)
+class Meter:
+    """What a driver's workers count, once they are there."""
+
+    read: Readings = no_readings
+
+
+def added_since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """What was added; without what was not."""
+    return {name: added for name, count in now.items() if (added := count - before.get(name, 0))}
