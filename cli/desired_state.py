@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from cli.store_access import find, opened_existing
-from cli.terminal.printable import printable
-from cli.terminal.wording import place
+from cli.terminal.formats import place
+from cli.terminal.safe_text import printable
 from orchestrator.hold.control import REACHED, Wish, ask, player, wait_until_obeyed
 
 

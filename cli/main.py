@@ -6,9 +6,15 @@ import importlib
 import io
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from eva.errors import EvaError
+
+INPUT, CONFLICT, INFRASTRUCTURE, INTERRUPTED = 2, 3, 4, 130
+"""Exit codes: the input cannot be used, the run's state forbids it, a machine or service failed, Ctrl-C."""
 
 COMMANDS = {
     "demo": "Play the playground: a tiny model learns in front of you.",
@@ -69,16 +75,32 @@ class Eva(click.Group):
             if debug:
                 raise
             click.echo("eva: interrupted", err=True)
-            ctx.exit(130)
+            ctx.exit(INTERRUPTED)
         except Exception as error:
             from eva.errors import EvaError
 
             if debug or not isinstance(error, EvaError):
                 raise
-            from cli.exit_codes import exit_code, message
-
-            click.echo(message(error), err=True)
+            click.echo(error_message(error), err=True)
             ctx.exit(exit_code(error))
+
+
+def exit_code(error: EvaError) -> int:
+    """INPUT, CONFLICT or INFRASTRUCTURE, by the kind of the error."""
+    from eva.errors import ConflictError, InputError, NotFoundError, RunStoppedError
+
+    if isinstance(error, InputError | NotFoundError):
+        return INPUT
+    return CONFLICT if isinstance(error, ConflictError | RunStoppedError) else INFRASTRUCTURE
+
+
+def error_message(error: EvaError) -> str:
+    """What is printed on stderr, without secrets and control characters. Lists of problems keep their lines."""
+    from cli.terminal.safe_text import printable
+    from eva.runtime.redaction import known_secrets, redact
+
+    shown = redact(f"eva: {error}", known_secrets())
+    return "\n".join(printable(line) for line in shown.split("\n"))
 
 
 @click.group(cls=Eva, context_settings={"help_option_names": ["-h", "--help"]})

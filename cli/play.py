@@ -10,11 +10,11 @@ from typing import TextIO
 import click
 from rich.console import Console
 
-from cli.exit_codes import INTERRUPTED
+from cli.main import INTERRUPTED
 from cli.report.view import show_report
 from cli.terminal.log_file import chatter_to
-from cli.terminal.printable import printable
 from cli.terminal.progress import watch_of
+from cli.terminal.safe_text import printable
 from eva.errors import ConflictError, EvaError, RunStoppedError
 from eva.runtime.atomic_files import write_json_file
 from eva.settings import Settings

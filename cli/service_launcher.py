@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-from cli.terminal.printable import printable
+from cli.terminal.safe_text import printable
 from eva.errors import EvaError
 from eva.runtime.processes import this_process
 from eva.settings import Settings

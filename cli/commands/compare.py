@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.remote import source_of, url_option
-from cli.terminal.printable import one_line, printable
-from cli.terminal.tables import plain_table
-from cli.terminal.wording import number
+from cli.terminal.formats import number, plain_table
+from cli.terminal.safe_text import one_line, printable
 
 VALUE_WIDTH = 40
 

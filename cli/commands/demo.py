@@ -9,7 +9,7 @@ import click
 from cli.commands.run import start_run
 from cli.play import facts_option, play
 from cli.store_access import opened
-from cli.terminal.wording import place
+from cli.terminal.formats import place
 from eva.config.files import config_hash, load_config
 from eva.settings import read_settings
 from store.views.report import newest_with_config

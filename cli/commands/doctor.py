@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.diagnosis import Finding, diagnose
-from cli.terminal.printable import printable
+from cli.terminal.safe_text import printable
 from eva.settings import read_settings
 
 MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}

@@ -12,8 +12,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.terminal.printable import one_line
-from cli.terminal.tables import plain_table
+from cli.terminal.formats import plain_table
+from cli.terminal.safe_text import one_line
 from eva.errors import InputError
 from eva.evaluation.alpaca import group_by_model, leaderboard_row, read_published
 from eva.evaluation.arena import VERSIONS, arena_scores, battles_from_judgments

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli.remote import LARGEST_PAGE, run_path, source_of, url_option
-from cli.terminal.printable import one_line, printable
+from cli.terminal.safe_text import one_line, printable
 
 
 @click.command()

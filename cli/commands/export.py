@@ -9,7 +9,7 @@ from typing import IO
 import click
 
 from cli.remote import Local, Remote, run_path, source_of, url_option
-from cli.terminal.printable import printable
+from cli.terminal.safe_text import printable
 from eva.errors import InfrastructureError
 from eva.runtime.atomic_files import FORMATS, standard_output, whole_file
 from store.runs.runs import find_run

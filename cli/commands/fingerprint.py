@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.store_access import opened_existing
-from cli.terminal.printable import printable
-from cli.terminal.tables import plain_table
+from cli.terminal.formats import plain_table
+from cli.terminal.safe_text import printable
 from store.rows import RunRow
 from store.runs.runs import find_run
 from store.session import begin_snapshot

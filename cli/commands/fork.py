@@ -8,7 +8,7 @@ import click
 
 from cli.play import facts_option, play
 from cli.store_access import find, opened_existing
-from cli.terminal.printable import printable
+from cli.terminal.safe_text import printable
 from eva.settings import read_settings
 
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.store_access import opened
-from cli.terminal.printable import printable
-from cli.terminal.tables import plain_table
+from cli.terminal.formats import plain_table
+from cli.terminal.safe_text import printable
 from eva.errors import InputError
 from eva.runtime.api_keys import SCOPES, Scope, prefix_of
 from eva.settings import read_settings

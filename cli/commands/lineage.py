@@ -11,8 +11,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cli.remote import run_path, source_of, url_option
-from cli.terminal.printable import conversation_line, one_line, printable
-from cli.terminal.wording import number as figure
+from cli.terminal.formats import number as figure
+from cli.terminal.safe_text import conversation_line, one_line, printable
 
 LIMIT = 1000
 LONGEST_LINE = 9

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.remote import run_path, source_of, url_option
-from cli.terminal.printable import printable
+from cli.terminal.safe_text import printable
 
 MAIN = "eva.log"
 

@@ -12,9 +12,9 @@ from rich.text import Text
 from cli.replay import chosen_otherwise
 from cli.replay import replay as redo
 from cli.store_access import find, opened_existing
-from cli.terminal.printable import one_line, printable
-from cli.terminal.tables import plain_table
-from cli.terminal.wording import number as figure
+from cli.terminal.formats import number as figure
+from cli.terminal.formats import plain_table
+from cli.terminal.safe_text import one_line, printable
 
 
 @click.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.remote import Local, Remote, run_path, source_of, url_option
-from cli.terminal.printable import printable
+from cli.terminal.safe_text import printable
 from eva.runtime.atomic_files import standard_output, whole_file
 
 

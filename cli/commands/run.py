@@ -9,8 +9,8 @@ import click
 from cli.config_reference import as_yaml
 from cli.play import facts_option, finish, play
 from cli.store_access import find, opened
-from cli.terminal.printable import printable
-from cli.terminal.wording import place
+from cli.terminal.formats import place
+from cli.terminal.safe_text import printable
 from eva.config import RunConfig
 from eva.config.files import load_config
 from eva.settings import Settings, read_settings

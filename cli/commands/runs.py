@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.remote import LARGEST_PAGE, Source, source_of, url_option
-from cli.terminal.printable import printable
-from cli.terminal.tables import plain_table
-from cli.terminal.wording import age, doing
+from cli.terminal.formats import age, doing, plain_table
+from cli.terminal.safe_text import printable
 
 
 @click.command()

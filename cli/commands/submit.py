@@ -10,7 +10,7 @@ import click
 
 from cli.remote import Remote
 from cli.store_access import opened
-from cli.terminal.printable import printable
+from cli.terminal.safe_text import printable
 from eva.config.files import config_values, load_config
 from eva.errors import InputError
 from eva.settings import Settings, read_settings

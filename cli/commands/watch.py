@@ -10,11 +10,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from cli.exit_codes import CONFLICT, INTERRUPTED
+from cli.main import CONFLICT, INTERRUPTED
 from cli.remote import run_path, source_of, url_option
-from cli.terminal.printable import printable
+from cli.terminal.formats import place
 from cli.terminal.progress import Watch, watch_of
-from cli.terminal.wording import place
+from cli.terminal.safe_text import printable
 
 POLL_S = 1.0
 OVER = ("finished", "failed", "cancelled", "paused", "interrupted")

@@ -9,9 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal.printable import one_line
-from cli.terminal.tables import plain_table
-from cli.terminal.wording import number
+from cli.terminal.formats import number, plain_table
+from cli.terminal.safe_text import one_line
 
 Facts = Mapping[str, Any]
 Column = tuple[str, Callable[[Facts], str | None]]

@@ -9,9 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal.printable import conversation_line, one_line, printable
-from cli.terminal.tables import ROOMY, plain_table
-from cli.terminal.wording import number
+from cli.terminal.formats import ROOMY, number, plain_table
+from cli.terminal.safe_text import conversation_line, one_line, printable
 
 Facts = Mapping[str, Any]
 

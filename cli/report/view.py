@@ -14,9 +14,8 @@ from rich.text import Text
 from cli.report.quality import quality_sections
 from cli.report.stories import example_view, family_view, operations_view
 from cli.report.win_rates import win_rates_view
-from cli.terminal.printable import one_line, printable
-from cli.terminal.tables import ROOMY, plain_table
-from cli.terminal.wording import amount, doing, duration, number, place
+from cli.terminal.formats import ROOMY, amount, doing, duration, number, place, plain_table
+from cli.terminal.safe_text import one_line, printable
 
 Facts = Mapping[str, Any]
 

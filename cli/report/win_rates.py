@@ -8,9 +8,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli.terminal.printable import one_line
-from cli.terminal.tables import ROOMY, plain_table
-from cli.terminal.wording import number
+from cli.terminal.formats import ROOMY, number, plain_table
+from cli.terminal.safe_text import one_line
 
 LONGEST_SET = 16
 LONGEST_REWARDER = 40

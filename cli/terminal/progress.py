@@ -16,8 +16,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal.printable import printable
-from cli.terminal.wording import doing, done, duration, number, place
+from cli.terminal.formats import doing, done, duration, number, place
+from cli.terminal.safe_text import printable
 
 WINDOW_S = 20.0
 SETTLED_S = 0.3

@@ -250,7 +250,7 @@ DRIVER = """
 import sys
 import orchestrator.driver, orchestrator.registration
 from cli.main import eva
-from tests.played_run import lazily
+from tests.support.played_run import lazily
 orchestrator.driver.build_roles = lazily
 orchestrator.launch.registration.preflight = lambda config: []
 eva(sys.argv[1:])
@@ -303,7 +303,7 @@ def test_on_a_terminal_progress_is_redrawn_in_place_and_the_report_stays(store_s
 
 TERMINATED = """
 import os, signal
-from tests.played_run import LazySolver
+from tests.support.played_run import LazySolver
 respond, calls = LazySolver._respond, []
 def terminated(self, request, sample):
     calls.append(sample)

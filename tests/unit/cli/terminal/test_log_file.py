@@ -12,7 +12,7 @@ from eva.errors import InputError
 CHATTER = """
 import logging, os, subprocess, sys, warnings
 from pathlib import Path
-from cli.log_file import chatter_to
+from cli.terminal.log_file import chatter_to
 print("before")
 with chatter_to(Path(sys.argv[1])) as terminal:
     print("a library prints")
@@ -28,7 +28,7 @@ sys.stderr.write("after, too\\n")
 SHORT_CHATTER = """
 import logging, sys
 from pathlib import Path
-from cli.log_file import chatter_to
+from cli.terminal.log_file import chatter_to
 with chatter_to(Path(sys.argv[1])) as terminal:
     print("a library prints")
     logging.getLogger("some.library").warning("a record")

@@ -27,7 +27,7 @@ from orchestrator.hold.orphans import (
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 DRIVE = """
 import subprocess, sys
-from orchestrator.orphans import marked
+from orchestrator.hold.orphans import marked
 with marked():
     child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, start_new_session=True)
     child.stdout.readline()

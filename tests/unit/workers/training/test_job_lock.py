@@ -20,7 +20,7 @@ from workers.training.job_lock import FENCE, LOCK, sole_job
 HOLD = """
 import sys, time
 from pathlib import Path
-from workers.training.claims import sole_job
+from workers.training.job_lock import sole_job
 with sole_job(Path(sys.argv[1]), int(sys.argv[2])) as check:
     print("held", flush=True)
     for _ in range(3000):

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.terminal.printable import one_line, printable
+from cli.terminal.safe_text import one_line, printable
 
 
 def test_control_characters_show_as_pictures() -> None:

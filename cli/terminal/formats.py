@@ -1,6 +1,12 @@
-"""How figures and stages read: one way everywhere."""
+"""The one look of figures, stages and tables: every command and the report format them here."""
 
 from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+
+ROOMY = 90
+"""The terminal width, in columns, from which tables have wider gaps and say more."""
 
 DOING = {
     "start": "starting",
@@ -86,3 +92,15 @@ def age(seconds: float) -> str:
 def place(iteration: int, iterations: int) -> str:
     """An iteration by its number, which counts from 0, and its place among all."""
     return f"iteration {iteration} ({min(iteration + 1, iterations)} of {iterations})"
+
+
+def plain_table(width: int) -> Table:
+    """A table without frames, one line below its header; gaps shrink where the terminal is narrow."""
+    return Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1 if width >= ROOMY else 0, 0, 0),
+        header_style="dim",
+        border_style="dim",
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.terminal.wording import DOING, DONE, age, amount, doing, duration, number
+from cli.terminal.formats import DOING, DONE, age, amount, doing, duration, number
 
 
 def test_every_stage_of_the_loop_has_words() -> None:
