@@ -38,9 +38,9 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- written by make chaos -->", "<!-- end of what make chaos writes -->"
 REAL = ("--set", "prompts.playground=32", "--set", "iterations=2", "--set", "evaluation.playground=10")
-DRIVER_POINTS = ("stage.*", "judge.*", "examine.*", "evolve.*", "iteration.*", "train.*")
+DRIVER_POINTS = ("stage.*", "judge.*", "evaluate.*", "evolve.*", "iteration.*", "train.*")
 COMMITS = ("stage.flush.after_commit", "stage.close.after_commit")
-SURE = ("judge.answer_received", "train.step_reported")
+SURE = ("judge.response_received", "train.step_reported")
 """Where every real run is killed, whatever chance says: while it generates and while it trains."""
 SOURCES = ("api", "cli", "eva", "migrations", "orchestrator", "store", "workers")
 

@@ -101,7 +101,7 @@ class Embedder(Protocol):
 class Roles:
     """Everything that the loop plays with.
 
-    `examiner` rewards the held-out answers; `auditor`, where there is one, a sample of what `rewarder` rewarded;
+    `evaluator` rewards the held-out answers; `auditor`, where there is one, a sample of what `rewarder` rewarded;
     `embedder`, where there is one, tells novelty what prompts mean.
     `at_work` says what each worker has in hand, to whoever asks on whatever thread; `meter` what they have counted.
     """
@@ -110,7 +110,7 @@ class Roles:
     rewarder: Rewarder
     evolver: Evolver
     trainer: Trainer
-    examiner: Rewarder
+    evaluator: Rewarder
     auditor: Rewarder | None = None
     embedder: Embedder | None = None
     at_work: WorkerStatuses = no_workers

@@ -180,8 +180,8 @@ def build_roles(
 ) -> Generator[Roles]:
     """The real parts: engines, the reward model's actor, the evolver, the trainer. Starts Ray where none runs.
 
-    At most `conversation` tokens stand before the text of a prompt; `spent` is what rewarder, examiner and auditor have
-    cost so far.
+    At most `conversation` tokens stand before the text of a prompt; `spent` is what rewarder, evaluator and auditor
+    have cost so far.
     Engines and trainer import their libraries side by side; the first use of each waits for it.
     """
     overseer.opened(0, "start", 0, 0)
@@ -216,7 +216,7 @@ def build_roles(
             else None
             for asked, cost in zip((config.reward, config.evaluation.reward, config.audit.reward), spent, strict=True)
         ]
-        rewarder, examiner, auditor = rewarders
+        rewarder, evaluator, auditor = rewarders
         assert rewarder is not None
 
         def at_work() -> list[WorkerStatus]:
@@ -227,7 +227,7 @@ def build_roles(
             rewarder,
             evolver or build_evolver(config.evolving, fleet),
             trainer,
-            examiner or rewarder,
+            evaluator or rewarder,
             auditor,
             embedder,
             at_work,
@@ -248,11 +248,11 @@ def build_trackers(config: RunConfig, settings: Settings, run: RunRow) -> Tracke
 
 
 def _spent(conn: Connection, run_id: int, config: RunConfig) -> list[Mapping[str, float]]:
-    """What rewarder, examiner and auditor have cost the run so far, by part; nothing of one without a budget."""
-    examiner = config.evaluation.reward
+    """What rewarder, evaluator and auditor have cost the run so far, by part; nothing of one without a budget."""
+    evaluator = config.evaluation.reward
     asked: tuple[tuple[RewardConfig | None, bool, JudgeRole | None], ...] = (
-        (config.reward, True, None if examiner else "examiner"),
-        (examiner, False, "examiner"),
+        (config.reward, True, None if evaluator else "evaluator"),
+        (evaluator, False, "evaluator"),
         (config.audit.reward, True, "auditor"),
     )
     return [

@@ -22,7 +22,7 @@ from orchestrator.stages.auditing import AuditStage
 from orchestrator.stages.creating import EvolveStage, SampleStage
 from orchestrator.stages.diversity import collapsed, heed, measure
 from orchestrator.stages.earlier_prompts import Known
-from orchestrator.stages.evaluating import ExamineStage
+from orchestrator.stages.evaluation import EvaluateStage
 from orchestrator.stages.gating import GateStage
 from orchestrator.stages.judging import JudgeStage
 from orchestrator.stages.solving import PairStage, TrainStage, write_pairs
@@ -55,8 +55,8 @@ class Journal:
     def judging(self, iteration: int, name: str, total: int) -> JudgeStage:
         return JudgeStage(self._run, iteration, name, total)
 
-    def examining(self, iteration: int, name: str) -> ExamineStage:
-        return ExamineStage(self._run, iteration, name, 0)
+    def evaluating(self, iteration: int, name: str) -> EvaluateStage:
+        return EvaluateStage(self._run, iteration, name, 0)
 
     def auditing(self, iteration: int) -> AuditStage:
         return AuditStage(self._run, iteration, "audit", 0)
@@ -83,8 +83,8 @@ class Journal:
         row = self._run.read(lambda conn: runs.get_run(conn, self._run.id))
         return range(row.iteration, self.config.iterations)
 
-    def examines(self, iteration: int) -> bool:
-        """Whether the policy that an iteration makes is examined on the held-out prompts."""
+    def evaluates(self, iteration: int) -> bool:
+        """Whether the policy that an iteration makes is evaluated on the held-out prompts."""
         return self.config.evaluation.when == "each" or iteration == self.config.iterations - 1
 
     def policy(self, iteration: int) -> Checkpoint | None:

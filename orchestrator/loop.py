@@ -28,7 +28,7 @@ def play(roles: Roles, journal: Journal) -> None:
     for iteration in journal.remaining_iterations():
         policy = journal.policy(iteration) or journal.adopt(roles.trainer.publish_initial(journal.folder))
         if iteration == 0:
-            examine(iteration, "baseline", policy, roles, journal)
+            evaluate(iteration, "evaluate_initial", policy, roles, journal)
         pool = journal.pool(iteration)
         warm_up = iteration == 0 and journal.config.warm_start
         batch = pool if warm_up else create(iteration, pool, policy, roles, journal)
@@ -93,7 +93,7 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
 def solve(
     iteration: int, pool: list[int], batch: list[int], policy: Checkpoint, roles: Roles, journal: Journal
 ) -> None:
-    """The solver's step: judge the batch, pair, train a new policy, examine it."""
+    """The solver's step: judge the batch, pair, train a new policy, evaluate it."""
     config = journal.config
     judged = judge(iteration, "judge_batch", batch, policy, roles, journal)
     audit(iteration, batch, policy, roles, journal)
@@ -123,8 +123,8 @@ def solve(
             roles.generator.rest()
             trained = stage.close_trained(roles.trainer.train(job, stage.step) if job else None, policy)
 
-    if journal.examines(iteration):
-        examine(iteration, "evaluate", trained, roles, journal)
+    if journal.evaluates(iteration):
+        evaluate(iteration, "evaluate", trained, roles, journal)
 
 
 def judge(
@@ -161,13 +161,13 @@ def audit(iteration: int, batch: list[int], policy: Checkpoint, roles: Roles, jo
         stage.close_audit(batch, policy)
 
 
-def examine(iteration: int, name: str, policy: Checkpoint, roles: Roles, journal: Journal) -> None:
+def evaluate(iteration: int, name: str, policy: Checkpoint, roles: Roles, journal: Journal) -> None:
     """Answer the held-out prompts with this policy, greedily and sampled; reward the answers beside a baseline's."""
-    with journal.examining(iteration, name) as stage:
-        with closing(roles.answer(stage.unexamined(policy, roles.examiner.name), policy)) as fresh:
-            for rewarded in roles.examiner.reward(stage.answerable(fresh)):
-                stage.keep_examined(rewarded)
+    with journal.evaluating(iteration, name) as stage:
+        with closing(roles.answer(stage.unevaluated(policy, roles.evaluator.name), policy)) as fresh:
+            for rewarded in roles.evaluator.reward(stage.answerable(fresh)):
+                stage.keep_evaluated(rewarded)
         if roles.auditor is not None:
             for rewarded in roles.auditor.reward(stage.self_judged(policy, roles.auditor.name)):
                 stage.keep_self_judged(rewarded)
-        stage.close_examined()
+        stage.close_evaluation()

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from eva.types import Reward
 
 JsonObject = Mapping[str, Any]
-JudgeRole = Literal["examiner", "auditor"]
-"""Who rewards held-out answers: the examiner all of them, the auditor some comparisons once more."""
+JudgeRole = Literal["evaluator", "auditor"]
+"""Who rewards held-out answers: the evaluator all of them, the auditor some comparisons once more."""
 
 
 @dataclass(frozen=True, slots=True)

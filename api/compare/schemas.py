@@ -81,7 +81,7 @@ class Paired(Schema):
     mode: str
     """`sampled`, or `greedy` on held-out prompts."""
     rewarder: str | None
-    """Who rewarded both; null on held-out prompts, whose examiner the config names."""
+    """Who rewarded both; null on held-out prompts, whose evaluator the config names."""
     checkpoint: int
     """The number of both runs' checkpoints."""
     count: int

@@ -71,7 +71,7 @@ def _run(run: RunRow, config: RunConfig, done: Sequence[StageRow], origin: RunRo
 
 
 def _heldout(scores: Sequence[HeldoutScore]) -> Facts:
-    """Each split before and after, easiest first; `after` is None until a new checkpoint is examined."""
+    """Each split before and after, easiest first; `after` is None until a new checkpoint is evaluated."""
     last = max((score.checkpoint for score in scores), default=0)
     by_split = {
         split: {"before": _at(scores, 0, split), "after": _at(scores, last, split) if last else None}

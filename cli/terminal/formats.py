@@ -20,8 +20,8 @@ DOING = {
     "audit": "auditing the rewards",
     "pair": "pairing responses",
     "train": "training",
-    "evaluate": "answering held-out prompts",
-    "baseline": "answering held-out prompts, untrained",
+    "evaluate": "evaluating the policy",
+    "evaluate_initial": "evaluating the given model",
 }
 """What a stage does, while it does it."""
 
@@ -37,8 +37,8 @@ DONE = {
     "audit": "audited the rewards",
     "pair": "paired responses",
     "train": "trained",
-    "evaluate": "answered held-out prompts",
-    "baseline": "answered held-out prompts, untrained",
+    "evaluate": "evaluated the policy",
+    "evaluate_initial": "evaluated the given model",
 }
 """The same, once it is done."""
 

@@ -121,7 +121,7 @@ class Watch:
 
 def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
     """What a finished stage did, in a few words, from the counts that it stored."""
-    if stage.startswith("judge") or stage in ("baseline", "evaluate"):
+    if stage.startswith("judge") or stage in ("evaluate_initial", "evaluate"):
         return f"{total:,} prompts" if stage.startswith("judge") else f"{total:,} questions{_won(counts)}"
     match stage:
         case "sample":

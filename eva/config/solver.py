@@ -186,7 +186,7 @@ class Evaluation(Section):
     """Sets whose baseline's answers the judge's own model wrote: how much more often it prefers them than
     `audit.reward` does is measured (self-preference)."""
     when: Literal["each", "end"] = "each"
-    """`each` examines every policy; `end` only the given model and the last one."""
+    """`each` evaluates every policy; `end` only the given model and the last one."""
 
     @field_validator("baseline", mode="before")
     @classmethod

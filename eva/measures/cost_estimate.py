@@ -42,14 +42,14 @@ def estimate_cost(
     steps = config.training.max_steps or -(-int(pool * config.training.epochs) // config.training.batch)
     later = config.iterations - int(config.warm_start)
     policies = config.iterations + 1 if config.evaluation.when == "each" else 2
-    examined = held_out * (1 + config.evaluation.n) * policies
-    responses = pool * n * int(config.warm_start) + later * (fresh + new) * n + examined
+    evaluated = held_out * (1 + config.evaluation.n) * policies
+    responses = pool * n * int(config.warm_start) + later * (fresh + new) * n + evaluated
     return [
         f"{seeds:,} seed prompts, {config.iterations} iterations{', first a warm-up' * config.warm_start}",
         f"responses per iteration, {n} per prompt: {warm_up}{(fresh + new) * n:,} at most later",
         f"children per iteration: {children:,} at most, from {sampled:,} sampled prompts",
         f"pairs per iteration: {pool:,} at most; optimiser steps: {steps:,} at most",
-        f"held-out responses in all: {examined:,}",
+        f"held-out responses in all: {evaluated:,}",
         *_writing(responses, config.generation.max_tokens, parameters),
         *_training(steps * config.iterations if config.training.enabled else 0, config, parameters),
         *_evolving(children * later, config, prices),

@@ -53,10 +53,10 @@ POINTS: dict[str, str] = {
     "iteration.finish.after_commit": "The iteration is finished, the next has not begun.",
     # what the stages are told
     "judge.asked": "It is known which prompts lack responses or rewards; none was asked for yet.",
-    "judge.answer_received": "A prompt's responses are in memory, unrewarded and not stored.",
+    "judge.response_received": "A prompt's responses are in memory, unrewarded and not stored.",
     "judge.reward_received": "A prompt's rewards are in memory and not stored.",
-    "examine.answer_received": "A held-out prompt's responses are in memory, unrewarded and not stored.",
-    "examine.reward_received": "A held-out prompt's rewards are in memory and not stored.",
+    "evaluate.response_received": "A held-out prompt's responses are in memory, unrewarded and not stored.",
+    "evaluate.reward_received": "A held-out prompt's rewards are in memory and not stored.",
     "audit.reward_received": "The second rewarder's rewards of a prompt are in memory and not stored.",
     "evolve.chain_kept": "A chain of children is in memory and not stored.",
     "evolve.children_numbered": "The children have their numbers, in memory alone.",

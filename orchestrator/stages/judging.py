@@ -89,7 +89,7 @@ class JudgeStage(Stage):
         """Store responses as they pass by; prompts that could not be answered are quarantined and go no further."""
         for one in answered:
             self._answered.append(one)
-            reach("judge.answer_received")
+            reach("judge.response_received")
             if one.failure is None:
                 yield self._complete_set(one) if one.number in self._begun else one
             else:

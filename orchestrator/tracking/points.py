@@ -21,7 +21,7 @@ STATISTICS: dict[str, tuple[str, ...]] = {
     "pair": ("batch", "payoff"),
     "audit": ("audit",),
     "evaluate": ("heldout", "win_rates"),
-    "baseline": ("heldout", "win_rates"),
+    "evaluate_initial": ("heldout", "win_rates"),
 }
 """What a stage stores when it closes; of an iteration that is over, ITERATION."""
 
@@ -85,8 +85,10 @@ def _points(conn: Connection, run_id: int, block: _Block) -> Iterator[Point]:
                 numbers_of(step.values, "train"),
             )
     names = ITERATION if stage is None else STATISTICS.get(stage.name, ())
-    of_policy = stage is not None and stage.name in ("baseline", "evaluate")
-    stored = statistics.list_statistics(conn, run_id, names, -1 if stage and stage.name == "baseline" else iteration)
+    of_policy = stage is not None and stage.name in ("evaluate_initial", "evaluate")
+    stored = statistics.list_statistics(
+        conn, run_id, names, -1 if stage and stage.name == "evaluate_initial" else iteration
+    )
     values = {} if stage is None else _of_stage(stage)
     for _, name, data in stored:
         values |= numbers_of(data, _NAMED.get(name, name))

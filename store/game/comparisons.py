@@ -30,7 +30,7 @@ _ANSWERS = """
 _BESIDE = "CASE WHEN b.item IS NULL THEN given.text ELSE b.text END"
 _COMPARED = text(
     f"SELECT c.checkpoint, c.item, c.preference, own.text, {_BESIDE} {_ANSWERS}"
-    "WHERE c.run_id = :run_id AND c.split = :split AND c.role = 'examiner' AND c.checkpoint <= :last "
+    "WHERE c.run_id = :run_id AND c.split = :split AND c.role = 'evaluator' AND c.checkpoint <= :last "
     "ORDER BY c.checkpoint, c.item"
 )
 _WITHOUT_SECOND = text(
@@ -38,7 +38,7 @@ _WITHOUT_SECOND = text(
     "JOIN heldout_prompts p ON p.run_id = c.run_id AND p.split = c.split AND p.item = c.item "
     "LEFT JOIN heldout_comparisons second ON second.run_id = c.run_id AND second.checkpoint = c.checkpoint "
     "AND second.split = c.split AND second.item = c.item AND second.role = 'auditor' "
-    "WHERE c.run_id = :run_id AND c.split = :split AND c.role = 'examiner' AND c.checkpoint = :checkpoint "
+    "WHERE c.run_id = :run_id AND c.split = :split AND c.role = 'evaluator' AND c.checkpoint = :checkpoint "
     "AND c.preference IS NOT NULL AND second.item IS NULL ORDER BY c.item"
 )
 
@@ -66,7 +66,7 @@ def copy_comparisons(
     checkpoint: int,
     split: str,
     rows: Sequence[Comparison],
-    role: JudgeRole = "examiner",
+    role: JudgeRole = "evaluator",
 ) -> None:
     """Store comparisons; what is there already stays as it is."""
     copy_once(
@@ -91,7 +91,7 @@ def copy_comparisons(
 
 
 def read_comparisons(
-    conn: Connection, run_id: int, checkpoint: int, split: str, role: JudgeRole = "examiner"
+    conn: Connection, run_id: int, checkpoint: int, split: str, role: JudgeRole = "evaluator"
 ) -> list[Comparison]:
     """How do this checkpoint's greedy answers to the split compare? By item."""
     columns = heldout_comparisons.c

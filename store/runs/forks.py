@@ -18,7 +18,7 @@ SHARED: dict[str, tuple[str, int]] = {
     "evolutions": ("iteration", 0),
     "batches": ("iteration", 0),
     "pairs": ("iteration", 0),
-    # the checkpoint that an iteration starts from was trained and examined by the one before
+    # the checkpoint that an iteration starts from was trained and evaluated by the one before
     "checkpoints": ("number", 1),
     "training_steps": ("checkpoint", 1),
     "heldout_responses": ("checkpoint", 1),

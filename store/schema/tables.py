@@ -295,8 +295,8 @@ statistics = table(
 
 
 def _role() -> CheckConstraint:
-    # the examiner rewards every answer; the auditor looks at some comparisons for a second opinion
-    return CheckConstraint("role IN ('examiner', 'auditor')", "role")
+    # the evaluator rewards every answer; the auditor looks at some comparisons for a second opinion
+    return CheckConstraint("role IN ('evaluator', 'auditor')", "role")
 
 
 def _of_prompt() -> ForeignKeyConstraint:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from store.rows import JudgeRole
 
-# an iteration asks the checkpoint of its own number and examines the next one, the first of all the given model too
+# an iteration asks the checkpoint of its own number and evaluates the next one, the first of all the given model too
 _OF_ITERATION = text("""
     SELECT
         (SELECT coalesce(sum(cost_usd), 0) FROM evolutions WHERE run_id = :run_id AND iteration = :iteration),
@@ -30,7 +30,7 @@ _OF_REWARDER = text("""
 
 
 def iteration_cost(conn: Connection, run_id: int, iteration: int) -> dict[str, float]:
-    """What did an iteration cost? Its evolutions, its rewards, and those of the held-out answers that it examined."""
+    """What did an iteration cost? Its evolutions, its rewards, and those of the held-out answers that it evaluated."""
     given = {"run_id": run_id, "iteration": iteration, "first": iteration + 1 if iteration else 0}
     evolving, rewards, held_out = conn.execute(_OF_ITERATION, given).one()
     return {"evolving": float(evolving), "rewards": float(rewards), "held_out": float(held_out)}

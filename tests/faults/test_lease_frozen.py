@@ -15,7 +15,7 @@ import pytest
 from store.session import Store
 from tests.support.faults.undisturbed import Disturbed, require_undisturbed
 
-BETWEEN, WITHIN = "judge.answer_received=stop@60", "stage.close.before_commit=stop@3"
+BETWEEN, WITHIN = "judge.response_received=stop@60", "stage.close.before_commit=stop@3"
 """Frozen between two writes, and in the middle of one, whose transaction stays open."""
 
 Freeze = Callable[[Disturbed, str, str], "subprocess.Popen[str]"]

@@ -171,7 +171,7 @@ def fake_roles(**changes: Any) -> Roles:
         "rewarder": FakeRewarder(),
         "evolver": FakeEvolver(),
         "trainer": FakeTrainer(),
-        "examiner": FakeRewarder(),
+        "evaluator": FakeRewarder(),
     }
     return Roles(**(roles | changes))
 

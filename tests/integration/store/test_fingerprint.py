@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, select, text
 
 from eva.settings import Settings
+from eva.types import Reward
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from store.rows import RunRow
+from store.game import comparisons, heldout
+from store.rows import Comparison, HeldoutPart, RunRow
 from store.runs import runs
 from store.schema import tables
+from store.schema.migration import migrate
 from store.session import Store
 from store.views.fingerprint import PARTS, START, Fingerprint, fingerprint, first_difference
 from tests.support.cli_fixtures import Command
@@ -171,6 +174,49 @@ def test_every_change_of_a_decision_shows_and_no_other_does(store: Store, play: 
         if changed(store, run, table, column, change) != before
     ]
     assert loud == []
+
+
+def test_renaming_the_evaluation_changes_stored_names_and_no_fingerprint(
+    store: Store, play: Callable[..., RunRow]
+) -> None:
+    run = play()
+    with store.transaction() as conn:
+        comparisons.copy_comparisons(conn, run.id, 1, "easy", [Comparison(0, 1.0, 0.0, 1.0)])
+        part = HeldoutPart(0, 0, "judge/cost_usd", Reward(0.1))
+        heldout.copy_heldout_parts(conn, run.id, 1, "easy", "greedy", "auditor", [part])
+        heldout.copy_heldout_parts(conn, run.id, 1, "easy", "greedy", "evaluator", [part])
+        newest, stored = _evaluation_names(conn), fingerprint(conn, run.id)
+        migrate(conn, "0013")
+        older = _evaluation_names(conn)
+        assert older == {
+            "stages": {"baseline", "evaluate"},
+            "events": {"baseline", "evaluate"},
+            "stage_totals": {"baseline", "evaluate"},
+            "heldout_comparisons": {"examiner"},
+            "heldout_parts": {"auditor", "examiner"},
+        }
+        migrate(conn)
+        assert _evaluation_names(conn) == newest
+        assert newest["stages"] == newest["events"] == newest["stage_totals"] == {"evaluate", "evaluate_initial"}
+        assert newest["heldout_comparisons"] == {"evaluator"} and newest["heldout_parts"] == {"auditor", "evaluator"}
+        assert fingerprint(conn, run.id) == stored
+
+
+def _evaluation_names(conn: Connection) -> dict[str, set[str]]:
+    """The stored names of stages and roles that evaluate a policy, by table."""
+    found: dict[str, set[str]] = {}
+    for table, column in (
+        (tables.stages, "name"),
+        (tables.events, "stage"),
+        (tables.stage_totals, "stage"),
+        (tables.heldout_comparisons, "role"),
+        (tables.heldout_parts, "role"),
+    ):
+        names = set(conn.execute(select(table.c[column]).distinct()).scalars())
+        found[table.name] = {
+            name for name in names if name and (column == "role" or name.startswith("evaluate") or name == "baseline")
+        }
+    return found
 
 
 def test_every_column_of_the_tables_of_decisions_is_one_or_is_known_not_to_be() -> None:

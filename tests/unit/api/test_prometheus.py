@@ -41,7 +41,7 @@ def test_responses_and_tokens_are_those_that_are_stored(played: Played, played_s
     samples = scrape(played_service)
     stages = [one for one in samples if one[0] == "eva_responses_total"]
     with played.store.transaction() as conn:
-        for table, names in ((responses, ("judge",)), (heldout_responses, ("baseline", "evaluate"))):
+        for table, names in ((responses, ("judge",)), (heldout_responses, ("evaluate_initial", "evaluate"))):
             count, tokens = conn.execute(select(func.count(), func.sum(table.c.tokens))).one()
             mine = [labels for _, labels in stages if labels[0].startswith(names)]
             assert mine

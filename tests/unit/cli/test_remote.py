@@ -98,7 +98,7 @@ def test_watching_tells_each_stage_once_and_what_a_run_waits_for() -> None:
     def stage(name: str, status: str, done: int) -> dict[str, Any]:
         return {"iteration": 0, "name": name, "status": status, "done": done, "total": 8, "counts": {"pairs": 5}}
 
-    first = stage("baseline", "done", 8)
+    first = stage("evaluate_initial", "done", 8)
     seen = iter(
         [
             (run("queued"), [first]),

@@ -71,7 +71,7 @@ def test_a_run_plays_every_stage_in_order_and_ends_finished(new_game: Callable[.
     game = new_game()
     heard = game.play(fake_roles())
     assert heard.stages == [
-        (0, "baseline"),
+        (0, "evaluate_initial"),
         (0, "judge_batch"),
         (0, "audit"),
         (0, "pair"),
@@ -156,12 +156,12 @@ def test_a_run_killed_while_answering_ends_as_if_nothing_had_happened(
     assert killed.fingerprint() == undisturbed(new_game)
 
 
-@pytest.mark.parametrize("stage", ["baseline", *ITERATION])
+@pytest.mark.parametrize("stage", ["evaluate_initial", *ITERATION])
 def test_a_run_killed_after_any_stage_ends_as_if_nothing_had_happened(
     new_game: Callable[..., Game], stage: str
 ) -> None:
     def die(iteration: int, closed: str) -> None:
-        if (iteration, closed) == (0 if stage == "baseline" else 1, stage):
+        if (iteration, closed) == (0 if stage == "evaluate_initial" else 1, stage):
             raise Died
 
     killed = new_game()

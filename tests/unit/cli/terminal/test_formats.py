@@ -10,7 +10,9 @@ from cli.terminal.formats import DOING, DONE, age, amount, doing, duration, numb
 
 def test_every_stage_of_the_loop_has_words() -> None:
     loop = Path("orchestrator/loop.py").read_text() + Path("orchestrator/journal.py").read_text()
-    stages = set(re.findall(r'"(judge_\w+|baseline|evaluate|estimate|sample|evolve|gate|mix|audit|pair|train)"', loop))
+    stages = set(
+        re.findall(r'"(judge_\w+|evaluate_initial|evaluate|estimate|sample|evolve|gate|mix|audit|pair|train)"', loop)
+    )
     assert stages >= {"judge_pool", "judge_batch", "evaluate", "train", "gate", "audit"}
     assert stages <= DOING.keys()
     assert DOING.keys() == DONE.keys()

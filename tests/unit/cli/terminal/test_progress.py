@@ -95,7 +95,7 @@ def test_training_shows_loss_and_margin() -> None:
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     clock = Clock()
     progress, console = live(clock, width)
-    progress.opened(0, "baseline", 0, 1_000_000)
+    progress.opened(0, "evaluate_initial", 0, 1_000_000)
     clock.now = 5.0
     progress.advanced(999, 1_000_000, {"loss": 0.5})
     clock.now = 6.0

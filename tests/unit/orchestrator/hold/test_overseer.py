@@ -73,7 +73,7 @@ def test_an_incident_is_an_event_of_its_stage_and_is_told(store: Store, tmp_path
     lost = Incident("engine_lost", "engine 1 is replaced: it crashed", {"slot": 1, "asked_again": 3})
     row, happened, _, watch, _ = playing(store, tmp_path, lambda overseer: overseer.notice(lost))
     (event,) = [event for event in happened if event.kind == "engine_lost"]
-    assert (event.iteration, event.stage, event.data) == (0, "baseline", {"slot": 1, "asked_again": 3})
+    assert (event.iteration, event.stage, event.data) == (0, "evaluate_initial", {"slot": 1, "asked_again": 3})
     assert watch.notes == [lost.text] and row.status == "finished"
 
 
@@ -91,11 +91,11 @@ def test_a_stage_that_stands_still_is_told_once_with_what_the_workers_have_in_ha
     told = [event for event in happened if event.kind == "stalled"]
     assert row.status == "finished" and watch.notes == [
         (
-            "nothing has advanced in stage baseline of iteration 0 for 150 s: "
+            "nothing has advanced in stage evaluate_initial of iteration 0 for 150 s: "
             "engine 0: 3 prompts in flight (4, 7, 9), silent for 12 s"
         )
     ]
-    assert [(event.stage, event.data["workers"]) for event in told] == [("baseline", [str(HANDS[0])])]
+    assert [(event.stage, event.data["workers"]) for event in told] == [("evaluate_initial", [str(HANDS[0])])]
 
 
 def test_a_stage_that_stands_still_for_too_long_fails_and_the_run_can_be_resumed(store: Store, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_stage_that_stands_still_for_too_long_fails_and_the_run_can_be_resumed
     row, happened, states, _, error = playing(store, tmp_path, stand_still, tell_s=100, end_s=200)
     assert isinstance(error, StalledError) and "engine 0: 3 prompts in flight (4, 7, 9)" in str(error)
     assert row.status == "failed" and row.error == str(error) and "watchdog.end_s" in str(error)
-    assert [(state.name, state.status, state.error) for state in states] == [("baseline", "failed", str(error))]
+    assert [(state.name, state.status, state.error) for state in states] == [("evaluate_initial", "failed", str(error))]
     assert [event.kind for event in happened if event.stage][-2:] == ["stalled", "stage_failed"]
     again = Recorder()
 

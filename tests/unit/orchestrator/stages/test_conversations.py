@@ -138,7 +138,7 @@ def test_every_stage_sees_the_conversation_and_children_inherit_it(
     store: Store, play: Callable[..., RunRow], tmp_path: Path
 ) -> None:
     rewarder, evolver, generator = SeeingRewarder(), SeeingEvolver(), FakeGenerator()
-    run = play(roles=fake_roles(rewarder=rewarder, examiner=rewarder, evolver=evolver, generator=generator))
+    run = play(roles=fake_roles(rewarder=rewarder, evaluator=rewarder, evolver=evolver, generator=generator))
     with store.transaction() as conn:
         family = {prompt.number: prompt for prompt in prompts.read_prompts(conn, run.id)}
         first = [event for event in events.events_after(conn, run.id, 0) if event.kind == "registered"]

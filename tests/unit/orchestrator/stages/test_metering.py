@@ -56,7 +56,7 @@ def test_stages_count_engine_time_quarantines_and_money(store: Store, store_sett
     run, engines = register_run(store, config), Metered(unanswerable=frozenset({5}))
     second = Paid()
     second.name = "second"
-    roles = fake_roles(generator=engines, rewarder=Paid(), examiner=Paid(), auditor=second)
+    roles = fake_roles(generator=engines, rewarder=Paid(), evaluator=Paid(), auditor=second)
     drive(store, store_settings, run, Nobody(), build=always(replace(roles, meter=engines.readings)))
     with store.transaction() as conn:
         stages = {(row.iteration, row.name): row.counts for row in read_stages(conn, run.id)}
@@ -73,7 +73,7 @@ def test_stages_count_engine_time_quarantines_and_money(store: Store, store_sett
             for (of, name), counts in stages.items()
             if of == iteration and "cost_usd" in counts
         }
-        examined = told.pop("evaluate") + told.pop("baseline", 0)
-        assert examined == pytest.approx(cost["held_out"])
+        evaluated = told.pop("evaluate") + told.pop("evaluate_initial", 0)
+        assert evaluated == pytest.approx(cost["held_out"])
         assert told.pop("evolve", 0) == pytest.approx(cost["evolving"])
         assert sum(told.values()) == pytest.approx(cost["rewards"])

@@ -64,7 +64,7 @@ const LABELS = {
   "training.enabled": "train",
   "evaluation.playground": "playground prompts",
   "evaluation.n": "sampled responses",
-  "evaluation.when": "examined policies",
+  "evaluation.when": "evaluated policies",
   "fleet.gpus_per_engine": "GPUs per engine",
   "training.devices": "training devices",
 };

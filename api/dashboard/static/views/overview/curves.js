@@ -103,7 +103,7 @@ function Heldout({ rows, run }) {
     return html`
       <section class="card">
         <header><h2>Held-out evaluation</h2></header>
-        <${Empty} title="No policy was examined yet">
+        <${Empty} title="No policy was evaluated yet">
           The given model and each new policy answer prompts that no run trains on, if <code>evaluation</code> names
           some.
         <//>

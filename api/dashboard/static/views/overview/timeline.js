@@ -12,7 +12,7 @@ const KINDS = [
   ["answering and rewarding", "--c1", /^judge/],
   ["choosing and evolving prompts", "--c3", /^(estimate|sample|gate|evolve|mix)/],
   ["pairing and training", "--c2", /^(pair|train)/],
-  ["examining on held-out prompts", "--c4", /^(evaluate|baseline|examine)/],
+  ["evaluating on held-out prompts", "--c4", /^evaluate/],
   ["other", "--c7", /./],
 ];
 /** @param {string} name */

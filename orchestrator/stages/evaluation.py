@@ -1,4 +1,4 @@
-"""The stage that examines a policy on held-out prompts: rewards of its answers, and win rates against a baseline."""
+"""The stage that evaluates a policy on held-out prompts: rewards of its answers, and win rates against a baseline."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Counted(NamedTuple):
     baseline: tuple[int, ...] | None
 
 
-class ExamineStage(Stage):
+class EvaluateStage(Stage):
     """Held-out prompts, answered greedily and sampled at temperature 1.
 
     Where a set has a baseline, its answer is rewarded beside the greedy one, as two responses to one prompt: what
@@ -59,9 +59,9 @@ class ExamineStage(Stage):
     _kept_parts: dict[tuple[str, str, JudgeRole], list[HeldoutPart]]
     _compared: dict[tuple[str, JudgeRole], list[Comparison]]
 
-    def unexamined(self, policy: Checkpoint, examiner: str) -> list[Request]:
+    def unevaluated(self, policy: Checkpoint, evaluator: str) -> list[Request]:
         """Requests for the held-out prompts that this policy has not answered, numbered by place in this list."""
-        self._policy, self._places, self._examiner = policy, list[Place](), examiner
+        self._policy, self._places, self._evaluator = policy, list[Place](), evaluator
         self.forget()
         run, limit = self.run, self.run.config.generation.max_tokens
         modes = (
@@ -82,6 +82,7 @@ class ExamineStage(Stage):
                     )
                 )
                 for item, there in missing.items():
+                    # "examine" is what the stage was called first: another word would change every run's responses
                     seed = derive(run.config.seed, "examine", split, item) >> 1
                     requests.append(
                         Request(len(requests), texts[item], n - there, seed, sampling, there, contexts.get(item, ()))
@@ -92,12 +93,12 @@ class ExamineStage(Stage):
         return requests
 
     def answerable(self, answered: Iterable[PromptResponses]) -> Iterator[PromptResponses]:
-        """Answered prompts on their way to the examiner, greedy answers with the baseline's beside them.
+        """Answered prompts on their way to the evaluator, greedy answers with the baseline's beside them.
 
         Those that could not be answered are kept as failed.
         """
         for one in answered:
-            reach("examine.answer_received")
+            reach("evaluate.response_received")
             place = self._places[one.number]
             beside = self._beside(place)
             if one.failure is not None:
@@ -109,14 +110,14 @@ class ExamineStage(Stage):
             else:
                 yield replace(one, responses=(*one.responses, Response(len(one.responses), beside, "stop", 0, 0)))
 
-    def keep_examined(self, rewarded: RewardedResponses) -> None:
+    def keep_evaluated(self, rewarded: RewardedResponses) -> None:
         """The policy's own answers with their rewards, and what the comparison says."""
-        reach("examine.reward_received")
+        reach("evaluate.reward_received")
         responses, rewards = rewarded.answered.responses, rewarded.rewards
         place = self._places[rewarded.answered.number]
-        self._keep_parts(place, "examiner", self._examiner, rewarded)
+        self._keep_parts(place, "evaluator", self._evaluator, rewarded)
         if self._beside(place) is not None:
-            self._compare(place, self._comparison(place.item, "examiner", *rewards))
+            self._compare(place, self._comparison(place.item, "evaluator", *rewards))
             responses, rewards = responses[:-1], rewards[:-1]
         elif place.mode == "greedy" and place.split in self._baselines:
             self._compare(place, Comparison(place.item, _finite(rewards[0]), None, None, NO_BASELINE))
@@ -137,7 +138,7 @@ class ExamineStage(Stage):
         )
 
     def self_judged(self, policy: Checkpoint, auditor: str) -> list[PromptResponses]:
-        """What the examiner has compared with answers of its own model and the auditor has not, numbered by place."""
+        """What the evaluator has compared with answers of its own model and the auditor has not, numbered by place."""
         self.flush()
         self._second, self._auditor = list[Place](), auditor
         asked: list[PromptResponses] = []
@@ -159,7 +160,7 @@ class ExamineStage(Stage):
         self.advance(1)
         self.kept()
 
-    def close_examined(self) -> None:
+    def close_evaluation(self) -> None:
         """Store the scores as statistic "heldout" of the iteration that made the policy, by set its "win_rates" too."""
         if self.complete:
             return
@@ -219,8 +220,8 @@ class ExamineStage(Stage):
 
     def _rewarder(self, role: JudgeRole) -> RewardConfig:
         config = self.run.config
-        examiner = config.evaluation.reward or config.reward
-        return examiner if role == "examiner" else config.audit.reward or examiner
+        evaluator = config.evaluation.reward or config.reward
+        return evaluator if role == "evaluator" else config.audit.reward or evaluator
 
     def _figures(self, split: str) -> dict[str, Any]:
         run, policy = self.run, self._policy.number
@@ -232,10 +233,10 @@ class ExamineStage(Stage):
             for row in run.read(lambda conn: comparisons.read_comparisons(conn, run.id, policy, split, "auditor")):
                 second_P[row.item] = np.nan if row.preference is None else row.preference
             bias = self_preference(1 - compared[policy].preference_P, 1 - second_P, seed=seed)
-            found["self_preference"] = bias and bias | {"rewarder": self._examiner, "second_rewarder": self._auditor}
+            found["self_preference"] = bias and bias | {"rewarder": self._evaluator, "second_rewarder": self._auditor}
         return found
 
-    def _compare(self, place: Place, comparison: Comparison, role: JudgeRole = "examiner") -> None:
+    def _compare(self, place: Place, comparison: Comparison, role: JudgeRole = "evaluator") -> None:
         self._compared.setdefault((place.split, role), []).append(comparison)
 
     def _keep_parts(self, place: Place, role: JudgeRole, rewarder: str, rewarded: RewardedResponses) -> None:

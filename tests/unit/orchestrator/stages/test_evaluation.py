@@ -71,11 +71,11 @@ def held_out(tmp_path: Path, answer: Callable[[int], str], **changes: Any) -> di
     } | changes
 
 
-def play(store: Store, settings: Settings, run: RunRow, examiner: Any, **roles: Any) -> Recorder:
+def play(store: Store, settings: Settings, run: RunRow, evaluator: Any, **roles: Any) -> Recorder:
     recorder = Recorder()
     with store.transaction() as conn:
         run = runs.get_run(conn, run.id)
-    drive(store, settings, run, recorder, build=always(fake_roles(examiner=examiner, **roles)), ttl_s=60.0)
+    drive(store, settings, run, recorder, build=always(fake_roles(evaluator=evaluator, **roles)), ttl_s=60.0)
     return recorder
 
 
@@ -85,7 +85,7 @@ def win_rates(store: Store, run: RunRow) -> dict[int, dict[str, dict[str, Any]]]
 
 
 def stored(store: Store, run: RunRow, split: str = "asked") -> dict[int, Any]:
-    """Everything examined, by checkpoint."""
+    """Everything evaluated, by checkpoint."""
     config = RunConfig.model_validate(run.config)
     with store.transaction() as conn:
         return {
@@ -106,10 +106,10 @@ def test_a_judge_compares_each_greedy_answer_with_the_baselines(
     # "right answer 3" has 14 characters, as has the wrong one
     answers = ["short", "x" * 14, "a much longer answer than that"]
     run = register_run(store, fake_config(iterations=2, evaluation=held_out(tmp_path, lambda item: answers[item % 3])))
-    examiner = Comparing()
-    play(store, settings, run, examiner)
-    greedy = [texts for _, texts in examiner.seen if len(texts) == 2]
-    assert len(greedy) == 3 * 12 and {len(texts) for _, texts in examiner.seen} == {1, 2}
+    evaluator = Comparing()
+    play(store, settings, run, evaluator)
+    greedy = [texts for _, texts in evaluator.seen if len(texts) == 2]
+    assert len(greedy) == 3 * 12 and {len(texts) for _, texts in evaluator.seen} == {1, 2}
     found = win_rates(store, run)
     assert sorted(found) == [-1, 0, 1]
     for iteration, by_set in found.items():
@@ -162,7 +162,7 @@ def test_initial_compares_each_later_policy_with_the_given_models_answers(
 
 
 @pytest.mark.parametrize("after", [1, 17, 40])
-def test_an_interrupted_examination_asks_only_for_what_is_missing(
+def test_an_interrupted_evaluation_asks_only_for_what_is_missing(
     store: Store, settings: Settings, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.stages.stage.FLUSH_RESULTS", 8)
@@ -180,7 +180,7 @@ def test_an_interrupted_examination_asks_only_for_what_is_missing(
     assert len(first.seen) + len(second.seen) <= len(undisturbed.seen) + 8
 
 
-def test_a_finished_examination_is_walked_through_without_asking(
+def test_a_finished_evaluation_is_walked_through_without_asking(
     store: Store, settings: Settings, tmp_path: Path
 ) -> None:
     run = register_run(store, fake_config(iterations=1, evaluation=held_out(tmp_path, str)))
@@ -191,11 +191,11 @@ def test_a_finished_examination_is_walked_through_without_asking(
 
     recorder = Recorder(on_close=stop)
     with pytest.raises(Died):
-        drive(store, settings, run, recorder, build=always(fake_roles(examiner=Comparing())), ttl_s=60.0)
+        drive(store, settings, run, recorder, build=always(fake_roles(evaluator=Comparing())), ttl_s=60.0)
     before = win_rates(store, run)
-    examiner = Comparing()
-    play(store, settings, run, examiner)
-    assert examiner.seen == [] and win_rates(store, run) == before
+    evaluator = Comparing()
+    play(store, settings, run, evaluator)
+    assert evaluator.seen == [] and win_rates(store, run) == before
 
 
 def test_answers_without_a_verdict_are_counted_with_their_reasons(
@@ -225,15 +225,17 @@ def test_a_set_without_any_verdict_has_no_win_rate_and_the_run_goes_on(
     assert figures["win_rate"] is figures["length_controlled"] is figures["gain"] is None and figures["arena"] == []
 
 
-def test_when_end_examines_the_given_model_and_the_last_policy_alone(
+def test_when_end_evaluates_the_given_model_and_the_last_policy_alone(
     store: Store, settings: Settings, tmp_path: Path
 ) -> None:
     run = register_run(
         store, fake_config(iterations=3, evaluation=held_out(tmp_path, str, baseline="initial", when="end"))
     )
     recorder = play(store, settings, run, Comparing())
-    assert [(iteration, stage) for iteration, stage in recorder.stages if stage in ("baseline", "evaluate")] == [
-        (0, "baseline"),
+    assert [
+        (iteration, stage) for iteration, stage in recorder.stages if stage in ("evaluate_initial", "evaluate")
+    ] == [
+        (0, "evaluate_initial"),
         (2, "evaluate"),
     ]
     assert sorted(win_rates(store, run)) == [2]
@@ -287,9 +289,9 @@ def test_a_judge_that_likes_its_own_answers_is_measured_by_a_second_one_on_the_s
         assert costs.iteration_cost(conn, run.id, 0)["held_out"] == pytest.approx(2 * (12 * 3 + 12 * 2) * 0.01)
         assert statistics.get_statistics(conn, run.id, "cost")[0]["usd"]["held_out"] == pytest.approx(1.2)
         spent = [
-            costs.rewarder_cost(conn, run.id, "judge", batches=True, role="examiner"),
+            costs.rewarder_cost(conn, run.id, "judge", batches=True, role="evaluator"),
             costs.rewarder_cost(conn, run.id, "second", batches=True, role="auditor"),
-            costs.rewarder_cost(conn, run.id, "second", batches=True, role="examiner"),
+            costs.rewarder_cost(conn, run.id, "second", batches=True, role="evaluator"),
         ]
     # the second one has also rewarded the audit's sample, which the run stores as its rewards
     assert spent[0] == {"cost_usd": pytest.approx(0.72)} and spent[1]["cost_usd"] > 0.48
@@ -344,7 +346,7 @@ def test_a_resumed_driver_tells_each_judge_what_it_has_cost_the_run(
         told.append(spent)
         yield fake_roles(
             rewarder=Costly(NAME, bonus=False),
-            examiner=Costly(NAME, bonus=False),
+            evaluator=Costly(NAME, bonus=False),
             auditor=Comparing(die_after=None if len(told) > 1 else 0),
         )
 
