@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cli.commands.run import continue_run, start_run
+from cli.commands.run import continue_run, play_new, start_run
 from cli.play import play
 from cli.store_access import find, opened
 from eva.config import RunConfig
@@ -68,18 +68,14 @@ def drive(
 def _drive_once(settings: Settings, config: RunConfig, key: str) -> None:
     """Play the run of this key, a new one or the one that an earlier job has begun. What a user has asked of it holds:
     who starts the job again is a machine."""
-    from orchestrator.launch.registration import preflight
-    from orchestrator.launch.submission import register_once, run_of_key
+    from orchestrator.launch.new_run import IdempotencyKey, LaunchRequest, launch
 
     with opened(settings) as store:
-        row = run_of_key(store, key)
-        if row is None:
-            preflight(config)
-            row, new = register_once(store, config, key)
-            if new:
-                click.echo(f"{row.name}: {row.prompt_count:,} seed prompts, {config.iterations} iterations")
-                play(store, settings, row)
-                return
+        launched = launch(store, LaunchRequest(config, key=IdempotencyKey(key)))
+        row = launched.run
+        if launched.new:
+            play_new(store, settings, row)
+            return
     if row.desired != "run" and row.status != "finished":
         raise ConflictError(
             f"run {row.name}, which key {key!r} names, was asked to {row.desired}",

@@ -33,15 +33,14 @@ def fork(
     RUN stays as it is, and may be playing. Keys that the shared history forbids are refused
     (docs/reference/control.md). RUN is a name, the unique beginning of one, or `last`.
     """
-    from orchestrator.launch.forks import fork_run, forked_config
-    from orchestrator.launch.registration import preflight_parts
+    from orchestrator.launch.forks import forked_config
+    from orchestrator.launch.new_run import LaunchRequest, launch_fork
 
     settings = read_settings()
     with opened_existing() as store:
         parent = find(store, run)
         config = forked_config(parent, at, (*overrides, *([f"name={name}"] if name else [])))
-        preflight_parts(config)
-        row = fork_run(store, parent, at, config)
+        row = launch_fork(store, parent, at, LaunchRequest(config)).run
         click.echo(
             f"{printable(row.name)}: forked from {printable(parent.name)} at iteration {at}, "
             f"{row.prompt_count:,} prompts shared"

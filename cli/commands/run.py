@@ -14,6 +14,8 @@ from cli.terminal.safe_text import printable
 from eva.config import RunConfig
 from eva.config.files import load_config
 from eva.settings import Settings, read_settings
+from store.rows import RunRow
+from store.session import Store
 
 
 @click.command()
@@ -60,14 +62,19 @@ def run(
 
 
 def start_run(settings: Settings, config: RunConfig, json_file: Path | None) -> None:
-    """Check everything that can be checked, register the run, play it."""
-    from orchestrator.launch.registration import preflight, register_run
+    """Check everything that can be checked, store the run, play it."""
+    from orchestrator.launch.new_run import LaunchRequest, launch
+    from orchestrator.launch.preflight import check_run
 
-    preflight(config)
+    checked = check_run(config)  # before the store is opened: a config that cannot work leaves no database behind
     with opened(settings) as store:
-        row = register_run(store, config)
-        click.echo(f"{row.name}: {row.prompt_count:,} seed prompts, {config.iterations} iterations")
-        play(store, settings, row, json_file=json_file)
+        play_new(store, settings, launch(store, LaunchRequest(checked)).run, json_file)
+
+
+def play_new(store: Store, settings: Settings, row: RunRow, json_file: Path | None = None) -> None:
+    """Play a run that has just been stored."""
+    click.echo(f"{row.name}: {row.prompt_count:,} seed prompts, {row.config['iterations']} iterations")
+    play(store, settings, row, json_file=json_file)
 
 
 def continue_run(
@@ -92,12 +99,13 @@ def continue_run(
 
 
 def rehearse(config: RunConfig) -> None:
-    """Print the config, its size and every check. Raises the first check's error, after the config."""
-    from orchestrator.launch.registration import estimated, preflight
+    """Print the config, what it would cost and every check. Raises the first failed check's error, after the config."""
+    from orchestrator.launch.preflight import check_run, estimate
 
     click.echo(as_yaml(config))
-    for line in estimated(config):
+    checked = check_run(config)
+    for line in estimate(checked):
         click.echo(f"# {line}")
-    for fact in preflight(config):
-        click.echo(printable(f"# checked: {fact}"))
+    for line in checked.checks:
+        click.echo(printable(f"# checked: {line}"))
     click.echo("# every check passed; nothing was started")

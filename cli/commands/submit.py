@@ -83,15 +83,16 @@ def _on_cluster(
             next_move="Start `eva serve` and give the address that it prints; or play here: `eva run`",
         )
     from cli.service_launcher import cluster_jobs
-    from orchestrator.launch.launcher import Launcher, Policy
-    from orchestrator.launch.registration import preflight
-    from orchestrator.launch.submission import Key, Words, asked_before, submit
+    from orchestrator.launch.launcher import Launcher, RestartPolicy
+    from orchestrator.launch.new_run import IdempotencyKey, LaunchRequest, launch
 
     loaded = load_config(config, overrides)
-    preflight(loaded)
+    # stored with the key: a command that is repeated after an upgrade must give the same text
+    body = f"{loaded.model_dump_json()}\n{tags}\n{note}\n{restarts}"
+    request = LaunchRequest(
+        loaded, note, tags, RestartPolicy(restarts), None if key is None else IdempotencyKey(key, body)
+    )
     with opened(settings) as store:
-        named = None if key is None else Key(key, f"{loaded.model_dump_json()}\n{tags}\n{note}\n{restarts}")
-        run = named and asked_before(store, named)
-        run = run or submit(store, loaded, Words(note, tags, Policy(restarts)), named)
+        run = launch(store, request).run
         Launcher(store, cluster_jobs(settings, settings.ray_address), most=ALL).start(run)
         return {"name": run.name, "status": run.status}

@@ -56,24 +56,24 @@ class Jobs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """How often a driver that died is replaced, and after how long: `backoff_s`, doubled each time."""
+class RestartPolicy:
+    """How many drivers that died are replaced, and after how many seconds: `backoff_s`, doubled each time."""
 
-    restarts: int = 0
+    times: int = 0
     backoff_s: float = 10.0
 
 
 def queue_new(
-    conn: Connection, run: RunRow, policy: Policy, *, key: str | None = None, body_hash: str | None = None
+    conn: Connection, run: RunRow, restart: RestartPolicy, *, key: str | None = None, body_hash: str | None = None
 ) -> None:
     """A run that has just been stored waits for a driver; in the transaction that stores it."""
-    launches.enqueue(conn, run.id, restarts=policy.restarts, backoff_s=policy.backoff_s, key=key, body_hash=body_hash)
+    launches.enqueue(conn, run.id, restarts=restart.times, backoff_s=restart.backoff_s, key=key, body_hash=body_hash)
     runs.set_status(conn, run.id, "queued")
     events.append_event(conn, run.id, "queued")
     reach("launch.queue.before_commit")
 
 
-def queue_again(store: Store, run: RunRow, policy: Policy | None = None) -> RunRow:
+def queue_again(store: Store, run: RunRow, restart: RestartPolicy | None = None) -> RunRow:
     """A run that stands still waits for a driver. Raises ConflictError when it is over, or is being played."""
     if run.status == "queued":
         return run
@@ -86,7 +86,7 @@ def queue_again(store: Store, run: RunRow, policy: Policy | None = None) -> RunR
                 expected="a run that is not",
                 next_move=f"Restore it first: POST /v1/runs/{row.name}:restore",
             )
-        launches.enqueue(conn, row.id, restarts=policy and policy.restarts, backoff_s=policy and policy.backoff_s)
+        launches.enqueue(conn, row.id, restarts=restart and restart.times, backoff_s=restart and restart.backoff_s)
         runs.set_desired(conn, row.id, "run")
         runs.set_status(conn, row.id, "queued")
         events.append_event(conn, row.id, "queued")

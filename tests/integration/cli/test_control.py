@@ -15,7 +15,7 @@ from orchestrator.launch.resume import prepare
 from store.rows import RunRow
 from store.runs import runs
 from store.session import Store
-from tests.integration.cli.test_playing import SMALL, all_is_well, stopping_at
+from tests.integration.cli.test_playing import SMALL, stopping_at
 from tests.integration.orchestrator.test_killed_driver import responses_of, start
 from tests.support.cli_fixtures import Command
 from tests.support.decisions import fingerprint_of
@@ -26,7 +26,6 @@ from tests.support.played_run import lazily
 @pytest.fixture
 def fake_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.driver.build_roles", stopping_at(1, "pair", KeyboardInterrupt()))
-    monkeypatch.setattr("orchestrator.launch.registration.preflight", all_is_well)
 
 
 def row_of(store: Store, name: str = "last") -> RunRow:

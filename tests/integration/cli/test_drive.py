@@ -9,7 +9,7 @@ from eva.settings import Settings
 from store.rows import RunRow
 from store.runs import launches, leases, runs
 from store.session import Store
-from tests.integration.cli.test_playing import SMALL, all_is_well, stopping_at
+from tests.integration.cli.test_playing import SMALL, stopping_at
 from tests.support.cli_fixtures import Command
 from tests.support.played_run import lazily
 
@@ -20,7 +20,6 @@ KEYED = ("drive", "--config", "playground", *SMALL, "--key", "job-1")
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """No Ray, no vLLM, no training; everything else is real."""
     monkeypatch.setattr("orchestrator.driver.build_roles", lazily)
-    monkeypatch.setattr("orchestrator.launch.registration.preflight", all_is_well)
 
 
 def only(store: Store) -> RunRow:

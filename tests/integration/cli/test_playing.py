@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from eva.config import RunConfig
 from eva.errors import EngineDiedError
 from eva.settings import Settings
 from orchestrator.hold.lease import claim
@@ -26,16 +25,10 @@ from tests.support.played_run import lazily
 SMALL = ("--set", "prompts.playground=24", "--set", "evaluation.playground=8", "--set", "iterations=2")
 
 
-def all_is_well(config: RunConfig) -> list[str]:
-    del config
-    return ["all is well"]
-
-
 @pytest.fixture(autouse=True)
 def fake_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     """No Ray, no vLLM, no training; everything else is real."""
     monkeypatch.setattr("orchestrator.driver.build_roles", lazily)
-    monkeypatch.setattr("orchestrator.launch.registration.preflight", all_is_well)
 
 
 def stopping_at(iteration: int, stage: str, error: BaseException) -> Callable[..., AbstractContextManager[Any]]:
@@ -200,7 +193,7 @@ def test_a_dry_run_shows_config_size_and_checks_and_starts_nothing(
         "# responses per iteration, 6 per prompt: 144 in the warm-up, 264 at most later",
         "# pairs per iteration: 24 at most; optimiser steps: 2 at most",
         "# held-out responses in all: 144",
-        "# checked: all is well",
+        "# checked: 24 seed prompts",
         "nothing was started",
     ):
         assert said in shown.stdout
@@ -248,11 +241,10 @@ def test_a_missing_prompt_file_is_named(eva: Command, tmp_path: Path) -> None:
 
 DRIVER = """
 import sys
-import orchestrator.driver, orchestrator.registration
+import orchestrator.driver
 from cli.main import eva
 from tests.support.played_run import lazily
 orchestrator.driver.build_roles = lazily
-orchestrator.launch.registration.preflight = lambda config: []
 eva(sys.argv[1:])
 """
 

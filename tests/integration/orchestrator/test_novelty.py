@@ -16,7 +16,8 @@ from eva.seeds import generator
 from eva.settings import Settings
 from eva.types import Floats, Mutation, Prompt, Reply
 from orchestrator.driver import drive
-from orchestrator.launch.registration import gather, register_run
+from orchestrator.launch.material import read_material
+from orchestrator.launch.registration import register_run
 from orchestrator.launch.resume import prepare
 from orchestrator.stages.earlier_prompts import Known
 from store.game import evolutions, prompts
@@ -248,14 +249,14 @@ def test_what_is_known_grows_page_by_page_to_the_prompts_before_the_iteration(
 
 def test_seed_prompts_that_overlap_a_protected_file_are_left_out_and_counted(files: dict[str, str]) -> None:
     config = fake_config(prompts={"path": files["seeds"]}, evaluation={}, novelty={"protected": [files["benchmark"]]})
-    material = gather(config)
+    material = read_material(config)
     assert len(material.seeds) == 24 and material.left_out == {"contaminated": 1}
 
 
 def test_a_protected_file_that_is_not_there_is_an_error_before_anything_starts(files: dict[str, str]) -> None:
     config = fake_config(prompts={"path": files["seeds"]}, novelty={"protected": ["none.jsonl"]})
     with pytest.raises(PromptFileError, match=r"there is no file none\.jsonl"):
-        gather(config)
+        read_material(config)
 
 
 def test_every_iteration_stores_how_diverse_its_batch_was(store: Store, play: Callable[..., RunRow]) -> None:

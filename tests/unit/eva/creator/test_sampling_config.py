@@ -5,7 +5,8 @@ import pytest
 
 from eva.config.files import load_config
 from eva.errors import ConfigError
-from orchestrator.launch.registration import gather, preflight
+from orchestrator.launch.material import read_material
+from orchestrator.launch.preflight import check_run
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_unset_options_have_the_documented_values() -> None:
 
 def test_a_metric_that_cannot_be_imported_fails_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match="no_such_module"):
-        preflight(load_config("playground", ["informativeness.metric=no_such_module:metric"]))
+        check_run(load_config("playground", ["informativeness.metric=no_such_module:metric"]))
 
 
 def test_balancing_topics_that_no_prompt_has_fails_before_anything_starts(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_balancing_topics_that_no_prompt_has_fails_before_anything_starts(tmp_pa
     )
 
     def seeds(*overrides: str) -> Any:
-        return gather(load_config(str(tmp_path / "run.yaml"), overrides)).seeds
+        return read_material(load_config(str(tmp_path / "run.yaml"), overrides)).seeds
 
     assert [prompt.topic for prompt in seeds("prompts.topic_field=domain")] == ["art", None, None]
     with pytest.raises(ConfigError, match="no prompt has a topic"):

@@ -20,7 +20,7 @@ from eva.creator.sampling import SamplingRule, sample
 from eva.creator.weights import WEIGHTS
 from eva.solver.pairs import CHOICES, pair
 from eva.types import RewardTable
-from orchestrator.launch.registration import preflight
+from orchestrator.launch.preflight import check_run
 
 DOCS = Path(__file__).parents[4] / "docs"
 
@@ -117,7 +117,7 @@ def test_the_choice_of_pairs_of_the_page_pairs(users_files: None) -> None:
 
 
 def test_the_page_s_functions_are_accepted_by_the_config_and_found_before_anything_starts(users_files: None) -> None:
-    preflight(
+    check_run(
         load_config(
             "playground",
             [

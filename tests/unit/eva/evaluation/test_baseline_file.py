@@ -12,7 +12,7 @@ from eva.config.files import load_config
 from eva.errors import ConfigError, PromptFileError
 from eva.evaluation.baseline_file import read_baseline
 from eva.prompts.files import FilePrompt
-from orchestrator.launch.registration import gather
+from orchestrator.launch.material import read_material
 from tests.support.fakes import fake_config
 
 TEXTS = ["Name a bird.", "Why is the sky blue?", "Count to three."]
@@ -92,6 +92,6 @@ def test_a_path_without_its_set_is_refused_with_the_right_form(tmp_path: Path) -
 def test_a_baseline_of_no_set_fails_before_anything_starts(tmp_path: Path) -> None:
     path = str(answers_file(tmp_path, []))
     with pytest.raises(ConfigError, match=r"baseline is given for birds, .*Expected one of: easy, medium, hard"):
-        gather(fake_config(evaluation={"playground": 3, "baseline": {"birds": path}}))
+        read_material(fake_config(evaluation={"playground": 3, "baseline": {"birds": path}}))
     with pytest.raises(ConfigError, match="for every held-out set, but there is no such set"):
-        gather(fake_config(evaluation={"baseline": "initial"}))
+        read_material(fake_config(evaluation={"baseline": "initial"}))

@@ -17,7 +17,7 @@ from eva.creator.sampling import SamplingRule, sample
 from eva.errors import ConfigError, InputError
 from eva.solver.pairs import pair
 from eva.types import RewardTable
-from orchestrator.launch.registration import preflight
+from orchestrator.launch.preflight import check_run
 
 JUDGED = RewardTable(
     np.arange(4),
@@ -153,9 +153,9 @@ def test_a_function_that_cannot_be_called_fails_before_anything_starts(key: str,
         return [f"{key}=[{name}]" if key == "novelty.checks" else f"{key}={name}"]
 
     with pytest.raises(ConfigError, match=rf"{what} 'no_such_module:f': importing"):
-        preflight(load_config("playground", set_to("no_such_module:f")))
+        check_run(load_config("playground", set_to("no_such_module:f")))
     with pytest.raises(ConfigError, match=rf"{what} 'mine:other'.*has no function"):
-        preflight(load_config("playground", set_to("mine:other")))
+        check_run(load_config("playground", set_to("mine:other")))
     name = mine(lambda: None)
     with pytest.raises(ConfigError, match=rf"{what} '{name}' takes \(\)"):
-        preflight(load_config("playground", set_to(name)))
+        check_run(load_config("playground", set_to(name)))

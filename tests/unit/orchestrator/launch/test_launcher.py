@@ -12,7 +12,7 @@ from eva.errors import ConflictError, InfrastructureError
 from eva.runtime import failpoints
 from eva.runtime.failpoints import POINTS
 from orchestrator.hold.control import ask
-from orchestrator.launch.launcher import Launcher, Policy, queue_again, queue_new, require_wanted
+from orchestrator.launch.launcher import Launcher, RestartPolicy, queue_again, queue_new, require_wanted
 from orchestrator.launch.registration import register_run
 from store.rows import RunRow
 from store.runs import events, launches, leases, runs
@@ -32,9 +32,9 @@ def disarmed() -> Iterator[None]:
     failpoints.arm("")
 
 
-def queued(store: Store, policy: Policy | None = None) -> RunRow:
+def queued(store: Store, restart: RestartPolicy | None = None) -> RunRow:
     return register_run(
-        store, fake_config(**SMALL), then=lambda conn, run: queue_new(conn, run, policy or Policy(backoff_s=0))
+        store, fake_config(**SMALL), then=lambda conn, run: queue_new(conn, run, restart or RestartPolicy(backoff_s=0))
     )
 
 
@@ -88,7 +88,7 @@ LAUNCHER = sorted(name for name in POINTS if name.startswith("launch.") and "que
 def test_a_launcher_that_dies_at_a_point_is_replaced_and_nothing_is_lost_or_doubled(
     store: Store, tmp_path: Path, point: str
 ) -> None:
-    run = queued(store, Policy(restarts=1, backoff_s=0))
+    run = queued(store, RestartPolicy(times=1, backoff_s=0))
     jobs = FakeJobs()
     failpoints.arm(f"{point}=raise@1")
     died = 0
@@ -142,7 +142,7 @@ def test_a_run_is_stored_with_its_place_in_the_queue_or_not_at_all(store: Store)
 
 
 def test_a_dead_driver_is_replaced_as_often_as_the_policy_says_and_then_the_run_has_failed(store: Store) -> None:
-    run = queued(store, Policy(restarts=2, backoff_s=0))
+    run = queued(store, RestartPolicy(times=2, backoff_s=0))
     jobs = FakeJobs(printed="the kernel said: out of memory")
     launcher = Launcher(store, jobs, most=1)
     for _ in range(6):
@@ -161,7 +161,7 @@ def test_a_dead_driver_is_replaced_as_often_as_the_policy_says_and_then_the_run_
 
 
 def test_a_replacement_waits_longer_each_time(store: Store) -> None:
-    run = queued(store, Policy(restarts=3, backoff_s=100))
+    run = queued(store, RestartPolicy(times=3, backoff_s=100))
     jobs = FakeJobs()
     launcher = Launcher(store, jobs, most=1)
     for expected in (100, 200):
@@ -175,7 +175,7 @@ def test_a_replacement_waits_longer_each_time(store: Store) -> None:
 
 
 def test_what_ray_says_counts_less_than_the_lease(store: Store) -> None:
-    run = queued(store, Policy(restarts=1, backoff_s=0))
+    run = queued(store, RestartPolicy(times=1, backoff_s=0))
     jobs = FakeJobs()
     launcher = Launcher(store, jobs, most=1, silent_s=0)
     launcher.tick()
@@ -215,7 +215,7 @@ def test_a_driver_leaves_when_its_attempt_is_no_longer_wanted(store: Store) -> N
 
 
 def test_a_driver_that_dies_on_its_way_to_a_pause_has_paused(store: Store) -> None:
-    run = queued(store, Policy(restarts=5, backoff_s=0))
+    run = queued(store, RestartPolicy(times=5, backoff_s=0))
     jobs = FakeJobs()
     Launcher(store, jobs, most=1).tick()
     begin(store, run, lease_s=60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from orchestrator.launch.launcher import Policy, queue_new
+from orchestrator.launch.launcher import RestartPolicy, queue_new
 from orchestrator.launch.launcher_thread import LaunchLoop
 from orchestrator.launch.registration import register_run
 from store.rows import RunRow
@@ -15,7 +15,7 @@ from tests.support.fakes import fake_config
 
 
 def queued(store: Store) -> RunRow:
-    return register_run(store, fake_config(iterations=1), then=lambda conn, run: queue_new(conn, run, Policy()))
+    return register_run(store, fake_config(iterations=1), then=lambda conn, run: queue_new(conn, run, RestartPolicy()))
 
 
 def wait(for_what: Callable[[], bool]) -> None:

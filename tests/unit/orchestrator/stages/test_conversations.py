@@ -14,7 +14,9 @@ from eva.roles import Roles
 from eva.settings import Settings
 from eva.types import Context, Message, Mutation, PromptResponses, Reply, RewardedResponses
 from orchestrator.driver import drive
-from orchestrator.launch.registration import gather, preflight, register_run
+from orchestrator.launch.material import read_material
+from orchestrator.launch.preflight import check_run
+from orchestrator.launch.registration import register_run
 from store.game import heldout, prompts
 from store.game.contexts import ROLE_TOKENS, longest_context
 from store.game.pairs import iter_pairs_with_texts
@@ -111,7 +113,7 @@ def play(store: Store, tmp_path: Path, config: Any) -> Callable[..., RunRow]:
 
 
 def test_equal_conversations_are_merged_cut_ends_counted_and_held_out_questions_left_out(config: Any) -> None:
-    material = gather(config)
+    material = read_material(config)
     assert len(material.seeds) == 16 + 8 + 1
     assert material.left_out == {"repeated": 1, "held_out": 1}
     assert material.cut == {"answers behind the last user turn": 16 + 2 + 1}
@@ -121,17 +123,17 @@ def test_equal_conversations_are_merged_cut_ends_counted_and_held_out_questions_
 
 def test_the_check_before_a_run_renders_every_order_of_roles(config: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="refuses the messages system, user, assistant, user: the playground knows"):
-        preflight(config)
+        check_run(config)
     template = tmp_path / "t.jinja"
     template.write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
     model = config.model.model_copy(update={"chat_template": str(template)})
-    lines = preflight(config.model_copy(update={"model": model}))
+    lines = check_run(config.model_copy(update={"model": model})).checks
     assert "19 rows were cut: answers behind the last user turn" in lines
     assert any("19 prompts with messages before them" in line for line in lines)
     reward = PointwiseReward(kind="pointwise", model=str(reward_models.classifier(tmp_path / "reward")))
     (tmp_path / "reward" / "chat_template.jinja").write_text("{{ messages[-1].content }}")
-    with pytest.raises(ModelError, match=r"reward leaves the .* message out.*Set the reward's template: none"):
-        preflight(config.model_copy(update={"model": model, "reward": reward}))
+    with pytest.raises(ModelError, match=r"reward leaves the .* message out.*Set the reward's template to none"):
+        check_run(config.model_copy(update={"model": model, "reward": reward}))
 
 
 def test_every_stage_sees_the_conversation_and_children_inherit_it(

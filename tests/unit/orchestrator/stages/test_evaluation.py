@@ -16,7 +16,8 @@ from eva.roles import Roles
 from eva.settings import Settings
 from eva.types import PromptResponses, Reward, RewardedResponses
 from orchestrator.driver import drive
-from orchestrator.launch.registration import preflight, register_run
+from orchestrator.launch.preflight import check_run
+from orchestrator.launch.registration import register_run
 from store.game import comparisons, heldout
 from store.rows import RunRow
 from store.runs import runs, stages
@@ -244,11 +245,10 @@ def test_when_end_evaluates_the_given_model_and_the_last_policy_alone(
     assert closed[2, "evaluate"] == {"win_rate": {"asked": pytest.approx(0.5)}, "responses": 24, "tokens": 72}
 
 
-def test_the_preflight_says_what_the_baseline_gives(tmp_path: Path) -> None:
+def test_the_checks_before_a_run_count_the_responses_of_the_baseline(tmp_path: Path) -> None:
     section = held_out(tmp_path, str, reward=None)
-    assert "12 answers of the baseline in asked, 0 more not used, 0 to a prompt that had one" in preflight(
-        fake_config(evaluation=section)
-    )
+    checks = check_run(fake_config(evaluation=section)).checks
+    assert "12 responses of the baseline in asked, 0 more not used, 0 to a prompt that already had one" in checks
 
 
 class Costly(Comparing):
@@ -321,7 +321,7 @@ def test_own_answers_need_a_baseline_and_a_second_rewarder(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match=r"judges_own names asked, but there is no audit\.reward"):
         fake_config(evaluation=held_out(tmp_path, str, judges_own=["asked"]))
     with pytest.raises(ConfigError, match="judges_own names other, but there is no such set"):
-        preflight(
+        check_run(
             fake_config(
                 evaluation=held_out(tmp_path, str, baseline="initial", judges_own=["other"]),
                 audit={"reward": {"kind": "mock"}},

@@ -1,0 +1,126 @@
+"""The prompts that a new run starts from, read from their files once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eva.config import Evaluation, Prompts, RunConfig
+from eva.config.solver import INITIAL
+from eva.creator.novelty import question_key
+from eva.errors import ConfigError, PromptFileError
+from eva.evaluation.baseline_file import BaselineResponses, read_baseline
+from eva.prompts.conversations import turn_texts
+from eva.prompts.files import FilePrompt, PromptFile, read_prompt_file
+from orchestrator.stages.earlier_prompts import protected_texts
+from workers.datasets import read_dataset
+from workers.playground import tasks
+
+FEWEST_PROMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The seed prompts, the held-out prompts and the baseline's responses of a new run.
+
+    `left_out` counts the prompts of the file that are not used, by reason. `cut` counts the conversations whose last
+    messages were dropped, by what those were. `baselines` holds the responses that came from files, by held-out set.
+    """
+
+    seeds: tuple[FilePrompt, ...]
+    held_out: dict[str, tuple[FilePrompt, ...]]
+    left_out: dict[str, int]
+    cut: Mapping[str, int]
+    baselines: dict[str, BaselineResponses]
+
+
+def read_material(config: RunConfig) -> Material:
+    """Reads the seed prompts, the held-out sets and the baseline's responses that a config names.
+
+    Seed prompts that are held out or overlap with a protected file are left out and counted. Raises PromptFileError,
+    and ConfigError when the sampler balances topics but no prompt has one.
+    """
+    held_out = _held_out(config)
+    held_out_keys = {question_key(prompt.text, prompt.context) for prompts in held_out.values() for prompt in prompts}
+    if config.prompts.playground is not None:
+        texts = tasks.seed_prompts(config.prompts.playground, config.seed)
+        file = PromptFile(tuple(map(FilePrompt, texts)), 0, {})
+    else:
+        file = read_seeds(config.prompts)
+    training = tuple(
+        prompt for prompt in file.prompts if question_key(prompt.text, prompt.context) not in held_out_keys
+    )
+    protected = protected_texts(config.novelty.protected, config.novelty.protected_words)
+    seeds = tuple(
+        prompt for prompt in training if not any(map(protected.overlaps, turn_texts(prompt.text, prompt.context)))
+    )
+    left_out = {
+        "repeated": file.repeated,
+        "held_out": len(file.prompts) - len(training),
+        "contaminated": len(training) - len(seeds),
+    }
+    if len(seeds) < FEWEST_PROMPTS:
+        source = config.prompts.path or config.prompts.dataset or "the playground"
+        raise PromptFileError(
+            f"{source} leaves {len(seeds)} seed prompts ({left_out})",
+            expected=f"at least {FEWEST_PROMPTS}",
+            next_move="Add prompts",
+        )
+    if config.sampling.sampler == "topic_balanced" and not any(prompt.topic for prompt in seeds):
+        raise ConfigError(
+            "sampling.sampler is topic_balanced, but no prompt has a topic",
+            expected="prompts with topics",
+            next_move="Set prompts.topic_field, or choose another sampler",
+        )
+    return Material(
+        seeds,
+        held_out,
+        {reason: count for reason, count in left_out.items() if count},
+        file.cut,
+        _baselines(config.evaluation, held_out),
+    )
+
+
+def read_seeds(config: Prompts) -> PromptFile:
+    """Reads the prompts of the file or dataset. Raises PromptFileError."""
+    if config.dataset is not None:
+        return read_dataset(config)
+    return read_prompt_file(
+        Path(config.path or ""),
+        field=config.field,
+        topic_field=config.topic_field,
+        system_field=config.system_field,
+        limit=config.limit,
+    )
+
+
+def _held_out(config: RunConfig) -> dict[str, tuple[FilePrompt, ...]]:
+    sets: dict[str, tuple[FilePrompt, ...]] = {}
+    if config.evaluation.playground is not None:
+        sets |= {
+            name: tuple(map(FilePrompt, texts))
+            for name, texts in tasks.heldout(per_set=config.evaluation.playground).items()
+        }
+    for name, path in config.evaluation.sets.items():
+        sets[name] = read_prompt_file(Path(path)).prompts
+    return sets
+
+
+def _baselines(config: Evaluation, held_out: Mapping[str, Sequence[FilePrompt]]) -> dict[str, BaselineResponses]:
+    """The baseline's responses that come from files, by set. Raises ConfigError for an unknown set, PromptFileError."""
+    files = config.baseline if isinstance(config.baseline, dict) else {}
+    if absent := [name for name in config.judges_own if name not in held_out]:
+        raise ConfigError(
+            f"evaluation.judges_own names {', '.join(absent)}, but there is no such set",
+            expected=f"one of: {', '.join(held_out)}",
+            next_move="Correct evaluation.judges_own",
+        )
+    unknown = [name for name in files if name not in held_out]
+    if unknown or (config.baseline is not None and not held_out):
+        raise ConfigError(
+            f"evaluation.baseline is set for {', '.join(unknown) or 'every held-out set'}, but there is no such set",
+            expected=f"one of: {', '.join(held_out)}" if held_out else "a held-out set",
+            next_move="Name the file of prompts under evaluation.sets, or remove the baseline",
+        )
+    return {name: read_baseline(Path(path), held_out[name], name) for name, path in files.items() if path != INITIAL}
