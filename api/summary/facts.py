@@ -26,7 +26,7 @@ Facts = dict[str, Any]
 def summary_of(conn: Connection, run: RunRow) -> Facts:
     """Everything that `eva show`, `eva run` and `eva demo` tell of a run, finished or not, without its secrets."""
     # it brings the rewarders, which who only looks at prompts does without
-    from orchestrator.launch.registration import rewarder_of
+    from orchestrator.launch.preflight import rewarder_of
 
     config = RunConfig.model_validate(run.config)
     scores = report.heldout_scores(conn, run.id, config.evaluation.success)

@@ -92,6 +92,11 @@ def estimate(run: CheckedRun) -> list[str]:
     return estimate_cost(run.config, len(run.material.seeds), held_out, run.model.parameters, prices)
 
 
+def rewarder_of(config: RunConfig) -> str:
+    """The name under which the rewards that decide a run are stored."""
+    return model_class(config.reward).name_of(config.reward)
+
+
 def _conversations(material: Material, config: RunConfig, folder: Path) -> list[str]:
     """Checks that the chat templates can render every prompt that continues a conversation. Raises ModelError."""
     contexts = [

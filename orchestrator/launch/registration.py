@@ -15,7 +15,6 @@ from store.game import comparisons, heldout, prompts
 from store.rows import RunRow
 from store.runs import events, runs
 from store.session import Store
-from workers.rewards import model_class
 
 
 def register_run(
@@ -71,8 +70,3 @@ def register_run(
         if then is not None:
             then(conn, run)
         return runs.get_run(conn, run.id)
-
-
-def rewarder_of(config: RunConfig) -> str:
-    """The name under which the rewards that decide a run are stored."""
-    return model_class(config.reward).name_of(config.reward)

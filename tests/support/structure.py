@@ -46,7 +46,7 @@ FOLDER_MODULES = 13
 FULL_FOLDERS = ("cli/commands", "migrations/versions")
 """Folders with a file per command or per migration: they may hold more."""
 
-JOINS = ("orchestrator/driver.py", "orchestrator/launch/registration.py")
+JOINS = ("orchestrator/driver.py", "orchestrator/launch/material.py", "orchestrator/launch/preflight.py")
 """The only files where the game is joined to the workers."""
 
 MODELS = {"torch", "vllm", "trl", "transformers", "tokenizers", "safetensors", "datasets", "litellm", "distilabel"}
@@ -152,7 +152,7 @@ def joins(source: Source) -> Iterator[str]:
         return
     for line, name in source.imports:
         if name.split(".")[0] == "workers":
-            yield f"{source.path}:{line} imports {name}; only {' and '.join(JOINS)} may"
+            yield f"{source.path}:{line} imports {name}; only {', '.join(JOINS)} may"
 
 
 def pure_loop(source: Source) -> Iterator[str]:
