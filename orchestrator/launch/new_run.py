@@ -173,9 +173,9 @@ def run_of_key(store: Store, key: IdempotencyKey) -> RunRow | None:
 def with_hidden(values: Any, shown: Any, stored: Any) -> Any:
     """A client's values with the secrets that it was shown as `***` put back: it returns what it could not see."""
     if isinstance(values, Mapping) and isinstance(shown, Mapping) and isinstance(stored, Mapping):
-        own, seen, kept = (cast("Mapping[str, Any]", mapping) for mapping in (values, shown, stored))
+        own, seen, kept = cast("list[Mapping[str, Any]]", [values, shown, stored])
         return {key: with_hidden(value, seen.get(key), kept.get(key)) for key, value in own.items()}
-    return stored if values is not None and values == shown else values
+    return stored if values is not None and values == shown else cast("Any", values)
 
 
 def _once(
