@@ -39,6 +39,8 @@ from store.game import checkpoints, responses
 from store.session import Store, open_store
 from tests.support import tiny_models
 from tests.support.fakes import FakeEvolver, FakeTrainer
+from workers.cluster.connection import connected
+from workers.cluster.environment import engine_environment
 from workers.fleet import placement
 from workers.fleet.engine import engine_arguments
 from workers.fleet.fleet import Fleet, start_fleet
@@ -115,7 +117,7 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dic
         ],
     )
     settings = Settings(scratch, None, os.environ.get("RAY_ADDRESS"))
-    stack.enter_context(placement.connected(settings))
+    stack.enter_context(connected(settings))
     facts = inspect_model(folder)
     setup, place = placement.engine_setup(config, facts), placement.seat(config, facts)
     store = stack.enter_context(closing(open_store(settings)))
@@ -131,7 +133,7 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dic
                 engine_arguments(setup, str(serving_view(folder, scratch / "view"))),
                 [encoder.encode(request.text) for request in asked],
                 asked,
-                placement.engine_environment(place.threads),
+                engine_environment(place.threads),
                 scratch,
             )
         )

@@ -126,7 +126,7 @@ def _device() -> Iterator[Finding]:
     # in a process of its own: a broken build of torch may end it
     try:
         probe = subprocess.run(
-            [sys.executable, "-c", _DEVICES],
+            [sys.executable, "-P", "-c", _DEVICES],
             capture_output=True,
             text=True,
             check=False,

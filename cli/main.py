@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from eva.runtime.import_path import move_user_folders_last
 
 if TYPE_CHECKING:
     from eva.errors import EvaError
@@ -124,8 +125,7 @@ def eva(debug: bool) -> None:
 
 def main() -> None:
     """The console script `eva`."""
-    # functions of the user's own, such as a verifier's, are importable from where the command is called
-    sys.path.insert(0, os.getcwd())
+    move_user_folders_last()
     eva()
 
 

@@ -16,6 +16,7 @@ from eva.settings import Settings
 from orchestrator.hold.orphans import MARK
 from orchestrator.launch.launcher_thread import LaunchLoop
 from store.session import Store
+from workers.cluster.environment import job_environment
 from workers.cluster.jobs import RayJobs
 from workers.cluster.local_cluster import STOP_JOB_S, LocalCluster
 
@@ -32,8 +33,8 @@ def launching(store: Store, settings: Settings) -> Generator[None]:
             loop.end(STOP_JOB_S)
         return
     cluster = LocalCluster(settings.logs_dir / "ray.log", {MARK: json.dumps(this_process())})
-    here = {"EVA_DATA_DIR": str(settings.data_dir), **_logs(settings)}
-    loop = LaunchLoop(store, RayJobs(cluster.address, sys.executable, here, cluster.started), settings.concurrent_runs)
+    jobs = RayJobs(cluster.address, sys.executable, job_environment(settings, same_machine=True), cluster.started)
+    loop = LaunchLoop(store, jobs, settings.concurrent_runs)
     loop.start()
     try:
         yield
@@ -47,12 +48,9 @@ def launching(store: Store, settings: Settings) -> Generator[None]:
 def cluster_jobs(settings: Settings, address: str) -> RayJobs:
     """The jobs of a cluster that somebody else has started. Its machines have their own environment; where the
     database is an embedded one, they are this machine."""
-    here = {"EVA_DATA_DIR": str(settings.data_dir)} if settings.database_url is None else {}
-    return RayJobs(lambda: address, sys.executable if here else "python", here | _logs(settings))
-
-
-def _logs(settings: Settings) -> dict[str, str]:
-    return {} if settings.log_format == "text" else {"EVA_LOG_FORMAT": settings.log_format}
+    here = settings.database_url is None
+    environment = job_environment(settings, same_machine=here)
+    return RayJobs(lambda: address, sys.executable if here else "python", environment)
 
 
 def _stop(loop: LaunchLoop, cluster: LocalCluster) -> None:

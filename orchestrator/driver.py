@@ -46,9 +46,9 @@ from store.rows import JudgeRole, RunRow
 from store.runs import events, runs
 from store.session import Store
 from store.views import costs
+from workers.cluster.connection import connected
 from workers.evolvers import build_evolver
 from workers.fleet.fleet import start_fleet
-from workers.fleet.placement import connected
 from workers.models.embedding import LocalEmbedder
 from workers.models.model_folder import resolve_model
 from workers.rewards import build_rewarder, model_class

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eva.creator.metrics import METRICS, VALUES_NO_GAP, Metric, a_min, metric_named
-from eva.runtime.user_functions import ask, wrong
+from eva.runtime.user_functions import call_function, invalid_result
 from eva.types import Bools, Floats, Ints, RewardTable
 
 OK, UNANSWERED, TOO_FEW_REWARDS, ONE_TEXT, EQUAL_REWARDS, NOT_FINITE = range(6)
@@ -96,9 +96,11 @@ def _asked(function: Metric, name: str, rewards_P_N: Floats) -> Floats:
     """What a metric of the user's says, checked. Raises InputError."""
     count = len(rewards_P_N)
     expected = f"info of shape ({count},) for rewards of shape {rewards_P_N.shape}"
-    info_P = ask(name, lambda: np.asarray(function(rewards_P_N), dtype=np.float64), what="metric", expected=expected)
+    info_P = call_function(
+        name, lambda: np.asarray(function(rewards_P_N), dtype=np.float64), what="metric", expected=expected
+    )
     if info_P.shape != (count,):
-        raise wrong(
+        raise invalid_result(
             name,
             f"an array of shape {info_P.shape}",
             what="metric",

@@ -112,7 +112,7 @@ def needs_threshold(name: str) -> bool:
 def metric_named(name: str, threshold: float | None = None) -> Metric:
     """The metric of this name, or the user's function `module:function`. Raises ConfigError."""
     if name not in METRICS:
-        return load_function(name, what="metric", expected=SIGNATURE, arguments=1)
+        return load_function(name, what="metric", expected=SIGNATURE, arguments=["rewards_P_N"])
     metric = METRICS[name]
     return partial(metric, threshold=threshold) if needs_threshold(name) else metric  # pyright: ignore[reportReturnType] - bound
 

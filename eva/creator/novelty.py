@@ -16,7 +16,7 @@ import numpy as np
 
 from eva.creator.minhash import MinHashIndex
 from eva.measures.ngrams import Hashes, grams, words
-from eva.runtime.user_functions import ask, load_function, wrong
+from eva.runtime.user_functions import call_function, invalid_result, load_function
 from eva.seeds import text_hash
 from eva.types import Context
 
@@ -123,15 +123,15 @@ class UserCheck:
 
     def reason(self, text: str, context: Context = ()) -> str | None:  # noqa: ARG002, a prompt's own text is judged
         """Raises InputError when the function fails, or returns anything else."""
-        given = ask(self.spec, self.function, text, what=OWN, expected=SIGNATURE)
+        given = call_function(self.spec, self.function, text, what=OWN, expected=SIGNATURE)
         if given is None or (isinstance(given, str) and given.strip()):
             return given
-        raise wrong(self.spec, repr(given), what=OWN, expected=SIGNATURE)
+        raise invalid_result(self.spec, repr(given), what=OWN, expected=SIGNATURE)
 
 
 def load_check(spec: str) -> UserCheck:
     """The check that `module:function` names. Raises ConfigError."""
-    return UserCheck(spec, load_function(spec, what=OWN, expected=SIGNATURE, arguments=1))
+    return UserCheck(spec, load_function(spec, what=OWN, expected=SIGNATURE, arguments=["text"]))
 
 
 @dataclass(frozen=True, slots=True)

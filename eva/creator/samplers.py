@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eva.runtime.user_functions import ask, keys, load_function
+from eva.runtime.user_functions import call_function, load_function, number_per_prompt
 from eva.types import Floats, Ints
 
 STRATA = 10
@@ -87,12 +87,12 @@ def sampler_named(name: str) -> Sampler:
     """The sampler of this name, or the user's function `module:function`, its answers checked. Raises ConfigError."""
     if name in SAMPLERS:
         return SAMPLERS[name]
-    told = {"what": "sampler", "expected": SIGNATURE}
-    function = load_function(name, arguments=1, **told)
+    told: dict[str, str] = {"what": "sampler", "expected": SIGNATURE}
+    function = load_function(name, arguments=["candidates"], **told)
 
     def checked(candidates: Candidates) -> Floats:
         # Ties break by the noise: what a function does to its own copy changes no draw.
         own = replace(candidates, gumbel_E=candidates.gumbel_E.copy())
-        return keys(name, ask(name, function, own, **told), len(candidates.info_E), **told)
+        return number_per_prompt(name, call_function(name, function, own, **told), len(candidates.info_E), **told)
 
     return checked

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from eva.runtime.user_functions import ask, keys, load_function, wrong
+from eva.runtime.user_functions import call_function, invalid_result, load_function, number_per_prompt
 from eva.types import Floats
 
 log = logging.getLogger(__name__)
@@ -78,14 +78,14 @@ def weighting_named(name: str) -> Weighting:
     """The weighting of this name, or the user's function `module:function`, its answers checked. Raises ConfigError."""
     if name in WEIGHTS:
         return WEIGHTS[name]
-    told = {"what": "weighting", "expected": SIGNATURE}
-    function = load_function(name, arguments=2, **told)
+    told: dict[str, str] = {"what": "weighting", "expected": SIGNATURE}
+    function = load_function(name, arguments=["info_E", "temperature"], **told)
 
     def checked(info_E: Floats, temperature: float) -> Floats:
-        given = ask(name, function, info_E.copy(), temperature, **told)
-        log_weights_E = keys(name, given, len(info_E), **told)
+        given = call_function(name, function, info_E.copy(), temperature, **told)
+        log_weights_E = number_per_prompt(name, given, len(info_E), **told)
         if len(info_E) and not np.isfinite(log_weights_E).any():
-            raise wrong(name, "-inf for every prompt", **told)
+            raise invalid_result(name, "-inf for every prompt", **told)
         return log_weights_E
 
     return checked

@@ -2,56 +2,95 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eva.errors import ConfigError, InputError
+from eva.runtime.import_path import add_user_folders
 
 CORRECT = "Correct the function, then continue the run with `eva run --resume`"
 
 
-def load_function(spec: str, *, what: str, expected: str, arguments: int) -> Callable[..., Any]:
-    """The function that `module:function` names, callable with so many positional arguments.
+def load_object(spec: str, *, what: str, expected: str) -> Any:
+    """Returns what `module:name` names, callable. The working directory is searched last. Raises ConfigError.
 
-    The working directory is put at the end of the import path. Raises ConfigError.
+    `what` (such as "metric") and `expected` are for the error's message.
     """
     module_path, _, name = spec.partition(":")
     if not (module_path and name):
         raise ConfigError(
             f"no {what} is called {spec!r}",
-            expected=f"`module:function`, {expected}",
+            expected=expected,
             next_move="Write the module's import path, a colon, the function's name",
         )
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    add_user_folders()
     importlib.invalidate_caches()
     try:
-        function = getattr(importlib.import_module(module_path), name, None)
-    except Exception as error:  # the user's module raises anything
+        module = importlib.import_module(module_path)
+    except (Exception, SystemExit) as error:  # a user's module raises anything
         raise ConfigError(
             f"{what} {spec!r}: importing {module_path!r} failed with {type(error).__name__}: {error}",
             expected=expected,
             next_move=f"Try `python -c 'import {module_path}'` in {os.getcwd()}",
         ) from error
-    if not callable(function):
+    loaded = getattr(module, name, None)
+    if not callable(loaded):
+        where = getattr(module, "__file__", None) or "built in"
         raise ConfigError(
-            f"{what} {spec!r}: module {module_path!r} has no function {name!r}",
+            f"{what} {spec!r}: module {module_path!r} ({where}) has no function {name!r}",
             expected=expected,
-            next_move="Correct the name after the colon",
+            next_move=_suggestion(module, name),
         )
-    _require_arguments(spec, function, what, expected, arguments)
+    return loaded
+
+
+def load_function(
+    spec: str, *, what: str, expected: str, arguments: Sequence[str], named: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """Returns the function that `module:function` names. Raises ConfigError unless it takes these arguments.
+
+    Args:
+        arguments: names of what it gets by position, for the error's message.
+        named: what it gets by keyword, where it has such a parameter (see `takes`).
+    """
+    function = load_object(spec, what=what, expected=expected)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some functions written in C do not tell theirs
+        return function
+    try:
+        signature.bind(*arguments, **{name: None for name in named if takes(function, name)})
+    except TypeError as error:
+        raise ConfigError(
+            f"{what} {spec!r} takes {signature}",
+            expected=expected,
+            next_move=f"Let it take these arguments: {', '.join(arguments)}",
+        ) from error
     return function
 
 
-def ask(spec: str, function: Callable[..., Any], *arguments: Any, what: str, expected: str) -> Any:
-    """What the user's function returns. Raises InputError when it raises anything."""
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether the function has a parameter of this name that can be given by keyword."""
+    try:
+        parameter = inspect.signature(function).parameters.get(name)
+    except ValueError:  # some functions written in C do not tell theirs
+        return False
+    return parameter is not None and parameter.kind in (
+        inspect.Parameter.KEYWORD_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+
+
+def call_function(spec: str, function: Callable[..., Any], *arguments: Any, what: str, expected: str) -> Any:
+    """Returns what the user's function returns. Raises InputError when it raises anything."""
     try:
         return function(*arguments)
     except Exception as error:  # the user's code raises anything
@@ -60,37 +99,38 @@ def ask(spec: str, function: Callable[..., Any], *arguments: Any, what: str, exp
         ) from error
 
 
-def wrong(spec: str, given: str, *, what: str, expected: str) -> InputError:
-    """The error for a return value that is not what it has to be."""
-    return InputError(f"{what} {spec!r} gave {given}", expected=expected, next_move=CORRECT)
+def invalid_result(spec: str, result: str, *, what: str, expected: str) -> InputError:
+    """The error for a return value that a function must not have; `result` describes it."""
+    return InputError(f"{what} {spec!r} gave {result}", expected=expected, next_move=CORRECT)
 
 
-def keys(spec: str, given: Any, count: int, *, what: str, expected: str) -> npt.NDArray[np.float64]:
-    """A figure per prompt, none of them NaN or infinite; -inf is allowed. Raises InputError."""
+def number_per_prompt(spec: str, result: Any, count: int, *, what: str, expected: str) -> npt.NDArray[np.float64]:
+    """Returns a function's result as an array of `count` numbers. Raises InputError for NaN and inf, but not -inf."""
     try:
-        found = np.asarray(given, dtype=np.float64)
+        numbers = np.asarray(result, dtype=np.float64)
     except (TypeError, ValueError):
-        raise wrong(
-            spec, f"a {type(given).__name__} that is no array of numbers", what=what, expected=expected
+        raise invalid_result(
+            spec, f"a {type(result).__name__} that is not an array of numbers", what=what, expected=expected
         ) from None
-    if found.shape != (count,):
-        raise wrong(spec, f"an array of shape {found.shape} for {count} prompts", what=what, expected=expected)
-    bad = np.isnan(found) | (found == np.inf)
+    if numbers.shape != (count,):
+        raise invalid_result(
+            spec, f"an array of shape {numbers.shape} for {count} prompts", what=what, expected=expected
+        )
+    bad = np.isnan(numbers) | (numbers == np.inf)
     if bad.any():
-        raise wrong(spec, f"{found[bad][0]} for {int(bad.sum())} of {count} prompts", what=what, expected=expected)
-    return found
+        raise invalid_result(
+            spec, f"{numbers[bad][0]} for {int(bad.sum())} of {count} prompts", what=what, expected=expected
+        )
+    return numbers
 
 
-def _require_arguments(spec: str, function: Callable[..., Any], what: str, expected: str, arguments: int) -> None:
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # some functions written in C do not tell theirs
-        return
-    try:
-        signature.bind(*range(arguments))
-    except TypeError as error:
-        raise ConfigError(
-            f"{what} {spec!r} takes {signature}",
-            expected=expected,
-            next_move=f"Let it take {arguments} positional argument(s)",
-        ) from error
+def _suggestion(module: ModuleType, name: str) -> str:
+    own: Mapping[str, Any] = {
+        key: value
+        for key, value in vars(module).items()
+        if callable(value) and not key.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    }
+    near = difflib.get_close_matches(name, own, n=3, cutoff=0.4)
+    if near:
+        return f"Nearest in {module.__name__!r}: {', '.join(near)}"
+    return f"{module.__name__!r} has: {', '.join(sorted(own)[:10]) or 'no functions at all'}"

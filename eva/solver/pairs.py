@@ -15,7 +15,7 @@ import numpy as np
 
 from eva.creator.informativeness import usable_responses
 from eva.errors import InputError
-from eva.runtime.user_functions import ask, load_function, wrong
+from eva.runtime.user_functions import call_function, invalid_result, load_function
 from eva.seeds import uniforms
 from eva.types import Bools, Floats, Ints, PairChoice, RewardTable
 
@@ -121,11 +121,11 @@ def choice_named(name: str) -> Choice:
     if name in CHOICES:
         return CHOICES[name]
     told = {"what": "choice of pairs", "expected": SIGNATURE}
-    function = load_function(name, arguments=1, **told)
+    function = load_function(name, arguments=["rated"], **told)
 
     def checked(rated: RatedPrompts) -> PairIndices:
         own = replace(rated, rewards_P_N=rated.rewards_P_N.copy())
-        return _checked(name, ask(name, function, own, **told), rated.rewards_P_N, told)
+        return _checked(name, call_function(name, function, own, **told), rated.rewards_P_N, told)
 
     return checked
 
@@ -138,9 +138,11 @@ def _checked(name: str, given: Any, rewards_P_N: Floats, told: Mapping[str, str]
             array.astype(np.int64, casting="same_kind") if array.size else array.astype(np.int64) for array in arrays
         )
     except (TypeError, ValueError):
-        raise wrong(name, f"a {type(given).__name__} that is not three arrays of whole numbers", **told) from None
+        raise invalid_result(
+            name, f"a {type(given).__name__} that is not three arrays of whole numbers", **told
+        ) from None
     if rows_K.ndim != 1 or not rows_K.shape == chosen_K.shape == rejected_K.shape:
-        raise wrong(name, f"arrays of shapes {rows_K.shape}, {chosen_K.shape}, {rejected_K.shape}", **told)
+        raise invalid_result(name, f"arrays of shapes {rows_K.shape}, {chosen_K.shape}, {rejected_K.shape}", **told)
     prompts, samples = rewards_P_N.shape
     for axis, numbers_K, limit in (
         ("row", rows_K, prompts),
@@ -148,12 +150,12 @@ def _checked(name: str, given: Any, rewards_P_N: Floats, told: Mapping[str, str]
         ("rejected sample", rejected_K, samples),
     ):
         if len(outside := numbers_K[(numbers_K < 0) | (numbers_K >= limit)]):
-            raise wrong(name, f"{axis} {outside[0]} of {limit}", **told)
+            raise invalid_result(name, f"{axis} {outside[0]} of {limit}", **told)
     for axis, samples_K in (("chosen", chosen_K), ("rejected", rejected_K)):
         if (unusable := np.isnan(rewards_P_N[rows_K, samples_K])).any():
-            raise wrong(name, f"{int(unusable.sum())} {axis} responses that are unusable", **told)
+            raise invalid_result(name, f"{int(unusable.sum())} {axis} responses that are unusable", **told)
     if len(np.unique(np.stack([rows_K, chosen_K, rejected_K]), axis=1).T) < len(rows_K):
-        raise wrong(name, "a pair twice", **told)
+        raise invalid_result(name, "a pair twice", **told)
     return rows_K, chosen_K, rejected_K
 
 

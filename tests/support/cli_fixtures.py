@@ -69,3 +69,18 @@ def played(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -
 def eva(store_settings: Settings) -> Command:
     """`eva` on a fresh database."""
     return command_line(store_settings)
+
+
+@pytest.fixture
+def misleading_folder(tmp_path: Path) -> Path:
+    """A user's folder: a reward function and a loss, and files with the names of modules of eva and of Python.
+
+    Those raise when they are imported.
+    """
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("api", "cli", "eva", "migrations", "orchestrator", "queue", "store", "types", "workers"):
+        (folder / f"{name}.py").write_text(f"raise RuntimeError('imported the {name}.py of a user')\n")
+    (folder / "rewards.py").write_text("def length(prompt, response):\n    return len(response)\n")
+    (folder / "losses.py").write_text("def unlikely(batch, training):\n    return batch.rejected - batch.chosen\n")
+    return folder

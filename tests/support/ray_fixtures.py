@@ -38,12 +38,12 @@ def tiny_checkpoint(folder: Path, number: int = 0) -> Checkpoint:
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A Ray cluster of this machine, connected."""
-    from workers.fleet import placement
+    from workers.cluster import connection
 
     settings = Settings(tmp_path_factory.mktemp("ray"), None, None)
-    placement.connect(settings)
+    connection.connect(settings)
     yield settings
-    placement.disconnect()
+    connection.disconnect()
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,6 @@ has reserved for it. So another process on its machine kills it.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,8 +13,8 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from eva.runtime.processes import end_process, this_process
+from workers.cluster.environment import process_environment
 
-_ROOT = str(Path(__file__).resolve().parents[2])
 _FETCH_S = 10.0
 
 
@@ -35,12 +33,11 @@ def end_actor(actor: Any, located: Any) -> None:
     except RayError:  # it died before it could say
         return
     remote: Any = ray.remote(end_process)
-    path = os.environ.get("PYTHONPATH")
     remote.options(
         num_cpus=0,
         max_retries=0,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-        runtime_env={"env_vars": {"PYTHONPATH": f"{_ROOT}{os.pathsep}{path}" if path else _ROOT}},
+        runtime_env={"env_vars": process_environment()},
     ).remote(process)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from eva.errors import InfrastructureError
 from eva.runtime.ray_authentication import require_guarded_ray
+from workers.cluster.environment import python_module
 
 JobState = Literal["pending", "running", "ended", "unknown"]
 
@@ -43,7 +44,7 @@ class RayJobs:
 
         def asked(client: Any) -> None:
             client.submit_job(
-                entrypoint=shlex.join([self._python, "-m", "cli.main", *arguments]),
+                entrypoint=shlex.join([*python_module("cli.main", self._python), *arguments]),
                 submission_id=job,
                 runtime_env={"env_vars": self._environment} if self._environment else None,
                 metadata={"eva_run": arguments[1]},

@@ -19,8 +19,8 @@ from typing import Any
 
 from eva.errors import InfrastructureError
 from eva.runtime.processes import SESSION_MARK, this_process
+from workers.cluster.environment import cluster_environment, python_module
 
-_ROOT = Path(__file__).resolve().parents[2]
 START_S, STOP_S = 300, 180
 STOP_JOB_S = 60
 """So long a driver has to store what it has finished before Ray kills it."""
@@ -62,15 +62,14 @@ class LocalCluster:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         # its job service runs whatever it is given: it asks for the token in this user's home folder
         os.environ["RAY_AUTH_MODE"] = "token"
-        path = os.pathsep.join(filter(None, [str(_ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "workers.cluster.local_cluster"],
+                python_module("workers.cluster.local_cluster"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **self._environment, "PYTHONPATH": path},
+                env=cluster_environment(self._environment),
                 # Ctrl-C in the terminal is for us: drivers are asked to stop before their cluster ends
                 start_new_session=True,
             )
@@ -114,7 +113,7 @@ def keep() -> None:
     import ray
     from ray._private import parameter
 
-    from workers.fleet.placement import OBJECT_STORE_BYTES
+    from workers.cluster.connection import OBJECT_STORE_BYTES
 
     # Ray's job agent listens at one fixed port, which another cluster of this machine may have: jobs then start never.
     # `ray start` takes the port as an option, `ray.init` does not.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from typing import Any
 
 from eva.config import CustomEvolver
 from eva.errors import ConfigError, EvaError
 from eva.roles import Generator
+from eva.runtime.user_functions import load_object
 from eva.types import Mutation, Reply
 
 _EXPECTED = "`module:Class` of a class with `operators` (a tuple of names) and `evolve(mutation)`"
@@ -22,7 +20,7 @@ class UserEvolver:
     """
 
     def __init__(self, config: CustomEvolver, _generator: Generator | None = None) -> None:
-        self._evolver = _made(config)
+        self._evolver = _build(config)
 
     @property
     def operators(self) -> tuple[str, ...]:
@@ -41,25 +39,20 @@ class UserEvolver:
         return reply if isinstance(reply, Reply) else Reply("", finish=f"error: a {type(reply).__name__}, no text")
 
 
-def _made(config: CustomEvolver) -> Any:
-    module, colon, name = config.path.partition(":")
-    if not (module and colon and name):
-        raise ConfigError(f"evolver {config.path!r}", expected=_EXPECTED, next_move="Correct `evolving.evolver.path`")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    importlib.invalidate_caches()
+def _build(config: CustomEvolver) -> Any:
+    build = load_object(config.path, what="evolver", expected=_EXPECTED)
     try:
-        made = getattr(importlib.import_module(module), name)(**config.options)
+        evolver = build(**config.options)
     except (Exception, SystemExit) as error:
         raise ConfigError(
-            f"evolver {config.path!r} could not be made: {type(error).__name__}: {error}",
+            f"evolver {config.path!r} could not be built: {type(error).__name__}: {error}",
             expected=_EXPECTED,
             next_move="Correct `evolving.evolver.path` and its `options`",
         ) from error
-    if not getattr(made, "operators", None) or not callable(getattr(made, "evolve", None)):
+    if not getattr(evolver, "operators", None) or not callable(getattr(evolver, "evolve", None)):
         raise ConfigError(
-            f"{config.path!r} makes a {type(made).__name__} without `operators` or `evolve`",
+            f"{config.path!r} makes a {type(evolver).__name__} without `operators` or `evolve`",
             expected=_EXPECTED,
             next_move="Give it both",
         )
-    return made
+    return evolver

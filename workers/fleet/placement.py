@@ -1,15 +1,9 @@
-"""Where engines live: the Ray cluster, and the processes that hold one engine each."""
+"""What an engine gets of a machine and of the model's context, and the Ray actor around it."""
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,22 +12,18 @@ import ray
 from ray._private.state import available_resources_per_node
 
 from eva.config import RunConfig
-from eva.errors import InfrastructureError, ModelError
-from eva.runtime import failpoints
-from eva.runtime.ray_authentication import require_guarded_ray
-from eva.settings import Settings
+from eva.errors import ModelError
+from workers.cluster.environment import engine_environment
 from workers.evolvers.context_need import fleet_needs
 from workers.fleet.engine import Engine, EngineSetup
 from workers.models.chat_template import read_prompting
 from workers.models.model_folder import ModelFacts
 
-OBJECT_STORE_BYTES = 200 * 2**20
 # Below this a second thread costs more in hand-overs than it saves in arithmetic (measured on 2 cores).
 ONE_THREAD_BYTES = 100 * 2**20
 # Sequences of one step on a CPU; more only wait for memory bandwidth.
 CPU_SEQUENCES = 256
 TEMPLATE_TOKENS = 512
-_ROOT = str(Path(__file__).resolve().parents[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,56 +33,6 @@ class Seat:
     gpus: float
     cpus: float
     threads: int
-
-
-def connect(settings: Settings) -> None:
-    """Join the cluster at `settings.ray_address`, or start one for this process; nothing where connected already.
-
-    Raises InfrastructureError when it cannot be reached, ConfigError when it asks nobody for a token.
-    """
-    if ray.is_initialized():
-        return
-    require_guarded_ray(settings.ray_address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray runs its workers at nice 15: an engine would yield to whatever else the machine does.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    terminated = signal.getsignal(signal.SIGTERM)
-    try:
-        if settings.ray_address is None:
-            ray.init(address="local", **local, **quiet)
-        else:
-            mark = {"EVA_DRIVER": os.environ["EVA_DRIVER"]} if "EVA_DRIVER" in os.environ else {}
-            ray.init(address=settings.ray_address, runtime_env={"env_vars": mark} if mark else None, **quiet)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        where = settings.ray_address or "this machine"
-        raise InfrastructureError(
-            f"no Ray cluster at {where} ({str(error).splitlines()[0]})",
-            expected="a running cluster at RAY_ADDRESS, or RAY_ADDRESS unset for one of its own",
-            next_move="Check RAY_ADDRESS with `ray status`",
-        ) from error
-    finally:
-        # Ray ends the process at SIGTERM by a handler of its own: how to leave is the driver's to decide.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, terminated)
-
-
-def disconnect() -> None:
-    """Leave the cluster; one started by `connect` ends with its actors."""
-    ray.shutdown()
-
-
-@contextmanager
-def connected(settings: Settings) -> Generator[None]:
-    """`connect`, and `disconnect` at the end; a connection that was there before stays."""
-    before = ray.is_initialized()
-    connect(settings)
-    try:
-        yield
-    finally:
-        if not before:
-            disconnect()
 
 
 def seat(config: RunConfig, facts: ModelFacts) -> Seat:
@@ -171,21 +111,3 @@ def start_engine(setup: EngineSetup, seat: Seat) -> Any:
         runtime_env={"env_vars": engine_environment(seat.threads)},
     )
     return actor.remote(setup)
-
-
-def engine_environment(threads: int) -> dict[str, str]:
-    """Environment of an engine's process: one process, quiet, and threads that sleep while they wait."""
-    path = os.environ.get("PYTHONPATH")
-    return {
-        "PYTHONPATH": _ROOT if not path else f"{_ROOT}{os.pathsep}{path}",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        **failpoints.environment(),
-        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"),
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": str(threads),
-        # Spinning threads stop each other when other processes share the cores: seen 10 times slower.
-        "OMP_WAIT_POLICY": "passive",
-        "TOKENIZERS_PARALLELISM": "false",
-    }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,10 +22,11 @@ from ray.exceptions import (
 
 from eva.config import EnsembleReward, RewardConfig, RewardNetwork
 from eva.errors import ConfigError
-from eva.runtime.failpoints import environment, reach
+from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
 from eva.types import PromptResponses, RewardedResponses
 from workers.cluster.actors import end_actor, locate
+from workers.cluster.environment import process_environment
 from workers.rewards.model import COST, Asked, Budgeted, RewardModel
 from workers.rewards.window import Rewards, Window
 
@@ -41,8 +40,8 @@ class RewardProcess:
     The watchdog is a C thread: it works even while a function holds the interpreter's lock.
     """
 
-    def __init__(self, model: str, config: RewardConfig, folder: str, spent: Mapping[str, float]) -> None:
-        self._model_path, self._config, self._folder, self._spent = model, config, folder, spent
+    def __init__(self, model: str, config: RewardConfig, spent: Mapping[str, float]) -> None:
+        self._model_path, self._config, self._spent = model, config, spent
         self._model: RewardModel | None = None
         self._armed_at = 0.0
 
@@ -60,8 +59,6 @@ class RewardProcess:
         return rewards
 
     def _build(self) -> RewardModel:
-        if self._folder not in sys.path:
-            sys.path.append(self._folder)
         model: RewardModel = resolve_name(self._model_path)(self._config)
         if isinstance(model, Budgeted):
             model.charge(self._spent)
@@ -100,9 +97,9 @@ class RayProcess:
             num_gpus=self._gpus,
             max_restarts=0,
             max_concurrency=1,
-            runtime_env={"env_vars": environment()},
+            runtime_env={"env_vars": process_environment()},
         )
-        self._actor = options.remote(self._model, self._config, os.getcwd(), self._spent())
+        self._actor = options.remote(self._model, self._config, self._spent())
         self._located = locate(self._actor)
 
     def submit(self, asked: Sequence[Asked]) -> Future[Rewards]:

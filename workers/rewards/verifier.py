@@ -13,21 +13,27 @@ ended by the actor's watchdog together with its process.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from types import FrameType
 from typing import Any
 
 from eva.config import VerifierReward
+from eva.runtime.user_functions import load_function, takes
 from eva.types import Reward
 from workers.rewards.model import Alive, Asked, reason
-from workers.rewards.user_function import UserFunction, check_function, is_async, takes_context
 
-__all__ = ["VerifierModel", "check_function"]
+UserFunction = Callable[..., Any]
+
+EXPECTED = (
+    "`module:function`, a function (prompt: str, response: str) -> float, sync or async; it may also take "
+    "`context`, the messages before the prompt"
+)
 
 _REPEAT_S = 1.0
 
@@ -45,7 +51,7 @@ class VerifierModel:
     def __init__(self, config: VerifierReward) -> None:
         self._timeout_s, self._concurrency = config.timeout_s, config.concurrency
         self._function = check_function(config.function)
-        self._takes_context = takes_context(self._function)
+        self._takes_context = takes(self._function, "context")
         self._loop = asyncio.Runner() if is_async(self._function) else None
 
     @staticmethod
@@ -96,6 +102,20 @@ class VerifierModel:
                 return reward
 
         return await asyncio.gather(*(one(given, response) for given, response in flat))
+
+
+def check_function(spec: str) -> UserFunction:
+    """Returns the reward function that `module:function` names. Raises ConfigError when it cannot be used."""
+    return load_function(
+        spec, what="reward function", expected=EXPECTED, arguments=["prompt", "response"], named=["context"]
+    )
+
+
+def is_async(function: UserFunction) -> bool:
+    """Whether calling it gives a coroutine; objects with an async `__call__` included."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004, the attribute itself is looked at
+    )
 
 
 def _reward_under_alarm(function: UserFunction, prompt: str, response: str, timeout_s: float) -> Reward:

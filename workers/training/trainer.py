@@ -24,11 +24,12 @@ from ray.exceptions import (
 
 from eva.config import Model, RunConfig, Training
 from eva.errors import EvaError, TrainingFailedError
-from eva.runtime.failpoints import environment, reach
+from eva.runtime.failpoints import reach
 from eva.runtime.logs import WorkerLog, process_log_context
 from eva.runtime.worker_reports import Incident, IncidentListener, WorkerStatus, ignore_incident
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from workers.cluster.actors import end_actor, locate
+from workers.cluster.environment import training_environment
 
 Report = Callable[[TrainingStep, int], None]
 
@@ -39,8 +40,6 @@ _FETCH_S = 60.0
 _POLL_S = 0.2
 _TAIL_LINES = 15
 log = logging.getLogger(__name__)
-
-_ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class TrainingProcess:
@@ -207,7 +206,9 @@ class LocalTrainer:
                 max_restarts=0,
                 max_task_retries=0,
                 concurrency_groups={"watch": 1},
-                runtime_env={"env_vars": _environment(gpu=self._engines_on_gpu, devices=self._config.training.devices)},
+                runtime_env={
+                    "env_vars": training_environment(gpu=self._engines_on_gpu, devices=self._config.training.devices)
+                },
             )(TrainingProcess)
             self._actor = process.remote(WorkerLog(str(self._log.resolve()), "trainer"))
             self._located = locate(self._actor)
@@ -225,27 +226,6 @@ class LocalTrainer:
         if not self._log.is_file():
             return "(none)"
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]) or "(none)"
-
-
-def _environment(*, gpu: bool, devices: int) -> dict[str, str]:
-    """Environment of the process: all cores, one device, quiet, threads that sleep while they wait."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    path = os.environ.get("PYTHONPATH")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    # Ray chooses the devices where there are several, and must find them all.
-    choice = {} if gpu and devices > 1 else {"CUDA_VISIBLE_DEVICES": visible if gpu else ""}
-    return {
-        "PYTHONPATH": _ROOT if not path else f"{_ROOT}{os.pathsep}{path}",
-        **choice,
-        "OMP_NUM_THREADS": str(cores),
-        # Spinning threads stop each other when other processes share the cores: seen 5 times slower.
-        "OMP_WAIT_POLICY": "passive",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TQDM_DISABLE": "1",
-        **environment(),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "DO_NOT_TRACK": "1",
-    }
 
 
 def _first_line(error: Exception | None) -> str:

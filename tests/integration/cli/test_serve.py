@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,15 +22,17 @@ ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def server(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`eva serve` at a free port, and the address that it printed."""
+def server(
+    folder: Path, *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`eva serve` at a free port, and the address that it printed. `folder` is the data directory."""
     environment = {key: value for key, value in os.environ.items() if key not in ("EVA_DATABASE_URL", "RAY_ADDRESS")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "serve", "--port", "0", *arguments],
+        [sys.executable, "-P", "-m", "cli.main", "serve", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
-        env={**environment, "EVA_DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        cwd=cwd,
+        env={**environment, **(env or {}), "EVA_DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
     try:

@@ -26,12 +26,14 @@ from tests.support.client_fixtures import Generated
 Ask = Callable[..., Any]
 
 TINY = ["prompts.playground=12", "evaluation.playground=3", "iterations=2", "training.max_steps=1"]
+OWN = ["reward={kind: verifier, function: 'rewards:length'}", "training.loss=losses:unlikely"]
+"""A reward function and a loss that lie in the folder in which the service was started."""
 
 
 @contextmanager
-def serving(folder: Path, generated: Generated) -> Iterator[tuple[subprocess.Popen[str], Ask]]:
+def serving(folder: Path, cwd: Path, generated: Generated) -> Iterator[tuple[subprocess.Popen[str], Ask]]:
     """`eva serve`, and its operations as the generated client asks for them."""
-    with server(folder) as (process, url):
+    with server(folder, cwd=cwd, env={"EVA_FUNCTIONS": "rewards:length,losses:unlikely"}) as (process, url):
         timeout = httpx.Timeout(60)
         with generated.part("Client")(base_url=url, timeout=timeout, httpx_args={"trust_env": False}) as client:
             yield process, partial(generated.ask, client)
@@ -69,11 +71,12 @@ def look(generated: Generated, ask: Ask, name: str) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(
-    tmp_path: Path, generated: Generated
+    tmp_path: Path, generated: Generated, misleading_folder: Path
 ) -> None:
+    """It is started in a folder whose files have the names of modules: they hide none, in any process of a run."""
     tmp_path.chmod(0o755)
-    with serving(tmp_path / "data", generated) as (process, ask):
-        new = generated.part("models.NewRun")(preset="playground", overrides=TINY, name="tiny")
+    with serving(tmp_path / "data", misleading_folder, generated) as (process, ask):
+        new = generated.part("models.NewRun")(preset="playground", overrides=[*TINY, *OWN], name="tiny")
         rehearsed = ask("runs.create_run", body=new, dry_run=True)
         assert rehearsed.config["iterations"] == 2 and rehearsed.estimate and rehearsed.checks
         assert ask("runs.list_runs").items == []
@@ -96,7 +99,7 @@ def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(
     sessions = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray")  # noqa: S108 - where Ray keeps them
     assert not [left for one in begun for left in sessions.glob(f"session_*_{one.pid}")]
 
-    with serving(tmp_path / "data", generated) as (process, ask):
+    with serving(tmp_path / "data", misleading_folder, generated) as (process, ask):
         assert ask("runs.get_run", name).status == "paused"
         ask("runs.resume_run", name)
         assert wait(ask, name, "finished").launch.attempt == 2

@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from eva.config import Training
-from eva.errors import ConfigError
+from eva.runtime.user_functions import load_function
 from eva.solver.losses import TRL_PREFIX
 from workers.training.losses.dpo import build_dpo, build_length_desensitised
 from workers.training.losses.own import build_own
@@ -57,12 +56,10 @@ def find_loss(name: str) -> Build:
         return LOSSES[name]
     if name.startswith(TRL_PREFIX):
         return partial(build_dpo, loss_type=name.removeprefix(TRL_PREFIX))
-    module, _, function = name.partition(":")
-    try:
-        return partial(build_own, function=getattr(import_module(module), function))
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"training.loss {name!r} cannot be imported: {error}",
-            expected="module:function",
-            next_move="Start eva where the module is importable",
-        ) from error
+    function = load_function(
+        name,
+        what="loss",
+        expected="`module:function`, a function (batch: PairBatch, training: Training) -> a loss per pair",
+        arguments=["batch", "training"],
+    )
+    return partial(build_own, function=function)

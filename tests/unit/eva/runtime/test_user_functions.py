@@ -55,7 +55,7 @@ def drawn(**rule: Any) -> list[int]:
         (lambda info, temperature: np.log(info - 2), "nan for 1 of 4 prompts"),
         (lambda info, temperature: [np.inf, 0, 0, 0], "inf for 1 of 4 prompts"),
         (lambda info, temperature: np.full(4, -np.inf), "-inf for every prompt"),
-        (lambda info, temperature: ["a", "b", "c", "d"], "a list that is no array of numbers"),
+        (lambda info, temperature: ["a", "b", "c", "d"], "a list that is not an array of numbers"),
         (lambda info, temperature: None, r"shape \(\) for 4 prompts"),
         (lambda info, temperature: 1 / 0, "failed with ZeroDivisionError"),
     ],

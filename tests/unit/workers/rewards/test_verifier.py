@@ -149,7 +149,7 @@ def test_it_tells_that_it_is_alive_at_every_response() -> None:
         (f"{FUNCTIONS}:lenght", "reward_functions': length"),
         (f"{FUNCTIONS}:zzzzzz", "has: Gauge, Grader, UnprintableError, gauged, grader"),
         (f"{FUNCTIONS}:NOT_A_FUNCTION", "has no function 'NOT_A_FUNCTION'"),
-        (f"{FUNCTIONS}:one_argument", "Let it take two arguments"),
+        (f"{FUNCTIONS}:one_argument", "Let it take these arguments: prompt, response"),
     ],
 )
 def test_a_function_that_cannot_be_used_is_refused_at_construction(spec: str, says: str) -> None:

@@ -1,0 +1,62 @@
+"""Files of the folder in which `eva` is called hide no module, whatever their names, and its functions are found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from eva.settings import Settings
+from store.session import Store
+from tests.support.cli_fixtures import Played
+
+ROOT = Path(__file__).parents[3]
+COMMAND = (str(Path(sys.executable).with_name("eva")),)
+MODULE = (sys.executable, "-P", "-m", "cli.main")
+
+ON_FAKES = f"""
+import sys
+sys.path.append({str(ROOT)!r})
+import orchestrator.driver, orchestrator.launch.registration
+from cli.main import main
+from tests.support.played_run import lazily
+orchestrator.driver.build_roles = lazily
+main()
+"""
+
+
+def output(folder: Path, settings: Settings, *command: str) -> str:
+    """What a command prints that is called in a folder. It must succeed."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {
+        "EVA_DATA_DIR": str(settings.data_dir),
+        "EVA_DATABASE_URL": settings.database_url or "",
+    }
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", [COMMAND, MODULE], ids=["eva", "python -m"])
+def test_a_run_is_looked_at_from_any_folder(played: Played, misleading_folder: Path, command: tuple[str, ...]) -> None:
+    assert played.name in output(misleading_folder, played.settings, *command, "runs")
+    assert played.name in output(misleading_folder, played.settings, *command, "show", played.name)
+    assert "database" in output(misleading_folder, played.settings, *command, "doctor")
+
+
+def test_a_run_is_played_in_any_folder_with_a_reward_function_that_lies_there(
+    store: Store, store_settings: Settings, misleading_folder: Path
+) -> None:
+    small = ["prompts.playground=12", "iterations=2", "evaluation.playground=3"]
+    overrides = [*small, "reward={kind: verifier, function: 'rewards:length'}"]
+    options = [part for override in overrides for part in ("--set", override)]
+    command = (sys.executable, "-P", "-c", ON_FAKES, "run", "playground", *options)
+    output(misleading_folder, store_settings, *command)
+    with store.transaction() as conn:
+        assert conn.execute(text("SELECT status FROM runs")).scalar_one() == "finished"
+        assert conn.execute(
+            text("SELECT count(*) FROM rewards WHERE rewarder = 'verifier:rewards:length'")
+        ).scalar_one()

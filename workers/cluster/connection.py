@@ -1,0 +1,82 @@
+"""The connection of a driver to Ray: `connect`, `disconnect`, and `connected` for the time between them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.job_config import JobConfig
+from typing_extensions import override
+
+from eva.errors import InfrastructureError
+from eva.runtime.ray_authentication import require_guarded_ray
+from eva.settings import Settings
+
+OBJECT_STORE_BYTES = 200 * 2**20
+
+
+class _Job(JobConfig):
+    """A job whose workers do not get the driver's working directory as the first entry of their import path.
+
+    Ray does that unless the job brings a working directory of its own. Ours goes last: `workers.cluster.environment`.
+    """
+
+    @override
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
+def connect(settings: Settings) -> None:
+    """Join the cluster at `settings.ray_address`, or start one for this process. Does nothing where connected already.
+
+    Raises InfrastructureError when it cannot be reached, ConfigError when it accepts connections without a token.
+    """
+    if ray.is_initialized():
+        return
+    require_guarded_ray(settings.ray_address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray runs its workers at nice 15: an engine would yield to whatever else the machine does.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": _Job()}
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    terminated = signal.getsignal(signal.SIGTERM)
+    try:
+        if settings.ray_address is None:
+            ray.init(address="local", **local, **quiet)
+        else:
+            mark = {"EVA_DRIVER": os.environ["EVA_DRIVER"]} if "EVA_DRIVER" in os.environ else {}
+            ray.init(address=settings.ray_address, runtime_env={"env_vars": mark} if mark else None, **quiet)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        where = settings.ray_address or "this machine"
+        raise InfrastructureError(
+            f"no Ray cluster at {where} ({str(error).splitlines()[0]})",
+            expected="a running cluster at RAY_ADDRESS, or RAY_ADDRESS unset for one of its own",
+            next_move="Check RAY_ADDRESS with `ray status`",
+        ) from error
+    finally:
+        # Ray installs a SIGTERM handler that ends the process; how to stop is the driver's own decision.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminated)
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that `connect` started ends with its actors."""
+    ray.shutdown()
+
+
+@contextmanager
+def connected(settings: Settings) -> Generator[None]:
+    """`connect`, and `disconnect` at the end; an earlier connection stays open."""
+    before = ray.is_initialized()
+    connect(settings)
+    try:
+        yield
+    finally:
+        if not before:
+            disconnect()

@@ -1,0 +1,88 @@
+"""The environment of every process that Ray starts for eva: import path, thread counts, what libraries may print.
+
+A user's working directory never comes before eva or the standard library on an import path: see
+`eva.runtime.import_path`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from eva.runtime import failpoints
+from eva.runtime.import_path import EVA_FOLDER, FOLDERS, user_folders
+from eva.settings import Settings
+
+_QUIET = {"DO_NOT_TRACK": "1"}
+
+
+def python_module(module: str, python: str = sys.executable) -> list[str]:
+    """The command that runs a module. `-P` keeps Python from putting the working directory first on the path."""
+    return [python, "-P", "-m", module]
+
+
+def process_environment() -> dict[str, str]:
+    """What every process needs: eva's folder on the import path, the user's folders, this process's failpoints."""
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = user_folders()
+    path = [str(EVA_FOLDER), *(entry for entry in inherited if entry and str(Path(entry).absolute()) not in folders)]
+    return {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
+        FOLDERS: os.pathsep.join(folders),
+        **failpoints.environment(),
+    }
+
+
+def engine_environment(threads: int) -> dict[str, str]:
+    """Environment of an engine's process: no child processes, few messages, threads that sleep while they wait."""
+    return {
+        **process_environment(),
+        **_QUIET,
+        **_thread_environment(threads),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"),
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    }
+
+
+def training_environment(*, gpu: bool, devices: int) -> dict[str, str]:
+    """Environment of the training process: all cores, one device, few messages."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    # With several devices Ray chooses them, and must find them all.
+    choice = {} if gpu and devices > 1 else {"CUDA_VISIBLE_DEVICES": visible if gpu else ""}
+    return {
+        **process_environment(),
+        **_QUIET,
+        **_thread_environment(cores),
+        **choice,
+        "TQDM_DISABLE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
+def cluster_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Environment of a Ray cluster that this process starts beside itself; its drivers and their actors inherit it."""
+    return {**os.environ, **extra, **process_environment()}
+
+
+def job_environment(settings: Settings, *, same_machine: bool) -> dict[str, str]:
+    """What a driver that runs as a Ray job has besides the environment of its cluster.
+
+    `same_machine`: the cluster runs here, so that the driver finds the data directory of this process.
+    """
+    folder = {"EVA_DATA_DIR": str(settings.data_dir)} if same_machine else {}
+    log_format = {} if settings.log_format == "text" else {"EVA_LOG_FORMAT": settings.log_format}
+    return folder | log_format
+
+
+def _thread_environment(threads: int) -> dict[str, str]:
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        # Spinning threads stop each other when other processes share the cores: measured 5 to 10 times slower.
+        "OMP_WAIT_POLICY": "passive",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
