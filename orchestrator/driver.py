@@ -133,7 +133,7 @@ def _told(run: ClaimedRun, lease: Lease) -> Generator[None]:
         run.obey()  # whoever asked before this driver was there finds itself obeyed before anything starts
         yield
     except RunStoppedError:
-        desired = run.read(lambda conn: runs.desired(conn, run.id))
+        desired = run.read(lambda conn: runs.read_desired(conn, run.id))
         _tell(run, _STOPPED.get(desired, "paused"), last=True)
         raise
     except KeyboardInterrupt:

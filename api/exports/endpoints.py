@@ -94,7 +94,7 @@ def create_export(here: Here, run: RunName, request: Request, response: Response
                 expected=f"at most {MOST_UNFINISHED}",
                 next_move="Ask again when some are done",
             )
-        export = export_jobs.ask_export(conn, row.id, wanted.kind, wanted.format)
+        export = export_jobs.request_export(conn, row.id, wanted.kind, wanted.format)
     request.app.state.exports.wake()
     response.headers["Location"] = f"/v1/runs/{row.name}/exports/{export.id}"
     return Export.model_validate(export)

@@ -97,7 +97,7 @@ class ExportWriter:
 
     def _tidy(self) -> None:
         with self._store.transaction() as conn:
-            expired = export_jobs.drop_expired(conn)
+            expired = export_jobs.delete_expired(conn)
         for export in expired:
             file_of(self._settings, export).unlink(missing_ok=True)
 

@@ -26,7 +26,7 @@ def shown(conn: Connection, run: RunRow) -> RunDetails:
             job=found.job,
             restarts=found.restarts,
             restarted=found.restarted,
-            ahead=launches.ahead(conn, found) if found.state == "queued" else None,
+            ahead=launches.count_ahead(conn, found) if found.state == "queued" else None,
             message=found.message,
         )
     )

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from api.problems import RefusedError
 from api.security.attempts import Tries
 from eva.runtime.api_keys import Scope, includes, key_digest, prefix_of
-from store.runs.api_keys import LiveKey, live_keys, note_use
+from store.runs.api_keys import LiveKey, live_keys, record_use
 from store.session import Store
 
 COOKIE = "eva_session"
@@ -157,7 +157,7 @@ class Access:
         hour = int(time.time() // 3600)
         if self._noted.get(prefix) != hour:
             with self._store.transaction() as conn:
-                note_use(conn, prefix)
+                record_use(conn, prefix)
             self._noted[prefix] = hour
 
 

@@ -75,7 +75,7 @@ class ClaimedRun:
         """Leave here if the run was asked to stop, or was lost. Raises LeaseLostError, RunStoppedError."""
         if self.lease.lost:
             raise self.lease.lost_error()
-        self._obey(self.read(lambda conn: runs.desired(conn, self.id)))
+        self._obey(self.read(lambda conn: runs.read_desired(conn, self.id)))
 
     def keep(self, change: Callable[[Connection], None]) -> None:
         """A write on the way out, or on the side: fenced, asking nothing, trying for seconds only.
@@ -107,7 +107,7 @@ class ClaimedRun:
                     self.lease.unsettled = True
                     if leases.begin_write(conn, self.lease.fence, number, self.lease.ttl_s):
                         made[:] = [change(conn)]
-                    desired = runs.desired(conn, self.id)
+                    desired = runs.read_desired(conn, self.id)
                 self.lease.unsettled = False
             return desired
 

@@ -77,7 +77,7 @@ def wait_until_obeyed(
 def player(store: Store, run: RunRow) -> str:
     """Who plays the run, in words."""
     with store.transaction() as conn:
-        holder = leases.holder(conn, run.id)
+        holder = leases.read_lease(conn, run.id)
     if holder is None or holder.owner is None or holder.expired:
         return "nobody"
     return f"process {holder.owner.get('pid')} on {holder.owner.get('host')}"

@@ -133,7 +133,7 @@ def claim(store: Store, run: RunRow, ttl_s: float = TTL_S, patience: Patience | 
     def attempt() -> tuple[Fence | None, LeaseRow | None]:
         with store.transaction() as conn:
             fence = leases.claim(conn, run.id, me, ttl_s, break_owner=me)
-            holder = None if fence else leases.holder(conn, run.id)
+            holder = None if fence else leases.read_lease(conn, run.id)
             if holder is not None and holder.owner is not None and is_dead(holder.owner):
                 fence = leases.claim(conn, run.id, me, ttl_s, break_owner=dict(holder.owner))
             reach("lease.claim.before_commit")

@@ -22,7 +22,7 @@ from orchestrator.hold.control import held
 from orchestrator.launch.resume import require_resumable
 from store.rows import RunRow
 from store.runs import events, launches, runs
-from store.runs.launches import LaunchRow, PlayedLaunch
+from store.runs.launches import LaunchRow, SubmittedLaunch
 from store.session import Store
 
 JobState = Literal["pending", "running", "ended", "unknown"]
@@ -102,8 +102,8 @@ class Launcher:
     def tick(self) -> bool:
         """Do what can be done now; whether a driver was started. Raises InfrastructureError while Ray is away."""
         with self._store.transaction() as conn:
-            launches.drop_unwanted(conn)
-            unsure, at_work = launches.taken(conn), launches.submitted(conn)
+            launches.end_unwanted(conn)
+            unsure, at_work = launches.list_taken(conn), launches.list_submitted(conn)
         for launch in unsure:
             self._submit(launch)
         for played in at_work:
@@ -122,7 +122,7 @@ class Launcher:
     def stop_all(self) -> dict[str, str]:
         """Ask every driver to end, for the cluster ends; the jobs by the names of their runs."""
         with self._store.transaction() as conn:
-            at_work = launches.submitted(conn)
+            at_work = launches.list_submitted(conn)
         for played in at_work:
             self._jobs.stop(played.launch.job or "")
         return {played.name: played.launch.job or "" for played in at_work}
@@ -130,7 +130,7 @@ class Launcher:
     def keep_queued(self) -> None:
         """Runs whose drivers were stopped before they began wait for the next launcher. Call it when all have ended."""
         with self._store.transaction() as conn:
-            for played in launches.submitted(conn):
+            for played in launches.list_submitted(conn):
                 if played.status == "queued" and not played.held:
                     launches.enqueue_again(conn, played.launch, 0.0, counts=False)
                 elif not played.held:
@@ -170,7 +170,7 @@ class Launcher:
         with log_context(run=run.name, attempt=launch.attempt):
             log.info("launched as job %s", job)
 
-    def _look_after(self, played: PlayedLaunch) -> None:
+    def _look_after(self, played: SubmittedLaunch) -> None:
         job = played.launch.job or ""
         state = self._jobs.state(job)
         if played.status not in ("queued", "running"):
@@ -183,7 +183,7 @@ class Launcher:
             self._jobs.stop(job)
             self._bury(played)
 
-    def _bury(self, played: PlayedLaunch) -> None:
+    def _bury(self, played: SubmittedLaunch) -> None:
         """Its driver is dead, unless somebody still holds the run: restart it, or say that it has failed."""
         told = ""
         with suppress(InfrastructureError):

@@ -8,7 +8,7 @@ import time
 
 from eva.errors import EvaError
 from orchestrator.launch.launcher import Jobs, Launcher
-from store.runs.leader_lock import leading
+from store.runs.leader_lock import leader_lock
 from store.session import Store
 
 TICK_S, AWAY_S = 1.0, 10.0
@@ -51,7 +51,7 @@ class LaunchLoop:
         return [*stopped]
 
     def _launch(self) -> None:
-        with leading(self._store) as leads:
+        with leader_lock(self._store) as leads:
             pause_s = 0.0
             while not self._ended.wait(pause_s):
                 pause_s = self._tick_s

@@ -157,7 +157,7 @@ def rehearse_fork(store: Store, parent: RunRow, at: int, config: ConfigSource) -
 def run_of_key(store: Store, key: IdempotencyKey) -> RunRow | None:
     """The run that was stored under this key, or None. Raises ConflictError when another request used the key."""
     with store.transaction() as conn:
-        stored = launches.with_key(conn, key.name)
+        stored = launches.find_by_key(conn, key.name)
         if stored is None:
             return None
         body_hash, run_id = stored
@@ -187,7 +187,7 @@ def _once(
         return Launched(run, new=False)
 
     def queue(conn: Connection, run: RunRow) -> None:
-        if key is not None and launches.with_key(conn, key.name) is not None:
+        if key is not None and launches.find_by_key(conn, key.name) is not None:
             raise _KeyTakenError
         body_hash = key and (key.body_hash or run.config_hash)
         if request.restart is not None:

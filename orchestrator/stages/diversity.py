@@ -44,7 +44,7 @@ def heed(conn: Connection, run: ClaimedRun, iteration: int, figures: Mapping[str
     for breach in [*breaches(figures, bounds.warn), *pausing]:
         log.warning("%s", breach)
         events.append_event(conn, run.id, "collapse", asdict(breach), iteration=iteration)
-    if not pausing or iteration + 1 == run.config.iterations or runs.desired(conn, run.id) != "run":
+    if not pausing or iteration + 1 == run.config.iterations or runs.read_desired(conn, run.id) != "run":
         return []
     runs.set_desired(conn, run.id, "pause")
     return pausing

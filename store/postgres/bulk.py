@@ -1,4 +1,4 @@
-"""Many rows at once: COPY in, once or idempotently, and arrays out."""
+"""Bulk reads and writes: COPY into a table, optionally idempotent, and COPY out into arrays."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Row = tuple[Any, ...]
 
 
 def driver(conn: Connection) -> psycopg.Connection[Row]:
-    """The psycopg connection below, inside the same transaction."""
+    """Returns the psycopg connection underneath, inside the same transaction."""
     return cast("psycopg.Connection[Row]", conn.connection.driver_connection)
 
 
 def copy_rows(conn: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Write rows by COPY; a row that exists already is an error."""
+    """Writes rows with COPY. A row that exists already is an error."""
     if rows:
         with driver(conn).cursor() as cursor:
             _copy(cursor, sql.Identifier(table.name), columns, rows)
 
 
 def copy_once(conn: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Write rows by COPY; rows that exist already stay as they are.
+    """Writes rows with COPY. Rows that exist already stay as they are.
 
-    A batch is repeated when the answer to its commit was lost. That is rare, so a plain COPY is tried
-    first; only when it meets an existing row do the rows take the way through a temporary table.
+    A batch is written again only when the reply to its commit was lost. That is rare, so a plain COPY comes first;
+    if it meets an existing row, the rows go through a temporary table.
     """
     if not rows:
         return
@@ -70,10 +70,10 @@ def _names(columns: Sequence[str]) -> sql.Composed:
 def read_array(
     conn: Connection, query: str, values: Sequence[Any], fields: Sequence[tuple[str, str]]
 ) -> npt.NDArray[Any]:
-    """The query's rows as one structured array, shape (rows,), through binary COPY.
+    """Reads a query's rows into one structured array of shape (rows,), with binary COPY.
 
     Args:
-        query: a SELECT with %s placeholders; no column may be null, and none of variable width.
+        query: a SELECT with %s placeholders. No column may be null or of variable width.
         fields: name and big-endian numpy type of each column, such as ("prompt", ">i4").
     """
     layout: list[tuple[str, str]] = [("columns", ">i2")]

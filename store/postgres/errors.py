@@ -1,8 +1,8 @@
-"""What an error of the database means, told apart here and nowhere else.
+"""Translates the database's errors into eva's. Only this module decides what an error means.
 
-Passing (the server is away, restarts, is full, or two transactions met): the same transaction may succeed in a
-while. Refused (access, version): a person has to act. A value that cannot be stored: trying again is no use. All
-else is a mistake of ours and stays the exception that it is.
+Temporary (the server is away, restarting or full, or two transactions collided): the same transaction may succeed
+later. Refused (access, version): a person has to act. A value that cannot be stored: retrying does not help. Anything
+else is a bug in eva and stays the exception that it is.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import psycopg
 from eva.errors import DiskFullError, EvaError, StoreAwayError, StoreError, ValueRefusedError
 
 _FULL = "53100"
-_PASSING = ("08", "40", "53", "57", "58", "55P03", "25006", "25P03", "25P04")
+_TEMPORARY = ("08", "40", "53", "57", "58", "55P03", "25006", "25P03", "25P04")
 """SQLSTATE classes and codes: connection lost, serialization failure or deadlock, no resources or too many
-connections, shut down or cancelled by an operator, I/O error, lock time-out, a standby after a failover, time-outs."""
+connections, shutdown or cancellation by an administrator, I/O error, lock timeout, a standby after a failover, other
+timeouts."""
 
 _REFUSED = ("28", "3D", "42501", "XX")
 _VALUE = ("22", "54")
@@ -28,53 +29,53 @@ _LOCKED_OUT = re.compile(
     r"authentication failed|no pg_hba\.conf entry|no password supplied|"
     r"(role|database) \".*\" (does not exist|is not permitted)|permission denied for"
 )
-"""What libpq says when a server answers and lets nobody in: connecting gives no SQLSTATE."""
+"""What libpq reports when a server answers but refuses the login: a failed connection has no SQLSTATE."""
 
 _LITTLE_SPACE = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the database is, for messages: `shown` is its URL without the password, `folder` the embedded one's."""
+class ErrorTranslator:
+    """Translates the errors of one database. `url` has no password; `folder` is that of an embedded server."""
 
-    shown: str
+    url: str
     folder: Path | None
 
-    def explained(self, error: psycopg.Error) -> EvaError | None:
-        """The error as the reader should meet it; None when it is a mistake of ours."""
-        state, said = error.sqlstate or "", " ".join(str(error).split()).rstrip(".")
+    def translate(self, error: psycopg.Error) -> EvaError | None:
+        """Returns the error to show to the user, or None when it is a bug in eva."""
+        state, message = error.sqlstate or "", " ".join(str(error).split()).rstrip(".")
         connection = not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-        passing = state.startswith(_PASSING) or (connection and not _LOCKED_OUT.search(said))
-        if state == _FULL or "No space left on device" in said or (passing and self._is_full()):
+        temporary = state.startswith(_TEMPORARY) or (connection and not _LOCKED_OUT.search(message))
+        if state == _FULL or "No space left on device" in message or (temporary and self._is_full()):
             return self._disk_full()
-        if passing:
+        if temporary:
             return StoreAwayError(
-                f"the database {self.shown} failed: {said}", expected=_EXPECTED, next_move=self._next_move()
+                f"the database {self.url} failed: {message}", expected=_EXPECTED, next_move=self._next_move()
             )
         if connection or state.startswith(_REFUSED):
             return StoreError(
-                f"the database {self.shown} failed: {said}", expected=_EXPECTED, next_move=self._next_move()
+                f"the database {self.url} failed: {message}", expected=_EXPECTED, next_move=self._next_move()
             )
         if state.startswith(_VALUE):
             return ValueRefusedError(
-                f"the database {self.shown} cannot store a value: {said}",
-                expected="values that eva has made storable",
-                next_move="Nothing of its batch was stored; report this with the run's log",
+                f"the database {self.url} cannot store a value: {message}",
+                expected="values that eva has cleaned for storing",
+                next_move="Nothing of its batch was stored. Report this with the run's log",
             )
         return None
 
     def _disk_full(self) -> DiskFullError:
         where = f" in {self.folder}" if self.folder else ""
         return DiskFullError(
-            f"the database {self.shown} has no space left{where}",
-            next_move="Free some space; the run then continues with `eva run --resume`",
+            f"the database {self.url} has no space left{where}",
+            next_move="Free some space, then continue the run with `eva run --resume`",
         )
 
     def _next_move(self) -> str:
         if self.folder is None:
             return "Check EVA_DATABASE_URL and the server, then run the command again"
         log = self.folder / "server.log"
-        return f"Run the command again: it starts the embedded server anew; its log is {log}"
+        return f"Run the command again to restart the embedded server. Its log is {log}"
 
     def _is_full(self) -> bool:
         try:
@@ -83,4 +84,4 @@ class Place:
             return False
 
 
-_EXPECTED = "a PostgreSQL server >= 15 that answers and lets this user in"
+_EXPECTED = "a PostgreSQL server >= 15 that answers and accepts this user"

@@ -1,7 +1,8 @@
-"""A server that keeps its sockets open and says nothing, told from one that works long by asking it something else.
+"""Detects a hung server and closes the connections to it, so that nobody waits for it for ever.
 
-A closed socket tells that a server is gone, and keep-alives that a network is. A server whose processes are frozen, or
-a proxy before it that hangs, is told by nothing of that: whoever waits for its answer would wait for ever.
+A closed socket shows that a server is gone, and keep-alives show that the network is. Neither notices a server whose
+processes are frozen, or a hung proxy in front of it. A hung server differs from a busy one in that it does not answer
+a new connection either.
 """
 
 from __future__ import annotations
@@ -18,58 +19,59 @@ from contextlib import contextmanager, suppress
 import psycopg
 
 AFTER_S = 30.0
-"""A transaction that is open for longer than this makes the server be asked whether it is there."""
+"""When a transaction is open for longer than this, the server is asked whether it is still there."""
 
 log = logging.getLogger(__name__)
 
 
-class Silence:
-    """Watches open transactions; where the server answers nobody any more, hangs up all connections to it.
+class HungServerWatch:
+    """Watches open transactions, and shuts down all connections when the server no longer answers.
 
-    Whoever waited on one finds it lost, and may try again. `connect` opens one more connection, within a time-out.
+    Whoever waits on such a connection gets an error and may try again. `connect` opens a new connection within a
+    time limit.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection], after_s: float = AFTER_S) -> None:
         self._connect, self._after_s = connect, after_s
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._connections = weakref.WeakSet[psycopg.Connection]()
-        self._since: dict[object, float] = {}
+        self._started_at: dict[object, float] = {}
         self._thread: threading.Thread | None = None
 
-    def know(self, connection: psycopg.Connection) -> None:
-        """One more connection that may have to be hung up."""
+    def add(self, connection: psycopg.Connection) -> None:
+        """Adds a connection to those that are shut down when the server hangs."""
         with self._lock:
             self._connections.add(connection)
 
     @contextmanager
-    def watching(self) -> Generator[None]:
-        """Something is asked of the server meanwhile."""
+    def watch(self) -> Generator[None]:
+        """Watches the server for as long as the block runs."""
         token = object()
         with self._lock:
-            self._since[token] = time.monotonic()
+            self._started_at[token] = time.monotonic()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="silence", daemon=True)
+                self._thread = threading.Thread(target=self._check_often, name="hung-server-watch", daemon=True)
                 self._thread.start()
         try:
             yield
         finally:
             with self._lock:
-                del self._since[token]
+                del self._started_at[token]
 
     def close(self) -> None:
-        """Watch no more."""
-        self._ended.set()
+        """Stops watching."""
+        self._closed.set()
 
-    def _watch(self) -> None:
-        while not self._ended.wait(self._after_s / 3):
+    def _check_often(self) -> None:
+        while not self._closed.wait(self._after_s / 3):
             with self._lock:
-                longest = time.monotonic() - min(self._since.values(), default=time.monotonic())
+                longest = time.monotonic() - min(self._started_at.values(), default=time.monotonic())
             if longest > self._after_s and not self._answers():
-                log.warning("the database has answered nothing for %.0f s: its connections are given up", longest)
-                self._hang_up()
+                log.warning("the database has not answered for %.0f s: closing all connections to it", longest)
+                self._shut_down()
 
     def _answers(self) -> bool:
-        """A refusal is an answer, too."""
+        """Whether the server answers a new connection. A refusal is an answer, too."""
         try:
             self._connect().close()
         except psycopg.errors.ConnectionTimeout:
@@ -78,10 +80,10 @@ class Silence:
             return True
         return True
 
-    def _hang_up(self) -> None:
+    def _shut_down(self) -> None:
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
-            # one that is being closed at this moment needs no hanging up
-            with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as shared:
-                shared.shutdown(socket.SHUT_RDWR)
+            # a connection that is being closed at this moment raises, and needs no shutdown
+            with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)

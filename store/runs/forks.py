@@ -1,4 +1,4 @@
-"""Copying a run's history into a new run: one INSERT … SELECT per table, inside the caller's transaction."""
+"""Copies a run's history into a new run, with one INSERT … SELECT per table, inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, literal, select,
 from store.schema.tables import metadata, prompts, runs
 
 SHARED: dict[str, tuple[str, int]] = {
-    # table: the column that dates a row, and how far past the last shared iteration it reaches
+    # table: the column that dates a row, and how far beyond the last shared iteration rows are copied
     "prompts": ("born", 0),
     "heldout_prompts": ("", 0),
     "heldout_baselines": ("", 0),
@@ -18,7 +18,7 @@ SHARED: dict[str, tuple[str, int]] = {
     "evolutions": ("iteration", 0),
     "batches": ("iteration", 0),
     "pairs": ("iteration", 0),
-    # the checkpoint that an iteration starts from was trained and evaluated by the one before
+    # the checkpoint that an iteration starts from was trained and evaluated by the iteration before it
     "checkpoints": ("number", 1),
     "training_steps": ("checkpoint", 1),
     "heldout_responses": ("checkpoint", 1),
@@ -27,19 +27,19 @@ SHARED: dict[str, tuple[str, int]] = {
     "stages": ("iteration", 0),
     "statistics": ("iteration", 0),
 }
-"""What a fork takes along, in an order in which each row finds what it refers to."""
+"""The tables that a fork copies, in an order in which every foreign key finds its row."""
 
 OWN = ("runs", "leases", "events", "launches", "api_keys", "exports", "trackings", "stage_totals")
-"""What it has for itself, or what belongs to no run."""
+"""The tables that a fork does not copy: each run has its own rows, or the rows belong to no run."""
 
 
 def copy_history(conn: Connection, parent: int, run_id: int, at: int) -> int:
-    """Give a new run everything of `parent` up to the start of iteration `at`; how many prompts that is.
+    """Copies everything of `parent` up to the start of iteration `at` into a new run, and returns its prompt count.
 
-    What finished iterations wrote is only ever read, so the parent may be playing meanwhile.
+    Rows of finished iterations never change, so the parent may be running meanwhile.
     """
-    for name, (column, further) in SHARED.items():
-        _copy(conn, name, parent, run_id, column, at + further)
+    for name, (column, beyond) in SHARED.items():
+        _copy(conn, name, parent, run_id, column, at + beyond)
     count = select(func.count()).where(prompts.c.run_id == run_id).scalar_subquery()
     conn.execute(
         update(runs)
@@ -51,7 +51,7 @@ def copy_history(conn: Connection, parent: int, run_id: int, at: int) -> int:
 
 def _copy(conn: Connection, name: str, parent: int, run_id: int, column: str, before: int) -> None:
     table = metadata.tables[name]
-    rest = [one for one in table.columns if one.name != "run_id"]
-    mine: ColumnElement[bool] = table.c.run_id == parent
-    rows = select(literal(run_id), *rest).where(mine, *([table.c[column] < before] if column else []))
-    conn.execute(insert(table).from_select(["run_id", *(one.name for one in rest)], rows))
+    columns = [each for each in table.columns if each.name != "run_id"]
+    of_parent: ColumnElement[bool] = table.c.run_id == parent
+    rows = select(literal(run_id), *columns).where(of_parent, *([table.c[column] < before] if column else []))
+    conn.execute(insert(table).from_select(["run_id", *(each.name for each in columns)], rows))

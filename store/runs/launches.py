@@ -1,4 +1,4 @@
-"""Queries about launches: which runs wait for a driver, and which job each driver is."""
+"""Queries about launches: which runs are waiting for a driver, and which Ray job each driver runs as."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from store.postgres.values import storable, told
 from store.schema.tables import launches, leases, runs
 
 _TAKING = 0x65766C
-"""Key of the advisory lock under which one launcher at a time counts and takes."""
+"""Key of the advisory lock that lets one launcher at a time take a run from the queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchRow:
-    """How a run is started. `restarted` of `restarts` dead drivers were replaced since somebody last asked for one."""
+    """A run's launch. Since it was last requested, `restarted` of at most `restarts` dead drivers were replaced."""
 
     run_id: int
     state: Literal["queued", "taken", "submitted", "ended"]
@@ -36,9 +36,12 @@ class LaunchRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PlayedLaunch:
-    """A submitted launch and how its run stands. `silent_s`: seconds since its lease ended; None while it is held, or
-    when nobody holds it."""
+class SubmittedLaunch:
+    """A launch whose job was submitted, and its run's state.
+
+    `held`: a driver holds the run's lease. `silent_s`: seconds since the lease expired; None while it is held or when
+    nobody has it.
+    """
 
     launch: LaunchRow
     name: str
@@ -56,15 +59,15 @@ def enqueue(
     key: str | None = None,
     body_hash: str | None = None,
 ) -> None:
-    """The run waits for a driver, behind those that wait already. A policy that is not given stays as it was."""
-    policy = {name: value for name, value in (("restarts", restarts), ("backoff_s", backoff_s)) if value is not None}
+    """Puts a run at the end of the queue. A restart setting that is None stays as it was."""
+    settings = {name: value for name, value in (("restarts", restarts), ("backoff_s", backoff_s)) if value is not None}
     fresh = {
         "state": "queued",
         "queued_at": func.clock_timestamp(),
         "not_before": func.clock_timestamp(),
         "restarted": 0,
         "message": None,
-        **policy,
+        **settings,
     }
     conn.execute(
         upsert(launches)
@@ -74,7 +77,10 @@ def enqueue(
 
 
 def enqueue_again(conn: Connection, launch: LaunchRow, pause_s: float, *, counts: bool = True) -> None:
-    """Its driver died: it keeps its place in the queue, and another one starts after `pause_s`."""
+    """Queues a run again after its driver died: at its old position, and not before `pause_s` have passed.
+
+    With `counts`, this uses up one of its restarts.
+    """
     conn.execute(
         update(launches)
         .where(launches.c.run_id == launch.run_id)
@@ -88,8 +94,10 @@ def enqueue_again(conn: Connection, launch: LaunchRow, pause_s: float, *, counts
 
 
 def take_next(conn: Connection, most: int, only: int | None = None) -> LaunchRow | None:
-    """Which run gets a driver now? The first in the queue, if fewer than `most` have one; its job gets a name.
-    With `only`, that run or none."""
+    """Takes the first run from the queue and names its job, if fewer than `most` runs have one; else returns None.
+
+    With `only`, takes that run or none.
+    """
     conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TAKING})
     active = conn.execute(select(func.count()).where(launches.c.state.in_(("taken", "submitted")))).scalar_one()
     if active >= most:
@@ -107,10 +115,10 @@ def take_next(conn: Connection, most: int, only: int | None = None) -> LaunchRow
         .limit(1)
         .with_for_update(of=launches)
     )
-    if (found := conn.execute(query).one_or_none()) is None:
+    if (row := conn.execute(query).one_or_none()) is None:
         return None
-    run_id, attempt, name, made = found
-    job = job_name(name, made, attempt + 1)
+    run_id, attempt, name, created_at = row
+    job = job_name(name, created_at, attempt + 1)
     conn.execute(
         update(launches)
         .where(launches.c.run_id == run_id)
@@ -119,19 +127,21 @@ def take_next(conn: Connection, most: int, only: int | None = None) -> LaunchRow
     return read_launch(conn, run_id)
 
 
-def job_name(run: str, made: datetime, attempt: int) -> str:
-    """The job of a run's driver. Runs of two databases may have one name; they were not made in one microsecond."""
-    return f"eva-{run}-{attempt}-{hashlib.sha256(made.isoformat().encode()).hexdigest()[:6]}"
+def job_name(run: str, created_at: datetime, attempt: int) -> str:
+    """Returns the name of a driver's job. The digest tells apart runs of the same name in two databases."""
+    return f"eva-{run}-{attempt}-{hashlib.sha256(created_at.isoformat().encode()).hexdigest()[:6]}"
 
 
 def set_submitted(conn: Connection, launch: LaunchRow) -> bool:
-    """The job is known to Ray. False: somebody has changed the launch meanwhile."""
-    same = and_(launches.c.run_id == launch.run_id, launches.c.state == "taken", launches.c.attempt == launch.attempt)
-    return conn.execute(update(launches).where(same).values(state="submitted", message=None)).rowcount == 1
+    """Notes that Ray has the job. False: the launch was changed meanwhile."""
+    unchanged = and_(
+        launches.c.run_id == launch.run_id, launches.c.state == "taken", launches.c.attempt == launch.attempt
+    )
+    return conn.execute(update(launches).where(unchanged).values(state="submitted", message=None)).rowcount == 1
 
 
 def set_message(conn: Connection, launch: LaunchRow, message: str | None) -> None:
-    """What the launch waits for."""
+    """Stores what the launch is waiting for."""
     conn.execute(
         update(launches)
         .where(launches.c.run_id == launch.run_id)
@@ -140,30 +150,30 @@ def set_message(conn: Connection, launch: LaunchRow, message: str | None) -> Non
 
 
 def set_ended(conn: Connection, run_id: int) -> None:
-    """The run needs no driver any more."""
+    """Ends a launch: the run needs no driver any more."""
     conn.execute(update(launches).where(launches.c.run_id == run_id).values(state="ended", message=None))
 
 
-def drop_unwanted(conn: Connection) -> None:
-    """Launches of runs that were paused, cancelled or deleted while they waited are over."""
+def end_unwanted(conn: Connection) -> None:
+    """Ends the launches of runs that were paused, cancelled or deleted while they were queued."""
     unwanted = exists().where(runs.c.id == launches.c.run_id, runs.c.status != "queued")
     conn.execute(update(launches).where(launches.c.state == "queued", unwanted).values(state="ended", message=None))
 
 
 def read_launch(conn: Connection, run_id: int) -> LaunchRow | None:
-    """How is the run started? None when no launcher ever did."""
+    """Returns the run's launch, or None when the run was never queued."""
     row = conn.execute(select(launches).where(launches.c.run_id == run_id)).one_or_none()
     return None if row is None else LaunchRow(*row)
 
 
-def taken(conn: Connection) -> list[LaunchRow]:
-    """Which launches have a job that Ray may not know yet?"""
+def list_taken(conn: Connection) -> list[LaunchRow]:
+    """Returns the launches that have a job which Ray may not know yet, oldest first."""
     query = select(launches).where(launches.c.state == "taken").order_by(launches.c.queued_at)
     return [LaunchRow(*row) for row in conn.execute(query)]
 
 
-def submitted(conn: Connection) -> list[PlayedLaunch]:
-    """Which launches have a job, and how do their runs stand?"""
+def list_submitted(conn: Connection) -> list[SubmittedLaunch]:
+    """Returns the launches whose jobs were submitted, with the states of their runs, oldest first."""
     now = func.clock_timestamp()
     held = and_(leases.c.owner.is_not(None), leases.c.expires_at > now)
     silent = case((held, None), else_=func.extract("epoch", now - leases.c.expires_at))
@@ -176,7 +186,7 @@ def submitted(conn: Connection) -> list[PlayedLaunch]:
     )
     count = len(launches.c)
     return [
-        PlayedLaunch(
+        SubmittedLaunch(
             LaunchRow(*row[:count]),
             row[count],
             row[count + 1],
@@ -187,8 +197,8 @@ def submitted(conn: Connection) -> list[PlayedLaunch]:
     ]
 
 
-def ahead(conn: Connection, launch: LaunchRow) -> int:
-    """How many runs wait before this one?"""
+def count_ahead(conn: Connection, launch: LaunchRow) -> int:
+    """Counts the runs that are in the queue before this one."""
     before = or_(
         launches.c.queued_at < launch.queued_at,
         and_(launches.c.queued_at == launch.queued_at, launches.c.run_id < launch.run_id),
@@ -196,10 +206,13 @@ def ahead(conn: Connection, launch: LaunchRow) -> int:
     return conn.execute(select(func.count()).where(launches.c.state == "queued", before)).scalar_one()
 
 
-def with_key(conn: Connection, key: str) -> tuple[str, int] | None:
-    """The hash of the body and the run of an idempotency key; others who ask wait for this transaction's end."""
+def find_by_key(conn: Connection, key: str) -> tuple[str, int] | None:
+    """Returns the body's hash and the run of an idempotency key, or None.
+
+    Locks the key until the transaction ends, so that two requests with one key do not both launch.
+    """
     conn.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": storable(key)})
-    found = conn.execute(
+    row = conn.execute(
         select(launches.c.body_hash, launches.c.run_id).where(launches.c.idempotency_key == storable(key))
     ).one_or_none()
-    return None if found is None else (str(found[0]), int(found[1]))
+    return None if row is None else (str(row[0]), int(row[1]))

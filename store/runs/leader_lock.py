@@ -1,4 +1,4 @@
-"""One launcher at a time: a lock of the database that its holder's connection keeps, and loses when it dies."""
+"""The leader lock: a lock in the database that makes one process the launcher, for as long as its connection lives."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from sqlalchemy.exc import DBAPIError
 from store.session import Store
 
 _KEY = 0x65766D
-_TRY, _FREE = text("SELECT pg_try_advisory_lock(:key)"), text("SELECT pg_advisory_unlock(:key)")
-_LIVES = text("SELECT 1")
+_LOCK, _UNLOCK = text("SELECT pg_try_advisory_lock(:key)"), text("SELECT pg_advisory_unlock(:key)")
+_PING = text("SELECT 1")
 
 
 @contextmanager
-def leading(store: Store) -> Generator[Callable[[], bool]]:
-    """A question to be asked again and again: does this process lead? It tries to, whenever nobody does."""
+def leader_lock(store: Store) -> Generator[Callable[[], bool]]:
+    """Yields a function that says whether this process is the leader. Each call tries to become it if nobody is."""
     held: list[Connection] = []
 
-    def leads() -> bool:
+    def is_leader() -> bool:
         try:
             if held:
-                held[0].execute(_LIVES)
+                held[0].execute(_PING)
             elif not _try(store, held):
                 return False
         except DBAPIError:
@@ -32,11 +32,11 @@ def leading(store: Store) -> Generator[Callable[[], bool]]:
         return True
 
     try:
-        yield leads
+        yield is_leader
     finally:
         try:
             if held:
-                held[0].execute(_FREE, {"key": _KEY})
+                held[0].execute(_UNLOCK, {"key": _KEY})
         except DBAPIError:
             _drop(held)
         for conn in held:
@@ -45,7 +45,7 @@ def leading(store: Store) -> Generator[Callable[[], bool]]:
 
 def _try(store: Store, held: list[Connection]) -> bool:
     conn = store.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    if conn.execute(_TRY, {"key": _KEY}).scalar_one():
+    if conn.execute(_LOCK, {"key": _KEY}).scalar_one():
         held.append(conn)
         return True
     conn.close()
@@ -53,7 +53,7 @@ def _try(store: Store, held: list[Connection]) -> bool:
 
 
 def _drop(held: list[Connection]) -> None:
-    """A connection that failed is not given back: it might hold the lock."""
+    """Closes a connection that failed. It must not return to the pool, because it might still hold the lock."""
     while held:
         conn = held.pop()
         conn.invalidate()

@@ -1,4 +1,4 @@
-"""Leases: at most one driver writes to a run, by the database's clock."""
+"""Queries about leases: which driver may write to a run, by the database's clock."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from eva.errors import LeaseLostError
 from store.postgres.values import json_text
 from store.rows import Fence, JsonObject, LeaseRow
 
-_NAMED = "eva run {0} fence {1}"
-"""What a writing connection calls itself, for operators and for those who have to end it. Renewing adds ` lease`."""
+_WRITER_NAME = "eva run {0} fence {1}"
+"""The application name of a connection that writes, by which others can find and end it. Renewals add ` lease`."""
 
-_CLAIM_WAIT_S, _CLAIM_LOOKS = 2.0, 15
-"""How long a claim waits for the row before it looks again who keeps it, and how often."""
+_CLAIM_WAIT_S, _CLAIM_TRIES = 2.0, 15
+"""How long a claim waits for the row's lock before it tries again, and how often it tries."""
 
 _END_EXPIRED = text("""
     SELECT pg_terminate_backend(activity.pid)
@@ -60,7 +60,7 @@ _WRITE = text("""
 
 _WRITTEN = text("SELECT fence, owner IS NOT NULL, writes FROM leases WHERE run_id = :run_id")
 
-_HOLDER = text("""
+_READ = text("""
     SELECT run_id, fence, owner, expires_at, expires_at IS NULL OR expires_at <= clock_timestamp()
     FROM leases WHERE run_id = :run_id
 """)
@@ -69,84 +69,84 @@ _HOLDER = text("""
 def claim(
     conn: Connection, run_id: int, owner: JsonObject, ttl_s: float, *, break_owner: JsonObject | None = None
 ) -> Fence | None:
-    """Who writes from now on? The caller, with a new fence, or None: someone else holds the run.
+    """Claims a run for `owner` for `ttl_s` seconds: returns a new fence, or None when someone else holds the run.
 
-    Succeeds when nobody holds it, its lease has expired, or `break_owner` is its present owner, of whom
-    the caller has proven that it is dead. Waits for writes of the old owner that are being committed, and
-    ends those that an expired lease left open: their driver may be frozen in the middle of one. The lease may expire
-    at any moment of that, so it looks again.
+    Succeeds when nobody holds the run, its lease has expired, or `break_owner` is its current owner, which the
+    caller has proven to be dead. Waits for writes that the old owner is committing. Ends writes that were left open
+    under an expired lease, because their driver may be frozen in the middle of one. Since the lease may expire at any
+    moment, it tries again.
     """
-    asked = {
+    values = {
         "run_id": run_id,
         "owner": json_text(owner),
         "ttl_s": ttl_s,
         "break_owner": None if break_owner is None else json_text(break_owner),
     }
-    looks_left = _CLAIM_LOOKS
+    tries_left = _CLAIM_TRIES
     while True:
         conn.execute(_END_EXPIRED, {"run_id": run_id})
         try:
             with conn.begin_nested():
                 _name(conn, f"eva claims run {run_id}", _CLAIM_WAIT_S)
-                found = conn.execute(_CLAIM, asked).scalar()
+                number = conn.execute(_CLAIM, values).scalar()
         except DBAPIError as error:
-            looks_left -= 1
-            if not looks_left or not isinstance(error.orig, LockNotAvailable):
+            tries_left -= 1
+            if not tries_left or not isinstance(error.orig, LockNotAvailable):
                 raise
         else:
-            return None if found is None else Fence(run_id, int(found))
+            return None if number is None else Fence(run_id, int(number))
 
 
 def renew(conn: Connection, fence: Fence, ttl_s: float) -> bool:
-    """Does the caller still hold the run? Then for `ttl_s` more seconds from now.
+    """Renews the lease for `ttl_s` seconds from now. False: the caller no longer holds the run.
 
-    A lease that expired but that nobody else has claimed is still the caller's.
+    A lease that has expired still belongs to the caller until somebody else claims the run.
     """
-    _name(conn, f"{_NAMED.format(fence.run_id, fence.fence)} lease")
-    return conn.execute(_RENEW, _named(fence) | {"ttl_s": ttl_s}).rowcount == 1
+    _name(conn, f"{_WRITER_NAME.format(fence.run_id, fence.fence)} lease")
+    return conn.execute(_RENEW, _keys(fence) | {"ttl_s": ttl_s}).rowcount == 1
 
 
 def release(conn: Connection, fence: Fence) -> None:
-    """Give the run back; without effect when another driver has it by now."""
-    _name(conn, f"{_NAMED.format(fence.run_id, fence.fence)} lease")
-    conn.execute(_RELEASE, _named(fence))
+    """Releases the run. Does nothing when another driver holds it by now."""
+    _name(conn, f"{_WRITER_NAME.format(fence.run_id, fence.fence)} lease")
+    conn.execute(_RELEASE, _keys(fence))
 
 
 def begin_write(conn: Connection, fence: Fence, number: int, ttl_s: float, *, wait_s: float = 10.0) -> bool:
-    """May the caller make its write `number` in this transaction? False: it is committed already.
+    """Begins the caller's write `number` in this transaction. False: that write was committed already.
 
-    A write whose answer was lost is asked for again under its number; each new one takes a greater. The
-    lease stays locked against claims until the transaction ends, and is renewed by it. Raises LeaseLostError when
-    another driver has claimed the run, or it was released.
+    A write whose reply was lost is tried again under its number; each new write takes a greater number. The lease
+    is locked against claims until the transaction ends, and is renewed by it. Raises LeaseLostError when another
+    driver has claimed the run, or the run was released.
     """
-    _name(conn, _NAMED.format(fence.run_id, fence.fence), wait_s)
-    if conn.execute(_WRITE, _named(fence) | {"number": number, "ttl_s": ttl_s}).rowcount == 1:
+    _name(conn, _WRITER_NAME.format(fence.run_id, fence.fence), wait_s)
+    if conn.execute(_WRITE, _keys(fence) | {"number": number, "ttl_s": ttl_s}).rowcount == 1:
         return True
     row = conn.execute(_WRITTEN, {"run_id": fence.run_id}).one_or_none()
     if row is None or row[0] != fence.fence or not row[1]:
         raise LeaseLostError(
             f"the lease on run {fence.run_id} (fence {fence.fence}) was claimed by another driver or released",
-            expected="the lease that this driver was given",
-            next_move="Leave: whoever holds the run now continues it",
+            expected="the lease that this driver claimed",
+            next_move="Stop this driver: whoever holds the run now continues it",
         )
     return False
 
 
 def end_own_writes(conn: Connection, fence: Fence) -> None:
-    """End what is left of the caller's earlier writes on the server: connections that it has lost may not know it."""
-    conn.execute(_END_OWN, {"name": _NAMED.format(fence.run_id, fence.fence)})
+    """Ends earlier writes of the caller that are still open on the server, over connections that it has lost."""
+    conn.execute(_END_OWN, {"name": _WRITER_NAME.format(fence.run_id, fence.fence)})
 
 
-def holder(conn: Connection, run_id: int) -> LeaseRow | None:
-    """Who holds the run, and until when? None when there is no such run."""
-    row = conn.execute(_HOLDER, {"run_id": run_id}).one_or_none()
+def read_lease(conn: Connection, run_id: int) -> LeaseRow | None:
+    """Returns the run's lease: who holds it and until when. None when there is no such run."""
+    row = conn.execute(_READ, {"run_id": run_id}).one_or_none()
     return None if row is None else LeaseRow(*row)
 
 
 def _name(conn: Connection, name: str, wait_s: float = 0.0) -> None:
-    """For this transaction. A lock is waited for so long; 0: for ever."""
+    """Names the connection for this transaction, which waits for a lock at most `wait_s`; 0: for ever."""
     conn.execute(_NAME, {"name": name, "wait_ms": f"{wait_s * 1000:.0f}"})
 
 
-def _named(fence: Fence) -> dict[str, Any]:
+def _keys(fence: Fence) -> dict[str, Any]:
     return {"run_id": fence.run_id, "fence": fence.fence}

@@ -1,6 +1,6 @@
-"""What closed stages of all runs add up to, kept as they close: whoever watches everything reads a row per stage name.
+"""Totals over the closed stages of all runs, one row per stage name, added to as stages close.
 
-A fork takes closed stages along without doing their work again, so it adds nothing.
+A fork copies closed stages without doing their work again, so it adds nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COUNTED = (
     "engine_busy_ms",
     "engine_filled_ms",
 )
-"""Counts of stages that are summed."""
+"""The counts of a stage that are summed."""
 
 _OF_STAGES = ", ".join(
     [
@@ -51,7 +51,7 @@ _READ = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class StageSums:
-    """All stages of one name, of all runs. `retries` counts attempts after each first."""
+    """Totals over all stages of one name, in all runs. `retries` counts attempts after the first of each."""
 
     name: str
     closed: int
@@ -68,13 +68,13 @@ class StageSums:
     engine_filled_ms: int
 
 
-def add_closed(conn: Connection, run_id: int, iteration: int, name: str) -> None:
-    """A stage has just closed: once, in the transaction that closes it."""
+def add_closed_stage(conn: Connection, run_id: int, iteration: int, name: str) -> None:
+    """Adds a stage to the totals. Call it once, in the transaction that closes the stage."""
     conn.execute(_ADD, {"run_id": run_id, "iteration": iteration, "name": name})
 
 
 def stage_sums(conn: Connection) -> list[StageSums]:
-    """What have stages done so far? By name: those that closed, and those that are open."""
+    """Returns the totals by stage name, over closed and open stages."""
     return [
         StageSums(
             name,

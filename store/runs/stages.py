@@ -1,4 +1,4 @@
-"""Queries about stages: what was started, how far it came, how it ended."""
+"""Queries about stages: their start, progress and end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from store.postgres.values import storable_json, told
 from store.rows import JsonObject, StageRow
-from store.runs.stage_totals import add_closed
+from store.runs.stage_totals import add_closed_stage
 from store.schema.tables import stages
 
 _FIELDS = (
@@ -33,10 +33,10 @@ _FIELDS = (
 def open_stage(
     conn: Connection, run_id: int, iteration: int, name: str, *, total: int = 0, input_hash: str | None = None
 ) -> StageRow:
-    """Start a stage, or start it again with one more attempt; one that is done is returned as it is."""
-    place = select(func.count()).where(stages.c.run_id == run_id).scalar_subquery()
+    """Starts a stage, or starts it again as its next attempt. A stage that is done is returned unchanged."""
+    position = select(func.count()).where(stages.c.run_id == run_id).scalar_subquery()
     opened = upsert(stages).values(
-        run_id=run_id, iteration=iteration, name=name, position=place, total=total, input_hash=input_hash
+        run_id=run_id, iteration=iteration, name=name, position=position, total=total, input_hash=input_hash
     )
     conn.execute(
         opened.on_conflict_do_update(
@@ -52,7 +52,7 @@ def open_stage(
             where=stages.c.status != "done",
         )
     )
-    return StageRow(*conn.execute(select(*_FIELDS).where(_this(run_id, iteration, name))).one())
+    return StageRow(*conn.execute(select(*_FIELDS).where(_is_stage(run_id, iteration, name))).one())
 
 
 def advance_stage(
@@ -66,19 +66,19 @@ def advance_stage(
     seconds: float = 0.0,
     tallies: Mapping[str, float] | None = None,
 ) -> None:
-    """`done` of `total` is stored now; `seconds` passed since the last report of this attempt.
+    """Stores a stage's progress: `done` of `total`, and the `seconds` since this attempt's last report.
 
-    `tallies` add to the stage's counts of these names, over all its attempts.
+    `tallies` are added to the stage's counts of these names, over all its attempts.
     """
     values: dict[str, Any] = {"done": done, "seconds": stages.c.seconds + seconds}
     if total is not None:
         values["total"] = total
-    for counted, number in (tallies or {}).items():
+    for count, number in (tallies or {}).items():
         kind = Double if isinstance(number, float) else BigInteger
-        before = func.coalesce(stages.c.counts[counted].astext.cast(kind), 0)
-        added = func.jsonb_build_object(counted, before + number)
+        before = func.coalesce(stages.c.counts[count].astext.cast(kind), 0)
+        added = func.jsonb_build_object(count, before + number)
         values["counts"] = values.get("counts", stages.c.counts).op("||")(added)
-    conn.execute(update(stages).where(_this(run_id, iteration, name)).values(**values))
+    conn.execute(update(stages).where(_is_stage(run_id, iteration, name)).values(**values))
 
 
 def close_stage(
@@ -90,13 +90,13 @@ def close_stage(
     *,
     seconds: float = 0.0,
 ) -> None:
-    """The stage is done: call it in the transaction of its last batch. A stage that is done stays so.
+    """Marks a stage as done; call it in the transaction of its last batch. A stage that is done stays unchanged.
 
-    `counts` are added to its tallies.
+    `counts` are merged into the counts that its tallies have made.
     """
     closed = conn.execute(
         update(stages)
-        .where(_this(run_id, iteration, name), stages.c.status != "done")
+        .where(_is_stage(run_id, iteration, name), stages.c.status != "done")
         .values(
             status="done",
             done=func.greatest(stages.c.done, stages.c.total),
@@ -107,14 +107,14 @@ def close_stage(
         )
     )
     if closed.rowcount:
-        add_closed(conn, run_id, iteration, name)
+        add_closed_stage(conn, run_id, iteration, name)
 
 
 def fail_stage(conn: Connection, run_id: int, iteration: int, name: str, error: str, *, seconds: float = 0.0) -> None:
-    """The stage's attempt failed with this message; it may be opened again."""
+    """Marks a stage's attempt as failed, with its error. The stage may be opened again."""
     conn.execute(
         update(stages)
-        .where(_this(run_id, iteration, name), stages.c.status != "done")
+        .where(_is_stage(run_id, iteration, name), stages.c.status != "done")
         .values(
             status="failed",
             error=told(error),
@@ -125,10 +125,10 @@ def fail_stage(conn: Connection, run_id: int, iteration: int, name: str, error: 
 
 
 def read_stages(conn: Connection, run_id: int) -> list[StageRow]:
-    """What has the run done so far? In the order in which stages were first started."""
+    """Returns the run's stages in the order in which they were first started."""
     query = select(*_FIELDS).where(stages.c.run_id == run_id).order_by(stages.c.position)
     return [StageRow(*row) for row in conn.execute(query)]
 
 
-def _this(run_id: int, iteration: int, name: str) -> ColumnElement[bool]:
+def _is_stage(run_id: int, iteration: int, name: str) -> ColumnElement[bool]:
     return and_(stages.c.run_id == run_id, stages.c.iteration == iteration, stages.c.name == name)

@@ -1,4 +1,4 @@
-"""What the tables are spelled with: names of constraints, common columns, common foreign keys."""
+"""The parts that tables share: names of constraints, common columns and foreign keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import SchemaItem
 
 SCHEMA_REVISION = "0014"
-"""The migration that the tables equal; a database that is there already is left alone."""
+"""The migration that the tables correspond to. A database that is at it already needs no migration."""
 
 metadata = MetaData(
     naming_convention={

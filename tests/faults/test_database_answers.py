@@ -129,7 +129,7 @@ def test_a_server_that_is_not_ready_is_waited_for_and_both_are_told(
 
         def desired() -> str:
             with away.transaction() as conn:
-                return runs.desired(conn, game.run.id)
+                return runs.read_desired(conn, game.run.id)
 
         assert Patience(away, "demo-1", heard, sleep=pause).ask(desired) == "run"
         away.close()

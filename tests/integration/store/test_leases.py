@@ -25,7 +25,7 @@ def test_a_held_run_is_not_given_to_another(store: Store) -> None:
         run = _run(conn)
         assert leases.claim(conn, run.id, ANNA, 60) == Fence(run.id, 1)
         assert leases.claim(conn, run.id, BERT, 60) is None
-        holder = leases.holder(conn, run.id)
+        holder = leases.read_lease(conn, run.id)
         assert holder is not None and holder.owner == ANNA and not holder.expired
 
 
@@ -37,7 +37,7 @@ def test_a_released_run_is_given_with_a_higher_fence(store: Store) -> None:
         leases.release(conn, first)
         assert leases.claim(conn, run.id, BERT, 60) == Fence(run.id, 2)
         leases.release(conn, first)
-        holder = leases.holder(conn, run.id)
+        holder = leases.read_lease(conn, run.id)
         assert holder is not None and holder.owner == BERT
 
 
@@ -77,7 +77,7 @@ def _expire(store: Store, run_id: int) -> None:
 
 def _expire_by_waiting(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
-        while (row := leases.holder(conn, run_id)) is not None and not row.expired:
+        while (row := leases.read_lease(conn, run_id)) is not None and not row.expired:
             time.sleep(0.01)
 
 

@@ -24,7 +24,7 @@ def test_a_new_run_has_a_name_of_its_own_and_waits(store: Store) -> None:
         assert one.name.startswith("demo-") and len(one.name) == len("demo-") + 4
         assert (one.status, one.desired, one.iteration, one.prompt_count) == ("created", "run", 0, 0)
         assert runs.get_run(conn, one.id) == one
-        lease = leases.holder(conn, one.id)
+        lease = leases.read_lease(conn, one.id)
         assert lease is not None and lease.owner is None and lease.expired
 
 
@@ -92,7 +92,7 @@ def test_wishes_iteration_and_notes_are_kept(store: Store) -> None:
         runs.set_desired(conn, run.id, "pause")
         runs.set_iteration(conn, run.id, 3)
         runs.annotate_run(conn, run.id, note="why", tags=("a", "b"))
-        assert runs.desired(conn, run.id) == "pause"
+        assert runs.read_desired(conn, run.id) == "pause"
         kept = runs.get_run(conn, run.id)
         assert (kept.iteration, kept.note, kept.tags) == (3, "why", ("a", "b"))
 

@@ -69,7 +69,7 @@ def test_a_wrong_password_is_told_and_not_shown(tmp_path: Path, database_url: st
 
 def test_too_old_a_server_is_refused(store_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_OLDEST_SERVER", 990000)
-    with pytest.raises(StoreError, match=r"is PostgreSQL \d+\. Expected PostgreSQL >= 15"):
+    with pytest.raises(StoreError, match=r"runs PostgreSQL \d+\. Expected PostgreSQL >= 15"):
         open_store(store_settings)
 
 

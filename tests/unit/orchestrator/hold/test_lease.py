@@ -52,7 +52,7 @@ def test_a_driver_that_lost_its_lease_leaves_and_writes_nothing_more(store: Stor
     def lose(iteration: int, stage: str) -> None:
         if stage == "pair":
             with store.transaction() as conn:
-                holder = leases.holder(conn, run.id)
+                holder = leases.read_lease(conn, run.id)
                 assert holder is not None and holder.owner is not None
                 assert leases.claim(conn, run.id, {"host": "other"}, 60, break_owner=dict(holder.owner))
 
@@ -61,7 +61,7 @@ def test_a_driver_that_lost_its_lease_leaves_and_writes_nothing_more(store: Stor
         drive(store, settings, run, Recorder(on_close=lose), build=always(fake_roles()))
     with store.transaction() as conn:
         row = runs.get_run(conn, run.id)
-        holder = leases.holder(conn, run.id)
+        holder = leases.read_lease(conn, run.id)
     assert row.status == "running", "whoever took over tells how the run goes"
     assert holder is not None and holder.owner == {"host": "other"}
 
@@ -111,10 +111,10 @@ def test_a_lease_is_renewed_again_and_again_while_it_is_held(store: Store, run: 
     with claim(store, run, ttl_s=3.0):
         while len(ends) < 4:
             with store.transaction() as conn:
-                holder = leases.holder(conn, run.id)
+                holder = leases.read_lease(conn, run.id)
             assert holder is not None and holder.expires_at is not None
             ends.add(holder.expires_at)
             time.sleep(0.02)
     with store.transaction() as conn:
-        holder = leases.holder(conn, run.id)
+        holder = leases.read_lease(conn, run.id)
     assert holder is not None and holder.owner is None

@@ -70,7 +70,7 @@ def test_runs_are_played_in_order_and_no_more_at_a_time_than_allowed(store: Stor
     assert [arguments[1] for arguments in jobs.jobs.values()] == [first.name, second.name]
     assert row_of(store, third).status == "queued"
     with store.transaction() as conn:
-        assert launches.ahead(conn, launch_of(store, third)) == 0
+        assert launches.count_ahead(conn, launch_of(store, third)) == 0
     assert jobs.play(store, tmp_path) == [first.name, second.name]
     launcher.tick()
     jobs.play(store, tmp_path)

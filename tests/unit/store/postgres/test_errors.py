@@ -1,3 +1,7 @@
+"""Errors of the database are translated into eva's."""
+
+from __future__ import annotations
+
 from pathlib import Path
 
 import psycopg
@@ -5,9 +9,9 @@ import pytest
 from psycopg import errors
 
 from eva.errors import DiskFullError, StoreAwayError, StoreError, ValueRefusedError
-from store.postgres.errors import Place
+from store.postgres.errors import ErrorTranslator
 
-REMOTE = Place("postgresql://me@db/eva", None)
+REMOTE = ErrorTranslator("postgresql://me@db/eva", None)
 
 
 @pytest.mark.parametrize(
@@ -28,12 +32,12 @@ REMOTE = Place("postgresql://me@db/eva", None)
         "25P03",
     ],
 )
-def test_what_passes_is_told_as_something_to_try_again(state: str) -> None:
-    assert type(REMOTE.explained(errors.lookup(state)("made on purpose"))) is StoreAwayError
+def test_a_temporary_failure_is_one_to_try_again(state: str) -> None:
+    assert type(REMOTE.translate(errors.lookup(state)("made on purpose"))) is StoreAwayError
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "connection refused",
         "FATAL:  the database system is starting up",
@@ -41,12 +45,12 @@ def test_what_passes_is_told_as_something_to_try_again(state: str) -> None:
         "could not translate host name",
     ],
 )
-def test_a_connection_that_does_not_come_about_is_tried_again(said: str) -> None:
-    assert type(REMOTE.explained(psycopg.OperationalError(said))) is StoreAwayError
+def test_a_failed_connection_is_one_to_try_again(message: str) -> None:
+    assert type(REMOTE.translate(psycopg.OperationalError(message))) is StoreAwayError
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         'password authentication failed for user "me"',
         'database "eva" does not exist',
@@ -54,22 +58,24 @@ def test_a_connection_that_does_not_come_about_is_tried_again(said: str) -> None
         'role "me" does not exist',
     ],
 )
-def test_whoever_is_locked_out_need_not_try_again(said: str) -> None:
-    found = REMOTE.explained(psycopg.OperationalError(f"FATAL:  {said}"))
-    assert type(found) is StoreError and "EVA_DATABASE_URL" in str(found)
+def test_a_refused_login_is_not_one_to_try_again(message: str) -> None:
+    error = REMOTE.translate(psycopg.OperationalError(f"FATAL:  {message}"))
+    assert type(error) is StoreError and "EVA_DATABASE_URL" in str(error)
 
 
 def test_a_full_disk_names_the_folder_where_it_is_known() -> None:
-    assert isinstance(REMOTE.explained(errors.DiskFull("could not extend file")), DiskFullError)
-    found = Place("postgresql:///eva", Path("/data/postgres")).explained(errors.DiskFull("could not extend file"))
-    assert isinstance(found, DiskFullError) and "/data/postgres" in str(found)
+    assert isinstance(REMOTE.translate(errors.DiskFull("could not extend file")), DiskFullError)
+    error = ErrorTranslator("postgresql:///eva", Path("/data/postgres")).translate(
+        errors.DiskFull("could not extend file")
+    )
+    assert isinstance(error, DiskFullError) and "/data/postgres" in str(error)
 
 
 @pytest.mark.parametrize("state", ["22003", "22P02", "54000"])
-def test_a_value_that_cannot_be_stored_is_no_failure_of_the_server(state: str) -> None:
-    assert isinstance(REMOTE.explained(errors.lookup(state)("out of range")), ValueRefusedError)
+def test_a_value_that_cannot_be_stored_is_refused(state: str) -> None:
+    assert isinstance(REMOTE.translate(errors.lookup(state)("out of range")), ValueRefusedError)
 
 
 @pytest.mark.parametrize("state", ["42601", "42P01", "23505", "25P02"])
-def test_mistakes_of_ours_stay_what_they_are(state: str) -> None:
-    assert REMOTE.explained(errors.lookup(state)("a mistake")) is None
+def test_a_bug_in_eva_is_not_translated(state: str) -> None:
+    assert REMOTE.translate(errors.lookup(state)("a mistake")) is None
