@@ -50,7 +50,7 @@ screenshots: tools  ## pictures of every view of the dashboard, into docs/screen
 	@$(PY) -m tests.support.screenshots $(ARGS)
 
 vendor: install  ## fetch the dashboard's libraries anew, at the versions of static/vendor/lock.json
-	@$(PY) -m api.dashboard.vendoring
+	@$(PY) -m api.dashboard.vendored_packages
 
 dashboard-types: install  ## the API's document and the dashboard's declarations of it, anew
 	@$(PY) -m api.openapi.document > docs/reference/openapi.json

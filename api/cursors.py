@@ -1,4 +1,4 @@
-"""Keyset cursors: where the next page begins, as an opaque text."""
+"""Cursors of pages: where the next page begins, as an opaque text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def write_cursor(*place: str | float | None) -> str:
 
 
 def read_cursor(cursor: str | None, *kinds: type[str | float]) -> tuple[Any, ...] | None:
-    """The place of a cursor, of values of these types (a float may be null). Raises InputError."""
+    """The place that a cursor names, whose values have these types (a float may be null). Raises InputError."""
     if cursor is None:
         return None
     try:
@@ -42,7 +42,7 @@ def _fits(value: object, kind: type[str | float]) -> bool:
 
 def _strange() -> InputError:
     return InputError(
-        "the cursor is none that this list gave",
-        expected="`next` of the page before",
-        next_move="Send it unchanged, with the same sort, or start without one",
+        "the cursor does not come from this list",
+        expected="`next` of the previous page",
+        next_move="Send it unchanged and with the same sort, or start without a cursor",
     )

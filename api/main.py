@@ -64,14 +64,14 @@ ROUTERS = (
 )
 
 THREADS = 12
-"""Requests that are answered at a time: fewer than the store has connections."""
+"""How many requests run at the same time: fewer than the store has connections."""
 
-_ABOUT = """Launch and watch runs of eva. Lists come in pages: give `next` of a page as `cursor` of the next one.
-Every error is a problem document (RFC 9457) that says what was given, what is allowed, and what to do now."""
+_ABOUT = """Launch and watch runs of eva. Lists come in pages: send `next` of a page as `cursor` to get the next one.
+Every error is a problem document (RFC 9457) that says what was given, what is allowed, and what to do next."""
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application over an open store. What serves it puts api.security.guards.Guards in front."""
+    """Creates the application on an open store. The server puts api.security.guards.Guards in front of it."""
     app = routed()
     app.state.service = service
     app.state.exports = ExportWriter(service.store, service.settings)
@@ -79,7 +79,7 @@ def create_app(service: Service) -> FastAPI:
 
 
 def routed() -> FastAPI:
-    """The application with its routes, over nothing yet."""
+    """Creates the application with its routes, without a store."""
     app = FastAPI(
         title="eva",
         version=VERSION,
@@ -116,13 +116,13 @@ def _operation(route: APIRoute) -> str:
 
 
 _PROBLEM: dict[str, Any] = {
-    "description": "Why the request was not answered",
+    "description": "Why the request failed",
     "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 
 
 def _completed(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """The OpenAPI document with the schema of every error, who may ask, and what leads where."""
+    """Adds the schema of errors, the security of each operation and the links between operations to the document."""
 
     def made() -> dict[str, Any]:
         document = make()

@@ -29,7 +29,7 @@ class FieldProblem(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     where: str
-    """The place, such as `query.limit` or `body.config`; of a config its key, such as `config.training.beta`."""
+    """The place, such as `query.limit` or `body.config`; in a config the key, such as `config.training.beta`."""
     expected: str
     """What is allowed there."""
     given: str
@@ -37,30 +37,30 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request was not answered (RFC 9457)."""
+    """Why a request failed (RFC 9457)."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     type: str
-    """A name for this kind of problem, the same for ever."""
+    """The name of this kind of problem. It never changes."""
     title: str
     """The status in words."""
     status: int
-    """The status code again."""
+    """The status code."""
     detail: str
-    """All of the below as one text for a person."""
+    """`given`, `expected` and `next_move` as one text for people."""
     given: str
     """What was given, or what happened."""
     expected: str | None = None
     """What is allowed."""
     next_move: str | None = None
-    """What to do now."""
+    """What to do next."""
     errors: list[FieldProblem] | None = None
-    """Each part that does not validate."""
+    """Each part of the request that does not validate."""
 
 
 class RefusedError(EvaError):
-    """The request is refused before its endpoint does anything; `headers` go with the answer."""
+    """The request is refused before its endpoint does anything. `headers` are sent with the response."""
 
     def __init__(
         self, given: str, *, expected: str = "", next_move: str = "", headers: dict[str, str] | None = None
@@ -77,7 +77,7 @@ def problem(
     headers: dict[str, str] | None = None,
     status: int | None = None,
 ) -> JSONResponse:
-    """The answer that an error is. `kind` names it where its class does not."""
+    """The response for an error. `kind` names the problem where the error's class does not."""
     code = status or error.status
     if isinstance(error, RefusedError):
         headers = error.headers | (headers or {})
@@ -96,7 +96,7 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Let every error that the application raises become a problem document."""
+    """Turns every error that the application raises into a problem document."""
     app.add_exception_handler(EvaError, _eva_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -136,7 +136,7 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
         told = EvaError(
             f"{request.method} is not allowed at {path}",
             expected=(allowed := _allowed(request)),
-            next_move="See what each path takes at /v1/openapi.json",
+            next_move="See what each path allows at /v1/openapi.json",
         )
         error.headers = {**(error.headers or {}), "Allow": allowed}
     else:
@@ -146,7 +146,7 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> str:
-    """What the path takes. The framework itself names but the methods of the first route there."""
+    """The methods that a path allows. The framework names only those of the first matching route."""
     methods = {
         method
         for route in request.app.routes
@@ -176,7 +176,7 @@ def _field(detail: dict[str, Any]) -> FieldProblem:
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     told = EvaError(
-        "the service failed at this request, which is a fault of its own",
-        next_move="Look at its log; report it with what was asked",
+        "the service failed to handle this request because of an internal error",
+        next_move="Look at the service's log, and report the error together with the request",
     )
     return problem(told, kind="fault")

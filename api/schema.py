@@ -1,4 +1,4 @@
-"""What every schema of the API is made of."""
+"""The base class of all schemas, and the parameters that many endpoints share."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LARGEST_INTEGER, LARGEST_SMALL = 2**31 - 1, 2**15 - 1
 
 
 class Schema(BaseModel):
-    """A part of an answer or a request. Unknown keys of a request are errors."""
+    """A part of a request or a response. Unknown keys in a request are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, from_attributes=True)
 
 
 class _BeforeVerb(StringConvertor):
-    """A run's name in a path, so that `x:pause` is no name: there the verb begins."""
+    """A run's name in a path. It ends before a colon, where a verb begins: `NAME:pause`."""
 
     regex = "[^/:]+"
 
@@ -34,7 +34,7 @@ def _written(given: object) -> object:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
-"""A time as people write it: a bare number would be taken for seconds since 1970."""
+"""A date and time in text. A bare number is refused: it would be read as seconds since 1970."""
 
 RunName = Annotated[
     str,
@@ -46,5 +46,5 @@ RunName = Annotated[
     ),
 ]
 PromptNumber = Annotated[int, Path(ge=0, le=LARGEST_INTEGER, description="A prompt's number in its run.")]
-PageSize = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many at most.")]
-Cursor = Annotated[str | None, Query(max_length=400, description="`next` of the page before.")]
+PageSize = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="The most items to return.")]
+Cursor = Annotated[str | None, Query(max_length=400, description="`next` of the previous page.")]

@@ -1,4 +1,4 @@
-"""What the endpoints share: the store, and how many streams are open."""
+"""What all endpoints share: the store, the settings, the open streams."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST_S = 20.0
 
 @dataclass(slots=True)
 class Streams:
-    """Counts open event streams, so that they cannot take the server's memory and connections away."""
+    """Limits the open event streams, so that they cannot use up the server's memory and connections."""
 
     most: int = MOST_STREAMS
     open: int = 0
@@ -34,13 +34,13 @@ class Streams:
 
     @contextmanager
     def one_more(self) -> Generator[None]:
-        """Room for one stream. Raises BusyError."""
+        """Counts one stream while it is open. Raises BusyError when too many are."""
         with self._lock:
             if self.open >= self.most:
                 raise BusyError(
                     f"{self.open} event streams are open",
                     expected=f"at most {self.most} at a time",
-                    next_move="Close one, or ask for events in pages",
+                    next_move="Close one, or read the events in pages",
                 )
             self.open += 1
         try:
@@ -52,8 +52,10 @@ class Streams:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The service as its endpoints see it. `stopping` says that streams must end now; `access` None: nobody needs a
-    key."""
+    """The service as its endpoints see it.
+
+    `stopping` says that streams must end now. `longest_s` limits each query. `access` is None where nobody needs a key.
+    """
 
     store: Store
     settings: Settings
@@ -65,19 +67,19 @@ class Service:
 
     @contextmanager
     def reading(self) -> Generator[Connection]:
-        """A transaction that only looks. Raises StoreError when one query of it takes longer than `longest_s`."""
+        """A read-only transaction. Raises StoreError when one of its queries takes longer than `longest_s`."""
         with self.store.transaction() as conn:
             begin_snapshot(conn, self.longest_s)
             yield conn
 
 
 def secrets_in(run: RunRow) -> frozenset[str]:
-    """What must not be shown of this run."""
+    """The secrets of this run, which must not be shown."""
     return secrets_of(run.config, os.environ)
 
 
 def service_of(request: Request) -> Service:
-    """The service that a request came to."""
+    """The service that received a request."""
     return cast("Service", request.app.state.service)
 
 

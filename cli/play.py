@@ -15,6 +15,7 @@ from cli.report.view import show_report
 from cli.terminal.log_file import chatter_to
 from cli.terminal.progress import watch_of
 from cli.terminal.safe_text import printable
+from eva.config import RunConfig
 from eva.errors import ConflictError, EvaError, RunStoppedError
 from eva.runtime.atomic_files import write_json_file
 from eva.settings import Settings
@@ -22,6 +23,8 @@ from orchestrator.watch.listener import Listener
 from store.rows import RunRow
 from store.runs.runs import get_run
 from store.session import Store
+from store.views.summary.run_summary import summary_of
+from store.views.summary.schema import summary_json
 
 Drive = Callable[[Store, Settings, RunRow, Listener], None]
 
@@ -79,14 +82,14 @@ def log_path(settings: Settings, run: RunRow) -> Path:
 
 def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None) -> None:
     """Print the report of a run that has ended, and where everything lies."""
-    from api.summary.facts import summary_of
+    from orchestrator.launch.preflight import rewarder_of
 
     with store.transaction() as conn:
-        report = summary_of(conn, get_run(conn, run.id))
+        row = get_run(conn, run.id)
+        summary = summary_of(conn, row, rewarder_of(RunConfig.model_validate(row.config)))
     if json_file is not None:
-        write_json_file(json_file, report)
-    console = Console(highlight=False)
-    show_report(report, console)
+        write_json_file(json_file, summary_json(summary))
+    show_report(summary, Console(highlight=False))
     name = shlex.quote(run.name)
     lines = [
         "",
@@ -98,7 +101,7 @@ def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None
         lines.append(f"log          {log}")
     if json_file is not None:
         lines.append(f"facts        {json_file.resolve()}")
-    seed = next((member["number"] for member in report["family"]), 0)
+    seed = summary.family[0].number if summary.family else 0
     lines += [
         "",
         "Next",

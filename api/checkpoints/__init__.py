@@ -1,1 +1,1 @@
-"""Checkpoints."""
+"""The checkpoints of a run, with their manifests."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run."""
+"""The checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Checkpoint(Schema):
     """One stored, verified version of the policy."""
 
     number: int
-    """0 is the given model; number t + 1 was trained in iteration t."""
+    """Its number: 0 is the given model; t + 1 was trained in iteration t."""
     iteration: int
     """The iteration that made it."""
     parent: int | None
     """The checkpoint that it was trained from."""
     folder: str | None
-    """Its folder below the server's data directory, in the Hugging Face layout with a manifest; null where it lies
-    elsewhere, as the given model does."""
+    """Its folder below the server's data directory, in the Hugging Face layout with a manifest; null if it is
+    elsewhere, as the given model is."""
     digest: str
-    """SHA-256 over the manifest: equal digests are equal weights."""
+    """SHA-256 of the manifest: equal digests mean equal weights."""
     steps: int | None
-    """Optimiser steps that were logged; null where nothing was trained."""
+    """Optimiser steps that were logged; null if nothing was trained."""
     loss: float | None
     """Mean loss of the last steps."""
     margin: float | None
@@ -53,28 +53,28 @@ class File(Schema):
     path: str
     """Its path in the checkpoint's folder."""
     size: int
-    """Its bytes."""
+    """Its size in bytes."""
     sha256: str
-    """SHA-256 of its content."""
+    """The SHA-256 of its content."""
 
 
 class CheckpointDetails(Checkpoint):
     """A checkpoint with its manifest."""
 
     files: list[File] | None
-    """Every file, by path; null where its folder does not lie on the server's machine, or is no longer whole."""
+    """Every file, by path; null if its folder is not on the server's machine, or is no longer complete."""
 
 
 class Checkpoints(Schema):
     """Checkpoints by number."""
 
     items: list[Checkpoint]
-    """All of the run; the last is its current policy."""
+    """All checkpoints of the run. The last one is its current policy."""
 
 
 @router.get("")
 def list_checkpoints(here: Here, run: RunName) -> Checkpoints:
-    """Which policies has the run made, and how did their training end?"""
+    """All policies of the run, and how their training ended."""
     with here.reading() as conn:
         row = find_run(conn, run)
         rows, ends = read_checkpoints(conn, row.id), training_ends(conn, row.id)
@@ -85,16 +85,16 @@ def list_checkpoints(here: Here, run: RunName) -> Checkpoints:
 def get_checkpoint(
     here: Here,
     run: RunName,
-    number: Annotated[int, Path(ge=0, le=LARGEST_SMALL, description="A checkpoint's number.")],
+    number: Annotated[int, Path(ge=0, le=LARGEST_SMALL, description="The number of a checkpoint.")],
 ) -> CheckpointDetails:
-    """One policy with its manifest: which files it has, and their sums."""
+    """One policy with its manifest: its files with their sizes and digests."""
     with here.reading() as conn:
         row = find_run(conn, run)
         found, ends = read_checkpoint(conn, row.id, number), training_ends(conn, row.id)
     if found is None:
         raise NotFoundError(
             f"run {row.name} has no checkpoint {number}",
-            expected="0, or one that was trained",
+            expected="0, or the number of a trained checkpoint",
             next_move=f"List them at /v1/runs/{row.name}/checkpoints",
         )
     return CheckpointDetails(**_facts(here, found, ends.get(number)), files=_files(found))

@@ -1,4 +1,4 @@
-"""How do runs differ, in what they were told and in what came of it?"""
+"""Comparisons of runs: their configs, and their results."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def compare_runs(
         ),
     ],
 ) -> Comparison:
-    """What differs in the runs' configs, how did each go, and which answered the same prompts better?"""
+    """How the configs of runs differ, how each run went, and which responded better to the same prompts."""
     with here.reading() as conn:
         return compare(conn, run)
 
 
 def compare(conn: Connection, references: list[str]) -> Comparison:
-    """The runs beside each other; the others beside the first. Raises NotFoundError, and InputError for one twice."""
+    """Compares runs; each with the first one. Raises NotFoundError, and InputError when a run is named twice."""
     rows = [find_run(conn, reference[:200]) for reference in references]
     if not FEWEST <= len({row.id for row in rows}) == len(rows):
         raise InputError(
             f"the runs are {', '.join(row.name for row in rows)}",
-            expected="two or more different ones",
-            next_move="Name each once",
+            expected="two or more different runs",
+            next_move="Name each run once",
         )
     first, *others = rows
     return Comparison(

@@ -1,1 +1,1 @@
-"""Configs of runs: what may stand in them, and as texts."""
+"""Configs: their JSON schema, and their text with some keys changed."""

@@ -1,4 +1,4 @@
-"""Configs as people edit them: what may stand in them, and their text with some keys changed."""
+"""Configs for editing: their JSON schema, and their text with some keys changed."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Key = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Draft(Schema):
-    """The text of a config, or whose text it is, and what to change in it."""
+    """A config, as text or by its preset or run, and what to change in it."""
 
     text: str | None = Field(default=None, max_length=LONGEST)
-    """YAML of your own."""
+    """Your own YAML."""
     preset: str | None = Field(default=None, max_length=100)
-    """Instead: a preset, whose text is taken."""
+    """Instead: a preset, whose text is used."""
     run: str | None = Field(default=None, max_length=200)
-    """Instead: a run, whose config is taken; credentials in it read `***`."""
+    """Instead: a run, whose config is used. Credentials read `***`."""
     changes: Annotated[dict[Key, Any], Field(max_length=200)] = Field(default_factory=dict)
-    """Values by dotted keys, such as `training.beta`; null takes a key away, so that its default holds."""
+    """Values by dotted keys, such as `training.beta`. Null removes a key, so that its default applies."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Draft:
@@ -43,23 +43,23 @@ class Draft(Schema):
 
 
 class ConfigText(Schema):
-    """A config in both its forms; it was read, not validated."""
+    """A config as text and as values. It was parsed, not validated."""
 
     text: str
-    """YAML, with the comments that it had."""
+    """YAML, with its comments."""
     config: Mapping[str, Any]
-    """What the text says."""
+    """The values in the text."""
 
 
 @router.get("/schema")
 def get_config_schema() -> dict[str, Any]:
-    """What may stand in a config: a JSON schema with defaults, bounds, and what each key is for."""
+    """The JSON schema of a config, with defaults, bounds, and what each key is for."""
     return RunConfig.model_json_schema()
 
 
 @router.post("")
 def edit_config(here: Here, draft: Draft) -> ConfigText:
-    """Read a config, with keys changed. Nothing is stored; `POST /v1/runs?dry_run=true` validates it."""
+    """Parse a config and change keys in it. Nothing is stored; `POST /v1/runs?dry_run=true` validates it."""
     text = edit_yaml(_text(here, draft), draft.changes) if draft.changes else _text(here, draft)
     return ConfigText(text=text, config=parse_yaml(text))
 

@@ -24,7 +24,7 @@ def declarations() -> str:
 def _declared(name: str, schema: Mapping[str, Any]) -> str:
     if "properties" not in schema:
         return f"export type {name} = {type_of(schema)};"
-    # what has a default is left out by nobody who answers, but errors leave out what is null
+    # responses contain every field, also those with a default; only errors leave out what is null
     required: list[str] = list(schema["properties"]) if name != "Problem" else schema.get("required", [])
     lines = [
         f"  {_key(key)}{'' if key in required else '?'}: {type_of(part)};" for key, part in schema["properties"].items()

@@ -1,4 +1,4 @@
-"""The dashboard's page and files. Every address of a view gives the same page, which shows what the address says."""
+"""The dashboard's page and files. Every view has the same page, which shows what its address says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.types import Scope
 router = APIRouter(include_in_schema=False)
 
 STATIC = Path(__file__).parent / "static"
-# asked again at every visit, so that nobody runs yesterday's code over today's API; unchanged files are not sent again
+# revalidated at every visit, so that no browser runs old code with a new API; unchanged files are not sent again
 _HEADERS = {"Cache-Control": "no-cache"}
 
 
@@ -32,11 +32,11 @@ class _Files(StaticFiles):
 @router.get("/compare")
 @router.get("/launch")
 def page() -> FileResponse:
-    """The one page."""
+    """The page of all views."""
     return FileResponse(STATIC / "index.html", headers=_HEADERS)
 
 
 def install(app: FastAPI) -> None:
-    """Serve the page and its files."""
+    """Adds the page and its files to the application."""
     app.include_router(router)
     app.mount("/static", _Files(directory=STATIC), "static")

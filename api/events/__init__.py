@@ -1,1 +1,1 @@
-"""What happened in a run, as pages or as a stream."""
+"""The events of a run, in pages or as a stream."""

@@ -1,4 +1,4 @@
-"""Events: in pages for programs that ask, as a stream for those that listen."""
+"""The events of a run, in pages or as a stream."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from store.runs.runs import find_run
 
 router = APIRouter(prefix="/v1/runs/{run}/events", tags=["events"])
 
-After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only events with a larger number.")]
+After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only events with a number larger than this.")]
 
 
 @router.get("")
 def list_events(here: Here, run: RunName, after: After = 0, limit: PageSize = PAGE) -> EventPage:
-    """What happened after event number `after`? In order."""
+    """The events after number `after`, in order."""
     with here.reading() as conn:
         row = find_run(conn, run)
         found, secrets = events_after(conn, row.id, after, limit), secrets_in(row)
@@ -39,7 +39,7 @@ def list_events(here: Here, run: RunName, after: After = 0, limit: PageSize = PA
             "description": "Server-Sent Events: `id` is an event's number, `data` the event as JSON.",
             "content": {"text/event-stream": {"schema": {"type": "string"}, "itemSchema": SENT}},
         },
-        204: {"description": "The run is over and you have all its events: do not come back."},
+        204: {"description": "The run is over and you have all its events: do not reconnect."},
     },
 )
 async def stream_events(
@@ -51,13 +51,13 @@ async def stream_events(
         Header(
             max_length=100,
             json_schema_extra={"pattern": "^[0-9]{0,18}$"},
-            description="Number of the last event that came; browsers send it by themselves.",
+            description="The number of the last event that you received; browsers send it automatically.",
         ),
     ] = None,
 ) -> Response:
-    """What happens in the run, as it happens, until the run is over.
+    """The events of the run as they happen, until the run is over.
 
-    A client that comes back with `Last-Event-ID` goes on after that event: none is lost, none comes twice.
+    A client that reconnects with `Last-Event-ID` continues after that event: none is lost, none is sent twice.
     """
     start = first_after(last_event_id, after)
     row = await run_in_threadpool(_found, here, run)

@@ -1,4 +1,4 @@
-"""Events as the API shows them."""
+"""Schemas of events."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Event(Schema):
     seq: int
     """Its number: 1, 2, 3 without gaps, in the order in which events became visible."""
     at: datetime
-    """When, by the database's clock."""
+    """When it happened, by the database's clock."""
     kind: str
-    """What: `registered`, `running`, `stage_closed`, `iteration_finished`, `paused`, `finished`, …"""
+    """What happened: `registered`, `running`, `stage_closed`, `iteration_finished`, `paused`, `finished`, …"""
     iteration: int | None
-    """The iteration that it belongs to."""
+    """The iteration that it belongs to, if any."""
     stage: str | None
-    """The stage that it belongs to."""
+    """The stage that it belongs to, if any."""
     data: Mapping[str, Any]
-    """More about it."""
+    """Details, which depend on the kind."""
 
 
 SENT: dict[str, Any] = {
@@ -45,7 +45,7 @@ SENT: dict[str, Any] = {
 
 
 def event_of(row: EventRow, secrets: Collection[str]) -> Event:
-    """An event without these secrets."""
+    """Describes an event without these secrets."""
     return Event(
         seq=row.seq,
         at=row.at,
@@ -60,6 +60,6 @@ class EventPage(Schema):
     """Events in order."""
 
     items: list[Event]
-    """The events after the number asked for."""
+    """The events after the requested number."""
     last: int
-    """Number of the last of them, or the one asked for: give it as `after` to go on."""
+    """The number of the last event here, or the requested one if there is none: send it as `after` to continue."""

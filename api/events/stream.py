@@ -1,4 +1,4 @@
-"""Server-Sent Events from the store: nothing is remembered here, so any server goes on where another left off."""
+"""Server-Sent Events from the store. Nothing is remembered here, so any server can continue where another stopped."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _OVER = ("finished", "failed", "cancelled")
 
 
 def room(here: Here) -> Generator[None]:
-    """Holds one of the streams that may be open until the answer is sent. Raises BusyError."""
+    """Counts one open stream until the response is sent. Raises BusyError when too many are open."""
     with here.streams.one_more():
         yield
 
 
 def is_over(run: RunRow, seq: int) -> bool:
-    """Nothing comes after event `seq`, unless somebody resumes a run that failed."""
+    """Whether no event follows `seq`, unless somebody resumes a failed run."""
     return run.status in _OVER and seq >= run.event_seq
 
 
 def first_after(last_event_id: str | None, after: int) -> int:
-    """The event after which a stream begins: what the client saw last counts more. Raises InputError."""
+    """The event after which a stream starts: `Last-Event-ID` takes precedence over `after`. Raises InputError."""
     if not last_event_id:
         return after
     if not (last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id) < 2**63):
         raise InputError(
             f"Last-Event-ID is {last_event_id!r}",
             expected="the `id` of an event of this stream",
-            next_move="Leave it out to begin at the first event",
+            next_move="Leave it out to start at the first event",
         )
     return int(last_event_id)
 
@@ -70,6 +70,6 @@ async def stream(here: Service, run_id: int, seq: int) -> AsyncGenerator[str]:
 
 def _read(here: Service, run_id: int, seq: int) -> tuple[RunRow, list[EventRow]]:
     with here.reading() as conn:
-        # the run first: what it says that has happened is among the events then
+        # the run first: every event that its row counts is then among those that are read
         run = get_run(conn, run_id)
         return run, events_after(conn, run_id, seq, BATCH)

@@ -1,1 +1,1 @@
-"""Exports of a run: asked for, written meanwhile, taken away."""
+"""Exports of a run: requested, written in the background, downloaded."""

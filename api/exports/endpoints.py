@@ -1,4 +1,4 @@
-"""Exports: asked for, looked after, fetched. And the card that a dataset goes with."""
+"""Exports: requested, watched, downloaded; and the dataset card that goes with them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ MOST_SHOWN, MOST_UNFINISHED = 200, 20
 MEDIA_TYPES = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
 ExportKind = TypeAliasType("ExportKind", Literal["pairs", "prompts", "responses", "judged"])
 ExportFormat = TypeAliasType("ExportFormat", Literal["jsonl", "parquet"])
-ExportNumber = Annotated[int, Path(ge=1, le=LARGEST_INTEGER, description="An export's number.")]
+ExportNumber = Annotated[int, Path(ge=1, le=LARGEST_INTEGER, description="The number of an export.")]
 
 
 class ExportRequest(Schema):
-    """What to write."""
+    """An export to write."""
 
     kind: ExportKind
     """`pairs`: preferences in TRL's format; `prompts` with their lineage; `responses` with their rewards; `judged`:
@@ -43,7 +43,7 @@ class ExportRequest(Schema):
 
 
 class Export(Schema):
-    """A file that was asked for."""
+    """A requested file."""
 
     id: int
     """Its number."""
@@ -52,26 +52,26 @@ class Export(Schema):
     format: ExportFormat
     """Its format."""
     status: Literal["waiting", "running", "done", "failed"]
-    """Where it stands."""
+    """Its status."""
     rows: int | None
-    """How many rows it has, when it is done."""
+    """How many rows it has; null until it is done."""
     bytes: int | None
-    """Its size, when it is done."""
+    """Its size; null until it is done."""
     error: str | None
-    """Why it failed."""
+    """Why it failed; null if it did not."""
     created_at: datetime
-    """When it was asked for."""
+    """When it was requested."""
     finished_at: datetime | None
-    """When it was done, or failed."""
+    """When it was done or failed; null before."""
     expires_at: datetime | None
-    """When it goes."""
+    """When the file is removed."""
 
 
 class Exports(Schema):
     """Exports of a run, newest first."""
 
     items: list[Export]
-    """Those that have not gone."""
+    """All exports whose files have not been removed."""
 
 
 class NotReadyError(RefusedError):
@@ -81,20 +81,22 @@ class NotReadyError(RefusedError):
 
 
 @router.post("/exports", status_code=202)
-def create_export(here: Here, run: RunName, request: Request, response: Response, wanted: ExportRequest) -> Export:
-    """Ask for a file: it is written meanwhile, also when the service ends in between. `Location` says where to look.
+def create_export(
+    here: Here, run: RunName, request: Request, response: Response, export_request: ExportRequest
+) -> Export:
+    """Request a file. It is written in the background, even if the service restarts; `Location` says where to look.
 
-    The one that is being written is answered where it is the same.
+    If the same file is being written already, that export is returned.
     """
     with here.store.transaction() as conn:
         row = find_run(conn, run)
         if (unfinished := export_jobs.count_unfinished(conn)) >= MOST_UNFINISHED:
             raise BusyError(
-                f"{unfinished} exports wait to be written",
+                f"{unfinished} exports are waiting to be written",
                 expected=f"at most {MOST_UNFINISHED}",
-                next_move="Ask again when some are done",
+                next_move="Try again when some are done",
             )
-        export = export_jobs.request_export(conn, row.id, wanted.kind, wanted.format)
+        export = export_jobs.request_export(conn, row.id, export_request.kind, export_request.format)
     request.app.state.exports.wake()
     response.headers["Location"] = f"/v1/runs/{row.name}/exports/{export.id}"
     return Export.model_validate(export)
@@ -102,7 +104,7 @@ def create_export(here: Here, run: RunName, request: Request, response: Response
 
 @router.get("/exports")
 def list_exports(here: Here, run: RunName) -> Exports:
-    """Which files were asked for?"""
+    """All exports of the run."""
     with here.reading() as conn:
         found = export_jobs.list_exports(conn, find_run(conn, run).id, MOST_SHOWN)
     return Exports(items=[Export.model_validate(one) for one in found])
@@ -110,7 +112,7 @@ def list_exports(here: Here, run: RunName) -> Exports:
 
 @router.get("/exports/{export}")
 def get_export(here: Here, run: RunName, export: ExportNumber) -> Export:
-    """How far is it?"""
+    """The state of an export."""
     with here.reading() as conn:
         return Export.model_validate(_found(conn, find_run(conn, run), export))
 
@@ -120,29 +122,29 @@ def get_export(here: Here, run: RunName, export: ExportNumber) -> Export:
     response_class=FileResponse,
     responses={
         200: {
-            "description": "The file. Parts of it may be asked for (`Range`).",
+            "description": "The file. You may request parts of it (`Range`).",
             "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()},
         }
     },
 )
 def get_export_file(here: Here, run: RunName, export: ExportNumber) -> FileResponse:
-    """The file itself."""
+    """The exported file."""
     with here.reading() as conn:
         row = find_run(conn, run)
         found = _found(conn, row, export)
     if found.status != "done":
         raise NotReadyError(
             f"export {export} is {found.status}",
-            expected="one that is done",
-            next_move=f"Look at /v1/runs/{row.name}/exports/{export} until it is",
+            expected="an export that is done",
+            next_move=f"Poll /v1/runs/{row.name}/exports/{export} until it is done",
             headers={"Retry-After": "2"},
         )
     path = file_of(here.settings, found)
     if not path.exists():
         raise NotFoundError(
-            f"the file of export {export} does not lie on this machine",
-            expected="the service that wrote it, over the same data directory",
-            next_move="Ask for it there, or ask for a new export",
+            f"the file of export {export} is not on this machine",
+            expected="the service that wrote it, with the same data directory",
+            next_move="Download it there, or request a new export",
         )
     return FileResponse(path, media_type=MEDIA_TYPES[found.format], filename=f"{row.name}-{found.kind}.{found.format}")
 
@@ -152,13 +154,13 @@ def get_export_file(here: Here, run: RunName, export: ExportNumber) -> FileRespo
     response_class=PlainTextResponse,
     responses={
         200: {
-            "description": "Markdown with a YAML head, as dataset hubs read it.",
+            "description": "Markdown with YAML front matter, as dataset hubs read it.",
             "content": {"text/markdown": {"schema": {"type": "string"}}},
         }
     },
 )
 def get_card(here: Here, run: RunName) -> PlainTextResponse:
-    """The card that goes with the run's exports: what they are, how they came to be, how to load them."""
+    """The dataset card of the run's exports: what they are, how they were made, how to load them."""
     with here.reading() as conn:
         row = find_run(conn, run)
         counts = count_rows(conn, row.id)
@@ -171,7 +173,7 @@ def _found(conn: Connection, run: RunRow, export: int) -> ExportRow:
     if found is None:
         raise NotFoundError(
             f"run {run.name} has no export {export}",
-            expected="the number of one that has not expired",
-            next_move=f"List them at /v1/runs/{run.name}/exports, or ask for a new one",
+            expected="the number of an export that has not expired",
+            next_move=f"List them at /v1/runs/{run.name}/exports, or request a new one",
         )
     return found

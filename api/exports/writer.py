@@ -1,7 +1,7 @@
-"""Writes the exports that were asked for, one at a time, in a thread beside the service.
+"""Writes the requested exports, one at a time, in a thread of the service.
 
-What is asked for is a row, so nothing is forgotten when the service ends: the next one goes on. A writer that died is
-noticed when its claim runs out; a file appears under its name when it is whole.
+Every request is a row, so the next service continues where this one ends. A writer that died is noticed when its claim
+expires. A file gets its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 
 class StoppedError(Exception):
-    """The service ends in the middle of an export."""
+    """The service is ending during an export."""
 
 
 class ExportWriter:
-    """A thread that writes; `start` and `stop` it with the service, `wake` it when there is something to write."""
+    """A thread that writes exports. `start` and `stop` it with the service, `wake` it when there is a new one."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
@@ -41,18 +41,18 @@ class ExportWriter:
         self._thread = threading.Thread(target=self._run, name="exports", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Starts the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End soon; what is half written is written anew by the next service."""
+        """Stops the thread soon. The next service writes an unfinished export again."""
         self._stopping.set()
         self._woken.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
     def wake(self) -> None:
-        """There is something to write."""
+        """Tells the thread that there is a new export."""
         self._woken.set()
 
     def _run(self) -> None:
@@ -84,7 +84,7 @@ class ExportWriter:
             log.exception("export %d failed", claimed.id)
             self._tell(
                 lambda conn: export_jobs.finish_export(
-                    conn, claimed.id, error="the service failed at this export; its log says more"
+                    conn, claimed.id, error="the service failed to write this export; its log says why"
                 )
             )
         else:
@@ -110,7 +110,7 @@ class ExportWriter:
         return rows, path.stat().st_size
 
     def _passing(self, export: ExportRow) -> Callable[[], None]:
-        """Called for every row: stops with the service, and renews the claim."""
+        """A function to call for every row: it stops with the service, and renews the claim."""
         renewed = time.monotonic()
 
         def passing() -> None:
@@ -125,5 +125,5 @@ class ExportWriter:
 
 
 def file_of(settings: Settings, export: ExportRow) -> Path:
-    """Where its file lies, on the machine of the service that wrote it."""
+    """The path of an export's file, on the machine of the service that wrote it."""
     return settings.data_dir / "exports" / f"{export.id}.{export.format}"

@@ -1,4 +1,4 @@
-"""Is the service alive, and can it work?"""
+"""Whether the service is alive and ready."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ router = APIRouter(tags=["health"])
 
 
 class Alive(Schema):
-    """The process answers."""
+    """The process responds."""
 
     status: str = "ok"
     """Always `ok`."""
 
 
 class Ready(Schema):
-    """The service can work."""
+    """The service is ready."""
 
     status: str = "ok"
     """Always `ok`."""
     postgres: str
-    """Version of the database."""
+    """The version of the database."""
 
 
 @router.get("/healthz")
 def healthz() -> Alive:
-    """Does the process answer?"""
+    """Whether the process responds."""
     return Alive()
 
 
 @router.get("/readyz")
 def readyz(here: Here) -> Ready:
-    """Does the database answer? 503 where it does not."""
+    """Whether the database responds. 503 when it does not."""
     with here.reading() as conn:
         return Ready(postgres=server_version(conn))

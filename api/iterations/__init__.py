@@ -1,1 +1,1 @@
-"""Iterations and their stages."""
+"""The iterations of a run and their stages."""

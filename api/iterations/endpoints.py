@@ -1,4 +1,4 @@
-"""How far a run is: its iterations and their stages."""
+"""The iterations of a run and their stages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/runs/{run}", tags=["iterations"])
 
 @router.get("/iterations")
 def list_iterations(here: Here, run: RunName) -> Iterations:
-    """What was done in each iteration, and how fast?"""
+    """What was done in each iteration, and how fast."""
     with here.reading() as conn:
         row = find_run(conn, run)
         stages = sorted(read_stages(conn, row.id), key=lambda stage: (stage.iteration, stage.position))
@@ -28,7 +28,7 @@ def list_iterations(here: Here, run: RunName) -> Iterations:
 
 @router.get("/stages")
 def list_stages(here: Here, run: RunName) -> Stages:
-    """What did the run do, in the order in which it began?"""
+    """All stages of the run, in the order in which they started."""
     with here.reading() as conn:
         row = find_run(conn, run)
         return Stages(items=[stage_of(stage, secrets_in(row)) for stage in read_stages(conn, row.id)])

@@ -1,4 +1,4 @@
-"""Iterations and stages as the API shows them."""
+"""Schemas of iterations and stages."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ class Stage(Schema):
     name: str
     """What it does, such as `judge_batch`."""
     status: Literal["running", "done", "failed"]
-    """Where it stands; `running` where its driver was killed, too."""
+    """Its status. It stays `running` when its driver is killed."""
     attempts: int
     """How often it was started."""
     done: int
-    """Units that are stored: prompts, or what the stage counts."""
+    """Units that are stored: prompts, or whatever the stage counts."""
     total: int
-    """Units in all."""
+    """All its units."""
     seconds: float
-    """Time spent on it by all its attempts, as far as it is stored."""
+    """Seconds spent on it by all its attempts, as far as they are stored."""
     per_second: float | None
-    """Units per second so far; null before the first."""
+    """Units per second so far; null before the first unit."""
     eta_s: float | None
-    """Seconds to its end at that rate; null where it is not running or nothing is known."""
+    """Seconds until its end at that rate; null if it is not running or the rate is unknown."""
     counts: Mapping[str, Any]
-    """What it did, when it is done."""
+    """What it did, in counts; filled when it is done."""
     error: str | None
-    """Why its last attempt failed."""
+    """Why its last attempt failed; null if it did not."""
     started_at: datetime
     """When it was first started."""
     finished_at: datetime | None
-    """When it ended."""
+    """When it ended; null while it is open."""
 
 
 class Stages(Schema):
     """The stages of a run, in the order in which they were first started."""
 
     items: list[Stage]
-    """All of them."""
+    """All stages."""
 
 
 class Iteration(Schema):
     """One creator step and one solver step."""
 
     number: int
-    """From 0; that is the warm-up where there is one."""
+    """Its number, from 0. Iteration 0 is the warm-up if there is one."""
     status: Literal["done", "open"]
-    """`done` when all its stages are."""
+    """`done` when all its stages are done."""
     seconds: float
-    """Time spent on its stages."""
+    """Seconds spent on its stages."""
     children: int | None
-    """Prompts of its batch that the creator evolved; null before they are mixed, or in a warm-up."""
+    """Prompts of its batch that the creator evolved; null in a warm-up and before the batch is mixed."""
     buffer: int | None
     """Prompts of its batch that were kept from the pool."""
     pairs: int | None
@@ -69,14 +69,14 @@ class Iteration(Schema):
 
 
 class Iterations(Schema):
-    """The iterations of a run that were begun, in order."""
+    """The iterations of a run that have started, in order."""
 
     items: list[Iteration]
-    """All of them."""
+    """All stages."""
 
 
 def stage_of(row: StageRow, secrets: Collection[str]) -> Stage:
-    """A stage with its rate, and without these secrets."""
+    """Describes a stage with its rate, without these secrets."""
     rate = row.done / row.seconds if row.done and row.seconds > 0 else None
     running = row.status == "running" and rate is not None and row.total >= row.done
     return Stage(
@@ -97,7 +97,7 @@ def stage_of(row: StageRow, secrets: Collection[str]) -> Stage:
 
 
 def iteration_of(number: int, played: int, rows: list[StageRow], secrets: Collection[str]) -> Iteration:
-    """An iteration from its stages, when the run has finished `played` iterations."""
+    """Describes an iteration by its stages, where the run has finished `played` iterations."""
     counts = {row.name: row.counts for row in rows if row.status == "done"}
     mixed = counts.get("mix", {})
     return Iteration(

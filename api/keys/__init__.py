@@ -1,1 +1,1 @@
-"""API keys, for those who may hand them out."""
+"""API keys, for administrators."""

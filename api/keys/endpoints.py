@@ -1,4 +1,4 @@
-"""API keys over the API: what `eva keys` does on the server. Only with a key of scope admin."""
+"""API keys: what `eva keys` does on the server, for callers with a key of scope admin."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 
 class KeyRequest(Schema):
-    """What a key is for."""
+    """A new key."""
 
     name: str = Field(min_length=1, max_length=100)
     """Who or what uses it."""
     scope: Scope = "read"
-    """What it may do: `read`, `write` includes it, `admin` both."""
+    """What it allows: `read`; `write`, which includes `read`; `admin`, which includes both."""
     days: int | None = Field(default=90, ge=1, le=3650)
-    """How long it is valid; null: for ever."""
+    """How many days it is valid; null: for ever."""
 
 
 class Key(Schema):
-    """A key as one may show it."""
+    """A key without its secret part."""
 
     key: str
     """Its beginning."""
     name: str
     """Who or what uses it."""
     scope: Scope
-    """What it may do."""
+    """What it allows."""
     live: bool
     """Whether it is valid: neither expired nor revoked."""
     created_at: datetime
@@ -47,26 +47,26 @@ class Key(Schema):
     last_used_at: datetime | None
     """The beginning of the hour in which it was last used; null: never."""
     revoked_at: datetime | None
-    """When it was revoked."""
+    """When it was revoked; null: it was not."""
 
 
 class NewKey(Key):
-    """A key, this once in full."""
+    """A new key in full. It cannot be shown again."""
 
     secret: str
-    """The key itself: only a salted digest of it is stored."""
+    """The key itself. Only a salted digest of it is stored."""
 
 
 class Keys(Schema):
     """Keys, newest first."""
 
     items: list[Key]
-    """All that were made."""
+    """All keys."""
 
 
 @router.get("")
 def list_keys(here: Here) -> Keys:
-    """Which keys were made? 409 where the service asks for none."""
+    """All keys. 409 when the service requires none."""
     _require_access(here)
     with here.reading() as conn:
         return Keys(items=[_key(row) for row in api_keys.list_keys(conn)])
@@ -74,7 +74,7 @@ def list_keys(here: Here) -> Keys:
 
 @router.post("", status_code=201)
 def create_key(here: Here, wanted: KeyRequest) -> NewKey:
-    """Make a key: the answer has it in full, this once."""
+    """Make a key. Only this response has it in full."""
     _require_access(here)
     lasts = None if wanted.days is None else timedelta(days=wanted.days)
     with here.store.transaction() as conn:
@@ -87,17 +87,17 @@ def revoke_key(
     here: Here,
     key: Annotated[str, Path(max_length=60, description="The beginning of a key, as the list shows it.")],
 ) -> None:
-    """Let a key be valid no longer."""
+    """Revoke a key."""
     _require_access(here)
     with here.store.transaction() as conn:
         api_keys.revoke_key(conn, key.removeprefix("eva_"))
 
 
 def _require_access(here: Service) -> None:
-    """Whoever reaches a service that asks for no keys must not make keys that are valid when it does."""
+    """Raises ConflictError when no keys are required: anybody could make keys that become valid when they are."""
     if here.access is None:
         raise ConflictError(
-            "this service asks for no keys, so nobody may hand them out here",
+            "this service requires no keys, so they cannot be managed here",
             expected="`eva serve --require-keys`, or `--host` beyond loopback",
             next_move="Use `eva keys` on the server",
         )

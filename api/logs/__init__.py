@@ -1,1 +1,1 @@
-"""Logs of a run."""
+"""The logs of a run."""

@@ -1,4 +1,4 @@
-"""What a run's driver and workers wrote down, as far as it lies on this machine."""
+"""The logs of a run's driver and workers that are on this machine."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Logs(Schema):
     """Lines of one log."""
 
     files: list[Log]
-    """The logs that lie on the server's machine; none where another one played the run."""
+    """The logs on the server's machine; none if another machine played the run."""
     name: str
-    """The one that the lines are of."""
+    """The log that the lines come from."""
     lines: list[str]
     """Whole lines, without what looks like a secret."""
     start: int
-    """The byte at which they begin."""
+    """The byte at which the lines start."""
     end: int
-    """The byte after them: give it as `after` to go on."""
+    """The byte after the lines: send it as `after` to continue."""
     bytes: int
     """The log's size."""
 
@@ -48,12 +48,12 @@ def read_logs(
     here: Here,
     run: RunName,
     name: Annotated[str, Query(max_length=200, description="One of `files`.")] = MAIN,
-    lines: Annotated[int, Query(ge=1, le=5000, description="Lines at most, of 256 KiB at most.")] = 200,
+    lines: Annotated[int, Query(ge=1, le=5000, description="The most lines to return, within 256 KiB.")] = 200,
     after: Annotated[
-        int | None, Query(ge=0, le=2**63 - 1, description="Only from this byte on; unset: the last lines.")
+        int | None, Query(ge=0, le=2**63 - 1, description="Only lines from this byte on; without it: the last lines.")
     ] = None,
 ) -> Logs:
-    """What did the run's driver and workers write down? The last lines, or those after a byte."""
+    """Lines of a log of the run's driver or workers: the last ones, or those after a byte."""
     with here.reading() as conn:
         row = find_run(conn, run)
     folder, secrets = here.settings.logs_dir / row.place, secrets_in(row)

@@ -1,1 +1,1 @@
-"""The map of a run's prompts."""
+"""The map of a run's prompts: prompts with similar words lie close together."""

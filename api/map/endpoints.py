@@ -1,4 +1,4 @@
-"""The map: prompts on a plane, near where their words are alike."""
+"""The map of a run: prompts on a plane, close together where their words are similar."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ router = APIRouter(prefix="/v1/runs/{run}/map", tags=["prompts"])
 
 
 class Faithfulness(Schema):
-    """How much of nearness in words a map keeps, measured over some of its prompts."""
+    """How well a map preserves which texts are similar, measured on some of its prompts."""
 
     prompts: int
-    """Over how many."""
+    """How many prompts it is measured on."""
     neighbours: int
-    """How many neighbours of each are looked at."""
+    """How many neighbours of each prompt are compared."""
     share: float
-    """Share of a prompt's most alike texts that are its nearest on the map, too."""
+    """The share of a prompt's most similar texts that are also its nearest on the map."""
     trustworthiness: float
-    """1 where nobody near on the map is far in words (Venna and Kaski 2001); about 0.5 by chance."""
+    """1 if no neighbours on the map differ in words (Venna and Kaski 2001); about 0.5 by chance."""
 
 
 class PromptMap(Schema):
-    """Prompts on a plane. Lists of one length tell of the same prompts, in number order."""
+    """Prompts on a plane. All lists of the same length describe the same prompts, in number order."""
 
     iteration: int
-    """It shows what was made before this one."""
+    """It shows the prompts that were made before this iteration."""
     prompts: int
-    """How many prompts that is; the map shows at most 10,000 of them, as many of each iteration."""
+    """How many prompts that is. The map shows at most 10,000 of them, equally many of each iteration."""
     landmarks: int
-    """Prompts that it was fitted on; the others are placed among them."""
+    """How many prompts it was fitted on; the others are placed among them."""
     landmarks_until: int
     """The last iteration whose prompts are landmarks."""
     settled: bool
-    """Whether all landmarks are made: then no prompt moves any more."""
+    """Whether all landmarks exist, so that no prompt moves any more."""
     faithful: Faithfulness | None
-    """How faithful it is; null for fewer than 30 prompts."""
+    """How faithful the map is; null for fewer than 30 prompts."""
     faithful_later: Faithfulness | None
-    """The same among prompts of later iterations than the landmarks'."""
+    """The same for prompts of later iterations than the landmarks."""
     operators: list[str]
-    """Mutations, in the order of their names."""
+    """The mutations, sorted by name."""
     numbers: list[int]
-    """Numbers of the prompts."""
+    """The numbers of the prompts."""
     x: list[float]
-    """Where they lie across, 0 to 1; the axis has no meaning of its own."""
+    """Their horizontal positions, from 0 to 1. The axis has no meaning of its own."""
     y: list[float]
-    """Where they lie upwards, 0 to 1."""
+    """Their vertical positions, from 0 to 1."""
     born: list[int]
     """The iterations that made them; -1 for seed prompts."""
     operator: list[int | None]
-    """Places of their mutations in `operators`; null for seed prompts."""
+    """The indexes of their mutations in `operators`; null for seed prompts."""
     info: list[float | None]
-    """How informative they were when they were first judged."""
+    """Their informativeness when they were first judged."""
     starts: list[str]
-    """The beginnings of their texts."""
+    """The first characters of their texts."""
 
 
 @router.get("")
 def read_map(here: Here, run: RunName) -> PromptMap:
-    """Where do the prompts lie, by what they say? The first time after an iteration it takes seconds."""
+    """The run's prompts on a plane, by what they say. The first request after an iteration takes seconds."""
     with here.reading() as conn:
         row = find_run(conn, run)
     return _shown(here.atlas.of(row, here.reading))

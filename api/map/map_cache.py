@@ -1,4 +1,4 @@
-"""Maps as the service draws and keeps them: one at a time, each once."""
+"""Draws and caches maps of prompts: one at a time, each once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from store.views.prompt_map import MappedPrompt, read_births, read_mapped
 from store.views.report import read_infos
 
 POINTS, LANDMARKS, UNTIL = 10_000, 1_000, 3
-"""Prompts of a map; of its landmarks; the last iteration whose prompts are landmarks."""
+"""The most prompts of a map, the most landmarks, and the last iteration whose prompts are landmarks."""
 KEPT = 8
 STARTS = 160
 V = TypeVar("V")
@@ -29,7 +29,7 @@ Reading = Callable[[], AbstractContextManager[Connection]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """A map of the prompts that a run made before `iteration`. Letters as in eva.prompt_map; texts are cut short."""
+    """A map of the prompts that a run made before `iteration`. Shapes as in eva.prompt_map; texts are shortened."""
 
     iteration: int
     total: int
@@ -42,11 +42,11 @@ class Drawn:
 
     @property
     def settled(self) -> bool:
-        """Whether all iterations have been played whose prompts are landmarks: none of its prompts moves any more."""
+        """Whether all iterations with landmarks have been played, so that no prompt moves any more."""
         return self.iteration > UNTIL
 
     def inside(self, left: float, low: float, right: float, high: float) -> list[int]:
-        """Numbers of the prompts in this area."""
+        """The numbers of the prompts in an area."""
         across_P, up_P = self.places_P_2[:, 0], self.places_P_2[:, 1]
         held = (across_P >= left) & (across_P <= right) & (up_P >= low) & (up_P <= high)
         return [one.number for one, is_in in zip(self.prompts, held, strict=True) if is_in]
@@ -54,14 +54,14 @@ class Drawn:
 
 @dataclass(slots=True)
 class Atlas:
-    """The maps that were looked at last. What one request draws, the others wait for."""
+    """The maps that were requested last. While one request draws a map, the others wait for it."""
 
     _drawn: OrderedDict[tuple[int, int], Drawn] = field(default_factory=OrderedDict)
     _fitted: OrderedDict[tuple[int, int], PromptMap] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, run: RunRow, reading: Reading) -> Drawn:
-        """The map of the iterations that the run has finished."""
+        """The map of the iterations that the run has finished; drawn if it is not cached."""
         key = run.id, run.iteration
         with self._lock:
             return _recalled(self._drawn, key, lambda: self._draw(run, reading))
@@ -96,7 +96,7 @@ def _list(numbers: Ints) -> list[int]:
 
 
 def _recalled(known: OrderedDict[tuple[int, int], V], key: tuple[int, int], make: Callable[[], V]) -> V:
-    """What is known, or is made now; the least looked at goes first."""
+    """Returns a cached value, or makes it. The least recently used one is dropped first."""
     if key not in known:
         known[key] = make()
     known.move_to_end(key)

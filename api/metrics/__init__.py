@@ -1,1 +1,1 @@
-"""Training metrics over steps."""
+"""Training metrics by step."""

@@ -1,4 +1,4 @@
-"""How did the trainings go, step by step?"""
+"""Training metrics by step."""
 
 from __future__ import annotations
 
@@ -19,42 +19,46 @@ MOST_NAMES = 40
 
 
 class Series(Schema):
-    """One metric over steps; the lists are as long as each other."""
+    """One metric by step. All lists have the same length."""
 
     name: str
-    """Such as `loss`, `learning_rate`, `kl`, `rewards/margins`, `logps/chosen`."""
+    """The metric, such as `loss`, `learning_rate`, `kl`, `rewards/margins`, `logps/chosen`."""
     checkpoints: list[int]
     """The checkpoint that each step trained: number t + 1 in iteration t."""
     steps: list[int]
-    """The step of that training."""
+    """The step within that training."""
     places: list[int]
-    """The step counted across trainings, from 0."""
+    """The step across all trainings, from 0."""
     values: list[float]
     """The values."""
     total: int
-    """How many there are in all. Where fewer are shown, each stretch shows its smallest and its largest one."""
+    """How many values there are. Where fewer are returned, each interval keeps its smallest and largest value."""
     missing: int
-    """Steps whose value was no finite number."""
+    """How many steps had a value that is not a finite number."""
 
 
 class Metrics(Schema):
-    """Metrics over steps."""
+    """Metrics by step."""
 
     names: list[str]
-    """All that the run logged."""
+    """All metrics that the run logged."""
     items: list[Series]
-    """Those asked for."""
+    """The requested metrics."""
 
 
 @router.get("")
 def read_metrics(
     here: Here,
     run: RunName,
-    name: Annotated[list[str] | None, Query(max_length=MOST_NAMES, description="Only these; may be repeated.")] = None,
-    checkpoint: Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="Only this one's training.")] = None,
-    points: Annotated[int, Query(ge=2, le=5000, description="Values of each at most.")] = 500,
+    name: Annotated[
+        list[str] | None, Query(max_length=MOST_NAMES, description="Only this metric; may be repeated.")
+    ] = None,
+    checkpoint: Annotated[
+        int | None, Query(ge=0, le=LARGEST_SMALL, description="Only the training of this checkpoint.")
+    ] = None,
+    points: Annotated[int, Query(ge=2, le=5000, description="The most values to return of each metric.")] = 500,
 ) -> Metrics:
-    """How did loss, margins, log-probabilities, KL and learning rate go? The chosen ones falling is displacement."""
+    """Loss, margins, log-probabilities, KL and learning rate by step. Falling `logps/chosen` mean displacement."""
     with here.reading() as conn:
         row = find_run(conn, run)
         names = metric_names(conn, row.id)
@@ -62,8 +66,8 @@ def read_metrics(
         if unknown:
             raise NotFoundError(
                 f"run {row.name} has no metric {unknown[0][:100]!r}",
-                expected=f"of {', '.join(names)}" if names else "a run that has trained",
-                next_move="Leave `name` out for all",
+                expected=f"one of {', '.join(names)}" if names else "a run that has trained",
+                next_move="Leave out `name` to get all metrics",
             )
         found = metric_points(conn, row.id, name or names[:MOST_NAMES], points, checkpoint)
     return Metrics(names=names, items=[_series(key, list(of)) for key, of in groupby(found, lambda one: one.name)])

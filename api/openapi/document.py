@@ -1,4 +1,4 @@
-"""The OpenAPI document as it is committed: `python -m api.openapi.document > docs/reference/openapi.json`."""
+"""The committed OpenAPI document: `python -m api.openapi.document > docs/reference/openapi.json`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.main import routed
 
 
 def document_text() -> str:
-    """What clients are generated from, in an order that changes only when the API does."""
+    """The document that clients are generated from. Its order changes only when the API does."""
     app: FastAPI = routed()
     return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"
 

@@ -1,4 +1,4 @@
-"""What generated clients learn beside paths and schemas: who may ask, and which answer leads to which request."""
+"""What generated clients need beyond paths and schemas: security, and links from responses to requests."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ LINKS: dict[tuple[str, int], dict[str, dict[str, str]]] = {
     ("list_exports", 200): dict.fromkeys(("get_export", "get_export_file"), _LISTED_EXPORT),
     ("create_key", 201): {"revoke_key": {"key": "$response.body#/key"}},
 }
-"""By operation and status: the operations that its answer has the parameters for."""
+"""By operation and status: the operations whose parameters are in the response."""
 
 _SCHEMES = {
     "key": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key (`eva keys create`). A service on loopback asks for none unless told to.",
+        "description": "An API key (`eva keys create`). A service on loopback requires none, unless it is told to.",
     },
-    "login": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The cookie of a browser's login."},
+    "login": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The cookie of a browser login."},
 }
 
 
 def simplify(document: Document) -> None:
-    """What may be left out of a request's address or headers is never null there."""
+    """Removes null from the types of parameters: an optional one is left out, never null."""
     for methods in document["paths"].values():
         for parameter in (one for operation in methods.values() for one in operation.get("parameters", [])):
             schema = parameter["schema"]
@@ -73,7 +73,7 @@ def simplify(document: Document) -> None:
 
 
 def add_security(document: Document) -> None:
-    """Say of each operation whether it needs a key where the service asks for keys."""
+    """Marks each operation that needs a key, where the service requires keys."""
     document["components"]["securitySchemes"] = _SCHEMES
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -82,7 +82,7 @@ def add_security(document: Document) -> None:
 
 
 def add_links(document: Document) -> None:
-    """Write LINKS into the answers that they belong to."""
+    """Adds LINKS to the responses that they belong to."""
     operations = {
         operation["operationId"]: operation for methods in document["paths"].values() for operation in methods.values()
     }

@@ -1,1 +1,1 @@
-"""Configs that come with eva."""
+"""The configs that come with eva."""

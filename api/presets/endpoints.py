@@ -18,9 +18,9 @@ class Preset(Schema):
     summary: str
     """What it is for."""
     needs: str
-    """Data, keys, GPUs and disk that it needs."""
+    """The data, keys, GPUs and disk space that it needs."""
     model: str
-    """The policy that it starts from."""
+    """The model that it starts from."""
     loss: str
     """The loss that it trains with."""
 
@@ -34,5 +34,5 @@ class Presets(Schema):
 
 @router.get("")
 def list_presets() -> Presets:
-    """Which configs come with eva, and what do they need?"""
+    """The configs that come with eva, and what they need."""
     return Presets(items=[Preset.model_validate(read_preset(name)) for name in presets()])

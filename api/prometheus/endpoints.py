@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, read from the store when they are asked for: they count on over restarts of the service."""
+"""Metrics for Prometheus. They are read from the store on request, so they survive restarts of the service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(tags=["health"])
 
 
 class Collected(Collector):
-    """What one transaction saw."""
+    """The metrics that one transaction has read."""
 
     def __init__(self, conn: Connection) -> None:
         self._metrics = [*_of_all(conn), *_of_playing(gauges.playing(conn))]
@@ -40,7 +40,7 @@ class Collected(Collector):
     },
 )
 def get_prometheus_metrics(here: Here) -> Response:
-    """How do all runs do? Sums over the store, and where each run that plays stands, for Prometheus."""
+    """Metrics of all runs for Prometheus: sums over the store, and the progress of each playing run."""
     registry = CollectorRegistry()
     with here.reading() as conn:
         registry.register(Collected(conn))
@@ -53,16 +53,22 @@ _BY_STAGE: dict[str, tuple[str, _Sum]] = {
     "eva_stages_closed": ("Stages that are done.", lambda one: one.closed),
     "eva_stage_seconds": ("Seconds that stages took.", lambda one: one.seconds),
     "eva_stage_retries": ("Attempts of stages after their first.", lambda one: one.retries),
-    "eva_stage_units": ("Units that stages finished: prompts, or what the stage counts.", lambda one: one.done),
+    "eva_stage_units": ("Units that stages finished: prompts, or whatever the stage counts.", lambda one: one.done),
 }
 _WHERE_ANY: dict[str, tuple[str, _Sum]] = {
-    "eva_responses": ("Responses that engines gave.", lambda one: one.responses),
-    "eva_response_tokens": ("Tokens of these responses; their rate is tokens per second.", lambda one: one.tokens),
-    "eva_cost_usd": ("Money paid for evolving and rewarding, in dollars.", lambda one: one.cost_usd),
-    "eva_engine_seconds": ("Engines x seconds while they were asked for responses.", lambda one: one.engine_ms / 1000),
-    "eva_engine_busy_seconds": ("Of these, with a prompt in flight.", lambda one: one.engine_busy_ms / 1000),
+    "eva_responses": ("Responses that engines generated.", lambda one: one.responses),
+    "eva_response_tokens": ("Tokens of these responses; the rate is tokens per second.", lambda one: one.tokens),
+    "eva_cost_usd": ("Cost of evolving and rewarding, in US dollars.", lambda one: one.cost_usd),
+    "eva_engine_seconds": (
+        "Engine seconds: engines times the seconds in which they were generating or waiting for prompts.",
+        lambda one: one.engine_ms / 1000,
+    ),
+    "eva_engine_busy_seconds": (
+        "Engine seconds with at least one prompt in flight.",
+        lambda one: one.engine_busy_ms / 1000,
+    ),
     "eva_engine_filled_seconds": (
-        "Of these, by the share of the window of prompts that was in flight.",
+        "Engine seconds, weighted by the share of the window of prompts that was in flight.",
         lambda one: one.engine_filled_ms / 1000,
     ),
 }
@@ -70,9 +76,9 @@ _WHERE_ANY: dict[str, tuple[str, _Sum]] = {
 
 def _of_all(conn: Connection) -> list[Metric]:
     stages, statuses = stage_totals.stage_sums(conn), gauges.runs_by_status(conn)
-    quarantined = CounterMetricFamily("eva_quarantined_prompts", "Prompts that a policy could not answer.")
+    quarantined = CounterMetricFamily("eva_quarantined_prompts", "Prompts that a policy could not respond to.")
     quarantined.add_metric([], sum(one.quarantined for one in stages))
-    evolved = CounterMetricFamily("eva_evolved_prompts", "Children that evolving accepted.")
+    evolved = CounterMetricFamily("eva_evolved_prompts", "Children that were accepted.")
     evolved.add_metric([], sum(one.accepted for one in stages))
     return [
         _gauge(
@@ -91,7 +97,7 @@ def _of_all(conn: Connection) -> list[Metric]:
         ),
         evolved,
         quarantined,
-        _counter("eva_incidents", "What went wrong, or came back, by kind of event.", "kind", gauges.incidents(conn)),
+        _counter("eva_incidents", "Incidents and recoveries, by kind of event.", "kind", gauges.incidents(conn)),
     ]
 
 
@@ -99,8 +105,8 @@ def _of_playing(runs: Sequence[gauges.Playing]) -> list[Metric]:
     done, total = (
         GaugeMetricFamily(f"eva_run_stage_{name}", text, labels=["run", "stage"])
         for name, text in (
-            ("done", "Units that the open stage of a playing run has finished."),
-            ("total", "Units that it has."),
+            ("done", "Finished units of a playing run's open stage."),
+            ("total", "All units of that stage."),
         )
     )
     for run in runs:
@@ -108,13 +114,22 @@ def _of_playing(runs: Sequence[gauges.Playing]) -> list[Metric]:
             done.add_metric([run.name, run.stage], run.done)
             total.add_metric([run.name, run.stage], run.total)
     return [
-        _gauge("eva_run_iteration", "Which iteration a run plays.", "run", {run.name: run.iteration for run in runs}),
-        _gauge("eva_run_iterations", "How many it will play.", "run", {run.name: run.iterations for run in runs}),
-        _gauge("eva_run_prompts", "Prompts that it has.", "run", {run.name: run.prompts for run in runs}),
-        _gauge("eva_run_engines", "Engines that its config asks for.", "run", {run.name: run.engines for run in runs}),
+        _gauge(
+            "eva_run_iteration",
+            "The iteration that a run is playing.",
+            "run",
+            {run.name: run.iteration for run in runs},
+        ),
+        _gauge(
+            "eva_run_iterations", "How many iterations it will play.", "run", {run.name: run.iterations for run in runs}
+        ),
+        _gauge("eva_run_prompts", "How many prompts it has.", "run", {run.name: run.prompts for run in runs}),
+        _gauge(
+            "eva_run_engines", "How many engines its config asks for.", "run", {run.name: run.engines for run in runs}
+        ),
         _gauge(
             "eva_run_lease_seconds",
-            "For how long its driver's lease still is; negative: it expired.",
+            "Seconds until its driver's lease expires; negative: it has expired.",
             "run",
             {run.name: run.lease_s for run in runs},
         ),

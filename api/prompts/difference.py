@@ -20,7 +20,7 @@ class Stretch(Schema):
     """A part of one text or of both."""
 
     kind: Literal["same", "removed", "added"]
-    """`same`: of both; `removed`: of the earlier prompt alone; `added`: of the later one alone."""
+    """`same`: in both texts; `removed`: only in the earlier one; `added`: only in the later one."""
     text: str
     """The part."""
 
@@ -29,15 +29,15 @@ class Difference(Schema):
     """What changed from one prompt to another."""
 
     number: int
-    """The prompt asked for."""
+    """The requested prompt."""
     against: int
-    """The one that it is compared with."""
+    """The prompt that it is compared with."""
     operator: str | None
     """The mutation that made it; null for a seed prompt."""
     stretches: list[Stretch]
-    """All but the added ones are the text of `against`; all but the removed ones are the prompt's."""
+    """Together, all but the added ones are the text of `against`, and all but the removed ones are the prompt's."""
     truncated: bool
-    """Whether what changed is so long that it is told as one change."""
+    """Whether the change was too long to compare word by word, and is given as one change."""
 
 
 @router.get("/{number}/difference")
@@ -46,10 +46,10 @@ def get_difference(
     run: RunName,
     number: PromptNumber,
     against: Annotated[
-        int | None, Query(ge=0, le=LARGEST_INTEGER, description="Another prompt than its parent.")
+        int | None, Query(ge=0, le=LARGEST_INTEGER, description="The prompt to compare with, instead of the parent.")
     ] = None,
 ) -> Difference:
-    """What did the evolution change? Word by word, against the parent unless told otherwise."""
+    """What an evolution changed, word by word: compared with the parent, or with another prompt."""
     with here.reading() as conn:
         row = find_run(conn, run)
         prompt = found_prompt(conn, row, number)
@@ -57,8 +57,8 @@ def get_difference(
         if compared is None:
             raise NotFoundError(
                 f"prompt {number} of run {row.name} is a seed prompt, so it has no parent",
-                expected="an evolved prompt, or another one to compare it with",
-                next_move=f"Ask for /v1/runs/{row.name}/prompts/{number}/difference?against=NUMBER",
+                expected="an evolved prompt, or another prompt to compare it with",
+                next_move=f"Request /v1/runs/{row.name}/prompts/{number}/difference?against=NUMBER",
             )
         other = found_prompt(conn, row, compared)
     stretches, whole = difference(other.text, prompt.text)

@@ -1,4 +1,4 @@
-"""Looking at prompts."""
+"""Prompts: lists, one prompt, its responses, its family."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
 from api.cursors import read_cursor, write_cursor
+from api.prompts.parameters import (
+    Area,
+    Born,
+    Depth,
+    InfoMax,
+    InfoMin,
+    OfIteration,
+    Operator,
+    Order,
+    Root,
+    Text,
+    Topic,
+    Words,
+)
 from api.prompts.reasons import reasons
 from api.prompts.schemas import (
     Lineage,
@@ -15,7 +29,6 @@ from api.prompts.schemas import (
     PromptDetails,
     PromptPage,
     Responses,
-    Sort,
     details_of,
     in_page,
     relative_of,
@@ -36,87 +49,51 @@ from store.views.report import read_infos
 router = APIRouter(prefix="/v1/runs/{run}/prompts", tags=["prompts"])
 
 SHOWN_RESPONSES, MOST_RESPONSES = 200, 1024
-AREA = r"^(0(\.\d{1,6})?|1(\.0{1,6})?)(,(0(\.\d{1,6})?|1(\.0{1,6})?)){3}$"
-Checkpoint = Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="Only this policy's answers.")]
+Checkpoint = Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="Only responses of this policy.")]
 
 
 @router.get("")
 def list_prompts(
     here: Here,
     run: RunName,
-    iteration: Annotated[
-        int | None, Query(ge=0, le=LARGEST_SMALL, description="Only the pool and the batch of this iteration.")
-    ] = None,
-    born: Annotated[
-        int | None, Query(ge=-1, le=LARGEST_SMALL, description="Only those that this iteration made; -1: seed prompts.")
-    ] = None,
-    operator: Annotated[str | None, Query(max_length=200, description="Only those that this mutation made.")] = None,
-    info_min: Annotated[
-        float | None, Query(allow_inf_nan=False, description="Only those at least as informative.")
-    ] = None,
-    info_max: Annotated[
-        float | None, Query(allow_inf_nan=False, description="Only those at most as informative.")
-    ] = None,
-    depth: Annotated[
-        int | None, Query(ge=0, le=LARGEST_SMALL, description="Only those so many evolutions from their seed.")
-    ] = None,
-    root: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Only this seed prompt's family.")] = None,
-    topic: Annotated[str | None, Query(max_length=500, description="Only those of this topic.")] = None,
-    text: Annotated[
-        str | None, Query(max_length=500, description="Only those whose text has this, in any case.")
-    ] = None,
-    words: Annotated[
-        str | None,
-        Query(
-            max_length=500,
-            description="Only those with these words, in any order and case;"
-            ' `"these words"` as they stand, `or`, `-without`.',
-        ),
-    ] = None,
-    area: Annotated[
-        str | None,
-        Query(
-            pattern=AREA,
-            max_length=80,
-            description="Only those that the run's map shows in this area: `left,low,right,high`, each 0 to 1.",
-        ),
-    ] = None,
-    sort: Annotated[Sort, Query(description="Order; a minus puts the largest first.")] = "number",
+    iteration: OfIteration = None,
+    born: Born = None,
+    operator: Operator = None,
+    info_min: InfoMin = None,
+    info_max: InfoMax = None,
+    depth: Depth = None,
+    root: Root = None,
+    topic: Topic = None,
+    text: Text = None,
+    words: Words = None,
+    area: Area = None,
+    sort: Order = "number",
     limit: PageSize = PAGE,
     cursor: Cursor = None,
 ) -> PromptPage:
-    """Which prompts does the run have? With `iteration`, `info` is that iteration's; else that of the first judging."""
+    """The prompts of a run. `info` is that of `iteration`; without it, from the first time each prompt was judged."""
     if info_min is not None and info_max is not None and info_min > info_max:
         raise InputError(
             f"info_min {info_min:g} is above info_max {info_max:g}",
             expected="info_min <= info_max",
-            next_move="Exchange them",
+            next_move="Swap them",
         )
-    wanted = PromptFilter(
-        iteration,
-        born,
-        operator,
-        info_min,
-        info_max,
-        depth,
-        root,
-        topic,
-        text,
-        words,
-        None if area is None else _inside(here, run, area),
+    numbers = None if area is None else _numbers_in(here, run, area)
+    prompt_filter = PromptFilter(
+        iteration, born, operator, info_min, info_max, depth, root, topic, text, words, numbers
     )
     with here.reading() as conn:
-        found = prompt_page(conn, find_run(conn, run).id, wanted, sort, limit + 1, _place(cursor, sort))
-    shown = found[:limit]
+        rows = prompt_page(conn, find_run(conn, run).id, prompt_filter, sort, limit + 1, _place(cursor, sort))
+    page = rows[:limit]
     return PromptPage(
-        items=[in_page(row) for row in shown],
-        next=_cursor(place_of(shown[-1], sort), sort) if len(found) > limit else None,
+        items=[in_page(row) for row in page],
+        next=_cursor(place_of(page[-1], sort), sort) if len(rows) > limit else None,
     )
 
 
 @router.get("/{number}")
 def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Checkpoint = None) -> PromptDetails:
-    """One prompt: what was answered, how that was rewarded, and why it was trained on."""
+    """One prompt: its responses, their rewards, and why it was trained on."""
     with here.reading() as conn:
         row = find_run(conn, run)
         prompt = found_prompt(conn, row, number)
@@ -135,7 +112,7 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
 
 @router.get("/{number}/responses")
 def list_responses(here: Here, run: RunName, number: PromptNumber, checkpoint: Checkpoint = None) -> Responses:
-    """What was answered to the prompt? One checkpoint's answers are always given in full."""
+    """The responses to a prompt. Those of a single checkpoint are always returned in full."""
     with here.reading() as conn:
         row = find_run(conn, run)
         found_prompt(conn, row, number)
@@ -148,10 +125,12 @@ def get_lineage(
     here: Here,
     run: RunName,
     number: PromptNumber,
-    depth: Annotated[int, Query(ge=0, le=1000, description="Evolutions below the prompt at most.")] = 10,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Ancestors, and descendants, at most: the nearest.")] = 200,
+    depth: Annotated[int, Query(ge=0, le=1000, description="How many evolutions to go below the prompt.")] = 10,
+    limit: Annotated[
+        int, Query(ge=1, le=1000, description="The most ancestors, and the most descendants, to return: the nearest.")
+    ] = 200,
 ) -> Lineage:
-    """What did the prompt grow from, and into?"""
+    """The ancestors and descendants of a prompt."""
     with here.reading() as conn:
         row = find_run(conn, run)
         found_prompt(conn, row, number)
@@ -171,7 +150,7 @@ def get_lineage(
 
 
 def found_prompt(conn: Connection, run: RunRow, number: int) -> Prompt:
-    """The prompt with this number. Raises NotFoundError."""
+    """Reads the prompt with this number. Raises NotFoundError."""
     found = prompts.read_prompts(conn, run.id, [number])
     if not found:
         raise NotFoundError(
@@ -182,11 +161,11 @@ def found_prompt(conn: Connection, run: RunRow, number: int) -> Prompt:
     return found[0]
 
 
-def _inside(here: Service, run: str, area: str) -> tuple[int, ...]:
-    """The prompts that the map shows in an area."""
+def _numbers_in(here: Service, run: str, area: str) -> tuple[int, ...]:
+    """The numbers of the prompts that the map shows in an area."""
     with here.reading() as conn:
         row = find_run(conn, run)
-    left, low, right, high = (float(one) for one in area.split(","))
+    left, low, right, high = map(float, area.split(","))
     return tuple(here.atlas.of(row, here.reading).inside(left, low, right, high))
 
 
@@ -200,7 +179,7 @@ def _place(cursor: str | None, sort: str) -> Place | None:
         return None
     if found[0] != sort:
         raise InputError(
-            f"the cursor belongs to sort {found[0]!r}, the request asks for {sort!r}",
+            f"the cursor belongs to a list sorted by {found[0]!r}, but the request sorts by {sort!r}",
             expected="the same sort on every page",
             next_move="Start without a cursor",
         )

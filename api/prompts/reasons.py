@@ -1,4 +1,4 @@
-"""Why a prompt was trained on, in sentences: each says what the store holds, nothing more."""
+"""Why a prompt was trained on, in sentences. Each says only what the store holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from store.rows import WhyRow
 
 
 def reasons(prompt: Prompt, rows: list[WhyRow]) -> Iterator[str]:
-    """From how it came to be to what was trained on. `rows` are those of `why_trained`, by iteration."""
+    """One sentence per step, from how the prompt was made to the pair that was trained on.
+
+    `rows` come from `why_trained`, by iteration.
+    """
     yield _born(prompt, rows[0] if rows and rows[0].iteration == prompt.born else None)
     if not rows:
         yield "It has been in no batch, so it was not trained on."

@@ -1,4 +1,4 @@
-"""Prompts as the API shows them."""
+"""Schemas of prompts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Prompt(Schema):
     """One prompt."""
 
     number: int
-    """Its number in the run, for ever."""
+    """Its number in the run, which never changes."""
     text: str
-    """What the solver is asked."""
+    """Its text, which the solver responds to."""
     parent: int | None
     """The prompt that it was evolved from; null for a seed prompt."""
     root: int
@@ -33,73 +33,73 @@ class Prompt(Schema):
     born: int
     """The iteration that made it; -1 for a seed prompt."""
     topic: str | None
-    """Its topic, where the file of prompts gave one."""
+    """Its topic, if the file of prompts has one."""
 
 
-class FoundInPage(Prompt):
+class ListedPrompt(Prompt):
     """A prompt and how informative it was."""
 
     iteration: int | None
-    """The iteration that `info` comes from: the one asked for, else the first that judged it."""
+    """The iteration that `info` comes from: the requested one, else the first that judged the prompt."""
     info: float | None
-    """Informativeness there; null where it could not be estimated."""
+    """Its informativeness there; null if it could not be estimated."""
 
 
 class PromptPage(Schema):
-    """Prompts in the order asked for."""
+    """Prompts in the requested order."""
 
-    items: list[FoundInPage]
+    items: list[ListedPrompt]
     """The prompts of this page."""
     next: str | None
-    """`cursor` of the next page; null at the end."""
+    """The `cursor` of the next page; null on the last page."""
 
 
 class Reward(Schema):
-    """One rewarder's reward of a response."""
+    """The reward that one rewarder gave to a response."""
 
     rewarder: str
-    """Who rewarded it."""
+    """The rewarder."""
     value: float | None
-    """The reward."""
+    """The reward; null if there is none."""
     reason: str | None
-    """Why there is none."""
+    """Why there is no reward."""
 
 
 class Response(Schema):
-    """One answer to a prompt."""
+    """One response to a prompt."""
 
     checkpoint: int
-    """The policy that wrote it."""
+    """The policy that generated it."""
     sample: int
-    """Which of the policy's answers to this prompt it is."""
+    """Its index among the policy's responses to this prompt."""
     text: str
-    """What it says."""
+    """Its text."""
     finish: str
-    """Why it ended: `stop`, or `length` where it was cut."""
+    """Why it ended: `stop`, or `length` if it was cut off."""
     tokens: int
     """Its length in tokens."""
     seed: int
     """The seed that it was sampled with."""
     rewards: list[Reward]
-    """What it was worth."""
+    """Its rewards."""
 
 
 class Responses(Schema):
-    """Answers to a prompt, by checkpoint and sample."""
+    """Responses to a prompt, by checkpoint and sample."""
 
     items: list[Response]
-    """The answers."""
+    """The responses."""
     truncated: bool
-    """Whether there are more: ask for one checkpoint's."""
+    """Whether there are more. Request those of a single checkpoint to get them all."""
 
 
 class Part(Schema):
     """An iteration that the prompt took part in."""
 
     iteration: int
-    """Which."""
+    """The iteration."""
     pool_info: float | None
-    """Informativeness in the creator's pool."""
+    """Its informativeness in the creator's pool."""
     pool_reason: str | None
     """Why it could not be estimated there."""
     weight: float | None
@@ -107,11 +107,11 @@ class Part(Schema):
     key: float | None
     """Its Gumbel key: the largest were sampled."""
     sampled: bool | None
-    """Whether it was evolved; null where it was not in the pool."""
+    """Whether it was sampled to be evolved; null if it was not in the pool."""
     buffer: bool | None
-    """Whether it came to the batch from the pool; null where it was not in the batch."""
+    """Whether it was kept from the pool for the batch; null if it was not in the batch."""
     batch_info: float | None
-    """Informativeness in the solver's batch."""
+    """Its informativeness in the solver's batch."""
     batch_reason: str | None
     """Why it could not be estimated there."""
 
@@ -120,34 +120,34 @@ class Pair(Schema):
     """A preference pair that the solver trained on."""
 
     iteration: int
-    """When."""
+    """The iteration that trained on it."""
     checkpoint: int
-    """The policy that wrote both responses."""
+    """The policy that generated both responses."""
     chosen: int
-    """Sample of the better response."""
+    """The sample index of the better response."""
     rejected: int
-    """Sample of the worse one."""
+    """The sample index of the worse response."""
     chosen_reward: float
-    """Reward of the better."""
+    """The reward of the better response."""
     rejected_reward: float
-    """Reward of the worse."""
+    """The reward of the worse response."""
     margin: float
-    """Their difference, in the choice's own units."""
+    """Their difference, in the units of the pair choice."""
 
 
 class Origin(Schema):
     """How the creator made the prompt."""
 
     iteration: int
-    """When."""
+    """The iteration that made it."""
     source: int
-    """The sampled prompt whose evolutions it is one of."""
+    """The sampled prompt that it was evolved from, directly or in several steps."""
     slot: int
-    """Which of them."""
+    """Its index among the children of that prompt."""
     attempt: int
-    """At which try."""
+    """The attempt that succeeded."""
     operator: str
-    """The mutation."""
+    """The mutation that made it."""
 
 
 class Message(Schema):
@@ -156,14 +156,14 @@ class Message(Schema):
     role: str
     """`system`, `user` or `assistant`."""
     content: str
-    """What it says."""
+    """Its text."""
 
 
 class PromptDetails(Prompt):
-    """One prompt with all that happened to it."""
+    """One prompt with everything that happened to it."""
 
     context: list[Message]
-    """The conversation before its text; empty before a plain prompt."""
+    """The conversation before its text; empty for a plain prompt."""
     children: int
     """Prompts that were evolved directly from it."""
     origin: Origin | None
@@ -171,13 +171,13 @@ class PromptDetails(Prompt):
     parts: list[Part]
     """The iterations that it took part in."""
     pairs: list[Pair]
-    """What was trained on."""
+    """The pairs of it that were trained on."""
     why: list[str]
-    """Why it was trained on, or not, from its making on: one sentence per step."""
+    """Why it was trained on, or not: one sentence per step, from its origin on."""
     quarantined: dict[int, str]
-    """Checkpoint: why it could not be answered."""
+    """Why a checkpoint could not respond to it, by checkpoint."""
     responses: Responses
-    """What was answered to it."""
+    """The responses to it."""
 
 
 class Relative(Schema):
@@ -192,39 +192,39 @@ class Relative(Schema):
     born: int
     """The iteration that made it; -1 for a seed prompt."""
     distance: int
-    """Evolutions from the prompt asked for: below 0 its ancestors, above 0 what grew from it."""
+    """Evolutions from the requested prompt: negative for ancestors, positive for descendants."""
     info: float | None
-    """Informativeness when it was first judged."""
+    """Its informativeness when it was first judged."""
     children: int
     """Prompts that were evolved directly from it."""
     batches: list[int]
-    """Iterations whose batch it was in."""
+    """The iterations whose batch it was in."""
     text: str
-    """What it asks."""
+    """Its text."""
 
 
 class Lineage(Schema):
-    """What a prompt grew from, and into."""
+    """The ancestors and descendants of a prompt."""
 
     context: list[Message]
-    """The conversation before the texts; empty before plain prompts."""
+    """The conversation before the texts; empty for plain prompts."""
     prompt: Relative
-    """The prompt asked for."""
+    """The requested prompt."""
     ancestors: list[Relative]
     """From its seed prompt down to its parent."""
     descendants: list[Relative]
-    """What grew from it, nearest first, then by number."""
+    """Its descendants, nearest first, then by number."""
     truncated: bool
-    """Whether there are more of either than `limit`, or deeper ones than `depth`."""
+    """Whether there are more of either than `limit`, or descendants deeper than `depth`."""
 
 
-def in_page(row: FoundPrompt) -> FoundInPage:
-    """A prompt of a page."""
-    return FoundInPage.model_validate(row)
+def in_page(row: FoundPrompt) -> ListedPrompt:
+    """Describes a prompt for a page."""
+    return ListedPrompt.model_validate(row)
 
 
 def responses_of(rows: list[ResponseRow], limit: int, secrets: Collection[str]) -> Responses:
-    """The first `limit` of the responses; reasons go without these secrets."""
+    """Describes the first `limit` responses, without these secrets in their reasons."""
     return Responses(items=[_response(row, secrets) for row in rows[:limit]], truncated=len(rows) > limit)
 
 
@@ -245,7 +245,7 @@ def details_of(
     quarantined: dict[int, str],
     responses: Responses,
 ) -> PromptDetails:
-    """A prompt with all that happened to it."""
+    """Describes a prompt with everything that happened to it."""
     return PromptDetails(
         number=prompt.number,
         text=prompt.text,

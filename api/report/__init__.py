@@ -1,1 +1,6 @@
-"""A run as one page that opens from disk: the dashboard's own modules over kept facts."""
+"""A run as one HTML page that opens from disk.
+
+`facts`: the data that the page shows
+`page`: the HTML, with style, data and script in it
+`script_bundle`: the dashboard's modules as one script
+"""

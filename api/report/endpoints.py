@@ -18,14 +18,14 @@ router = APIRouter(prefix="/v1/runs/{run}", tags=["report"])
     response_class=HTMLResponse,
     responses={
         200: {
-            "description": "One HTML page that opens from disk and asks for nothing: styles, scripts, facts are in it.",
+            "description": "One HTML page that opens from disk. It contains its styles, scripts and data.",
             "content": {"text/html": {"schema": {"type": "string"}}},
         }
     },
 )
 def get_report(here: Here, run: RunName) -> HTMLResponse:
-    """The run as a page to keep or send: curves, evolution, families, best and worst answers, config, versions."""
-    told = facts(here, run)
-    # a name of a run is of letters, digits, dots, dashes and underscores
-    held = f'attachment; filename="{told["run"]["name"]}.html"'
-    return HTMLResponse(page(told), headers={"Content-Disposition": held})
+    """The run as a page to keep or send: curves, evolution, families, best and worst responses, config, versions."""
+    content = facts(here, run)
+    # the name of a run has only letters, digits, dots, dashes and underscores
+    disposition = f'attachment; filename="{content["run"]["name"]}.html"'
+    return HTMLResponse(page(content), headers={"Content-Disposition": disposition})

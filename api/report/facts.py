@@ -1,4 +1,4 @@
-"""What the report of a run says: answers of the API, a bounded number of them, in one object."""
+"""The data of a report: a bounded number of the API's responses, in one object."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.events.endpoints import list_events
 from api.iterations.endpoints import list_iterations
 from api.metrics.endpoints import read_metrics
 from api.prompts.endpoints import get_lineage, get_prompt, list_prompts
-from api.prompts.schemas import FoundInPage, PromptDetails, Response
+from api.prompts.schemas import ListedPrompt, PromptDetails, Response
 from api.runs.representation import shown
 from api.service import Service
 from api.statistics.endpoints import read_statistics
@@ -24,11 +24,11 @@ DRAWN = ("batch", "heldout", "diversity", "audit", "spread", "payoff")
 ROWS, FAMILIES, LOOKED_AT, EVENTS, STEPS = 14, 3, 100, 200, 400
 LONGEST = 8_000
 CHEAP = 20_000
-"""Up to so many prompts a fingerprint is taken with the page: it reads every row of a run."""
+"""The largest number of prompts for which the page includes a fingerprint, which reads every row of a run."""
 
 
 def facts(service: Service, name: str, *, whole_fingerprint: bool = False) -> dict[str, Any]:
-    """Everything that the page shows; texts of more than LONGEST characters are cut, and say so."""
+    """Everything that the page shows. Texts longer than LONGEST characters are cut, and say so."""
     with service.reading() as conn:
         row = find_run(conn, name)
         details = shown(conn, row)
@@ -59,37 +59,37 @@ def facts(service: Service, name: str, *, whole_fingerprint: bool = False) -> di
 
 
 def _few(name: str, rows: Sequence[Any]) -> list[Any]:
-    """Of histograms, the rows that ridgelines draw: first and last among them, the others evenly between."""
+    """The rows of histograms that ridgelines draw: the first, the last, and others evenly in between."""
     if name != "spread" or len(rows) <= ROWS:
         return [*rows]
     return [rows[round(place * (len(rows) - 1) / (ROWS - 1))] for place in range(ROWS)]
 
 
 def _told(last: int) -> list[int]:
-    """The iterations whose prompts are shown: the first that evolves, the middle, the last."""
+    """The iterations whose prompts are shown: the first that evolves, the middle one, the last."""
     return sorted({min(1, last), (last + 1) // 2, last} - {-1})
 
 
-def _page(service: Service, row: RunRow, iteration: int, sort: Any, limit: int) -> list[FoundInPage]:
+def _page(service: Service, row: RunRow, iteration: int, sort: Any, limit: int) -> list[ListedPrompt]:
     return list_prompts(service, row.name, iteration=iteration, sort=sort, limit=limit).items if iteration >= 0 else []
 
 
-def _of_other_roots(found: Sequence[FoundInPage]) -> list[FoundInPage]:
-    """The first of each family."""
-    seen: dict[int, FoundInPage] = {}
+def _of_other_roots(found: Sequence[ListedPrompt]) -> list[ListedPrompt]:
+    """The first prompt of each family."""
+    seen: dict[int, ListedPrompt] = {}
     for one in found:
         seen.setdefault(one.root, one)
     return [*seen.values()]
 
 
 def _telling(service: Service, row: RunRow, iteration: int) -> list[int]:
-    """Two of an iteration's most informative prompts, of two families where there are, and one of its least."""
+    """Two of an iteration's most informative prompts, of two families if possible, and one of its least informative."""
     best = _of_other_roots(_page(service, row, iteration, "-info", LOOKED_AT))[:2]
     return [*dict.fromkeys(one.number for one in (*best, *_page(service, row, iteration, "info", 1)))]
 
 
-def _family(service: Service, row: RunRow, one: FoundInPage) -> dict[str, Any]:
-    """A prompt with its ancestors and children, and the upper part of its family."""
+def _family(service: Service, row: RunRow, one: ListedPrompt) -> dict[str, Any]:
+    """A prompt with its ancestors and children, and the top of its family."""
     return {
         "near": get_lineage(service, row.name, one.number, depth=1, limit=40).model_dump(mode="json"),
         "top": get_lineage(service, row.name, one.root, depth=6, limit=150).model_dump(mode="json"),
@@ -97,7 +97,7 @@ def _family(service: Service, row: RunRow, one: FoundInPage) -> dict[str, Any]:
 
 
 def _sample(service: Service, row: RunRow, iteration: int, number: int) -> dict[str, Any]:
-    """A prompt with the best and the worst of the answers that it was trained on, or else was given last."""
+    """A prompt with the best and worst of the responses that it was trained on, or else of the latest ones."""
     prompt = get_prompt(service, row.name, number)
     line = get_lineage(service, row.name, number, depth=0, limit=1).ancestors
     return {

@@ -1,4 +1,4 @@
-"""The page itself: style, facts and script in one file, and a policy that lets nothing else in."""
+"""The HTML page of a report: style, data and script in one file, and a security policy that allows nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from api.dashboard.endpoints import STATIC
-from api.report.bundling import bundled
+from api.report.script_bundle import bundle
 
 _STYLES = ("base", "parts", "charts", "views", "report")
 _INSTEAD = {"router.js": "report/router.js"}
@@ -21,14 +21,14 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <title>{title} – eva</title><style>{style}</style></head>
 <body><div id="app"><p class="waiting">Loading the report</p></div>
-<noscript>The report of eva needs JavaScript: it holds its own, and asks for nothing else.</noscript>
+<noscript>This report needs JavaScript. Its script is part of the page; it loads nothing else.</noscript>
 <script type="application/json" id="facts">{facts}</script>
 <script>{script}</script></body></html>
 """
 
 
 def page(facts: Mapping[str, Any]) -> str:
-    """The report over these facts (api.report.facts)."""
+    """The page that shows these facts (api.report.facts)."""
     style, script = _style(), _script()
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src blob: data:; "
@@ -40,7 +40,7 @@ def page(facts: Mapping[str, Any]) -> str:
 
 
 def embedded(value: object) -> str:
-    """JSON that stays data inside a page, whatever its texts say: no tag, comment or section begins in it."""
+    """JSON that stays data inside a page, whatever texts it has: it contains no start of a tag, comment or section."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -52,8 +52,8 @@ def _style() -> str:
 
 @lru_cache(1)
 def _script() -> str:
-    script = '"use strict";\n' + bundled(STATIC, "report/report.js", _INSTEAD)
-    # the parser of pages looks for these alone; the dashboard's scripts have neither
+    script = '"use strict";\n' + bundle(STATIC, "report/report.js", _INSTEAD)
+    # only these would end the script early; the dashboard's scripts contain neither
     assert "</script" not in script and "<!--" not in script
     return script
 

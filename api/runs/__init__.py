@@ -1,1 +1,7 @@
-"""Runs."""
+"""Runs.
+
+`endpoints`: lists of runs, and one run
+`launches`: new runs, forks, resumed runs
+`changes`: pause, cancel, rename, annotate, delete
+`representation`: a run as JSON, with its ETag
+"""

@@ -1,4 +1,4 @@
-"""Changing runs: what is wanted of them, the user's words about them, whether lists show them."""
+"""Changes of runs: pause and cancel, name, labels and note, delete and restore."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Response
 from sqlalchemy import Connection
 
 from api.runs.representation import answered, tags_in, words_tag
-from api.runs.requests import NewWords
+from api.runs.requests import RunChanges
 from api.runs.schemas import RunDetails
 from api.schema import RunName
 from api.service import Here, Service
@@ -27,32 +27,32 @@ _IF_MATCH: dict[str, Any] = {
     "in": "header",
     "required": True,
     "schema": {"type": "string", "maxLength": 1000},
-    "description": "The ETag of the run as you know it; `*` takes any.",
+    "description": "The ETag of the run as you last saw it; `*` matches any.",
 }
-"""Required, with an error of its own where it is missing."""
+"""Documented as required; a request without it gets an error of its own."""
 
 
 class TagMissingError(EvaError):
-    """A change without If-Match: it might undo what somebody else has written."""
+    """A change without If-Match, which might overwrite somebody else's change."""
 
     status = 428
 
 
 class TagDiffersError(EvaError):
-    """Somebody has changed the run since the client looked at it."""
+    """Somebody else has changed the run in the meantime."""
 
     status = 412
 
 
 @router.post("/{run}:pause", status_code=202)
 def pause_run(here: Here, run: RunName, response: Response) -> RunDetails:
-    """Let a run stop at its next batch boundary; at once where nobody plays it."""
+    """Pause a run at its next batch boundary; at once if no driver plays it."""
     return _wish(here, run, "pause", response)
 
 
 @router.post("/{run}:cancel", status_code=202)
 def cancel_run(here: Here, run: RunName, response: Response) -> RunDetails:
-    """End a run for good at its next batch boundary; at once where nobody plays it."""
+    """Cancel a run for good at its next batch boundary; at once if no driver plays it."""
     return _wish(here, run, "cancel", response)
 
 
@@ -60,43 +60,43 @@ def cancel_run(here: Here, run: RunName, response: Response) -> RunDetails:
 def change_run(
     here: Here,
     run: RunName,
-    words: NewWords,
+    changes: RunChanges,
     response: Response,
     if_match: Annotated[str | None, Header(max_length=1000, include_in_schema=False)] = None,
 ) -> RunDetails:
-    """Change a run's name, labels or note. What it does meanwhile does not matter to the tag."""
+    """Change a run's name, labels or note. The run's own progress does not invalidate its ETag here."""
     if if_match is None:
         raise TagMissingError(
             "the request has no If-Match",
-            expected="the ETag of the run as you know it",
-            next_move=f"Send the ETag that GET /v1/runs/{run} gives, so that nobody's words are lost",
+            expected="the ETag of the run as you last saw it",
+            next_move=f"Send the ETag that GET /v1/runs/{run} returns, so that no other change is overwritten",
         )
-    renames = words.name is not None
-    with _standing(here, run, "renamed") if renames else here.store.transaction() as conn:
+    renames = changes.name is not None
+    with _stopped(here, run, "renamed") if renames else here.store.transaction() as conn:
         row = find_run(conn, run)
         seen = [tag.strip('"').rpartition("-")[2] for tag in tags_in(if_match)]
         if if_match.strip() != "*" and words_tag(row.name, row.note, list(row.tags)) not in seen:
             raise TagDiffersError(
-                f"run {row.name} has other words than those of this tag",
-                expected="its present ETag",
-                next_move=f"Look at it again: GET /v1/runs/{row.name}",
+                f"the name, labels or note of run {row.name} have changed since this ETag",
+                expected="its current ETag",
+                next_move=f"Get the run again: GET /v1/runs/{row.name}",
             )
-        if words.name is not None and words.name != row.name:
-            rename_run(conn, row.id, words.name)
-            events.append_event(conn, row.id, "renamed", {"from": row.name, "to": words.name})
+        if changes.name is not None and changes.name != row.name:
+            rename_run(conn, row.id, changes.name)
+            events.append_event(conn, row.id, "renamed", {"from": row.name, "to": changes.name})
         annotate_run(
             conn,
             row.id,
-            note=row.note if words.note is None else words.note,
-            tags=row.tags if words.tags is None else tuple(words.tags),
+            note=row.note if changes.note is None else changes.note,
+            tags=row.tags if changes.tags is None else tuple(changes.tags),
         )
         return answered(conn, get_run(conn, row.id), response)
 
 
 @router.delete("/{run:run}", status_code=204)
 def delete_run(here: Here, run: RunName) -> Response:
-    """Hide a run from lists. Nothing of it is removed, and it can be restored."""
-    with _standing(here, run, "deleted") as conn:
+    """Hide a run from lists. Nothing is removed, and the run can be restored."""
+    with _stopped(here, run, "deleted") as conn:
         _hide(conn, find_run(conn, run), hidden=True)
     return Response(status_code=204)
 
@@ -117,14 +117,14 @@ def _wish(here: Service, reference: str, wish: Wish, response: Response) -> RunD
 
 
 @contextmanager
-def _standing(here: Service, reference: str, done: str) -> Generator[Connection]:
-    """One transaction on a run that nobody plays and that does not wait for a driver. Raises ConflictError."""
+def _stopped(here: Service, reference: str, action: str) -> Generator[Connection]:
+    """A transaction on a run that no driver plays and that waits for none. Raises ConflictError."""
     row = _row(here, reference)
     with held(here.store, row) as conn:
         if get_run(conn, row.id).status == "queued":
             raise ConflictError(
-                f"run {row.name} waits for a driver and cannot be {done}",
-                expected="a run that stands",
+                f"run {row.name} waits for a driver and cannot be {action}",
+                expected="a run that is stopped",
                 next_move=f"Pause it first: POST /v1/runs/{row.name}:pause",
             )
         yield conn

@@ -1,4 +1,4 @@
-"""Looking at runs."""
+"""Lists of runs, and one run."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"])
 @router.get("")
 def list_runs(
     here: Here,
-    status: Annotated[list[Status] | None, Query(description="Only runs that stand so; may be repeated.")] = None,
-    name: Annotated[str | None, Query(max_length=200, description="Only runs with this in their name.")] = None,
+    status: Annotated[list[Status] | None, Query(description="Only runs with this status; may be repeated.")] = None,
+    name: Annotated[str | None, Query(max_length=200, description="Only runs whose name contains this.")] = None,
     tag: Annotated[str | None, Query(max_length=200, description="Only runs with this tag.")] = None,
-    created_after: Annotated[Moment | None, Query(description="Only runs made then or later.")] = None,
-    created_before: Annotated[Moment | None, Query(description="Only runs made earlier.")] = None,
-    deleted: Annotated[bool, Query(description="Those that were deleted, too.")] = False,
+    created_after: Annotated[Moment | None, Query(description="Only runs created at this time or later.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Only runs created before this time.")] = None,
+    deleted: Annotated[bool, Query(description="Include deleted runs.")] = False,
     limit: PageSize = PAGE,
     cursor: Cursor = None,
 ) -> RunPage:
-    """Which runs are there? Newest first."""
-    wanted = RunFilter(status or (), name, tag, created_after, created_before, deleted)
+    """All runs, newest first."""
+    run_filter = RunFilter(status or (), name, tag, created_after, created_before, deleted)
     place = read_cursor(cursor, int)
     with here.reading() as conn:
-        found = run_page(conn, wanted, limit + 1, None if place is None else place[0])
-    shown = found[:limit]
+        rows = run_page(conn, run_filter, limit + 1, None if place is None else place[0])
+    page = rows[:limit]
     return RunPage(
-        items=[run_of(row) for row in shown], next=write_cursor(shown[-1].run.id) if len(found) > limit else None
+        items=[run_of(row) for row in page], next=write_cursor(page[-1].run.id) if len(rows) > limit else None
     )
 
 
-@router.get(
-    "/{run:run}", responses={304: {"description": "The run is as it was when it had the tag in If-None-Match."}}
-)
+@router.get("/{run:run}", responses={304: {"description": "The run has not changed since the ETag in If-None-Match."}})
 def get_run(
     here: Here,
     run: RunName,
     response: Response,
-    if_none_match: Annotated[str | None, Header(max_length=1000, description="Tags of answers that you have.")] = None,
+    if_none_match: Annotated[
+        str | None, Header(max_length=1000, description="The ETags that you have already.")
+    ] = None,
 ) -> RunDetails:
     """One run with its config."""
     with here.reading() as conn:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 
 from api.runs.representation import answered
-from api.runs.requests import AS_IT_IS, ChangedKey, ForkRehearsal, Going, NewFork, NewRun, Rehearsal
+from api.runs.requests import UNCHANGED, ChangedKey, ForkRehearsal, NewFork, NewRun, Rehearsal, ResumeOptions
 from api.runs.schemas import RunDetails
 from api.schema import RunName, Schema
 from api.service import Here, Service, secrets_in
@@ -72,17 +72,17 @@ def create_run(
 
 
 @router.post("/{run}:resume", status_code=202)
-def resume_run(here: Here, run: RunName, response: Response, going: Going = AS_IT_IS) -> RunDetails:
+def resume_run(here: Here, run: RunName, response: Response, options: ResumeOptions = UNCHANGED) -> RunDetails:
     """Play a stopped run from where it stands. Other config or code is refused unless changes are accepted."""
     from orchestrator.launch.resume import prepare
 
     row = _existing(here, run)
     config: RunConfig | None = None
-    if going.overrides:
+    if options.overrides:
         before = RunConfig.model_validate(row.config)
-        config = admit(config_from_values(row.config, going.overrides), here.settings.allowed, before)
-    row = prepare(here.store, row, config, accept=going.accept_changes)
-    restart = going.restart and launcher.RestartPolicy(going.restart.times, going.restart.backoff_s)
+        config = admit(config_from_values(row.config, options.overrides), here.settings.allowed, before)
+    row = prepare(here.store, row, config, accept=options.accept_changes)
+    restart = options.restart and launcher.RestartPolicy(options.restart.times, options.restart.backoff_s)
     return _run_details(here, launcher.queue_again(here.store, row, restart), response)
 
 

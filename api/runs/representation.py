@@ -1,4 +1,4 @@
-"""A run as it is answered: with how it is launched, and with a tag for what may be changed."""
+"""A run as the API returns it: with its launch, and with an ETag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from store.views.run_pages import standing
 
 
 def shown(conn: Connection, run: RunRow) -> RunDetails:
-    """The run with its config and its launch."""
+    """Describes a run with its config and its launch."""
     found = launches.read_launch(conn, run.id)
     launch = (
         None
@@ -34,24 +34,24 @@ def shown(conn: Connection, run: RunRow) -> RunDetails:
 
 
 def answered(conn: Connection, run: RunRow, response: Response) -> RunDetails:
-    """The run as the answer to a change, with its address and tag."""
+    """Describes a run in the response to a change, with the headers Location and ETag."""
     details = shown(conn, run)
     response.headers.update({"Location": f"/v1/runs/{run.name}", "ETag": tag_of(details)})
     return details
 
 
 def tag_of(details: RunDetails) -> str:
-    """The tag of an answer: a part for all of it, and one for the user's own words alone."""
+    """The ETag of a run: a part for all of it, and a part for its name, note and labels alone."""
     return f'"{_digest(details.model_dump_json())}-{words_tag(details.name, details.note, details.tags)}"'
 
 
 def words_tag(name: str, note: str, tags: list[str]) -> str:
-    """The part of a tag that changes only with what a user may change: a run that plays is another each second."""
+    """The part of an ETag that changes only with what a user can change; a playing run changes every second."""
     return _digest(json.dumps([name, note, tags]))
 
 
 def tags_in(header: str) -> list[str]:
-    """The tags of If-Match or If-None-Match."""
+    """The ETags in an If-Match or If-None-Match header."""
     return [one.strip().removeprefix("W/") for one in header.split(",")]
 
 

@@ -1,4 +1,4 @@
-"""What clients send about runs."""
+"""Schemas of requests about runs, and of rehearsals."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ Overrides = Annotated[list[Annotated[str, Field(max_length=2000)]], Field(max_le
 
 
 class RestartPolicy(Schema):
-    """What happens when a driver dies without a word."""
+    """What happens when a driver dies without reporting a failure."""
 
     times: int = Field(default=0, ge=0, le=100)
-    """So many drivers that died are replaced; then the run has failed. A driver that reports a failure is not."""
+    """How many drivers that died are replaced before the run fails. A driver that reports a failure is not replaced."""
     backoff_s: float = Field(default=10, ge=0, le=3600)
-    """Seconds before the first replacement; twice as many before each further one, 600 at most."""
+    """Seconds before the first replacement. They double for each further one, up to 600."""
 
 
-class Launched(Schema):
-    """What every run that is launched may be given."""
+class LaunchOptions(Schema):
+    """What every launch may specify."""
 
     name: Stem | None = None
-    """Stem of the run's name; short for the override `name=STEM`."""
+    """The stem of the run's name; short for the override `name=STEM`."""
     overrides: Overrides = Field(default_factory=list)
     """Keys to change, each as `training.beta=0.1`."""
     tags: Tags = Field(default_factory=list)
     """Your labels."""
     note: Note = ""
-    """Your words."""
+    """A note in your own words."""
     restart: RestartPolicy = RestartPolicy()
     """What happens when a driver dies."""
 
     @property
     def all_overrides(self) -> list[str]:
-        """The overrides, the name among them."""
+        """The overrides, with the name as one of them."""
         return [*self.overrides, *([f"name={self.name}"] if self.name else [])]
 
 
-class NewRun(Launched):
-    """A run to be launched: the config of a preset or of a run, or one of your own, changed by overrides."""
+class NewRun(LaunchOptions):
+    """A new run: the config of a preset or of another run, or your own, changed by overrides."""
 
     preset: str | None = Field(default=None, max_length=100)
-    """A config that comes with eva (`/v1/presets`)."""
+    """The preset to start from (`/v1/presets`)."""
     run: str | None = Field(default=None, max_length=200)
-    """Instead of a preset: a run, whose config is taken."""
+    """Instead of a preset: the run whose config to start from."""
     config: dict[str, Any] | None = None
-    """Instead of theirs: the config, with the keys of a config file. Files, models, addresses, functions and secrets
-    are given by the names that the service allows, or as the preset or run beside it has them."""
+    """Your own config, with the keys of a config file, which replaces that of the preset or run. Files, models,
+    addresses, functions and secrets must be names that the service allows, or the values of that preset or run."""
 
     @model_validator(mode="after")
     def _one_source(self) -> NewRun:
@@ -64,68 +64,68 @@ class NewRun(Launched):
         return self
 
 
-class NewFork(Launched):
-    """A run that shares another's history."""
+class NewFork(LaunchOptions):
+    """A new run that shares the history of another one."""
 
     at: int = Field(ge=0, le=LARGEST_SMALL)
-    """The first iteration that it plays itself."""
+    """The first iteration that the fork plays itself."""
     config: dict[str, Any] | None = None
-    """Instead of the other run's: the whole config, to which overrides are applied."""
+    """The whole config, which replaces that of the other run. Overrides are applied to it."""
 
 
-class Going(Schema):
-    """How a run goes on."""
+class ResumeOptions(Schema):
+    """How to resume a run."""
 
     overrides: Overrides = Field(default_factory=list)
-    """Keys to change, each as `fleet.engines=2`; needs `accept_changes`."""
+    """Keys to change, each as `fleet.engines=2`; requires `accept_changes`."""
     accept_changes: bool = False
-    """Go on although config or code differ; the run's events tell of it."""
+    """Resume although config or code differ. The run's events record the changes."""
     restart: RestartPolicy | None = None
-    """Another policy than before."""
+    """A new restart policy; null keeps the one that the run has."""
 
 
-AS_IT_IS = Going()
+UNCHANGED = ResumeOptions()
 
 
-class NewWords(Schema):
-    """What to change; what is left out or null stays."""
+class RunChanges(Schema):
+    """What to change about a run. Fields that are left out or null stay as they are."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")] | None = None
-    """Another name for a run that nobody plays and that does not wait for a driver."""
+    """A new name, for a run that no driver plays and that waits for none."""
     tags: Tags | None = None
-    """All labels."""
+    """All its labels."""
     note: Note | None = None
-    """Your words."""
+    """A note in your own words."""
 
 
 class Rehearsal(Schema):
-    """What a run would be; nothing was stored."""
+    """What a run would be. Nothing was stored."""
 
     config: Mapping[str, Any]
     """The config in full."""
     estimate: list[str]
-    """What it would cost, counts at most."""
+    """What it would cost at most, one line each."""
     checks: list[str]
-    """What was checked."""
+    """What was checked, one line each."""
 
 
 class ChangedKey(Schema):
-    """A key of the config that differs."""
+    """A key of the config that the fork changes."""
 
     key: str
     """Its path, such as `training.beta`."""
     before: Any
-    """Its value in the run that is forked; null where it has none."""
+    """Its value in the run that is forked; null if it has none."""
     after: Any
-    """Its value in the fork; null where it has none."""
+    """Its value in the fork; null if it has none."""
 
 
 class ForkRehearsal(Schema):
-    """What a fork would be; nothing was stored."""
+    """What a fork would be. Nothing was stored."""
 
     config: Mapping[str, Any]
     """The config in full."""
     changes: list[ChangedKey]
-    """The keys in which it differs from the run that is forked."""
+    """The keys that differ from the run that is forked."""
     checks: list[str]
-    """What was checked."""
+    """What was checked, one line each."""

@@ -1,4 +1,4 @@
-"""Runs as the API shows them."""
+"""Schemas of runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from store.views.run_pages import StandingRow
 Status = TypeAliasType(
     "Status", Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"]
 )
-"""Named, as all that several schemas choose from: clients are generated with one type for it."""
+"""A named type, so that generated clients have one type for it."""
 
 
 class OpenStage(Schema):
@@ -33,16 +33,16 @@ class OpenStage(Schema):
     done: int
     """Units that are stored."""
     total: int
-    """Units in all."""
+    """All its units."""
 
 
 class Holder(Schema):
     """The driver that plays a run."""
 
     host: str
-    """Its machine."""
+    """The machine that it runs on."""
     pid: int | None
-    """Its process there."""
+    """The id of its process there."""
 
 
 class ForkedFrom(Schema):
@@ -51,80 +51,80 @@ class ForkedFrom(Schema):
     run: str
     """The run whose history it shares."""
     iteration: int
-    """The first iteration that it plays itself."""
+    """The first iteration that the fork plays itself."""
 
 
 class Run(Schema):
     """One alignment run."""
 
     name: str
-    """Its name for ever."""
+    """Its name."""
     status: Status
-    """Where it stands; `interrupted`: it says that it is running, but no driver has held it for the lease's time."""
+    """Its status. `interrupted`: its row says `running`, but no driver has held it for the time of a lease."""
     desired: Literal["run", "pause", "cancel"]
-    """What is wanted of it; its driver obeys at the next batch boundary."""
+    """What its user wants. Its driver obeys at the next batch boundary."""
     iteration: int
-    """The iteration that it plays, or `iterations` when all are played."""
+    """The iteration that it plays, or `iterations` when it has played all."""
     iterations: int
-    """How many it plays."""
+    """How many iterations it plays."""
     stage: OpenStage | None
-    """What it is doing, or did last where nobody holds it."""
+    """What it is doing, or did last if no driver plays it."""
     held_by: Holder | None
-    """Who plays it."""
+    """The driver that plays it, if any."""
     prompts: int
-    """How many prompts it has: they are numbered from 0."""
+    """How many prompts it has. They are numbered from 0."""
     seed: int
-    """The seed that all its draws derive from."""
+    """The seed that all its random draws derive from."""
     last_event: int
-    """Sequence number of its newest event."""
+    """The sequence number of its newest event."""
     forked_from: ForkedFrom | None
-    """The run that it is a fork of."""
+    """The run that it is a fork of, if any."""
     error: str | None
-    """Why it failed."""
+    """Why it failed; null if it did not."""
     note: str
-    """The user's own words."""
+    """The user's note."""
     tags: list[str]
-    """The user's own labels."""
+    """The user's labels."""
     created_at: datetime
-    """When it was registered."""
+    """When it was stored."""
     started_at: datetime | None
-    """When it was first played."""
+    """When it first started; null before."""
     finished_at: datetime | None
-    """When it ended."""
+    """When it ended; null before."""
     deleted_at: datetime | None
-    """When it was deleted; null for those that lists show."""
+    """When it was deleted; null if it was not."""
 
 
 class Launch(Schema):
-    """How a service has a run played."""
+    """How a service launches a run."""
 
     state: Literal["queued", "taken", "submitted", "ended"]
     """`queued`: it waits for a driver; `taken`: its job is being submitted; `submitted`: Ray has it; `ended`: no driver
     is needed."""
     ahead: int | None
-    """How many runs wait before it; null unless it waits."""
+    """How many runs wait before it; null if it does not wait."""
     attempt: int
     """How many drivers were started for it."""
     job: str | None
-    """The Ray job of the newest driver."""
+    """The Ray job of its newest driver."""
     restarts: int
-    """How often a dead driver is replaced."""
+    """How many drivers that died are replaced."""
     restarted: int
-    """How often one was, since the run was last asked for."""
+    """How many were replaced since the run was last launched or resumed."""
     message: str | None
-    """What it waits for, where that is not its turn."""
+    """What it waits for, if not for its turn."""
 
 
 class RunDetails(Run):
     """One run with its config."""
 
     launch: Launch | None
-    """How it is launched; null where `eva run` or the like plays it."""
+    """How it is launched; null if a command such as `eva run` plays it."""
 
     config_hash: str
-    """SHA-256 of the config: runs of equal configs have equal ones."""
+    """SHA-256 of the config: equal configs have equal hashes."""
     config: Mapping[str, Any]
-    """The config in full; credentials in it read `***`."""
+    """The config in full. Credentials read `***`."""
 
 
 class RunPage(Schema):
@@ -133,16 +133,16 @@ class RunPage(Schema):
     items: list[Run]
     """The runs of this page."""
     next: str | None
-    """`cursor` of the next page; null at the end."""
+    """The `cursor` of the next page; null on the last page."""
 
 
 def run_of(row: StandingRow) -> Run:
-    """A run for a list."""
+    """Describes a run for a list."""
     return Run(**_facts(row))
 
 
 def details_of(row: StandingRow, launch: Launch | None) -> RunDetails:
-    """A run for itself."""
+    """Describes one run with its config."""
     return RunDetails(
         **_facts(row),
         launch=launch,

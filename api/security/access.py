@@ -1,4 +1,4 @@
-"""Who may ask for what: API keys, sessions of browsers, and the one list of what needs which scope."""
+"""Who may send which request: API keys, browser sessions, and the one list of the scopes that requests need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from http.cookies import CookieError, SimpleCookie
 from starlette.datastructures import Headers
 
 from api.problems import RefusedError
-from api.security.attempts import Tries
+from api.security.attempts import FailedAttempts
 from eva.runtime.api_keys import Scope, includes, key_digest, prefix_of
 from store.runs.api_keys import LiveKey, live_keys, record_use
 from store.session import Store
@@ -25,16 +25,16 @@ COOKIE = "eva_session"
 SESSION = timedelta(hours=12)
 MOST_SESSIONS = 1000
 FRESH_S = 2.0
-"""So long after its revocation a key may still be taken."""
+"""Seconds for which a revoked key may still be accepted."""
 
 _LOOKING = ("GET", "HEAD", "OPTIONS")
 _OPEN = ("/healthz", "/readyz", "/v1/session")
 _RULES: tuple[tuple[str, Scope], ...] = (("/v1/keys", "admin"),)
-"""Paths, with what lies below, that always need this scope."""
+"""Paths that always need this scope, with everything below them."""
 
 
 def needed_scope(method: str, path: str) -> Scope | None:
-    """What does a request need? Looking needs `read`, everything else `write`; pages show nothing by themselves."""
+    """The scope that a request needs: `read` for reading, else `write`. Pages need none, for they hold no data."""
     for prefix, scope in _RULES:
         if path == prefix or path.startswith(f"{prefix}/"):
             return scope
@@ -46,13 +46,13 @@ def needed_scope(method: str, path: str) -> Scope | None:
 
 
 def is_api(path: str) -> bool:
-    """Is this an answer for programs, rather than a page or a part of one?"""
+    """Whether a path answers programs, rather than being a page or a part of one."""
     return path.startswith("/v1/") or path in ("/v1", "/healthz", "/readyz", "/metrics")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the prefix and scope of the key, and when that or the session ends."""
+    """Who sent a request: the prefix and scope of the key, and when the key or the session ends."""
 
     prefix: str
     scope: Scope
@@ -60,7 +60,7 @@ class Caller:
 
 
 class Access:
-    """Keys of the store, sessions of this process, and a limit of failed tries per address."""
+    """The keys of the store, the sessions of this process, and a limit of failed attempts per address."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock = store, clock
@@ -69,10 +69,13 @@ class Access:
         self._read_at = -FRESH_S
         self._sessions: OrderedDict[bytes, tuple[str, datetime]] = OrderedDict()
         self._noted: dict[str, int] = {}
-        self._tries = Tries(clock)
+        self._attempts = FailedAttempts(clock)
 
     def admit(self, method: str, path: str, headers: Headers, address: str) -> Caller | None:
-        """Who asks, None where nobody needs to say. Raises RefusedError, and StoreError when keys cannot be read."""
+        """The caller of a request, or None where the path needs no key.
+
+        Raises RefusedError, and StoreError when the keys cannot be read.
+        """
         needed = needed_scope(method, path)
         caller = self.caller(headers, address) if needed or path == "/v1/session" else None
         if needed is None:
@@ -82,19 +85,22 @@ class Access:
         if not includes(caller.scope, needed):
             raise ScopeError(
                 f"the key eva_{caller.prefix} has scope {caller.scope}",
-                expected=f"{needed} for {method} {path[:100]}",
-                next_move=f"Use one made with `eva keys create NAME --scope {needed}`",
+                expected=f"scope {needed} for {method} {path[:100]}",
+                next_move=f"Use a key made with `eva keys create NAME --scope {needed}`",
                 headers={"WWW-Authenticate": f'Bearer realm="eva", error="insufficient_scope", scope="{needed}"'},
             )
         return caller
 
     def caller(self, headers: Headers, address: str) -> Caller | None:
-        """Whose key or session is it? None without either. Raises UnauthorizedError, TooManyTriesError."""
+        """The caller that the key or session of a request belongs to, or None if it has neither.
+
+        Raises UnauthorizedError, TooManyTriesError.
+        """
         given = headers.get("authorization")
         if given is not None:
             scheme, _, key = given.partition(" ")
             if scheme.lower() != "bearer":
-                raise _unauthorized(f"Authorization is of scheme {scheme[:20]!r}")
+                raise _unauthorized(f"the Authorization header has the scheme {scheme[:20]!r}")
             return self.recognise(key.strip(), address)
         token = _cookie(headers)
         if token is None:
@@ -107,23 +113,24 @@ class Access:
         return Caller(key.prefix, key.scope, found[1])
 
     def recognise(self, key: str, address: str) -> Caller:
-        """Whose key is it? Raises UnauthorizedError, or TooManyTriesError where too many from there were none."""
+        """The caller that a key belongs to. Raises UnauthorizedError when it is invalid, TooManyTriesError when the
+        address has sent too many invalid keys."""
         seen = _hashed(key)
-        self._tries.check(address, seen)
+        self._attempts.check(address, seen)
         prefix = prefix_of(key)
-        # a key that was made just now is taken at once; how often who guesses makes us look is bounded by the tries
+        # accepts a key that was made just now; the limit of attempts bounds how often a guess causes a query
         found = self._live().get(prefix or "") or (self._live(anew=True).get(prefix) if prefix else None)
-        # who guesses learns nothing from the time that a prefix takes
+        # hashes in any case: the time must not tell whether the prefix exists
         digest = key_digest(key, found.salt if found else b"")
         if found is None or not hmac.compare_digest(digest, found.digest):
-            self._tries.failed(address)
-            raise _unauthorized("the API key is none that is valid here", ', error="invalid_token"')
-        self._tries.succeeded(seen)
+            self._attempts.record_failure(address)
+            raise _unauthorized("this API key is not valid", ', error="invalid_token"')
+        self._attempts.record_success(seen)
         self._note(found.prefix)
         return Caller(found.prefix, found.scope, found.expires_at)
 
     def open_session(self, caller: Caller) -> tuple[str, datetime]:
-        """A session of a key: its token and its end. The oldest makes room where there are too many."""
+        """Opens a session for a key and returns its token and its end. Closes the oldest where there are too many."""
         token, end = secrets.token_urlsafe(32), datetime.now(UTC) + SESSION
         end = min(end, caller.until or end)
         with self._lock:
@@ -133,7 +140,7 @@ class Access:
         return token, end
 
     def close_session(self, headers: Headers) -> None:
-        """The session of this request ends."""
+        """Closes the session of a request."""
         token = _cookie(headers)
         if token is not None:
             with self._lock:
@@ -162,13 +169,13 @@ class Access:
 
 
 class UnauthorizedError(RefusedError):
-    """It is not known who asks."""
+    """The request has no valid key and no session."""
 
     status = 401
 
 
 class ScopeError(RefusedError):
-    """The key may not do this."""
+    """The scope of the key does not allow this request."""
 
     status = 403
 
@@ -176,7 +183,7 @@ class ScopeError(RefusedError):
 def _unauthorized(given: str, why: str = "") -> UnauthorizedError:
     return UnauthorizedError(
         given,
-        expected="`Authorization: Bearer eva_…`, or the cookie of a login",
+        expected="the header `Authorization: Bearer eva_…`, or the cookie of a login",
         next_move="Make a key on the server with `eva keys create NAME --scope read`",
         headers={"WWW-Authenticate": f'Bearer realm="eva"{why}'},
     )

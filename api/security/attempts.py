@@ -1,4 +1,4 @@
-"""Failed tries of keys: an address that has made too many waits before another is looked at."""
+"""Limits guessing: an address that has sent too many invalid keys must wait before another key is checked."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ REFILL_S = 3.0
 MOST_ADDRESSES, MOST_KNOWN = 10_000, 1000
 
 
-class Tries:
-    """Each address has BURST failed tries, and one more every REFILL_S. Keys that were right before are not counted:
-    who works from an address that guesses come from, too, works on."""
+class FailedAttempts:
+    """Allows each address BURST failed attempts, and one more every REFILL_S seconds.
+
+    Keys that were valid before are always checked, so that a user can go on working at an address where somebody else
+    guesses keys.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._lock = clock, threading.Lock()
@@ -23,28 +26,28 @@ class Tries:
         self._known: OrderedDict[bytes, None] = OrderedDict()
 
     def check(self, address: str, key: bytes) -> None:
-        """Raises TooManyTriesError where the address must wait; `key` is a digest of the one that it tries."""
+        """Raises TooManyTriesError when the address must wait. `key` is a digest of the key that it sent."""
         with self._lock:
             left = self._refilled(address)
             if key in self._known or left >= 1:
                 return
         raise TooManyTriesError(
-            f"{address} has tried {BURST} keys or more that are none",
-            expected=f"one try every {REFILL_S:g} seconds",
-            next_move="Wait a while; use a valid key",
+            f"{address} has sent too many invalid keys",
+            expected=f"one attempt every {REFILL_S:g} seconds",
+            next_move="Wait a while, then send a valid key",
             headers={"Retry-After": str(max(1, round((1 - left) * REFILL_S)))},
         )
 
-    def failed(self, address: str) -> None:
-        """Count a failed try."""
+    def record_failure(self, address: str) -> None:
+        """Counts a failed attempt."""
         with self._lock:
             self._left[address] = (max(0.0, self._refilled(address) - 1), self._clock())
             self._left.move_to_end(address)
             while len(self._left) > MOST_ADDRESSES:
                 self._left.popitem(last=False)
 
-    def succeeded(self, key: bytes) -> None:
-        """Remember a key that was right."""
+    def record_success(self, key: bytes) -> None:
+        """Remembers a valid key."""
         with self._lock:
             self._known[key] = None
             while len(self._known) > MOST_KNOWN:
@@ -56,6 +59,6 @@ class Tries:
 
 
 class TooManyTriesError(RefusedError):
-    """Too many keys from this address were none."""
+    """The address has sent too many invalid keys."""
 
     status = 429

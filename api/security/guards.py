@@ -1,4 +1,4 @@
-"""What stands before the endpoints: hosts, origins, keys, limits of bodies, headers against misuse by browsers."""
+"""Checks every request before its endpoint: host, origin, key, size of the body. Adds security headers for browsers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.security.access import Access, is_api
 from eva.errors import EvaError
 
 MOST_BODY, DEEPEST, SLOWEST_S = 2**20, 64, 20.0
-"""Of a body: its bytes, how deep its JSON may be nested, and how long it may take to come."""
+"""Limits of a body: its bytes, the depth of its JSON, and the seconds that it may take to arrive."""
 _BODILESS = ("GET", "HEAD")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -29,7 +29,7 @@ _FOR_PROGRAMS = _HEADERS | {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
-# with no-referrer, a browser would send the form of a page with the origin `null`
+# with no-referrer, browsers send a page's form with the origin `null`
 _FOR_PAGES = _HEADERS | {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; font-src 'self'; manifest-src 'self'; "
@@ -41,10 +41,10 @@ _OF_JSON = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
 
 
 class Guards:
-    """Requests for other hosts, from other sites' pages and with too large bodies go no further.
+    """Refuses requests for other hosts, from other sites' pages, and with bodies that are too large.
 
-    A page that a browser shows may send requests to this machine, under a name of its own choice that it lets point
-    here. It cannot choose the Host header, and it cannot leave Origin out.
+    Any page that a browser shows can send requests to this machine, even by a name of its own that resolves to this
+    address. But it cannot choose the Host header, and it cannot leave out Origin.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Guards:
         access: Access | None = None,
         slowest_s: float = SLOWEST_S,
     ) -> None:
-        """`access` None: whoever reaches the service may ask."""
+        """`access` is None where requests need no key."""
         self.app, self.hosts, self.most_body = app, hosts, most_body
         self.access, self.slowest_s = access, slowest_s
 
@@ -94,28 +94,28 @@ class Guards:
             raise MisdirectedError(
                 f"the request is for host {host[:100]!r}",
                 expected="an address or name of this service",
-                next_move="Use the address that `eva serve` printed; EVA_HOSTS allows more names",
+                next_move="Use the address that `eva serve` printed, or allow this name with EVA_HOSTS",
             )
         origin = headers.get("origin")
         if origin is not None and method not in _BODILESS and _netloc(origin) != host:
             raise ForeignPageError(
-                f"the request comes from a page of {origin[:100]}",
-                expected="a program, or a page of this address",
-                next_move="Send it without an Origin header",
+                f"the request comes from a page at {origin[:100]}",
+                expected="a program, or a page at this address",
+                next_move="Send the request without an Origin header",
             )
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length) > self.most_body:
             raise _too_large(self.most_body)
 
     async def _whole_body(self, receive: Receive) -> Receive:
-        """Reads the body, which may not say its length before, and hands it on in one piece."""
+        """Reads the whole body, whose length may be unknown, and passes it on in one piece."""
         try:
             async with asyncio.timeout(self.slowest_s):
                 body = await self._read(receive)
         except TimeoutError:
             raise SlowBodyError(
-                f"the body had not come after {self.slowest_s:g} seconds",
-                expected="all of it in that time",
+                f"the body had not arrived after {self.slowest_s:g} seconds",
+                expected="the whole body within that time",
                 next_move="Send the request again",
             ) from None
         _check_depth(body)
@@ -140,7 +140,7 @@ class Guards:
 
 
 def _check_depth(body: bytes) -> None:
-    """Raises DeepBodyError before a parser meets what is nested deeper than anything of this API."""
+    """Raises DeepBodyError for JSON that is nested too deeply, before a parser reads it."""
     if body.count(b"[") + body.count(b"{") <= DEEPEST:
         return
     depth, quoted = 0, False
@@ -154,12 +154,12 @@ def _check_depth(body: bytes) -> None:
             raise DeepBodyError(
                 f"the body is nested deeper than {DEEPEST} levels",
                 expected=f"at most {DEEPEST}",
-                next_move="See what each path takes at /v1/openapi.json",
+                next_move="See what each path allows at /v1/openapi.json",
             )
 
 
 class MisdirectedError(RefusedError):
-    """The request names a host that this service is not."""
+    """The request is for another host."""
 
     status = 421
 

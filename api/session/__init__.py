@@ -1,1 +1,1 @@
-"""Logins of browsers."""
+"""Browser logins."""

@@ -1,4 +1,4 @@
-"""A browser trades an API key for a cookie that no script can read."""
+"""Browser logins: an API key is exchanged for a cookie that no script can read."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Login(Schema):
 
 
 class Session(Schema):
-    """Who asks, and what for."""
+    """Who sends the requests, and what they may do."""
 
     keys_required: bool
-    """Whether this service asks for keys; where it does not, everybody may do everything."""
+    """Whether this service requires keys. Where it does not, everybody may do everything."""
     scope: Scope
-    """What may be done: `read`, `write` includes it, `admin` both."""
+    """What the key allows: `read`; `write`, which includes `read`; `admin`, which includes both."""
     key: str | None
-    """The beginning of the key; null without keys."""
+    """The beginning of the key; null where no keys are required."""
     until: datetime | None
     """When the session or the key ends; null: never."""
 
@@ -48,12 +48,12 @@ def _caller(request: Request) -> Caller | None:
 
 @router.get("/v1/session")
 def get_session(here: Here, caller: Annotated[Caller | None, Depends(_caller)]) -> Session:
-    """Who am I, and what may I do? 404 where nobody is logged in, but keys are asked for."""
+    """Who you are, and what you may do. 404 when you are not logged in and keys are required."""
     if here.access is None:
         return Session(keys_required=False, scope="admin", key=None, until=None)
     if caller is None:
         raise NotFoundError(
-            "nobody is logged in",
+            "you are not logged in",
             expected="a cookie, or `Authorization: Bearer eva_…`",
             next_move="Send a key to POST /v1/session, or open /login",
         )
@@ -62,14 +62,14 @@ def get_session(here: Here, caller: Annotated[Caller | None, Depends(_caller)]) 
 
 @router.post("/v1/session")
 def create_session(here: Here, request: Request, response: Response, login: Login) -> Session:
-    """Log in: the answer sets a cookie that browsers send by themselves; no script and no other site can use it."""
+    """Log in. The response sets a cookie that the browser sends from then on; scripts and other sites cannot use it."""
     caller, until = _log_in(_access(here), request, response, login.key)
     return _session(caller, until)
 
 
 @router.delete("/v1/session", status_code=204)
 def delete_session(here: Here, request: Request, response: Response) -> None:
-    """Log out: the session ends on the server too."""
+    """Log out. The session ends on the server, too."""
     if here.access is not None:
         here.access.close_session(request.headers)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
@@ -77,13 +77,13 @@ def delete_session(here: Here, request: Request, response: Response) -> None:
 
 @router.get("/login", include_in_schema=False)
 def login_page() -> HTMLResponse:
-    """A form for people; it needs no script."""
+    """The login form, which needs no script."""
     return HTMLResponse(_page())
 
 
 @router.post("/login", include_in_schema=False)
 async def log_in(here: Here, request: Request) -> Response:
-    """What the form sends."""
+    """Handles the login form."""
     given = parse_qs((await request.body()).decode("utf-8", "replace")).get("key", [""])[0]
     answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
     try:
@@ -91,9 +91,9 @@ async def log_in(here: Here, request: Request) -> Response:
     except RefusedError as error:
         return HTMLResponse(
             _page(
-                "That key is none that is valid here."
+                "This key is not valid."
                 if error.status == HTTPStatus.UNAUTHORIZED
-                else "Too many tries: wait a while."
+                else "Too many invalid keys. Wait a while, then try again."
             ),
             error.status,
             error.headers,
@@ -104,9 +104,9 @@ async def log_in(here: Here, request: Request) -> Response:
 def _access(here: Service) -> Access:
     if here.access is None:
         raise ConflictError(
-            "this service asks for no keys",
+            "this service requires no keys",
             expected="requests without a login",
-            next_move="Just ask; `eva serve --require-keys` would make it ask for keys",
+            next_move="Send your request without a key; `eva serve --require-keys` would require one",
         )
     return here.access
 
@@ -114,7 +114,7 @@ def _access(here: Service) -> Access:
 def _log_in(access: Access, request: Request, response: Response, key: str) -> tuple[Caller, datetime]:
     caller = access.recognise(key, request.client.host if request.client else "")
     token, until = access.open_session(caller)
-    # the page's own scheme: behind a proxy that ends TLS, this server does not see it otherwise
+    # from the page's address: behind a proxy that ends TLS, the server cannot see the scheme otherwise
     secure = request.headers.get("origin", "").startswith("https://")
     response.set_cookie(
         COOKIE, token, expires=until.astimezone(UTC), path="/", httponly=True, samesite="strict", secure=secure

@@ -1,1 +1,1 @@
-"""Figures that a run stored as it went."""
+"""The statistics that a run stores while it plays."""

@@ -1,4 +1,4 @@
-"""Statistics: computed once, when a stage or an iteration ends."""
+"""Statistics, which are computed once: when a stage or an iteration ends."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ router = APIRouter(tags=["statistics"])
 
 
 class Statistic(Schema):
-    """A figure, or several, of one iteration."""
+    """Figures of one iteration."""
 
     iteration: int
-    """Its iteration; -1 for what the given model did before the first."""
+    """Its iteration; -1: the given model, before the first."""
     name: str
     """`pool` and `batch` (informativeness, rewards), `diversity`, `audit`, `cost`, `heldout`, `win_rates`,
-    `spread` (histograms of the pool), `payoff` (what operators gained)."""
+    `spread` (histograms of the pool), `payoff` (what each operator gained)."""
     data: Any
     """The figures."""
 
@@ -31,22 +31,22 @@ class Statistics(Schema):
     """Statistics by iteration and name."""
 
     items: list[Statistic]
-    """All that were asked for."""
+    """The statistics that match the request."""
 
 
 class Point(Schema):
-    """What the batch of one iteration was worth."""
+    """The batch of one iteration in two figures."""
 
     iteration: int
     """Its iteration."""
     reward: float | None
     """Mean reward of its responses."""
     info: float | None
-    """Mean informativeness: the regret that is left, with the default metric."""
+    """Mean informativeness; with the default metric, the remaining regret."""
 
 
 class Curve(Schema):
-    """How a run went, in a few numbers."""
+    """How a run went."""
 
     run: str
     """Its name."""
@@ -58,15 +58,15 @@ class Curves(Schema):
     """Curves by the name of their run."""
 
     items: list[Curve]
-    """Of the runs asked for that have any."""
+    """The curves of those requested runs that have any."""
 
 
 @router.get("/v1/curves")
 def read_run_curves(
     here: Here,
-    run: Annotated[list[str], Query(max_length=LARGEST_PAGE, description="Names in full; may be repeated.")],
+    run: Annotated[list[str], Query(max_length=LARGEST_PAGE, description="The full name of a run; may be repeated.")],
 ) -> Curves:
-    """How did several runs go? For sparklines beside a list of runs."""
+    """How several runs went, for sparklines in a list of runs."""
     with here.reading() as conn:
         rows = read_curves(conn, run)
     return Curves(
@@ -82,11 +82,13 @@ def read_statistics(
     here: Here,
     run: RunName,
     name: Annotated[
-        list[str] | None, Query(max_length=20, description="Only those of this name; may be repeated.")
+        list[str] | None, Query(max_length=20, description="Only statistics with this name; may be repeated.")
     ] = None,
-    iteration: Annotated[int | None, Query(ge=0, le=LARGEST_SMALL, description="Only those of this one.")] = None,
+    iteration: Annotated[
+        int | None, Query(ge=0, le=LARGEST_SMALL, description="Only statistics of this iteration.")
+    ] = None,
 ) -> Statistics:
-    """How informative, how well rewarded, how diverse, how expensive was each iteration?"""
+    """How informative, well rewarded, diverse and expensive each iteration was."""
     with here.reading() as conn:
         rows = list_statistics(conn, find_run(conn, run).id, name, iteration)
     return Statistics(items=[Statistic(iteration=row[0], name=row[1], data=row[2]) for row in rows])

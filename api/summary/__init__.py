@@ -1,1 +1,1 @@
-"""What a run has done, in figures and examples."""
+"""The summary of a run."""

@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
+from pydantic import ValidationError
 from rich.console import Console
 
-from cli.remote import run_path, source_of, url_option
+from cli.remote import Remote, run_path, url_option
 from cli.report.view import show_report
+from cli.store_access import find, opened_existing
+from eva.config import RunConfig
+from store.views.summary.run_summary import summary_of
+from store.views.summary.schema import read_summary, summary_json
 
 
 @click.command()
 @click.argument("run", default="last")
-@click.option("--json", "as_json", is_flag=True, help="The same facts as JSON (docs/report.md).")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON (docs/report.md).")
 @url_option
 def show(run: str, as_json: bool, url: str | None) -> None:
     """Show what a run has done so far.
 
     RUN is a name, the unique beginning of one, or `last`.
     """
-    with source_of(url) as source:
-        report = source.get(f"{run_path(run)}/summary")
-        if as_json:
-            click.echo(json.dumps(report, indent=1, ensure_ascii=False))
-        else:
-            show_report(report, Console(highlight=False))
+    values = _stored(run) if url is None else Remote(url).get(f"{run_path(run)}/summary")
+    if as_json:
+        click.echo(json.dumps(values, indent=1, ensure_ascii=False))
+        return
+    try:
+        summary = read_summary(values)
+    except ValidationError as error:
+        if url is None:
+            raise
+        raise Remote(url).other_version("returns a summary that cannot be read here") from error
+    show_report(summary, Console(highlight=False))
+
+
+def _stored(run: str) -> dict[str, Any]:
+    """The summary of a run in this machine's store, as a service returns it."""
+    # loads the rewarders, which no other command that only reads needs
+    from orchestrator.launch.preflight import rewarder_of
+
+    run_path(run)  # refuses what cannot be a name, as with --url
+    with opened_existing() as store:
+        row = find(store, run)
+        with store.transaction() as conn:
+            return summary_json(summary_of(conn, row, rewarder_of(RunConfig.model_validate(row.config))))

@@ -1,9 +1,9 @@
-"""Diversity and reward audit on a terminal: a row per iteration, columns only for what there is."""
+"""Diversity and reward audit on a terminal: a row per iteration, columns only for the figures that exist."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -11,25 +11,18 @@ from rich.text import Text
 
 from cli.terminal.formats import number, plain_table
 from cli.terminal.safe_text import one_line
+from store.views.summary.schema import Audit, Correlations, Diversity, Figure, Iteration
 
-Facts = Mapping[str, Any]
-Column = tuple[str, Callable[[Facts], str | None]]
+Part = TypeVar("Part")
+Cell = Callable[[Part], str | None]
 Section = tuple[str, Sequence[RenderableType]]
 
 LONGEST_REWARDER = 60
 
 
-def _at(figures: Facts, path: str) -> Any:
-    """What stands at `section.key` of an iteration's figures; None where there is nothing."""
-    found: Any = figures
-    for key in path.split("."):
-        found = cast("Facts", found).get(key) if found else None
-    return found
-
-
-def _of(path: str, write: Callable[[Any], str]) -> Callable[[Facts], str | None]:
-    """A cell: what stands there, written so."""
-    return lambda figures: None if (found := _at(figures, path)) is None else write(found)
+def _cell(read: Callable[[Part], Figure | None], write: Callable[[Figure], str]) -> Cell[Part]:
+    """A cell that writes the figure that `read` finds, or nothing where there is none."""
+    return lambda part: None if (figure := read(part)) is None else write(figure)
 
 
 def _tenths(value: float) -> str:
@@ -44,80 +37,82 @@ def _signed(value: float) -> str:
     return f"{value:+.2f}"
 
 
-def _correlation(feature: str) -> Callable[[Facts], str | None]:
-    """A cell: raw and partial correlation."""
+def _correlations(feature: str) -> Cell[Audit]:
+    """A cell with the raw and the partial correlation of the reward with a feature."""
 
-    def read(figures: Facts) -> str | None:
-        both = [_at(figures, f"features.{feature}.{kind}") for kind in ("raw", "partial")]
-        return None if both == [None, None] else " / ".join("·" if one is None else _signed(one) for one in both)
+    def write(audit: Audit) -> str | None:
+        found: Correlations | None = (audit.features or {}).get(feature)
+        if found is None or (found.raw is None and found.partial is None):
+            return None
+        return " / ".join("·" if value is None else _signed(value) for value in (found.raw, found.partial))
 
-    return read
+    return write
 
 
-DIVERSITY: Sequence[Column] = (
-    ("distinct-2", _of("distinct_2", number)),
-    ("expected", _of("expected_distinct", number)),
-    ("vendi", _of("vendi", _tenths)),
-    ("lengths", _of("length_entropy", number)),
-    ("near dup", _of("near_duplicates", _percent)),
-    ("roots", _of("effective_roots", _tenths)),
-    ("topics", _of("effective_topics", _tenths)),
-    ("responses", _of("response_distinct_2", number)),
+DIVERSITY: Sequence[tuple[str, Cell[Diversity]]] = (
+    ("distinct-2", _cell(lambda batch: batch.distinct_2, number)),
+    ("expected", _cell(lambda batch: batch.expected_distinct, number)),
+    ("vendi", _cell(lambda batch: batch.vendi, _tenths)),
+    ("lengths", _cell(lambda batch: batch.length_entropy, number)),
+    ("near dup", _cell(lambda batch: batch.near_duplicates, _percent)),
+    ("roots", _cell(lambda batch: batch.effective_roots, _tenths)),
+    ("topics", _cell(lambda batch: batch.effective_topics, _tenths)),
+    ("responses", _cell(lambda batch: batch.response_distinct_2, number)),
 )
 """docs/report.md names the figures behind the headings."""
 
-FEATURES: Sequence[Column] = (
-    *((name, _correlation(name)) for name in ("length", "lists", "headers", "bold")),
-    ("longer wins", _of("verbosity.longer_wins", _percent)),
+FEATURES: Sequence[tuple[str, Cell[Audit]]] = (
+    *((name, _correlations(name)) for name in ("length", "lists", "headers", "bold")),
+    ("longer wins", _cell(lambda audit: audit.verbosity and audit.verbosity.longer_wins, _percent)),
 )
-AGREEMENT: Sequence[Column] = (
-    ("kendall", _of("second.kendall", _signed)),
-    ("spearman", _of("second.spearman", _signed)),
-    ("pairs alike", _of("second.pairs", _percent)),
-    ("longer wins", _of("second.verbosity.longer_wins", _percent)),
-    ("prompts", _of("second.prompts", number)),
+AGREEMENT: Sequence[tuple[str, Cell[Audit]]] = (
+    ("kendall", _cell(lambda audit: audit.second and audit.second.kendall, _signed)),
+    ("spearman", _cell(lambda audit: audit.second and audit.second.spearman, _signed)),
+    ("pairs alike", _cell(lambda audit: audit.second and audit.second.pairs, _percent)),
+    (
+        "longer wins",
+        _cell(lambda audit: audit.second and audit.second.verbosity and audit.second.verbosity.longer_wins, _percent),
+    ),
+    ("prompts", _cell(lambda audit: audit.second and audit.second.prompts, number)),
 )
-JUDGE: Sequence[Column] = (
-    ("shown first", _of("position.first", _signed)),
-    ("order matters", _of("position.disagreement", _percent)),
-    ("unreadable", _of("parts.unreadable", _percent)),
-    ("US dollars", _of("cost_usd", number)),
+JUDGE: Sequence[tuple[str, Cell[Audit]]] = (
+    ("shown first", _cell(lambda audit: audit.position and audit.position.first, _signed)),
+    ("order matters", _cell(lambda audit: audit.position and audit.position.disagreement, _percent)),
+    ("unreadable", _cell(lambda audit: (audit.parts or {}).get("unreadable"), _percent)),
+    ("US dollars", _cell(lambda audit: audit.cost_usd, number)),
 )
 
 
-def quality_sections(iterations: Sequence[Facts], width: int) -> Iterator[Section]:
-    """What is stored of diversity and audit, each section with its title; nothing where nothing is."""
-    if batches := _rows(iterations, "diversity"):
+def quality_sections(iterations: Sequence[Iteration], width: int) -> Iterator[Section]:
+    """The sections about diversity and audit, each with its title; none where nothing is stored."""
+    batches = [(row.iteration, row.diversity) for row in iterations if row.diversity is not None]
+    if batches:
         yield "Diversity of the batch", [_table(batches, DIVERSITY, width), *_breaches(batches)]
-    audits = _rows(iterations, "audit")
-    seconds = [figures["second"]["rewarder"] for _, figures in audits if figures.get("second")]
-    auditor = one_line(seconds[-1], LONGEST_REWARDER) if seconds else ""
+    audits = [(row.iteration, row.audit) for row in iterations if row.audit is not None]
+    auditors = [audit.second.rewarder for _, audit in audits if audit.second is not None]
+    auditor = one_line(auditors[-1], LONGEST_REWARDER) if auditors else ""
     for title, columns in (
         ("Reward against length and formatting (correlation: raw / partial)", FEATURES),
         (f"Agreement of the reward with {auditor}", AGREEMENT),
         ("Does the order in which two responses are shown matter?", JUDGE),
     ):
-        if any(read(figures) is not None for _, read in columns for _, figures in audits):
+        if any(cell(audit) is not None for _, cell in columns for _, audit in audits):
             yield title, [_table(audits, columns, width)]
 
 
-def _breaches(rows: Sequence[tuple[int, Facts]]) -> Iterator[Text]:
-    for iteration, figures in rows:
-        for breach in figures["breaches"]:
-            told, style = ("pauses the run", "red") if breach["pauses"] else ("warned", "yellow")
-            yield Text(f"iteration {iteration}: {breach['text']} ({told})", style=style)
+def _breaches(rows: Sequence[tuple[int, Diversity]]) -> Iterator[Text]:
+    for iteration, diversity in rows:
+        for breach in diversity.breaches:
+            consequence, style = ("pauses the run", "red") if breach.pauses else ("warned", "yellow")
+            yield Text(f"iteration {iteration}: {breach.text} ({consequence})", style=style)
 
 
-def _rows(iterations: Sequence[Facts], key: str) -> list[tuple[int, Facts]]:
-    return [(row["iteration"], row[key]) for row in iterations if row[key] is not None]
-
-
-def _table(rows: Sequence[tuple[int, Facts]], columns: Sequence[Column], width: int) -> Table:
-    shown = [(heading, read) for heading, read in columns if any(read(figures) is not None for _, figures in rows)]
+def _table(rows: Sequence[tuple[int, Part]], columns: Sequence[tuple[str, Cell[Part]]], width: int) -> Table:
+    shown = [(heading, cell) for heading, cell in columns if any(cell(part) is not None for _, part in rows)]
     table = plain_table(width)
     table.add_column("iteration", no_wrap=True)
     for heading, _ in shown:
         table.add_column(heading, justify="right", no_wrap=True)
-    for iteration, figures in rows:
-        table.add_row(str(iteration), *(read(figures) or "·" for _, read in shown))
+    for iteration, part in rows:
+        table.add_row(str(iteration), *(cell(part) or "·" for _, cell in shown))
     return table

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from cli.report.examples import difficulty_view, example_view, family_view
 from cli.report.quality import quality_sections
-from cli.report.stories import example_view, family_view, operations_view
-from cli.report.win_rates import win_rates_view
 from cli.terminal.formats import ROOMY, amount, doing, duration, number, place, plain_table
 from cli.terminal.safe_text import one_line, printable
+from store.views.summary.schema import (
+    Interval,
+    Iteration,
+    RunSummary,
+    Score,
+    SelfPreference,
+    SetScores,
+    Timings,
+    WinRate,
+)
 
-Facts = Mapping[str, Any]
+Mode = Literal["greedy", "sampled"]
 
 WIDEST = 100
-REASONS = {
-    "not judged": "degenerate",
-    "refused": "refused",
-    "no pair": "skipped",
-    "not trained on": "dropped",
-}
 NOT_JUDGED = ("unanswered", "too_few_rewards")
-LONGEST_SPLIT = 16
-MODES = {"greedy": "greedy", "sampled": "T = 1"}
+LONGEST_SET, LONGEST_REWARDER = 16, 40
+MODES: Mapping[Mode, str] = {"greedy": "greedy", "sampled": "T = 1"}
 _STATUS_STYLES = {
     "finished": "green",
     "running": "cyan",
@@ -38,42 +42,52 @@ _STATUS_STYLES = {
 }
 
 
-def show_report(report: Facts, console: Console) -> None:
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """A policy in the table of held-out scores, and what it took so far: pairs, optimiser steps, sampled tokens."""
+
+    label: str
+    by_set: Mapping[str, SetScores]
+    spent: tuple[str, str, str]
+
+    def score(self, name: str, mode: Mode) -> Score | None:
+        """The policy's score on a set in a mode."""
+        scores = self.by_set.get(name)
+        return scores and (scores.greedy if mode == "greedy" else scores.sampled)
+
+
+def show_report(summary: RunSummary, console: Console) -> None:
     """Print the whole report."""
     width = min(console.width, WIDEST)
-    console.print(Group(*_sections(report, width)), width=width)
+    console.print(Group(*_sections(summary, width)), width=width)
 
 
-def _sections(report: Facts, width: int) -> Iterator[RenderableType]:
-    yield _headline(report)
-    if report["iterations"]:
-        yield from _titled(
-            "What happened",
-            _iterations(report["iterations"], width),
-            *_refused(report["iterations"]),
-            *_cost(report["iterations"]),
-        )
-    if report["heldout"]:
-        yield from _titled(*_heldout(report, width))
-    if report["win_rates"]:
-        title = "Greedy answers against the baseline's: % won, 95 % intervals"
-        yield from _titled(title, *win_rates_view(report["win_rates"], width))
-    for title, parts in quality_sections(report["iterations"], width):
+def _sections(summary: RunSummary, width: int) -> Iterator[RenderableType]:
+    yield _headline(summary)
+    iterations = summary.iterations
+    if iterations:
+        yield from _titled("What happened", _iterations(iterations, width), *_left_out(iterations), *_cost(iterations))
+    if summary.heldout:
+        yield from _titled(*_heldout(summary, width))
+    if summary.win_rates:
+        title = "Greedy responses against the baseline's: % won, 95 % intervals"
+        yield from _titled(title, *win_rates_view(summary.win_rates, width))
+    for title, parts in quality_sections(iterations, width):
         yield from _titled(title, *parts)
-    if report["operations"]:
+    if summary.operations:
         yield from _titled(
             "Mean info by number of operations" + (" (prompts in the batch)" if width >= ROOMY else ""),
-            operations_view(report["operations"], width),
+            difficulty_view(summary.operations, width),
         )
-    if report["family"]:
-        yield from _titled("A family of prompts, from its seed", family_view(report["family"], width))
-    if report["example"]:
+    if summary.family:
+        yield from _titled("A family of prompts, from its seed", family_view(summary.family, width))
+    if summary.example:
         yield from _titled(
-            f"A held-out prompt ({printable(report['example']['split'])}), answered by each policy",
-            example_view(report["example"], width),
+            f"A held-out prompt ({printable(summary.example.split)}), answered by each policy",
+            example_view(summary.example, width),
         )
-    if report["timings"]["by_stage"]:
-        yield from _titled("Where the time went", _timings(report["timings"]))
+    if summary.timings.by_stage:
+        yield from _titled("Where the time went", _timings(summary.timings))
 
 
 def _titled(title: str, *parts: RenderableType) -> Iterator[RenderableType]:
@@ -83,69 +97,73 @@ def _titled(title: str, *parts: RenderableType) -> Iterator[RenderableType]:
         yield Padding(part, (0, 0, 0, 2), expand=False)
 
 
-def _headline(report: Facts) -> Text:
-    run = report["run"]
+def _headline(summary: RunSummary) -> Text:
+    run = summary.run
     parts = [
-        f"{run['iterations']} iterations"
-        if run["status"] == "finished"
-        else place(run["iteration"], run["iterations"]),
-        *([f"{doing(stage['name'])} {stage['done']:,}/{stage['total']:,}"] if (stage := run["stage"]) else []),
-        f"{run['prompts']:,} prompts",
-        f"seed {run['seed']}",
+        f"{run.iterations} iterations" if run.status == "finished" else place(run.iteration, run.iterations),
+        *([f"{doing(run.stage.name)} {run.stage.done:,}/{run.stage.total:,}"] if run.stage else []),
+        f"{run.prompts:,} prompts",
+        f"seed {run.seed}",
     ]
-    if (wall := report["timings"]["wall"]) is not None:
-        parts.append(duration(wall))
+    if summary.timings.wall is not None:
+        parts.append(duration(summary.timings.wall))
     line = Text.assemble(
-        (printable(run["name"]), "bold"),
+        (printable(run.name), "bold"),
         "  ",
-        (run["status"], _STATUS_STYLES.get(run["status"], "")),
+        (run.status, _STATUS_STYLES.get(run.status, "")),
         "  ",
         (" · ".join(parts), "dim"),
     )
-    if (origin := run["forked_from"]) is not None:
+    if (origin := run.forked_from) is not None:
         line.append(
-            f"\nforked from {printable(origin['run'])} at the start of iteration {origin['iteration']}; "
-            "what came before is its",
+            f"\nforked from {printable(origin.run)} at the start of iteration {origin.iteration}; "
+            "it shares the history before that",
             style="dim",
         )
-    if run["error"]:
-        line.append(f"\n{printable(run['error'])}", style="red")
+    if run.error:
+        line.append(f"\n{printable(run.error)}", style="red")
     return line
 
 
-def _iterations(iterations: Sequence[Facts], width: int) -> Table:
+def _iterations(iterations: Sequence[Iteration], width: int) -> Table:
     table = plain_table(width)
     table.add_column("iteration", no_wrap=True)
     for heading in ("prompts", "reward", "info", "sampled", "accepted", "refused", "pairs", "loss", "margin"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in iterations:
-        children: Facts = row["children"] or {}
-        refused = sum(children["refused"].values()) if children else None
         table.add_row(
-            f"{row['iteration']}" + (" warm-up" if row["warm_up"] else ""),
-            number(row["prompts"]),
-            number(row["reward_mean"]),
-            number(row["info_mean"]),
-            number(row["sampled"]),
-            number(children.get("accepted")),
-            number(refused),
-            number(row["pairs"]),
-            number(row["loss"], 3),
-            number(row["margin"], 2),
+            f"{row.iteration}" + (" warm-up" if row.warm_up else ""),
+            number(row.prompts),
+            number(row.reward_mean),
+            number(row.info_mean),
+            number(row.sampled),
+            number(row.children and row.children.accepted),
+            number(row.children and sum(row.children.refused.values())),
+            number(row.pairs),
+            number(row.loss, 3),
+            number(row.margin, 2),
         )
     return table
 
 
-def _refused(iterations: Sequence[Facts]) -> Iterator[Text]:
+def _left_out(iterations: Sequence[Iteration]) -> Iterator[Text]:
     """What was left out and why, summed over all iterations."""
-    for title, key in REASONS.items():
-        total: Counter[str] = Counter()
-        for row in iterations:
-            counts: Facts | None = row["children"] if key == "refused" else row
-            total.update(counts[key] if counts else {})
-        if key == "degenerate":
-            # the others are of info 0, which the mean already shows
-            total = Counter({reason: total[reason] for reason in NOT_JUDGED if total[reason]})
+    not_judged: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    no_pair: Counter[str] = Counter()
+    not_trained_on: Counter[str] = Counter()
+    for row in iterations:
+        # the other reasons give info 0, which the mean already shows
+        not_judged.update({reason: row.degenerate.get(reason, 0) for reason in NOT_JUDGED})
+        refused.update(row.children.refused if row.children else {})
+        no_pair.update(row.skipped)
+        not_trained_on.update(row.dropped)
+    for title, total in (
+        ("not judged", +not_judged),
+        ("refused", refused),
+        ("no pair", no_pair),
+        ("not trained on", not_trained_on),
+    ):
         if total:
             reasons = ", ".join(
                 f"{count:,} {printable(reason.replace('_', ' '))}" for reason, count in total.most_common()
@@ -153,105 +171,156 @@ def _refused(iterations: Sequence[Facts]) -> Iterator[Text]:
             yield Text(f"{title}: {reasons}", style="dim")
 
 
-def _cost(iterations: Sequence[Facts]) -> Iterator[Text]:
+def _cost(iterations: Sequence[Iteration]) -> Iterator[Text]:
     """What services were paid, where any were."""
-    total: Counter[str] = Counter()
+    total: dict[str, float] = {}
     for row in iterations:
-        total.update(row["cost_usd"] or {})
+        for name, cost in (row.cost_usd or {}).items():
+            total[name] = total.get(name, 0.0) + cost
     if any(total.values()):
         parts = ", ".join(f"{name.replace('_', '-')} {cost:.2f}" for name, cost in total.items())
-        yield Text(f"cost: {total.total():.2f} US dollars ({parts})", style="dim")
+        yield Text(f"cost: {sum(total.values()):.2f} US dollars ({parts})", style="dim")
 
 
-def _heldout(report: Facts, width: int) -> tuple[str, RenderableType, *tuple[RenderableType, ...]]:
-    """Accuracy with intervals where answers can be right; the mean reward where none ever is."""
-    splits = [*report["heldout"]]
-    rows = _checkpoints(report)
-    scores = [score for _, at, _ in rows for modes in at.values() for mode in MODES if (score := modes[mode])]
-    by_reward = not any(score["correct"] for score in scores) and not all(score["binary"] for score in scores)
+def _heldout(summary: RunSummary, width: int) -> tuple[str, RenderableType, *tuple[RenderableType, ...]]:
+    """Accuracy with intervals where responses can be right; the mean reward where none ever is."""
+    sets = [*summary.heldout]
+    rows = _policies(summary)
+    scores = [
+        score for row in rows for name in row.by_set for mode in MODES if (score := row.score(name, mode)) is not None
+    ]
+    binary = all(score.binary for score in scores)
+    by_reward = not binary and not any(score.correct for score in scores)
     cell = _reward if by_reward else _accuracy
     table = plain_table(width)
     table.add_column("policy", no_wrap=True)
     table.add_column("", no_wrap=True, style="dim")
-    for heading in (*splits, "pairs", "steps", "tokens"):
-        table.add_column(Text(one_line(heading, LONGEST_SPLIT)), justify="right", no_wrap=True)
-    for label, at, spent in rows:
-        for mode, name in MODES.items():
+    for heading in (*sets, "pairs", "steps", "tokens"):
+        table.add_column(Text(one_line(heading, LONGEST_SET)), justify="right", no_wrap=True)
+    for row in rows:
+        for mode, heading in MODES.items():
             first = mode == "greedy"
-            cells = [cell(_of(at, split, mode)) for split in splits]
-            table.add_row(label if first else "", name, *cells, *(spent if first else ("", "", "")))
+            cells = [cell(row.score(name, mode)) for name in sets]
+            table.add_row(row.label if first else "", heading, *cells, *(row.spent if first else ("", "", "")))
     if len(rows) > 1:
         table.add_section()
-        _add_change(table, rows[0][1], rows[-1][1], splits, by_reward)
+        for mode, heading in MODES.items():
+            cells = [_change(rows[0].score(name, mode), rows[-1].score(name, mode), by_reward) for name in sets]
+            table.add_row("change" if mode == "greedy" else "", heading, *cells, "", "", "")
     if by_reward:
         return "Mean held-out reward (± standard error)", table
     title = "Held-out accuracy, % (95 % interval)"
-    return (title, table) if all(score["binary"] for score in scores) else (title, table, _rewards_line(report))
+    return (title, table) if binary else (title, table, _rewards_line(summary))
 
 
-def _checkpoints(report: Facts) -> list[tuple[str, Facts, tuple[str, str, str]]]:
-    """Label, scores by split, and what it took so far: usable pairs, optimiser steps, sampled tokens."""
-    before = {split: at["before"] for split, at in report["heldout"].items() if at["before"]}
-    rows: list[tuple[str, Facts, tuple[str, str, str]]] = [("0 (given)", before, ("", "", ""))] if before else []
+def _policies(summary: RunSummary) -> list[PolicyRow]:
+    """The given policy and every one that was evaluated, in their order."""
+    before = {name: scores.before for name, scores in summary.heldout.items() if scores.before is not None}
+    rows = [PolicyRow("0 (given)", before, ("", "", ""))] if before else []
     pairs = steps = tokens = 0
-    for row in report["iterations"]:
-        pairs, steps = pairs + (row["pairs"] or 0), steps + (row["steps"] or 0)
-        tokens += row["sampled_tokens"] or 0
-        if row["heldout"]:
-            rows.append((str(row["iteration"] + 1), row["heldout"], (number(pairs), number(steps), amount(tokens))))
+    for row in summary.iterations:
+        pairs, steps = pairs + (row.pairs or 0), steps + (row.steps or 0)
+        tokens += row.sampled_tokens or 0
+        if row.heldout:
+            spent = (number(pairs), number(steps), amount(tokens))
+            rows.append(PolicyRow(str(row.iteration + 1), row.heldout, spent))
     return rows
 
 
-def _of(at: Facts, split: str, mode: str) -> Facts | None:
-    scores: Facts | None = at.get(split)
-    return scores[mode] if scores else None
-
-
-def _accuracy(score: Facts | None) -> Text:
+def _accuracy(score: Score | None) -> Text:
     if score is None:
         return Text("·")
-    return Text.assemble(
-        f"{100 * score['accuracy']:.0f}", (f" ({100 * score['low']:.0f}–{100 * score['high']:.0f})", "dim")
-    )
+    return Text.assemble(f"{100 * score.accuracy:.0f}", (f" ({100 * score.low:.0f}–{100 * score.high:.0f})", "dim"))
 
 
-def _reward(score: Facts | None) -> Text:
-    if score is None or score["reward"] is None:
+def _reward(score: Score | None) -> Text:
+    if score is None or score.reward is None:
         return Text("·")
-    error = score["reward_error"]
-    return Text.assemble(f"{score['reward']:.3f}", (f" ±{error:.3f}" if error is not None else "", "dim"))
+    error = score.reward_error
+    return Text.assemble(f"{score.reward:.3f}", (f" ±{error:.3f}" if error is not None else "", "dim"))
 
 
-def _add_change(table: Table, before: Facts, after: Facts, splits: Sequence[str], by_reward: bool) -> None:
-    for mode, name in MODES.items():
-        cells = [_change(_of(before, split, mode), _of(after, split, mode), by_reward) for split in splits]
-        table.add_row("change" if mode == "greedy" else "", name, *cells, "", "", "")
-
-
-def _change(before: Facts | None, after: Facts | None, by_reward: bool) -> Text:
-    key = "reward" if by_reward else "accuracy"
-    if not before or not after or before[key] is None or after[key] is None:
+def _change(before: Score | None, after: Score | None, by_reward: bool) -> Text:
+    was, is_now = (score and (score.reward if by_reward else score.accuracy) for score in (before, after))
+    if was is None or is_now is None:
         return Text("·")
-    change = after[key] - before[key]
+    change = is_now - was
     return Text(
         f"{change:+.3f}" if by_reward else f"{100 * change:+.0f}",
         style="bold green" if change > 0 else "bold red" if change < 0 else "bold",
     )
 
 
-def _rewards_line(report: Facts) -> Text:
+def _rewards_line(summary: RunSummary) -> Text:
     shown = [
-        f"{printable(split)} {number(before['reward'])} → {number(after['reward'])}"
-        for split, at in report["heldout"].items()
-        if at["before"] and at["after"] and (before := at["before"]["greedy"]) and (after := at["after"]["greedy"])
+        f"{printable(name)} {number(before.reward)} → {number(after.reward)}"
+        for name, scores in summary.heldout.items()
+        if (before := scores.before and scores.before.greedy) and (after := scores.after and scores.after.greedy)
     ]
     return Text("mean reward, greedy: " + " · ".join(shown) if shown else "", style="dim")
 
 
-def _timings(timings: Facts) -> Text:
-    spent = sorted(timings["by_stage"].items(), key=lambda item: -item[1])
+def win_rates_view(by_set: Mapping[str, Sequence[WinRate]], width: int) -> Iterator[RenderableType]:
+    """A row per set and policy, what the last policy gained, and how many prompts could not be compared."""
+    table = plain_table(width)
+    table.add_column("set", no_wrap=True)
+    table.add_column("policy", no_wrap=True)
+    roomy = width >= ROOMY
+    for heading in ("won", "length-controlled", *(["Elo"] if roomy else []), "characters"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, rows in by_set.items():
+        for index, row in enumerate(rows):
+            table.add_row(
+                Text("" if index else one_line(name, LONGEST_SET)),
+                f"{row.checkpoint}" + (" (given)" if row.checkpoint == 0 else ""),
+                _interval(row.win_rate, 100, 1),
+                _interval(row.length_controlled, 100, 1),
+                *([_interval(row.elo, 1, 0)] if roomy else []),
+                f"{number(row.length, 0)}/{number(row.baseline_length, 0)}",
+            )
+    yield table
+    for name, rows in by_set.items():
+        label, last = one_line(name, LONGEST_SET), rows[-1]
+        if (gain := last.gain) is not None:
+            yield Text(
+                f"{label}: policy {last.checkpoint} wins {100 * gain.value:+.1f} points more than the given one "
+                f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}, paired by prompt)",
+                style="dim",
+            )
+        if (styled := last.style_controlled) is not None:
+            yield Text(
+                f"{label}: in the baseline's style (length, lists, headers, bold) policy {last.checkpoint} would win "
+                f"{100 * styled.value:.1f} % ({100 * styled.low:.1f}–{100 * styled.high:.1f})",
+                style="dim",
+            )
+        if last.self_preference is not None:
+            yield _self_preference(label, last.self_preference)
+    missing = sum(row.missing for rows in by_set.values() for row in rows)
+    if missing:
+        yield Text(f"without a preference: {missing:,}", style="dim")
+
+
+def _self_preference(label: str, bias: SelfPreference) -> Text:
+    judge, second = (one_line(name or "", LONGEST_REWARDER) for name in (bias.rewarder, bias.second_rewarder))
+    return Text(
+        f"{label}: {judge} prefers its own model's responses by {100 * bias.bias.value:+.1f} points "
+        f"({100 * bias.bias.low:+.1f} to {100 * bias.bias.high:+.1f}) beyond {second}: "
+        f"{100 * bias.judge.value:.1f} % against {100 * bias.second.value:.1f} % won, {bias.prompts:,} prompts",
+        style="dim",
+    )
+
+
+def _interval(interval: Interval | None, scale: float, digits: int) -> Text:
+    if interval is None:
+        return Text("·")
+    value, low, high = (f"{scale * figure:.{digits}f}" for figure in (interval.value, interval.low, interval.high))
+    return Text.assemble(value, (f" ({low}–{high})", "dim"))
+
+
+def _timings(timings: Timings) -> Text:
+    spent = sorted(timings.by_stage.items(), key=lambda item: -item[1])
     parts = [f"{doing(stage)} {duration(seconds)}" for stage, seconds in spent if seconds >= 0.05]
-    if timings["wall"] is not None and (rest := timings["wall"] - timings["stages"]) >= 1:
+    if timings.wall is not None and (rest := timings.wall - timings.stages) >= 1:
         parts.append(f"starting and all else {duration(rest)}")
-    total = f"{duration(timings['wall'])} in all: " if timings["wall"] is not None else ""
+    total = f"{duration(timings.wall)} in all: " if timings.wall is not None else ""
     return Text(total + " · ".join(parts), style="dim")

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from api.dashboard.vendoring import fetched, integrity_of
+from api.dashboard.vendored_packages import fetch, integrity_of
 from eva.errors import InputError
 
 FOLDER = Path(sys.prefix) / "dashboard-tools"
@@ -41,7 +41,7 @@ def install(package: str) -> None:
     print(f"  {package}, for tests of the dashboard")
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        archive = fetched(package, Path(folder))
+        archive = fetch(package, Path(folder))
         seen = integrity_of(archive.read_bytes())
         if seen != INTEGRITY[package]:
             raise InputError(

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import update
 
 from api.dashboard.endpoints import STATIC
-from api.report.bundling import bundled
 from api.report.facts import LONGEST, facts
 from api.report.page import embedded
+from api.report.script_bundle import bundle
 from eva.errors import NotFoundError
 from orchestrator.launch.registration import register_run
 from store.schema.tables import prompts
@@ -76,7 +76,7 @@ def test_an_unknown_run_has_none(served: Served) -> None:
 
 
 def test_modules_that_need_each_other_come_in_their_order() -> None:
-    script = bundled(STATIC, "report/report.js", {"router.js": "report/router.js"})
+    script = bundle(STATIC, "report/report.js", {"router.js": "report/router.js"})
     places = {name: script.index(f"modules['{name}'] =") for name in re.findall(r"^modules\['(.+?)'\] =", script, re.M)}
     assert "app.js" not in places and "router.js" not in places
     for name in re.findall(r"= modules\['(.+?)'\];", script):

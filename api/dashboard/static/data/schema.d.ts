@@ -170,25 +170,6 @@ export interface ForkedFrom {
   iteration: number;
 }
 
-export interface FoundInPage {
-  number: number;
-  text: string;
-  parent: number | null;
-  root: number;
-  operator: string | null;
-  depth: number;
-  born: number;
-  topic: string | null;
-  iteration: number | null;
-  info: number | null;
-}
-
-export interface Going {
-  overrides: string[];
-  accept_changes: boolean;
-  restart: RestartPolicy | null;
-}
-
 export interface HeldoutPoint {
   checkpoint: number;
   seconds: number;
@@ -257,6 +238,19 @@ export interface Lineage {
   truncated: boolean;
 }
 
+export interface ListedPrompt {
+  number: number;
+  text: string;
+  parent: number | null;
+  root: number;
+  operator: string | null;
+  depth: number;
+  born: number;
+  topic: string | null;
+  iteration: number | null;
+  info: number | null;
+}
+
 export interface Log {
   name: string;
   bytes: number;
@@ -316,12 +310,6 @@ export interface NewRun {
   preset: string | null;
   run: string | null;
   config: Record<string, any> | null;
-}
-
-export interface NewWords {
-  name: string | null;
-  tags: string[] | null;
-  note: string | null;
 }
 
 export interface OpenStage {
@@ -445,7 +433,7 @@ export interface PromptMap {
 }
 
 export interface PromptPage {
-  items: FoundInPage[];
+  items: ListedPrompt[];
   next: string | null;
 }
 
@@ -492,6 +480,12 @@ export interface RestartPolicy {
   backoff_s: number;
 }
 
+export interface ResumeOptions {
+  overrides: string[];
+  accept_changes: boolean;
+  restart: RestartPolicy | null;
+}
+
 export interface Reward {
   rewarder: string;
   value: number | null;
@@ -517,6 +511,12 @@ export interface Run {
   started_at: string | null;
   finished_at: string | null;
   deleted_at: string | null;
+}
+
+export interface RunChanges {
+  name: string | null;
+  tags: string[] | null;
+  note: string | null;
 }
 
 export interface RunDetails {

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from api.main import routed
 from api.security.access import COOKIE, Access, needed_scope
-from api.security.attempts import BURST, REFILL_S, TooManyTriesError, Tries
+from api.security.attempts import BURST, REFILL_S, FailedAttempts, TooManyTriesError
 from api.service import Service
 from eva.runtime.api_keys import KEY, Scope, includes, make_key
 from eva.settings import Settings
@@ -136,17 +136,17 @@ def test_who_guesses_is_slowed_and_who_has_a_key_works_on(guarded: Served) -> No
     assert guarded.client.get("/v1/runs", headers=bearer(key)).status_code == 200
 
 
-def test_tries_come_back_with_time() -> None:
+def test_an_address_may_try_again_after_a_while() -> None:
     now = 0.0
-    tries = Tries(lambda: now)
+    attempts = FailedAttempts(lambda: now)
     for _ in range(BURST):
-        tries.check("a", b"x")
-        tries.failed("a")
+        attempts.check("a", b"x")
+        attempts.record_failure("a")
     with pytest.raises(TooManyTriesError):
-        tries.check("a", b"x")
-    tries.check("b", b"x")
+        attempts.check("a", b"x")
+    attempts.check("b", b"x")
     now = REFILL_S
-    tries.check("a", b"x")
+    attempts.check("a", b"x")
 
 
 def test_a_browser_logs_in_and_out(guarded: Served) -> None:

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from cli.report.view import show_report
+from store.views.summary.schema import read_summary
 
 HOSTILE = "[bold red]x[/] [link=http://a]y[/link] \x1b[2J\x1b]0;owned\x07 \u202e tail"
 
@@ -90,6 +91,15 @@ def facts(**changes: Any) -> dict[str, Any]:
             "forked_from": None,
             "stage": None,
             "prompts": 256,
+            "model": "playground",
+            "reward": "verifier",
+            "metric": "gap",
+            "loss": "dpo",
+            "success": 1.0,
+            "config_hash": "0" * 64,
+            "created_at": "2026-01-31T12:00:00+00:00",
+            "started_at": None,
+            "finished_at": None,
         },
         "heldout": {"hard": {"before": modes(0, 0.1, 0.1), "after": modes(1, 0.4, 0.4)}},
         "win_rates": {},
@@ -124,7 +134,7 @@ def shown(report: dict[str, Any], width: int = 100, *, colour: bool = False) -> 
         highlight=False,
     )
     with console.capture() as capture:
-        show_report(report, console)
+        show_report(read_summary(report), console)
     return capture.get()
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.console import Console, Group
 
-from cli.report.win_rates import win_rates_view
+from cli.report.view import win_rates_view
 from cli.terminal.progress import outcome
+from store.views.summary.schema import WinRate, read_part
 
 
 def interval(value: float, spread: float) -> dict[str, float]:
@@ -19,9 +20,14 @@ def row(checkpoint: int, won: float | None, **changes: Any) -> dict[str, Any]:
     share = None if won is None else interval(won, 0.04)
     return {
         "checkpoint": checkpoint,
+        "prompts": 805,
         "win_rate": share,
-        "length_controlled": share,
-        "style_controlled": share,
+        "error": None,
+        "wins": None,
+        "losses": None,
+        "ties": None,
+        "length_controlled": share and share | {"coefficient": 0.1},
+        "style_controlled": share and share | {"coefficients": {}},
         "missing": 0,
         "elo": None if won is None else interval(1000 + 1000 * (won - 0.5), 20),
         "gain": None,
@@ -32,7 +38,8 @@ def row(checkpoint: int, won: float | None, **changes: Any) -> dict[str, Any]:
 
 def shown(by_set: dict[str, list[dict[str, Any]]], width: int) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(Group(*win_rates_view(by_set, width)))
+    rows = {name: [read_part(WinRate, row) for row in rows] for name, rows in by_set.items()}
+    console.print(Group(*win_rates_view(rows, width)))
     text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue] - a StringIO
     assert all(len(line) <= width for line in text.splitlines())
     return text
@@ -66,7 +73,7 @@ def test_a_judge_that_prefers_its_own_is_told_with_both_win_rates() -> None:
     }
     text = " ".join(shown({"alpaca": [row(1, 0.39, self_preference=bias)]}, 100).split())
     assert (
-        "judge:openai/m:pairwise prefers its own model's answers by +12.3 points (+8.3 to +16.3) beyond "
+        "judge:openai/m:pairwise prefers its own model's responses by +12.3 points (+8.3 to +16.3) beyond "
         "pointwise:␛other: 61.0 % against 48.7 % won, 805 prompts"
     ) in text
 

@@ -7,7 +7,7 @@ import { Empty, Shown } from "../../parts/states.js";
 import { go, Link, query, runPath, where } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").PromptPage} PromptPage */
-/** @typedef {import("../../data/schema.d.ts").FoundInPage} FoundInPage */
+/** @typedef {import("../../data/schema.d.ts").ListedPrompt} ListedPrompt */
 /** @typedef {{numbers: number[], from: string}} Walk */
 
 const LIMIT = 50;
@@ -185,7 +185,7 @@ function Sorted({ name, title, sort, first, number }) {
   `;
 }
 
-/** @param {{run: string, one: FoundInPage}} props */
+/** @param {{run: string, one: ListedPrompt}} props */
 const Row = ({ run, one }) => html`
   <tr>
     <td class="number"><${Link} to=${runPath(run, "prompts", one.number)}>${count(one.number)}<//></td>

