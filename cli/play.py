@@ -1,4 +1,4 @@
-"""Playing a run in front of a person: progress, the report at its end, and what to do when it stops."""
+"""Plays a run on a terminal: progress, the report at its end, and what to do when it stops."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ facts_option = click.option(
     "json_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the report's facts there, too (docs/report.md).",
+    help="Also write the report as JSON to this file (docs/report.md).",
 )
-"""What every command that plays has: its function takes `json_file`."""
+"""The option --json of every command that plays a run: its function takes `json_file`."""
 
 
 def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | None = None) -> None:
-    """Play a run to its end and print its report. Ctrl-C leaves with exit code 130 and says how to go on.
+    """Plays a run to its end and prints its report. Ctrl-C exits with code 130 and says how to resume.
 
-    Raises what the driver raises, with the log's path added to failures of machines and services.
+    Raises what the driver raises, and prints the log's path when a machine or service has failed.
     """
     log = log_path(settings, run)
     with chatter_to(log, settings.log_format) as terminal:
@@ -59,7 +59,7 @@ def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | Non
             _say(
                 terminal,
                 f"Stopped at {watch.where()}. Nothing that was finished is lost.",
-                f"Go on with: eva run --resume {shlex.quote(run.name)}",
+                f"Resume it with: eva run --resume {shlex.quote(run.name)}",
             )
             raise click.exceptions.Exit(INTERRUPTED) from None
         except (ConflictError, RunStoppedError):
@@ -69,19 +69,19 @@ def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | Non
                 terminal,
                 f"The run stopped at {watch.where()}; what was finished is stored.",
                 f"Log: {log}",
-                f"When the cause is mended: eva run --resume {shlex.quote(run.name)}",
+                f"When the cause is fixed: eva run --resume {shlex.quote(run.name)}",
             )
             raise
     finish(store, settings, run, json_file)
 
 
 def log_path(settings: Settings, run: RunRow) -> Path:
-    """What libraries print while the run plays; the parts' own logs lie beside it."""
+    """The file that receives what libraries print while the run plays. The workers' logs are in the same folder."""
     return settings.logs_dir / run.place / "eva.log"
 
 
 def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None) -> None:
-    """Print the report of a run that has ended, and where everything lies."""
+    """Prints the report of a run that has ended, and where to find everything."""
     from orchestrator.launch.preflight import rewarder_of
 
     with store.transaction() as conn:
@@ -115,7 +115,7 @@ def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None
 
 
 def _drive() -> Drive:
-    # the driver brings the workers; what only looks at runs does without
+    # loads the workers, which commands that only read do not need
     from orchestrator.driver import drive
 
     return drive

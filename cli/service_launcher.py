@@ -1,4 +1,4 @@
-"""The launcher of a service: its thread, its Ray cluster, and how both end."""
+"""The launcher of `eva serve`: its thread, its Ray cluster, and how both end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from workers.cluster.local_cluster import STOP_JOB_S, LocalCluster
 
 @contextmanager
 def launching(store: Store, settings: Settings) -> Generator[None]:
-    """Launch what is queued, meanwhile. At the end, runs in a cluster of our own are stopped, ready to be resumed."""
+    """Launches queued runs in the meantime. At the end, runs in our own cluster are stopped, ready to be resumed."""
     if settings.ray_address is not None:
         loop = LaunchLoop(store, cluster_jobs(settings, settings.ray_address), settings.concurrent_runs)
         loop.start()
@@ -46,8 +46,10 @@ def launching(store: Store, settings: Settings) -> Generator[None]:
 
 
 def cluster_jobs(settings: Settings, address: str) -> RayJobs:
-    """The jobs of a cluster that somebody else has started. Its machines have their own environment; where the
-    database is an embedded one, they are this machine."""
+    """The jobs of a cluster that somebody else has started.
+
+    Its machines have their own environment. With an embedded database, the cluster is this machine.
+    """
     here = settings.database_url is None
     environment = job_environment(settings, same_machine=here)
     return RayJobs(lambda: address, sys.executable if here else "python", environment)
@@ -62,7 +64,7 @@ def _stop(loop: LaunchLoop, cluster: LocalCluster) -> None:
     try:
         stopped = loop.stop_runs(STOP_JOB_S)
     except EvaError as error:
-        click.echo(printable(f"The runs that play could not be asked to stop: {error}"), err=True)
+        click.echo(printable(f"The playing runs could not be stopped: {error}"), err=True)
         return
     for name in stopped:
-        click.echo(printable(f"Stopped {name}; nothing that was finished is lost. Go on with: eva resume {name}"))
+        click.echo(printable(f"Stopped {name}. Nothing that was finished is lost. Resume it with: eva resume {name}"))

@@ -1,4 +1,4 @@
-"""`eva drive`: what a Ray job runs."""
+"""`eva drive`: plays a run as a Ray job."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from eva.settings import Settings, read_settings
 from store.rows import RunRow
 
 LONGEST_HELD_S, LOOK_S = 90.0, 5.0
-"""A driver that died holds its run for the lease's 30 seconds; one that still plays after three times that is alive."""
+"""A driver that died holds its run until its lease ends, 30 seconds; one that holds it three times as long is alive."""
 
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--attempt", type=click.IntRange(min=1), help="Only if the run waits for this one: what a launcher asks.")
-@click.option("--config", metavar="CONFIG", help="Instead of RUN: a new run of this YAML file or preset.")
+@click.option(
+    "--attempt", type=click.IntRange(min=1), help="Play only if the run waits for this attempt; set by the launcher."
+)
+@click.option("--config", metavar="CONFIG", help="Instead of RUN: play a new run of this YAML file or preset.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="With --config: override a key.")
-@click.option("--name", metavar="STEM", help="With --config: stem of the run's name.")
+@click.option("--name", metavar="STEM", help="With --config: the stem of the run's name.")
 @click.option(
     "--key",
     envvar="EVA_RUN_KEY",
     metavar="KEY",
-    help="With --config: a job that is started again under this key plays on the run of the first.",
+    help="With --config: a job that is started again with the same key resumes the same run.",
 )
 def drive(
     run: str | None,
@@ -41,14 +43,14 @@ def drive(
     name: str | None,
     key: str | None,
 ) -> None:
-    """Play a run as a job of a Ray cluster: RUN, which is stored, or a new one.
+    """Play a run as a job of a Ray cluster: a stored RUN, or a new one.
 
     \b
     ray job submit --working-dir . \\
       --runtime-env-json '{"env_vars": {"EVA_DATA_DIR": "/data/eva"}}' -- eva drive --config run.yaml
     """
     if (run is None) == (config is None):
-        raise click.UsageError("give either RUN, a run that is stored, or --config CONFIG for a new one")
+        raise click.UsageError("give either RUN, a stored run, or --config CONFIG for a new one")
     if run is not None and (overrides or name):
         raise click.UsageError("--set and --name go with --config")
     if config is not None and attempt is not None:
@@ -66,8 +68,10 @@ def drive(
 
 
 def _drive_once(settings: Settings, config: RunConfig, key: str) -> None:
-    """Play the run of this key, a new one or the one that an earlier job has begun. What a user has asked of it holds:
-    who starts the job again is a machine."""
+    """Plays the run of this key: a new one, or the one that an earlier job started.
+
+    A run that its user has paused or cancelled stays so: it is a machine that starts the job again.
+    """
     from orchestrator.launch.new_run import IdempotencyKey, LaunchRequest, launch
 
     with opened(settings) as store:
@@ -78,15 +82,15 @@ def _drive_once(settings: Settings, config: RunConfig, key: str) -> None:
             return
     if row.desired != "run" and row.status != "finished":
         raise ConflictError(
-            f"run {row.name}, which key {key!r} names, was asked to {row.desired}",
-            expected="a run that shall play",
-            next_move=f"Let it play on: eva resume {row.name}",
+            f"run {row.name} of key {key!r} was asked to {row.desired}",
+            expected="a run that has not been asked to stop",
+            next_move=f"Resume it with: eva resume {row.name}",
         )
     _continue_when_free(settings, row, config)
 
 
 def _continue_when_free(settings: Settings, row: RunRow, config: RunConfig) -> None:
-    """Play it on as soon as the driver before, which may have died without a word, holds it no longer."""
+    """Resumes a run as soon as its previous driver, which may have died, no longer holds it."""
     until = time.monotonic() + LONGEST_HELD_S
     while True:
         try:
@@ -94,7 +98,7 @@ def _continue_when_free(settings: Settings, row: RunRow, config: RunConfig) -> N
         except LeaseTakenError:
             if time.monotonic() > until:
                 raise
-            click.echo(f"{row.name} is still held by a driver before; looking again in {LOOK_S:g} s")
+            click.echo(f"{row.name} is still held by its previous driver; checking again in {LOOK_S:g} s")
             time.sleep(LOOK_S)
 
 
@@ -112,10 +116,10 @@ def _drive(settings: Settings, reference: str, attempt: int | None) -> None:
 
 
 def _require_lasting() -> None:
-    """Raise ConfigError for a data directory that goes with the job: Ray deletes the job's working directory."""
+    """Raises ConfigError when the data directory would be deleted: Ray deletes a job's working directory."""
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not os.environ.get("EVA_DATA_DIR"):
         raise ConfigError(
-            f"EVA_DATA_DIR is not set, and a job's working directory ({Path.cwd()}) is deleted with the job",
-            expected="a folder that stays, on a disk that all machines of the cluster share",
-            next_move='Give it to the job: --runtime-env-json \'{"env_vars": {"EVA_DATA_DIR": "…"}}\'',
+            f"EVA_DATA_DIR is not set, and Ray deletes the job's working directory ({Path.cwd()}) with the job",
+            expected="a permanent folder on a disk that all machines of the cluster share",
+            next_move='Set it for the job: --runtime-env-json \'{"env_vars": {"EVA_DATA_DIR": "…"}}\'',
         )

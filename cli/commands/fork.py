@@ -1,4 +1,4 @@
-"""`eva fork`: a new run from an iteration of an old one."""
+"""`eva fork`: a new run that continues from an iteration of another one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from eva.settings import read_settings
     help="The first iteration that the fork plays itself.",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. training.beta=0.1.")
-@click.option("--name", metavar="STEM", help="Stem of the fork's name; short for --set name=STEM.")
-@click.option("--no-play", is_flag=True, help="Make the fork and leave it to `eva resume`.")
+@click.option("--name", metavar="STEM", help="The stem of the fork's name; short for --set name=STEM.")
+@click.option("--no-play", is_flag=True, help="Make the fork without playing it; `eva resume` does that later.")
 @facts_option
 def fork(
     run: str, at: int, overrides: tuple[str, ...], name: str | None, no_play: bool, json_file: Path | None
 ) -> None:
-    """Make a new run that shares RUN's history up to the start of ITERATION, and play on with other settings.
+    """Make a new run that shares RUN's history up to the start of ITERATION, and play it with other settings.
 
-    RUN stays as it is, and may be playing. Keys that the shared history forbids are refused
+    RUN itself does not change, and may be playing. Keys that the shared history fixes cannot be changed
     (docs/reference/control.md). RUN is a name, the unique beginning of one, or `last`.
     """
     from orchestrator.launch.forks import forked_config

@@ -1,4 +1,4 @@
-"""`eva report`: a run as one HTML page that opens from disk."""
+"""`eva report`: writes a run as one HTML page that opens from disk."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from eva.runtime.atomic_files import standard_output, whole_file
 
 @click.command()
 @click.argument("run", default="last")
-@click.option("--out", metavar="FILE", help="Where to; `-` is standard output.  [default: RUN.html]")
+@click.option("--out", metavar="FILE", help="The file to write; `-` is standard output.  [default: RUN.html]")
 @url_option
 def report(run: str, out: str | None, url: str | None) -> None:
-    """Write a run as one HTML page: it opens from disk, asks for nothing, and can be sent to anybody.
+    """Write a run as one HTML page, which opens from disk, loads nothing, and can be sent to anybody.
 
-    RUN is a name, the unique beginning of one, or `last`. The page holds the dashboard's charts of the run, families
-    and prompts of it, its config and how to play it again. Of many prompts only a store of this machine takes the
-    fingerprint, for which it reads every row.
+    RUN is a name, the unique beginning of one, or `last`. The page has the dashboard's charts of the run, some
+    families and prompts, its config and how to play it again. It includes the run's fingerprint, which takes a read of
+    every row; with --url, only for a run without many prompts.
     """
     with source_of(url) as source:
         name = str(source.get(run_path(run))["name"])

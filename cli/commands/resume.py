@@ -1,4 +1,4 @@
-"""`eva resume`: a run goes on, with its own config or with changes that were asked for."""
+"""`eva resume`: resumes a run, with its own config or with changes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from orchestrator.launch.resume import require_resumable
 
 @click.command()
 @click.argument("run", default="last")
-@click.option("--config", metavar="CONFIG", help="A YAML file or preset to go on with.")
+@click.option("--config", metavar="CONFIG", help="A YAML file or preset to resume with.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. fleet.engines=2.")
-@click.option("--accept-changes", is_flag=True, help="Go on although config or code differ; events tell of it.")
+@click.option(
+    "--accept-changes", is_flag=True, help="Resume although config or code differ; the run's events record it."
+)
 @facts_option
 def resume(
     run: str, config: str | None, overrides: tuple[str, ...], accept_changes: bool, json_file: Path | None
 ) -> None:
-    """Continue RUN from where it stands; with its own config nothing else is needed.
+    """Resume RUN from where it stopped, with its own config unless another one is given.
 
-    Another config or other code is refused with the differences shown, unless --accept-changes is given. RUN is a
-    name, the unique beginning of one, or `last`.
+    If the config or the code has changed, the command shows the differences and refuses, unless --accept-changes is
+    given. RUN is a name, the unique beginning of one, or `last`.
     """
     with opened_existing() as store:
         row = find(store, run)

@@ -1,4 +1,4 @@
-"""`eva submit`: a run that is played elsewhere."""
+"""`eva submit`: launches a run that a service or a Ray cluster plays."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from eva.errors import InputError
 from eva.settings import Settings, read_settings
 
 ALL = 2**31 - 1
-"""Who submits a run to a cluster decides that it plays now; the queue is the service's."""
+"""No limit of runs at a time: a run that is submitted to a cluster plays at once. Only a service has a queue."""
 
 
 @click.command()
 @click.argument("config")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. training.beta=0.1.")
-@click.option("--name", metavar="STEM", help="Stem of the run's name.")
+@click.option("--name", metavar="STEM", help="The stem of the run's name.")
 @click.option("--tag", "tags", multiple=True, help="A label; may be repeated.")
-@click.option("--note", default="", help="Your words about it.")
+@click.option("--note", default="", help="A note in your own words.")
 @click.option(
     "--restarts",
     type=click.IntRange(0, 100),
     default=0,
     show_default=True,
-    help="How often a driver that died is replaced by a service.",
+    help="How many drivers that died a service replaces.",
 )
-@click.option("--url", envvar="EVA_URL", metavar="URL", help="The service that plays it, or EVA_URL; its key: EVA_KEY.")
-@click.option("--idempotency-key", metavar="KEY", help="Sent again with this, it is the same run.")
+@click.option(
+    "--url", envvar="EVA_URL", metavar="URL", help="The service that plays it; or set EVA_URL. Its key: EVA_KEY."
+)
+@click.option("--idempotency-key", metavar="KEY", help="The same command with the same key gives the same run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
 def submit(
     config: str,
@@ -46,24 +48,24 @@ def submit(
     idempotency_key: str | None,
     as_json: bool,
 ) -> None:
-    """Have CONFIG, a YAML file or preset, played by a service (--url), or straight by the Ray cluster at RAY_ADDRESS.
+    """Launch a run of CONFIG, a YAML file or preset, on a service (--url) or on the Ray cluster at RAY_ADDRESS.
 
-    The run is checked and stored before this returns; `eva watch` shows how it goes.
+    The run is checked and stored before this returns. Follow it with `eva watch`.
     """
-    wanted = [*overrides, *([f"name={name}"] if name else [])]
+    all_overrides = [*overrides, *([f"name={name}"] if name else [])]
     if url is not None:
         source: dict[str, Any] = {"config": config_values(config)} if Path(config).is_file() else {"preset": config}
-        body = {**source, "overrides": wanted, "tags": list(tags), "note": note, "restart": {"times": restarts}}
+        body = {**source, "overrides": all_overrides, "tags": list(tags), "note": note, "restart": {"times": restarts}}
         run = Remote(url).post("/v1/runs", body, {"Idempotency-Key": idempotency_key} if idempotency_key else {})
-        told, watched = dict(run), f"eva watch {run['name']} --url {url}"
+        launched, watch = dict(run), f"eva watch {run['name']} --url {url}"
     else:
-        told = _on_cluster(read_settings(), config, wanted, tags, note, restarts, idempotency_key)
-        watched = f"eva watch {told['name']}"
+        launched = _on_cluster(read_settings(), config, all_overrides, tags, note, restarts, idempotency_key)
+        watch = f"eva watch {launched['name']}"
     if as_json:
-        click.echo(json.dumps(told, indent=1, ensure_ascii=False))
+        click.echo(json.dumps(launched, indent=1, ensure_ascii=False))
         return
-    click.echo(printable(f"{told['name']} is {told['status']}"))
-    click.echo(printable(f"  {watched}"))
+    click.echo(printable(f"{launched['name']} is {launched['status']}"))
+    click.echo(printable(f"  {watch}"))
 
 
 def _on_cluster(
@@ -75,12 +77,12 @@ def _on_cluster(
     restarts: int,
     key: str | None,
 ) -> dict[str, Any]:
-    """Check, store and submit it ourselves. A service on the same database looks after it, if there is one."""
+    """Checks, stores and submits the run from here. A service on the same database watches its job, if there is one."""
     if settings.ray_address is None:
         raise InputError(
-            "it is not said who plays the run",
-            expected="--url of a service, or RAY_ADDRESS of a cluster",
-            next_move="Start `eva serve` and give the address that it prints; or play here: `eva run`",
+            "neither a service nor a Ray cluster is given",
+            expected="the --url of a service, or the RAY_ADDRESS of a cluster",
+            next_move="Start `eva serve` and pass the address that it prints, or play the run here with `eva run`",
         )
     from cli.service_launcher import cluster_jobs
     from orchestrator.launch.launcher import Launcher, RestartPolicy

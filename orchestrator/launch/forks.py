@@ -1,4 +1,4 @@
-"""A fork: a new run that shares the history of another one up to the start of an iteration, and plays on otherwise."""
+"""Forks: new runs that share the history of another run up to an iteration, and then play with other settings."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from store.session import Store
 
 
 def forked_config(parent: RunRow, at: int, overrides: Iterable[str]) -> RunConfig:
-    """The parent's config with `key=value` overrides. Raises ConfigError, and ConflictError that names the keys
-    that the shared history forbids."""
+    """The parent's config with `key=value` overrides. Raises as `require_forkable` does."""
     config = with_overrides(RunConfig.model_validate(parent.config), overrides)
     require_forkable(parent, at, config)
     return config
 
 
 def require_forkable(parent: RunRow, at: int, config: RunConfig) -> None:
-    """Raise ConflictError for keys that the shared history forbids, ConfigError for an iteration that is not there."""
+    """Raises ConflictError for changed keys that the shared history forbids, ConfigError for an unknown iteration."""
     kept = RunConfig.model_validate(parent.config)
     changed = config_differences(kept, config)
     forbidden = [change for change in changed if when_changeable(change.key) == "never"]
     if forbidden:
         raise ConflictError(
             f"a fork of {parent.name} cannot change " + ", ".join(change.key for change in forbidden),
-            expected="keys that the history they share leaves open (docs/reference/control.md)",
+            expected="changes of keys that the shared history allows (docs/reference/control.md)",
             next_move="Start a new run with `eva run`",
         )
     _require_one_reward(parent, at, config, changed)
@@ -43,12 +42,12 @@ def require_forkable(parent: RunRow, at: int, config: RunConfig) -> None:
             if parent.iteration < kept.iterations
             else f"--at {at}: run {parent.name} has played iterations 0 to {parent.iteration - 1}",
             expected=f"0 to {parent.iteration}",
-            next_move="Fork where its history is complete",
+            next_move="Fork at an iteration whose earlier history is complete",
         )
     if config.iterations <= at:
         raise ConfigError(
-            f"a fork at iteration {at} of a run of {config.iterations} iterations has none to play",
-            expected=f"an earlier iteration, or iterations of at least {at + 1}",
+            f"a fork at iteration {at} with {config.iterations} iterations has no iteration to play",
+            expected=f"an earlier iteration, or iterations set to at least {at + 1}",
             next_move=f"Add --set iterations={at + 1}",
         )
 
@@ -63,8 +62,7 @@ def fork_run(
     tags: tuple[str, ...] = (),
     then: Callable[[Connection, RunRow], None] | None = None,
 ) -> RunRow:
-    """Store the new run with its share of the history, ready for a driver, and do what is to be done `then`; in one
-    transaction."""
+    """Stores the fork with its share of the history, ready for a driver, and calls `then` in the same transaction."""
     changed = config_differences(RunConfig.model_validate(parent.config), config)
     with store.transaction() as conn:
         run = runs.create_run(
@@ -90,13 +88,13 @@ def fork_run(
 
 
 def _require_one_reward(parent: RunRow, at: int, config: RunConfig, changed: list[Change]) -> None:
-    """Training from scratch takes the pairs of all iterations, whose rewards must be of one kind."""
+    """Raises ConflictError for another rewarder where training starts from scratch, with pairs of all iterations."""
     changes = [
         change.key for change in changed if change.key.startswith("reward") and when_changeable(change.key) != "resume"
     ]
     if changes and at and config.training.mode == "scratch":
         raise ConflictError(
             f"a fork of {parent.name} cannot change {', '.join(changes)} while training.mode is scratch",
-            expected="pairs of one rewarder: rewards of several are never mixed",
+            expected="pairs of one rewarder, because rewards of different rewarders are never mixed",
             next_move="Add --set training.mode=incremental, or start a new run",
         )

@@ -1,8 +1,8 @@
-"""Starts drivers: a queued run becomes a Ray job; a job that died is noticed, its run restarted or marked failed.
+"""Starts drivers: submits queued runs as Ray jobs, and restarts runs whose jobs died or marks them failed.
 
-Whoever wants a run played puts it into the queue, in one transaction with what else that takes. A launcher takes it
-from there in steps that may be interrupted anywhere: the name of the job is stored before the job is submitted, and
-submitting a name again is harmless. What the run itself says counts more than what Ray says of its job.
+A run is queued in the transaction that stores or resumes it. The launcher takes it from the queue in steps that can be
+interrupted anywhere: it stores the name of the job before it submits the job, and submitting a name again is harmless.
+The state of the run counts more than what Ray says about its job.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ JobState = Literal["pending", "running", "ended", "unknown"]
 
 LONGEST_BACKOFF_S = 600.0
 SILENT_S = 30.0
-"""A driver whose lease ended so long ago is dead, though Ray may say that its job runs."""
+"""A driver whose lease ended this many seconds ago is dead, even if Ray says that its job is running."""
 LOG_LINES = 20
 
 log = logging.getLogger(__name__)
 
 
 class Jobs(Protocol):
-    """Ray's jobs, by names that we give. Each raises InfrastructureError while Ray does not answer."""
+    """Ray jobs, by names that eva gives them. Every method raises InfrastructureError while Ray does not respond."""
 
     def submit(self, job: str, arguments: Sequence[str]) -> None:
-        """Start `eva ARGUMENTS` as this job; harmless where there is one of that name."""
+        """Starts `eva ARGUMENTS` as this job; does nothing if a job of that name exists."""
         ...
 
     def state(self, job: str) -> JobState:
-        """What becomes of the job, as far as Ray knows."""
+        """The state of the job, as far as Ray knows."""
         ...
 
     def stop(self, job: str) -> None:
-        """Ask the job's process to end, as Ctrl-C does; harmless where it has."""
+        """Asks the job's process to end, as Ctrl-C does; does nothing if it has ended."""
         ...
 
     def last_lines(self, job: str, most: int) -> str:
-        """The end of what it printed."""
+        """The last lines that the job printed."""
         ...
 
 
@@ -66,7 +66,7 @@ class RestartPolicy:
 def queue_new(
     conn: Connection, run: RunRow, restart: RestartPolicy, *, key: str | None = None, body_hash: str | None = None
 ) -> None:
-    """A run that has just been stored waits for a driver; in the transaction that stores it."""
+    """Queues a new run for a driver, in the transaction that stores it."""
     launches.enqueue(conn, run.id, restarts=restart.times, backoff_s=restart.backoff_s, key=key, body_hash=body_hash)
     runs.set_status(conn, run.id, "queued")
     events.append_event(conn, run.id, "queued")
@@ -74,7 +74,7 @@ def queue_new(
 
 
 def queue_again(store: Store, run: RunRow, restart: RestartPolicy | None = None) -> RunRow:
-    """A run that stands still waits for a driver. Raises ConflictError when it is over, or is being played."""
+    """Queues a stopped run for a driver. Raises ConflictError when it is over, deleted or being played."""
     if run.status == "queued":
         return run
     with held(store, run) as conn:
@@ -83,7 +83,7 @@ def queue_again(store: Store, run: RunRow, restart: RestartPolicy | None = None)
         if row.deleted_at is not None:
             raise ConflictError(
                 f"run {row.name} is deleted",
-                expected="a run that is not",
+                expected="a run that is not deleted",
                 next_move=f"Restore it first: POST /v1/runs/{row.name}:restore",
             )
         launches.enqueue(conn, row.id, restarts=restart and restart.times, backoff_s=restart and restart.backoff_s)
@@ -94,20 +94,23 @@ def queue_again(store: Store, run: RunRow, restart: RestartPolicy | None = None)
 
 
 class Launcher:
-    """Takes runs from the queue, at most `most` at a time, and looks after their jobs."""
+    """Takes runs from the queue, at most `most` at a time, and watches their jobs."""
 
     def __init__(self, store: Store, jobs: Jobs, most: int, silent_s: float = SILENT_S) -> None:
         self._store, self._jobs, self._most, self._silent_s = store, jobs, most, silent_s
 
     def tick(self) -> bool:
-        """Do what can be done now; whether a driver was started. Raises InfrastructureError while Ray is away."""
+        """Does everything that can be done now. Returns whether a driver was started.
+
+        Raises InfrastructureError while Ray does not respond.
+        """
         with self._store.transaction() as conn:
             launches.end_unwanted(conn)
-            unsure, at_work = launches.list_taken(conn), launches.list_submitted(conn)
-        for launch in unsure:
+            unconfirmed, submitted = launches.list_taken(conn), launches.list_submitted(conn)
+        for launch in unconfirmed:
             self._submit(launch)
-        for played in at_work:
-            self._look_after(played)
+        for played in submitted:
+            self._watch(played)
         started = False
         while (launch := self._take()) is not None:
             self._submit(launch)
@@ -115,20 +118,20 @@ class Launcher:
         return started
 
     def start(self, run: RunRow) -> None:
-        """Start this run's driver, if its turn has come: whoever looks after the queue later finds it started."""
+        """Starts this run's driver if its turn has come. Any launcher can watch the job from then on."""
         if (launch := self._take(run.id)) is not None:
             self._submit(launch)
 
     def stop_all(self) -> dict[str, str]:
-        """Ask every driver to end, for the cluster ends; the jobs by the names of their runs."""
+        """Asks every driver to end, because the cluster is ending. Returns the jobs by the names of their runs."""
         with self._store.transaction() as conn:
-            at_work = launches.list_submitted(conn)
-        for played in at_work:
+            submitted = launches.list_submitted(conn)
+        for played in submitted:
             self._jobs.stop(played.launch.job or "")
-        return {played.name: played.launch.job or "" for played in at_work}
+        return {played.name: played.launch.job or "" for played in submitted}
 
     def keep_queued(self) -> None:
-        """Runs whose drivers were stopped before they began wait for the next launcher. Call it when all have ended."""
+        """Queues runs again whose drivers were stopped before they played. Call it when all jobs have ended."""
         with self._store.transaction() as conn:
             for played in launches.list_submitted(conn):
                 if played.status == "queued" and not played.held:
@@ -153,7 +156,7 @@ class Launcher:
             if run.status == "queued":
                 self._jobs.submit(job, driver_arguments(run, launch))
             elif self._jobs.state(job) == "unknown":
-                # somebody has paused it, or plays it elsewhere, before it was submitted
+                # it was paused, or is played elsewhere, since it was taken
                 with self._store.transaction() as conn:
                     launches.set_ended(conn, run.id)
                 return
@@ -170,7 +173,7 @@ class Launcher:
         with log_context(run=run.name, attempt=launch.attempt):
             log.info("launched as job %s", job)
 
-    def _look_after(self, played: SubmittedLaunch) -> None:
+    def _watch(self, played: SubmittedLaunch) -> None:
         job = played.launch.job or ""
         state = self._jobs.state(job)
         if played.status not in ("queued", "running"):
@@ -178,35 +181,37 @@ class Launcher:
                 with self._store.transaction() as conn:
                     launches.set_ended(conn, played.launch.run_id)
         elif state in ("ended", "unknown"):
-            self._bury(played)
+            self._end_attempt(played)
         elif played.status == "running" and played.silent_s is not None and played.silent_s > self._silent_s:
             self._jobs.stop(job)
-            self._bury(played)
+            self._end_attempt(played)
 
-    def _bury(self, played: SubmittedLaunch) -> None:
-        """Its driver is dead, unless somebody still holds the run: restart it, or say that it has failed."""
-        told = ""
+    def _end_attempt(self, played: SubmittedLaunch) -> None:
+        """Restarts a run whose driver is dead, or marks it failed. Does nothing while a driver holds the run."""
+        last_lines = ""
         with suppress(InfrastructureError):
-            told = self._jobs.last_lines(played.launch.job or "", LOG_LINES)
+            last_lines = self._jobs.last_lines(played.launch.job or "", LOG_LINES)
         with self._store.transaction() as conn:
             run = runs.get_run(conn, played.launch.run_id)
         with suppress(LeaseTakenError), held(self._store, run) as conn:
             row, launch = runs.get_run(conn, run.id), launches.read_launch(conn, run.id)
             same = launch is not None and (launch.state, launch.attempt) == ("submitted", played.launch.attempt)
             if launch is not None and same and row.status in ("queued", "running"):
-                _replace_driver(conn, row, launch, told)
+                _replace_driver(conn, row, launch, last_lines)
             reach("launch.bury.before_commit")
         reach("launch.bury.after_commit")
 
 
 def driver_arguments(run: RunRow, launch: LaunchRow) -> list[str]:
-    """The driver's command, from names that the store gave: nothing of it comes from a client."""
+    """The driver's command. It consists of names that the store has made; nothing comes from a client."""
     return ["drive", run.name, "--attempt", str(launch.attempt)]
 
 
 def require_wanted(store: Store, run: RunRow, attempt: int) -> None:
-    """Raise ConflictError unless this attempt is the one that the run waits for: it may have been paused, or the
-    launcher may have given up on this job, while the process started."""
+    """Raises ConflictError unless the run waits for this attempt.
+
+    While the process was starting, the run may have been paused, or the launcher may have given up on this job.
+    """
     with store.transaction() as conn:
         launch = launches.read_launch(conn, run.id)
     if run.status != "queued" or launch is None or launch.attempt != attempt or launch.state == "ended":
@@ -217,12 +222,12 @@ def require_wanted(store: Store, run: RunRow, attempt: int) -> None:
         )
 
 
-def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, told: str) -> None:
-    facts = {"job": launch.job, "attempt": launch.attempt, "log": told}
+def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, last_lines: str) -> None:
+    facts = {"job": launch.job, "attempt": launch.attempt, "log": last_lines}
     with log_context(run=run.name, attempt=launch.attempt):
         log.warning("the driver died (job %s)", launch.job)
     if run.desired != "run":
-        # it died on the way to what was asked of it
+        # it died before it had obeyed
         reached = "paused" if run.desired == "pause" else "cancelled"
         runs.set_status(conn, run.id, reached)
         events.append_event(conn, run.id, reached, facts)
@@ -236,7 +241,7 @@ def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, told: str)
         before = f" for the {launch.restarted + 1}. time" if launch.restarts else ""
         message = (
             f"the driver died{before} without a word (job {launch.job}). What was finished is stored: look at "
-            "the job's last lines, then resume the run." + (f" It printed at last:\n{told}" if told else "")
+            "the job's last lines, then resume the run." + (f" Its last lines:\n{last_lines}" if last_lines else "")
         )
         runs.set_status(conn, run.id, "failed", message)
         events.append_event(conn, run.id, "failed", facts | {"error": message, "kind": "infrastructure"})

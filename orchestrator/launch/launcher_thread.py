@@ -1,4 +1,4 @@
-"""The launcher at work beside a service, on a thread of its own."""
+"""The thread of a service that launches queued runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class LaunchLoop:
-    """Launches while it leads: of several services on one database, one does."""
+    """Launches runs while this service is the leader. Of several services on one database, one is."""
 
     def __init__(self, store: Store, jobs: Jobs, most: int, tick_s: float = TICK_S, away_s: float = AWAY_S) -> None:
         self._store, self._jobs, self._launcher, self._tick_s = store, jobs, Launcher(store, jobs, most), tick_s
@@ -27,20 +27,20 @@ class LaunchLoop:
         self._thread = threading.Thread(target=self._launch, name="launcher", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Starts the thread."""
         self._thread.start()
 
     def leave(self) -> None:
-        """Take nothing more from the queue; returns at once."""
+        """Stops taking runs from the queue. Returns at once."""
         self._ended.set()
 
     def end(self, patience_s: float) -> None:
-        """Leave, and wait for what is being done."""
+        """Leaves, and waits for the thread to finish what it is doing."""
         self.leave()
         self._thread.join(patience_s)
 
     def stop_runs(self, patience_s: float) -> list[str]:
-        """Ask all drivers to end and wait for it; the names of their runs. Raises InfrastructureError."""
+        """Asks all drivers to end, and waits for them. Returns the names of their runs. Raises InfrastructureError."""
         stopped = self._launcher.stop_all()
         until = time.monotonic() + patience_s
         while any(self._jobs.state(job) in ("pending", "running") for job in stopped.values()):
@@ -59,9 +59,9 @@ class LaunchLoop:
                     if leads():
                         self._launcher.tick()
                 except EvaError as error:
-                    # what waits says for what in its row; a database that is away comes back
+                    # the row of a waiting run says what it waits for; a lost database comes back
                     log.warning("launching waits: %s", error)
                     pause_s = self._away_s
-                except Exception:  # a launcher that ended silently would leave every run in the queue
-                    log.exception("the launcher failed at something unforeseen, and tries again")
+                except Exception:  # if the launcher ended silently, every run would stay in the queue
+                    log.exception("the launcher failed unexpectedly and will try again")
                     pause_s = self._away_s

@@ -1,4 +1,4 @@
-"""What must be true before a run goes on: the same config and the same code, or changes that somebody asked for."""
+"""Checks before a run is resumed: config and code must be the same, or the changes must be accepted."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from store.runs import events, runs, stages
 from store.session import Store
 
 LISTED = 12
-"""So many changed files are named; the rest is counted."""
+"""How many changed files are named; the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is different from what the run has been played with so far."""
+    """How config and code differ from those that the run has been played with so far."""
 
     config: tuple[Change, ...]
     code: tuple[str, ...]
@@ -35,7 +35,7 @@ class Changes:
 
 
 def changes_of(run: RunRow, config: RunConfig | None = None) -> Changes:
-    """How do the config that is given (None: the run's own) and this code differ from the run's?"""
+    """The differences of a config (None: the run's own) and of this code from the run's."""
     kept = RunConfig.model_validate(run.config)
     given = config or kept
     code = () if run.code is None else tuple(code_differences(run.code, code_identity(given)))
@@ -43,11 +43,11 @@ def changes_of(run: RunRow, config: RunConfig | None = None) -> Changes:
 
 
 def prepare(store: Store, run: RunRow, config: RunConfig | None = None, *, accept: bool = False) -> RunRow:
-    """The run as its next driver shall find it: every door to a resume passes here before it starts one.
+    """Prepares a run for its next driver. Everything that resumes a run calls this first.
 
-    The run is wished to play, whatever was wished before; a wish after this is obeyed, by a driver that only
-    starts, too. Raises ConflictError when the run is over, or when config or code differ and the changes are not to
-    be accepted, and LeaseTakenError when a driver plays it.
+    It sets the desired state to `run`. A driver obeys a later wish even while it is still starting. Raises
+    ConflictError when the run is over, or when config or code differ and `accept` is false, and LeaseTakenError when a
+    driver plays the run.
     """
     require_resumable(run)
     if accept:
@@ -61,19 +61,19 @@ def prepare(store: Store, run: RunRow, config: RunConfig | None = None, *, accep
 
 
 def require_resumable(run: RunRow) -> None:
-    """Raise ConflictError when the run is over."""
+    """Raises ConflictError when the run is over."""
     if run.status in ("finished", "cancelled"):
         raise ConflictError(
             f"run {run.name} is {run.status}",
             expected="a run that is not over",
-            next_move=f"Look at it with `eva show {run.name}`, or play on from one of its iterations: "
+            next_move=f"Look at it with `eva show {run.name}`, or fork it from one of its iterations: "
             f"eva fork {run.name} --at {run.iteration}"
             + (f" --set iterations={run.iteration + 1}" if run.status == "finished" else ""),
         )
 
 
 def require_unchanged(run: RunRow, config: RunConfig | None = None, *, code: bool = True) -> None:
-    """Raise ConflictError that lists every difference in config and, with `code`, in code."""
+    """Raises ConflictError that lists every difference in the config and, with `code`, in the code."""
     found = changes_of(run, config)
     changes = found if code else replace(found, code=())
     if not changes:
@@ -82,16 +82,16 @@ def require_unchanged(run: RunRow, config: RunConfig | None = None, *, code: boo
     with_code = "other code" if changes.code else ""
     raise ConflictError(
         f"run {run.name} was started with {' and '.join(filter(None, (with_config, with_code)))}:\n{changes}\n",
-        expected="what it was started with: else its decisions are no longer those of one config and one program",
-        next_move=f"{'Leave the config away' if changes.config else 'Go back to that code'}, or add --accept-changes "
-        "to go on all the same; the run's events then tell of it",
+        expected="the config and code that it was started with, so that one program makes all its decisions",
+        next_move=f"{'Leave out the config' if changes.config else 'Go back to that code'}, or add --accept-changes "
+        "to resume anyway; the run's events will record the changes",
     )
 
 
 def accept_changes(store: Store, run: RunRow, config: RunConfig | None = None) -> RunRow:
-    """Give the run the new config and code, with an event that has both values. Nobody may be playing it.
+    """Gives a run the new config and code, and records both values in an event.
 
-    Raises ConflictError for a key that the run's history forbids, LeaseTakenError when a driver holds the run.
+    Raises ConflictError for a changed key that the run's history forbids, LeaseTakenError when a driver plays the run.
     """
     changes = changes_of(run, config)
     given = config or RunConfig.model_validate(run.config)
@@ -118,16 +118,16 @@ def _require_allowed(run: RunRow, config: RunConfig, changed: tuple[Change, ...]
     if refused:
         never = [change.key for change in refused if when_changeable(change.key) == "never"]
         raise ConflictError(
-            f"run {run.name} cannot go on in iteration {run.iteration} with other values of "
+            f"run {run.name} cannot be resumed in iteration {run.iteration} with other values of "
             + ", ".join(change.key for change in refused),
-            expected="keys that its history leaves open (docs/reference/control.md)",
+            expected="changes of keys that its history allows (docs/reference/control.md)",
             next_move="Start a new run"
             if never
-            else f"Play the iteration anew with them: eva fork {run.name} --at {run.iteration} --set …",
+            else f"Play the iteration again with them: eva fork {run.name} --at {run.iteration} --set …",
         )
     if config.iterations <= run.iteration:
         raise ConflictError(
-            f"run {run.name} is in iteration {run.iteration}, iterations is {config.iterations}",
-            expected=f"iterations of at least {run.iteration + 1}",
-            next_move="Set more",
+            f"run {run.name} is in iteration {run.iteration}, but iterations is {config.iterations}",
+            expected=f"iterations set to at least {run.iteration + 1}",
+            next_move=f"Add --set iterations={run.iteration + 1}",
         )

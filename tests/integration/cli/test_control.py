@@ -79,7 +79,7 @@ def test_a_resume_with_other_settings_is_refused_or_accepted_and_shown(
     monkeypatch.setattr("orchestrator.driver.build_roles", lazily)
     shown = eva("resume", "last", "--set", "training.beta=0.3", "--accept-changes")
     assert shown.exit_code == 0, shown.output
-    assert "goes on with changes:\n  training.beta: the run has 0.1, the config says 0.3" in shown.stdout
+    assert "is resumed with changes:\n  training.beta: the run has 0.1, the config says 0.3" in shown.stdout
     assert row_of(store).status == "finished" and row_of(store).config["training"]["beta"] == 0.3
 
 

@@ -41,7 +41,7 @@ def failed(eva: Command, store: Store, monkeypatch: pytest.MonkeyPatch) -> RunRo
 def test_a_second_attempt_plays_on_and_a_third_has_nothing_to_do(eva: Command, store: Store, failed: RunRow) -> None:
     again = eva(*KEYED)
     assert again.exit_code == 0, again.output
-    assert f"{failed.name}: continued in" in again.stdout
+    assert f"{failed.name}: resumed in" in again.stdout
     assert (only(store).name, only(store).status) == (failed.name, "finished")
     third = eva(*KEYED)
     assert third.exit_code == 0 and f"{failed.name} is finished" in third.stdout

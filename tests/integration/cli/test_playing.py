@@ -103,7 +103,7 @@ def test_ctrl_c_says_where_it_stood_and_how_to_go_on(
     monkeypatch.setattr("orchestrator.driver.build_roles", lazily)
     resumed = eva("run", "--resume", "last")
     assert resumed.exit_code == 0, resumed.output
-    assert f"{name}: continued in iteration 1 (2 of 2)" in resumed.stdout
+    assert f"{name}: resumed in iteration 1 (2 of 2)" in resumed.stdout
     assert "answered the pool" not in resumed.stdout
     assert "What happened" in resumed.stdout
 
@@ -321,7 +321,7 @@ def test_a_signal_to_end_leaves_the_run_ready_to_resume(store: Store, store_sett
     )
     assert done.returncode == 130, done.stderr
     assert "Stopped at iteration " in done.stdout
-    assert "Go on with: eva run --resume" in done.stdout
+    assert "Resume it with: eva run --resume" in done.stdout
     with store.transaction() as conn:
         assert runs.find_run(conn, "last").status == "paused"
         assert conn.execute(text("SELECT count(*) FROM leases WHERE owner IS NOT NULL")).scalar_one() == 0

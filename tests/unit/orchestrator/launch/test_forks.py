@@ -134,7 +134,7 @@ def test_an_iteration_that_has_not_begun_or_is_past_the_end_is_refused(store: St
     parent = play(iterations=2)
     with pytest.raises(ConfigError, match="iterations 0 to 1"):
         forked_config(parent, 3, [])
-    with pytest.raises(ConfigError, match=r"has none to play.*--set iterations=3"):
+    with pytest.raises(ConfigError, match=r"has no iteration to play.*--set iterations=3"):
         forked_config(parent, 2, [])
     with pytest.raises(ConfigError, match="did you mean"):
         forked_config(parent, 1, ["sampling.fracton=0.5"])

@@ -92,7 +92,7 @@ def test_what_the_history_forbids_is_refused_even_when_asked_for(store: Store, t
         accept_changes(store, run, with_overrides(fake_config(), ["seed=1"]))
     with pytest.raises(ConflictError, match=r"sampling.fraction.*eva fork .* --at 1"):
         accept_changes(store, run, with_overrides(fake_config(), ["sampling.fraction=0.5"]))
-    with pytest.raises(ConflictError, match="is in iteration 1, iterations is 1"):
+    with pytest.raises(ConflictError, match="is in iteration 1, but iterations is 1"):
         accept_changes(store, run, with_overrides(fake_config(), ["iterations=1"]))
     assert row_of(store, run) == run
 
