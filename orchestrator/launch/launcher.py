@@ -238,10 +238,10 @@ def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, last_lines
         events.append_event(conn, run.id, "driver_died", facts | {"restart_in_s": pause_s})
         launches.enqueue_again(conn, launch, pause_s)
     else:
-        before = f" for the {launch.restarted + 1}. time" if launch.restarts else ""
+        times = f" {launch.restarted + 1} times" if launch.restarts else ""
         message = (
-            f"the driver died{before} without a word (job {launch.job}). What was finished is stored: look at "
-            "the job's last lines, then resume the run." + (f" Its last lines:\n{last_lines}" if last_lines else "")
+            f"the driver died{times} without reporting a failure (job {launch.job}). What was finished is stored: look "
+            "at the job's last lines, then resume the run." + (f" Its last lines:\n{last_lines}" if last_lines else "")
         )
         runs.set_status(conn, run.id, "failed", message)
         events.append_event(conn, run.id, "failed", facts | {"error": message, "kind": "infrastructure"})
