@@ -1,4 +1,4 @@
-"""Configs as people read them: in full, and the reference of every key, made from the models themselves."""
+"""The config reference, generated from the config classes, and a config written out in full."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eva.config import RunConfig
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of the config. `section` is the path of the section that holds it, "" for the top."""
+    """One key of the config. `section` is the path of its section, "" for the top level."""
 
     section: str
     name: str
@@ -31,7 +31,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class SectionText:
-    """A section: its path, what it is for, and its own keys."""
+    """A section of the config: its path, what it is for, and its keys."""
 
     path: str
     text: str
@@ -39,17 +39,17 @@ class SectionText:
 
 
 def as_yaml(config: RunConfig) -> str:
-    """The config as a file that `eva run` takes, every default written out."""
+    """The config as YAML for `eva run`, with every default written out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def sections() -> list[SectionText]:
-    """Every section in the order of the config; one that comes in kinds appears once per kind."""
+    """Every section in the order of the config; a section with kinds appears once per kind."""
     return [*_walk(RunConfig, "")]
 
 
 def markdown() -> str:
-    """The reference as a page of docs/."""
+    """The reference as the page docs/reference/config.md."""
     lines = [
         "# Config reference",
         "",
@@ -76,7 +76,7 @@ def markdown() -> str:
 
 
 def plain_text() -> str:
-    """The reference for a terminal."""
+    """The reference as plain text, for a terminal."""
     lines: list[str] = []
     for section in sections():
         lines += [f"{section.path or 'top level'}: {section.text}", ""]
@@ -116,7 +116,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _listed(annotation: Any) -> list[type[BaseModel]]:
-    """The kinds of a list's items, where those come in kinds."""
+    """The classes of a list's items, if there is more than one kind of item."""
     kinds = _models(get_args(annotation)[0]) if get_origin(annotation) is list else []
     return kinds if len(kinds) > 1 else []
 
@@ -153,7 +153,7 @@ def _name(annotation: Any) -> str:
 def _bound(item: Any) -> str:
     for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
         if (value := getattr(item, attribute, None)) is not None:
-            # 2**63 is a bound of the database, better read as a power
+            # 2**63 is the database's limit and reads better as a power
             return f"{sign} {'2^63' if value == 2**63 else value}"
     return ""
 

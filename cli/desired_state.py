@@ -1,4 +1,4 @@
-"""What `eva pause` and `eva cancel` have in common."""
+"""Requests to pause or cancel a run: the shared part of `eva pause` and `eva cancel`."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from cli.terminal.safe_text import printable
 from orchestrator.hold.control import REACHED, Wish, ask, player, wait_until_obeyed
 
 
-def wish_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--wait and --timeout."""
+def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --wait and --timeout to a command."""
     seconds = click.option(
         "--timeout",
         type=click.FloatRange(min=0),
         default=600.0,
         show_default=True,
         metavar="SECONDS",
-        help="How long --wait waits.",
+        help="How long --wait waits at most.",
     )
-    return click.option("--wait", is_flag=True, help="Return when the run has obeyed.")(seconds(command))
+    return click.option("--wait", is_flag=True, help="Return only when the run has paused or been cancelled.")(
+        seconds(command)
+    )
 
 
-def wish(reference: str, wanted: Wish, *, wait: bool, timeout_s: float) -> None:
-    """Ask, wait if that is asked, and say what is true then."""
+def request(reference: str, wanted: Wish, *, wait: bool, timeout_s: float) -> None:
+    """Request the state, wait for it if `wait` is set, and print where the run stands."""
     with opened_existing() as store:
         before = find(store, reference)
         row = ask(store, before, wanted)
@@ -36,11 +38,11 @@ def wish(reference: str, wanted: Wish, *, wait: bool, timeout_s: float) -> None:
         where = place(row.iteration, row.config["iterations"])
         name = printable(row.name)
         if before.status == REACHED[wanted]:
-            click.echo(f"{name} is {row.status} already, in {where}")
+            click.echo(f"{name} is already {row.status}, in {where}")
         elif row.status == REACHED[wanted]:
             click.echo(f"{name} is {row.status} in {where}")
         else:
             click.echo(
-                f"{name} was asked to {wanted}: {player(store, row)} obeys at its next batch boundary, "
-                f"in {where}; `eva runs` shows it"
+                f"{name} will {wanted}: {player(store, row)} stops at its next batch boundary, in {where}. "
+                "Check with `eva runs`."
             )

@@ -1,4 +1,4 @@
-"""What `eva doctor` looks at. Every check survives whatever is broken, and says how to mend it."""
+"""The checks of `eva doctor`. Each one reports what is broken and how to fix it; none stops the others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. `remedy` says what to do where the verdict is not ok."""
+    """The result of one check. `remedy` says what to do if the verdict is not ok."""
 
     check: str
     verdict: Verdict
@@ -66,7 +66,7 @@ class Finding:
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Look at everything, one finding after the other."""
+    """Run every check, in order, and yield its findings."""
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
         ("packages", _packages),
@@ -81,8 +81,8 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     for name, check in checks:
         try:
             yield from check()
-        except Exception as error:  # noqa: BLE001 - whatever is broken, the other checks still have to be made
-            yield Finding(name, "fail", f"{type(error).__name__}: {error}", "Mend what the message names")
+        except Exception as error:  # noqa: BLE001 - the other checks must still run
+            yield Finding(name, "fail", f"{type(error).__name__}: {error}", "Fix what the message names")
 
 
 def _python() -> Iterator[Finding]:
@@ -103,7 +103,7 @@ def _packages() -> Iterator[Finding]:
             name,
             "ok" if version else "fail",
             version or "not installed",
-            "" if version else "Install eva's requirements again: make install",
+            "" if version else "Reinstall eva's requirements: make install",
         )
     engine = next((f"{name} {installed[name]}" for name in ENGINES if installed[name]), None)
     yield Finding(
@@ -118,12 +118,12 @@ def _packages() -> Iterator[Finding]:
             name,
             "ok" if version else "warn",
             version or "not installed",
-            "" if version else f"Install it for {use}; nothing else needs it",
+            "" if version else f"Install it if you use {use}; nothing else needs it",
         )
 
 
 def _device() -> Iterator[Finding]:
-    # in a process of its own: a broken build of torch may end it
+    # in a separate process: a broken build of torch can crash it
     try:
         probe = subprocess.run(
             [sys.executable, "-P", "-c", _DEVICES],
@@ -134,11 +134,13 @@ def _device() -> Iterator[Finding]:
             errors="replace",
         )
     except subprocess.TimeoutExpired:
-        yield Finding("device", "fail", f"torch did not import in {PROBE_SECONDS} s", "Install torch again")
+        yield Finding(
+            "device", "fail", f"torch was not imported within {PROBE_SECONDS} s", "Reinstall torch: make install"
+        )
         return
     if probe.returncode:
         last = (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1]
-        yield Finding("device", "fail", f"torch cannot be imported: {last}", "Install torch again: make install")
+        yield Finding("device", "fail", f"torch cannot be imported: {last}", "Reinstall torch: make install")
         return
     version, *devices = probe.stdout.strip().splitlines()
     yield Finding("device", "ok", f"{'; '.join(devices)} (torch {version})")
@@ -147,7 +149,7 @@ def _device() -> Iterator[Finding]:
             "engine on the device",
             "warn",
             "there is a GPU, but vLLM is the CPU build",
-            "Install the extra gpu, and set fleet.gpus_per_engine",
+            "Install the extra `gpu` and set fleet.gpus_per_engine",
         )
 
 
@@ -160,7 +162,7 @@ def _memory() -> Iterator[Finding]:
         "memory",
         "ok" if enough else "warn",
         f"{free / 1e9:.1f} GB available",
-        "" if enough else "The playground wants about 4 GB: free some, or give the container more",
+        "" if enough else "The playground needs about 4 GB: free some, or give the container more",
     )
 
 
@@ -171,14 +173,14 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "data directory",
         "ok" if writable else "fail",
-        f"{settings.data_dir}" + ("" if settings.data_dir.exists() else " (not made yet)"),
-        "" if writable else f"{folder} may not be written: set EVA_DATA_DIR to another folder",
+        f"{settings.data_dir}" + ("" if settings.data_dir.exists() else " (not created yet)"),
+        "" if writable else f"eva may not write to {folder}: set EVA_DATA_DIR to another folder",
     )
     yield Finding(
         "disk",
         "ok" if free >= LITTLE_DISK else "warn",
         f"{free / 1e9:.1f} GB free at {folder}",
-        "" if free >= LITTLE_DISK else "Free some, or set EVA_DATA_DIR to a larger disk",
+        "" if free >= LITTLE_DISK else "Free some space, or set EVA_DATA_DIR to a folder on a larger disk",
     )
 
 
@@ -189,22 +191,24 @@ def _database(settings: Settings) -> Iterator[Finding]:
     existing = (settings.data_dir / "postgres" / "PG_VERSION").exists()
     with tempfile.TemporaryDirectory(prefix="eva-doctor-") as trial:
         tried = settings
-        # root's server runs as another user, who has to pass through
+        # root's server runs as another user, who must be able to enter the folder
         Path(trial).chmod(0o755)
         if settings.database_url is None and not existing:
             tried = Settings(Path(trial), None, None)
         try:
             store = open_store(tried, migrate=False)
         except EvaError as error:
-            yield Finding("database", "fail", error.given, error.next_move or "Mend what the message names")
+            yield Finding("database", "fail", error.given, error.next_move or "Fix what the message names")
             return
         try:
-            yield _opened(store, "" if tried is settings else "embedded, none made yet; a trial one started well")
+            yield _database_finding(
+                store, "" if tried is settings else "embedded, not created yet; a trial server started"
+            )
         finally:
             store.close()
 
 
-def _opened(store: Store, trial: str) -> Finding:
+def _database_finding(store: Store, trial: str) -> Finding:
     from store.schema.columns import SCHEMA_REVISION
     from store.schema.migration import schema_revision
     from store.views.report import server_version
@@ -214,45 +218,47 @@ def _opened(store: Store, trial: str) -> Finding:
     if trial:
         return Finding("database", "ok", f"{trial} (PostgreSQL {version})")
     schema = "no schema yet" if revision is None else f"schema {revision}"
-    behind = "" if revision in (None, SCHEMA_REVISION) else f", this eva brings it to {SCHEMA_REVISION}"
+    behind = "" if revision in (None, SCHEMA_REVISION) else f"; this eva will migrate it to {SCHEMA_REVISION}"
     return Finding("database", "ok", f"{store.url} (PostgreSQL {version}, {schema}{behind})")
 
 
 def _ray(settings: Settings) -> Iterator[Finding]:
     if settings.ray_address is None:
-        yield Finding("cluster", "ok", f"a local one is started for each run ({os.cpu_count()} cores)")
+        yield Finding("cluster", "ok", f"each run starts a local one ({os.cpu_count()} cores)")
     elif "://" not in settings.ray_address and ":" not in settings.ray_address:
         yield Finding("cluster", "ok", f"RAY_ADDRESS is {settings.ray_address}")
     else:
-        yield _reachable(settings.ray_address)
-    yield _guarded(settings)
+        yield _reachability(settings.ray_address)
+    yield _token(settings)
     shared = Path("/dev/shm")  # noqa: S108 - where Ray keeps its objects
     if shared.is_dir() and (free := shutil.disk_usage(shared).free) < 10**9:
         yield Finding(
             "shared memory",
             "warn",
             f"{free / 1e6:.0f} MB free in {shared}",
-            "Ray then uses the disk; give a container more with --shm-size=2g",
+            "Ray will use the disk instead, which is slower; give the container more with --shm-size=2g",
         )
 
 
-def _guarded(settings: Settings) -> Finding:
+def _token(settings: Settings) -> Finding:
     from eva.runtime.ray_authentication import ACCEPT, accepts_unguarded, why_unguarded
 
     why = why_unguarded(settings.ray_address)
     if why is None:
-        return Finding("ray's token", "ok", "the cluster asks for a token, as far as one can see from here")
+        return Finding("ray's token", "ok", "the cluster asks for a token, as far as this machine can see")
     if accepts_unguarded():
-        return Finding("ray's token", "warn", f"{why}; accepted by {ACCEPT}=1", "Let nobody else reach it")
+        return Finding(
+            "ray's token", "warn", f"{why}; accepted because {ACCEPT}=1", "Make sure that nobody else can reach it"
+        )
     return Finding(
         "ray's token",
         "fail",
         why,
-        f"Set RAY_AUTH_MODE=token on every machine (docs/security.md), or accept it with {ACCEPT}=1",
+        f"Set RAY_AUTH_MODE=token on every machine (docs/security.md), or accept the risk with {ACCEPT}=1",
     )
 
 
-def _reachable(address: str) -> Finding:
+def _reachability(address: str) -> Finding:
     parts = urlsplit(address if "://" in address else f"ray://{address}")
     try:
         with socket.create_connection((parts.hostname or "", parts.port or 6379), timeout=5):
@@ -274,7 +280,7 @@ def _tiny_model() -> Iterator[Finding]:
     try:
         facts = inspect_model(MODEL_DIR)
     except ModelError as error:
-        yield Finding("tiny model", "fail", error.given, "Make it again: make playground-model")
+        yield Finding("tiny model", "fail", error.given, "Train it again: make playground-model")
         return
     yield Finding(
         "tiny model",
@@ -291,8 +297,8 @@ def _orphans() -> Iterator[Finding]:
     yield Finding(
         "orphans",
         "warn" if orphans else "ok",
-        f"left by dead drivers: {named}" if orphans else "no process of a dead driver",
-        "The next run ends them, or now: eva doctor --reap" if orphans else "",
+        f"left behind by dead drivers: {named}" if orphans else "no process left behind by a dead driver",
+        "The next run ends them; to end them now: eva doctor --reap" if orphans else "",
     )
 
 

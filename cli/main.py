@@ -1,4 +1,4 @@
-"""The command line's entry. It imports click alone: each command is imported when it is called."""
+"""The entry point of the command line. It imports only click; a command is imported when it is called."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ INPUT, CONFLICT, INFRASTRUCTURE, INTERRUPTED = 2, 3, 4, 130
 """Exit codes: the input cannot be used, the run's state forbids it, a machine or service failed, Ctrl-C."""
 
 COMMANDS = {
-    "demo": "Play the playground: a tiny model learns in front of you.",
+    "demo": "Play the playground: watch a tiny model learn.",
     "run": "Play a run of self-play, or continue one.",
-    "pause": "Let a run stop at its next batch boundary.",
+    "pause": "Stop a run at its next batch boundary.",
     "resume": "Continue a run.",
     "cancel": "End a run for good at its next batch boundary.",
-    "fork": "Play on from an iteration of a run with other settings.",
+    "fork": "Start a run that continues another one with other settings.",
     "runs": "List the runs of this data directory.",
     "show": "Show what a run has done so far.",
-    "compare": "Show how runs differ, in their configs and in what came of them.",
+    "compare": "Show how runs differ in config and results.",
     "events": "List what happened in a run.",
-    "logs": "Show what a run's driver and workers wrote down.",
-    "lineage": "Show what a prompt grew from, and what grew from it.",
-    "replay": "Redo a run's sampling with other choices: what would have been chosen?",
-    "fingerprint": "Digest what a run decided, or say where two runs differ.",
-    "evaluate": "Compute a leaderboard's numbers from its published annotations.",
-    "serve": "Serve the REST API on this machine.",
-    "keys": "Make, list and revoke the API's keys.",
-    "submit": "Have a run played by a service or a Ray cluster.",
-    "watch": "Show how a run goes, whoever plays it.",
-    "drive": "What a Ray job runs: play a run that is stored, or a new one.",
+    "logs": "Show the logs of a run's driver and workers.",
+    "lineage": "Show the ancestors and descendants of a prompt.",
+    "replay": "Redo a run's sampling with other settings: what would have been chosen?",
+    "fingerprint": "Print a digest of a run's decisions, or where two runs differ.",
+    "evaluate": "Compute a leaderboard's figures from its published annotations.",
+    "serve": "Serve the dashboard and the REST API on this machine.",
+    "keys": "Create, list and revoke API keys.",
+    "submit": "Launch a run on a service or a Ray cluster.",
+    "watch": "Follow the progress of a run, wherever it plays.",
+    "drive": "Play a stored run or a new one as a Ray job (Ray calls this).",
     "export": "Write a run's pairs, prompts, responses or judged prompts to a file.",
     "report": "Write a run as one HTML page that opens from disk.",
-    "presets": "List the configs that come with eva, and what they need.",
-    "config": "Print a config in full, or explain every key.",
-    "doctor": "Check this machine: what is installed, what would fail.",
+    "presets": "List the configs that come with eva and what they need.",
+    "config": "Print a full config, or explain every key.",
+    "doctor": "Check this machine and say how to fix what would fail.",
 }
-"""Every command in the help's order, with its line there; `cli.commands.NAME` holds its function NAME."""
+"""Command: its line in the help, in the order of the help. The function NAME is in `cli.commands.NAME`."""
 
 
 class Eva(click.Group):
-    """Commands by name, and the one place where errors become messages and exit codes."""
+    """The group of all commands, and the one place where errors become messages and exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -69,7 +69,7 @@ class Eva(click.Group):
         debug = bool(ctx.params["debug"])
         try:
             result = super().invoke(ctx)
-            # what `| head` no longer reads must fail here, not in the interpreter's last breath
+            # if the reader of a pipe has left, fail here and not while the interpreter shuts down
             sys.stdout.flush()
             return result
         except KeyboardInterrupt:
@@ -110,15 +110,15 @@ def error_message(error: EvaError) -> str:
 def eva(debug: bool) -> None:
     """Align a language model by asymmetric self-play.
 
-    A creator keeps writing prompts that the solver, the model being aligned, is just about able to answer
-    well; the solver learns from its own best and worst answers to them.
+    A creator keeps rewriting prompts so that they stay just within reach of the solver, the model being
+    aligned; the solver learns from its own best and worst responses to them.
 
-    Data lie in EVA_DATA_DIR (./eva-data). EVA_DATABASE_URL names a PostgreSQL of your own; unset, one is
-    started there.
+    Data is stored in EVA_DATA_DIR (default: ./eva-data), in an embedded PostgreSQL unless EVA_DATABASE_URL
+    names your own.
     """
     del debug
     for stream in (sys.stdout, sys.stderr):
-        # a terminal that lacks a character gets a question mark, not a crash
+        # a terminal that cannot show a character gets a question mark, not a crash
         if isinstance(stream, io.TextIOWrapper) and (stream.encoding or "").lower().replace("-", "") != "utf8":
             stream.reconfigure(errors="replace")
 

@@ -1,4 +1,4 @@
-"""What the API answers, asked here over the store or elsewhere by HTTP: commands look at runs in no other way."""
+"""The API as commands use it: in this process over the local store, or over HTTP at a service's URL."""
 
 from __future__ import annotations
 
@@ -29,18 +29,21 @@ _KEYLESS = (401, 403)
 
 
 def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--url, for commands that look at runs."""
+    """Adds --url to a command that shows runs."""
     return click.option(
-        "--url", envvar="EVA_URL", metavar="URL", help="A service that knows the run, or EVA_URL; its key: EVA_KEY."
+        "--url",
+        envvar="EVA_URL",
+        metavar="URL",
+        help="Address of the service that has the run (or EVA_URL). Its API key goes into EVA_KEY.",
     )(command)
 
 
 def run_path(run: str) -> str:
-    """Where the API shows a run. Raises NotFoundError for what is the name of none."""
+    """The API's path of a run. Raises NotFoundError if this cannot be the name of a run."""
     if not run or "/" in run or ":" in run:
         raise NotFoundError(
             f"there is no run {run!r}",
-            expected="a name, the unique beginning of one, or `last`",
+            expected="a name, a unique prefix of one, or `last`",
             next_move="List the runs with `eva runs`",
         )
     return f"/v1/runs/{quote(run, safe='')}"
@@ -48,7 +51,7 @@ def run_path(run: str) -> str:
 
 @contextmanager
 def source_of(url: str | None) -> Generator[Local | Remote]:
-    """The service at `url`; without one, the store of this machine, which must exist."""
+    """The service at `url`; without a URL, the store of this machine, which must exist."""
     if url is None:
         with opened_existing() as store:
             yield Local(store, read_settings())
@@ -57,34 +60,34 @@ def source_of(url: str | None) -> Generator[Local | Remote]:
     try:
         yield remote
     except KeyError as error:
-        raise remote.other_version(f"answers without {error}") from error
+        raise remote.other_version(f"sent a response without {error}") from error
 
 
 class Source(ABC):
-    """Something that answers the API's requests."""
+    """A source of API responses."""
 
     def get(self, path: str, **query: Any) -> Any:
-        """What a path answers. Raises the error that its problem document describes."""
-        given = {key: value for key, value in query.items() if value is not None}
-        return self._answer("GET", f"{path}?{urlencode(given, doseq=True)}" if given else path, None, {})
+        """GET a path. Raises the error that the problem document in the response describes."""
+        parameters = {key: value for key, value in query.items() if value is not None}
+        return self._send("GET", f"{path}?{urlencode(parameters, doseq=True)}" if parameters else path, None, {})
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> Any:
-        """Send a change. Raises the error that its problem document describes."""
-        return self._answer("POST", path, body, headers or {})
+        """POST to a path. Raises the error that the problem document in the response describes."""
+        return self._send("POST", path, body, headers or {})
 
-    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Any:
-        sent = {"Accept": "application/json", **headers}
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Any:
+        all_headers = {"Accept": "application/json", **headers}
         if body is not None:
-            sent["Content-Type"] = "application/json"
-        return self._ask(method, path, None if body is None else json.dumps(body).encode(), sent)
+            all_headers["Content-Type"] = "application/json"
+        return self._request(method, path, None if body is None else json.dumps(body).encode(), all_headers)
 
     @abstractmethod
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
-        """The answer's JSON, or the error that it describes."""
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
+        """The JSON of the response. Raises the error that it describes."""
 
 
 class Local(Source):
-    """The API over a store, in this process: no server, no socket."""
+    """The API over a store, called in this process without a server or a socket."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         from api.main import create_app
@@ -94,11 +97,11 @@ class Local(Source):
         self.service = Service(store, settings, longest_s=LOCAL_S)
         self._app = create_app(self.service)
 
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
-        status, answer = asyncio.run(self._call(method, path, body or b"", headers))
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
+        status, content = asyncio.run(self._call(method, path, body or b"", headers))
         if status >= http.client.BAD_REQUEST:
-            raise _told(status, answer, path)
-        return json.loads(answer)
+            raise _error_of(status, content, path)
+        return json.loads(content)
 
     async def _call(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         address, _, query = path.partition("?")
@@ -114,20 +117,20 @@ class Local(Source):
             "root_path": "",
             "headers": [(key.lower().encode(), value.encode()) for key, value in headers.items()],
         }
-        sent: list[Any] = []
+        messages: list[Any] = []
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body}
 
         async def send(message: Any) -> None:
-            sent.append(message)
+            messages.append(message)
 
         await self._app(scope, receive, send)
-        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+        return messages[0]["status"], b"".join(message.get("body", b"") for message in messages[1:])
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """The API sends nobody elsewhere, and a key is for the address that it was given for."""
+    """Follows no redirect: the API never sends one, and a key must not reach another address."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
@@ -137,30 +140,30 @@ _OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 class Remote(Source):
-    """The service at `url`, with the key of EVA_KEY where that is set."""
+    """The service at `url`, called with the key in EVA_KEY if that is set."""
 
     def __init__(self, url: str) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
             raise InputError(
-                f"--url {url!r} is no address",
+                f"--url {url!r} is not an address",
                 expected="http://HOST:PORT, as `eva serve` prints it",
                 next_move="Correct it",
             )
         self.url = url.rstrip("/")
 
     def download(self, path: str, file: IO[bytes]) -> None:
-        """Write what a path answers, whatever it is. Raises the error that its problem document describes."""
-        self._open("GET", path, None, {}, lambda answer: copyfileobj(answer, file))
+        """Write what is at a path to `file`. Raises the error that the problem document in the response describes."""
+        self._open("GET", path, None, {}, lambda response: copyfileobj(response, file))
 
     def other_version(self, what: str) -> InfrastructureError:
-        """Why what it answers is of no use here."""
+        """The error for a response that this version of eva cannot use."""
         return InfrastructureError(
             f"the service at {self.url} {what}",
-            expected="one of the version of this eva",
-            next_move="Bring both to the same version; `eva --version` says this one's",
+            expected="a service of the same version as this eva",
+            next_move="Update the older one; `eva --version` prints this one's",
         )
 
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
         return self._open(method, path, body, headers, json.load)
 
     def _open(
@@ -170,30 +173,31 @@ class Remote(Source):
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(self.url + path, body, headers, method=method)  # noqa: S310 - checked above
         try:
-            with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
-                return read(answer)
+            with _OPENER.open(request, timeout=TIMEOUT_S) as response:
+                return read(response)
         except urllib.error.HTTPError as error:
             with error:
-                told = _told(error.code, error.read(), self.url + path)
-            if told.given.startswith("there is nothing at "):
+                described = _error_of(error.code, error.read(), self.url + path)
+            if described.given.startswith("there is nothing at "):
                 raise self.other_version(f"has nothing at {path}") from None
-            raise told from None
+            raise described from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = getattr(error, "reason", error)
             raise InfrastructureError(
-                f"nothing that eva knows answers at {self.url}: {why}",
-                expected="a service, started with `eva serve`",
-                next_move="Check --url; look at what `eva serve` printed",
+                f"no eva service responds at {self.url}: {why}",
+                expected="a service started with `eva serve`",
+                next_move="Compare --url with the address that `eva serve` printed",
             ) from error
 
 
-def _told(status: int, answer: bytes, place: str) -> EvaError:
+def _error_of(status: int, content: bytes, address: str) -> EvaError:
+    """The error that a response with a problem document describes."""
     try:
-        problem: dict[str, Any] = json.loads(answer)
+        problem: dict[str, Any] = json.loads(content)
         given, expected, move = str(problem["given"]), problem.get("expected"), problem.get("next_move")
     except (ValueError, KeyError, TypeError):
-        given, expected, move = f"{place} answered {status}", None, "Check --url"
+        given, expected, move = f"{address} responded with status {status}", None, "Check --url"
     if status in _KEYLESS:
-        expected, move = "a key of that service that is valid for this", f"Give one in EVA_KEY. {move or ''}".strip()
+        expected, move = "a valid API key with the needed scope", f"Set EVA_KEY to one. {move or ''}".strip()
     fallback = InputError if status < http.client.INTERNAL_SERVER_ERROR else InfrastructureError
     return _ERRORS.get(status, fallback)(given, expected=str(expected or ""), next_move=str(move or ""))

@@ -1,4 +1,4 @@
-"""Redoing an iteration's estimate and sample on stored rewards: what would have been chosen instead?"""
+"""A replay: an iteration's estimate and sample stages redone on stored rewards, with other settings."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ REPLAYED = {
     "staleness": ("sampling", "staleness"),
     "fraction": ("sampling", "fraction"),
 }
-"""What may be chosen otherwise, besides the seed: where each choice stands in the config."""
+"""Setting that a replay may change, besides the seed: its section and key in the config."""
 
 BELONGS = {"metric": "threshold", "weights": "temperature", "sampler": "topic_share"}
-"""Another choice leaves the option of the one before behind."""
+"""Setting: the option that belongs to its old value and is reset when the value changes."""
 
 
-def chosen_otherwise(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> RunConfig:
-    """The run's config with these choices instead. Raises ConfigError when they do not go together."""
+def with_changes(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> RunConfig:
+    """The run's config with these settings changed. Raises ConfigError if they do not fit together."""
     values = {**stored, **{name: {**cast("dict[str, Any]", stored[name])} for name in ("informativeness", "sampling")}}
     for name, value in changes.items():
         if name == "seed":
@@ -50,14 +50,14 @@ def chosen_otherwise(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> R
 
 
 def replay(store: Store, run: RunRow, config: RunConfig, iteration: int | None, examples: int) -> dict[str, Any]:
-    """The facts of a replay, for --json and for the view. Raises NotFoundError where nothing was drawn."""
+    """The facts of a replay, as --json prints them. Raises NotFoundError if the run or iteration sampled nothing."""
     with store.transaction() as conn:
         drawn = pools.drawn_iterations(conn, run.id)
     if not drawn or (iteration is not None and iteration not in drawn):
         raise NotFoundError(
-            f"run {run.name} drew no prompts" + ("" if iteration is None else f" in iteration {iteration}"),
-            expected=f"one of its iterations {', '.join(map(str, drawn))}" if drawn else "a run that has sampled",
-            next_move="Name one of those" if drawn else "Let it play an iteration after its warm-up first",
+            f"run {run.name} sampled no prompts" + ("" if iteration is None else f" in iteration {iteration}"),
+            expected=f"one of the iterations {', '.join(map(str, drawn))}" if drawn else "a run that has sampled",
+            next_move="Choose one of them" if drawn else "Let the run play an iteration after its warm-up first",
         )
     stored = RunConfig.model_validate(run.config)
     return {
@@ -65,7 +65,7 @@ def replay(store: Store, run: RunRow, config: RunConfig, iteration: int | None, 
         "stored": _choices(stored),
         "replayed": _choices(config),
         "iterations": [
-            _iteration(store, run, config, one, examples) for one in (drawn if iteration is None else [iteration])
+            _iteration(store, run, config, number, examples) for number in (drawn if iteration is None else [iteration])
         ],
     }
 
@@ -111,7 +111,7 @@ def _iteration(store: Store, run: RunRow, config: RunConfig, iteration: int, exa
 
 
 def _identical(then: pools.StoredDraw, draw: Draw) -> bool:
-    """The stored draw, bit for bit: prompts, weights and keys."""
+    """Whether the draw equals the stored one bit for bit: prompts, weights and keys."""
     stored = np.array(
         [[np.nan if value is None else value for value in (row.weight, row.key, row.sampled)] for row in then.rows],
         dtype=np.float64,
@@ -120,7 +120,7 @@ def _identical(then: pools.StoredDraw, draw: Draw) -> bool:
 
 
 def _compared(pool: Mapping[int, Prompt], then: set[int], now: set[int], regret: Estimate) -> dict[str, Any]:
-    """Counts of prompts, and shares of the regret mass: the sum of a_min over the chosen, by that over the pool."""
+    """Counts of chosen prompts, and their share of the regret: the sum of a_min over them, by that over the pool."""
     gaps = dict(zip(regret.numbers_P.tolist(), np.nan_to_num(regret.info_P).tolist(), strict=True))
     mass = sum(gaps.values())
     return {
@@ -137,7 +137,7 @@ def _compared(pool: Mapping[int, Prompt], then: set[int], now: set[int], regret:
 
 
 def _counted(pool: Iterable[int], then: set[int], now: set[int], kinds: Mapping[int, str]) -> dict[str, dict[str, int]]:
-    """By kind, the most frequent of the pool first: prompts of the pool, chosen then, chosen now."""
+    """Kind: how many prompts of the pool, chosen then and chosen now; most frequent in the pool first."""
     counted = {
         name: Counter(kinds[number] for number in some) for name, some in (("pool", pool), ("then", then), ("now", now))
     }
@@ -150,7 +150,7 @@ def _counted(pool: Iterable[int], then: set[int], now: set[int], kinds: Mapping[
 def _examples(numbers: set[int], pool: Mapping[int, Prompt], estimated: Estimate, count: int) -> list[dict[str, Any]]:
     """The most informative of these prompts."""
     info = dict(zip(estimated.numbers_P.tolist(), estimated.info_P.tolist(), strict=True))
-    # NULL is less than every figure
+    # NaN, for prompts without info, sorts last
     order = sorted(numbers, key=lambda number: (info[number] != info[number], -np.nan_to_num(info[number]), number))
     return [
         {

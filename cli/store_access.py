@@ -1,4 +1,4 @@
-"""Opening the store for a command, and closing it whatever happens."""
+"""The store of a command: opened for it, closed whatever happens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from store.session import Store, open_store
 
 @contextmanager
 def opened(settings: Settings) -> Generator[Store]:
-    """The store, made if need be."""
+    """The store; its database is created if there is none."""
     store = open_store(settings)
     try:
         yield store
@@ -23,25 +23,25 @@ def opened(settings: Settings) -> Generator[Store]:
 
 
 def has_database(settings: Settings) -> bool:
-    """Is there a database already, as far as one can say without opening it?"""
+    """Whether there seems to be a database already; does not open it."""
     return settings.database_url is not None or (settings.data_dir / "postgres" / "PG_VERSION").exists()
 
 
 @contextmanager
 def opened_existing() -> Generator[Store]:
-    """The store of a command that only looks: where no database lies, none is made. Raises NotFoundError."""
+    """The store of a command that only reads. Raises NotFoundError if there is no database; never creates one."""
     settings = read_settings()
     if not has_database(settings):
         raise NotFoundError(
             f"there are no runs in {settings.data_dir}",
             expected="the data directory of a run (EVA_DATA_DIR, or eva-data in the current folder)",
-            next_move="Change to that folder, set EVA_DATA_DIR, or start one with `eva demo`",
+            next_move="Change to the folder that holds it, set EVA_DATA_DIR, or start a run with `eva demo`",
         )
     with opened(settings) as store:
         yield store
 
 
 def find(store: Store, reference: str) -> RunRow:
-    """The run that a user names. Raises NotFoundError with the nearest names."""
+    """The run with this name, unique prefix or `last`. Raises NotFoundError, which suggests similar names."""
     with store.transaction() as conn:
         return find_run(conn, reference)

@@ -1,4 +1,4 @@
-"""`eva compare`: how runs differ, in what they were told and in what came of it."""
+"""`eva compare`: how runs differ in config and results."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ VALUE_WIDTH = 40
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN ...")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, as the API gives it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API returns it.")
 @url_option
 def compare(runs: tuple[str, ...], as_json: bool, url: str | None) -> None:
-    """Show how two to six runs differ: their configs, their iterations, and who answered the same prompts better.
+    """Show how two to six runs differ: their configs, their iterations, and their rewards on the same prompts.
 
-    Each RUN is a name, the unique beginning of one, or `last`; the others are set beside the first.
+    Each RUN is a name, a unique prefix of one, or `last`; all others are compared with the first.
     """
     with source_of(url) as source:
-        found = source.get("/v1/compare", run=[*runs])
+        comparison = source.get("/v1/compare", run=[*runs])
         if as_json:
-            click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+            click.echo(json.dumps(comparison, indent=1, ensure_ascii=False))
             return
         console = Console(highlight=False)
-        _show_config(found, console)
-        _show_curves(found["runs"], console)
-        _show_paired(found["paired"], console)
+        _show_config(comparison, console)
+        _show_curves(comparison["runs"], console)
+        _show_paired(comparison["paired"], console)
 
 
-def _show_config(found: dict[str, Any], console: Console) -> None:
-    if not found["config"]:
+def _show_config(comparison: dict[str, Any], console: Console) -> None:
+    if not comparison["config"]:
         console.print("The configs are the same.")
         return
     table = plain_table(console.width)
-    for heading in ("config", *(printable(run["name"]) for run in found["runs"])):
+    for heading in ("config", *(printable(run["name"]) for run in comparison["runs"])):
         table.add_column(heading, overflow="fold")
-    for one in found["config"]:
-        table.add_row(Text(printable(one["key"])), *(Text(_value(value)) for value in one["values"]))
+    for row in comparison["config"]:
+        table.add_row(Text(printable(row["key"])), *(Text(_value(value)) for value in row["values"]))
     console.print(table)
 
 
@@ -64,34 +64,34 @@ def _show_curves(runs: list[dict[str, Any]], console: Console) -> None:
                 _figure(point["reward_best"]),
                 _figure(point["info_mean"]),
             )
-    console.print("\nBatches, iteration by iteration (seconds and tokens add up)")
+    console.print("\nBatches by iteration (seconds and tokens are running totals)")
     console.print(table)
 
 
 def _show_paired(paired: list[dict[str, Any]], console: Console) -> None:
     if not paired:
-        console.print("\nThey have answered no prompt in common with checkpoints of the same number.")
+        console.print("\nCheckpoints of the same number have no prompt in common that both runs responded to.")
         return
     table = plain_table(console.width)
-    for heading in ("run", "prompts", "asked"):
+    for heading in ("run", "prompts", "sampling"):
         table.add_column(heading, overflow="fold")
     for heading in ("checkpoint", "count", "first", "this", "difference", "better", "worse"):
         table.add_column(heading, justify="right")
-    for one in paired:
-        error = "" if one["standard_error"] is None else f" ± {number(one['standard_error'])}"
+    for row in paired:
+        error = "" if row["standard_error"] is None else f" ± {number(row['standard_error'])}"
         table.add_row(
-            Text(printable(one["run"])),
-            Text(printable(one["prompts"])),
-            one["mode"],
-            str(one["checkpoint"]),
-            str(one["count"]),
-            number(one["first"]),
-            number(one["second"]),
-            f"{one['difference']:+.3g}{error}",
-            str(one["better"]),
-            str(one["worse"]),
+            Text(printable(row["run"])),
+            Text(printable(row["prompts"])),
+            row["mode"],
+            str(row["checkpoint"]),
+            str(row["count"]),
+            number(row["first"]),
+            number(row["second"]),
+            f"{row['difference']:+.3g}{error}",
+            str(row["better"]),
+            str(row["worse"]),
         )
-    console.print("\nMean rewards over the same prompts, beside the first run (± one standard error)")
+    console.print("\nMean rewards on the same prompts, compared with the first run (± one standard error)")
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""`eva demo`: the playground, played in front of a newcomer."""
+"""`eva demo`: plays the playground, or continues an interrupted demo."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OVER = ("finished", "cancelled")
 
 @click.command()
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. iterations=2.")
-@click.option("--fresh", is_flag=True, help="Start anew even if an earlier demo was interrupted.")
+@click.option("--fresh", is_flag=True, help="Start a new run even if an earlier demo was interrupted.")
 @facts_option
 def demo(overrides: tuple[str, ...], fresh: bool, json_file: Path | None) -> None:
-    """Play the playground: a tiny model learns in front of you.
+    """Play the playground: watch a tiny model learn.
 
-    Self-play with all real parts, in minutes, on this machine alone. An interrupted demo is continued.
+    This is self-play with all real parts and takes minutes on this machine. An interrupted demo is continued.
     """
     from orchestrator.launch.resume import changes_of, prepare
 
@@ -34,10 +34,10 @@ def demo(overrides: tuple[str, ...], fresh: bool, json_file: Path | None) -> Non
         with store.transaction() as conn:
             row = None if fresh else newest_with_config(conn, config_hash(config))
         if row is not None and row.status not in OVER and changes_of(row).code:
-            click.echo(f"{row.name} was interrupted, and eva's code has changed since: starting anew.")
+            click.echo(f"{row.name} was interrupted, but eva's code has changed since then: starting a new run.")
         elif row is not None and row.status not in OVER:
             where = place(row.iteration, config.iterations)
-            click.echo(f"Continuing {row.name}, which was interrupted in {where}; --fresh starts anew.")
+            click.echo(f"Continuing {row.name}, which was interrupted in {where}. Use --fresh to start a new run.")
             play(store, settings, prepare(store, row), json_file=json_file)
             return
     start_run(settings, config, json_file)

@@ -1,4 +1,4 @@
-"""`eva doctor`: what is installed, what would fail, and the remedy."""
+"""`eva doctor`: checks this machine and says how to fix what would fail."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--reap", is_flag=True, help="End what killed drivers have left on this machine, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--reap", is_flag=True, help="End the processes that dead drivers left on this machine, and do nothing else."
+)
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool, reap: bool) -> None:
-    """Check this machine: what is installed, what would fail, and the remedy.
+    """Check this machine: what is installed, what would fail, and how to fix it.
 
-    Exits with 1 when something that every run needs is broken.
+    Exits with 1 if something that every run needs is broken.
     """
     if reap:
         _reap(as_json)
@@ -39,11 +41,12 @@ def doctor(ctx: click.Context, as_json: bool, reap: bool) -> None:
     broken = [finding for finding in findings if finding.verdict == "fail"]
     if not as_json:
         named = ", ".join(printable(finding.check) for finding in broken)
-        console.print(Text(f"\nBroken: {named}." if broken else "\nEverything that a run needs is there."))
+        console.print(Text(f"\nBroken: {named}." if broken else "\nEverything that a run needs works."))
     ctx.exit(1 if broken else 0)
 
 
 def _reap(as_json: bool) -> None:
+    """End orphaned processes, remove folders of dead Ray sessions, and print both."""
     from orchestrator.hold.orphans import end_orphans, remove_sessions
 
     orphans, folders = end_orphans(), remove_sessions(0)
@@ -52,10 +55,10 @@ def _reap(as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
     for orphan in orphans:
-        click.echo(printable(f"ended process {orphan.pid} of dead driver {orphan.driver}: {orphan.name}"))
+        click.echo(printable(f"ended process {orphan.pid} of the dead driver {orphan.driver}: {orphan.name}"))
     for folder in folders:
         click.echo(printable(f"removed {folder}"))
-    click.echo(f"{len(orphans)} orphaned processes ended, {len(folders)} folders of dead Ray sessions removed.")
+    click.echo(f"Ended {len(orphans)} orphaned processes and removed {len(folders)} folders of dead Ray sessions.")
 
 
 def _line(finding: Finding) -> Text:

@@ -1,4 +1,4 @@
-"""`eva evaluate`: a leaderboard's numbers from its published annotations."""
+"""`eva evaluate`: a leaderboard's figures, computed from its published annotations."""
 
 from __future__ import annotations
 
@@ -35,29 +35,33 @@ Rows = list[dict[str, Any]]
     metavar="FILE",
     help="AlpacaEval's annotations.json, or an Arena-Hard judgment file; may be repeated.",
 )
-@click.option("--style", type=click.Choice(["alpaca", "arena"]), help="Whose they are; by default what they look like.")
+@click.option(
+    "--style",
+    type=click.Choice(["alpaca", "arena"]),
+    help="Which leaderboard they are from. [default: guessed from the file]",
+)
 @click.option(
     "--gamed",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="alpaca: df_gamed.csv of the data set tatsu-lab/alpaca_eval, for its own length-controlled figure.",
+    help="alpaca: df_gamed.csv from the data set tatsu-lab/alpaca_eval, for the official length-controlled figure.",
 )
-@click.option("--baseline", metavar="NAME", help="arena: the model that the others are judged against.")
+@click.option("--baseline", metavar="NAME", help="arena: the model that all others are judged against.")
 @click.option(
     "--version",
     type=click.Choice([*VERSIONS]),
     default="0.1",
     show_default=True,
-    help="arena: the version of the benchmark, for its rules and its baseline.",
+    help="arena: the version of the benchmark, which sets the rules and the baseline.",
 )
 @click.option(
     "--answers",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="arena 2.0: a model_answer file, the baseline's too, for style-controlled scores; may be repeated.",
+    help="arena 2.0: a model_answer file, for style-controlled scores; repeat for each model and the baseline.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     files: tuple[Path, ...],
     style: str | None,
@@ -67,9 +71,10 @@ def evaluate(
     answers: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Compute a leaderboard's numbers from its published annotations.
+    """Compute a leaderboard's figures from its published annotations.
 
-    No model is asked. Shares are in percent. docs/reference/evaluation.md says which published numbers come out.
+    No model is called. Shares are in percent. docs/reference/evaluation.md lists the published
+    figures that this reproduces.
     """
     rows = [row for path in files for row in _read(path)]
     if (style or _style(rows, files)) == "alpaca":
@@ -85,19 +90,19 @@ def evaluate(
 
 
 ALONE = (
-    "The length-controlled figure is fitted to these annotations alone. AlpacaEval's own also needs its "
-    "instructions' difficulties: give them with --gamed."
+    "The length-controlled figure is fitted to these annotations alone. AlpacaEval's official one also uses the "
+    "difficulties of its instructions: pass them with --gamed."
 )
 
 
 def _read(path: Path) -> Rows:
     rows: Rows = []
-    for place, row in read_rows(path):
+    for line, row in read_rows(path):
         if not isinstance(row, dict):
             raise InputError(
-                f"{place} of {path} holds {str(cast('object', row))[:40]!r}",
+                f"{line} of {path} holds {str(cast('object', row))[:40]!r}",
                 expected="an annotation, as a JSON object",
-                next_move="Take the leaderboard's file as it is",
+                next_move="Use the leaderboard's file unchanged",
             )
         rows.append(cast("dict[str, Any]", row))
     return rows
@@ -109,19 +114,19 @@ def _style(rows: Rows, files: Sequence[Path]) -> str:
         if key in first:
             return style
     raise InputError(
-        f"{files[0]} begins with the keys {', '.join(first) or '(none)'}",
+        f"the first entry of {files[0]} has the keys {', '.join(first) or '(none)'}",
         expected="`preference` (AlpacaEval) or `games` (Arena-Hard)",
-        next_move="Take the leaderboard's file as it is",
+        next_move="Use the leaderboard's file unchanged",
     )
 
 
 def _alpaca(rows: Rows, gamed: Path | None) -> list[dict[str, Any]]:
     published = None if gamed is None else read_published(read_rows(gamed), str(gamed))
-    found = [
+    leaderboard = [
         {"model": model} | leaderboard_row(own, seed=SEED, published=published)
         for model, own in group_by_model(rows).items()
     ]
-    return sorted(found, key=lambda row: (-row["length_controlled_winrate"], row["model"]))
+    return sorted(leaderboard, key=lambda row: (-row["length_controlled_winrate"], row["model"]))
 
 
 def _arena(rows: Rows, baseline: str, version: str, answers: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
@@ -129,8 +134,8 @@ def _arena(rows: Rows, baseline: str, version: str, answers: Sequence[Path]) -> 
     if answers and version != "2.0":
         raise InputError(
             f"--answers with --version {version}",
-            expected="--version 2.0, whose style control it is",
-            next_move="Leave --answers out, or give --version 2.0",
+            expected="--version 2.0, the only one with style control",
+            next_move="Leave out --answers, or use --version 2.0",
         )
     if answers:
         style = read_style(row for path in answers for row in _read(path))
@@ -156,7 +161,7 @@ def _arena(rows: Rows, baseline: str, version: str, answers: Sequence[Path]) -> 
         }
         for score in scores
     ]
-    notes += [f"{missing:,} games without a verdict were left out."] if missing else []
+    notes += [f"{missing:,} games had no verdict and were left out."] if missing else []
     return facts, " ".join(notes)
 
 

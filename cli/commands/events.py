@@ -14,14 +14,14 @@ from cli.terminal.safe_text import one_line, printable
 
 @click.command()
 @click.argument("run", default="last")
-@click.option("--after", type=click.IntRange(0, 2**63 - 1), default=0, help="Only those with a larger number.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, one object per line.")
+@click.option("--after", type=click.IntRange(0, 2**63 - 1), default=0, help="Only events with a larger number.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="At most this many.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 @url_option
 def events(run: str, after: int, limit: int, as_json: bool, url: str | None) -> None:
     """List what happened in RUN, in order.
 
-    RUN is a name, the unique beginning of one, or `last`.
+    RUN is a name, a unique prefix of one, or `last`.
     """
     with source_of(url) as source:
         while limit > 0:

@@ -1,4 +1,4 @@
-"""`eva fingerprint`: what a run decided, as one digest; or where two runs first differ."""
+"""`eva fingerprint`: a digest of everything a run decided, or where two runs first differ."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from store.views.fingerprint import START, Difference, Fingerprint, PartDigest, 
 from store.views.fingerprint import fingerprint as take
 
 SHOWN = 16
-"""So many digits of a part's digest tell two apart on a screen; --json has them all."""
+"""Digits shown of each digest; --json prints all of them."""
 
 
 @click.command()
 @click.argument("run", default="last")
 @click.argument("other", required=False)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def fingerprint(ctx: click.Context, run: str, other: str | None, as_json: bool) -> None:
     """Print the digest of everything that RUN decided, and of each part of each iteration.
 
-    With OTHER, say whether both decided the same, or where they first differ: exit code 1 then. Times, costs and
-    events do not count (docs/reference/fingerprint.md). RUN is a name, the unique beginning of one, or `last`.
+    With OTHER, say whether both made the same decisions; if not, say where they first differ and exit with 1. Times,
+    costs and events do not count (docs/reference/fingerprint.md). RUN is a name, a unique prefix of one, or `last`.
     """
     with opened_existing() as store, store.transaction() as conn:
         begin_snapshot(conn)
@@ -46,7 +46,7 @@ def fingerprint(ctx: click.Context, run: str, other: str | None, as_json: bool) 
         _show_json(
             {
                 "runs": [row.name for row in rows],
-                "digests": [found.digest for found in prints],
+                "digests": [row.digest for row in prints],
                 "equal": difference is None,
                 "first_difference": None if difference is None else asdict(difference),
                 "weights_differ_from": _weights_differ_from(*prints),
@@ -58,15 +58,15 @@ def fingerprint(ctx: click.Context, run: str, other: str | None, as_json: bool) 
         ctx.exit(1)
 
 
-def _show(row: RunRow, found: Fingerprint) -> None:
-    click.echo(f"{printable(row.name)}  {found.digest}")
+def _show(row: RunRow, digests: Fingerprint) -> None:
+    click.echo(f"{printable(row.name)}  {digests.digest}")
     console = Console(highlight=False)
     table = plain_table(console.width)
     for heading, justify in (("iteration", "right"), ("part", "left"), ("rows", "right"), ("digest", "left")):
         table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
-    for part in found.parts:
+    for part in digests.parts:
         table.add_row(_iteration(part.iteration), _words(part.part), f"{part.rows:,}", part.digest[:SHOWN])
-    for number, digest in found.weights:
+    for number, digest in digests.weights:
         table.add_row(
             _iteration(number - 1),
             Text(f"weights of checkpoint {number}", style="dim"),
@@ -77,10 +77,10 @@ def _show(row: RunRow, found: Fingerprint) -> None:
 
 
 def _compare(rows: list[RunRow], prints: list[Fingerprint], difference: Difference | None) -> None:
-    for row, found in zip(rows, prints, strict=True):
-        click.echo(f"{printable(row.name)}  {found.digest}")
+    for row, digests in zip(rows, prints, strict=True):
+        click.echo(f"{printable(row.name)}  {digests.digest}")
     if difference is None:
-        click.echo("equal: both decided the same")
+        click.echo("equal: both runs made the same decisions")
     else:
         start = difference.iteration == START
         where = "before the first iteration" if start else f"in iteration {difference.iteration}"
@@ -88,7 +88,7 @@ def _compare(rows: list[RunRow], prints: list[Fingerprint], difference: Differen
         for row, part in zip(rows, (difference.one, difference.other), strict=True):
             click.echo(f"  {printable(row.name)}: {_rows(part)}")
     if (number := _weights_differ_from(*prints)) is not None:
-        click.echo(f"weights differ from checkpoint {number} on (not part of the digest)")
+        click.echo(f"weights differ from checkpoint {number} on (weights are not part of the digest)")
 
 
 def _weights_differ_from(one: Fingerprint, other: Fingerprint) -> int | None:
@@ -97,7 +97,7 @@ def _weights_differ_from(one: Fingerprint, other: Fingerprint) -> int | None:
 
 
 def _rows(part: PartDigest | None) -> str:
-    return "nothing there" if part is None else f"{part.rows:,} rows, {part.digest[:SHOWN]}"
+    return "no rows" if part is None else f"{part.rows:,} rows, {part.digest[:SHOWN]}"
 
 
 def _iteration(number: int) -> str:

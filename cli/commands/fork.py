@@ -31,7 +31,7 @@ def fork(
     """Make a new run that shares RUN's history up to the start of ITERATION, and play it with other settings.
 
     RUN itself does not change, and may be playing. Keys that the shared history fixes cannot be changed
-    (docs/reference/control.md). RUN is a name, the unique beginning of one, or `last`.
+    (docs/reference/control.md). RUN is a name, a unique prefix of one, or `last`.
     """
     from orchestrator.launch.forks import forked_config
     from orchestrator.launch.new_run import LaunchRequest, launch_fork

@@ -1,4 +1,4 @@
-"""`eva keys`: who may ask the service, and for what."""
+"""`eva keys`: creates, lists and revokes API keys."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _LONGEST = timedelta(days=3650)
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke the API keys that `eva serve` asks for.
+    """Create, list and revoke the API keys that `eva serve` asks for.
 
-    Only a salted digest of a key is stored: the key itself is shown once.
+    Only a salted digest of a key is stored, so the key itself is shown once.
     """
 
 
@@ -40,49 +40,51 @@ def keys() -> None:
     type=click.Choice(SCOPES),
     default="read",
     show_default=True,
-    help="read: look at everything; write: launch and control runs, too; admin: everything.",
+    help="read: see everything; write: also launch and control runs; admin: everything.",
 )
-@click.option("--expires", default="90d", show_default=True, metavar="TIME", help="Such as 12h or 30d; `never`.")
+@click.option(
+    "--expires", default="90d", show_default=True, metavar="TIME", help="When it expires: 12h, 30d, or `never`."
+)
 def create(name: str, scope: Scope, expires: str) -> None:
-    """Make a key called NAME, which says who or what uses it."""
+    """Create a key called NAME, which should say who or what uses it."""
     from store.runs.api_keys import create_key
 
-    lasts = _lasts(expires)
+    lifetime = _lifetime(expires)
     if not name.strip() or len(name) > 100:
         raise InputError(
-            f"the name {name[:100]!r} names nobody",
+            f"{name[:100]!r} is not a usable name for a key",
             expected="1 to 100 characters",
-            next_move="Say who or what uses the key, such as `dashboard of anna`",
+            next_move="Name who or what uses the key, such as `grafana`",
         )
     with opened(read_settings()) as store, store.transaction() as conn:
-        key, row = create_key(conn, name, scope, lasts)
+        key, row = create_key(conn, name, scope, lifetime)
     click.echo(key)
     click.echo(
-        f"This is the key of {printable(name)}, scope {scope}, valid {_until(row)}. It is not shown again.\n"
+        f"This is the key for {printable(name)}, scope {scope}, valid {_until(row)}. It will not be shown again.\n"
         f"  curl -H 'Authorization: Bearer {key[:13]}…' http://HOST:8377/v1/runs",
         err=True,
     )
 
 
 @keys.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
     """List the keys, newest first."""
     from store.runs.api_keys import list_keys
 
     with opened(read_settings()) as store, store.transaction() as conn:
-        found = list_keys(conn)
+        rows = list_keys(conn)
     if as_json:
-        click.echo(json.dumps([_facts(row) for row in found], indent=1, ensure_ascii=False))
+        click.echo(json.dumps([_facts(row) for row in rows], indent=1, ensure_ascii=False))
         return
-    if not found:
-        click.echo("There are no keys. Make one with `eva keys create NAME`.")
+    if not rows:
+        click.echo("There are no keys. Create one with `eva keys create NAME`.")
         return
     console = Console(highlight=False)
     table = plain_table(console.width)
-    for heading in ("key", "name", "scope", "status", "made", "last used"):
+    for heading in ("key", "name", "scope", "status", "created", "last used"):
         table.add_column(heading, overflow="fold")
-    for row in found:
+    for row in rows:
         table.add_row(
             f"eva_{row.prefix}",
             Text(printable(row.name)),
@@ -97,27 +99,27 @@ def list_(as_json: bool) -> None:
 @keys.command()
 @click.argument("key")
 def revoke(key: str) -> None:
-    """Let KEY be valid no longer: the beginning that `eva keys list` shows, or all of it."""
+    """Revoke KEY: the prefix that `eva keys list` shows, or the whole key."""
     from store.runs.api_keys import revoke_key
 
     prefix = prefix_of(key) or key.removeprefix("eva_")
     with opened(read_settings()) as store, store.transaction() as conn:
         revoke_key(conn, prefix)
-    click.echo(f"eva_{printable(prefix)} is revoked. A service that runs stops taking it within 2 seconds.")
+    click.echo(f"Revoked eva_{printable(prefix)}. A running service stops accepting it within 2 seconds.")
 
 
-def _lasts(expires: str) -> timedelta | None:
+def _lifetime(expires: str) -> timedelta | None:
     if expires == "never":
         return None
-    found = re.fullmatch(r"([1-9]\d{0,4})([hd])", expires)
-    lasts = found and int(found[1]) * _UNITS[found[2]]
-    if lasts is None or lasts > _LONGEST:
+    match = re.fullmatch(r"([1-9]\d{0,4})([hd])", expires)
+    lifetime = match and int(match[1]) * _UNITS[match[2]]
+    if lifetime is None or lifetime > _LONGEST:
         raise InputError(
             f"--expires is {expires[:40]!r}",
-            next_move="Give one of these",
+            next_move="Use one of these",
             expected="hours or days, such as 12h or 30d (at most 3650d), or never",
         )
-    return lasts
+    return lifetime
 
 
 def _facts(row: KeyRow) -> dict[str, object]:
@@ -143,7 +145,7 @@ def _status(row: KeyRow) -> str:
 
 
 def _until(row: KeyRow) -> str:
-    return "for ever" if row.expires_at is None else f"until {_hour(row.expires_at)}"
+    return "forever" if row.expires_at is None else f"until {_hour(row.expires_at)}"
 
 
 def _day(at: datetime) -> str:

@@ -1,4 +1,4 @@
-"""`eva lineage`: what a prompt grew from, and what grew from it."""
+"""`eva lineage`: the ancestors and descendants of a prompt."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ LONGEST_LINE = 9
     type=click.IntRange(min=0, max=1000),
     default=10,
     show_default=True,
-    help="Evolutions below the prompt at most.",
+    help="How many generations of descendants to show.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON, as the API gives it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API returns it.")
 @url_option
 def lineage(run: str, number: int, depth: int, as_json: bool, url: str | None) -> None:
-    """Show what prompt NUMBER of RUN grew from, and what grew from it.
+    """Show the ancestors and descendants of prompt NUMBER of RUN.
 
-    RUN is a name, the unique beginning of one, or `last`. Each prompt comes with its operator, the iteration
-    that made it, and its info when it was first judged.
+    RUN is a name, a unique prefix of one, or `last`. Each prompt is shown with its operator, the iteration
+    that created it, and its info when it was first judged.
     """
     with source_of(url) as source:
         facts = source.get(f"{run_path(run)}/prompts/{number}/lineage", depth=depth, limit=LIMIT)
@@ -44,11 +44,11 @@ def lineage(run: str, number: int, depth: int, as_json: bool, url: str | None) -
         console = Console(highlight=False)
         console.print(_tree(facts, console.width))
         if max(len(facts["ancestors"]), len(facts["descendants"])) == LIMIT:
-            click.echo(f"Only the nearest {LIMIT} descendants, and ancestors, are shown.", err=True)
+            click.echo(f"Only the nearest {LIMIT} ancestors and descendants are shown.", err=True)
 
 
 def _tree(facts: dict[str, Any], width: int) -> Tree:
-    """The line from the seed down to the prompt, then everything below it."""
+    """The path from the seed down to the prompt, then all its descendants."""
     line = [*facts["ancestors"], facts["prompt"]]
     left_out = max(0, len(line) - LONGEST_LINE)
     label = _label(line[0], 0, width, line[0] is facts["prompt"])
@@ -56,7 +56,7 @@ def _tree(facts: dict[str, Any], width: int) -> Tree:
         label = Text.assemble((conversation_line(facts["context"], 2 * width - 8), "dim"), "\n", label)
     root = branch = Tree(label, guide_style="dim")
     if left_out:
-        branch = branch.add(Text(f"… {left_out} prompts between …", style="dim"))
+        branch = branch.add(Text(f"… {left_out} more prompts …", style="dim"))
     for depth, fact in enumerate(line[1 + left_out :], 1):
         branch = branch.add(_label(fact, depth, width, fact is facts["prompt"]))
     branches = {facts["prompt"]["number"]: branch}

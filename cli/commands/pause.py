@@ -1,18 +1,18 @@
-"""`eva pause`: a wish that whoever plays the run obeys at its next batch boundary."""
+"""`eva pause`: stops a run at its next batch boundary; it can be resumed."""
 
 from __future__ import annotations
 
 import click
 
-from cli.desired_state import wish, wish_options
+from cli.desired_state import request, wait_options
 
 
 @click.command()
 @click.argument("run", default="last")
-@wish_options
+@wait_options
 def pause(run: str, wait: bool, timeout: float) -> None:
-    """Let RUN stop at its next batch boundary; nothing is lost, `eva resume` goes on from there.
+    """Stop RUN at its next batch boundary. Nothing is lost: `eva resume` continues from there.
 
-    A run that nobody plays is paused at once. RUN is a name, the unique beginning of one, or `last`.
+    A run that nobody is playing is paused at once. RUN is a name, a unique prefix of one, or `last`.
     """
-    wish(run, "pause", wait=wait, timeout_s=timeout)
+    request(run, "pause", wait=wait, timeout_s=timeout)

@@ -1,4 +1,4 @@
-"""`eva presets`: the configs that come with eva, and what each needs."""
+"""`eva presets`: the configs that come with eva and what each one needs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from eva.config.files import read_preset
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def presets(as_json: bool) -> None:
-    """List the configs that come with eva, and what they need.
+    """List the configs that come with eva and what they need.
 
-    Play one with `eva run NAME`; `eva config NAME` prints it in full, to be edited.
+    Play one with `eva run NAME`. Print one in full, for editing, with `eva config NAME`.
     """
-    found = [read_preset(name) for name in preset_names()]
+    catalog = [read_preset(name) for name in preset_names()]
     if as_json:
-        click.echo(json.dumps([asdict(preset) for preset in found], indent=1, ensure_ascii=False))
+        click.echo(json.dumps([asdict(preset) for preset in catalog], indent=1, ensure_ascii=False))
         return
-    for preset in found:
+    for preset in catalog:
         click.echo(
             f"{preset.name}\n  {preset.summary}\n  model {preset.model}, loss {preset.loss}\n  needs {preset.needs}"
         )

@@ -1,4 +1,4 @@
-"""`eva replay`: what the creator would have chosen by other rules, on the rewards that a run has stored."""
+"""`eva replay`: what the creator would have chosen with other settings, from a run's stored rewards."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.replay import chosen_otherwise
 from cli.replay import replay as redo
+from cli.replay import with_changes
 from cli.store_access import find, opened_existing
 from cli.terminal.formats import number as figure
 from cli.terminal.formats import plain_table
@@ -19,28 +19,28 @@ from cli.terminal.safe_text import one_line, printable
 
 @click.command()
 @click.argument("run", default="last")
-@click.option("--iteration", type=click.IntRange(min=0), help="This one; without it, every iteration that sampled.")
-@click.option("--metric", help="Regret metric, or a `module:function` of yours.")
-@click.option("--threshold", type=float, help="Of the metric learnability.")
-@click.option("--weights", help="How info becomes a weight.")
-@click.option("--temperature", type=float, help="Of the weights rank and softmax.")
-@click.option("--sampler", help="How weights become a subset.")
-@click.option("--topic-share", type=float, help="Of the sampler topic_balanced.")
-@click.option("--staleness", type=float, help="Share of the weight that goes to prompts not answered for long.")
-@click.option("--fraction", type=float, help="Share of the pool that is drawn.")
+@click.option("--iteration", type=click.IntRange(min=0), help="Only this iteration.  [default: all that sampled]")
+@click.option("--metric", help="The regret metric: a name, or your own `module:function`.")
+@click.option("--threshold", type=float, help="For the metric learnability.")
+@click.option("--weights", help="How info becomes a weight: a name or `module:function`.")
+@click.option("--temperature", type=float, help="For the weights rank and softmax.")
+@click.option("--sampler", help="How weights become a subset: a name or `module:function`.")
+@click.option("--topic-share", type=float, help="For the sampler topic_balanced.")
+@click.option("--staleness", type=float, help="Share of the weight for prompts without recent responses.")
+@click.option("--fraction", type=float, help="Share of the pool that is sampled.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the draw.")
-@click.option("--examples", type=click.IntRange(min=0), default=3, show_default=True, help="Prompts to show.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--examples", type=click.IntRange(min=0), default=3, show_default=True, help="How many prompts to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replay(run: str, iteration: int | None, examples: int, as_json: bool, **choices: Any) -> None:
-    """Redo estimate and sample of RUN on its stored rewards, with other choices: no model, no GPU.
+    """Redo the estimate and sample stages of RUN on its stored rewards, with other settings. Needs no model or GPU.
 
-    What is not given stays as the run has it; with nothing given, the stored draw comes out again. Nothing is
-    changed. RUN is a name, the unique beginning of one, or `last`.
+    Settings that you leave out stay as in the run; without any, the stored draw comes out again. The run is not
+    changed. RUN is a name, a unique prefix of one, or `last`.
     """
     changes = {name: value for name, value in choices.items() if value is not None}
     with opened_existing() as store:
         row = find(store, run)
-        facts = redo(store, row, chosen_otherwise(row.config, changes), iteration, examples)
+        facts = redo(store, row, with_changes(row.config, changes), iteration, examples)
     if as_json:
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
@@ -50,9 +50,9 @@ def replay(run: str, iteration: int | None, examples: int, as_json: bool, **choi
         for name, value in facts["replayed"].items()
         if value != facts["stored"][name]
     ]
-    console.print(Text(f"{facts['run']}: {printable(', '.join(changed)) or 'the same choices as in the run'}"))
-    for one in facts["iterations"]:
-        _show(one, console)
+    console.print(Text(f"{facts['run']}: {printable(', '.join(changed)) or 'the same settings as in the run'}"))
+    for iteration_facts in facts["iterations"]:
+        _show(iteration_facts, console)
 
 
 def _show(facts: dict[str, Any], console: Console) -> None:
@@ -73,14 +73,14 @@ def _show(facts: dict[str, Any], console: Console) -> None:
             )
         )
     if facts["identical"]:
-        console.print(Text("  The stored draw, bit for bit.", style="green"))
+        console.print(Text("  Identical to the stored draw, bit for bit.", style="green"))
     for heading in ("operators", "topics"):
         if [*facts[heading]] != ["none"]:
             _show_counts(heading.removesuffix("s"), facts[heading], console)
-    for heading, some in (("Chosen only now", facts["only_now"]), ("Chosen only then", facts["only_then"])):
-        if some:
+    for heading, examples in (("Chosen only now", facts["only_now"]), ("Chosen only then", facts["only_then"])):
+        if examples:
             console.print(Text(f"  {heading}:", style="dim"))
-        for prompt in some:
+        for prompt in examples:
             console.print(
                 Text(
                     f"  #{prompt['number']} info {figure(prompt['info'])} "

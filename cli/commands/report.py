@@ -18,7 +18,7 @@ from eva.runtime.atomic_files import standard_output, whole_file
 def report(run: str, out: str | None, url: str | None) -> None:
     """Write a run as one HTML page, which opens from disk, loads nothing, and can be sent to anybody.
 
-    RUN is a name, the unique beginning of one, or `last`. The page has the dashboard's charts of the run, some
+    RUN is a name, a unique prefix of one, or `last`. The page has the dashboard's charts of the run, some
     families and prompts, its config and how to play it again. It includes the run's fingerprint, which takes a read of
     every row; with --url, only for a run without many prompts.
     """

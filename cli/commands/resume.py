@@ -29,7 +29,7 @@ def resume(
     """Resume RUN from where it stopped, with its own config unless another one is given.
 
     If the config or the code has changed, the command shows the differences and refuses, unless --accept-changes is
-    given. RUN is a name, the unique beginning of one, or `last`.
+    given. RUN is a name, a unique prefix of one, or `last`.
     """
     with opened_existing() as store:
         row = find(store, run)

@@ -1,4 +1,4 @@
-"""`eva runs`: which runs there are, where they stand, who plays them."""
+"""`eva runs`: the list of runs, where they stand and who plays them."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from cli.terminal.safe_text import printable
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The newest so many.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, as the API gives it.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many of the newest runs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API returns it.")
 @url_option
 def runs(limit: int, as_json: bool, url: str | None) -> None:
     """List the runs of this data directory, or of a service, newest first."""
     with source_of(url) as source:
-        found = _newest(source, limit)
+        newest = _newest(source, limit)
         if as_json:
-            click.echo(json.dumps(found, indent=1, ensure_ascii=False))
-        elif found:
-            _show(found)
+            click.echo(json.dumps(newest, indent=1, ensure_ascii=False))
+        elif newest:
+            _show(newest)
         else:
             click.echo("There are no runs yet. Start one with `eva demo` or `eva run CONFIG`.")
 
 
 def _newest(source: Source, limit: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     cursor: str | None = None
-    while len(found) < limit:
-        page = source.get("/v1/runs", limit=min(LARGEST_PAGE, limit - len(found)), cursor=cursor)
-        found += page["items"]
+    while len(rows) < limit:
+        page = source.get("/v1/runs", limit=min(LARGEST_PAGE, limit - len(rows)), cursor=cursor)
+        rows += page["items"]
         cursor = page["next"]
         if cursor is None:
             break
-    return found
+    return rows
 
 
-def _show(found: list[dict[str, Any]]) -> None:
+def _show(rows: list[dict[str, Any]]) -> None:
     now = datetime.now(UTC)
     console = Console(highlight=False)
     table = plain_table(console.width)
@@ -54,11 +54,11 @@ def _show(found: list[dict[str, Any]]) -> None:
         ("stage", "left"),
         ("prompts", "right"),
         ("age", "right"),
-        ("held by", "left"),
+        ("driver", "left"),
     ):
         table.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
-    for facts in found:
-        held = facts["held_by"]
+    for facts in rows:
+        driver = facts["held_by"]
         table.add_row(
             _name(facts),
             _status(facts),
@@ -66,7 +66,7 @@ def _show(found: list[dict[str, Any]]) -> None:
             _stage(facts),
             f"{facts['prompts']:,}",
             age((now - datetime.fromisoformat(facts["created_at"])).total_seconds()),
-            Text("" if held is None else printable(f"{held['pid']} on {held['host']}")),
+            Text("" if driver is None else printable(f"{driver['pid']} on {driver['host']}")),
         )
     console.print(table)
 

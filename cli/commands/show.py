@@ -24,7 +24,7 @@ from store.views.summary.schema import read_summary, summary_json
 def show(run: str, as_json: bool, url: str | None) -> None:
     """Show what a run has done so far.
 
-    RUN is a name, the unique beginning of one, or `last`.
+    RUN is a name, a unique prefix of one, or `last`.
     """
     values = _stored(run) if url is None else Remote(url).get(f"{run_path(run)}/summary")
     if as_json:

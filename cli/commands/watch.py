@@ -1,4 +1,4 @@
-"""`eva watch`: how a run goes, whoever plays it."""
+"""`eva watch`: follows the progress of a run, wherever it plays."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ POLL_S = 1.0
 OVER = ("finished", "failed", "cancelled", "paused", "interrupted")
 
 Look = Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]]
-"""The run and its stages, as the API shows them."""
+"""Reads the run and its stages, as the API shows them."""
 
 
 @click.command()
 @click.argument("run", default="last")
 @url_option
 def watch(run: str, url: str | None) -> None:
-    """Show how RUN goes until it stands still, with rates and the time that is left. Ctrl-C ends only the watching.
+    """Follow RUN until it stops, with rates and the time left. Ctrl-C ends only the watching, not the run.
 
-    RUN is a name, the unique beginning of one, or `last`.
+    RUN is a name, a unique prefix of one, or `last`.
     """
     with _looking(run, url) as look:
         facts, _ = look()
@@ -41,7 +41,7 @@ def watch(run: str, url: str | None) -> None:
             with shown:
                 facts = follow(look, shown)
         except KeyboardInterrupt:
-            click.echo(f"The run goes on; it was in {_place(facts)}.")
+            click.echo(f"Stopped watching. The run continues; it was in {_place(facts)}.")
             raise click.exceptions.Exit(INTERRUPTED) from None
     click.echo(
         printable(
@@ -54,10 +54,12 @@ def watch(run: str, url: str | None) -> None:
 
 
 def follow(look: Look, shown: Watch, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
-    """Tell `shown` of what changes until the run stands still; the run as it is then. What was done before stays
-    untold."""
+    """Report changes to `shown` until the run stops, and return the run as it is then.
+
+    Stages that were already done at the start are not reported.
+    """
     known = {(stage["iteration"], stage["name"]) for stage in look()[1] if stage["status"] == "done"}
-    waits: str | None = None
+    last_note: str | None = None
     while True:
         facts, stages = look()
         for stage in stages:
@@ -70,9 +72,9 @@ def follow(look: Look, shown: Watch, sleep: Callable[[float], None] = time.sleep
                 shown.closed(*at, stage["counts"])
         if facts["status"] in OVER:
             return facts
-        if (said := _waiting(facts)) != waits and said is not None:
-            shown.noted(said)
-        waits = said
+        if (note := _waiting(facts)) != last_note and note is not None:
+            shown.noted(note)
+        last_note = note
         sleep(POLL_S)
 
 
@@ -81,8 +83,8 @@ def _waiting(facts: dict[str, Any]) -> str | None:
     if facts["status"] != "queued" or launch is None:
         return None
     if launch["message"]:
-        return f"it waits: {launch['message']}"
-    return f"it waits for its turn, {launch['ahead']} before it" if launch["ahead"] else "its driver starts"
+        return f"waiting: {launch['message']}"
+    return f"waiting in the queue behind {launch['ahead']} runs" if launch["ahead"] else "its driver is starting"
 
 
 def _place(facts: dict[str, Any]) -> str:

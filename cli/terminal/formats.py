@@ -1,4 +1,4 @@
-"""The one look of figures, stages and tables: every command and the report format them here."""
+"""How figures, stages and tables look: one format for all commands and the report."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ ROOMY = 90
 
 DOING = {
     "start": "starting",
-    "judge_pool": "answering the pool",
+    "judge_pool": "judging the pool",
     "estimate": "estimating info",
     "sample": "sampling prompts",
     "evolve": "evolving prompts",
     "gate": "probing children",
     "mix": "mixing the batch",
-    "judge_batch": "answering the batch",
+    "judge_batch": "judging the batch",
     "audit": "auditing the rewards",
     "pair": "pairing responses",
     "train": "training",
     "evaluate": "evaluating the policy",
     "evaluate_initial": "evaluating the given model",
 }
-"""What a stage does, while it does it."""
+"""Stage: what it is doing, while it is open."""
 
 DONE = {
     "start": "started",
-    "judge_pool": "answered the pool",
+    "judge_pool": "judged the pool",
     "estimate": "estimated info",
     "sample": "sampled prompts",
     "evolve": "evolved prompts",
     "gate": "probed children",
     "mix": "mixed the batch",
-    "judge_batch": "answered the batch",
+    "judge_batch": "judged the batch",
     "audit": "audited the rewards",
     "pair": "paired responses",
     "train": "trained",
     "evaluate": "evaluated the policy",
     "evaluate_initial": "evaluated the given model",
 }
-"""The same, once it is done."""
+"""Stage: what it did, once it is closed."""
 
 
 def doing(stage: str) -> str:
@@ -52,7 +52,7 @@ def done(stage: str) -> str:
 
 
 def number(value: object, digits: int = 2) -> str:
-    """A figure with fixed digits, a count with separators, a middle dot where there is none."""
+    """A float with `digits` decimals, an int with thousands separators, a middle dot for None."""
     if value is None:
         return "·"
     return (
@@ -61,7 +61,7 @@ def number(value: object, digits: int = 2) -> str:
 
 
 def amount(value: int | None) -> str:
-    """A large count in few characters: 812, 14 k, 2.3 M."""
+    """A large count, shortened: 812, 14 k, 2.3 M."""
     if value is None:
         return "·"
     for limit, divisor, unit in ((10_000, 1, ""), (1_000_000, 1e3, " k"), (1_000_000_000, 1e6, " M")):
@@ -71,7 +71,7 @@ def amount(value: int | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """0.4 s, 12 s, 1:43, 2:05:10."""
+    """A time span: 0.4 s, 12 s, 1:43, 2:05:10."""
     if seconds is None:
         return "·"
     if seconds < 60:
@@ -82,7 +82,7 @@ def duration(seconds: float | None) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago, in its largest unit: 12 s, 5 min, 3 h, 12 d."""
+    """An age in its largest unit: 12 s, 5 min, 3 h, 12 d."""
     for limit, divisor, unit in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
         if seconds < limit:
             return f"{seconds / divisor:.0f} {unit}"
@@ -90,12 +90,12 @@ def age(seconds: float) -> str:
 
 
 def place(iteration: int, iterations: int) -> str:
-    """An iteration by its number, which counts from 0, and its place among all."""
+    """An iteration by its number (from 0) and its rank (from 1): iteration 2 (3 of 4)."""
     return f"iteration {iteration} ({min(iteration + 1, iterations)} of {iterations})"
 
 
 def plain_table(width: int) -> Table:
-    """A table without frames, one line below its header; gaps shrink where the terminal is narrow."""
+    """A table without borders and with a line below its header; a narrow terminal gets narrower gaps."""
     return Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,

@@ -1,4 +1,4 @@
-"""While a run plays, the terminal belongs to eva: what libraries print goes to a log file."""
+"""The log file of a run that plays: libraries print there, so that the terminal belongs to eva."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from eva.runtime.logs import Form, write_logs_to
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
-
 PRINTED = "printed.log"
-"""Beside a log of JSON lines: what libraries print."""
+"""The file beside a log of JSON lines that takes what libraries print."""
 
 
 @contextmanager
 def chatter_to(path: Path, form: Form = "text") -> Generator[TextIO]:
-    """Send log records, and standard output and error of this process and its children, to a file; yields the terminal.
+    """Redirect log records, and standard output and error of this process and its children, to a file.
 
-    In a log of JSON lines every line is one: what is printed goes to PRINTED beside it. The files grow by appending, so
-    a resumed run's log goes on. What a full disk does not take is left out, and said at the end: a run does not end for
-    its log. Raises InputError where it cannot be written.
+    Yields the terminal. If the log is JSON lines, what is printed goes to PRINTED beside it, so that every line of the
+    log is JSON. Files are appended to, so a resumed run continues its log. A full disk does not stop the run: the lost
+    writes are counted and reported at the end. Raises InputError if the file cannot be written, DiskFullError if the
+    disk is full.
     """
     with ExitStack() as stack:
         file = stack.enter_context(_appending(path))
@@ -38,8 +38,8 @@ def chatter_to(path: Path, form: Form = "text") -> Generator[TextIO]:
         terminal = stack.enter_context(_terminal())
         stack.callback(
             lambda: (
-                (lost := sum(one.lost for one in {file, printed}))
-                and terminal.write(f"{lost} pieces of the log {path} were left out: its disk was full\n")
+                (lost := sum(log_file.lost for log_file in {file, printed}))
+                and terminal.write(f"The disk was full: {lost} writes to the log {path} were lost\n")
             )
         )
         for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
@@ -52,7 +52,7 @@ def chatter_to(path: Path, form: Form = "text") -> Generator[TextIO]:
 
 
 class _Log(io.FileIO):
-    """A file that takes what its disk has space for, and counts what it has not."""
+    """A file that counts the writes that fail because the disk is full, instead of raising."""
 
     lost = 0
 
@@ -74,8 +74,8 @@ def _appending(path: Path) -> Generator[_Log]:
     except OSError as error:
         kind = DiskFullError if error.errno in _NO_SPACE else InputError
         raise kind(
-            f"the log {path} cannot be written: {(error.strerror or str(error)).lower()}",
-            expected="a data directory that may be written",
+            f"cannot write the log {path}: {(error.strerror or str(error)).lower()}",
+            expected="a data directory that eva may write to",
             next_move="Set EVA_DATA_DIR to another folder",
         ) from error
     with log:
@@ -88,7 +88,7 @@ def _lines(file: _Log) -> io.TextIOWrapper:
 
 @contextmanager
 def _terminal() -> Generator[TextIO]:
-    """Standard output, under a descriptor of its own where it is a real one."""
+    """Standard output, with a descriptor of its own if it is descriptor 1."""
     if _descriptor(sys.stdout) != 1:
         yield sys.stdout
         return
@@ -100,13 +100,13 @@ def _terminal() -> Generator[TextIO]:
 
 @contextmanager
 def _redirected(descriptor: int, target: int) -> Generator[None]:
-    kept = os.dup(descriptor)
+    original = os.dup(descriptor)
     try:
         os.dup2(target, descriptor)
         yield
     finally:
-        os.dup2(kept, descriptor)
-        os.close(kept)
+        os.dup2(original, descriptor)
+        os.close(original)
 
 
 def _descriptor(stream: TextIO) -> int | None:

@@ -1,4 +1,4 @@
-"""Progress while a run plays: one live display on a terminal, one line per finished stage elsewhere."""
+"""The progress of a run that plays: a live display on a terminal, one line per finished stage elsewhere."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cli.terminal.safe_text import printable
 
 WINDOW_S = 20.0
 SETTLED_S = 0.3
-"""What is reported done this soon after a stage opened was done before it."""
+"""Units reported as done within this time after a stage opened were done by an earlier driver."""
 SHOWN_VALUES = {"loss": "loss", "rewards/margins": "margin"}
 
 
 @dataclass
 class OpenStage:
-    """The stage that is being played; `points` are (seconds, units done) of the last while."""
+    """The stage that is open; `points` are (seconds, units done) over the last WINDOW_S."""
 
     iteration: int
     name: str
@@ -46,7 +46,7 @@ class OpenStage:
             self.points.popleft()
 
     def rate(self, now: float) -> float | None:
-        """Units per second over the last while; None before there is any to tell."""
+        """Units per second over the last WINDOW_S; None as long as there is too little to measure."""
         if not self.points:
             return None
         then, before = self.points[0]
@@ -59,6 +59,8 @@ class OpenStage:
 
 @dataclass(frozen=True, slots=True)
 class ClosedStage:
+    """A stage that is complete; `text` says what it did."""
+
     iteration: int
     name: str
     seconds: float
@@ -66,7 +68,7 @@ class ClosedStage:
 
 
 class Watch:
-    """An `orchestrator.watch.listener.Listener` that knows where the run stands; those below also show it."""
+    """A listener (`orchestrator.watch.listener`) that tracks where the run stands; its subclasses also show it."""
 
     def __init__(self, run: str, iterations: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.run, self.iterations = run, iterations
@@ -111,7 +113,7 @@ class Watch:
         self.note = f"[{duration(self.clock() - self.began)}] {text}"
 
     def where(self) -> str:
-        """Where the run stands, for a person."""
+        """Where the run stands, in words."""
         where = place(self.iteration, self.iterations)
         if self.open is None:
             return where
@@ -120,9 +122,9 @@ class Watch:
 
 
 def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
-    """What a finished stage did, in a few words, from the counts that it stored."""
+    """What a finished stage did, in a few words, from the counts it stored."""
     if stage.startswith("judge") or stage in ("evaluate_initial", "evaluate"):
-        return f"{total:,} prompts" if stage.startswith("judge") else f"{total:,} questions{_won(counts)}"
+        return f"{total:,} prompts" if stage.startswith("judge") else f"{total:,} requests{_won(counts)}"
     match stage:
         case "sample":
             return f"{number(counts.get('sampled'))} of {total:,}"
@@ -139,7 +141,7 @@ def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
 
 
 def _won(counts: Mapping[str, object]) -> str:
-    """The share won against the baseline of each set that has one."""
+    """The win rate of each held-out set that has a baseline."""
     shares = cast("Mapping[str, float | None]", counts.get("win_rate") or {})
     known = [f"{share:.0%}" for share in shares.values() if share is not None]
     return f", {', '.join(known)} won" if known else ""
@@ -150,7 +152,7 @@ def _sum(counts: object) -> int:
 
 
 class LiveProgress(Watch):
-    """One display that is redrawn in place and vanishes at the end."""
+    """A display that is redrawn in place and removed at the end."""
 
     def __init__(
         self, run: str, iterations: int, console: Console, clock: Callable[[], float] = time.monotonic
@@ -176,7 +178,7 @@ class LiveProgress(Watch):
         self._live.stop()
 
     def render(self) -> RenderableType:
-        """The run's line, a line per finished iteration, the present iteration's stages, the open one."""
+        """A line for the run, one per finished iteration, one per stage of the current iteration."""
         now = self.clock()
         head = Text.assemble(
             (printable(self.run), "bold"),
@@ -191,11 +193,11 @@ class LiveProgress(Watch):
                 Text(duration(stage.seconds), style="dim", justify="right"),
             )
         if (current := self.open) is not None:
-            grid.add_row(self._spinner, doing(current.name), self._amount(current), self._pace(current, now))
+            grid.add_row(self._spinner, doing(current.name), self._bar(current), self._pace(current, now))
         note = [Text(printable(self.note), style="yellow")] if self.note else []
-        return Group(head, *self._earlier(), grid, *note)
+        return Group(head, *self._finished_iterations(), grid, *note)
 
-    def _earlier(self) -> list[Text]:
+    def _finished_iterations(self) -> list[Text]:
         lines: list[Text] = []
         for iteration in range(self.iteration):
             stages = [stage for stage in self.closed_stages if stage.iteration == iteration]
@@ -210,7 +212,7 @@ class LiveProgress(Watch):
                 )
         return lines
 
-    def _amount(self, stage: OpenStage) -> RenderableType:
+    def _bar(self, stage: OpenStage) -> RenderableType:
         if not stage.total:
             return Text()
         grid = Table.grid(padding=(0, 1, 0, 0))
@@ -254,7 +256,7 @@ class PlainProgress(Watch):
 
 
 def watch_of(name: str, iterations: int, iteration: int, console: Console, write: Callable[[str], None]) -> Watch:
-    """What shows a run that stands in `iteration`: one display on a terminal, else lines by `write`."""
+    """The progress display for a run at `iteration`: live on a terminal, otherwise lines passed to `write`."""
     live = console.is_terminal and not console.is_dumb_terminal
     watch = LiveProgress(name, iterations, console) if live else PlainProgress(name, iterations, write)
     watch.iteration = iteration

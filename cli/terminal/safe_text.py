@@ -1,4 +1,4 @@
-"""Texts of models and users, made safe for a terminal: they are shown, never obeyed."""
+"""Text from models and users, made safe for a terminal: control characters are shown, not obeyed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PICTURES = {code: chr(0x2400 + code) for code in range(32)} | {127: "\u2421"}
 
 
 def printable(text: str) -> str:
-    """The text with every character that could steer a terminal replaced by a visible one.
+    """Replace every character that could control a terminal by a visible one.
 
     Control characters show as their Unicode pictures (ESC as ␛); other controls, formatting characters
     that reorder or hide text, and surrogates show as U+FFFD.
@@ -22,13 +22,13 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str, width: int | None = None) -> str:
-    """The text on one line, white space as single blanks, cut to `width` characters with an ellipsis."""
+    """Put the text on one line: white space becomes single blanks, and an ellipsis ends what exceeds `width`."""
     line = printable(" ".join(text.split()))
     return line if width is None or len(line) <= width else line[: max(0, width - 1)].rstrip() + "…"
 
 
 def conversation_line(messages: Sequence[Mapping[str, str]], width: int) -> str:
-    """The messages before a prompt on one line, the beginning of each."""
+    """Put the messages before a prompt on one line, each one shortened."""
     shown = [f"{message['role']}: {one_line(message['content'], MESSAGE_WIDTH)}" for message in messages]
     return one_line(" · ".join(shown), width)
 
@@ -38,5 +38,5 @@ def _visible(character: str) -> str:
         return character
     if (picture := _PICTURES.get(ord(character))) is not None:
         return picture
-    # blanks of other scripts are harmless, the rest of what Python calls unprintable is not
+    # spaces of other scripts are harmless; other characters that Python calls unprintable are not
     return " " if unicodedata.category(character) == "Zs" else "\ufffd"

@@ -33,7 +33,7 @@ def row_of(store: Store, name: str = "last") -> RunRow:
         return runs.find_run(conn, name)
 
 
-def test_a_driver_in_another_process_obeys_and_the_run_goes_on_as_if_nothing_had_happened(
+def test_a_driver_in_another_process_pauses_and_the_resumed_run_ends_as_if_nothing_had_happened(
     store: Store, tmp_path: Path, database_url: str, eva: Command
 ) -> None:
     undisturbed, paused = register_run(store, fake_config()), register_run(store, fake_config())
@@ -84,7 +84,7 @@ def test_a_resume_with_other_settings_is_refused_or_accepted_and_shown(
 
 
 @pytest.mark.usefixtures("fake_solver")
-def test_other_code_is_refused_by_resume_and_makes_the_demo_start_anew(
+def test_other_code_is_refused_by_resume_and_makes_the_demo_start_a_new_run(
     store: Store, eva: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert eva("demo", *SMALL).exit_code == 130
@@ -95,7 +95,7 @@ def test_other_code_is_refused_by_resume_and_makes_the_demo_start_anew(
     refused = eva("run", "--resume", "last")
     assert refused.exit_code == 3 and "eva/types.py: changed" in refused.stderr
     shown = eva("demo", *SMALL)
-    assert f"{first.name} was interrupted, and eva's code has changed since: starting anew." in shown.stdout
+    assert f"{first.name} was interrupted, but eva's code has changed since then: starting a new run." in shown.stdout
     assert row_of(store).id != first.id
     accepted = eva("resume", first.name, "--accept-changes")
     assert accepted.exit_code == 0 and "eva/types.py: changed" in accepted.stdout

@@ -23,7 +23,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "_device", lambda: iter([Finding("device", "ok", "a device")]))
 
 
-def test_the_doctor_looks_at_everything(eva: Command) -> None:
+def test_the_doctor_checks_everything(eva: Command) -> None:
     _, found = findings(eva)
     assert {
         "python",
@@ -47,7 +47,7 @@ def test_the_doctor_looks_at_everything(eva: Command) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_database_that_does_not_answer_is_broken_and_its_password_is_not_shown(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_reached_is_broken_and_its_password_is_not_shown(tmp_path: Path) -> None:
     url = "postgresql://someone:hunter2@127.0.0.1:1/eva"
     code, found = findings(command_line(Settings(tmp_path, url, None)))
     assert code == 1
@@ -57,7 +57,7 @@ def test_a_database_that_does_not_answer_is_broken_and_its_password_is_not_shown
 
 
 @pytest.mark.usefixtures("quick")
-def test_where_no_database_lies_a_trial_one_is_started_and_nothing_is_left(tmp_path: Path) -> None:
+def test_without_a_database_a_trial_server_is_started_and_nothing_is_left_behind(tmp_path: Path) -> None:
     _, found = findings(command_line(Settings(tmp_path / "data", None, None)))
     assert found["database"]["verdict"] == "ok"
     assert "trial" in found["database"]["detail"]
@@ -107,7 +107,9 @@ def test_a_cluster_that_cannot_be_reached_is_broken(eva: Command, monkeypatch: p
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_broken_torch_is_told_by_its_last_line(eva: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_torch_is_reported_with_the_last_line_of_its_error(
+    eva: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(diagnosis, "_DEVICES", "raise ImportError('libtorch.so is missing')")
     code, found = findings(eva)
@@ -116,8 +118,8 @@ def test_a_broken_torch_is_told_by_its_last_line(eva: Command, monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_doctor_speaks_to_people_too(eva: Command) -> None:
+def test_the_doctor_prints_a_list_for_people(eva: Command) -> None:
     shown = eva("doctor")
     assert "✓ python" in shown.stdout
-    assert "Broken: " in shown.stdout or "Everything that a run needs is there." in shown.stdout
+    assert "Broken: " in shown.stdout or "Everything that a run needs works." in shown.stdout
     assert shown.exit_code == (1 if "Broken: " in shown.stdout else 0)

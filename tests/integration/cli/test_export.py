@@ -30,11 +30,11 @@ def count(played: Played, table: str) -> int:
 
 
 @pytest.mark.parametrize("what", ["pairs", "prompts", "responses"])
-def test_both_formats_hold_every_row_and_the_same_ones(played: Played, tmp_path: Path, what: str) -> None:
+def test_both_formats_hold_every_row(played: Played, tmp_path: Path, what: str) -> None:
     for form in ("jsonl", "parquet"):
         shown = played.eva("export", "last", "--what", what, "--format", form, "--out", tmp_path / form)
         assert shown.exit_code == 0, shown.stderr
-        assert f"{count(played, what):,} {what} of {played.name} written to" in shown.stderr
+        assert f"Wrote {count(played, what):,} {what} of {played.name} to" in shown.stderr
     rows = jsonl(tmp_path / "jsonl")
     table: Any = pq.read_table(tmp_path / "parquet")
     assert table.to_pylist() == rows
@@ -66,7 +66,7 @@ def test_pairs_are_a_preference_dataset_of_the_best_against_the_worst(played: Pl
             assert row["chosen"] != row["rejected"]
 
 
-def test_a_file_is_named_after_the_run_where_none_is_given(
+def test_without_a_name_the_file_is_named_after_the_run(
     played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -137,7 +137,7 @@ def test_hostile_texts_come_back_as_they_were(store: Any, store_settings: Any, e
     assert {row["prompt"] for row in rows} == {row["prompt"] for row in table.to_pylist()} == {hostile}
 
 
-def test_trl_takes_the_pairs_as_they_are(played: Played, tmp_path: Path) -> None:
+def test_trl_takes_the_pairs_unchanged(played: Played, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from tests.support.tiny_models import llama

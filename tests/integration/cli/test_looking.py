@@ -23,7 +23,7 @@ def report_of(played: Played) -> dict[str, Any]:
     return json.loads(shown.stdout)
 
 
-def test_runs_lists_the_run_with_where_it_stands(played: Played) -> None:
+def test_runs_lists_the_run_and_where_it_stands(played: Played) -> None:
     shown = played.eva("runs")
     assert shown.exit_code == 0
     (line,) = [line for line in shown.stdout.splitlines() if played.name in line]
@@ -64,7 +64,7 @@ def test_a_folder_without_a_data_directory_is_not_given_one(store_settings: Sett
 
 
 @pytest.mark.parametrize("command", [["show"], ["lineage"], ["export", "--what", "pairs"]])
-def test_an_unknown_run_is_answered_with_the_nearest_names(played: Played, command: list[str]) -> None:
+def test_an_unknown_run_is_refused_with_similar_names(played: Played, command: list[str]) -> None:
     name, *options = command
     number = ["0"] if name == "lineage" else []
     shown = played.eva(name, "playgrund", *number, *options)
@@ -180,14 +180,14 @@ def test_lineage_shows_the_line_up_and_the_tree_below(played: Played) -> None:
     assert str(line[1].operator) in shown.stdout
 
 
-def test_lineage_stops_at_the_depth_asked(played: Played) -> None:
+def test_lineage_stops_at_the_requested_depth(played: Played) -> None:
     root = report_of(played)["family"][0]["number"]
     facts = json.loads(played.eva("lineage", played.name, root, "--depth", "1", "--json").stdout)
     assert {row["distance"] for row in facts["descendants"]} == {1}
     assert json.loads(played.eva("lineage", played.name, root, "--depth", "0", "--json").stdout)["descendants"] == []
 
 
-def test_a_prompt_that_is_not_there_is_named(played: Played) -> None:
+def test_a_missing_prompt_is_named_in_the_error(played: Played) -> None:
     shown = played.eva("lineage", played.name, "999999")
     assert shown.exit_code == 2
     assert "has no prompt 999999" in shown.stderr
@@ -215,7 +215,7 @@ def test_hostile_texts_reach_no_terminal(store: Store, store_settings: Settings,
     assert "[red]owned[/]" in eva("show").stdout
 
 
-def test_a_run_of_a_users_own_has_a_report_too(store: Store, store_settings: Settings, eva: Command) -> None:
+def test_a_run_with_a_users_own_prompts_has_a_report_too(store: Store, store_settings: Settings, eva: Command) -> None:
     config = playground_config("iterations=2", "prompts.playground=16", "evaluation.playground=null")
     play_run(store, store_settings, config)
     shown = eva("show")
@@ -226,7 +226,7 @@ def test_a_run_of_a_users_own_has_a_report_too(store: Store, store_settings: Set
     assert (report["heldout"], report["example"]) == ({}, None)
 
 
-def test_show_tells_of_diversity_and_audit_what_the_run_stored(store: Store, store_settings: Settings) -> None:
+def test_show_prints_the_diversity_and_audit_that_the_run_stored(store: Store, store_settings: Settings) -> None:
     config = playground_config(
         "iterations=2",
         "prompts.playground=12",

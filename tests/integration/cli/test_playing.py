@@ -104,7 +104,7 @@ def test_ctrl_c_says_where_it_stood_and_how_to_go_on(
     resumed = eva("run", "--resume", "last")
     assert resumed.exit_code == 0, resumed.output
     assert f"{name}: resumed in iteration 1 (2 of 2)" in resumed.stdout
-    assert "answered the pool" not in resumed.stdout
+    assert "judged the pool" not in resumed.stdout
     assert "What happened" in resumed.stdout
 
 

@@ -25,7 +25,7 @@ def replayed(eva: Command, *arguments: object) -> dict[str, Any]:
     return json.loads(shown.stdout)
 
 
-def test_the_same_choices_give_the_stored_draw_bit_for_bit(played: Played) -> None:
+def test_the_same_settings_give_the_stored_draw_bit_for_bit(played: Played) -> None:
     facts = replayed(played.eva, played.name)
     assert facts["stored"] == facts["replayed"]
     assert [one["iteration"] for one in facts["iterations"]] == [1, 2]
@@ -48,7 +48,7 @@ def test_the_same_choices_give_the_stored_draw_bit_for_bit(played: Played) -> No
         ],
     ],
 )
-def test_a_run_of_other_choices_is_replayed_bit_for_bit_too(
+def test_a_run_with_other_settings_is_replayed_bit_for_bit_too(
     store: Store, store_settings: Settings, eva: Command, changes: list[str]
 ) -> None:
     play_run(store, store_settings, playground_config("prompts.playground=24", "evaluation.playground=4", *changes))
@@ -58,7 +58,7 @@ def test_a_run_of_other_choices_is_replayed_bit_for_bit_too(
     assert not any(one["identical"] for one in other["iterations"])
 
 
-def test_another_choice_is_compared_with_what_was_chosen(played: Played) -> None:
+def test_another_setting_is_compared_with_what_was_chosen(played: Played) -> None:
     (one,) = replayed(played.eva, played.name, "--iteration", 2, "--sampler", "greedy")["iterations"]
     with played.store.transaction() as conn:
         rows = batches.read_estimates(conn, played.run_id, 2)
@@ -113,7 +113,7 @@ def test_a_replay_reads_and_changes_nothing(played: Played) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--iteration", "0"], "drew no prompts in iteration 0"),
+        (["--iteration", "0"], "sampled no prompts in iteration 0"),
         (["--metric", "amin"], "did you mean 'a_min'"),
         (["--metric", "learnability"], "needs a threshold"),
         (["--temperature", "2"], "weights minmax have none"),
@@ -121,7 +121,7 @@ def test_a_replay_reads_and_changes_nothing(played: Played) -> None:
         (["--metric", "no_such_module:metric"], "no_such_module"),
     ],
 )
-def test_what_cannot_be_replayed_is_said(played: Played, options: list[str], message: str) -> None:
+def test_an_impossible_replay_is_refused_with_a_reason(played: Played, options: list[str], message: str) -> None:
     shown = played.eva("replay", played.name, *options)
     assert shown.exit_code not in (0, 1) and message in shown.stderr and "Traceback" not in shown.stderr
 

@@ -64,14 +64,14 @@ def test_it_starts_with_nothing_configured_and_leaves_nothing_behind(tmp_path: P
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "example.org"])  # noqa: S104 - what must be refused
-def test_it_refuses_to_listen_where_others_could_ask(host: str, tmp_path: Path) -> None:
+def test_it_refuses_to_listen_where_others_could_reach_it_without_a_key(host: str, tmp_path: Path) -> None:
     refused = CliRunner(env={"EVA_DATA_DIR": str(tmp_path)}).invoke(command, ["serve", "--host", host])
     assert refused.exit_code == 2
     assert "127.0.0.1" in refused.stderr and "ssh -L" in refused.stderr
     assert not (tmp_path / "postgres").exists(), "refused before anything started"
 
 
-def test_a_port_in_use_is_told_with_a_remedy(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_with_a_remedy(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with server(tmp_path / "data") as (_, url):
         port = url.rpartition(":")[2]

@@ -78,7 +78,7 @@ def test_markdown_alone_is_a_usage_error() -> None:
     assert CliRunner().invoke(eva, ["config", "--markdown"]).exit_code == 2
 
 
-def test_an_unknown_key_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
+def test_an_unknown_key_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("model: {path: playground, dtyp: float32}\n")
     shown = CliRunner().invoke(eva, ["config", str(file)])
@@ -87,7 +87,7 @@ def test_an_unknown_key_is_answered_with_the_nearest_one(tmp_path: Path) -> None
     assert "Traceback" not in shown.stderr
 
 
-def test_a_missing_config_is_answered_with_the_presets() -> None:
+def test_a_missing_config_is_refused_with_the_list_of_presets() -> None:
     shown = CliRunner().invoke(eva, ["config", "playgrund"])
     assert shown.exit_code == 2
     assert "Did you mean 'playground'?" in shown.stderr

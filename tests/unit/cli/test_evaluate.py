@@ -1,4 +1,4 @@
-"""`eva evaluate`: numbers from annotation files, and what is said of files that are something else."""
+"""`eva evaluate`: figures from annotation files, and errors about files of another kind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def arena_file(folder: Path, model: str, *games: tuple[str | None, str | None]) 
     return path
 
 
-def test_each_model_of_alpacas_annotations_gets_its_row_the_best_first(tmp_path: Path) -> None:
+def test_each_model_in_alpacas_annotations_gets_a_row_best_first(tmp_path: Path) -> None:
     files = [
         alpaca_file(tmp_path, "weak", [1, 1, 1, 1.5, 1, 2, 1, 1]),
         alpaca_file(tmp_path, "strong", [2, 2, 2, 1.5, 1, 2, None, 2]),
@@ -152,22 +152,22 @@ def test_arena_2_with_answers_is_scored_at_equal_style(tmp_path: Path) -> None:
     [
         (
             '[{"prompt": "x"}]',
-            "begins with the keys prompt. Expected `preference` (AlpacaEval) or `games` (Arena-Hard)",
+            "has the keys prompt. Expected `preference` (AlpacaEval) or `games` (Arena-Hard)",
         ),
         ("[3]", "element 1 of"),
-        ("[]", "begins with the keys (none)"),
+        ("[]", "has the keys (none)"),
         ("[", "is not JSON"),
         ('[{"preference": 2}]', "annotation 0 has no output_1, output_2"),
         ('[{"preference": 2, "output_1": "a", "output_2": "b"}]', "1 preferences. Expected at least 5"),
     ],
 )
-def test_a_file_that_is_no_annotations_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_without_annotations_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "annotations.json"
     path.write_text(text)
     called = call("--annotations", path)
     assert called.exit_code == 2 and said in called.stderr
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     called = call("--annotations", tmp_path / "none.json")
     assert called.exit_code == 2 and "there is no file" in called.stderr

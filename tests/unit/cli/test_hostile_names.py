@@ -1,4 +1,4 @@
-"""`eva logs`, `eva events` and `eva compare` say what the API says, safely for a terminal."""
+"""`eva logs`, `eva events` and `eva compare` show what the API returns, safely for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`eva keys`: what is made is shown once, recognised afterwards, and ends."""
+"""`eva keys`: a key is shown once when it is created, listed by its prefix, and can be revoked."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support.cli_fixtures import Command
 
 
 def test_a_key_is_shown_once(eva: Command) -> None:
-    made = eva("keys", "create", "anna", "--scope", "write", "--expires", "12h")
+    made = eva("keys", "create", "grafana", "--scope", "write", "--expires", "12h")
     key = made.stdout.strip()
     assert made.exit_code == 0 and KEY.fullmatch(key)
     listed = eva("keys", "list")
-    assert key[:12] in listed.stdout and "anna" in listed.stdout and key[13:] not in listed.stdout + made.stderr
+    assert key[:12] in listed.stdout and "grafana" in listed.stdout and key[13:] not in listed.stdout + made.stderr
     assert eva("keys", "revoke", key[:12]).exit_code == 0
     facts = json.loads(eva("keys", "list", "--json").stdout)
     assert (facts[0]["live"], facts[0]["scope"], facts[0]["last_used_at"]) == (False, "write", None)
@@ -34,14 +34,16 @@ def test_a_key_is_shown_once(eva: Command) -> None:
         ("revoke", "a\x1b[31m"),
     ],
 )
-def test_what_cannot_be_is_explained(eva: Command, arguments: tuple[str, ...]) -> None:
+def test_an_unusable_name_lifetime_or_prefix_is_refused_with_what_is_expected(
+    eva: Command, arguments: tuple[str, ...]
+) -> None:
     refused = eva("keys", *arguments)
     assert refused.exit_code == 2
     assert "Expected" in refused.stderr and "\x1b" not in refused.stderr
 
 
 @pytest.mark.parametrize("arguments", [("--host", "0.0.0.0"), ("--require-keys",)])  # noqa: S104 - what must be refused
-def test_a_service_that_asks_for_keys_needs_one(eva: Command, arguments: tuple[str, ...]) -> None:
+def test_a_service_that_needs_keys_does_not_start_without_one(eva: Command, arguments: tuple[str, ...]) -> None:
     eva("keys", "create", "gone", "--expires", "1h")
     eva("keys", "revoke", json.loads(eva("keys", "list", "--json").stdout)[0]["key"])
     refused = eva("serve", *arguments)
@@ -49,12 +51,12 @@ def test_a_service_that_asks_for_keys_needs_one(eva: Command, arguments: tuple[s
     assert "eva keys create" in refused.stderr and "ssh -L" in refused.stderr
 
 
-def test_names_that_settings_allow_ask_for_keys_too(eva: Command) -> None:
+def test_a_host_name_in_the_settings_makes_keys_necessary(eva: Command) -> None:
     refused = eva("serve", env={"EVA_HOSTS": "eva.example"})
     assert refused.exit_code == 2 and "eva.example" in refused.stderr
 
 
-def test_the_hosts_are_this_machine_and_what_settings_name(store_settings: Settings) -> None:
+def test_the_allowed_hosts_are_this_machine_and_those_in_the_settings(store_settings: Settings) -> None:
     assert allowed_hosts("127.0.0.1", store_settings) == {"127.0.0.1", "localhost", "::1"}
     named = Settings(store_settings.data_dir, None, None, hosts=("eva.example",))
     everywhere = allowed_hosts("0.0.0.0", named)  # noqa: S104 - what is meant

@@ -132,11 +132,11 @@ def test_debug_keeps_the_traceback(asked: list[str]) -> None:
     assert isinstance(shown.exception, ConfigError)
 
 
-def test_a_fault_of_the_program_is_not_hidden() -> None:
+def test_a_bug_in_the_program_is_not_hidden() -> None:
     assert isinstance(CliRunner().invoke(failing(ZeroDivisionError()), ["fail"]).exception, ZeroDivisionError)
 
 
-def test_ctrl_c_is_said_and_exits_with_130() -> None:
+def test_ctrl_c_prints_a_message_and_exits_with_130() -> None:
     shown = CliRunner().invoke(failing(KeyboardInterrupt()), ["fail"])
     assert (shown.exit_code, shown.stderr) == (130, "eva: interrupted\n")
 

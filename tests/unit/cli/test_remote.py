@@ -1,4 +1,4 @@
-"""`eva` through a service, as a user calls it: submitted, watched, looked at as if the store were here."""
+"""`eva` through a service, as a user calls it: runs are submitted, watched and shown as if the store were local."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_run_is_submitted_played_and_watched(served: Served, eva: Command, tmp
     )
     told, again = eva(*asked), eva(*asked)
     assert told.exit_code == 0, told.output
-    assert told.stdout == again.stdout, "asked again under its key, it is the same run"
+    assert told.stdout == again.stdout, "submitted again under the same key, it is the same run"
     name = told.stdout.split()[0]
     assert f"eva watch {name} --url {served.url}" in told.stdout
     jobs = FakeJobs()
@@ -55,7 +55,9 @@ def test_a_run_is_submitted_played_and_watched(served: Served, eva: Command, tmp
         assert f"{name} is finished" in watched.stdout
 
 
-def test_a_config_file_goes_as_it_is_and_its_paths_are_refused(served: Served, eva: Command, tmp_path: Path) -> None:
+def test_a_config_file_is_sent_unchanged_and_its_paths_are_refused(
+    served: Served, eva: Command, tmp_path: Path
+) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(
         "name: file\nprompts: {path: mine.jsonl}\nmodel: {path: playground}\nreward: {kind: mock}\n"
@@ -73,18 +75,20 @@ def test_a_config_file_goes_as_it_is_and_its_paths_are_refused(served: Served, e
     ("arguments", "told"),
     [
         (("submit", "playground"), "eva serve"),
-        (("submit", "playground", "--url", "localhost:1"), "is no address"),
-        (("watch", "last", "--url", "http://127.0.0.1:1"), "Check --url"),
+        (("submit", "playground", "--url", "localhost:1"), "is not an address"),
+        (("watch", "last", "--url", "http://127.0.0.1:1"), "no eva service responds"),
         (("submit", "nope", "--url", "{url}"), "playground"),
         (("watch", "nope", "--url", "{url}"), "nope"),
     ],
 )
-def test_what_cannot_be_asked_for_is_told(served: Served, eva: Command, arguments: tuple[str, ...], told: str) -> None:
+def test_an_impossible_request_is_refused_with_a_reason(
+    served: Served, eva: Command, arguments: tuple[str, ...], told: str
+) -> None:
     refused = eva(*(argument.format(url=served.url) for argument in arguments), env={"RAY_ADDRESS": ""})
     assert refused.exit_code in (2, 4) and told in refused.stderr
 
 
-def test_watching_tells_each_stage_once_and_what_a_run_waits_for() -> None:
+def test_watching_shows_each_stage_once_and_what_a_run_waits_for() -> None:
     def run(status: str, **launch: Any) -> dict[str, Any]:
         return {
             "name": "r",
@@ -112,11 +116,11 @@ def test_watching_tells_each_stage_once_and_what_a_run_waits_for() -> None:
     lines: list[str] = []
     facts = follow(lambda: next(seen), PlainProgress("r", 1, lines.append), sleep=lambda seconds: None)
     assert facts["status"] == "finished"
-    told = zip(["2 before it", "Ray is away", "5 pairs"], lines, strict=True)
+    told = zip(["behind 2 runs", "Ray is away", "5 pairs"], lines, strict=True)
     assert all(part in line for part, line in told), lines
 
 
-def test_a_launched_driver_plays_only_the_attempt_that_is_waited_for(served: Served, eva: Command) -> None:
+def test_a_launched_driver_plays_only_the_attempt_that_the_run_waits_for(served: Served, eva: Command) -> None:
     name = eva("submit", "playground", *SMALL, "--url", served.url).stdout.split()[0]
     refused = eva("drive", name, "--attempt", "1")
     assert refused.exit_code == 3 and "does not wait for attempt 1" in refused.stderr
@@ -146,7 +150,7 @@ def test_a_launched_driver_plays_only_the_attempt_that_is_waited_for(served: Ser
     ],
     ids=" ".join,
 )
-def test_a_service_is_looked_at_as_the_store_is(
+def test_a_service_shows_the_same_as_the_local_store(
     played: Played, played_service: Served, arguments: tuple[str, ...]
 ) -> None:
     here, there = played.eva(*arguments), played.eva(*arguments, "--url", played_service.url)
@@ -154,13 +158,15 @@ def test_a_service_is_looked_at_as_the_store_is(
     assert here.exit_code == 0, here.output
 
 
-def test_runs_are_compared_over_there(pair_service: Pair) -> None:
+def test_runs_are_compared_through_a_service(pair_service: Pair) -> None:
     served = pair_service.served
     eva = command_line(served.service.settings)
     assert eva("compare", *pair_service.names, "--url", served.url).stdout == eva("compare", *pair_service.names).stdout
 
 
-def test_a_service_that_asks_for_keys_is_given_one(store: Store, store_settings: Settings, eva: Command) -> None:
+def test_a_service_that_needs_a_key_gets_the_one_in_the_environment(
+    store: Store, store_settings: Settings, eva: Command
+) -> None:
     with store.transaction() as conn:
         key, _ = create_key(conn, "reader", "read", None)
     with serving(Service(store, store_settings, access=Access(store))) as guarded:
@@ -175,13 +181,13 @@ def test_a_service_that_asks_for_keys_is_given_one(store: Store, store_settings:
 @pytest.mark.parametrize(
     ("status", "answer", "told"),
     [
-        (200, "{}", "of the version of this eva"),
-        (404, '{"given": "there is nothing at /v1/runs"}', "of the version of this eva"),
-        (502, "<html>", "answered 502"),
-        (200, "<html>", "nothing that eva knows answers"),
+        (200, "{}", "of the same version as this eva"),
+        (404, '{"given": "there is nothing at /v1/runs"}', "of the same version as this eva"),
+        (502, "<html>", "responded with status 502"),
+        (200, "<html>", "no eva service responds"),
     ],
 )
-def test_a_service_of_another_kind_or_version_is_told_apart(eva: Command, status: int, answer: str, told: str) -> None:
+def test_a_service_of_another_kind_or_version_is_recognised(eva: Command, status: int, answer: str, told: str) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
         await send({"type": "http.response.start", "status": status, "headers": []})
@@ -192,7 +198,7 @@ def test_a_service_of_another_kind_or_version_is_told_apart(eva: Command, status
     assert refused.exit_code == 4 and told in refused.stderr, refused.output
 
 
-def test_a_key_is_taken_nowhere_else(eva: Command) -> None:
+def test_a_key_is_never_sent_to_where_a_redirect_points(eva: Command) -> None:
     asked: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -203,7 +209,7 @@ def test_a_key_is_taken_nowhere_else(eva: Command) -> None:
 
     with listening_to(app) as url:
         refused = eva("runs", "--url", url, env={"EVA_KEY": "eva_secret"})
-    assert (refused.exit_code, asked) == (2, ["/v1/runs"]) and "answered 302" in refused.stderr
+    assert (refused.exit_code, asked) == (2, ["/v1/runs"]) and "status 302" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What `eva serve` listens with."""
+"""The socket that `eva serve` listens on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import socket
 from cli.commands.serve import listening
 
 
-def test_answers_leave_at_once() -> None:
+def test_responses_are_sent_without_delay() -> None:
     with listening("127.0.0.1", 0) as sock:
-        assert sock.proto == socket.IPPROTO_TCP, "asyncio turns Nagle's delay off for sockets that say so, only"
+        assert sock.proto == socket.IPPROTO_TCP, (
+            "asyncio turns off Nagle's algorithm only for sockets that name the protocol"
+        )

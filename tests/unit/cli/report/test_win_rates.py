@@ -79,5 +79,5 @@ def test_a_judge_that_prefers_its_own_is_told_with_both_win_rates() -> None:
 
 
 def test_progress_says_what_was_won() -> None:
-    assert outcome("evaluate", {"win_rate": {"a": 0.512, "b": None}}, 24) == "24 questions, 51% won"
-    assert outcome("evaluate", {}, 24) == "24 questions"
+    assert outcome("evaluate", {"win_rate": {"a": 0.512, "b": None}}, 24) == "24 requests, 51% won"
+    assert outcome("evaluate", {}, 24) == "24 requests"

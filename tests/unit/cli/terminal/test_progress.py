@@ -38,13 +38,13 @@ def test_the_open_stage_shows_its_share_rate_and_time_left() -> None:
     progress.advanced(60, 200, {})
     text = shown(progress, console)
     assert "demo-abcd  iteration 1 (2 of 4)" in text
-    assert "answering the pool" in text
+    assert "judging the pool" in text
     assert "60/200" in text
     assert "20/s" in text
     assert "ETA 7.0 s" in text
 
 
-def test_what_an_earlier_driver_did_does_not_count_as_speed() -> None:
+def test_what_an_earlier_driver_did_does_not_count_for_the_rate() -> None:
     clock = Clock()
     watch = Watch("r", 2, clock)
     watch.opened(0, "judge_batch", 0, 1000)
@@ -57,7 +57,7 @@ def test_what_an_earlier_driver_did_does_not_count_as_speed() -> None:
     assert watch.open.remaining_s(10.0) == pytest.approx(90.0)
 
 
-def test_the_rate_is_that_of_the_last_while() -> None:
+def test_the_rate_is_measured_over_the_last_seconds() -> None:
     clock = Clock()
     watch = Watch("r", 2, clock)
     watch.opened(0, "judge_batch", 0, 1000)
@@ -131,11 +131,11 @@ def test_a_note_is_shown_below_the_stages_and_has_a_line_of_its_own_in_a_pipe() 
     assert lines == ["[1:01] the database has been away for 1 s"]
 
 
-def test_where_it_stands_is_said_in_words() -> None:
+def test_where_the_run_stands_is_put_into_words() -> None:
     watch = Watch("r", 4, Clock())
     watch.opened(2, "judge_pool", 0, 256)
     watch.advanced(124, 256, {})
-    assert watch.where() == "iteration 2 (3 of 4), answering the pool (124 of 256 done)"
+    assert watch.where() == "iteration 2 (3 of 4), judging the pool (124 of 256 done)"
     watch.closed(2, "judge_pool", {})
     assert watch.where() == "iteration 2 (3 of 4)"
 
@@ -151,5 +151,5 @@ def test_where_it_stands_is_said_in_words() -> None:
         ("unheard_of", {}, "9"),
     ],
 )
-def test_each_stage_tells_what_came_of_it(stage: str, counts: dict[str, object], text: str) -> None:
+def test_each_stage_reports_its_outcome(stage: str, counts: dict[str, object], text: str) -> None:
     assert outcome(stage, counts, 9) == text
