@@ -1,1 +1,15 @@
-"""The command line: `eva`. `main` names the commands, `commands/` holds one file for each."""
+"""The command `eva`.
+
+- `main`: the entry point: the list of commands, errors as messages and exit codes
+- `commands`: a module for each command
+- `terminal`: how text, figures and progress look on a terminal
+- `report`: the report of a run, as `eva show` prints it
+- `play`: playing a run in front of a person
+- `service_launcher`: the launcher thread of `eva serve`
+- `remote`: the API as commands use it, in this process or at a URL
+- `store_access`: the store, opened for a command
+- `desired_state`: requests to pause or cancel a run
+- `replay`: sampling redone on stored rewards
+- `diagnosis`: the checks of `eva doctor`
+- `config_reference`: the reference of all config keys
+"""

@@ -23,7 +23,7 @@ from store.session import Store
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. training.beta=0.1.")
 @click.option("--name", metavar="STEM", help="The stem of the run's name; short for --set name=STEM.")
 @click.option("--dry-run", is_flag=True, help="Print the config, its cost and every check; start nothing.")
-@click.option("--resume", metavar="RUN", help="Resume a run: its name, the unique beginning of it, or `last`.")
+@click.option("--resume", metavar="RUN", help="Resume a run: its name, a unique prefix of it, or `last`.")
 @click.option("--accept-changes", is_flag=True, help="With --resume: resume although config or code differ.")
 @facts_option
 def run(

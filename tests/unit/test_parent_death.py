@@ -1,4 +1,4 @@
-"""What a killed test leaves behind: nothing."""
+"""A killed test leaves no process behind."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ time.sleep(600)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a process when its parent dies")
 def test_a_process_ends_with_the_killed_one_that_started_it() -> None:
     parent = subprocess.Popen([sys.executable, "-c", START], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
