@@ -161,7 +161,7 @@ def _arena(rows: Rows, baseline: str, version: str, answers: Sequence[Path]) -> 
         }
         for score in scores
     ]
-    notes += [f"{missing:,} games had no verdict and were left out."] if missing else []
+    notes += [f"Games without a verdict, left out: {missing:,}."] if missing else []
     return facts, " ".join(notes)
 
 

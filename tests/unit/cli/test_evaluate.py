@@ -81,7 +81,7 @@ def test_arena_judgments_give_scores_against_the_versions_baseline(tmp_path: Pat
     assert by_model["gpt-4-0314"]["score"] == 50 and by_model["mine"]["battles"] == 7
     assert by_model["mine"]["score"] == pytest.approx(100 * 4.5 / 7, abs=1e-3)
     shown = call("--annotations", file)
-    assert "1 games without a verdict" in shown.stderr
+    assert "without a verdict, left out: 1." in shown.stderr
     newer = json.loads(call("--annotations", file, "--version", "2.0", "--json").stdout)
     assert {row["model"]: row["battles"] for row in newer} == {"mine": 6, "o3-mini-2025-01-31": 6}
 
