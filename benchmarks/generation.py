@@ -119,7 +119,7 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dic
     settings = Settings(scratch, None, os.environ.get("RAY_ADDRESS"))
     stack.enter_context(connected(settings))
     facts = inspect_model(folder)
-    setup, place = placement.engine_setup(config, facts), placement.seat(config, facts)
+    setup, place = placement.engine_setup(config, facts), placement.engine_resources(config, facts)
     store = stack.enter_context(closing(open_store(settings)))
     fleet = stack.enter_context(start_fleet(config, folder, logs_dir=scratch, views_dir=scratch / "views"))
     rewarder = stack.enter_context(closing(build_rewarder(config.reward)))

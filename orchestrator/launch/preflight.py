@@ -14,10 +14,10 @@ from eva.creator.weights import weighting_named
 from eva.measures.cost_estimate import estimate_cost
 from eva.solver.pairs import choice_named
 from orchestrator.launch.material import Material, read_material
+from workers.evolvers.completions import price_of
 from workers.models import model_folder
 from workers.models.embedding import check_embedding_model
 from workers.models.model_folder import ModelFacts
-from workers.prices import price_of
 from workers.rewards import model_class
 from workers.tracking.process import check_tracking
 

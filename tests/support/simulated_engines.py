@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from eva import seeds
 from eva.types import PromptResponses, Request, Response
-from workers.fleet.dispatch import Died, Event, Ready, Task, Worked
+from workers.fleet.dispatch import EngineLost, EngineReady, EngineResults, Event, Task
 from workers.fleet.engine import PATIENCE_S, QUANTUM_S
-from workers.fleet.engine_actors import Served
+from workers.fleet.engine_actors import ServingTarget
 
 
 def skewed_length(request: Request) -> int:
@@ -147,7 +147,7 @@ class SimulatedEngines:
         self.forgotten.append(slot)
         self.engines[slot] = SimulatedEngine(self.speed, self.length_of, self._clock)
 
-    def serve(self, served: Served) -> None:
+    def serve(self, served: ServingTarget) -> None:
         self.loaded.append(served.folder)
         self.up.clear()
         self.starting = dict.fromkeys(set(range(self.count)) - self.empty, self._clock)
@@ -195,14 +195,14 @@ class SimulatedEngines:
         if slot in self.starting:
             del self.starting[slot]
             if self.offs and self.offs.popleft():
-                return Died(slot, "its canary is off")
+                return EngineLost(slot, "its canary is off")
             self.up.add(slot)
-            return Ready(slot)
+            return EngineReady(slot)
         if self._has(slot, self.kills):
             self.up.discard(slot)
             self.engines[slot].calls.clear()
-            return Died(slot, "it crashed")
-        return Worked(slot, [(ticket, answer_of(request)) for ticket, request in self.engines[slot].call()])
+            return EngineLost(slot, "it crashed")
+        return EngineResults(slot, [(ticket, answer_of(request)) for ticket, request in self.engines[slot].call()])
 
     def _has(self, slot: int, marked: Callable[[Request], bool] | None) -> bool:
         return marked is not None and any(marked(request) for request in self.engines[slot].in_flight())

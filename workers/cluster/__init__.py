@@ -1,0 +1,8 @@
+"""Ray: everything about a cluster that is not an engine, a reward model or a trainer.
+
+`connection`: join a cluster, or start one for this process
+`local_cluster`: the cluster that `eva serve` keeps on its own machine
+`jobs`: drivers as Ray jobs
+`environment`: the environment variables of every process that Ray starts for eva
+`actors`: end an actor even if its process is frozen
+"""

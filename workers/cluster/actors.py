@@ -1,7 +1,7 @@
-"""The end of an actor whose process may be frozen.
+"""Ends Ray actors, including those whose process is frozen.
 
-Ray asks the process itself to end. One that is stopped hears nothing: it would keep its memory, its GPU and what Ray
-has reserved for it. So another process on its machine kills it.
+Ray asks the process to end itself. A stopped process cannot do that, and would keep its memory, its GPU and its Ray
+resources. So another process on the same machine kills it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from workers.cluster.environment import process_environment
 _FETCH_S = 10.0
 
 
-def locate(actor: Any) -> Any:
-    """Where a new actor's process is: a reference for `end_actor`, to be asked for before anything else."""
+def find_process(actor: Any) -> Any:
+    """Returns a reference to the actor's process, for `stop_actor`. Call it before any other call of a new actor."""
     return actor.__ray_call__.remote(_whereabouts)
 
 
-def end_actor(actor: Any, located: Any) -> None:
-    """End the actor, and its process for certain once it has begun to serve; returns at once."""
+def stop_actor(actor: Any, located: Any) -> None:
+    """Ends the actor and, if it has started, its process. Returns at once. `located` comes from `find_process`."""
     ray.kill(actor)
     if not ray.wait([located], timeout=0)[0]:
         return

@@ -1,4 +1,4 @@
-"""Ray's jobs as the launcher sees them. Ray is imported when the first of them is asked for, not before."""
+"""Drivers as Ray jobs. Ray is imported on the first call."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ _STATES: dict[str, JobState] = {
 
 
 class RayJobs:
-    """Jobs of the cluster whose dashboard is at `address()`; `environment` is what each process has besides its own.
+    """The jobs of the Ray cluster whose dashboard is at `address()`.
 
-    `python` is the interpreter there: it must find eva.
+    Args:
+        address: returns the dashboard's URL, and may start the cluster.
+        python: the interpreter on the cluster, which must have eva installed.
+        environment: extra environment variables of each job.
+        started: whether the cluster runs; while it does not, jobs are not looked up.
     """
 
     def __init__(
@@ -36,13 +40,12 @@ class RayJobs:
     ) -> None:
         self._address, self._python, self._environment = address, python, dict(environment or {})
         self._started = started
-        """Whether there is a cluster yet: to learn that it knows no job, none is started."""
         self._client: Any = None
 
     def submit(self, job: str, arguments: Sequence[str]) -> None:
-        """Start `eva ARGUMENTS` as this job; harmless where there is one of that name."""
+        """Starts `eva ARGUMENTS` under the name `job`. Does nothing if that job exists."""
 
-        def asked(client: Any) -> None:
+        def request(client: Any) -> None:
             client.submit_job(
                 entrypoint=shlex.join([*python_module("cli.main", self._python), *arguments]),
                 submission_id=job,
@@ -51,14 +54,14 @@ class RayJobs:
             )
 
         if self.state(job) == "unknown":
-            self._ask(asked)
+            self._ask(request)
 
     def state(self, job: str) -> JobState:
-        """What becomes of the job, as far as Ray knows."""
+        """Returns the state of the job as Ray reports it."""
         if not self._started():
             return "unknown"
 
-        def asked(client: Any) -> JobState:
+        def request(client: Any) -> JobState:
             try:
                 return _STATES.get(str(client.get_job_status(job).value), "running")
             except RuntimeError as error:
@@ -66,15 +69,15 @@ class RayJobs:
                     return "unknown"
                 raise
 
-        return self._ask(asked)
+        return self._ask(request)
 
     def stop(self, job: str) -> None:
-        """Ask the job's process to end, as Ctrl-C does; harmless where it has."""
+        """Asks the job's process to end, as Ctrl-C does. Does nothing if it has ended."""
         if self.state(job) in ("pending", "running"):
             self._ask(lambda client: client.stop_job(job))
 
     def last_lines(self, job: str, most: int) -> str:
-        """The end of what it printed."""
+        """Returns the last lines of the job's output, `most` at most."""
         if self.state(job) == "unknown":
             return ""
         lines = str(self._ask(lambda client: client.get_job_logs(job))).strip().splitlines()
@@ -93,13 +96,13 @@ class RayJobs:
         except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
             self._client = None
             raise InfrastructureError(
-                f"Ray's job service at {address} does not do what is asked ({_said(error)})",
+                f"Ray's job service at {address} refused the request ({_one_line(error)})",
                 expected="a running cluster of ray[default], and its token where it asks for one (RAY_AUTH_MODE=token)",
-                next_move="Check RAY_ADDRESS with `ray status`; what is queued waits",
+                next_move="Check RAY_ADDRESS with `ray status`; queued runs stay queued",
             ) from error
 
 
-def _said(error: BaseException) -> str:
-    """One line of what may be a page: the last of a trace, else the first."""
+def _one_line(error: BaseException) -> str:
+    """One line of an error: the last line of a traceback, otherwise the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")] or [type(error).__name__]
     return (lines[-1] if "Traceback" in str(error) else lines[0])[:300]

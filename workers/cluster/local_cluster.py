@@ -1,7 +1,7 @@
-"""A Ray cluster of this machine for whoever launches runs, kept by a process of its own.
+"""A Ray cluster on this machine, run by a separate process: the keeper.
 
-The process that serves the API neither imports Ray nor waits for it: the keeper starts the cluster, says where it is,
-and ends it when its standard input closes. That happens when who asked for it says so, and when they die.
+So the API's process need not import Ray or wait for it. The keeper starts the cluster, prints its address, and stops
+the cluster when its standard input closes: on `close()`, and when the parent process dies.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from workers.cluster.environment import cluster_environment, python_module
 
 START_S, STOP_S = 300, 180
 STOP_JOB_S = 60
-"""So long a driver has to store what it has finished before Ray kills it."""
+"""Seconds that a driver has to store finished work before Ray kills it."""
 
 
 class LocalCluster:
-    """Started at the first `address()`; anew when it died. `close` ends it with all that runs in it."""
+    """The cluster: started by the first `address()`, and again after it died. `close` ends it with all its jobs."""
 
     def __init__(self, log: Path, environment: Mapping[str, str] | None = None) -> None:
         self._log, self._environment, self._address = log, dict(environment or {}), ""
@@ -35,24 +35,24 @@ class LocalCluster:
         self._lock = threading.Lock()
 
     def address(self) -> str:
-        """The URL of its job service. Raises InfrastructureError when it does not start."""
+        """Returns the URL of its job service. Raises InfrastructureError if the cluster does not start."""
         with self._lock:
             if not self.started():
                 self._start()
             return self._address
 
     def started(self) -> bool:
-        """Whether it was started and lives."""
+        """Whether the cluster runs."""
         return self._process is not None and self._process.poll() is None
 
     def give_up(self) -> None:
-        """Wait no longer for one that is starting; does nothing otherwise."""
+        """Stops waiting for a cluster that is starting. Does nothing otherwise."""
         process = self._process
         if process is not None and not self._address:
             process.send_signal(signal.SIGINT)
 
     def close(self) -> None:
-        """End the cluster; does nothing where none was started."""
+        """Ends the cluster. Does nothing if none was started."""
         with self._lock:
             process, self._process = self._process, None
             if process is not None:
@@ -60,7 +60,7 @@ class LocalCluster:
 
     def _start(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        # its job service runs whatever it is given: it asks for the token in this user's home folder
+        # the job service runs any command it is sent, so it requires the token in this user's home folder
         os.environ["RAY_AUTH_MODE"] = "token"
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
@@ -70,12 +70,12 @@ class LocalCluster:
                 stderr=log,
                 text=True,
                 env=cluster_environment(self._environment),
-                # Ctrl-C in the terminal is for us: drivers are asked to stop before their cluster ends
+                # Ctrl-C in the terminal is handled here: drivers are stopped before their cluster ends
                 start_new_session=True,
             )
         assert self._process.stdout is not None
         self._address = ""
-        # an interrupt, for Ray ends what it has begun to start when its process leaves
+        # an interrupt, because Ray then cleans up what it has started
         too_late = threading.Timer(START_S, self._process.send_signal, (signal.SIGINT,))
         too_late.start()
         line = self._process.stdout.readline()
@@ -83,7 +83,7 @@ class LocalCluster:
         if not line.startswith("{"):
             _end(self._process)
             raise InfrastructureError(
-                "no Ray cluster starts on this machine",
+                "no Ray cluster could be started on this machine",
                 expected=f"one within {START_S} s",
                 next_move=f"Read {self._log}; or start one with `ray start --head` and set RAY_ADDRESS=auto",
             )
@@ -102,7 +102,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def keep() -> None:
-    """The keeper's whole life: start, tell, wait for the end of standard input, stop."""
+    """The keeper: starts the cluster, prints its address, waits until standard input closes, stops the cluster."""
     import logging
     import shutil
 
@@ -115,8 +115,8 @@ def keep() -> None:
 
     from workers.cluster.connection import OBJECT_STORE_BYTES
 
-    # Ray's job agent listens at one fixed port, which another cluster of this machine may have: jobs then start never.
-    # `ray start` takes the port as an option, `ray.init` does not.
+    # Ray's job agent listens on a fixed port. If another cluster of this machine has it, jobs never start. `ray start`
+    # has an option for the port, `ray.init` has none.
     parameter.RayParams = partial(parameter.RayParams, dashboard_agent_listen_port=0)  # pyright: ignore[reportAttributeAccessIssue] - see above
     context: Any = ray.init(
         address="local",

@@ -1,4 +1,14 @@
-"""Evolvers: one file each, one line each in EVOLVERS."""
+"""Evolvers: one file each, one line each in EVOLVERS.
+
+`evol_instruct`: any model through LiteLLM, with EvolInstruct's templates
+`policy`: the policy itself, through the run's own fleet (`fleet_writer`)
+`feedback`: either of the two, shown the policy's best and worst response
+`playground`: mechanical rules
+`custom`: a user's class
+`completions`: calls of a language model through LiteLLM, and its prices
+`templates`, `instructions`: what a writer is asked, by operator
+`context_need`: how long that can get
+"""
 
 from __future__ import annotations
 
@@ -15,11 +25,11 @@ EVOLVERS: dict[str, str] = {
     "feedback": "workers.evolvers.feedback:FeedbackRewriter",
     "custom": "workers.evolvers.custom:UserEvolver",
 }
-"""`kind` in the config: its class, imported when it is asked for and built from its section and the fleet."""
+"""`kind` in the config: the class of the evolver, imported on first use."""
 
 
 def build_evolver(evolving: Evolving, generator: Generator | None = None) -> Evolver:
-    """The run's evolver; `generator` is the fleet, for those that ask it. Raises ConfigError when it cannot work."""
+    """Returns the run's evolver. `generator` is the fleet, for evolvers that use it. Raises ConfigError."""
     evolver: Evolver = resolve_name(EVOLVERS[evolving.evolver.kind])(evolving.evolver, generator)
     unknown = set(evolving.operators or ()) - set(evolver.operators)
     if unknown and isinstance(evolving.evolver, CustomEvolver):

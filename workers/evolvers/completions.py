@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from eva.config import EvolInstruct
 from eva.errors import ConfigError, EvolverError
+from eva.measures.cost_estimate import Prices
 from eva.seeds import generator
 from eva.types import Reply
 
@@ -38,6 +39,20 @@ def import_litellm() -> Any:
     # Every failure reaches us as an exception.
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
     return litellm
+
+
+def price_of(model: str | None) -> Prices | None:
+    """Returns USD per token of LiteLLM's `provider/model`, from the price map that LiteLLM ships: no network.
+
+    None where the map does not list the model.
+    """
+    if model is None:
+        return None
+    price_map: dict[str, Any] = import_litellm().model_cost
+    row = price_map.get(model) or price_map.get(model.partition("/")[2])
+    if not row or "input_cost_per_token" not in row or "output_cost_per_token" not in row:
+        return None
+    return Prices(float(row["input_cost_per_token"]), float(row["output_cost_per_token"]))
 
 
 class Completions:
@@ -199,7 +214,7 @@ def _retry_after_s(error: Exception) -> float | None:
 
 def _text(response: Any) -> str:
     choices = response.choices
-    return unquoted(choices[0].message.content or "") if choices else ""
+    return strip_quotes(choices[0].message.content or "") if choices else ""
 
 
 def _finish(response: Any) -> str:
@@ -207,7 +222,7 @@ def _finish(response: Any) -> str:
     return {"length": "length", "content_filter": DECLINED}.get(reason, "stop")
 
 
-def unquoted(text: str) -> str:
+def strip_quotes(text: str) -> str:
     """Without surrounding white space and one pair of quotes that encloses the whole."""
     text = text.strip()
     for opening, closing in _QUOTES:

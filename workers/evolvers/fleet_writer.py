@@ -11,7 +11,7 @@ from eva.config import SelfEvolver
 from eva.errors import ConfigError
 from eva.roles import Generator
 from eva.types import PromptResponses, Reply, Request, SamplingSettings
-from workers.evolvers.completions import unquoted
+from workers.evolvers.completions import strip_quotes
 
 GATHER_S = 0.01
 """A wave takes in what is asked within so long after the last request: chains ask their next slots together."""
@@ -80,4 +80,4 @@ def _reply(answered: PromptResponses) -> Reply:
     if answered.failure is not None or not answered.responses:
         return Reply("", finish=UNANSWERED)
     response = answered.responses[0]
-    return Reply(unquoted(response.text), answered.prompt_tokens, response.tokens, finish=response.finish)
+    return Reply(strip_quotes(response.text), answered.prompt_tokens, response.tokens, finish=response.finish)

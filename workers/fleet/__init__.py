@@ -1,0 +1,10 @@
+"""The fleet: vLLM engines in Ray actors that serve one policy.
+
+`fleet`: all engines as one generator of responses; loads policies
+`dispatch`: which engine gets which prompt, and what happens when an engine dies
+`recovery`: when a dead engine is replaced
+`engine_actors`: the engines as Ray actors
+`engine`: one vLLM engine in its process
+`placement`: what an engine gets of a machine
+`serving_view`: the folder that an engine loads a checkpoint from
+"""

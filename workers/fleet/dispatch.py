@@ -1,13 +1,12 @@
-"""Pull-based dispatch: which engine is asked what, and what happens to prompts whose engine dies.
+"""Pull-based dispatch: which engine gets which prompt, and what happens to prompts whose engine dies.
 
-Nothing here knows Ray, vLLM or a clock: `Ledger` is the bookkeeping, `dispatch` drives it over anything
-that behaves like `Engines`.
+Independent of Ray, vLLM and the clock: `Ledger` is the bookkeeping, `dispatch` runs it over any `Engines`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,73 +15,76 @@ from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import WorkerStatus, describe_in_flight
 from eva.types import PromptResponses, Request
 from workers.fleet.recovery import Recovery, Replaceable
-from workers.fleet.utilisation import EngineTime
 
 Task = tuple[int, Request]
-# An engine that crashes under one prompt takes the others in flight with it; a prompt present at this many
-# deaths, the last one alone, is taken to be the cause.
+# An engine that crashes on one prompt loses the others in flight too. A prompt that was in flight at this many
+# crashes, at the last one alone, is taken to be the cause.
 POISON_DEATHS = 3
-# Calls kept queued at an engine: while one runs the next waits there, so the engine never waits for us.
+# Calls queued at an engine: while one runs, the next one waits there, so that the engine never idles.
 CALLS_AHEAD = 2
 POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Worked:
-    """One call of an engine came back with what had finished (perhaps nothing)."""
+class EngineResults:
+    """One call of an engine returned with the responses that were finished, perhaps none."""
 
     slot: int
-    answers: Sequence[tuple[int, PromptResponses]]
+    results: Sequence[tuple[int, PromptResponses]]
 
 
 @dataclass(frozen=True, slots=True)
-class Died:
-    """An engine is gone, or its start failed."""
+class EngineLost:
+    """An engine died, or failed to start."""
 
     slot: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """A replaced engine serves the policy, proven by its canary."""
+class EngineReady:
+    """A new engine serves the policy; its canary proves it."""
 
     slot: int
 
 
-Event = Worked | Died | Ready
+Event = EngineResults | EngineLost | EngineReady
 
 
 class Engines(Replaceable, Protocol):
-    """The engines, by slot 0 .. `count` - 1."""
+    """The engines, in slots 0 to `count` - 1."""
 
     def serving(self, slot: int) -> bool:
-        """Whether the engine can be sent calls now."""
+        """Whether the engine accepts calls now."""
         ...
 
     def send(self, slot: int, tasks: Sequence[Task]) -> None:
-        """Queue one call behind those that the engine has; it also goes on with what it was given before."""
+        """Queue one call at the engine. Each call also continues the tasks of earlier calls."""
         ...
 
     def queued(self, slot: int) -> int:
-        """Calls sent and not yet back."""
+        """Number of calls that have not returned."""
         ...
 
     def receive(self, timeout_s: float) -> list[Event]:
-        """What has happened; waits for the first event, `timeout_s` at most."""
+        """Return the events since the last call; wait up to `timeout_s` for the first one."""
         ...
 
     def forget(self, slot: int) -> None:
-        """Drop what the engine has in flight, the calls that are queued included."""
+        """Drop everything that the engine has in flight, including queued calls."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`window`: prompts in flight per engine. `restarts`: replacements before it is given up.
+    """Limits of a fleet.
 
-    `stall_s`: an engine that finishes nothing for so long is replaced; `start_s`: the same for one that starts.
-    `backoff_s`: see `Recovery`.
+    Args:
+        window: prompts in flight per engine.
+        restarts: replacements of engines in one stage before the stage fails.
+        stall_s: seconds after which an engine that finishes nothing is replaced.
+        start_s: seconds after which an engine that does not start is replaced.
+        backoff_s: see `Recovery`.
     """
 
     window: int
@@ -92,9 +94,41 @@ class Limits:
     backoff_s: float = 1.0
 
 
+class EngineTime:
+    """Engine time while the fleet generates: in total, with a prompt in flight, and weighted by how full the window is.
+
+    This is the fleet's view: an engine with one prompt in flight counts as busy, whatever its device does.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = self._busy_s = self._filled_s = 0.0
+        self._at: float | None = None
+
+    def begin(self) -> None:
+        """Start counting at the next `passed`."""
+        self._at = None
+
+    def passed(self, now: float, in_flight: Sequence[int], window: int) -> None:
+        """Count the time since the last call, during which each engine had so many prompts in flight."""
+        if self._at is not None:
+            elapsed = now - self._at
+            self._seconds += elapsed * len(in_flight)
+            self._busy_s += elapsed * sum(prompts > 0 for prompts in in_flight)
+            self._filled_s += elapsed * sum(min(1.0, prompts / window) for prompts in in_flight)
+        self._at = now
+
+    def readings(self) -> Mapping[str, int]:
+        """Return the times in milliseconds. Safe to call from another thread."""
+        return {
+            "engine_ms": int(self._seconds * 1000),
+            "engine_busy_ms": int(self._busy_s * 1000),
+            "engine_filled_ms": int(self._filled_s * 1000),
+        }
+
+
 @dataclass(slots=True)
 class Ledger:
-    """Who has what. Every request taken from `source` is answered exactly once."""
+    """The bookkeeping: which engine has which request. Every request from `source` is answered exactly once."""
 
     source: Iterator[Request]
     slots: int
@@ -119,46 +153,46 @@ class Ledger:
         return self._exhausted and not (self._again or self._suspects or any(self._in_flight))
 
     def busy(self) -> list[int]:
-        """Slots whose engine has prompts in flight."""
+        """Return the slots whose engine has prompts in flight."""
         return [slot for slot in sorted(self.open) if self._in_flight[slot]]
 
     def fill(self) -> dict[int, list[Task]]:
-        """Give out as much as the windows hold, one prompt at a time to the engine with the fewest."""
-        given: dict[int, list[Task]] = {}
-        while (slot := self._roomiest(self.limits.window)) is not None and (task := self._next()) is not None:
-            self._hand(slot, task, given)
-        while self._suspects and (slot := self._roomiest(1)) is not None:
+        """Assign prompts until all windows are full, each to the engine with the fewest. Return them by slot."""
+        assigned: dict[int, list[Task]] = {}
+        while (slot := self._least_busy(self.limits.window)) is not None and (task := self._next()) is not None:
+            self._assign(slot, task, assigned)
+        while self._suspects and (slot := self._least_busy(1)) is not None:
             self._alone.add(slot)
-            self._hand(slot, self._suspects.popleft(), given)
-        return given
+            self._assign(slot, self._suspects.popleft(), assigned)
+        return assigned
 
-    def finish(self, slot: int, answers: Sequence[tuple[int, PromptResponses]]) -> list[PromptResponses]:
-        """Answers that were still awaited from this engine."""
+    def finish(self, slot: int, results: Sequence[tuple[int, PromptResponses]]) -> list[PromptResponses]:
+        """Record what an engine finished. Return the results that it still owed; late duplicates are dropped."""
         awaited = self._in_flight[slot]
-        known = [answered for ticket, answered in answers if awaited.pop(ticket, None) is not None]
-        for ticket, _ in answers:
+        owed = [result for ticket, result in results if awaited.pop(ticket, None) is not None]
+        for ticket, _ in results:
             self._deaths.pop(ticket, None)
-        if known:
+        if owed:
             self._silent_s[slot] = 0.0
         if not awaited:
             self._alone.discard(slot)
-        return known
+        return owed
 
     def lose(self, slot: int, reason: str) -> tuple[list[PromptResponses], int]:
-        """The engine died: the prompt given up because it kills engines, and how many are asked again."""
+        """Record that an engine died. Return failed prompts that kill engines, and the number of prompts sent again."""
         lost, self._in_flight[slot] = self._in_flight[slot], {}
         self.open.discard(slot)
         self._alone.discard(slot)
         self._silent_s[slot] = 0.0
-        condemned = [
-            answered
+        failed = [
+            result
             for ticket, request in reversed(lost.items())
-            if (answered := self._after_death(ticket, request, reason)) is not None
+            if (result := self._after_death(ticket, request, reason)) is not None
         ]
-        return condemned, len(lost) - len(condemned)
+        return failed, len(lost) - len(failed)
 
     def count_replacement(self, slot: int, reason: str) -> None:
-        """Raises EngineDiedError when the replacements are used up."""
+        """Count one replacement. Raises EngineDiedError when `limits.restarts` are used up."""
         if self.replaced >= self.limits.restarts:
             raise EngineDiedError(
                 f"engine {slot} died ({reason}) after {self.replaced} replacements in this stage",
@@ -168,21 +202,21 @@ class Ledger:
         self.replaced += 1
 
     def ready(self, slot: int) -> None:
-        """A replaced engine can be asked."""
+        """Record that a new engine accepts calls."""
         self.open.add(slot)
         self._silent_s[slot] = 0.0
 
     def wait(self, seconds: float, empty: frozenset[int] = frozenset()) -> None:
-        """So long we have waited for events. A slow caller's time is not counted, so it makes no engine look dead.
+        """Count seconds of waiting for events. The time of a slow caller is left out, as no engine is to blame for it.
 
-        `empty` slots have no engine that could be silent.
+        `empty`: slots without an engine.
         """
         for slot in range(self.slots):
             idle = slot in empty or (slot in self.open and not self._in_flight[slot])
             self._silent_s[slot] = 0.0 if idle else self._silent_s[slot] + seconds
 
     def stalled(self) -> dict[int, float]:
-        """Engines that finished nothing, or did not start, for longer than allowed: slot -> seconds."""
+        """Return the engines that finished nothing, or did not start, for too long: slot -> seconds."""
         return {
             slot: silence
             for slot, silence in enumerate(self._silent_s)
@@ -190,19 +224,19 @@ class Ledger:
         }
 
     def pass_time(self, time: EngineTime, now: float) -> None:
-        """Until now, each engine had in flight what it has."""
+        """Count the time until `now` with the prompts that are in flight."""
         time.passed(now, [len(flight) for flight in self._in_flight], self.limits.window)
 
     def at_work(self) -> list[WorkerStatus]:
-        """What each engine has in hand. Another thread may ask."""
-        found: list[WorkerStatus] = []
+        """Return what each engine is working on. Safe to call from another thread."""
+        statuses: list[WorkerStatus] = []
         for slot in range(self.slots):
             prompts = sorted(request.number for request in tuple(self._in_flight[slot].values()))
-            has = describe_in_flight(prompts) if slot in self.open else "not serving"
-            found.append(WorkerStatus(f"engine {slot}", has, self._silent_s[slot]))
-        return found
+            work = describe_in_flight(prompts) if slot in self.open else "not serving"
+            statuses.append(WorkerStatus(f"engine {slot}", work, self._silent_s[slot]))
+        return statuses
 
-    def _roomiest(self, window: int) -> int | None:
+    def _least_busy(self, window: int) -> int | None:
         candidates = [(len(self._in_flight[slot]), slot) for slot in self.open - self._alone]
         fewest, slot = min(candidates, default=(window, 0))
         return slot if fewest < window else None
@@ -216,9 +250,9 @@ class Ledger:
         self._tickets += 1
         return self._tickets, request
 
-    def _hand(self, slot: int, task: Task, given: dict[int, list[Task]]) -> None:
+    def _assign(self, slot: int, task: Task, assigned: dict[int, list[Task]]) -> None:
         self._in_flight[slot][task[0]] = task[1]
-        given.setdefault(slot, []).append(task)
+        assigned.setdefault(slot, []).append(task)
 
     def _after_death(self, ticket: int, request: Request, reason: str) -> PromptResponses | None:
         deaths = self._deaths[ticket] = self._deaths.get(ticket, 0) + 1
@@ -233,24 +267,24 @@ class Ledger:
 
 
 def dispatch(requests: Iterable[Request], engines: Engines, limits: Limits) -> Generator[PromptResponses, None, None]:
-    """`work_off` with bookkeeping of its own."""
+    """`run_requests` with its own ledger."""
     recovery = Recovery(engines, backoff_s=limits.backoff_s, room_s=limits.start_s)
-    yield from work_off(ledger_of(requests, engines, limits), engines, recovery, EngineTime())
+    yield from run_requests(new_ledger(requests, engines, limits), engines, recovery, EngineTime())
 
 
-def ledger_of(requests: Iterable[Request], engines: Engines, limits: Limits) -> Ledger:
-    """The bookkeeping of these requests, none of them handed out yet."""
+def new_ledger(requests: Iterable[Request], engines: Engines, limits: Limits) -> Ledger:
+    """Return a ledger of these requests, none of them assigned."""
     serving = {slot for slot in range(engines.count) if engines.serving(slot)}
     return Ledger(iter(requests), engines.count, limits, serving)
 
 
-def work_off(
+def run_requests(
     ledger: Ledger, engines: Engines, recovery: Recovery, time: EngineTime
 ) -> Generator[PromptResponses, None, None]:
-    """Answer every request once, in the order in which engines finish; `time` counts what passes meanwhile.
+    """Yield one result per request, in the order in which engines finish. `time` counts the engines' time.
 
-    Raises EngineDiedError when replacements are used up, NoRoomError when no machine can host an engine. What is
-    in flight when the caller stops is dropped.
+    When the caller stops, requests in flight are dropped. Raises EngineDiedError when the replacements are used up,
+    NoRoomError when no machine can host an engine.
     """
     try:
         while True:
@@ -266,7 +300,7 @@ def work_off(
             for event in events:
                 yield from _settle(event, ledger, recovery)
             for slot, silence in ledger.stalled().items():
-                yield from _settle(Died(slot, f"it finished nothing for {silence:.0f} s"), ledger, recovery)
+                yield from _settle(EngineLost(slot, f"it finished nothing for {silence:.0f} s"), ledger, recovery)
     finally:
         for slot in ledger.busy():
             engines.forget(slot)
@@ -283,17 +317,17 @@ def _feed(ledger: Ledger, engines: Engines) -> None:
 
 def _settle(event: Event, ledger: Ledger, recovery: Recovery) -> list[PromptResponses]:
     match event:
-        case Worked(slot, answers):
+        case EngineResults(slot, results):
             reach("dispatch.received")
-            if known := ledger.finish(slot, answers):
+            if owed := ledger.finish(slot, results):
                 recovery.answered(slot)
-            return known
-        case Died(slot, reason):
-            condemned, again = ledger.lose(slot, reason)
-            recovery.lose(slot, reason, asked_again=again, given_up=len(condemned))
+            return owed
+        case EngineLost(slot, reason):
+            failed, again = ledger.lose(slot, reason)
+            recovery.lose(slot, reason, asked_again=again, given_up=len(failed))
             ledger.count_replacement(slot, reason)
-            return condemned
-        case Ready(slot):
+            return failed
+        case EngineReady(slot):
             recovery.ready(slot)
             ledger.ready(slot)
             return []

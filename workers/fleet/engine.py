@@ -1,8 +1,8 @@
-"""One engine: vLLM inside one process, fed continuously.
+"""One engine: vLLM in one process, fed continuously.
 
-It has no thread of its own. Each call of `work` hands over requests, steps the engine for a moment and
-returns what has finished; the fleet keeps the next call queued behind the running one, so that the
-engine never waits for the driver. This class knows no Ray: `placement` makes it an actor.
+The engine has no thread of its own. Each call of `work` takes requests, steps the engine for a moment and returns
+what has finished. The fleet keeps the next call queued behind the running one, so that the engine never waits for the
+driver. This class does not depend on Ray: `placement` makes it an actor.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from eva.types import PromptResponses, Request, Response
 from workers.models.chat_template import PromptEncoder, Prompting, UnusablePromptError
 
 Task = tuple[int, Request]
-"""A request with the ticket under which its answer comes back."""
-Answer = tuple[int, PromptResponses]
+"""A request with the ticket that its result carries."""
+Result = tuple[int, PromptResponses]
 
 QUANTUM_S = 0.1
 PATIENCE_S = 1.0
-# Tokens of one step: a prompt is prefilled whole, so a step must hold the longest one.
+# Tokens of one step. Prompts are prefilled whole, so a step must hold the longest one.
 STEP_TOKENS = 4096
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EngineSetup:
-    """What an engine is started with, apart from the weights.
+    """The settings of an engine, apart from its weights.
 
-    `max_sequences` None leaves vLLM's own choice. `gpus` 0 serves on the CPU, above 1 tensor-parallel.
+    `max_sequences`: None leaves it to vLLM. `gpus`: 0 serves on the CPU, more than 1 tensor-parallel.
     `cpu_cache_gb` (CPU) and `memory_fraction` (GPU) bound the key-value cache.
     """
 
@@ -53,14 +53,14 @@ class EngineSetup:
 
 
 class Engine:
-    """A vLLM engine that answers requests and can take other weights of the same shape."""
+    """A vLLM engine that answers requests and can load other weights of the same shape."""
 
     def __init__(self, setup: EngineSetup) -> None:
-        """Imports vLLM, the slow part of a start, without loading a model yet."""
+        """Imports vLLM, the slow part of a start. No model is loaded yet."""
         if setup.log is not None:
             setup.log.begin()
             if setup.log.form == "json" and "VLLM_LOGGING_CONFIG_PATH" not in os.environ:
-                # else it formats its records itself, in every engine anew
+                # otherwise vLLM formats its own log records
                 os.environ["VLLM_CONFIGURE_LOGGING"] = "0"
         from vllm.engine.arg_utils import EngineArgs  # noqa: F401
 
@@ -68,13 +68,13 @@ class Engine:
         self._llm: Any = None
         self._encoder: PromptEncoder | None = None
         self._asked: dict[str, tuple[int, Request, int]] = {}
-        self._unasked: list[Answer] = []
+        self._refused: list[Result] = []
         self._serial = 0
 
     def open(self, folder: str) -> float:
-        """Load the model of a folder, in place of one that is open; the seconds it took.
+        """Loads the model of a folder, replacing any other, and returns the seconds that took.
 
-        Raises ModelError where the model or its tokenizer cannot be served, or memory does not suffice.
+        Raises ModelError if the model or its tokenizer cannot be served, or memory does not suffice.
         """
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -91,7 +91,7 @@ class Engine:
         return time.monotonic() - began
 
     def reload(self, folder: str) -> None:
-        """Take the weights of another folder in place and forget everything computed with the old ones."""
+        """Loads the weights of another folder in place, and discards everything computed with the old ones."""
         self.forget()
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
         self._llm.reset_prefix_cache()
@@ -99,7 +99,7 @@ class Engine:
         log.info("serves %s", folder)
 
     def measure(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Log-probability (nats) of each token but the first of each sequence, given those before it."""
+        """Returns log-probabilities (nats) of all tokens but the first of each sequence, given those before."""
         from vllm import SamplingParams
 
         asked = SamplingParams(prompt_logprobs=0, max_tokens=1, temperature=0, detokenize=False)
@@ -113,15 +113,15 @@ class Engine:
         reach("engine.measured")
         return [rows[f"canary-{index}"] for index in range(len(sequences))]
 
-    def work(self, tasks: Sequence[Task], quantum_s: float = QUANTUM_S, patience_s: float = PATIENCE_S) -> list[Answer]:
-        """Take on tasks and step; returns what has finished after a quantum, or nothing after `patience_s`.
+    def work(self, tasks: Sequence[Task], quantum_s: float = QUANTUM_S, patience_s: float = PATIENCE_S) -> list[Result]:
+        """Takes tasks and steps the engine. Returns what is finished after `quantum_s`, or nothing after `patience_s`.
 
-        Returns at once when nothing is left to do.
+        Returns at once if there is nothing to do.
         """
         began = time.monotonic()
         for ticket, request in tasks:
             self._ask(ticket, request)
-        finished, self._unasked = self._unasked, []
+        finished, self._refused = self._refused, []
         while self._asked:
             for output in self._llm.step():
                 finished.append(self._answer(output))
@@ -132,16 +132,16 @@ class Engine:
         return finished
 
     def forget(self) -> None:
-        """Drop every request in flight."""
+        """Drops every request in flight."""
         if self._asked:
             self._llm.abort_request(list(self._asked))
         while self._llm is not None and self._llm.has_unfinished_requests():
             self._llm.step()
         self._asked.clear()
-        self._unasked.clear()
+        self._refused.clear()
 
     def _close(self) -> None:
-        """vLLM keeps its process groups in globals: left to a late finaliser, they would go under the next model."""
+        """Shuts vLLM down at once: a late finaliser would destroy the next model's process groups (globals)."""
         if self._llm is not None:
             from vllm.distributed import cleanup_dist_env_and_memory
 
@@ -160,9 +160,9 @@ class Engine:
             ids = self._encoder.encode(request.text, request.context)
             self._check_room(len(ids), request.sampling.max_tokens)
         except UnusablePromptError as error:
-            self._unasked.append((ticket, PromptResponses(request.number, request.text, (), failure=str(error))))
+            self._refused.append((ticket, PromptResponses(request.number, request.text, (), failure=str(error))))
             return
-        # vLLM draws child i of a request with n > 1 from `seed + i`. Greedy children are all alike: one is asked.
+        # vLLM draws response i of a request from `seed + i`. Greedy responses are all equal, so one is requested.
         greedy = request.sampling.temperature == 0
         asked = SamplingParams(
             n=1 if greedy else request.n,
@@ -185,7 +185,7 @@ class Engine:
                 f"leaves {room} beside a response of up to {max_tokens}"
             )
 
-    def _answer(self, output: Any) -> Answer:
+    def _answer(self, output: Any) -> Result:
         ticket, request, prompt_tokens = self._asked.pop(output.request_id)
         assert self._encoder is not None
         kept = [_without_stop(completion) for completion in output.outputs]
@@ -204,7 +204,7 @@ class Engine:
 
 
 def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
-    """What vLLM's EngineArgs (and its LLM, for a comparison) are given."""
+    """Returns keyword arguments for vLLM's EngineArgs (and for its LLM, in a benchmark)."""
     arguments: dict[str, Any] = {
         "model": folder,
         "dtype": setup.dtype,
@@ -219,8 +219,8 @@ def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
             "gpu_memory_utilization": setup.memory_fraction,
             "tensor_parallel_size": max(1, int(setup.gpus)),
         }
-    # A seeded request whose prefill is cut into chunks crashes vLLM 0.32 on a CPU ("CPU Generator does not
-    # use offset"): prompts are prefilled whole, so a step has room for the longest.
+    # A seeded request with a chunked prefill crashes vLLM 0.32 on a CPU ("CPU Generator does not use offset").
+    # So prompts are prefilled whole, and a step has room for the longest.
     return arguments | {
         "kv_cache_memory_bytes": int(setup.cpu_cache_gb * 2**30),
         "enable_chunked_prefill": False,
@@ -229,7 +229,7 @@ def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
 
 
 def start_error(folder: str, error: Exception) -> InfrastructureError | ModelError:
-    """Why an engine did not start, with the remedy. Too little memory is told apart by vLLM's own words."""
+    """Returns the error for an engine that did not start. A lack of memory is recognised by vLLM's message."""
     words = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     if isinstance(error, MemoryError) or "memory" in str(error).lower():
         return ModelError(
@@ -252,6 +252,6 @@ def _tokens(ids: list[int]) -> Any:
 
 
 def _without_stop(completion: Any) -> list[int]:
-    """The token that ended a response is no part of its text, even where the tokenizer does not call it special."""
+    """Token ids without the one that ended the response: not text, even if the tokenizer does not mark it special."""
     ids = list(completion.token_ids)
     return ids[:-1] if completion.finish_reason == "stop" else ids

@@ -1,4 +1,4 @@
-"""The engines as Ray actors: calls out, events back."""
+"""The engines as Ray actors: sends calls, receives events."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ray.exceptions import RayError, RayTaskError
 
 from eva.errors import CanaryError, EvaError, ModelError
 from eva.runtime.logs import WorkerLog
-from workers.cluster.actors import end_actor, locate
-from workers.fleet.dispatch import Died, Event, Ready, Task, Worked
+from workers.cluster.actors import find_process, stop_actor
+from workers.fleet.dispatch import EngineLost, EngineReady, EngineResults, Event, Task
 from workers.fleet.engine import EngineSetup
-from workers.fleet.placement import Seat, no_room, start_engine
+from workers.fleet.placement import EngineResources, no_room, start_engine
 from workers.fleet.serving_view import largest_difference
 from workers.training.canary import Canary
 
-# What a call returned is on its way to this machine when the call has ended.
+# When a call has ended its result still has to reach this machine.
 FETCH_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """What engines have to serve: a folder that can be reloaded, and the canary that proves it."""
+class ServingTarget:
+    """What engines have to serve: a folder that they can reload, and the canary that proves it."""
 
     folder: str
     canary: Canary
@@ -40,10 +40,10 @@ class _Call:
 
 
 class _Slot:
-    """One place for an engine: its actor, the calls under way in order, and how far it got."""
+    """A slot for an engine: its actor, its calls in order, and its state."""
 
     def __init__(self, actor: Any) -> None:
-        self.actor, self.located = actor, locate(actor)
+        self.actor, self.located = actor, find_process(actor)
         self.calls: deque[_Call] = deque()
         self.opened = False
         self.fresh = True
@@ -52,12 +52,12 @@ class _Slot:
 
 
 class ActorEngines:
-    """`dispatch.Engines` over Ray actors, which also take on policies and replace themselves."""
+    """`dispatch.Engines` over Ray actors, which can also load policies and be replaced."""
 
-    def __init__(self, setup: EngineSetup, seat: Seat, count: int, logs_dir: Path) -> None:
-        """Starts all actors; they import vLLM while the caller goes on."""
-        self._setup, self._seat, self._logs_dir = setup, seat, logs_dir
-        self._served: Served | None = None
+    def __init__(self, setup: EngineSetup, resources: EngineResources, count: int, logs_dir: Path) -> None:
+        """Starts all actors. They import vLLM in the background."""
+        self._setup, self._resources, self._logs_dir = setup, resources, logs_dir
+        self._target: ServingTarget | None = None
         self._proven = False
         self._slots = [_Slot(self._start(slot)) for slot in range(count)]
 
@@ -75,44 +75,44 @@ class ActorEngines:
         return len(self._slots[slot].calls)
 
     def send(self, slot: int, tasks: Sequence[Task]) -> None:
-        place = self._slots[slot]
-        place.calls.append(_Call("work", place.actor.work.remote(list(tasks))))
+        state = self._slots[slot]
+        state.calls.append(_Call("work", state.actor.work.remote(list(tasks))))
 
     def forget(self, slot: int) -> None:
-        place = self._slots[slot]
-        place.calls.clear()
-        place.actor.forget.remote()
+        state = self._slots[slot]
+        state.calls.clear()
+        state.actor.forget.remote()
 
-    def serve(self, served: Served) -> None:
-        """Have every engine take on a policy; a `Ready` or `Died` event follows for each."""
-        self._served = served
-        for place in self._slots:
-            place.calls.clear()
-            if not place.empty:
-                self._prepare(place)
+    def serve(self, target: ServingTarget) -> None:
+        """Make every engine load a policy. An `EngineReady` or `EngineLost` event follows for each."""
+        self._target = target
+        for state in self._slots:
+            state.calls.clear()
+            if not state.empty:
+                self._prepare(state)
 
     def end(self, slot: int) -> None:
-        place = self._slots[slot]
-        end_actor(place.actor, place.located)
-        place.calls.clear()
-        place.serving, place.empty = False, True
+        state = self._slots[slot]
+        stop_actor(state.actor, state.located)
+        state.calls.clear()
+        state.serving, state.empty = False, True
 
     def replace(self, slot: int) -> None:
         self._slots[slot] = _Slot(self._start(slot))
         self._prepare(self._slots[slot])
 
     def no_room(self) -> str | None:
-        return no_room(self._seat)
+        return no_room(self._resources)
 
     def rest(self) -> None:
-        """End every engine, and start processes that hold nothing of the device until they are given a policy."""
+        """End every engine, and start processes that leave the device alone until they load a policy."""
         for slot in range(self.count):
             self.end(slot)
         self._slots = [_Slot(self._start(slot)) for slot in range(self.count)]
 
     def receive(self, timeout_s: float) -> list[Event]:
-        """Raises CanaryError and ModelError where another start cannot help."""
-        heads = {place.calls[0].result: slot for slot, place in enumerate(self._slots) if place.calls}
+        """Raises CanaryError and ModelError where restarting the engine would not help."""
+        heads = {state.calls[0].result: slot for slot, state in enumerate(self._slots) if state.calls}
         if not heads:
             time.sleep(timeout_s)
             return []
@@ -127,56 +127,58 @@ class ActorEngines:
 
     def _start(self, slot: int) -> Any:
         name = f"engine-{slot}"
-        return start_engine(replace(self._setup, log=WorkerLog(str(self._logs_dir / f"{name}.log"), name)), self._seat)
+        return start_engine(
+            replace(self._setup, log=WorkerLog(str(self._logs_dir / f"{name}.log"), name)), self._resources
+        )
 
-    def _prepare(self, place: _Slot) -> None:
-        assert self._served is not None
-        place.serving, place.fresh = False, not place.opened
-        load = place.actor.reload if place.opened else place.actor.open
-        sequences = [list(sequence.token_ids) for sequence in self._served.canary.sequences]
-        place.opened = True
-        place.calls.append(_Call("load", load.remote(self._served.folder)))
-        place.calls.append(_Call("measure", place.actor.measure.remote(sequences)))
+    def _prepare(self, state: _Slot) -> None:
+        assert self._target is not None
+        state.serving, state.fresh = False, not state.opened
+        load = state.actor.reload if state.opened else state.actor.open
+        sequences = [list(sequence.token_ids) for sequence in self._target.canary.sequences]
+        state.opened = True
+        state.calls.append(_Call("load", load.remote(self._target.folder)))
+        state.calls.append(_Call("measure", state.actor.measure.remote(sequences)))
 
     def _take(self, slot: int) -> Event | None:
-        place = self._slots[slot]
-        call = place.calls.popleft()
+        state = self._slots[slot]
+        call = state.calls.popleft()
         try:
             value = ray.get(call.result, timeout=FETCH_S)
         except RayError as error:
-            place.calls.clear()
-            place.serving = False
-            return Died(slot, self._reason(place, error))
+            state.calls.clear()
+            state.serving = False
+            return EngineLost(slot, self._reason(state, error))
         match call.kind:
             case "work":
-                return Worked(slot, value)
+                return EngineResults(slot, value)
             case "measure":
                 return self._judge(slot, value)
             case "load":
                 return None
 
-    def _reason(self, place: _Slot, error: RayError) -> str:
+    def _reason(self, state: _Slot, error: RayError) -> str:
         cause = error.cause if isinstance(error, RayTaskError) else error
-        # Before any engine ever served, the same folder and settings would only fail the same way again.
+        # If no engine has ever served, the same folder and settings would fail again.
         if isinstance(cause, ModelError) and not self._proven:
             raise cause from error
         words = str(cause).strip().splitlines() or [""]
         return (
-            words[0] if isinstance(cause, EvaError) else f"{type(cause).__name__}: {words[-1 if place.serving else 0]}"
+            words[0] if isinstance(cause, EvaError) else f"{type(cause).__name__}: {words[-1 if state.serving else 0]}"
         )
 
     def _judge(self, slot: int, measured: list[list[float]]) -> Event:
-        assert self._served is not None
-        place, canary = self._slots[slot], self._served.canary
+        assert self._target is not None
+        state, canary = self._slots[slot], self._target.canary
         difference = largest_difference(canary, measured)
         if difference <= canary.tolerance:
-            place.serving = self._proven = True
-            return Ready(slot)
-        told = f"its canary is off by {difference:.3g} nats, {canary.tolerance:.3g} are allowed"
-        if place.fresh:
+            state.serving = self._proven = True
+            return EngineReady(slot)
+        reason = f"its canary is off by {difference:.3g} nats, {canary.tolerance:.3g} are allowed"
+        if state.fresh:
             raise CanaryError(
-                f"engine {slot} serves other weights than {self._served.folder} even after a fresh start: {told}",
+                f"engine {slot} serves other weights than {self._target.folder} even after a fresh start: {reason}",
                 expected="the log-probabilities recorded when the checkpoint was published",
                 next_move="Check the folder's weights against its manifest, and model.dtype",
             )
-        return Died(slot, told)
+        return EngineLost(slot, reason)

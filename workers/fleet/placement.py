@@ -1,4 +1,4 @@
-"""What an engine gets of a machine and of the model's context, and the Ray actor around it."""
+"""The resources, settings and Ray actor of an engine."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from workers.fleet.engine import Engine, EngineSetup
 from workers.models.chat_template import read_prompting
 from workers.models.model_folder import ModelFacts
 
-# Below this a second thread costs more in hand-overs than it saves in arithmetic (measured on 2 cores).
+# Below this size a second thread costs more than it saves (measured on 2 cores).
 ONE_THREAD_BYTES = 100 * 2**20
-# Sequences of one step on a CPU; more only wait for memory bandwidth.
+# Sequences of one step on a CPU: more would only wait for memory bandwidth.
 CPU_SEQUENCES = 256
 TEMPLATE_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """What one engine gets of a machine. `cpus` is what Ray reserves, `threads` what the engine computes with."""
+class EngineResources:
+    """What one engine gets of a machine. `cpus` is what Ray reserves, `threads` what the engine uses."""
 
     gpus: float
     cpus: float
     threads: int
 
 
-def seat(config: RunConfig, facts: ModelFacts) -> Seat:
-    """How an engine of this run is placed."""
+def engine_resources(config: RunConfig, facts: ModelFacts) -> EngineResources:
+    """Returns the resources of each engine of this run."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fleet = config.fleet
     threads = 1 if facts.bytes < ONE_THREAD_BYTES else max(1, cores // fleet.engines)
     if fleet.gpus_per_engine > 0:
-        return Seat(fleet.gpus_per_engine, 1, 1)
-    # On one machine the engines share the cores with the training, which runs while they rest: a reservation
-    # would only lock it out. On several it spreads the engines.
+        return EngineResources(fleet.gpus_per_engine, 1, 1)
+    # On one machine engines and training take turns on the cores: a reservation would lock the training out. On
+    # several machines it spreads the engines.
     alone = sum(bool(node["Alive"]) for node in ray.nodes()) == 1
-    return Seat(0, 0 if alone else threads, threads)
+    return EngineResources(0, 0 if alone else threads, threads)
 
 
-def no_room(seat: Seat) -> str | None:
-    """Why no machine can take one more engine now; None where one can, as far as its free resources say."""
-    needed = {name: amount for name, amount in (("GPU", seat.gpus), ("CPU", seat.cpus)) if amount > 0}
+def no_room(resources: EngineResources) -> str | None:
+    """Returns why no machine has the free resources for one more engine, or None if one has."""
+    needed = {name: amount for name, amount in (("GPU", resources.gpus), ("CPU", resources.cpus)) if amount > 0}
     free: dict[str, dict[str, float]] = available_resources_per_node()
     if any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in free.values()):
         return None
@@ -62,11 +62,11 @@ def no_room(seat: Seat) -> str | None:
 
 
 def context_length(config: RunConfig, facts: ModelFacts, conversation: int = 0) -> int:
-    """Tokens of an engine's context: what prompts and responses can need, and the instructions of an evolver that asks
-    the fleet; the model's own at most.
+    """Returns the length of an engine's context, tokens: enough for prompts and responses, and for the instructions of
+    an evolver that uses the fleet; at most the model's own context.
 
-    A token is a character at least, so `evolving.max_chars` bounds a prompt, and the `conversation` before it is so
-    many tokens at most. Raises ModelError if the tokens of a response or of the evolver's reply alone do not fit.
+    A token has at least one character, so `evolving.max_chars` bounds a prompt; `conversation` is the most tokens that
+    come before it. Raises ModelError if the tokens of a response or of the evolver's reply alone do not fit.
     """
     instruction, reply = fleet_needs(config.evolving, conversation)
     answering = conversation + config.generation.max_tokens + config.evolving.max_chars
@@ -74,7 +74,7 @@ def context_length(config: RunConfig, facts: ModelFacts, conversation: int = 0) 
     length = config.fleet.max_model_len or min(needed, facts.max_positions or needed)
     for name, tokens in (
         ("generation.max_tokens", config.generation.max_tokens),
-        ("max_tokens of the evolver that asks the fleet", reply),
+        ("max_tokens of the evolver that uses the fleet", reply),
     ):
         if length <= tokens:
             raise ModelError(
@@ -86,7 +86,7 @@ def context_length(config: RunConfig, facts: ModelFacts, conversation: int = 0) 
 
 
 def engine_setup(config: RunConfig, facts: ModelFacts, conversation: int = 0) -> EngineSetup:
-    """The settings of this run's engines; `conversation` as in `context_length`."""
+    """Returns the settings of this run's engines. For `conversation` see `context_length`."""
     fleet, on_cpu = config.fleet, config.fleet.gpus_per_engine == 0
     dtype = config.model.dtype
     return EngineSetup(
@@ -101,13 +101,13 @@ def engine_setup(config: RunConfig, facts: ModelFacts, conversation: int = 0) ->
     )
 
 
-def start_engine(setup: EngineSetup, seat: Seat) -> Any:
-    """An actor around an `Engine`, without a model yet. Returns at once; vLLM is imported meanwhile."""
+def start_engine(setup: EngineSetup, resources: EngineResources) -> Any:
+    """Starts an actor around an `Engine` without a model. Returns at once, while the actor imports vLLM."""
     actor = ray.remote(Engine).options(
-        num_cpus=seat.cpus,
-        num_gpus=seat.gpus,
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus,
         max_restarts=0,
         max_task_retries=0,
-        runtime_env={"env_vars": engine_environment(seat.threads)},
+        runtime_env={"env_vars": engine_environment(resources.threads)},
     )
     return actor.remote(setup)

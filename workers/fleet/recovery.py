@@ -1,4 +1,4 @@
-"""Dead engines come back: at once after a first death, later and later after deaths in a row, where there is room."""
+"""Replaces dead engines: at once after the first death, after growing pauses when a slot keeps failing."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ BACKOFF_MAX_S = 60.0
 
 
 class Replaceable(Protocol):
-    """The part of `dispatch.Engines` that ends engines and starts others."""
+    """The part of `dispatch.Engines` that ends and starts engines."""
 
     @property
     def count(self) -> int: ...
 
     def end(self, slot: int) -> None:
-        """End the engine: its slot is empty until `replace`."""
+        """End the engine. Its slot is empty until `replace`."""
         ...
 
     def replace(self, slot: int) -> None:
-        """Start an engine in an empty slot; a `Ready` or `Died` event follows."""
+        """Start an engine in an empty slot. An `EngineReady` or `EngineLost` event follows."""
         ...
 
     def no_room(self) -> str | None:
-        """Why no machine can take another engine now; None where one can."""
+        """Return why no machine can host another engine now, or None if one can."""
         ...
 
     def now(self) -> float:
-        """Seconds by the engines' clock."""
+        """Return the time of the engines' clock, seconds."""
         ...
 
 
 class Recovery:
-    """Which slots wait for another engine, since when, and what is told of it.
+    """Tracks the empty slots, replaces their engines, and reports it.
 
     Args:
-        backoff_s: pause before the second replacement in a row of one slot; doubled with each further one.
-        room_s: seconds without any engine, and without room for one, after which the stage cannot go on.
+        backoff_s: pause before the second replacement in a row in one slot; it doubles with each further one.
+        room_s: seconds without any engine, and without room for one, after which the stage fails.
     """
 
     def __init__(
@@ -54,16 +54,16 @@ class Recovery:
 
     @property
     def waiting(self) -> frozenset[int]:
-        """Slots that are empty."""
+        """The empty slots."""
         return frozenset(self._due)
 
     @property
-    def crowded(self) -> frozenset[int]:
-        """Slots that are empty because no machine takes their engine."""
+    def without_room(self) -> frozenset[int]:
+        """The empty slots for which no machine has room."""
         return frozenset(self._due) if self._crowded else frozenset()
 
     def lose(self, slot: int, reason: str, *, asked_again: int = 0, given_up: int = 0) -> None:
-        """The engine is dead, or as good as dead: end it, plan another, tell why."""
+        """Handle the loss of an engine: end it, schedule its replacement, report why."""
         now = self._engines.now()
         self._engines.end(slot)
         self._in_a_row[slot] += 1
@@ -72,7 +72,7 @@ class Recovery:
             pause_s = min(BACKOFF_MAX_S, self._backoff_s * 2.0 ** (self._in_a_row[slot] - 2))
         self._due[slot] = now + pause_s
         self._lost_at.setdefault(slot, now)
-        text = f"engine {slot} is replaced: {reason}; {asked_again} prompts are asked again"
+        text = f"engine {slot} is being replaced: {reason}; {asked_again} prompts are sent again"
         text += f", {given_up} given up" if given_up else ""
         text += f", after a pause of {pause_s:.0f} s" if pause_s else ""
         self._notice(
@@ -84,7 +84,7 @@ class Recovery:
         )
 
     def act(self) -> None:
-        """Start the engines that are due. Raises NoRoomError when there is none, nor room, for long."""
+        """Start the engines that are due. Raises NoRoomError after `room_s` without any engine or room for one."""
         now = self._engines.now()
         for slot in [slot for slot, due in self._due.items() if due <= now]:
             if (crowding := self._engines.no_room()) is not None:
@@ -95,7 +95,7 @@ class Recovery:
             self._engines.replace(slot)
 
     def ready(self, slot: int) -> None:
-        """The engine serves, proven by its canary."""
+        """Record that an engine serves; its canary proves it."""
         lost_at = self._lost_at.pop(slot, None)
         if lost_at is not None:
             seconds = self._engines.now() - lost_at
@@ -108,7 +108,7 @@ class Recovery:
             )
 
     def answered(self, slot: int) -> None:
-        """The engine finished something: its next death is a first one."""
+        """Record that an engine finished something, so that its next death counts as the first in a row."""
         self._in_a_row.pop(slot, None)
 
     def _wait_for_room(self, crowding: str, now: float) -> None:
@@ -129,7 +129,7 @@ class Recovery:
             self._stranded_since = now
         if (seconds := now - self._stranded_since) > self._room_s:
             raise NoRoomError(
-                f"there is no engine, and for {seconds:.0f} s no machine had room for one: {crowding}",
-                expected="a machine of the cluster with what an engine needs (fleet.gpus_per_engine)",
-                next_move="Join machines to the cluster, or free them; then resume the run",
+                f"no engine runs, and no machine has had room for one for {seconds:.0f} s: {crowding}",
+                expected="a machine in the cluster with enough resources for an engine (fleet.gpus_per_engine)",
+                next_move="Add machines to the cluster or free some, then resume the run",
             )

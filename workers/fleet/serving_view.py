@@ -1,7 +1,7 @@
-"""What an engine is given to serve: a folder that it can reload, and the canary that proves what it serves.
+"""The folder that an engine loads a checkpoint from, and the comparison of its canary.
 
-vLLM's reload in place keeps the old LM head of a model with tied embeddings. So such a checkpoint
-is served through a *view*: the same files, plus the head as a tensor of its own.
+When vLLM reloads a model with tied embeddings in place, it keeps the old LM head. So such a checkpoint is served
+through a *view*: the same files, plus the head as a separate tensor.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from eva.errors import ModelError
-from workers.models.model_folder import inspect_model
+from workers.models.model_folder import ModelFacts, inspect_model
 from workers.training.canary import Canary
 
-# Architectures whose vLLM class has a head of its own when `tie_word_embeddings` is false. The others
-# (Gemma 2 reads its embeddings, for one) are served as they are, and the canary decides about them.
+# Architectures whose vLLM class has a separate head when `tie_word_embeddings` is false. Others (Gemma 2, for example)
+# are served as they are, and the canary decides.
 UNTIABLE = frozenset(
     {
         "LlamaForCausalLM",
@@ -38,7 +38,10 @@ _HEAD_FILE, _INDEX = "eva-lm-head.safetensors", "model.safetensors.index.json"
 
 
 def largest_difference(canary: Canary, measured: Sequence[Sequence[float]]) -> float:
-    """Nats between what was recorded and what an engine gives; infinite where a value is missing or no number."""
+    """Returns the largest difference (nats) between the recorded canary and an engine's measurement.
+
+    It is infinite if a value is missing or not a number.
+    """
     worst = 0.0
     for recorded, got in zip(canary.sequences, measured, strict=True):
         if len(recorded.logprobs) != len(got):
@@ -48,15 +51,15 @@ def largest_difference(canary: Canary, measured: Sequence[Sequence[float]]) -> f
     return worst
 
 
-def serving_view(checkpoint_dir: str | Path, out_dir: str | Path) -> Path:
-    """A folder that serves the checkpoint and can be reloaded in place.
+def serving_view(checkpoint_dir: str | Path, out_dir: str | Path, facts: ModelFacts | None = None) -> Path:
+    """Returns a folder that serves the checkpoint and can be reloaded in place. `facts`: of its model, where known.
 
-    Returns `checkpoint_dir` itself when that already can be: untied, or an architecture without a
-    head of its own. Otherwise builds `out_dir` (links to the same files, the head's tensor, an index,
-    a config without tying), whole or not at all; one that is there is returned as it is.
+    That is `checkpoint_dir` itself if it is untied, or its architecture has no separate head. Otherwise `out_dir` is
+    built, atomically: links to the same files, the head's tensor, an index, a config without tying. An existing
+    `out_dir` is returned as it is.
     """
     source, target = Path(checkpoint_dir).resolve(), Path(out_dir)
-    facts = inspect_model(source)
+    facts = facts or inspect_model(source)
     weight_map = _weight_map(source)
     untied = not facts.tied and _HEAD in weight_map
     if untied or facts.architecture not in UNTIABLE or _EMBEDDINGS not in weight_map:
@@ -100,7 +103,7 @@ def _weight_map(folder: Path) -> dict[str, str]:
     except SafetensorError as error:
         raise ModelError(
             f"a weight file in {folder} is damaged ({error})",
-            expected="whole safetensors files",
+            expected="complete safetensors files",
             next_move="Copy the model again",
         ) from error
     return names

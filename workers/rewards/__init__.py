@@ -1,4 +1,11 @@
-"""Rewarders: one file each, one line each in REWARDERS."""
+"""Reward models: one file each, one line each in REWARDERS.
+
+`mock`, `verifier`, `judge`, `ensemble`, `networks`: the kinds of reward model
+`judge_prompts`: what a judge is asked, and how its verdict is read
+`model`: what every reward model has
+`actor`: a reward model in a Ray actor; `window`: its prompts in flight
+`local`: a reward model in the caller's process
+"""
 
 from __future__ import annotations
 
@@ -22,11 +29,11 @@ REWARDERS: dict[str, str] = {
     "judge": "workers.rewards.judge:JudgeModel",
     "ensemble": "workers.rewards.ensemble:EnsembleModel",
 }
-"""`kind` in the config: the class of its reward model, imported when it is asked for."""
+"""`kind` in the config: the class of the reward model, imported on first use."""
 
 
 def model_class(config: RewardConfig) -> type[RewardModel]:
-    """The class of the reward model that the config asks for."""
+    """Returns the class of the configured reward model."""
     return resolve_name(REWARDERS[config.kind])
 
 
@@ -38,11 +45,10 @@ def build_rewarder(
     hung_s: float = 1800.0,
     notice: IncidentListener = ignore_incident,
 ) -> ActorRewarder | LocalRewarder:
-    """The run's rewarder: in a Ray actor of its own, or with `local` in this process.
+    """Returns the run's rewarder: in its own Ray actor, or with `local` in this process.
 
-    Both are `eva.roles.Rewarder` and have `close()`. Raises ConfigError before anything starts when
-    the config cannot work. `spent` is what its rewards have cost the run so far, by part; `hung_s`, `notice`: see
-    `Window`.
+    Both are an `eva.roles.Rewarder` with `close()`. `spent` is what its rewards have cost the run so far, by part;
+    for `hung_s` and `notice` see `Window`. Raises ConfigError before anything starts if the config cannot work.
     """
     kind = model_class(config)
     kind.check(config)

@@ -25,9 +25,9 @@ from eva.errors import ConfigError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
 from eva.types import PromptResponses, RewardedResponses
-from workers.cluster.actors import end_actor, locate
+from workers.cluster.actors import find_process, stop_actor
 from workers.cluster.environment import process_environment
-from workers.rewards.model import COST, Asked, Budgeted, RewardModel
+from workers.rewards.model import COST, HasBudget, RewardModel, RewardRequest
 from workers.rewards.window import Rewards, Window
 
 _STDERR = 2
@@ -45,7 +45,7 @@ class RewardProcess:
         self._model: RewardModel | None = None
         self._armed_at = 0.0
 
-    def reward_many(self, asked: Sequence[Asked]) -> Rewards:
+    def reward_many(self, asked: Sequence[RewardRequest]) -> Rewards:
         # Built here and not in __init__, so that its errors arrive as themselves.
         model = self._model = self._model or self._build()
         self._alive()
@@ -60,7 +60,7 @@ class RewardProcess:
 
     def _build(self) -> RewardModel:
         model: RewardModel = resolve_name(self._model_path)(self._config)
-        if isinstance(model, Budgeted):
+        if isinstance(model, HasBudget):
             model.charge(self._spent)
         return model
 
@@ -100,9 +100,9 @@ class RayProcess:
             runtime_env={"env_vars": process_environment()},
         )
         self._actor = options.remote(self._model, self._config, self._spent())
-        self._located = locate(self._actor)
+        self._located = find_process(self._actor)
 
-    def submit(self, asked: Sequence[Asked]) -> Future[Rewards]:
+    def submit(self, asked: Sequence[RewardRequest]) -> Future[Rewards]:
         return self._actor.reward_many.remote(list(asked)).future()
 
     def restart(self) -> None:
@@ -110,7 +110,7 @@ class RayProcess:
         self.start()
 
     def stop(self) -> None:
-        end_actor(self._actor, self._located)
+        stop_actor(self._actor, self._located)
 
 
 class ActorRewarder:

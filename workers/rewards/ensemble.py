@@ -10,7 +10,7 @@ from eva.config import EnsembleReward
 from eva.measures.statistics import ranks
 from eva.types import Floats, Reward
 from workers.rewards import model_class
-from workers.rewards.model import Alive, Asked, Budgeted, RewardModel, reason
+from workers.rewards.model import Alive, HasBudget, RewardModel, RewardRequest, reason
 
 COMBINE = {"mean": np.mean, "minimum": np.min, "median": np.median}
 """`combine`: over the members' rewards of a response."""
@@ -43,7 +43,7 @@ class EnsembleModel:
     def patience_s(self) -> float:
         return max(model.patience_s for model in self._models)
 
-    def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
+    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """Each member rewards everything in its turn. A response that one member cannot reward has no reward."""
         by_member = [model.reward_many(asked, alive) for model in self._models]
         return [self._combine(rewards) for rewards in zip(*by_member, strict=True)]
@@ -51,7 +51,7 @@ class EnsembleModel:
     def charge(self, spent: Mapping[str, float]) -> None:
         """Each member that has a budget counts what it has cost the run before."""
         for name, model in zip(self._names, self._models, strict=True):
-            if isinstance(model, Budgeted):
+            if isinstance(model, HasBudget):
                 own = f"{name}/"
                 model.charge({part.removeprefix(own): cost for part, cost in spent.items() if part.startswith(own)})
 

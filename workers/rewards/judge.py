@@ -28,7 +28,7 @@ from workers.rewards.judge_prompts import (
     question,
     read_verdict,
 )
-from workers.rewards.model import COST, Alive, Asked
+from workers.rewards.model import COST, Alive, RewardRequest
 
 Ask = Callable[[str, int], Reply]
 
@@ -66,7 +66,7 @@ class JudgeModel:
     def patience_s(self) -> float:
         return (self._config.timeout_s + LONGEST_RETRY_AFTER_S + 1) * (self._config.retries + 1)
 
-    def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
+    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """All questions about all these prompts, `concurrency` at a time. Raises JudgeError, ConfigError."""
         alive()
         verdicts: list[list[Verdict]] = [[] for _ in asked]

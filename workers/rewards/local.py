@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from eva.runtime.worker_reports import WorkerStatus
 from eva.types import PromptResponses, RewardedResponses
-from workers.rewards.model import Asked, RewardModel
+from workers.rewards.model import RewardModel, RewardRequest
 
 
-def asked_of(answered: PromptResponses) -> Asked:
+def reward_request(answered: PromptResponses) -> RewardRequest:
     """The texts of an answered prompt, as reward models take them."""
-    return Asked(answered.text, tuple(response.text for response in answered.responses), answered.context)
+    return RewardRequest(answered.text, tuple(response.text for response in answered.responses), answered.context)
 
 
 class LocalRewarder:
@@ -27,7 +27,7 @@ class LocalRewarder:
     def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         """Pull one prompt, yield it with its rewards, pull the next."""
         for one in answered:
-            (rewards,) = self._model.reward_many([asked_of(one)], _nobody_watches)
+            (rewards,) = self._model.reward_many([reward_request(one)], _nobody_watches)
             yield RewardedResponses(one, rewards)
 
     def at_work(self) -> list[WorkerStatus]:

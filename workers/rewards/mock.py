@@ -8,7 +8,7 @@ from eva.config import MockReward
 from eva.prompts.conversations import transcript
 from eva.seeds import derive, generator, text_hash
 from eva.types import Reward
-from workers.rewards.model import Alive, Asked
+from workers.rewards.model import Alive, RewardRequest
 
 FAILED = "mock failure"
 
@@ -35,7 +35,7 @@ class MockModel:
     def check(config: MockReward) -> None:
         """Nothing can be wrong with it."""
 
-    def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
+    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         alive()
         return [
             tuple(self._reward(transcript(one.prompt, one.context), response) for response in one.responses)

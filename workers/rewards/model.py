@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from eva.types import Context, Reward
 
 
-class Asked(NamedTuple):
+class RewardRequest(NamedTuple):
     """A prompt's text, its responses' texts, and the messages before the prompt."""
 
     prompt: str
@@ -45,7 +45,7 @@ class RewardModel(Protocol):
         """Seconds without a call of `alive` after which its process counts as hung and is killed."""
         ...
 
-    def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
+    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """Rewards in the order of `asked`, each tuple in the order of that prompt's responses."""
         ...
 
@@ -59,7 +59,7 @@ COST = "cost_usd"
 
 
 @runtime_checkable
-class Budgeted(Protocol):
+class HasBudget(Protocol):
     """A reward model with a budget for the whole run."""
 
     def charge(self, spent: Mapping[str, float]) -> None:

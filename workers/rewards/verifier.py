@@ -26,7 +26,7 @@ from typing import Any
 from eva.config import VerifierReward
 from eva.runtime.user_functions import load_function, takes
 from eva.types import Reward
-from workers.rewards.model import Alive, Asked, reason
+from workers.rewards.model import Alive, RewardRequest, reason
 
 UserFunction = Callable[..., Any]
 
@@ -67,7 +67,7 @@ class VerifierModel:
     def patience_s(self) -> float:
         return 1.5 * self._timeout_s + 1.0
 
-    def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
+    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """An async function is called for up to `concurrency` responses of all these prompts at a time."""
         flat = [(self._given(one), response) for one in asked for response in one.responses]
         together = self._loop.run(self._all_async(flat, alive)) if self._loop else self._all_sync(flat, alive)
@@ -78,7 +78,7 @@ class VerifierModel:
         if self._loop:
             self._loop.close()
 
-    def _given(self, asked: Asked) -> Given:
+    def _given(self, asked: RewardRequest) -> Given:
         """What the function is called with before the response and by name."""
         if not self._takes_context:
             return asked.prompt, {}

@@ -17,8 +17,8 @@ from typing import Protocol
 from eva.errors import RewarderDiedError
 from eva.runtime.worker_reports import Incident, IncidentListener, WorkerStatus, describe_in_flight, ignore_incident
 from eva.types import PromptResponses, Reward, RewardedResponses
-from workers.rewards.local import asked_of
-from workers.rewards.model import PROCESS_DIED, Asked, reason
+from workers.rewards.local import reward_request
+from workers.rewards.model import PROCESS_DIED, RewardRequest, reason
 
 Rewards = list[tuple[Reward, ...]]
 
@@ -35,7 +35,7 @@ class Process(Protocol):
         """What a future raises when the process died, rather than the reward model complained."""
         ...
 
-    def submit(self, asked: Sequence[Asked]) -> Future[Rewards]: ...
+    def submit(self, asked: Sequence[RewardRequest]) -> Future[Rewards]: ...
 
     def restart(self) -> None:
         """Give up whatever is in flight and begin afresh."""
@@ -175,7 +175,7 @@ class Window:
             self._submit(_Call(tuple(self._waiting.popleft() for _ in range(size))))
 
     def _submit(self, call: _Call) -> None:
-        self._calls[self._process.submit([asked_of(one) for one in call.prompts])] = call
+        self._calls[self._process.submit([reward_request(one) for one in call.prompts])] = call
 
 
 def _given_up(deaths: int, error: BaseException) -> RewarderDiedError:

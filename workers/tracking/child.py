@@ -24,7 +24,7 @@ class Sink(Protocol):
     def close(self, status: str) -> None: ...
 
 
-def answers(kind: str) -> None:
+def serve(kind: str) -> None:
     """Answer until the other side is gone."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -48,7 +48,7 @@ def answers(kind: str) -> None:
             return
 
 
-def is_there(package: str) -> bool:
+def is_installed(package: str) -> bool:
     """A folder of that name, such as `wandb/` with what was written offline, is no package."""
     found = find_spec(package)
     return found is not None and found.origin is not None
@@ -56,5 +56,5 @@ def is_there(package: str) -> bool:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--check":
-        sys.exit(0 if is_there(sys.argv[2]) else 1)
-    answers(sys.argv[1])
+        sys.exit(0 if is_installed(sys.argv[2]) else 1)
+    serve(sys.argv[1])

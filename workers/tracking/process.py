@@ -21,7 +21,7 @@ from typing import Any
 from eva.config.tracking import Tracking
 from eva.errors import ConfigError
 from eva.runtime.tracker import Opening, Point, TrackerError
-from workers.tracking.child import is_there
+from workers.tracking.child import is_installed
 
 CHILD = Path(__file__).with_name("child.py")
 END_S = 5.0
@@ -38,7 +38,7 @@ def check_tracking(tracking: Tracking) -> str:
     """Raise ConfigError where the package of a service is missing; what is there, as a fact."""
     python = interpreter()
     if python is None:
-        found = is_there(tracking.kind)
+        found = is_installed(tracking.kind)
     else:
         try:
             asked = [python, str(CHILD), "--check", tracking.kind]

@@ -1,6 +1,16 @@
-"""The trainer: preference pairs in, a verified checkpoint out."""
+"""The trainer: preference pairs in, a verified checkpoint out.
+
+`trainer`: the training process, watched and replaced
+`job`: one training job from start to published checkpoint
+`job_lock`: one job at a time in a run's folder
+`optimisation`: the training itself, with `losses`, `arguments`, `lora`
+`distribution`: the same on several devices
+`rows`: preference pairs as token ids
+`checkpoints`: publish and verify; `checkpoint_files`: what is in one
+`canary`: proof of which weights an engine serves
+"""
 
 import os
 
-# Read when TRL's experimental trainers are imported: they are pinned, and tests compare their losses with formulas.
+# Silences the warning about experimental trainers: their version is pinned, and tests check their losses.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")

@@ -1,4 +1,4 @@
-"""Our config as arguments of a TRL trainer, the same for every loss."""
+"""The config as arguments of a TRL trainer, the same for every loss."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with
 
 
 def per_device_batch(training: Training, n_devices: int) -> int:
-    """Pairs of one forward pass on one device."""
+    """Returns the number of pairs in one forward pass on one device."""
     return training.per_device_batch or max(1, training.batch // n_devices)
 
 
 def accumulation(training: Training, n_devices: int) -> int:
-    """Forward passes per optimiser step: the batch is global. Raises ConfigError if it does not divide."""
+    """Returns the forward passes per optimiser step. Raises ConfigError if the global batch is not a multiple."""
     at_once = per_device_batch(training, n_devices) * n_devices
     if training.batch % at_once:
         raise ConfigError(
@@ -30,14 +30,14 @@ def accumulation(training: Training, n_devices: int) -> int:
 
 
 def trainer_arguments(training: Training, *, seed: int, n_devices: int, gpu: bool, output_dir: str) -> dict[str, Any]:
-    """Keyword arguments of DPOConfig and its siblings. Nothing is saved, sent or drawn by the library."""
+    """Returns keyword arguments for DPOConfig and its siblings. The library saves, sends and displays nothing."""
     return {
         "output_dir": output_dir,
         "per_device_train_batch_size": per_device_batch(training, n_devices),
         "gradient_accumulation_steps": accumulation(training, n_devices),
         "learning_rate": training.learning_rate,
         "lr_scheduler_type": _SCHEDULES[training.schedule],
-        # Below 1, this release reads it as a share of the steps, rounded up.
+        # A value below 1 is a share of the steps, rounded up.
         "warmup_steps": training.warmup_ratio,
         "num_train_epochs": training.epochs,
         "max_steps": training.max_steps or -1,
@@ -45,7 +45,7 @@ def trainer_arguments(training: Training, *, seed: int, n_devices: int, gpu: boo
         "adam_beta1": 0.9,
         "adam_beta2": training.adam_beta2,
         "max_grad_norm": training.max_grad_norm,
-        # Numpy's generator takes 32 bits.
+        # Numpy's generator takes a seed of 32 bits.
         "seed": seed % 2**32,
         "disable_dropout": True,
         "bf16": gpu,

@@ -34,23 +34,23 @@ class Canary:
 
 
 def tolerance(training: Training, model: Model, *, engines_on_gpu: bool) -> float:
-    """Nats per token that an engine may differ by: half precisions round more.
+    """Returns the allowed difference of an engine, nats per token: half precision rounds more.
 
-    `auto` serves float32 on a CPU; on a GPU it serves a half precision, whatever is stored.
+    `auto` means float32 on a CPU and half precision on a GPU, whatever is stored.
     """
     half = engines_on_gpu if model.dtype == "auto" else model.dtype != "float32"
     return training.canary_tolerance * (HALF_PRECISION_FACTOR if half else 1)
 
 
 def draw_sequences(tokenizer: Any, vocab_size: int) -> list[list[int]]:
-    """Four sequences of ordinary tokens; the same for every checkpoint with this vocabulary."""
+    """Returns four sequences of ordinary tokens, the same for every checkpoint with this vocabulary."""
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     ordinary = [token for token in range(min(vocab_size, len(tokenizer))) if token not in special]
     return [seeds.generator(0, "canary", index).choices(ordinary, k=_LENGTH) for index in range(_SEQUENCES)]
 
 
 def write_canary(folder: Path, model: Any, tokenizer: Any, *, dtype: str, allowed: float) -> Canary:
-    """Measure `model` (float32, loaded from `folder`) and write `folder/canary.json`."""
+    """Measures `model` (float32, loaded from `folder`) and writes `folder/canary.json`."""
     drawn = draw_sequences(tokenizer, model.get_input_embeddings().num_embeddings)
     sequences = tuple(CanarySequence(tuple(ids), tuple(measure(model, ids))) for ids in drawn)
     canary = Canary(dtype, allowed, sequences)
@@ -59,7 +59,7 @@ def write_canary(folder: Path, model: Any, tokenizer: Any, *, dtype: str, allowe
 
 
 def measure(model: Any, token_ids: list[int]) -> list[float]:
-    """Natural log-probability of every token but the first, given those before it."""
+    """Returns the natural log-probability of every token but the first, given those before it."""
     import torch
 
     ids = torch.tensor([token_ids], device=model.device)
@@ -69,7 +69,7 @@ def measure(model: Any, token_ids: list[int]) -> list[float]:
 
 
 def read_canary(folder: Path) -> Canary:
-    """The canary of a published checkpoint. Raises CheckpointError."""
+    """Reads the canary of a published checkpoint. Raises CheckpointError."""
     try:
         raw = json.loads((folder / CANARY).read_text())
         sequences = tuple(CanarySequence(tuple(row["token_ids"]), tuple(row["logprobs"])) for row in raw["sequences"])
@@ -78,17 +78,17 @@ def read_canary(folder: Path) -> Canary:
         raise CheckpointError(
             f"{folder} has no usable {CANARY} ({error!r})",
             expected="a checkpoint that eva published",
-            next_move="Resume the run: it publishes the checkpoint again",
+            next_move="Resume the run: the checkpoint is then published again",
         ) from error
 
 
 def difference(one: Canary, other: Canary) -> float:
-    """The largest difference, in nats per token. Raises CheckpointError for canaries of other tokens."""
+    """Returns the largest difference, nats per token. Raises CheckpointError if the canaries have other tokens."""
     if [row.token_ids for row in one.sequences] != [row.token_ids for row in other.sequences]:
         raise CheckpointError(
-            "Two canaries ask for other tokens",
+            "The two canaries consist of different tokens",
             expected="checkpoints of one run",
-            next_move="Compare checkpoints of one vocabulary",
+            next_move="Compare checkpoints with the same vocabulary",
         )
     return max(
         abs(a - b)

@@ -1,4 +1,4 @@
-"""The files of a checkpoint: weights, what makes any Hugging Face tool load them, canary, training record."""
+"""The files of a checkpoint: weights, the other Hugging Face files, canary, training record."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from workers.training.canary import CANARY, tolerance, write_canary
 TRAINING = "training.json"
 _COMPANIONS = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".md")
 _OURS = (MANIFEST, CANARY, TRAINING)
-# Small files are copied, so that an edit of the given model cannot reach into a checkpoint.
+# Small files are copied, so that editing the original model does not change a checkpoint.
 _LINK_FROM_BYTES = 64 << 20
 
 
 def load_policy(folder: str | Path) -> Any:
-    """The causal LM of a folder in float32, on the CPU, in evaluation mode."""
+    """Loads the causal LM of a folder in float32, on the CPU, in evaluation mode."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    # transformers' fused attention leaves Gemma 2's soft caps out without a word; vLLM does not.
+    # transformers' fused attention silently ignores Gemma 2's soft caps; vLLM does not.
     soft_capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
     attention = {"attn_implementation": "eager"} if soft_capped else {}
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True, **attention).eval()
 
 
 def stored_dtype(training: Training, policy_dtype: str, *, gpu: bool) -> str:
-    """The precision to store trained weights in, by name.
+    """Returns the name of the precision in which trained weights are stored.
 
-    DPO's updates (5e-7 a step) vanish when every step rounds to half precision: training keeps float32
-    weights on every device. One rounding per iteration is common practice on GPUs and halves the
-    disk; the small models of a CPU keep everything.
+    DPO's updates (5e-7 a step) would vanish if every step were rounded to half precision, so training keeps float32
+    weights on every device. Rounding once per iteration is common practice on GPUs and halves the disk space; the
+    small models of a CPU are stored in full.
     """
     if training.checkpoint_dtype != "auto":
         return training.checkpoint_dtype
@@ -48,7 +48,7 @@ def stored_dtype(training: Training, policy_dtype: str, *, gpu: bool) -> str:
 
 
 def copy_model(facts: ModelFacts, directory: Path, chat_template: str | None = None) -> None:
-    """The model's own files, its weights as they are; large ones hard-linked where the file system can."""
+    """Copies the model's files unchanged. Large files are hard-linked where the file system allows it."""
     for name in facts.weight_files:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         _link_or_copy(facts.path / name, directory / name)
@@ -59,8 +59,8 @@ def copy_model(facts: ModelFacts, directory: Path, chat_template: str | None = N
 
 
 def write_policy(policy: Any, source: Path, directory: Path, dtype: str) -> None:
-    """Trained weights as safetensors (tied ones once), beside the untouched other files of `source`."""
-    # The library refuses to save some generation configs that it loads; ours is copied.
+    """Writes trained weights as safetensors (tied ones once), beside the other files of `source`, unchanged."""
+    # transformers refuses to save some generation configs that it loads, so the original file is copied.
     policy.generation_config = GenerationConfig()
     try:
         policy.to(getattr(torch, dtype)).save_pretrained(directory)
@@ -74,12 +74,12 @@ def write_policy(policy: Any, source: Path, directory: Path, dtype: str) -> None
 
 
 def write_record(directory: Path, record: dict[str, Any]) -> None:
-    """What the training did, without times and paths: equal trainings give equal bytes."""
+    """Writes what the training did, without times and paths, so that equal trainings give equal bytes."""
     (directory / TRAINING).write_text(json.dumps(record))
 
 
 def seal_with_canary(directory: Path, training: Training, model: Model, *, dtype: str, engines_on_gpu: bool) -> None:
-    """Load what was written and record its canary: the proof that it can be read, too."""
+    """Loads the files and records the canary, which also proves that they can be loaded."""
     tokenizer = load_tokenizer(str(directory), read_prompting(model))
     write_canary(
         directory,
@@ -112,7 +112,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _edit_json(file: Path, *, remove: tuple[str, ...] = (), dtype: str | None = None) -> None:
-    """Drop keys of a JSON file; set its precision under the key that it uses."""
+    """Removes keys of a JSON file; sets its precision under the key that it uses."""
     if not file.is_file():
         return
     content = json.loads(file.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
-"""Publication of checkpoints: a folder without a valid manifest does not exist.
+"""Publishes and verifies checkpoints: a folder without a valid manifest is not a checkpoint.
 
-Order of a publication: temporary sibling, files, fsync, manifest last, fsync, rename. A kill at any
-moment leaves the old state or the new one. One lock per folder, held by the process that
-publishes, makes every temporary sibling found under it the leftover of a dead one. A frozen holder is ended.
+Order of a publication: temporary sibling, files, fsync, manifest last, fsync, rename. A kill at any moment leaves
+either the old state or the new one. The publishing process holds one lock per folder, so every temporary sibling that
+it finds was left by a dead process. A holder that is frozen is ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from eva.errors import CheckpointError, DiskFullError
 from eva.runtime.failpoints import reach
 from eva.solver.manifest import MANIFEST, FileEntry, Manifest, no_checkpoint, read_manifest
-from workers.training.job_lock import held
+from workers.training.job_lock import file_lock
 
 _TEMPORARY = ".publishing-"
 _LOCK = ".publishing.lock"
@@ -27,29 +27,29 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def checkpoint_name(number: int) -> str:
-    """The folder name of a run's checkpoint."""
+    """Returns the folder name of a run's checkpoint."""
     return f"checkpoint-{number:04d}"
 
 
 def publish(write: Callable[[Path], None], folder: Path, name: str, *, needed_bytes: int = 0) -> str:
-    """Publish what `write` puts into the directory it is given as `folder/name`; its digest.
+    """Publishes as `folder/name` what `write` puts into the directory that it gets. Returns the digest.
 
-    A valid checkpoint under that name is returned as it is, without a call of `write`; an invalid one
-    is replaced. `needed_bytes` is what `write` will need about, checked before it starts.
-    Raises DiskFullError; what `write` raises passes through. Nothing partial stays visible.
+    A valid checkpoint of that name is kept and `write` is not called; an invalid one is replaced. `needed_bytes` is
+    about what `write` needs, checked first. Raises DiskFullError, and whatever `write` raises. A partial checkpoint is
+    never visible.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / name
-    with held(folder / _LOCK):
+    with file_lock(folder / _LOCK):
         _remove_leftovers(folder)
-        if is_valid(target):
-            return verify(target).digest
+        if (manifest := valid_manifest(target)) is not None:
+            return manifest.digest
         _require_space(folder, needed_bytes)
         return _write_and_rename(write, target, needed_bytes)
 
 
 def seal(directory: Path) -> str:
-    """Flush every file of a complete checkpoint to the disk, then write its manifest; the digest of that."""
+    """Flushes every file of a complete checkpoint to the disk, then writes its manifest and returns its digest."""
     entries: list[dict[str, str | int]] = []
     for file in _files(directory):
         _fsync(directory / file)
@@ -63,18 +63,22 @@ def seal(directory: Path) -> str:
 
 def is_valid(path: Path) -> bool:
     """Whether `path` is a checkpoint: its manifest and every file in it are whole."""
+    return valid_manifest(path) is not None
+
+
+def valid_manifest(path: Path) -> Manifest | None:
+    """Returns the manifest of a checkpoint whose files are all whole, None where there is no such checkpoint."""
     try:
-        verify(path)
+        return verify(path)
     except CheckpointError:
-        return False
-    return True
+        return None
 
 
 def verify(path: Path, expected_digest: str | None = None) -> Manifest:
-    """Read every byte of a checkpoint against its manifest.
+    """Compares every byte of a checkpoint with its manifest, and returns the manifest.
 
-    Raises CheckpointError that names the first file that is missing, truncated, changed or unknown,
-    or says that the manifest is absent, malformed or another one than `expected_digest`.
+    Raises CheckpointError for the first file that is missing, truncated, changed or unknown, and for a manifest that
+    is missing, malformed or not the one of `expected_digest`.
     """
     manifest = read_manifest(path)
     if expected_digest is not None and manifest.digest != expected_digest:
@@ -97,7 +101,7 @@ def _verify_file(path: Path, entry: FileEntry) -> None:
 
 
 def _refuse_unknown(path: Path, known: set[str]) -> None:
-    """Loaders look for files by their names: weights, a chat template, an adapter. None looks for hidden ones."""
+    """Refuses files that the manifest does not list: loaders find files by name. Hidden files are ignored."""
     for file in _files(path):
         if file not in known and not any(part.startswith(".") for part in Path(file).parts):
             raise no_checkpoint(path, f"{file} is not in its {MANIFEST}", "only the files that were published")

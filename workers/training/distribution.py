@@ -1,4 +1,4 @@
-"""One training job on several devices, through Ray Train: each process trains on its part of every global batch."""
+"""A training job on several devices by Ray Train: each process trains on its part of every global batch."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from eva.config import Model, Training
 from eva.errors import EvaError, TrainingFailedError
 from eva.types import TrainingJob, TrainingStep
 from workers.training import checkpoint_files
-from workers.training.optimisation import Optimised, Report, be_quiet, optimise
+from workers.training.optimisation import OptimisationResult, Report, optimise, silence_libraries
 
 _STEPS, _DROPPED, _POLICY = "steps.jsonl", "dropped.json", "policy"
 _POLL_S = 0.2
-# Processes that have just ended give their devices back after a moment.
+# Processes that have just ended release their devices after a moment.
 _PATIENCE_S = 30.0
 
 
 def optimise_on_devices(
     job: TrainingJob, training: Training, model: Model, report: Report | None, *, gpu: bool
-) -> Optimised:
-    """`optimise` on `training.devices` devices; they and this process share the run's folder.
+) -> OptimisationResult:
+    """`optimise` on `training.devices` devices, which share the run's folder with this process.
 
-    A last batch that does not fill every device is filled up with rows of the first: none is dropped.
+    A last batch that does not fill every device is filled with rows of the first batch, so that no row is dropped.
     Raises TrainingFailedError and what `optimise` raises.
     """
     Path(job.folder).mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def optimise_on_devices(
             train_on_this_device,
             train_loop_config={"job": job, "training": training, "model": model, "scratch": scratch},
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-            # Cores are not claimed: engines and trainer take turns on them.
+            # No cores are reserved: engines and trainer take turns on them.
             scaling_config=ScalingConfig(
                 num_workers=training.devices, use_gpu=gpu, resources_per_worker={"GPU": 1} if gpu else {"CPU": 0.001}
             ),
@@ -53,27 +53,27 @@ def optimise_on_devices(
         )
         heard = _follow(pool.submit(trainer.fit), Path(scratch) / _STEPS, report)
         dropped = json.loads((Path(scratch) / _DROPPED).read_text())
-        return Optimised(tuple(heard), dropped, checkpoint_files.load_policy(Path(scratch) / _POLICY))
+        return OptimisationResult(tuple(heard), dropped, checkpoint_files.load_policy(Path(scratch) / _POLICY))
 
 
 def _require_devices(needed: int) -> None:
-    """Ray Train would wait for ever for devices that the engines hold."""
+    """Waits for free devices. Without this, Ray Train would wait for ever for devices that the engines hold."""
     deadline = time.monotonic() + _PATIENCE_S
     while (free := ray.available_resources().get("GPU", 0)) < needed:
         if time.monotonic() > deadline:
             raise TrainingFailedError(
                 f"training.devices is {needed}, but {free:g} GPUs are free beside engines and rewarder",
-                expected="GPUs that nothing else holds",
+                expected="enough free GPUs",
                 next_move="Lower fleet.engines or training.devices",
             )
         time.sleep(1.0)
 
 
 def train_on_this_device(config: dict[str, Any]) -> None:
-    """What each process runs; the first one writes steps, dropped rows and weights down."""
+    """Runs in each process. The first process writes steps, dropped rows and weights."""
     job, scratch, first = config["job"], Path(config["scratch"]), ray.train.get_context().get_world_rank() == 0
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // config["training"].devices))
-    be_quiet()
+    silence_libraries()
     with (scratch / _STEPS).open("a", encoding="utf-8") as lines:
 
         def note(step: TrainingStep, total: int) -> None:
@@ -89,7 +89,7 @@ def train_on_this_device(config: dict[str, Any]) -> None:
 
 
 def _follow(fitting: Future[Any], file: Path, report: Report | None) -> list[TrainingStep]:
-    """The steps, passed on while they are written. Raises what ended the job."""
+    """Returns the steps, and reports each when it is written. Raises what ended the job."""
     steps: list[TrainingStep] = []
     while True:
         done = fitting.done()
@@ -114,5 +114,5 @@ def _result(fitting: Future[Any]) -> None:
             raise ours from error
         raise TrainingFailedError(
             f"The training on several devices failed: {error}",
-            next_move="Read the trainer's log; training.devices 1 does without them",
+            next_move="Read the trainer's log, or set training.devices to 1",
         ) from error

@@ -1,4 +1,4 @@
-"""The preference-optimisation job: pairs in, a verified checkpoint out. Runs in a process that has torch."""
+"""A training job: preference pairs in, a verified checkpoint out. Runs in the training process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from workers.models.model_folder import BYTES, inspect_model, require_template, resolve_model
 from workers.training import checkpoint_files, checkpoints
 from workers.training.distribution import optimise_on_devices
-from workers.training.job_lock import sole_job
-from workers.training.optimisation import Optimised, Report, be_quiet, optimise
+from workers.training.job_lock import training_lock
+from workers.training.optimisation import OptimisationResult, Report, optimise, silence_libraries
 
 
 def publish_model(model: Model, training: Training, folder: Path, *, engines_on_gpu: bool = False) -> Checkpoint:
-    """Publish the given model as checkpoint 0 below `folder`; one that is valid already is kept.
+    """Publishes the run's model as checkpoint 0 below `folder`. A valid one is kept.
 
     Raises ModelError, DiskFullError.
     """
@@ -33,7 +33,7 @@ def publish_model(model: Model, training: Training, folder: Path, *, engines_on_
         checkpoint_files.copy_model(facts, directory, model.chat_template)
         checkpoint_files.seal_with_canary(directory, training, model, dtype=facts.dtype, engines_on_gpu=engines_on_gpu)
 
-    be_quiet()
+    silence_libraries()
     name = checkpoints.checkpoint_name(0)
     digest = checkpoints.publish(write, folder, name)
     return Checkpoint(0, 0, str(folder / name), digest)
@@ -42,23 +42,25 @@ def publish_model(model: Model, training: Training, folder: Path, *, engines_on_
 def run_job(
     job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool = False, report: Report | None = None
 ) -> TrainingResult:
-    """Train `job.policy` on the job's pairs and publish it; a valid checkpoint of this very job is returned.
+    """Trains `job.policy` on the job's pairs and publishes the result. A valid checkpoint of this job is kept.
 
-    A job that ended before its checkpoint was whole starts again from the policy: equal pairs and seed give equal
-    weights. One job at a time trains in a run's folder (see `claims`).
+    A job that ended early starts again from the policy: equal pairs and an equal seed give equal weights. One job at a
+    time trains in a run's folder (see `training_lock`).
 
     `report(step, total_steps)` is called after every optimiser step.
     Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError.
     """
-    with sole_job(Path(job.folder), job.fence) as check:
+    with training_lock(Path(job.folder), job.fence) as check:
         target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
-        if not checkpoints.is_valid(target):
-            _train_and_publish(job, training, model, target, engines_on_gpu, _checked(check, report))
-        return read_trained(job, training)
+        manifest = checkpoints.valid_manifest(target)
+        if manifest is not None:
+            return read_result(job, training, manifest.digest)
+        digest = _train_and_publish(job, training, model, target, engines_on_gpu, _checked(check, report))
+        return read_result(job, training, digest)
 
 
 def _checked(check: Callable[[], None], report: Report | None) -> Report:
-    """Between steps is when a job looks whether it is still the run's."""
+    """Returns a report that first checks, after every step, whether the job may go on."""
 
     def checked(step: TrainingStep, total: int) -> None:
         check()
@@ -70,14 +72,14 @@ def _checked(check: Callable[[], None], report: Report | None) -> Report:
 
 def _train_and_publish(
     job: TrainingJob, training: Training, model: Model, target: Path, engines_on_gpu: bool, report: Report
-) -> None:
-    for needed in (job.policy, job.reference):
+) -> str:
+    for needed in dict.fromkeys((job.policy, job.reference)):  # often one checkpoint is both
         checkpoints.verify(Path(needed.path), needed.digest)
     reach("training.begun")
-    be_quiet()
+    silence_libraries()
     facts = inspect_model(Path(job.policy.path))
     if training.enabled:
-        # With several devices this process has none of them.
+        # With several devices, this process itself has none.
         gpu = torch.cuda.is_available() if training.devices == 1 else engines_on_gpu
         optimised = _train(job, training, model, report, gpu=gpu)
         steps, dropped, policy = optimised.steps, optimised.dropped, optimised.policy
@@ -102,13 +104,12 @@ def _train_and_publish(
         )
 
     needed_bytes = 0 if policy is None else facts.parameters * BYTES[dtype]
-    checkpoints.publish(write, target.parent, target.name, needed_bytes=needed_bytes)
+    return checkpoints.publish(write, target.parent, target.name, needed_bytes=needed_bytes)
 
 
-def read_trained(job: TrainingJob, training: Training) -> TrainingResult:
-    """What a published checkpoint says of its training. Raises CheckpointError if another job made it."""
+def read_result(job: TrainingJob, training: Training, digest: str) -> TrainingResult:
+    """Reads the record of a published checkpoint. Raises TrainingFailedError if another job made it."""
     target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
-    digest = checkpoints.verify(target).digest
     record = json.loads((target / checkpoint_files.TRAINING).read_text())
     wanted = _identity(job, training)
     other = [key for key, value in wanted.items() if record["job"].get(key) != value]
@@ -122,14 +123,16 @@ def read_trained(job: TrainingJob, training: Training) -> TrainingResult:
     return TrainingResult(Checkpoint(job.number, job.iteration, str(target), digest), steps, record["dropped"])
 
 
-def _train(job: TrainingJob, training: Training, model: Model, report: Report | None, *, gpu: bool) -> Optimised:
+def _train(
+    job: TrainingJob, training: Training, model: Model, report: Report | None, *, gpu: bool
+) -> OptimisationResult:
     if training.devices == 1:
         return optimise(job, training, model, report)
     return optimise_on_devices(job, training, model, report, gpu=gpu)
 
 
 def _identity(job: TrainingJob, training: Training) -> dict[str, Any]:
-    """What decides the outcome of a job; the weights of its policies are named by their manifests."""
+    """Everything that determines the outcome of a job; digests of manifests stand for weights."""
     pairs = hashlib.sha256(Path(job.pairs_path).read_bytes()).hexdigest() if training.enabled else ""
     return {
         "number": job.number,

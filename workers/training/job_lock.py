@@ -1,8 +1,8 @@
-"""Whose training it is: one job at a time in a run's folder, that of the newest driver.
+"""The lock of a run's training: one job at a time trains in its folder, the job of the newest driver.
 
-A driver that was taken for dead may have left a job that still trains. The next driver's job announces its
-fence number, on which the old one leaves at its next step, and waits for the folder's lock, which the
-kernel frees when its holder ends. A holder that does not leave, being frozen, is ended.
+A driver that was presumed dead may have left a job that still trains. The next driver's job writes its fence number,
+which makes the old job stop at its next step. Then it waits for the folder's lock, which the kernel frees when the
+holder ends. A holder that does not stop because it is frozen is ended.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ LEAVE_S, GIVE_UP_S, _POLL_S = 30.0, 120.0, 0.1
 
 
 @contextmanager
-def sole_job(
+def training_lock(
     folder: Path,
     fence: int,
     *,
     leave_s: float = LEAVE_S,
     give_up_s: float = GIVE_UP_S,
 ) -> Generator[Callable[[], None]]:
-    """Hold the folder's training; yields a check, to be called between steps.
+    """Holds the training lock of a folder. Yields a check, to be called between steps.
 
-    A holder of this machine that does not leave within `leave_s` is ended. Raises TrainingFailedError when a driver
-    with a greater fence number has taken over, at once or in the check, and when another machine's job still
-    holds the folder after `give_up_s`.
+    A holder on this machine that does not stop within `leave_s` is ended. Raises TrainingFailedError when a driver
+    with a greater fence number has taken over (at once or in the check), and when a job on another machine still holds
+    the lock after `give_up_s`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _announce(folder, fence)
@@ -46,7 +46,7 @@ def sole_job(
         if newest > fence:
             raise _superseded(folder, fence, newest)
 
-    with held(folder / LOCK, check, leave_s=leave_s, give_up_s=give_up_s):
+    with file_lock(folder / LOCK, check, leave_s=leave_s, give_up_s=give_up_s):
         check()
         for leftover in folder.glob(f"{SCRATCH}*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -54,13 +54,13 @@ def sole_job(
 
 
 @contextmanager
-def held(
+def file_lock(
     path: Path, check: Callable[[], None] = lambda: None, *, leave_s: float = LEAVE_S, give_up_s: float = GIVE_UP_S
 ) -> Generator[None]:
-    """Hold a lock that the kernel frees when its holder dies, and that says who holds it.
+    """Holds a lock file that names its holder; the kernel frees it when the holder dies.
 
-    A holder of this machine that does not leave within `leave_s` is ended; `check` is called while waiting. Raises
-    TrainingFailedError when another machine's process still holds it after `give_up_s`.
+    A holder on this machine that does not release it within `leave_s` is ended. `check` is called while waiting.
+    Raises TrainingFailedError when a process on another machine still holds it after `give_up_s`.
     """
     with path.open("a+", encoding="utf-8") as lock:
         _acquire(lock, check, leave_s, give_up_s)
@@ -105,9 +105,9 @@ def _acquire(lock: TextIO, check: Callable[[], None], leave_s: float, give_up_s:
             end_process(holder)
         if waited > give_up_s:
             raise TrainingFailedError(
-                f"another process holds {lock.name} after {waited:.0f} s: {holder or 'nobody says who'}",
-                expected="what an earlier driver has left to end when a newer one comes",
-                next_move="End that process if it is of no use, then resume the run",
+                f"another process holds {lock.name} after {waited:.0f} s: {holder or 'its name is unknown'}",
+                expected="the job of an earlier driver to stop when a newer driver starts",
+                next_move="End that process if it is no longer needed, then resume the run",
             )
         time.sleep(_POLL_S)
         waited += _POLL_S
@@ -124,6 +124,6 @@ def _holder(lock: TextIO) -> dict[str, Any] | None:
 def _superseded(folder: Path, fence: int, newest: int) -> TrainingFailedError:
     return TrainingFailedError(
         f"a newer driver trains in {folder} (fence {newest}, this job's is {fence})",
-        expected="the job of the driver that holds the run",
-        next_move="Leave: the newer driver's job gives the same weights",
+        expected="a job of the driver that holds the run's lease",
+        next_move="Nothing to do: the newer driver's job gives the same weights",
     )

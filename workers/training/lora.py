@@ -1,4 +1,4 @@
-"""Low-rank adapters: trained instead of the weights, and merged into them before they are published."""
+"""Low-rank adapters: trained in place of the weights, and merged into them before publication."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from eva.config.solver import Lora
 from eva.errors import ConfigError
 
 
-def with_adapters(policy: Any, lora: Lora) -> PeftModel:
-    """The policy with fresh adapters, equal to it before the first step; only they are trained.
+def add_adapters(policy: Any, lora: Lora) -> PeftModel:
+    """Returns the policy with new adapters; only they are trained. Before the first step the outputs are unchanged.
 
-    Raises ConfigError if no module has a name of `targets`.
+    Raises ConfigError if no module has a name in `targets`.
     """
     _without_dropout(policy)
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
@@ -33,19 +33,19 @@ def with_adapters(policy: Any, lora: Lora) -> PeftModel:
         raise ConfigError(
             f"training.lora.targets {targets}: {error}",
             expected="names of the model's linear modules",
-            next_move="Leave it out: all linear modules but the output layer are adapted",
+            next_move="Leave it out to adapt all linear modules but the output layer",
         ) from error
     assert isinstance(adapted, PeftModel)
     return adapted
 
 
-def merged(policy: Any) -> Any:
-    """The plain model again, its adapters added to its weights; another model is returned as it is."""
+def merge_adapters(policy: Any) -> Any:
+    """Returns the plain model with its adapters merged into the weights. A plain model is returned as it is."""
     return policy.merge_and_unload() if isinstance(policy, PeftModel) else policy
 
 
 def _without_dropout(policy: Any) -> None:
-    """The model's own dropout off, as for full fine-tuning; the adapters' is the config's."""
+    """Turns the model's own dropout off, as for full fine-tuning. The adapters' dropout is in the config."""
     for module in policy.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -23,14 +23,14 @@ from workers.models.chat_template import PromptEncoder, read_prompting
 from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files, rows
 from workers.training.arguments import trainer_arguments
-from workers.training.lora import merged, with_adapters
+from workers.training.lora import add_adapters, merge_adapters
 from workers.training.losses import Ingredients, find_loss
 
 Report = Callable[[TrainingStep, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Optimised:
+class OptimisationResult:
     """Steps, dropped rows by reason, and the trained policy: plain weights in float32 on the CPU."""
 
     steps: tuple[TrainingStep, ...]
@@ -38,7 +38,7 @@ class Optimised:
     policy: Any
 
 
-def optimise(job: TrainingJob, training: Training, model: Model, report: Report | None = None) -> Optimised:
+def optimise(job: TrainingJob, training: Training, model: Model, report: Report | None = None) -> OptimisationResult:
     """Train `job.policy` on the job's pairs. Raises TrainingFailedError, ConfigError."""
     build, reference_free = find_loss(training.loss), loss_facts(training.loss).reference_free
     encoder = PromptEncoder(job.policy.path, read_prompting(model))
@@ -51,7 +51,7 @@ def optimise(job: TrainingJob, training: Training, model: Model, report: Report 
         set_seed(arguments["seed"])
         policy = checkpoint_files.load_policy(job.policy.path)
         if training.lora is not None:
-            policy = with_adapters(policy, training.lora)
+            policy = add_adapters(policy, training.lora)
             arguments["disable_dropout"] = False
         reference = None if reference_free else checkpoint_files.load_policy(job.reference.path)
         trainer = build(
@@ -64,7 +64,7 @@ def optimise(job: TrainingJob, training: Training, model: Model, report: Report 
     policy.zero_grad(set_to_none=True)
     del trainer
     gc.collect()
-    return Optimised(tuple(recorder.steps), dict(encoded.dropped), merged(policy.cpu()))
+    return OptimisationResult(tuple(recorder.steps), dict(encoded.dropped), merge_adapters(policy.cpu()))
 
 
 def _rows(job: TrainingJob, training: Training, model: Model, encoder: PromptEncoder) -> rows.Rows:
@@ -116,7 +116,7 @@ class StepRecorder(TrainerCallback):
             self._report(self.steps[-1], state.max_steps)
 
 
-def be_quiet() -> None:
+def silence_libraries() -> None:
     """Keep the libraries' bars and hints off the terminal."""
     import datasets
 

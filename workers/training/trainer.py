@@ -1,4 +1,4 @@
-"""The trainer role: jobs run in one long-lived process of their own, which is watched and replaced."""
+"""The role `Trainer`: jobs run in one long-lived process, which is watched and replaced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from eva.runtime.failpoints import reach
 from eva.runtime.logs import WorkerLog, process_log_context
 from eva.runtime.worker_reports import Incident, IncidentListener, WorkerStatus, ignore_incident
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
-from workers.cluster.actors import end_actor, locate
+from workers.cluster.actors import find_process, stop_actor
 from workers.cluster.environment import training_environment
 
 Report = Callable[[TrainingStep, int], None]
@@ -43,14 +43,14 @@ log = logging.getLogger(__name__)
 
 
 class TrainingProcess:
-    """What runs inside the actor: one job at a time, its steps readable meanwhile from a second thread."""
+    """What runs in the actor: one job at a time. A second thread answers questions about its steps."""
 
     def __init__(self, log: WorkerLog) -> None:
         self._steps: list[tuple[TrainingStep, int]] = []
         log.begin()
 
     def warm(self) -> None:
-        """Import what a job needs: many seconds, paid once."""
+        """Import what a job needs, which takes many seconds once."""
         import_module("workers.training.job")
 
     def publish_initial(self, model: Model, training: Training, folder: str, *, engines_on_gpu: bool) -> Checkpoint:
@@ -82,10 +82,10 @@ class TrainingProcess:
 
 
 class LocalTrainer:
-    """Trains in a Ray actor beside the engines. Use as a context: leaving it ends the process.
+    """Trains in a Ray actor beside the engines. As a context manager it ends the process.
 
-    A process that dies, or makes no progress for `training.timeout_s`, is replaced and its job asked again,
-    twice at most. The library's output goes to `logs/trainer.log`.
+    A process that dies, or makes no progress for `training.timeout_s`, is replaced and its job repeated, twice at most.
+    The library's output goes to `logs/trainer.log`.
     """
 
     def __init__(self, config: RunConfig, logs: Path, *, notice: IncidentListener = ignore_incident) -> None:
@@ -105,27 +105,27 @@ class LocalTrainer:
         self.close()
 
     def close(self) -> None:
-        """End the process; a job that runs is lost, and nothing of it stays."""
+        """End the process. A running job is lost and leaves nothing behind."""
         if self._actor is not None:
-            end_actor(self._actor, self._located)
+            stop_actor(self._actor, self._located)
             self._actor = None
 
     def warm(self) -> None:
-        """Start the process and its imports; returns at once."""
+        """Start the process and its imports. Returns at once."""
         self._process().warm.remote()
 
     def publish_initial(self, folder: str) -> Checkpoint:
-        """Publish the given model as checkpoint 0 below `folder` (idempotent), with its canary.
+        """Publish the run's model as checkpoint 0 below `folder`, with its canary. Idempotent.
 
         Raises ModelError, DiskFullError, TrainingFailedError.
         """
         return self._ask("publish_initial", (self._config.model, self._config.training, folder))
 
     def train(self, job: TrainingJob, report: Report) -> TrainingResult:
-        """Train and publish; a valid checkpoint of this job is returned as it is.
+        """Train and publish. A valid checkpoint of this job is returned as it is.
 
-        `report(step, total_steps)` is called as steps are logged, from the first one again after a retry;
-        what it raises ends the job. Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError.
+        `report(step, total_steps)` is called for each logged step, again from the first one after a retry. An
+        exception in it ends the job. Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError.
         """
         return self._ask("train", (job, self._config.training, self._config.model), report)
 
@@ -139,7 +139,7 @@ class LocalTrainer:
                 answer = self._follow(actor, call, report)
                 reach("trainer.answered")
                 if self._engines_on_gpu:
-                    # A process keeps what it once took of a GPU: the engines need the device whole again.
+                    # A process keeps GPU memory that it once allocated, and the engines need the whole device.
                     self.close()
                 return answer
             except RayTaskError as error:
@@ -149,24 +149,24 @@ class LocalTrainer:
                 self.close()
                 self._tell(method, attempt, error)
             except BaseException:
-                # The caller leaves (a lost lease, Ctrl-C): a job nobody waits for must not go on.
+                # The caller leaves (a lost lease, Ctrl-C): nobody waits for the job any more.
                 self.close()
                 raise
         raise TrainingFailedError(
             f"The training process ended {1 + _RETRIES} times without a checkpoint ({_first_line(death)}). "
-            f"Its last words:\n{self._last_words()}",
-            next_move=f"Read {self._log}; a killed process often lacked memory",
+            f"The end of its log:\n{self._end_of_log()}",
+            next_move=f"Read {self._log}; a process that was killed often ran out of memory",
         )
 
     def at_work(self) -> list[WorkerStatus]:
-        """What the process has in hand. Another thread may ask."""
+        """Return what the process is working on. Safe to call from another thread."""
         working = self._working
         return [] if working is None else [working]
 
     def _tell(self, method: str, attempt: int, error: Exception) -> None:
         why, last = _first_line(error), attempt == _RETRIES
         pause_s = 0.0 if last else _BACKOFF_S * 2.0**attempt
-        then = "it is given up" if last else f"the job starts again after a pause of {pause_s:.0f} s"
+        then = "the job is given up" if last else f"the job starts again after {pause_s:.0f} s"
         self._notice(
             Incident(
                 "trainer_lost",
@@ -177,7 +177,7 @@ class LocalTrainer:
         time.sleep(pause_s)
 
     def _follow(self, actor: Any, call: Any, report: Report | None) -> Any:
-        """Pass on the steps until the call ends. Raises GetTimeoutError after too long a silence."""
+        """Report the steps until the call ends. Raises GetTimeoutError after too long without progress."""
         try:
             return self._heard(actor, call, report)
         finally:
@@ -186,7 +186,7 @@ class LocalTrainer:
     def _heard(self, actor: Any, call: Any, report: Report | None) -> Any:
         patience, seen, heard = self._config.training.timeout_s, 0, time.monotonic()
         while True:
-            self._working = WorkerStatus("training process", f"a job, {seen} steps heard of", time.monotonic() - heard)
+            self._working = WorkerStatus("training process", f"a job, {seen} steps done", time.monotonic() - heard)
             done, _ = ray.wait([call], timeout=_POLL_S)
             for step, total in ray.get(actor.steps_since.remote(seen), timeout=patience):
                 seen, heard = seen + 1, time.monotonic()
@@ -199,7 +199,7 @@ class LocalTrainer:
 
     def _process(self) -> Any:
         if self._actor is None:
-            # The overloads of `ray.remote` know no concurrency_groups.
+            # The overloads of `ray.remote` lack concurrency_groups.
             remote: Any = ray.remote
             process = remote(
                 num_cpus=0,
@@ -211,18 +211,18 @@ class LocalTrainer:
                 },
             )(TrainingProcess)
             self._actor = process.remote(WorkerLog(str(self._log.resolve()), "trainer"))
-            self._located = locate(self._actor)
+            self._located = find_process(self._actor)
         return self._actor
 
     def _failure(self, cause: Exception) -> Exception:
-        """The error of a job that ended by an exception: eva's own, or what the libraries said."""
+        """The error of a job that raised: eva's own, or one with the library's message."""
         if isinstance(cause, EvaError):
             return cause
         return TrainingFailedError(
             f"The training failed: {type(cause).__name__}: {_first_line(cause)}", next_move=f"Read {self._log}"
         )
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         if not self._log.is_file():
             return "(none)"
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]) or "(none)"

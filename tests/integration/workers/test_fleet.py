@@ -20,7 +20,7 @@ from tests.support import tiny_models
 from tests.support.ray_fixtures import tiny_checkpoint, tiny_config
 from workers.fleet.engine_actors import ActorEngines
 from workers.fleet.fleet import Fleet, start_fleet
-from workers.fleet.placement import Seat, engine_setup, start_engine
+from workers.fleet.placement import EngineResources, engine_setup, start_engine
 from workers.fleet.serving_view import largest_difference, serving_view
 from workers.models.model_folder import inspect_model
 from workers.training.canary import Canary, read_canary
@@ -152,7 +152,7 @@ def test_weights_that_differ_from_their_canary_are_never_served(
 def bare_engine(ray_cluster: Settings, policies: Policies) -> Iterator[Any]:
     """An engine without a fleet, which opens one model after another."""
     setup = engine_setup(tiny_config(policies[0].path), inspect_model(Path(policies[0].path)))
-    actor = start_engine(setup, Seat(0, 0, 1))
+    actor = start_engine(setup, EngineResources(0, 0, 1))
     yield actor
     ray.kill(actor)
 

@@ -17,7 +17,7 @@ from workers.evolvers import completions
 from workers.rewards import build_rewarder
 from workers.rewards.judge import JudgeModel
 from workers.rewards.judge_prompts import CUT, NO_REPLY
-from workers.rewards.model import Asked
+from workers.rewards.model import RewardRequest
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -74,7 +74,7 @@ def test_wins_survive_faults_of_the_service() -> None:
 def test_a_reply_without_a_text_or_a_cut_one_is_counted_and_not_asked_again(fault: Fault, reason: str) -> None:
     with OpenAIServer(longer_wins, faults=[fault, fault]) as server:
         model = JudgeModel(settings(server, concurrency=1))
-        ((short, long),) = model.reward_many([Asked("p", ("a", "bb"))], lambda: None)
+        ((short, long),) = model.reward_many([RewardRequest("p", ("a", "bb"))], lambda: None)
         assert short.value is None and long.value is None
         assert (short.reason or "").endswith(reason)
         assert len(server.requests) == 2
@@ -83,7 +83,7 @@ def test_a_reply_without_a_text_or_a_cut_one_is_counted_and_not_asked_again(faul
 def test_at_most_concurrency_calls_are_out_at_a_time() -> None:
     with OpenAIServer(longer_wins, latency_s=0.05) as server:
         model = JudgeModel(settings(server, concurrency=5))
-        model.reward_many([Asked("p", tuple("x" * n for n in range(1, 5)))] * 2, lambda: None)
+        model.reward_many([RewardRequest("p", tuple("x" * n for n in range(1, 5)))] * 2, lambda: None)
         assert len(server.requests) == 24
         assert server.most_at_once == 5
 
@@ -93,7 +93,7 @@ def test_the_budget_stops_the_judge_before_it_is_overspent() -> None:
     with OpenAIServer(longer_wins) as server:
         model = JudgeModel(settings(server, max_cost_usd=3.5 * price, concurrency=1))
         with pytest.raises(JudgeError, match="max_cost_usd"):
-            model.reward_many([Asked("p", ("a", "bb", "ccc"))], lambda: None)
+            model.reward_many([RewardRequest("p", ("a", "bb", "ccc"))], lambda: None)
         assert len(server.requests) == 4
 
 
@@ -101,9 +101,9 @@ def test_a_service_that_stays_down_and_a_refused_key_speak_of_the_judge() -> Non
     with OpenAIServer(longer_wins, faults=[status(503)] * 4 + [status(401)]) as server:
         model = JudgeModel(settings(server, mode="rating"))
         with pytest.raises(JudgeError, match="the judge openai/gpt-4o-mini failed 4 times"):
-            model.reward_many([Asked("p", ("a",))], lambda: None)
+            model.reward_many([RewardRequest("p", ("a",))], lambda: None)
         with pytest.raises(ConfigError, match="refused the judge's request") as refused:
-            model.reward_many([Asked("p", ("a",))], lambda: None)
+            model.reward_many([RewardRequest("p", ("a",))], lambda: None)
         assert "evolv" not in str(refused.value)
 
 

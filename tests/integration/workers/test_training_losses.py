@@ -24,9 +24,9 @@ from tests.support import tiny_models
 from workers.training import checkpoint_files
 from workers.training.arguments import trainer_arguments
 from workers.training.job import publish_model, run_job
-from workers.training.lora import merged, with_adapters
+from workers.training.lora import add_adapters, merge_adapters
 from workers.training.losses import LOSSES, Ingredients, find_loss
-from workers.training.optimisation import be_quiet
+from workers.training.optimisation import silence_libraries
 
 MINE = "tests.support.loss_functions:margin_dpo"
 BETA, GAMMA, FLIP, LENGTH, ALPHA = 0.3, 0.7, 0.2, 0.4, 0.25
@@ -47,7 +47,7 @@ def one_thread() -> Iterator[None]:
     """Spinning threads of torch and other processes on the same cores would hold each other up."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    be_quiet()
+    silence_libraries()
     yield
     torch.set_num_threads(before)
 
@@ -400,7 +400,7 @@ def test_a_prompt_longer_than_allowed_is_dropped_and_counted(
 def test_adapters_change_nothing_at_first_and_merge_into_the_same_function(folders: tuple[Path, Path]) -> None:
     plain, ids = checkpoint_files.load_policy(folders[0]), torch.arange(3, 43)[None]
     before = plain(ids).logits
-    adapted = with_adapters(plain, Lora(rank=4, alpha=8))
+    adapted = add_adapters(plain, Lora(rank=4, alpha=8))
     torch.testing.assert_close(adapted(ids).logits, before)
     trainable = {name for name, weights in adapted.named_parameters() if weights.requires_grad}
     assert trainable and all("lora_" in name for name in trainable)
@@ -410,7 +410,7 @@ def test_adapters_change_nothing_at_first_and_merge_into_the_same_function(folde
                 weights.normal_(std=0.1)
     moved = adapted.eval()(ids).logits
     assert (moved - before).abs().max() > 0.1
-    torch.testing.assert_close(merged(adapted)(ids).logits, moved, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(merge_adapters(adapted)(ids).logits, moved, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["dpo", "simpo", "sppo"])
@@ -428,4 +428,4 @@ def test_a_checkpoint_trained_with_adapters_is_a_plain_model_that_learnt(
 
 def test_adapters_on_modules_that_do_not_exist_are_an_error(folders: tuple[Path, Path]) -> None:
     with pytest.raises(ConfigError, match=r"training\.lora\.targets \['no_proj'\]"):
-        with_adapters(checkpoint_files.load_policy(folders[0]), Lora(targets=("no_proj",)))
+        add_adapters(checkpoint_files.load_policy(folders[0]), Lora(targets=("no_proj",)))

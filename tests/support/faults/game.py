@@ -14,7 +14,7 @@ from eva.roles import Roles
 from eva.types import Checkpoint, PromptResponses, Request, TrainingJob, TrainingResult, TrainingStep
 from tests.support.fakes import FakeGenerator, FakeRewarder, fake_config, fake_roles, skill_of
 from tests.support.simulated_engines import SimulatedEngines
-from workers.fleet.dispatch import Event, Limits, Task, Worked, dispatch
+from workers.fleet.dispatch import EngineResults, Event, Limits, Task, dispatch
 from workers.training.checkpoints import is_valid, publish
 
 Asked = tuple[str | int | float, ...]
@@ -85,8 +85,8 @@ class _AnsweringEngines(SimulatedEngines):
 
     def receive(self, timeout_s: float) -> list[Event]:
         return [
-            Worked(event.slot, [(ticket, self._answer(self._tasks[ticket])) for ticket, _ in event.answers])
-            if isinstance(event, Worked)
+            EngineResults(event.slot, [(ticket, self._answer(self._tasks[ticket])) for ticket, _ in event.results])
+            if isinstance(event, EngineResults)
             else event
             for event in super().receive(timeout_s)
         ]

@@ -28,7 +28,7 @@ from workers.fleet.dispatch import Limits
 from workers.fleet.engine import EngineSetup
 from workers.fleet.engine_actors import ActorEngines
 from workers.fleet.fleet import Fleet
-from workers.fleet.placement import Seat
+from workers.fleet.placement import EngineResources
 from workers.models.chat_template import Prompting
 from workers.training.checkpoints import seal
 
@@ -116,7 +116,7 @@ def main(folder: Path) -> None:
         remote: Any = ray.remote
         placeholder = remote(Placeholder).options(num_cpus=1, resources={"first": 1}).remote()
         ray.get(placeholder.__ray_ready__.remote())
-        engines = ActorEngines(setup, Seat(0, 1, 1), 2, folder)
+        engines = ActorEngines(setup, EngineResources(0, 1, 1), 2, folder)
         limits = Limits(WINDOW, 5, 5.0, start_s=120)
         with Fleet(engines, limits, folder / "views", notice=notice) as fleet:
             fleet.load(policy)

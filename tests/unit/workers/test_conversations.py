@@ -19,7 +19,7 @@ from workers.evolvers.instructions import CONVERSATION_CHARS, in_conversation
 from workers.models.chat_template import PromptEncoder, Prompting, UnusablePromptError, require_conversations
 from workers.rewards.judge import JudgeModel
 from workers.rewards.mock import MockModel
-from workers.rewards.model import Asked
+from workers.rewards.model import RewardRequest
 from workers.rewards.networks.pairwise import PairwiseModel
 from workers.rewards.networks.pointwise import PointwiseModel
 from workers.rewards.verifier import VerifierModel
@@ -124,7 +124,7 @@ def test_a_pointwise_model_reads_the_whole_conversation_through_its_own_template
     with torch.no_grad():
         network: Any = AutoModelForSequenceClassification.from_pretrained(folder).eval()
         wanted = network(input_ids=inputs["input_ids"]).logits[0].tolist()
-    asked = [Asked(TEXT, ("The Nile.",), context)]
+    asked = [RewardRequest(TEXT, ("The Nile.",), context)]
     ((reward,),) = pointwise(folder, system_prompt=None if context is TALK else "Never read.").reward_many(
         asked, lambda: None
     )
@@ -153,7 +153,9 @@ def test_the_judge_is_shown_the_conversation_between_its_marks() -> None:
         return Reply("none", 1, 1, 0.0)
 
     config = JudgeReward.model_validate({"kind": "judge", "model": "openai/m", "mode": "rating"})
-    JudgeModel(config, ask).reward_many([Asked(TEXT, ("The Nile.",), TALK), Asked(TEXT, ("No.",))], lambda: None)
+    JudgeModel(config, ask).reward_many(
+        [RewardRequest(TEXT, ("The Nile.",), TALK), RewardRequest(TEXT, ("No.",))], lambda: None
+    )
     talk, plain = sorted(seen, key=len, reverse=True)
     assert f"PROMPT BEGINS\nUser: Name a river.\n\nAssistant: The Rhine.\n\nUser: {TEXT}\n" in talk
     assert f"PROMPT BEGINS\n{TEXT}\n" in plain
@@ -162,20 +164,22 @@ def test_the_judge_is_shown_the_conversation_between_its_marks() -> None:
 @pytest.mark.parametrize("function", ["with_context", "with_context_async"])
 def test_a_users_function_gets_the_messages_if_it_has_a_place_for_them(function: str) -> None:
     model = VerifierModel(VerifierReward(kind="verifier", function=f"{FUNCTIONS}:{function}"))
-    rewards = model.reward_many([Asked(TEXT, ("y",), TALK), Asked(TEXT, ("y",))], lambda: None)
+    rewards = model.reward_many([RewardRequest(TEXT, ("y",), TALK), RewardRequest(TEXT, ("y",))], lambda: None)
     model.close()
     assert [reward.value for (reward,) in rewards] == [len("Name a river.") + len("The Rhine."), 0.0]
 
 
 def test_a_users_function_of_two_arguments_gets_the_last_user_turn() -> None:
     model = VerifierModel(VerifierReward(kind="verifier", function=f"{FUNCTIONS}:length"))
-    ((reward,),) = model.reward_many([Asked(TEXT, ("yes",), TALK)], lambda: None)
+    ((reward,),) = model.reward_many([RewardRequest(TEXT, ("yes",), TALK)], lambda: None)
     assert reward.value == len(TEXT) * 100 + 3
 
 
 def test_mock_rewards_differ_between_conversations() -> None:
     model = MockModel(MockReward(kind="mock"))
-    ((talk,), (plain,)) = model.reward_many([Asked(TEXT, ("y",), TALK), Asked(TEXT, ("y",))], lambda: None)
+    ((talk,), (plain,)) = model.reward_many(
+        [RewardRequest(TEXT, ("y",), TALK), RewardRequest(TEXT, ("y",))], lambda: None
+    )
     assert talk != plain
 
 

@@ -31,7 +31,7 @@ class Network:
     positions: int | None
 
 
-def look_at(config: RewardNetwork) -> Network:
+def inspect_network(config: RewardNetwork) -> Network:
     """The facts of the model, from its folder, or from the hub without its weights. Raises ConfigError."""
     require_safe(config)
     try:

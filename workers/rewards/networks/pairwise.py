@@ -15,8 +15,8 @@ from eva.measures.audit import position_bias
 from eva.measures.bradley_terry import AGGREGATIONS, symmetrise
 from eva.seeds import text_hash
 from eva.types import Context, Floats, Reward
-from workers.rewards.model import Alive, Asked, reason
-from workers.rewards.networks.model_source import Network, fetch, look_at, network_name, read_network
+from workers.rewards.model import Alive, RewardRequest, reason
+from workers.rewards.networks.model_source import Network, fetch, inspect_network, network_name, read_network
 
 if TYPE_CHECKING:
     from workers.rewards.networks.pair_models import Pair, PairModel
@@ -54,9 +54,9 @@ class PairwiseModel:
     @staticmethod
     def check(config: PairwiseReward) -> None:
         """Look at the model's folder, or at its config on the hub. Raises ConfigError."""
-        _architecture(config, look_at(config))
+        _architecture(config, inspect_network(config))
 
-    def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
+    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """A response that could be compared with no other gets no reward, and the reason."""
         alive()
         contests = [_Contest(*one) for one in asked]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from eva.config import PointwiseReward
 from eva.errors import ConfigError
 from eva.types import Reward
-from workers.rewards.model import Alive, Asked, reason
-from workers.rewards.networks.model_source import Network, fetch, look_at, network_name, read_network
+from workers.rewards.model import Alive, RewardRequest, reason
+from workers.rewards.networks.model_source import Network, fetch, inspect_network, network_name, read_network
 
 if TYPE_CHECKING:
     from workers.rewards.networks.logits import Logits
@@ -55,9 +55,9 @@ class PointwiseModel:
     @staticmethod
     def check(config: PointwiseReward) -> None:
         """Look at the model's folder, or at its config on the hub. Raises ConfigError."""
-        _require_usable(config, look_at(config))
+        _require_usable(config, inspect_network(config))
 
-    def reward_many(self, asked: Sequence[Asked], alive: Alive) -> list[tuple[Reward, ...]]:
+    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """A response that is too long or cannot be encoded gets no reward, and the reason."""
         alive()
         encoded = [self._encode(one, response) for one in asked for response in one.responses]
@@ -69,7 +69,7 @@ class PointwiseModel:
     def close(self) -> None:
         self._logits.close()
 
-    def _encode(self, asked: Asked, response: str) -> Text | Reward:
+    def _encode(self, asked: RewardRequest, response: str) -> Text | Reward:
         from workers.models.chat_template import UnusablePromptError
 
         try:

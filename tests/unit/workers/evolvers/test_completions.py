@@ -12,7 +12,7 @@ from eva.config import EvolInstruct, Evolving, PlaygroundEvolver
 from eva.errors import ConfigError
 from eva.types import Mutation
 from workers.evolvers import build_evolver
-from workers.evolvers.completions import _is_passing, _key, _pause_s, _retry_after_s, unquoted
+from workers.evolvers.completions import _is_passing, _key, _pause_s, _retry_after_s, price_of, strip_quotes
 from workers.playground.tasks import seed_prompts
 
 
@@ -47,7 +47,7 @@ def settings(**given: str) -> EvolInstruct:
     ],
 )
 def test_only_what_surrounds_the_whole_reply_is_removed(raw: str, clean: str) -> None:
-    assert unquoted(raw) == clean
+    assert strip_quotes(raw) == clean
 
 
 def test_pauses_grow_exponentially_with_a_jitter_derived_from_the_seed() -> None:
@@ -97,3 +97,13 @@ def test_the_playgrounds_operators_evolve_through_the_same_protocol() -> None:
     assert len({reply.text for reply in replies}) > 1
     assert parent not in {reply.text for reply in replies}
     assert evolver.evolve(Mutation("no prompt of this world", "breadth", 1)).text == ""
+
+
+def test_a_model_of_the_price_map_is_found_with_and_without_its_provider() -> None:
+    found = price_of("openai/gpt-4o-mini")
+    assert found is not None and 0 < found.prompt < found.reply < 1e-4
+    assert price_of("gpt-4o-mini") == found
+
+
+def test_a_model_of_ones_own_has_no_price() -> None:
+    assert price_of("openai/my-own-model") is None and price_of(None) is None

@@ -109,7 +109,7 @@ def test_evolvers_that_do_not_ask_the_fleet_need_nothing_of_it() -> None:
 
 
 def test_a_context_that_the_evolver_s_reply_fills_is_refused_by_name() -> None:
-    with pytest.raises(ModelError, match="max_tokens of the evolver that asks the fleet 300 leaves no room"):
+    with pytest.raises(ModelError, match="max_tokens of the evolver that uses the fleet 300 leaves no room"):
         context_length(config(SELF), facts(256))
     with pytest.raises(ModelError, match=r"generation\.max_tokens 64 leaves no room"):
         context_length(config({"kind": "playground"}), facts(60))

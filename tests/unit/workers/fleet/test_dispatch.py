@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from eva.errors import EngineDiedError
 from eva.types import PromptResponses, Request, SamplingSettings
 from tests.support.simulated_engines import SimulatedEngines, Speed, answer_of, skewed_length
-from workers.fleet.dispatch import POISON_DEATHS, Ledger, Limits, dispatch, ledger_of, work_off
+from workers.fleet.dispatch import POISON_DEATHS, EngineTime, Ledger, Limits, dispatch, new_ledger, run_requests
 from workers.fleet.recovery import Recovery
-from workers.fleet.utilisation import EngineTime
 
 SAMPLING = SamplingSettings(0.7, 0.9, 64)
 
@@ -168,8 +167,8 @@ def test_pulled_prompts_keep_skewed_engines_even() -> None:
 def test_the_engines_time_is_told_by_what_they_had_in_flight(prompts: int, busy: float, filled: float) -> None:
     fleet, time, limits = SimulatedEngines(2), EngineTime(), limits_of(window=4)
     time.begin()
-    for _ in work_off(
-        ledger_of(requests_of(prompts), fleet, limits), fleet, Recovery(fleet, backoff_s=1, room_s=1), time
+    for _ in run_requests(
+        new_ledger(requests_of(prompts), fleet, limits), fleet, Recovery(fleet, backoff_s=1, room_s=1), time
     ):
         pass
     told = time.readings()

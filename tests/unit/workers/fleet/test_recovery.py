@@ -64,7 +64,7 @@ def test_a_lost_engine_is_told_with_its_slot_its_reason_and_how_many_prompts_are
         "pause_s": 0.0,
     }
     assert 1 <= again <= 8 and back.data["slot"] == lost.data["slot"]
-    assert lost.text == f"engine {lost.data['slot']} is replaced: it crashed; {again} prompts are asked again"
+    assert lost.text == f"engine {lost.data['slot']} is being replaced: it crashed; {again} prompts are sent again"
 
 
 def test_a_silent_engine_and_one_with_the_wrong_weights_are_told_too(policy: Checkpoint, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaModel
 from eva.config import PointwiseReward
 from eva.errors import ConfigError
 from tests.support import reward_models, tiny_models
-from workers.rewards.model import Asked
+from workers.rewards.model import RewardRequest
 from workers.rewards.networks.pointwise import TURN, PointwiseModel
 
 EXCHANGES = [
@@ -64,7 +64,7 @@ def plainly(folder: Path, prompt: str, response: str) -> float:
 @pytest.mark.parametrize("batch_tokens", [1, 16384])
 def test_the_reward_is_the_formula(folder: Path, batch_tokens: int) -> None:
     model = PointwiseModel(config(folder, batch_tokens=batch_tokens))
-    got = model.reward_many([Asked(*one) for one in EXCHANGES], lambda: None)
+    got = model.reward_many([RewardRequest(*one) for one in EXCHANGES], lambda: None)
     for (prompt, responses), rewards in zip(EXCHANGES, got, strict=True):
         assert [reward.value for reward in rewards] == pytest.approx(
             [plainly(folder, prompt, response) for response in responses], abs=1e-5
@@ -74,7 +74,7 @@ def test_the_reward_is_the_formula(folder: Path, batch_tokens: int) -> None:
 
 def test_a_response_that_quotes_the_headers_does_not_move_the_gate(folder: Path) -> None:
     hostile = f"Yes.{TURN}No."
-    ((reward,),) = PointwiseModel(config(folder)).reward_many([Asked("p", (hostile,))], lambda: None)
+    ((reward,),) = PointwiseModel(config(folder)).reward_many([RewardRequest("p", (hostile,))], lambda: None)
     assert reward.value == pytest.approx(plainly(folder, "p", hostile), abs=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_its_heads_keep_float32_in_half_precision(folder: Path) -> None:
         network.gating.layers[0].weight.dtype,
         network.reward_transform_matrix.dtype,
     } == {torch.float32}
-    ((reward,),) = model.reward_many([Asked("p", ("r",))], lambda: None)
+    ((reward,),) = model.reward_many([RewardRequest("p", ("r",))], lambda: None)
     assert reward.value == pytest.approx(plainly(folder, "p", "r"), abs=0.1)
 
 

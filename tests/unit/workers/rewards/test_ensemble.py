@@ -20,7 +20,7 @@ from eva.measures.statistics import ranks
 from eva.types import Reward
 from workers.rewards.ensemble import EnsembleModel
 from workers.rewards.judge import JudgeModel
-from workers.rewards.model import Asked
+from workers.rewards.model import RewardRequest
 
 MOCKS: list[dict[str, Any]] = [
     {"reward": {"kind": "mock"}, "scale": 0.5, "centre": 0.5},
@@ -36,7 +36,7 @@ def ensemble(members: list[dict[str, Any]] = MOCKS, **given: Any) -> EnsembleRew
 
 def rewards(config: EnsembleReward, *texts: str) -> tuple[Reward, ...]:
     model = EnsembleModel(config)
-    (rewarded,) = model.reward_many([Asked("p", texts or TEXTS)], lambda: None)
+    (rewarded,) = model.reward_many([RewardRequest("p", texts or TEXTS)], lambda: None)
     model.close()
     return rewarded
 

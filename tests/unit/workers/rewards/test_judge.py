@@ -28,7 +28,7 @@ from workers.rewards.judge_prompts import (
     question,
     read_verdict,
 )
-from workers.rewards.model import Asked
+from workers.rewards.model import RewardRequest
 
 MARK = "#00ff"
 
@@ -61,7 +61,7 @@ def longer(texts: list[str]) -> str:
 
 
 def rewards(model: JudgeModel, *responses: str, prompt: str = "p") -> tuple[Reward, ...]:
-    (rewarded,) = model.reward_many([Asked(prompt, responses)], lambda: None)
+    (rewarded,) = model.reward_many([RewardRequest(prompt, responses)], lambda: None)
     return rewarded
 
 
@@ -273,7 +273,9 @@ def test_questions_run_side_by_side_and_stop_when_the_service_fails() -> None:
         raise JudgeError("down")
 
     with pytest.raises(JudgeError):
-        JudgeModel(settings(concurrency=1), broken).reward_many([Asked("p", tuple("abcdefghij"))] * 10, lambda: None)
+        JudgeModel(settings(concurrency=1), broken).reward_many(
+            [RewardRequest("p", tuple("abcdefghij"))] * 10, lambda: None
+        )
     assert calls["broken"] < 100
 
 

@@ -9,7 +9,7 @@ from eva.config import MockReward
 from eva.types import PromptResponses, Response
 from workers.rewards import build_rewarder
 from workers.rewards.mock import FAILED, MockModel
-from workers.rewards.model import Asked
+from workers.rewards.model import RewardRequest
 
 HOSTILE = ("", "{}", "\0", "\ud800", "a" * 10_000, "日本語")
 
@@ -19,7 +19,7 @@ def mock(**settings: float) -> MockReward:
 
 
 def values(config: MockReward, prompt: str, responses: tuple[str, ...]) -> list[float | None]:
-    (rewards,) = MockModel(config).reward_many([Asked(prompt, responses)], lambda: None)
+    (rewards,) = MockModel(config).reward_many([RewardRequest(prompt, responses)], lambda: None)
     return [reward.value for reward in rewards]
 
 
@@ -57,7 +57,7 @@ def test_length_bias_is_added_per_hundred_characters() -> None:
 
 
 def test_the_failure_rate_quarantines_its_share_with_a_reason() -> None:
-    (rewards,) = MockModel(mock(failure_rate=0.25)).reward_many([Asked("p", many(2000))], lambda: None)
+    (rewards,) = MockModel(mock(failure_rate=0.25)).reward_many([RewardRequest("p", many(2000))], lambda: None)
     failed = [reward for reward in rewards if reward.value is None]
     assert 0.2 < len(failed) / 2000 < 0.3
     assert {reward.reason for reward in failed} == {FAILED}

@@ -19,7 +19,7 @@ from eva.measures.bradley_terry import fit_bradley_terry
 from eva.types import Context
 from tests.support import reward_models, tiny_models
 from workers.models.chat_template import UnusablePromptError
-from workers.rewards.model import Asked
+from workers.rewards.model import RewardRequest
 from workers.rewards.networks.pair_models import FIRST, SECOND, SOURCE, Pair
 from workers.rewards.networks.pairwise import PairwiseModel
 
@@ -103,7 +103,7 @@ def test_rewards_are_mean_win_rates_of_both_orders(
 ) -> None:
     folder: Path = request.getfixturevalue(kind)
     model = PairwiseModel(config(folder, batch_tokens=batch_tokens))
-    asked = [Asked("Two and two?", RESPONSES[:3]), Asked("And the rest?", RESPONSES[2:])]
+    asked = [RewardRequest("Two and two?", RESPONSES[:3]), RewardRequest("And the rest?", RESPONSES[2:])]
     for (prompt, responses, _), rewards in zip(asked, model.reward_many(asked, lambda: None), strict=True):
 
         def beats(one: str, other: str, prompt: str = prompt) -> float:
@@ -145,7 +145,7 @@ class Fake:
 def rewards_of(ranker: Path, fake: Fake, responses: tuple[str, ...], **settings: object) -> list[float | None]:
     model = PairwiseModel(config(ranker, **settings))
     model._model = fake
-    (rewards,) = model.reward_many([Asked("p", responses)], lambda: None)
+    (rewards,) = model.reward_many([RewardRequest("p", responses)], lambda: None)
     return [reward.value for reward in rewards]
 
 
@@ -157,7 +157,7 @@ def test_a_taste_for_positions_is_measured_where_both_orders_are_asked(ranker: P
     def parts_of(rule: Callable[[str, str], float], **settings: object) -> list[dict[str, float | None]]:
         model = PairwiseModel(config(ranker, **settings))
         model._model = Fake(rule)
-        (rewards,) = model.reward_many([Asked("p", ("a", "bb", "a", "cccc"))], lambda: None)
+        (rewards,) = model.reward_many([RewardRequest("p", ("a", "bb", "a", "cccc"))], lambda: None)
         return [{name: part.value for name, part in reward.parts} for reward in rewards]
 
     first = 1 / (1 + np.exp(-3))
@@ -193,7 +193,7 @@ def test_what_cannot_be_compared_gets_no_reward_and_leaves_the_others_theirs(ran
     rule: Callable[[str, str], float] = lambda first, second: float(len(first) - len(second))  # noqa: E731
     model = PairwiseModel(config(ranker))
     model._model = Fake(rule, too_long=["long"])
-    ((_, long, _, copy),) = model.reward_many([Asked("p", ("a", "long", "bb", "long"))], lambda: None)
+    ((_, long, _, copy),) = model.reward_many([RewardRequest("p", ("a", "long", "bb", "long"))], lambda: None)
     assert (long.value, long.reason) == (copy.value, copy.reason) == (None, "too long for the reward model")
     got = rewards_of(ranker, Fake(rule, too_long=["long"]), ("a", "long", "bb"))
     alone = rewards_of(ranker, Fake(rule), ("a", "bb"))
@@ -218,7 +218,7 @@ def test_temperature_flattens_preferences(ranker: Path) -> None:
 
 
 def test_real_texts_that_are_too_long_say_how_long(ranker: Path) -> None:
-    asked = [Asked("p", ("a", "b" * 60, "c"))]
+    asked = [RewardRequest("p", ("a", "b" * 60, "c"))]
     (rewards,) = PairwiseModel(config(ranker, max_length=40)).reward_many(asked, lambda: None)
     assert rewards[0].value is not None
     assert rewards[1].reason == "too long for the reward model: 71 tokens, at most 40"

@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from eva.config import PointwiseReward
 from eva.errors import ConfigError, ModelError
 from tests.support import reward_models, tiny_models
-from workers.rewards.model import Asked
+from workers.rewards.model import RewardRequest
 from workers.rewards.networks.logits import without_padding
 from workers.rewards.networks.pointwise import PointwiseModel
 from workers.rewards.networks.weights import batches
@@ -37,7 +37,7 @@ def config(folder: Path, **settings: object) -> PointwiseReward:
 
 
 def values(model: PointwiseModel, asked: list[tuple[str, tuple[str, ...]]]) -> list[list[float | None]]:
-    rewarded = model.reward_many([Asked(*one) for one in asked], lambda: None)
+    rewarded = model.reward_many([RewardRequest(*one) for one in asked], lambda: None)
     return [[reward.value for reward in rewards] for rewards in rewarded]
 
 
@@ -112,7 +112,7 @@ def test_the_system_prompt_is_part_of_the_text(folder: Path) -> None:
 
 
 def test_a_response_that_is_too_long_is_not_cut_but_told(folder: Path) -> None:
-    asked = [Asked("p", ("fine", "x" * 400, "also fine"))]
+    asked = [RewardRequest("p", ("fine", "x" * 400, "also fine"))]
     (rewards,) = PointwiseModel(config(folder)).reward_many(asked, lambda: None)
     assert [reward.value is None for reward in rewards] == [False, True, False]
     assert rewards[1].reason == "too long for the reward model: 419 tokens, at most 256"
@@ -123,14 +123,14 @@ def test_a_response_that_is_too_long_is_not_cut_but_told(folder: Path) -> None:
 def test_a_logit_that_is_no_number_is_no_reward(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = PointwiseModel(config(folder))
     monkeypatch.setattr(model._logits, "of", lambda texts, alive: [[math.nan], [1.0]])
-    (rewards,) = model.reward_many([Asked("p", ("a", "b"))], lambda: None)
+    (rewards,) = model.reward_many([RewardRequest("p", ("a", "b"))], lambda: None)
     assert (rewards[0].value, rewards[0].reason) == (None, "the reward model gave nan")
     assert rewards[1].value == 1.0
 
 
 def test_the_watchdog_hears_of_every_batch(folder: Path) -> None:
     calls: list[None] = []
-    asked = [Asked(*one) for one in ASKED]
+    asked = [RewardRequest(*one) for one in ASKED]
     PointwiseModel(config(folder, batch_tokens=1)).reward_many(asked, lambda: calls.append(None))
     assert len(calls) == 1 + 5
 

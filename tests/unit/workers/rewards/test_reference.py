@@ -12,7 +12,7 @@ import yaml
 from eva.config import PairwiseReward, PointwiseReward, VerifierReward
 from eva.measures.bradley_terry import AGGREGATIONS
 from workers.rewards import REWARDERS
-from workers.rewards.model import Asked
+from workers.rewards.model import RewardRequest
 from workers.rewards.verifier import VerifierModel
 
 DOCS = Path(__file__).parents[4] / "docs"
@@ -54,6 +54,6 @@ def test_the_example_of_a_reward_of_ones_own_rewards(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     config = VerifierReward.model_validate(yaml.safe_load(settings)["reward"])
     VerifierModel.check(config)
-    asked = [Asked("2 + 2?", ("4", "Let me see. It is 4.", "four"))]
+    asked = [RewardRequest("2 + 2?", ("4", "Let me see. It is 4.", "four"))]
     (rewards,) = VerifierModel(config).reward_many(asked, lambda: None)
     assert [reward.value for reward in rewards] == pytest.approx([1.0, 0.99, 0.0])

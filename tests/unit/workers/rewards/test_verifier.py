@@ -16,7 +16,7 @@ from eva.errors import ConfigError
 from eva.types import Reward
 from tests.support import reward_functions
 from workers.rewards import build_rewarder
-from workers.rewards.model import Asked
+from workers.rewards.model import RewardRequest
 from workers.rewards.verifier import VerifierModel, check_function
 
 RewardsOf = Callable[..., tuple[Reward, ...]]
@@ -37,7 +37,7 @@ def rewards_of() -> Iterator[RewardsOf]:
 
     def rewards(function: str, *responses: str, **settings: float) -> tuple[Reward, ...]:
         models.append(VerifierModel(config(function, **settings)))
-        (rewarded,) = models[-1].reward_many([Asked("p", responses)], lambda: None)
+        (rewarded,) = models[-1].reward_many([RewardRequest("p", responses)], lambda: None)
         return rewarded
 
     yield rewards
@@ -120,7 +120,7 @@ def test_an_async_functions_own_cancellation_or_timeout_is_not_mistaken_for_ours
 def test_async_calls_of_several_prompts_run_together_up_to_the_concurrency() -> None:
     reward_functions.Gauge.most = 0
     model = VerifierModel(config("gauged", concurrency=5, timeout_s=10))
-    asked = [Asked(f"p{i}", tuple(str(10 * i + k) for k in range(3))) for i in range(8)]
+    asked = [RewardRequest(f"p{i}", tuple(str(10 * i + k) for k in range(3))) for i in range(8)]
     rewards = model.reward_many(asked, lambda: None)
     model.close()
     assert reward_functions.Gauge.most == 5
@@ -134,7 +134,9 @@ def test_an_object_with_an_async_call_is_async(rewards_of: RewardsOf) -> None:
 def test_it_tells_that_it_is_alive_at_every_response() -> None:
     for function in ("picky", "picky_async"):
         model, calls = VerifierModel(config(function)), []
-        model.reward_many([Asked("p", ("good", "int")), Asked("q", ("good",))], lambda calls=calls: calls.append(1))
+        model.reward_many(
+            [RewardRequest("p", ("good", "int")), RewardRequest("q", ("good",))], lambda calls=calls: calls.append(1)
+        )
         model.close()
         assert len(calls) == 3
         assert model.patience_s > 0.1

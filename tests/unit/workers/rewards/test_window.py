@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from eva.errors import RewarderDiedError
 from eva.runtime.worker_reports import Incident
 from eva.types import PromptResponses, Response, Reward, RewardedResponses
-from workers.rewards.model import PROCESS_DIED, Asked
+from workers.rewards.model import PROCESS_DIED, RewardRequest
 from workers.rewards.window import Rewards, Window
 
 
@@ -27,11 +27,11 @@ class FakeProcess:
 
     def __init__(self, poison: frozenset[str] = frozenset(), accidents: int = 0) -> None:
         self.poison, self.accidents = poison, accidents
-        self.queue: list[tuple[list[Asked], Future[Rewards]]] = []
+        self.queue: list[tuple[list[RewardRequest], Future[Rewards]]] = []
         self.sizes: list[int] = []
         self.restarts = 0
 
-    def submit(self, asked: Sequence[Asked]) -> Future[Rewards]:
+    def submit(self, asked: Sequence[RewardRequest]) -> Future[Rewards]:
         future: Future[Rewards] = Future()
         self.queue.append((list(asked), future))
         self.sizes.append(len(asked))
@@ -148,7 +148,7 @@ def test_a_process_that_is_frozen_is_replaced_and_its_prompts_are_rewarded_again
         window.put(prompt(number))
     submit = process.submit
 
-    def submit_and_work(asked: Sequence[Asked]) -> Future[Rewards]:
+    def submit_and_work(asked: Sequence[RewardRequest]) -> Future[Rewards]:
         future = submit(asked)
         process.work()
         return future

@@ -14,7 +14,7 @@ import pytest
 from eva.errors import CheckpointError, DiskFullError
 from workers.training import checkpoints
 from workers.training.checkpoints import publish, verify
-from workers.training.job_lock import held
+from workers.training.job_lock import file_lock
 
 WEIGHTS = b"weights" * 1000
 

@@ -15,13 +15,13 @@ import pytest
 
 from eva.errors import TrainingFailedError
 from eva.runtime.processes import this_process
-from workers.training.job_lock import FENCE, LOCK, sole_job
+from workers.training.job_lock import FENCE, LOCK, training_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from workers.training.job_lock import sole_job
-with sole_job(Path(sys.argv[1]), int(sys.argv[2])) as check:
+from workers.training.job_lock import training_lock
+with training_lock(Path(sys.argv[1]), int(sys.argv[2])) as check:
     print("held", flush=True)
     for _ in range(3000):
         time.sleep(0.02)
@@ -46,7 +46,7 @@ def holding(folder: Path, fence: int) -> Iterator[subprocess.Popen[str]]:
 
 def test_an_older_job_leaves_at_its_next_step_and_the_newer_one_begins(tmp_path: Path) -> None:
     with holding(tmp_path, 4) as old:
-        with sole_job(tmp_path, 5) as check:
+        with training_lock(tmp_path, 5) as check:
             check()
             assert old.wait(timeout=30) == 1, "it left before the newer one began"
         assert old.stderr is not None and "a newer driver trains" in old.stderr.read()
@@ -55,7 +55,7 @@ def test_an_older_job_leaves_at_its_next_step_and_the_newer_one_begins(tmp_path:
 def test_a_frozen_older_job_is_ended(tmp_path: Path) -> None:
     with holding(tmp_path, 4) as old:
         old.send_signal(signal.SIGSTOP)
-        with sole_job(tmp_path, 5, leave_s=0.2):
+        with training_lock(tmp_path, 5, leave_s=0.2):
             assert old.wait(timeout=30) == -signal.SIGKILL
 
 
@@ -63,17 +63,17 @@ def test_a_killed_job_leaves_nothing_that_the_next_one_waits_for(tmp_path: Path)
     (tmp_path / ".training-x").mkdir()
     with holding(tmp_path, 4) as old:
         old.kill()
-        with sole_job(tmp_path, 4):
+        with training_lock(tmp_path, 4):
             assert not (tmp_path / ".training-x").exists(), "a dead job's scratch is removed"
 
 
 def test_a_driver_that_was_relieved_cannot_begin_nor_go_on(tmp_path: Path) -> None:
-    with sole_job(tmp_path, 4) as check:
+    with training_lock(tmp_path, 4) as check:
         check()
         (tmp_path / FENCE).write_text("5")
         with pytest.raises(TrainingFailedError, match=r"fence 5, this job's is 4.*Leave"):
             check()
-    with pytest.raises(TrainingFailedError, match="a newer driver"), sole_job(tmp_path, 4):
+    with pytest.raises(TrainingFailedError, match="a newer driver"), training_lock(tmp_path, 4):
         raise AssertionError("not reached")
 
 
@@ -83,13 +83,13 @@ def test_a_job_of_another_machine_is_waited_for_and_never_ended(tmp_path: Path) 
         (tmp_path / LOCK).write_text(json.dumps(this_process() | {"host": "elsewhere", "pid": old.pid}))
         with (
             pytest.raises(TrainingFailedError, match=r"holds.*elsewhere.*End that process"),
-            sole_job(tmp_path, 5, leave_s=0.1, give_up_s=0.3),
+            training_lock(tmp_path, 5, leave_s=0.1, give_up_s=0.3),
         ):
             raise AssertionError("not reached")
         os.kill(old.pid, 0)
 
 
 def test_who_held_the_folder_is_forgotten_when_it_leaves(tmp_path: Path) -> None:
-    with sole_job(tmp_path, 1):
+    with training_lock(tmp_path, 1):
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
     assert (tmp_path / LOCK).read_text() == ""
