@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from typing_extensions import override
 from eva.errors import InfrastructureError
 from eva.runtime.ray_authentication import require_guarded_ray
 from eva.settings import Settings
+from workers.cluster.environment import SAFE_PATH
 
 OBJECT_STORE_BYTES = 200 * 2**20
 
@@ -48,7 +49,8 @@ def connect(settings: Settings) -> None:
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         if settings.ray_address is None:
-            ray.init(address="local", **local, **quiet)
+            with _environment(SAFE_PATH):
+                ray.init(address="local", **local, **quiet)
         else:
             mark = {"EVA_DRIVER": os.environ["EVA_DRIVER"]} if "EVA_DRIVER" in os.environ else {}
             ray.init(address=settings.ray_address, runtime_env={"env_vars": mark} if mark else None, **quiet)
@@ -63,6 +65,21 @@ def connect(settings: Settings) -> None:
         # Ray installs a SIGTERM handler that ends the process; how to stop is the driver's own decision.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminated)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Generator[None]:
+    """Sets environment variables for the processes that start meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def disconnect() -> None:

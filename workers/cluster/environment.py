@@ -16,6 +16,8 @@ from eva.runtime.import_path import EVA_FOLDER, FOLDERS, user_folders
 from eva.settings import Settings
 
 _QUIET = {"DO_NOT_TRACK": "1"}
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""Keeps the working directory off the path of child processes: those of multiprocessing run `python -c`."""
 
 
 def python_module(module: str, python: str = sys.executable) -> list[str]:
@@ -29,6 +31,7 @@ def process_environment() -> dict[str, str]:
     folders = user_folders()
     path = [str(EVA_FOLDER), *(entry for entry in inherited if entry and str(Path(entry).absolute()) not in folders)]
     return {
+        **SAFE_PATH,
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
         FOLDERS: os.pathsep.join(folders),
         **failpoints.environment(),

@@ -158,6 +158,6 @@ def _exchange(to: int, back: int, line: bytes, timeout_s: float) -> bytes:
 
 
 def _environment(python: str | None) -> dict[str, str]:
-    """Without what is eva's own; another interpreter has its own packages, too."""
-    own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if python else ()
+    """This process's environment without eva's variables and, for another interpreter, without our packages."""
+    own = ("PYTHONSAFEPATH", *(("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if python else ()))
     return {name: value for name, value in os.environ.items() if not name.startswith("EVA_") and name not in own}

@@ -104,7 +104,7 @@ def test_a_frozen_process_that_publishes_is_ended_by_the_next_one(
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", PUBLISH_AND_FREEZE, str(tmp_path)]) as frozen:
         os.waitid(os.P_PID, frozen.pid, os.WSTOPPED | os.WNOWAIT)
-        monkeypatch.setattr(checkpoints, "held", partial(held, leave_s=0.1))
+        monkeypatch.setattr(checkpoints, "file_lock", partial(file_lock, leave_s=0.1))
         verify(tmp_path / "a", publish(write, tmp_path, "a"))
         assert frozen.wait(timeout=30) == -signal.SIGKILL
     assert visible(tmp_path) == ["a"]
