@@ -1,4 +1,4 @@
-"""One question to a language model through LiteLLM: asked, retried, priced."""
+"""Sends messages to a language model through LiteLLM: retries, and counts tokens and cost."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ LONGEST_PAUSE_S = 60.0
 LONGEST_RETRY_AFTER_S = 300.0
 
 DECLINED = "declined"
-"""`Reply.finish` of a message that the model will not take: too long, or filtered."""
+"""`Reply.finish` of a message that the model refuses: too long, or filtered."""
 
 _RETRIED = (408, 409, 425, 429)
 _ABOUT_THE_PROMPT = (400, 413, 422)
 _SEED_BITS = 31
-"""Some providers take no larger seeds."""
+"""Some providers accept no larger seeds."""
 
 _QUOTES = ('""', "''", "``", "“”", "«»")
 
 
 def import_litellm() -> Any:
-    """LiteLLM, silent and without the network: it would fetch prices, print and log by itself."""
+    """Imports LiteLLM without its messages and network access: by default it downloads prices, prints and logs."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    import litellm  # it takes seconds, and only this evolver needs it
+    import litellm  # takes seconds, so only where it is needed
 
     litellm.suppress_debug_info = True
-    # Every failure reaches us as an exception.
+    # Every failure is raised as an exception anyway.
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
     return litellm
 
@@ -56,11 +56,11 @@ def price_of(model: str | None) -> Prices | None:
 
 
 class Completions:
-    """Asks one model. Safe to call from many threads.
+    """Sends messages to one model. Safe to call from many threads.
 
     Args:
         config: model, address, key, sampling, time-out, retries.
-        pause: how it waits between tries.
+        pause: waits between attempts.
 
     Raises ConfigError when no provider knows the model or its key is missing.
     """
@@ -69,16 +69,16 @@ class Completions:
         self._config, self._pause = config, pause
         self._key = _key(config)
         self._litellm = import_litellm()
-        from openai import OpenAIError  # base of everything that LiteLLM raises; as slow to import
+        from openai import OpenAIError  # the base class of all that LiteLLM raises; slow to import
 
         self._failure = OpenAIError
         self._answered = False
         self._check()
 
     def ask(self, message: str, seed: int) -> Reply:
-        """One reply to one user message; an empty one, "declined", when the model will not take this message.
+        """Returns the reply to one user message. If the model refuses the message, it is empty and marked "declined".
 
-        Raises EvolverError after the retries, ConfigError at once.
+        Raises EvolverError when all retries failed, ConfigError for an error that no retry can repair.
         """
         for attempt in range(self._config.retries + 1):
             try:
@@ -91,7 +91,7 @@ class Completions:
                 if attempt == self._config.retries:
                     self._give_up(error)
                 self._pause(_pause_s(error, attempt, seed))
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     def _complete(self, message: str, seed: int) -> Any:
         config = self._config
@@ -105,13 +105,13 @@ class Completions:
             timeout=config.timeout_s,
             seed=seed % 2**_SEED_BITS,
             drop_params=True,
-            # The retries are ours: they honour Retry-After and know what is worth trying again.
+            # We retry ourselves: we honour Retry-After and know which errors may pass.
             max_retries=0,
             num_retries=0,
         )
 
     def _is_about_the_prompt(self, error: Exception) -> bool:
-        """Too long, filtered, or called invalid by a service that took others with the same settings."""
+        """Whether the prompt is to blame: too long, filtered, or rejected although others were accepted."""
         known = (self._litellm.ContextWindowExceededError, self._litellm.ContentPolicyViolationError)
         status = getattr(error, "status_code", None)
         return isinstance(error, known) or (self._answered and status in _ABOUT_THE_PROMPT)
@@ -123,7 +123,7 @@ class Completions:
             text=_text(response),
             prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
             reply_tokens=getattr(usage, "completion_tokens", None) or 0,
-            cost_usd=response._hidden_params.get("response_cost") or 0.0,  # LiteLLM documents it there
+            cost_usd=response._hidden_params.get("response_cost") or 0.0,  # the documented place
             finish=_finish(response),
         )
 
@@ -133,14 +133,14 @@ class Completions:
             self._litellm.get_llm_provider(config.model)
         except self._litellm.BadRequestError:
             raise ConfigError(
-                f"no provider of LiteLLM's is meant by model {config.model!r}",
+                f"LiteLLM knows no provider for model {config.model!r}",
                 expected="`provider/model`, e.g. `openai/gpt-4o-mini`",
-                next_move="For a server of yours write `openai/NAME` and give its `api_base`",
+                next_move="For your own server write `openai/NAME` and set `api_base`",
             ) from None
         if self._key or config.api_base:
             return
         missing = self._litellm.validate_environment(config.model)["missing_keys"]
-        # Other variables than keys have defaults or other sources (a machine's role, a local server).
+        # Variables that are not keys have defaults or other sources (the machine's role, a local server).
         if missing and all(name.endswith("_API_KEY") for name in missing):
             raise ConfigError(
                 f"model {config.model!r} needs a key, and {' or '.join(missing)} is not set",
@@ -149,7 +149,7 @@ class Completions:
             )
 
     def _refuse(self, error: Exception) -> NoReturn:
-        # `from None`: a provider's message may quote the key, and a traceback would print it.
+        # `from None`: a provider's message may contain the key, and a traceback would print it.
         raise ConfigError(
             f"{self._config.model} refused the evolver's request with {self._said(error)}",
             expected="a key, a model name and settings that the provider accepts",
@@ -158,8 +158,8 @@ class Completions:
 
     def _give_up(self, error: Exception) -> NoReturn:
         raise EvolverError(
-            f"{self._config.model} failed {self._config.retries + 1} times, at last with {self._said(error)}",
-            expected="an answer within the retries",
+            f"{self._config.model} failed {self._config.retries + 1} times, the last time with {self._said(error)}",
+            expected="a reply within the retries",
             next_move="Resume the run when the service works again; raise `retries` or lower `concurrency`",
         ) from None
 
@@ -174,22 +174,22 @@ def _key(config: EvolInstruct) -> str | None:
         if not key:
             raise ConfigError(
                 f"the environment variable {config.api_key_env} (`api_key_env`) is not set",
-                expected="the provider's key in it",
-                next_move=f"export {config.api_key_env}=…, or name another variable",
+                expected="the provider's key in that variable",
+                next_move=f"export {config.api_key_env}=…, or set `api_key_env` to another variable",
             )
         return key
-    # Else the key of the real OpenAI, if one is set, would be sent to somebody's server.
+    # Otherwise the key for OpenAI, if one is set, would be sent to another server.
     return "none" if config.api_base and config.model.startswith("openai/") else None
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether trying again may help: overload, time-outs, lost connections, faults of the server."""
+    """Whether a retry may help: overload, time-outs, lost connections, errors of the server."""
     status = getattr(error, "status_code", None)
     return not isinstance(status, int) or status in _RETRIED or status >= 500
 
 
 def _pause_s(error: Exception, attempt: int, seed: int) -> float:
-    """What the server asks for, else exponential back-off; both with jitter, so that callers spread."""
+    """Returns the server's Retry-After, otherwise exponential back-off; with jitter, so that callers spread out."""
     jitter = generator(seed, "pause", attempt).random()
     asked_s = _retry_after_s(error)
     if asked_s is not None:
@@ -198,7 +198,7 @@ def _pause_s(error: Exception, attempt: int, seed: int) -> float:
 
 
 def _retry_after_s(error: Exception) -> float | None:
-    """Seconds from the Retry-After header, given as a number or as a date (RFC 9110, 10.2.3)."""
+    """Returns the seconds of the Retry-After header, a number or a date (RFC 9110, 10.2.3)."""
     response = getattr(error, "response", None)
     for headers in (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None)):
         value = headers.get("retry-after") if headers else None
@@ -223,7 +223,7 @@ def _finish(response: Any) -> str:
 
 
 def strip_quotes(text: str) -> str:
-    """Without surrounding white space and one pair of quotes that encloses the whole."""
+    """Removes surrounding white space and one pair of quotes that encloses the whole text."""
     text = text.strip()
     for opening, closing in _QUOTES:
         inner = text[1:-1]

@@ -1,4 +1,4 @@
-"""How long what is asked of the run's own fleet can get: the engines' context has to hold it."""
+"""The longest instruction that an evolver sends to the run's own fleet: it must fit into the engines' context."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from workers.evolvers.templates import fill, load_templates
 
 
 def fleet_needs(evolving: Evolving, conversation: int = 0) -> tuple[int, int]:
-    """Characters of the longest instruction that the evolver asks the fleet, and tokens of its reply; (0, 0) if none.
+    """Returns the characters of the longest instruction to the fleet and the tokens of its reply; (0, 0) without one.
 
-    A prompt has `evolving.max_chars` characters at most, and as many as `conversation` are shown of what stands before
-    it; a written critique counts its tokens, each at least a character of the instruction that quotes it.
+    A prompt has at most `evolving.max_chars` characters, and the conversation before it `conversation`. A written
+    critique counts by its tokens, each at least one character of the instruction that quotes it.
     """
     evolver = evolving.evolver
     writer = evolver.writer if isinstance(evolver, FeedbackEvolver) else evolver

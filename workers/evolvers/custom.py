@@ -1,4 +1,4 @@
-"""A user's evolver, by import path."""
+"""A user's evolver class, by import path."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _EXPECTED = "`module:Class` of a class with `operators` (a tuple of names) and `
 
 
 class UserEvolver:
-    """Keeps the run safe from a user's class: an exception in `evolve` refuses that one child.
+    """Wraps a user's class: an exception in its `evolve` only refuses that one child.
 
-    `evolve` may return a `Reply` or just the child's text. Raises ConfigError when the class cannot be used.
+    `evolve` may return a `Reply` or just the child's text. Raises ConfigError if the class cannot be used.
     """
 
     def __init__(self, config: CustomEvolver, _generator: Generator | None = None) -> None:
@@ -27,12 +27,12 @@ class UserEvolver:
         return tuple(self._evolver.operators)
 
     def evolve(self, mutation: Mutation) -> Reply:
-        """The class's reply; what it raises is the reply's `finish`, except eva's own errors, which end the stage."""
+        """Returns the class's reply. An exception becomes the reply's `finish`, but eva's own errors end the stage."""
         try:
             reply = self._evolver.evolve(mutation)
         except EvaError:
             raise
-        except Exception as error:  # noqa: BLE001 - user code raises anything; it is counted by its name
+        except Exception as error:  # noqa: BLE001 - user code raises anything; counted by name
             return Reply("", finish=f"error: {type(error).__name__}")
         if isinstance(reply, str):
             return Reply(reply)
@@ -53,6 +53,6 @@ def _build(config: CustomEvolver) -> Any:
         raise ConfigError(
             f"{config.path!r} makes a {type(evolver).__name__} without `operators` or `evolve`",
             expected=_EXPECTED,
-            next_move="Give it both",
+            next_move="Give the class both",
         )
     return evolver

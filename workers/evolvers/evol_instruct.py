@@ -1,4 +1,4 @@
-"""EvolInstruct (Xu et al. 2023, arXiv 2304.12244) through any provider that LiteLLM knows."""
+"""EvolInstruct (Xu et al. 2023, arXiv 2304.12244) with any provider that LiteLLM supports."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Writer(Protocol):
     """A language model that answers one message. Safe to call from many threads."""
 
     def ask(self, message: str, seed: int) -> Reply:
-        """One reply, sampled with this seed."""
+        """Returns one reply, sampled with this seed."""
         ...
 
 
 class Rewriter:
-    """`eva.roles.Evolver` that asks a writer to rewrite the prompt, in the words of the operator's template."""
+    """An `eva.roles.Evolver` that has a writer rewrite the prompt by the operator's template."""
 
     def __init__(self, writer: Writer) -> None:
         self._templates = load_templates()
@@ -34,10 +34,10 @@ class Rewriter:
         return tuple(FIRST_PACK)
 
     def evolve(self, mutation: Mutation) -> Reply:
-        """The model's reply as it came, without surrounding white space and quotes.
+        """Returns the model's reply without surrounding white space and quotes; empty if the model gave none.
 
-        An empty text where the model gave none; its `finish` tells a cut reply, a prompt that the model
-        declined (content filter, context length), and `mix` without a partner. Raises EvolverError, ConfigError.
+        Its `finish` marks a reply that was cut, a prompt that the model declined (content filter, context length), and
+        `mix` without a partner. Raises EvolverError, ConfigError.
         """
         if mutation.operator in NEEDS_PARTNER and mutation.partner is None:
             return Reply("", finish="no_partner")
@@ -46,7 +46,7 @@ class Rewriter:
     def _instruction(self, mutation: Mutation) -> str:
         if mutation.operator not in self._templates:
             raise ConfigError(
-                f"operator {mutation.operator!r}",
+                f"unknown operator {mutation.operator!r}",
                 expected=f"one of {', '.join(self._templates)}",
                 next_move="Correct `evolving.operators`",
             )
@@ -54,7 +54,7 @@ class Rewriter:
 
 
 class EvolInstructEvolver(Rewriter):
-    """The operators' templates, answered by a model through LiteLLM.
+    """Sends the operators' templates to a model through LiteLLM.
 
     Raises ConfigError at construction when the model or its key cannot be used.
     """

@@ -15,18 +15,18 @@ from workers.evolvers.instructions import critique_request, in_conversation, wit
 
 
 class FeedbackRewriter(Rewriter):
-    """A `Rewriter` whose instruction comes below the responses and their critique; plain where there is none."""
+    """A `Rewriter` that shows the responses and their critique above the instruction, if there are any."""
 
     def __init__(self, config: FeedbackEvolver, generator: Generator | None = None) -> None:
         super().__init__(_writer(config.writer, generator))
         self._written, self._chars = config.critique == "written", config.response_chars
 
     def evolve(self, mutation: Mutation) -> Reply:
-        """As `Rewriter.evolve`; tokens and cost are of both calls where the critique is written."""
+        """Like `Rewriter.evolve`. With a written critique, tokens and cost are the sum of both calls."""
         if mutation.feedback is None or not self._written:
             return super().evolve(mutation)
-        asked = in_conversation(critique_request(mutation.feedback, self._chars), mutation.conversation)
-        critique = self._writer.ask(asked, derive(mutation.seed, "critique"))
+        request = in_conversation(critique_request(mutation.feedback, self._chars), mutation.conversation)
+        critique = self._writer.ask(request, derive(mutation.seed, "critique"))
         message = in_conversation(self._below(mutation, critique.text or None), mutation.conversation)
         reply = self._writer.ask(message, mutation.seed)
         return replace(

@@ -1,4 +1,4 @@
-"""The run's own fleet as a writer: many threads ask, one feeds the engines."""
+"""The run's own fleet as a writer: many threads send messages, one thread feeds the engines."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from eva.types import PromptResponses, Reply, Request, SamplingSettings
 from workers.evolvers.completions import strip_quotes
 
 GATHER_S = 0.01
-"""A wave takes in what is asked within so long after the last request: chains ask their next slots together."""
+"""A wave includes requests that arrive within this time after the last one: chains send theirs together."""
 
 UNANSWERED = "unanswered"
-"""`Reply.finish` of an instruction that the engines could not answer, such as one longer than their context."""
+"""`Reply.finish` if the engines could not answer, for example an instruction longer than their context."""
 
 
 class FleetWriter:
-    """Answers messages with the policy that the fleet serves: load it first.
+    """Answers messages with the policy that the fleet serves. Load the policy first.
 
-    Requests wait in a queue. One thread hands them to `generator.generate`, which pulls lazily, in waves: a wave
-    ends when nothing waits, and each reply goes to its caller as it finishes. A reply depends on its message
-    and seed alone, whatever wave it was in.
+    Requests wait in a queue. One thread passes them to `generator.generate` in waves: a wave ends when the queue is
+    empty. Each reply is returned as soon as it is finished. It depends only on its message and seed, not on the wave.
     """
 
     def __init__(self, config: SelfEvolver, generator: Generator) -> None:
@@ -36,48 +35,48 @@ class FleetWriter:
         self._feeder = ThreadPoolExecutor(1, thread_name_prefix="self-evolver")
 
     def ask(self, message: str, seed: int) -> Reply:
-        """The policy's reply. Raises what the generator raises."""
-        answer: Future[PromptResponses] = Future()
-        # Engines take seeds of 63 bits and count samples on from them.
-        self._waiting.put((Request(next(self._tickets), message, 1, seed >> 1, self._sampling), answer))
+        """Returns the policy's reply. Raises what the generator raises."""
+        future: Future[PromptResponses] = Future()
+        # Engines take seeds of 63 bits and add the sample's index.
+        self._waiting.put((Request(next(self._tickets), message, 1, seed >> 1, self._sampling), future))
         self._feeder.submit(self._wave)
-        return _reply(answer.result())  # bounded: the fleet answers or raises by its own time-outs
+        return _reply(future.result())  # bounded: the fleet answers or raises by its own time-outs
 
     def _wave(self) -> None:
-        """Answer what waits. Each request brings a wave, so that none is left behind; most find nothing to do."""
+        """Answers the queue. Every request starts a wave, so that none is left over; most waves find an empty queue."""
         if self._waiting.empty():
             return
-        asked: dict[int, Future[PromptResponses]] = {}
+        futures: dict[int, Future[PromptResponses]] = {}
         try:
-            for answered in self._generator.generate(self._gathered(asked)):
-                asked.pop(answered.number).set_result(answered)
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the threads that asked
-            for answer in asked.values():
-                answer.set_exception(error)
+            for result in self._generator.generate(self._gather(futures)):
+                futures.pop(result.number).set_result(result)
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting threads
+            for future in futures.values():
+                future.set_exception(error)
 
-    def _gathered(self, asked: dict[int, Future[PromptResponses]]) -> Iterator[Request]:
+    def _gather(self, futures: dict[int, Future[PromptResponses]]) -> Iterator[Request]:
         while True:
             try:
-                request, answer = self._waiting.get(timeout=GATHER_S)
+                request, future = self._waiting.get(timeout=GATHER_S)
             except Empty:
                 return
-            asked[request.number] = answer
+            futures[request.number] = future
             yield request
 
 
 def fleet_writer(config: SelfEvolver, generator: Generator | None) -> FleetWriter:
-    """The writer. Raises ConfigError where there is no fleet to ask."""
+    """Returns a writer on the fleet. Raises ConfigError without a fleet."""
     if generator is None:
         raise ConfigError(
-            "an evolver that asks the run's own fleet was built without one",
+            "an evolver that uses the run's own fleet was built without one",
             expected="the run's generator",
             next_move="Pass it to build_evolver",
         )
     return FleetWriter(config, generator)
 
 
-def _reply(answered: PromptResponses) -> Reply:
-    if answered.failure is not None or not answered.responses:
+def _reply(result: PromptResponses) -> Reply:
+    if result.failure is not None or not result.responses:
         return Reply("", finish=UNANSWERED)
-    response = answered.responses[0]
-    return Reply(strip_quotes(response.text), answered.prompt_tokens, response.tokens, finish=response.finish)
+    response = result.responses[0]
+    return Reply(strip_quotes(response.text), result.prompt_tokens, response.tokens, finish=response.finish)

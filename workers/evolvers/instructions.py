@@ -1,4 +1,4 @@
-"""The second pack's instructions, and those around the parent's responses. Ours, in the form of the first pack."""
+"""eva's own instructions: the second pack of operators, and what surrounds the parent's responses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from eva.prompts.conversations import labelled_lines
 from eva.types import Context, Feedback
 
 PLACE, PARTNER = "<PROMPT>", "<PARTNER>"
-"""Where an instruction takes the prompt (exactly once), and the second one."""
+"""Placeholders for the prompt (exactly once) and for the second prompt."""
 
 _REWRITE = """You write prompts that an assistant will be tested with.
 
@@ -83,25 +83,25 @@ the conversation.
 
 """
 CONVERSATION_CHARS = 8000
-"""The writer sees so much of a conversation, its end."""
+"""The writer sees at most this much of a conversation, its end."""
 
 
 def in_conversation(instruction: str, conversation: Context) -> str:
-    """The instruction below the messages that come before the prompt; as it is where there are none."""
+    """Puts the messages before the prompt above the instruction, if there are any."""
     if not conversation:
         return instruction
-    told = "\n\n".join(labelled_lines(conversation))
-    shown = told if len(told) <= CONVERSATION_CHARS else "[…] " + told[-CONVERSATION_CHARS:]
+    text = "\n\n".join(labelled_lines(conversation))
+    shown = text if len(text) <= CONVERSATION_CHARS else "[…] " + text[-CONVERSATION_CHARS:]
     return _CONVERSATION.format(conversation=shown) + instruction
 
 
 def critique_request(feedback: Feedback, chars: int) -> str:
-    """Asks what the worst response lacks; each response is shown up to `chars` characters."""
+    """Returns the request for a critique. At most `chars` characters of each response are shown."""
     return _shown(feedback, chars) + _CRITIQUE
 
 
 def with_feedback(instruction: str, feedback: Feedback, chars: int, critique: str | None = None) -> str:
-    """An operator's instruction below the responses, and below their critique where it was written."""
+    """Puts the responses, and a written critique if there is one, above an operator's instruction."""
     words = _SILENT if critique is None else f"#Critique#:\n{critique}\n\n"
     return _shown(feedback, chars) + _USE.format(critique=words) + instruction
 

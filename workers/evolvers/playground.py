@@ -9,7 +9,7 @@ from workers.playground import evolver
 
 
 class PlaygroundEvolver:
-    """`eva.roles.Evolver` of the micro-world. Costs nothing, keeps no state."""
+    """The `eva.roles.Evolver` of the micro-world. It costs nothing and keeps no state."""
 
     def __init__(self, _config: PlaygroundConfig, _generator: Generator | None = None) -> None:
         self._rules = evolver.PlaygroundEvolver()
@@ -19,5 +19,5 @@ class PlaygroundEvolver:
         return self._rules.operators
 
     def evolve(self, mutation: Mutation) -> Reply:
-        """One child; an empty text for a parent that is no prompt of this world."""
+        """Returns one child, or an empty text if the parent is not a prompt of this world."""
         return Reply(self._rules.evolve(mutation.text, mutation.operator, mutation.seed))

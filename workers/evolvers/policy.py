@@ -1,4 +1,4 @@
-"""`self`: the policy that is being aligned writes the prompts too (creator and solver share one network)."""
+"""`self`: the policy that is being aligned also writes the prompts (creator and solver share one network)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workers.evolvers.fleet_writer import fleet_writer
 
 
 class PolicyEvolver(Rewriter):
-    """The operators' templates, answered by the run's own fleet."""
+    """Sends the operators' templates to the run's own fleet."""
 
     def __init__(self, config: SelfEvolver, generator: Generator | None = None) -> None:
         super().__init__(fleet_writer(config, generator))

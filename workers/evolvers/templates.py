@@ -1,7 +1,7 @@
-"""The operators' templates: EvolInstruct's read from the installed distilabel, the second pack's ours.
+"""The operators' templates: EvolInstruct's, read from the installed distilabel, and eva's own second pack.
 
-Its one file of templates is loaded by its path. Importing it by its name would import the package
-around it: seconds, a traceback hook that prints local variables (keys among them), and warnings.
+distilabel's file of templates is loaded by its path. Importing it by name would import the whole package, which takes
+seconds, warns, and installs a traceback hook that prints local variables (keys among them).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _DISTILABEL_NAMES = {
 
 
 def load_templates() -> dict[str, str]:
-    """Operator: template, of both packs. Raises ConfigError when the installed distilabel has none."""
+    """Returns the templates of both packs by operator. Raises ConfigError if distilabel's are not installed."""
     return _distilabel_templates() | instructions.TEMPLATES
 
 
 def fill(template: str, text: str, partner: str | None = None) -> str:
-    """The template with its places taken, all at once: a prompt that holds a place's name arrives unchanged."""
+    """Fills in the template in one pass, so that a prompt which contains a placeholder stays unchanged."""
     texts = {PLACE: text, PARTNER: partner or ""}
     return re.sub(f"{PLACE}|{PARTNER}", lambda found: texts[found.group()], template)
 

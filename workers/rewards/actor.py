@@ -1,4 +1,4 @@
-"""The reward model in a Ray actor of its own, so that rewards stream behind generation."""
+"""The reward model in its own Ray actor, so that rewards are computed while other prompts still generate."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _REARM_S = 0.5
 
 
 class RewardProcess:
-    """What runs inside the actor: a reward model, and a watchdog that ends the process when it hangs.
+    """Runs in the actor: a reward model, and a watchdog that ends the process if it hangs.
 
-    The watchdog is a C thread: it works even while a function holds the interpreter's lock.
+    The watchdog is a C thread, so it works even while a function holds the interpreter's lock.
     """
 
     def __init__(self, model: str, config: RewardConfig, spent: Mapping[str, float]) -> None:
@@ -45,13 +45,13 @@ class RewardProcess:
         self._model: RewardModel | None = None
         self._armed_at = 0.0
 
-    def reward_many(self, asked: Sequence[RewardRequest]) -> Rewards:
-        # Built here and not in __init__, so that its errors arrive as themselves.
+    def reward_many(self, requests: Sequence[RewardRequest]) -> Rewards:
+        # Built here rather than in __init__, so that the caller gets its own errors.
         model = self._model = self._model or self._build()
         self._alive()
         reach("rewarder.asked")
         try:
-            rewards = model.reward_many(asked, self._alive)
+            rewards = model.reward_many(requests, self._alive)
         finally:
             faulthandler.cancel_dump_traceback_later()
             self._armed_at = 0.0
@@ -72,7 +72,7 @@ class RewardProcess:
 
 
 class RayProcess:
-    """A RewardProcess as a Ray actor; `workers.rewards.window.Process`."""
+    """A RewardProcess as a Ray actor: a `workers.rewards.window.Process`."""
 
     died: tuple[type[BaseException], ...] = (
         RayActorError,
@@ -102,8 +102,8 @@ class RayProcess:
         self._actor = options.remote(self._model, self._config, self._spent())
         self._located = find_process(self._actor)
 
-    def submit(self, asked: Sequence[RewardRequest]) -> Future[Rewards]:
-        return self._actor.reward_many.remote(list(asked)).future()
+    def submit(self, requests: Sequence[RewardRequest]) -> Future[Rewards]:
+        return self._actor.reward_many.remote(list(requests)).future()
 
     def restart(self) -> None:
         self.stop()
@@ -114,14 +114,14 @@ class RayProcess:
 
 
 class ActorRewarder:
-    """`eva.roles.Rewarder` around a reward model in a Ray actor, started at its first use.
+    """An `eva.roles.Rewarder` around a reward model in a Ray actor, which starts on first use.
 
     Args:
-        name: what its rewards are stored under.
-        model: `module:Class` of the reward model, built in the actor from `config`.
+        name: the name under which its rewards are stored.
+        model: `module:Class` of the reward model, which the actor builds from `config`.
         config: the reward model's section of the config.
-        cpus: CPUs that Ray reserves for it; 0 lets it share what the engines leave. GPUs are the config's.
-        spent: what its rewards have cost the run so far, by part; it goes on counting.
+        cpus: CPUs that Ray reserves for it; with 0 it shares what the engines leave. GPUs are in the config.
+        spent: what its rewards have cost the run so far, by part.
         restarts, hung_s, notice: see `Window`.
     """
 
@@ -148,26 +148,25 @@ class ActorRewarder:
         return self._name
 
     def start(self) -> None:
-        """Start the actor without waiting for it. Needs an initialised Ray."""
+        """Starts the actor without waiting for it. Ray must be connected."""
         self._process = self._process or RayProcess(
             self._model, self._config, self._cpus, gpus_of(self._config), lambda: {**self._spent}
         )
 
     def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        """Pull answered prompts, about a hundred at most in flight; yield what is done at each pull.
+        """Pulls answered prompts, about a hundred in flight, and yields each once, as soon as it is done.
 
-        Every prompt comes back once. Raises RewarderDiedError, and ConfigError when the reward model
-        cannot be built on the actor's machine.
+        Raises RewarderDiedError, and ConfigError if the reward model cannot be built on the actor's machine.
         """
         self.start()
         assert self._process
         window = Window(self._process, restarts=self._restarts, hung_s=self._hung_s, notice=self._notice)
         self._window = window
-        for one in answered:
-            if not one.responses:
-                yield RewardedResponses(one, ())
+        for prompt in answered:
+            if not prompt.responses:
+                yield RewardedResponses(prompt, ())
                 continue
-            window.put(one)
+            window.put(prompt)
             yield from self._take(window, block=False)
             while window.full:
                 yield from self._take(window, block=True)
@@ -175,7 +174,7 @@ class ActorRewarder:
             yield from self._take(window, block=True)
 
     def at_work(self) -> list[WorkerStatus]:
-        """What the actor has in hand. Another thread may ask."""
+        """Returns what the actor is working on. Safe to call from another thread."""
         window = self._window
         return [] if window is None or window.empty else [window.at_work()]
 
@@ -183,32 +182,32 @@ class ActorRewarder:
         try:
             taken = window.take(block=block)
         except RayTaskError as error:
-            # What the reward model itself complained of, without Ray's wrapping.
+            # The reward model's own error, without Ray's wrapper.
             raise error.cause from None
         for reward in (reward for one in taken for reward in one.rewards):
             self._spent.update({name: part.value or 0 for name, part in reward.parts if name.endswith(COST)})
         return taken
 
     def close(self) -> None:
-        """End the actor. It starts again at the next use."""
+        """Ends the actor. It starts again on the next use."""
         if self._process:
             self._process.stop()
             self._process = None
 
 
 def gpus_of(config: RewardConfig) -> float:
-    """GPUs of a rewarder's process: a network's own, or those of an ensemble's members, who share it."""
+    """Returns the GPUs of a rewarder's process; the members of an ensemble share one process."""
     if isinstance(config, EnsembleReward):
         return sum(gpus_of(member.reward) for member in config.members)
     return config.gpus if isinstance(config, RewardNetwork) else 0
 
 
 def _require_gpus(gpus: float) -> None:
-    """Ray would wait for ever for a GPU that no machine of its cluster has."""
-    there: float = ray.cluster_resources().get("GPU", 0)
-    if gpus > there:
+    """Raises ConfigError if the cluster has too few GPUs: Ray would wait for them for ever."""
+    available: float = ray.cluster_resources().get("GPU", 0)
+    if gpus > available:
         raise ConfigError(
-            f"the rewarder asks for {gpus:g} GPUs, and Ray's cluster has {there:g}",
-            expected=f"reward.gpus of at most {there:g}",
-            next_move="Lower reward.gpus (0 computes on the CPU), or join machines with GPUs",
+            f"the rewarder asks for {gpus:g} GPUs, and Ray's cluster has {available:g}",
+            expected=f"reward.gpus of at most {available:g}",
+            next_move="Lower reward.gpus (0 computes on the CPU), or add machines with GPUs",
         )

@@ -13,11 +13,11 @@ from workers.rewards import model_class
 from workers.rewards.model import Alive, HasBudget, RewardModel, RewardRequest, reason
 
 COMBINE = {"mean": np.mean, "minimum": np.min, "median": np.median}
-"""`combine`: over the members' rewards of a response."""
+"""`combine`: how the members' rewards of a response are combined."""
 
 
 class EnsembleModel:
-    """Members' rewards on one scale, combined. Letters: N responses of a prompt, M members."""
+    """Combines members' rewards on one scale. Letters: N responses of a prompt, M members."""
 
     def __init__(self, config: EnsembleReward) -> None:
         self._config = config
@@ -26,7 +26,7 @@ class EnsembleModel:
 
     @staticmethod
     def name_of(config: EnsembleReward) -> str:
-        """How it combines, and its members with their scales: what changes a reward changes the name."""
+        """Returns how it combines, and its members with their scales: whatever changes a reward changes the name."""
         members = (
             name if config.on == "rank" else f"({name} - {member.centre:g})/{member.scale:g}"
             for name, member in zip(member_names(config), config.members, strict=True)
@@ -43,13 +43,13 @@ class EnsembleModel:
     def patience_s(self) -> float:
         return max(model.patience_s for model in self._models)
 
-    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
-        """Each member rewards everything in its turn. A response that one member cannot reward has no reward."""
-        by_member = [model.reward_many(asked, alive) for model in self._models]
+    def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
+        """Lets each member reward everything in turn. A response that one member cannot reward has no reward."""
+        by_member = [model.reward_many(requests, alive) for model in self._models]
         return [self._combine(rewards) for rewards in zip(*by_member, strict=True)]
 
     def charge(self, spent: Mapping[str, float]) -> None:
-        """Each member that has a budget counts what it has cost the run before."""
+        """Passes earlier costs to each member that has a budget."""
         for name, model in zip(self._names, self._models, strict=True):
             if isinstance(model, HasBudget):
                 own = f"{name}/"
@@ -82,7 +82,7 @@ class EnsembleModel:
 
 
 def member_names(config: EnsembleReward) -> list[str]:
-    """The members' names; equal ones are told apart by their place."""
+    """Returns the members' names; equal names get their position."""
     names = [model_class(member.reward).name_of(member.reward) for member in config.members]
     return [f"{name}#{place}" if names.count(name) > 1 else name for place, name in enumerate(names)]
 
@@ -92,6 +92,6 @@ def _number(reward: Reward) -> float:
 
 
 def _flat(parts: Sequence[tuple[str, Reward]]) -> tuple[tuple[str, Reward], ...]:
-    """The members and what they were made from in turn, as one level of names."""
+    """Flattens the members' rewards and their parts into one level of names."""
     inner = [(f"{name}/{inner_name}", part) for name, reward in parts for inner_name, part in reward.parts]
     return (*((name, Reward(reward.value, reward.reason)) for name, reward in parts), *inner)

@@ -1,4 +1,4 @@
-"""A language model as judge: two responses at a time in both orders, or one at a time from 1 to 10."""
+"""A language model as judge: compares two responses in both orders, or rates one response from 1 to 10."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Ask = Callable[[str, int], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One call: which responses were shown, the score of the first (None: unreadable, with the reason), its cost."""
+    """One call: the responses shown, the score of the first (None if unreadable, with the reason), and the cost."""
 
     first: int
     second: int | None
@@ -45,7 +45,7 @@ class Verdict:
 
 
 class JudgeModel:
-    """The judge as a reward model. Raises ConfigError at construction when the model or its key cannot be used."""
+    """The judge as a reward model. Its constructor raises ConfigError if the model or its key cannot be used."""
 
     def __init__(self, config: JudgeReward, ask: Ask | None = None) -> None:
         self._config, self._budget = config, Budget(config)
@@ -53,27 +53,27 @@ class JudgeModel:
 
     @staticmethod
     def name_of(config: JudgeReward) -> str:
-        """Its model and mode; how wins are aggregated where that is not the default."""
+        """Returns its model and mode, and the aggregation of wins if that is not the default."""
         aggregated = config.mode == "pairwise" and config.aggregation != "mean_win_rate"
         return f"judge:{config.model}:{config.mode}" + (f":{config.aggregation}" if aggregated else "")
 
     @staticmethod
     def check(config: JudgeReward) -> None:
-        """Raises ConfigError when no provider knows the model or its key is missing."""
+        """Raises ConfigError if no provider has the model or its key is missing."""
         Service(config)
 
     @property
     def patience_s(self) -> float:
         return (self._config.timeout_s + LONGEST_RETRY_AFTER_S + 1) * (self._config.retries + 1)
 
-    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
-        """All questions about all these prompts, `concurrency` at a time. Raises JudgeError, ConfigError."""
+    def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
+        """Asks all questions about these prompts, `concurrency` at a time. Raises JudgeError, ConfigError."""
         alive()
-        verdicts: list[list[Verdict]] = [[] for _ in asked]
+        verdicts: list[list[Verdict]] = [[] for _ in requests]
         with ThreadPoolExecutor(self._config.concurrency) as pool:
             calls = {
                 pool.submit(self._verdict, transcript(one.prompt, one.context), one.responses, *shown): place
-                for place, one in enumerate(asked)
+                for place, one in enumerate(requests)
                 for shown in self._questions(one.responses)
             }
             try:
@@ -83,14 +83,14 @@ class JudgeModel:
             except (JudgeError, ConfigError):
                 pool.shutdown(cancel_futures=True)
                 raise
-        return [self._rewards(one.responses, found) for one, found in zip(asked, verdicts, strict=True)]
+        return [self._rewards(one.responses, found) for one, found in zip(requests, verdicts, strict=True)]
 
     def charge(self, spent: Mapping[str, float]) -> None:
-        """What it has cost the run before counts, too."""
+        """Counts earlier costs of this run."""
         self._budget.charge(spent.get(COST, 0.0))
 
     def close(self) -> None:
-        """It holds nothing."""
+        """Does nothing."""
 
     def _rewards(self, responses: Sequence[str], verdicts: Sequence[Verdict]) -> tuple[Reward, ...]:
         if self._config.mode == "rating":
@@ -98,7 +98,7 @@ class JudgeModel:
         return rewards_from_wins(responses, verdicts, self._config.aggregation)
 
     def _questions(self, responses: Sequence[str]) -> list[tuple[int, int | None]]:
-        """Which responses are shown, in which order: each pair of different texts twice; equal ones tie unasked."""
+        """Returns the responses to show, in order: each pair of different texts twice. Equal texts tie unasked."""
         count = len(responses)
         if self._config.mode == "rating":
             return [(place, None) for place in range(count)]
@@ -122,7 +122,7 @@ class JudgeModel:
         reply = self._ask(message, derive(config.seed, "judge", key, first, -1 if second is None else second))
         self._budget.charge(reply.cost_usd)
         try:
-            # A verdict that was cut off may read as another one: "1" of "10".
+            # A verdict that was cut off may look like another one: "1" of "10".
             if reply.finish == "length":
                 raise UnreadableError(CUT)
             return Verdict(first, second, read_verdict(reply.text, mark, meanings), None, reply.cost_usd)
@@ -131,7 +131,7 @@ class JudgeModel:
 
 
 class Budget:
-    """What the judge may cost the run, and has cost so far. Safe to call from many threads."""
+    """The judge's budget for the run, and its cost so far. Safe to call from many threads."""
 
     def __init__(self, config: JudgeReward) -> None:
         self._config, self._spent_usd, self._lock = config, 0.0, threading.Lock()
@@ -141,14 +141,14 @@ class Budget:
             self._spent_usd += usd
 
     def require(self) -> None:
-        """Raises JudgeError when it is used up."""
+        """Raises JudgeError if the budget is used up."""
         limit = self._config.max_cost_usd
         with self._lock:
             if limit is not None and self._spent_usd >= limit:
                 raise JudgeError(
                     f"the judge {self._config.model} has cost {self._spent_usd:.4f} US dollars",
                     expected=f"at most {limit:g} (`max_cost_usd`)",
-                    next_move="Resume the run with a higher limit; what was judged is stored",
+                    next_move="Resume the run with a higher limit; all verdicts so far are stored",
                 )
 
 
@@ -162,7 +162,7 @@ class Service:
         )
 
     def ask(self, message: str, seed: int) -> Reply:
-        """One reply; an empty one when the model will not take this message. Raises JudgeError, ConfigError."""
+        """Returns one reply, empty if the model refuses the message. Raises JudgeError, ConfigError."""
         try:
             return self._completions.ask(message, seed)
         except EvolverError as failed:
@@ -178,7 +178,7 @@ class Service:
 
 
 def rewards_from_ratings(verdicts: Sequence[Verdict]) -> tuple[Reward, ...]:
-    """The rating of each response, or the reason why it has none."""
+    """Returns the rating of each response, or the reason why it has none."""
     return tuple(
         Reward(verdict.score, verdict.reason, ((COST, Reward(verdict.cost_usd)),))
         for verdict in sorted(verdicts, key=lambda verdict: verdict.first)
@@ -186,12 +186,10 @@ def rewards_from_ratings(verdicts: Sequence[Verdict]) -> tuple[Reward, ...]:
 
 
 def rewards_from_wins(responses: Sequence[str], verdicts: Sequence[Verdict], aggregation: str) -> tuple[Reward, ...]:
-    """Wins over the pairs that have a verdict in both orders, aggregated as `eva.measures.bradley_terry` does.
+    """Returns rewards from the pairs with a verdict in both orders, aggregated as in `eva.measures.bradley_terry`.
 
-    Equal texts tie.
-
-    One order alone would carry the judge's taste for a position, so such a pair counts for nothing. A response with
-    verdicts in fewer than half of its pairs has no reward, but the commonest reason why not.
+    A pair with a verdict in one order only does not count, because of the judge's position bias. Equal texts tie. A
+    response with verdicts in fewer than half of its pairs gets no reward, but the most frequent reason.
     """
     count = len(responses)
     score_N_N = np.full((count, count), np.nan)
@@ -204,9 +202,9 @@ def rewards_from_wins(responses: Sequence[str], verdicts: Sequence[Verdict], agg
     rewards: list[Reward] = []
     for place in range(count):
         own = [verdict for verdict in verdicts if place in (verdict.first, verdict.second)]
-        judged, asked = int(np.isfinite(both_N_N[place]).sum()), len(own) // 2
+        judged, shown = int(np.isfinite(both_N_N[place]).sum()), len(own) // 2
         parts = _parts(place, score_N_N, own)
-        if judged * 2 < asked or not np.isfinite(reward_N[place]):
+        if judged * 2 < shown or not np.isfinite(reward_N[place]):
             rewards.append(Reward(None, _why(own), parts))
         else:
             rewards.append(Reward(float(reward_N[place]), None, parts))
@@ -220,7 +218,7 @@ def _why(own: Sequence[Verdict]) -> str:
 
 
 def _parts(place: int, score_N_N: Floats, own: Sequence[Verdict]) -> tuple[tuple[str, Reward], ...]:
-    """What the audit reads: cost, share of unreadable replies, of swapped pairs that disagree, wins by position."""
+    """Returns parts for the audit: cost, shares of unreadable replies and of pairs that disagree, wins by position."""
     figures = {COST: sum(verdict.cost_usd / 2 for verdict in own)}
     if own:
         figures["unreadable"] = sum(verdict.score is None for verdict in own) / len(own)

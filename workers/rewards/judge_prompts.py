@@ -1,8 +1,8 @@
-"""What the judge is asked, and how its verdict is read.
+"""The prompts for a judge, and how its verdict is read.
 
-A response may hold anything: "[[A]]", "VERDICT: A", orders to the judge, closing tags. So every text stands between
-marks that are derived from the config's seed and the prompt: who wrote a response cannot have known them. A verdict
-counts only with its mark, once, on the last line of the reply.
+A response may contain anything: "[[A]]", "VERDICT: A", instructions to the judge, closing tags. So every text is put
+between marks that are derived from the config's seed and the prompt, which the writer of a response cannot know. A
+verdict counts only with its mark, once, on the last line of the reply.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ VERDICT {mark}: 7
 """
 
 SCORES = {"A": 1.0, "B": 0.0, "TIE": 0.5}
-"""What a verdict gives to the response that was shown first."""
+"""The score of the response that was shown first, by verdict."""
 
 RATINGS = {str(rating): float(rating) for rating in range(1, 11)}
 
@@ -72,17 +72,17 @@ SEVERAL_VERDICTS = "the judge gave several verdicts"
 
 
 class UnreadableError(ValueError):
-    """A reply without a verdict; its text is the reason."""
+    """The reply has no verdict. The message is the reason."""
 
 
 def question(template: str, mark: str, prompt: str, first: str, second: str = "") -> str:
-    """The message. Texts go in as they are: no text is looked through for places of the others."""
+    """Returns the message. Texts are inserted as they are: placeholders within them are not replaced."""
     values = {"mark": mark, "prompt": prompt, "first": first, "second": second}
     return re.sub(r"\{(mark|prompt|first|second)\}", lambda place: values[place[1]], template)
 
 
 def read_verdict(reply: str, mark: str, meanings: dict[str, float]) -> float:
-    """What the last line of the reply says. Quotation marks and emphasis around it are forgiven, nothing else.
+    """Returns the score of the verdict on the reply's last line. Only quotation marks and emphasis may surround it.
 
     Raises UnreadableError with the reason.
     """
@@ -91,9 +91,9 @@ def read_verdict(reply: str, mark: str, meanings: dict[str, float]) -> float:
         raise UnreadableError(NO_REPLY)
     words = "|".join(map(re.escape, meanings))
     verdict = re.compile(rf"[\s*_`\"'>]*VERDICT[ \t]+{re.escape(mark)}[ \t]*:[\s*_]*({words})[\s*_`\"'.]*")
-    given = [found[1] for line in lines if (found := verdict.fullmatch(line))]
-    if len(given) > 1:
+    verdicts = [match[1] for line in lines if (match := verdict.fullmatch(line))]
+    if len(verdicts) > 1:
         raise UnreadableError(SEVERAL_VERDICTS)
-    if not given or not verdict.fullmatch(lines[-1]):
+    if not verdicts or not verdict.fullmatch(lines[-1]):
         raise UnreadableError(NO_VERDICT)
-    return meanings[given[0]]
+    return meanings[verdicts[0]]

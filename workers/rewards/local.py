@@ -1,4 +1,4 @@
-"""Rewards in the caller's own process: for tests and for cheap reward models."""
+"""Rewards in the caller's process, for tests and cheap reward models."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from eva.types import PromptResponses, RewardedResponses
 from workers.rewards.model import RewardModel, RewardRequest
 
 
-def reward_request(answered: PromptResponses) -> RewardRequest:
-    """The texts of an answered prompt, as reward models take them."""
-    return RewardRequest(answered.text, tuple(response.text for response in answered.responses), answered.context)
+def reward_request(prompt: PromptResponses) -> RewardRequest:
+    """Returns the texts of an answered prompt, as reward models take them."""
+    return RewardRequest(prompt.text, tuple(response.text for response in prompt.responses), prompt.context)
 
 
 class LocalRewarder:
-    """`eva.roles.Rewarder` around a reward model, one prompt at a time, in order."""
+    """An `eva.roles.Rewarder` around a reward model: one prompt at a time, in order."""
 
     def __init__(self, name: str, model: RewardModel) -> None:
         self._name, self._model = name, model
@@ -25,18 +25,18 @@ class LocalRewarder:
         return self._name
 
     def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        """Pull one prompt, yield it with its rewards, pull the next."""
-        for one in answered:
-            (rewards,) = self._model.reward_many([reward_request(one)], _nobody_watches)
-            yield RewardedResponses(one, rewards)
+        """Pulls one prompt, yields it with its rewards, pulls the next."""
+        for prompt in answered:
+            (rewards,) = self._model.reward_many([reward_request(prompt)], _ignore)
+            yield RewardedResponses(prompt, rewards)
 
     def at_work(self) -> list[WorkerStatus]:
-        """Nothing: what it does, its caller does."""
+        """Returns nothing: the work is done by the caller's thread."""
         return []
 
     def close(self) -> None:
         self._model.close()
 
 
-def _nobody_watches() -> None:
-    """A caller does not kill its own process."""
+def _ignore() -> None:
+    """No watchdog needs to know about progress in this process."""

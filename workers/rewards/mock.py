@@ -27,19 +27,19 @@ class MockModel:
 
     @staticmethod
     def name_of(config: MockReward) -> str:
-        """`mock`, and each setting that is not its default."""
+        """Returns `mock` and each setting that is not the default."""
         settings = config.model_dump(exclude_defaults=True, exclude={"kind"})
         return "mock" + "".join(f":{key}={value}" for key, value in settings.items())
 
     @staticmethod
     def check(config: MockReward) -> None:
-        """Nothing can be wrong with it."""
+        """Does nothing: every config is valid."""
 
-    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
+    def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         alive()
         return [
             tuple(self._reward(transcript(one.prompt, one.context), response) for response in one.responses)
-            for one in asked
+            for one in requests
         ]
 
     def _reward(self, prompt: str, response: str) -> Reward:
@@ -52,4 +52,4 @@ class MockModel:
         return Reward(value)
 
     def close(self) -> None:
-        """It holds nothing."""
+        """Does nothing."""

@@ -1,13 +1,13 @@
-"""Rewards from a user's function, whatever it does: raise, hang, return nonsense.
+"""Rewards from a user's function, even if it raises, hangs or returns nonsense.
 
-One response is quarantined with its reason, the others of its prompt are not. How a function is
-stopped that takes longer than `timeout_s`:
+Only the response that caused it stays without a reward, with the reason. A call that takes longer than `timeout_s` is
+stopped:
 - sync, in the main thread (as in the actor): by the signal of an interval timer, which ends sleeps,
   loops and regular expressions; the function may use `signal.alarm` itself, as math-verify does;
 - sync, in another thread (LocalRewarder only): its thread is abandoned;
 - async: its task is cancelled.
-What withstands that (C code that never returns, an async function that blocks its event loop) is
-ended by the actor's watchdog together with its process.
+If that does not help (C code that never returns, an async function that blocks its event loop), the actor's watchdog
+ends the process.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ EXPECTED = (
 
 _REPEAT_S = 1.0
 
-Given = tuple[str, dict[str, Any]]
-"""The prompt, and what else the function takes by its name."""
+Arguments = tuple[str, dict[str, Any]]
+"""The prompt, and the function's other arguments by name."""
 
 
 class _TimedOut(BaseException):
@@ -60,48 +60,48 @@ class VerifierModel:
 
     @staticmethod
     def check(config: VerifierReward) -> None:
-        """Raises ConfigError when the function cannot be imported or called."""
+        """Raises ConfigError if the function cannot be imported or called."""
         check_function(config.function)
 
     @property
     def patience_s(self) -> float:
         return 1.5 * self._timeout_s + 1.0
 
-    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
-        """An async function is called for up to `concurrency` responses of all these prompts at a time."""
-        flat = [(self._given(one), response) for one in asked for response in one.responses]
+    def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
+        """Rewards all responses; an async function is called for up to `concurrency` of them at a time."""
+        flat = [(self._arguments(one), response) for one in requests for response in one.responses]
         together = self._loop.run(self._all_async(flat, alive)) if self._loop else self._all_sync(flat, alive)
         rewards = iter(together)
-        return [tuple(next(rewards) for _ in one.responses) for one in asked]
+        return [tuple(next(rewards) for _ in one.responses) for one in requests]
 
     def close(self) -> None:
         if self._loop:
             self._loop.close()
 
-    def _given(self, asked: RewardRequest) -> Given:
-        """What the function is called with before the response and by name."""
+    def _arguments(self, request: RewardRequest) -> Arguments:
+        """Returns the function's arguments apart from the response."""
         if not self._takes_context:
-            return asked.prompt, {}
-        return asked.prompt, {"context": [asdict(message) for message in asked.context]}
+            return request.prompt, {}
+        return request.prompt, {"context": [asdict(message) for message in request.context]}
 
-    def _all_sync(self, flat: Sequence[tuple[Given, str]], alive: Alive) -> Iterator[Reward]:
+    def _all_sync(self, flat: Sequence[tuple[Arguments, str]], alive: Alive) -> Iterator[Reward]:
         in_main_thread = threading.current_thread() is threading.main_thread()
         reward = _reward_under_alarm if in_main_thread else _reward_in_thread
         for (prompt, named), response in flat:
             alive()
             yield reward(partial(self._function, **named), prompt, response, self._timeout_s)
 
-    async def _all_async(self, flat: Sequence[tuple[Given, str]], alive: Alive) -> list[Reward]:
+    async def _all_async(self, flat: Sequence[tuple[Arguments, str]], alive: Alive) -> list[Reward]:
         slots = asyncio.Semaphore(self._concurrency)
 
-        async def one(given: Given, response: str) -> Reward:
-            prompt, named = given
+        async def one(arguments: Arguments, response: str) -> Reward:
+            prompt, named = arguments
             async with slots:
                 reward = await _reward_async(partial(self._function, **named), prompt, response, self._timeout_s)
                 alive()
                 return reward
 
-        return await asyncio.gather(*(one(given, response) for given, response in flat))
+        return await asyncio.gather(*(one(arguments, response) for arguments, response in flat))
 
 
 def check_function(spec: str) -> UserFunction:
@@ -121,14 +121,14 @@ def is_async(function: UserFunction) -> bool:
 def _reward_under_alarm(function: UserFunction, prompt: str, response: str, timeout_s: float) -> Reward:
     before = signal.signal(signal.SIGALRM, _ring) or signal.SIG_DFL
     try:
-        # Rings again each second, in case the user's code swallows the first.
+        # The alarm repeats every second, in case the user's code swallows the first.
         signal.setitimer(signal.ITIMER_REAL, timeout_s, _REPEAT_S)
         try:
             return _as_reward(function(prompt, response))
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     except _TimedOut:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # it may have rung just before it was stopped
+        signal.setitimer(signal.ITIMER_REAL, 0)  # it may have fired just before it was stopped
         return _timed_out(timeout_s)
     except (Exception, SystemExit) as error:  # noqa: BLE001, user code raises anything
         return _failed(error)

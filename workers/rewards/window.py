@@ -1,8 +1,8 @@
-"""A bounded window of prompts in flight to a process that may die. Knows futures, not Ray.
+"""A bounded window of prompts in flight to a process that may die. It uses futures and does not depend on Ray.
 
-Prompts are sent in small groups, as they come while the process is idle and larger under load. When
-the process dies, the prompts of the call it was working on become suspects: each is sent alone, so
-that the one that kills is found, and it alone stays without rewards.
+Prompts are sent in small groups, which grow under load. When the process dies, the prompts of the call that it was
+working on become suspects: each is sent alone. So the prompt that kills the process is found, and only that prompt
+stays without rewards.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ Rewards = list[tuple[Reward, ...]]
 
 _POLL_S = 1.0
 _DEATHS_ALONE = 2
-"""A prompt in whose lone presence the process died so often is the cause."""
+"""A prompt is to blame if the process died this often while working on it alone."""
 
 
 class Process(Protocol):
-    """Works off its calls one after the other, in the order in which they were submitted."""
+    """A process that handles its calls one after the other, in the order in which they were submitted."""
 
     @property
     def died(self) -> tuple[type[BaseException], ...]:
-        """What a future raises when the process died, rather than the reward model complained."""
+        """What a future raises if the process died, as opposed to an error of the reward model."""
         ...
 
-    def submit(self, asked: Sequence[RewardRequest]) -> Future[Rewards]: ...
+    def submit(self, requests: Sequence[RewardRequest]) -> Future[Rewards]: ...
 
     def restart(self) -> None:
-        """Give up whatever is in flight and begin afresh."""
+        """Drop everything in flight and start again."""
         ...
 
 
@@ -49,14 +49,14 @@ class _Call:
 
 
 class Window:
-    """Prompts on their way through a process. `per_call` x (`calls` + 1) of them at most.
+    """Prompts in flight through a process: at most `per_call` x (`calls` + 1).
 
     Args:
-        per_call: prompts in one call, at most.
-        calls: calls in flight; the second waits in the process's queue while the first runs.
-        restarts: deaths in a row, no prompt rewarded in between, after which it gives up.
-        hung_s: seconds without the end of a call after which the process counts as dead, as one that is frozen does.
-        notice: is told of each death.
+        per_call: the most prompts in one call.
+        calls: calls in flight; one waits in the process's queue while another runs.
+        restarts: deaths in a row, with no prompt rewarded in between, before it gives up.
+        hung_s: seconds without a finished call after which the process counts as dead; a frozen process is found so.
+        notice: called at each death.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class Window:
     def empty(self) -> bool:
         return not (self._waiting or self._suspects or self._calls)
 
-    def put(self, answered: PromptResponses) -> None:
-        """Take in one prompt; call `take` until the window is no longer full before the next."""
-        self._waiting.append(answered)
+    def put(self, prompt: PromptResponses) -> None:
+        """Adds one prompt. Before the next one, call `take` until the window is no longer full."""
+        self._waiting.append(prompt)
         self._send()
 
     def take(self, *, block: bool) -> list[RewardedResponses]:
-        """What is done by now; with `block` it first waits until a call has ended.
+        """Returns what is done. With `block` it first waits until a call has ended.
 
-        Raises RewarderDiedError, and whatever the reward model raised of itself.
+        Raises RewarderDiedError, and whatever the reward model raised.
         """
         rewarded: list[RewardedResponses] = []
         while block and self._calls and not rewarded:
@@ -102,7 +102,7 @@ class Window:
             done, _ = wait(self._calls, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             if done:
                 break
-            # Only our own waiting counts: a slow caller makes no process look dead.
+            # Only time spent waiting here counts: a slow caller must not make the process look dead.
             self._silent_s += self._clock() - began
             if self._silent_s > self._hung_s:
                 rewarded += self._give_up_on_first()
@@ -114,14 +114,14 @@ class Window:
         return rewarded
 
     def at_work(self) -> WorkerStatus:
-        """What the process has in hand. Another thread may ask."""
+        """Returns what the process is working on. Safe to call from another thread."""
         prompts = [one.number for call in tuple(self._calls.values()) for one in call.prompts]
         return WorkerStatus("rewarder", describe_in_flight(prompts), self._silent_s)
 
     def _give_up_on_first(self) -> list[RewardedResponses]:
-        """Calls are worked off in order: the first one is what the process hangs at."""
+        """Calls are handled in order, so the process hangs in the first one."""
         call = self._calls.pop(next(iter(self._calls)))
-        return self._bury(call, TimeoutError(f"it ended no call for {self._silent_s:.0f} s"))
+        return self._handle_death(call, TimeoutError(f"it finished no call for {self._silent_s:.0f} s"))
 
     def _end(self, future: Future[Rewards]) -> list[RewardedResponses]:
         self._silent_s = 0.0
@@ -129,17 +129,17 @@ class Window:
         try:
             rewards = future.result()  # bounded: it is done
         except self._process.died as error:
-            return self._bury(call, error)
+            return self._handle_death(call, error)
         self._deaths_in_a_row = 0
         return [RewardedResponses(one, rewards) for one, rewards in zip(call.prompts, rewards, strict=True)]
 
-    def _bury(self, call: _Call, error: BaseException) -> list[RewardedResponses]:
+    def _handle_death(self, call: _Call, error: BaseException) -> list[RewardedResponses]:
         self._deaths_in_a_row += 1
         self._silent_s = 0.0
         self._tell(call, reason(str(error) or type(error).__name__))
         if self._deaths_in_a_row > self._restarts:
             raise _given_up(self._deaths_in_a_row, error) from error
-        # Calls behind this one had not begun: their prompts are not under suspicion.
+        # Later calls had not begun, so their prompts are not suspects.
         for other in reversed(self._calls.values()):
             self._waiting.extendleft(reversed(other.prompts))
         self._calls.clear()
@@ -157,7 +157,7 @@ class Window:
         lost = [one.number for each in (call, *self._calls.values()) for one in each.prompts]
         given_up = len(call.prompts) == 1 and call.deaths + 1 >= _DEATHS_ALONE
         again = len(lost) - given_up
-        text = f"the rewarder's process is replaced: {why}; {again} prompts are rewarded again"
+        text = f"the rewarder's process is being replaced: {why}; {again} prompts are rewarded again"
         text += f", prompt {lost[0]} stays without rewards" if given_up else ""
         self._notice(
             Incident(
@@ -182,5 +182,5 @@ def _given_up(deaths: int, error: BaseException) -> RewarderDiedError:
     return RewarderDiedError(
         f"the rewarder's process died {deaths} times in a row: {reason(str(error))}",
         expected="a reward model that stays alive for most prompts",
-        next_move="Call your reward function by hand with a prompt and a response, and look at the memory",
+        next_move="Call your reward function by hand with a prompt and a response, and watch its memory",
     )

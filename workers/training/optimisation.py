@@ -1,4 +1,4 @@
-"""The optimisation: policy, reference and rows in, trained policy and steps out. One process of one or several."""
+"""The optimisation: policy, reference and rows in, trained policy and steps out. Runs in each training process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Report = Callable[[TrainingStep, int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OptimisationResult:
-    """Steps, dropped rows by reason, and the trained policy: plain weights in float32 on the CPU."""
+    """Steps, dropped rows by reason, and the trained policy: plain weights, float32, on the CPU."""
 
     steps: tuple[TrainingStep, ...]
     dropped: Mapping[str, int]
@@ -39,7 +39,7 @@ class OptimisationResult:
 
 
 def optimise(job: TrainingJob, training: Training, model: Model, report: Report | None = None) -> OptimisationResult:
-    """Train `job.policy` on the job's pairs. Raises TrainingFailedError, ConfigError."""
+    """Trains `job.policy` on the job's pairs. Raises TrainingFailedError, ConfigError."""
     build, reference_free = find_loss(training.loss), loss_facts(training.loss).reference_free
     encoder = PromptEncoder(job.policy.path, read_prompting(model))
     encoded = _rows(job, training, model, encoder)
@@ -68,14 +68,14 @@ def optimise(job: TrainingJob, training: Training, model: Model, report: Report 
 
 
 def _rows(job: TrainingJob, training: Training, model: Model, encoder: PromptEncoder) -> rows.Rows:
-    known = inspect_model(Path(job.policy.path))
+    facts = inspect_model(Path(job.policy.path))
     encoded = rows.encode(
         rows.read_pairs(Path(job.pairs_path)),
         encoder,
-        max_length=min(training.max_length, known.max_positions or training.max_length),
+        max_length=min(training.max_length, facts.max_positions or training.max_length),
         max_prompt_length=training.max_prompt_length,
         rewards=loss_facts(training.loss).rewards,
-        end=rows.end_of_turn(known.path, encoder.tokenizer, chat=model.template == "chat"),
+        end=rows.end_of_turn(facts.path, encoder.tokenizer, chat=model.template == "chat"),
     )
     if not encoded.rows:
         raise TrainingFailedError(
@@ -87,10 +87,10 @@ def _rows(job: TrainingJob, training: Training, model: Model, encoder: PromptEnc
 
 
 class StepRecorder(TrainerCallback):
-    """Collects what the trainer logs at every optimiser step, and passes it on.
+    """Records and reports what the trainer logs at every optimiser step.
 
-    With a reference (`beta` given), `kl` is added: the mean of log(reference / policy) over chosen and rejected,
-    nats per response. For responses that the reference sampled it estimates KL(reference || policy).
+    With a reference (`beta` is not None) it adds `kl`: the mean of log(reference / policy) over chosen and rejected
+    responses, nats per response. For responses sampled from the reference it estimates KL(reference || policy).
     """
 
     def __init__(self, beta: float | None, report: Report | None) -> None:
@@ -99,7 +99,7 @@ class StepRecorder(TrainerCallback):
 
     @override
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Called by the trainer. Raises TrainingFailedError when the loss is no number any more."""
+        """Called by the trainer. Raises TrainingFailedError if the loss is no longer finite."""
         if not logs or "loss" not in logs:
             return
         values = {name: float(value) for name, value in logs.items() if isinstance(value, int | float)}
@@ -117,7 +117,7 @@ class StepRecorder(TrainerCallback):
 
 
 def silence_libraries() -> None:
-    """Keep the libraries' bars and hints off the terminal."""
+    """Turns off the libraries' progress bars and hints."""
     import datasets
 
     transformers_logging.set_verbosity_error()

@@ -98,7 +98,7 @@ def test_retry_after_is_honoured() -> None:
 def test_a_fault_that_stays_is_an_evolver_error_after_the_retries() -> None:
     with OpenAIServer(faults=[status(500, message="on fire")] * 10) as server:
         built, pauses = evolver(server)
-        with pytest.raises(EvolverError, match=r"failed 3 times, at last with .*on fire"):
+        with pytest.raises(EvolverError, match=r"failed 3 times, the last time with .*on fire"):
             built.evolve(mutation())
         assert len(server.requests) == 3
         assert len(pauses) == 2

@@ -1,11 +1,11 @@
-"""ArmoRM: 19 reward heads, mixed by a gate that reads the prompt.
+"""ArmoRM: 19 reward heads, weighted by a gate that reads the prompt.
 
-The layout of RLHFlow/ArmoRM-Llama3-8B-v0.1, whose own code needs an older transformers. With h the hidden states,
-t the token that ends the user's turn and e the last token (Wang et al. 2024, "Interpretable Preferences via
+The layout is that of RLHFlow/ArmoRM-Llama3-8B-v0.1, whose own code needs an older transformers. With h the hidden
+states, t the token that ends the user's turn and e the last token (Wang et al. 2024, "Interpretable Preferences via
 Multi-Objective Reward Modeling and Mixture-of-Experts"):
     r = W h_e          heads, `regression_layer`, no bias
     g = scale * softmax(MLP(h_t) / temperature)          `gating`, ReLU between its layers
-    reward = g . (r T)          T is `reward_transform_matrix`, which takes length out of the heads
+    reward = g . (r T)          T is `reward_transform_matrix`, which removes the influence of length
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import LlamaModel, LlamaPreTrainedModel
 
 
 class Gate(nn.Module):
-    """Weights of the heads, [batch, heads], from hidden states, [batch, hidden]."""
+    """Computes the weights of the heads, [batch, heads], from hidden states, [batch, hidden]."""
 
     def __init__(self, hidden: int, heads: int, *, temperature: float, width: int, depth: int) -> None:
         super().__init__()
@@ -35,9 +35,9 @@ class Gate(nn.Module):
 
 
 class ArmoRM(LlamaPreTrainedModel):
-    """The network under the names of the published checkpoint."""
+    """The network, with the parameter names of the published checkpoint."""
 
-    # In bfloat16 the heads would leave two or three digits of a difference between responses.
+    # In bfloat16 a difference between responses would keep only two or three digits.
     _keep_in_fp32_modules_strict = ["regression_layer", "gating", "reward_transform_matrix"]  # noqa: RUF012, as transformers declares it
 
     def __init__(self, config: Any) -> None:
@@ -56,7 +56,7 @@ class ArmoRM(LlamaPreTrainedModel):
         self.post_init()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-        """Rewards, [batch], of texts padded at the right; `turns`, [batch], is where each assistant's turn begins."""
+        """Returns rewards, [batch], of texts padded on the right. `turns`, [batch]: starts of the assistant's turns."""
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
         rows, ends = torch.arange(len(input_ids), device=hidden.device), attention_mask.sum(-1) - 1
         heads = self.regression_layer(hidden[rows, ends]) @ self.reward_transform_matrix

@@ -1,4 +1,4 @@
-"""What computes the raw logits of a pointwise reward model: transformers, or vLLM's pooling."""
+"""Raw logits of a pointwise reward model, computed by transformers or by vLLM."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from workers.rewards.networks.armorm import ArmoRM
 from workers.rewards.networks.texts import Text
 from workers.rewards.networks.weights import in_batches, load_weights, padded
 
-# Texts that vLLM is handed at once, so that the watchdog hears of progress.
+# Texts per call of vLLM, so that the watchdog sees progress.
 _PORTION = 64
 
 
 class Logits(Protocol):
-    """Raw logits, one row per text; a single column where the network gives the reward itself."""
+    """Computes raw logits, one row per text; one column if the network computes the reward itself."""
 
     def of(self, texts: Sequence[Text], alive: Alive) -> list[list[float]]: ...
 
@@ -30,7 +30,7 @@ class Logits(Protocol):
 
 
 class ClassifierLogits:
-    """Any `*ForSequenceClassification`, by transformers."""
+    """Any `*ForSequenceClassification`, computed by transformers."""
 
     def __init__(self, folder: Path, config: PointwiseReward) -> None:
         self._model = load_weights(AutoModelForSequenceClassification, folder, config)
@@ -56,9 +56,9 @@ class ClassifierLogits:
         return logits.float().cpu().tolist()
 
     def _pad(self, ids: Sequence[list[int]]) -> int:
-        """The model's own padding token, by which transformers finds where a text ends.
+        """Returns the padding token by which transformers finds the end of a text.
 
-        A model without one gets a token that ends none of these texts.
+        A model without one gets a token that none of these texts ends with.
         """
         if self._own_pad is not None:
             return self._own_pad
@@ -68,16 +68,16 @@ class ClassifierLogits:
 
 
 def without_padding(ids: list[int], pad: int | None) -> list[int]:
-    """A text as transformers' classifiers read it: up to the last token that is not the model's padding token.
+    """Returns a text as transformers' classifiers read it: up to the last token that is not padding.
 
-    Where that is also the token that ends a turn, they read the one before; vLLM reads the last in any case.
+    If the padding token also ends a turn, they read the token before it, while vLLM always reads the last one.
     """
     end = next((place for place in range(len(ids), 0, -1) if ids[place - 1] != pad), 1)
     return ids[:end]
 
 
 class ArmoRMScores:
-    """ArmoRM's mixed reward, by our port of its heads."""
+    """ArmoRM's mixed reward, computed by our port of its heads."""
 
     def __init__(self, folder: Path, config: PointwiseReward) -> None:
         self._model = load_weights(ArmoRM, folder, config)
@@ -98,7 +98,7 @@ class ArmoRMScores:
 
 
 class PooledLogits:
-    """A classifier served by vLLM inside this process; its scheduler batches."""
+    """A classifier served by vLLM in this process; vLLM's scheduler batches the texts."""
 
     def __init__(self, folder: Path, config: PointwiseReward, limit: int | None) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -134,7 +134,7 @@ class PooledLogits:
             .get_text_config()
             .pad_token_id
         )
-        # Without this the pooler answers with a sigmoid or softmax, which squeezes the differences.
+        # Otherwise the pooler applies a sigmoid or softmax, which compresses the differences.
         self._raw = PoolingParams(use_activation=False)
 
     def of(self, texts: Sequence[Text], alive: Alive) -> list[list[float]]:

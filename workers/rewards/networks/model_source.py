@@ -1,7 +1,7 @@
-"""Where the weights of a reward model come from, and what may not be loaded.
+"""Where the weights of a reward model come from, and what must not be loaded.
 
-Safetensors only, and none of the model's own code unless the config asks for it at a pinned version. The first
-half needs no torch: it is the check before anything starts.
+Only safetensors are loaded, and the model's own code only if the config allows it at a pinned version. This module
+does not import torch, so that the check before a run is cheap.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OWN_CODE = ("*.py",)
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What a reward model's config.json says. `labels`: logits of a classifier; `positions`: longest text, if told."""
+    """Facts of a reward model's config.json. `labels`: logits of a classifier; `positions`: longest text, if known."""
 
     architecture: str
     model_type: str
@@ -32,7 +32,7 @@ class Network:
 
 
 def inspect_network(config: RewardNetwork) -> Network:
-    """The facts of the model, from its folder, or from the hub without its weights. Raises ConfigError."""
+    """Returns the facts of the model from its folder, or from the hub without its weights. Raises ConfigError."""
     require_safe(config)
     try:
         folder = resolve_model(config.model, config.revision, _PREVIEW)
@@ -48,7 +48,7 @@ def inspect_network(config: RewardNetwork) -> Network:
 
 
 def require_safe(config: RewardNetwork) -> None:
-    """Raise ConfigError when the model's own code is allowed without saying which version of it."""
+    """Raises ConfigError if the model's own code is allowed without a fixed version."""
     if not config.trust_remote_code:
         return
     folder = Path(config.model).expanduser()
@@ -70,7 +70,7 @@ def require_safe(config: RewardNetwork) -> None:
 
 
 def fetch(config: RewardNetwork) -> Path:
-    """The folder with the whole model, downloaded where need be. Raises ConfigError and ModelError."""
+    """Returns the folder with the whole model, downloaded if necessary. Raises ConfigError, ModelError."""
     require_safe(config)
     files = (*HUB_FILES, *_OWN_CODE) if config.trust_remote_code else HUB_FILES
     folder = resolve_model(config.model, config.revision, files)
@@ -79,14 +79,14 @@ def fetch(config: RewardNetwork) -> Path:
 
 
 def read_network(folder: Path) -> Network:
-    """The facts in a folder's config.json. Raises ModelError."""
+    """Returns the facts in a folder's config.json. Raises ModelError."""
     facts = _config_json(folder)
     text = {**facts, **(facts.get("text_config") or {})}
-    named = facts.get("num_labels") or len(facts.get("id2label") or {})
+    labels = facts.get("num_labels") or len(facts.get("id2label") or {})
     return Network(
         architecture=(facts.get("architectures") or ["unknown"])[0],
         model_type=facts.get("model_type", "unknown"),
-        labels=int(named) or 2,  # what transformers takes where nothing is said
+        labels=int(labels) or 2,  # transformers' default
         positions=text.get("max_position_embeddings") or None,
     )
 
@@ -108,9 +108,9 @@ def _config_json(folder: Path) -> dict[str, Any]:
 
 
 def network_name(config: RewardNetwork, besides: set[str]) -> str:
-    """What a network's rewards are stored under: its kind, the model, and each setting that can change a reward.
+    """Returns the name of a network's rewards: its kind, the model, and each setting that can change a reward.
 
-    `besides` are settings of this kind that decide where and how fast it computes, not what.
+    `besides`: settings of this kind that only change where and how fast it computes.
     """
     kept = config.model_dump(
         exclude_defaults=True,

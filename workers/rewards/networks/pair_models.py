@@ -29,7 +29,7 @@ with warnings.catch_warnings():
 
 SOURCE, FIRST, SECOND = "<|source|>", "<|candidate1|>", "<|candidate2|>"
 PAIRRM_TOKENS = 2048
-"""What PairRM was trained with: 1,224 tokens of prompt and 412 of each response."""
+"""PairRM was trained with 1,224 tokens of prompt and 412 of each response."""
 TURN = "\n\n<turn> {role}\n {content}"
 QUESTION = "[CONTEXT] {context} [RESPONSE A] {first} [RESPONSE B] {second} \n"
 
@@ -50,12 +50,12 @@ class PairModel(Protocol):
         ...
 
     def logits(self, pairs: Sequence[Pair], alive: Alive) -> list[float]:
-        """By pair: the log-odds that the first response is preferred."""
+        """Returns for each pair the log-odds that the first response is preferred."""
         ...
 
 
 class PairRanker(DebertaV2PreTrainedModel):
-    """PairRM's network under the names of llm-blender/PairRM-hf (Jiang et al. 2023, "LLM-Blender")."""
+    """PairRM's network, with the parameter names of llm-blender/PairRM-hf (Jiang et al. 2023, "LLM-Blender")."""
 
     base_model_prefix = "pretrained_model"
 
@@ -63,14 +63,14 @@ class PairRanker(DebertaV2PreTrainedModel):
         super().__init__(config)
         hidden, tasks = config.hidden_size, getattr(config, "n_tasks", 1)
         self.pretrained_model = DebertaV2Model(config)
-        # Dropout rests while rewarding; it holds the places 0 and 3, by which the checkpoint names the others.
+        # The inactive dropout layers are needed: the checkpoint names the other layers by their positions.
         self.head_layer = nn.Sequential(
             nn.Dropout(0), nn.Linear(2 * hidden, hidden), nn.Tanh(), nn.Dropout(0), nn.Linear(hidden, tasks)
         )
         self.post_init()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, marks: torch.Tensor) -> torch.Tensor:
-        """f(source, first) - f(source, second), [batch]; `marks`, [batch, 3], are the positions of the three marks."""
+        """Returns f(source, first) - f(source, second), [batch]. `marks`, [batch, 3]: positions of the three marks."""
         hidden = self.pretrained_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         source, first, second = hidden[torch.arange(len(marks), device=hidden.device)[:, None], marks].unbind(1)
         scores = [self.head_layer(torch.cat([source, one], -1)) for one in (first, second)]
@@ -78,7 +78,7 @@ class PairRanker(DebertaV2PreTrainedModel):
 
 
 class PairRM:
-    """Prompt, first and second response, each between [CLS] and [SEP] and behind a mark of its own."""
+    """Compares with PairRM. Prompt, first and second response each stand between [CLS] and [SEP], after a mark."""
 
     def __init__(self, folder: Path, config: PairwiseReward) -> None:
         self._tokenizer = load_tokenizer(str(folder), Prompting("none"))
@@ -91,7 +91,7 @@ class PairRM:
             )
         self._model = load_weights(PairRanker, folder, config)
         self._budget, self._limit = config.batch_tokens, config.max_length or PAIRRM_TOKENS
-        # Each text of a prompt stands in many of its pairs.
+        # Each text of a prompt is part of many pairs.
         self._piece = lru_cache(maxsize=128)(self._tokenizer.encode)
 
     def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> Pair:
@@ -100,7 +100,7 @@ class PairRM:
         texts = (transcript(prompt, context), first, second)
         for mark, name, text in zip(self._marks, (SOURCE, FIRST, SECOND), texts, strict=True):
             piece = self._piece(name + text)
-            # The first of them is ours: a text that quotes a mark must not move it.
+            # The first mark is ours: a text that contains a mark must not move it.
             places.append(len(ids) + piece.index(mark))
             ids += piece
         return Pair(_bounded(ids, self._limit), (places[0], places[1], places[2]))
@@ -116,7 +116,7 @@ class PairRM:
 
 
 class PairPreference:
-    """RLHFlow's preference model: its answer to the question which response is better, A or B."""
+    """Compares with RLHFlow's preference model, a causal LM that answers which response is better, A or B."""
 
     def __init__(self, folder: Path, config: PairwiseReward, positions: int | None) -> None:
         self._tokenizer = load_tokenizer(str(folder), Prompting("chat"))
@@ -132,10 +132,10 @@ class PairPreference:
 
     def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> Pair:
         turns = "".join(TURN.format(**message) for message in as_messages(prompt, context))
-        asked = QUESTION.format(context=f"{turns}\n", first=first, second=second)
+        question = QUESTION.format(context=f"{turns}\n", first=first, second=second)
         try:
             rendered = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
+                [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
             )
             # RLHFlow reads the model without BOS.
             start = self._tokenizer.bos_token
@@ -148,7 +148,7 @@ class PairPreference:
         return in_batches(pairs, [len(pair.ids) for pair in pairs], self._budget, self._forward, alive)
 
     def _forward(self, pairs: Sequence[Pair]) -> list[float]:
-        # Padding at the left, so that every text ends in the last column.
+        # Padding on the left, so that every text ends in the last column.
         ids, mask = padded([pair.ids for pair in pairs], 0, left=True)
         places, device = (mask.cumsum(-1) - 1).clamp(min=0), self._model.device
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Rewards from a model that compares two responses: each with each, then wins become rewards."""
+"""Rewards from a model that compares two responses: every pair is compared, and wins become rewards."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ UNCOMPARED = "compared with no other response"
 
 
 class PairwiseModel:
-    """A response's reward is its mean win rate (or Bradley-Terry log-strength) among the prompt's responses.
+    """The reward of a response is its mean win rate (or Bradley-Terry log-strength) among the prompt's responses.
 
-    Equal texts are compared once and beat each other in half the cases.
+    Equal texts are compared only once, and tie with each other.
     """
 
     patience_s = PATIENCE_S
@@ -48,18 +48,18 @@ class PairwiseModel:
 
     @staticmethod
     def name_of(config: PairwiseReward) -> str:
-        """`pairwise`, the model, and each setting that changes rewards and is not its default."""
+        """Returns `pairwise`, the model, and each setting that changes rewards and is not the default."""
         return network_name(config, set())
 
     @staticmethod
     def check(config: PairwiseReward) -> None:
-        """Look at the model's folder, or at its config on the hub. Raises ConfigError."""
+        """Checks the model's folder, or its config on the hub. Raises ConfigError."""
         _architecture(config, inspect_network(config))
 
-    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
-        """A response that could be compared with no other gets no reward, and the reason."""
+    def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
+        """Rewards all responses. One that could not be compared with any other gets no reward, but the reason."""
         alive()
-        contests = [_Contest(*one) for one in asked]
+        contests = [_Contest(*one) for one in requests]
         placed: list[tuple[_Contest, int, int]] = []
         pairs: list[Pair] = []
         for contest in contests:
@@ -87,7 +87,7 @@ class PairwiseModel:
 
 
 class _Contest:
-    """The distinct responses of one prompt, and what their comparisons gave: `first_N_N[i, j]`, i shown first."""
+    """The distinct responses of one prompt and their comparisons: `first_N_N[i, j]` with i shown first."""
 
     def __init__(self, prompt: str, responses: Sequence[str], context: Context) -> None:
         self.prompt, self._responses, self.context = prompt, responses, context
@@ -96,7 +96,7 @@ class _Contest:
         self.why: dict[int, str] = {}
 
     def comparisons(self, *, both_orders: bool) -> list[tuple[int, int]]:
-        """Who is shown first against whom. In one order alone, the texts' hashes decide, not their places."""
+        """Returns the pairs in the order shown. If only one order is shown, the texts' hashes decide which."""
         pairs = list(combinations(range(len(self.texts)), 2))
         if both_orders:
             return [order for i, j in pairs for order in ((i, j), (j, i))]
@@ -107,10 +107,10 @@ class _Contest:
         index = [self.texts.index(text) for text in self._responses]
         beats = symmetrise(self.first_N_N)[np.ix_(index, index)]
         values = AGGREGATIONS[aggregation](beats).tolist()
-        # Copies of a text beat each other in half the cases: that alone is no reward.
-        asked_N_N = np.isfinite(self.first_N_N)
+        # Copies of a text tie with each other; that alone makes no reward.
+        met_N_N = np.isfinite(self.first_N_N)
         met_N: list[bool] = [
-            bool(asked_N_N[i].any() or asked_N_N[:, i].any()) or len(self.texts) == 1 for i in range(len(self.texts))
+            bool(met_N_N[i].any() or met_N_N[:, i].any()) or len(self.texts) == 1 for i in range(len(self.texts))
         ]
         parts_N = [self._parts(place) for place in range(len(self.texts))]
         return tuple(
@@ -121,19 +121,19 @@ class _Contest:
         )
 
     def _parts(self, place: int) -> tuple[tuple[str, Reward], ...]:
-        """What the audit reads: the model's taste for positions, of pairs that were asked in both orders."""
+        """Returns parts for the audit: the model's position bias, from pairs that were compared in both orders."""
         figures = position_bias(self.first_N_N[place], 1 - self.first_N_N[:, place])
         return tuple((name, Reward(value)) for name, value in figures.items())
 
 
 def _architecture(config: PairwiseReward, network: Network) -> str:
-    """`pairrm` or `pair_preference`. Raises ConfigError where the config and the model do not go together."""
+    """Returns `pairrm` or `pair_preference`. Raises ConfigError if config and model do not match."""
     is_ranker, is_causal = network.model_type == "deberta-v2", network.architecture.endswith("ForCausalLM")
-    asked = config.architecture
-    if asked == "auto":
-        asked = "pairrm" if "PairRM" in network.architecture else "pair_preference" if is_causal else "unknown"
-    if (asked == "pairrm" and is_ranker) or (asked == "pair_preference" and is_causal):
-        return asked
+    architecture = config.architecture
+    if architecture == "auto":
+        architecture = "pairrm" if "PairRM" in network.architecture else "pair_preference" if is_causal else "unknown"
+    if (architecture == "pairrm" and is_ranker) or (architecture == "pair_preference" and is_causal):
+        return architecture
     raise ConfigError(
         f"{config.model} is a {network.architecture} ({network.model_type}), and reward.architecture "
         f"is {config.architecture}",
@@ -144,5 +144,5 @@ def _architecture(config: PairwiseReward, network: Network) -> str:
 
 
 def _sigmoid(x: float) -> float:
-    # Where exp overflows, the preference is 0 to all digits.
+    # Below that exp would overflow, and the preference is 0 in any case.
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0

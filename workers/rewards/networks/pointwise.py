@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 PATIENCE_S = 600.0
 ARMORM = "LlamaForRewardModelWithGating"
 TURN = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
-"""What stands between the user's words and the assistant's in ArmoRM's template; its gate reads at the first token."""
+"""What ArmoRM's template puts between user and assistant. The gate reads the hidden state of its first token."""
 
 
 class PointwiseModel:
-    """r(x, y): a raw logit of a sequence classifier, a weighted sum of several, or ArmoRM's mixed heads."""
+    """r(x, y): a raw logit of a sequence classifier, a weighted sum of its logits, or ArmoRM's mixed heads."""
 
     patience_s = PATIENCE_S
 
@@ -49,42 +49,42 @@ class PointwiseModel:
 
     @staticmethod
     def name_of(config: PointwiseReward) -> str:
-        """`pointwise`, the model, and each setting that changes rewards and is not its default."""
+        """Returns `pointwise`, the model, and each setting that changes rewards and is not the default."""
         return network_name(config, {"backend", "memory_fraction"})
 
     @staticmethod
     def check(config: PointwiseReward) -> None:
-        """Look at the model's folder, or at its config on the hub. Raises ConfigError."""
+        """Checks the model's folder, or its config on the hub. Raises ConfigError."""
         _require_usable(config, inspect_network(config))
 
-    def reward_many(self, asked: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
-        """A response that is too long or cannot be encoded gets no reward, and the reason."""
+    def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
+        """Rewards all responses. One that is too long or cannot be encoded gets no reward, but the reason."""
         alive()
-        encoded = [self._encode(one, response) for one in asked for response in one.responses]
+        encoded = [self._encode(one, response) for one in requests for response in one.responses]
         usable = [text for text in encoded if not isinstance(text, Reward)]
         logits = iter(self._logits.of(usable, alive) if usable else [])
         rewards = iter([one if isinstance(one, Reward) else self._reward(next(logits)) for one in encoded])
-        return [tuple(next(rewards) for _ in one.responses) for one in asked]
+        return [tuple(next(rewards) for _ in one.responses) for one in requests]
 
     def close(self) -> None:
         self._logits.close()
 
-    def _encode(self, asked: RewardRequest, response: str) -> Text | Reward:
+    def _encode(self, request: RewardRequest, response: str) -> Text | Reward:
         from workers.models.chat_template import UnusablePromptError
 
         try:
-            return self._texts.encode(asked.prompt, response, asked.context)
+            return self._texts.encode(request.prompt, response, request.context)
         except UnusablePromptError as error:
             return Reward(None, reason(str(error)))
 
     def _reward(self, logits: list[float]) -> Reward:
-        # Labels of weight 0 are left out: an infinite logit there must not spoil the reward.
+        # Labels of weight 0 are skipped: an infinite logit there must not matter.
         value = math.fsum(weight * logit for weight, logit in zip(self._weights, logits, strict=True) if weight)
         return Reward(value) if math.isfinite(value) else Reward(None, f"the reward model gave {value}")
 
 
 def _require_usable(config: PointwiseReward, network: Network) -> bool:
-    """Whether the model is an ArmoRM. Raises ConfigError where the config and the model do not go together."""
+    """Returns whether the model is an ArmoRM. Raises ConfigError if config and model do not match."""
     is_armorm = config.architecture == "armorm" or (
         config.architecture == "auto" and network.architecture == ARMORM and not config.trust_remote_code
     )
@@ -106,7 +106,7 @@ def _require_usable(config: PointwiseReward, network: Network) -> bool:
         raise ConfigError(
             f"{config.model} is a {network.architecture}",
             expected=f"a model for sequence classification, or {ARMORM}",
-            next_move="Give a reward model; one that compares two responses is of reward.kind: pairwise",
+            next_move="Use a reward model; for one that compares two responses set reward.kind: pairwise",
         )
     _require_labels(config, network)
     return False
@@ -117,7 +117,7 @@ def _require_labels(config: PointwiseReward, network: Network) -> None:
     if count > 1 and config.label is None and config.weights is None:
         raise ConfigError(
             f"{config.model} gives {count} logits",
-            expected="the one that is the reward",
+            expected="which of them is the reward",
             next_move=f"Set reward.label (0 to {count - 1}), or reward.weights ({count} numbers)",
         )
     if config.label is not None and config.label >= count:

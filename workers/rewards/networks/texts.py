@@ -1,4 +1,4 @@
-"""How a prompt and a response become the tokens that a pointwise reward model reads."""
+"""Turns a prompt and a response into the tokens that a pointwise reward model reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.models.chat_template import Prompting, UnusablePromptError, load_to
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Token ids of one prompt with one response; `types` tells two texts apart, `turn` is where the answer begins."""
+    """Token ids of a prompt with a response. `types`: segment ids of two texts; `turn`: where the response begins."""
 
     ids: list[int]
     types: list[int] | None = None
@@ -25,9 +25,9 @@ class Text:
 
 
 class Texts:
-    """Encodes for one reward model. `turn` is the text between the turns where its position matters (ArmoRM).
+    """Encodes texts for one reward model. `turn`: the text between the turns, if its position matters (ArmoRM).
 
-    Raises ConfigError where the tokenizer's template cannot render an ordinary exchange.
+    Raises ConfigError if the tokenizer's template cannot render an ordinary exchange.
     """
 
     def __init__(self, folder: Path, config: PointwiseReward, *, limit: int | None, turn: str | None = None) -> None:
@@ -63,23 +63,23 @@ class Texts:
         if self._config.template == "none":
             before = [] if system is None or has_system(context) else [system]
             return Text(list(self.tokenizer.encode("\n\n".join([*before, transcript(prompt, context), response]))))
-        asked = as_messages(prompt, context, system)
-        ids = self._ids(self._render([*asked, {"role": "assistant", "content": response}]))
+        messages = as_messages(prompt, context, system)
+        ids = self._ids(self._render([*messages, {"role": "assistant", "content": response}]))
         if self._turn is None:
             return Text(ids)
-        # Looked for in the prompt alone: a response that quotes the pattern must not move the gate.
-        return Text(ids, turn=_turn_of(self._ids(self._render(asked, add_generation_prompt=True)), self._turn, ids))
+        # Searched for in the prompt only: a response that contains the pattern must not move the gate.
+        return Text(ids, turn=_turn_of(self._ids(self._render(messages, add_generation_prompt=True)), self._turn, ids))
 
     def _render(self, messages: list[dict[str, str]], **more: bool) -> str:
         return self.tokenizer.apply_chat_template(messages, tokenize=False, **more)
 
     def _ids(self, rendered: str) -> list[int]:
-        # The template writes BOS itself where the model wants one; the tokenizer must not add another.
+        # The template writes BOS itself if the model needs one; the tokenizer must not add another.
         return list(self.tokenizer.encode(rendered, add_special_tokens=False))
 
 
 def _turn_of(prompt_ids: list[int], pattern: list[int], ids: list[int]) -> int:
-    """Where the last occurrence of the pattern begins in the prompt, which must begin the whole text."""
+    """Returns where the pattern last begins in the prompt. The whole text must start with the prompt."""
     size = len(pattern)
     for start in range(len(prompt_ids) - size, -1, -1):
         if prompt_ids[start : start + size] == pattern:

@@ -1,4 +1,4 @@
-"""A reward model's weights in memory, and texts of different length in one forward pass."""
+"""Loads the weights of a reward model, and batches texts of different lengths."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Value = TypeVar("Value")
 
 
 def load_weights(network: Any, folder: Path, config: RewardNetwork) -> Any:
-    """A transformers class's model, in evaluation mode on the config's device.
+    """Loads a model of a transformers class, in evaluation mode, on the configured device.
 
-    Raises ConfigError without the GPU, ModelError where a weight is missing: transformers would draw it.
+    Raises ConfigError if the GPU is missing, ModelError if a weight is missing: transformers would draw it at random.
     """
     on_gpu = config.gpus > 0
     if on_gpu and not torch.cuda.is_available():
         raise ConfigError(
             f"reward.gpus is {config.gpus:g}, but torch sees no GPU",
             expected="a GPU and a torch built for it, or reward.gpus: 0",
-            next_move="Set reward.gpus: 0, or see what `eva doctor` says of the device",
+            next_move="Set reward.gpus: 0, or read what `eva doctor` says about the device",
         )
     dtype = "float32" if config.dtype == "auto" and not on_gpu else config.dtype
     placed = {"device_map": "auto"} if config.gpus > 1 else {}
     try:
-        model, told = network.from_pretrained(
+        model, info = network.from_pretrained(
             folder,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             use_safetensors=True,
@@ -44,15 +44,15 @@ def load_weights(network: Any, folder: Path, config: RewardNetwork) -> Any:
         why = (str(error).strip() or repr(error)).splitlines()[0]
         raise ModelError(
             f"reward model {folder} cannot be loaded: {why}",
-            expected="a model that the installed transformers knows, with all its weights",
+            expected="a complete model that the installed transformers supports",
             next_move="Correct reward.model or reward.architecture",
         ) from error
-    if told["missing_keys"]:
-        absent = sorted(told["missing_keys"])
+    if info["missing_keys"]:
+        absent = sorted(info["missing_keys"])
         raise ModelError(
-            f"reward model {folder} lacks {len(absent)} weights, {absent[0]} for one",
+            f"reward model {folder} lacks {len(absent)} weights, for example {absent[0]}",
             expected=f"the weights of a trained {type(model).__name__}",
-            next_move="Correct reward.model or reward.architecture (weights drawn at random reward noise)",
+            next_move="Correct reward.model or reward.architecture (random weights would reward noise)",
         )
     return (model if placed or not on_gpu else model.to("cuda")).eval()
 
@@ -76,7 +76,7 @@ def in_batches(
     forward: Callable[[list[Row]], Sequence[Value]],
     alive: Alive,
 ) -> list[Value]:
-    """`forward` of all rows, in the order of `rows`."""
+    """Calls `forward` on batches of rows. Returns its values in the order of `rows`."""
     values: dict[int, Value] = {}
     for indices in batches(lengths, budget):
         alive()
@@ -85,7 +85,7 @@ def in_batches(
 
 
 def padded(ids: Sequence[Sequence[int]], pad: int, *, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask, both [batch, longest]; padding at the right unless `left`."""
+    """Returns token ids and attention mask, both [batch, longest]; padded on the right, or on the left with `left`."""
     longest = max(map(len, ids))
     tokens, mask = torch.full((len(ids), longest), pad), torch.zeros((len(ids), longest), dtype=torch.long)
     for row, text in enumerate(ids):

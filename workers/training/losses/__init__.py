@@ -20,9 +20,9 @@ from workers.training.rows import Row
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ingredients:
-    """What a loss builds its trainer from. `reference` is never the same object as `policy`; None if it is not used.
+    """What a loss builds its trainer from. `reference` is None if unused, and never the same object as `policy`.
 
-    `arguments` are keyword arguments for the trainer's config class; `callbacks` are to be handed on.
+    `arguments`: keyword arguments for the trainer's config class. `callbacks`: to be passed to the trainer.
     """
 
     policy: Any
@@ -47,11 +47,11 @@ LOSSES: dict[str, Build] = {
     "orpo": build_orpo,
     "simpo": build_simpo,
 }
-"""Name -> function that builds a `transformers.Trainer`, ready for `train()`."""
+"""Name -> function that returns a `transformers.Trainer`, ready for `train()`."""
 
 
 def find_loss(name: str) -> Build:
-    """The builder of a loss: by name, TRL's by `trl:TYPE`, the user's by `module:function`. Raises ConfigError."""
+    """Returns the builder of a loss by name, `trl:TYPE` (TRL's) or `module:function` (a user's). Raises ConfigError."""
     if name in LOSSES:
         return LOSSES[name]
     if name.startswith(TRL_PREFIX):

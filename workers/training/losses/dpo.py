@@ -16,53 +16,55 @@ if TYPE_CHECKING:
 
 
 class TokenDPOTrainer(DPOTrainer):
-    """TRL's trainer on rows of token ids, its reference asked once per row before the first step."""
+    """TRL's trainer on rows of token ids. The reference is evaluated once per row, before the first step."""
 
     @override
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
-        """TRL would tokenise text anew, and not as the engines did."""
+        """Returns the rows unchanged: TRL would tokenise the text again, and differently from the engines."""
         return dataset
 
     @override
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """Reference log-probabilities (nats, summed over the response); TRL's own fills a disk cache.
+        """Adds reference log-probabilities (nats, summed over the response). TRL's own method fills a disk cache.
 
-        Several devices share the rows, and tell each other what they found.
+        Several devices share the rows and exchange their results.
         """
         rows: list[Any] = list(dataset)
         lengths = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
-        # Rows of like length share a batch, which saves padding.
+        # Rows of similar length share a batch, which saves padding.
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        found: list[tuple[int, float, float]] = []
+        results: list[tuple[int, float, float]] = []
         for indices in batches[self.accelerator.process_index :: self.accelerator.num_processes]:
             batch = self._prepare_inputs(self.data_collator([rows[index] for index in indices]))
             chosen, rejected = self.compute_ref_log_probs(self.ref_model, batch)
-            found += zip(indices, chosen.tolist(), rejected.tolist(), strict=True)
+            results += zip(indices, chosen.tolist(), rejected.tolist(), strict=True)
         if self.accelerator.num_processes > 1:
-            found = gather_object(found)
-        found.sort()
-        return dataset.add_column("ref_chosen_logps", [chosen for _, chosen, _ in found]).add_column(
-            "ref_rejected_logps", [rejected for _, _, rejected in found]
+            results = gather_object(results)
+        results.sort()
+        return dataset.add_column("ref_chosen_logps", [chosen for _, chosen, _ in results]).add_column(
+            "ref_rejected_logps", [rejected for _, _, rejected in results]
         )
 
     @override
     def _send_telemetry(self) -> None:
-        """Nothing leaves this machine."""
+        """Sends nothing."""
 
 
-def build_dpo(given: Ingredients, loss_type: str = "sigmoid") -> DPOTrainer:
-    """A trainer for any `loss_type` of TRL whose reference is `given.reference`, whatever path it came from."""
-    return release_reference(TokenDPOTrainer(**_arguments(given, loss_type)))
+def build_dpo(ingredients: Ingredients, loss_type: str = "sigmoid") -> DPOTrainer:
+    """Returns a trainer for any `loss_type` of TRL with a reference."""
+    return release_reference(TokenDPOTrainer(**_arguments(ingredients, loss_type)))
 
 
-def build_length_desensitised(given: Ingredients) -> DPOTrainer:
-    """Length-desensitised DPO (Liu et al. 2024): tokens that only the longer response has weigh `length_alpha`."""
-    return release_reference(TokenDPOTrainer(**_arguments(given, "sigmoid", ld_alpha=given.training.length_alpha)))
+def build_length_desensitised(ingredients: Ingredients) -> DPOTrainer:
+    """Length-desensitised DPO (Liu et al. 2024): tokens beyond the shorter response's length weigh `length_alpha`."""
+    return release_reference(
+        TokenDPOTrainer(**_arguments(ingredients, "sigmoid", ld_alpha=ingredients.training.length_alpha))
+    )
 
 
 def release_reference(trainer: TokenDPOTrainer) -> TokenDPOTrainer:
-    """Its log-probabilities are columns now: its weights need no memory during the training."""
+    """Frees the reference's weights: its log-probabilities are columns of the rows by now."""
     trainer.ref_model = None
     trainer.accelerator.free_memory()
     if torch.cuda.is_available():
@@ -70,10 +72,10 @@ def release_reference(trainer: TokenDPOTrainer) -> TokenDPOTrainer:
     return trainer
 
 
-def _arguments(given: Ingredients, loss_type: str, **more: Any) -> dict[str, Any]:
-    training = given.training
+def _arguments(ingredients: Ingredients, loss_type: str, **more: Any) -> dict[str, Any]:
+    training = ingredients.training
     config = DPOConfig(
-        **given.arguments,
+        **ingredients.arguments,
         loss_type=[loss_type],
         beta=training.beta,
         label_smoothing=training.flip_rate,
@@ -83,10 +85,10 @@ def _arguments(given: Ingredients, loss_type: str, **more: Any) -> dict[str, Any
         **more,
     )
     return {
-        "model": given.policy,
-        "ref_model": given.reference,
+        "model": ingredients.policy,
+        "ref_model": ingredients.reference,
         "args": config,
-        "train_dataset": Dataset.from_list(list(given.rows)),
-        "processing_class": given.tokenizer,
-        "callbacks": list(given.callbacks),
+        "train_dataset": Dataset.from_list(list(ingredients.rows)),
+        "processing_class": ingredients.tokenizer,
+        "callbacks": list(ingredients.callbacks),
     }

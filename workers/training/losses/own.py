@@ -1,4 +1,4 @@
-"""Losses of our own, and of the user's: a function of log-probabilities, trained by TRL's machinery."""
+"""Losses of eva and of users: functions of log-probabilities, minimised by TRL's trainer."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _REWARDS = ("chosen_reward", "rejected_reward")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairBatch:
-    """What a loss may look at, a tensor of shape (B,) each: B pairs.
+    """The input of a loss: tensors of shape (B,), B pairs.
 
-    `chosen`, `rejected`: log-probability of the response under the policy, nats, summed over its tokens, with
-    gradient; `chosen_reference`, `rejected_reference`: the same under the reference, without; `*_tokens` counts the
-    response's tokens; `*_reward` is what the pair's file says.
+    `chosen`, `rejected`: log-probability of the response under the policy, nats, summed over its tokens, with gradient.
+    `chosen_reference`, `rejected_reference`: the same under the reference, without gradient.
+    `*_tokens`: the response's number of tokens. `*_reward`: its reward in the file of pairs.
     """
 
     chosen: torch.Tensor
@@ -45,7 +45,7 @@ OwnLoss = Callable[[PairBatch, Training], torch.Tensor]
 
 
 class OwnLossTrainer(TokenDPOTrainer):
-    """TRL's DPO trainer with another loss; data, reference, optimiser and figures are the same."""
+    """TRL's DPO trainer with another loss. Data, reference, optimiser and figures are the same."""
 
     def __init__(self, *, function: OwnLoss, training: Training, **arguments: Any) -> None:
         self._function, self._training = function, training
@@ -89,7 +89,7 @@ class OwnLossTrainer(TokenDPOTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def _note(self, batch: PairBatch) -> None:
-        """The figures of TRL's own losses, under their names."""
+        """Records the figures that TRL's own losses record, under the same names."""
         chosen = self._training.beta * (batch.chosen - batch.chosen_reference).detach()
         rejected = self._training.beta * (batch.rejected - batch.rejected_reference).detach()
         figures = {
@@ -106,7 +106,7 @@ class OwnLossTrainer(TokenDPOTrainer):
 
 
 class RewardCollator(DataCollatorForPreference):
-    """TRL's batches, with the rewards of chosen and rejected."""
+    """TRL's batches with the rewards of the chosen and the rejected response."""
 
     @override
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -114,21 +114,21 @@ class RewardCollator(DataCollatorForPreference):
         return super().torch_call(examples) | rewards
 
 
-def build_own(given: Ingredients, function: OwnLoss) -> TokenDPOTrainer:
-    """A trainer that minimises the mean of `function` over the pairs of a batch."""
-    config = DPOConfig(**given.arguments, beta=given.training.beta, precompute_ref_log_probs=True)
-    tokenizer = given.tokenizer
+def build_own(ingredients: Ingredients, function: OwnLoss) -> TokenDPOTrainer:
+    """Returns a trainer that minimises the mean of `function` over the pairs of a batch."""
+    config = DPOConfig(**ingredients.arguments, beta=ingredients.training.beta, precompute_ref_log_probs=True)
+    tokenizer = ingredients.tokenizer
     padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return release_reference(
         OwnLossTrainer(
             function=function,
-            training=given.training,
-            model=given.policy,
-            ref_model=given.reference,
+            training=ingredients.training,
+            model=ingredients.policy,
+            ref_model=ingredients.reference,
             args=config,
             data_collator=RewardCollator(pad_token_id=padding),
-            train_dataset=Dataset.from_list(list(given.rows)),
+            train_dataset=Dataset.from_list(list(ingredients.rows)),
             processing_class=tokenizer,
-            callbacks=list(given.callbacks),
+            callbacks=list(ingredients.callbacks),
         )
     )

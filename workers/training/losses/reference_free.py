@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TokenRows(Dataset[dict[str, Any]]):
-    """Rows as these trainers batch them: prompt and response in one, the prompt's labels masked by -100."""
+    """Rows in the form of these trainers: prompt and response joined, the prompt's labels masked by -100."""
 
     def __init__(self, rows: tuple[Row, ...]) -> None:
         self._rows = [_labelled(row, "chosen") | _labelled(row, "rejected") for row in rows]
@@ -30,7 +30,7 @@ class TokenRows(Dataset[dict[str, Any]]):
         return self._rows[index]
 
     def map(self, function: Callable[..., Any], **_options: Any) -> TokenRows:
-        """The trainers would render and tokenise texts here, and not as the engines did: nothing is left to do."""
+        """Returns the rows unchanged: the trainers would tokenise again here, and differently from the engines."""
         del function
         return self
 
@@ -45,43 +45,47 @@ def _labelled(row: Row, side: str) -> dict[str, list[int]]:
 
 
 class TokenORPOTrainer(ORPOTrainer):
-    """ORPO that sends nothing."""
+    """ORPO without telemetry."""
 
     @override
     def _send_telemetry(self) -> None:
-        """Nothing leaves this machine."""
+        """Sends nothing."""
 
 
 class TokenCPOTrainer(CPOTrainer):
-    """CPO that sends nothing."""
+    """CPO without telemetry."""
 
     @override
     def _send_telemetry(self) -> None:
-        """Nothing leaves this machine."""
+        """Sends nothing."""
 
 
-def build_orpo(given: Ingredients) -> Any:
+def build_orpo(ingredients: Ingredients) -> Any:
     """ORPO (Hong et al. 2024, equation 6); TRL's beta is the paper's lambda."""
-    config = ORPOConfig(**_shared(given), beta=given.training.beta)
-    return TokenORPOTrainer(args=config, **_parts(given))
+    config = ORPOConfig(**_shared(ingredients), beta=ingredients.training.beta)
+    return TokenORPOTrainer(args=config, **_parts(ingredients))
 
 
-def build_simpo(given: Ingredients) -> Any:
+def build_simpo(ingredients: Ingredients) -> Any:
     """SimPO (Meng et al. 2024, equation 6): TRL's `simpo_gamma` is the paper's gamma, and divided by beta inside."""
     config = CPOConfig(
-        **_shared(given), loss_type="simpo", cpo_alpha=0.0, beta=given.training.beta, simpo_gamma=given.training.gamma
+        **_shared(ingredients),
+        loss_type="simpo",
+        cpo_alpha=0.0,
+        beta=ingredients.training.beta,
+        simpo_gamma=ingredients.training.gamma,
     )
-    return TokenCPOTrainer(args=config, **_parts(given))
+    return TokenCPOTrainer(args=config, **_parts(ingredients))
 
 
-def _shared(given: Ingredients) -> dict[str, Any]:
-    return given.arguments | {"max_length": given.training.max_length, "remove_unused_columns": False}
+def _shared(ingredients: Ingredients) -> dict[str, Any]:
+    return ingredients.arguments | {"max_length": ingredients.training.max_length, "remove_unused_columns": False}
 
 
-def _parts(given: Ingredients) -> dict[str, Any]:
+def _parts(ingredients: Ingredients) -> dict[str, Any]:
     return {
-        "model": given.policy,
-        "train_dataset": TokenRows(given.rows),
-        "processing_class": given.tokenizer,
-        "callbacks": list(given.callbacks),
+        "model": ingredients.policy,
+        "train_dataset": TokenRows(ingredients.rows),
+        "processing_class": ingredients.tokenizer,
+        "callbacks": list(ingredients.callbacks),
     }

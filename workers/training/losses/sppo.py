@@ -21,13 +21,15 @@ def sppo(batch: PairBatch, training: Training) -> torch.Tensor:
     return (winner.square() + loser.square()) / 2
 
 
-def build_sppo(given: Ingredients) -> Any:
-    """Raises TrainingFailedError if the pairs carry something else than win rates."""
-    wrong = [row[key] for row in given.rows for key in ("chosen_reward", "rejected_reward") if not 0 <= row[key] <= 1]
+def build_sppo(ingredients: Ingredients) -> Any:
+    """Returns the trainer. Raises TrainingFailedError if the pairs' rewards are not win rates."""
+    wrong = [
+        row[key] for row in ingredients.rows for key in ("chosen_reward", "rejected_reward") if not 0 <= row[key] <= 1
+    ]
     if wrong:
         raise TrainingFailedError(
-            f"sppo learns win rates, and a pair has {wrong[0]:g}",
-            expected="0 to 1",
+            f"sppo needs win rates, but a pair has the reward {wrong[0]:g}",
+            expected="rewards from 0 to 1",
             next_move="Set training.win_rates to bradley_terry",
         )
-    return build_own(given, sppo)
+    return build_own(ingredients, sppo)

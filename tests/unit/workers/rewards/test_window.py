@@ -160,7 +160,7 @@ def test_a_process_that_is_frozen_is_replaced_and_its_prompts_are_rewarded_again
     assert sorted(one.answered.number for one in rewarded) == [0, 1, 2]
     assert all(one.rewards[0].value is not None for one in rewarded) and process.restarts == 1
     assert [(incident.kind, incident.data) for incident in told] == [
-        ("rewarder_lost", {"reason": "it ended no call for 1200 s", "asked_again": 2, "given_up": []})
+        ("rewarder_lost", {"reason": "it finished no call for 1200 s", "asked_again": 2, "given_up": []})
     ]
 
 
