@@ -1,4 +1,4 @@
-"""Prompts from a dataset of the hub, or from a folder that `save_to_disk` wrote."""
+"""Prompts from a dataset on the hub, or from a folder that `save_to_disk` wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eva.prompts.rows import Row
 
 
 def read_dataset(config: Prompts) -> PromptFile:
-    """The prompts of `config.dataset`. Raises PromptFileError with the remedy, offline too."""
+    """Reads the prompts of `config.dataset`. Raises PromptFileError."""
     source = str(config.dataset)
     rows = _saved(source, config.split) if Path(source).is_dir() else _hub(source, config.split)
     return read_prompts(
@@ -30,22 +30,22 @@ def _saved(folder: str, split: str) -> Iterator[Row]:
     import datasets
 
     try:
-        found: Any = datasets.load_from_disk(folder)
+        loaded: Any = datasets.load_from_disk(folder)
     except (OSError, ValueError) as error:
         raise PromptFileError(
             f"{folder} holds no saved dataset ({error})",
             expected="a folder that save_to_disk wrote",
             next_move="Save it with Dataset.save_to_disk, or name a file under prompts.path",
         ) from error
-    if isinstance(found, datasets.DatasetDict):
-        if split not in found:
+    if isinstance(loaded, datasets.DatasetDict):
+        if split not in loaded:
             raise PromptFileError(
-                f"{folder} has the splits {', '.join(map(str, found))}",
+                f"{folder} has the splits {', '.join(map(str, loaded))}",
                 expected=f"one named {split!r}",
                 next_move="Set prompts.split",
             )
-        found = found[split]
-    return _rows(found)
+        loaded = loaded[split]
+    return _rows(loaded)
 
 
 def _hub(name: str, split: str) -> Iterator[Row]:
@@ -57,11 +57,11 @@ def _hub(name: str, split: str) -> Iterator[Row]:
     except (OSError, ValueError, DatasetsError) as error:
         raise PromptFileError(
             f"the dataset {name!r}, split {split!r}, cannot be loaded ({str(error).strip().splitlines()[0][:300]})",
-            expected="a dataset of the hub that can be reached or lies in the cache, or an existing folder",
-            next_move="Check the name; without a network, load it where there is one, Dataset.save_to_disk(FOLDER), "
-            "and set prompts.dataset to the folder",
+            expected="a dataset on the hub that can be reached or is in the cache, or an existing folder",
+            next_move="Check the name. Without a network, save it elsewhere with Dataset.save_to_disk(FOLDER) and set "
+            "prompts.dataset to that folder",
         ) from error
 
 
-def _rows(found: Any) -> Iterator[Row]:
-    return ((f"row {number}", row) for number, row in enumerate(found, 1))
+def _rows(dataset: Any) -> Iterator[Row]:
+    return ((f"row {number}", row) for number, row in enumerate(dataset, 1))

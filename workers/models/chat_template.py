@@ -1,4 +1,4 @@
-"""How a prompt's text becomes token ids: through the chat template once, with one BOS at most."""
+"""Turns prompts into token ids: through the chat template once, with at most one BOS."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from eva.types import Context, Message
 
 
 class UnusablePromptError(ValueError):
-    """This prompt cannot be asked: a failure of the data, told in its message."""
+    """This prompt cannot be used, for the reason in the message: a failure of the data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompting:
-    """How prompts are put before the model. `chat_template` is Jinja text, not a path.
+    """How prompts are presented to the model. `chat_template` is Jinja text, not a path.
 
-    `system_prompt` is for prompts without a system message of their own.
+    `system_prompt` is used for prompts without a system message.
     """
 
     template: Literal["chat", "none"] = "chat"
@@ -33,7 +33,7 @@ class Prompting:
 
 
 def read_prompting(model: Model) -> Prompting:
-    """The config's part about prompting, its template file read. Raises ModelError for an unreadable file."""
+    """Returns the config's prompting with its template file read. Raises ModelError if the file cannot be read."""
     template = None
     if model.chat_template is not None:
         try:
@@ -42,18 +42,18 @@ def read_prompting(model: Model) -> Prompting:
             raise ModelError(
                 f"model.chat_template {model.chat_template!r} cannot be read ({error})",
                 expected="a Jinja file in UTF-8",
-                next_move="Correct the path, or unset it for the tokenizer's own template",
+                next_move="Correct the path, or unset it to use the tokenizer's own template",
             ) from error
     return Prompting(model.template, template, model.system_prompt)
 
 
 def load_tokenizer(folder: str, prompting: Prompting) -> Any:
-    """The tokenizer of a model folder, with the template of the config put in its place."""
+    """Loads the tokenizer of a model folder, with the config's template if there is one. Raises ModelError."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(
-            f"no tokenizer could be loaded from {folder} ({_first_line(error)})",
+            f"the tokenizer in {folder} cannot be loaded ({_first_line(error)})",
             expected="tokenizer.json or another Hugging Face tokenizer beside the weights",
             next_move="Save the tokenizer into the model's folder",
         ) from error
@@ -62,14 +62,14 @@ def load_tokenizer(folder: str, prompting: Prompting) -> Any:
     if prompting.template == "chat" and not tokenizer.chat_template:
         raise ModelError(
             f"the tokenizer in {folder} has no chat template",
-            expected="one, with model.template: chat",
+            expected="a chat template, as model.template is chat",
             next_move="Set model.chat_template to a Jinja file, or model.template: none for a base model",
         )
     return tokenizer
 
 
 class PromptEncoder:
-    """Encodes prompts for one tokenizer; a template that cannot work at all raises ModelError at once."""
+    """Encodes prompts for one tokenizer. The constructor raises ModelError for a template that cannot work."""
 
     def __init__(self, folder: str, prompting: Prompting) -> None:
         self.tokenizer = load_tokenizer(folder, prompting)
@@ -85,7 +85,7 @@ class PromptEncoder:
             ) from error
 
     def encode(self, text: str, context: Context = ()) -> list[int]:
-        """Token ids as the model reads the text behind these messages. Raises UnusablePromptError with the reason."""
+        """Returns the token ids of the text after these messages. Raises UnusablePromptError with the reason."""
         try:
             ids = self._ids(text, context)
         except (TemplateError, ValueError, TypeError) as error:
@@ -95,7 +95,7 @@ class PromptEncoder:
         return ids
 
     def render(self, text: str, context: Context = ()) -> str:
-        """The text that the chat template makes of the conversation. Raises what the template raises."""
+        """Renders the conversation with the chat template. Raises what the template raises."""
         messages = as_messages(text, context, self._prompting.system_prompt)
         return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
@@ -104,15 +104,15 @@ class PromptEncoder:
             if context:
                 raise ValueError("model.template is `none`, which renders no messages before the prompt")
             return list(self.tokenizer.encode(text))
-        # The template writes BOS itself where the model wants one; the tokenizer must not add another.
+        # The template writes BOS itself if the model needs one; the tokenizer must not add another.
         return list(self.tokenizer.encode(self.render(text, context), add_special_tokens=False))
 
 
 def require_conversations(folder: Path, model: Model, contexts: Iterable[Context]) -> None:
-    """Raise ModelError unless the chat template renders every message, in each order of roles that occurs."""
+    """Raises ModelError unless the chat template renders every message, in each order of roles that occurs."""
     if model.template == "none":
         raise ModelError(
-            "there are prompts with messages before them, but model.template is `none`",
+            "some prompts have messages before them, but model.template is `none`",
             expected="a chat template, which renders messages",
             next_move="Set model.template: chat (and model.chat_template), or keep one user turn per row",
         )
@@ -120,7 +120,7 @@ def require_conversations(folder: Path, model: Model, contexts: Iterable[Context
 
 
 def require_rendering(folder: Path, prompting: Prompting, contexts: Iterable[Context], remedy: str) -> None:
-    """Raise ModelError unless the template of this folder renders every message, in each order of roles that occurs."""
+    """Raises ModelError unless the template of this folder renders every message, in each order of roles."""
     encoder = PromptEncoder(str(folder), prompting)
     for roles in sorted({tuple(message.role for message in context) for context in contexts}):
         marked = tuple(Message(role, f"qz{place}zq") for place, role in enumerate(roles))
@@ -137,8 +137,8 @@ def require_rendering(folder: Path, prompting: Prompting, contexts: Iterable[Con
 def _unknown_roles(folder: Path, what: str, remedy: str) -> ModelError:
     return ModelError(
         f"the chat template of {folder} {what}",
-        expected="a template that knows these roles in this order",
-        next_move=f"{remedy}, or take these messages out of the prompts",
+        expected="a template that supports these roles in this order",
+        next_move=f"{remedy}, or remove these messages from the prompts",
     )
 
 

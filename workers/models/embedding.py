@@ -1,6 +1,6 @@
-"""Texts as vectors, by a local model in the transformers layout: the mean over its last hidden state.
+"""Texts as vectors: the mean over the last hidden state of a local model in the transformers layout.
 
-torch and transformers are imported when a model is loaded: a run without one does without them here.
+torch and transformers are imported only when a model is loaded.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from eva.types import Floats
 from workers.models.model_folder import ModelFacts, inspect_model
 
 _UNUSED = "pooler."
-"""Weights behind the last hidden state: sentence encoders are stored without them."""
+"""Weights after the last hidden state, which sentence encoders are stored without."""
 
 
 def check_embedding_model(path: str) -> ModelFacts:
-    """What the folder holds, without loading it: safetensors and a tokenizer, or ConfigError."""
+    """Returns facts of the folder without loading the model. Raises ConfigError without safetensors and a tokenizer."""
     try:
         return inspect_model(Path(path).expanduser())
     except ModelError as error:
@@ -33,10 +33,10 @@ def check_embedding_model(path: str) -> ModelFacts:
 
 
 class LocalEmbedder:
-    """`eva.roles.Embedder` on this process's CPU, in float32; the model's own code is never run. Safe in threads.
+    """An `eva.roles.Embedder` on the CPU, in float32. Thread-safe; the model's own code is never run.
 
-    Texts pass the model one by one, so that a vector depends on its text alone and not on what it was batched with:
-    a resumed run decides as the interrupted one would have. Raises ConfigError when the model cannot be loaded.
+    Texts are embedded one by one, so that a vector depends only on its text and not on its batch: a resumed run makes
+    the same decisions. The constructor raises ConfigError if the model cannot be loaded.
     """
 
     def __init__(self, path: str) -> None:
@@ -49,11 +49,11 @@ class LocalEmbedder:
         self._torch, self._lock = torch, threading.Lock()
         self._tokenizer = load_tokenizer(str(facts.path), Prompting("none"))
         self._model = _loaded(AutoModel, torch, facts.path)
-        # Tokenizers that know no limit give a huge number.
+        # Tokenizers without a limit give a huge number.
         self._limit = min(facts.max_positions or 10**9, self._tokenizer.model_max_length)
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        """The vectors, shape (T, D). What is longer than the model reads counts by its beginning."""
+        """Returns vectors of shape (T, D). Texts that are too long for the model are truncated."""
         with self._lock, self._torch.inference_mode():
             return np.stack([self._vector(text) for text in texts])
 
@@ -67,7 +67,7 @@ class LocalEmbedder:
 
 def _loaded(network: Any, torch: Any, folder: Path) -> Any:
     try:
-        model, told = network.from_pretrained(
+        model, info = network.from_pretrained(
             folder,
             dtype=torch.float32,
             use_safetensors=True,
@@ -79,15 +79,15 @@ def _loaded(network: Any, torch: Any, folder: Path) -> Any:
         why = (str(error).strip() or repr(error)).splitlines()[0]
         raise ConfigError(
             f"novelty.embedding_model {folder} cannot be loaded: {why}",
-            expected="a model that the installed transformers knows, with all its weights",
+            expected="a complete model that the installed transformers supports",
             next_move="Correct novelty.embedding_model",
         ) from error
-    absent = sorted(name for name in told["missing_keys"] if not name.startswith(_UNUSED))
+    absent = sorted(name for name in info["missing_keys"] if not name.startswith(_UNUSED))
     if absent or model.config.is_encoder_decoder:
-        what = f"lacks {len(absent)} weights, {absent[0]} for one" if absent else "is an encoder with a decoder"
+        what = f"lacks {len(absent)} weights, for example {absent[0]}" if absent else "is an encoder with a decoder"
         raise ConfigError(
             f"novelty.embedding_model {folder} {what}",
-            expected="a whole sentence encoder or causal language model",
+            expected="a complete sentence encoder or causal language model",
             next_move="Correct novelty.embedding_model",
         )
     return model.eval()

@@ -1,7 +1,7 @@
-"""The process that talks to one tracking service: JSON lines in, a JSON line out for each.
+"""The child process that reports to one tracking service: JSON lines in, one JSON line out for each.
 
-It runs as a script and imports nothing of eva, so that its interpreter may be another one, where the service's package
-is installed. What the package prints goes to standard error, a log.
+It runs as a script and imports nothing of eva, so that another interpreter can run it, which has the service's package.
+The package's output goes to standard error, which is a log file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Sink(Protocol):
 
 
 def serve(kind: str) -> None:
-    """Answer until the other side is gone."""
+    """Answers requests until standard input closes."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sink: Sink | None = None
@@ -40,7 +40,7 @@ def serve(kind: str) -> None:
                 sink.log(asked["points"])
             else:
                 sink.close(asked["close"])
-        except Exception as error:  # noqa: BLE001 - whatever a service's package raises is told, and decided on over there
+        except Exception as error:  # noqa: BLE001 - the parent process handles whatever the package raises
             answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
         out.write(json.dumps(answer) + "\n")
         out.flush()
@@ -49,9 +49,9 @@ def serve(kind: str) -> None:
 
 
 def is_installed(package: str) -> bool:
-    """A folder of that name, such as `wandb/` with what was written offline, is no package."""
-    found = find_spec(package)
-    return found is not None and found.origin is not None
+    """Whether the package is installed. A folder of that name, such as `wandb/` with offline data, does not count."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
 
 
 if __name__ == "__main__":

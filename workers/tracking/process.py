@@ -1,8 +1,7 @@
-"""A tracking service's package runs in a process of its own: what hangs there is killed, what crashes crashes there.
+"""Runs a tracking service's package in a child process, so that a hang or crash there does not affect the run.
 
-The packages start threads, patch standard output, wait at the end of the process, and ask for versions of other
-packages that the engines cannot have: none of that comes near a run. EVA_TRACKING_PYTHON names the interpreter of
-another environment that has them.
+The packages start threads, patch standard output, delay the end of the process, and need versions of other packages
+that conflict with the engines'. EVA_TRACKING_PYTHON names the interpreter of another environment that has them.
 """
 
 from __future__ import annotations
@@ -30,26 +29,27 @@ _PIECE = 2**16
 
 
 def interpreter() -> str | None:
-    """That of another environment, which has the services' packages."""
+    """Returns the interpreter of the environment with the services' packages, if it is another one."""
     return os.environ.get(INTERPRETER) or None
 
 
 def check_tracking(tracking: Tracking) -> str:
-    """Raise ConfigError where the package of a service is missing; what is there, as a fact."""
+    """Returns a line about the service's package. Raises ConfigError if it is missing."""
     python = interpreter()
     if python is None:
-        found = is_installed(tracking.kind)
+        installed = is_installed(tracking.kind)
     else:
         try:
-            asked = [python, str(CHILD), "--check", tracking.kind]
-            found = subprocess.run(asked, timeout=60, capture_output=True, env=_environment(python)).returncode == 0
+            command = [python, str(CHILD), "--check", tracking.kind]
+            done = subprocess.run(command, timeout=60, capture_output=True, env=_environment(python))
+            installed = done.returncode == 0
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ConfigError(
                 f"{INTERPRETER} is {python!r}, which does not start: {error}",
                 expected="a Python interpreter",
                 next_move="Correct or unset it",
             ) from error
-    if not found:
+    if not installed:
         raise ConfigError(
             f"tracking asks for {tracking.kind}, but {python or 'this environment'} has no such package",
             expected=f"the extra `{tracking.kind}`",
@@ -60,10 +60,10 @@ def check_tracking(tracking: Tracking) -> str:
 
 
 class TrackerProcess:
-    """`eva.runtime.tracker.Tracker` over a child process, started by `open`."""
+    """An `eva.runtime.tracker.Tracker` in a child process, which `open` starts."""
 
     def __init__(self, tracking: Tracking, *, folder: Path, log: Path, command: Sequence[str] | None = None) -> None:
-        """`folder` is where a package keeps what it keeps on this machine; `log` takes what it prints."""
+        """`folder`: for the package's local files. `log`: for its output."""
         self._tracking, self._folder, self._log = tracking, folder, log
         self._command = command or (interpreter() or sys.executable, str(CHILD), tracking.kind)
         self._child: subprocess.Popen[bytes] | None = None
@@ -97,12 +97,12 @@ class TrackerProcess:
             if self._child is not None:
                 self._child.wait(self._tracking.timeout_s)
         except subprocess.TimeoutExpired:
-            raise TrackerError(f"it did not end within {self._tracking.timeout_s:g} s") from None
+            raise TrackerError(f"its process did not end within {self._tracking.timeout_s:g} s") from None
         finally:
             self.drop()
 
     def kill(self) -> None:
-        # who waits for it finds its pipes at their end, and puts them away
+        # a thread that waits for it then reads the end of the pipes and closes them
         if (child := self._child) is not None:
             child.kill()
 
@@ -130,7 +130,7 @@ class TrackerProcess:
             answer: dict[str, Any] = json.loads(line)
         except TimeoutError:
             self.drop()
-            raise TrackerError(f"nothing came back within {self._tracking.timeout_s:g} s (timeout_s)") from None
+            raise TrackerError(f"no reply within {self._tracking.timeout_s:g} s (timeout_s)") from None
         except (OSError, ValueError) as error:
             self.drop()
             raise TrackerError(f"its process ended; {self._log} may say why") from error
@@ -140,7 +140,7 @@ class TrackerProcess:
 
 
 def _exchange(to: int, back: int, line: bytes, timeout_s: float) -> bytes:
-    """Write a line and read one. Raises TimeoutError, and OSError when the other side is gone."""
+    """Writes a line and reads one. Raises TimeoutError, and OSError if the other process has ended."""
     until, rest, answer = time.monotonic() + timeout_s, memoryview(line), b""
     os.set_blocking(to, False)
     while rest or b"\n" not in answer:

@@ -11,26 +11,26 @@ from mlflow.entities import Metric, Param, RunTag  # pyright: ignore[reportMissi
 
 STATUSES = {"finished": "FINISHED", "failed": "FAILED", "cancelled": "KILLED", "paused": "SCHEDULED"}
 MOST_METRICS, MOST_PARAMS = 1000, 100
-"""Of one request."""
+"""Limits of one request."""
 LONGEST_KEY, LONGEST_VALUE = 250, 6000
 IDENTITY = "eva.run"
 
 
 class Run:
-    """The run that has the tag `eva.run`. A metric's point that is there already is not stored twice."""
+    """The run with the tag `eva.run`. A point of a metric that exists is not stored twice."""
 
     def __init__(self, options: dict[str, Any], opening: dict[str, Any]) -> None:
         self._client = MlflowClient(tracking_uri=options["uri"])
         experiment = self._experiment(options["experiment"])
-        found = self._client.search_runs([experiment], f"tags.`{IDENTITY}` = '{opening['identity']}'", max_results=1)
-        if found:
-            run = found[0]
+        runs = self._client.search_runs([experiment], f"tags.`{IDENTITY}` = '{opening['identity']}'", max_results=1)
+        if runs:
+            run = runs[0]
             self._client.update_run(run.info.run_id, status="RUNNING")
         else:
             run = self._client.create_run(experiment, tags={IDENTITY: opening["identity"]}, run_name=opening["name"])
         self._id = run.info.run_id
         params = {key[:LONGEST_KEY]: value[:LONGEST_VALUE] for key, value in flat(opening["config"])}
-        # one that is there never changes
+        # a param that exists cannot change
         new = [Param(key, value) for key, value in params.items() if key not in run.data.params]
         for start in range(0, len(new), MOST_PARAMS):
             self._client.log_batch(self._id, params=new[start : start + MOST_PARAMS])
@@ -57,7 +57,7 @@ class Run:
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted keys and their values as text."""
+    """Yields dotted keys and their values as text."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""trackio: a run of our run's name, on this machine or in a Space."""
+"""trackio: a run with the name of eva's run, on this machine or in a Space."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import trackio  # pyright: ignore[reportMissingImports] - an environment of its 
 
 
 class Run:
-    """Steps are the points' numbers. There is no place for how a run ended."""
+    """The trackio run. Steps are the points' numbers. How a run ended cannot be recorded."""
 
     def __init__(self, options: dict[str, Any], opening: dict[str, Any]) -> None:
         self._run = trackio.init(

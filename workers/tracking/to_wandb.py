@@ -1,4 +1,4 @@
-"""Weights & Biases: a run under an id of ours, so that whoever resumes it goes on with it."""
+"""Weights & Biases: a run under eva's own id, so that a resumed run continues it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import wandb
 
 AXES = {"train/*": "training_step", "heldout/*": "policy", "win_rate/*": "policy"}
-"""Which axis the charts of a metric have; all others have the iteration."""
+"""The axis of a metric's charts; for all other metrics it is the iteration."""
 
 
 class Run:
-    """Steps are the points' numbers: the service drops one that it has."""
+    """The W&B run. Steps are the points' numbers: the service drops a step that it has."""
 
     def __init__(self, options: dict[str, Any], opening: dict[str, Any]) -> None:
         self._run = wandb.init(

@@ -1,4 +1,4 @@
-"""Preference pairs become token ids: the prompt as the engines saw it, the response, the end of the turn."""
+"""Turns preference pairs into token ids: the prompt as the engines saw it, the response, the end of the turn."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from eva.types import Message
 from workers.models.chat_template import PromptEncoder, UnusablePromptError
 
 Row = dict[str, Any]
-"""`prompt_ids`, `chosen_ids`, `rejected_ids` as TRL's collator reads them; with both rewards where a loss asks."""
+"""`prompt_ids`, `chosen_ids`, `rejected_ids` for TRL's collator; with both rewards if the loss needs them."""
 _REWARDS = ("chosen_reward", "rejected_reward")
 _MARK = "qzqz"
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What the trainer reads, and the pairs it cannot use, counted by reason."""
+    """The trainer's rows, and the number of pairs that cannot be used, by reason."""
 
     rows: tuple[Row, ...]
     dropped: Mapping[str, int]
 
 
 def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSONL file of PreferencePair. Raises TrainingFailedError naming a malformed line."""
+    """Reads a JSONL file of preference pairs. Raises TrainingFailedError with the number of a malformed line."""
     try:
-        # `splitlines` would also cut at U+2028 and its like, which JSON leaves inside strings.
+        # `splitlines` would also split at U+2028 and the like, which JSON allows inside strings.
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except OSError as error:
         raise TrainingFailedError(f"The pairs cannot be read: {error}", next_move="Resume the run") from error
@@ -43,9 +43,9 @@ def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
             yield pair | {key: bool(row.get(key)) for key in ("chosen_cut", "rejected_cut")}
         except (ValueError, KeyError, TypeError) as error:
             raise TrainingFailedError(
-                f"{path}, line {number}, is no preference pair: {error!r}",
+                f"{path}, line {number}, is not a preference pair: {error!r}",
                 expected="JSON with `prompt`, `chosen`, `rejected`",
-                next_move="Resume the run: it writes the pairs again",
+                next_move="Resume the run: the pairs are then written again",
             ) from error
 
 
@@ -91,11 +91,10 @@ def _encode_pair(pair: Mapping[str, Any], encoder: PromptEncoder, end: int) -> R
 
 
 def encode_response(tokenizer: Any, prompt_ids: list[int], text: str) -> list[int]:
-    """Tokens of a response that decode, behind its prompt, to exactly `text`.
+    """Returns tokens that decode, after the prompt, to exactly `text`.
 
-    Some tokenizers put a blank before every text, or take one away when decoding from the start: so
-    the text is encoded as it is, without its first blank, and behind a line break, and the first
-    encoding wins that reads back as the engine wrote it.
+    Some tokenizers add a blank before every text, or remove one when decoding from the start. So the text is encoded
+    as it is, without its first blank, and after a line break; the first encoding that decodes to `text` is used.
     """
     plain = _plain(tokenizer, text)
     before = _decode(tokenizer, prompt_ids)
@@ -107,10 +106,10 @@ def encode_response(tokenizer: Any, prompt_ids: list[int], text: str) -> list[in
 
 
 def end_of_turn(folder: Path, tokenizer: Any, *, chat: bool) -> int:
-    """The token that ends a response: what the template writes behind one if engines stop at it, else EOS.
+    """Returns the token that ends a response: the one that the template writes, if engines stop at it, otherwise EOS.
 
     Gemma's template ends a turn with <end_of_turn>, not with the tokenizer's EOS.
-    Raises TrainingFailedError if there is neither.
+    Raises TrainingFailedError if there is none.
     """
     if chat:
         messages = [{"role": "user", "content": _MARK}, {"role": "assistant", "content": _MARK}]
@@ -128,13 +127,13 @@ def end_of_turn(folder: Path, tokenizer: Any, *, chat: bool) -> int:
 
 
 def stop_ids(folder: Path, tokenizer: Any) -> set[int]:
-    """Every token at which engines end a response: of the generation config and of the tokenizer."""
-    found = {tokenizer.eos_token_id}
+    """Returns all tokens at which engines end a response, from the generation config and the tokenizer."""
+    ids = {tokenizer.eos_token_id}
     file = folder / "generation_config.json"
     if file.is_file():
-        named = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
-        found.update(named if isinstance(named, list) else [named])
-    return {int(token) for token in found if token is not None}
+        configured = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+        ids.update(configured if isinstance(configured, list) else [configured])
+    return {int(token) for token in ids if token is not None}
 
 
 def _plain(tokenizer: Any, text: str) -> list[int]:

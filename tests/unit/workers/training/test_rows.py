@@ -129,7 +129,7 @@ def test_pairs_are_read_in_order_and_other_keys_ignored(tmp_path: Path) -> None:
 def test_a_malformed_line_is_named(tmp_path: Path, line: str) -> None:
     file = tmp_path / "pairs.jsonl"
     file.write_text(json.dumps({"prompt": "p", "chosen": "c", "rejected": "r"}) + "\n" + line + "\n")
-    with pytest.raises(TrainingFailedError, match=r"pairs\.jsonl, line 2, is no preference pair"):
+    with pytest.raises(TrainingFailedError, match=r"pairs\.jsonl, line 2, is not a preference pair"):
         list(read_pairs(file))
 
 
