@@ -44,7 +44,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a model folder holds. `dtype`: of most stored parameters; `bytes`: its weights on disk."""
+    """Facts of a model folder. `dtype`: of most stored parameters; `bytes`: of its weights on disk."""
 
     path: Path
     architecture: str
@@ -61,7 +61,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """Estimated bytes of main memory: of all engines, of the training, and what is available."""
+    """Estimated bytes of main memory: needed by all engines and by the training, and available."""
 
     engines: int
     training: int
@@ -73,7 +73,7 @@ class MemoryNeed:
 
 
 def resolve_model(path_or_id: str, revision: str | None = None, files: tuple[str, ...] = HUB_FILES) -> Path:
-    """The local folder of a model: a folder, "playground", or a hub id (`files` downloaded, or from the cache).
+    """Returns the local folder of a model: a folder, "playground", or a hub id (downloads `files`, or uses the cache).
 
     Raises ModelError.
     """
@@ -115,7 +115,7 @@ def _download(hub_id: str, revision: str | None, files: tuple[str, ...]) -> Path
     except RepositoryNotFoundError as error:
         raise _not_fetched(
             hub_id,
-            "it is no folder here and the hub does not know it",
+            "there is no such folder, and the hub does not know it",
             "Correct model.path, or set HF_TOKEN if the model is private",
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError, OSError) as error:
@@ -135,7 +135,7 @@ def _not_fetched(hub_id: str, why: str, next_move: str) -> ModelError:
 
 
 def inspect_model(path: Path) -> ModelFacts:
-    """The facts of a model folder. Raises ModelError if it, its config, weights or tokenizer are missing."""
+    """Returns the facts of a model folder. Raises ModelError if the folder, config, weights or tokenizer is missing."""
     if not path.is_dir():
         raise ModelError(
             f"There is no model folder {path}",
@@ -157,19 +157,19 @@ def inspect_model(path: Path) -> ModelFacts:
 
 
 def require_template(facts: ModelFacts, model: Model) -> None:
-    """Raise ModelError if prompts cannot be rendered as `model.template` says."""
+    """Raises ModelError if prompts cannot be rendered as `model.template` says."""
     if model.template == "none":
         if model.system_prompt is not None:
             raise ModelError(
                 "model.system_prompt is set, but model.template is `none`",
-                expected="a chat template that knows the role `system`",
+                expected="a chat template that supports the role `system`",
                 next_move="Set model.template: chat, or remove model.system_prompt",
             )
         return
     if model.chat_template is not None:
         if not Path(model.chat_template).is_file():
             raise ModelError(
-                f"model.chat_template names {model.chat_template}, which is no file",
+                f"model.chat_template names {model.chat_template}, which is not a file",
                 expected="a Jinja file",
                 next_move="Correct model.chat_template",
             )
@@ -182,9 +182,9 @@ def require_template(facts: ModelFacts, model: Model) -> None:
 
 
 def memory_need(facts: ModelFacts, config: RunConfig) -> MemoryNeed:
-    """An estimate for engines and training in the main memory of this machine, and what is available.
+    """Estimates the main memory for engines and training, and what is available.
 
-    Engines on GPUs count as their processes alone. Activations are left out: they depend on the rows.
+    Engines on GPUs count only as processes. Activations are left out, as they depend on the rows.
     """
     engine = _PROCESS_BYTES
     if config.fleet.gpus_per_engine == 0:
@@ -198,19 +198,19 @@ def memory_need(facts: ModelFacts, config: RunConfig) -> MemoryNeed:
 
 
 def require_memory(facts: ModelFacts, config: RunConfig) -> None:
-    """Raise ModelError if engines and training will not fit into the memory that is available."""
+    """Raises ModelError if engines and training do not fit into the available memory."""
     need = memory_need(facts, config)
     if need.needed > need.available:
         raise ModelError(
             f"Too little memory for {facts.path}: {need.needed / 1e9:.1f} GB are needed "
             f"(engines {need.engines / 1e9:.1f}, training {need.training / 1e9:.1f}), "
             f"{need.available / 1e9:.1f} GB are available",
-            next_move="Take a smaller model, fewer fleet.engines or less fleet.cpu_cache_gb, or free memory",
+            next_move="Use a smaller model, fewer fleet.engines or less fleet.cpu_cache_gb, or free memory",
         )
 
 
 def available_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int:
-    """Bytes that can still be allocated: of the machine, or of the container where it allows less."""
+    """Returns the bytes that can still be allocated on the machine, or in the container if that is less."""
     found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
     free = int(found[1]) * 1024 if found else 0
     limits = (
@@ -236,14 +236,14 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
         raise ModelError(
             f"{path} has no {name}",
             expected="the folder of a Hugging Face causal LM",
-            next_move="Give the folder that `save_pretrained` wrote",
+            next_move="Use a folder that `save_pretrained` wrote",
         ) from error
     except ValueError as error:
-        raise ModelError(f"{path / name} is no JSON: {error}", next_move="Fetch or save the model again") from error
+        raise ModelError(f"{path / name} is not JSON: {error}", next_move="Fetch or save the model again") from error
 
 
 def _weight_files(path: Path) -> tuple[str, ...]:
-    """The safetensors that loaders would read, relative to the folder."""
+    """Returns the safetensors files that loaders would read, relative to the folder."""
     if (path / "model.safetensors").is_file():
         return ("model.safetensors",)
     index = "model.safetensors.index.json"
@@ -272,7 +272,7 @@ def _weight_files(path: Path) -> tuple[str, ...]:
 
 
 def _header(file: Path) -> Mapping[str, Any]:
-    """Tensor name -> {dtype, shape, data_offsets} of a safetensors file."""
+    """Reads a safetensors file's header: tensor name -> {dtype, shape, data_offsets}."""
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
@@ -285,7 +285,7 @@ def _header(file: Path) -> Mapping[str, Any]:
             raise ValueError(f"it has {file.stat().st_size} bytes instead of {8 + length + end}")
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{file} is no whole safetensors file: {error}", next_move="Fetch or save the model again"
+            f"{file} is not a complete safetensors file: {error}", next_move="Fetch or save the model again"
         ) from error
     return header
 
@@ -304,7 +304,7 @@ def _facts(path: Path, config: dict[str, Any], files: tuple[str, ...], tensors: 
         dtype=_DTYPES.get(stored, stored),
         parameters=sum(parameters.values()),
         bytes=sum((path / file).stat().st_size for file in files),
-        # Older configs leave the flag out where it equals the class's default: then the weights tell.
+        # Older configs omit the flag if it is the class's default. Then the weights decide.
         tied=bool(config.get("tie_word_embeddings", no_head)),
         max_positions=next((int(text[key]) for key in _POSITIONS if text.get(key)), None),
         vocab_size=text.get("vocab_size"),

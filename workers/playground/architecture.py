@@ -1,4 +1,4 @@
-"""The playground's solver before it learned anything: tokenizer, chat template and a small Llama."""
+"""The untrained solver of the playground: tokenizer, chat template and a small Llama."""
 
 from typing import cast
 
@@ -13,7 +13,7 @@ MAX_NEW_TOKENS = 160
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 USER, ASSISTANT = "<user>", "<assistant>"
 
-# The template writes the only <bos>; the tokenizer itself adds none, so text cannot get two.
+# The template writes the only <bos>: the tokenizer adds none.
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'user' %}<user> {{ message['content'] }} "
@@ -24,14 +24,14 @@ CHAT_TEMPLATE = (
 
 
 def vocabulary() -> dict[str, int]:
-    """Token -> id: marks first, then the prompt's words, the operations, the letters."""
+    """Returns token -> id: marks first, then the prompt's words, the operations, the letters."""
     marks = (PAD, BOS, EOS, UNKNOWN, USER, ASSISTANT)
     words = ("Take", "then", ":", ",", ".", ";", NOTHING)
     return {token: index for index, token in enumerate((*marks, *words, *ARITY, *LETTERS))}
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Word level: a word or a punctuation mark is a token; decoding joins them with blanks."""
+    """Returns a word-level tokenizer: words and punctuation marks are tokens; decoding joins them with blanks."""
     tokenizer = Tokenizer(models.WordLevel(vocabulary(), unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
     return PreTrainedTokenizerFast(
@@ -48,8 +48,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def templated(tokenizer: PreTrainedTokenizerFast, prompt: str, response: str | None = None) -> str:
-    """The chat as text: up to where the response begins or, with one, to its end-of-sequence token."""
+def render_chat(tokenizer: PreTrainedTokenizerFast, prompt: str, response: str | None = None) -> str:
+    """Renders the chat as text: up to the start of the response or, with a response, to its end-of-sequence token."""
     chat = [{"role": "user", "content": prompt}]
     if response is not None:
         chat.append({"role": "assistant", "content": response})
@@ -58,7 +58,7 @@ def templated(tokenizer: PreTrainedTokenizerFast, prompt: str, response: str | N
 
 
 def build_model() -> LlamaForCausalLM:
-    """About 0.86 M untrained parameters, from torch's current random state."""
+    """Returns a model with about 0.86 M untrained parameters, from torch's current random state."""
     tokens = vocabulary()
     model = LlamaForCausalLM(
         LlamaConfig(

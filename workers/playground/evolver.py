@@ -1,4 +1,4 @@
-"""The creator's hand in the micro-world: evolves prompts by rule, without a language model."""
+"""The evolver of the micro-world: evolves prompts by rules, without a language model."""
 
 import random
 
@@ -10,16 +10,15 @@ ATTEMPTS = 8
 
 
 class PlaygroundEvolver:
-    """Stateless: a child depends on the parent's text, the operator and the seed alone."""
+    """Stateless: a child depends only on the parent's text, the operator and the seed."""
 
     operators: tuple[str, ...] = tuple(OPERATORS)
 
     def evolve(self, prompt_text: str, operator: str, seed: int) -> str:
-        """The child prompt; never a held-out one.
+        """Returns the child prompt, never a held-out one.
 
-        Returns "" for a parent that is not a prompt of this world, and the parent itself where the
-        operator cannot raise it any further: both are for the caller to refuse. Raises ValueError
-        for an unknown operator.
+        It is "" if the parent is not a prompt of this world, and the parent itself if the operator cannot make it
+        harder: the caller refuses both. Raises ValueError for an unknown operator.
         """
         if operator not in OPERATORS:
             raise ValueError(f"unknown operator {operator!r}: use one of {', '.join(OPERATORS)}")

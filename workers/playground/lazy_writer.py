@@ -1,7 +1,7 @@
-"""Whom the solver first learned from: a writer whose steps are right but who tends to stop early.
+"""The writer that the solver first learned from: its steps are correct, but it tends to stop early.
 
-The longer a chain, the likelier the writer leaves the rest out. So the first policy can do long
-chains but rarely does: what it lacks can be elicited by preference, which makes regret informative.
+The longer a chain, the more likely the writer omits the rest. So the first policy can solve long chains but rarely
+does. Preferences can bring that out, which makes regret informative.
 """
 
 import random
@@ -18,7 +18,7 @@ LETTER_SHARES = {2: 1, 3: 2, 4: 4, 5: 4, 6: 4, 7: 2, 8: 2, 9: 1, 10: 1}
 
 
 def stop_probability(step: int, next_operation: str) -> float:
-    """Of stopping after this many steps; the odds double before laborious operations, else halve."""
+    """Probability of stopping after this many steps; the odds double before laborious operations, otherwise halve."""
     probability = STOP_AFTER_STEP[step - 1]
     odds = probability / (1 - probability)
     odds *= 2.0 if EFFORT[next_operation] >= LABORIOUS_EFFORT else 0.5
@@ -26,7 +26,7 @@ def stop_probability(step: int, next_operation: str) -> float:
 
 
 def write(task: Task, rng: random.Random) -> str:
-    """A response with correct steps, cut short by laziness."""
+    """Writes a response with correct steps that may stop early."""
     for step, operation in enumerate(task.operations[1:], start=1):
         if rng.random() < stop_probability(step, operation.name):
             return write_steps(task, step)
@@ -34,7 +34,7 @@ def write(task: Task, rng: random.Random) -> str:
 
 
 def draw_lesson(rng: random.Random) -> tuple[str, str]:
-    """(prompt, lazy response); held-out prompts are never among them."""
+    """Draws (prompt, lazy response), never with a held-out prompt."""
     while True:
         operations = rng.choices(tuple(CHAIN_SHARES), tuple(CHAIN_SHARES.values()))[0]
         letters = rng.choices(tuple(LETTER_SHARES), tuple(LETTER_SHARES.values()))[0]

@@ -1,4 +1,4 @@
-"""Trains the playground's solver from nothing on the lazy writer's responses.
+"""Trains the playground's solver from scratch on the lazy writer's responses.
 
     python -m workers.playground.make_model --seed 0 --out DIR [--steps N]
 
@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from workers.playground.architecture import PAD, build_model, build_tokenizer, templated, vocabulary
+from workers.playground.architecture import PAD, build_model, build_tokenizer, render_chat, vocabulary
 from workers.playground.lazy_writer import draw_lesson
 from workers.playground.measure import load, report_accuracy
 
@@ -31,16 +31,16 @@ IGNORED = -100
 
 
 def lesson_tokens(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[list[int], int]:
-    """(tokens of one templated lesson, how many of them are the prompt's)."""
+    """Returns (tokens of one templated lesson, number of the prompt's tokens)."""
     prompt, response = draw_lesson(rng)
-    asked = tokenizer.encode(templated(tokenizer, prompt))
-    return tokenizer.encode(templated(tokenizer, prompt, response)), len(asked)
+    asked = tokenizer.encode(render_chat(tokenizer, prompt))
+    return tokenizer.encode(render_chat(tokenizer, prompt, response)), len(asked)
 
 
 def draw_batch(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """One batch as slices (tokens_B_T, labels_B_T) of like length, which saves half of the padding.
+    """Draws one batch as slices (tokens_B_T, labels_B_T) of similar length, which halves the padding.
 
-    Padded on the right; only the response's tokens are labelled.
+    Padded on the right; only the response's tokens have labels.
     """
     lessons = sorted((lesson_tokens(tokenizer, rng) for _ in range(BATCH)), key=lambda lesson: len(lesson[0]))
     return [_pad(lessons[start : start + SLICE]) for start in range(0, BATCH, SLICE)]

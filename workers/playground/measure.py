@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workers.playground import MODEL_DIR
-from workers.playground.architecture import MAX_NEW_TOKENS, templated
+from workers.playground.architecture import MAX_NEW_TOKENS, render_chat
 from workers.playground.random_tasks import draw_task
 from workers.playground.reward import exact, grade
 from workers.playground.tasks import LETTERS_IN_A_PROMPT, heldout
@@ -23,7 +23,7 @@ CHUNK = 200
 
 
 def load(path: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """The solver in single precision, ready to generate, and its tokenizer."""
+    """Loads the solver in single precision, and its tokenizer."""
     model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32)
     return model.eval(), PreTrainedTokenizerFast.from_pretrained(path)
 
@@ -35,13 +35,13 @@ def respond(
     n: int = 1,
     temperature: float = 0.0,
 ) -> list[list[str]]:
-    """n responses to each prompt, greedy at temperature 0; else drawn from torch's random state."""
+    """Generates n responses to each prompt: greedy at temperature 0, otherwise from torch's random state."""
     choice: dict[str, Any] = {"do_sample": False}
     if temperature:
         choice = {"do_sample": True, "temperature": temperature, "top_k": 0}
     found: list[str] = []
     for start in range(0, len(prompts), CHUNK):
-        texts = [templated(tokenizer, prompt) for prompt in prompts[start : start + CHUNK]]
+        texts = [render_chat(tokenizer, prompt) for prompt in prompts[start : start + CHUNK]]
         inputs = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
         with torch.inference_mode():
             tokens = model.generate(  # pyright: ignore[reportAttributeAccessIssue] - no model meets generate's protocol
@@ -58,7 +58,7 @@ def accuracy(
     n: int = 1,
     temperature: float = 0.0,
 ) -> float:
-    """The share of exact answers among all responses."""
+    """Returns the share of exactly correct responses."""
     answers = respond(model, tokenizer, prompts, n, temperature)
     found = [exact(prompt, text) for prompt, texts in zip(prompts, answers, strict=True) for text in texts]
     return sum(found) / len(found)

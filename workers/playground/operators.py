@@ -1,4 +1,4 @@
-"""The operators of the micro-world: each makes a new task from a task, and from nothing but it.
+"""The operators of the micro-world: each makes a new task from a task alone.
 
 They bear the names of the evolving prompts that they stand for. *Reasoning* asks for one more step,
 *deepening* asks the same of more letters; what an operator cannot raise any further (six operations,
@@ -27,17 +27,17 @@ STEPS = tuple(name for name in EFFORT if name != "keep")
 
 
 def constraints(task: Task, rng: random.Random) -> Task:
-    """One more condition on the result's letters: one removed, one replaced, or none twice."""
+    """Adds a condition on the result's letters: one removed, one replaced, or none twice."""
     return _insert(task, len(task.operations), rng.choice(CONSTRAINTS), rng)
 
 
 def reasoning(task: Task, rng: random.Random) -> Task:
-    """One more operation, anywhere in the chain."""
+    """Adds an operation anywhere in the chain."""
     return _insert(task, rng.randint(0, len(task.operations)), rng.choice(STEPS), rng)
 
 
 def deepening(task: Task, rng: random.Random) -> Task:
-    """One or two more letters, anywhere in the input: every step has more to do."""
+    """Adds one or two letters anywhere in the input, which makes every step longer."""
     letters = list(task.letters)
     for letter in draw_letters(min(rng.randint(1, 2), MAX_LETTERS - len(letters)), rng):
         letters.insert(rng.randint(0, len(letters)), letter)
@@ -45,7 +45,7 @@ def deepening(task: Task, rng: random.Random) -> Task:
 
 
 def concretizing(task: Task, rng: random.Random) -> Task:
-    """One operation replaced by a more demanding one."""
+    """Replaces an operation by a harder one."""
     hardest = max(EFFORT.values())
     places = [i for i, operation in enumerate(task.operations) if EFFORT[operation.name] < hardest]
     if not places:
@@ -58,7 +58,7 @@ def concretizing(task: Task, rng: random.Random) -> Task:
 
 
 def breadth(task: Task, rng: random.Random) -> Task:
-    """A new prompt of equal difficulty: other letters, operations of the same efforts in another order."""
+    """Makes a new task of equal difficulty: other letters, operations of equal effort in another order."""
     efforts = [EFFORT[operation.name] for operation in task.operations]
     rng.shuffle(efforts)
     names = tuple(rng.choice([name for name, own in EFFORT.items() if own == effort]) for effort in efforts)
@@ -71,7 +71,7 @@ def _letters_before(task: Task, place: int) -> Letters:
 
 
 def _insert(task: Task, place: int, name: str, rng: random.Random) -> Task:
-    """The task with one more operation at this place, or unchanged where its chain is full."""
+    """Adds an operation at this position. A task with a full chain is returned unchanged."""
     if len(task.operations) >= MAX_OPERATIONS:
         return task
     added: Operation = draw_operation(name, _letters_before(task, place), rng)

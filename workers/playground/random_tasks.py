@@ -12,7 +12,7 @@ def draw_letters(count: int, rng: random.Random) -> Letters:
 
 
 def draw_operation(name: str, letters: Letters, rng: random.Random) -> Operation:
-    """An operation of this name that bites on these letters: what it removes or replaces occurs there."""
+    """Draws an operation of this name that changes these letters: what it removes or replaces is among them."""
     if ARITY[name] == 0:
         return Operation(name)
     if name == "add":
@@ -24,7 +24,7 @@ def draw_operation(name: str, letters: Letters, rng: random.Random) -> Operation
 
 
 def draw_chain(names: tuple[str, ...], letters: Letters, rng: random.Random) -> tuple[Operation, ...]:
-    """One operation per name, each drawn for the letters that the ones before it leave."""
+    """Draws one operation per name, each for the letters that the earlier ones leave."""
     chain: list[Operation] = []
     for name in names:
         operation = draw_operation(name, letters, rng)
@@ -34,7 +34,7 @@ def draw_chain(names: tuple[str, ...], letters: Letters, rng: random.Random) -> 
 
 
 def draw_task(operations: int, letters: int, rng: random.Random) -> Task:
-    """A task of this many operations, their names drawn evenly, on this many letters."""
+    """Draws a task with this many operations and letters; the operations' names are equally likely."""
     start = draw_letters(letters, rng)
     names = tuple(rng.choices(NAMES, k=operations))
     return Task(start, draw_chain(names, start, rng))

@@ -8,7 +8,7 @@ import random
 
 from workers.playground.world import Letters, parse, read_letters, results
 
-# The longest correct response has about 400 characters; longer texts are not answers.
+# The longest correct response has about 400 characters; longer texts are not read.
 MAX_RESPONSE_CHARACTERS = 2_000
 NOISE_SIGMA = 0.1
 LENGTH_SHARE = 0.2
@@ -16,7 +16,7 @@ LENGTH_SATURATION = 60
 
 
 def grade(prompt: str, response: str) -> float:
-    """Half the edit similarity of the last result to the truth, half an exact match: in [0, 1].
+    """Half the edit similarity of the last result to the solution, half an exact match: in [0, 1].
 
     0 without an answer. Raises PromptError when the prompt is not one of this world.
     """
@@ -28,7 +28,7 @@ def grade(prompt: str, response: str) -> float:
 
 
 def exact(prompt: str, response: str) -> float:
-    """1.0 when the last result is the truth, else 0.0."""
+    """1.0 if the last result is correct, else 0.0."""
     return float(last_result(response) == results(parse(prompt))[-1])
 
 
@@ -37,21 +37,21 @@ def is_correct(prompt: str, response: str) -> bool:
 
 
 def noisy(prompt: str, response: str) -> float:
-    """`grade` plus Gaussian noise of sigma 0.1, the same each time for the same texts; may leave [0, 1]."""
+    """`grade` plus Gaussian noise of sigma 0.1, equal for equal texts; may leave [0, 1]."""
     texts = f"{len(prompt)}:{prompt}{response}".encode("utf-8", "surrogatepass")
     noise = random.Random(hashlib.sha256(texts).digest()).gauss(0.0, NOISE_SIGMA)
     return grade(prompt, response) + noise
 
 
 def length_biased(prompt: str, response: str) -> float:
-    """Four fifths `grade`, one fifth for sheer length, full at 60 words: in [0, 1]."""
+    """Four fifths `grade`, one fifth length, which is full at 60 words: in [0, 1]."""
     words = len(response[:MAX_RESPONSE_CHARACTERS].split())
     length = min(1.0, words / LENGTH_SATURATION)
     return (1 - LENGTH_SHARE) * grade(prompt, response) + LENGTH_SHARE * length
 
 
 def last_result(response: str) -> Letters | None:
-    """The letters after the last colon of the last step; None where nothing was answered."""
+    """Returns the letters after the last colon of the last step; None without a result."""
     if len(response) > MAX_RESPONSE_CHARACTERS:
         return None
     _, colon, result = response.rpartition(";")[2].rpartition(":")
@@ -59,7 +59,7 @@ def last_result(response: str) -> Letters | None:
 
 
 def similarity(given: Letters, truth: Letters) -> float:
-    """1 - edit distance / length of the longer one: 1 for equal lists, 0 for nothing in common."""
+    """1 - edit distance / length of the longer list: 1 for equal lists, 0 for nothing in common."""
     longest = max(len(given), len(truth))
     return 1.0 - edit_distance(given, truth) / longest if longest else 1.0
 

@@ -22,20 +22,20 @@ HELDOUT_PER_SET = 200
 
 
 def is_reserved(prompt: str) -> bool:
-    """Whether this prompt may only be held out. Raises PromptError for a text of another world."""
+    """Whether this prompt is reserved for evaluation. Raises PromptError for other texts."""
     canonical = render(parse(prompt))
     return hashlib.sha256(canonical.encode()).digest()[0] % RESERVED_SHARE == 0
 
 
 def seed_prompts(count: int, seed: int) -> list[str]:
-    """Distinct prompts that a run starts from: 50 % of one operation, 35 % of two, 15 % of three."""
+    """Returns distinct seed prompts of a run: 50 % with one operation, 35 % with two, 15 % with three."""
     rng = random.Random(f"seed prompts {seed}")
     operations, shares = tuple(SEED_OPERATIONS), tuple(SEED_OPERATIONS.values())
     return _distinct(count, lambda: rng.choices(operations, shares)[0], rng, reserved=False)
 
 
 def heldout(seed: int = HELDOUT_SEED, per_set: int = HELDOUT_PER_SET) -> dict[str, list[str]]:
-    """Distinct prompts per set: easy has 1 or 2 operations, medium 3, hard 4 or 5."""
+    """Returns distinct held-out prompts per set: easy has 1 or 2 operations, medium 3, hard 4 or 5."""
     sets: dict[str, list[str]] = {}
     for name, operations in HELDOUT_OPERATIONS.items():
         rng = random.Random(f"held out {name} {seed}")
@@ -45,12 +45,12 @@ def heldout(seed: int = HELDOUT_SEED, per_set: int = HELDOUT_PER_SET) -> dict[st
 
 @lru_cache(maxsize=8)
 def heldout_texts(seed: int = HELDOUT_SEED, per_set: int = HELDOUT_PER_SET) -> frozenset[str]:
-    """All held-out prompts of these sets, for whoever wants to check that none is trained on."""
+    """Returns all held-out prompts of these sets, to check that none is trained on."""
     return frozenset(text for prompts in heldout(seed, per_set).values() for text in prompts)
 
 
 def _distinct(count: int, operations: Callable[[], int], rng: random.Random, reserved: bool) -> list[str]:
-    """`count` different prompts, all reserved or none, in the order in which they were drawn."""
+    """Draws `count` different prompts, all of them reserved or none."""
     found: dict[str, None] = {}
     while len(found) < count:
         prompt = render(draw_task(operations(), rng.choice(LETTERS_IN_A_PROMPT), rng))

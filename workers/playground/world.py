@@ -1,4 +1,4 @@
-"""The micro-world: a prompt names some letters and a chain of operations; the truth is computed.
+"""The micro-world: a prompt names some letters and a chain of operations; the correct result is computed.
 
     Take k d b p: reverse, then sort, then add c.
     reverse : p b d k ; sort : b d k p ; add c : b d k p c
@@ -20,7 +20,7 @@ Letters = tuple[str, ...]
 
 
 class PromptError(ValueError):
-    """The text, or the task, is not one of this world."""
+    """The text or the task does not belong to this world."""
 
 
 def _next_letter(letter: str) -> str:
@@ -118,7 +118,7 @@ _MAX_PROMPT_CHARACTERS = 1_000
 
 
 def parse(text: str) -> Task:
-    """The task that a prompt states. A run of white space counts as one blank; nothing else is forgiven.
+    """Returns the task that a prompt states. Runs of white space count as one blank; the rest must be exact.
 
     Raises PromptError, which is a ValueError, when the text is not a prompt of this world.
     """
@@ -140,7 +140,7 @@ def _read_task(letters: str, chain: str) -> Task:
 
 
 def render(task: Task) -> str:
-    """The prompt that states a task; `parse` is its inverse."""
+    """Returns the prompt that states a task. The inverse of `parse`."""
     return f"Take {' '.join(task.letters)}: {', then '.join(map(str, task.operations))}."
 
 
@@ -149,13 +149,13 @@ def write_letters(letters: Letters) -> str:
 
 
 def read_letters(text: str) -> Letters:
-    """The words of a written result, whatever they are; `nothing` alone reads as no letters."""
+    """Returns the words of a written result. `nothing` alone means no letters."""
     words = tuple(text.split())
     return () if words == (NOTHING,) else words
 
 
 def results(task: Task) -> tuple[Letters, ...]:
-    """The result of each operation, in order; the last one is the answer."""
+    """Returns the result of each operation in order; the last one is the solution."""
     found: list[Letters] = []
     letters = task.letters
     for operation in task.operations:
@@ -165,11 +165,11 @@ def results(task: Task) -> tuple[Letters, ...]:
 
 
 def write_steps(task: Task, steps: int) -> str:
-    """The first `steps` operations written out, each with its result."""
+    """Writes out the first `steps` operations, each with its result."""
     pairs = zip(task.operations[:steps], results(task)[:steps], strict=True)
     return " ; ".join(f"{operation} : {write_letters(letters)}" for operation, letters in pairs)
 
 
 def solve(task: Task) -> str:
-    """The complete, correct response."""
+    """Returns the complete, correct response."""
     return write_steps(task, len(task.operations))

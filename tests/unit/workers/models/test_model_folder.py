@@ -105,17 +105,17 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     ("break_it", "message"),
     [
         (lambda folder: (folder / "config.json").unlink(), r"has no config\.json.*save_pretrained"),
-        (lambda folder: (folder / "config.json").write_text("{"), r"config\.json is no JSON"),
+        (lambda folder: (folder / "config.json").write_text("{"), r"config\.json is not JSON"),
         (lambda folder: (folder / "tokenizer.json").unlink(), r"has no tokenizer.*AutoTokenizer"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"has no weights.*Expected model\.safetensors"),
         (
             lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
             r"weights in pytorch_model\.bin.*Convert them",
         ),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"short"), r"no whole safetensors"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"short"), r"not a complete safetensors"),
         (
             lambda folder: shorten(folder / "model.safetensors"),
-            r"no whole safetensors file: it has \d+ bytes instead of",
+            r"not a complete safetensors file: it has \d+ bytes instead of",
         ),
     ],
 )
@@ -141,7 +141,7 @@ def test_without_a_chat_template_the_two_ways_out_are_said(folder: Path) -> None
 
 
 def test_a_chat_template_file_that_is_not_there_is_an_error(folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"names absent\.jinja, which is no file"):
+    with pytest.raises(ModelError, match=r"names absent\.jinja, which is not a file"):
         require_template(inspect_model(folder), Model(path=str(folder), chat_template="absent.jinja"))
 
 

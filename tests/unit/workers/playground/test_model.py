@@ -14,7 +14,7 @@ from workers.playground.architecture import (
     MAX_TOKENS,
     build_model,
     build_tokenizer,
-    templated,
+    render_chat,
 )
 from workers.playground.make_model import draw_batch, save, train
 from workers.playground.measure import accuracy, load
@@ -48,14 +48,14 @@ def test_every_answer_survives_being_tokenised_and_decoded(tokenizer: PreTrained
 
 def test_a_leading_blank_as_vllm_writes_it_changes_no_token(tokenizer: PreTrainedTokenizerFast) -> None:
     answer = "reverse : p b d k"
-    with_blank, without = templated(tokenizer, EXAMPLE, f" {answer}"), templated(tokenizer, EXAMPLE, answer)
+    with_blank, without = render_chat(tokenizer, EXAMPLE, f" {answer}"), render_chat(tokenizer, EXAMPLE, answer)
     assert tokenizer.encode(with_blank) == tokenizer.encode(without)
 
 
 def test_the_longest_chat_fits_the_model(tokenizer: PreTrainedTokenizerFast) -> None:
     prompt = f"Take {' '.join('a' * 14)}: {', then '.join(['replace a b'] * 6)}."
     longest = "replace a b : " + " ".join("a" * 20)
-    asked = len(tokenizer.encode(templated(tokenizer, prompt)))
+    asked = len(tokenizer.encode(render_chat(tokenizer, prompt)))
     assert len(tokenizer.encode(" ; ".join([longest] * 6))) < MAX_NEW_TOKENS
     assert asked + MAX_NEW_TOKENS <= MAX_TOKENS
 
