@@ -19,17 +19,17 @@ from eva.runtime.import_path import add_user_folders
 CORRECT = "Correct the function, then continue the run with `eva run --resume`"
 
 
-def load_object(spec: str, *, what: str, expected: str) -> Any:
+def load_object(spec: str, *, what: str, expected: str, kind: str = "function") -> Any:
     """Returns what `module:name` names, callable. The working directory is searched last. Raises ConfigError.
 
-    `what` (such as "metric") and `expected` are for the error's message.
+    `what` (such as "metric"), `expected` and `kind` are for the error's message.
     """
     module_path, _, name = spec.partition(":")
     if not (module_path and name):
         raise ConfigError(
             f"no {what} is called {spec!r}",
             expected=expected,
-            next_move="Write the module's import path, a colon, the function's name",
+            next_move=f"Write the module's import path, a colon, the {kind}'s name",
         )
     add_user_folders()
     importlib.invalidate_caches()
@@ -45,7 +45,7 @@ def load_object(spec: str, *, what: str, expected: str) -> Any:
     if not callable(loaded):
         where = getattr(module, "__file__", None) or "built in"
         raise ConfigError(
-            f"{what} {spec!r}: module {module_path!r} ({where}) has no function {name!r}",
+            f"{what} {spec!r}: module {module_path!r} ({where}) has no {kind} {name!r}",
             expected=expected,
             next_move=_suggestion(module, name),
         )

@@ -40,7 +40,7 @@ class UserEvolver:
 
 
 def _build(config: CustomEvolver) -> Any:
-    build = load_object(config.path, what="evolver", expected=_EXPECTED)
+    build = load_object(config.path, what="evolver", expected=_EXPECTED, kind="class")
     try:
         evolver = build(**config.options)
     except (Exception, SystemExit) as error:

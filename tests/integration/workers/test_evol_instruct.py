@@ -79,7 +79,7 @@ def test_the_request_holds_the_operators_template_the_prompt_and_the_settings() 
 @pytest.mark.parametrize(
     "fault", [status(429), status(500), status(502), status(503), cut(), malformed(), hang()], ids=repr
 )
-def test_a_fault_that_passes_is_retried(fault: Fault) -> None:
+def test_a_temporary_error_is_retried(fault: Fault) -> None:
     with OpenAIServer(faults=[fault]) as server:
         built, pauses = evolver(server, timeout_s=0.5 if fault.kind == "hang" else 20)
         assert built.evolve(mutation()).text == "evolved"
@@ -95,7 +95,7 @@ def test_retry_after_is_honoured() -> None:
         assert 3 <= pauses[1] <= 4
 
 
-def test_a_fault_that_stays_is_an_evolver_error_after_the_retries() -> None:
+def test_a_lasting_error_is_an_evolver_error_after_the_retries() -> None:
     with OpenAIServer(faults=[status(500, message="on fire")] * 10) as server:
         built, pauses = evolver(server)
         with pytest.raises(EvolverError, match=r"failed 3 times, the last time with .*on fire"):

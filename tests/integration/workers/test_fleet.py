@@ -198,7 +198,7 @@ def test_a_reload_serves_the_new_weights_whatever_the_architecture(
         assert difference(bare_engine, method, view, canary) < canary.tolerance
 
 
-def test_a_model_that_vllm_cannot_load_is_told_in_its_words(bare_engine: Any, tmp_path: Path) -> None:
+def test_a_model_that_vllm_cannot_load_is_reported_in_vllms_words(bare_engine: Any, tmp_path: Path) -> None:
     untied = tiny_models.gemma2(tmp_path / "model", tied=False)
     with pytest.raises(ModelError, match=r"vLLM could not load.*lm_head.*Gemma2ForCausalLM"):
         ray.get(bare_engine.open.remote(str(untied)))
@@ -218,7 +218,7 @@ def test_ray_does_not_make_engines_yield_to_other_processes(ray_cluster: Setting
     assert ray.get(ray.remote(lambda: os.nice(0)).options(num_cpus=0).remote()) == os.nice(0)
 
 
-def test_ray_leaves_the_drivers_way_to_end_alone(ray_cluster: Settings) -> None:
+def test_ray_leaves_the_drivers_signal_handler_alone(ray_cluster: Settings) -> None:
     assert ray_cluster.ray_address is None
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert os.environ["RAY_ENABLE_AUTO_CONNECT"] == "0"

@@ -80,7 +80,7 @@ def test_a_reply_without_a_text_or_a_cut_one_is_counted_and_not_asked_again(faul
         assert len(server.requests) == 2
 
 
-def test_at_most_concurrency_calls_are_out_at_a_time() -> None:
+def test_at_most_concurrency_calls_run_at_a_time() -> None:
     with OpenAIServer(longer_wins, latency_s=0.05) as server:
         model = JudgeModel(settings(server, concurrency=5))
         model.reward_many([RewardRequest("p", tuple("x" * n for n in range(1, 5)))] * 2, lambda: None)

@@ -53,7 +53,7 @@ def test_every_backend_in_its_actor_gives_the_raw_logits_of_a_forward_pass(tmp_p
     assert any(value is not None and not 0 <= value <= 1 for row in got.values() for value in row)
 
 
-def test_gpus_that_no_machine_has_are_refused_instead_of_awaited(tmp_path: Path) -> None:
+def test_too_many_gpus_are_refused_at_once(tmp_path: Path) -> None:
     rewarder = build_rewarder(config(reward_models.classifier(tmp_path), gpus=1000))
     with pytest.raises(ConfigError, match="asks for 1000 GPUs"):
         list(rewarder.reward(PROMPTS))

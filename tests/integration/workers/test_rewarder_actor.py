@@ -134,7 +134,7 @@ def test_a_hanging_call_costs_one_response_and_no_process(build: Build) -> None:
 
 
 @pytest.mark.parametrize(("function", "hang"), [("fragile", "hold"), ("blocking", "block")])
-def test_what_no_signal_ends_is_ended_by_the_watchdog(build: Build, function: str, hang: str) -> None:
+def test_a_call_that_no_signal_stops_is_ended_by_the_watchdog(build: Build, function: str, hang: str) -> None:
     # The hanging function loops in C, holds the interpreter's lock and looks at no signal.
     rewarded = {
         one.answered.number: one.rewards
@@ -153,7 +153,7 @@ def test_a_process_that_always_dies_ends_the_stage_with_the_next_move(build: Bui
     short.close()
 
 
-def test_a_reward_model_that_cannot_be_built_over_there_says_why() -> None:
+def test_a_reward_model_that_cannot_be_built_in_the_actor_says_why() -> None:
     config = VerifierReward.model_validate({"kind": "verifier", "function": "no_such_module_anywhere:f"})
     rewarder = ActorRewarder("x", "workers.rewards.verifier:VerifierModel", config)
     with pytest.raises(ConfigError, match="no_such_module_anywhere") as refused:
@@ -172,7 +172,7 @@ def test_the_actor_rewards_as_the_local_rewarder_does() -> None:
     there.close()
 
 
-def test_a_judge_whose_budget_was_spent_in_an_earlier_life_asks_nothing_in_the_next() -> None:
+def test_a_judge_whose_budget_is_spent_asks_nothing_after_a_restart() -> None:
     # nothing listens there: whoever asks hears of that instead
     config = JudgeReward.model_validate(
         {"kind": "judge", "model": "openai/m", "api_base": "http://127.0.0.1:1", "max_cost_usd": 1, "retries": 0}

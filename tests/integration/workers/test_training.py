@@ -157,7 +157,7 @@ def test_the_reference_is_the_one_that_is_given_and_not_the_policys_path(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("tied", [True, False])
-def test_what_is_published_loads_in_transformers_equals_its_canary_and_keeps_its_ties(
+def test_a_published_checkpoint_loads_in_transformers_equals_its_canary_and_keeps_its_ties(
     name: str, tied: bool, pairs: Path, tmp_path: Path
 ) -> None:
     model = Model(path=str(NAMES[name](tmp_path / "model", tied=tied)))
@@ -382,7 +382,7 @@ def test_a_trainer_killed_in_the_middle_of_a_job_is_replaced_and_the_job_done_ag
     assert undisturbed.checkpoint.digest == found.checkpoint.digest, "bit for bit as if nothing had happened"
 
 
-def test_an_error_of_the_job_arrives_as_itself_and_the_process_lives(trainer: LocalTrainer, ask: Ask) -> None:
+def test_an_error_of_the_job_is_raised_unchanged_and_the_process_lives(trainer: LocalTrainer, ask: Ask) -> None:
     import ray
 
     before = ray.get(trainer._process().process_id.remote())
@@ -399,7 +399,7 @@ class LeftError(Exception):
     """The caller leaves."""
 
 
-def test_what_the_report_raises_ends_the_job_and_its_process(trainer: LocalTrainer, ask: Ask) -> None:
+def test_an_exception_in_the_report_ends_the_job_and_its_process(trainer: LocalTrainer, ask: Ask) -> None:
     def leave(_step: TrainingStep, _total: int) -> None:
         raise LeftError
 
@@ -408,7 +408,9 @@ def test_what_the_report_raises_ends_the_job_and_its_process(trainer: LocalTrain
     assert trainer._actor is None
 
 
-def test_a_silent_trainer_is_given_up_after_its_retries(ray_cluster: Settings, model: Model, ask: Ask) -> None:
+def test_a_trainer_without_progress_is_given_up_after_its_retries(
+    ray_cluster: Settings, model: Model, ask: Ask
+) -> None:
     impatient = TRAINING.model_copy(update={"timeout_s": 0.01})
     config = tiny_config(model.path).model_copy(update={"training": impatient})
     with (

@@ -265,7 +265,7 @@ def test_the_loss_types_of_trl_are_those_of_the_installed_release() -> None:
 
 
 def test_a_function_that_cannot_be_imported_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"training\.loss 'no_such_module:f' cannot be imported"):
+    with pytest.raises(ConfigError, match=r"loss 'no_such_module:f': importing 'no_such_module' failed"):
         find_loss("no_such_module:f")
 
 
@@ -360,7 +360,7 @@ def test_accumulated_batches_train_like_whole_ones(
         )
 
 
-def test_sppo_refuses_rewards_that_are_no_win_rates(
+def test_sppo_refuses_rewards_that_are_not_win_rates(
     model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path
 ) -> None:
     scores = tmp_path / "scores.jsonl"

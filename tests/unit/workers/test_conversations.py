@@ -73,7 +73,7 @@ def test_a_training_row_has_the_conversation_as_the_engine_was_given_it(policy: 
     assert talking["chosen_ids"] == plain["chosen_ids"]
 
 
-def test_without_a_template_there_is_no_way_to_render_messages(policy: Path) -> None:
+def test_without_a_template_messages_cannot_be_rendered(policy: Path) -> None:
     with pytest.raises(UnusablePromptError, match=r"model\.template is `none`"):
         PromptEncoder(str(policy), Prompting("none")).encode(TEXT, TALK)
     with pytest.raises(ModelError, match=r"template is `none`.*Set model\.template: chat"):
@@ -162,7 +162,7 @@ def test_the_judge_is_shown_the_conversation_between_its_marks() -> None:
 
 
 @pytest.mark.parametrize("function", ["with_context", "with_context_async"])
-def test_a_users_function_gets_the_messages_if_it_has_a_place_for_them(function: str) -> None:
+def test_a_users_function_gets_the_messages_if_it_has_a_parameter_for_them(function: str) -> None:
     model = VerifierModel(VerifierReward(kind="verifier", function=f"{FUNCTIONS}:{function}"))
     rewards = model.reward_many([RewardRequest(TEXT, ("y",), TALK), RewardRequest(TEXT, ("y",))], lambda: None)
     model.close()

@@ -105,5 +105,5 @@ def test_a_model_of_the_price_map_is_found_with_and_without_its_provider() -> No
     assert price_of("gpt-4o-mini") == found
 
 
-def test_a_model_of_ones_own_has_no_price() -> None:
+def test_an_unlisted_model_has_no_price() -> None:
     assert price_of("openai/my-own-model") is None and price_of(None) is None

@@ -88,7 +88,7 @@ def test_every_instruction_fits_beside_its_reply(evolver: dict[str, Any], operat
 
 
 @pytest.mark.parametrize("chars", [300, 20_000])
-def test_the_conversation_before_a_prompt_is_counted_with_what_stands_around_it(chars: int) -> None:
+def test_the_conversation_before_a_prompt_counts_with_its_instruction(chars: int) -> None:
     run, fleet = config(SELF), Fleet()
     writer = build_evolver(run.evolving, fleet)
     for operator in writer.operators:
@@ -101,14 +101,14 @@ def test_the_conversation_before_a_prompt_is_counted_with_what_stands_around_it(
     assert context_length(run, facts(None), conversation) >= conversation + 900 + 64 + TEMPLATE_TOKENS
 
 
-def test_evolvers_that_do_not_ask_the_fleet_need_nothing_of_it() -> None:
+def test_evolvers_that_do_not_use_the_fleet_need_no_context() -> None:
     service = {"kind": "evol_instruct", "model": "openai/m"}
     for evolver in ({"kind": "playground"}, service, {"kind": "feedback", "writer": service}):
         assert fleet_needs(config(evolver).evolving) == (0, 0)
         assert context_length(config(evolver), facts(None)) == 64 + 900 + TEMPLATE_TOKENS
 
 
-def test_a_context_that_the_evolver_s_reply_fills_is_refused_by_name() -> None:
+def test_a_context_too_short_for_the_evolvers_reply_is_refused() -> None:
     with pytest.raises(ModelError, match="max_tokens of the evolver that uses the fleet 300 leaves no room"):
         context_length(config(SELF), facts(256))
     with pytest.raises(ModelError, match=r"generation\.max_tokens 64 leaves no room"):

@@ -61,7 +61,7 @@ def built(generator: Echo | None = None, **evolver: object) -> Evolver:
     return build_evolver(Evolving.model_validate({"evolver": evolver}), generator)
 
 
-def test_many_threads_get_each_their_own_reply_in_few_waves() -> None:
+def test_many_threads_each_get_their_own_reply_in_few_waves() -> None:
     echo = Echo()
     writer = FleetWriter(section(), echo)
     with ThreadPoolExecutor(32) as threads:
@@ -75,7 +75,7 @@ def test_many_threads_get_each_their_own_reply_in_few_waves() -> None:
     }
 
 
-def test_a_reply_goes_back_while_its_wave_still_answers_others() -> None:
+def test_a_reply_returns_before_its_wave_is_finished() -> None:
     first_is_back = threading.Event()
 
     class Slow(Echo):
@@ -99,7 +99,7 @@ def test_an_instruction_that_cannot_be_answered_says_so_and_dead_engines_end_the
                 failed.result(timeout=10)
 
 
-def test_self_asks_the_fleet_with_the_operators_own_words() -> None:
+def test_self_sends_the_operators_template_to_the_fleet() -> None:
     echo = Echo()
     evolver = built(echo, kind="self")
     for operator in evolver.operators:
@@ -125,7 +125,7 @@ def test_feedback_shows_the_responses_their_rewards_and_the_operators_words_belo
     assert "without writing it down" in shown and "reward" not in plain
 
 
-def test_a_written_critique_is_asked_first_and_shown_and_paid_for() -> None:
+def test_a_written_critique_is_requested_first_then_shown_and_its_cost_is_counted() -> None:
     echo = Echo()
     evolver = built(echo, kind="feedback", writer={"kind": "self"}, critique="written")
     reply = evolver.evolve(Mutation("Name a rare fruit.", "deepening", 4, feedback=CONTEXT))
@@ -171,16 +171,16 @@ def test_a_users_evolver_may_return_a_text_or_a_reply_and_its_errors_refuse_one_
     [
         ("nocolon", "module:Class"),
         ("no.such.module:X", "ModuleNotFoundError"),
-        ("json:Nothing", "AttributeError"),
+        ("json:Nothing", "has no class 'Nothing'"),
         ("decimal:Decimal", "without `operators`"),
     ],
 )
-def test_a_users_evolver_that_cannot_be_made_is_refused_before_anything_starts(path: str, says: str) -> None:
+def test_a_users_evolver_that_cannot_be_built_is_refused_before_anything_starts(path: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         built(kind="custom", path=path)
 
 
-def test_operators_that_a_users_evolver_does_not_know_are_refused() -> None:
+def test_operators_that_a_users_evolver_lacks_are_refused() -> None:
     evolver = CustomEvolver(kind="custom", path=f"{__name__}:Loud")
     with pytest.raises(ConfigError, match=r"no operator 'sing'.*shout, whisper"):
         build_evolver(Evolving(evolver=evolver, operators=["shout", "sing"]))

@@ -26,7 +26,7 @@ SAYS = {
 }
 
 
-def test_each_operator_of_the_first_pack_has_its_own_template_with_one_place_for_the_prompt() -> None:
+def test_each_operator_of_the_first_pack_has_its_own_template_with_one_placeholder() -> None:
     loaded = load_templates()
     assert set(loaded) == set(FAMILIES)
     for operator in FIRST_PACK:
@@ -35,7 +35,7 @@ def test_each_operator_of_the_first_pack_has_its_own_template_with_one_place_for
             assert (says in loaded[operator]) == (other == operator)
 
 
-def test_each_operator_of_the_second_pack_asks_for_something_else_and_only_mix_for_a_second_prompt() -> None:
+def test_each_operator_of_the_second_pack_has_its_own_task_and_only_mix_needs_a_second_prompt() -> None:
     loaded = load_templates()
     second = {operator: loaded[operator] for operator in SECOND_PACK}
     assert len(set(second.values())) == len(SECOND_PACK) == 6

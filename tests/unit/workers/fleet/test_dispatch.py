@@ -64,7 +64,7 @@ def test_every_request_is_answered_once_when_engines_die_on_the_way(
     assert sorted(answered, key=lambda a: a.number) == [answer_of(request) for request in asked]
 
 
-def test_only_the_prompts_in_flight_are_asked_again_when_an_engine_dies() -> None:
+def test_only_prompts_in_flight_are_sent_again_when_an_engine_dies() -> None:
     fleet = SimulatedEngines(2, kills=Once({20}))
     answered = list(dispatch(requests_of(60), fleet, limits_of(window=5)))
     times = Counter(number for _, number in fleet.asked)
@@ -142,7 +142,7 @@ def test_what_is_in_flight_is_dropped_when_the_caller_stops() -> None:
     assert sorted(fleet.forgotten) == [0, 1]
 
 
-def test_answers_that_nobody_awaits_are_ignored() -> None:
+def test_results_that_are_no_longer_owed_are_ignored() -> None:
     ledger = Ledger(iter(requests_of(1)), 1, limits_of(), {0})
     ticket, request = ledger.fill()[0][0]
     answers: list[tuple[int, PromptResponses]] = [
@@ -164,7 +164,7 @@ def test_pulled_prompts_keep_skewed_engines_even() -> None:
 
 
 @pytest.mark.parametrize(("prompts", "busy", "filled"), [(1, 1 / 2, 1 / 8), (400, 1.0, 1.0)])
-def test_the_engines_time_is_told_by_what_they_had_in_flight(prompts: int, busy: float, filled: float) -> None:
+def test_engine_time_is_weighted_by_prompts_in_flight(prompts: int, busy: float, filled: float) -> None:
     fleet, time, limits = SimulatedEngines(2), EngineTime(), limits_of(window=4)
     time.begin()
     for _ in run_requests(

@@ -29,7 +29,7 @@ def fleet_of(engines: SimulatedEngines, tmp_path: Path, restarts: int = 3) -> Fl
     return Fleet(engines, Limits(8, restarts, 60), tmp_path / "views")
 
 
-def test_a_policy_that_is_served_already_is_not_loaded_again(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_policy_that_is_already_served_is_not_loaded_again(folders: tuple[Path, Path], tmp_path: Path) -> None:
     engines = SimulatedEngines(2)
     with fleet_of(engines, tmp_path) as fleet:
         for folder in (folders[0], folders[0], folders[1]):
@@ -45,7 +45,7 @@ def test_an_engine_whose_canary_differs_after_a_reload_is_replaced(folders: tupl
     assert engines.replacements == [1] and engines.up == {0, 1}
 
 
-def test_an_engine_that_never_comes_to_serve_ends_the_load(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_engine_that_never_starts_ends_the_load(folders: tuple[Path, Path], tmp_path: Path) -> None:
     engines = SimulatedEngines(1, offs=[True] * 99)
     with pytest.raises(EngineDiedError, match=r"its canary is off.*2 restarts"):
         fleet_of(engines, tmp_path, restarts=2).load(checkpoint(folders[0]))
@@ -84,7 +84,7 @@ def test_a_checkpoint_without_a_canary_is_refused(tmp_path: Path) -> None:
     assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is True
 
 
-def test_engines_that_share_the_trainers_device_leave_it_and_come_back_with_the_next_policy(
+def test_engines_that_share_the_trainers_device_leave_it_until_the_next_policy(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     engines = SimulatedEngines(2)
@@ -98,9 +98,7 @@ def test_engines_that_share_the_trainers_device_leave_it_and_come_back_with_the_
         assert engines.up == {0, 1} and len(engines.loaded) == 2
 
 
-def test_engines_with_a_device_of_their_own_stay_while_the_trainer_works(
-    folders: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_engines_with_their_own_device_stay_while_the_trainer_works(folders: tuple[Path, Path], tmp_path: Path) -> None:
     engines = SimulatedEngines(1)
     with fleet_of(engines, tmp_path) as fleet:
         fleet.load(checkpoint(folders[0]))
@@ -109,7 +107,7 @@ def test_engines_with_a_device_of_their_own_stay_while_the_trainer_works(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "added"])
-def test_no_file_of_a_checkpoint_is_served_damaged(tmp_path: Path, damage: str) -> None:
+def test_a_checkpoint_with_a_damaged_file_is_not_served(tmp_path: Path, damage: str) -> None:
     folder = tiny_models.record_canary(tiny_models.llama(tmp_path / "model"))
     policy = checkpoint(folder)
     whole = {path.name: path.read_bytes() for path in folder.iterdir()}

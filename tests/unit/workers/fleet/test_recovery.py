@@ -45,7 +45,7 @@ def played(
         return sorted(answered.number for answered in fleet.generate(requests_of(count)))
 
 
-def test_a_lost_engine_is_told_with_its_slot_its_reason_and_how_many_prompts_are_asked_again(
+def test_a_lost_engine_is_reported_with_slot_reason_and_number_of_prompts_sent_again(
     policy: Checkpoint, tmp_path: Path
 ) -> None:
     told: list[Incident] = []
@@ -67,7 +67,7 @@ def test_a_lost_engine_is_told_with_its_slot_its_reason_and_how_many_prompts_are
     assert lost.text == f"engine {lost.data['slot']} is being replaced: it crashed; {again} prompts are sent again"
 
 
-def test_a_silent_engine_and_one_with_the_wrong_weights_are_told_too(policy: Checkpoint, tmp_path: Path) -> None:
+def test_a_silent_engine_and_one_with_wrong_weights_are_reported_too(policy: Checkpoint, tmp_path: Path) -> None:
     told: list[Incident] = []
     left = [1]
     engines = SimulatedEngines(2, offs=(True,), hangs=lambda r: r.number == 3 and bool(left))
@@ -102,7 +102,7 @@ def test_an_engine_that_answered_is_started_again_at_once(policy: Checkpoint, tm
     assert [incident.data["pause_s"] for incident in told if incident.kind == "engine_lost"] == [0, 0]
 
 
-def test_the_fleet_goes_on_with_fewer_engines_where_no_machine_has_room(policy: Checkpoint, tmp_path: Path) -> None:
+def test_the_fleet_continues_with_fewer_engines_if_no_machine_has_room(policy: Checkpoint, tmp_path: Path) -> None:
     told: list[Incident] = []
     left = [1]
     engines = SimulatedEngines(
@@ -127,7 +127,7 @@ def test_a_fleet_without_room_for_any_engine_gives_up_with_the_reason(policy: Ch
     assert engines.now() < 400
 
 
-def test_what_each_engine_has_in_hand_can_be_asked_meanwhile(policy: Checkpoint, tmp_path: Path) -> None:
+def test_the_fleet_reports_what_each_engine_is_working_on(policy: Checkpoint, tmp_path: Path) -> None:
     engines = SimulatedEngines(2)
     with Fleet(engines, Limits(8, 3, 60), tmp_path / "views") as fleet:
         assert fleet.at_work() == []

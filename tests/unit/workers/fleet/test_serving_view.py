@@ -13,7 +13,7 @@ from workers.training.canary import Canary, CanarySequence
 
 
 @pytest.mark.parametrize("make", [tiny_models.llama, tiny_models.qwen2, tiny_models.qwen3])
-def test_a_tied_checkpoint_is_served_with_a_head_of_its_own(make: tiny_models.Maker, tmp_path: Path) -> None:
+def test_a_tied_checkpoint_is_served_with_a_separate_head(make: tiny_models.Maker, tmp_path: Path) -> None:
     folder = make(tmp_path / "model", tied=True)
     view = serving_view(folder, tmp_path / "views" / "one")
     assert json.loads((view / "config.json").read_text())["tie_word_embeddings"] is False
@@ -25,16 +25,14 @@ def test_a_tied_checkpoint_is_served_with_a_head_of_its_own(make: tiny_models.Ma
     assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is True
 
 
-def test_a_view_takes_no_second_copy_of_the_weights(tmp_path: Path) -> None:
+def test_a_view_does_not_copy_the_weights(tmp_path: Path) -> None:
     view = serving_view(tiny_models.llama(tmp_path / "model"), tmp_path / "view")
     assert (view / "model.safetensors").is_symlink()
     assert serving_view(tmp_path / "model", tmp_path / "view") == view
 
 
 @pytest.mark.parametrize(("make", "tied"), [(tiny_models.llama, False), (tiny_models.gemma2, True)])
-def test_a_checkpoint_that_reloads_as_it_is_is_served_as_it_is(
-    make: tiny_models.Maker, tied: bool, tmp_path: Path
-) -> None:
+def test_an_untied_checkpoint_is_served_without_a_view(make: tiny_models.Maker, tied: bool, tmp_path: Path) -> None:
     folder = make(tmp_path / "model", tied=tied)
     assert serving_view(folder, tmp_path / "view") == folder.resolve()
     assert not (tmp_path / "view").exists()
@@ -52,7 +50,7 @@ CANARY = Canary("float32", 1e-3, (CanarySequence((1, 2, 3), (-1.0, -2.0)), Canar
         ([[-1.0], [-3.0]], math.inf),
     ],
 )
-def test_the_largest_difference_counts_whatever_is_missing_or_no_number(
+def test_missing_and_non_finite_values_count_as_an_infinite_difference(
     measured: list[list[float]], difference: float
 ) -> None:
     assert largest_difference(CANARY, measured) == difference

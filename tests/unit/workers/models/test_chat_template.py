@@ -54,19 +54,19 @@ def test_a_template_that_refuses_the_system_role_is_an_error_at_once(folder: str
 
 
 @pytest.mark.parametrize("text", ["a lone surrogate \ud800"])
-def test_a_text_that_no_tokenizer_reads_is_a_fault_of_the_data(folder: str, text: str) -> None:
+def test_a_text_that_cannot_be_tokenised_is_a_failure_of_the_data(folder: str, text: str) -> None:
     with pytest.raises(UnusablePromptError, match="cannot be encoded"):
         PromptEncoder(folder, Prompting()).encode(text)
 
 
-def test_a_template_that_chokes_on_one_prompt_is_a_fault_of_the_data(folder: str) -> None:
+def test_a_template_that_fails_on_one_prompt_is_a_failure_of_the_data(folder: str) -> None:
     choking = "{% if 'bad' in messages[0]['content'] %}{{ raise_exception('choked') }}{% endif %}x"
     encoder = PromptEncoder(folder, Prompting("chat", choking))
     with pytest.raises(UnusablePromptError, match="choked"):
         encoder.encode("bad one")
 
 
-def test_a_prompt_without_tokens_is_a_fault_of_the_data(folder: str) -> None:
+def test_a_prompt_without_tokens_is_a_failure_of_the_data(folder: str) -> None:
     with pytest.raises(UnusablePromptError, match="no tokens"):
         PromptEncoder(folder, Prompting("chat", "{{ messages[0]['content'] }}")).encode("")
 

@@ -51,7 +51,7 @@ def test_a_vector_depends_on_its_text_alone_to_the_last_bit(encoder: Path) -> No
     assert np.array_equal(LocalEmbedder(str(encoder)).embed(TEXTS[::-1])[::-1], together)
 
 
-def test_what_is_longer_than_the_model_reads_counts_by_its_beginning(encoder: Path) -> None:
+def test_a_text_that_is_too_long_is_truncated(encoder: Path) -> None:
     embedder = LocalEmbedder(str(encoder))
     long, longer = embedder.embed(["a" * 400, "a" * 400 + "b" * 400])
     assert np.array_equal(long, longer)
@@ -62,7 +62,7 @@ def test_a_pooler_is_neither_needed_nor_used(encoder: Path, tmp_path: Path) -> N
     assert LocalEmbedder(str(with_pooler)).embed(TEXTS).shape == LocalEmbedder(str(encoder)).embed(TEXTS).shape
 
 
-def test_weights_that_are_missing_or_no_safetensors_are_refused(tmp_path: Path) -> None:
+def test_missing_weights_and_other_formats_are_refused(tmp_path: Path) -> None:
     folder = tiny_models.sentence_encoder(tmp_path / "a")
     tensors = load_file(folder / "model.safetensors")
     tensors.pop("encoder.layer.1.output.dense.weight")
@@ -74,7 +74,7 @@ def test_weights_that_are_missing_or_no_safetensors_are_refused(tmp_path: Path) 
         check_embedding_model(str(folder))
 
 
-def test_a_model_that_is_none_is_refused_by_name(tmp_path: Path, encoder: Path) -> None:
+def test_a_folder_without_a_model_is_refused_by_name(tmp_path: Path, encoder: Path) -> None:
     with pytest.raises(ConfigError, match=r"There is no model folder .*nothing.*Correct novelty\.embedding_model"):
         check_embedding_model(str(tmp_path / "nothing"))
     odd = tmp_path / "odd"
@@ -87,7 +87,7 @@ def test_a_model_that_is_none_is_refused_by_name(tmp_path: Path, encoder: Path) 
         LocalEmbedder(str(odd))
 
 
-def test_nobody_imports_torch_for_it_before_a_model_is_loaded() -> None:
+def test_torch_is_imported_only_when_a_model_is_loaded() -> None:
     script = (
         "import sys, workers.models.embedding, orchestrator.stages.earlier_prompts;"
         "print({'torch', 'transformers'} & {*sys.modules})"

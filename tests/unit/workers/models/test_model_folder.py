@@ -74,7 +74,7 @@ def test_the_facts_of_a_folder_are_read_from_its_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("tensor", "tied"), [("model.norm.weight", True), ("lm_head.weight", False)])
-def test_where_the_config_does_not_say_it_the_weights_tell_whether_embeddings_are_tied(
+def test_without_a_flag_in_the_config_the_weights_show_whether_embeddings_are_tied(
     folder: Path, tensor: str, tied: bool
 ) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "gemma2"}))
@@ -127,7 +127,7 @@ def test_a_folder_that_lacks_something_is_an_error_with_its_remedy(
         inspect_model(folder)
 
 
-def test_without_a_chat_template_the_two_ways_out_are_said(folder: Path) -> None:
+def test_without_a_chat_template_both_remedies_are_named(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text("{}")
     facts = inspect_model(folder)
     with pytest.raises(ModelError, match=r"Set model\.template: none, or model\.chat_template: FILE"):
@@ -140,7 +140,7 @@ def test_without_a_chat_template_the_two_ways_out_are_said(folder: Path) -> None
     require_template(inspect_model(folder), Model(path=str(folder)))
 
 
-def test_a_chat_template_file_that_is_not_there_is_an_error(folder: Path) -> None:
+def test_a_missing_chat_template_file_is_an_error(folder: Path) -> None:
     with pytest.raises(ModelError, match=r"names absent\.jinja, which is not a file"):
         require_template(inspect_model(folder), Model(path=str(folder), chat_template="absent.jinja"))
 

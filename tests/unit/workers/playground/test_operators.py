@@ -101,7 +101,7 @@ def test_breadth_keeps_difficulty_letters_and_effort(task: Task, seed: int) -> N
     assert effort(child) == effort(task)
 
 
-def test_the_operations_put_in_bite_on_the_letters_they_meet() -> None:
+def test_inserted_operations_change_the_letters_they_apply_to() -> None:
     task = parse("Take a a a: shift.")
     children = [OPERATORS["constraints"](task, random.Random(seed)).operations[-1] for seed in range(40)]
     assert {child.arguments[0] for child in children if child.name in ("remove", "replace")} == {"b"}
@@ -129,7 +129,7 @@ def test_children_are_never_held_out_and_nearly_always_new() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Write a poem.", "Take a: sing.", "\ud800", "Take a: sort. " * 1_000])
-def test_a_parent_of_another_world_has_no_child(text: str) -> None:
+def test_a_parent_outside_the_micro_world_has_no_child(text: str) -> None:
     assert PlaygroundEvolver().evolve(text, "breadth", 0) == ""
 
 

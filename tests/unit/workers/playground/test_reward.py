@@ -92,14 +92,14 @@ def test_noise_depends_on_the_prompt_and_on_the_response() -> None:
     assert noisy(PROMPT, "x") != noisy(PROMPT, "y")
 
 
-def test_the_length_bias_pays_for_words_that_say_nothing() -> None:
+def test_the_length_bias_rewards_meaningless_words() -> None:
     padded = "keep : a ; " * 15 + TRUTH
     assert grade(PROMPT, padded) == grade(PROMPT, TRUTH) == 1.0
     assert length_biased(PROMPT, TRUTH) == pytest.approx(0.8 + 0.2 * 20 / 60)
     assert length_biased(PROMPT, padded) == pytest.approx(1.0)
 
 
-def test_a_prompt_of_another_world_is_refused_rather_than_rewarded() -> None:
+def test_a_prompt_outside_the_micro_world_is_refused() -> None:
     for reward in (grade, exact, noisy, length_biased):
         with pytest.raises(PromptError):
             reward("Write a poem.", TRUTH)

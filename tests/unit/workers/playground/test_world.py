@@ -119,7 +119,7 @@ def test_every_operation_has_an_effort() -> None:
         ("Take " + "a " * 100_000, "characters"),
     ],
 )
-def test_a_text_that_is_no_prompt_is_refused_with_the_reason(text: str, told: str) -> None:
+def test_a_text_that_is_not_a_prompt_is_refused_with_the_reason(text: str, told: str) -> None:
     with pytest.raises(PromptError, match=told) as caught:
         parse(text)
     assert isinstance(caught.value, ValueError)

@@ -78,7 +78,7 @@ def test_a_response_that_quotes_the_headers_does_not_move_the_gate(folder: Path)
     assert reward.value == pytest.approx(plainly(folder, "p", hostile), abs=1e-5)
 
 
-def test_its_own_code_is_neither_needed_nor_run(folder: Path) -> None:
+def test_the_models_own_code_is_neither_needed_nor_run(folder: Path) -> None:
     assert "auto_map" in (folder / "config.json").read_text()
     assert not list(folder.glob("*.py"))
     PointwiseModel.check(config(folder))
@@ -103,6 +103,6 @@ def test_it_is_refused_with_settings_for_classifiers(folder: Path, settings: dic
         PointwiseModel.check(config(folder, **settings))
 
 
-def test_another_architecture_is_no_armorm(tmp_path: Path) -> None:
+def test_another_architecture_is_not_an_armorm(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a qwen2"):
         PointwiseModel.check(config(tiny_models.qwen2(tmp_path), architecture="armorm"))

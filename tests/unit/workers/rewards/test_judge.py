@@ -79,7 +79,7 @@ def test_each_pair_is_asked_in_both_orders_and_the_reward_is_the_mean_win_rate()
     assert [reward.value for reward in given] == [0.5 / 4, 3.5 / 4, 2 / 4, 2 / 4]
 
 
-def test_a_judge_that_always_takes_the_first_gives_everyone_one_half_and_is_found_out() -> None:
+def test_a_judge_that_always_prefers_the_first_gives_one_half_to_all_and_is_detected() -> None:
     model, _ = judge(lambda texts: "A")
     for reward in rewards(model, "a", "b", "c"):
         assert reward.value == 0.5
@@ -101,7 +101,7 @@ def test_equal_texts_tie_without_being_asked() -> None:
     assert [reward.value for reward in rewards(model, "alone")] == [0.5]
 
 
-def test_what_was_spent_before_counts_against_the_budget() -> None:
+def test_earlier_costs_count_against_the_budget() -> None:
     model, asked = judge(longer, max_cost_usd=0.035, concurrency=1)
     model.charge({"cost_usd": 0.015})
     rewards(model, "a", "bb")
@@ -111,7 +111,7 @@ def test_what_was_spent_before_counts_against_the_budget() -> None:
     assert len(asked) == 2
 
 
-def test_few_opponents_cost_fewer_calls_and_everybody_gets_some() -> None:
+def test_few_opponents_cost_fewer_calls_and_every_response_has_some() -> None:
     model, asked = judge(longer, opponents=2, aggregation="bradley_terry")
     given = rewards(model, *("x" * length for length in range(1, 9)))
     assert len(asked) == 8 * 2
@@ -148,7 +148,7 @@ def test_an_unreadable_order_drops_the_pair_and_too_few_pairs_the_response() -> 
     assert third.value == 2.5 / 3
 
 
-def test_a_cut_reply_is_no_verdict_even_where_it_reads_like_one() -> None:
+def test_a_cut_reply_is_not_a_verdict_even_if_it_looks_like_one() -> None:
     def ask(message: str, seed: int) -> Reply:
         mark, texts = shown(message)
         # "VERDICT: 1" is what is left of "VERDICT: 10"
@@ -217,7 +217,7 @@ def test_the_mark_differs_from_prompt_to_prompt_and_with_the_seed() -> None:
         "> VERDICT #00ff: **A**",
     ],
 )
-def test_a_verdict_may_be_dressed(line: str) -> None:
+def test_a_verdict_may_have_quotes_and_emphasis(line: str) -> None:
     assert read_verdict(f"Words.\n\n{line}\n\n", MARK, SCORES) == 1.0
 
 
@@ -239,7 +239,7 @@ def test_a_verdict_may_be_dressed(line: str) -> None:
         ("VERDICT #00ff: A\nVERDICT #00ff: A", SEVERAL_VERDICTS),
     ],
 )
-def test_what_is_no_verdict_says_why(reply: str, reason: str) -> None:
+def test_an_unreadable_reply_gives_its_reason(reply: str, reason: str) -> None:
     with pytest.raises(UnreadableError, match=reason):
         read_verdict(reply, MARK, SCORES)
 

@@ -153,7 +153,7 @@ def test_a_model_that_prefers_whatever_comes_first_rewards_all_alike(ranker: Pat
     assert rewards_of(ranker, Fake(lambda first, second: 3.0), ("a", "b", "c")) == pytest.approx([0.5] * 3)
 
 
-def test_a_taste_for_positions_is_measured_where_both_orders_are_asked(ranker: Path) -> None:
+def test_position_bias_is_measured_if_both_orders_are_compared(ranker: Path) -> None:
     def parts_of(rule: Callable[[str, str], float], **settings: object) -> list[dict[str, float | None]]:
         model = PairwiseModel(config(ranker, **settings))
         model._model = Fake(rule)
@@ -180,7 +180,7 @@ def test_equal_texts_are_compared_once_and_rewarded_alike(ranker: Path) -> None:
     assert rewards_of(ranker, fake, ("same", "same")) == [0.5, 0.5]
 
 
-def test_one_order_asks_each_pair_once_whatever_the_order_of_responses(ranker: Path) -> None:
+def test_with_one_order_each_pair_is_compared_once_whatever_the_order_of_responses(ranker: Path) -> None:
     fake, again = (Fake(lambda first, second: len(first) - len(second) + 0.3) for _ in range(2))
     got = rewards_of(ranker, fake, ("a", "bbb", "cc"), both_orders=False)
     moved = rewards_of(ranker, again, ("cc", "a", "bbb"), both_orders=False)
@@ -189,7 +189,7 @@ def test_one_order_asks_each_pair_once_whatever_the_order_of_responses(ranker: P
     assert [moved[1], moved[2], moved[0]] == pytest.approx(got)
 
 
-def test_what_cannot_be_compared_gets_no_reward_and_leaves_the_others_theirs(ranker: Path) -> None:
+def test_a_response_that_cannot_be_compared_gets_no_reward_and_the_others_keep_theirs(ranker: Path) -> None:
     rule: Callable[[str, str], float] = lambda first, second: float(len(first) - len(second))  # noqa: E731
     model = PairwiseModel(config(ranker))
     model._model = Fake(rule, too_long=["long"])
@@ -224,7 +224,7 @@ def test_real_texts_that_are_too_long_say_how_long(ranker: Path) -> None:
     assert rewards[1].reason == "too long for the reward model: 71 tokens, at most 40"
 
 
-def test_the_name_tells_the_model_and_what_changes_rewards(ranker: Path) -> None:
+def test_the_name_holds_the_model_and_every_setting_that_changes_rewards(ranker: Path) -> None:
     assert PairwiseModel.name_of(config(ranker)) == f"pairwise:{ranker}"
     assert PairwiseModel.name_of(config(ranker, aggregation="bradley_terry", gpus=1)).endswith(
         ":aggregation=bradley_terry"

@@ -111,7 +111,7 @@ def test_the_system_prompt_is_part_of_the_text(folder: Path) -> None:
     assert len(told._texts.encode("p", "r").ids) == len(plain._texts.encode("p", "r").ids) + len("[Judge.]")
 
 
-def test_a_response_that_is_too_long_is_not_cut_but_told(folder: Path) -> None:
+def test_a_response_that_is_too_long_is_reported_and_not_cut(folder: Path) -> None:
     asked = [RewardRequest("p", ("fine", "x" * 400, "also fine"))]
     (rewards,) = PointwiseModel(config(folder)).reward_many(asked, lambda: None)
     assert [reward.value is None for reward in rewards] == [False, True, False]
@@ -120,7 +120,7 @@ def test_a_response_that_is_too_long_is_not_cut_but_told(folder: Path) -> None:
     assert [reward.value is None for reward in bounded] == [True, True, True]
 
 
-def test_a_logit_that_is_no_number_is_no_reward(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_logit_that_is_not_finite_gives_no_reward(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = PointwiseModel(config(folder))
     monkeypatch.setattr(model._logits, "of", lambda texts, alive: [[math.nan], [1.0]])
     (rewards,) = model.reward_many([RewardRequest("p", ("a", "b"))], lambda: None)
@@ -128,7 +128,7 @@ def test_a_logit_that_is_no_number_is_no_reward(folder: Path, monkeypatch: pytes
     assert rewards[1].value == 1.0
 
 
-def test_the_watchdog_hears_of_every_batch(folder: Path) -> None:
+def test_every_batch_reports_progress_to_the_watchdog(folder: Path) -> None:
     calls: list[None] = []
     asked = [RewardRequest(*one) for one in ASKED]
     PointwiseModel(config(folder, batch_tokens=1)).reward_many(asked, lambda: calls.append(None))
@@ -143,7 +143,7 @@ def test_batches_hold_every_text_once_within_the_budget(lengths: list[int], budg
         assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
 
 
-def test_the_name_tells_the_model_and_what_changes_rewards(folder: Path) -> None:
+def test_the_name_holds_the_model_and_every_setting_that_changes_rewards(folder: Path) -> None:
     assert PointwiseModel.name_of(config(folder)) == f"pointwise:{folder}"
     fast = config(folder, gpus=1, batch_tokens=7, backend="vllm", memory_fraction=0.5)
     assert PointwiseModel.name_of(fast) == f"pointwise:{folder}"
@@ -175,14 +175,14 @@ def test_the_check_passes_a_good_folder_and_loads_no_torch(folder: Path) -> None
         ({"model": "some/model", "trust_remote_code": True, "revision": "main"}, "commit hash"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_starts(
+def test_a_config_that_cannot_work_is_refused_before_anything_starts(
     folder: Path, settings: dict[str, object], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         PointwiseModel.check(config(folder, **settings))
 
 
-def test_a_language_model_is_no_reward_model(tmp_path: Path) -> None:
+def test_a_language_model_is_not_a_reward_model(tmp_path: Path) -> None:
     made = tiny_models.llama(tmp_path)
     with pytest.raises(ConfigError, match=r"LlamaForCausalLM.*sequence classification"):
         PointwiseModel.check(config(made))
@@ -221,7 +221,7 @@ def test_code_from_another_repository_is_not_run(folder: Path, tmp_path: Path) -
         PointwiseModel.check(config(tmp_path, trust_remote_code=True))
 
 
-def test_a_gpu_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="torch sees no GPU"):
         PointwiseModel(config(folder, gpus=1))
@@ -235,6 +235,6 @@ def test_a_gpu_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.Monke
         {"template": "pair", "backend": "vllm"},
     ],
 )
-def test_settings_that_contradict_each_other_are_no_config(folder: Path, settings: dict[str, object]) -> None:
+def test_contradictory_settings_are_refused(folder: Path, settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         config(folder, **settings)

@@ -46,7 +46,7 @@ def test_every_aggregation_has_a_row_and_a_function() -> None:
     assert rows("aggregation") == [choices(PairwiseReward, "aggregation")] == [set(AGGREGATIONS)]
 
 
-def test_the_example_of_a_reward_of_ones_own_rewards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_a_users_reward_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (DOCS / "extending/rewards.md").read_text("utf-8")
     (code,), (settings,) = (re.findall(rf"```{name}\n(.*?)```", page, re.DOTALL) for name in ("python", "yaml"))
     (tmp_path / "my_rewards.py").write_text(code)

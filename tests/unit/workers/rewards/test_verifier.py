@@ -131,7 +131,7 @@ def test_an_object_with_an_async_call_is_async(rewards_of: RewardsOf) -> None:
     assert rewards_of("grader", "4.5", timeout_s=10) == (Reward(4.5),)
 
 
-def test_it_tells_that_it_is_alive_at_every_response() -> None:
+def test_it_reports_progress_at_every_response() -> None:
     for function in ("picky", "picky_async"):
         model, calls = VerifierModel(config(function)), []
         model.reward_many(

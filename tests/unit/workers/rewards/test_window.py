@@ -131,7 +131,7 @@ def test_an_idle_process_gets_its_prompt_at_once_and_a_busy_one_larger_calls() -
     assert not window.full
 
 
-def test_what_the_reward_model_itself_complains_of_is_raised() -> None:
+def test_an_error_of_the_reward_model_itself_is_raised() -> None:
     process = FakeProcess()
     window = Window(process)
     window.put(prompt(1))
@@ -174,7 +174,7 @@ def test_a_prompt_that_freezes_the_process_each_time_stays_without_rewards() -> 
     assert [incident.data["given_up"] for incident in told] == [[], [5]]
 
 
-def test_what_the_process_has_in_hand_can_be_asked() -> None:
+def test_the_window_reports_what_the_process_is_working_on() -> None:
     process = FakeProcess()
     window = Window(process)
     assert str(window.at_work()) == "rewarder: nothing in flight, silent for 0 s"

@@ -48,7 +48,7 @@ def tracker(folder: Path, tracking: Tracking, script: str | None = None) -> Iter
         (r"""print('{"error": "refused"}', flush=True); import time; time.sleep(60)""", "refused"),
     ],
 )
-def test_what_hangs_crashes_or_babbles_is_told(tmp_path: Path, script: str, told: str) -> None:
+def test_a_child_that_hangs_crashes_or_prints_nonsense_is_reported(tmp_path: Path, script: str, told: str) -> None:
     timeout_s = 0.3 if "nothing" in told else 30
     with (
         tracker(tmp_path, MlflowTracking(kind="mlflow", timeout_s=timeout_s), script) as asked,
@@ -58,7 +58,7 @@ def test_what_hangs_crashes_or_babbles_is_told(tmp_path: Path, script: str, told
     assert not [child for child in psutil.Process().children() if "time.sleep(60)" in " ".join(child.cmdline())]
 
 
-def test_one_that_reads_nothing_does_not_block_a_long_message(tmp_path: Path) -> None:
+def test_a_child_that_reads_nothing_does_not_block_a_long_message(tmp_path: Path) -> None:
     with tracker(
         tmp_path, MlflowTracking(kind="mlflow", timeout_s=1), "print('{}', flush=True); import time; time.sleep(60)"
     ) as asked:
@@ -67,7 +67,7 @@ def test_one_that_reads_nothing_does_not_block_a_long_message(tmp_path: Path) ->
             asked.send([Point(1, "iteration", 0, 0, {f"metric-{n}": 1.0 for n in range(20_000)})])
 
 
-def test_it_hears_no_setting_of_evas_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_gets_none_of_evas_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVA_DATABASE_URL", "postgresql://eva:secret@db/eva")
     monkeypatch.setenv("WANDB_API_KEY", "of-wandb")
     script = "import json, os; print(json.dumps({'url': ' '.join(sorted(os.environ))}), flush=True); input()"
@@ -76,7 +76,7 @@ def test_it_hears_no_setting_of_evas_own(tmp_path: Path, monkeypatch: pytest.Mon
     assert "WANDB_API_KEY" in names and not [name for name in names if name.startswith("EVA_")]
 
 
-def test_a_missing_package_is_told_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mlflow").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=r"mlflow.*no such package.*eva-selfplay\[mlflow\]"):
@@ -90,7 +90,7 @@ def test_a_missing_package_is_told_before_anything_starts(tmp_path: Path, monkey
         check_tracking(WandbTracking(kind="wandb"))
 
 
-def test_wandb_offline_goes_on_with_a_run_and_takes_a_point_once(tmp_path: Path) -> None:
+def test_wandb_offline_continues_a_run_and_stores_a_point_once(tmp_path: Path) -> None:
     tracking = WandbTracking(kind="wandb", mode="offline")
     with tracker(tmp_path, tracking) as first:
         assert "offline" in first.open(OPENING)
@@ -108,7 +108,7 @@ def test_wandb_offline_goes_on_with_a_run_and_takes_a_point_once(tmp_path: Path)
     assert {path.name.rpartition("-")[2] for path in tmp_path.glob("wandb/offline-run-*")} == {OPENING.identity}
 
 
-def test_mlflow_goes_on_with_a_run_and_takes_a_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_continues_a_run_and_stores_a_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "support" / "mlflow_double"))
     tracking = MlflowTracking(kind="mlflow", experiment="mine")
 

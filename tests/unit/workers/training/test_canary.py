@@ -47,7 +47,7 @@ def test_a_canary_reads_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"dtype": "float32", "tolerance": 1, "sequences": [{}]}'])
-def test_a_checkpoint_without_a_sound_canary_is_an_error(tmp_path: Path, content: str | None) -> None:
+def test_a_checkpoint_without_a_valid_canary_is_an_error(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "canary.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"no usable canary\.json"):

@@ -82,7 +82,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model-00002.safetensors", "chat_template.jinja", "deep/adapter_config.json"])
-def test_a_file_that_the_manifest_does_not_know_is_named(tmp_path: Path, name: str) -> None:
+def test_a_file_that_the_manifest_does_not_list_is_named(tmp_path: Path, name: str) -> None:
     publish(write, tmp_path, "a")
     (tmp_path / "a" / ".nfs0001").write_bytes(b"no loader looks for it")
     verify(tmp_path / "a")
@@ -111,9 +111,7 @@ def test_a_frozen_process_that_publishes_is_ended_by_the_next_one(
 
 
 @pytest.mark.parametrize("manifest", [None, "", "[]", '{"files": [{"path": "x"}]}'])
-def test_without_a_sound_manifest_there_is_no_checkpoint_and_publishing_replaces_it(
-    tmp_path: Path, manifest: str | None
-) -> None:
+def test_a_folder_without_a_valid_manifest_is_replaced_by_publishing(tmp_path: Path, manifest: str | None) -> None:
     digest = publish(write, tmp_path, "a")
     (tmp_path / "a" / "stale.safetensors").write_bytes(b"stale")
     (tmp_path / "a" / "manifest.json").unlink()
@@ -126,7 +124,7 @@ def test_without_a_sound_manifest_there_is_no_checkpoint_and_publishing_replaces
     assert visible(tmp_path) == ["a"]
 
 
-def test_a_folder_that_is_not_there_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_missing_folder_is_not_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="Resume the run"):
         verify(tmp_path / "a")
 

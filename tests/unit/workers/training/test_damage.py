@@ -48,7 +48,7 @@ def damaged(whole: Path, damage: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("part", ["policy", "reference"])
-def test_no_file_of_what_a_job_starts_from_is_read_damaged(
+def test_a_job_refuses_every_damaged_file_that_it_starts_from(
     whole: Path, tmp_path: Path, part: str, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object) -> None:
@@ -69,7 +69,7 @@ def test_no_file_of_what_a_job_starts_from_is_read_damaged(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_where_a_resumed_job_wants_its_own_is_trained_again(
+def test_a_resumed_job_trains_again_if_its_checkpoint_is_damaged(
     whole: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class TrainedError(Exception):

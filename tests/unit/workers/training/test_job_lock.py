@@ -44,7 +44,7 @@ def holding(folder: Path, fence: int) -> Iterator[subprocess.Popen[str]]:
         process.communicate(timeout=30)
 
 
-def test_an_older_job_leaves_at_its_next_step_and_the_newer_one_begins(tmp_path: Path) -> None:
+def test_an_older_job_stops_at_its_next_step_and_the_newer_one_begins(tmp_path: Path) -> None:
     with holding(tmp_path, 4) as old:
         with training_lock(tmp_path, 5) as check:
             check()
@@ -59,7 +59,7 @@ def test_a_frozen_older_job_is_ended(tmp_path: Path) -> None:
             assert old.wait(timeout=30) == -signal.SIGKILL
 
 
-def test_a_killed_job_leaves_nothing_that_the_next_one_waits_for(tmp_path: Path) -> None:
+def test_a_killed_job_does_not_block_the_next_one(tmp_path: Path) -> None:
     (tmp_path / ".training-x").mkdir()
     with holding(tmp_path, 4) as old:
         old.kill()
@@ -67,7 +67,7 @@ def test_a_killed_job_leaves_nothing_that_the_next_one_waits_for(tmp_path: Path)
             assert not (tmp_path / ".training-x").exists(), "a dead job's scratch is removed"
 
 
-def test_a_driver_that_was_relieved_cannot_begin_nor_go_on(tmp_path: Path) -> None:
+def test_a_superseded_driver_can_neither_start_nor_continue(tmp_path: Path) -> None:
     with training_lock(tmp_path, 4) as check:
         check()
         (tmp_path / FENCE).write_text("5")
@@ -89,7 +89,7 @@ def test_a_job_of_another_machine_is_waited_for_and_never_ended(tmp_path: Path) 
         os.kill(old.pid, 0)
 
 
-def test_who_held_the_folder_is_forgotten_when_it_leaves(tmp_path: Path) -> None:
+def test_the_holders_name_is_removed_when_it_leaves(tmp_path: Path) -> None:
     with training_lock(tmp_path, 1):
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
     assert (tmp_path / LOCK).read_text() == ""

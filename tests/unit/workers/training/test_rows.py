@@ -97,7 +97,7 @@ TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<turn>\n{% en
 
 
 @pytest.mark.parametrize(("stops", "expected"), [([2, 300], "<turn>"), (2, EOS), (None, EOS)])
-def test_a_turn_ends_as_the_template_ends_it_where_engines_stop_there(
+def test_a_turn_ends_with_the_templates_token_if_engines_stop_at_it(
     tmp_path: Path, stops: object, expected: str
 ) -> None:
     words = tokenizer()
@@ -111,7 +111,7 @@ def test_a_turn_ends_as_the_template_ends_it_where_engines_stop_there(
     assert end_of_turn(tmp_path, words, chat=False) == words.eos_token_id
 
 
-def test_a_tokenizer_without_an_end_is_an_error(tmp_path: Path) -> None:
+def test_a_tokenizer_without_an_eos_token_is_an_error(tmp_path: Path) -> None:
     words = tokenizer()
     words.eos_token = None
     with pytest.raises(TrainingFailedError, match="no EOS token"):
