@@ -19,7 +19,7 @@ def findings(eva: Command, **env: str) -> tuple[int, dict[str, dict[str, Any]]]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the import of torch."""
+    """A doctor that does not import torch."""
     monkeypatch.setattr(diagnosis, "_device", lambda: iter([Finding("device", "ok", "a device")]))
 
 

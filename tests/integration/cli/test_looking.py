@@ -112,7 +112,7 @@ def test_the_report_holds_what_the_run_stored(played: Played) -> None:
 
 
 def keys(value: Any) -> set[str]:
-    """Every key of the report, sets' names and counted reasons apart."""
+    """Every key of the report, except names of sets and counted reasons."""
     if isinstance(value, list):
         return {key for item in value for key in keys(item)}
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Files of the folder in which `eva` is called hide no module, whatever their names, and its functions are found."""
+"""Files in the folder where `eva` is called hide no module, whatever their names, and their functions are found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ main()
 
 
 def output(folder: Path, settings: Settings, *command: str) -> str:
-    """What a command prints that is called in a folder. It must succeed."""
+    """The output of a command that is called in a folder; it must succeed."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {
         "EVA_DATA_DIR": str(settings.data_dir),
         "EVA_DATABASE_URL": settings.database_url or "",

@@ -84,7 +84,7 @@ def test_an_unknown_command_is_a_usage_error_that_names_it() -> None:
 
 
 def failing(error: BaseException) -> Eva:
-    """The command line with one command, which fails."""
+    """The command line with a single command that raises the error."""
 
     @click.command()
     def fail() -> None:
