@@ -66,12 +66,12 @@ def _tree(facts: dict[str, Any], width: int) -> Tree:
     return root
 
 
-def _label(fact: dict[str, Any], depth: int, width: int, asked: bool) -> Text:
+def _label(fact: dict[str, Any], depth: int, width: int, highlighted: bool) -> Text:
     head = Text.assemble(
-        (f"#{fact['number']} ", "bold" if asked else ""),
+        (f"#{fact['number']} ", "bold" if highlighted else ""),
         (printable(fact["operator"] or "seed"), "cyan"),
         ("" if fact["operator"] is None else f" in iteration {fact['born']}", "dim"),
         ("" if fact["info"] is None else f" info {figure(fact['info'])}", "dim"),
     )
     text = one_line(fact["text"], max(30, 2 * (width - 4 * depth) - 8))
-    return Text.assemble(head, "\n", (text, "bold" if asked else ""))
+    return Text.assemble(head, "\n", (text, "bold" if highlighted else ""))
