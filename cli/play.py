@@ -77,7 +77,7 @@ def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | Non
 
 def log_path(settings: Settings, run: RunRow) -> Path:
     """The file that receives what libraries print while the run plays. The workers' logs are in the same folder."""
-    return settings.logs_dir / run.place / "eva.log"
+    return settings.logs_dir / run.folder_name / "eva.log"
 
 
 def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None) -> None:
@@ -95,7 +95,7 @@ def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None
         "",
         f"data         {settings.data_dir}",
         f"database     {store.url}",
-        f"checkpoints  {settings.runs_dir / run.place}",
+        f"checkpoints  {settings.runs_dir / run.folder_name}",
     ]
     if (log := log_path(settings, run)).exists():
         lines.append(f"log          {log}")

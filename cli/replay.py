@@ -52,7 +52,7 @@ def with_changes(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> RunCo
 def replay(store: Store, run: RunRow, config: RunConfig, iteration: int | None, examples: int) -> dict[str, Any]:
     """The facts of a replay, as --json prints them. Raises NotFoundError if the run or iteration sampled nothing."""
     with store.transaction() as conn:
-        drawn = pools.drawn_iterations(conn, run.id)
+        drawn = pools.read_drawn_iterations(conn, run.id)
     if not drawn or (iteration is not None and iteration not in drawn):
         raise NotFoundError(
             f"run {run.name} sampled no prompts" + ("" if iteration is None else f" in iteration {iteration}"),
@@ -78,11 +78,11 @@ def _choices(config: RunConfig) -> dict[str, Any]:
 
 def _iteration(store: Store, run: RunRow, config: RunConfig, iteration: int, examples: int) -> dict[str, Any]:
     with store.transaction() as conn:
-        then = pools.stored_draw(conn, run.id, iteration)
+        then = pools.read_draw(conn, run.id, iteration)
         answered_by = {row.prompt: row.checkpoint for row in then.rows}
         rewarder = model_class(config.reward).name_of(config.reward)
-        judged = pools.judged_under(conn, run.id, rewarder, [*answered_by], answered_by, config.generation.n)
-        traits = pools.traits(conn, run.id, judged, iteration)
+        judged = pools.read_rewards_by_policy(conn, run.id, rewarder, [*answered_by], answered_by, config.generation.n)
+        traits = pools.read_traits(conn, run.id, judged, iteration)
         pool = {prompt.number: prompt for prompt in prompts.read_prompts(conn, run.id, [*answered_by])}
     estimated = estimate(
         judged,

@@ -92,7 +92,7 @@ def drive(
         require_resumable(run)
         require_unchanged(run)
         config = RunConfig.model_validate(run.config)
-        folder = settings.runs_dir / run.place
+        folder = settings.runs_dir / run.folder_name
         folder.mkdir(parents=True, exist_ok=True)
         overseer = Overseer(listener, config.watchdog)
         secrets = secrets_of(run.config, os.environ)
@@ -237,7 +237,7 @@ def build_roles(
 
 def build_trackers(config: RunConfig, settings: Settings, run: RunRow) -> Trackers:
     """The services that are told of the run, by name, and what each calls it."""
-    logs = settings.logs_dir / run.place
+    logs = settings.logs_dir / run.folder_name
     return {
         asked.name: (
             TrackerProcess(asked, folder=settings.data_dir, log=logs / f"tracking-{asked.kind}.log"),

@@ -107,7 +107,7 @@ class Journal:
         run = self._run
         if iteration > 0 and self.config.pool == "last_batch":
             return run.read(lambda conn: batches.read_batch_numbers(conn, run.id, iteration - 1))
-        return run.read(lambda conn: prompts.numbers_born(conn, run.id, -1, iteration - 1))
+        return run.read(lambda conn: prompts.read_numbers_born(conn, run.id, -1, iteration - 1))
 
     def batch_size(self, iteration: int) -> int:
         """Prompts that the solver trains on: as many as in the iteration before, at first as there are seed prompts."""
@@ -155,11 +155,11 @@ class Journal:
         """The rewards of these prompts, each under the newest policy that has answered it in full."""
         run, n, newest = self._run, self.config.generation.n, self._newest(numbers)
         answered_by = {number: newest.get(number, policy.number) for number in numbers}
-        return run.read(lambda conn: pools.judged_under(conn, run.id, run.rewarder, numbers, answered_by, n))
+        return run.read(lambda conn: pools.read_rewards_by_policy(conn, run.id, run.rewarder, numbers, answered_by, n))
 
     def traits(self, judged: RewardTable, policy: Checkpoint) -> PromptTraits:
         """Topics and ages of the pool's prompts, for the samplers that look at them."""
-        return self._run.read(lambda conn: pools.traits(conn, self._run.id, judged, policy.number))
+        return self._run.read(lambda conn: pools.read_traits(conn, self._run.id, judged, policy.number))
 
     def unanswered(self, numbers: Sequence[int]) -> list[int]:
         """Those of the prompts that no policy has answered in full."""
@@ -168,8 +168,8 @@ class Journal:
 
     def evolution_plan(self, iteration: int) -> EvolutionPlan:
         evolving, run = self.config.evolving, self._run
-        known = run.read(lambda conn: prompts.known_keys(conn, run.id))
-        held_out = run.read(lambda conn: heldout.read_questions(conn, run.id))
+        known = run.read(lambda conn: prompts.read_text_keys(conn, run.id))
+        held_out = run.read(lambda conn: heldout.read_all_heldout(conn, run.id))
         return EvolutionPlan(
             seed=self.config.seed,
             iteration=iteration,

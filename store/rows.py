@@ -1,4 +1,4 @@
-"""What queries return: frozen rows. Texts and numbers that travel further are types of eva.types."""
+"""The rows that queries return, as frozen dataclasses. What travels beyond the store is in eva.types."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from eva.types import Reward
 
 JsonObject = Mapping[str, Any]
 JudgeRole = Literal["evaluator", "auditor"]
-"""Who rewards held-out answers: the evaluator all of them, the auditor some comparisons once more."""
+"""Who rewards held-out responses: the evaluator rewards all, the auditor rewards some comparisons again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """A driver's right to write to a run: valid until its lease ends or another driver claims the run."""
+    """A driver's right to write to a run. It is valid until the lease ends or another driver claims the run."""
 
     run_id: int
     fence: int
@@ -25,7 +25,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRow:
-    """A run's lease. `owner` is None when nobody holds it; `expired` is by the database's clock."""
+    """A run's lease. `owner` is None when nobody holds it. `expired` is measured by the database's clock."""
 
     run_id: int
     fence: int
@@ -60,21 +60,21 @@ class RunRow:
 
     @property
     def identity(self) -> str:
-        """32 hexadecimal digits that name the run outside of the store, whatever it is called later."""
-        return sha256(f"eva {self.place} {self.created_at.timestamp():.6f}".encode()).hexdigest()[:32]
+        """32 hexadecimal digits that identify the run outside the store, even after it is renamed."""
+        return sha256(f"eva {self.folder_name} {self.created_at.timestamp():.6f}".encode()).hexdigest()[:32]
 
     @property
-    def place(self) -> str:
-        """The folder of its files below those of all runs: the name that it was made with."""
+    def folder_name(self) -> str:
+        """The name of the folder that holds the run's files: the name that the run was created with."""
         return self.folder or self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What is still to be done for a set of prompts under one policy.
+    """What is missing for a set of prompts under one policy.
 
-    `to_generate`: prompt number -> responses already there (0 .. n - 1), in the order asked.
-    `to_reward`: prompts with all n responses of which some lack a reward.
+    `to_generate`: prompt number -> responses that exist already (0 .. n - 1), in the order of the query's prompts.
+    `to_reward`: prompts that have all n responses, some of them without a reward.
     """
 
     to_generate: dict[int, int]
@@ -83,7 +83,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class EstimateRow:
-    """One prompt of an iteration's pool: `info` is None with the `reason`, or its weight and Gumbel key."""
+    """A pool prompt's estimate: `info` with its weight and Gumbel key, or None with the `reason`."""
 
     prompt: int
     checkpoint: int
@@ -96,7 +96,7 @@ class EstimateRow:
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """One prompt that the solver trains on; `buffer`: kept from the pool rather than evolved."""
+    """One prompt that the solver trains on. `buffer`: it was kept from the pool rather than evolved."""
 
     prompt: int
     buffer: bool
@@ -109,8 +109,8 @@ class BatchRow:
 class WhyRow:
     """Why a prompt was trained on in one iteration.
 
-    `info`, `weight`, `key`, `sampled` are the prompt's own in that iteration's pool (None for a child
-    made in it), `parent_*` those of the prompt it was evolved from; `batch_*` are from the solver's step.
+    `info`, `weight`, `key` and `sampled` are the prompt's own in that iteration's pool (None for a child that was made
+    in it); `parent_*` are those of the prompt that it was evolved from; `batch_*` are from the solver's step.
     """
 
     iteration: int
@@ -174,7 +174,7 @@ class CheckpointRow:
 
 @dataclass(frozen=True, slots=True)
 class HeldoutResponse:
-    """One answer to a held-out prompt with its reward, or the reason why there is none."""
+    """One response to a held-out prompt with its reward, or the reason why it has none."""
 
     item: int
     sample: int
@@ -186,10 +186,10 @@ class HeldoutResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A greedy answer beside the baseline's: their rewards, and the probability that it is the better one.
+class HeldoutComparison:
+    """A greedy response compared with the baseline's: their rewards, and the probability that it is the better one.
 
-    `preference` is None with the `reason`; rewards are finite or None.
+    `preference` may be None, with the `reason`. Rewards are finite or None.
     """
 
     item: int
@@ -201,7 +201,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ComparedRow:
-    """A comparison with both answers, None for one that is not there."""
+    """A comparison with the texts of both responses, None for one that does not exist."""
 
     checkpoint: int
     item: int
@@ -212,7 +212,7 @@ class ComparedRow:
 
 @dataclass(frozen=True, slots=True)
 class HeldoutPart:
-    """What the reward of a held-out answer was made from; `name` is the rewarder's, a slash and the part's."""
+    """A part of a held-out response's reward. `name` is the rewarder's name, a slash and the part's name."""
 
     item: int
     sample: int
@@ -222,7 +222,7 @@ class HeldoutPart:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRow:
-    """One checkpoint on one split: `n` responses, of which `rewarded` have a reward and `correct` succeed."""
+    """One checkpoint on one split: `n` responses, of which `rewarded` have a reward and `correct` are correct."""
 
     checkpoint: int
     split: str
@@ -235,7 +235,7 @@ class AccuracyRow:
 
 @dataclass(frozen=True, slots=True)
 class PartRow:
-    """What rewards were made from: `count` values of a part, their mean and sum (None without values)."""
+    """One part of rewards: the `count` of its values, their mean and their sum (None without values)."""
 
     name: str
     count: int
@@ -245,7 +245,7 @@ class PartRow:
 
 @dataclass(frozen=True, slots=True)
 class LineageRow:
-    """A prompt below another one, `distance` evolutions away."""
+    """A descendant of a prompt, `distance` evolutions below it."""
 
     number: int
     parent: int

@@ -56,7 +56,7 @@ def read_logs(
     """Lines of a log of the run's driver or workers: the last ones, or those after a byte."""
     with here.reading() as conn:
         row = find_run(conn, run)
-    folder, secrets = here.settings.logs_dir / row.place, secrets_in(row)
+    folder, secrets = here.settings.logs_dir / row.folder_name, secrets_in(row)
     files = [Log(name=log.name, bytes=log.size) for log in list_logs(folder)]
     if not files and name == MAIN:
         return Logs(files=[], name=name, lines=[], start=0, end=0, bytes=0)

@@ -23,7 +23,7 @@ class Collected(Collector):
     """The metrics that one transaction has read."""
 
     def __init__(self, conn: Connection) -> None:
-        self._metrics = [*_of_all(conn), *_of_playing(gauges.playing(conn))]
+        self._metrics = [*_of_all(conn), *_of_playing(gauges.running_runs(conn))]
 
     def collect(self) -> Iterable[Metric]:
         return self._metrics
@@ -101,7 +101,7 @@ def _of_all(conn: Connection) -> list[Metric]:
     ]
 
 
-def _of_playing(runs: Sequence[gauges.Playing]) -> list[Metric]:
+def _of_playing(runs: Sequence[gauges.RunningRun]) -> list[Metric]:
     done, total = (
         GaugeMetricFamily(f"eva_run_stage_{name}", text, labels=["run", "stage"])
         for name, text in (

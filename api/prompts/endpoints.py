@@ -43,7 +43,7 @@ from store.game import batches, prompts
 from store.rows import RunRow
 from store.runs.runs import find_run
 from store.views import prompt_details
-from store.views.prompt_pages import Place, PromptFilter, place_of, prompt_page
+from store.views.prompt_pages import PageStart, PromptFilter, page_start_after, prompt_page
 from store.views.report import read_infos
 
 router = APIRouter(prefix="/v1/runs/{run}/prompts", tags=["prompts"])
@@ -87,7 +87,7 @@ def list_prompts(
     page = rows[:limit]
     return PromptPage(
         items=[in_page(row) for row in page],
-        next=_cursor(place_of(page[-1], sort), sort) if len(rows) > limit else None,
+        next=_cursor(page_start_after(page[-1], sort), sort) if len(rows) > limit else None,
     )
 
 
@@ -101,11 +101,11 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
         return details_of(
             prompt,
             children=prompt_details.count_children(conn, row.id, number),
-            origin=prompt_details.origin(conn, row.id, number),
-            parts=prompt_details.took_part(conn, row.id, number),
-            pairs=prompt_details.pairs_of(conn, row.id, number),
+            origin=prompt_details.read_origin(conn, row.id, number),
+            parts=prompt_details.read_participations(conn, row.id, number),
+            pairs=prompt_details.read_prompt_pairs(conn, row.id, number),
             why=list(reasons(prompt, batches.why_trained(conn, row.id, number))),
-            quarantined=redact_json(prompt_details.quarantined(conn, row.id, number), secrets_in(row)),
+            quarantined=redact_json(prompt_details.read_quarantines(conn, row.id, number), secrets_in(row)),
             responses=responses_of(answered, SHOWN_RESPONSES, secrets_in(row)),
         )
 
@@ -169,11 +169,11 @@ def _numbers_in(here: Service, run: str, area: str) -> tuple[int, ...]:
     return tuple(here.atlas.of(row, here.reading).inside(left, low, right, high))
 
 
-def _cursor(place: Place, sort: str) -> str:
+def _cursor(place: PageStart, sort: str) -> str:
     return write_cursor(sort, place.value, place.number)
 
 
-def _place(cursor: str | None, sort: str) -> Place | None:
+def _place(cursor: str | None, sort: str) -> PageStart | None:
     found = read_cursor(cursor, str, float, int)
     if found is None:
         return None
@@ -183,4 +183,4 @@ def _place(cursor: str | None, sort: str) -> Place | None:
             expected="the same sort on every page",
             next_move="Start without a cursor",
         )
-    return Place(found[1], found[2])
+    return PageStart(found[1], found[2])

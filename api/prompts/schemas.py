@@ -9,7 +9,7 @@ from api.schema import Schema
 from eva.runtime.redaction import redact
 from eva.types import Prompt as StoredPrompt
 from store.rows import LineageRow
-from store.views.prompt_details import OriginRow, PairRow, ResponseRow, TakenPart
+from store.views.prompt_details import OriginRow, PairRow, Participation, ResponseRow
 from store.views.prompt_pages import FoundPrompt
 
 Sort = Literal["number", "-number", "info", "-info", "depth", "-depth"]
@@ -239,7 +239,7 @@ def details_of(
     *,
     children: int,
     origin: OriginRow | None,
-    parts: list[TakenPart],
+    parts: list[Participation],
     pairs: list[PairRow],
     why: list[str],
     quarantined: dict[int, str],

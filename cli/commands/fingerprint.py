@@ -16,7 +16,7 @@ from cli.terminal.safe_text import printable
 from store.rows import RunRow
 from store.runs.runs import find_run
 from store.session import begin_snapshot
-from store.views.fingerprint import START, Difference, Fingerprint, PartDigest, first_difference
+from store.views.fingerprint import START, FirstDifference, Fingerprint, PartDigest, first_difference
 from store.views.fingerprint import fingerprint as take
 
 SHOWN = 16
@@ -76,7 +76,7 @@ def _show(row: RunRow, digests: Fingerprint) -> None:
     console.print(table)
 
 
-def _compare(rows: list[RunRow], prints: list[Fingerprint], difference: Difference | None) -> None:
+def _compare(rows: list[RunRow], prints: list[Fingerprint], difference: FirstDifference | None) -> None:
     for row, digests in zip(rows, prints, strict=True):
         click.echo(f"{printable(row.name)}  {digests.digest}")
     if difference is None:

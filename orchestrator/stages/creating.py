@@ -150,7 +150,7 @@ class EvolveStage(Stage):
                 **evolution_counts(chains, offspring),
                 **budget_counts(chains, len(subset), run.config.evolving),
             )
-        return run.read(lambda conn: prompts.numbers_born(conn, run.id, iteration, iteration))
+        return run.read(lambda conn: prompts.read_numbers_born(conn, run.id, iteration, iteration))
 
     def store(self, conn: Connection) -> None:
         evolutions.copy_chains(conn, self.run.id, self.iteration, self._chains)

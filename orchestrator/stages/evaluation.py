@@ -23,7 +23,7 @@ from eva.types import Checkpoint, PromptResponses, Request, Response, Reward, Re
 from orchestrator.stages.judging import cost_tally
 from orchestrator.stages.stage import Stage
 from store.game import comparisons, heldout
-from store.rows import Comparison, HeldoutPart, HeldoutResponse, JudgeRole
+from store.rows import HeldoutComparison, HeldoutPart, HeldoutResponse, JudgeRole
 from store.views import statistics
 from store.views.report import HeldoutScore, heldout_scores
 
@@ -57,7 +57,7 @@ class EvaluateStage(Stage):
 
     _kept_rows: dict[tuple[str, str], list[HeldoutResponse]]
     _kept_parts: dict[tuple[str, str, JudgeRole], list[HeldoutPart]]
-    _compared: dict[tuple[str, JudgeRole], list[Comparison]]
+    _compared: dict[tuple[str, JudgeRole], list[HeldoutComparison]]
 
     def unevaluated(self, policy: Checkpoint, evaluator: str) -> list[Request]:
         """Requests for the held-out prompts that this policy has not answered, numbered by place in this list."""
@@ -103,7 +103,7 @@ class EvaluateStage(Stage):
             beside = self._beside(place)
             if one.failure is not None:
                 if place.mode == "greedy" and place.split in self._baselines:
-                    self._compare(place, Comparison(place.item, None, None, None, one.failure))
+                    self._compare(place, HeldoutComparison(place.item, None, None, None, one.failure))
                 self._keep(place, [HeldoutResponse(place.item, 0, "", "failed", 0, None, one.failure)])
             elif beside is None:
                 yield one
@@ -120,7 +120,7 @@ class EvaluateStage(Stage):
             self._compare(place, self._comparison(place.item, "evaluator", *rewards))
             responses, rewards = responses[:-1], rewards[:-1]
         elif place.mode == "greedy" and place.split in self._baselines:
-            self._compare(place, Comparison(place.item, _finite(rewards[0]), None, None, NO_BASELINE))
+            self._compare(place, HeldoutComparison(place.item, _finite(rewards[0]), None, None, NO_BASELINE))
         self._keep(
             place,
             [
@@ -144,7 +144,7 @@ class EvaluateStage(Stage):
         asked: list[PromptResponses] = []
         for split in () if self.complete else self.run.config.evaluation.judges_own:
             for one in self.run.read(
-                lambda conn, split=split: comparisons.without_second(conn, self.run.id, policy.number, split)
+                lambda conn, split=split: comparisons.read_not_audited(conn, self.run.id, policy.number, split)
             ):
                 self._second.append(Place("greedy", split, one.number))
                 asked.append(replace(one, number=len(asked)))
@@ -207,16 +207,16 @@ class EvaluateStage(Stage):
         """The baseline's answer that a greedy one is compared with."""
         return self._baselines.get(place.split, {}).get(place.item) if place.mode == "greedy" else None
 
-    def _comparison(self, item: int, role: JudgeRole, own: Reward, baseline: Reward) -> Comparison:
+    def _comparison(self, item: int, role: JudgeRole, own: Reward, baseline: Reward) -> HeldoutComparison:
         reward, beside = _finite(own), _finite(baseline)
         if reward is None:
-            return Comparison(item, None, beside, None, own.reason or f"the reward is {own.value}")
+            return HeldoutComparison(item, None, beside, None, own.reason or f"the reward is {own.value}")
         if beside is None:
             why = baseline.reason or f"the reward is {baseline.value}"
-            return Comparison(item, reward, None, None, f"the baseline's answer: {why}")
+            return HeldoutComparison(item, reward, None, None, f"the baseline's answer: {why}")
         soft = gives_win_rates(self._rewarder(role))
         (preference,) = preferences(np.array([reward]), np.array([beside]), win_rates=soft).tolist()
-        return Comparison(item, reward, beside, preference)
+        return HeldoutComparison(item, reward, beside, preference)
 
     def _rewarder(self, role: JudgeRole) -> RewardConfig:
         config = self.run.config
@@ -236,7 +236,7 @@ class EvaluateStage(Stage):
             found["self_preference"] = bias and bias | {"rewarder": self._evaluator, "second_rewarder": self._auditor}
         return found
 
-    def _compare(self, place: Place, comparison: Comparison, role: JudgeRole = "evaluator") -> None:
+    def _compare(self, place: Place, comparison: HeldoutComparison, role: JudgeRole = "evaluator") -> None:
         self._compared.setdefault((place.split, role), []).append(comparison)
 
     def _keep_parts(self, place: Place, role: JudgeRole, rewarder: str, rewarded: RewardedResponses) -> None:

@@ -1,4 +1,4 @@
-"""Queries of the reward audit: responses with their texts and rewards, and what rewards were made from."""
+"""Queries of the reward audit: responses with their texts and rewards, and the parts that rewards consist of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from store.schema.tables import responses, rewards
 def iter_rewarded_texts(
     conn: Connection, run_id: int, checkpoint: int, rewarder: str, numbers: Sequence[int]
 ) -> Iterator[tuple[int, str, float]]:
-    """Which prompt got which response, and which reward? Streamed by prompt and sample; the unrewarded are left out."""
+    """Streams (prompt, response text, reward) by prompt and sample. Responses without a reward are left out."""
     query = (
         select(responses.c.prompt, responses.c.text, rewards.c.value)
         .join(
@@ -42,7 +42,7 @@ def iter_rewarded_texts(
 def reward_parts(
     conn: Connection, run_id: int, checkpoint: int, rewarder: str, numbers: Sequence[int]
 ) -> list[PartRow]:
-    """What were this rewarder's rewards made from, on average? By name, without the rewarder's own."""
+    """Returns the parts of this rewarder's rewards with their count, mean and sum, by name without the rewarder's."""
     name = func.substr(rewards.c.rewarder, len(rewarder) + 2)
     query = (
         select(name, func.count(rewards.c.value), func.avg(rewards.c.value), func.sum(rewards.c.value))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, and_, select, text
 
 from store.postgres.bulk import copy_once
-from store.postgres.values import storable_or_none
+from store.postgres.values import clean_text_or_none
 from store.rows import BatchRow, EstimateRow, WhyRow
 from store.schema.tables import batches, estimates, pairs, prompts
 
@@ -22,7 +22,7 @@ _JUDGED = text("""
 
 
 def copy_estimates(conn: Connection, run_id: int, iteration: int, rows: Sequence[EstimateRow]) -> None:
-    """Store the pool's informativeness and sampling; what is there already stays as it is."""
+    """Stores a pool's estimates and its sampling. Rows that exist already stay as they are."""
     judged = _judged(conn, run_id, rows)
     copy_once(
         conn,
@@ -35,7 +35,7 @@ def copy_estimates(conn: Connection, run_id: int, iteration: int, rows: Sequence
                 row.prompt,
                 row.checkpoint,
                 row.info,
-                storable_or_none(row.reason),
+                clean_text_or_none(row.reason),
                 row.weight,
                 row.key,
                 row.sampled,
@@ -47,7 +47,7 @@ def copy_estimates(conn: Connection, run_id: int, iteration: int, rows: Sequence
 
 
 def read_estimates(conn: Connection, run_id: int, iteration: int, *, sampled: bool | None = None) -> list[EstimateRow]:
-    """How informative was the pool of this iteration, and what was sampled? In number order."""
+    """Returns the estimates of an iteration's pool in number order; with `sampled`, only those (not) sampled."""
     query = (
         select(
             estimates.c.prompt,
@@ -67,7 +67,7 @@ def read_estimates(conn: Connection, run_id: int, iteration: int, *, sampled: bo
 
 
 def copy_batch(conn: Connection, run_id: int, iteration: int, rows: Sequence[BatchRow]) -> None:
-    """Store what the solver trains on in this iteration; what is there already stays as it is."""
+    """Stores the batch that the solver trains on in an iteration. Rows that exist already stay as they are."""
     judged = _judged(conn, run_id, rows)
     copy_once(
         conn,
@@ -81,7 +81,7 @@ def copy_batch(conn: Connection, run_id: int, iteration: int, rows: Sequence[Bat
                 row.buffer,
                 row.checkpoint,
                 row.info,
-                storable_or_none(row.reason),
+                clean_text_or_none(row.reason),
                 row.prompt not in judged,
             )
             for row in rows
@@ -90,7 +90,7 @@ def copy_batch(conn: Connection, run_id: int, iteration: int, rows: Sequence[Bat
 
 
 def read_batch_numbers(conn: Connection, run_id: int, iteration: int) -> list[int]:
-    """Which prompts are in this iteration's batch? In number order."""
+    """Returns the numbers of the prompts in an iteration's batch, ascending."""
     query = (
         select(batches.c.prompt)
         .where(batches.c.run_id == run_id, batches.c.iteration == iteration)
@@ -100,8 +100,8 @@ def read_batch_numbers(conn: Connection, run_id: int, iteration: int) -> list[in
 
 
 def why_trained(conn: Connection, run_id: int, prompt: int) -> list[WhyRow]:
-    """Why was this prompt trained on? One row for each iteration (and pair) in which it was."""
-    own, above = estimates.alias("own"), estimates.alias("above")
+    """Returns why a prompt was trained on: a row for each iteration, and for each of its pairs there."""
+    own, of_parent = estimates.alias("own"), estimates.alias("of_parent")
     query = (
         select(
             batches.c.iteration,
@@ -113,9 +113,9 @@ def why_trained(conn: Connection, run_id: int, prompt: int) -> list[WhyRow]:
             own.c.weight,
             own.c.key,
             own.c.sampled,
-            above.c.info,
-            above.c.weight,
-            above.c.key,
+            of_parent.c.info,
+            of_parent.c.weight,
+            of_parent.c.key,
             batches.c.info,
             batches.c.reason,
             pairs.c.chosen,
@@ -129,13 +129,13 @@ def why_trained(conn: Connection, run_id: int, prompt: int) -> list[WhyRow]:
         .where(batches.c.run_id == run_id, batches.c.prompt == prompt)
         .order_by(batches.c.iteration, pairs.c.chosen, pairs.c.rejected)
     )
-    for table, number in ((own, batches.c.prompt), (above, prompts.c.parent), (pairs, batches.c.prompt)):
+    for table, number in ((own, batches.c.prompt), (of_parent, prompts.c.parent), (pairs, batches.c.prompt)):
         same = and_(table.c.run_id == batches.c.run_id, table.c.iteration == batches.c.iteration)
         query = query.outerjoin(table, and_(same, table.c.prompt == number))
     return [WhyRow(*row) for row in conn.execute(query)]
 
 
 def _judged(conn: Connection, run_id: int, rows: Sequence[EstimateRow] | Sequence[BatchRow]) -> set[int]:
-    """Which of these prompts have been judged before, in a pool or a batch?"""
-    found = conn.execute(_JUDGED, {"run_id": run_id, "numbers": [row.prompt for row in rows]})
-    return set(found.scalars())
+    """Returns those of the rows' prompts that were judged before, in a pool or a batch."""
+    numbers = conn.execute(_JUDGED, {"run_id": run_id, "numbers": [row.prompt for row in rows]})
+    return set(numbers.scalars())

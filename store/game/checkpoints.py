@@ -1,4 +1,4 @@
-"""Queries about checkpoints and the steps that trained them."""
+"""Queries about checkpoints and the training steps that made them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from eva.errors import ConflictError
 from eva.types import Checkpoint, TrainingStep
 from store.postgres.bulk import copy_once
-from store.postgres.values import json_text, storable_json
+from store.postgres.values import clean_json, json_text
 from store.rows import CheckpointRow
 from store.schema.tables import checkpoints, training_steps
 
@@ -34,9 +34,9 @@ def insert_checkpoint(
     parent: int | None = None,
     dropped: Mapping[str, int] | None = None,
 ) -> None:
-    """Register a published checkpoint. Repeating it is harmless.
+    """Stores a published checkpoint. Repeating it is harmless.
 
-    Raises ConflictError when the number names other weights already.
+    Raises ConflictError when the number already belongs to other weights.
     """
     conn.execute(
         upsert(checkpoints)
@@ -47,21 +47,21 @@ def insert_checkpoint(
             parent=parent,
             path=checkpoint.path,
             digest=checkpoint.digest,
-            dropped=storable_json(dropped or {}),
+            dropped=clean_json(dropped or {}),
         )
         .on_conflict_do_nothing()
     )
-    present = read_checkpoint(conn, run_id, checkpoint.number)
-    if present is not None and present.digest != checkpoint.digest:
+    existing = read_checkpoint(conn, run_id, checkpoint.number)
+    if existing is not None and existing.digest != checkpoint.digest:
         raise ConflictError(
             f"checkpoint {checkpoint.number} of run {run_id} was given with digest {checkpoint.digest}",
-            expected=f"the weights registered before, digest {present.digest}",
+            expected=f"the weights registered before, digest {existing.digest}",
             next_move="Keep the registered checkpoint: a number names the same weights for ever",
         )
 
 
 def read_checkpoint(conn: Connection, run_id: int, number: int) -> CheckpointRow | None:
-    """Where is this checkpoint? None when there is no such one."""
+    """Returns a checkpoint, or None when it does not exist."""
     row = conn.execute(
         select(*_FIELDS).where(checkpoints.c.run_id == run_id, checkpoints.c.number == number)
     ).one_or_none()
@@ -69,19 +69,19 @@ def read_checkpoint(conn: Connection, run_id: int, number: int) -> CheckpointRow
 
 
 def read_checkpoints(conn: Connection, run_id: int) -> list[CheckpointRow]:
-    """Which checkpoints does the run have? In number order; the last is the current policy."""
+    """Returns the run's checkpoints in number order. The last is the current policy."""
     query = select(*_FIELDS).where(checkpoints.c.run_id == run_id).order_by(checkpoints.c.number)
     return [CheckpointRow(*row) for row in conn.execute(query)]
 
 
 def copy_training_steps(conn: Connection, run_id: int, checkpoint: int, steps: Sequence[TrainingStep]) -> None:
-    """Store logged optimiser steps; what is there already stays as it is. NaN and infinities become null."""
+    """Stores logged optimiser steps; NaN and infinities become null. Rows that exist already stay as they are."""
     rows = [(run_id, checkpoint, step.step, json_text(step.values)) for step in steps]
     copy_once(conn, training_steps, ("run_id", "checkpoint", "step", "values"), rows)
 
 
 def read_training_steps(conn: Connection, run_id: int, checkpoint: int) -> list[TrainingStep]:
-    """How did the training of this checkpoint go? In step order; what was not finite is NaN."""
+    """Returns the logged steps of a checkpoint's training, in step order. Values that were not finite are NaN."""
     query = (
         select(training_steps.c.step, training_steps.c["values"])
         .where(training_steps.c.run_id == run_id, training_steps.c.checkpoint == checkpoint)

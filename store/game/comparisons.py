@@ -1,4 +1,4 @@
-"""Queries about comparisons with a baseline: its answers, and which of two answers the rewarder prefers."""
+"""Queries about comparisons with a baseline: its responses, and which of two responses the rewarder prefers."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from sqlalchemy import Connection, select, text
 from eva.types import PromptResponses, Response
 from store.game.contexts import read_context
 from store.postgres.bulk import copy_once
-from store.postgres.values import storable, told
-from store.rows import ComparedRow, Comparison, JudgeRole
+from store.postgres.values import clean_text, redacted_text
+from store.rows import ComparedRow, HeldoutComparison, JudgeRole
 from store.schema.tables import heldout_baselines, heldout_comparisons
 
 _BASELINES = ("run_id", "split", "item", "text")
 _COMPARISONS = ("run_id", "checkpoint", "split", "item", "role", "reward", "baseline_reward", "preference", "reason")
 
-# without a file, the baseline is the given model: checkpoint 0
-_ANSWERS = """
+# without a file, the baseline is the initial model: checkpoint 0
+_TEXTS = """
     FROM heldout_comparisons c
     LEFT JOIN heldout_responses own ON own.run_id = c.run_id AND own.checkpoint = c.checkpoint
         AND own.split = c.split AND own.mode = 'greedy' AND own.item = c.item AND own.sample = 0
         AND own.finish <> 'failed'
     LEFT JOIN heldout_baselines b ON b.run_id = c.run_id AND b.split = c.split AND b.item = c.item
-    LEFT JOIN heldout_responses given ON given.run_id = c.run_id AND given.checkpoint = 0
-        AND given.split = c.split AND given.mode = 'greedy' AND given.item = c.item AND given.sample = 0
-        AND given.finish <> 'failed'
+    LEFT JOIN heldout_responses initial ON initial.run_id = c.run_id AND initial.checkpoint = 0
+        AND initial.split = c.split AND initial.mode = 'greedy' AND initial.item = c.item AND initial.sample = 0
+        AND initial.finish <> 'failed'
 """
-_BESIDE = "CASE WHEN b.item IS NULL THEN given.text ELSE b.text END"
+_BESIDE = "CASE WHEN b.item IS NULL THEN initial.text ELSE b.text END"
 _COMPARED = text(
-    f"SELECT c.checkpoint, c.item, c.preference, own.text, {_BESIDE} {_ANSWERS}"
+    f"SELECT c.checkpoint, c.item, c.preference, own.text, {_BESIDE} {_TEXTS}"
     "WHERE c.run_id = :run_id AND c.split = :split AND c.role = 'evaluator' AND c.checkpoint <= :last "
     "ORDER BY c.checkpoint, c.item"
 )
-_WITHOUT_SECOND = text(
-    f"SELECT c.item, p.text, p.context, own.text, {_BESIDE} {_ANSWERS}"
+_NOT_AUDITED = text(
+    f"SELECT c.item, p.text, p.context, own.text, {_BESIDE} {_TEXTS}"
     "JOIN heldout_prompts p ON p.run_id = c.run_id AND p.split = c.split AND p.item = c.item "
     "LEFT JOIN heldout_comparisons second ON second.run_id = c.run_id AND second.checkpoint = c.checkpoint "
     "AND second.split = c.split AND second.item = c.item AND second.role = 'auditor' "
@@ -43,21 +43,21 @@ _WITHOUT_SECOND = text(
 )
 
 
-def insert_baseline(conn: Connection, run_id: int, split: str, answers: Sequence[str]) -> None:
-    """Store what a baseline answered to a split's items 0 .. len - 1; what is there already stays as it is."""
-    rows = [(run_id, split, item, storable(answer)) for item, answer in enumerate(answers)]
+def insert_baseline(conn: Connection, run_id: int, split: str, texts: Sequence[str]) -> None:
+    """Stores a baseline's responses to a split's items 0 .. len - 1. Rows that exist already stay as they are."""
+    rows = [(run_id, split, item, clean_text(response)) for item, response in enumerate(texts)]
     copy_once(conn, heldout_baselines, _BASELINES, rows)
 
 
 def read_baseline(conn: Connection, run_id: int, split: str) -> dict[int, str]:
-    """What did the baseline answer, by item, where its answers came from a file?"""
+    """Returns the baseline's responses by item, where they came from a file."""
     columns = heldout_baselines.c
     query = (
         select(columns.item, columns.text)
         .where(columns.run_id == run_id, columns.split == split)
         .order_by(columns.item)
     )
-    return {int(item): str(answer) for item, answer in conn.execute(query)}
+    return {int(item): str(response) for item, response in conn.execute(query)}
 
 
 def copy_comparisons(
@@ -65,10 +65,10 @@ def copy_comparisons(
     run_id: int,
     checkpoint: int,
     split: str,
-    rows: Sequence[Comparison],
+    rows: Sequence[HeldoutComparison],
     role: JudgeRole = "evaluator",
 ) -> None:
-    """Store comparisons; what is there already stays as it is."""
+    """Stores comparisons. Rows that exist already stay as they are."""
     copy_once(
         conn,
         heldout_comparisons,
@@ -83,7 +83,7 @@ def copy_comparisons(
                 row.reward,
                 row.baseline_reward,
                 row.preference,
-                None if row.reason is None else told(row.reason),
+                None if row.reason is None else redacted_text(row.reason),
             )
             for row in rows
         ],
@@ -92,34 +92,34 @@ def copy_comparisons(
 
 def read_comparisons(
     conn: Connection, run_id: int, checkpoint: int, split: str, role: JudgeRole = "evaluator"
-) -> list[Comparison]:
-    """How do this checkpoint's greedy answers to the split compare? By item."""
+) -> list[HeldoutComparison]:
+    """Returns the comparisons of a checkpoint's greedy responses to a split, by item."""
     columns = heldout_comparisons.c
     query = (
         select(columns.item, columns.reward, columns.baseline_reward, columns.preference, columns.reason)
         .where(columns.run_id == run_id, columns.checkpoint == checkpoint, columns.split == split, columns.role == role)
         .order_by(columns.item)
     )
-    return [Comparison(*row) for row in conn.execute(query)]
+    return [HeldoutComparison(*row) for row in conn.execute(query)]
 
 
 def iter_compared(conn: Connection, run_id: int, split: str, last: int) -> Iterator[ComparedRow]:
-    """How do the checkpoints up to `last` compare, and with which answers? Streamed by checkpoint and item."""
-    given = {"run_id": run_id, "split": split, "last": last}
-    with conn.execute(_COMPARED, given, execution_options={"yield_per": 200}) as rows:
+    """Streams the comparisons of the checkpoints up to `last`, with both texts, by checkpoint and item."""
+    values = {"run_id": run_id, "split": split, "last": last}
+    with conn.execute(_COMPARED, values, execution_options={"yield_per": 200}) as rows:
         for row in rows:
             yield ComparedRow(*row)
 
 
-def without_second(conn: Connection, run_id: int, checkpoint: int, split: str) -> list[PromptResponses]:
-    """Which comparisons has the auditor not made? By item, the policy's answer before the baseline's."""
-    given = {"run_id": run_id, "checkpoint": checkpoint, "split": split}
+def read_not_audited(conn: Connection, run_id: int, checkpoint: int, split: str) -> list[PromptResponses]:
+    """Returns what the auditor has not compared yet, by item: the policy's response, then the baseline's."""
+    values = {"run_id": run_id, "checkpoint": checkpoint, "split": split}
     return [
         PromptResponses(
             item,
             prompt,
-            tuple(Response(sample, answer, "stop", 0, 0) for sample, answer in enumerate(answers)),
+            tuple(Response(sample, response, "stop", 0, 0) for sample, response in enumerate(texts)),
             context=read_context(context),
         )
-        for item, prompt, context, *answers in conn.execute(_WITHOUT_SECOND, given)
+        for item, prompt, context, *texts in conn.execute(_NOT_AUDITED, values)
     ]

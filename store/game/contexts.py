@@ -1,4 +1,4 @@
-"""What stands before a prompt's text, on its way into a column and back."""
+"""The context of a prompt, i.e. the messages before its text: to and from its column, and queries about it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from sqlalchemy import Connection, and_, text
 
 from eva.prompts.conversations import as_rows
 from eva.types import Context, Message
-from store.postgres.values import json_text, storable
+from store.postgres.values import clean_text, json_text
 from store.schema.tables import prompts
 
 ROLE_TOKENS = 16
-"""What a chat template writes around a message, about."""
+"""About how many tokens a chat template writes around a message."""
 
 _ANY = text("SELECT EXISTS (SELECT FROM prompts WHERE run_id = :run_id AND context IS NOT NULL)")
 
@@ -28,33 +28,35 @@ _LONGEST = text("""
 """)
 
 roots = prompts.alias("roots")
-"""The seed prompts at the roots of `prompts`, whose `context` is their descendants', too."""
-
+"""The seed prompts at the roots of `prompts`. Their `context` is that of their descendants, too."""
 
 is_root = and_(roots.c.run_id == prompts.c.run_id, roots.c.number == prompts.c.root)
-"""How a query about `prompts` joins them: `.join(roots, is_root)`."""
+"""The join condition: a query about `prompts` adds `.join(roots, is_root)`."""
 
 
-def storable_context(context: Context) -> Context:
-    """The messages with storable texts."""
-    return tuple(Message(message.role, storable(message.content)) for message in context)
+def clean_context(context: Context) -> Context:
+    """Returns the messages with texts that Postgres can store."""
+    return tuple(Message(message.role, clean_text(message.content)) for message in context)
 
 
 def context_column(context: Context) -> str | None:
-    """The column's JSON; null for no messages."""
+    """Returns the column's JSON, or None without messages."""
     return json_text(as_rows(context)) if context else None
 
 
 def read_context(column: Sequence[Mapping[str, str]] | None) -> Context:
-    """The messages of a column."""
+    """Returns the messages in a column."""
     return tuple(Message(row["role"], row["content"]) for row in column or ())
 
 
 def has_contexts(conn: Connection, run_id: int) -> bool:
-    """Does any prompt of the run continue a conversation?"""
+    """Whether any prompt of the run continues a conversation."""
     return bool(conn.execute(_ANY, {"run_id": run_id}).scalar_one())
 
 
 def longest_context(conn: Connection, run_id: int) -> int:
-    """How many tokens stand before the text of a prompt at most, seed or held out? A character is one at most."""
+    """Returns an upper bound on the tokens before a prompt's text, over seed and held-out prompts.
+
+    It counts each character as a token.
+    """
     return int(conn.execute(_LONGEST, {"run_id": run_id, "around": ROLE_TOKENS}).scalar_one())

@@ -1,4 +1,4 @@
-"""Queries about evolutions: what was tried from each sampled prompt, and which child each attempt became."""
+"""Queries about evolutions: the attempts made from each sampled prompt, and the children that came of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select, text
 
 from eva.types import Attempt, Chain, Reply
 from store.postgres.bulk import Row, copy_once
-from store.postgres.values import storable, storable_or_none
+from store.postgres.values import clean_text, clean_text_or_none
 from store.schema.tables import evolutions
 
 _EVOLUTIONS = (
@@ -28,22 +28,22 @@ _EVOLUTIONS = (
 )
 
 _ASSIGN = text("""
-    UPDATE evolutions SET child = given.child
+    UPDATE evolutions SET child = assigned.child
     FROM unnest(CAST(:sources AS int[]), CAST(:slots AS int[]), CAST(:children AS int[]))
-        AS given (source, slot, child)
+        AS assigned (source, slot, child)
     WHERE evolutions.run_id = :run_id AND evolutions.iteration = :iteration
-      AND evolutions.source = given.source AND evolutions.slot = given.slot AND evolutions.reason IS NULL
+      AND evolutions.source = assigned.source AND evolutions.slot = assigned.slot AND evolutions.reason IS NULL
 """)
 
 
 def copy_chains(conn: Connection, run_id: int, iteration: int, chains: Iterable[Chain]) -> None:
-    """Store several chains at once; what is there already stays as it is."""
+    """Stores chains of attempts. Rows that exist already stay as they are."""
     rows = [_evolution(run_id, iteration, chain.source, attempt) for chain in chains for attempt in chain.attempts]
     copy_once(conn, evolutions, _EVOLUTIONS, rows)
 
 
 def read_chains(conn: Connection, run_id: int, iteration: int) -> list[Chain]:
-    """What was evolved in this iteration? Chains by source, their attempts by slot and attempt."""
+    """Returns an iteration's chains by source, and their attempts by slot and attempt."""
     query = (
         select(evolutions)
         .where(evolutions.c.run_id == run_id, evolutions.c.iteration == iteration)
@@ -70,7 +70,7 @@ def read_chains(conn: Connection, run_id: int, iteration: int) -> list[Chain]:
 
 
 def assign_children(conn: Connection, run_id: int, iteration: int, children: Sequence[tuple[int, int, int]]) -> None:
-    """Note which prompt each accepted evolution became: (source, slot, child's number)."""
+    """Stores which prompt each accepted evolution became: (source, slot, child's number)."""
     conn.execute(
         _ASSIGN,
         {
@@ -93,8 +93,8 @@ def _evolution(run_id: int, iteration: int, source: int, attempt: Attempt) -> Ro
         attempt.attempt,
         attempt.operator,
         attempt.parent_slot,
-        storable(reply.text),
-        storable_or_none(attempt.reason),
+        clean_text(reply.text),
+        clean_text_or_none(attempt.reason),
         reply.prompt_tokens,
         reply.reply_tokens,
         reply.cost_usd,

@@ -1,4 +1,4 @@
-"""Queries about how the policy did on the prompts that were sampled."""
+"""The query for feedback: the policy's best and worst responses to the sampled prompts."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ _FEEDBACK = text("""
 def read_feedback(
     conn: Connection, run_id: int, iteration: int, rewarder: str, *, keep_cut: bool
 ) -> dict[int, Feedback]:
-    """Which were the best and the worst responses to the sampled prompts, under the policy that each was estimated
-    with? Prompts without two different rewards are left out; so are responses that were cut, unless `keep_cut`.
+    """Returns the best and the worst response to each sampled prompt, from the policy that it was estimated with.
+
+    Leaves out prompts without two different rewards, and responses that were cut off, unless `keep_cut`.
     """
     values = {"run_id": run_id, "iteration": iteration, "rewarder": rewarder, "keep_cut": keep_cut}
     return {row[0]: Feedback(*row[1:]) for row in conn.execute(_FEEDBACK, values)}

@@ -1,4 +1,4 @@
-"""Queries about held-out prompts: what each checkpoint answers to prompts that no run trains on."""
+"""Queries about held-out prompts, which no run trains on: the prompts, and each checkpoint's responses to them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, and_, func, select
 
 from eva.types import Context
-from store.game.contexts import context_column, read_context, storable_context
+from store.game.contexts import clean_context, context_column, read_context
 from store.postgres.bulk import Row, copy_once
-from store.postgres.values import storable, told, value_or_reason
+from store.postgres.values import clean_text, redacted_text, value_or_reason
 from store.rows import AccuracyRow, HeldoutPart, HeldoutResponse, JudgeRole
 from store.schema.tables import heldout_parts, heldout_prompts, heldout_responses
 
@@ -34,19 +34,19 @@ _PARTS = ("run_id", "checkpoint", "split", "mode", "item", "sample", "role", "na
 def insert_heldout(
     conn: Connection, run_id: int, split: str, texts: Sequence[str], contexts: Sequence[Context] | None = None
 ) -> None:
-    """Store a split's prompts as items 0 .. len - 1; what is there already stays as it is.
+    """Stores a split's prompts as items 0 .. len - 1. Rows that exist already stay as they are.
 
-    `contexts` are the messages before each text, where any has some.
+    `contexts` are the messages before each text; None when no prompt has any.
     """
     rows: list[Row] = [
-        (run_id, split, item, storable(text), context_column(storable_context(context)))
+        (run_id, split, item, clean_text(text), context_column(clean_context(context)))
         for item, (text, context) in enumerate(zip(texts, contexts or [()] * len(texts), strict=True))
     ]
     copy_once(conn, heldout_prompts, _PROMPTS, rows)
 
 
 def read_heldout(conn: Connection, run_id: int, split: str) -> list[str]:
-    """Which prompts does the split hold? In item order."""
+    """Returns the texts of a split's prompts, in item order."""
     query = (
         select(heldout_prompts.c.text)
         .where(heldout_prompts.c.run_id == run_id, heldout_prompts.c.split == split)
@@ -56,7 +56,7 @@ def read_heldout(conn: Connection, run_id: int, split: str) -> list[str]:
 
 
 def read_heldout_contexts(conn: Connection, run_id: int, split: str) -> dict[int, Context]:
-    """What stands before the split's prompts? By item; those with nothing before them are left out."""
+    """Returns the contexts of a split's prompts by item. Prompts without a context are left out."""
     columns = heldout_prompts.c
     query = select(columns.item, columns.context).where(
         columns.run_id == run_id, columns.split == split, columns.context.is_not(None)
@@ -64,14 +64,14 @@ def read_heldout_contexts(conn: Connection, run_id: int, split: str) -> dict[int
     return {int(item): read_context(context) for item, context in conn.execute(query)}
 
 
-def read_questions(conn: Connection, run_id: int) -> list[tuple[str, Context]]:
-    """Which prompts are held out, of all splits, and what stands before each?"""
+def read_all_heldout(conn: Connection, run_id: int) -> list[tuple[str, Context]]:
+    """Returns the texts and contexts of the held-out prompts of all splits."""
     query = select(heldout_prompts.c.text, heldout_prompts.c.context).where(heldout_prompts.c.run_id == run_id)
     return [(text, read_context(context)) for text, context in conn.execute(query)]
 
 
 def heldout_splits(conn: Connection, run_id: int) -> list[str]:
-    """Which splits does the run have?"""
+    """Returns the names of the run's splits, sorted."""
     query = select(heldout_prompts.c.split).where(heldout_prompts.c.run_id == run_id).distinct()
     return sorted(conn.execute(query).scalars())
 
@@ -79,11 +79,11 @@ def heldout_splits(conn: Connection, run_id: int) -> list[str]:
 def copy_heldout_responses(
     conn: Connection, run_id: int, checkpoint: int, split: str, mode: str, rows: Sequence[HeldoutResponse]
 ) -> None:
-    """Store answers with their rewards; what is there already stays as it is. `mode`: greedy or sampled."""
+    """Stores responses with their rewards. `mode` is greedy or sampled. Rows that exist already stay as they are."""
     stored: list[Row] = []
     for row in rows:
         finite = row.reward is not None and math.isfinite(row.reward)
-        reason = None if finite else told(row.reason or "") or f"the reward is {row.reward}"
+        reason = None if finite else redacted_text(row.reason or "") or f"the reward is {row.reward}"
         stored.append(
             (
                 run_id,
@@ -92,7 +92,7 @@ def copy_heldout_responses(
                 mode,
                 row.item,
                 row.sample,
-                storable(row.text),
+                clean_text(row.text),
                 row.finish,
                 row.tokens,
                 row.reward if finite else None,
@@ -105,7 +105,7 @@ def copy_heldout_responses(
 def copy_heldout_parts(
     conn: Connection, run_id: int, checkpoint: int, split: str, mode: str, role: JudgeRole, rows: Sequence[HeldoutPart]
 ) -> None:
-    """Store what rewards were made from; what is there already stays as it is."""
+    """Stores the parts that rewards consist of. Rows that exist already stay as they are."""
     copy_once(
         conn,
         heldout_parts,
@@ -120,7 +120,7 @@ def copy_heldout_parts(
 def read_heldout_responses(
     conn: Connection, run_id: int, checkpoint: int, split: str, mode: str
 ) -> list[HeldoutResponse]:
-    """What did this checkpoint answer to the split? By item and sample."""
+    """Returns a checkpoint's responses to a split, by item and sample."""
     columns = heldout_responses.c
     query = (
         select(
@@ -144,9 +144,9 @@ def read_heldout_responses(
 
 
 def heldout_missing(conn: Connection, run_id: int, checkpoint: int, split: str, mode: str, n: int) -> dict[int, int]:
-    """Which items of the split lack answers of this checkpoint? Item -> answers there, in item order."""
+    """Returns the items of a split that lack responses of a checkpoint: item -> responses that exist, in item order."""
     prompt, response = heldout_prompts.c, heldout_responses.c
-    there = and_(
+    is_present = and_(
         response.run_id == prompt.run_id,
         response.split == prompt.split,
         response.item == prompt.item,
@@ -157,7 +157,7 @@ def heldout_missing(conn: Connection, run_id: int, checkpoint: int, split: str, 
     present = func.count(response["sample"])
     query = (
         select(prompt.item, present)
-        .select_from(heldout_prompts.outerjoin(heldout_responses, there))
+        .select_from(heldout_prompts.outerjoin(heldout_responses, is_present))
         .where(prompt.run_id == run_id, prompt.split == split)
         .group_by(prompt.item)
         .having(present < n)
@@ -167,7 +167,7 @@ def heldout_missing(conn: Connection, run_id: int, checkpoint: int, split: str, 
 
 
 def accuracy(conn: Connection, run_id: int, success: float = 1.0) -> list[AccuracyRow]:
-    """How well does each checkpoint answer each split? A reward of at least `success` is correct.
+    """Returns each checkpoint's accuracy on each split. A response is correct if its reward is at least `success`.
 
     Responses without a reward count in `n` and are not correct; `mean_reward` leaves them out.
     """

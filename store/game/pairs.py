@@ -1,4 +1,4 @@
-"""Queries about preference pairs: which responses make them, and their texts."""
+"""Queries about preference pairs: the responses that they consist of, and their texts."""
 
 from __future__ import annotations
 

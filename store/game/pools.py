@@ -1,4 +1,4 @@
-"""Queries about a pool as its creator saw it: rewards under the policies that answered, traits, what was drawn."""
+"""Queries about a pool as its creator saw it: rewards under each prompt's own policy, traits, and the draw."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from store.schema.tables import batches, estimates, prompts
 
 @dataclass(frozen=True, slots=True)
 class StoredDraw:
-    """An iteration's draw as it was stored, rows in number order; `size` is the batch that it was drawn for."""
+    """An iteration's stored draw, with rows in number order. `size` is the size of the batch that it was drawn for."""
 
     iteration: int
     size: int
     rows: tuple[EstimateRow, ...]
 
 
-def judged_under(
+def read_rewards_by_policy(
     conn: Connection, run_id: int, rewarder: str, numbers: Sequence[int], answered_by: Mapping[int, int], n: int
 ) -> RewardTable:
-    """How did these prompts do, each under the policy that `answered_by` names? Rows in the order of `numbers`."""
+    """Returns the rewards of these prompts in their order, each under the policy in `answered_by`."""
     by_policy: dict[int, list[int]] = {}
     for number in numbers:
         by_policy.setdefault(answered_by[number], []).append(number)
-    parts = [judged(conn, run_id, checkpoint, rewarder, some, n) for checkpoint, some in sorted(by_policy.items())]
+    parts = [judged(conn, run_id, checkpoint, rewarder, part, n) for checkpoint, part in sorted(by_policy.items())]
     if not parts:
         return judged(conn, run_id, 0, rewarder, [], n)
     numbers_P = np.concatenate([part.numbers_P for part in parts])
-    place = {number: row for row, number in enumerate(numbers_P.tolist())}
-    rows = np.array([place[number] for number in numbers])
+    row_of = {number: row for row, number in enumerate(numbers_P.tolist())}
+    rows = np.array([row_of[number] for number in numbers])
     tokens = [part.tokens_P_N for part in parts if part.tokens_P_N is not None]
     return RewardTable(
         numbers_P=numbers_P[rows],
@@ -50,8 +50,8 @@ def judged_under(
     )
 
 
-def traits(conn: Connection, run_id: int, pool: RewardTable, checkpoint: int) -> PromptTraits:
-    """What is known of the pool's prompts besides their rewards, when `checkpoint` is the current policy?"""
+def read_traits(conn: Connection, run_id: int, pool: RewardTable, checkpoint: int) -> PromptTraits:
+    """Returns the ages and topics of the pool's prompts, when `checkpoint` is the current policy."""
     topics = read_topics(conn, run_id, pool.numbers_P.tolist())
     codes = {topic: code for code, topic in enumerate(sorted({topic for topic in topics.values() if topic}))}
     answered_by = checkpoint if pool.checkpoints_P is None else pool.checkpoints_P
@@ -62,22 +62,22 @@ def traits(conn: Connection, run_id: int, pool: RewardTable, checkpoint: int) ->
 
 
 def read_topics(conn: Connection, run_id: int, numbers: Sequence[int]) -> dict[int, str | None]:
-    """Which topics do these prompts have? By number."""
+    """Returns the topics of these prompts, by number."""
     query = select(prompts.c.number, prompts.c.topic).where(
         prompts.c.run_id == run_id, prompts.c.number == func.any(list(numbers))
     )
     return {row.number: row.topic for row in conn.execute(query)}
 
 
-def drawn_iterations(conn: Connection, run_id: int) -> list[int]:
-    """In which iterations did the creator draw prompts? Ascending."""
+def read_drawn_iterations(conn: Connection, run_id: int) -> list[int]:
+    """Returns the iterations in which the creator drew prompts, ascending."""
     query = select(estimates.c.iteration).where(estimates.c.run_id == run_id).distinct().order_by(estimates.c.iteration)
     return list(conn.execute(query).scalars())
 
 
-def stored_draw(conn: Connection, run_id: int, iteration: int) -> StoredDraw:
-    """What was drawn in this iteration, from what pool, for a batch of what size?"""
+def read_draw(conn: Connection, run_id: int, iteration: int) -> StoredDraw:
+    """Returns an iteration's draw: the pool, what was sampled from it, and for a batch of what size."""
     rows = tuple(read_estimates(conn, run_id, iteration))
-    before = select(func.count()).where(batches.c.run_id == run_id, batches.c.iteration == iteration - 1)
-    size = len(rows) if iteration == 0 else int(conn.execute(before).scalar_one())
+    previous_batch = select(func.count()).where(batches.c.run_id == run_id, batches.c.iteration == iteration - 1)
+    size = len(rows) if iteration == 0 else int(conn.execute(previous_batch).scalar_one())
     return StoredDraw(iteration, size, rows)

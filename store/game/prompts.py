@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Row, func, literal, select, text, update
 
 from eva.creator.novelty import prompt_key
 from eva.types import Prompt
-from store.game.contexts import context_column, is_root, read_context, roots, storable_context
+from store.game.contexts import clean_context, context_column, is_root, read_context, roots
 from store.postgres.bulk import copy_rows, read_array
-from store.postgres.values import storable, storable_or_none
+from store.postgres.values import clean_text, clean_text_or_none
 from store.rows import LineageRow
 from store.schema.tables import prompts, runs
 
@@ -29,35 +29,35 @@ _FIELDS = (
 )
 
 _FAMILY_FACTS = text("""
-    SELECT asked.number,
-        (SELECT count(*) FROM prompts c WHERE c.run_id = :run_id AND c.parent = asked.number),
+    SELECT wanted.number,
+        (SELECT count(*) FROM prompts c WHERE c.run_id = :run_id AND c.parent = wanted.number),
         ARRAY(SELECT b.iteration FROM batches b
-              WHERE b.run_id = :run_id AND b.prompt = asked.number ORDER BY b.iteration)
-    FROM unnest(CAST(:numbers AS int[])) AS asked (number)
+              WHERE b.run_id = :run_id AND b.prompt = wanted.number ORDER BY b.iteration)
+    FROM unnest(CAST(:numbers AS int[])) AS wanted (number)
 """)
 
 
 def insert_prompts(conn: Connection, run_id: int, new: Sequence[Prompt]) -> None:
-    """Add prompts whose numbers continue the run's, without gaps, in order; parents come before children.
+    """Adds prompts, whose numbers must continue the run's in order and without gaps; parents come before children.
 
-    A child's context is its root's, and is kept there alone. NUL characters and lone surrogates become U+FFFD.
-    Raises ValueError when the numbers do not continue.
+    Only a root's context is stored: it is that of its descendants, too. NUL characters and lone surrogates become
+    U+FFFD. Raises ValueError when the numbers do not continue the run's.
     """
     if not new:
         return
     first = new[0].number
     if [prompt.number for prompt in new] != list(range(first, first + len(new))):
         raise ValueError("prompts were given with gaps or out of order, expected dense numbers in order")
-    grown = conn.execute(
+    result = conn.execute(
         update(runs).where(runs.c.id == run_id, runs.c.prompt_count == first).values(prompt_count=first + len(new))
     )
-    if grown.rowcount != 1:
+    if result.rowcount != 1:
         raise ValueError(f"prompts of run {run_id} were given from number {first}, expected the run's next number")
-    copy_rows(conn, prompts, _COLUMNS, [_stored(run_id, prompt) for prompt in new])
+    copy_rows(conn, prompts, _COLUMNS, [_columns_of(run_id, prompt) for prompt in new])
 
 
 def read_prompts(conn: Connection, run_id: int, numbers: Sequence[int] | None = None) -> list[Prompt]:
-    """Which prompts have these numbers (None: all)? In number order; unknown numbers are left out."""
+    """Returns the prompts with these numbers (None: all), in number order. Unknown numbers are left out."""
     query = select(*_FIELDS).join(roots, is_root).where(prompts.c.run_id == run_id).order_by(prompts.c.number)
     if numbers is not None:
         query = query.where(prompts.c.number == func.any(list(numbers)))
@@ -65,7 +65,7 @@ def read_prompts(conn: Connection, run_id: int, numbers: Sequence[int] | None = 
 
 
 def iter_prompts(conn: Connection, run_id: int, after: int = -1, limit: int = 1000) -> list[Prompt]:
-    """Which prompts follow number `after`? One page, in number order."""
+    """Returns a page of the prompts that follow number `after`, in number order."""
     query = (
         select(*_FIELDS)
         .join(roots, is_root)
@@ -76,8 +76,8 @@ def iter_prompts(conn: Connection, run_id: int, after: int = -1, limit: int = 10
     return [_prompt(row) for row in conn.execute(query)]
 
 
-def numbers_born(conn: Connection, run_id: int, first: int, last: int) -> list[int]:
-    """Which prompts were made in iterations `first` to `last` (-1: the seed prompts)? In number order."""
+def read_numbers_born(conn: Connection, run_id: int, first: int, last: int) -> list[int]:
+    """Returns the numbers of the prompts made in iterations `first` to `last` (-1: the seed prompts), ascending."""
     query = (
         select(prompts.c.number)
         .where(prompts.c.run_id == run_id, prompts.c.born.between(first, last))
@@ -86,14 +86,14 @@ def numbers_born(conn: Connection, run_id: int, first: int, last: int) -> list[i
     return list(conn.execute(query).scalars())
 
 
-def known_keys(conn: Connection, run_id: int) -> set[int]:
-    """Which prompts does the run have already? Their keys (eva.creator.novelty.prompt_key)."""
-    found = read_array(conn, "SELECT text_key FROM prompts WHERE run_id = %s", [run_id], [("key", ">i8")])
-    return set(found["key"].tolist())
+def read_text_keys(conn: Connection, run_id: int) -> set[int]:
+    """Returns the keys of all the run's prompts (eva.creator.novelty.prompt_key), by which equal prompts are found."""
+    rows = read_array(conn, "SELECT text_key FROM prompts WHERE run_id = %s", [run_id], [("key", ">i8")])
+    return set(rows["key"].tolist())
 
 
 def ancestors(conn: Connection, run_id: int, number: int) -> list[Prompt]:
-    """From which prompts was this one evolved? Its seed first, itself last; empty when there is none such."""
+    """Returns a prompt's ancestors, its seed first and itself last. Empty if the prompt does not exist."""
     line = (
         select(prompts.c.number, prompts.c.parent)
         .where(prompts.c.run_id == run_id, prompts.c.number == number)
@@ -114,7 +114,7 @@ def ancestors(conn: Connection, run_id: int, number: int) -> list[Prompt]:
 
 
 def children(conn: Connection, run_id: int, number: int) -> list[Prompt]:
-    """Which prompts were evolved directly from this one? In number order."""
+    """Returns the prompts that were evolved directly from this one, in number order."""
     query = (
         select(*_FIELDS)
         .join(roots, is_root)
@@ -125,7 +125,7 @@ def children(conn: Connection, run_id: int, number: int) -> list[Prompt]:
 
 
 def descendants(conn: Connection, run_id: int, number: int, max_depth: int = 10, limit: int = 1000) -> list[LineageRow]:
-    """What grew from this prompt, up to `max_depth` evolutions away? Nearest first, then by number."""
+    """Returns the prompts up to `max_depth` evolutions below this one, nearest first, then by number."""
     tree = select(literal(number).label("number"), literal(0).label("distance")).cte("tree", recursive=True)
     below = (
         select(prompts.c.number, tree.c.distance + 1)
@@ -151,13 +151,13 @@ def descendants(conn: Connection, run_id: int, number: int, max_depth: int = 10,
 
 
 def family_facts(conn: Connection, run_id: int, numbers: Sequence[int]) -> dict[int, tuple[int, list[int]]]:
-    """How many children has each of these prompts, and in which iterations' batches was it? By number."""
+    """Returns by number how many children each prompt has, and the iterations in whose batches it was."""
     rows = conn.execute(_FAMILY_FACTS, {"run_id": run_id, "numbers": list(numbers)})
-    return {int(number): (int(grown), list(iterations)) for number, grown, iterations in rows}
+    return {int(number): (int(count), list(iterations)) for number, count, iterations in rows}
 
 
-def _stored(run_id: int, prompt: Prompt) -> tuple[int | str | None, ...]:
-    text, context = storable(prompt.text), storable_context(prompt.context)
+def _columns_of(run_id: int, prompt: Prompt) -> tuple[int | str | None, ...]:
+    text, context = clean_text(prompt.text), clean_context(prompt.context)
     return (
         run_id,
         prompt.number,
@@ -169,7 +169,7 @@ def _stored(run_id: int, prompt: Prompt) -> tuple[int | str | None, ...]:
         prompt.operator,
         prompt.depth,
         prompt.born,
-        storable_or_none(prompt.topic),
+        clean_text_or_none(prompt.topic),
     )
 
 

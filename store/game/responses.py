@@ -1,4 +1,4 @@
-"""Queries about responses and rewards: what is there, what is missing, and all of it as arrays."""
+"""Queries about responses and rewards: storing them, finding those that are missing, and reading them as arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eva.seeds import text_hash
 from eva.types import Ints, PromptResponses, Response, RewardedResponses, RewardTable
 from store.game.contexts import is_root, read_context, roots
 from store.postgres.bulk import Row, copy_once, read_array
-from store.postgres.values import storable, told, value_or_reason
+from store.postgres.values import clean_text, redacted_text, value_or_reason
 from store.rows import Coverage
 from store.schema.tables import prompts, quarantines, responses, rewards
 
@@ -58,18 +58,18 @@ _NEWEST = """
 
 
 def copy_answered(conn: Connection, run_id: int, checkpoint: int, answered: Sequence[PromptResponses]) -> None:
-    """Store responses, and the failures as quarantines; what is there already stays as it is.
+    """Stores responses, and failures as quarantines. Rows that exist already stay as they are.
 
     NUL characters and lone surrogates become U+FFFD.
     """
     rows: list[Row] = []
-    for one in answered:
-        for response in one.responses:
-            text = storable(response.text)
+    for prompt in answered:
+        for response in prompt.responses:
+            text = clean_text(response.text)
             rows.append(
                 (
                     run_id,
-                    one.number,
+                    prompt.number,
                     checkpoint,
                     response.sample,
                     text,
@@ -81,7 +81,9 @@ def copy_answered(conn: Connection, run_id: int, checkpoint: int, answered: Sequ
             )
     copy_once(conn, responses, _RESPONSES, rows)
     failed: list[Row] = [
-        (run_id, one.number, checkpoint, told(one.failure)) for one in answered if one.failure is not None
+        (run_id, prompt.number, checkpoint, redacted_text(prompt.failure))
+        for prompt in answered
+        if prompt.failure is not None
     ]
     copy_once(conn, quarantines, _QUARANTINES, failed)
 
@@ -89,46 +91,43 @@ def copy_answered(conn: Connection, run_id: int, checkpoint: int, answered: Sequ
 def copy_rewarded(
     conn: Connection, run_id: int, checkpoint: int, rewarder: str, rewarded: Sequence[RewardedResponses]
 ) -> None:
-    """Store rewards of stored responses; what is there already stays as it is.
+    """Stores rewards of stored responses. Rows that exist already stay as they are.
 
-    A reward that is NaN or infinite is stored as none, with that reason. What a reward was made from is stored as
+    A reward that is NaN or infinite is stored as no reward, with that reason. The parts of a reward are stored as
     `rewarder/part`.
     """
     rows: list[Row] = []
-    for one in rewarded:
-        for response, reward in zip(one.answered.responses, one.rewards, strict=True):
+    for prompt in rewarded:
+        for response, reward in zip(prompt.answered.responses, prompt.rewards, strict=True):
             for name, each in ((rewarder, reward), *((f"{rewarder}/{name}", part) for name, part in reward.parts)):
                 value, reason = value_or_reason(each)
-                rows.append((run_id, one.answered.number, checkpoint, response.sample, name, value, reason))
+                rows.append((run_id, prompt.answered.number, checkpoint, response.sample, name, value, reason))
     copy_once(conn, rewards, _REWARDS, rows)
 
 
 def coverage(
     conn: Connection, run_id: int, checkpoint: int, rewarder: str, numbers: Sequence[int] | Ints, n: int
 ) -> Coverage:
-    """What is still to generate and to reward, so that each prompt has n responses with rewards?
-
-    Quarantined prompts are left out.
-    """
+    """Returns what is missing until each prompt has n responses with rewards. Quarantined prompts are left out."""
     numbers_P = np.asarray(numbers, dtype=np.int64)
-    wanted = [rewarder, run_id, checkpoint, numbers_P.tolist(), n]
-    found = read_array(conn, _COVERED, wanted, _COVERED_FIELDS)
-    present = dict(zip(found["prompt"].tolist(), found["responses"].tolist(), strict=True))
-    unrewarded = found["prompt"][(found["responses"] >= n) & (found["rewards"] < n)]
+    values = [rewarder, run_id, checkpoint, numbers_P.tolist(), n]
+    rows = read_array(conn, _COVERED, values, _COVERED_FIELDS)
+    counts = dict(zip(rows["prompt"].tolist(), rows["responses"].tolist(), strict=True))
+    unrewarded = rows["prompt"][(rows["responses"] >= n) & (rows["rewards"] < n)]
     lacking = set(unrewarded.tolist())
-    failed = failures(conn, run_id, checkpoint)
+    failed = read_failures(conn, run_id, checkpoint)
     return Coverage(
         to_generate={
-            number: present.get(number, 0)
+            number: counts.get(number, 0)
             for number in numbers_P.tolist()
-            if present.get(number, 0) < n and number not in failed
+            if counts.get(number, 0) < n and number not in failed
         },
         to_reward=[number for number in numbers_P.tolist() if number in lacking],
     )
 
 
-def failures(conn: Connection, run_id: int, checkpoint: int) -> dict[int, str]:
-    """Which prompts could this policy not answer, and why?"""
+def read_failures(conn: Connection, run_id: int, checkpoint: int) -> dict[int, str]:
+    """Returns by number why this policy could not respond to a prompt, for the prompts that it failed on."""
     query = select(quarantines.c.prompt, quarantines.c.reason).where(
         quarantines.c.run_id == run_id, quarantines.c.checkpoint == checkpoint
     )
@@ -136,7 +135,7 @@ def failures(conn: Connection, run_id: int, checkpoint: int) -> dict[int, str]:
 
 
 def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Sequence[int]) -> list[PromptResponses]:
-    """What did this policy answer to these prompts? In number order; those without answers are left out."""
+    """Returns this policy's responses to these prompts, in number order. Prompts without responses are left out."""
     query = (
         select(
             prompts.c.number,
@@ -172,43 +171,43 @@ def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Seque
 def judged(
     conn: Connection, run_id: int, checkpoint: int, rewarder: str, numbers: Sequence[int] | Ints, n: int
 ) -> RewardTable:
-    """How did this policy do on these prompts? Arrays in the order of `numbers`, which are distinct."""
+    """Returns this policy's rewards on these prompts as arrays, in the order of `numbers`, which are distinct."""
     numbers_P = np.asarray(numbers, dtype=np.int64)
-    wanted = [rewarder, run_id, checkpoint, numbers_P.tolist(), n]
-    found = read_array(conn, _JUDGED, wanted, _JUDGED_FIELDS)
+    values = [rewarder, run_id, checkpoint, numbers_P.tolist(), n]
+    found = read_array(conn, _JUDGED, values, _JUDGED_FIELDS)
     order = np.argsort(numbers_P)
     row = order[np.searchsorted(numbers_P, found["prompt"], sorter=order)]
-    # by columns: every reduction over a prompt's few responses reads whole columns
+    # column order: every reduction over a prompt's few responses reads whole columns
     shape = (numbers_P.size, n)
     rewards_P_N = np.full(shape, np.nan, order="F")
     hashes_P_N = np.zeros(shape, dtype=np.int64, order="F")
     cut_P_N = np.zeros(shape, dtype=np.bool_, order="F")
     tokens_P_N = np.zeros(shape, dtype=np.int64, order="F")
-    place = (row, found["sample"])
-    rewards_P_N[place], hashes_P_N[place], cut_P_N[place] = found["value"], found["hash"], found["cut"]
-    tokens_P_N[place] = found["tokens"]
-    asked = set(numbers_P.tolist())
-    failed = {number: why for number, why in failures(conn, run_id, checkpoint).items() if number in asked}
+    cells = (row, found["sample"])
+    rewards_P_N[cells], hashes_P_N[cells], cut_P_N[cells] = found["value"], found["hash"], found["cut"]
+    tokens_P_N[cells] = found["tokens"]
+    wanted = set(numbers_P.tolist())
+    failed = {number: why for number, why in read_failures(conn, run_id, checkpoint).items() if number in wanted}
     return RewardTable(numbers_P, rewards_P_N, hashes_P_N, cut_P_N, failed, tokens_P_N=tokens_P_N)
 
 
 def newest_checkpoints(
     conn: Connection, run_id: int, rewarder: str, numbers: Sequence[int] | Ints, n: int
 ) -> dict[int, int]:
-    """From which newest policy does each prompt have n rewarded responses? Those without are left out."""
-    asked = np.asarray(numbers, dtype=np.int64).tolist()
+    """Returns by prompt the newest policy with n rewarded responses to it. Prompts without one are left out."""
+    wanted = np.asarray(numbers, dtype=np.int64).tolist()
     fields = [("prompt", ">i4"), ("checkpoint", ">i2")]
-    found = read_array(conn, _NEWEST, [run_id, rewarder, asked, n, n], fields)
+    found = read_array(conn, _NEWEST, [run_id, rewarder, wanted, n, n], fields)
     return dict(zip(found["prompt"].tolist(), found["checkpoint"].tolist(), strict=True))
 
 
 def sampling_cost(conn: Connection, run_id: int, checkpoint: int, numbers: Sequence[int] | Ints) -> dict[str, int]:
-    """What did it cost this policy to answer these prompts? Responses, and their tokens."""
-    asked = np.asarray(numbers, dtype=np.int64).tolist()
+    """Counts this policy's responses to these prompts, and their tokens."""
+    wanted = np.asarray(numbers, dtype=np.int64).tolist()
     query = select(func.count(), func.coalesce(func.sum(responses.c.tokens), 0)).where(
         responses.c.run_id == run_id,
         responses.c.checkpoint == checkpoint,
-        responses.c.prompt == func.any(asked),
+        responses.c.prompt == func.any(wanted),
     )
     count, tokens = conn.execute(query).one()
     return {"responses": int(count), "tokens": int(tokens)}

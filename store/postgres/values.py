@@ -1,4 +1,4 @@
-"""What Postgres can hold: text without NUL characters and lone surrogates, JSON and rewards without NaN."""
+"""Cleans values that Postgres cannot store: NUL characters and lone surrogates in texts, NaN in JSON and rewards."""
 
 from __future__ import annotations
 
@@ -14,51 +14,53 @@ from eva.types import Reward
 _REFUSED = re.compile("[\x00\ud800-\udfff]")
 
 
-def storable(text: str) -> str:
-    """The text with each NUL character and lone surrogate replaced by U+FFFD; all else is kept.
+def clean_text(text: str) -> str:
+    """Replaces each NUL character and lone surrogate by U+FFFD, because Postgres refuses both.
 
-    Postgres refuses both. Every text passes through here on its way in, and its hash is taken after.
+    Every text is cleaned before it is stored, and before its hash is computed.
     """
     return _REFUSED.sub("\ufffd", text)
 
 
-def storable_or_none(text: str | None) -> str | None:
-    return None if text is None else storable(text)
+def clean_text_or_none(text: str | None) -> str | None:
+    """Cleans a text that may be missing."""
+    return None if text is None else clean_text(text)
 
 
-def told(text: str) -> str:
-    """What people are told, such as an error or a reason: storable, and without secrets."""
-    return redact(storable(text), known_secrets())
+def redacted_text(text: str) -> str:
+    """Cleans a text that people read, such as an error or a reason, and removes known secrets from it."""
+    return redact(clean_text(text), known_secrets())
 
 
-def told_json(value: Any) -> Any:
-    """The same for a JSON value."""
-    return redact_json(storable_json(value), known_secrets())
+def redacted_json(value: Any) -> Any:
+    """Cleans a JSON value that people read, and removes known secrets from it."""
+    return redact_json(clean_json(value), known_secrets())
 
 
-def storable_json(value: Any) -> Any:
-    """A JSON value with storable texts, and null for NaN and infinities, which JSON does not know."""
+def clean_json(value: Any) -> Any:
+    """Cleans the texts of a JSON value, and replaces NaN and infinities, which JSON does not have, by null."""
     if isinstance(value, str):
-        return storable(value)
+        return clean_text(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value)
-        return {storable(str(key)): storable_json(item) for key, item in items.items()}
+        return {clean_text(str(key)): clean_json(item) for key, item in items.items()}
     if isinstance(value, list | tuple):
         elements = cast("Sequence[Any]", value)
-        return [storable_json(element) for element in elements]
+        return [clean_json(element) for element in elements]
     return value
 
 
 def json_text(value: Any) -> str:
-    return json.dumps(storable_json(value), ensure_ascii=False, allow_nan=False)
+    """Returns a cleaned value as JSON."""
+    return json.dumps(clean_json(value), ensure_ascii=False, allow_nan=False)
 
 
 def value_or_reason(reward: Reward) -> tuple[float | None, str | None]:
-    """A reward's two columns; one that is NaN or infinite is none, with that reason."""
+    """Returns a reward's two columns. A reward that is NaN or infinite becomes no reward, with that reason."""
     if reward.value is None:
-        return None, told(reward.reason or "") or "no reason was given"
+        return None, redacted_text(reward.reason or "") or "no reason was given"
     if not math.isfinite(reward.value):
         return None, f"the reward is {reward.value}"
     return reward.value, None

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 
 from eva.errors import NotFoundError
 from eva.runtime.api_keys import Scope, key_digest, make_key
-from store.postgres.values import storable
+from store.postgres.values import clean_text
 from store.schema.tables import api_keys
 
 
@@ -51,7 +51,7 @@ def create_key(conn: Connection, name: str, scope: Scope, lasts: timedelta | Non
     conn.execute(
         insert(api_keys).values(
             prefix=prefix,
-            name=storable(name),
+            name=clean_text(name),
             scope=scope,
             salt=salt,
             digest=key_digest(key, salt),
@@ -85,7 +85,7 @@ def live_keys(conn: Connection) -> list[LiveKey]:
 def revoke_key(conn: Connection, prefix: str) -> None:
     """Revokes a key. Repeating it is harmless. Raises NotFoundError."""
     now = func.coalesce(api_keys.c.revoked_at, func.clock_timestamp())
-    result = conn.execute(update(api_keys).where(api_keys.c.prefix == storable(prefix)).values(revoked_at=now))
+    result = conn.execute(update(api_keys).where(api_keys.c.prefix == clean_text(prefix)).values(revoked_at=now))
     if not result.rowcount:
         raise NotFoundError(
             f"there is no key {prefix[:100]!r}",

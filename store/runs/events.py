@@ -6,7 +6,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from eva.errors import NotFoundError
-from store.postgres.values import told_json
+from store.postgres.values import redacted_json
 from store.rows import EventRow, JsonObject
 from store.schema.tables import events, runs, trackings
 
@@ -37,7 +37,7 @@ def append_event(
             kind=kind,
             iteration=iteration,
             stage=stage,
-            data=told_json(data or {}),
+            data=redacted_json(data or {}),
         )
     )
     return int(seq)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, text
 
-from store.postgres.values import told
+from store.postgres.values import redacted_text
 from store.schema.tables import exports
 
 CLAIM_S = 60
@@ -116,7 +116,7 @@ def finish_export(
             "status": "done" if error is None else "failed",
             "rows": rows,
             "bytes": size,
-            "error": None if error is None else told(error),
+            "error": None if error is None else redacted_text(error),
             "days": KEPT_DAYS,
         },
     )

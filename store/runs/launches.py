@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Select, and_, case, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from store.postgres.values import storable, told
+from store.postgres.values import clean_text, redacted_text
 from store.schema.tables import launches, leases, runs
 
 _TAKING = 0x65766C
@@ -145,7 +145,7 @@ def set_message(conn: Connection, launch: LaunchRow, message: str | None) -> Non
     conn.execute(
         update(launches)
         .where(launches.c.run_id == launch.run_id)
-        .values(message=None if message is None else told(message))
+        .values(message=None if message is None else redacted_text(message))
     )
 
 
@@ -211,8 +211,8 @@ def find_by_key(conn: Connection, key: str) -> tuple[str, int] | None:
 
     Locks the key until the transaction ends, so that two requests with one key do not both launch.
     """
-    conn.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": storable(key)})
+    conn.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": clean_text(key)})
     row = conn.execute(
-        select(launches.c.body_hash, launches.c.run_id).where(launches.c.idempotency_key == storable(key))
+        select(launches.c.body_hash, launches.c.run_id).where(launches.c.idempotency_key == clean_text(key))
     ).one_or_none()
     return None if row is None else (str(row[0]), int(row[1]))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from eva.errors import ConflictError, NotFoundError, StoreError
-from store.postgres.values import storable, storable_json, told
+from store.postgres.values import clean_json, clean_text, redacted_text
 from store.rows import JsonObject, RunRow
 from store.schema.tables import leases, runs
 
@@ -34,12 +34,12 @@ def create_run(
 ) -> RunRow:
     """Creates a run whose name is `stem` and four random characters, with a lease that nobody holds yet."""
     values = {
-        "config": storable_json(config),
+        "config": clean_json(config),
         "config_hash": config_hash,
         "seed": seed,
-        "note": storable(note),
-        "tags": [storable(tag) for tag in tags],
-        "code": None if code is None else storable_json(code),
+        "note": clean_text(note),
+        "tags": [clean_text(tag) for tag in tags],
+        "code": None if code is None else clean_json(code),
     }
     for _ in range(_NAME_TRIES):
         name = f"{stem}-{''.join(secrets.choice(_ALPHABET) for _ in range(4))}"
@@ -68,7 +68,7 @@ def find_run(conn: Connection, reference: str) -> RunRow:
 
     A deleted run is found only by its whole name or its number. Raises NotFoundError with the most similar names.
     """
-    reference, not_deleted = storable(reference), runs.c.deleted_at.is_(None)
+    reference, not_deleted = clean_text(reference), runs.c.deleted_at.is_(None)
     if reference in _LAST:
         rows = conn.execute(select(runs).where(not_deleted).order_by(runs.c.id.desc()).limit(1)).mappings().all()
     else:
@@ -110,7 +110,7 @@ def list_runs(conn: Connection, limit: int = 50, before_id: int | None = None) -
 def set_status(conn: Connection, run_id: int, status: str, error: str | None = None) -> None:
     """Sets the run's status. Its first start and its end are dated by the database's clock."""
     now = func.clock_timestamp()
-    values: dict[str, Any] = {"status": status, "error": None if error is None else told(error)}
+    values: dict[str, Any] = {"status": status, "error": None if error is None else redacted_text(error)}
     if status == "running":
         values |= {"started_at": func.coalesce(runs.c.started_at, now), "finished_at": None}
     if status in _ENDED:
@@ -135,13 +135,13 @@ def set_iteration(conn: Connection, run_id: int, iteration: int) -> None:
 
 def set_config(conn: Connection, run_id: int, config: JsonObject, config_hash: str, code: JsonObject) -> None:
     """Sets the config and the code that the run continues with. The seed cannot change."""
-    values = {"config": storable_json(config), "config_hash": config_hash, "code": storable_json(code)}
+    values = {"config": clean_json(config), "config_hash": config_hash, "code": clean_json(code)}
     _change(conn, run_id, values)
 
 
 def annotate_run(conn: Connection, run_id: int, *, note: str, tags: tuple[str, ...]) -> None:
     """Sets the user's note and tags."""
-    _change(conn, run_id, {"note": storable(note), "tags": [storable(tag) for tag in tags]})
+    _change(conn, run_id, {"note": clean_text(note), "tags": [clean_text(tag) for tag in tags]})
 
 
 def rename_run(conn: Connection, run_id: int, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, Double, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from store.postgres.values import storable_json, told
+from store.postgres.values import clean_json, redacted_text
 from store.rows import JsonObject, StageRow
 from store.runs.stage_totals import add_closed_stage
 from store.schema.tables import stages
@@ -100,7 +100,7 @@ def close_stage(
         .values(
             status="done",
             done=func.greatest(stages.c.done, stages.c.total),
-            counts=stages.c.counts.op("||")(storable_json(counts or {})),
+            counts=stages.c.counts.op("||")(clean_json(counts or {})),
             seconds=stages.c.seconds + seconds,
             finished_at=func.clock_timestamp(),
             error=None,
@@ -117,7 +117,7 @@ def fail_stage(conn: Connection, run_id: int, iteration: int, name: str, error: 
         .where(_is_stage(run_id, iteration, name), stages.c.status != "done")
         .values(
             status="failed",
-            error=told(error),
+            error=redacted_text(error),
             seconds=stages.c.seconds + seconds,
             finished_at=func.clock_timestamp(),
         )

@@ -1,4 +1,4 @@
-"""Queries about money: what evolving and rewarding have cost, in US dollars as LiteLLM prices them."""
+"""Queries about costs: what evolving and rewarding cost, in US dollars by LiteLLM's prices."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ _OF_REWARDER = text("""
 
 def iteration_cost(conn: Connection, run_id: int, iteration: int) -> dict[str, float]:
     """What did an iteration cost? Its evolutions, its rewards, and those of the held-out answers that it evaluated."""
-    given = {"run_id": run_id, "iteration": iteration, "first": iteration + 1 if iteration else 0}
-    evolving, rewards, held_out = conn.execute(_OF_ITERATION, given).one()
+    values = {"run_id": run_id, "iteration": iteration, "first": iteration + 1 if iteration else 0}
+    evolving, rewards, held_out = conn.execute(_OF_ITERATION, values).one()
     return {"evolving": float(evolving), "rewards": float(rewards), "held_out": float(held_out)}
 
 
 def rewarder_cost(
     conn: Connection, run_id: int, name: str, *, batches: bool, role: JudgeRole | None
 ) -> dict[str, float]:
-    """What has a rewarder cost: on the pools and `batches`, the gate's probes too, and in a `role` on held-out answers?
+    """Returns what a rewarder has cost, by part: `cost_usd` of a judge, `MEMBER/cost_usd` of an ensemble's member.
 
-    By part: `cost_usd` of a judge, `MEMBER/cost_usd` of an ensemble's.
+    With `batches`, counts its rewards of pools and batches and the gate's probes; with `role`, those in that role on
+    held-out responses.
     """
-    given = {"run_id": run_id, "owners": [name, f"{name} (gate)"], "batches": batches, "role": role}
-    return {part: float(total) for part, total in conn.execute(_OF_REWARDER, given)}
+    values = {"run_id": run_id, "owners": [name, f"{name} (gate)"], "batches": batches, "role": role}
+    return {part: float(total) for part, total in conn.execute(_OF_REWARDER, values)}

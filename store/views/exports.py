@@ -1,4 +1,4 @@
-"""Queries that read a whole run in a stream: what users take away."""
+"""Exports: queries that stream a whole run, and the columns that they give."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ _RESPONSES = text("""
 """)
 
 
-# A prompt in the pool or the batch of an iteration, with what the policy that was judged there answered. Of the rewards
-# the one itself, not what it was made from, whose name is longer.
+# A prompt in the pool or the batch of an iteration, with the responses of the policy that was judged there. Of the
+# rewards, the whole one and not its parts, whose names are longer.
 _JUDGED = text("""
     SELECT j.number, p.text AS prompt, j.iteration, j.part, j.checkpoint, j.info, j.reason, j.weight, j.key, j.sampled,
         j.buffer, answered.responses, answered.rewards, root.context
@@ -91,35 +91,35 @@ _COUNTS = text("""
 
 
 def iter_pairs(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
-    """Every preference pair with its texts, by iteration and prompt; as messages where the run has conversations."""
-    talks = has_contexts(conn, run_id)
+    """Streams the preference pairs with texts, by iteration and prompt; as messages if the run has conversations."""
+    has_messages = has_contexts(conn, run_id)
     for row, context in _stream(conn, _PAIRS, run_id):
-        if talks:
+        if has_messages:
             row["prompt"] = as_messages(row["prompt"], context)
             row |= {side: as_rows([Message("assistant", row[side])]) for side in ("chosen", "rejected")}
         yield row
 
 
 def iter_prompts(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
-    """Every prompt with its lineage, by number; with its messages where the run has conversations."""
+    """Streams the prompts with their lineage, by number; with messages if the run has conversations."""
     return _with_messages(conn, _PROMPTS, run_id)
 
 
 def iter_responses(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
-    """Every response with its prompt and reward, by prompt, checkpoint and sample; one row per rewarder."""
+    """Streams the responses with prompt and reward, by prompt, checkpoint and sample; a row per rewarder."""
     return _with_messages(conn, _RESPONSES, run_id)
 
 
 def iter_judged(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
-    """Every prompt of each pool and batch with its info, the responses that it comes from, and their rewards."""
+    """Streams the prompts of each pool and batch with their info, and the responses and rewards that it comes from."""
     return _with_messages(conn, _JUDGED, run_id)
 
 
-def message_columns(conn: Connection, run_id: int, what: str) -> tuple[str, ...]:
-    """Which columns of an export hold messages instead of texts? None where no prompt continues a conversation."""
+def message_columns(conn: Connection, run_id: int, name: str) -> tuple[str, ...]:
+    """Returns the columns of an export that hold messages; none when no prompt continues a conversation."""
     if not has_contexts(conn, run_id):
         return ()
-    return ("prompt", "chosen", "rejected") if what == "pairs" else (MESSAGES,)
+    return ("prompt", "chosen", "rejected") if name == "pairs" else (MESSAGES,)
 
 
 EXPORTS: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
@@ -128,7 +128,7 @@ EXPORTS: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
     "responses": iter_responses,
     "judged": iter_judged,
 }
-"""What can be exported, by name."""
+"""The exports by name."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "pairs": (
@@ -172,22 +172,24 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "rewards",
     ),
 }
-"""The columns of each export, in order; runs with conversations add MESSAGES to prompts and responses."""
+"""The columns of each export, in order. Runs with conversations add MESSAGES to prompts and responses."""
 
 
 def write_export(
-    conn: Connection, run_id: int, what: str, form: str, file: IO[bytes], passing: Callable[[], object] = lambda: None
+    conn: Connection, run_id: int, name: str, form: str, file: IO[bytes], on_row: Callable[[], object] = lambda: None
 ) -> int:
-    """Write one of EXPORTS in one of FORMATS; how many rows. `passing` is called for each, and may raise to stop."""
-    messages = message_columns(conn, run_id, what)
-    columns = tuple(dict.fromkeys((*COLUMNS[what], *messages)))
+    """Writes one of EXPORTS in one of FORMATS and returns its number of rows. `on_row` is called for each row, and may
+    raise to stop.
+    """
+    messages = message_columns(conn, run_id, name)
+    columns = tuple(dict.fromkeys((*COLUMNS[name], *messages)))
 
-    def passed() -> Iterator[dict[str, Any]]:
-        for row in EXPORTS[what](conn, run_id):
-            passing()
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in EXPORTS[name](conn, run_id):
+            on_row()
             yield row
 
-    return write_rows(form, passed(), file, columns, messages)
+    return write_rows(form, rows(), file, columns, messages)
 
 
 def count_rows(conn: Connection, run_id: int) -> dict[str, int]:
@@ -196,17 +198,18 @@ def count_rows(conn: Connection, run_id: int) -> dict[str, int]:
 
 
 def _with_messages(conn: Connection, query: TextClause, run_id: int) -> Iterator[dict[str, Any]]:
-    talks = has_contexts(conn, run_id)
+    has_messages = has_contexts(conn, run_id)
     for row, context in _stream(conn, query, run_id):
-        yield row | {MESSAGES: as_messages(row["prompt"], context)} if talks else row
+        yield row | {MESSAGES: as_messages(row["prompt"], context)} if has_messages else row
 
 
 def _stream(conn: Connection, query: TextClause, run_id: int) -> Iterator[tuple[dict[str, Any], Context]]:
-    """Rows, each with its prompt's context, through a server-side cursor, a page in memory at a time: read them inside
-    the transaction.
+    """Streams rows, each with its prompt's context, through a server-side cursor with one page in memory.
+
+    Read the stream inside the transaction.
     """
-    with conn.execute(query, {"run_id": run_id}, execution_options={"yield_per": PAGE}) as found:
-        for row in found.mappings():
+    with conn.execute(query, {"run_id": run_id}, execution_options={"yield_per": PAGE}) as rows:
+        for row in rows.mappings():
             values = dict(row)
             context = read_context(values.pop("context"))
             yield values, context

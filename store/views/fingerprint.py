@@ -1,8 +1,9 @@
-"""The fingerprint of a run: one digest over everything that it decided, and one for each part of each iteration.
+"""The fingerprint of a run: a digest over everything that it decided, and one for each part of each iteration.
 
 Rows are read in canonical order as Postgres writes them for COPY: floats in the shortest form that gives the same
-bits back, texts escaped. Times, costs, events and attempts of stages are no decisions and stay out. The weights
-are shown beside it: on GPUs two trainings may differ in the last bits without any decision to follow.
+bits back, texts escaped. Times, costs, events and attempts of stages are not decisions, so they are left out. The
+digests of the weights are listed separately: on GPUs two trainings may differ in the last bits without a different
+decision.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from store.game.checkpoints import read_checkpoints
 from store.postgres.bulk import driver
 
 START = -1
-"""The iteration of what a run has before it plays: seed prompts, held-out prompts and the given model's answers."""
+"""The iteration of what exists before the first one: seed and held-out prompts, and the initial model's responses."""
 
 PARTS = (
     "heldout_prompts",
@@ -37,16 +38,16 @@ PARTS = (
     "pairs",
     "heldout",
 )
-"""The parts of an iteration in the order in which they are decided: the first that differs is where to look."""
+"""The parts of an iteration in the order in which they are decided. Look first at the first one that differs."""
 
-# An iteration asks the checkpoint of its own number; what that answers to the children of the iteration is told apart.
+# An iteration judges with the checkpoint of its own number. Responses to its own children are a part of their own.
 _BY_POLICY = """
     SELECT {table}.checkpoint, CASE WHEN born = {table}.checkpoint THEN 'child' ELSE 'pool' END || '_{table}', {columns}
     FROM {table} JOIN prompts ON prompts.run_id = {table}.run_id AND prompts.number = {table}.prompt
     WHERE {table}.run_id = %s {only} ORDER BY {order}
 """
 
-# Each gives iteration and part first, then what the digest covers.
+# Each selects the iteration and the part first, then what the digest covers.
 _QUERIES = (
     """SELECT -1, 'heldout_prompts', split, item, text, context FROM heldout_prompts WHERE run_id = %s
     ORDER BY split COLLATE "C", item""",
@@ -93,7 +94,7 @@ class PartDigest:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a run decided. Runs of one `digest` decided the same; `weights` are the digests of its checkpoints."""
+    """What a run decided. Runs with equal `digest` decided the same. `weights` are its checkpoints' digests."""
 
     digest: str
     parts: tuple[PartDigest, ...]
@@ -101,8 +102,8 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """Where two runs first differ: None stands for the one that has no rows there."""
+class FirstDifference:
+    """Where two runs first differ. A run that has no rows there is None."""
 
     iteration: int
     part: str
@@ -111,25 +112,25 @@ class Difference:
 
 
 def fingerprint(conn: Connection, run_id: int) -> Fingerprint:
-    """What did the run decide? One pass over each table, a row in memory at a time.
+    """Computes a run's fingerprint in one pass over each table, with one row in memory at a time.
 
-    A run that is playing changes between the passes: call `at_one_moment` before.
+    Call `begin_snapshot` before: otherwise a run that is playing changes between the passes.
     """
     conn.execute(text("SET LOCAL extra_float_digits = 1"))
-    found = [part for query in _QUERIES for part in _digests(conn, query, run_id)]
-    parts = tuple(sorted(found, key=_place))
+    unsorted = [part for query in _QUERIES for part in _digests(conn, query, run_id)]
+    parts = tuple(sorted(unsorted, key=_position))
     whole = hashlib.sha256("".join(map(_line, parts)).encode()).hexdigest()
     weights = tuple((row.number, row.digest) for row in read_checkpoints(conn, run_id))
     return Fingerprint(whole, parts, weights)
 
 
-def first_difference(one: Fingerprint, other: Fingerprint) -> Difference | None:
-    """The earliest part of the earliest iteration in which two runs differ; None when they decided the same."""
-    ones, others = ({_place(part): part for part in found.parts} for found in (one, other))
-    for place in sorted({*ones, *others}):
-        mine, theirs = ones.get(place), others.get(place)
+def first_difference(one: Fingerprint, other: Fingerprint) -> FirstDifference | None:
+    """Returns the first part of the first iteration in which two runs differ, or None when they decided the same."""
+    ones, others = ({_position(part): part for part in each.parts} for each in (one, other))
+    for position in sorted({*ones, *others}):
+        mine, theirs = ones.get(position), others.get(position)
         if mine != theirs:
-            return Difference(place[0], PARTS[place[1]], mine, theirs)
+            return FirstDifference(position[0], PARTS[position[1]], mine, theirs)
     return None
 
 
@@ -150,7 +151,7 @@ def _digests(conn: Connection, query: str, run_id: int) -> list[PartDigest]:
 
 
 def _copied(conn: Connection, query: str, run_id: int) -> Iterator[bytes]:
-    """The rows as COPY writes them; line ends inside texts are escaped there."""
+    """Streams the rows as COPY writes them, with line breaks inside texts escaped."""
     statement = sql.SQL("COPY ({}) TO STDOUT").format(sql.SQL(query))  # pyright: ignore[reportArgumentType] - queries are literals of this file
     with driver(conn).cursor() as cursor, cursor.copy(statement, [run_id]) as copy:
         rest = b""
@@ -159,7 +160,7 @@ def _copied(conn: Connection, query: str, run_id: int) -> Iterator[bytes]:
             yield from lines
 
 
-def _place(part: PartDigest) -> tuple[int, int]:
+def _position(part: PartDigest) -> tuple[int, int]:
     return part.iteration, PARTS.index(part.part)
 
 

@@ -1,6 +1,6 @@
-"""Queries for whoever watches all runs at once: how many there are, where each that plays stands, what went wrong.
+"""Queries for monitoring all runs at once: how many there are, how far each running one is, and what went wrong.
 
-None reads more the more a store holds; sums over stages are in `totals`.
+Their cost does not grow with the store. Totals over stages are in `store.runs.stage_totals`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 MOST_RUNS = 50
-"""Runs that play at a time and are told of one by one, newest first."""
+"""How many running runs are listed one by one, newest first."""
 
 INCIDENTS = (
     "engine_lost",
@@ -23,7 +23,7 @@ INCIDENTS = (
     "tracking_failed",
 )
 
-_PLAYING = text("""
+_RUNNING = text("""
     SELECT runs.name, runs.iteration, CAST(runs.config ->> 'iterations' AS integer), runs.prompt_count,
         coalesce(CAST(runs.config -> 'fleet' ->> 'engines' AS integer), 0),
         coalesce(open_stage.name, ''), coalesce(open_stage.done, 0), coalesce(open_stage.total, 0),
@@ -41,8 +41,8 @@ _INCIDENTS = text("SELECT kind, count(*) FROM events WHERE kind = ANY(:kinds) GR
 
 
 @dataclass(frozen=True, slots=True)
-class Playing:
-    """A run that a driver holds, its open stage ("" between two), and for how long its lease still is."""
+class RunningRun:
+    """A run that a driver holds, its open stage ("" between two stages), and the seconds until its lease ends."""
 
     name: str
     iteration: int
@@ -55,22 +55,22 @@ class Playing:
     lease_s: float
 
 
-def playing(conn: Connection) -> list[Playing]:
-    """Which runs play now? The newest first."""
+def running_runs(conn: Connection) -> list[RunningRun]:
+    """Returns the runs that are running now, newest first."""
     return [
-        Playing(name, iteration, iterations, prompts, engines, stage, done, total, float(lease_s))
+        RunningRun(name, iteration, iterations, prompts, engines, stage, done, total, float(lease_s))
         for name, iteration, iterations, prompts, engines, stage, done, total, lease_s in conn.execute(
-            _PLAYING, {"most": MOST_RUNS}
+            _RUNNING, {"most": MOST_RUNS}
         )
     ]
 
 
 def runs_by_status(conn: Connection) -> dict[str, int]:
-    """How many runs have each stored status?"""
+    """Counts the runs by stored status."""
     return {status: int(number) for status, number in conn.execute(_STATUSES)}
 
 
 def incidents(conn: Connection) -> dict[str, int]:
-    """How often has each kind of incident happened? Those that never have are 0."""
-    found = {kind: int(number) for kind, number in conn.execute(_INCIDENTS, {"kinds": [*INCIDENTS]})}
-    return {kind: found.get(kind, 0) for kind in INCIDENTS}
+    """Counts the incidents of each kind, 0 for those that never happened."""
+    counts = {kind: int(number) for kind, number in conn.execute(_INCIDENTS, {"kinds": [*INCIDENTS]})}
+    return {kind: counts.get(kind, 0) for kind in INCIDENTS}

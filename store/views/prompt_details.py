@@ -1,4 +1,4 @@
-"""Queries about one prompt: what was answered to it, how that was rewarded, where it took part."""
+"""Queries about one prompt: its responses and rewards, its origin, and the iterations that it took part in."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class ResponseRow:
 
 
 @dataclass(frozen=True, slots=True)
-class TakenPart:
+class Participation:
     """An iteration that a prompt took part in: in the creator's pool, in the solver's batch, or in both.
 
-    `buffer` is None where it was not in the batch, `sampled` where it was not in the pool.
+    `buffer` is None if it was not in the batch, `sampled` if it was not in the pool.
     """
 
     iteration: int
@@ -75,7 +75,7 @@ class OriginRow:
 def read_responses(
     conn: Connection, run_id: int, number: int, limit: int, checkpoint: int | None = None
 ) -> list[ResponseRow]:
-    """What was answered to the prompt? By checkpoint and sample, the first `limit`, with every rewarder's reward."""
+    """Returns the first `limit` responses to a prompt, by checkpoint and sample, each with every rewarder's reward."""
     fields = (
         responses.c.checkpoint,
         responses.c.sample,
@@ -87,35 +87,35 @@ def read_responses(
     query = select(*fields).where(responses.c.run_id == run_id, responses.c.prompt == number)
     if checkpoint is not None:
         query = query.where(responses.c.checkpoint == checkpoint)
-    asked = query.order_by(responses.c.checkpoint, responses.c.sample).limit(limit).subquery("asked")
+    page = query.order_by(responses.c.checkpoint, responses.c.sample).limit(limit).subquery("page")
     same = and_(
         rewards.c.run_id == run_id,
         rewards.c.prompt == number,
-        rewards.c.checkpoint == asked.c.checkpoint,
-        rewards.c.sample == asked.c.sample,
+        rewards.c.checkpoint == page.c.checkpoint,
+        rewards.c.sample == page.c.sample,
     )
     rows = conn.execute(
         select(
-            asked.c.checkpoint,
-            asked.c.sample,
-            asked.c.text,
-            asked.c.finish,
-            asked.c.tokens,
-            asked.c.seed,
+            page.c.checkpoint,
+            page.c.sample,
+            page.c.text,
+            page.c.finish,
+            page.c.tokens,
+            page.c.seed,
             rewards.c.rewarder,
             rewards.c.value,
             rewards.c.reason,
         )
-        .select_from(asked)
+        .select_from(page)
         .outerjoin(rewards, same)
-        .order_by(asked.c.checkpoint, asked.c.sample, rewards.c.rewarder)
+        .order_by(page.c.checkpoint, page.c.sample, rewards.c.rewarder)
     )
-    answers = groupby(rows, lambda row: (row.checkpoint, row.sample))
-    return [_response([tuple(row) for row in group]) for _, group in answers]
+    grouped = groupby(rows, lambda row: (row.checkpoint, row.sample))
+    return [_response([tuple(row) for row in group]) for _, group in grouped]
 
 
-def took_part(conn: Connection, run_id: int, number: int) -> list[TakenPart]:
-    """In which iterations did the prompt take part, and how? In order."""
+def read_participations(conn: Connection, run_id: int, number: int) -> list[Participation]:
+    """Returns the iterations that a prompt took part in, in order."""
     pool = select(estimates).where(estimates.c.run_id == run_id, estimates.c.prompt == number).subquery("pool")
     batch = select(batches).where(batches.c.run_id == run_id, batches.c.prompt == number).subquery("batch")
     iteration = func.coalesce(pool.c.iteration, batch.c.iteration)
@@ -134,12 +134,12 @@ def took_part(conn: Connection, run_id: int, number: int) -> list[TakenPart]:
         .select_from(pool.join(batch, pool.c.iteration == batch.c.iteration, full=True))
         .order_by(iteration)
     )
-    return [TakenPart(*row) for row in conn.execute(query)]
+    return [Participation(*row) for row in conn.execute(query)]
 
 
-def pairs_of(conn: Connection, run_id: int, number: int) -> list[PairRow]:
-    """Which preference pairs were made from the prompt's responses?"""
-    # the primary key begins with the iteration: through the batches that the prompt was in, it is found by index
+def read_prompt_pairs(conn: Connection, run_id: int, number: int) -> list[PairRow]:
+    """Returns the preference pairs that were made from a prompt's responses."""
+    # the primary key begins with the iteration, so the join with the prompt's batches lets the index be used
     query = (
         select(
             pairs.c.iteration,
@@ -165,18 +165,18 @@ def pairs_of(conn: Connection, run_id: int, number: int) -> list[PairRow]:
     return [PairRow(*row) for row in conn.execute(query)]
 
 
-def origin(conn: Connection, run_id: int, number: int) -> OriginRow | None:
-    """Which evolution made the prompt? None for a seed prompt."""
+def read_origin(conn: Connection, run_id: int, number: int) -> OriginRow | None:
+    """Returns the evolution that made a prompt, or None for a seed prompt."""
     query = select(
         evolutions.c.iteration, evolutions.c.source, evolutions.c.slot, evolutions.c.attempt, evolutions.c.operator
     ).where(evolutions.c.run_id == run_id, evolutions.c.child == number)
-    # evolutions that gave the same text share the child; it was numbered after the first of them
+    # evolutions that gave the same text share the child, which was numbered after the first of them
     row = conn.execute(query.order_by(evolutions.c.source, evolutions.c.slot).limit(1)).one_or_none()
     return None if row is None else OriginRow(*row)
 
 
-def quarantined(conn: Connection, run_id: int, number: int) -> dict[int, str]:
-    """Under which checkpoints could the prompt not be answered, and why?"""
+def read_quarantines(conn: Connection, run_id: int, number: int) -> dict[int, str]:
+    """Returns by checkpoint why a prompt got no responses, for the checkpoints that failed on it."""
     query = (
         select(quarantines.c.checkpoint, quarantines.c.reason)
         .where(quarantines.c.run_id == run_id, quarantines.c.prompt == number)
@@ -186,11 +186,11 @@ def quarantined(conn: Connection, run_id: int, number: int) -> dict[int, str]:
 
 
 def count_children(conn: Connection, run_id: int, number: int) -> int:
-    """How many prompts were evolved directly from this one?"""
+    """Counts the prompts that were evolved directly from this one."""
     query = select(func.count()).where(prompts.c.run_id == run_id, prompts.c.parent == number)
     return conn.execute(query).scalar_one()
 
 
 def _response(rows: Sequence[Sequence[Any]]) -> ResponseRow:
-    given = tuple(RewardRow(*row[6:]) for row in rows if row[6] is not None)
-    return ResponseRow(*rows[0][:6], rewards=given)
+    rewards = tuple(RewardRow(*row[6:]) for row in rows if row[6] is not None)
+    return ResponseRow(*rows[0][:6], rewards=rewards)

@@ -1,4 +1,4 @@
-"""Queries behind the map of a run's prompts."""
+"""Queries for the map of a run's prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from store.schema.tables import prompts
 
 @dataclass(frozen=True, slots=True)
 class MappedPrompt:
-    """A prompt as the map needs it; of its text, the beginning."""
+    """A prompt on the map, with the beginning of its text."""
 
     number: int
     text: str
@@ -22,7 +22,7 @@ class MappedPrompt:
 
 
 def read_births(conn: Connection, run_id: int, before: int) -> list[IterationPrompts]:
-    """How many prompts did each iteration before this one make, and from which number on? Seeds are born in -1."""
+    """Returns for each iteration before this one its first prompt number and its count. Seed prompts are born in -1."""
     number = prompts.c.number
     query = (
         select(prompts.c.born, func.min(number), func.count())
@@ -34,7 +34,7 @@ def read_births(conn: Connection, run_id: int, before: int) -> list[IterationPro
 
 
 def read_mapped(conn: Connection, run_id: int, numbers: Sequence[int], longest: int) -> list[MappedPrompt]:
-    """These prompts, with so many characters of their texts, in number order."""
+    """Returns these prompts in number order, with at most `longest` characters of their texts."""
     query = (
         select(prompts.c.number, func.left(prompts.c.text, longest), prompts.c.born, prompts.c.operator)
         .where(prompts.c.run_id == run_id, prompts.c.number == func.any(list(numbers)))

@@ -1,4 +1,4 @@
-"""Queries that look for prompts: filters, orders, pages."""
+"""Queries that search a run's prompts: filters, sort orders, pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import REGCONFIG
 from sqlalchemy.sql.selectable import FromClause
 
-from store.postgres.values import storable
+from store.postgres.values import clean_text
 from store.schema.tables import WORDS, batches, estimates, prompts
 
 _Query = Select[*tuple[Any, ...]]
@@ -43,13 +43,16 @@ _PROMPT = (
 )
 
 SORTS = ("number", "-number", "info", "-info", "depth", "-depth")
-"""Orders of a page; a minus puts the largest first. Prompts without info come last either way."""
+"""The sort orders. A minus puts the largest first. Prompts without info always come last."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptFilter:
-    """Which prompts of a run. With `iteration`, those of its pool or batch, and `info` is that iteration's; without,
-    it is that of the first time a prompt was judged."""
+    """Selects prompts of a run.
+
+    With `iteration`, only prompts of its pool or batch, and `info` is that iteration's. Without, `info` is that of the
+    first time that a prompt was judged.
+    """
 
     iteration: int | None = None
     born: int | None = None
@@ -66,7 +69,7 @@ class PromptFilter:
 
 @dataclass(frozen=True, slots=True)
 class FoundPrompt:
-    """A prompt of a page; `iteration` is the one that `info` comes from, None where it was never judged."""
+    """A prompt on a page. `iteration` is the one that `info` comes from, or None if it was never judged."""
 
     number: int
     text: str
@@ -81,7 +84,7 @@ class FoundPrompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PageStart:
     """Where a page begins: after the prompt `number`, whose sorted value is `value` (None: infinite)."""
 
     value: float | None
@@ -90,17 +93,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """The order of a page and where it begins. One index read forwards gives it, read backwards its reverse."""
+    """The order of a page and where it begins. One index, read forwards or backwards, serves both directions."""
 
     sort: str
-    after: Place | None
+    after: PageStart | None
 
     @property
     def by(self) -> str:
         return self.sort.removeprefix("-")
 
     def cut(self, query: _Query, column: ColumnElement[Any], number: ColumnElement[int], limit: int) -> _Query:
-        """The page of a query whose rows have this sorted column and number."""
+        """Cuts a page out of a query whose rows are sorted by this column and number."""
         beyond = true() if self.after is None else self._beyond(self.after, column, number)
         return self.ordered(query.where(beyond), column, number).limit(limit)
 
@@ -108,37 +111,37 @@ class _Order:
         keys = (number,) if column is number else (column, number)
         return query.order_by(*(key.desc() if self.sort.startswith("-") else key for key in keys))
 
-    def _beyond(self, after: Place, column: ColumnElement[Any], number: ColumnElement[int]) -> ColumnElement[bool]:
+    def _beyond(self, after: PageStart, column: ColumnElement[Any], number: ColumnElement[int]) -> ColumnElement[bool]:
         further = operator.lt if self.sort.startswith("-") else operator.gt
         if column is number:
             return further(number, after.number)
         bound = literal(after.value, Float(53))
-        # the first of both says nothing that the second does not, but an index can begin at it
+        # the first condition follows from the second, but lets an index start at it
         return and_(
             or_(further(column, bound), column == bound), or_(further(column, bound), further(number, after.number))
         )
 
 
 def prompt_page(
-    conn: Connection, run_id: int, wanted: PromptFilter, sort: str, limit: int, after: Place | None = None
+    conn: Connection, run_id: int, wanted: PromptFilter, sort: str, limit: int, after: PageStart | None = None
 ) -> list[FoundPrompt]:
-    """Which prompts of the run are these? A page in the order of `sort`, equal ones by number in the same direction."""
+    """Returns a page of the prompts in the order of `sort`. Equal ones are sorted by number, in the same direction."""
     order = _Order(sort, after)
     if order.by != "info":
         return _found(conn, _page(run_id, wanted, order, limit))
-    found: list[FoundPrompt] = []
+    page: list[FoundPrompt] = []
     if after is None or after.value is not None:
-        found = _found(conn, _page(run_id, wanted, order, limit, informed=True))
+        page = _found(conn, _page(run_id, wanted, order, limit, informed=True))
         after = None
-    if len(found) == limit or wanted.info_min is not None or wanted.info_max is not None:
-        return found
-    return found + _found(conn, _page(run_id, wanted, _Order("number", after), limit - len(found), informed=False))
+    if len(page) == limit or wanted.info_min is not None or wanted.info_max is not None:
+        return page
+    return page + _found(conn, _page(run_id, wanted, _Order("number", after), limit - len(page), informed=False))
 
 
-def place_of(prompt: FoundPrompt, sort: str) -> Place:
-    """Where the page after this prompt begins."""
+def page_start_after(prompt: FoundPrompt, sort: str) -> PageStart:
+    """Returns the start of the page that follows this prompt."""
     value = {"info": prompt.info, "depth": float(prompt.depth)}.get(sort.removeprefix("-"))
-    return Place(value, prompt.number)
+    return PageStart(value, prompt.number)
 
 
 def _found(conn: Connection, query: _Query) -> list[FoundPrompt]:
@@ -146,7 +149,7 @@ def _found(conn: Connection, query: _Query) -> list[FoundPrompt]:
 
 
 def _page(run_id: int, wanted: PromptFilter, order: _Order, limit: int, *, informed: bool | None = None) -> _Query:
-    """One page; `informed`: only prompts that have info, or only those that have none."""
+    """Returns the query of a page. `informed`: only prompts that have info (True) or have none (False)."""
     if wanted.iteration is not None or order.by == "info":
         return _judged_page(run_id, wanted, order, limit, informed)
     judged = _first_judged()
@@ -160,7 +163,7 @@ def _page(run_id: int, wanted: PromptFilter, order: _Order, limit: int, *, infor
 
 
 def _judged_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int, informed: bool | None) -> _Query:
-    """The same of prompts that were judged: the first of batches and the first of pools, each in order, together."""
+    """The same for judged prompts: a page of batches and a page of pools, merged."""
     arms: list[_Query] = []
     for table in (batches, estimates):
         query = (
@@ -181,19 +184,19 @@ def _judged_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int, i
 
 
 def _counts(table: Table, iteration: int | None) -> ColumnElement[bool]:
-    """That a row is the one that counts of its prompt: the first of all; of one iteration, the batch's."""
+    """Whether a row is the one that counts for its prompt: the first of all, or within an iteration the batch's."""
     if iteration is None:
         return table.c.first
     if table is batches:
         return table.c.iteration == iteration
     both = (batches.c.run_id == table.c.run_id, batches.c.prompt == table.c.prompt, batches.c.iteration == iteration)
-    # asked once per row that a page reads: the OFFSET keeps the planner from joining all
+    # evaluated once per row that a page reads: the OFFSET keeps the planner from joining the whole table
     in_batch = exists(select(literal(1)).where(*both).correlate(table).offset(0))
     return and_(table.c.iteration == iteration, ~in_batch)
 
 
 def _first_judged() -> FromClause:
-    """Where a prompt was judged first; one lookup per prompt that is read."""
+    """When a prompt was first judged, with one lookup per prompt that is read."""
     of_prompt = [
         select(table.c.iteration, table.c.info)
         .where(table.c.run_id == prompts.c.run_id, table.c.prompt == prompts.c.number, table.c.first)
@@ -210,27 +213,27 @@ def _conditions(
         (prompts.c.born, wanted.born),
         (prompts.c.depth, wanted.depth),
         (prompts.c.root, wanted.root),
-        (prompts.c.operator, wanted.operator and storable(wanted.operator)),
-        (prompts.c.topic, wanted.topic and storable(wanted.topic)),
+        (prompts.c.operator, wanted.operator and clean_text(wanted.operator)),
+        (prompts.c.topic, wanted.topic and clean_text(wanted.topic)),
     )
-    found: list[ColumnElement[bool]] = [column == value for column, value in same if value is not None]
+    conditions: list[ColumnElement[bool]] = [column == value for column, value in same if value is not None]
     if informed is not None:
-        found.append(info.is_not(None) if informed else info.is_(None))
+        conditions.append(info.is_not(None) if informed else info.is_(None))
     if wanted.info_min is not None:
-        found.append(info >= wanted.info_min)
+        conditions.append(info >= wanted.info_min)
     if wanted.info_max is not None:
-        found.append(info <= wanted.info_max)
+        conditions.append(info <= wanted.info_max)
     if wanted.numbers is not None:
-        found.append(prompts.c.number == func.any(list(wanted.numbers)))
+        conditions.append(prompts.c.number == func.any(list(wanted.numbers)))
     if wanted.text:
-        found.append(prompts.c.text.icontains(storable(wanted.text), autoescape=True))
+        conditions.append(prompts.c.text.icontains(clean_text(wanted.text), autoescape=True))
     if wanted.words:
-        found.append(_with_words(run_id, wanted.words))
-    return found
+        conditions.append(_with_words(run_id, wanted.words))
+    return conditions
 
 
 def _with_words(run_id: int, words: str) -> ColumnElement[bool]:
-    """Found first, by their index: the planner takes any words for rare ones, or for frequent ones."""
-    asked = func.websearch_to_tsquery(cast("simple", REGCONFIG), storable(words))
-    matching = select(prompts.c.number).where(prompts.c.run_id == run_id, literal_column(WORDS.text).op("@@")(asked))
+    """Finds prompts by their words through the index, as a subquery: the planner misjudges how rare words are."""
+    search = func.websearch_to_tsquery(cast("simple", REGCONFIG), clean_text(words))
+    matching = select(prompts.c.number).where(prompts.c.run_id == run_id, literal_column(WORDS.text).op("@@")(search))
     return prompts.c.number.in_(matching.offset(0))

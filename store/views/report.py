@@ -1,4 +1,4 @@
-"""Queries behind the report of a run: figures per checkpoint, one telling family, one telling example."""
+"""Queries for a run's report: figures per checkpoint, and the best examples of a family and of a held-out prompt."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from store.rows import RunRow
 from store.runs.runs import get_run
 
 LAST_STEPS = 4
-"""The loss and margin that a training ended with are means over so many logged steps."""
+"""The final loss and margin of a training are means over so many logged steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingEnd:
-    """How a checkpoint's training ended; `loss` and `margin` are means of its last steps, or None."""
+    """How a checkpoint's training ended. `loss` and `margin` are means over its last steps, or None."""
 
     checkpoint: int
     steps: int
@@ -40,8 +40,8 @@ class HeldoutScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A prompt of a family; `info` and `checkpoint` are those of the first time it was judged, else None."""
+class FamilyMember:
+    """A prompt in a family. `info` and `checkpoint` are those of the first time that it was judged, or None."""
 
     number: int
     parent: int | None
@@ -63,7 +63,7 @@ class RewardedText:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldoutAnswer:
+class HeldoutExample:
     checkpoint: int
     text: str
     reward: float | None
@@ -98,8 +98,8 @@ _HELDOUT_SCORES = text("""
     GROUP BY checkpoint, split, mode ORDER BY checkpoint, split, mode
 """)
 
-# the seed whose accepted descendants reached the most iterations; among those the most informative family
-_TELLING_ROOT = text("""
+# the seed prompt whose descendants were born in the most iterations; among equals the most informative family
+_MOST_EVOLVED = text("""
     SELECT p.root
     FROM batches b JOIN prompts p ON p.run_id = b.run_id AND p.number = b.prompt
     WHERE b.run_id = :run_id AND p.depth > 0
@@ -137,8 +137,8 @@ _REWARDED_TEXTS = text("""
     ORDER BY r.prompt, r.sample
 """)
 
-# answered wrongly by the first checkpoint and rightly by the last if there is such an item, else most gained
-_TELLING_ITEM = text("""
+# an item that the first checkpoint got wrong and the last got right, if there is one; else the largest gain
+_MOST_IMPROVED = text("""
     SELECT a.item
     FROM heldout_responses a
     JOIN heldout_responses b ON b.run_id = a.run_id AND b.split = a.split AND b.mode = a.mode
@@ -150,7 +150,7 @@ _TELLING_ITEM = text("""
     LIMIT 1
 """)
 
-_ANSWERS = text("""
+_RESPONSES_TO_ITEM = text("""
     SELECT r.checkpoint, r.text, r.reward, r.reason
     FROM heldout_responses r
     WHERE r.run_id = :run_id AND r.split = :split AND r.mode = 'greedy' AND r.sample = 0 AND r.item = :item
@@ -176,78 +176,78 @@ _SAME_CONFIG = text("""
 
 
 def training_ends(conn: Connection, run_id: int) -> dict[int, TrainingEnd]:
-    """How did each checkpoint's training end? By checkpoint; those without logged steps are left out."""
+    """Returns how each checkpoint's training ended, by checkpoint. Those without logged steps are left out."""
     rows = conn.execute(_TRAINING_ENDS, {"run_id": run_id, "last": LAST_STEPS})
     return {int(row[0]): TrainingEnd(*row) for row in rows}
 
 
 def heldout_scores(conn: Connection, run_id: int, success: float, checkpoint: int | None = None) -> list[HeldoutScore]:
-    """How well does each checkpoint (or one) answer each split? Responses without a reward count as not correct."""
+    """Returns the scores of each checkpoint (or one) on each split. Responses without a reward are not correct."""
     rows = conn.execute(_HELDOUT_SCORES, {"run_id": run_id, "success": success, "checkpoint": checkpoint})
     return [HeldoutScore(*row) for row in rows]
 
 
-def telling_root(conn: Connection, run_id: int) -> int | None:
-    """Which seed prompt's family shows best how prompts evolve? None when nothing has evolved yet."""
-    return conn.execute(_TELLING_ROOT, {"run_id": run_id}).scalar()
+def most_evolved_root(conn: Connection, run_id: int) -> int | None:
+    """Returns the seed prompt whose family evolved over the most iterations, or None when nothing has evolved yet."""
+    return conn.execute(_MOST_EVOLVED, {"run_id": run_id}).scalar()
 
 
-def family_members(conn: Connection, run_id: int, root: int, limit: int = 2000) -> list[Member]:
-    """Which prompts grew from this seed prompt, itself included? In number order."""
-    return [Member(*row) for row in conn.execute(_MEMBERS, {"run_id": run_id, "root": root, "limit": limit})]
+def family_members(conn: Connection, run_id: int, root: int, limit: int = 2000) -> list[FamilyMember]:
+    """Returns a seed prompt and its descendants, in number order."""
+    return [FamilyMember(*row) for row in conn.execute(_MEMBERS, {"run_id": run_id, "root": root, "limit": limit})]
 
 
 def read_infos(conn: Connection, run_id: int, numbers: Sequence[int]) -> dict[int, float | None]:
-    """How informative were these prompts when they were first judged? Those never judged are left out."""
+    """Returns these prompts' info when they were first judged. Those never judged are left out."""
     rows = conn.execute(_INFOS, {"run_id": run_id, "numbers": list(numbers)})
     return {int(number): info for number, info in rows}
 
 
 def rewarded_texts(
-    conn: Connection, run_id: int, rewarder: str, asked: Sequence[tuple[int, int]]
+    conn: Connection, run_id: int, rewarder: str, prompts_and_checkpoints: Sequence[tuple[int, int]]
 ) -> list[RewardedText]:
-    """What was answered to these (prompt, checkpoint), and how did this rewarder reward it? By prompt and sample."""
+    """Returns the responses to these (prompt, checkpoint) and this rewarder's rewards, by prompt and sample."""
     rows = conn.execute(
         _REWARDED_TEXTS,
         {
             "run_id": run_id,
             "rewarder": rewarder,
-            "prompts": [prompt for prompt, _ in asked],
-            "checkpoints": [checkpoint for _, checkpoint in asked],
+            "prompts": [prompt for prompt, _ in prompts_and_checkpoints],
+            "checkpoints": [checkpoint for _, checkpoint in prompts_and_checkpoints],
         },
     )
     return [RewardedText(*row) for row in rows]
 
 
-def telling_item(conn: Connection, run_id: int, split: str, first: int, last: int, success: float) -> int | None:
-    """Which held-out prompt shows best what `last` learned since `first`? None when both answered none."""
+def most_improved_item(conn: Connection, run_id: int, split: str, first: int, last: int, success: float) -> int | None:
+    """Returns the held-out prompt on which checkpoint `last` improved most over `first`, or None without responses."""
     return conn.execute(
-        _TELLING_ITEM, {"run_id": run_id, "split": split, "first": first, "last": last, "success": success}
+        _MOST_IMPROVED, {"run_id": run_id, "split": split, "first": first, "last": last, "success": success}
     ).scalar()
 
 
-def heldout_answers(conn: Connection, run_id: int, split: str, item: int) -> list[HeldoutAnswer]:
-    """What did each checkpoint answer greedily to this held-out prompt?"""
-    rows = conn.execute(_ANSWERS, {"run_id": run_id, "split": split, "item": item})
-    return [HeldoutAnswer(*row) for row in rows]
+def heldout_examples(conn: Connection, run_id: int, split: str, item: int) -> list[HeldoutExample]:
+    """Returns each checkpoint's greedy response to a held-out prompt."""
+    rows = conn.execute(_RESPONSES_TO_ITEM, {"run_id": run_id, "split": split, "item": item})
+    return [HeldoutExample(*row) for row in rows]
 
 
 def info_by_occurrences(conn: Connection, run_id: int, phrase: str) -> list[InfoGroup]:
-    """How informative were the batches' prompts, grouped by how often `phrase` occurs in them?"""
+    """Returns the mean info of each batch's prompts, grouped by how often `phrase` occurs in them."""
     return [InfoGroup(*row) for row in conn.execute(_INFO_BY_OCCURRENCES, {"run_id": run_id, "phrase": phrase})]
 
 
 def batch_sizes(conn: Connection, run_id: int) -> dict[int, tuple[int, int]]:
-    """How many prompts of each iteration's batch are children, how many are from the buffer?"""
+    """Returns by iteration how many prompts of its batch are children, and how many are from the buffer."""
     return {int(row[0]): (int(row[1]), int(row[2])) for row in conn.execute(_BATCHES, {"run_id": run_id})}
 
 
 def newest_with_config(conn: Connection, config_hash: str) -> RunRow | None:
-    """The newest run of exactly this config, None when there is none."""
-    found = conn.execute(_SAME_CONFIG, {"config_hash": config_hash}).scalar()
-    return None if found is None else get_run(conn, found)
+    """Returns the newest run with exactly this config, or None."""
+    run_id = conn.execute(_SAME_CONFIG, {"config_hash": config_hash}).scalar()
+    return None if run_id is None else get_run(conn, run_id)
 
 
 def server_version(conn: Connection) -> str:
-    """Which PostgreSQL is this?"""
+    """Returns the version of the PostgreSQL server."""
     return str(conn.execute(text("SHOW server_version")).scalar_one())

@@ -1,4 +1,4 @@
-"""Queries that put two runs beside each other: what each cost and reached, and where they answered the same prompts."""
+"""Queries that compare two runs: how each did on the prompts that both have, and how long their iterations took."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """How the second run differs from the first over prompts that both answered with a checkpoint of this number.
+    """How the second run differs from the first on prompts that both answered with a checkpoint of this number.
 
-    `prompts` is `seeds` or a held-out split, `mode` how they were asked; `rewarder` is None on held-out prompts.
+    `prompts` is `seeds` or a held-out split, and `mode` the way of generating. `rewarder` is None on held-out prompts.
     `difference` is the mean over `count` prompts of (second - first), each the mean reward of its responses;
     `deviation` its sample standard deviation over prompts, None for fewer than two.
     """
@@ -30,7 +30,7 @@ class Paired:
 
 
 MOST_SEEDS = 20_000
-"""Seed prompts that are compared: of more than these, about so many, drawn by the hashes of their texts."""
+"""About how many seed prompts are compared at most. Of more, a part is selected by the hashes of their texts."""
 
 _FIGURES = """count(*), avg(a), avg(b), avg(b - a), stddev_samp(b - a), count(*) FILTER (WHERE b > a),
         count(*) FILTER (WHERE b < a)"""
@@ -62,7 +62,7 @@ _FEWER_SEEDS = text("""
 """)
 
 _LOWEST_KEY = -(2**63)
-"""Keys are hashes, even over all numbers of 64 bits: those up to some number are as good as drawn by chance."""
+"""The smallest key. Keys are hashes over all 64-bit numbers, so those up to some number are as good as random."""
 
 _HELDOUT = """
     SELECT r.checkpoint, r.split, r.mode, h.text, h.context, avg(r.reward) AS reward
@@ -86,10 +86,10 @@ _SECONDS = text("""
 
 
 def paired_over_seeds(conn: Connection, first: int, second: int, most: int = MOST_SEEDS) -> list[Paired]:
-    """Where both runs answered the same seed prompt with checkpoints of the same number: who answered better?
+    """Compares the runs on seed prompts that both answered with checkpoints of the same number, by checkpoint.
 
-    Only rewards of a rewarder of the same name are compared, and of more than `most` seed prompts about so many: the
-    same whenever asked, and the same in both runs. By checkpoint.
+    Only rewards of rewarders with the same name are compared. Of more than `most` seed prompts, about `most` are
+    selected: always the same ones, and the same ones in both runs.
     """
     if not (seeds := conn.execute(_FEWER_SEEDS, {"first": first, "second": second}).scalar()):
         return []
@@ -98,10 +98,10 @@ def paired_over_seeds(conn: Connection, first: int, second: int, most: int = MOS
 
 
 def paired_over_heldout(conn: Connection, first: int, second: int) -> list[Paired]:
-    """The same over held-out prompts of the same split, asked in the same mode."""
+    """Compares the runs on held-out prompts of the same split and mode."""
     return [Paired(*row) for row in conn.execute(_OVER_HELDOUT, {"first": first, "second": second})]
 
 
 def seconds_of(conn: Connection, run_id: int) -> dict[int, float]:
-    """How long did the stages of each iteration take together?"""
+    """Returns by iteration how many seconds its stages took together."""
     return {int(iteration): float(seconds) for iteration, seconds in conn.execute(_SECONDS, {"run_id": run_id})}

@@ -1,4 +1,4 @@
-"""Queries about runs for whoever watches them: pages, with where each stands and who holds it."""
+"""Queries that list runs: pages, with each run's state, open stage and driver."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select
 
-from store.postgres.values import storable
+from store.postgres.values import clean_text
 from store.rows import JsonObject, RunRow
 from store.schema.tables import leases, runs, stages
 
 STATUSES = ("created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled")
-"""What `standing` may be: a run's stored status, or `interrupted` where that is running and nobody holds it."""
+"""The values of `standing`: a run's stored status, or `interrupted` when that is running but no driver holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class OpenStage:
 
 @dataclass(frozen=True, slots=True)
 class StandingRow:
-    """A run and where it stands. `standing` is one of STATUSES; `held_by` is its driver, None without one; `origin` the
-    name of the run that it was forked from."""
+    """A run and its state. `standing` is one of STATUSES; `held_by` is its driver, or None; `origin` is the name of the
+    run that it was forked from."""
 
     run: RunRow
     standing: str
@@ -43,8 +43,7 @@ class StandingRow:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs: those in one of `standings`, with this in the name, with this tag, made in this time; with `deleted`,
-    those that were deleted too."""
+    """Selects runs by state, part of the name, tag and time of creation. With `deleted`, deleted runs are included."""
 
     standings: Sequence[str] = ()
     name: str | None = None
@@ -66,12 +65,12 @@ _standing = case((and_(runs.c.status == "running", leases.c.owner.is_(None)), "i
 
 
 def standing(conn: Connection, run: RunRow) -> StandingRow:
-    """Where does this run stand?"""
+    """Returns a run's state."""
     return _row(conn.execute(_query().where(runs.c.id == run.id)).one())
 
 
 def run_page(conn: Connection, wanted: RunFilter, limit: int, before_id: int | None = None) -> list[StandingRow]:
-    """Which runs are there? Newest first, those older than `before_id`."""
+    """Returns a page of runs, newest first, of those older than `before_id`."""
     query = _query().order_by(runs.c.id.desc()).limit(limit)
     for condition in _conditions(wanted):
         query = query.where(condition)
@@ -92,18 +91,18 @@ def _query() -> Select[Any]:
 
 
 def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = [] if wanted.deleted else [runs.c.deleted_at.is_(None)]
+    conditions: list[ColumnElement[bool]] = [] if wanted.deleted else [runs.c.deleted_at.is_(None)]
     if wanted.standings:
-        found.append(_standing.in_(wanted.standings))
+        conditions.append(_standing.in_(wanted.standings))
     if wanted.name is not None:
-        found.append(runs.c.name.contains(storable(wanted.name), autoescape=True))
+        conditions.append(runs.c.name.contains(clean_text(wanted.name), autoescape=True))
     if wanted.tag is not None:
-        found.append(runs.c.tags.contains([storable(wanted.tag)]))
+        conditions.append(runs.c.tags.contains([clean_text(wanted.tag)]))
     if wanted.created_after is not None:
-        found.append(runs.c.created_at >= wanted.created_after)
+        conditions.append(runs.c.created_at >= wanted.created_after)
     if wanted.created_before is not None:
-        found.append(runs.c.created_at < wanted.created_before)
-    return found
+        conditions.append(runs.c.created_at < wanted.created_before)
+    return conditions
 
 
 def _row(row: Sequence[Any]) -> StandingRow:

@@ -1,4 +1,4 @@
-"""Queries about precomputed statistics, which the dashboard shows without counting anew."""
+"""Queries about statistics that are computed once per iteration, so that the dashboard need not count again."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from store.postgres.values import storable, storable_json
+from store.postgres.values import clean_json, clean_text
 from store.schema.tables import statistics
 
 MOST_POINTS = 200
-"""Iterations of a curve: a run's last ones."""
+"""How many iterations a curve has at most: the run's last ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What a run's batch of one iteration was worth."""
+    """The mean reward and informativeness of a run's batch in one iteration."""
 
     run: str
     iteration: int
@@ -35,7 +35,7 @@ _CURVES = text("""
     WHERE r.name = ANY(CAST(:names AS text[])) ORDER BY r.name, s.iteration
 """)
 
-# a parent that was in no pool is itself a new prompt of this batch
+# a parent that was in no pool is itself a new prompt in this batch
 _PAYOFF = text("""
     SELECT p.operator, count(*), avg(b.info - coalesce(e.info, o.info)), stddev_samp(b.info - coalesce(e.info, o.info)),
         count(b.info - coalesce(e.info, o.info))
@@ -48,22 +48,25 @@ _PAYOFF = text("""
 
 
 def operator_payoff(conn: Connection, run_id: int, iteration: int) -> list[dict[str, Any]]:
-    """How much more informative than their parents were the batch's new prompts? Of each operator: its children,
-    the mean and deviation of the change, and how many had one (both judged)."""
+    """Returns how much more informative the batch's new prompts are than their parents, by operator.
+
+    For each operator: the number of its children, the mean and the standard deviation of the change, and the number of
+    children for which the change is known, because both were judged.
+    """
     rows = conn.execute(_PAYOFF, {"run_id": run_id, "iteration": iteration})
     keys = ("operator", "children", "change", "deviation", "known")
     return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
 def read_curves(conn: Connection, names: Sequence[str]) -> list[CurvePoint]:
-    """How did the batches' mean reward and informativeness go in these runs? By run and iteration."""
-    rows = conn.execute(_CURVES, {"names": [storable(name) for name in names], "most": MOST_POINTS})
+    """Returns the curves of these runs' mean reward and informativeness, by run and iteration."""
+    rows = conn.execute(_CURVES, {"names": [clean_text(name) for name in names], "most": MOST_POINTS})
     return [CurvePoint(*row) for row in rows]
 
 
 def put_statistic(conn: Connection, run_id: int, iteration: int, name: str, data: Any) -> None:
-    """Store a statistic of an iteration, a JSON value, in place of an older one."""
-    value = storable_json(data)
+    """Stores a statistic of an iteration, a JSON value. Replaces an older one."""
+    value = clean_json(data)
     conn.execute(
         upsert(statistics)
         .values(run_id=run_id, iteration=iteration, name=name, data=value)
@@ -72,7 +75,7 @@ def put_statistic(conn: Connection, run_id: int, iteration: int, name: str, data
 
 
 def get_statistics(conn: Connection, run_id: int, name: str) -> dict[int, Any]:
-    """The statistic of every iteration that has it: iteration -> JSON value."""
+    """Returns a statistic of all iterations that have it: iteration -> JSON value."""
     query = (
         select(statistics.c.iteration, statistics.c.data)
         .where(statistics.c.run_id == run_id, statistics.c.name == name)
@@ -84,10 +87,10 @@ def get_statistics(conn: Connection, run_id: int, name: str) -> dict[int, Any]:
 def list_statistics(
     conn: Connection, run_id: int, names: Sequence[str] | None = None, iteration: int | None = None
 ) -> list[tuple[int, str, Any]]:
-    """Which statistics are stored? (iteration, name, JSON value) by iteration and name; at most a few per iteration."""
+    """Returns the stored statistics as (iteration, name, JSON value), by iteration and name: a few per iteration."""
     query = select(statistics.c.iteration, statistics.c.name, statistics.c.data).where(statistics.c.run_id == run_id)
     if names is not None:
-        query = query.where(statistics.c.name.in_([storable(name) for name in names]))
+        query = query.where(statistics.c.name.in_([clean_text(name) for name in names]))
     if iteration is not None:
         query = query.where(statistics.c.iteration == iteration)
     return [(int(row[0]), row[1], row[2]) for row in conn.execute(query.order_by("iteration", "name"))]

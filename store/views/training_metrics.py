@@ -1,4 +1,4 @@
-"""Queries about training over steps: one series per metric, down-sampled where it is long."""
+"""Queries about training metrics: one series over steps per metric, down-sampled if it is long."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from store.postgres.bulk import read_array
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """A value of a metric. `place` counts the steps of the series from 0 across checkpoints; `total` is their number,
-    `missing` how many more were no finite numbers."""
+    """A value of a metric. `place` counts the steps of the series from 0, across checkpoints. `total` is the number of
+    finite values, `missing` the number of those that were not finite."""
 
     name: str
     checkpoint: int
@@ -31,27 +31,27 @@ _NAMES = text("""
     WHERE t.run_id = :run_id ORDER BY name
 """)
 
-# a finite number, NaN where there was none, infinite where the step did not log this metric
+# a finite number, NaN if the logged value was not finite, infinity if the step did not log this metric
 _VALUE = """CASE jsonb_typeof(values -> %s) WHEN 'number' THEN (values ->> %s)::float8 WHEN 'null' THEN 'NaN'
     ELSE 'Infinity' END"""
 
 
 def metric_names(conn: Connection, run_id: int) -> list[str]:
-    """Which metrics did the run's trainings log?"""
+    """Returns the names of the metrics that the run's trainings logged."""
     return list(conn.execute(_NAMES, {"run_id": run_id}).scalars())
 
 
 def metric_points(
     conn: Connection, run_id: int, names: Sequence[str], points: int, checkpoint: int | None = None
 ) -> list[MetricPoint]:
-    """These metrics over steps, by name and place: at most `points` of each, extremes kept."""
+    """Returns at most `points` values of each metric, by name and place. Down-sampling keeps the extremes."""
     sorted_names = sorted(names)
     columns = "".join(f", {_VALUE}" for _ in sorted_names)
     query = f"""SELECT checkpoint, step {columns} FROM training_steps
         WHERE run_id = %s AND (%s::int IS NULL OR checkpoint = %s) ORDER BY checkpoint, step"""  # noqa: S608 - of constants
-    given = [name for name in sorted_names for _ in range(2)]
+    columns_twice = [name for name in sorted_names for _ in range(2)]
     fields = [("checkpoint", ">i2"), ("step", ">i4"), *((f"value_{at}", ">f8") for at in range(len(sorted_names)))]
-    rows_S = read_array(conn, query, [*given, run_id, checkpoint, checkpoint], fields)
+    rows_S = read_array(conn, query, [*columns_twice, run_id, checkpoint, checkpoint], fields)
     return [
         point
         for at, name in enumerate(sorted_names)
@@ -60,7 +60,7 @@ def metric_points(
 
 
 def _series(name: str, checkpoints_S: Ints, steps_S: Ints, values_S: Floats, points: int) -> Iterator[MetricPoint]:
-    """Of stretches of equal length, the smallest and the largest value; of a short series, all."""
+    """Yields the smallest and the largest value of each of several equal sections; of a short series, all values."""
     finite_V = np.flatnonzero(np.isfinite(values_S))
     missing, total = int(np.isnan(values_S).sum()), len(finite_V)
     buckets = max(1, points // 2)
@@ -73,6 +73,6 @@ def _series(name: str, checkpoints_S: Ints, steps_S: Ints, values_S: Floats, poi
 
 
 def _extremes(values_V: Floats, buckets: int) -> list[int]:
-    stretches = np.array_split(np.arange(len(values_V)), buckets)
-    found = {int(stretch[pick(values_V[stretch])]) for stretch in stretches for pick in (np.argmin, np.argmax)}
-    return sorted(found)
+    sections = np.array_split(np.arange(len(values_V)), buckets)
+    extremes = {int(section[pick(values_V[section])]) for section in sections for pick in (np.argmin, np.argmax)}
+    return sorted(extremes)

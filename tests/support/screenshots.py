@@ -15,7 +15,7 @@ from eva.settings import read_settings
 from store.game import prompts
 from store.runs.runs import find_run
 from store.session import open_store
-from store.views.report import family_members, telling_root
+from store.views.report import family_members, most_evolved_root
 from store.views.run_pages import RunFilter, run_page
 from tests.support.browser_fixtures import opened
 from tests.support.service_fixtures import serving
@@ -33,7 +33,7 @@ def views(conn: Connection, name: str) -> Iterator[tuple[str, str]]:
     """Name and address of every view of a run; of prompts, one of its most telling family."""
     run = find_run(conn, name)
     base, newest = f"/runs/{run.name}", max(run.iteration - 1, 0)
-    root = telling_root(conn, run.id)
+    root = most_evolved_root(conn, run.id)
     family = [] if root is None else family_members(conn, run.id, root)
     number = max((one.depth, one.info or 0, one.number) for one in family)[2] if family else 0
     line = [one.number for one in prompts.ancestors(conn, run.id, number)]

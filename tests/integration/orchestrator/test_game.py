@@ -58,7 +58,7 @@ def test_self_play_teaches_the_playgrounds_policy_and_every_checkpoint_is_proven
     with store.transaction() as conn:
         policies = checkpoints.read_checkpoints(conn, run.id)
         steps = checkpoints.read_training_steps(conn, run.id, 1)
-        children = prompts.numbers_born(conn, run.id, 1, 1)
+        children = prompts.read_numbers_born(conn, run.id, 1, 1)
         pairs = read_pairs(conn, run.id, 1)
         batch = read_batch(conn, run.id, 1)
     assert [policy.number for policy in policies] == [0, 1, 2] and len({policy.digest for policy in policies}) == 3

@@ -6,11 +6,11 @@ import pytest
 from psycopg import IntegrityError
 
 from store.game import comparisons, heldout
-from store.rows import ComparedRow, Comparison, HeldoutResponse
+from store.rows import ComparedRow, HeldoutComparison, HeldoutResponse
 from store.runs import runs
 from store.session import Store
 
-COMPARED = [Comparison(0, 0.625, 0.375, 0.75), Comparison(1, 0.5, None, None, "no verdict\0")]
+COMPARED = [HeldoutComparison(0, 0.625, 0.375, 0.75), HeldoutComparison(1, 0.5, None, None, "no verdict\0")]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_what_was_compared_is_the_greedy_answer_and_that_of_the_file_or_the_give
                 conn, run_id, checkpoint, "set", "sampled", [HeldoutResponse(0, 0, "sampled", "stop", 1, 1.0)]
             )
         comparisons.copy_comparisons(conn, run_id, 1, "set", COMPARED)
-        comparisons.copy_comparisons(conn, run_id, 1, "set", [Comparison(0, 1.0, 0.0, 1.0)], "auditor")
+        comparisons.copy_comparisons(conn, run_id, 1, "set", [HeldoutComparison(0, 1.0, 0.0, 1.0)], "auditor")
         assert [*comparisons.iter_compared(conn, run_id, "set", 1)] == [
             ComparedRow(1, 0, 0.75, "née", "zero"),
             ComparedRow(1, 1, None, "longer", None),
@@ -71,20 +71,20 @@ def test_what_was_compared_is_the_greedy_answer_and_that_of_the_file_or_the_give
         ]
         assert [*comparisons.iter_compared(conn, run_id, "set", 0)] == []
         # who else compared is kept apart
-        assert comparisons.read_comparisons(conn, run_id, 1, "set", "auditor") == [Comparison(0, 1.0, 0.0, 1.0)]
+        assert comparisons.read_comparisons(conn, run_id, 1, "set", "auditor") == [HeldoutComparison(0, 1.0, 0.0, 1.0)]
         assert len(comparisons.read_comparisons(conn, run_id, 1, "set")) == 2
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        Comparison(0, 1.0, 1.0, None),
-        Comparison(0, 1.0, 1.0, 0.5, "and a reason"),
-        Comparison(0, 1.0, 1.0, 1.5),
-        Comparison(0, float("nan"), 1.0, 0.5),
-        Comparison(7, 1.0, 1.0, 0.5),
+        HeldoutComparison(0, 1.0, 1.0, None),
+        HeldoutComparison(0, 1.0, 1.0, 0.5, "and a reason"),
+        HeldoutComparison(0, 1.0, 1.0, 1.5),
+        HeldoutComparison(0, float("nan"), 1.0, 0.5),
+        HeldoutComparison(7, 1.0, 1.0, 0.5),
     ],
 )
-def test_a_comparison_that_cannot_be_is_refused(store: Store, run_id: int, wrong: Comparison) -> None:
+def test_a_comparison_that_cannot_be_is_refused(store: Store, run_id: int, wrong: HeldoutComparison) -> None:
     with pytest.raises(IntegrityError), store.transaction() as conn:
         comparisons.copy_comparisons(conn, run_id, 1, "set", [wrong])

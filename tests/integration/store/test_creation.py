@@ -166,7 +166,7 @@ def test_held_out_answers_know_what_is_missing_and_how_good_they_are(store: Stor
         assert heldout.read_heldout(conn, run_id, "test") == ["2+2\ufffd", "3+3", "4+4"]
         assert heldout.heldout_splits(conn, run_id) == ["far", "test"]
         questions = [(text, ()) for text in ("2+2\ufffd", "3+3", "4+4", "9+9")]
-        assert sorted(heldout.read_questions(conn, run_id)) == questions
+        assert sorted(heldout.read_all_heldout(conn, run_id)) == questions
         for _ in range(2):
             heldout.copy_heldout_responses(conn, run_id, 0, "test", "sampled", [good, bad, unknown])
         heldout.copy_heldout_responses(conn, run_id, 1, "test", "greedy", [good])

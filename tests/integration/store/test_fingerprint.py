@@ -15,7 +15,7 @@ from eva.types import Reward
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from store.game import comparisons, heldout
-from store.rows import Comparison, HeldoutPart, RunRow
+from store.rows import HeldoutComparison, HeldoutPart, RunRow
 from store.runs import runs
 from store.schema import tables
 from store.schema.migration import migrate
@@ -181,7 +181,7 @@ def test_renaming_the_evaluation_changes_stored_names_and_no_fingerprint(
 ) -> None:
     run = play()
     with store.transaction() as conn:
-        comparisons.copy_comparisons(conn, run.id, 1, "easy", [Comparison(0, 1.0, 0.0, 1.0)])
+        comparisons.copy_comparisons(conn, run.id, 1, "easy", [HeldoutComparison(0, 1.0, 0.0, 1.0)])
         part = HeldoutPart(0, 0, "judge/cost_usd", Reward(0.1))
         heldout.copy_heldout_parts(conn, run.id, 1, "easy", "greedy", "auditor", [part])
         heldout.copy_heldout_parts(conn, run.id, 1, "easy", "greedy", "evaluator", [part])

@@ -67,8 +67,8 @@ def test_prompts_come_back_as_they_were_given(store: Store, run_id: int) -> None
         assert prompts.read_prompts(conn, run_id) == FAMILY
         assert prompts.read_prompts(conn, run_id, [4, 0, 99]) == [FAMILY[0], FAMILY[4]]
         assert prompts.iter_prompts(conn, run_id, after=1, limit=2) == FAMILY[2:4]
-        assert prompts.numbers_born(conn, run_id, 1, 2) == [2, 3, 4]
-        assert prompts.known_keys(conn, run_id) == {text_key(prompt.text) for prompt in FAMILY}
+        assert prompts.read_numbers_born(conn, run_id, 1, 2) == [2, 3, 4]
+        assert prompts.read_text_keys(conn, run_id) == {text_key(prompt.text) for prompt in FAMILY}
         assert runs.get_run(conn, run_id).prompt_count == 5
 
 

@@ -239,7 +239,7 @@ def test_responses_of_one_checkpoint_are_those_that_it_wrote(played_service: Ser
 
 def test_a_lineage_is_cut_where_asked_and_says_so(played_service: Served, played: Played) -> None:
     with played.store.transaction() as conn:
-        root = report.telling_root(conn, played.run_id)
+        root = report.most_evolved_root(conn, played.run_id)
         assert root is not None
         below = prompts.descendants(conn, played.run_id, root, 1000, 1000)
         deepest = below[-1]

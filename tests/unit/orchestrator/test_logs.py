@@ -46,7 +46,7 @@ class Talkative(FakeEvolver):
 def written(request: pytest.FixtureRequest, store: Store, store_settings: Settings) -> tuple[Form, str, Path]:
     """The log of a run that failed in its second iteration, and was resumed."""
     run = register_run(store, fake_config(iterations=2))
-    log, evolver = store_settings.logs_dir / run.place / "eva.log", Talkative()
+    log, evolver = store_settings.logs_dir / run.folder_name / "eva.log", Talkative()
     with chatter_to(log, request.param):
         with pytest.raises(EvolverError):
             drive(store, store_settings, run, Nobody(), build=always(fake_roles(evolver=evolver)))

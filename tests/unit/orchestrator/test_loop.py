@@ -224,7 +224,7 @@ def test_a_failure_of_infrastructure_is_told_in_the_runs_row_and_can_be_resumed(
 def test_a_prompt_that_cannot_be_answered_is_quarantined_and_the_run_goes_on(new_game: Callable[..., Game]) -> None:
     game = new_game()
     game.play(fake_roles(generator=FakeGenerator(unanswerable=frozenset({3, 30}))))
-    failed = game.read(lambda conn: responses.failures(conn, game.run.id, 0))
+    failed = game.read(lambda conn: responses.read_failures(conn, game.run.id, 0))
     assert failed == {3: "the prompt is too long"}
     first = {row.prompt: row for row in game.decisions()["batches"][0]}
     assert first[3].info is None and first[3].reason == "unanswered" and len(first) == 24

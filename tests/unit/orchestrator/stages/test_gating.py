@@ -90,7 +90,7 @@ def test_only_children_whose_probe_shows_regret_inside_the_band_enter_the_mix(
     heard = play(run, fake_roles())
     counts = heard.counts[1, "gate"]
     with store.transaction() as conn:
-        children = prompts.numbers_born(conn, run.id, 1, 1)
+        children = prompts.read_numbers_born(conn, run.id, 1, 1)
         probed = responses.judged(conn, run.id, 1, "mock (gate)", children, 2)
     gap_P = probed.rewards_P_N.max(axis=1) - probed.rewards_P_N.min(axis=1)
     regret = dict(zip(children, gap_P.tolist(), strict=True))
