@@ -1,1 +1,5 @@
-"""Alembic migrations of eva's store. `store.schema.migration` runs them; they need no alembic.ini."""
+"""The Alembic migrations of eva's store.
+
+`env`: runs them on the connection of `store.schema.migration`, without an alembic.ini.
+`versions`: one file per migration.
+"""

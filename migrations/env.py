@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that store.schema.migration hands over, inside its transaction."""
+"""Runs migrations on the connection and inside the transaction of `store.schema.migration`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches, pairs, checkpoints, stages, events, held-out answers, statistics."""
+"""Adds batches, pairs, checkpoints, stages, events, held-out responses and statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands before a prompt's text: of seed prompts, and of held-out prompts."""
+"""Adds the messages before a prompt's text, to seed prompts and to held-out prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A baseline's answers to held-out prompts, and how each checkpoint's answers compare with them."""
+"""Adds a baseline's responses to held-out prompts, and each checkpoint's comparison with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run was forked, and which code played it."""
+"""Adds where a run was forked, and which code played it."""
 
 from __future__ import annotations
 

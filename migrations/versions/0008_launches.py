@@ -1,4 +1,4 @@
-"""Runs that a launcher starts: their place in the queue, their jobs; and runs that were renamed or hidden."""
+"""Adds launches, i.e. the queue of runs and their jobs, and runs that were renamed or deleted."""
 
 from __future__ import annotations
 

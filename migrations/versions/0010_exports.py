@@ -1,4 +1,4 @@
-"""Exports that the service writes, and an index over the words of prompts."""
+"""Adds exports that the service writes, and an index over the words of prompts."""
 
 from __future__ import annotations
 

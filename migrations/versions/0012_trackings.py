@@ -1,4 +1,4 @@
-"""How far tracking services have been told of a run."""
+"""Adds how many of a run's points each tracking service has received."""
 
 from __future__ import annotations
 

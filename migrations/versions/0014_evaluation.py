@@ -1,4 +1,4 @@
-"""What tests a policy on held-out prompts is called evaluation: two roles and two names of stages change."""
+"""Renames the role `examiner` to `evaluator`, and the stage `baseline` to `evaluate_initial`."""
 
 from __future__ import annotations
 

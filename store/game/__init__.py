@@ -1,0 +1,15 @@
+"""Queries about the game, in the order in which it is played.
+
+`prompts`: prompts and their lineage.
+`contexts`: the messages before a prompt's text.
+`responses`: responses, rewards, and those that are missing.
+`pools`: a pool as its creator saw it, and its draw.
+`feedback`: the best and the worst responses to the sampled prompts.
+`evolutions`: the attempts made from each sampled prompt.
+`batches`: estimates, batches, and why a prompt was trained on.
+`pairs`: preference pairs.
+`checkpoints`: checkpoints and the training steps that made them.
+`heldout`: held-out prompts, and each checkpoint's responses to them.
+`comparisons`: comparisons with a baseline.
+`audit`: rewarded responses for the reward audit.
+"""

@@ -1,7 +1,7 @@
-"""The tables. Migrations make them; a test holds that both say the same.
+"""The tables. Migrations create them; a test checks that both agree.
 
-Almost every key starts with `run_id`. Tables that hang below prompts reach runs through prompts, so a
-bulk row pays for one foreign key, not two.
+Almost every key starts with `run_id`. Tables that refer to prompts refer to runs only through them, so a row of a
+bulk write pays for one foreign key, not two.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ runs = table(
     Column("id", Integer, Identity(always=True), primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("status", Text, nullable=False, server_default="created"),
-    Column("desired", Text, nullable=False, server_default="run"),  # obeyed at the next batch boundary
+    Column(
+        "desired", Text, nullable=False, server_default="run"
+    ),  # what the user wants; obeyed at the next batch boundary
     Column("config", JSONB, nullable=False),
     Column("config_hash", Text, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("iteration", Integer, nullable=False, server_default=ZERO),
-    Column("prompt_count", Integer, nullable=False, server_default=ZERO),  # the next number: they are dense
-    # the last event's number, taken under this row's lock: commit order is sequence order
+    Column("prompt_count", Integer, nullable=False, server_default=ZERO),  # the next prompt's number: numbers are dense
+    # the last event's number, assigned under this row's lock, so that commit order is sequence order
     Column("event_seq", BigInteger, nullable=False, server_default=ZERO),
     Column("error", Text),
     Column("note", Text, nullable=False, server_default=""),
@@ -46,11 +48,11 @@ runs = table(
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("started_at", Time),
     Column("finished_at", Time),
-    Column("forked_from", Integer),  # the run whose history it shares
+    Column("forked_from", Integer),  # the run whose history was copied
     Column("forked_at", SmallInteger),  # up to the start of this iteration
     Column("code", JSONB),
-    Column("deleted_at", Time),  # hidden from lists; nothing of it is gone
-    Column("folder", Text),  # the name that it was made with, where it has another one now
+    Column("deleted_at", Time),  # hidden from lists; no data is removed
+    Column("folder", Text),  # the name that it was created with, if it was renamed since
     CheckConstraint("(forked_from IS NULL) = (forked_at IS NULL)", "fork"),
     ForeignKeyConstraint(["forked_from"], ["runs.id"], ondelete="RESTRICT"),
     CheckConstraint(
@@ -62,16 +64,16 @@ runs = table(
 )
 
 WORDS = text("to_tsvector('simple'::regconfig, left(text, 50000))")
-"""What a search looks through: a text's words in their own form. A longer text is searched in its beginning, for the
-index could not hold one of more than a megabyte of words, and no prompt is refused for its length."""
+"""What a search looks through: the words of a text, unstemmed. Of a long text only the beginning is searched, because the
+index cannot hold more than a megabyte of words, and no prompt is refused for its length."""
 
 leases = table(
     "leases",
     run_id(),
-    Column("fence", BigInteger, nullable=False, server_default=ZERO),  # grows with every claim, never falls
+    Column("fence", BigInteger, nullable=False, server_default=ZERO),  # grows with every claim, never shrinks
     Column("owner", JSONB),
     Column("expires_at", Time),
-    Column("writes", BigInteger, nullable=False, server_default=ZERO),  # number of the holder's last one
+    Column("writes", BigInteger, nullable=False, server_default=ZERO),  # the number of the holder's last write
     CheckConstraint("(owner IS NULL) = (expires_at IS NULL)", "held"),
     of_run(),
 )
@@ -81,9 +83,9 @@ prompts = table(
     run_id(),
     key("number", Integer),
     Column("text", Text, nullable=False),
-    # the messages before the text, kept by the seed prompt alone: its descendants have the same
+    # the messages before the text; only seed prompts keep them, because their descendants have the same
     Column("context", JSONB),
-    # eva.creator.novelty.prompt_key: equal prompts are found by it
+    # eva.creator.novelty.prompt_key, by which equal prompts are found
     Column("text_key", BigInteger, nullable=False),
     Column("parent", Integer),
     Column("root", Integer, nullable=False),
@@ -91,7 +93,7 @@ prompts = table(
     Column("depth", SmallInteger, nullable=False),
     Column("born", SmallInteger, nullable=False),  # -1 for a seed prompt
     Column("topic", Text),
-    # a parent is older than its child, so lineages cannot form a circle
+    # a parent's number is smaller than its child's, so lineages cannot form a circle
     CheckConstraint("number >= 0 AND parent >= 0 AND parent < number AND root <= number", "order"),
     CheckConstraint("(parent IS NULL) = (depth = 0) AND (parent IS NULL) = (operator IS NULL)", "seed"),
     CheckConstraint("context IS NULL OR parent IS NULL", "root_context"),
@@ -150,15 +152,15 @@ estimates = table(
     run_id(),
     key("iteration", SmallInteger),
     key("prompt", Integer),
-    # the policy whose responses it was estimated from
+    # the policy whose responses the estimate is based on
     Column("checkpoint", SmallInteger, nullable=False),
     Column("info", Double),
     Column("reason", Text),
     Column("weight", Double),
-    # the Gumbel key it was sampled by; finite
+    # the Gumbel key that sampling used
     Column("key", Double),
     Column("sampled", Boolean, nullable=False),
-    Column("first", Boolean, nullable=False),  # this is the first time that the prompt was judged
+    Column("first", Boolean, nullable=False),  # whether this is the first time that the prompt was judged
     CheckConstraint("key - key = 0", "finite"),
     of_prompt(),
     Index(None, "run_id", "prompt"),
@@ -176,12 +178,12 @@ evolutions = table(
     Column("operator", Text, nullable=False),
     Column("parent_slot", SmallInteger),
     Column("text", Text, nullable=False),
-    # why the child was refused; null when accepted
+    # why the child was rejected; null when it was accepted
     Column("reason", Text),
     Column("prompt_tokens", Integer, nullable=False),
     Column("reply_tokens", Integer, nullable=False),
     Column("cost_usd", Double, nullable=False),
-    # the number its child was given at the end of the stage
+    # the child's number, assigned at the end of the stage
     Column("child", Integer),
     CheckConstraint("child IS NULL OR reason IS NULL", "child_accepted"),
     of_prompt("source"),
@@ -195,7 +197,7 @@ batches = table(
     key("iteration", SmallInteger),
     key("prompt", Integer),
     Column("buffer", Boolean, nullable=False),
-    Column("checkpoint", SmallInteger, nullable=False),  # the policy that answered it for training
+    Column("checkpoint", SmallInteger, nullable=False),  # the policy whose responses are trained on
     Column("info", Double),
     Column("reason", Text),
     Column("first", Boolean, nullable=False),
@@ -226,7 +228,7 @@ checkpoints = table(
     run_id(),
     key("number", SmallInteger),
     Column("iteration", SmallInteger, nullable=False),
-    # the checkpoint it was trained from; null for the given model
+    # the checkpoint that it was trained from; null for the initial model
     Column("parent", SmallInteger),
     Column("path", Text, nullable=False),
     Column("digest", Text, nullable=False),
@@ -291,11 +293,11 @@ statistics = table(
 )
 
 
-# Held-out prompts: what each checkpoint and the baseline answer to them, and the rewards.
+# Held-out prompts, the responses of each checkpoint and of the baseline to them, and the rewards.
 
 
 def _role() -> CheckConstraint:
-    # the evaluator rewards every answer; the auditor looks at some comparisons for a second opinion
+    # the evaluator rewards every response; the auditor rewards some comparisons again, for a second opinion
     return CheckConstraint("role IN ('evaluator', 'auditor')", "role")
 
 
@@ -341,7 +343,7 @@ heldout_baselines = table(
     run_id(),
     key("split", Text),
     key("item", Integer),
-    # what a baseline answered, from its file
+    # the baseline's response, from its file
     Column("text", Text, nullable=False),
     _of_prompt(),
 )
@@ -353,10 +355,10 @@ heldout_comparisons = table(
     key("split", Text),
     key("item", Integer),
     key("role", Text),
-    # of the greedy answer and of the baseline's, rewarded as two responses to one prompt
+    # of the greedy response and of the baseline's, rewarded as two responses to one prompt
     Column("reward", Double),
     Column("baseline_reward", Double),
-    # the probability that the policy's answer is the better one; null with the reason why there is none
+    # the probability that the policy's response is the better one; null with a reason
     Column("preference", Double),
     Column("reason", Text),
     _role(),
@@ -373,10 +375,10 @@ heldout_parts = table(
     key("split", Text),
     key("mode", Text),
     key("item", Integer),
-    # of greedy answers sample 1 is the baseline's, rewarded beside them
+    # among greedy responses, sample 1 is the baseline's, rewarded together with the policy's
     key("sample", SmallInteger),
     key("role", Text),
-    # of the rewarder, then of the part
+    # the rewarder's name, a slash and the part's name
     key("name", Text),
     Column("value", Double),
     Column("reason", Text),
@@ -386,20 +388,20 @@ heldout_parts = table(
     _of_prompt(),
 )
 
-# Launches: which runs a launcher starts, and the job of each one's driver.
+# Launches: the queue of runs, and the job of each run's driver.
 
 launches = table(
     "launches",
     run_id(),
     Column("state", Text, nullable=False),
-    Column("attempt", Integer, nullable=False, server_default=ZERO),  # drivers that were started, in all
-    Column("job", Text),  # written before it is submitted: what may be submitted twice is one job
+    Column("attempt", Integer, nullable=False, server_default=ZERO),  # how many drivers were started in all
+    Column("job", Text),  # written before it is submitted, so that submitting it twice makes one job
     Column("queued_at", Time, nullable=False, server_default=NOW),
     Column("not_before", Time, nullable=False, server_default=NOW),
-    Column("restarts", Integer, nullable=False, server_default=ZERO),  # how often a dead driver is replaced
+    Column("restarts", Integer, nullable=False, server_default=ZERO),  # how many dead drivers may be replaced
     Column("restarted", Integer, nullable=False, server_default=ZERO),
     Column("backoff_s", Double, nullable=False, server_default=text("10")),
-    Column("message", Text),  # what it waits for
+    Column("message", Text),  # what it is waiting for
     Column("idempotency_key", Text, unique=True),
     Column("body_hash", Text),
     CheckConstraint("state IN ('queued', 'taken', 'submitted', 'ended')", "state"),
@@ -409,19 +411,19 @@ launches = table(
 
 Index("launches_open_idx", launches.c.queued_at, launches.c.run_id, postgresql_where=text("state <> 'ended'"))
 
-# Beside the runs: API keys, exports, tracking services, totals.
+# Around the runs: API keys, exports, tracking services, totals.
 
 api_keys = table(
     "api_keys",
     Column("id", Integer, Identity(always=True), primary_key=True),
-    Column("prefix", Text, nullable=False),  # the part of a key that one may show
+    Column("prefix", Text, nullable=False),  # the public part of the key
     Column("name", Text, nullable=False),
     Column("scope", Text, nullable=False),
     Column("salt", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),  # eva.runtime.api_keys.key_digest
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("expires_at", Time),
-    Column("last_used_at", Time),  # the beginning of the hour
+    Column("last_used_at", Time),  # rounded down to the hour
     Column("revoked_at", Time),
     UniqueConstraint("prefix"),
     CheckConstraint("scope IN ('read', 'write', 'admin')", "scope"),
@@ -434,7 +436,7 @@ exports = table(
     Column("kind", Text, nullable=False),
     Column("format", Text, nullable=False),
     Column("status", Text, nullable=False, server_default="waiting"),
-    Column("claimed_until", Time),  # whoever writes it renews this; a server that died does not
+    Column("claimed_until", Time),  # renewed by the writer, so that a dead writer's claim ends
     Column("rows", BigInteger),
     Column("bytes", BigInteger),
     Column("error", Text),
@@ -450,13 +452,13 @@ trackings = table(
     "trackings",
     run_id(),
     key("tracker", Text),
-    # of those that orchestrator.tracking.points makes of the run, so many are there
+    # how many of the points made by orchestrator.tracking.points the service has received
     Column("points", Integer, nullable=False),
     Column("changed_at", Time, nullable=False, server_default=NOW),
     of_run(),
 )
 
-# what closed stages of all runs add up to, a row per name of a stage
+# totals over the closed stages of all runs, a row per stage name
 stage_totals = table(
     "stage_totals",
     Column("stage", Text, primary_key=True),

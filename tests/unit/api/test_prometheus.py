@@ -154,7 +154,7 @@ def test_what_closed_counts_once_whoever_takes_it_along_and_what_is_open_counts_
 
 def test_an_older_store_is_summed_when_it_is_brought_up_to_date(store: Store, store_settings: Settings) -> None:
     run = play_run(store, store_settings, playground_config("iterations=1"))
-    known = import_module("migrations.versions.0013_totals")
+    known = import_module("migrations.versions.0013_stage_totals")
     with store.transaction() as conn:
         fork = create_run(conn, stem="fork", config={}, config_hash="h", seed=1)
         copy_history(conn, run.id, fork.id, 1)

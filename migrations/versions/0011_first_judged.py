@@ -1,4 +1,4 @@
-"""When a prompt was judged first, and indexes by which pages of prompts are read in their order."""
+"""Adds whether a prompt was judged for the first time, and indexes that pages of prompts are read by."""
 
 from __future__ import annotations
 

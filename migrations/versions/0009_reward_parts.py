@@ -1,4 +1,4 @@
-"""What rewards of held-out answers were made from, and comparisons by a second rewarder."""
+"""Adds the parts of held-out responses' rewards, and comparisons by a second rewarder."""
 
 from __future__ import annotations
 

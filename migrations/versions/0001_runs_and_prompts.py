@@ -1,4 +1,4 @@
-"""Runs and their leases, prompts, responses and rewards, the creator's decisions."""
+"""Adds runs and their leases, prompts, responses, rewards, and the creator's decisions."""
 
 from __future__ import annotations
 

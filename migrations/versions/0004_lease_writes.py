@@ -1,4 +1,4 @@
-"""Writes of a lease's holder are numbered, so that one whose answer was lost is not made twice."""
+"""Numbers the writes of a lease's holder, so that a write whose reply was lost is not made twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API keys."""
+"""Adds API keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums over closed stages, and indexes by which what is open or happens rarely is found without reading the rest."""
+"""Adds totals over closed stages, and indexes that find open stages and rare events without reading the rest."""
 
 from __future__ import annotations
 
