@@ -32,9 +32,7 @@ runs = table(
     Column("id", Integer, Identity(always=True), primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("status", Text, nullable=False, server_default="created"),
-    Column(
-        "desired", Text, nullable=False, server_default="run"
-    ),  # what the user wants; obeyed at the next batch boundary
+    Column("desired", Text, nullable=False, server_default="run"),  # obeyed at the next batch boundary
     Column("config", JSONB, nullable=False),
     Column("config_hash", Text, nullable=False),
     Column("seed", BigInteger, nullable=False),
@@ -64,8 +62,8 @@ runs = table(
 )
 
 WORDS = text("to_tsvector('simple'::regconfig, left(text, 50000))")
-"""What a search looks through: the words of a text, unstemmed. Of a long text only the beginning is searched, because the
-index cannot hold more than a megabyte of words, and no prompt is refused for its length."""
+"""What a search looks through: the words of a text, unstemmed. Only the beginning of a long text is searched, because
+the index cannot hold more than a megabyte of words, and no prompt is refused for its length."""
 
 leases = table(
     "leases",

@@ -6,6 +6,7 @@
 `prompt_map`: the map of a run's prompts.
 `statistics`: statistics that are computed once per iteration.
 `training_metrics`: training metrics over steps.
+`summary`: the summary of a run, which `eva show` prints.
 `report`: the figures and examples of a run's report.
 `costs`: what a run has cost.
 `run_comparison`: two runs side by side.

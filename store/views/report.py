@@ -40,7 +40,7 @@ class HeldoutScore:
 
 
 @dataclass(frozen=True, slots=True)
-class FamilyMember:
+class MemberRow:
     """A prompt in a family. `info` and `checkpoint` are those of the first time that it was judged, or None."""
 
     number: int
@@ -63,7 +63,7 @@ class RewardedText:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldoutExample:
+class ExampleRow:
     checkpoint: int
     text: str
     reward: float | None
@@ -192,9 +192,9 @@ def most_evolved_root(conn: Connection, run_id: int) -> int | None:
     return conn.execute(_MOST_EVOLVED, {"run_id": run_id}).scalar()
 
 
-def family_members(conn: Connection, run_id: int, root: int, limit: int = 2000) -> list[FamilyMember]:
+def family_members(conn: Connection, run_id: int, root: int, limit: int = 2000) -> list[MemberRow]:
     """Returns a seed prompt and its descendants, in number order."""
-    return [FamilyMember(*row) for row in conn.execute(_MEMBERS, {"run_id": run_id, "root": root, "limit": limit})]
+    return [MemberRow(*row) for row in conn.execute(_MEMBERS, {"run_id": run_id, "root": root, "limit": limit})]
 
 
 def read_infos(conn: Connection, run_id: int, numbers: Sequence[int]) -> dict[int, float | None]:
@@ -226,10 +226,10 @@ def most_improved_item(conn: Connection, run_id: int, split: str, first: int, la
     ).scalar()
 
 
-def heldout_examples(conn: Connection, run_id: int, split: str, item: int) -> list[HeldoutExample]:
+def heldout_examples(conn: Connection, run_id: int, split: str, item: int) -> list[ExampleRow]:
     """Returns each checkpoint's greedy response to a held-out prompt."""
     rows = conn.execute(_RESPONSES_TO_ITEM, {"run_id": run_id, "split": split, "item": item})
-    return [HeldoutExample(*row) for row in rows]
+    return [ExampleRow(*row) for row in rows]
 
 
 def info_by_occurrences(conn: Connection, run_id: int, phrase: str) -> list[InfoGroup]:

@@ -10,7 +10,7 @@ from eva.config import RunConfig
 from eva.prompts.conversations import as_rows
 from store.game import heldout, prompts
 from store.views import report
-from store.views.report import HeldoutScore, FamilyMember, RewardedText
+from store.views.report import HeldoutScore, MemberRow, RewardedText
 from store.views.summary.schema import (
     Context,
     DifficultyInfo,
@@ -39,10 +39,10 @@ def family(conn: Connection, run_id: int, rewarder: str) -> tuple[FamilyMember, 
     return tuple(_member(member, member.number in path, texts.get(member.number, []), context) for member in shown)
 
 
-def _telling_path(members: Mapping[int, FamilyMember]) -> list[int]:
+def _telling_path(members: Mapping[int, MemberRow]) -> list[int]:
     """From the seed to the end of the most telling path: late, judged all along, informative."""
 
-    def worth(member: FamilyMember) -> tuple[int, float, int, float, int]:
+    def worth(member: MemberRow) -> tuple[int, float, int, float, int]:
         path = [members[number] for number in _path(members, member.number)]
         judged = [ancestor.info for ancestor in path if ancestor.info is not None]
         return (
@@ -58,14 +58,14 @@ def _telling_path(members: Mapping[int, FamilyMember]) -> list[int]:
     return _path(members, max(short or evolved, key=worth).number)
 
 
-def _path(members: Mapping[int, FamilyMember], number: int) -> list[int]:
+def _path(members: Mapping[int, MemberRow], number: int) -> list[int]:
     path = [number]
     while (parent := members[path[0]].parent) is not None:
         path.insert(0, parent)
     return path
 
 
-def _texts(conn: Connection, run_id: int, rewarder: str, shown: Iterable[FamilyMember]) -> dict[int, list[RewardedText]]:
+def _texts(conn: Connection, run_id: int, rewarder: str, shown: Iterable[MemberRow]) -> dict[int, list[RewardedText]]:
     judged = [(member.number, member.checkpoint) for member in shown if member.checkpoint is not None]
     by_prompt: dict[int, list[RewardedText]] = {}
     for text in report.rewarded_texts(conn, run_id, rewarder, judged):
@@ -73,7 +73,7 @@ def _texts(conn: Connection, run_id: int, rewarder: str, shown: Iterable[FamilyM
     return by_prompt
 
 
-def _member(member: FamilyMember, on_path: bool, texts: Sequence[RewardedText], context: Context) -> FamilyMember:
+def _member(member: MemberRow, on_path: bool, texts: Sequence[RewardedText], context: Context) -> FamilyMember:
     best = max(texts, key=lambda text: text.reward, default=None)
     worst = min(texts, key=lambda text: text.reward, default=None)
     return FamilyMember(

@@ -192,7 +192,7 @@ def test_words_are_changed_by_who_has_seen_them(served: Served) -> None:
     assert renamed.headers["location"] == "/v1/runs/better"
     with served.service.store.transaction() as conn:
         row = runs.find_run(conn, "better")
-    assert row.place == name, "its files stay where they are"
+    assert row.folder_name == name, "its files stay where they are"
     other = post(served, "", NEW, 201)["name"]
     waiting = served.client.patch(f"/v1/runs/{other}", json={"name": "x"}, headers={"If-Match": "*"})
     assert "waits for a driver" in refused(waiting, 409)
