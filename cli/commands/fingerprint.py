@@ -16,7 +16,7 @@ from cli.terminal.safe_text import printable
 from store.rows import RunRow
 from store.runs.runs import find_run
 from store.session import begin_snapshot
-from store.views.fingerprint import START, FirstDifference, Fingerprint, PartDigest, first_difference
+from store.views.fingerprint import START, Fingerprint, FirstDifference, PartDigest, first_difference
 from store.views.fingerprint import fingerprint as take
 
 SHOWN = 16
