@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs eva and everything it needs into .venv, at the versions of constraints/. Does nothing where that is done.
-# PYTHON: the interpreter to use. DEVICE: cpu (default) or gpu. Writes nowhere but here and in the caches of pip and uv.
+# Installs eva and everything it needs into .venv, at the versions in constraints/. Does nothing if that is done.
+# PYTHON: the interpreter to use. DEVICE: cpu (default) or gpu. Writes only here and into the caches of pip and uv.
 set -eu
 cd "$(dirname "$0")"
 device=${DEVICE:-cpu}
@@ -17,9 +17,9 @@ fail() {
     exit 1
 }
 
-[ -f "$pins" ] || fail "DEVICE=$device is not known; known: cpu, gpu"
+[ -f "$pins" ] || fail "DEVICE=$device is not known. Use cpu or gpu."
 
-# The key changes with the pins, this script, and where the checkout lies.
+# The key changes with the pins, this script, and the path of the checkout.
 key="$device $(pwd) $(cat install.sh "$pins" | cksum)"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ]; then exit 0; fi
 
@@ -35,7 +35,7 @@ find_python() {
             return
         fi
     done
-    fail "No Python of 3.11 to 3.14 with its venv module was found (looked at: $*)." \
+    fail "Found no Python 3.11 to 3.14 with the venv module (tried: $*)." \
         "Install one (Debian, Ubuntu: apt-get install python3 python3-venv), or name it: PYTHON=/path/to/python make install"
 }
 
@@ -43,11 +43,11 @@ phase() {
     say "  $1"
     shift
     printf '\n== %s\n' "$*" >>"$log"
-    "$@" >>"$log" 2>&1 || fail "Installing failed; the last lines of $(pwd)/$log:" "$(tail -n 15 "$log")" \
-        "Repair what they name, then run the same command again."
+    "$@" >>"$log" 2>&1 || fail "The install failed. The last lines of $(pwd)/$log:" "$(tail -n 15 "$log")" \
+        "Fix what they name, then run the same command again."
 }
 
-# An environment that an interrupted install left, or that was moved here, is made anew.
+# An environment that an interrupted install left behind, or that was moved here, is created again.
 environment() {
     if [ -e "$unfinished" ] || ! usable "$venv/bin/python" || ! grep -qF "$(pwd)/$venv" "$venv/bin/activate"; then
         "$python" -m venv --clear "$venv" || return
@@ -56,7 +56,7 @@ environment() {
     "$venv/bin/python" -m pip --version || "$venv/bin/python" -m ensurepip
 }
 
-# Where PIP_FIND_LINKS names a folder that holds torch's CPU build it is taken from there, else from PyTorch's own index.
+# If PIP_FIND_LINKS names a folder with torch's CPU build, it is taken from there; otherwise from PyTorch's own index.
 torch_source() {
     [ "$device" = cpu ] || return 0
     tag=$("$venv/bin/python" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
@@ -68,7 +68,7 @@ torch_source() {
     echo --torch-backend=cpu
 }
 
-# uv reads its own variables only, and takes commas where pip takes spaces.
+# uv reads only its own variables, and expects commas where pip expects spaces.
 [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"
 [ -z "${PIP_FIND_LINKS:-}" ] || export UV_FIND_LINKS="${UV_FIND_LINKS:-$(echo "$PIP_FIND_LINKS" | tr -s ' ' ',')}"
 [ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
@@ -79,12 +79,12 @@ started=$(date +%s)
 say "Installing eva for $device into $(pwd)/$venv (details: $log)"
 : >"$log"
 rm -f "$stamp"
-phase "a Python environment, from $python" environment
-phase "uv, which installs the rest" "$venv/bin/python" -m pip install --disable-pip-version-check -q -c "$pins" uv
-phase "$(grep -c '==' "$pins") packages (the first time, minutes: about 1 GB is fetched)" \
+phase "creating a Python environment with $python" environment
+phase "installing uv, which installs the rest" "$venv/bin/python" -m pip install --disable-pip-version-check -q -c "$pins" uv
+phase "installing $(grep -c '==' "$pins") packages (takes minutes the first time: about 1 GB is downloaded)" \
     "$venv/bin/python" -m uv pip install --compile-bytecode $(torch_source) \
     -c "$pins" -r pyproject.toml --extra "$device" --extra dev
-phase "eva itself" "$venv/bin/python" -m uv pip install --no-deps --no-build-isolation -e .
+phase "installing eva itself" "$venv/bin/python" -m uv pip install --no-deps --no-build-isolation -e .
 rm -f "$unfinished"
 printf '%s' "$key" >"$stamp"
 say "  done in $(($(date +%s) - started)) s"
