@@ -1,8 +1,8 @@
-"""One tree of errors. Each says what was given, what was expected, and the next move.
+"""Every error of eva, in one tree. Each says what was given, what was expected, and the next move.
 
-Failures split in two: of infrastructure (retried elsewhere, bounded) and of data (one prompt is
-quarantined with its reason, the run goes on). `InfrastructureError` is the first kind; the second
-never travels as an exception but as a reason beside the prompt or the response that it spoiled.
+There are two kinds of failure. Infrastructure fails (retried elsewhere, a bounded number of times): an
+`InfrastructureError`. Or data are unusable (one prompt is quarantined and the run goes on): never an exception, but a
+reason stored with the prompt or response.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ class EvaError(Exception):
     """Base of every error that eva raises on purpose.
 
     Args:
-        given: what was given or what happened, one sentence without its full stop.
+        given: what was given or what happened: one sentence without a full stop.
         expected: what would have been right.
-        next_move: what the reader can do now, an imperative sentence.
+        next_move: what the reader can do now: an imperative sentence.
     """
 
     status: int = 500
-    """HTTP status code under which the API reports it."""
+    """HTTP status code of the API's response."""
 
     def __init__(self, given: str, *, expected: str = "", next_move: str = "") -> None:
         self.given, self.expected, self.next_move = given, expected, next_move
@@ -31,7 +31,7 @@ class EvaError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KeyProblem:
-    """One key of a config that cannot be used: what is allowed there, and what was given, shortened."""
+    """A config key with an unusable value: what is allowed, and what was given (shortened)."""
 
     key: str
     expected: str
@@ -39,7 +39,7 @@ class KeyProblem:
 
 
 class InputError(EvaError):
-    """What the user gave cannot be used. `places` tells of each key of a config apart, where that is known."""
+    """The user's input cannot be used. `places` lists the config keys that are wrong, where they are known."""
 
     status = 422
 
@@ -51,25 +51,25 @@ class InputError(EvaError):
 
 
 class ConfigError(InputError):
-    """The run's config does not validate."""
+    """The run's config is invalid."""
 
 
 class PromptFileError(InputError):
-    """A file of prompts is missing, malformed or empty."""
+    """A prompt file is missing, malformed or empty."""
 
 
 class ModelError(InputError):
-    """A model folder cannot be loaded or lacks what the run needs."""
+    """A model folder cannot be loaded, or lacks something that the run needs."""
 
 
 class NotFoundError(EvaError):
-    """No such run, prompt or checkpoint."""
+    """There is no such run, prompt or checkpoint."""
 
     status = 404
 
 
 class ConflictError(EvaError):
-    """The thing is in a state that does not allow this."""
+    """The run or checkpoint is in a state that does not allow this."""
 
     status = 409
 
@@ -79,49 +79,49 @@ class LeaseTakenError(ConflictError):
 
 
 class LeaseLostError(ConflictError):
-    """This driver no longer holds the run: it writes nothing more and leaves."""
+    """This driver no longer holds the run, so it stops without writing anything more."""
 
 
 class RunStoppedError(EvaError):
-    """The run was asked to pause or cancel; the driver left at a batch boundary."""
+    """Somebody paused or cancelled the run, and the driver stopped at a batch boundary."""
 
     status = 409
 
 
 class BusyError(EvaError):
-    """As many as are allowed at a time are at it already."""
+    """The limit on simultaneous requests is reached."""
 
     status = 429
 
 
 class InfrastructureError(EvaError):
-    """A machine, process or service failed; the work itself is sound and may be retried."""
+    """A machine, process or service failed; the work itself is valid and may be retried."""
 
     status = 503
 
 
 class EngineDiedError(InfrastructureError):
-    """An engine stopped answering and its bounded replacements failed too."""
+    """An engine stopped responding, and its replacements failed too."""
 
 
 class NoRoomError(InfrastructureError):
-    """No machine of the cluster can host an engine: the run pauses until there is one."""
+    """No machine of the cluster has room for an engine; the run pauses until one has."""
 
 
 class StalledError(InfrastructureError):
-    """No unit of a stage advanced for so long that the watchdog ended it."""
+    """A stage made no progress for so long that the watchdog ended it."""
 
 
 class RewarderDiedError(InfrastructureError):
-    """The reward model's process keeps dying, whatever prompt it is given."""
+    """The reward model's process keeps dying, whatever the prompt."""
 
 
 class JudgeError(InfrastructureError):
-    """The judge's service failed after its bounded retries, or its budget is spent."""
+    """The judge's service failed after all retries, or its budget is spent."""
 
 
 class CanaryError(InfrastructureError):
-    """An engine serves other weights than those of the current policy."""
+    """An engine does not serve the current policy's weights."""
 
 
 class TrainingFailedError(InfrastructureError):
@@ -129,33 +129,33 @@ class TrainingFailedError(InfrastructureError):
 
 
 class CheckpointError(InfrastructureError):
-    """A checkpoint lacks a valid manifest, or a file differs from it."""
+    """A checkpoint has no valid manifest, or one of its files differs from it."""
 
 
 class StoreError(InfrastructureError):
-    """The database cannot be reached or refuses to work."""
+    """The database cannot be reached or refused to work."""
 
 
 class StoreAwayError(StoreError):
-    """The database did not answer, or asked to try again: the same transaction may succeed in a while."""
+    """The database did not respond, or asked for a retry: the same transaction may succeed later."""
 
 
 class DiskFullError(InfrastructureError):
-    """No space is left where eva writes."""
+    """The disk that eva writes to is full."""
 
     status = 507
 
 
 class EvolverError(InfrastructureError):
-    """The evolver's service failed after its bounded retries."""
+    """The evolver's service failed after all retries."""
 
 
 class ValueRefusedError(EvaError):
-    """The database cannot store a value: trying again gives the same answer."""
+    """The database cannot store a value, and a retry would not help."""
 
 
 def error_kind(error: BaseException) -> str:
-    """Whose fault an error is: "input" (what was given), "infrastructure" (a machine or service), or "eva" (a bug)."""
+    """Who caused an error: "input" (the user's), "infrastructure" (a machine or service), or "eva" (a bug)."""
     if isinstance(error, InfrastructureError):
         return "infrastructure"
     return "input" if isinstance(error, InputError | NotFoundError | ConflictError) else "eva"

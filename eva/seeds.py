@@ -1,6 +1,7 @@
-"""Derived randomness: every draw comes from a hash of the run's seed and what it is drawn for.
+"""Derived randomness: every draw comes from a hash of the run's seed and the purpose of the draw.
 
-There is no global generator, so nothing depends on order, on shards or on a restart.
+There is no global generator, so no draw depends on order, on shards or on a restart. The words in the paths are part of
+the hash: a run's draws change if one of them is renamed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def derive(seed: int, *path: int | str) -> int:
-    """A 63-bit seed from the run's seed and a path such as (iteration, "evolve", number)."""
+    """Returns a 63-bit seed for the run's seed and a path such as (iteration, "evolve", number)."""
     digest = hashlib.blake2b(digest_size=8)
     for part in (seed, *path):
         digest.update(f"{type(part).__name__}:{part};".encode())
@@ -23,7 +24,7 @@ def derive(seed: int, *path: int | str) -> int:
 
 
 def generator(seed: int, *path: int | str) -> random.Random:
-    """A generator of its own for one decision."""
+    """Returns a random generator for one decision."""
     return random.Random(derive(seed, *path))
 
 
@@ -35,10 +36,10 @@ def _splitmix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def uniforms(seed: int, *path: int | str, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """One uniform draw in the open interval (0, 1) per prompt number, shape (P,).
+    """Returns one uniform draw in the open interval (0, 1) per prompt number, shape (P,).
 
-    Each draw depends only on (seed, path, number): reordering or splitting the prompts changes
-    none of them. Vectorised, so a million prompts take milliseconds.
+    Each draw depends on (seed, path, number) alone, so reordering or splitting the prompts changes none of them.
+    Vectorised: a million prompts take milliseconds.
     """
     with np.errstate(over="ignore"):
         base = np.uint64(derive(seed, *path))
@@ -47,7 +48,7 @@ def uniforms(seed: int, *path: int | str, numbers: npt.NDArray[np.int64]) -> npt
 
 
 def text_hash(text: str) -> int:
-    """A signed 64-bit hash of a text, equal wherever and whenever it is computed."""
+    """Returns a signed 64-bit hash of a text, the same in every process and on every machine."""
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True
     )

@@ -1,4 +1,4 @@
-"""The environment: where the database and the data are."""
+"""Settings from the environment: where the database and the data are, and what the service allows."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from eva.runtime.logs import Form, parse_form
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says, read once at the start of a command.
+    """Settings read from the environment once, at the start of a command.
 
     Attributes:
-        data_dir: EVA_DATA_DIR, else `eva-data` in the current folder: checkpoints, logs, the embedded database.
+        data_dir: EVA_DATA_DIR, else `eva-data` in the current folder: checkpoints, logs and the embedded database.
         database_url: EVA_DATABASE_URL (a `postgresql://` URL), or None for the embedded database.
-        ray_address: RAY_ADDRESS, or None for a local cluster of this machine.
-        hosts: EVA_HOSTS, host names (separated by commas) under which `eva serve` is reached, e.g. behind a proxy.
-        concurrent_runs: EVA_CONCURRENT_RUNS: so many runs that the service launches play at a time; 1 unless set.
-        log_format: EVA_LOG_FORMAT: how logs are written, `text` (unless set) or `json`: one object per line.
-        allowed: what configs that come by the API may name, and what it stands for.
+        ray_address: RAY_ADDRESS, or None for a local cluster on this machine.
+        hosts: EVA_HOSTS, the host names (separated by commas) of `eva serve`, for example behind a proxy.
+        concurrent_runs: EVA_CONCURRENT_RUNS, how many runs the service plays at a time; 1 by default.
+        log_format: EVA_LOG_FORMAT, `text` (the default) or `json`, one object per line.
+        allowed: the names that configs sent through the API may use, and what each stands for.
     """
 
     data_dir: Path
@@ -44,7 +44,7 @@ class Settings:
 
 
 def read_settings() -> Settings:
-    """Raises ConfigError for what nobody could obey: found here, before anything starts."""
+    """Reads the settings. Raises ConfigError for an invalid value, before anything starts."""
     arm_from_environment()
     return Settings(
         data_dir=Path(os.environ.get("EVA_DATA_DIR") or "eva-data").resolve(),
@@ -58,7 +58,9 @@ def read_settings() -> Settings:
 
 
 def _count(name: str, default: int) -> int:
-    given = os.environ.get(name) or str(default)
-    if not (given.isascii() and given.isdigit()) or int(given) < 1:
-        raise ConfigError(f"{name} is {given!r}", expected="a whole number from 1", next_move="Correct or unset it")
-    return int(given)
+    text = os.environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise ConfigError(
+            f"{name} is {text!r}", expected="a whole number of at least 1", next_move="Correct it or unset it"
+        )
+    return int(text)

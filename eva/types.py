@@ -1,4 +1,4 @@
-"""What travels between the parts: frozen, made once, never edited.
+"""The values that travel between the parts: frozen, made once, never edited.
 
 Letters in array names: P prompts, N responses per prompt.
 """
@@ -25,16 +25,16 @@ class Message:
 
 
 Context = tuple[Message, ...]
-"""The messages before a prompt's text, which is the last user turn; none before a plain prompt."""
+"""The messages before a prompt's text, which is the last user turn; empty for a plain prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt of a run; (run, number) names it for ever.
+    """A prompt of a run; (run, number) identifies it for ever.
 
-    `text` is what evolves; a child has the `context` of its parent. `parent`, `operator` are None for a seed
-    prompt; `root` is its seed's number; `born` is the iteration that made it; `depth` counts the evolutions
-    between it and its seed.
+    `text` is what evolves; a child has the `context` of its parent. `parent` and `operator` are None for a seed
+    prompt. `root` is the number of its seed prompt, `depth` the number of evolutions from there, and `born` the
+    iteration that made it (-1 for a seed prompt).
     """
 
     number: int
@@ -50,7 +50,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """How responses are sampled. `temperature` 0 is greedy. `max_tokens` counts response tokens."""
+    """How responses are sampled. `temperature` 0 is greedy. `max_tokens` limits the response's tokens."""
 
     temperature: float
     top_p: float
@@ -59,7 +59,7 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Ask one prompt's responses `first` .. `first + n - 1`; sample i is drawn with `seed + i`."""
+    """Asks for responses `first` .. `first + n - 1` to one prompt; sample i is drawn with `seed + i`."""
 
     number: int
     text: str
@@ -72,7 +72,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One sampled answer. `finish` is the engine's reason: "stop" or "length" (cut at the limit)."""
+    """One sampled response. `finish` is the engine's reason for ending it: "stop", or "length" (cut at the limit)."""
 
     sample: int
     text: str
@@ -83,7 +83,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class PromptResponses:
-    """All responses asked for one prompt, or why there are none (`failure`: a fault of the data)."""
+    """The responses to one prompt, or why there are none (`failure`: a fault of the data)."""
 
     number: int
     text: str
@@ -97,8 +97,8 @@ class PromptResponses:
 class Reward:
     """r(x, y), or None with the reason why this response could not be rewarded.
 
-    `parts` are what it was made from, by name: an ensemble's members, a judge's figures. They are stored as rewards of
-    their own, under the rewarder's name, a slash and theirs.
+    `parts` are the rewards that it was computed from, by name: an ensemble's members, a judge's figures. Each is stored
+    as a reward of its own, named REWARDER/PART.
     """
 
     value: float | None
@@ -108,7 +108,7 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class RewardedResponses:
-    """The rewards of an answered prompt, in the order of its responses."""
+    """The rewards of one prompt's responses, in the order of the responses."""
 
     answered: PromptResponses
     rewards: tuple[Reward, ...]
@@ -116,12 +116,11 @@ class RewardedResponses:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RewardTable:
-    """The rewards of a set of prompts, usually under one policy, without the texts, prompts in rows.
+    """The rewards of a set of prompts, usually under one policy: a row per prompt, without the texts.
 
-    Absent responses and rewards are NaN in `rewards_P_N`, and 0 in `text_hashes_P_N`.
-    `cut_P_N` marks the responses that were cut at the token limit.
-    `failures` holds the prompts that could not be answered, with the reason. `checkpoints_P` says which
-    checkpoint answered each prompt where they differ. `tokens_P_N` are the responses' lengths, where they are known.
+    Missing responses and rewards are NaN in `rewards_P_N` and 0 in `text_hashes_P_N`. `cut_P_N` marks responses that
+    were cut at the token limit. `failures` maps prompts without responses to the reason. `checkpoints_P` is the
+    checkpoint behind each prompt's responses, if they differ. `tokens_P_N` are the responses' lengths, if known.
     """
 
     numbers_P: Ints
@@ -135,7 +134,7 @@ class RewardTable:
 
 @dataclass(frozen=True, slots=True)
 class PairChoice:
-    """Which two responses of a prompt make a preference pair."""
+    """Two responses of a prompt, by sample index, that make a preference pair."""
 
     number: int
     chosen: int
@@ -150,7 +149,7 @@ class PairChoice:
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
-    """Prompt, chosen, rejected, as the trainer reads them; a cut response did not end its turn."""
+    """Prompt, chosen and rejected response as the trainer reads them; a response that was cut did not end its turn."""
 
     number: int
     prompt: str
@@ -178,7 +177,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class TrainingStep:
-    """One logged optimiser step: names as TRL logs them (loss, rewards/margins, logps/chosen, …)."""
+    """One logged optimiser step, with TRL's names (loss, rewards/margins, logps/chosen, …)."""
 
     step: int
     values: Mapping[str, float]
@@ -186,10 +185,10 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """Preference pairs in, a verified checkpoint out.
+    """A training job: preference pairs in, a verified checkpoint out.
 
-    `pairs_path` is a JSONL file of PreferencePair rows; `policy` is trained, `reference` regularises;
-    the new checkpoint becomes `number` and is published below `folder`.
+    `pairs_path` is a JSONL file of PreferencePair rows. `policy` is trained and `reference` regularises it. The new
+    checkpoint is number `number`, published below `folder`.
     """
 
     number: int
@@ -204,7 +203,7 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a training job returns: the checkpoint, its steps, and rows it could not use, by reason."""
+    """The result of a training job: the checkpoint, the logged steps, and how many rows were dropped, by reason."""
 
     checkpoint: Checkpoint
     steps: tuple[TrainingStep, ...]
@@ -213,7 +212,7 @@ class TrainingResult:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """The best and the worst response that the policy gave to a sampled prompt (`prompt`), with their rewards."""
+    """The policy's best and worst response to a sampled prompt (`prompt`), with their rewards."""
 
     prompt: str
     best: str
@@ -246,9 +245,9 @@ class Mutation:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An evolver's answer: a child's text as received, with what it cost.
+    """An evolver's reply: a child's text as received, with its cost.
 
-    `finish` is "stop" for a whole reply and "length" for one that was cut; anything else says why there is none.
+    `finish` is "stop" for a complete reply and "length" for one that was cut; anything else says why there is none.
     """
 
     text: str
@@ -260,10 +259,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One mutation asked and what came of it: `reason` is None when the child was accepted.
+    """One mutation and its outcome: `reason` is None if the child was accepted.
 
-    `slot` is the child's place in its chain (0-based); `parent_slot` is the slot of the prompt that
-    was mutated, None for the sampled prompt itself.
+    `slot` is the child's position in its chain, from 0; `parent_slot` is the slot of the prompt that was mutated, None
+    for the sampled prompt itself.
     """
 
     slot: int

@@ -1,4 +1,11 @@
-"""The config of a run. Unknown keys are errors; every field's docstring is its help text everywhere."""
+"""The config of a run. Unknown keys are errors; a field's docstring is its help text everywhere.
+
+`run`: the whole config, prompts, novelty, collapse, watchdog. `creator`: informativeness, sampling, evolving, mixing.
+`solver`: model, generation, pairs, training, evaluation, fleet. `rewards`: rewarders and the audit.
+`tracking`: tracking services. `section`: the base of all sections.
+`files`: loads and validates configs and presets. `yaml_text`: edits a config's text. `changes`: which keys may change.
+`allowlist`, `admission`: what a config sent through the API may name.
+"""
 
 from eva.config.creator import (
     Budget,

@@ -1,5 +1,8 @@
-"""What a config that comes by the API may name: no path of this machine, no address, no secret, no code, but by names
-that whoever runs the service has given to them."""
+"""Checks what a config that is sent through the API may name.
+
+It may not name a path of this machine, an address, a secret or code directly, but only by the names that the service's
+operator has put on the allowlist.
+"""
 
 from __future__ import annotations
 
@@ -47,22 +50,25 @@ GUARDED: dict[str, Guard] = {
     "pairs.choice": "function",
     "training.loss": "function",
 }
-"""Keys whose values lead somewhere, by the last two names of their path. A test holds that all others are free text,
-numbers or names of eva's own."""
+"""Keys whose values refer to something outside the config, by the last two names of their path. A test checks that all
+other keys are free text, numbers or eva's own names."""
 
 _OWN: dict[Guard, tuple[str, ...]] = {"model": ("playground",), "dataset": (INITIAL,)}
-"""Names that need no entry."""
+"""Names that are always allowed."""
 
 
 class NotAllowedError(InputError):
-    """A config that comes by the API names what it may not."""
+    """A config that was sent through the API names something that it may not."""
 
     status = 403
 
 
 def admit(config: RunConfig, allowed: Allowlist, given: RunConfig | None = None) -> RunConfig:
-    """The config with the values that its names stand for. What it has in common with `given`, a preset or the run
-    that it continues, is admitted as it is. Raises NotAllowedError that lists every key."""
+    """Returns the config with each name replaced by the value that it stands for.
+
+    Values that equal those of `given`, a preset or the run that is continued, are admitted as they are. Raises
+    NotAllowedError, which lists every refused key.
+    """
     refused: list[KeyProblem] = []
     own = {} if given is None else dict(_leaves(given.model_dump(mode="json")))
 
@@ -73,29 +79,29 @@ def admit(config: RunConfig, allowed: Allowlist, given: RunConfig | None = None)
         if guard == "function" and ":" not in value and path[-1] not in ("function", "path"):
             return value
         if guard == "fixed":
-            refused.append(KeyProblem(".".join(path), "may not be given by the API", repr(str(value)[:80])))
+            refused.append(KeyProblem(".".join(path), "cannot be set through the API", repr(str(value)[:80])))
             return value
-        if (found := allowed.of(guard).get(value)) is not None:
-            return found
+        if (target := allowed.of(guard).get(value)) is not None:
+            return target
         known = ", ".join(allowed.of(guard)) or "none yet"
-        refused.append(KeyProblem(".".join(path), f"allowed by {VARIABLES[guard]} are {known}", repr(value[:80])))
+        refused.append(KeyProblem(".".join(path), f"{VARIABLES[guard]} allows {known}", repr(value[:80])))
         return value
 
     admitted = _mapped(config.model_dump(mode="json"), value_of, ())
     if refused:
         raise NotAllowedError(
-            "a config that comes by the API names what it may not:\n  "
-            + "\n  ".join(f"{one.key} {one.given}: {one.expected}" for one in refused)
+            "the config names something that is not allowed through the API:\n  "
+            + "\n  ".join(f"{problem.key} {problem.given}: {problem.expected}" for problem in refused)
             + "\n",
-            expected="names that whoever runs the service allows, or the values of a preset",
-            next_move="Ask them to allow it (docs/security.md), or start the run there with `eva run`",
+            expected="names on the service's allowlist, or the values of a preset",
+            next_move="Ask whoever runs the service to allow it (docs/security.md), or use `eva run` on its machine",
             places=refused,
         )
     return validate(admitted)
 
 
 def guard_of(path: tuple[str, ...]) -> Guard | None:
-    """What guards the key at this path; indexes of lists are no part of it."""
+    """Returns the guard of the key at this path, ignoring list indexes, or None."""
     names = [name for name in path if not name.isdigit()]
     if len(names) > 2 and names[-3:-1] in (["evaluation", "sets"], ["evaluation", "baseline"]):
         names = names[:-1]

@@ -1,4 +1,4 @@
-"""What the environment allows configs to name that come by the API."""
+"""The allowlist: what a config that is sent through the API may name, as the environment says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, slots=True)
 class Allowlist:
-    """What each name of each kind stands for. A function or a secret stands for itself."""
+    """The allowed names of each kind, and what each stands for. A function or a secret stands for itself."""
 
     names: Mapping[Kind, Mapping[str, str]] = field(default_factory=dict[Kind, Mapping[str, str]])
 
@@ -33,15 +33,16 @@ class Allowlist:
 
 
 def read_allowlist(environment: Mapping[str, str]) -> Allowlist:
-    """EVA_MODELS, EVA_DATASETS and EVA_ENDPOINTS are `name=value,…`; EVA_FUNCTIONS and EVA_SECRETS are `value,…`.
+    """Reads the allowlist from environment variables.
 
-    Raises ConfigError.
+    EVA_MODELS, EVA_DATASETS and EVA_ENDPOINTS are `name=value,…`; EVA_FUNCTIONS and EVA_SECRETS are `value,…`. Raises
+    ConfigError if an entry is malformed.
     """
-    found: dict[Kind, Mapping[str, str]] = {}
+    names: dict[Kind, Mapping[str, str]] = {}
     for kind, variable in VARIABLES.items():
         entries = [entry.strip() for entry in environment.get(variable, "").split(",") if entry.strip()]
         if kind in ("function", "secret"):
-            found[kind] = {entry: entry for entry in entries}
+            names[kind] = {entry: entry for entry in entries}
             continue
         pairs = [entry.partition("=") for entry in entries]
         if wrong := [
@@ -50,9 +51,9 @@ def read_allowlist(environment: Mapping[str, str]) -> Allowlist:
             if not _NAME.fullmatch(name) or not value
         ]:
             raise ConfigError(
-                f"{variable} has {wrong[0]!r}",
-                expected="NAME=VALUE,… as in gemma=/models/gemma",
+                f"{variable} has the entry {wrong[0]!r}",
+                expected="NAME=VALUE,… such as gemma=/models/gemma",
                 next_move="Correct it; docs/security.md has examples",
             )
-        found[kind] = {name: value for name, _, value in pairs}
-    return Allowlist(found)
+        names[kind] = {name: value for name, _, value in pairs}
+    return Allowlist(names)

@@ -1,4 +1,4 @@
-"""Which keys of a run's config may change once it has history, and the difference between two configs."""
+"""Which keys of a run's config may change after the run has begun, and how two configs differ."""
 
 from __future__ import annotations
 
@@ -63,37 +63,37 @@ CHANGEABLE: dict[str, When] = {
     "watchdog": "resume",
     "tracking": "resume",
 }
-"""Each key, or section where all its keys are alike; the longest that fits counts.
+"""When a key, or a section whose keys are all alike, may change; the longest matching entry counts.
 
-never: what is stored was made with it, and what follows would not belong to it.
-iteration: from the start of an iteration on, so at a fork, or by a resume that finds nothing of the iteration done.
-resume: in the middle of an iteration too; what is stored stays, what is still to be done is done with the new value.
+never: the stored results depend on it, and new ones would not match them.
+iteration: at the start of an iteration: in a fork, or in a resume before anything of the iteration is done.
+resume: also in the middle of an iteration; stored results stay, and the rest uses the new value.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key with its values in two configs; None where one does not have it."""
+    """A key with its values in two configs; None where a config does not have the key."""
 
     key: str
     kept: Any
     given: Any
 
     def __str__(self) -> str:
-        return f"{self.key}: the run has {self.kept!r}, the config says {self.given!r}"
+        return f"{self.key}: the run has {self.kept!r}, the config has {self.given!r}"
 
 
 def when_changeable(key: str) -> When:
-    """When may this key change? A key that no entry covers may not."""
+    """Returns when this key may change; "never" if no entry covers it."""
     parts = key.split(".")
     for length in range(len(parts), 0, -1):
-        if (found := CHANGEABLE.get(".".join(parts[:length]))) is not None:
-            return found
+        if (when := CHANGEABLE.get(".".join(parts[:length]))) is not None:
+            return when
     return "never"
 
 
 def config_differences(kept: RunConfig, given: RunConfig) -> list[Change]:
-    """Every key whose value differs, by name."""
+    """Returns every key whose value differs, sorted by name."""
     before, after = flatten(kept.model_dump(mode="json")), flatten(given.model_dump(mode="json"))
     return [
         Change(key, before.get(key), after.get(key))
@@ -103,11 +103,11 @@ def config_differences(kept: RunConfig, given: RunConfig) -> list[Change]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys and their values."""
-    found: dict[str, Any] = {}
+    """Returns nested values as dotted keys with their values."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            found |= flatten(cast("dict[str, Any]", value), f"{prefix}{key}.")
+            flat |= flatten(cast("dict[str, Any]", value), f"{prefix}{key}.")
         else:
-            found[prefix + key] = value
-    return found
+            flat[prefix + key] = value
+    return flat

@@ -23,20 +23,20 @@ class Informativeness(Section):
         one_of("regret metric", METRICS, or_function=True),
         Field(json_schema_extra={"enum": [*METRICS, "module:function"]}),
     ] = "a_min"
-    """Regret metric, by name (docs/reference/metrics.md), or a function of yours, rewards_P_N -> info_P."""
+    """Regret metric by name (docs/reference/metrics.md), or your own function, rewards_P_N -> info_P."""
     threshold: float | None = None
-    """learnability: a response whose reward is above this counts as solved."""
+    """For learnability: a response counts as solved if its reward is above this."""
 
     @model_validator(mode="after")
     def _possible(self) -> Informativeness:
         if needs_threshold(self.metric) and self.threshold is None:
             raise ValueError(
-                f"metric {self.metric} needs a threshold: the reward above which a response counts as "
-                "solved, such as 0.5 for rewards of 0 and 1"
+                f"metric {self.metric} needs a threshold, the reward above which a response counts as solved: set "
+                "informativeness.threshold, for example 0.5 for rewards of 0 and 1"
             )
         if self.threshold is not None and not needs_threshold(self.metric):
             raise ValueError(
-                f"threshold is {self.threshold:g}, but metric {self.metric} has none: allowed with "
+                f"threshold is {self.threshold:g}, but metric {self.metric} does not use one: allowed with "
                 f"{', '.join(filter(needs_threshold, METRICS))}"
             )
         return self
@@ -46,31 +46,31 @@ class Sampling(Section):
     """sample: which prompts of the pool are evolved."""
 
     fraction: float = Field(default=0.25, gt=0, le=1)
-    """Share of the pool."""
+    """Share of the pool that is sampled."""
     weights: Annotated[
         str,
         one_of("weighting", WEIGHTS, or_function=True),
         Field(json_schema_extra={"enum": [*WEIGHTS, "module:function"]}),
     ] = "minmax"
-    """How info becomes a weight (docs/reference/samplers.md), or a function of yours, info_E, temperature -> log
+    """How info becomes a weight (docs/reference/samplers.md), or your own function, (info_E, temperature) -> log
     weights."""
     temperature: float | None = Field(default=None, gt=0)
-    """rank, softmax, a function of yours: above 1 flattens the weights, below 1 sharpens them; unset: 1."""
+    """For rank, softmax and your own function: above 1 flattens the weights, below 1 sharpens them; unset: 1."""
     sampler: Annotated[
         str,
         one_of("sampler", SAMPLERS, or_function=True),
         Field(json_schema_extra={"enum": [*SAMPLERS, "module:function"]}),
     ] = "weighted"
-    """How weights become a subset; `weighted` is Gumbel top-k. Or a function of yours, candidates -> keys."""
+    """How weights become a subset; `weighted` is Gumbel top-k. Or your own function, candidates -> keys."""
     topic_share: float | None = Field(default=None, ge=0, le=1)
-    """topic_balanced: share of the weight that goes to prompts by inverse topic frequency; unset: 0.5."""
+    """For topic_balanced: share of the weight that is distributed by inverse topic frequency; unset: 0.5."""
     staleness: float = Field(default=0.0, ge=0, le=1)
-    """rho: share of the weight that goes to prompts by the iterations since they were last answered. Needs
-    `info_from: reuse`."""
+    """rho: share of the weight that is distributed by the number of iterations since a prompt last got responses.
+    Needs `info_from: reuse`."""
 
     @property
     def rule(self) -> SamplingRule:
-        """What `sample` is told."""
+        """These settings as `sample` takes them."""
         return SamplingRule(
             self.weights,
             self.sampler,
@@ -83,17 +83,17 @@ class Sampling(Section):
     def _possible(self) -> Sampling:
         if self.temperature is not None and self.weights in WEIGHTS and self.weights not in WITH_TEMPERATURE:
             raise ValueError(
-                f"temperature is {self.temperature:g}, but weights {self.weights} have none: allowed with "
+                f"temperature is {self.temperature:g}, but weights {self.weights} do not use one: allowed with "
                 f"{', '.join(sorted(WITH_TEMPERATURE))}"
             )
         if self.topic_share is not None and self.sampler in SAMPLERS and self.sampler != "topic_balanced":
             raise ValueError(
-                f"topic_share is {self.topic_share:g}, but sampler {self.sampler} does not look at "
-                "topics: allowed with topic_balanced"
+                f"topic_share is {self.topic_share:g}, but sampler {self.sampler} does not use topics: allowed with "
+                "topic_balanced"
             )
         if self.staleness and self.sampler == "greedy":
             raise ValueError(
-                f"staleness is {self.staleness:g}, but sampler greedy looks at info alone: allowed with "
+                f"staleness is {self.staleness:g}, but sampler greedy uses info alone: allowed with "
                 f"{', '.join(name for name in SAMPLERS if name != 'greedy')}"
             )
         return self
@@ -107,12 +107,12 @@ class PlaygroundEvolver(Section):
 
 
 class EvolInstruct(Section):
-    """EvolInstruct through LiteLLM: any provider, any OpenAI-compatible server."""
+    """EvolInstruct through LiteLLM: any provider, or any OpenAI-compatible server."""
 
     kind: Literal["evol_instruct"]
     """`evol_instruct`."""
     model: str
-    """LiteLLM's `provider/model`, e.g. `openai/gpt-4o-mini`; `openai/NAME` with `api_base` for your own server."""
+    """LiteLLM's `provider/model`, such as `openai/gpt-4o-mini`; `openai/NAME` with `api_base` for your own server."""
     api_base: str | None = None
     """Address of an OpenAI-compatible server."""
     api_key_env: str | None = None
@@ -120,49 +120,49 @@ class EvolInstruct(Section):
     temperature: float = Field(default=0.88, ge=0)
     """Sampling temperature."""
     max_tokens: int = Field(default=666, ge=16)
-    """Reply tokens at most."""
+    """Limit on the reply's tokens."""
     timeout_s: float = Field(default=120.0, gt=0)
     """Seconds for one call."""
     retries: int = Field(default=5, ge=0)
-    """Further tries after a failed call, with exponential back-off and jitter."""
+    """Retries after a failed call, with exponential back-off and jitter."""
 
 
 class SelfEvolver(Section):
-    """The run's own fleet: the policy that is being aligned writes the prompts too."""
+    """The run's own fleet: the policy that is being aligned also writes the prompts."""
 
     kind: Literal["self"]
     """`self`."""
     temperature: float = Field(default=0.88, ge=0)
     """Sampling temperature."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Nucleus sampling mass."""
+    """Probability mass of nucleus sampling."""
     max_tokens: int = Field(default=666, ge=16)
-    """Reply tokens at most."""
+    """Limit on the reply's tokens."""
 
 
 class FeedbackEvolver(Section):
-    """EvolInstruct that is shown how the policy did: its best and worst response to the sampled prompt, rewarded."""
+    """EvolInstruct that sees how the policy did: its best and worst response to the sampled prompt, with rewards."""
 
     kind: Literal["feedback"]
     """`feedback`."""
     writer: Annotated[EvolInstruct | SelfEvolver, Field(discriminator="kind")]
-    """Who writes: a model through LiteLLM, or the run's own fleet."""
+    """Who writes the prompts: a model through LiteLLM, or the run's own fleet."""
     critique: Literal["silent", "written"] = "silent"
-    """`silent` asks to think of the worst response's faults first; `written` has them written down in a call of its
-    own, and shows them."""
+    """`silent` asks the writer to think about the worst response's faults first; `written` has them written down in a
+    separate call and shows them to the writer."""
     response_chars: int = Field(default=2000, ge=1)
-    """Characters of each response that are shown."""
+    """How many characters of each response are shown."""
 
 
 class CustomEvolver(Section):
-    """A class of yours with `operators` and `evolve(mutation)`."""
+    """Your own class with `operators` and `evolve(mutation)`."""
 
     kind: Literal["custom"]
     """`custom`."""
     path: str
     """`module:Class`, importable where the driver runs (the working directory is on the path)."""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Keyword arguments of the class."""
+    """Keyword arguments for the class."""
 
 
 EvolverConfig = Annotated[
@@ -171,40 +171,41 @@ EvolverConfig = Annotated[
 
 
 class Budget(Section):
-    """What evolving may cost in one iteration. When a limit is reached, the stage ends with the children it has."""
+    """What evolving may cost in one iteration. At a limit, the stage ends with the children it has."""
 
     max_attempts: int | None = Field(default=None, ge=1)
-    """Mutations asked, refused ones included; exact."""
+    """Limit on mutations, refused ones included; exact."""
     max_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of requests and replies; passed by what is in flight when it is reached, a reply per chain at most."""
+    """Limit on tokens of requests and replies. Replies in flight may exceed it, by at most one per chain."""
     max_cost_usd: float | None = Field(default=None, gt=0)
-    """US dollars, as LiteLLM prices them (a server of yours costs 0); passed as `max_tokens` is."""
+    """Limit in US dollars by LiteLLM's price list (your own server costs 0). Replies in flight may exceed it, as with
+    `max_tokens`."""
 
 
 class Gate(Section):
-    """Admit a child to the mix only if a cheap probe by the current policy shows regret inside a band."""
+    """Admits a child to the mix only if a cheap probe by the current policy shows a regret within limits."""
 
     responses: int = Field(default=2, ge=2)
-    """Responses of the probe, fewer than `generation.n`; a child that is judged later only gets the others."""
+    """Responses per probe, fewer than `generation.n`; a child that is judged later gets only the remaining ones."""
     low: float = Field(default=0.0, ge=0)
-    """Smallest regret admitted: max - min of the probe's rewards, in the rewarder's own units."""
+    """Smallest regret that is admitted: max - min of the probe's rewards, in the rewarder's own units."""
     high: float | None = Field(default=None, ge=0)
-    """Largest regret admitted; unset: any."""
+    """Largest regret that is admitted; unset: no limit."""
 
     @model_validator(mode="after")
     def _band(self) -> Gate:
         if self.high is not None and self.high < self.low:
-            raise ValueError(f"the gate's band goes from {self.low:g} to {self.high:g}; expected low <= high")
+            raise ValueError(f"the gate's low is {self.low:g} and its high is {self.high:g}; expected low <= high")
         return self
 
 
 def _flat(value: object) -> object:
-    """`{in_depth: […], in_breadth: […]}` as one list."""
+    """Returns the operators of `{in_depth: […], in_breadth: […]}` as one list."""
     if not isinstance(value, dict):
         return value
     families = cast("dict[str, list[str]]", value)
     if unknown := families.keys() - {"in_depth", "in_breadth"}:
-        raise ValueError(f"no family of operators is called {min(unknown)!r}; known: in_depth, in_breadth")
+        raise ValueError(f"there is no operator family {min(unknown)!r}; known: in_depth, in_breadth")
     for family, names in families.items():
         if misplaced := [name for name in names if FAMILIES.get(name, family) != family]:
             raise ValueError(f"operator {misplaced[0]!r} belongs to {FAMILIES[misplaced[0]]}, not to {family}")
@@ -215,30 +216,31 @@ class Evolving(Section):
     """evolve: children of the sampled prompts."""
 
     evolver: EvolverConfig
-    """Who writes the children."""
+    """What writes the children."""
     operators: Annotated[list[str] | None, BeforeValidator(_flat)] = None
-    """Operators, of which each evolution draws one uniformly: a list, or lists under `in_depth` and `in_breadth`.
-    Unset: the evolver's own, of a language model EvolInstruct's five."""
+    """The operators; each evolution draws one uniformly. A list, or lists under `in_depth` and `in_breadth`. Unset: the
+    evolver's own operators, for a language model EvolInstruct's five."""
     per_prompt: int = Field(default=4, ge=1)
     """Evolutions per sampled prompt."""
     mode: Literal["chain", "fan_out"] = "chain"
     """`chain`: child k grows from child k-1, all kept; `fan_out`: all from the sampled prompt."""
     attempts: int = Field(default=3, ge=1)
-    """Tries per child before it is given up; each retry starts at the last good ancestor."""
+    """Tries per child before eva gives it up; each retry starts at the last good ancestor."""
     concurrency: int = Field(default=16, ge=1)
-    """Chains evolved at a time."""
+    """Chains that are evolved at the same time."""
     max_chars: int = Field(default=8000, ge=1)
-    """Longer children are refused."""
+    """Characters of the longest child that is accepted."""
     similarity: float = Field(default=0.95, gt=0, le=1)
-    """A child whose shingles overlap its parent's by at least this much (Jaccard) is refused; 1: only equal texts."""
+    """Refuse a child whose shingles overlap its parent's by at least this much (Jaccard index); 1 refuses only equal
+    texts."""
     budget: Budget | None = None
-    """Limits per iteration; unset: none."""
+    """Limits per iteration; unset: no limits."""
     gate: Gate | None = None
-    """Probe children before they are mixed; unset: every child that was accepted enters the mix."""
+    """Probe children before mixing; unset: every accepted child enters the mix."""
 
     @property
     def asks_policy(self) -> bool:
-        """Whether children are written by the run's own fleet."""
+        """Whether the run's own fleet writes the children."""
         evolver = self.evolver
         return "self" in (evolver.kind, evolver.writer.kind if isinstance(evolver, FeedbackEvolver) else None)
 
@@ -248,7 +250,7 @@ class Evolving(Section):
         if names is None:
             return self
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"`operators` are {names}; give at least one, and each once")
+            raise ValueError(f"`operators` is {names}; list at least one, and each only once")
         if isinstance(self.evolver, CustomEvolver):
             return self
         kind, known = self.evolver.kind, FIRST_PACK if isinstance(self.evolver, PlaygroundEvolver) else FAMILIES
@@ -264,6 +266,6 @@ class Mixing(Section):
     """mix: the batch that the solver trains on."""
 
     children: float = Field(default=0.8, ge=0, le=1)
-    """Share of the children, drawn uniformly."""
+    """Share of the children that enters the batch, drawn uniformly."""
     buffer: float = Field(default=0.2, ge=0, le=1)
-    """Share of the pool, drawn uniformly."""
+    """Share of the pool that enters the batch, drawn uniformly."""

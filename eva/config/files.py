@@ -1,4 +1,4 @@
-"""Reading a run's config: YAML, `--set` overrides, and errors that a person can act on."""
+"""Reads a run's config from a YAML file or preset, with `--set` overrides, and validates it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from eva.errors import ConfigError, KeyProblem
 
 
 def presets() -> list[str]:
-    """Names of the configs that come with eva."""
+    """Returns the names of the configs that come with eva."""
     return sorted(
         entry.name.removesuffix(".yaml")
         for entry in resources.files("eva.presets").iterdir()
@@ -30,9 +30,9 @@ def presets() -> list[str]:
 
 
 def load_config(source: str, overrides: Iterable[str] = ()) -> RunConfig:
-    """The validated config of a YAML file or preset, with `key.path=value` overrides.
+    """Returns the validated config of a YAML file or preset, with `key.path=value` overrides.
 
-    Paths inside it are made absolute, relative to the file's folder. Raises ConfigError.
+    Relative paths in it are resolved against the file's folder. Raises ConfigError.
     """
     path = Path(source)
     values = config_values(source)
@@ -41,7 +41,7 @@ def load_config(source: str, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def config_values(source: str) -> dict[str, Any]:
-    """What a YAML file or preset says, not validated. Raises ConfigError."""
+    """Returns the values of a YAML file or preset, not validated. Raises ConfigError."""
     path = Path(source)
     if path.is_file():
         return _parse(_read(path), source)
@@ -49,25 +49,25 @@ def config_values(source: str) -> dict[str, Any]:
 
 
 def preset_values(name: str) -> dict[str, Any]:
-    """What a preset says. Raises ConfigError."""
+    """Returns the values of a preset. Raises ConfigError if there is none of this name."""
     return _parse(preset_text(name), name)
 
 
 def preset_text(name: str) -> str:
-    """A preset as it is written. Raises ConfigError."""
+    """Returns the YAML text of a preset. Raises ConfigError if there is none of this name."""
     if name in presets():
         return (resources.files("eva.presets") / f"{name}.yaml").read_text("utf-8")
     close = difflib.get_close_matches(name, presets(), 1)
     raise ConfigError(
         f"there is no config file {name!r}",
-        expected=f"a YAML file, or a preset ({', '.join(presets())})",
+        expected=f"a YAML file or a preset ({', '.join(presets())})",
         next_move=f"Did you mean {close[0]!r}?" if close else "Check the path",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What a preset is for, in a line each; `needs` says data, keys, GPUs and disk."""
+    """A preset's purpose, model and loss; `needs` lists data, keys, GPUs and disk."""
 
     name: str
     summary: str
@@ -77,7 +77,7 @@ class Preset:
 
 
 def read_preset(name: str) -> Preset:
-    """A preset's own words, its comment at the top, and its model and loss."""
+    """Returns a preset's description, from the comment at its top, and its model and loss."""
     text = (resources.files("eva.presets") / f"{name}.yaml").read_text("utf-8")
     comment = [line.removeprefix("#").strip() for line in text.partition("name:")[0].splitlines()]
     summary, _, needs = " ".join(comment).partition(" Needs: ")
@@ -86,7 +86,7 @@ def read_preset(name: str) -> Preset:
 
 
 def config_from_values(values: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig:
-    """The config of values with `key.path=value` overrides. Raises ConfigError."""
+    """Returns the validated config for these values, with `key.path=value` overrides. Raises ConfigError."""
     changed = dict(values)
     for override in overrides:
         _override(changed, override)
@@ -94,14 +94,20 @@ def config_from_values(values: Mapping[str, Any], overrides: Iterable[str]) -> R
 
 
 def with_overrides(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
-    """A run's config with `key.path=value` overrides. Protected files, the only paths that a run with history may
-    change, are relative to the working directory. Raises ConfigError."""
+    """Returns a run's config with `key.path=value` overrides. Raises ConfigError.
+
+    `novelty.protected` holds the only paths that may change after a run has begun; they are relative to the working
+    directory.
+    """
     changed = config_from_values(config.model_dump(mode="json"), overrides)
     return changed.model_copy(update={"novelty": absolute_paths(changed, Path.cwd()).novelty})
 
 
 def validate(values: Mapping[str, Any]) -> RunConfig:
-    """Raises ConfigError that lists every problem, with the nearest valid name for an unknown key."""
+    """Validates the values of a config.
+
+    Raises ConfigError, which lists every problem, with the nearest valid name for an unknown key.
+    """
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
@@ -109,25 +115,25 @@ def validate(values: Mapping[str, Any]) -> RunConfig:
             _problem(detail["loc"], detail["type"], detail["msg"], detail.get("input")) for detail in error.errors()
         ]
         places = [
-            KeyProblem(_key(detail["loc"], values), told, repr(detail.get("input"))[:80])
-            for detail, (_, told, _) in zip(error.errors(), problems, strict=True)
+            KeyProblem(_key(detail["loc"], values), message, repr(detail.get("input"))[:80])
+            for detail, (_, message, _) in zip(error.errors(), problems, strict=True)
         ]
         raise ConfigError(
-            "the config does not validate:\n  "
-            + "\n  ".join((f"{where}: {told}" if where else told) + given for where, told, given in problems),
-            next_move="Every key is explained by: eva config --reference",
+            "the config is not valid:\n  "
+            + "\n  ".join((f"{where}: {message}" if where else message) + given for where, message, given in problems),
+            next_move="`eva config --reference` explains every key",
             places=places,
         ) from error
 
 
 def config_hash(config: RunConfig) -> str:
-    """SHA-256 of the canonical JSON of a config."""
+    """Returns the SHA-256 of a config's canonical JSON."""
     text = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
-    """File paths relative to `folder` made absolute, and `model.path` where it names an existing folder."""
+    """Makes file paths relative to `folder` absolute, and `model.path` too if it names an existing folder."""
 
     def absolute(path: str | None) -> str | None:
         return None if path is None else str((folder / Path(path).expanduser()).resolve())
@@ -167,7 +173,7 @@ def absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
 
 
 def _local(name: str | None, folder: Path) -> str | None:
-    """A name that is a folder or looks like one, as an absolute path; any other as it is."""
+    """Returns the absolute path of a name that is a folder or looks like one, and any other name unchanged."""
     if name is None or not ((folder / name).is_dir() or name.startswith((".", "/", "~"))):
         return name
     return str((folder / Path(name).expanduser()).resolve())
@@ -184,16 +190,25 @@ def _parse(text: str, source: str) -> dict[str, Any]:
     try:
         values: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not YAML: {error}", next_move="Check indentation and quotes there") from error
+        raise ConfigError(
+            f"{source} is not valid YAML: {error}", next_move="Check the indentation and quotes there"
+        ) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{source} holds {type(values).__name__}", expected="keys such as prompts:, model:, reward:")
+        raise ConfigError(
+            f"{source} contains {type(values).__name__} instead of keys",
+            expected="keys such as prompts:, model:, reward:",
+        )
     return cast(dict[str, Any], values)
 
 
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {override!r}", expected="key.path=value", next_move="E.g. --set training.beta=0.1")
+        raise ConfigError(
+            f"--set was given {override!r}",
+            expected="key.path=value",
+            next_move="Write it like --set training.beta=0.1",
+        )
     *sections, last = key.split(".")
     for section in sections:
         inner = values.get(section)
@@ -201,29 +216,32 @@ def _override(values: dict[str, Any], override: str) -> None:
         values = inner
     value: Any = yaml.safe_load(text)
     if isinstance(value, str):
-        # YAML reads 1e-4 as text: a researcher means the number.
+        # YAML reads 1e-4 as text, but a researcher means the number
         with suppress(ValueError):
             value = float(value)
     values[last] = value
 
 
 def _problem(loc: tuple[int | str, ...], kind: str, message: str, given: object) -> tuple[str, str, str]:
-    """Where it is, what is wrong, and what was given, if that says more."""
+    """Returns where a problem is, what is wrong, and what was given if that adds something."""
     where = ".".join(str(part) for part in loc)
     if kind == "extra_forbidden":
         names = _names_at(loc[:-1])
         close = difflib.get_close_matches(str(loc[-1]), names, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known there: {', '.join(names)}"
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(names)}"
         return where, f"unknown key; {hint}", ""
     if kind == "missing":
         return where, "missing", ""
-    told = message.removeprefix("Value error, ")
-    # a rule over several keys names them itself
-    return where, told, "" if isinstance(given, dict) else f" (given {str(given)[:80]!r})"
+    # a rule about several keys names them itself
+    return (
+        where,
+        message.removeprefix("Value error, "),
+        "" if isinstance(given, dict) else f" (given {str(given)[:80]!r})",
+    )
 
 
 def _key(loc: tuple[int | str, ...], values: Mapping[str, Any]) -> str:
-    """The dotted key at a path of pydantic's, which names the kind of a section that is one of several, too."""
+    """Returns the dotted key at a pydantic path, which also contains the kind of a section that is one of several."""
     key: list[str] = []
     here: Any = values
     for place, part in enumerate(loc):
@@ -238,7 +256,7 @@ def _key(loc: tuple[int | str, ...], values: Mapping[str, Any]) -> str:
 
 
 def _names_at(loc: tuple[int | str, ...]) -> list[str]:
-    """Keys of the section at a path; a union is resolved by the `kind` in the path."""
+    """Returns the keys of the section at a path; the `kind` in the path selects the member of a union."""
     section: type[BaseModel] = RunConfig
     members: list[type[BaseModel]] = []
     for part in map(str, loc):

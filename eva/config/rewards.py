@@ -1,4 +1,4 @@
-"""The rewarders' sections, told apart by `kind`."""
+"""The rewarders' sections, one per `kind`, and the audit."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ class MockReward(Section):
     noise: float = Field(default=0.0, ge=0)
     """Standard deviation of Gaussian noise, derived from the seed and the texts."""
     length_bias: float = 0.0
-    """Added per 100 characters of response."""
+    """Added for every 100 characters of the response."""
     failure_rate: float = Field(default=0.0, ge=0, le=1)
-    """Share of responses whose rewarding fails, drawn from the seed and the texts."""
+    """Share of responses that cannot be rewarded, derived from the seed and the texts."""
     seed: int = 0
     """Seed of base rewards, noise and failures."""
 
 
 class VerifierReward(Section):
-    """A function of yours, `(prompt: str, response: str) -> float`, sync or async."""
+    """Your own function, `(prompt: str, response: str) -> float`, sync or async."""
 
     kind: Literal["verifier"]
     """`verifier`."""
     function: str
     """`module:function`, importable where the driver runs (the working directory is on the path)."""
     timeout_s: float = Field(default=60.0, gt=0)
-    """Seconds for one response; longer quarantines it."""
+    """Seconds for one response; one that takes longer is quarantined."""
     concurrency: int = Field(default=8, ge=1)
-    """Calls at a time of an async function."""
+    """Simultaneous calls of an async function."""
 
 
 class RewardNetwork(Section):
-    """What every reward model that is a neural network can be told."""
+    """The settings that all reward models with a neural network share."""
 
     model: str
     """Folder of a Hugging Face model with safetensors, or a hub id."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     trust_remote_code: bool = False
-    """Run the Python files that come with the model. Needs `revision` to be a commit hash, or `model` a folder."""
+    """Run the Python files that come with the model. `revision` must then be a commit hash, or `model` a folder."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the weights; `auto`: float32 on a CPU, the model's own on a GPU."""
     gpus: float = Field(default=0, ge=0)
-    """GPUs that its process takes (a fraction shares one); 0 computes on the CPU."""
+    """GPUs for its process (a fraction shares one); 0 computes on the CPU."""
     batch_tokens: int = Field(default=16384, ge=1)
-    """Tokens of one forward pass, padding included; a longer text passes alone."""
+    """Tokens per forward pass, padding included; a longer text gets a pass of its own."""
     max_length: int | None = Field(default=None, ge=2)
-    """Tokens of one text, prompt and response(s) together; longer ones get no reward but a reason. Unset: the model's
-    own limit."""
+    """Limit on the tokens of one text, prompt and response(s) together; a longer one gets a reason instead of a reward.
+    Unset: the model's own limit."""
 
 
 class PointwiseReward(RewardNetwork):
@@ -63,30 +63,30 @@ class PointwiseReward(RewardNetwork):
     kind: Literal["pointwise"]
     """`pointwise`."""
     architecture: Literal["auto", "classifier", "armorm"] = "auto"
-    """`classifier`: any `*ForSequenceClassification`; `armorm`: ArmoRM's gated heads; `auto`: as its config.json
-    says."""
+    """`classifier`: any `*ForSequenceClassification`; `armorm`: ArmoRM's gated heads; `auto`: what the model's
+    config.json says."""
     backend: Literal["transformers", "vllm"] = "transformers"
-    """What computes the logits; `vllm` serves classifiers only, by pooling."""
+    """What computes the logits; `vllm` supports classifiers only (pooling)."""
     template: Literal["chat", "pair", "none"] = "chat"
-    """`chat` renders both turns with the reward model's own template; `pair` gives its tokenizer two texts, as encoders
-    of the BERT family want; `none` joins them with an empty line."""
+    """`chat` renders both turns with the reward model's own template; `pair` passes two texts to its tokenizer, as
+    encoders of the BERT family expect; `none` joins the texts with an empty line."""
     system_prompt: str | None = None
-    """A system message put before every prompt (needs a template that knows the role)."""
+    """A system message that is put before every prompt (needs a template with a system role)."""
     label: int | None = Field(default=None, ge=0)
-    """The logit that is the reward, of a model with several."""
+    """For a model with several logits: the index of the one that is the reward."""
     weights: tuple[float, ...] | None = None
-    """Instead of `label`: the reward is the logits' sum under these weights, one per label."""
+    """Instead of `label`: the reward is the weighted sum of the logits, with one weight per label."""
     memory_fraction: float = Field(default=0.3, gt=0, le=1)
-    """Share of a GPU's memory that the vLLM backend takes."""
+    """Share of a GPU's memory for the vLLM backend."""
 
     @model_validator(mode="after")
     def _possible(self) -> PointwiseReward:
         if self.label is not None and self.weights is not None:
-            raise ValueError("give either `label` or `weights`, not both")
+            raise ValueError("set either `label` or `weights`, not both")
         if self.architecture == "armorm" and (self.backend == "vllm" or self.label is not None or self.weights):
-            raise ValueError("`architecture: armorm` goes with `backend: transformers`, without `label` and `weights`")
+            raise ValueError("`architecture: armorm` needs `backend: transformers`, without `label` and `weights`")
         if self.template == "pair" and (self.backend == "vllm" or self.architecture == "armorm"):
-            raise ValueError("`template: pair` goes with `backend: transformers` and `architecture: classifier`")
+            raise ValueError("`template: pair` needs `backend: transformers` and `architecture: classifier`")
         return self
 
 
@@ -96,19 +96,19 @@ class PairwiseReward(RewardNetwork):
     kind: Literal["pairwise"]
     """`pairwise`."""
     architecture: Literal["auto", "pairrm", "pair_preference"] = "auto"
-    """`pairrm`: PairRM's ranker (PairRM-hf); `pair_preference`: RLHFlow's causal LM, asked for A or B; `auto`: as its
-    config.json says."""
+    """`pairrm`: PairRM's ranker (PairRM-hf); `pair_preference`: RLHFlow's causal LM, which chooses A or B; `auto`: what
+    the model's config.json says."""
     both_orders: bool = True
-    """Ask each pair in both orders and take the mean: P(i beats j) = (p_ij + 1 - p_ji) / 2."""
+    """Compare each pair in both orders and take the mean: P(i beats j) = (p_ij + 1 - p_ji) / 2."""
     aggregation: Literal["mean_win_rate", "bradley_terry"] = "mean_win_rate"
-    """A response's reward: its mean win rate against the responses of its prompt (itself counts 1/2), or its
+    """A response's reward: its mean win rate against the responses to its prompt (against itself: 1/2), or its
     Bradley-Terry log-strength."""
     temperature: float = Field(default=1.0, gt=0)
     """Divides the preference logits; PairRM and RLHFlow use 1."""
 
 
 class JudgeReward(Section):
-    """A language model as judge, through LiteLLM: any provider, any OpenAI-compatible server."""
+    """A language model as judge, through LiteLLM: any provider, or any OpenAI-compatible server."""
 
     kind: Literal["judge"]
     """`judge`."""
@@ -117,10 +117,10 @@ class JudgeReward(Section):
     mode: Literal["pairwise", "rating"] = "pairwise"
     """`pairwise`: two responses at a time, in both orders; `rating`: one at a time, a whole number from 1 to 10."""
     aggregation: Literal["mean_win_rate", "bradley_terry"] = "mean_win_rate"
-    """`pairwise`: the reward is the mean win rate against the prompt's responses (itself counts 1/2), or the
+    """For `pairwise`: the reward is the mean win rate against the responses to the prompt (against itself: 1/2), or the
     Bradley-Terry log-strength, which suits few `opponents`."""
     opponents: int | None = Field(default=None, ge=1)
-    """`pairwise`: compare each response with about this many others; unset: with all others of its prompt."""
+    """For `pairwise`: compare each response with about this many others; unset: with all others to its prompt."""
     api_base: str | None = None
     """Address of an OpenAI-compatible server."""
     api_key_env: str | None = None
@@ -128,19 +128,19 @@ class JudgeReward(Section):
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature."""
     max_tokens: int = Field(default=1024, ge=16)
-    """Reply tokens at most; a verdict that was cut off is none."""
+    """Limit on the reply's tokens; a verdict that is cut off does not count."""
     timeout_s: float = Field(default=120.0, gt=0)
     """Seconds for one call."""
     retries: int = Field(default=5, ge=0)
-    """Further tries after a failed call, with exponential back-off and jitter."""
+    """Retries after a failed call, with exponential back-off and jitter."""
     concurrency: int = Field(default=16, ge=1)
-    """Calls at a time."""
+    """Simultaneous calls."""
     max_cost_usd: float | None = Field(default=None, gt=0)
-    """The run fails, to be resumed with a higher limit, before the judge spends more than this on all of it (US dollars
-    by LiteLLM's price list). Calls in flight may add to it; those for prompts that were not finished when a process
-    ended are not counted."""
+    """Budget for the whole run, in US dollars by LiteLLM's price list. When the judge has spent it, the run fails and
+    can be resumed with a higher limit. Calls in flight may exceed it; calls for prompts that were unfinished when a
+    process ended are not counted."""
     seed: int = 0
-    """Seed of the marks that tell the judge's verdict from what a response says."""
+    """Seed of the marks that separate the judge's verdict from the text of a response."""
 
 
 class Member(Section):
@@ -149,33 +149,33 @@ class Member(Section):
     reward: MemberConfig
     """The rewarder."""
     scale: float | None = Field(default=None, gt=0)
-    """Its rewards are divided by this: their standard deviation, or the gap that you call large. Required with
+    """What its rewards are divided by: their standard deviation, or a gap that you consider large. Required with
     `on: scaled`."""
     centre: float = 0.0
-    """Subtracted before: the reward that counts as zero. It matters for `minimum` and `median`."""
+    """Subtracted from its rewards first: the reward that counts as zero. It matters for `minimum` and `median`."""
 
 
 class EnsembleReward(Section):
-    """Several rewarders as one. Their rewards are never mixed raw."""
+    """Several rewarders combined into one. Raw rewards are never mixed."""
 
     kind: Literal["ensemble"]
     """`ensemble`."""
     members: tuple[Member, ...] = Field(min_length=2)
     """The rewarders, each with its `reward` (a rewarder's section), its `scale` (what its rewards are divided by: their
-    standard deviation, or the gap that you call large) and its `centre` (subtracted before; 0 unless given)."""
+    standard deviation, or a gap that you consider large) and its `centre` (subtracted first; 0 by default)."""
     combine: Literal["mean", "minimum", "median"] = "mean"
-    """Over the members' rewards of a response."""
+    """How the members' rewards of a response are combined."""
     on: Literal["scaled", "rank"] = "scaled"
-    """`scaled`: (reward - `centre`) / `scale`; `rank`: the share of its prompt's responses that a response is better
-    than (itself and ties count 1/2), which forgets how large the gaps are."""
+    """What is combined. `scaled`: (reward - `centre`) / `scale`; `rank`: the share of responses to the same prompt that
+    a response beats (itself and ties count 1/2), which ignores how large the gaps are."""
 
     @model_validator(mode="after")
     def _comparable(self) -> EnsembleReward:
         bare = [place for place, member in enumerate(self.members) if member.scale is None]
         if self.on == "scaled" and bare:
             raise ValueError(
-                f"members {bare} have no `scale`: rewards of different models are never mixed raw. Give "
-                "each the spread of its rewards, or set `on: rank`"
+                f"members {bare} have no `scale`, but raw rewards of different models are never mixed: set each scale "
+                "to the spread of the member's rewards, or set `on: rank`"
             )
         return self
 
@@ -183,7 +183,7 @@ class EnsembleReward(Section):
 MemberConfig = Annotated[
     MockReward | VerifierReward | PointwiseReward | PairwiseReward | JudgeReward, Field(discriminator="kind")
 ]
-"""What an ensemble may hold: everything but another ensemble."""
+"""What an ensemble may contain: every rewarder except another ensemble."""
 
 RewardConfig = Annotated[
     MockReward | VerifierReward | PointwiseReward | PairwiseReward | JudgeReward | EnsembleReward,
@@ -192,7 +192,7 @@ RewardConfig = Annotated[
 
 
 def gives_win_rates(reward: RewardConfig) -> bool:
-    """Whether a response's reward is its mean win rate against the responses of its prompt, itself included at 1/2."""
+    """Returns whether a reward is the mean win rate against all responses to the prompt (against itself: 1/2)."""
     return (
         isinstance(reward, PairwiseReward | JudgeReward)
         and reward.aggregation == "mean_win_rate"
@@ -201,7 +201,7 @@ def gives_win_rates(reward: RewardConfig) -> bool:
 
 
 def has_budget(reward: RewardConfig) -> bool:
-    """Whether it may cost only so much."""
+    """Returns whether the rewarder's cost is limited."""
     if isinstance(reward, EnsembleReward):
         return any(has_budget(member.reward) for member in reward.members)
     return isinstance(reward, JudgeReward) and reward.max_cost_usd is not None
@@ -212,9 +212,9 @@ EnsembleReward.model_rebuild()
 
 
 class Audit(Section):
-    """audit: what the rewarder likes besides quality, each iteration, on the batch."""
+    """audit: what the rewarder prefers besides quality, measured on each iteration's batch."""
 
     reward: RewardConfig | None = None
-    """A second, frozen rewarder; its agreement with the run's is stored. Nothing is trained on it."""
+    """A second, frozen rewarder; eva stores how far it agrees with the run's. It is never used for training."""
     prompts: int = Field(default=200, ge=2)
-    """Prompts of the batch that the second rewarder sees, drawn anew each iteration."""
+    """How many prompts of the batch the second rewarder sees, drawn anew each iteration."""

@@ -1,4 +1,4 @@
-"""The config of a run: all sections together."""
+"""The config of a run: all sections together, and the rules that span several of them."""
 
 from __future__ import annotations
 
@@ -19,62 +19,67 @@ class Prompts(Section):
     """Where the seed prompts come from."""
 
     path: str | None = None
-    """File of prompts: .jsonl, .json, .csv, .tsv, .parquet or .txt (one per line). Relative to the config
-    file's folder."""
+    """Prompt file: .jsonl, .json, .csv, .tsv, .parquet or .txt (one prompt per line). Relative to the config file's
+    folder."""
     dataset: str | None = None
-    """Instead of a file: a dataset of the hub by its id, or a folder that `save_to_disk` wrote."""
+    """Instead of a file: the id of a dataset on the Hugging Face Hub, or a folder written by `save_to_disk`."""
     split: str = "train"
     """Split of the dataset."""
     playground: int | None = Field(default=None, ge=8)
-    """Instead of a file: this many seed prompts of the playground's world."""
+    """Instead of a file: this many seed prompts from the playground."""
     field: str | None = None
-    """Key that holds the prompt's text or messages; unset: the first of `prompt`, `instruction`, `question`, `text`,
-    `turns`, `messages`, `conversations`, `conversation` that a row has."""
+    """Key of the prompt's text or messages; unset: the first of `prompt`, `instruction`, `question`, `text`, `turns`,
+    `messages`, `conversations`, `conversation` that a row has."""
     system_field: str | None = None
-    """Key that holds a system message for the prompt; unset: none, or `system` beside messages."""
+    """Key of a system message for the prompt; unset: `system` beside messages, otherwise none."""
     topic_field: str | None = None
-    """Key that holds the prompt's topic; unset: none is stored."""
+    """Key of the prompt's topic; unset: no topic is stored."""
     limit: int | None = Field(default=None, ge=1)
-    """Use only the first so many prompts."""
+    """Use only the first `limit` prompts."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Prompts:
         given = sum(source is not None for source in (self.path, self.dataset, self.playground))
         if given != 1:
-            raise ValueError("give one of `path` (a file), `dataset` (a hub id or folder), `playground` (a number)")
+            raise ValueError(
+                "set exactly one of `path` (a file), `dataset` (hub id or folder), `playground` (a number)"
+            )
         return self
 
 
 class Novelty(Section):
-    """What makes a child new, beyond its text being none of the run's."""
+    """When a child counts as new. A child with the same text as a prompt of the run never does."""
 
     similarity: float = Field(default=0.95, gt=0, le=1)
-    """A child whose word triples overlap those of any prompt of the run by at least this much (Jaccard, estimated by
-    MinHash) is refused; 1: only equal texts. Ancestors count too: a low value refuses small changes of long prompts."""
+    """Refuse a child whose word triples overlap those of any prompt of the run by at least this much (Jaccard index,
+    estimated by MinHash); 1 refuses only equal texts. Ancestors count too: a low value refuses small changes to long
+    prompts."""
     protected: list[str] = Field(default_factory=list)
-    """Files of prompts, such as benchmarks', that no prompt of the run may overlap. Relative to the config file."""
+    """Prompt files, such as benchmarks, that no prompt of the run may overlap with. Relative to the config file's
+    folder."""
     protected_words: int = Field(default=13, ge=2)
-    """So many words in a row in common with a protected text are an overlap; shorter protected texts count whole."""
+    """How many words in a row shared with a protected text make an overlap; a shorter protected text has to match as a
+    whole."""
     checks: list[str] = Field(default_factory=list)
-    """Functions of yours, `module:function`, text -> None or the reason why the child is refused."""
+    """Your own checks, `module:function`: each takes a text and returns None, or the reason for refusing the child."""
     embedding_model: str | None = None
-    """Local folder of a sentence encoder or language model, in safetensors: a child that means nearly the same as a
+    """Local folder of a sentence encoder or language model in safetensors. A child that means nearly the same as a
     prompt of the run is refused. Unset: no such check. Relative to the config file's folder."""
     semantic_similarity: float | None = Field(default=None, gt=0, le=1)
-    """embedding_model: cosine of two prompts' embeddings from which a child is refused; unset: 0.95. Which value suits
-    depends on the model."""
+    """For `embedding_model`: refuse a child if the cosine of two prompts' embeddings is at least this; unset: 0.95. The
+    right value depends on the model."""
 
     @property
     def cosine(self) -> float:
-        """The cosine from which two prompts count as the same."""
+        """The smallest cosine at which two prompts count as the same."""
         return 0.95 if self.semantic_similarity is None else self.semantic_similarity
 
     @model_validator(mode="after")
     def _possible(self) -> Novelty:
         if self.semantic_similarity is not None and self.embedding_model is None:
             raise ValueError(
-                f"semantic_similarity is {self.semantic_similarity:g}, but there is no embedding_model: "
-                "give the folder of one, or leave both unset"
+                f"semantic_similarity is {self.semantic_similarity:g}, but embedding_model is unset: "
+                "set it to a model's folder, or leave both unset"
             )
         return self
 
@@ -83,31 +88,33 @@ FigureBounds = Annotated[dict[Annotated[str, one_of("figure of diversity", FIGUR
 
 
 class Collapse(Section):
-    """When the batch has lost its diversity. Figures and their directions: docs/reference/diversity.md."""
+    """What to do when the batch loses its diversity. Figures and their directions: docs/reference/diversity.md."""
 
     warn: FigureBounds = Field(default_factory=dict)
-    """Bounds by figure, e.g. `effective_roots: 50`: a batch beyond one is logged and told as an event."""
+    """Bounds by figure, such as `effective_roots: 50`: a batch that crosses one is logged and stored as an event."""
     pause: FigureBounds = Field(default_factory=dict)
-    """Bounds by figure: a batch beyond one pauses the run at the end of its iteration."""
+    """Bounds by figure: a batch that crosses one pauses the run at the end of its iteration."""
 
 
 class Watchdog(Section):
-    """When a stage in which nothing advances is told, and when it is ended."""
+    """When a stage without progress is reported, and when it fails."""
 
     tell_s: float = Field(default=600.0, gt=0)
-    """A stage in which nothing advances for so long is told, with what each worker has in hand (event `stalled`)."""
+    """After this many seconds without progress in a stage, store an event `stalled` that says what each worker is
+    doing."""
     end_s: float = Field(default=7200.0, gt=0)
-    """A stage in which nothing advances for so long fails; longer than what the workers' own time-outs and retries
-    take (fleet.stall_s, training.timeout_s, the rewarder's)."""
+    """After this many seconds without progress, a stage fails. It should exceed what the workers' own time-outs and
+    retries take (fleet.stall_s, training.timeout_s, the rewarder's)."""
 
     rewarder_s: float = Field(default=1800.0, gt=0)
-    """A reward process that ends no call (of 32 prompts at most) for so long is replaced, its prompts asked again one
-    by one. It ends itself much sooner when its model hangs; this finds one that is frozen or cut off."""
+    """Replace a reward process that finishes no call (of at most 32 prompts) for this many seconds, and ask for its
+    prompts again one by one. A process whose model hangs ends itself much sooner; this finds one that is frozen or
+    unreachable."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Watchdog:
         if self.end_s < self.tell_s:
-            raise ValueError(f"end_s is {self.end_s:g}, before tell_s {self.tell_s:g}: make it at least as long")
+            raise ValueError(f"end_s is {self.end_s:g}, less than tell_s, which is {self.tell_s:g}: raise end_s")
         return self
 
 
@@ -115,15 +122,16 @@ class RunConfig(Section):
     """Everything that decides what a run does."""
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    """Stem of the run's name; a short suffix makes it unique."""
+    """Start of the run's name; a short suffix makes it unique."""
     seed: int = Field(default=42, ge=0, lt=2**63)
-    """Seed that every draw derives from."""
+    """Seed from which every draw is derived."""
     iterations: int = Field(default=3, ge=1)
-    """Iterations to play, the warm-up included."""
+    """Iterations to play, including the warm-up."""
     warm_start: bool = True
-    """Iteration 0 trains on the seed prompts without a creator step; False if the model is preference-tuned already."""
+    """Train on the seed prompts in iteration 0, without a creator step. Set it to false if the model is already
+    preference-tuned."""
     info_from: Literal["fresh", "reuse"] = "fresh"
-    """`fresh` answers the pool with the current policy; `reuse` takes its newest stored responses."""
+    """`fresh` generates responses to the pool with the current policy; `reuse` takes the newest stored ones."""
     pool: Literal["last_batch", "archive"] = "last_batch"
     """The next pool: the last batch, or every prompt so far."""
     prompts: Prompts
@@ -133,17 +141,17 @@ class RunConfig(Section):
     reward: RewardConfig
     """The reward model."""
     evolving: Evolving
-    """The creator's evolving."""
+    """How the creator evolves prompts."""
     generation: Generation = Generation()
-    """The solver's answers."""
+    """How the solver's responses are sampled."""
     informativeness: Informativeness = Informativeness()
-    """The creator's estimate."""
+    """How the creator estimates informativeness."""
     sampling: Sampling = Sampling()
-    """The creator's sampling."""
+    """How the creator samples prompts."""
     mixing: Mixing = Mixing()
     """Children and buffer."""
     novelty: Novelty = Novelty()
-    """What makes a child new."""
+    """When a child counts as new."""
     collapse: Collapse = Collapse()
     """Loss of diversity."""
     pairs: Pairs = Pairs()
@@ -157,16 +165,17 @@ class RunConfig(Section):
     fleet: Fleet = Fleet()
     """Engines."""
     watchdog: Watchdog = Watchdog()
-    """Stages that stand still."""
+    """Stages without progress."""
     tracking: list[Tracking] = Field(default_factory=list[Tracking])
-    """Services that are told of the run: MLflow, Weights & Biases, trackio. None of them can hurt it."""
+    """Services that the run's figures are sent to: MLflow, Weights & Biases, trackio. The run goes on if one of them
+    fails."""
 
     @model_validator(mode="after")
     def _stale(self) -> RunConfig:
         if self.sampling.staleness and self.info_from == "fresh":
             raise ValueError(
-                f"sampling.staleness is {self.sampling.staleness:g}, but with info_from fresh every "
-                "prompt of the pool has just been answered: allowed with info_from reuse"
+                f"sampling.staleness is {self.sampling.staleness:g}, but with info_from fresh every prompt of the pool "
+                "has new responses: set info_from to reuse, or unset staleness"
             )
         return self
 
@@ -175,8 +184,8 @@ class RunConfig(Section):
         gate, n = self.evolving.gate, self.generation.n
         if gate is not None and gate.responses >= n:
             raise ValueError(
-                f"evolving.gate.responses is {gate.responses}, but generation.n is {n}: a probe that is "
-                "no cheaper than the judgement saves nothing; allowed are 2 or more, fewer than n"
+                f"evolving.gate.responses is {gate.responses}, but generation.n is {n}: such a probe costs as much as "
+                "judging the prompt; allowed are at least 2 and fewer than n"
             )
         return self
 
@@ -185,13 +194,13 @@ class RunConfig(Section):
         own = self.evaluation.judges_own
         if bare := [name for name in own if self.evaluation.baseline_of(name) is None]:
             raise ValueError(
-                f"evaluation.judges_own names {', '.join(bare)}, which evaluation.baseline does not: "
-                "there are no answers of the judge to compare with"
+                f"evaluation.judges_own names {', '.join(bare)}, but evaluation.baseline does not: add the judge's own "
+                "responses there"
             )
         if own and self.audit.reward is None:
             raise ValueError(
-                f"evaluation.judges_own names {', '.join(own)}, but there is no audit.reward: a judge "
-                "that likes its own answers may be right; name a second rewarder to tell"
+                f"evaluation.judges_own names {', '.join(own)}, but audit.reward is unset: only a second rewarder can "
+                "show whether the judge's own responses are really better; set audit.reward"
             )
         return self
 
@@ -199,7 +208,7 @@ class RunConfig(Section):
     def _tracked_once(self) -> RunConfig:
         names = [tracking.name for tracking in self.tracking]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"tracking names {', '.join(twice)} more than once")
+            raise ValueError(f"tracking lists {', '.join(twice)} more than once; remove the duplicate")
         return self
 
     @model_validator(mode="after")

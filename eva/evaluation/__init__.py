@@ -1,1 +1,10 @@
-"""Evaluation by win rates: from annotations and battles to figures with intervals. Pure."""
+"""Evaluation by win rates: from annotations and battles to figures with intervals.
+
+`alpaca`: AlpacaEval's annotations to the row of its leaderboard.
+`arena`: Arena-Hard's judgments to Bradley-Terry scores.
+`baseline`: a run's checkpoints against one baseline.
+`baseline_file`: reads a baseline's responses from a file.
+`length_control`: AlpacaEval's length-controlled win rate.
+`style`: Arena-Hard's style-controlled scores.
+`win_rates`: win rates, their differences and self-preference, with bootstrap intervals.
+"""

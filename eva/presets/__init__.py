@@ -1,0 +1,1 @@
+"""Configs that come with eva, one YAML file each; eva.config.files reads them."""

@@ -1,1 +1,6 @@
-"""The solver's pure part: which responses make a preference pair."""
+"""The solver: pair, train.
+
+`pairs`: which two responses make a preference pair.
+`losses`: the losses by name, and what each needs.
+`manifest`: the files of a checkpoint with sizes and digests.
+"""

@@ -18,9 +18,9 @@ TRL_PREFIX = "trl:"
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a loss is, for a reader and for the checks of a config.
+    """A loss, described for readers and for the validation of configs.
 
-    `reference_free`: no reference policy is loaded. `rewards`: reads the rewards of the pair, too. `divergences`: takes
+    `reference_free`: needs no reference policy. `rewards`: also uses the pair's rewards. `divergences`: supports
     f-divergences other than the reverse KL.
     """
 
@@ -83,7 +83,7 @@ LOSSES: dict[str, Loss] = {
         reference_free=True,
     ),
 }
-"""The losses by name; LOSSES of workers/training/losses builds them."""
+"""The losses by name; LOSSES in workers/training/losses computes them."""
 
 TRL_TYPES = (
     "sigmoid",
@@ -102,14 +102,14 @@ TRL_TYPES = (
     "sft",
     "sigmoid_norm",
 )
-"""What the pinned TRL's DPO trainer takes as `loss_type`; a test compares them with the installed one."""
+"""The values of `loss_type` that the pinned TRL's DPO trainer accepts; a test compares them with the installed one."""
 
 _DIVERGING_TYPES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
 _FLIPPING_TYPES = ("robust", "exo_pair")
 
 
 def check_loss_name(name: str) -> str:
-    """The name itself. Raises ValueError with the nearest valid one."""
+    """Returns the name. Raises ValueError, with the nearest valid name, if there is no such loss."""
     known = [*LOSSES, *(TRL_PREFIX + kind for kind in TRL_TYPES)]
     module, colon, function = name.partition(":")
     path = (
@@ -117,17 +117,17 @@ def check_loss_name(name: str) -> str:
     )
     if name in known or path:
         return name
-    # a TRL type without its prefix, or in another case, is the likeliest slip
+    # the most likely slip is a TRL type without its prefix, or in another case
     close = [TRL_PREFIX + name] if name in TRL_TYPES else difflib.get_close_matches(name.lower(), known, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"no loss is called {name!r}; known: {', '.join(LOSSES)}, trl:TYPE with one of "
+        f"there is no loss {name!r}; known: {', '.join(LOSSES)}, trl:TYPE with one of "
         f"{', '.join(TRL_TYPES)}, or module:function{hint}"
     )
 
 
 def loss_facts(name: str) -> Loss:
-    """What a loss needs, also TRL's by `trl:` and the user's own."""
+    """Returns what a loss needs: one of LOSSES, TRL's own by `trl:`, or the user's."""
     if name in LOSSES:
         return LOSSES[name]
     if name.startswith(TRL_PREFIX):
@@ -139,20 +139,20 @@ def loss_facts(name: str) -> Loss:
 
 
 def check_win_rates(loss: str, win_rates: str | None, rewarder: str, *, gives_win_rates: bool) -> None:
-    """SPPO learns win rates, not scores: say where they come from. Raises ValueError."""
+    """Raises ValueError if the loss is SPPO, which learns win rates, and nothing says where they come from."""
     if loss == "sppo" and win_rates is None and not gives_win_rates:
         raise ValueError(
-            f"sppo with a pointwise rewarder ({rewarder}) and no win rates: training.win_rates bradley_terry derives "
-            "them from reward differences, given takes the rewards as win rates; or choose a rewarder that compares "
-            "pairs, or training.loss sppo_hard"
+            f"sppo needs win rates, but the pointwise rewarder {rewarder} gives none: set training.win_rates to "
+            "bradley_terry (derived from reward differences) or given (the rewards are win rates), or choose a rewarder "
+            "that compares pairs, or training.loss sppo_hard"
         )
 
 
 def bradley_terry_win_rate(rewards_N: Floats, reward: float) -> float:
-    """Mean over the usable responses j of P(this one beats j) = sigmoid(reward - reward_j).
+    """Returns a response's win rate by its reward: the mean over responses j of P(this one beats j).
 
-    `rewards_N` are the rewards of the prompt's responses, this one's among them (it counts 1/2 against itself), NaN
-    where there is none. Rewards are read as logits: their scale matters.
+    P is sigmoid(reward - reward_j): rewards are read as logits, so their scale matters. `rewards_N` are the rewards of
+    all responses to the prompt, this one's included (it counts 1/2 against itself), NaN where there is none.
     """
     differences = reward - rewards_N[np.isfinite(rewards_N)]
     # tanh does not overflow where exp would

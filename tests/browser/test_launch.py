@@ -75,7 +75,7 @@ def test_yaml_and_form_are_one_config_and_survive_a_reload(fresh: Tab, tmp_path:
     page.get_by_label("reward.kind").select_option("verifier")
     page.get_by_text("missing", exact=True).first.wait_for()
     page.get_by_label("reward.function").fill("os:system")
-    page.get_by_text("allowed by EVA_FUNCTIONS are none yet").first.wait_for()
+    page.get_by_text("EVA_FUNCTIONS allows none yet").first.wait_for()
     page.get_by_role("button", name="reward.function").click()
     assert page.evaluate("document.activeElement.id") == "config-reward.function"
     page.reload()
@@ -87,7 +87,7 @@ def test_yaml_and_form_are_one_config_and_survive_a_reload(fresh: Tab, tmp_path:
     assert "iterations: 7" in text.input_value()
     text.fill("reward: [")
     page.locator("#config-yaml[aria-invalid=true]").wait_for()
-    assert "is not YAML" in fresh.text("#config-yaml-hint")
+    assert "is not valid YAML" in fresh.text("#config-yaml-hint")
     page.get_by_role("button", name="Start over").click()
     page.get_by_role("button", name="Forget them").click()
     page.get_by_text("Nothing to check yet").wait_for()

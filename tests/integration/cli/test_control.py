@@ -72,14 +72,14 @@ def test_a_resume_with_other_settings_is_refused_or_accepted_and_shown(
 ) -> None:
     assert eva("run", "playground", *SMALL).exit_code == 130
     refused = eva("resume", "last", "--set", "training.beta=0.3")
-    assert refused.exit_code == 3 and "training.beta: the run has 0.1, the config says 0.3" in refused.stderr
+    assert refused.exit_code == 3 and "training.beta: the run has 0.1, the config has 0.3" in refused.stderr
     assert row_of(store).config["training"]["beta"] == 0.1
     forbidden = eva("run", "playground", *SMALL, "--set", "seed=3", "--resume", "last", "--accept-changes")
     assert forbidden.exit_code == 3 and "other values of seed" in forbidden.stderr
     monkeypatch.setattr("orchestrator.driver.build_roles", lazily)
     shown = eva("resume", "last", "--set", "training.beta=0.3", "--accept-changes")
     assert shown.exit_code == 0, shown.output
-    assert "is resumed with changes:\n  training.beta: the run has 0.1, the config says 0.3" in shown.stdout
+    assert "is resumed with changes:\n  training.beta: the run has 0.1, the config has 0.3" in shown.stdout
     assert row_of(store).status == "finished" and row_of(store).config["training"]["beta"] == 0.3
 
 

@@ -148,7 +148,7 @@ def test_resuming_with_another_config_is_refused_with_the_difference(eva: Comman
     eva("run", "playground", *SMALL)
     shown = eva("run", "playground", *SMALL, "--set", "training.beta=0.2", "--resume", "last")
     assert shown.exit_code == 3
-    assert "training.beta: the run has 0.1, the config says 0.2" in shown.stderr
+    assert "training.beta: the run has 0.1, the config has 0.2" in shown.stderr
     same = eva("run", "playground", *SMALL, "--resume", "last")
     assert same.exit_code == 0
     assert "is finished" in same.stdout

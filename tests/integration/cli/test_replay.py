@@ -116,7 +116,7 @@ def test_a_replay_reads_and_changes_nothing(played: Played) -> None:
         (["--iteration", "0"], "sampled no prompts in iteration 0"),
         (["--metric", "amin"], "did you mean 'a_min'"),
         (["--metric", "learnability"], "needs a threshold"),
-        (["--temperature", "2"], "weights minmax have none"),
+        (["--temperature", "2"], "weights minmax do not use one"),
         (["--staleness", "0.2"], "info_from fresh"),
         (["--metric", "no_such_module:metric"], "no_such_module"),
     ],

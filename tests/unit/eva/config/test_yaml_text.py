@@ -37,7 +37,7 @@ def test_what_a_config_tells_of_itself_is_that_config(name: str) -> None:
     [
         ("a: &x 1\nb: *x", "line 2 of the config has an alias"),
         ("[" * 2000, "nested deeper than 32"),
-        ("- 1", "holds list"),
+        ("- 1", "contains list"),
         ("a: .nan", "JSON"),
         ('a: "\\ud800"', "surrogates"),
         ("a: [", "line 1"),

@@ -160,7 +160,7 @@ def test_an_error_reaches_the_thread_that_asked() -> None:
 
 
 def test_a_similarity_without_a_model_is_refused_and_the_default_is_the_documented_one() -> None:
-    with pytest.raises(ValueError, match=r"semantic_similarity is 0.9, but there is no embedding_model"):
+    with pytest.raises(ValueError, match=r"semantic_similarity is 0.9, but embedding_model is unset"):
         Novelty(semantic_similarity=0.9)
     assert Novelty(embedding_model="x").cosine == 0.95
     assert Novelty(embedding_model="x", semantic_similarity=0.8).cosine == 0.8

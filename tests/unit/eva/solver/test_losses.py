@@ -28,18 +28,21 @@ def test_a_loss_is_found_by_name(name: str) -> None:
     ],
 )
 def test_an_unknown_loss_fails_with_the_nearest_name(name: str, nearest: str) -> None:
-    with pytest.raises(ConfigError, match=f"training.loss: no loss is called '{name}'.*{nearest}"):
+    with pytest.raises(ConfigError, match=f"training.loss: there is no loss '{name}'.*{nearest}"):
         load_config("playground", [f"training.loss={name}"])
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["training.loss=simpo", "training.divergence=forward_kl"], "simpo has no form with divergence forward_kl"),
+        (["training.loss=simpo", "training.divergence=forward_kl"], "simpo does not support divergence forward_kl"),
         (["training.loss=rdpo"], "rdpo needs a flip_rate above 0"),
         (["training.loss=trl:exo_pair"], "trl:exo_pair needs a flip_rate above 0"),
-        (["training.loss=sppo"], r"sppo with a pointwise rewarder \(verifier\) and no win rates"),
-        (["training.batch=7", "training.devices=2"], r"batch is 7, but 2 device\(s\) x 3 pairs take 6 at once"),
+        (["training.loss=sppo"], "sppo needs win rates, but the pointwise rewarder verifier gives none"),
+        (
+            ["training.batch=7", "training.devices=2"],
+            r"batch is 7, which is no multiple of 2 device\(s\) x 3 pairs = 6",
+        ),
         (["training.divergence=js"], "'js_divergence'"),
         (["training.optimiser=adam"], "'adamw' or 'rmsprop'"),
         (["training.lora.rank=0"], "lora.rank.*greater than or equal to 1"),

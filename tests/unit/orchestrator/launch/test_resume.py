@@ -68,7 +68,7 @@ def test_a_changed_config_is_refused_key_by_key(store: Store, tmp_path: Path) ->
     with pytest.raises(ConflictError) as refused:
         require_unchanged(run, config)
     said = str(refused.value)
-    assert "training.beta: the run has 0.05, the config says 0.3" in said and "fleet.engines: the run has 1" in said
+    assert "training.beta: the run has 0.05, the config has 0.3" in said and "fleet.engines: the run has 1" in said
     assert "--accept-changes" in said and "other code" not in said
 
 
