@@ -1,4 +1,4 @@
-"""What evolving may cost in one iteration, and what it has cost so far."""
+"""The budget of one iteration's evolutions: limits, and the spending so far."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eva.types import Chain, Reply
 
 @dataclass(frozen=True, slots=True)
 class SpendingLimits:
-    """None is no limit."""
+    """Limits on attempts, tokens and money; None means no limit."""
 
     max_attempts: int | None = None
     max_tokens: int | None = None
@@ -20,10 +20,10 @@ class SpendingLimits:
 
 
 class Spending:
-    """Attempts, tokens and money of one iteration's evolutions. Shared by all threads that evolve.
+    """Attempts, tokens and money spent on one iteration's evolutions, shared by all threads that evolve.
 
-    The limit of attempts is exact. Tokens and money are known when a reply is there: what is then in flight
-    may pass their limits, by one reply per chain at most.
+    The limit on attempts is exact. Tokens and money are known only when a reply arrives, so replies in flight may exceed
+    their limits, by at most one reply per chain.
     """
 
     def __init__(self, limits: SpendingLimits | None = None) -> None:
@@ -33,7 +33,7 @@ class Spending:
         self.attempts, self.tokens, self.cost_usd = 0, 0, 0.0
 
     def resume(self, chains: Iterable[Chain]) -> Self:
-        """Count what an earlier driver spent on these chains."""
+        """Adds what an earlier driver spent on these chains."""
         for chain in chains:
             self.attempts += len(chain.attempts)
             for attempt in chain.attempts:
@@ -41,7 +41,7 @@ class Spending:
         return self
 
     def grant(self) -> bool:
-        """Take one attempt out of the budget; False when it is used up."""
+        """Takes one attempt from the budget. Returns False if the budget is used up."""
         with self._lock:
             if self._stopped or self._used_up():
                 return False
@@ -49,18 +49,18 @@ class Spending:
             return True
 
     def charge(self, reply: Reply) -> None:
-        """Count what a reply cost."""
+        """Adds the cost of a reply."""
         with self._lock:
             self.tokens += reply.prompt_tokens + reply.reply_tokens
             self.cost_usd += reply.cost_usd
 
     def stop(self) -> None:
-        """Grant nothing more: nobody waits for the children."""
+        """Grants no further attempts, because nobody waits for the children any more."""
         self._stopped = True
 
     @property
     def used_up(self) -> bool:
-        """Whether a limit is reached."""
+        """Whether a limit is reached, or the spending was stopped."""
         with self._lock:
             return self._stopped or self._used_up()
 

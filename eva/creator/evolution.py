@@ -1,4 +1,4 @@
-"""evolve: children of one sampled prompt, in a chain, with refusal and retry."""
+"""evolve: writes children of sampled prompts, in chains, and refuses and retries unusable ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from eva.roles import Evolver
 from eva.seeds import derive, generator
 from eva.types import Attempt, Chain, Context, Feedback, Mutation, Prompt, Reply
 
-# What evolvers' instructions leave behind in a reply that copied them (WizardLM's and distilabel's templates).
+# Phrases from the instructions (WizardLM's and distilabel's templates) that a careless reply copies.
 _SCAFFOLDING = re.compile(
     r"#\s*(?:given|rewritten|created|new|second|the given|the rewritten)\s+prompt\s*#"
     r"|\b(?:given|rewritten|created) prompt\b",
@@ -84,11 +84,11 @@ _STOP_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class EvolutionPlan:
-    """What decides the evolutions of one iteration, besides the prompts.
+    """Everything that decides the evolutions of one iteration, besides the sampled prompts.
 
-    `known` holds the prompt keys of every prompt of the run, `protected` the question keys of the held-out prompts.
-    `operators` are drawn from, none: the evolver's own. `partners` are the sampled prompts that begin a
-    conversation, for operators that take a second one; `feedback` says by sampled prompt how the policy did on it.
+    `known` holds the prompt keys of all prompts of the run, `protected` the question keys of the held-out prompts.
+    `operators` are the ones to draw from; empty means the evolver's own. `partners` are the sampled prompts that begin a
+    conversation, for operators that take a second prompt. `feedback` says how the policy did on each sampled prompt.
     """
 
     seed: int
@@ -107,7 +107,7 @@ class EvolutionPlan:
 
 
 def refusal(child: str, relatives: Iterable[str], plan: EvolutionPlan, context: Context = ()) -> str | None:
-    """Why a child cannot enter the pool, or None. `relatives`: its parent and its chain so far, all of one context."""
+    """Returns why a child is refused, or None. `relatives`: its parent and its chain so far, with the same context."""
     words = re.findall(r"\w+", child.casefold())
     if not child.strip():
         return "empty"
@@ -132,10 +132,10 @@ def refusal(child: str, relatives: Iterable[str], plan: EvolutionPlan, context: 
 
 
 def evolve_chain(source: Prompt, evolver: Evolver, plan: EvolutionPlan, spending: Spending | None = None) -> Chain:
-    """All attempts from one prompt. A refused child is retried from the last good ancestor, then given up.
+    """Evolves one prompt and returns all attempts.
 
-    The operator is drawn uniformly from a seed derived for this attempt, and recorded with it. The chain ends
-    early, and may be empty, when the budget is used up.
+    A refused child is retried from the last good ancestor, a bounded number of times. Each attempt draws its operator
+    uniformly from a seed of its own. If the budget is used up, the chain ends early and may be empty.
     """
     budget = spending or Spending()
     attempts: list[Attempt] = []
@@ -158,13 +158,13 @@ def evolve_chain(source: Prompt, evolver: Evolver, plan: EvolutionPlan, spending
 
 
 def _mutation(source: Prompt, text: str, place: tuple[int, int], evolver: Evolver, plan: EvolutionPlan) -> Mutation:
-    """What is asked at this (slot, attempt): drawn from seeds derived for it alone."""
+    """Returns the mutation for this (slot, attempt), drawn from seeds derived for it alone."""
     path = (plan.iteration, "evolve", source.number, *place)
     operators = plan.operators or evolver.operators
-    # any two of them hold another prompt than the source
+    # of any two different partners, at least one is not the source
     partnered = any(prompt.number != source.number for prompt in plan.partners[:2])
     if not partnered:
-        # All of them where nothing else may be drawn: the evolver says that it has no partner.
+        # if every operator needs a partner, draw one anyway: the evolver reports that the partner is missing
         operators = tuple(name for name in operators if name not in NEEDS_PARTNER) or operators
     operator = generator(plan.seed, *path, "operator").choice(operators)
     partner = None
@@ -175,16 +175,16 @@ def _mutation(source: Prompt, text: str, place: tuple[int, int], evolver: Evolve
 
 
 def _unfinished(reply: Reply) -> str | None:
-    """Why a reply is no whole one: "cut" at the limit of tokens, or what its evolver says."""
+    """Returns why a reply is incomplete: "cut" at the token limit, or the evolver's own reason; None if it is complete."""
     return None if reply.finish == "stop" else "cut" if reply.finish == "length" else reply.finish
 
 
 def evolve_all(
     sources: Iterable[Prompt], evolver: Evolver, plan: EvolutionPlan, concurrency: int, spending: Spending | None = None
 ) -> Iterator[Chain]:
-    """Chains as they finish, at most `concurrency` at a time, sources pulled lazily.
+    """Yields chains as they finish. At most `concurrency` run at a time, and sources are pulled lazily.
 
-    When the budget is used up no further source is taken, and chains without an attempt are not yielded.
+    Once the budget is used up, no further source is taken. Chains without an attempt are not yielded.
     """
     waiting, budget = iter(sources), spending or Spending()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="evolve") as threads:
@@ -208,10 +208,10 @@ def evolve_all(
 
 @dataclass(frozen=True, slots=True)
 class Offspring:
-    """The children of an iteration, numbered; `places` maps (source, slot) to the child's prompt number.
+    """The numbered children of an iteration; `places` maps (source, slot) to the child's prompt number.
 
-    `duplicates` are the accepted children that equal or nearly equal one that comes earlier in canonical order,
-    `alike` those that mean the same as one: they are dropped, and their own children descend from that twin.
+    `duplicates` are accepted children that equal or nearly equal an earlier one in canonical order, `alike` those with
+    the same meaning as an earlier one. They are dropped, and their own children descend from the earlier twin.
     """
 
     children: tuple[Prompt, ...]
@@ -221,7 +221,7 @@ class Offspring:
 
 
 Twins = Callable[[Sequence[str], Sequence[Context]], list[int | None]]
-"""For each text and what stands before it, the first earlier one that it means the same as, or None."""
+"""Returns, for each text and its context, the index of the first earlier text with the same meaning, or None."""
 
 
 def number_children(
@@ -232,10 +232,10 @@ def number_children(
     similarity: float = 1.0,
     same_meaning: Twins | None = None,
 ) -> Offspring:
-    """Number the accepted children densely from `first`, in order of (source, slot): the same on every replay.
+    """Numbers the accepted children densely from `first`, in order of (source, slot): the same in every replay.
 
-    Children whose shingles overlap those of an earlier one by `similarity` or more are dropped (1: equal ones only),
-    and of the rest those that have a twin by `same_meaning`.
+    Children whose shingles overlap those of an earlier child by `similarity` or more are dropped (1: only equal ones);
+    of the rest, those with an earlier twin by `same_meaning`.
     """
     accepted = [
         (chain.source, attempt)
@@ -276,7 +276,7 @@ def number_children(
 
 
 def _twins(accepted: Sequence[tuple[int, Attempt]], contexts: Sequence[Context], similarity: float) -> list[int | None]:
-    """For each child, the first earlier one that equals it, else that nearly equals it, else None."""
+    """Returns, for each child, the first earlier one that equals it, else nearly equals it, else None."""
     texts = [attempt.reply.text for _, attempt in accepted]
     twins, seen = near_twins(texts, similarity, list(map(scope, contexts))), dict[int, int]()
     for place, (text, context) in enumerate(zip(texts, contexts, strict=True)):
@@ -292,7 +292,7 @@ def _alike(
     twins: Sequence[int | None],
     same_meaning: Twins | None,
 ) -> dict[int, int]:
-    """Of the children without a twin in words, those with one in meaning: place -> its place."""
+    """Maps the children without a twin in words, but with one in meaning, to that twin (indexes of `accepted`)."""
     rest = [place for place, twin in enumerate(twins) if twin is None]
     if same_meaning is None or not rest:
         return {}

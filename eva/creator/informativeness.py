@@ -1,6 +1,6 @@
-"""estimate: info(x), what a policy could still learn from a prompt, from its distinct, usable responses.
+"""estimate: info(x), how much a policy can still learn from a prompt, from its distinct, usable responses.
 
-The metrics are in eva.creator.metrics; here is what they are asked, and each degenerate case with its reason.
+The metrics themselves are in eva.creator.metrics; this module applies them and handles degenerate cases.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from eva.types import Bools, Floats, Ints, RewardTable
 
 OK, UNANSWERED, TOO_FEW_REWARDS, ONE_TEXT, EQUAL_REWARDS, NOT_FINITE = range(6)
 REASONS = (None, "unanswered", "too_few_rewards", "one_text", "equal_rewards", "not_finite")
-"""Why info is NULL (unanswered, too_few_rewards, not_finite: the metric gave no number) or the prompt has no gap."""
+"""Why info is NULL (unanswered, too_few_rewards, not_finite: the metric returned no number) or there is no gap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
-    """info per prompt; NaN is NULL: not sampled, no pair. `codes_P` index REASONS."""
+    """info per prompt; NaN stands for NULL: not sampled, and no pair. `codes_P` are indexes of REASONS."""
 
     numbers_P: Ints
     info_P: Floats
@@ -31,13 +31,13 @@ class Estimate:
         return REASONS[int(self.codes_P[row])]
 
     def counts(self) -> dict[str, int]:
-        """How many prompts were degenerate, by reason."""
+        """Returns how many prompts were degenerate, by reason."""
         counted = np.bincount(self.codes_P, minlength=len(REASONS)).tolist()
         return {reason: count for reason, count in zip(REASONS, counted, strict=True) if reason and count}
 
 
 def usable_responses(judged: RewardTable, *, keep_cut: bool) -> Bools:
-    """Which responses count, shape (P, N): finite reward, not cut at the token limit, text not seen before."""
+    """Returns which responses count, shape (P, N): finite reward, not cut at the token limit, a new text."""
     usable_P_N = np.isfinite(judged.rewards_P_N)
     if not keep_cut:
         usable_P_N &= ~judged.cut_P_N
@@ -51,12 +51,12 @@ def usable_responses(judged: RewardTable, *, keep_cut: bool) -> Bools:
 def estimate(
     judged: RewardTable, *, metric: str = "a_min", threshold: float | None = None, keep_cut: bool = False
 ) -> Estimate:
-    """info(x) for every judged prompt, each degenerate case with its reason (ALGORITHM of eva, section info).
+    """Returns info(x) for every judged prompt, with a reason for each degenerate case (ALGORITHM of eva, section info).
 
-    Identical texts count once. Fewer than two finite rewards give NULL, as does a metric without a finite value.
-    Fewer than two distinct texts, or equal rewards, give 0, except for the baselines that value no gap: their value
-    stands (0 would make such a prompt the best of a pool whose mean rewards are negative). Raises ConfigError or
-    InputError when a metric of the user's is not what it has to be.
+    Identical texts count once. Fewer than two finite rewards give NULL, and so does a metric without a finite value.
+    Fewer than two distinct texts, or equal rewards, give 0. The metrics in VALUES_NO_GAP keep their own value instead
+    (0 would make such a prompt the best of a pool with negative mean rewards). Raises ConfigError or InputError if a
+    user's metric does not fulfil its contract.
     """
     judged = _by_columns(judged)
     rewarded_P_N = np.isfinite(judged.rewards_P_N)
@@ -77,12 +77,12 @@ def estimate(
 
 
 def _valued(rewards_P_N: Floats, codes_P: Ints, metric: str, threshold: float | None) -> Floats:
-    """The metric's values: NaN where a prompt has too few rewards, 0 where it has no gap and that is what counts."""
+    """Returns the metric's values: NaN for prompts with too few rewards, 0 for those without a gap (see `estimate`)."""
     function = metric_named(metric, threshold)
     known_P = (codes_P != UNANSWERED) & (codes_P != TOO_FEW_REWARDS)
     gap_P = codes_P == OK
     if metric in METRICS:
-        # whole columns are faster than the rows that count, which a metric of the user's gets
+        # whole columns are faster than selected rows; a user's metric gets the rows with a gap only
         info_P = function(np.where(known_P[:, None], rewards_P_N, np.nan) if metric in VALUES_NO_GAP else rewards_P_N)
     else:
         info_P = np.zeros(len(rewards_P_N))
@@ -93,7 +93,7 @@ def _valued(rewards_P_N: Floats, codes_P: Ints, metric: str, threshold: float | 
 
 
 def _asked(function: Metric, name: str, rewards_P_N: Floats) -> Floats:
-    """What a metric of the user's says, checked. Raises InputError."""
+    """Returns the checked values of a user's metric. Raises InputError."""
     count = len(rewards_P_N)
     expected = f"info of shape ({count},) for rewards of shape {rewards_P_N.shape}"
     info_P = call_function(
@@ -110,7 +110,7 @@ def _asked(function: Metric, name: str, rewards_P_N: Floats) -> Floats:
 
 
 def _by_columns(judged: RewardTable) -> RewardTable:
-    """The same table with each column contiguous: reducing over a prompt's few responses reads whole columns."""
+    """Returns the same table with contiguous columns, because reducing over few responses reads whole columns."""
     return replace(
         judged,
         rewards_P_N=np.asfortranarray(judged.rewards_P_N),

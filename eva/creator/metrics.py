@@ -1,7 +1,7 @@
-"""What info(x) can be: one function per metric.
+"""The informativeness metrics, info(x): one function per metric.
 
-A new metric is a function (rewards_P_N with NaN where a response is unusable -> info_P) and a line in METRICS; one of
-your own needs no line: the config names it as `module:function`.
+A new metric is a function (rewards_P_N, with NaN where a response is unusable -> info_P) and a line in METRICS. Your own
+needs no line: the config names it as `module:function`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from eva.types import Floats
 Metric = Callable[[Floats], Floats]
 
 ROUNDING = 1e-12
-"""Relative difference of two values that sums of a few rewards may have by rounding."""
+"""Relative difference that rounding may cause between two sums of a few rewards."""
 
 SIGNATURE = "a function (rewards_P_N) -> info_P: NaN where a response is unusable; a finite figure per prompt"
 
@@ -82,7 +82,7 @@ def std_normalised(rewards_P_N: Floats) -> Floats:
     Neither a shift nor a scale of a prompt's rewards changes it.
     """
     spread_P = a_min(rewards_P_N)[:, None]
-    # the spread is divided out first: squares of tiny or huge rewards would leave the range of floats
+    # divide by the spread first: squares of tiny or huge rewards would exceed the range of floats
     scaled_P_N = (rewards_P_N - np.fmin.reduce(rewards_P_N, axis=1)[:, None]) / np.where(spread_P > 0, spread_P, 1)
     mean_P = mean(scaled_P_N)
     deviation_P = np.sqrt(mean((scaled_P_N - mean_P[:, None]) ** 2))
@@ -102,7 +102,7 @@ METRICS: dict[str, Metric | Callable[[Floats, float], Floats]] = {
     "std_normalised": std_normalised,
 }
 VALUES_NO_GAP = frozenset({"mean", "inverse_mean", "inverse_a_min", "uniform"})
-"""Baselines that look at another thing than a gap: a prompt without one keeps their value, where it is 0 otherwise."""
+"""Metrics that do not measure a gap: a prompt without a gap keeps their value, where other metrics give 0."""
 
 
 def needs_threshold(name: str) -> bool:
@@ -110,7 +110,7 @@ def needs_threshold(name: str) -> bool:
 
 
 def metric_named(name: str, threshold: float | None = None) -> Metric:
-    """The metric of this name, or the user's function `module:function`. Raises ConfigError."""
+    """Returns the metric of this name, or the user's `module:function`. Raises ConfigError."""
     if name not in METRICS:
         return load_function(name, what="metric", expected=SIGNATURE, arguments=["rewards_P_N"])
     metric = METRICS[name]
@@ -118,13 +118,13 @@ def metric_named(name: str, threshold: float | None = None) -> Metric:
 
 
 def is_constant(values_P: Floats) -> bool:
-    """Whether all values that are there differ by rounding alone: 0.3 - 0.1 and 0.4 - 0.2 are no two infos."""
+    """Returns whether all finite values differ only by rounding, as 0.3 - 0.1 and 0.4 - 0.2 do."""
     low, high = np.fmin.reduce(values_P), np.fmax.reduce(values_P)
     return not high - low > ROUNDING * max(abs(low), abs(high))
 
 
 def _over_the_pool(values_P: Floats) -> Floats:
-    """Rescaled to [0, 1] over the prompts that have a value; a constant pool gives 0."""
+    """Rescales values to [0, 1] over the prompts that have one; a constant pool gives 0."""
     if not len(values_P):
         return values_P
     if is_constant(values_P):

@@ -1,4 +1,4 @@
-"""MinHash with locality-sensitive hashing: near-duplicates among a million texts, in bounded memory (Broder 1997).
+"""Finds near-duplicates among a million texts, by MinHash with locality-sensitive hashing (Broder 1997).
 
 Letters: T texts, K permutations, B bands. Everything is a function of the texts alone, the same in every process.
 """
@@ -17,7 +17,7 @@ from eva.seeds import derive
 SHINGLE = 3
 PERMUTATIONS = 128
 RECALL = 0.99
-"""Least chance that a text exactly as similar as the threshold becomes a candidate."""
+"""Smallest probability that a text exactly at the threshold becomes a candidate."""
 
 Signatures = npt.NDArray[np.uint32]
 _CHUNK = 256
@@ -27,9 +27,9 @@ _FACTORS_K, _SHIFTS_K = _CONSTANTS[:PERMUTATIONS] | np.uint32(1), _CONSTANTS[PER
 
 
 def signatures(texts: Sequence[str], scopes: Sequence[int] = ()) -> Signatures:
-    """The MinHash signatures of the texts' 3-shingles, shape (T, K). Equal entries estimate the Jaccard index.
+    """Returns the MinHash signatures of the texts' 3-shingles, shape (T, K); equal entries estimate the Jaccard index.
 
-    With `scopes`, 32 bits per text, shingles of different scopes are different ones. None given: all of scope 0.
+    With `scopes`, 32 bits per text, shingles of different scopes are different. Without, all texts have scope 0.
     """
     result_T_K = np.empty((len(texts), PERMUTATIONS), np.uint32)
     for start in range(0, len(texts), _CHUNK):
@@ -45,16 +45,16 @@ def signatures(texts: Sequence[str], scopes: Sequence[int] = ()) -> Signatures:
 
 
 def rows_per_band(similarity: float) -> int:
-    """Most rows per band at which a text of this similarity is a candidate with a chance of RECALL.
+    """Returns the most rows per band at which a text of this similarity is a candidate with probability RECALL.
 
-    The chance is 1 - (1 - s^r)^(K/r) (Leskovec, Rajaraman, Ullman: Mining of Massive Datasets, 3.4.2).
+    The probability is 1 - (1 - s^r)^(K/r) (Leskovec, Rajaraman, Ullman: Mining of Massive Datasets, 3.4.2).
     """
     sizes = [size for size in (32, 16, 8, 4, 2, 1) if 1 - (1 - similarity**size) ** (PERMUTATIONS // size) >= RECALL]
     return sizes[0] if sizes else 1
 
 
 def band_keys(signatures_T_K: Signatures, rows: int) -> Hashes:
-    """One 64-bit key per band, shape (T, B): texts that share one are candidates."""
+    """Returns one 64-bit key per band, shape (T, B): texts that share a key are candidates."""
     bands = PERMUTATIONS // rows
     split_T_B_R = signatures_T_K.astype(np.uint64).reshape(-1, bands, rows)
     keys_T_B = np.broadcast_to(np.arange(bands, dtype=np.uint64), split_T_B_R.shape[:2])
@@ -64,10 +64,11 @@ def band_keys(signatures_T_K: Signatures, rows: int) -> Hashes:
 
 
 class MinHashIndex:
-    """Texts by number of arrival, found by near-equality. Grows in batches; asking changes nothing, so threads may.
+    """An index that finds near-duplicates. It grows in batches; queries change nothing, so they are thread-safe.
 
-    A text takes 256 bytes of signature (16 bits of each minimum) and 12 bytes per band: half a kilobyte at the
-    default. Band keys lie in sorted arrays whose sizes at least double, so growing merges each few times.
+    Texts are numbered in order of arrival. A text takes 256 bytes for its signature (16 bits of each minimum) and 12
+    bytes per band: half a kilobyte by default. Band keys are in sorted arrays whose sizes at least double, so each is
+    merged only a few times.
     """
 
     def __init__(self, similarity: float) -> None:
@@ -81,7 +82,7 @@ class MinHashIndex:
         return self._count
 
     def extend(self, texts: Sequence[str], scopes: Sequence[int] = ()) -> None:
-        """Take in more texts; the first gets number `len(index)`."""
+        """Adds texts; the first gets number `len(index)`."""
         if not texts:
             return
         found_T_K = signatures(texts, scopes)
@@ -94,8 +95,9 @@ class MinHashIndex:
         self._keep(found_T_K.astype(np.uint16))
 
     def nearest(self, text: str, scope: int = 0) -> int | None:
-        """The number of a text of the same scope at least as similar as the threshold: the most similar, then the
-        oldest; or None.
+        """Returns the number of the most similar text of the same scope, or None if none reaches the threshold.
+
+        Of equally similar texts, the oldest.
         """
         signature_T_K = signatures([text], [scope])
         candidates_C = self._candidates(band_keys(signature_T_K, self._rows)[0])
@@ -111,7 +113,7 @@ class MinHashIndex:
         return int(candidates_C[best]) if agreeing_C[best] >= self.similarity * PERMUTATIONS else None
 
     def _candidates(self, keys_B: Hashes) -> npt.NDArray[np.uint32]:
-        """Numbers of the texts that share a band, ascending."""
+        """Returns the numbers of the texts that share a band, ascending."""
         found: list[npt.NDArray[np.uint32]] = []
         for keys, numbers in self._runs:
             lows, highs = np.searchsorted(keys, keys_B, "left"), np.searchsorted(keys, keys_B, "right")
@@ -131,8 +133,9 @@ class MinHashIndex:
 
 
 def near_twins(texts: Sequence[str], similarity: float, scopes: Sequence[int] = ()) -> list[int | None]:
-    """For each text, the first earlier one of its scope that it nearly equals and that has no such twin itself, or
-    None.
+    """Returns each text's twin: the first earlier text of its scope that nearly equals it and has no twin itself.
+
+    None where there is no twin.
     """
     if similarity >= 1:
         return [None] * len(texts)
@@ -157,7 +160,7 @@ def near_twins(texts: Sequence[str], similarity: float, scopes: Sequence[int] = 
 
 
 def in_batches(texts: Iterator[str], size: int = 10_000) -> Iterator[list[str]]:
-    """The texts in lists of at most `size`."""
+    """Yields the texts in lists of at most `size`."""
     while batch := list(islice(texts, size)):
         yield batch
 

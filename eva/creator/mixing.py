@@ -1,4 +1,4 @@
-"""mix: the solver's batch, from children and a buffer of the pool."""
+"""mix: draws the solver's batch from the children and a buffer of the pool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eva.seeds import uniforms
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Numbers of the batch, ascending; `shortfall` counts the children that were missing to fill it."""
+    """Prompt numbers of a batch, ascending; `shortfall` counts the children that were missing to fill it."""
 
     children: tuple[int, ...]
     buffer: tuple[int, ...]
@@ -23,7 +23,7 @@ class Mix:
 
 
 def share_of(share: float, size: int) -> int:
-    """floor(share * size), where 0.29 of 100 is 29 whatever the product rounds to."""
+    """Returns floor(share * size), correct for products that rounding makes too small: 0.29 of 100 is 29."""
     return int(share * size + 1e-9)
 
 
@@ -37,10 +37,10 @@ def mix(
     seed: int,
     iteration: int,
 ) -> Mix:
-    """Draw `child_share` of the children and `buffer_share` of the pool, each uniformly, to `size` prompts.
+    """Draws a batch of `size` prompts: `child_share` of the children and `buffer_share` of the pool, each uniformly.
 
-    Fractions are of each source, by floor; the rest is filled from the children, and where too few of
-    them survived, from the pool. The batch has `size` prompts whenever the two sources hold as many.
+    Shares are rounded down. The rest of the batch is filled with children, or with prompts of the pool if there are too
+    few. The batch has `size` prompts whenever the two sources have as many together.
     """
     buffer_count = min(share_of(buffer_share, size), len(pool), size)
     child_count = min(share_of(child_share, len(children)), size - buffer_count)
@@ -55,7 +55,7 @@ def mix(
 
 
 def _uniform(numbers: list[int], count: int, seed: int, iteration: int, purpose: str) -> tuple[int, ...]:
-    """`count` of the numbers, drawn uniformly without replacement, independent of their order."""
+    """Returns `count` of the numbers, drawn uniformly without replacement and independently of their order."""
     if count == 0:
         return ()
     array = np.array(numbers, dtype=np.int64)

@@ -1,8 +1,7 @@
-"""Is a child new? Equal texts are found by key over the whole run, near-equal ones by shingles.
+"""Decides whether a child is new: equal texts are found by key over the whole run, near-equal ones by shingles.
 
-A further check is a class with `reason(text, context) -> str | None`, safe in threads, that
-`orchestrator/stages/earlier_prompts.py`
-builds; one of your own is a function, which the config names as `module:function`.
+A further check is a thread-safe class with `reason(text, context) -> str | None`, built in
+`orchestrator/stages/earlier_prompts.py`. Your own is a function that the config names as `module:function`.
 """
 
 from __future__ import annotations
@@ -27,54 +26,54 @@ SIGNATURE = "a function (text) -> None for a new prompt, or the reason why it is
 
 
 def text_key(text: str) -> int:
-    """A signed 64-bit key, equal for texts that differ only in case and white space."""
+    """Returns a signed 64-bit key, equal for texts that differ only in case and white space."""
     return text_hash(_folded(text))
 
 
 def prompt_key(text: str, context: Context = ()) -> int:
-    """What equal prompts share: the same text behind the same messages, case and white space aside."""
+    """Returns a key that is equal for prompts with the same text and messages, ignoring case and white space."""
     return text_hash(_folded_messages(context) + json.dumps(_folded(text))) if context else text_key(text)
 
 
 def question_key(text: str, context: Context = ()) -> int:
-    """What prompts share that ask the same: system messages do not tell them apart."""
+    """Returns a key that is equal for prompts with the same question, whatever their system messages."""
     return prompt_key(text, tuple(message for message in context if message.role != "system"))
 
 
 def scope(context: Context) -> int:
-    """32 bits that stand for the conversation, 0 for none: near-equal texts are twins only inside the same one."""
+    """Returns 32 bits that identify a conversation, 0 for none: near-equal texts are twins only in the same one."""
     return text_hash(_folded_messages(context)) & 0xFFFFFFFF if context else 0
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
-    """Runs of three words, case folded; a shorter text is one shingle."""
+    """Returns a text's runs of three words, case-folded; a shorter text is one shingle."""
     words = text.casefold().split()
     count = max(1, len(words) - SHINGLE_WORDS + 1)
     return frozenset(tuple(words[start : start + SHINGLE_WORDS]) for start in range(count))
 
 
 def jaccard(one: str, other: str) -> float:
-    """Overlap of two texts' shingles, 0 to 1 (Broder 1997)."""
+    """Returns the overlap of two texts' shingles, 0 to 1 (Broder 1997)."""
     left, right = shingles(one), shingles(other)
     return len(left & right) / len(left | right)
 
 
 class NoveltyCheck(Protocol):
-    """One reason for which a text is not new."""
+    """A check that may find a reason why a text is not new."""
 
     def reason(self, text: str, context: Context = ()) -> str | None:
-        """Why the text is refused behind these messages, or None. Called from several threads; changes nothing."""
+        """Returns why the text is refused after these messages, or None. Called from several threads; no effects."""
         ...
 
 
 class ProtectedTexts:
-    """Finds overlaps of n words in a row, case and punctuation aside (Brown et al. 2020, appendix C: n = 13).
+    """Finds overlaps of n words in a row, ignoring case and punctuation (Brown et al. 2020, appendix C: n = 13).
 
-    A protected text of fewer than n words is found where a whole text equals it.
+    A protected text of fewer than n words overlaps only with a text that equals it as a whole.
     """
 
     def __init__(self, protected: Iterable[str], n: int = 13) -> None:
-        split = [found for text in protected if (found := words(text))]
+        split = [text_words for text in protected if (text_words := words(text))]
         self._n = n
         self._long = _unique([text for text in split if len(text) >= n], n)
         self._short = frozenset(tuple(text) for text in split if len(text) < n)
@@ -83,7 +82,7 @@ class ProtectedTexts:
         return bool(len(self._long) or self._short)
 
     def overlaps(self, text: str) -> bool:
-        """Whether the text shares n words in a row with a protected one. Safe in threads."""
+        """Returns whether the text shares n words in a row with a protected one. Thread-safe."""
         split = words(text)
         if tuple(split) in self._short:
             return True
@@ -96,17 +95,17 @@ class ProtectedTexts:
 
 @dataclass(frozen=True, slots=True)
 class ContaminationCheck:
-    """Refuses what overlaps a protected file."""
+    """Refuses texts that overlap with a protected file."""
 
     texts: ProtectedTexts
 
-    def reason(self, text: str, context: Context = ()) -> str | None:  # noqa: ARG002, looked at with its seed prompt
+    def reason(self, text: str, context: Context = ()) -> str | None:  # noqa: ARG002 - checked with the seed prompt
         return "contaminated" if self.texts.overlaps(text) else None
 
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicateCheck:
-    """Refuses near-duplicates of any prompt that the run had before the stage, in the same conversation."""
+    """Refuses near-duplicates of prompts that the run had before the stage, within the same conversation."""
 
     index: MinHashIndex
 
@@ -116,32 +115,32 @@ class NearDuplicateCheck:
 
 @dataclass(frozen=True, slots=True)
 class UserCheck:
-    """A function of the user's, (text) -> reason or None, its answers checked."""
+    """A user's function, (text) -> reason or None, whose return values are checked."""
 
     spec: str
     function: Callable[[str], str | None]
 
-    def reason(self, text: str, context: Context = ()) -> str | None:  # noqa: ARG002, a prompt's own text is judged
-        """Raises InputError when the function fails, or returns anything else."""
-        given = call_function(self.spec, self.function, text, what=OWN, expected=SIGNATURE)
-        if given is None or (isinstance(given, str) and given.strip()):
-            return given
-        raise invalid_result(self.spec, repr(given), what=OWN, expected=SIGNATURE)
+    def reason(self, text: str, context: Context = ()) -> str | None:  # noqa: ARG002 - only the prompt's own text counts
+        """Calls the function. Raises InputError if it fails, or returns anything but None or a reason."""
+        reason = call_function(self.spec, self.function, text, what=OWN, expected=SIGNATURE)
+        if reason is None or (isinstance(reason, str) and reason.strip()):
+            return reason
+        raise invalid_result(self.spec, repr(reason), what=OWN, expected=SIGNATURE)
 
 
 def load_check(spec: str) -> UserCheck:
-    """The check that `module:function` names. Raises ConfigError."""
+    """Returns the check that `module:function` names. Raises ConfigError."""
     return UserCheck(spec, load_function(spec, what=OWN, expected=SIGNATURE, arguments=["text"]))
 
 
 @dataclass(frozen=True, slots=True)
 class NoveltyChecks:
-    """The checks of a run, in order; the first reason counts."""
+    """All checks of a run, in order; the first reason counts."""
 
     checks: Sequence[NoveltyCheck] = ()
 
     def reason(self, text: str, context: Context = ()) -> str | None:
-        """Why the text is not new, or None."""
+        """Returns why the text is not new, or None."""
         return next((reason for check in self.checks if (reason := check.reason(text, context)) is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""The operators' names. What each asks for is the evolver's (workers/evolvers/)."""
+"""The operators' names. Each evolver says what an operator does (workers/evolvers/)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FIRST_PACK: dict[str, str] = {
     "reasoning": "in_depth",
     "breadth": "in_breadth",
 }
-"""Operator: family. EvolInstruct's five, the paper's."""
+"""EvolInstruct's five operators, as in the paper, with their families."""
 
 SECOND_PACK: dict[str, str] = {
     "expansion": "in_depth",
@@ -19,9 +19,9 @@ SECOND_PACK: dict[str, str] = {
     "mix": "in_breadth",
     "abstract": "in_breadth",
 }
-"""Operator: family. Ours, for evolvers that ask a language model."""
+"""eva's own operators with their families, for evolvers that use a language model."""
 
 FAMILIES: dict[str, str] = FIRST_PACK | SECOND_PACK
 
 NEEDS_PARTNER = frozenset({"mix"})
-"""Operators that take a second prompt of the sampled subset."""
+"""Operators that take a second prompt from the sampled subset."""

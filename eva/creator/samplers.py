@@ -1,7 +1,8 @@
-"""How weights become a subset: one function per sampler.
+"""The samplers, which turn weights into a subset: one function per sampler.
 
-A new sampler is a function (Candidates -> keys_E; the k largest win, whatever k is) and a line in SAMPLERS; one of your
-own needs no line: the config names it as `module:function`. Equal keys go to the larger noise. -inf is never drawn.
+A new sampler is a function (Candidates -> keys_E; the k largest win, whatever k is) and a line in SAMPLERS. Your own
+needs no line: the config names it as `module:function`. Of equal keys the one with the larger noise wins; -inf is never
+drawn.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ SIGNATURE = "a function (candidates) -> keys, one per prompt: the largest win; -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """The prompts that have an info: their weights (log, -inf for never), Gumbel noise from each prompt's own seed, and
-    topics as numbers. `topic_share` is what `topic_balanced` gives to the topics."""
+    """The prompts that have an info: log weights (-inf for never), Gumbel noise from each prompt's own seed, and topic
+    numbers. `topic_share` is the share of the weight that `topic_balanced` distributes by topic."""
 
     info_E: Floats
     log_weights_E: Floats
@@ -40,15 +41,15 @@ def weighted(candidates: Candidates) -> Floats:
 
 
 def greedy(candidates: Candidates) -> Floats:
-    """The k largest infos; equal ones in the order of their noise. Weights are not asked."""
+    """The k largest infos, equal ones in the order of their noise. Weights are ignored."""
     return candidates.info_E
 
 
 def stratified(candidates: Candidates) -> Floats:
-    """As many prompts from each decile of info (or one more), drawn by weight inside it.
+    """Equally many prompts from each decile of info (up to one more), drawn by weight within the decile.
 
-    The key is minus a prompt's place in its decile, so that each decile gives its first before any gives its second.
-    Deciles are cut by rank; equal infos at a cut are told apart by their noise.
+    The key is minus a prompt's rank in its decile, so that every decile gives its first prompt before any gives its
+    second. Deciles are cut by rank; noise separates equal infos at a cut.
     """
     keys_E = gumbel_top_k(candidates.log_weights_E, candidates.gumbel_E)
     order = np.lexsort((candidates.gumbel_E, candidates.info_E))
@@ -84,14 +85,14 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 def sampler_named(name: str) -> Sampler:
-    """The sampler of this name, or the user's function `module:function`, its answers checked. Raises ConfigError."""
+    """Returns the sampler of this name, or the user's `module:function` with checked results. Raises ConfigError."""
     if name in SAMPLERS:
         return SAMPLERS[name]
     told: dict[str, str] = {"what": "sampler", "expected": SIGNATURE}
     function = load_function(name, arguments=["candidates"], **told)
 
     def checked(candidates: Candidates) -> Floats:
-        # Ties break by the noise: what a function does to its own copy changes no draw.
+        # noise breaks ties: the function gets a copy, so that it cannot change a draw
         own = replace(candidates, gumbel_E=candidates.gumbel_E.copy())
         return number_per_prompt(name, call_function(name, function, own, **told), len(candidates.info_E), **told)
 

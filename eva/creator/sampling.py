@@ -1,4 +1,4 @@
-"""sample: which prompts of the pool are evolved. Weightings are in eva.creator.weights, samplers in .samplers."""
+"""sample: draws the prompts of the pool that are evolved. Weightings are in `weights`, samplers in `samplers`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SamplingRule:
-    """What decides a draw besides the seed. Names are those of WEIGHTS and SAMPLERS, or the user's `module:function`.
+    """Everything that decides a draw besides the seed. Names are those of WEIGHTS and SAMPLERS, or `module:function`.
 
-    `staleness` is rho of prioritised level replay: the share of the weight that goes to prompts by the iterations
-    since they were last answered. `topic_share` is the share that `topic_balanced` gives to the topics.
+    `staleness` is rho of prioritised level replay: the share of the weight that depends on how many iterations ago a
+    prompt last got responses. `topic_share` is the share that `topic_balanced` distributes by topic.
     """
 
     weights: str = "minmax"
@@ -34,9 +34,9 @@ class SamplingRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptTraits:
-    """What is known of the pool's prompts besides their rewards, rows as in their estimate.
+    """Facts about the pool's prompts besides their rewards; rows as in the estimate.
 
-    `ages_P` counts the iterations since a prompt was last answered; `topics_P` numbers its topic, -1 for none.
+    `ages_P` counts the iterations since a prompt last got responses; `topics_P` is its topic's number, -1 for none.
     """
 
     ages_P: Ints
@@ -45,7 +45,7 @@ class PromptTraits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draw:
-    """The sample of a pool, rows as in its estimate; weight and key are NaN where info is NULL, the key also where the
+    """A sample of the pool; rows as in the estimate. Weight and key are NaN where info is NULL, the key also where the
     weight is 0."""
 
     numbers_P: Ints
@@ -53,7 +53,7 @@ class Draw:
     keys_P: Floats
     sampled_P: Bools
     uniform: bool
-    """The pool was constant: every prompt had the same chance."""
+    """The pool's info was constant, so every prompt had the same chance."""
 
     @property
     def subset(self) -> list[int]:
@@ -70,10 +70,10 @@ def sample(
     iteration: int,
     traits: PromptTraits | None = None,
 ) -> Draw:
-    """Draw `count` prompts (fewer if fewer have an info and a weight) without replacement.
+    """Draws `count` prompts without replacement, or fewer if fewer have an info and a weight.
 
-    Each prompt's noise comes from its own derived seed, so the draw depends neither on the order of
-    the pool nor on how it is split.
+    Each prompt's noise comes from a seed of its own, so the draw does not depend on the pool's order or on how it is
+    split.
     """
     rule = rule or SamplingRule()
     traits = traits or PromptTraits(np.zeros(len(estimate.info_P), np.int64), np.full(len(estimate.info_P), -1))
@@ -83,7 +83,7 @@ def sample(
     if constant:
         info_E = np.full_like(info_E, info_E[0])
         if estimate.metric != "uniform":
-            log.warning("the pool's informativeness is constant (%g): sampling uniformly", info_E[0])
+            log.warning("all prompts of the pool have the same informativeness (%g): sampling uniformly", info_E[0])
     log_weights_E = _log_weights(info_E, traits.ages_P[eligible], rule, constant)
     gumbel_E = -np.log(-np.log(uniforms(seed, iteration, "sample", numbers=numbers_E)))
     keys_E = sampler_named(rule.sampler)(
@@ -91,7 +91,7 @@ def sample(
     )
     drawn_E = largest(keys_E, gumbel_E, numbers_E, count)
     if len(drawn_E) < min(count, len(eligible)):
-        log.warning("%d of %d prompts are drawn: the others' weight is 0", len(drawn_E), count)
+        log.warning("only %d of %d prompts could be drawn: the others have weight 0", len(drawn_E), count)
     weights_P, keys_P = np.full((2, len(estimate.info_P)), np.nan)
     weights_P[eligible], keys_P[eligible] = np.exp(log_weights_E), np.where(np.isfinite(keys_E), keys_E, np.nan)
     sampled_P = np.zeros(len(weights_P), dtype=bool)
@@ -100,7 +100,7 @@ def sample(
 
 
 def _log_weights(info_E: Floats, ages_E: Ints, rule: SamplingRule, constant: bool) -> Floats:
-    """Logs of weights that sum to 1: (1 - rho) * info part + rho * staleness part."""
+    """Returns the logs of weights that sum to 1: (1 - rho) * info part + rho * staleness part."""
     if not len(info_E):
         return info_E
     log_weights_E = np.zeros(len(info_E)) if constant else weighting_named(rule.weights)(info_E, rule.temperature)
@@ -108,14 +108,14 @@ def _log_weights(info_E: Floats, ages_E: Ints, rule: SamplingRule, constant: boo
     log_weights_E = log_weights_E - (peak + np.log(np.exp(log_weights_E - peak).sum()))
     if not rule.staleness:
         return log_weights_E
-    # prompts that were all answered just now are equally stale
+    # prompts that all have new responses are equally stale
     stale_E = ages_E / ages_E.sum() if ages_E.any() else np.full(len(info_E), 1 / len(info_E))
     with np.errstate(divide="ignore"):
         return np.log((1 - rule.staleness) * np.exp(log_weights_E) + rule.staleness * stale_E)
 
 
 def largest(keys_E: Floats, gumbel_E: Floats, numbers_E: Ints, count: int) -> Ints:
-    """Rows of the `count` largest keys; equal keys go to the larger noise, then to the lower prompt number."""
+    """Returns the rows of the `count` largest keys; ties go to the larger noise, then to the lower prompt number."""
     possible = np.flatnonzero(np.isfinite(keys_E))
     count = min(count, len(possible))
     if count == 0:

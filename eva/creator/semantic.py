@@ -1,4 +1,4 @@
-"""Prompts that mean the same: cosines of a text's vector with those of the whole run. Bounded memory, exact decisions.
+"""Finds prompts with the same meaning, by the cosines of embeddings. Bounded memory, exact decisions.
 
 Letters: T texts, D dimensions, Q questions, R rows of a block.
 """
@@ -18,31 +18,32 @@ from eva.roles import Embedder
 from eva.types import Context, Floats, Ints
 
 SCALE = 3000
-"""Length of the stored vectors, whose entries are whole numbers. No sum of products of two of them reaches 2 ** 24, up
-to which float32 is exact: a cosine is the same however products are ordered, batched or spread over threads."""
+"""Length of the stored vectors, whose entries are whole numbers. No sum of products of two of them reaches 2 ** 24, the
+limit up to which float32 is exact, so a cosine is the same however products are ordered, batched or spread over
+threads."""
 _BLOCK = 1 << 14
 _AT_ONCE = 256
-"""Texts whose cosines with all others of a stage are held at a time."""
+"""How many texts' cosines with all others of a stage are in memory at a time."""
 
 Whole = npt.NDArray[np.int16]
 
 
 def quantise(vectors_T_D: Floats) -> Whole:
-    """The vectors at length SCALE in whole numbers, shape (T, D); a cosine moves by about 1.4e-4. Zero stays zero."""
+    """Scales vectors to length SCALE and rounds them, shape (T, D). Cosines change by about 1.4e-4; zero stays zero."""
     if not np.isfinite(vectors_T_D).all():
         raise ModelError(
-            "the embedding model gives vectors with NaN or infinity",
+            "the embedding model returned vectors with NaN or infinity",
             expected="finite vectors",
-            next_move="Take another model for novelty.embedding_model",
+            next_move="Use another model for novelty.embedding_model",
         )
     lengths_T = np.sqrt((vectors_T_D.astype(np.float64) ** 2).sum(axis=1))
     return np.rint(vectors_T_D / np.where(lengths_T > 0, lengths_T, 1)[:, None] * SCALE).astype(np.int16)
 
 
 class SemanticIndex:
-    """Vectors by number of arrival. Grows in batches; asking changes nothing, so threads may.
+    """An index of embeddings, in order of arrival. It grows in batches; queries change nothing, so they are thread-safe.
 
-    A text takes 2 bytes per dimension and 12 more: a million texts in 384 dimensions, 780 MB.
+    A text takes 2 bytes per dimension plus 12: a million texts in 384 dimensions take 780 MB.
     """
 
     def __init__(self) -> None:
@@ -55,7 +56,7 @@ class SemanticIndex:
         return self._count
 
     def extend(self, vectors_T_D: Floats, scopes: Sequence[int]) -> None:
-        """Take in more texts; `scopes` stand for the conversations that they continue (eva.creator.novelty.scope)."""
+        """Adds texts; `scopes` identify the conversations that they continue (eva.creator.novelty.scope)."""
         found_T_D, taken = quantise(vectors_T_D), 0
         while taken < len(found_T_D):
             place = self._count % _BLOCK
@@ -70,7 +71,7 @@ class SemanticIndex:
             taken, self._count = taken + len(some), self._count + len(some)
 
     def closest(self, vectors_Q_D: Floats, scopes_Q: Ints) -> Floats:
-        """The highest cosine of each with a text of its own scope, shape (Q,); -1 where there is none."""
+        """Returns the highest cosine of each question with a text of its scope, shape (Q,); -1 if there is none."""
         asked_Q_D = quantise(vectors_Q_D)
         squares_Q, best_Q = _squares(asked_Q_D), np.full(len(asked_Q_D), -1.0)
         turned_D_Q = asked_Q_D.T.astype(np.float32)
@@ -85,8 +86,9 @@ class SemanticIndex:
 
 
 def semantic_twins(vectors_T_D: Floats, scopes: Sequence[int], similarity: float) -> list[int | None]:
-    """For each text, the first earlier one of its scope that it means nearly the same as and that has no such twin
-    itself, or None.
+    """Returns each text's twin: the first earlier text of its scope with nearly the same meaning and no twin itself.
+
+    None where there is no twin.
     """
     whole_T_D, scopes_T = quantise(vectors_T_D), np.asarray(scopes, dtype=np.int64)
     squares_T, turned_D_T = _squares(whole_T_D), whole_T_D.T.astype(np.float32)
@@ -101,9 +103,9 @@ def semantic_twins(vectors_T_D: Floats, scopes: Sequence[int], similarity: float
 
 
 class SemanticCheck:
-    """Refuses what means nearly the same as a prompt that the run had before the stage, in the same conversation.
+    """Refuses texts with nearly the same meaning as a prompt of the run before the stage, in the same conversation.
 
-    What threads ask while one of them looks through the index is answered together, by the next.
+    While one thread searches the index, the questions of others queue up; the next thread answers them together.
     """
 
     def __init__(self, index: SemanticIndex, embedder: Embedder, similarity: float) -> None:
@@ -119,7 +121,7 @@ class SemanticCheck:
         with self._looking:
             if not answer.done():
                 self._answer()
-        # Whoever looked last has answered it.
+        # the thread that searched last has answered it
         return "semantic" if answer.result(timeout=0) >= self._similarity else None
 
     def _answer(self) -> None:
@@ -129,7 +131,7 @@ class SemanticCheck:
             found_Q = self._index.closest(
                 np.stack([vector for vector, _, _ in asked]), np.array([scope for _, scope, _ in asked], dtype=np.int64)
             )
-        except Exception as error:  # noqa: BLE001 - it is raised again in the threads that asked
+        except Exception as error:  # noqa: BLE001 - raised again in the threads that asked
             for _, _, answer in asked:
                 answer.set_exception(error)
             return
@@ -138,12 +140,12 @@ class SemanticCheck:
 
 
 def _cosines(vectors_R_D: Whole, squares_R: Floats, turned_D_Q: npt.NDArray[np.float32], squares_Q: Floats) -> Floats:
-    """Of every row with every question, shape (R, Q); 0 with a vector that is zero."""
+    """Returns the cosine of every row with every question, shape (R, Q); 0 with a zero vector."""
     dots_R_Q = (vectors_R_D.astype(np.float32) @ turned_D_Q).astype(np.float64)
     sizes_R_Q = np.sqrt(squares_R[:, None] * squares_Q)
     return dots_R_Q / np.where(sizes_R_Q > 0, sizes_R_Q, np.inf)
 
 
 def _squares(vectors_T_D: Whole) -> Floats:
-    """Squared lengths, exact."""
+    """Returns the exact squared lengths."""
     return (vectors_T_D.astype(np.int64) ** 2).sum(axis=1).astype(np.float64)

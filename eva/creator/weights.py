@@ -1,8 +1,8 @@
-"""How info becomes the weight that a prompt is sampled by: one function per weighting.
+"""The weightings, which turn info into sampling weights: one function per weighting.
 
-A new weighting is a function (info_E without NaN, temperature -> log weights, of any sum) and a line in WEIGHTS; one of
-your own needs no line: the config names it as `module:function`. Logs, so that no small weight is lost; -inf is a
-weight of 0: such a prompt is never drawn.
+A new weighting is a function (info_E without NaN, temperature -> log weights, not normalised) and a line in WEIGHTS.
+Your own needs no line: the config names it as `module:function`. Weights are logarithms so that small ones do not
+underflow; -inf is a weight of 0, and such a prompt is never drawn.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def minmax(info_E: Floats, temperature: float = 1.0) -> Floats:
 
 
 def proportional(info_E: Floats, temperature: float = 1.0) -> Floats:
-    """info itself; where one is negative, info above the pool's lowest. Nothing to learn from means never drawn."""
+    """info itself, or its distance from the pool's minimum if that is negative. A prompt of weight 0 is never drawn."""
     del temperature
     low = info_E.min()
     if low < 0:
-        log.warning("informativeness reaches down to %g: proportional weights are counted from there", low)
+        log.warning("informativeness is as low as %g: proportional weights are measured from there", low)
         info_E = info_E - low
     with np.errstate(divide="ignore"):
         return np.log(info_E)
@@ -71,11 +71,11 @@ WEIGHTS: dict[str, Weighting] = {
     "softmax": softmax,
 }
 WITH_TEMPERATURE = frozenset({"rank", "softmax"})
-"""The weightings that a temperature sharpens or flattens."""
+"""The weightings that use the temperature."""
 
 
 def weighting_named(name: str) -> Weighting:
-    """The weighting of this name, or the user's function `module:function`, its answers checked. Raises ConfigError."""
+    """Returns the weighting of this name, or the user's `module:function` with checked results. Raises ConfigError."""
     if name in WEIGHTS:
         return WEIGHTS[name]
     told: dict[str, str] = {"what": "weighting", "expected": SIGNATURE}

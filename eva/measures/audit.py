@@ -1,7 +1,7 @@
-"""What a rewarder likes besides quality: length, formatting, positions; and whether another one agrees.
+"""Measures what a rewarder prefers besides quality (length, formatting, position), and whether a second one agrees.
 
-Letters: K responses (or opponents), J pairs of responses, F features, P prompts, N responses per prompt. A figure
-without data, or of something constant, is None.
+Letters: K responses (or opponents), J pairs of responses, F features, P prompts, N responses per prompt. A figure is
+None without data, or if its data are constant.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ FEATURES: Mapping[str, re.Pattern[str] | None] = {
     "headers": re.compile(r"^[ \t]{0,3}#{1,6}[ \t]+\S", re.MULTILINE),
     "bold": re.compile(r"(\*\*|__)(?=\S).{1,200}?(?<=\S)\1"),
 }
-"""What is counted in a response: characters, lines of lists, headers, bold spans (Markdown)."""
+"""What is counted in a response: characters, list items, headers, bold spans (Markdown)."""
 
 
 def features(text: str) -> tuple[int, ...]:
-    """The counts of FEATURES in a response, in their order."""
+    """Returns the counts of FEATURES in a response, in their order."""
     return tuple(
         len(text) if pattern is None else sum(1 for _ in pattern.finditer(text)) for pattern in FEATURES.values()
     )
 
 
 def correlations(rewards_K: Floats, features_K_F: Floats, prompts_K: Ints) -> dict[str, dict[str, float | None]]:
-    """Pearson correlations of the reward with each feature, three times. Responses without a reward are left out.
+    """Returns three Pearson correlations of the reward with each feature, over the responses with a reward.
 
-    `raw`: over all responses. `within`: with each prompt's mean removed from both, so that long answers to prompts
-    that everybody answers well count for nothing. `partial`: within, with the other removed too by least squares, for
-    length the formatting, for formatting the length.
+    `raw`: over all responses. `within`: with each prompt's mean removed from both, so that differences between prompts
+    do not count. `partial`: like `within`, and with the effect of other features removed by least squares: formatting
+    for length, length for formatting.
     """
     known_K = np.isfinite(rewards_K)
     rewards_K, features_K_F, prompts_K = rewards_K[known_K], features_K_F[known_K], prompts_K[known_K]
@@ -53,7 +53,7 @@ def correlations(rewards_K: Floats, features_K_F: Floats, prompts_K: Ints) -> di
 
 
 def correlation(one_K: Floats, other_K: Floats) -> float | None:
-    """Pearson's correlation; None for fewer than three values or a constant."""
+    """Returns Pearson's correlation; None for fewer than three values or constant values."""
     if len(one_K) < 3:
         return None
     one_K, other_K = one_K - one_K.mean(), other_K - other_K.mean()
@@ -63,7 +63,7 @@ def correlation(one_K: Floats, other_K: Floats) -> float | None:
 
 
 def partial_correlation(one_K: Floats, other_K: Floats, controls_K_F: Floats) -> float | None:
-    """The correlation of what least squares on the controls leaves of both; None where nothing is left."""
+    """Returns the correlation of both variables' residuals after least squares on the controls; None without any."""
     if len(one_K) < 3 + controls_K_F.shape[1]:
         return None
     design = np.column_stack([np.ones(len(one_K)), _unit(controls_K_F)])
@@ -77,11 +77,11 @@ def partial_correlation(one_K: Floats, other_K: Floats, controls_K_F: Floats) ->
 
 
 def agreement(first_P_N: Floats, second_P_N: Floats) -> dict[str, float | int | None]:
-    """How far two rewarders order the same responses alike, prompt by prompt.
+    """Returns how similarly two rewarders order the same responses, prompt by prompt.
 
     `kendall` (tau-b) and `spearman` are means over the prompts where both are defined. `pairs` is the share of prompts
-    whose best and worst response by the first the second orders likewise (a tie counts 1/2): one minus the flip rate
-    that a robust loss wants to know.
+    whose best and worst response by the first rewarder have the same order by the second (a tie counts 1/2): one minus
+    the flip rate of a robust loss.
     """
     both_P_N = np.isfinite(first_P_N) & np.isfinite(second_P_N)
     first_P_N, second_P_N = np.where(both_P_N, first_P_N, np.nan), np.where(both_P_N, second_P_N, np.nan)
@@ -96,7 +96,7 @@ def agreement(first_P_N: Floats, second_P_N: Floats) -> dict[str, float | int | 
 
 
 def kendall(first_P_N: Floats, second_P_N: Floats) -> Floats:
-    """Kendall's tau-b per prompt, [P]; NaN where one side is constant (Kendall 1945)."""
+    """Returns Kendall's tau-b per prompt, [P]; NaN where one side is constant (Kendall 1945)."""
     with np.errstate(invalid="ignore"):
         one = np.nan_to_num(np.sign(first_P_N[:, :, None] - first_P_N[:, None, :]))
         other = np.nan_to_num(np.sign(second_P_N[:, :, None] - second_P_N[:, None, :]))
@@ -105,7 +105,7 @@ def kendall(first_P_N: Floats, second_P_N: Floats) -> Floats:
 
 
 def spearman(first_P_N: Floats, second_P_N: Floats) -> Floats:
-    """Spearman's rank correlation per prompt, [P], ties at mid-rank; NaN where one side is constant."""
+    """Returns Spearman's rank correlation per prompt, [P], with mid-ranks for ties; NaN where one side is constant."""
     one, other = ranks(first_P_N) - 0.5, ranks(second_P_N) - 0.5  # ranks of a row have mean 1/2
     one, other = np.nan_to_num(one), np.nan_to_num(other)
     sizes_P = np.sqrt((one**2).sum(1) * (other**2).sum(1))
@@ -113,11 +113,11 @@ def spearman(first_P_N: Floats, second_P_N: Floats) -> Floats:
 
 
 def position_bias(first_K: Floats, second_K: Floats) -> dict[str, float]:
-    """What a response got against K others: P(it wins) when it is shown first and when second. NaN where not asked.
+    """Returns a judge's position bias, from P(a response wins) against K others, shown first and shown second.
 
-    `disagreement`: share of the pairs whose verdict changes sides with the order. `shown_first` and `shown_second`: the
-    means; their difference is 0 for a fair judge, 1 for one that always takes the first. Empty without a pair that was
-    asked in both orders.
+    NaN marks comparisons that were not made. `disagreement`: share of pairs whose verdict changes with the order.
+    `shown_first` and `shown_second`: the means; their difference is 0 for a fair judge and 1 for one that always prefers
+    the first. Empty if no pair was compared in both orders.
     """
     known_K = np.isfinite(first_K) & np.isfinite(second_K)
     first_K, second_K = first_K[known_K], second_K[known_K]
@@ -131,10 +131,10 @@ def position_bias(first_K: Floats, second_K: Floats) -> dict[str, float]:
 
 
 def verbosity_bias(rewards_K: Floats, lengths_K: Floats, prompts_K: Ints) -> dict[str, float | int | None]:
-    """How often the longer of two responses is the better one, over all pairs of responses of a prompt.
+    """Returns how often the longer of two responses wins, over all pairs of responses to the same prompt.
 
-    `longer_wins`: share of the pairs of different length in which the longer has the higher reward, a tie 1/2.
-    `correlation`: of winning with how much longer the response is, each pair seen from both sides, so that both have
+    `longer_wins`: share of pairs of different length in which the longer response has the higher reward; a tie counts
+    1/2. `correlation`: of winning with the difference in length; each pair counts from both sides, so that both have
     mean 0. Responses without a reward are left out.
     """
     order = np.flatnonzero(np.isfinite(rewards_K))
@@ -179,7 +179,7 @@ def _within(values_K_F: Floats, prompts_K: Ints) -> Floats:
 
 
 def _unit(values_K_F: Floats) -> Floats:
-    """Columns without their means, at unit variance where they vary: least squares stay well conditioned."""
+    """Centres columns and scales them to unit variance where they vary, so that least squares is well conditioned."""
     values_K_F = values_K_F - values_K_F.mean(axis=0)
     deviations_F = values_K_F.std(axis=0)
     return values_K_F / np.where(deviations_F > 0, deviations_F, 1)

@@ -1,7 +1,7 @@
-"""From comparisons of a prompt's responses to a reward of each.
+"""Rewards from comparisons of the responses to a prompt: mean win rates, and a Bradley-Terry fit.
 
 Letters in array names: N responses; `...` any leading axes (prompts), which do not influence each other.
-`beats[..., i, j]` is the probability or share with which response i beats response j, NaN where nobody compared them.
+`beats[..., i, j]` is the probability or share with which response i beats response j, NaN where they were not compared.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class BradleyTerryFit:
 
 
 def symmetrise(first: Floats) -> Floats:
-    """P(i beats j) from `first[..., i, j]`, the probability that i wins when it is shown before j.
+    """Returns P(i beats j) from `first[..., i, j]`, the probability that i wins when it is shown before j.
 
-    (p_ij + 1 - p_ji) / 2 where both orders were asked, the one that was where not, NaN where neither; itself 1/2.
+    (p_ij + 1 - p_ji) / 2 if both orders were compared; the only one if one was; NaN if none was; 1/2 against itself.
     """
     both = np.stack([first, 1 - np.swapaxes(first, -1, -2)])
     beats = _mean(both, axis=0)
@@ -47,10 +47,10 @@ def symmetrise(first: Floats) -> Floats:
 
 
 def mean_win_rates(beats: Floats) -> Floats:
-    """Mean of `beats[..., i, :]` over the responses that i was compared with, itself included at 1/2: [..., N].
+    """Returns the mean of `beats[..., i, :]` over the responses that i was compared with, itself at 1/2: [..., N].
 
-    NaN for a response that was compared with no other, unless it is the only one (1/2). Source: the win rate of
-    SPPO, win_i = mean over j of P(i beats j).
+    NaN for a response that was compared with no other, unless it is the only one (1/2). Source: SPPO's win rate, win_i
+    = mean over j of P(i beats j).
     """
     count = beats.shape[-1]
     with_self = np.array(beats, dtype=np.float64)
@@ -63,14 +63,13 @@ def mean_win_rates(beats: Floats) -> Floats:
 def fit_bradley_terry(
     wins: Floats, *, prior: float = PRIOR, tolerance: float = TOLERANCE, most_sweeps: int = MOST_SWEEPS
 ) -> BradleyTerryFit:
-    """Log-strengths that make the wins likeliest; `wins[..., i, j]` counts (or shares) of i's wins over j.
+    """Fits the log-strengths that make the wins most likely; `wins[..., i, j]` is the count or share of i's wins over j.
 
     Iterates pi_i <- (a / (pi_i + 1) + sum_j w_ij pi_j / (pi_i + pi_j)) / (a / (pi_i + 1) + sum_j w_ji / (pi_i + pi_j)),
-    one response after the other (Newman 2023, "Efficient computation of rankings from pairwise comparisons"): it
-    converges from everywhere. `prior` is a: so many wins and losses of every response
-    against a player of strength 1. It keeps strengths finite where somebody won or lost everything. With
-    0 the fit is the maximum likelihood, which exists only where every response of a component beat every
-    other through some chain; elsewhere the strengths are NaN.
+    one response after the other (Newman 2023, "Efficient computation of rankings from pairwise comparisons"), which
+    converges from any start. `prior` is a: this many wins and losses of every response against a player of strength 1.
+    It keeps strengths finite where a response won or lost everything. With 0 the fit is the maximum likelihood, which
+    exists only if every response of a component beat every other through some chain; elsewhere the strengths are NaN.
     """
     given: Floats = np.nan_to_num(np.asarray(wins, dtype=np.float64), nan=0.0)
     count = given.shape[-1]
@@ -81,7 +80,7 @@ def fit_bradley_terry(
     exists_P_N = (
         _fit_exists(flat_P_N_N, components_P_N) if prior == 0 else np.asarray(compared_P_N_N.any(-1), dtype=np.bool_)
     )
-    # A response without a finite strength takes no part, or it would never come to rest.
+    # leave out responses without a finite strength: they would never converge
     played_P_N_N = np.where(exists_P_N[:, :, None] & exists_P_N[:, None, :], flat_P_N_N, 0.0)
     strengths_P_N, sweeps, converged_P = _iterate(played_P_N_N, components_P_N, prior, tolerance, most_sweeps)
     logs_P_N = np.where(exists_P_N, _centred(np.log(strengths_P_N), components_P_N), np.nan)
@@ -123,7 +122,7 @@ def _update(pi_P_N: Floats, wins_P_N_N: Floats, i: int, prior: float) -> None:
 
 
 def _reach(edges_P_N_N: Bools) -> Bools:
-    """Who reaches whom along edges, oneself included."""
+    """Returns which node reaches which along edges, itself included."""
     count = edges_P_N_N.shape[-1]
     reach = edges_P_N_N | np.eye(count, dtype=np.bool_)
     for middle in range(count):
@@ -132,12 +131,12 @@ def _reach(edges_P_N_N: Bools) -> Bools:
 
 
 def _first_reached(reach_P_N_N: Bools) -> Ints:
-    """The number of each response's component: the smallest index in it."""
+    """Returns each response's component, numbered by its smallest index."""
     return reach_P_N_N.argmax(-1).astype(np.int64)
 
 
 def _fit_exists(wins_P_N_N: Floats, components_P_N: Ints) -> Bools:
-    """Whether each response's component is one in which everybody reaches everybody by wins, two at least."""
+    """Returns whether all responses of each response's component reach each other by wins; False for a lone one."""
     beaten = _reach(wins_P_N_N > 0)
     same = components_P_N[:, :, None] == components_P_N[:, None, :]
     lacking_P_N = (same & ~(beaten & beaten.swapaxes(1, 2))).any(-1)
@@ -158,7 +157,7 @@ def _mean(values: Floats, axis: int) -> Floats:
 
 
 def bradley_terry_rewards(beats: Floats) -> Floats:
-    """Log-strengths of the fit to win shares, [..., N]; NaN for a response that was compared with no other."""
+    """Returns the log-strengths of a fit to win shares, [..., N]; NaN for a response that was never compared."""
     return fit_bradley_terry(beats).log_strengths
 
 

@@ -29,7 +29,7 @@ class Prices:
 def estimate_cost(
     config: RunConfig, seeds: int, held_out: int, parameters: int | None = None, prices: Prices | None = None
 ) -> list[str]:
-    """Lines for a person, counts at most. Without `parameters` there are no GPU-hours, without `prices` no USD.
+    """Returns lines for people with upper limits. GPU-hours need `parameters`, prices in USD need `prices`.
 
     The gate's probes are not counted.
     """
@@ -45,11 +45,11 @@ def estimate_cost(
     evaluated = held_out * (1 + config.evaluation.n) * policies
     responses = pool * n * int(config.warm_start) + later * (fresh + new) * n + evaluated
     return [
-        f"{seeds:,} seed prompts, {config.iterations} iterations{', first a warm-up' * config.warm_start}",
-        f"responses per iteration, {n} per prompt: {warm_up}{(fresh + new) * n:,} at most later",
+        f"{seeds:,} seed prompts, {config.iterations} iterations{', the first a warm-up' * config.warm_start}",
+        f"responses per iteration, {n} per prompt: {warm_up}then at most {(fresh + new) * n:,}",
         f"children per iteration: {children:,} at most, from {sampled:,} sampled prompts",
         f"pairs per iteration: {pool:,} at most; optimiser steps: {steps:,} at most",
-        f"held-out responses in all: {evaluated:,}",
+        f"responses to held-out prompts, in total: {evaluated:,}",
         *_writing(responses, config.generation.max_tokens, parameters),
         *_training(steps * config.iterations if config.training.enabled else 0, config, parameters),
         *_evolving(children * later, config, prices),
@@ -57,13 +57,13 @@ def estimate_cost(
 
 
 def gpu_hours(tokens: int, parameters: int, operations: int, share: float) -> float:
-    """Hours of one device for so many tokens."""
+    """Returns the hours that one device needs for this many tokens."""
     return tokens * parameters * operations / (FLOPS * share) / 3600
 
 
 def _writing(responses: int, limit: int, parameters: int | None) -> list[str]:
     tokens = responses * limit
-    line = f"tokens to write: {responses:,} responses x {limit:,} = {tokens:,} at most"
+    line = f"tokens to generate: {responses:,} responses x {limit:,} = {tokens:,} at most"
     return [line + _hours(tokens, parameters, WRITING, WRITING_SHARE)]
 
 
@@ -91,17 +91,17 @@ def _evolving(children: int, config: RunConfig, prices: Prices | None) -> list[s
     if limit is None:
         return []
     attempts = config.evolving.attempts
-    asked = TEMPLATE_TOKENS + limit
+    prompt = TEMPLATE_TOKENS + limit
     line = (
-        f"evolver: {children:,} requests where none is refused, x {attempts} at most; tokens at most: "
-        f"{children:,} x ({TEMPLATE_TOKENS} + {limit} asked, {limit} written) = {children * (asked + limit):,}"
+        f"evolver: {children:,} requests if no child is refused, x {attempts} at most; tokens at most: "
+        f"{children:,} x ({TEMPLATE_TOKENS} + {limit} prompt, {limit} reply) = {children * (prompt + limit):,}"
     )
     if prices is None:
         return [line]
-    cost = children * (asked * prices.prompt + limit * prices.reply)
+    cost = children * (prompt * prices.prompt + limit * prices.reply)
     price = (
-        f"evolver's price: {children:,} x ({asked} x ${prices.prompt * 1e6:g} + {limit} x "
-        f"${prices.reply * 1e6:g}) / 1,000,000 = ${cost:,.2f} where none is refused, "
+        f"evolver's price: {children:,} x ({prompt} x ${prices.prompt * 1e6:g} + {limit} x "
+        f"${prices.reply * 1e6:g}) / 1,000,000 = ${cost:,.2f} if no child is refused, "
         f"${cost * attempts:,.2f} at most"
     )
     return [line, price]

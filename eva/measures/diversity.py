@@ -1,6 +1,6 @@
-"""How diverse the prompts and responses of an iteration are, and when that counts as collapse.
+"""Measures how diverse the prompts and responses of an iteration are, and when they have collapsed.
 
-A new figure is computed in `describe_prompts` or `describe_responses` and a line in FIGURES.
+A new figure is computed in `describe_prompts` or `describe_responses`, and has a line in FIGURES.
 Letters: T texts, G n-grams, C groups.
 """
 
@@ -20,7 +20,7 @@ from eva.types import Floats, Prompt
 VOCABULARY = 30_522
 """Size of the vocabulary that expectation-adjusted distinct assumes (Liu et al. count BERT's word pieces)."""
 SAMPLE = 500
-"""Texts at most that the Vendi score and the figures of responses look at."""
+"""Most texts that the Vendi score and the figures of responses use."""
 
 FIGURES: dict[str, bool] = {
     "distinct_1": True,
@@ -36,12 +36,12 @@ FIGURES: dict[str, bool] = {
     "response_distinct_2": True,
     "response_distinct_3": True,
 }
-"""The figures that may have a bound, and whether collapse lies below it (else above)."""
+"""The figures that may have a bound, and whether collapse means a value below it (True) or above it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A figure beyond its bound."""
+    """A figure that has crossed its bound."""
 
     figure: str
     value: float
@@ -52,7 +52,7 @@ class Breach:
 
 
 def describe_prompts(prompts: Sequence[Prompt], sample: Collection[int], similarity: float) -> dict[str, object]:
-    """The figures of a batch; one without data is None. `sample` numbers the prompts for the Vendi score."""
+    """Returns the figures of a batch; None without data. `sample` are the numbers of the Vendi score's prompts."""
     split = [words(prompt.text) for prompt in prompts]
     some = [text for prompt, text in zip(prompts, split, strict=True) if prompt.number in sample]
     twins = near_twins([prompt.text for prompt in prompts], similarity)
@@ -71,13 +71,13 @@ def describe_prompts(prompts: Sequence[Prompt], sample: Collection[int], similar
 
 
 def describe_responses(texts: Sequence[str]) -> dict[str, object]:
-    """The figures of a sample of responses."""
+    """Returns the figures of a sample of responses."""
     split = [words(text) for text in texts]
     return {**{f"response_distinct_{n}": distinct(split, n) for n in (1, 2, 3)}, "response_texts": len(texts)}
 
 
 def breaches(figures: Mapping[str, object], bounds: Mapping[str, float]) -> list[Breach]:
-    """The figures that lie beyond their bounds; one without data breaches nothing."""
+    """Returns the figures that have crossed their bounds; a figure without data never does."""
     found: list[Breach] = []
     for name, bound in bounds.items():
         value = figures.get(name)
@@ -87,15 +87,15 @@ def breaches(figures: Mapping[str, object], bounds: Mapping[str, float]) -> list
 
 
 def distinct(texts: Sequence[Sequence[str]], n: int) -> float | None:
-    """Different n-grams over all n-grams of the texts together (Li et al. 2016)."""
+    """Returns the number of different n-grams divided by that of all n-grams in the texts (Li et al. 2016)."""
     hashes_G = grams(texts, n).hashes_G
     return len(np.unique(hashes_G)) / len(hashes_G) if len(hashes_G) else None
 
 
 def expected_distinct(texts: Sequence[Sequence[str]], vocabulary: int = VOCABULARY) -> float | None:
-    """Different words over the number expected of as many draws from the vocabulary (Liu et al. 2022, equation 3).
+    """Returns the number of different words divided by the one expected from random draws (Liu et al. 2022, eq. 3).
 
-    N / (V (1 - ((V - 1) / V)^C)): unlike distinct-n it does not fall merely because there is more text.
+    N / (V (1 - ((V - 1) / V)^C)): unlike distinct-n, it does not fall just because there is more text.
     """
     hashes_G = grams(texts, 1).hashes_G
     if not len(hashes_G):
@@ -105,7 +105,7 @@ def expected_distinct(texts: Sequence[Sequence[str]], vocabulary: int = VOCABULA
 
 
 def vendi(texts: Sequence[Sequence[str]], orders: Sequence[int] = (1, 2)) -> float | None:
-    """The effective number of different texts, 1 to their number: exp of the entropy of the eigenvalues of K / T.
+    """Returns the effective number of different texts, from 1 to T: exp of the entropy of the eigenvalues of K / T.
 
     K is the mean over n of the cosines of n-gram counts (Friedman and Dieng 2023, definition 3.1 and section 5).
     """
@@ -118,7 +118,7 @@ def vendi(texts: Sequence[Sequence[str]], orders: Sequence[int] = (1, 2)) -> flo
 
 
 def cosines(texts: Sequence[Sequence[str]], n: int) -> Floats:
-    """Cosines of the texts' n-gram counts, shape (T, T). A text without n-grams resembles itself alone."""
+    """Returns the cosines of the texts' n-gram counts, shape (T, T). A text without n-grams is similar only to itself."""
     found = grams(texts, n)
     _, columns_G = np.unique(found.hashes_G, return_inverse=True)
     order = np.argsort(columns_G, kind="stable")
@@ -138,17 +138,17 @@ def cosines(texts: Sequence[Sequence[str]], n: int) -> Floats:
 
 
 def length_entropy(lengths: Iterable[int]) -> float | None:
-    """Entropy in nats of the texts' lengths in words, in bins of doubling width: 0, 1, 2-3, 4-7, ..."""
+    """Returns the entropy in nats of the texts' lengths in words, in bins of doubling width: 0, 1, 2-3, 4-7, ..."""
     counts = Counter(length.bit_length() for length in lengths)
     return entropy(counts.values()) if counts else None
 
 
 def effective_number(counts: Collection[int]) -> float | None:
-    """The effective number of groups: exp of the entropy of their shares (Hill 1973, order 1)."""
+    """Returns the effective number of groups: exp of the entropy of their shares (Hill 1973, order 1)."""
     return math.exp(entropy(counts)) if counts else None
 
 
 def entropy(counts: Collection[int]) -> float:
-    """Shannon's entropy of shares given as counts, in nats."""
+    """Returns the Shannon entropy of shares given as counts, in nats."""
     total = sum(counts)
     return sum(count / total * math.log(total / count) for count in counts)

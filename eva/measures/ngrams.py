@@ -1,4 +1,4 @@
-"""Texts as arrays of hashed words and word n-grams: what novelty and diversity count.
+"""Texts as arrays of hashed words and word n-grams, the basis of novelty and diversity.
 
 Letters: T texts, W words, G n-grams. Hashes are the same in every process and on every machine.
 """
@@ -26,24 +26,24 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def words(text: str) -> list[str]:
-    """Case-folded words, without punctuation; each character of an unspaced script is one."""
+    """Returns case-folded words without punctuation; each character of a script without spaces is a word."""
     return _WORD.findall(text.casefold())
 
 
 def tokens(text: str) -> list[str]:
-    """Case-folded words and single punctuation marks: `2 + 2` and `2 - 2` differ."""
+    """Returns case-folded words and single punctuation marks, so that `2 + 2` and `2 - 2` differ."""
     return _TOKEN.findall(text.casefold())
 
 
 @lru_cache(maxsize=1 << 17)
 def word_hash(word: str) -> int:
-    """An unsigned 64-bit hash of one word."""
+    """Returns an unsigned 64-bit hash of one word."""
     return text_hash(word) & 0xFFFFFFFFFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grams:
-    """The n-grams of texts, one text after another: `counts_T` says how many of `hashes_G` belong to each."""
+    """The n-grams of several texts, one text after another; `counts_T` says how many of `hashes_G` each text has."""
 
     hashes_G: Hashes
     counts_T: Ints
@@ -55,9 +55,9 @@ class Grams:
 
 
 def grams(texts: Sequence[Sequence[str]], n: int, *, pad: bool = False) -> Grams:
-    """The word n-grams of texts given as words, in order and with repeats.
+    """Returns the word n-grams of texts that are given as words, in order and with repeats.
 
-    A text of fewer than n words has none; with `pad` it is filled up to one.
+    A text of fewer than n words has none; with `pad` it is padded to one.
     """
     lengths_T = np.fromiter((len(text) for text in texts), np.int64, len(texts))
     padded_T = np.maximum(lengths_T, n) if pad else lengths_T
@@ -77,7 +77,7 @@ def grams(texts: Sequence[Sequence[str]], n: int, *, pad: bool = False) -> Grams
 
 
 def rehash(hashes: Hashes) -> Hashes:
-    """Another well-spread hash of each: a bijection (SplitMix64; Steele, Lea, Flood 2014)."""
+    """Returns another well-distributed hash of each hash, by a bijection (SplitMix64; Steele, Lea, Flood 2014)."""
     state = hashes + _MIX
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""How a pool spreads: what the dashboard draws of it, small enough to be stored with every iteration."""
+"""Histograms and dots of a pool for the dashboard, small enough to be stored with every iteration."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ BINS, MOST_DOTS = 40, 300
 
 
 def spread(judged: RewardTable, estimated: Estimate, sampled_P: Bools) -> dict[str, object]:
-    """Histograms of informativeness and mean reward, of prompts that were sampled and of the rest; and some prompts
-    as dots, evenly spaced by place in the pool: number, info, mean reward, mean tokens, sampled (1) or not (0)."""
+    """Returns histograms of informativeness and mean reward, for sampled prompts and the rest, and dots for some prompts.
+
+    The dots are evenly spaced in the pool: number, info, mean reward, mean tokens, sampled (1) or not (0).
+    """
     rewards_P = _means(judged.rewards_P_N)
     lengths_P_N = np.zeros(judged.rewards_P_N.shape) if judged.tokens_P_N is None else judged.tokens_P_N.astype(float)
     lengths_P = _means(np.where(lengths_P_N > 0, lengths_P_N, np.nan))
@@ -47,7 +49,7 @@ def _histogram(values_P: Floats, sampled_P: Bools) -> dict[str, object] | None:
 
 
 def _means(values_P_N: Floats) -> Floats:
-    """Row means of what is finite; NaN where nothing is."""
+    """Returns the row means of finite values; NaN for a row without any."""
     finite_P_N = np.isfinite(values_P_N)
     counts_P = finite_P_N.sum(axis=1)
     sums_P = np.where(finite_P_N, values_P_N, 0.0).sum(axis=1)

@@ -1,4 +1,4 @@
-"""What an iteration's rewards and informativeness look like, as the figures that are stored and shown."""
+"""Figures of an iteration's rewards and informativeness, ranks, and intervals of proportions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def describe(judged: RewardTable, estimated: Estimate) -> dict[str, object]:
-    """Figures of a pool or batch: means over prompts of the mean, best and worst reward, and info's quantiles.
+    """Returns the figures of a pool or batch: means over prompts of the mean, best and worst reward, and info quantiles.
 
-    Rewards are those of all finitely rewarded responses; a figure without data is None.
+    They use all responses with a finite reward; a figure without data is None.
     """
     rewards_P_N = judged.rewards_P_N[np.isfinite(judged.rewards_P_N).any(axis=1)]
     info_E = estimated.info_P[np.isfinite(estimated.info_P)]
@@ -35,7 +35,7 @@ def describe(judged: RewardTable, estimated: Estimate) -> dict[str, object]:
 
 
 def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion (Wilson 1927). (0, 1) when nothing was counted."""
+    """Returns Wilson's 95 % interval of a proportion (Wilson 1927), and (0, 1) if `total` is 0."""
     if total == 0:
         return 0.0, 1.0
     share = correct / total
@@ -46,9 +46,9 @@ def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def ranks(values: Floats) -> Floats:
-    """The share of its row's values that each value is greater than, [..., N]; itself and ties count 1/2.
+    """Returns the share of the values in its row that each value exceeds, [..., N]; itself and ties count 1/2.
 
-    This is the mean win rate that such values give, and mid-ranks up to units. NaN has no rank and is greater than
+    This equals the mean win rate that the values imply, and mid-ranks up to a scale. NaN has no rank and exceeds
     nothing.
     """
     greater = (values[..., :, None] > values[..., None, :]) + 0.5 * (values[..., :, None] == values[..., None, :])

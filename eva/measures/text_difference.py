@@ -1,4 +1,4 @@
-"""What changed between two texts, in words: a longest common subsequence, in bounded time."""
+"""Finds what changed between two texts, word by word, by a longest common subsequence in bounded time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MOST_WORDS = 4000
-"""Longer changed stretches are told as one change, unlooked into."""
+"""A longer changed stretch is reported as a single change, without comparing its words."""
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 Kind = Literal["same", "removed", "added"]
@@ -23,9 +23,10 @@ class Stretch:
 
 
 def difference(before: str, after: str, most_words: int = MOST_WORDS) -> tuple[list[Stretch], bool]:
-    """The stretches that make `before` without the added ones, `after` without the removed ones; was it looked into?
+    """Returns the stretches of two texts, and whether their words were compared (see MOST_WORDS).
 
-    Words, white space and signs are compared whole. White space between two changes counts as changed.
+    The stretches make up `before` without the added ones, and `after` without the removed ones. Words, white space and
+    single signs are the units. White space between two changes counts as changed.
     """
     olds, news = _TOKEN.findall(before), _TOKEN.findall(after)
     head = _common(olds, news)
@@ -54,7 +55,7 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _kept(olds: Sequence[str], news: Sequence[str]) -> list[tuple[int, int]]:
-    """Places of a longest common subsequence (Hyyrö 2004: a row of the table is one whole number).
+    """Returns the positions of a longest common subsequence (Hyyrö 2004: a row of the table is one integer).
 
     Bit i of `rows[j]` is 0 where the longest one of olds[:i + 1] and news[:j] is longer than that of olds[:i].
     """
@@ -80,7 +81,7 @@ def _kept(olds: Sequence[str], news: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _solid(kept: Sequence[tuple[int, int]], olds: Sequence[str]) -> list[tuple[int, int]]:
-    """Without the white space that stands alone between changes."""
+    """Returns the pairs without white space that stands alone between changes."""
 
     def beside(place: int, step: int) -> bool:
         return 0 <= place + step < len(kept) and kept[place + step] == (kept[place][0] + step, kept[place][1] + step)
@@ -91,7 +92,7 @@ def _solid(kept: Sequence[tuple[int, int]], olds: Sequence[str]) -> list[tuple[i
 
 
 def _joined(stretches: Sequence[Stretch]) -> list[Stretch]:
-    """Without empty ones, and with neighbours of one kind as one."""
+    """Drops empty stretches and merges neighbours of the same kind."""
     found: list[Stretch] = []
     for one in stretches:
         if found and found[-1].kind == one.kind:

@@ -1,4 +1,4 @@
-"""The card of a run's exports: a README with the YAML head that dataset hubs read."""
+"""The dataset card of a run's exports: a README with the YAML header that dataset hubs read."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ configs:
 
 # {name}
 
-Made by eva, asymmetric self-play: a creator evolved prompts that the solver was just about able to answer well, and the
-solver learned from its own best and worst answers to them. {seeds:,} seed prompts grew to {prompts:,} prompts in
-{iterations} iterations; {responses:,} responses were rewarded, {pairs:,} preference pairs trained on.
+Made with eva by asymmetric self-play: a creator evolved prompts that the solver was just about to be able to answer
+well, and the solver learned from its own best and worst responses to them. {seeds:,} seed prompts grew to {prompts:,}
+prompts in {iterations} iterations; {responses:,} responses were rewarded, and {pairs:,} preference pairs were used for
+training.
 
 | file | rows | holds |
 |---|---|---|
@@ -39,8 +40,8 @@ from datasets import load_dataset
 pairs = load_dataset("json", data_files="{name}-pairs.jsonl", split="train")   # for trl.DPOTrainer as it is
 ```
 
-Texts come from language models and from the seed prompts' source: they may be wrong or harmful, and whose they are is
-for that source and the models' licences to say. The solver was `{model}`; rewards are of kind `{reward}`.
+The texts come from language models and from the source of the seed prompts. They may be wrong or harmful; see that
+source and the models' licences for the terms of use. The solver was `{model}`; rewards are of kind `{reward}`.
 
 Config (SHA-256 `{config_hash}`; the seed is {seed}, and every draw derives from it):
 
@@ -51,7 +52,7 @@ Config (SHA-256 `{config_hash}`; the seed is {seed}, and every draw derives from
 
 
 def dataset_card(name: str, config: Mapping[str, Any], config_hash: str, counts: Mapping[str, int]) -> str:
-    """The card of a run, from its config without secrets and its counts: those of _KINDS, and `seeds`."""
+    """Returns the card of a run, from its config without secrets and its counts: those of _KINDS, and `seeds`."""
     files = "\n".join(f"- config_name: {kind}\n  data_files: {name}-{kind}.jsonl" for kind in _KINDS)
     rows = "\n".join(f"| `{name}-{kind}.jsonl` | {counts[kind]:,} | {holds} |" for kind, holds in _KINDS.items())
     size = next((label for limit, label in _SIZES if counts["pairs"] < limit), "n>10M")

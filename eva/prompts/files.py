@@ -1,4 +1,4 @@
-"""Prompts from files and datasets: which field holds them, equal ones merged, errors that name the line."""
+"""Reads prompts from files and datasets: finds their field, merges equal ones, and names the line in errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATER_TURNS = "later turns without answers"
 
 @dataclass(frozen=True, slots=True)
 class FilePrompt:
-    """One prompt of a file, its topic if the file carries one, and the messages before it."""
+    """One prompt of a file, with its topic, if it has one, and the messages before it."""
 
     text: str
     topic: str | None = None
@@ -30,7 +30,7 @@ class FilePrompt:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Which keys of a row hold what; None: as the rows say themselves."""
+    """The keys of a row's prompt, topic and system message; None where the row decides."""
 
     prompt: str | None
     topic: str | None
@@ -39,9 +39,9 @@ class _Columns:
 
 @dataclass(frozen=True, slots=True)
 class PromptFile:
-    """The distinct prompts of a file, in its order; `repeated` counts the rows left out as equal ones.
+    """The distinct prompts of a file, in its order; `repeated` counts the duplicate rows that were left out.
 
-    `cut` counts the rows whose ends were left aside, by what stood there.
+    `cut` counts the rows whose end was ignored, by what it was.
     """
 
     prompts: tuple[FilePrompt, ...]
@@ -57,7 +57,7 @@ def read_prompt_file(
     system_field: str | None = None,
     limit: int | None = None,
 ) -> PromptFile:
-    """Read prompts from JSON Lines, a JSON array, CSV, TSV, Parquet or plain lines, told apart by the file's ending.
+    """Reads prompts from JSON Lines, a JSON array, CSV, TSV, Parquet or plain lines, depending on the file's ending.
 
     Raises PromptFileError: missing file, not UTF-8, malformed row (with its place), no such field, no prompt.
     """
@@ -75,7 +75,7 @@ def read_prompts(
     system_field: str | None = None,
     limit: int | None = None,
 ) -> PromptFile:
-    """Prompts from rows with their places; `source` names where they lie in errors. Raises PromptFileError."""
+    """Reads prompts from rows with their places; errors name `source`. Raises PromptFileError."""
     columns = _Columns(field, topic_field, system_field)
     prompts: dict[int, FilePrompt] = {}
     cut: Counter[str] = Counter()
@@ -89,15 +89,15 @@ def read_prompts(
             break
     if not prompts:
         raise PromptFileError(
-            f"{source} holds no prompt",
+            f"{source} contains no prompt",
             expected='rows such as {"prompt": "…"}',
-            next_move="Check the file, or name another under prompts.path",
+            next_move="Check the file, or set prompts.path to another one",
         )
     return PromptFile(tuple(prompts.values()), repeated, dict(cut))
 
 
 def _prompt(row: Any, columns: _Columns, where: str) -> tuple[FilePrompt, str | None]:
-    """The row's prompt, and what stood behind it, if anything."""
+    """Returns the row's prompt, and what came after it, if anything."""
     cells = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
     value = _value(row, columns.prompt, where)
     left_aside, context, talk = None, (), is_conversation(value)
@@ -108,9 +108,9 @@ def _prompt(row: Any, columns: _Columns, where: str) -> tuple[FilePrompt, str | 
         value, left_aside = turns[0], LATER_TURNS if len(turns) > 1 else None
     if not isinstance(value, str) or not value.strip():
         raise PromptFileError(
-            f"{where} gives {str(cast(object, value))[:60]!r} as its prompt",
-            expected="a text that is not empty",
-            next_move="Remove or repair that line, or set prompts.field",
+            f"{where} has the prompt {str(cast(object, value))[:60]!r}",
+            expected="a non-empty text",
+            next_move="Remove or correct that line, or set prompts.field",
         )
     topic = cells.get(columns.topic) if columns.topic else None
     if not has_system(context):
@@ -119,7 +119,7 @@ def _prompt(row: Any, columns: _Columns, where: str) -> tuple[FilePrompt, str | 
 
 
 def _value(row: Any, field: str | None, where: str) -> object:
-    """What the row holds as its prompt: a text, texts, or messages."""
+    """Returns the row's prompt field: a text, several texts, or messages."""
     if not isinstance(row, dict):
         return row
     cells = cast("dict[str, Any]", row)
@@ -128,6 +128,6 @@ def _value(row: Any, field: str | None, where: str) -> object:
         raise PromptFileError(
             f"{where} has the keys {', '.join(map(repr, cells)) or '(none)'}",
             expected=f"the prompt under {field!r}" if field else f"one of {', '.join(TEXT_FIELDS)}",
-            next_move="Set prompts.field to the key that holds the prompt",
+            next_move="Set prompts.field to the key of the prompt",
         )
     return parse_cell(cells[name], where) if name in CONVERSATIONS else cells[name]

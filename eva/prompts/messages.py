@@ -1,4 +1,4 @@
-"""Conversations in the rows of prompt files: OpenAI's and ShareGPT's shapes, checked message by message."""
+"""Reads conversations from the rows of prompt files, in OpenAI's or ShareGPT's shape, and checks each message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eva.errors import PromptFileError
 from eva.types import Context, Message
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
-"""Columns that hold them; anywhere else a list of objects is one, too."""
+"""Columns that contain conversations; in any other column, a list of objects is one too."""
 ROLES = {
     "system": "system",
     "developer": "system",
@@ -21,45 +21,46 @@ ROLES = {
     "model": "assistant",
     "bot": "assistant",
 }
-"""Names of roles in files, and ours."""
+"""Names of roles in files, and eva's name for each."""
 SYSTEM_FIELD = "system"
 LATER_ANSWERS = "answers behind the last user turn"
-SHAPE = 'messages such as {"role": "user", "content": "…"} (or "from" and "value"), the last user turn being the prompt'
+SHAPE = 'messages such as {"role": "user", "content": "…"} (or "from" and "value"); the last user turn is the prompt'
 
 
 def is_conversation(value: object) -> bool:
-    """Whether this is a list of messages rather than a text or texts."""
+    """Returns whether the value is a list of messages rather than a text or several texts."""
     return isinstance(value, list) and any(isinstance(row, dict) for row in cast("list[object]", value)[:1])
 
 
 def parse_cell(value: object, where: str) -> object:
-    """The messages of a table's cell, which is JSON. Raises PromptFileError."""
+    """Returns the messages of a table's cell, which is JSON; any other value unchanged. Raises PromptFileError."""
     if not isinstance(value, str) or not value.lstrip().startswith("["):
         return value
     try:
         return json.loads(value)
     except ValueError as error:
         raise PromptFileError(
-            f"{where} holds messages that are not JSON ({error}): {value[:60]!r}",
+            f"{where} has messages that are not valid JSON ({error}): {value[:60]!r}",
             expected=SHAPE,
             next_move="Write the column with json.dumps, or save as JSON Lines or Parquet",
         ) from error
 
 
 def split_conversation(value: object, where: str) -> tuple[str, Context, str | None]:
-    """The last user turn, the messages before it, and what was left aside behind it.
+    """Splits a conversation into its last user turn, the messages before it, and what was ignored after it.
 
-    Raises PromptFileError for what is no message, has an unknown role or no text, and where no user turn comes last.
+    Raises PromptFileError for an invalid message, an unknown role, a message without text, a conversation without a
+    user turn, and a system message that is not the first.
     """
     rows = cast("list[object]", value)
     roles = [_role(row, number, where) for number, row in enumerate(rows, 1)]
     last = max((place for place, role in enumerate(roles) if role == "user"), default=None)
     if last is None or "system" in roles[1:]:
-        told = "without a user turn" if last is None else "with a system message behind the first place"
+        problem = "without a user turn" if last is None else "with a system message that is not the first"
         raise PromptFileError(
-            f"{where} holds the messages {', '.join(roles)}, {told}",
+            f"{where} has the messages {', '.join(roles)}, {problem}",
             expected=SHAPE,
-            next_move="Repair or remove that row",
+            next_move="Correct or remove that row",
         )
     messages = [
         Message(role, _content(row, number, where))
@@ -69,62 +70,62 @@ def split_conversation(value: object, where: str) -> tuple[str, Context, str | N
 
 
 def system_message(cells: dict[str, Any], column: str | None, *, talk: bool, where: str) -> Context:
-    """The row's system message from a column of its own: the one that was named, or `system` beside a conversation.
+    """Returns the row's system message from a separate column: `column`, or `system` beside a conversation.
 
-    Raises PromptFileError where the named column is missing, and for what is no text.
+    Raises PromptFileError if `column` is missing, or its value is not a text.
     """
     if column is not None and column not in cells:
         raise PromptFileError(
             f"{where} has the keys {', '.join(map(repr, cells)) or '(none)'}",
             expected=f"a system message under {column!r}, null for none",
-            next_move="Set prompts.system_field to the key that holds it, or unset it",
+            next_move="Set prompts.system_field to the key of the system message, or unset it",
         )
     value: object = cells.get(column or SYSTEM_FIELD) if column is not None or talk else None
     if value is None or (isinstance(value, str) and not value.strip()):
         return ()
     if not isinstance(value, str):
         raise PromptFileError(
-            f"{where} gives {str(value)[:60]!r} as its system message",
+            f"{where} has the system message {str(value)[:60]!r}",
             expected="a text, or null",
-            next_move="Repair that row, or set prompts.system_field",
+            next_move="Correct that row, or set prompts.system_field",
         )
     return (Message("system", value),)
 
 
 def _role(row: object, number: int, where: str) -> str:
     message = cast("dict[str, object]", row) if isinstance(row, dict) else {}
-    given = message.get("role") or message.get("from")
-    role = ROLES.get(str(given).lower())
+    name = message.get("role") or message.get("from")
+    role = ROLES.get(str(name).lower())
     if role is None:
-        told = f"has the role {given!r}" if given is not None else f"is {str(cast('object', row))[:60]!r}"
+        problem = f"has the role {name!r}" if name is not None else f"is {str(cast('object', row))[:60]!r}"
         raise PromptFileError(
-            f"message {number} in {where} {told}",
+            f"message {number} in {where} {problem}",
             expected=f"one of the roles {', '.join(ROLES)}, and {SHAPE}",
-            next_move="Rename the role, or leave the conversation out: tools are not played",
+            next_move="Rename the role, or remove the conversation: tools are not supported",
         )
     return role
 
 
 def _content(row: object, number: int, where: str) -> str:
-    """The text of a message; parts that are all text are joined."""
+    """Returns the text of a message; parts that are all text are joined."""
     message = cast("dict[str, object]", row)
-    given = message.get("content") if message.get("content") is not None else message.get("value")
-    parts = cast("list[object]", given) if isinstance(given, list) else [given]
+    value = message.get("content") if message.get("content") is not None else message.get("value")
+    parts = cast("list[object]", value) if isinstance(value, list) else [value]
     texts = [_part(part) for part in parts]
     kinds = [kind for text, kind in texts if text is None]
     content = "".join(text or "" for text, _ in texts)
     if kinds or not content.strip():
-        told = f"holds {', '.join(dict.fromkeys(kinds))}" if kinds else "is empty"
+        problem = f"contains {', '.join(dict.fromkeys(kinds))}" if kinds else "is empty"
         raise PromptFileError(
-            f"message {number} in {where} {told}",
-            expected="a text: images, audio and tools are not played",
-            next_move="Repair that message, or leave the conversation out",
+            f"message {number} in {where} {problem}",
+            expected="a text: images, audio and tools are not supported",
+            next_move="Correct that message, or remove the conversation",
         )
     return content
 
 
 def _part(part: object) -> tuple[str | None, str]:
-    """The part's text, None with its kind where it is none."""
+    """Returns the part's text and kind; None as the text if it is not one."""
     if isinstance(part, str):
         return part, "text"
     if isinstance(part, dict):

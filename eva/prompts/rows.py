@@ -1,7 +1,7 @@
-"""Rows of prompt files, by the file's ending.
+"""Reads the rows of prompt files, depending on the file's ending.
 
-A new format is a function (path -> (place, row) pairs) and a line in READERS. Places are words such as "line 3";
-a row is what JSON, Parquet or a table holds there, before any field is looked for.
+A new format is a function (path -> (place, row) pairs) and a line in READERS. Places are words such as "line 3"; a row
+is the value that JSON, Parquet or a table has there.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Row = tuple[str, Any]
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file in its order. Raises PromptFileError: no such file, not what its ending says."""
+    """Yields the rows of a file in order. Raises PromptFileError if it is missing or not what its ending says."""
     with _readable(path):
         yield from READERS.get(path.suffix.lower(), json_lines)(path)
 
 
 def json_lines(path: Path) -> Iterator[Row]:
-    """One JSON value per line; blank lines are passed over. What every other ending is taken for."""
+    """Yields one JSON value per line; blank lines are skipped. Also used for unknown endings."""
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
@@ -34,7 +34,7 @@ def json_lines(path: Path) -> Iterator[Row]:
 
 
 def json_array(path: Path) -> Iterator[Row]:
-    """One JSON array; a file that does not begin with [ is read as JSON Lines."""
+    """Yields the elements of one JSON array; a file that does not begin with [ is read as JSON Lines."""
     text = path.read_text(encoding="utf-8-sig")
     if not text.lstrip().startswith("["):
         yield from json_lines(path)
@@ -43,15 +43,15 @@ def json_array(path: Path) -> Iterator[Row]:
         values = cast("list[Any]", json.loads(text))
     except ValueError as error:
         raise PromptFileError(
-            f"{path} is not JSON: {error}",
+            f"{path} is not valid JSON: {error}",
             expected="one JSON array, or one object per line",
-            next_move="Repair it there",
+            next_move="Correct the file",
         ) from error
     yield from ((f"element {number}", value) for number, value in enumerate(values, 1))
 
 
 def table(delimiter: str) -> Callable[[Path], Iterator[Row]]:
-    """Reads a table with names in its first line; quoted cells may hold line breaks."""
+    """Returns a reader for tables with names in the first line; quoted cells may contain line breaks."""
 
     def rows(path: Path) -> Iterator[Row]:
         csv.field_size_limit(2**31 - 1)
@@ -59,27 +59,27 @@ def table(delimiter: str) -> Callable[[Path], Iterator[Row]]:
             reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
             try:
                 for row in reader:
-                    # cells beyond the named columns come under None
+                    # cells beyond the named columns have the key None
                     yield f"line {reader.line_num}", {name: cell for name, cell in row.items() if isinstance(name, str)}
             except csv.Error as error:
                 raise PromptFileError(
-                    f"line {reader.line_num + 1} of {path} begins no row of a table: {error}",
-                    expected="quoted cells that end, one delimiter throughout",
-                    next_move="Repair that line, or save the file anew",
+                    f"line {reader.line_num + 1} of {path} is not a table row: {error}",
+                    expected="closed quotes, and the same delimiter everywhere",
+                    next_move="Correct that line, or save the file again",
                 ) from error
 
     return rows
 
 
 def plain_lines(path: Path) -> Iterator[Row]:
-    """One prompt per line; blank lines are passed over."""
+    """Yields one prompt per line; blank lines are skipped."""
     with path.open(encoding="utf-8-sig") as lines:
         yield from ((f"line {number}", line) for number, line in enumerate(lines, 1) if line.strip())
 
 
 def parquet(path: Path) -> Iterator[Row]:
-    """The rows of a Parquet file, a batch at a time."""
-    # pyarrow's annotations name types that it does not bring
+    """Yields the rows of a Parquet file, read in batches."""
+    # pyarrow's annotations refer to types that it does not contain
     arrow: Any = importlib.import_module("pyarrow")
     files: Any = importlib.import_module("pyarrow.parquet")
     number = 0
@@ -92,8 +92,8 @@ def parquet(path: Path) -> Iterator[Row]:
     except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError) as error:
         raise PromptFileError(
             f"{path} is not a readable Parquet file: {error}",
-            expected="Parquet",
-            next_move="Write it anew, or give its true ending",
+            expected="a Parquet file",
+            next_move="Write the file again, or give it the right ending",
         ) from error
 
 
@@ -115,14 +115,14 @@ def _readable(path: Path) -> Generator[None]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise PromptFileError(
             f"there is no file {path}",
-            expected=f"a file of prompts ({endings})",
+            expected=f"a prompt file ({endings})",
             next_move="Check the path (in a config it is relative to the config file)",
         ) from error
     except IsADirectoryError as error:
         raise PromptFileError(
             f"{path} is a folder",
-            expected=f"a file of prompts ({endings})",
-            next_move="Name the file itself under prompts.path, or a saved dataset's folder under prompts.dataset",
+            expected=f"a prompt file ({endings})",
+            next_move="Set prompts.path to the file itself, or prompts.dataset to the folder of a saved dataset",
         ) from error
     except UnicodeDecodeError as error:
         raise PromptFileError(
@@ -137,7 +137,7 @@ def _decoded(line: str, number: int, path: Path) -> Any:
         return json.loads(line)
     except ValueError as error:
         raise PromptFileError(
-            f"line {number} of {path} is not JSON: {error}; it begins {line[:60].strip()!r}",
+            f"line {number} of {path} is not valid JSON: {error}; it begins with {line[:60].strip()!r}",
             expected="one JSON object per line",
-            next_move="Repair that line, or give a JSON array the ending .json",
+            next_move="Correct that line, or give a JSON array the ending .json",
         ) from error

@@ -1,4 +1,4 @@
-"""Writing rows to a file that is whole or absent, or to standard output, a page of rows at a time."""
+"""Writes rows to a file that is complete or absent, or to standard output, a page of rows at a time."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ Row = Mapping[str, Any]
 
 @contextmanager
 def whole_file(path: Path) -> Generator[IO[bytes]]:
-    """A file that appears under its name when the block ends well; nothing stays when it does not.
+    """Opens a file that gets its name when the block succeeds; if the block fails, nothing is left.
 
-    Raises InputError where it cannot be written, DiskFullError.
+    Raises InputError if the file cannot be written, DiskFullError if the disk is full.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -56,13 +56,13 @@ def whole_file(path: Path) -> Generator[IO[bytes]]:
 
 @contextmanager
 def standard_output() -> Generator[IO[bytes]]:
-    """Standard output as bytes."""
+    """Opens standard output for bytes, and flushes it at the end."""
     yield sys.stdout.buffer
     sys.stdout.buffer.flush()
 
 
 def write_jsonl(rows: Iterable[Row], file: IO[bytes]) -> int:
-    """One JSON object per line; how many."""
+    """Writes one JSON object per line. Returns how many."""
     count = 0
     for row in rows:
         file.write(json.dumps(dict(row), ensure_ascii=False, allow_nan=False).encode() + b"\n")
@@ -73,8 +73,11 @@ def write_jsonl(rows: Iterable[Row], file: IO[bytes]) -> int:
 def write_parquet(
     rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...], messages: tuple[str, ...] = ()
 ) -> int:
-    """One Parquet table with these columns, some of chat `messages`, a row group per page; how many rows."""
-    # pyarrow carries no types
+    """Writes a Parquet table with these columns, one row group per page. Returns how many rows.
+
+    The columns named in `messages` hold lists of chat messages.
+    """
+    # pyarrow has no type annotations
     arrow: Any = import_module("pyarrow")
     parquet: Any = import_module("pyarrow.parquet")
     kinds: dict[str, Any] = {name: arrow.int64() for name in _INTEGERS}
@@ -95,12 +98,12 @@ def write_parquet(
 def write_rows(
     form: str, rows: Iterable[Row], file: IO[bytes], columns: tuple[str, ...], messages: tuple[str, ...] = ()
 ) -> int:
-    """Rows in a format of FORMATS; how many."""
+    """Writes rows in one of FORMATS. Returns how many."""
     return write_jsonl(rows, file) if form == "jsonl" else write_parquet(rows, file, columns, messages)
 
 
 def write_json_file(path: Path, value: object) -> None:
-    """A JSON file, whole or absent. Raises InputError, DiskFullError."""
+    """Writes a JSON file that is complete or absent. Raises InputError, DiskFullError."""
     with whole_file(path) as file:
         file.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
@@ -120,11 +123,11 @@ def _explained(path: Path, error: OSError) -> InputError | DiskFullError:
     if error.errno in _NO_SPACE:
         return DiskFullError(
             f"no space is left for {path}",
-            next_move="Free some space there, or name another file; nothing partial was left behind",
+            next_move="Free some space on that disk, or name another file; no partial file was left behind",
         )
     why = (error.strerror or str(error)).lower()
     return InputError(
         f"{path} cannot be written: {why}",
-        expected="a file in a folder that exists and may be written",
+        expected="a file in an existing folder with write permission",
         next_move="Name another file",
     )

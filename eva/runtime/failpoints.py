@@ -1,9 +1,10 @@
-"""Failpoints: named places where a fault can be made on purpose. They do nothing unless EVA_FAILPOINTS asks.
+"""Failpoints: named places in the code where a fault can be injected. They do nothing unless EVA_FAILPOINTS is set.
 
-    EVA_FAILPOINTS="stage.flush.before_commit=kill@3"     kill -9 of the process when it is there the third time
-    EVA_FAILPOINTS="engine.*=sleep:2,training.begun=raise"     several, and all whose names match
+    EVA_FAILPOINTS="stage.flush.before_commit=kill@3"     kill -9 when the process reaches it the third time
+    EVA_FAILPOINTS="engine.*=sleep:2,training.begun=raise"     several entries, and every name that matches
 
-Each process counts for itself; the variable reaches those that a driver starts. docs/reliability.md explains.
+Each process counts for itself. The variable is passed on to the processes that a driver starts. See
+docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -23,71 +24,71 @@ VARIABLE = "EVA_FAILPOINTS"
 POINTS: dict[str, str] = {
     # the driver and its lease
     "lease.claim.before_commit": "The run is claimed, but nobody can see it yet.",
-    "lease.claim.after_commit": "The run is claimed; its status still says what it said before.",
-    "lease.renewed": "The lease was renewed once more, on its own thread.",
-    "lease.release.before_commit": "The lease is given back, but nobody can see it yet.",
-    "lease.release.after_commit": "The lease was given back: nothing is left to do.",
+    "lease.claim.after_commit": "The run is claimed; its status has not changed yet.",
+    "lease.renewed": "The lease's own thread has renewed it once more.",
+    "lease.release.before_commit": "The lease is released, but nobody can see it yet.",
+    "lease.release.after_commit": "The lease is released: nothing is left to do.",
     "run.status.before_commit": "The run's new status is written, but not committed.",
     "run.status.after_commit": "The run's new status is committed.",
     # the launcher
     "launch.queue.before_commit": "A new run and its place in the queue are written, but not committed.",
     "launch.take.before_commit": "A run is taken from the queue, but nobody can see it yet.",
-    "launch.take.after_commit": "A run's next job has a name; Ray does not know it.",
-    "launch.submitted": "Ray has the job of a run's driver; that is not recorded.",
-    "launch.record.before_commit": "It is written that Ray has the job, but not committed.",
-    "launch.record.after_commit": "It is recorded that Ray has the job.",
-    "launch.bury.before_commit": "What follows from a driver's death is written, but not committed.",
-    "launch.bury.after_commit": "A dead driver's run waits for another, or has failed.",
+    "launch.take.after_commit": "A run's next job has a name that Ray does not know yet.",
+    "launch.submitted": "Ray has the job of a run's driver, but this is not recorded.",
+    "launch.record.before_commit": "The record that Ray has the job is written, but not committed.",
+    "launch.record.after_commit": "The record that Ray has the job is committed.",
+    "launch.bury.before_commit": "The consequences of a driver's death are written, but not committed.",
+    "launch.bury.after_commit": "A dead driver's run waits for another driver, or has failed.",
     # the journal
-    "journal.adopt.before_commit": "The given model is published; its row as checkpoint 0 is not committed.",
-    "journal.adopt.after_commit": "The given model is checkpoint 0.",
-    "stage.open.before_commit": "A stage's row is opened, but not committed.",
+    "journal.adopt.before_commit": "The initial model is published; its row as checkpoint 0 is not committed.",
+    "journal.adopt.after_commit": "The initial model is checkpoint 0.",
+    "stage.open.before_commit": "A stage's row is written, but not committed.",
     "stage.open.after_commit": "A stage is open and has done nothing yet.",
     "stage.flush.before_commit": "A batch of results is written, but not committed.",
     "stage.flush.after_commit": "A batch of results is committed; the process still holds it in memory.",
-    "stage.keep.before_commit": "A stage that was interrupted has written what it held, but not committed it.",
+    "stage.keep.before_commit": "An interrupted stage has written the results in memory, but not committed them.",
     "stage.close.before_commit": "A stage's last results and its closed row are written, but not committed.",
-    "stage.close.after_commit": "A stage is closed; nobody was told.",
+    "stage.close.after_commit": "A stage is closed, but this is not announced yet.",
     "stage.left": "One stage is over and the next has not begun.",
     "iteration.finish.before_commit": "The iteration's cost and the next iteration's number are not committed.",
     "iteration.finish.after_commit": "The iteration is finished, the next has not begun.",
-    # what the stages are told
-    "judge.asked": "It is known which prompts lack responses or rewards; none was asked for yet.",
+    # the stages
+    "judge.asked": "The driver knows which prompts lack responses or rewards, and has requested none yet.",
     "judge.response_received": "A prompt's responses are in memory, unrewarded and not stored.",
     "judge.reward_received": "A prompt's rewards are in memory and not stored.",
     "evaluate.response_received": "A held-out prompt's responses are in memory, unrewarded and not stored.",
     "evaluate.reward_received": "A held-out prompt's rewards are in memory and not stored.",
     "audit.reward_received": "The second rewarder's rewards of a prompt are in memory and not stored.",
     "evolve.chain_kept": "A chain of children is in memory and not stored.",
-    "evolve.children_numbered": "The children have their numbers, in memory alone.",
+    "evolve.children_numbered": "The children are numbered, in memory only.",
     "pairs.row_written": "The training job's file of pairs is half written.",
-    "pairs.file_written": "The training job's file of pairs is whole; no job was dispatched.",
-    "train.step_reported": "The driver has heard of an optimiser step.",
-    "train.published": "The driver knows of a new checkpoint that is published and not recorded.",
+    "pairs.file_written": "The training job's file of pairs is complete; no job was dispatched.",
+    "train.step_reported": "The driver has received the report of an optimiser step.",
+    "train.published": "The driver knows of a new checkpoint that is published but not recorded.",
     # the fleet, as the driver sees it
-    "fleet.load.begun": "The engines are about to be told of a policy.",
+    "fleet.load.begun": "The driver is about to have the engines load a policy.",
     "fleet.load.proven": "Every engine has proven that it serves the policy.",
     "dispatch.sent": "Prompts were sent to an engine.",
-    "dispatch.received": "An engine's answers are back in the driver, and not handed on.",
-    "trainer.dispatched": "The training process was given its job.",
-    "trainer.answered": "The training process has given its answer to the driver.",
-    # inside the processes of workers
-    "engine.opened": "An engine has loaded a model from nothing.",
-    "engine.reloaded": "An engine has taken other weights in place; its canary was not measured.",
-    "engine.measured": "An engine has measured its canary and not told it.",
-    "engine.worked": "An engine holds finished answers that nobody has received.",
-    "rewarder.asked": "The rewarder's process was given responses.",
-    "rewarder.rewarded": "The rewarder's process holds rewards that nobody has received.",
-    "training.begun": "The training process has a job and has verified what it starts from.",
-    "training.trained": "The policy is trained, in memory alone.",
+    "dispatch.received": "An engine's responses are in the driver, but not passed on.",
+    "trainer.dispatched": "The training process has received its job.",
+    "trainer.answered": "The driver has received the training process's result.",
+    # inside the workers' processes
+    "engine.opened": "An engine has started and loaded a model.",
+    "engine.reloaded": "An engine has reloaded weights in place, but not measured its canary.",
+    "engine.measured": "An engine has measured its canary, but not reported it.",
+    "engine.worked": "An engine has finished responses that nobody has received.",
+    "rewarder.asked": "The rewarder's process has received responses.",
+    "rewarder.rewarded": "The rewarder's process has rewards that nobody has received.",
+    "training.begun": "The training process has a job and has verified the checkpoint that it starts from.",
+    "training.trained": "The policy is trained, in memory only.",
     "checkpoint.written": "A checkpoint's files are in its temporary folder, without a manifest.",
-    "checkpoint.sealed": "A checkpoint in its temporary folder has its manifest and is not renamed.",
-    "checkpoint.renamed": "A checkpoint is at its place; nobody was told.",
+    "checkpoint.sealed": "A checkpoint in its temporary folder has its manifest, but is not renamed.",
+    "checkpoint.renamed": "A checkpoint has its final name, but this is not reported.",
 }
-"""Every failpoint, with what is true of the process that stands there."""
+"""Every failpoint, with the state of a process that has reached it."""
 
 ACTIONS = {
-    "kill": "kill -9 of the process; with :FILE only while that file is absent, which is then made",
+    "kill": "kill -9 of the process; with :FILE only if that file does not exist, and then the file is created",
     "stop": "SIGSTOP: the process freezes until SIGCONT",
     "raise": "an InfrastructureError",
     "sleep": "wait, as in sleep:2 (seconds)",
@@ -98,7 +99,7 @@ _NEEDS_ARGUMENT, _TAKES_NONE = ("sleep", "note"), ("stop", "raise")
 
 @dataclass
 class _Trap:
-    """One entry of the variable. `at` is the time at which it acts, counted from 1; None is every time."""
+    """One entry of the variable. `at` says which visit triggers it, counted from 1; None means every visit."""
 
     pattern: str
     action: str
@@ -117,7 +118,7 @@ class _Trap:
 
 @dataclass
 class _State:
-    """A process's own: `traps` is None until the variable was read."""
+    """This process's failpoints: `traps` is None until the variable has been read."""
 
     text: str = ""
     traps: list[_Trap] | None = None
@@ -127,7 +128,7 @@ _state = _State()
 
 
 def reach(name: str) -> None:
-    """The process stands at this failpoint: do what was asked for here, if anything was."""
+    """Marks a failpoint: carries out the fault that EVA_FAILPOINTS sets for it, if any."""
     if _state.traps is None:
         arm_from_environment()
     for trap in _state.traps or ():
@@ -136,18 +137,18 @@ def reach(name: str) -> None:
 
 
 def arm(text: str) -> None:
-    """Set this process's failpoints as EVA_FAILPOINTS would, counting anew. Raises ConfigError."""
+    """Sets this process's failpoints from a text like EVA_FAILPOINTS, and restarts the counts. Raises ConfigError."""
     _state.traps = [_read(entry.strip()) for entry in text.split(",") if entry.strip()]
     _state.text = text
 
 
 def arm_from_environment() -> None:
-    """Set this process's failpoints by EVA_FAILPOINTS. Raises ConfigError."""
+    """Sets this process's failpoints from EVA_FAILPOINTS. Raises ConfigError."""
     arm(os.environ.get(VARIABLE, ""))
 
 
 def environment() -> dict[str, str]:
-    """What a process that this one starts needs in its environment to have the same failpoints."""
+    """Returns the environment variables that give a child process the same failpoints."""
     return {VARIABLE: _state.text} if _state.text else {}
 
 
@@ -160,7 +161,7 @@ def _read(entry: str) -> _Trap:
         raise ConfigError(
             f"{VARIABLE} names a failpoint {name!r} that does not exist",
             expected=f"one of {len(POINTS)} names; the nearest are {nearest}",
-            next_move="docs/reliability.md lists them; unset the variable to do without",
+            next_move="Choose one from docs/reliability.md, or unset the variable",
         )
     unusable = (
         action not in ACTIONS
@@ -171,10 +172,10 @@ def _read(entry: str) -> _Trap:
     )
     if unusable:
         raise ConfigError(
-            f"{VARIABLE} asks for {entry!r}",
+            f"{VARIABLE} has the invalid entry {entry!r}",
             expected=f"NAME=ACTION or NAME=ACTION@N, where ACTION is one of {', '.join(ACTIONS)} "
             "(sleep:SECONDS, note:FILE) and N counts from 1",
-            next_move="docs/reliability.md has examples; unset the variable to do without",
+            next_move="Correct it (docs/reliability.md has examples), or unset the variable",
         )
     return _Trap(name, action, argument, int(count) if count else None)
 
@@ -192,7 +193,8 @@ def _act(trap: _Trap, name: str) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         case "raise":
             raise InfrastructureError(
-                f"the failpoint {name} raised, as {VARIABLE} asks", next_move=f"Unset {VARIABLE}, then resume the run"
+                f"the failpoint {name} raised an error because of {VARIABLE}",
+                next_move=f"Unset {VARIABLE}, then resume the run",
             )
         case "sleep":
             time.sleep(float(trap.argument))
@@ -201,7 +203,7 @@ def _act(trap: _Trap, name: str) -> None:
 
 
 def _first_to_make(path: str) -> bool:
-    """Whether this process, of all that share the file system, made the file."""
+    """Returns whether this process, of all that share the file system, created the file."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
     except FileExistsError:
@@ -210,7 +212,7 @@ def _first_to_make(path: str) -> bool:
 
 
 def _append(path: str, line: str) -> None:
-    # One write of a line to a file opened for appending is whole, whoever else writes.
+    # a single write to a file opened for appending is atomic, whoever else writes
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(descriptor, line.encode())

@@ -1,4 +1,4 @@
-"""Reading the logs of a run: files of one folder, named by it alone, a bounded piece at a time."""
+"""Reads the logs of a run: only files of one folder, one bounded page at a time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from eva.errors import NotFoundError
 
 MOST_BYTES = 2**18
-"""What one piece has at most."""
+"""Size limit of one page, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """A log of a run."""
+    """A log file of a run, with its size in bytes."""
 
     name: str
     size: int
@@ -22,7 +22,7 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """Whole lines of a log: the bytes from `start` to `end` of `size`."""
+    """Complete lines of a log: the bytes from `start` to `end` of `size`."""
 
     lines: tuple[str, ...]
     start: int
@@ -31,19 +31,21 @@ class LogPage:
 
 
 def list_logs(folder: Path) -> list[LogFile]:
-    """Which logs lie there? None where the folder is not here, as where another machine played the run."""
+    """Lists the logs in a folder, by name; empty if there is no such folder, as after a run on another machine."""
     try:
-        found = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
+        entries = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(
-        (LogFile(entry.name, entry.stat(follow_symlinks=False).st_size) for entry in found), key=lambda log: log.name
+        (LogFile(entry.name, entry.stat(follow_symlinks=False).st_size) for entry in entries), key=lambda log: log.name
     )
 
 
 def read_log(folder: Path, name: str, *, lines: int, after: int | None = None) -> LogPage:
-    """The last so many lines of a log; or those from byte `after` on. Raises NotFoundError for another name than the
-    folder's own, whatever it points at."""
+    """Returns at most `lines` lines of a log: the last ones, or the first ones from byte `after` on.
+
+    Raises NotFoundError for any name that is not a log of this folder, whatever it points at.
+    """
     logs = list_logs(folder)
     if name not in [log.name for log in logs]:
         raise NotFoundError(
@@ -51,7 +53,7 @@ def read_log(folder: Path, name: str, *, lines: int, after: int | None = None) -
             expected=f"one of {', '.join(log.name for log in logs)}"
             if logs
             else "a log, but none lies on this machine",
-            next_move="See the names where none is asked for",
+            next_move="List the logs without naming one",
         )
     with (folder / name).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -63,7 +65,7 @@ def read_log(folder: Path, name: str, *, lines: int, after: int | None = None) -
         kept = b"".join(whole.splitlines(keepends=True)[:lines])
         return LogPage(_texts(kept), start, start + len(kept), size)
     pieces = whole.splitlines(keepends=True)
-    # the first one may begin in the middle of a line
+    # the first piece may begin in the middle of a line
     last = pieces[1 if start and len(pieces) > 1 else 0 :][-lines:]
     return LogPage(_texts(b"".join(last)), start + len(whole) - sum(map(len, last)), start + len(whole), size)
 

@@ -1,7 +1,7 @@
-"""Log lines that say what they are about: run, iteration, stage, attempt. Text for people, JSON lines for programs.
+"""Log records that carry run, iteration, stage and attempt, as text for people or JSON lines for programs.
 
-Nobody hands these fields around: whoever opens a run or a stage says so once, and every line written meanwhile
-carries it, a library's too.
+The fields are not passed from function to function: the code that opens a run or a stage sets them once, and every
+record until it is closed carries them, including those of libraries.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ Form = Literal["text", "json"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 OWN = ("api", "cli", "eva", "orchestrator", "store", "workers")
-"""Loggers whose news is worth a line; of libraries, warnings are."""
+"""eva's own loggers, which log from INFO on; libraries log from WARNING on."""
 
 _here: ContextVar[Mapping[str, Any]] = ContextVar("_here", default=MappingProxyType({}))
 
 
 _for_good = ExitStack()
-"""What a worker's process opens and never closes: let go, it would be closed at once."""
+"""What a worker's process opens and never closes; without this reference it would be closed at once."""
 
 
 class _Process:
-    """A driver plays one run: what it is at holds for all of its threads."""
+    """Fields and form of all log records of this process: a driver plays one run, on all of its threads."""
 
     fields: Mapping[str, Any] = {}
     form: Form = "text"
 
 
 def parse_form(text: str) -> Form:
-    """Raises ConfigError for a form that there is not."""
+    """Returns a log format by name. Raises ConfigError if there is no such format."""
     if text not in FORMS:
         raise ConfigError(
-            f"EVA_LOG_FORMAT is {text!r}", expected=f"one of {', '.join(FORMS)}", next_move="Correct or unset it"
+            f"EVA_LOG_FORMAT is {text!r}", expected=f"one of {', '.join(FORMS)}", next_move="Correct it or unset it"
         )
     return text
 
 
 def log_fields() -> dict[str, Any]:
-    """What this process, and this thread of it, are at."""
+    """Returns the fields that log records of this process and thread carry now."""
     return {**_Process.fields, **_here.get()}
 
 
 @contextmanager
-def log_context(**found: Any) -> Generator[None]:
-    """Meanwhile, lines of this thread carry these fields."""
-    token = _here.set({**_here.get(), **found})
+def log_context(**fields: Any) -> Generator[None]:
+    """Adds fields to all log records of this thread inside the block."""
+    token = _here.set({**_here.get(), **fields})
     try:
         yield
     finally:
@@ -67,10 +67,10 @@ def log_context(**found: Any) -> Generator[None]:
 
 
 @contextmanager
-def process_log_context(**found: Any) -> Generator[None]:
-    """Meanwhile, lines of every thread of this process carry these fields."""
+def process_log_context(**fields: Any) -> Generator[None]:
+    """Adds fields to the log records of every thread of this process inside the block."""
     before = _Process.fields
-    _Process.fields = {**before, **found}
+    _Process.fields = {**before, **fields}
     try:
         yield
     finally:
@@ -79,7 +79,7 @@ def process_log_context(**found: Any) -> Generator[None]:
 
 @contextmanager
 def write_logs_to(stream: TextIO, form: Form) -> Generator[None]:
-    """Meanwhile, log records are written there: eva's own from INFO on, those of libraries from WARNING on."""
+    """Writes log records to the stream inside the block: eva's own from INFO on, those of libraries from WARNING on."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines() if form == "json" else _TextLines())
     root = logging.getLogger()
@@ -99,7 +99,7 @@ def write_logs_to(stream: TextIO, form: Form) -> Generator[None]:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLog:
-    """The log of a worker's process, made by the driver: `begin` is called over there."""
+    """The log of a worker's process: created by the driver, begun in the worker."""
 
     path: str
     worker: str
@@ -107,7 +107,7 @@ class WorkerLog:
     run: str | None = field(default_factory=lambda: log_fields().get("run"))
 
     def begin(self) -> None:
-        """All that the process prints goes to the file from now on, and its log records with it, for good."""
+        """Sends everything that this process prints or logs to the file, until the process ends."""
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         log = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
@@ -118,7 +118,7 @@ class WorkerLog:
 
 
 def log_entry(record: logging.LogRecord) -> dict[str, Any]:
-    """What is written of a record, without secrets: time, level, logger, message, fields, `data`, exception."""
+    """Returns what is written for a record, without secrets: time, level, logger, message, fields, data, exception."""
     entry: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),

@@ -1,4 +1,4 @@
-"""Which process is meant: a name for this one by which others of the machine can tell whether it still lives."""
+"""Identifies processes, so that others on the same machine can tell whether one is still alive."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pathlib import Path
 from typing import Any
 
 SESSION_MARK = "eva-driver.json"
-"""Where the folder of a Ray session says which process started it."""
+"""File in the folder of a Ray session that says which process started it."""
 
 
 def this_process() -> dict[str, Any]:
-    """Names this process so that another on the same machine can tell whether it still lives."""
+    """Returns the identity of this process: host, boot, process id, start time."""
     return {"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid(), "started": start_time(os.getpid())}
 
 
 def is_here(process: Mapping[str, Any]) -> bool:
-    """Whether it was started on this machine, since that booted."""
+    """Returns whether the process was started on this machine since its last boot."""
     return process.get("host") == socket.gethostname() and process.get("boot") == boot_id() != ""
 
 
 def is_dead(process: Mapping[str, Any]) -> bool:
-    """True only if it was a process of this machine, since that booted, and is gone for certain."""
+    """Returns True only if the process was started on this machine since its last boot and is certainly gone."""
     return is_here(process) and start_time(int(process["pid"])) != process.get("started")
 
 
 def is_alive(process: Mapping[str, Any]) -> bool:
-    """True only if it is a process of this machine, for certain."""
+    """Returns True only if the process certainly runs on this machine."""
     return is_here(process) and start_time(int(process["pid"])) == process.get("started") is not None
 
 
 def end_process(process: Mapping[str, Any]) -> None:
-    """Kill a process of this machine: by a handle, so that no other that got its number is meant."""
+    """Kills a process of this machine, by a handle: a new process with the same id is never hit."""
     with suppress(ProcessLookupError):
         handle = os.pidfd_open(int(process["pid"]))
         try:
@@ -46,7 +46,7 @@ def end_process(process: Mapping[str, Any]) -> None:
 
 
 def start_time(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot, None when it is gone."""
+    """Returns the start time of a process in clock ticks since boot, or None if it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -56,6 +56,6 @@ def start_time(pid: int) -> int | None:
 
 
 def boot_id() -> str:
-    """Changes with every start of the machine; empty where the system does not say."""
+    """Returns an id that changes with every boot of the machine; empty if the system has none."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else ""

@@ -1,8 +1,8 @@
-"""Secrets taken out of what people are shown: configs, errors, events, logs. What a model was asked and said stays.
+"""Removes secrets from what people see: configs, errors, events, logs. Prompts and responses are not changed.
 
-Three nets: what looks like a secret wherever it stands (URLs with credentials, Authorization headers, keys of known
-shapes), what has a telling name (`password`, `api_key`), and the very values that the environment and a run's config
-are known to hold.
+It hides three things: what looks like a secret anywhere in a text (URLs with credentials, Authorization headers, keys of
+known shapes), values with a telling name (`password`, `api_key`), and the secret values from the environment and the
+run's config.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SECRET_VARIABLE = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?
 
 
 def redact(text: str, secrets: Collection[str] = ()) -> str:
-    """The text without what looks like a secret, and without these very ones."""
+    """Returns the text with everything that looks like a secret, and each of `secrets`, replaced by ***."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _IN_URL.sub(rf"\1{HIDDEN}\2", text)
@@ -55,7 +55,7 @@ def redact(text: str, secrets: Collection[str] = ()) -> str:
 
 
 def redact_json(value: Any, secrets: Collection[str] = ()) -> Any:
-    """A JSON value with its texts redacted, and texts under telling names hidden."""
+    """Returns a JSON value with its texts redacted, and texts under telling names hidden."""
     if isinstance(value, str):
         return redact(value, secrets)
     if isinstance(value, Mapping):
@@ -73,7 +73,7 @@ _known: list[frozenset[str]] = []
 
 @contextmanager
 def hide_secrets(secrets: frozenset[str]) -> Generator[None]:
-    """Meanwhile, these are among what this process knows to be secret."""
+    """Adds secrets to those that this process knows, inside the block."""
     _known.append(secrets)
     try:
         yield
@@ -82,12 +82,12 @@ def hide_secrets(secrets: frozenset[str]) -> Generator[None]:
 
 
 def known_secrets() -> frozenset[str]:
-    """What this process knows to be secret: by its environment, and by the config of the run that it plays."""
+    """Returns the secrets that this process knows, from its environment and from the config of its run."""
     return environment_secrets(os.environ).union(*_known)
 
 
 def environment_secrets(environment: Mapping[str, str]) -> frozenset[str]:
-    """Values of the variables whose names tell that they are secret."""
+    """Returns the values of the variables whose names suggest a secret."""
     return frozenset(
         value
         for name, value in environment.items()
@@ -96,15 +96,17 @@ def environment_secrets(environment: Mapping[str, str]) -> frozenset[str]:
 
 
 def secrets_of(config: Mapping[str, Any], environment: Mapping[str, str]) -> frozenset[str]:
-    """What a run must not show: the environment's secrets, the variables that its config names as holding one
-    (`api_key_env`), and the credentials that stand in the config's URLs."""
-    found: set[str] = {*environment_secrets(environment)}
+    """Returns what a run must not show: the environment's secrets, and those that its config refers to.
+
+    Those are the variables under `api_key_env` and the credentials in URLs.
+    """
+    secrets: set[str] = {*environment_secrets(environment)}
     for key, value in _texts(config):
         if key.endswith("_env"):
-            found.add(environment.get(value, ""))
+            secrets.add(environment.get(value, ""))
         else:
-            found |= {part for part in _credentials(value) if not part.isalpha()}
-    return frozenset(secret for secret in found if len(secret) >= _SHORTEST)
+            secrets |= {part for part in _credentials(value) if not part.isalpha()}
+    return frozenset(secret for secret in secrets if len(secret) >= _SHORTEST)
 
 
 def _tells(key: str, value: object) -> bool:
@@ -123,10 +125,10 @@ def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _credentials(text: str) -> Iterator[str]:
-    """Passwords and keys of a URL, as they are written and as they are meant."""
-    for found in _IN_URL.finditer(text):
-        user, _, password = found[0][3:-1].partition(":")
+    """Yields the passwords and keys of a URL, both as written and unquoted."""
+    for match in _IN_URL.finditer(text):
+        user, _, password = match[0][3:-1].partition(":")
         yield from (password, unquote(password)) if password else (user, unquote(user))
-    for found in _IN_QUERY.finditer(text):
-        value = found[0].partition("=")[2]
+    for match in _IN_QUERY.finditer(text):
+        value = match[0].partition("=")[2]
         yield from (value, unquote(value))

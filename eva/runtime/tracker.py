@@ -1,4 +1,4 @@
-"""What is told to a tracking service about a run, and by whom."""
+"""The interface to a tracking service, and the figures of a run that are sent to it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Axis = Literal["iteration", "policy", "training_step"]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Figures of one moment of a run. A run gives the same points in the same order whenever it is asked.
+    """Figures of one moment of a run. A run always yields the same points in the same order.
 
     Attributes:
-        number: from 1, over the whole run.
-        axis, place: which iteration, checkpoint or training step (counted over all trainings) they are of.
-        at_ms: when, in milliseconds since 1970.
+        number: counted from 1 over the whole run.
+        axis, place: the iteration, checkpoint or training step (counted over all training jobs) that they belong to.
+        at_ms: the time, in milliseconds since 1970.
         values: finite numbers by name.
     """
 
@@ -29,7 +29,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a tracking service is told first. The config is free of secrets; `identity` is the run's for ever."""
+    """What a tracking service needs to open a run. The config has no secrets; `identity` never changes."""
 
     identity: str
     name: str
@@ -37,28 +37,28 @@ class Opening:
 
 
 class TrackerError(Exception):
-    """A tracking service failed, or answered nothing in time."""
+    """A tracking service failed, or did not respond in time."""
 
 
 class Tracker(Protocol):
-    """One run at one tracking service. Each call is bounded in time, and raises TrackerError."""
+    """One run at one tracking service. Each call is bounded in time and raises TrackerError."""
 
     def open(self, opening: Opening) -> str:
-        """Begin, or go on with the run of this identity; where it is shown, "" if nobody knows."""
+        """Starts or continues the run of this identity. Returns the address that shows it, "" if unknown."""
         ...
 
     def send(self, points: Sequence[Point]) -> None:
-        """Store points; those that are stored already are not stored twice."""
+        """Stores points; those that are already stored are not stored twice."""
         ...
 
     def close(self, status: str) -> None:
-        """The driver ends, and this is how the run stands."""
+        """Ends the tracking with the run's final status, when the driver ends."""
         ...
 
     def drop(self) -> None:
-        """End it, whatever it is at; it may be opened again."""
+        """Ends the tracking whatever it is doing; it can be opened again."""
         ...
 
     def kill(self) -> None:
-        """Let what it is at fail, now: another thread may ask."""
+        """Makes the current call fail at once; may be called from another thread."""
         ...

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that a run survived, or ended by.
+    """A fault that a run survived or that ended it.
 
     Attributes:
-        kind: what it is stored under as an event (docs/reliability.md lists them).
-        text: one line for a person.
-        data: the same as facts: slot, reason, prompts asked again, ...
+        kind: the kind of the stored event (docs/reliability.md lists them).
+        text: one line for people.
+        data: the same for programs: slot, reason, prompts that were repeated, ...
     """
 
     kind: str
@@ -22,17 +22,17 @@ class Incident:
 
 
 IncidentListener = Callable[[Incident], None]
-"""Takes an incident; called on whatever thread met it."""
+"""Receives an incident, on the thread where it occurred."""
 
 
 def ignore_incident(incident: Incident) -> None:
-    """Nobody is told."""
+    """Ignores an incident."""
     del incident
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """What one worker has in hand: its name, the work, and for how many seconds nothing came of it."""
+    """What one worker is doing: its name, its task, and the seconds since its last result."""
 
     worker: str
     task: str
@@ -46,35 +46,35 @@ WorkerStatuses = Callable[[], Sequence[WorkerStatus]]
 
 
 def no_workers() -> Sequence[WorkerStatus]:
-    """Nobody is at work."""
+    """Returns no status: there are no workers."""
     return ()
 
 
-NAMED = 5
+MOST_NAMED = 5
 
 
 def describe_in_flight(prompts: Sequence[int]) -> str:
-    """How many prompts a worker has in hand, and the first of them by number."""
-    named = ", ".join(map(str, prompts[:NAMED])) + (", ..." if len(prompts) > NAMED else "")
+    """Describes the prompts that a worker is processing: how many, and the numbers of the first few."""
+    named = ", ".join(map(str, prompts[:MOST_NAMED])) + (", ..." if len(prompts) > MOST_NAMED else "")
     return f"{len(prompts)} prompts in flight ({named})" if prompts else "nothing in flight"
 
 
 Readings = Callable[[], Mapping[str, int]]
-"""Counts that only grow, by name."""
+"""Returns counts by name, which only grow."""
 
 
 def no_readings() -> Mapping[str, int]:
-    """Nobody counts."""
+    """Returns no counts."""
     return {}
 
 
 @dataclass(slots=True)
 class Meter:
-    """What a driver's workers count, once they are there."""
+    """The counts of a driver's workers, once the workers have started."""
 
     read: Readings = no_readings
 
 
 def added_since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
-    """What was added; without what was not."""
+    """Returns how much each count has grown, without those that have not."""
     return {name: added for name, count in now.items() if (added := count - before.get(name, 0))}

@@ -142,9 +142,9 @@ def check_win_rates(loss: str, win_rates: str | None, rewarder: str, *, gives_wi
     """Raises ValueError if the loss is SPPO, which learns win rates, and nothing says where they come from."""
     if loss == "sppo" and win_rates is None and not gives_win_rates:
         raise ValueError(
-            f"sppo needs win rates, but the pointwise rewarder {rewarder} gives none: set training.win_rates to "
-            "bradley_terry (derived from reward differences) or given (the rewards are win rates), or choose a rewarder "
-            "that compares pairs, or training.loss sppo_hard"
+            f"sppo needs win rates, but the pointwise rewarder {rewarder} gives none: set training.win_rates "
+            "to bradley_terry (derived from reward differences) or given (the rewards are win rates), or choose a "
+            "rewarder that compares pairs, or training.loss sppo_hard"
         )
 
 

@@ -1,4 +1,7 @@
-"""The manifest of a checkpoint: every file of its folder with size and SHA-256. One without does not exist."""
+"""The manifest of a checkpoint: every file of its folder, with size and SHA-256.
+
+A folder without a valid manifest is not a checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of a checkpoint, its files unread. Raises CheckpointError."""
+    """Reads the manifest of a checkpoint, without checking the files. Raises CheckpointError."""
     try:
         raw = (path / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -44,9 +47,9 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def no_checkpoint(path: Path, what: str, expected: str) -> CheckpointError:
-    """Why a folder is not one."""
+    """Returns the error for a folder that is not a checkpoint."""
     return CheckpointError(
-        f"{path} is no valid checkpoint: {what}",
+        f"{path} is not a valid checkpoint: {what}",
         expected=expected,
         next_move="Resume the run: it publishes the checkpoint again",
     )

@@ -1,8 +1,8 @@
-"""pair: which two responses of a prompt the solver learns from.
+"""pair: chooses the two responses of a prompt that the solver learns from.
 
-A new rule is a function (Rated -> row, chosen and rejected sample, each of shape (K,)) and a line in CHOICES; one of
-your own needs no line: the config names it as `module:function`. It may name pairs without a gap: they are left out
-and counted.
+A new rule is a function (RatedPrompts -> row, chosen and rejected sample, each of shape (K,)) and a line in CHOICES.
+Your own needs no line: the config names it as `module:function`. A rule may return pairs without a gap, which are left
+out and counted.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from eva.types import Bools, Floats, Ints, PairChoice, RewardTable
 
 LENGTH_RATIO = 1.25
 _BLOCK = 2**22
-"""Pairs of responses that are looked at together: 32 MB for each array of floats."""
+"""How many pairs of responses are compared at a time: 32 MB for each array of floats."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RatedPrompts:
-    """The prompts with two or more usable responses: rewards with NaN where unusable, draws in (0, 1) that break ties,
-    and the responses' lengths where they are known."""
+    """The prompts with at least two usable responses: rewards (NaN if unusable), draws in (0, 1) that break ties, and
+    the responses' lengths in tokens, if known."""
 
     rewards_P_N: Floats
     ties_P_N: Floats
@@ -45,7 +45,7 @@ Choice = Callable[[RatedPrompts], PairIndices]
 
 
 def best_vs_worst(rated: RatedPrompts) -> PairIndices:
-    """Highest against lowest reward (eva, section B.2); ties at either end break by the tie-breakers."""
+    """Highest against lowest reward (eva, section B.2); draws break ties at either end."""
     return np.arange(len(rated.rewards_P_N)), _best(rated), _lowest(rated.rewards_P_N, rated.ties_P_N)
 
 
@@ -61,7 +61,7 @@ def second_worst(rated: RatedPrompts) -> PairIndices:
 
 
 def random(rated: RatedPrompts) -> PairIndices:
-    """One of the prompt's pairs that have a gap, each as likely as any other."""
+    """One of the prompt's pairs with a gap, all equally likely."""
     rows = np.arange(len(rated.rewards_P_N))
     samples: Ints = np.arange(rated.rewards_P_N.shape[1], dtype=np.int64)
     order_P_N = np.argsort(rated.rewards_P_N, axis=1)
@@ -73,14 +73,14 @@ def random(rated: RatedPrompts) -> PairIndices:
     total_P_N = below_P_N.cumsum(axis=1)
     picked_P = (rated.ties_P_N[:, 0] * total_P_N[:, -1]).astype(np.int64)
     chosen_P = np.minimum((total_P_N <= picked_P[:, None]).sum(axis=1), len(samples) - 1)
-    # without any gap the chosen stands against itself: a margin of 0
+    # without any gap, the chosen response is paired with itself: a margin of 0
     chosen_P = np.where(total_P_N[:, -1] > 0, chosen_P, 0)
     rejected_P = (rated.ties_P_N[:, 1] * below_P_N[rows, chosen_P]).astype(np.int64)
     return rows, order_P_N[rows, chosen_P], order_P_N[rows, rejected_P]
 
 
 def all_vs_best(rated: RatedPrompts) -> PairIndices:
-    """The highest reward against every other usable response: several pairs of a prompt."""
+    """The highest reward against every other usable response: several pairs per prompt."""
     best_P = _best(rated)
     others_P_N = np.isfinite(rated.rewards_P_N)
     others_P_N[np.arange(len(best_P)), best_P] = False
@@ -89,15 +89,15 @@ def all_vs_best(rated: RatedPrompts) -> PairIndices:
 
 
 def length_controlled(rated: RatedPrompts) -> PairIndices:
-    """The widest gap among the pairs of similar length: the longer has at most `length_ratio` times the tokens.
+    """The widest gap among pairs of similar length: the longer response has at most `length_ratio` times the tokens.
 
-    So length says little about which of the two was chosen. Prompts without such a pair are left out.
+    Length then says little about which of the two was chosen. Prompts without such a pair are left out.
     """
     if rated.tokens_P_N is None:
         raise InputError(
             "pairs.choice is length_controlled, but the responses' lengths are unknown",
-            expected="tokens of every response",
-            next_move="Choose another rule under pairs.choice",
+            expected="the number of tokens of every response",
+            next_move="Set pairs.choice to another rule",
         )
     prompts, samples = rated.rewards_P_N.shape
     step = max(1, _BLOCK // samples**2)
@@ -117,7 +117,7 @@ CHOICES: dict[str, Choice] = {
 
 
 def choice_named(name: str) -> Choice:
-    """The rule of this name, or the user's function `module:function`, its answers checked. Raises ConfigError."""
+    """Returns the rule of this name, or the user's `module:function` with checked results. Raises ConfigError."""
     if name in CHOICES:
         return CHOICES[name]
     told = {"what": "choice of pairs", "expected": SIGNATURE}
@@ -131,7 +131,7 @@ def choice_named(name: str) -> Choice:
 
 
 def _checked(name: str, given: Any, rewards_P_N: Floats, told: Mapping[str, str]) -> PairIndices:
-    """Rows and samples that are there, have a reward, and are named once. Raises InputError."""
+    """Checks that rows and samples exist, have a reward, and occur only once. Raises InputError."""
     try:
         arrays = [np.asarray(array) for array in given]
         rows_K, chosen_K, rejected_K = (
@@ -161,7 +161,7 @@ def _checked(name: str, given: Any, rewards_P_N: Floats, told: Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """The pairs of a batch in its order, and how many prompts gave none, by reason."""
+    """The pairs of a batch, in its order, and how many prompts gave none, by reason."""
 
     pairs: tuple[PairChoice, ...]
     skipped: dict[str, int]
@@ -177,7 +177,7 @@ def pair(
     length_ratio: float | None = None,
     keep_cut: bool = False,
 ) -> Pairing:
-    """Preference pairs from the distinct, usable responses; prompts without a pair are counted by reason."""
+    """Returns preference pairs of distinct, usable responses, and counts prompts without a pair by reason."""
     usable_P_N = usable_responses(judged, keep_cut=keep_cut)
     enough_P = usable_P_N.sum(axis=1) >= 2
     rewards_P_N = np.where(usable_P_N, judged.rewards_P_N, np.nan)[enough_P]
@@ -205,7 +205,7 @@ def pair(
 
 
 def _skipped(rewards_P_N: Floats, enough_P: Bools, rows_K: Ints, margins_K: Floats, kept_K: Bools) -> dict[str, int]:
-    """Prompts without a pair, each under the first reason that holds."""
+    """Counts the prompts without a pair, each under the first reason that applies."""
 
     def any_of(rows: Ints) -> Bools:
         return np.bincount(rows, minlength=len(rewards_P_N)) > 0
@@ -232,7 +232,7 @@ def _lowest(rewards_P_N: Floats, ties_P_N: Floats) -> Ints:
 
 
 def _widest(rated: RatedPrompts, rows: slice) -> tuple[Ints, Ints]:
-    """Chosen and rejected of the widest gap between responses of similar length; -1 where there is none."""
+    """Returns chosen and rejected sample of the widest gap between responses of similar length; -1 if there is none."""
     assert rated.tokens_P_N is not None
     rewards_B_N, ties_B_N, tokens_B_N = rated.rewards_P_N[rows], rated.ties_P_N[rows], rated.tokens_P_N[rows]
     gaps_B_N_N = rewards_B_N[:, :, None] - rewards_B_N[:, None, :]

@@ -37,7 +37,7 @@ def test_a_preset_is_edited_checked_and_launched_once(fresh: Tab, served: Served
     page.get_by_role("link", name=re.compile("^playground")).click()
     assert page.url.endswith("/launch?preset=playground")
     checked(page)
-    assert "held-out responses in all" in fresh.text("aside")
+    assert "responses to held-out prompts, in total" in fresh.text("aside")
     assert page.locator(".entry").count() > 30
     assert fresh.axe() == []
     beta = page.get_by_label("training.beta")

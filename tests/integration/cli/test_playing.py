@@ -189,10 +189,10 @@ def test_a_dry_run_shows_config_size_and_checks_and_starts_nothing(
     assert shown.exit_code == 0, shown.output
     for said in (
         "beta: 0.1",
-        "# 24 seed prompts, 2 iterations, first a warm-up",
-        "# responses per iteration, 6 per prompt: 144 in the warm-up, 264 at most later",
+        "# 24 seed prompts, 2 iterations, the first a warm-up",
+        "# responses per iteration, 6 per prompt: 144 in the warm-up, then at most 264",
         "# pairs per iteration: 24 at most; optimiser steps: 2 at most",
-        "# held-out responses in all: 144",
+        "# responses to held-out prompts, in total: 144",
         "# checked: 24 seed prompts",
         "nothing was started",
     ):

@@ -156,7 +156,7 @@ def test_arena_2_with_answers_is_scored_at_equal_style(tmp_path: Path) -> None:
         ),
         ("[3]", "element 1 of"),
         ("[]", "has the keys (none)"),
-        ("[", "is not JSON"),
+        ("[", "is not valid JSON"),
         ('[{"preference": 2}]', "annotation 0 has no output_1, output_2"),
         ('[{"preference": 2, "output_1": "a", "output_2": "b"}]', "1 preferences. Expected at least 5"),
     ],

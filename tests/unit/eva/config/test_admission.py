@@ -83,14 +83,14 @@ BASE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"prompts": {"path": "/etc/passwd"}}, "EVA_DATASETS are mine"),
+        ({"prompts": {"path": "/etc/passwd"}}, "EVA_DATASETS allows mine"),
         ({"prompts": {"path": "/data/mine.jsonl"}}, "prompts.path"),
         ({"prompts": {"dataset": "someone/else"}}, "prompts.dataset"),
         ({"evaluation": {"sets": {"a": "../secret.txt"}}}, "evaluation.sets.a"),
         ({"novelty": {"protected": ["/etc/shadow"]}}, "novelty.protected.0"),
-        ({"novelty": {"checks": ["os:system"]}}, "EVA_FUNCTIONS are mine.rules:check"),
+        ({"novelty": {"checks": ["os:system"]}}, "EVA_FUNCTIONS allows mine.rules:check"),
         ({"model": {"path": "/models/tiny"}}, "model.path"),
-        ({"model": {"path": "tiny", "revision": "refs/pr/1"}}, "model.revision 'refs/pr/1': may not"),
+        ({"model": {"path": "tiny", "revision": "refs/pr/1"}}, "model.revision 'refs/pr/1': cannot be set"),
         ({"model": {"path": "playground", "chat_template": "/etc/passwd"}}, "model.chat_template"),
         ({"reward": {"kind": "verifier", "function": "os:system"}}, "reward.function"),
         ({"reward": {"kind": "pointwise", "model": "https://evil"}}, "reward.model"),
@@ -109,12 +109,12 @@ BASE: dict[str, Any] = {
                     "evolver": {"kind": "evol_instruct", "model": "judge", "api_key_env": "AWS_SECRET_ACCESS_KEY"}
                 }
             },
-            "EVA_SECRETS are JUDGE_KEY",
+            "EVA_SECRETS allows JUDGE_KEY",
         ),
         ({"informativeness": {"metric": "os:getcwd"}}, "informativeness.metric"),
     ],
 )
-def test_what_leads_somewhere_is_refused(changes: dict[str, Any], told: str) -> None:
+def test_a_value_that_is_not_on_the_allowlist_is_refused(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(NotAllowedError, match=r"docs/security\.md") as refused:
         admit(validate(BASE | changes), ALLOWED)
     assert told in str(refused.value) and refused.value.status == 403

@@ -12,11 +12,11 @@ def test_the_arithmetic_of_a_run_is_shown_stage_by_stage() -> None:
     )
     lines = estimate_cost(config, 40, 9, parameters=1_000_000, prices=Prices(1e-6, 2e-6))
     # warm-up 40 x 4, then twice (40 + 32) x 4, and 9 held-out prompts twice over four policies
-    assert lines[5].startswith("tokens to write: 808 responses x 100 = 80,800 at most; x 2 x 1,000,000 parameters")
+    assert lines[5].startswith("tokens to generate: 808 responses x 100 = 80,800 at most; x 2 x 1,000,000 parameters")
     assert lines[6].startswith("tokens to train on: 30 steps x 8 pairs x 2 x 200 = 96,000 at most; x 8 x")
-    assert lines[7].startswith("evolver: 80 requests where none is refused, x 2 at most")
+    assert lines[7].startswith("evolver: 80 requests if no child is refused, x 2 at most")
     assert lines[7].endswith("80 x (400 + 600 asked, 600 written) = 128,000")
-    assert lines[8].endswith("80 x (1000 x $1 + 600 x $2) / 1,000,000 = $0.18 where none is refused, $0.35 at most")
+    assert lines[8].endswith("80 x (1000 x $1 + 600 x $2) / 1,000,000 = $0.18 if no child is refused, $0.35 at most")
 
 
 def test_the_rule_of_thumb_for_gpu_hours() -> None:

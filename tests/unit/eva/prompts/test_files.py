@@ -96,12 +96,12 @@ def test_a_text_file_has_one_prompt_per_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.json", "[1, 2", "is not JSON"),
+        ("p.json", "[1, 2", "is not valid JSON"),
         ("p.json", '["ok", 3]', "element 2 of"),
-        ("p.csv", 'prompt,t\n"open,1\n', "line 2 of .* begins no row of a table"),
+        ("p.csv", 'prompt,t\n"open,1\n', "line 2 of .* is not a table row"),
         ("p.csv", "a,b\n1,2\n", "line 2 of .* has the keys 'a', 'b'"),
         ("p.parquet", "PAR0", "not a readable Parquet file"),
-        ("p.txt", "\n", "holds no prompt"),
+        ("p.txt", "\n", "contains no prompt"),
     ],
 )
 def test_what_is_not_in_its_format_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -202,7 +202,7 @@ USER = {"role": "user", "content": "x"}
     [
         ([{"role": "assistant", "content": "x"}], "the messages assistant, without a user turn"),
         ([{"role": "system", "content": "x"}], "the messages system, without a user turn"),
-        ([USER, {"role": "system", "content": "x"}], "a system message behind the first place"),
+        ([USER, {"role": "system", "content": "x"}], "a system message that is not the first"),
         (
             [USER, {"role": "tool", "content": "x"}, USER],
             "message 2 in line 1 .* has the role 'tool'.*system, developer",
@@ -218,9 +218,9 @@ USER = {"role": "user", "content": "x"}
                     "content": [{"type": "image_url", "image_url": {"url": "u"}}, {"type": "text", "text": "x"}],
                 }
             ],
-            "message 1 in line 1 .* holds image_url.*images",
+            "message 1 in line 1 .* contains image_url.*images",
         ),
-        ([{"role": "user", "content": 3}], "message 1 in line 1 .* holds int"),
+        ([{"role": "user", "content": 3}], "message 1 in line 1 .* contains int"),
     ],
 )
 def test_malformed_conversations_are_named_with_line_and_message(
@@ -247,8 +247,8 @@ def test_a_table_holds_messages_as_json_and_nothing_else(tmp_path: Path) -> None
         ('{"turns": []}', "line 1 of"),
         ('{"body": "a"}', "has the keys 'body'.*Set prompts.field"),
         ('[{"prompt": "a"}]\n', "line 1 of"),
-        ("\n\n", "holds no prompt"),
-        ("", "holds no prompt"),
+        ("\n\n", "contains no prompt"),
+        ("", "contains no prompt"),
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:

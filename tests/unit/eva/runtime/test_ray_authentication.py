@@ -41,7 +41,7 @@ def head(mode: str) -> Iterator[str]:
 
 def test_a_head_that_asks_nobody_is_refused_and_one_that_asks_is_not() -> None:
     with head("disabled") as address:
-        with pytest.raises(ConfigError, match=r"asks nobody for a token.*RAY_AUTH_MODE=token.*EVA_RAY_UNGUARDED=1"):
+        with pytest.raises(ConfigError, match=r"does not ask for a token.*RAY_AUTH_MODE=token.*EVA_RAY_UNGUARDED=1"):
             require_guarded_ray(address, {})
         require_guarded_ray(address, {"EVA_RAY_UNGUARDED": "1"})
     with head("token") as address:
