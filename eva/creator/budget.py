@@ -22,7 +22,7 @@ class SpendingLimits:
 class Spending:
     """Attempts, tokens and money spent on one iteration's evolutions, shared by all threads that evolve.
 
-    The limit on attempts is exact. Tokens and money are known only when a reply arrives, so replies in flight may exceed
+    The limit on attempts is exact. Tokens and money are known only when a reply arrives, so replies in flight may pass
     their limits, by at most one reply per chain.
     """
 

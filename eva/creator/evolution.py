@@ -87,8 +87,8 @@ class EvolutionPlan:
     """Everything that decides the evolutions of one iteration, besides the sampled prompts.
 
     `known` holds the prompt keys of all prompts of the run, `protected` the question keys of the held-out prompts.
-    `operators` are the ones to draw from; empty means the evolver's own. `partners` are the sampled prompts that begin a
-    conversation, for operators that take a second prompt. `feedback` says how the policy did on each sampled prompt.
+    `operators` are the ones to draw from; empty means the evolver's own. `partners` are the sampled prompts that begin
+    a conversation, for operators that take a second prompt. `feedback` says how the policy did on each sampled prompt.
     """
 
     seed: int
@@ -175,7 +175,7 @@ def _mutation(source: Prompt, text: str, place: tuple[int, int], evolver: Evolve
 
 
 def _unfinished(reply: Reply) -> str | None:
-    """Returns why a reply is incomplete: "cut" at the token limit, or the evolver's own reason; None if it is complete."""
+    """Returns why a reply is incomplete: "cut" at the token limit, or the evolver's reason, or None."""
     return None if reply.finish == "stop" else "cut" if reply.finish == "length" else reply.finish
 
 

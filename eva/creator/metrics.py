@@ -1,7 +1,7 @@
 """The informativeness metrics, info(x): one function per metric.
 
-A new metric is a function (rewards_P_N, with NaN where a response is unusable -> info_P) and a line in METRICS. Your own
-needs no line: the config names it as `module:function`.
+A new metric is a function (rewards_P_N, with NaN where a response is unusable -> info_P) and a line in METRICS. Your
+own needs no line: the config names it as `module:function`.
 """
 
 from __future__ import annotations

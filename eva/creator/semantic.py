@@ -41,7 +41,7 @@ def quantise(vectors_T_D: Floats) -> Whole:
 
 
 class SemanticIndex:
-    """An index of embeddings, in order of arrival. It grows in batches; queries change nothing, so they are thread-safe.
+    """An index of embeddings, in order of arrival. It grows in batches; queries change nothing and are thread-safe.
 
     A text takes 2 bytes per dimension plus 12: a million texts in 384 dimensions take 780 MB.
     """

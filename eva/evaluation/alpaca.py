@@ -1,4 +1,4 @@
-"""AlpacaEval's annotations (annotations.json) to the row of its leaderboard."""
+"""Computes a model's row of AlpacaEval's leaderboard from its annotations (annotations.json)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eva.evaluation.win_rates import win_rate
 from eva.types import Floats
 
 PUBLISHED = ("index", "preference", "std_delta_len", "instruction_difficulty")
-"""The columns of df_gamed.csv that the fit takes."""
+"""The columns of df_gamed.csv that the fit needs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,17 +28,17 @@ class Annotations:
 
 
 def read_annotations(rows: Sequence[Mapping[str, Any]]) -> Annotations:
-    """Annotations of one model: `output_1` is the baseline's, `output_2` the model's, `preference` from 1 to 2.
+    """Reads the annotations of one model: `output_1` is the baseline's, `output_2` the model's.
 
-    A preference of 1 is a win of the baseline, 2 of the model, 1.5 (or 0, in old files) a draw. None and whatever lies
-    outside counts as none. Raises InputError when a field is missing.
+    A `preference` of 1 is a win of the baseline, 2 of the model, 1.5 (or 0, in old files) a draw. None and values
+    outside of this range count as missing. Raises InputError if a field is missing.
     """
     for place, row in enumerate(rows):
         if lacking := [name for name in ("output_1", "output_2", "preference") if name not in row]:
             raise InputError(
                 f"annotation {place} has no {', '.join(lacking)}",
                 expected="AlpacaEval's annotations.json: output_1, output_2, preference",
-                next_move="Take the file from results/MODEL/ANNOTATOR of the package",
+                next_move="Use the file from results/MODEL/ANNOTATOR of the package",
             )
     return Annotations(
         np.array([_preference(row["preference"]) for row in rows]),
@@ -49,16 +49,16 @@ def read_annotations(rows: Sequence[Mapping[str, Any]]) -> Annotations:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PublishedFit:
-    """What AlpacaEval publishes for its fit (df_gamed.csv): difficulties by the annotation's place, and gamed rows."""
+    """AlpacaEval's published data for its fit (df_gamed.csv): difficulties by annotation index, and gamed rows."""
 
     difficulty: Mapping[int, float]
     gamed: GamedAnnotations
 
 
 def read_published(rows: Iterable[tuple[str, Any]], source: str) -> PublishedFit:
-    """The rows of df_gamed.csv, with their places; an empty preference is none, and its row is not fitted.
+    """Reads the rows of df_gamed.csv, with their places; a row with an empty preference is not fitted.
 
-    Raises InputError when a column is missing or no number.
+    Raises InputError if a column is missing or not a number.
     """
     columns: dict[str, list[float]] = {name: [] for name in PUBLISHED}
     for place, row in rows:
@@ -67,9 +67,9 @@ def read_published(rows: Iterable[tuple[str, Any]], source: str) -> PublishedFit
                 values.append(math.nan if name == "preference" and row[name] == "" else float(row[name]))
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(
-                    f"{place} of {source} has no number under {name}",
+                    f"{place} of {source} has no number in column {name}",
                     expected=f"the columns {', '.join(PUBLISHED)}",
-                    next_move="Take df_gamed.csv from the data set tatsu-lab/alpaca_eval",
+                    next_move="Use df_gamed.csv from the data set tatsu-lab/alpaca_eval",
                 ) from error
     index, *others = columns.values()
     known_K = np.isfinite(others[0])
@@ -81,19 +81,19 @@ def read_published(rows: Iterable[tuple[str, Any]], source: str) -> PublishedFit
 
 
 def group_by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Annotations by the model that was judged (`generator_2`), in their order."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    """Groups annotations by the model that was judged (`generator_2`), keeping their order."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        found.setdefault(str(row.get("generator_2", "model")), []).append(row)
-    return found
+        groups.setdefault(str(row.get("generator_2", "model")), []).append(row)
+    return groups
 
 
 def leaderboard_row(
     rows: Sequence[Mapping[str, Any]], *, seed: int, published: PublishedFit | None = None
 ) -> dict[str, float]:
-    """The published figures of one model, in percent, by their published names, and our bootstrap interval.
+    """Returns a model's figures in percent, under AlpacaEval's names, and a bootstrap interval.
 
-    `length_controlled_winrate` equals the published one only with what AlpacaEval publishes for it. Raises InputError.
+    `length_controlled_winrate` equals AlpacaEval's own only with its published data (`published`). Raises InputError.
     """
     read = read_annotations(rows)
     won = win_rate(read.preference_P, seed=seed)
@@ -101,13 +101,13 @@ def leaderboard_row(
         raise InputError(
             "no annotation has a preference",
             expected="numbers from 1 to 2",
-            next_move="Look at the annotator's raw completions",
+            next_move="Check the annotator's raw completions",
         )
     difficulty_P = None
     if published is not None:
         if len(rows) > len(published.difficulty):
             raise InputError(
-                f"{len(rows):,} annotations of one model, but {len(published.difficulty):,} difficulties",
+                f"one model has {len(rows):,} annotations, but there are {len(published.difficulty):,} difficulties",
                 expected="annotations of AlpacaEval's own instructions, in their order",
                 next_move="Leave the difficulties out for another set of instructions",
             )
@@ -135,8 +135,8 @@ def leaderboard_row(
     }
 
 
-def _preference(given: object) -> float:
-    if given is None or isinstance(given, str):
+def _preference(preference: object) -> float:
+    if preference is None or isinstance(preference, str):
         return math.nan
-    value = float(cast("float", given)) or 1.5
+    value = float(cast("float", preference)) or 1.5
     return value - 1 if 1 <= value <= 2 else math.nan

@@ -1,4 +1,4 @@
-"""Bradley-Terry scores with bootstrap intervals from a table of battles, as Arena-Hard does.
+"""Computes Bradley-Terry scores with bootstrap intervals from battles, as Arena-Hard does.
 
 Source: Li et al. 2024, "From Crowdsourced Data to High-Quality Benchmarks", arXiv 2406.11939.
 Letters: B battles, C kinds of battle, M models, R rounds of the bootstrap.
@@ -20,14 +20,14 @@ from eva.seeds import derive
 from eva.types import Floats, Ints
 
 STRONG = 3
-"""A verdict of "much better" counts as so many battles."""
+"""How many battles a verdict of "much better" counts as."""
 ANCHOR, SCALE = 1000.0, 400 / math.log(10)
-"""Elo units: the baseline stands at 1000; 400 points are odds of ten to one."""
+"""Elo units: the baseline has 1000; 400 points are odds of ten to one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArenaVersion:
-    """A version of Arena-Hard: its baseline, and how it counts."""
+    """A version of Arena-Hard: its baseline, and how it counts verdicts."""
 
     baseline: str
     whole_rows: bool
@@ -35,10 +35,10 @@ class ArenaVersion:
 
 
 VERSIONS = {"0.1": ArenaVersion("gpt-4-0314", False, 0.95), "2.0": ArenaVersion("o3-mini-2025-01-31", True, 0.9)}
-"""2.0 leaves out both games of a question when one has no verdict; eva.evaluation.style has its style control."""
+"""2.0 leaves out both games of a question if one has no verdict; its style control is in eva.evaluation.style."""
 
 _RIDGE = 1e-6
-"""Keeps the strength of a model finite that won or lost everything."""
+"""Keeps the strength of a model finite if it won or lost everything."""
 _FIRST = {
     "A>>B": 1.0,
     "A>B": 1.0,
@@ -64,7 +64,7 @@ class Battle:
 
 @dataclass(frozen=True, slots=True)
 class ArenaScore:
-    """A model's strength: its predicted win rate against the baseline, and the same in Elo units."""
+    """A model's strength: its predicted win rate against the baseline, also in Elo units."""
 
     model: str
     win_rate: Interval
@@ -75,11 +75,11 @@ class ArenaScore:
 def battles_from_judgments(
     rows: Iterable[Mapping[str, Any]], baseline: str, *, strong: int = STRONG, whole_rows: bool = False
 ) -> tuple[list[Battle], int]:
-    """Battles from Arena-Hard's judgment files (JSON Lines), and how many verdicts were none.
+    """Reads battles from Arena-Hard's judgment files (JSON Lines). Also returns how many verdicts are missing.
 
-    A row has `model` and `games`: in the first the baseline is A and the model B, in the second the other way round;
-    each `score` is such as "A>>B". A game without a score is left out; with `whole_rows`, as Arena-Hard 2.0 does it,
-    so is its row. Raises InputError when a row has no games.
+    A row has `model` and `games`. In the first game the baseline is A and the model B, in the second the other way
+    round; a `score` is a text such as "A>>B". A game without a score is left out, and with `whole_rows`, as in
+    Arena-Hard 2.0, so is its row. Raises InputError if a row has no games.
     """
     battles: list[Battle] = []
     missing = 0
@@ -88,7 +88,7 @@ def battles_from_judgments(
             raise InputError(
                 f"judgment {place} has the keys {sorted(row)}",
                 expected="`model` and a list of `games`",
-                next_move="Take Arena-Hard's model_judgment files as they are",
+                next_move="Use Arena-Hard's model_judgment files unchanged",
             )
         model, games = str(row["model"]), cast("list[Mapping[str, Any] | None]", row["games"])
         labels = [None if game is None else game.get("score") for game in games]
@@ -107,16 +107,17 @@ def battles_from_judgments(
 def arena_scores(
     battles: Sequence[Battle], baseline: str, *, seed: int, rounds: int = 100, level: float = 0.95
 ) -> list[ArenaScore]:
-    """Every model's score, the best first. The bootstrap draws battles; the point is the fit to all of them.
+    """Returns every model's score, the best first.
 
-    Raises InputError when the baseline took part in none.
+    The value is the fit to all battles; the interval comes from a bootstrap over battles. Raises InputError if the
+    baseline is in no battle.
     """
     models = sorted({name for battle in battles for name in (battle.one, battle.other)})
     if baseline not in models:
         raise InputError(
-            f"no battle of the baseline {baseline!r}",
+            f"there is no battle with the baseline {baseline!r}",
             expected=f"one of: {', '.join(models)}",
-            next_move="Name a model that took part",
+            next_move="Choose one of these models",
         )
     index = {model: place for place, model in enumerate(models)}
     kinds = Counter((index[battle.one], index[battle.other], battle.score) for battle in battles)
@@ -140,7 +141,7 @@ def arena_scores(
 
 
 def wins(kinds_C: Sequence[tuple[int, int, float]], counts_R_C: Ints, models: int) -> Floats:
-    """How often each model beat each other, a draw counting 1/2 for both, [R, M, M]."""
+    """Returns how often each model beat each other one, [R, M, M]; a draw counts 1/2 for both."""
     wins_R_M_M = np.zeros((len(counts_R_C), models, models))
     for kind, (one, other, score) in enumerate(kinds_C):
         wins_R_M_M[:, one, other] += score * counts_R_C[:, kind]
@@ -149,7 +150,7 @@ def wins(kinds_C: Sequence[tuple[int, int, float]], counts_R_C: Ints, models: in
 
 
 def strengths(wins_R_M_M: Floats, *, steps: int = 100, tolerance: float = 1e-10) -> Floats:
-    """Maximum-likelihood log-strengths, [R, M], by Newton's method on all rounds at once; each row has mean 0."""
+    """Returns maximum-likelihood log-strengths, [R, M], by Newton's method for all rounds at once; rows have mean 0."""
     played_R_M_M = wins_R_M_M + wins_R_M_M.swapaxes(1, 2)
     size = wins_R_M_M.shape[-1]
     found_R_M: Floats = np.zeros(wins_R_M_M.shape[:2])
@@ -167,5 +168,5 @@ def strengths(wins_R_M_M: Floats, *, steps: int = 100, tolerance: float = 1e-10)
 
 
 def _interval(values_R: Floats, level: float) -> Interval:
-    """The point is the fit to all battles, in the first row; the interval is over the rounds behind it."""
+    """Returns the fit to all battles (first row) and the interval over the bootstrap rounds (the rest)."""
     return interval(float(values_R[0]), values_R[1:], level)

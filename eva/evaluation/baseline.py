@@ -1,4 +1,4 @@
-"""The figures of a run's checkpoints against one baseline, from preferences prompt by prompt."""
+"""Computes the figures of a run's checkpoints against one baseline, from preferences prompt by prompt."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComparedResponses:
-    """One checkpoint's answers against the baseline's to the same prompts, in one order for all checkpoints.
+    """One checkpoint's responses and the baseline's to the same prompts, in the same order for all checkpoints.
 
-    `preference_P` in [0, 1], NaN where there is none; `counts_P_F` of eva.evaluation.style.FEATURES, lengths in
-    characters, NaN where there is no answer.
+    `preference_P` is in [0, 1], NaN if missing. `counts_P_F` are counts of eva.evaluation.style.FEATURES (lengths in
+    characters), NaN without a response.
     """
 
     preference_P: Floats
@@ -32,19 +32,19 @@ class ComparedResponses:
     baseline_counts_P_F: Floats
 
     def lengths(self) -> tuple[Floats, Floats]:
-        """Of the checkpoint's answers and of the baseline's, in characters, [P] each."""
+        """Returns the lengths of the checkpoint's responses and of the baseline's, in characters, [P] each."""
         return self.counts_P_F[:, 0], self.baseline_counts_P_F[:, 0]
 
     def whole(self) -> Ints:
-        """The prompts with a preference and both answers."""
+        """Returns the indexes of the prompts with a preference and both responses."""
         return np.flatnonzero(np.isfinite(sum(self.lengths(), self.preference_P)))
 
 
 def baseline_figures(compared: Mapping[int, ComparedResponses], checkpoint: int, *, seed: int) -> dict[str, Any]:
-    """Of `checkpoint` and, under `arena`, of all that were compared so far: as they are stored. Shares in [0, 1].
+    """Returns the stored figures of `checkpoint` and, under `arena`, of all checkpoints so far. Shares are in [0, 1].
 
-    A figure that the preferences do not give is None: all of them without a preference, `length_controlled` and
-    `style_controlled` with fewer than five, `gain` (over checkpoint 0) where that was not compared or is this one.
+    A figure without enough data is None: all of them without any preference, `length_controlled` and
+    `style_controlled` with fewer than five, and `gain` (over checkpoint 0) if checkpoint 0 is missing or is this one.
     """
     own, given = compared[checkpoint], compared.get(0)
     known_P = np.isfinite(own.preference_P)
@@ -70,7 +70,7 @@ def baseline_figures(compared: Mapping[int, ComparedResponses], checkpoint: int,
 
 
 def _length_controlled(own: ComparedResponses, seed: int) -> dict[str, float] | None:
-    """Over the prompts that both have answered."""
+    """Returns the length-controlled win rate, over the prompts with both responses."""
     length_P, baseline_length_P = own.lengths()
     both_P = np.isfinite(length_P) & np.isfinite(baseline_length_P)
     fitted = length_controlled(
@@ -80,7 +80,7 @@ def _length_controlled(own: ComparedResponses, seed: int) -> dict[str, float] | 
 
 
 def _style_controlled(compared: Mapping[int, ComparedResponses], checkpoint: int, seed: int) -> dict[str, Any] | None:
-    """The checkpoint's win rate where it writes in the baseline's style, from a fit to all checkpoints so far."""
+    """Returns the checkpoint's win rate at the baseline's style, from a fit to all checkpoints so far."""
     places = {number: one.whole() for number, one in compared.items()}
     styled = StyledResponses(
         [str(number) for number, whole_K in places.items() for _ in whole_K],
@@ -98,7 +98,7 @@ def _style_controlled(compared: Mapping[int, ComparedResponses], checkpoint: int
 
 
 def _arena(compared: Mapping[int, ComparedResponses], seed: int) -> list[dict[str, Any]]:
-    """Every checkpoint's Bradley-Terry score, one battle per prompt, in the order of the checkpoints."""
+    """Returns every checkpoint's Bradley-Terry score, with one battle per prompt, in the order of the checkpoints."""
     battles = [
         Battle(str(checkpoint), BASELINE, float(preference))
         for checkpoint, one in compared.items()

@@ -1,13 +1,13 @@
-"""The length-controlled win rate of AlpacaEval 2 (Dubois et al. 2024, arXiv 2404.04475), from its annotations.
+"""Computes AlpacaEval 2's length-controlled win rate (Dubois et al. 2024, arXiv 2404.04475) from its annotations.
 
-A logistic model of the judge's preference, without an intercept:
+It fits a logistic model of the judge's preference, without an intercept:
 
     P(model wins) = sigmoid(phi * tanh(delta / std(delta)) + psi * difficulty + theta)
 
 `delta` is the baseline's length in characters minus the model's. The length-controlled win rate is the mean prediction
-at delta = 0. Difficulties are a fixed column per instruction (published with AlpacaEval); without them psi drops out.
-The fit has an L1 penalty whose strength five-fold cross-validation chooses, as the package does with scikit-learn's
-liblinear: the figures agree with it up to that solver's tolerance.
+at delta = 0. Difficulties are a fixed number per instruction (published with AlpacaEval); without them psi drops out.
+Five-fold cross-validation chooses the strength of the fit's L1 penalty. AlpacaEval's package does the same with
+scikit-learn's liblinear; the figures agree up to that solver's tolerance.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from eva.types import Floats, Ints
 
 FOLDS = 5
 STRENGTHS = np.logspace(-4, 4, 10)
-"""Inverse penalties that are tried."""
+"""The inverse penalties to choose from."""
 GAMED_WEIGHT = 0.2
-"""Weight of the two gamed baselines' annotations, which hold the coefficient of length in place: half for each."""
+"""Weight of the two gamed baselines' annotations, half for each; they stabilise the coefficient of length."""
 
 _STEPS = 60
 _HALVINGS = 12
@@ -34,10 +34,10 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class LengthControlled:
-    """In [0, 1]: the raw and the length-controlled win rate; the fit's coefficients by name.
+    """The raw and the length-controlled win rate in [0, 1], and the fit's coefficients by name.
 
-    `error` is what AlpacaEval publishes as `lc_standard_error`: the standard error of the mean over the predictions,
-    which knows nothing of how uncertain the fit is. `interval` does: None unless it was asked for.
+    `error` is AlpacaEval's `lc_standard_error`: the standard error of the mean of the predictions, which ignores the
+    uncertainty of the fit. `interval` includes it; None unless bootstrap rounds were requested.
     """
 
     raw: float
@@ -50,7 +50,7 @@ class LengthControlled:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GamedAnnotations:
-    """Annotations of gamed baselines (AlpacaEval's df_gamed.csv): features as of a model, `preference` in [0, 1]."""
+    """Annotations of gamed baselines (AlpacaEval's df_gamed.csv): a model's features, and preferences in [0, 1]."""
 
     preference_K: Floats
     std_delta_K: Floats
@@ -67,15 +67,17 @@ def length_controlled(
     rounds: int = 0,
     seed: int = 0,
 ) -> LengthControlled:
-    """Fit and predict. `preference_P` in [0, 1] is the judge's probability that the model wins; NaN is not fitted.
+    """Fits and predicts. `preference_P` in [0, 1] is the judge's probability that the model wins; NaN is not fitted.
 
-    Lengths are in characters. `rounds` of a bootstrap over the fitted prompts, at the penalty chosen for all of them,
-    give the interval. Raises InputError with fewer preferences than folds.
+    Lengths are in characters. The interval comes from `rounds` of a bootstrap over the fitted prompts, with the penalty
+    that was chosen for all of them. Raises InputError if there are fewer preferences than folds.
     """
     known_P = np.isfinite(preference_P)
     if known_P.sum() < FOLDS:
         raise InputError(
-            f"{int(known_P.sum())} preferences", expected=f"at least {FOLDS}", next_move="Judge more prompts"
+            f"there are only {int(known_P.sum())} preferences",
+            expected=f"at least {FOLDS}",
+            next_move="Judge more prompts",
         )
     delta_P = baseline_length_P - length_P
     deviation = delta_P.std(ddof=1)
@@ -115,7 +117,7 @@ def length_controlled(
 
 
 def best_strength(design_K_F: Floats, target_K: Floats, weight_K: Floats) -> float:
-    """The inverse penalty of the L1-penalised logistic regression with the best cross-validated log-likelihood."""
+    """Returns the inverse penalty of the logistic regression with the best cross-validated log-likelihood."""
     folds_K = fold_of_rows(len(target_K))
     scores: list[float] = []
     for strength in STRENGTHS:
@@ -154,7 +156,7 @@ def fit_at(design_K_F: Floats, target_K: Floats, weight_K: Floats, strength: flo
 
 
 def fold_of_rows(count: int) -> Ints:
-    """Which fold each row is in: in turn from the last row backwards, as scikit-learn's GroupKFold deals."""
+    """Returns the fold of each row: in turn from the last row backwards, like scikit-learn's GroupKFold."""
     return (count - 1 - np.arange(count)) % FOLDS
 
 
@@ -180,7 +182,7 @@ def _lasso_step(at_F: Floats, slope_F: Floats, curvature_F_F: Floats) -> Floats:
 def _with_gamed(
     design: Floats, target: Floats, weight: Floats, gamed: GamedAnnotations
 ) -> tuple[Floats, Floats, Floats]:
-    """The gamed baselines' rows first: their own lengths and difficulties, no share in the model's coefficient."""
+    """Puts the gamed baselines' rows first: their own lengths and difficulties, and 0 for the model's coefficient."""
     columns = [np.tanh(gamed.std_delta_K), gamed.difficulty_K, np.zeros(len(gamed.preference_K))]
     rows = np.column_stack(columns if design.shape[1] == 3 else [columns[0], columns[2]])
     light = np.full(len(rows), GAMED_WEIGHT / 2)

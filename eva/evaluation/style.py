@@ -1,7 +1,7 @@
-"""Win rates at equal style: a Bradley-Terry fit with what answers look like beside who wrote them.
+"""Computes win rates at equal style, by a Bradley-Terry fit on the style of responses and on who wrote them.
 
 Arena-Hard 2.0's style control (Li et al. 2024, arXiv 2406.11939; the leaderboard's show_result.py).
-Letters: Q compared pairs of answers, C kinds of verdict on them, F features, M models, K = M + F, R rounds.
+Letters: Q compared pairs of responses, C kinds of verdict on them, F features, M models, K = M + F, R rounds.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ FEATURES = tuple(audit.FEATURES)
 """Length, in characters or tokens, comes first; then counts of Markdown."""
 
 ARENA_ORDER = ("token_len", "list_count", "header_count", "bold_count")
-"""What Arena-Hard's answer files call them."""
+"""The names of FEATURES in Arena-Hard's answer files."""
 
 _RIDGE = 1e-6
-"""Keeps finite what won or lost everything, and what no answer has."""
+"""Keeps coefficients finite for models that won or lost everything, and for features that no response has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StyledResponses:
-    """Answers of `models_Q` against the baseline's, with the counts of FEATURES in both: [Q, F]."""
+    """The counts of FEATURES in responses of `models_Q` and in the baseline's: [Q, F]."""
 
     models_Q: Sequence[str]
     counts_Q_F: Floats
@@ -41,16 +41,17 @@ class StyledResponses:
 
 @dataclass(frozen=True, slots=True)
 class StyleControl:
-    """Models by their score at equal style, the best first, and the fit's coefficients by feature."""
+    """The models' scores at equal style, the best first, and the fit's coefficients by feature."""
 
     scores: list[ArenaScore]
     coefficients: dict[str, float]
 
 
 def read_style(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[float]]:
-    """By model and question, the counts of FEATURES from Arena-Hard 2.0's answer files (JSON Lines).
+    """Reads the counts of FEATURES by model and question from Arena-Hard 2.0's answer files (JSON Lines).
 
-    A row has `model`, `uid` and `metadata`, whose counts are numbers or mappings of numbers by kind. Raises InputError.
+    A row has `model`, `uid` and `metadata`, whose counts are numbers or mappings from kinds to numbers. Raises
+    InputError.
     """
     found: dict[tuple[str, str], list[float]] = {}
     for place, row in enumerate(rows):
@@ -60,13 +61,13 @@ def read_style(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[
             raise InputError(
                 f"answer {place} has the keys {sorted(row)}",
                 expected=f"`model`, `uid` and `metadata` with {', '.join(ARENA_ORDER)}",
-                next_move="Take Arena-Hard 2.0's model_answer files as they are",
+                next_move="Use Arena-Hard 2.0's model_answer files unchanged",
             ) from error
     return found
 
 
 def _count(given: Any) -> float:
-    """A number, or the sum of a mapping's."""
+    """Returns a number, or the sum of a mapping's values."""
     kinds = cast("Mapping[str, float]", given)
     return float(sum(kinds.values())) if isinstance(given, Mapping) else float(given)
 
@@ -74,9 +75,9 @@ def _count(given: Any) -> float:
 def styled_judgments(
     rows: Iterable[Mapping[str, Any]], style: Mapping[tuple[str, str], Sequence[float]], baseline: str
 ) -> tuple[StyledResponses, list[tuple[int, float]], int]:
-    """Arena-Hard 2.0's judgments with what the answers look like: pairs, verdicts, and how many games have none.
+    """Joins Arena-Hard 2.0's judgments with the responses' style: pairs, verdicts, and how many verdicts are missing.
 
-    Raises InputError where an answer is not in `style`.
+    Raises InputError if a response is not in `style`.
     """
     models: list[str] = []
     counts: list[tuple[Sequence[float], Sequence[float]]] = []
@@ -91,9 +92,9 @@ def styled_judgments(
         for name in (model, baseline):
             if (name, question) not in style:
                 raise InputError(
-                    f"no answer of {name} to question {question} in the answer files",
-                    expected="the answers of every model that was judged, and of the baseline",
-                    next_move="Give their files with --answers, or another --baseline",
+                    f"the answer files have no answer of {name} to question {question}",
+                    expected="the answers of every judged model and of the baseline",
+                    next_move="Pass their files with --answers, or choose another --baseline",
                 )
         verdicts += [(len(models), battle.score if battle.one == model else 1 - battle.score) for battle in battles]
         models.append(model)
@@ -103,7 +104,7 @@ def styled_judgments(
 
 
 def style_differences(counts_Q_F: Floats, baseline_Q_F: Floats) -> Floats:
-    """(a - b) / (a + b) of the lengths; of the other counts per length (a - b) / (a + b + 1)."""
+    """Returns (a - b) / (a + b) for the lengths, and (a - b) / (a + b + 1) for the other counts per length."""
     length_Q, other_Q = counts_Q_F[:, :1], baseline_Q_F[:, :1]
     shares = [(length_Q - other_Q) / np.maximum(length_Q + other_Q, 1)]
     own_Q_F, others_Q_F = counts_Q_F[:, 1:] / np.maximum(length_Q, 1), baseline_Q_F[:, 1:] / np.maximum(other_Q, 1)
@@ -120,15 +121,15 @@ def style_scores(
     rounds: int = 100,
     level: float = 0.95,
 ) -> StyleControl:
-    """Scores against the baseline, from verdicts (place of the pair in `styled`, 1, 1/2 or 0 for the model).
+    """Returns scores against the baseline from verdicts: (index of the pair in `styled`; 1, 1/2 or 0 for the model).
 
-    The features' differences are divided by their standard deviation over the verdicts. `centred` also takes off
-    their means, as Arena-Hard 2.0 does: scores then hold at the average model's style. Otherwise they hold where a
-    model writes as the baseline does. The bootstrap draws verdicts; the point is the fit to all of them. Raises
-    InputError without a verdict.
+    The features' differences are divided by their standard deviation over the verdicts. `centred` also subtracts their
+    means, as Arena-Hard 2.0 does: scores are then those at the average model's style, otherwise at the baseline's. The
+    value is the fit to all verdicts; the interval comes from a bootstrap over verdicts. Raises InputError without a
+    verdict.
     """
     if not verdicts:
-        raise InputError("no verdict", expected="answers that were compared", next_move="Give the judgments")
+        raise InputError("there is no verdict", expected="responses that were compared", next_move="Pass the judgments")
     models = sorted(set(styled.models_Q))
     index = {model: place for place, model in enumerate(models)}
     kinds = Counter(verdicts)
@@ -173,7 +174,7 @@ def logistic(
     steps: int = 100,
     tolerance: float = 1e-10,
 ) -> Floats:
-    """Maximum-likelihood coefficients of P(win) = sigmoid(design @ coefficients), by Newton's method."""
+    """Returns the maximum-likelihood coefficients of P(win) = sigmoid(design @ coefficients), by Newton's method."""
     found_K: Floats = np.zeros(len(design_Q_K.T))
     if start_K is not None:
         found_K = start_K
@@ -186,7 +187,7 @@ def logistic(
 
 
 def _newton(design_Q_K: Floats, wins_Q: Floats, played_Q: Floats, at_K: Floats) -> Floats:
-    """One step from these coefficients, 1 at most in each."""
+    """Returns one Newton step from these coefficients, at most 1 in each."""
     p_Q: Floats = 1 / (1 + np.exp(-design_Q_K @ at_K))
     slope_K: Floats = design_Q_K.T @ (wins_Q - played_Q * p_Q) - _RIDGE * at_K
     weighted_Q_K: Floats = design_Q_K * (played_Q * p_Q * (1 - p_Q))[:, None]
@@ -195,7 +196,7 @@ def _newton(design_Q_K: Floats, wins_Q: Floats, played_Q: Floats, at_K: Floats) 
 
 
 def _scaled(style_Q_F: Floats, pair_C: Ints, counts_C: Ints, centred: bool) -> Floats:
-    """By mean and deviation over the verdicts; what does not vary stays at its zero."""
+    """Scales features by their mean and deviation over the verdicts; features that do not vary become 0."""
     over_B_F = np.repeat(style_Q_F[pair_C], counts_C, axis=0)
     deviations_F = over_B_F.std(axis=0, ddof=1) if len(over_B_F) > 1 else np.zeros(len(FEATURES))
     moved_Q_F = style_Q_F - over_B_F.mean(axis=0) if centred else style_Q_F

@@ -1,4 +1,4 @@
-"""Win rates against a baseline, prompt by prompt, with paired bootstrap intervals."""
+"""Computes win rates against a baseline, prompt by prompt, with paired bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eva.types import Floats, Ints
 ROUNDS = 1000
 LEVEL = 0.95
 _AT_ONCE = 4_000_000
-"""Draws held in memory at a time."""
+"""How many draws are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
-    """Share of prompts won, ties at 1/2, in [0, 1]; `error` is its standard error.
+    """The share of prompts won in [0, 1], with ties at 1/2; `error` is its standard error.
 
     `prompts` counts those with a preference, `missing` those without.
     """
@@ -44,10 +44,10 @@ class WinRate:
 
 
 def preferences(rewards_P: Floats, baseline_P: Floats, *, win_rates: bool = False) -> Floats:
-    """1 where the response has the higher reward, 0 where the baseline has, 1/2 at a tie, NaN without both: [P].
+    """Returns 1 where the response has the higher reward, 0 where the baseline has, 1/2 for ties, NaN if one is missing.
 
-    With `win_rates` the rewards are mean win rates among the two, each with itself counted at 1/2, as rewarders that
-    compare give them: half a reward's distance is half the probability, so P(response wins) = 1/2 + their difference.
+    With `win_rates`, the rewards are mean win rates among the two responses, each counting 1/2 against itself, as
+    comparing rewarders give them. Then P(response wins) = 1/2 + their difference.
     """
     known_P = np.isfinite(rewards_P) & np.isfinite(baseline_P)
     with np.errstate(invalid="ignore"):
@@ -57,9 +57,9 @@ def preferences(rewards_P: Floats, baseline_P: Floats, *, win_rates: bool = Fals
 
 
 def win_rate(preferences_P: Floats, *, seed: int, rounds: int = ROUNDS, level: float = LEVEL) -> WinRate | None:
-    """The mean preference, [P] in [0, 1] (hard or soft; above 1/2 is a win), with a bootstrap over prompts.
+    """Returns the mean preference with a bootstrap over prompts; None without any preference.
 
-    None without a single preference.
+    Preferences are in [0, 1], [P], hard or soft; above 1/2 is a win.
     """
     known = preferences_P[np.isfinite(preferences_P)]
     if not len(known):
@@ -79,9 +79,10 @@ def win_rate(preferences_P: Floats, *, seed: int, rounds: int = ROUNDS, level: f
 def difference(
     one_P: Floats, other_P: Floats, *, seed: int, rounds: int = ROUNDS, level: float = LEVEL
 ) -> Interval | None:
-    """How much more one policy wins than another against the same baseline, paired by prompt.
+    """Returns how much more often one policy wins than another against the same baseline, paired by prompt.
 
-    The same prompts are drawn for both, so that what makes a prompt easy for both cancels. None without a common one.
+    The bootstrap draws the same prompts for both, so that the difficulty of prompts cancels. None without a common
+    prompt.
     """
     gain = (one_P - other_P)[np.isfinite(one_P) & np.isfinite(other_P)]
     if not len(gain):
@@ -91,11 +92,13 @@ def difference(
 
 
 def self_preference(judge_P: Floats, reference_P: Floats, *, seed: int) -> dict[str, Any] | None:
-    """How much more often the judge's own answers win under the judge than under the reference.
+    """Returns how much more often a judge's own responses win under the judge than under a second rewarder.
 
-    Both say P(the judge's own answer is the better one), [P] in [0, 1], NaN where they say nothing; only prompts with
-    both count. `judge` and `second` are the two win rates, `bias` their difference, each with its interval by a
-    bootstrap over prompts. None without a prompt.
+    Both arrays are P(the judge's own response is better), [P] in [0, 1], NaN if missing; only prompts with both count.
+    `judge` and `second` are the two win rates and `bias` is their difference, each with an interval from a bootstrap
+    over prompts. None without such a prompt. Panickssery, Bowman and Feng 2024, "LLM Evaluators Recognize and Favor
+    Their Own Generations", arXiv 2404.13076, measure how often a model prefers its own responses; only a second opinion
+    can tell this from better responses.
     """
     both_P = np.isfinite(judge_P) & np.isfinite(reference_P)
     judge, reference = (win_rate(one_P[both_P], seed=seed) for one_P in (judge_P, reference_P))
@@ -111,7 +114,7 @@ def self_preference(judge_P: Floats, reference_P: Floats, *, seed: int) -> dict[
 
 
 def bootstrap(statistic: Callable[[Ints], Floats], count: int, *, seed: int, rounds: int) -> Floats:
-    """A statistic of `rounds` resamples: called with rows of drawn places, [rounds, count], returns a value per row."""
+    """Returns a statistic of `rounds` resamples; it maps rows of drawn indexes, [rounds, count], to a value each."""
     draw = np.random.default_rng(derive(seed, "bootstrap"))
     step = max(1, _AT_ONCE // count)
     return np.concatenate(
@@ -120,6 +123,6 @@ def bootstrap(statistic: Callable[[Ints], Floats], count: int, *, seed: int, rou
 
 
 def interval(value: float, resampled: Floats, level: float = LEVEL) -> Interval:
-    """The percentile interval of a figure's resamples."""
+    """Returns a figure with the percentile interval of its resamples."""
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high))

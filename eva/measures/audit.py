@@ -116,8 +116,8 @@ def position_bias(first_K: Floats, second_K: Floats) -> dict[str, float]:
     """Returns a judge's position bias, from P(a response wins) against K others, shown first and shown second.
 
     NaN marks comparisons that were not made. `disagreement`: share of pairs whose verdict changes with the order.
-    `shown_first` and `shown_second`: the means; their difference is 0 for a fair judge and 1 for one that always prefers
-    the first. Empty if no pair was compared in both orders.
+    `shown_first` and `shown_second`: the means; their difference is 0 for a fair judge and 1 for one that always
+    prefers the first. Empty if no pair was compared in both orders.
     """
     known_K = np.isfinite(first_K) & np.isfinite(second_K)
     first_K, second_K = first_K[known_K], second_K[known_K]

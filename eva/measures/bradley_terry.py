@@ -63,7 +63,7 @@ def mean_win_rates(beats: Floats) -> Floats:
 def fit_bradley_terry(
     wins: Floats, *, prior: float = PRIOR, tolerance: float = TOLERANCE, most_sweeps: int = MOST_SWEEPS
 ) -> BradleyTerryFit:
-    """Fits the log-strengths that make the wins most likely; `wins[..., i, j]` is the count or share of i's wins over j.
+    """Fits the log-strengths that make the wins likeliest; `wins[..., i, j]` is the count or share of wins of i over j.
 
     Iterates pi_i <- (a / (pi_i + 1) + sum_j w_ij pi_j / (pi_i + pi_j)) / (a / (pi_i + 1) + sum_j w_ji / (pi_i + pi_j)),
     one response after the other (Newman 2023, "Efficient computation of rankings from pairwise comparisons"), which

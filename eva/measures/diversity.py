@@ -118,7 +118,7 @@ def vendi(texts: Sequence[Sequence[str]], orders: Sequence[int] = (1, 2)) -> flo
 
 
 def cosines(texts: Sequence[Sequence[str]], n: int) -> Floats:
-    """Returns the cosines of the texts' n-gram counts, shape (T, T). A text without n-grams is similar only to itself."""
+    """Returns the cosines of the texts' n-gram counts, shape (T, T). A text without n-grams resembles only itself."""
     found = grams(texts, n)
     _, columns_G = np.unique(found.hashes_G, return_inverse=True)
     order = np.argsort(columns_G, kind="stable")

@@ -13,7 +13,7 @@ BINS, MOST_DOTS = 40, 300
 
 
 def spread(judged: RewardTable, estimated: Estimate, sampled_P: Bools) -> dict[str, object]:
-    """Returns histograms of informativeness and mean reward, for sampled prompts and the rest, and dots for some prompts.
+    """Returns histograms of info and mean reward, of sampled prompts and the rest, and dots for some prompts.
 
     The dots are evenly spaced in the pool: number, info, mean reward, mean tokens, sampled (1) or not (0).
     """

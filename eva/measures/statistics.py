@@ -13,7 +13,7 @@ QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def describe(judged: RewardTable, estimated: Estimate) -> dict[str, object]:
-    """Returns the figures of a pool or batch: means over prompts of the mean, best and worst reward, and info quantiles.
+    """Returns the figures of a pool or batch: means over prompts of the mean, best and worst reward, info quantiles.
 
     They use all responses with a finite reward; a figure without data is None.
     """

@@ -1,4 +1,4 @@
-"""A map: fitted on landmarks once, every other prompt placed among them, and how much of nearness it keeps."""
+"""The map of prompts: fits it on landmarks, places other prompts among them, and measures its fidelity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIMENSIONS, OVERSAMPLED, AMONG, NEIGHBOURS, MEASURED = 48, 16, 8, 10, 800
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptMap:
-    """What places a text: the vocabulary, the basis of meaning, and landmarks in it and on the plane."""
+    """A fitted map: the vocabulary, the basis of meaning, and the landmarks in that basis and on the plane."""
 
     known: Vocabulary
     basis_V_D: Reals
@@ -27,9 +27,11 @@ class PromptMap:
 
 @dataclass(frozen=True, slots=True)
 class MapFidelity:
-    """How faithful a map is, over `prompts` of it: the share of a prompt's `neighbours` most alike texts that are as
-    many nearest on the map, and trustworthiness (Venna, Kaski 2001): 1 where nobody near on the map is far in words,
-    about 0.5 by chance."""
+    """How faithful a map is, measured on `prompts` of it.
+
+    `share`: of a prompt's `neighbours` most similar texts, the share that are also its nearest on the map.
+    `trustworthiness` (Venna, Kaski 2001): 1 if no neighbour on the map has dissimilar words, about 0.5 by chance.
+    """
 
     prompts: int
     neighbours: int
@@ -38,7 +40,7 @@ class MapFidelity:
 
 
 def fit_map(texts: Sequence[str]) -> PromptMap:
-    """The map of these landmarks. The same texts in the same order give the same map."""
+    """Fits a map on these landmarks. The same texts in the same order give the same map."""
     known = build_vocabulary(texts)
     full_L_V = tfidf_vectors(texts, known).dense(len(known.hashes_V))
     basis_V_D = _basis(full_L_V)
@@ -47,7 +49,7 @@ def fit_map(texts: Sequence[str]) -> PromptMap:
 
 
 def place_on_map(texts: Sequence[str], fitted: PromptMap) -> Reals:
-    """Where these texts lie, shape (P, 2): between the landmarks that are most alike, the nearer the more alike."""
+    """Returns the positions of texts, shape (P, 2): between the most similar landmarks, weighted by similarity."""
     points_P_D = _unit(tfidf_vectors(texts, fitted.known).times(fitted.basis_V_D))
     among = min(AMONG, len(fitted.landmarks_L_D))
     places_P_2 = np.empty((len(texts), 2))
@@ -64,7 +66,7 @@ def place_on_map(texts: Sequence[str], fitted: PromptMap) -> Reals:
 
 
 def measure_map(texts: Sequence[str], places_P_2: Reals, fitted: PromptMap) -> MapFidelity | None:
-    """How much of nearness in words the map keeps, over evenly spaced prompts; None for too few of them."""
+    """Measures how well distances on the map match similarity in words, on evenly spaced prompts; None for too few."""
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), MEASURED)).astype(int))
     count, k = len(chosen), NEIGHBOURS
     if count < 3 * k:
@@ -79,7 +81,7 @@ def measure_map(texts: Sequence[str], places_P_2: Reals, fitted: PromptMap) -> M
 
 @dataclass(frozen=True, slots=True)
 class IterationPrompts:
-    """The prompts of one iteration (-1: seeds), which are numbered one after another."""
+    """The prompts that one iteration made (-1: the seed prompts), which have consecutive numbers."""
 
     born: int
     first: int
@@ -87,8 +89,11 @@ class IterationPrompts:
 
 
 def select_prompts(births: Sequence[IterationPrompts], most: int) -> Ints:
-    """Numbers of at most so many prompts, in order: every iteration has the same room, and gives what it does not
-    need to the others. Of an iteration, less room shows some of those that more room shows."""
+    """Returns the numbers of at most `most` prompts, in order.
+
+    All iterations get the same share and pass on what they do not need. With a smaller `most`, an iteration shows a
+    subset of what it shows with a larger one.
+    """
     room = most
     chosen: list[Ints] = []
     for left, one in zip(range(len(births), 0, -1), sorted(births, key=lambda one: (one.count, one.born)), strict=True):
@@ -103,7 +108,7 @@ def select_prompts(births: Sequence[IterationPrompts], most: int) -> Ints:
 
 
 def _ranks(squared_P_P: Reals) -> Ints:
-    """The how-manieth nearest each is to each, from 1; far beyond any for itself."""
+    """Returns the rank of each point among the nearest of each other one, from 1; a very high rank for itself."""
     squared_P_P = squared_P_P.copy()
     np.fill_diagonal(squared_P_P, np.inf)
     order = np.argsort(squared_P_P, axis=1, kind="stable")
@@ -114,7 +119,7 @@ def _ranks(squared_P_P: Reals) -> Ints:
 
 
 def _basis(full_L_V: Reals) -> Reals:
-    """The directions of most weight (Halko, Martinsson, Tropp 2011), from a start that is always the same."""
+    """Returns the principal directions (Halko, Martinsson, Tropp 2011), from a fixed start."""
     wanted = min(DIMENSIONS, *full_L_V.shape) if full_L_V.size else 0
     if not wanted:
         return np.zeros((full_L_V.shape[1], 1), np.float32)

@@ -1,4 +1,4 @@
-"""Texts as vectors: TF-IDF of their words and pairs of words, over a vocabulary that landmarks give."""
+"""Texts as vectors: TF-IDF of their words and pairs of words, over the landmarks' vocabulary."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from eva.measures.ngrams import Grams, Hashes, grams, words
 from eva.types import Ints
 
 Reals = npt.NDArray[np.floating[Any]]
-"""Vectors are in single precision, places in double."""
+"""Vectors have single precision, positions double."""
 
 LONGEST = 2_000
-"""So many characters of a text count: what it asks is said early, and time is bounded."""
+"""How many characters of a text count: the question comes early, and time is bounded."""
 VOCABULARY, COMMON, AT_A_TIME = 6_000, 2, 1_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
-    """Grams that landmarks share, sorted by hash, and how telling each is."""
+    """N-grams that landmarks share, sorted by hash, with their inverse document frequencies."""
 
     hashes_V: Hashes
     idf_V: Reals
@@ -31,7 +31,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TfidfVectors:
-    """Unit TF-IDF vectors of texts, without their zeros: `owners_G` says whose, `places_G` of which gram."""
+    """Sparse TF-IDF vectors of unit length: `owners_G` is the text of each entry, `places_G` its n-gram."""
 
     count: int
     owners_G: Ints
@@ -39,13 +39,13 @@ class TfidfVectors:
     values_G: Reals
 
     def dense(self, width: int) -> Reals:
-        """As a matrix, shape (P, V)."""
+        """Returns the vectors as a matrix, shape (P, V)."""
         full_P_V = np.zeros((self.count, width), np.float32)
         full_P_V[self.owners_G, self.places_G] = self.values_G
         return full_P_V
 
     def times(self, basis_V_D: Reals) -> Reals:
-        """The vectors in another basis, shape (P, D)."""
+        """Returns the vectors in another basis, shape (P, D)."""
         made_P_D = np.zeros((self.count, basis_V_D.shape[1]), np.float32)
         starts = np.searchsorted(self.owners_G, np.arange(0, self.count + AT_A_TIME, AT_A_TIME))
         for low, high in pairwise(starts):
@@ -57,7 +57,7 @@ class TfidfVectors:
 
 
 def build_vocabulary(texts: Sequence[str]) -> Vocabulary:
-    """The most frequent grams that at least two of these texts have; rare ones tell no two texts alike."""
+    """Returns the most frequent n-grams that at least two of these texts share; others make no two texts similar."""
     owners_G, hashes_G = _grams(texts)
     pairs = np.unique(np.stack([hashes_G, owners_G.astype(np.uint64)]), axis=1)
     found_G, counts_G = np.unique(pairs[0], return_counts=True)
@@ -69,7 +69,7 @@ def build_vocabulary(texts: Sequence[str]) -> Vocabulary:
 
 
 def tfidf_vectors(texts: Sequence[str], known: Vocabulary) -> TfidfVectors:
-    """TF-IDF, with logarithmic counts; what the vocabulary lacks is not seen."""
+    """Returns TF-IDF vectors with logarithmic counts; n-grams outside of the vocabulary are ignored."""
     owners_G, hashes_G = _grams(texts)
     places_G = np.searchsorted(known.hashes_V, hashes_G)
     width = len(known.hashes_V)
@@ -83,7 +83,7 @@ def tfidf_vectors(texts: Sequence[str], known: Vocabulary) -> TfidfVectors:
 
 
 def _grams(texts: Sequence[str]) -> tuple[Ints, Hashes]:
-    """Words and pairs of words of all texts: whose, and which."""
+    """Returns the words and pairs of words of all texts: the text of each, and its hash."""
     split = [words(text[:LONGEST]) for text in texts]
     found: tuple[Grams, Grams] = (grams(split, 1), grams(split, 2))
     return np.concatenate([one.owners for one in found]), np.concatenate([one.hashes_G for one in found])

@@ -1,4 +1,4 @@
-"""Landmarks on a plane: exact t-SNE (van der Maaten, Hinton 2008) from their principal components, without chance."""
+"""Puts landmarks on a plane by exact t-SNE (van der Maaten, Hinton 2008), deterministically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HALVINGS, _TINY = 25, 1e-12
 
 
 def tsne(points_L_D: Reals) -> Reals:
-    """Places of unit vectors on a plane, shape (L, 2), between 0 and 1. The same vectors give the same places."""
+    """Returns the positions of unit vectors on a plane, shape (L, 2), between 0 and 1, from a fixed start."""
     count = len(points_L_D)
     if count < 2:
         return np.full((count, 2), 0.5)
@@ -36,20 +36,20 @@ def tsne(points_L_D: Reals) -> Reals:
 
 
 def to_unit_square(places_L_2: Reals) -> Reals:
-    """The same picture between 0 and 1, with a margin; both axes have one scale."""
+    """Scales positions to between 0 and 1, with a margin and the same scale for both axes."""
     low, high = places_L_2.min(0), places_L_2.max(0)
     size = max(float((high - low).max()), _TINY) * 1.06
     return (places_L_2 - (low + high) / 2) / size + 0.5
 
 
 def squared_distances(one_A_D: Reals, other_B_D: Reals) -> Reals:
-    """Of every row to every row, shape (A, B)."""
+    """Returns the squared distance of every row to every row, shape (A, B)."""
     squares_A, squares_B = (one_A_D**2).sum(1), (other_B_D**2).sum(1)
     return np.maximum(squares_A[:, None] + squares_B[None] - 2 * one_A_D @ other_B_D.T, 0)
 
 
 def _components(points_L_D: Reals) -> Reals:
-    """The two directions in which they differ most; of both signs the one whose largest part is positive."""
+    """Projects points onto their first two principal components; signs make the largest entry positive."""
     centred: Reals = points_L_D - points_L_D.mean(0)
     found: Reals = np.linalg.svd(centred, full_matrices=False).Vh
     axes = np.zeros((2, centred.shape[1]))
@@ -59,7 +59,7 @@ def _components(points_L_D: Reals) -> Reals:
 
 
 def _affinities(points_L_D: Reals) -> Reals:
-    """How near landmarks are to each other, summing to 1: Gaussians as wide as it takes to see PERPLEXITY others."""
+    """Returns the affinities between landmarks, which sum to 1: Gaussians whose widths give PERPLEXITY neighbours."""
     count = len(points_L_D)
     squared_L_L = squared_distances(points_L_D, points_L_D).astype(np.float32)
     wanted = np.log(min(PERPLEXITY, (count - 1) / 3))
@@ -80,7 +80,7 @@ def _affinities(points_L_D: Reals) -> Reals:
 
 
 def _slope(near_L_L: Reals, places_L_2: Reals, room_L_L: Reals) -> Reals:
-    """The gradient of the divergence between nearness in words and nearness on the plane; `room_L_L` is written to."""
+    """Returns the gradient of the divergence between affinities in words and on the plane; overwrites `room_L_L`."""
     plane_L_2 = places_L_2.astype(np.float32)
     squares_L = (plane_L_2**2).sum(1)
     pull_L_L = np.matmul(plane_L_2, -2 * plane_L_2.T, out=room_L_L)

@@ -1,7 +1,7 @@
 """Removes secrets from what people see: configs, errors, events, logs. Prompts and responses are not changed.
 
-It hides three things: what looks like a secret anywhere in a text (URLs with credentials, Authorization headers, keys of
-known shapes), values with a telling name (`password`, `api_key`), and the secret values from the environment and the
+It hides three things: what looks like a secret anywhere in a text (URLs with credentials, Authorization headers, keys
+of known shapes), values with a telling name (`password`, `api_key`), and the secret values from the environment and the
 run's config.
 """
 

@@ -47,17 +47,17 @@ def test_prompts_without_an_answer_are_counted_and_named(tmp_path: Path) -> None
     path = answers_file(tmp_path, [{"prompt": TEXTS[0], "output": "A wren."}])
     with pytest.raises(PromptFileError) as raised:
         read_baseline(path, PROMPTS, "birds")
-    assert "no answer to 2 of the 3 held-out prompts of birds" in str(raised.value)
+    assert "no response to 2 of the 3 held-out prompts of birds" in str(raised.value)
     assert "prompt 1, 'Why is the sky blue?'; prompt 2, 'Count to three.'" in str(raised.value)
-    with pytest.raises(PromptFileError, match=r"no answer to 30 of the 30 .* prompt 2, 'p 2'; and 27 more"):
+    with pytest.raises(PromptFileError, match=r"no response to 30 of the 30 .* prompt 2, 'p 2'; and 27 more"):
         read_baseline(path, [FilePrompt(f"p {place}") for place in range(30)], "birds")
 
 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"prompt": "Name a bird.", "text": "A wren."}, r"element 1 of .* gives no answer: it has the keys 'prompt', "),
-        ({"prompt": "Name a bird.", "output": 3}, "element 1 of .* gives no answer"),
+        ({"prompt": "Name a bird.", "text": "A wren."}, r"element 1 of .* has no response, but the keys 'prompt', "),
+        ({"prompt": "Name a bird.", "output": 3}, "element 1 of .* has no response"),
         ({"reply": "A wren."}, "element 1 of .* has the keys 'reply'"),
     ],
 )

@@ -210,7 +210,7 @@ USER = {"role": "user", "content": "x"}
         ([{"content": "x"}], r"message 1 in line 1 .* is .*\"role\": \"user\""),
         ([USER, "x"], "message 2 in line 1 .* is 'x'"),
         ([{"role": "user", "content": " "}], "message 1 in line 1 .* is empty"),
-        ([{"role": "assistant", "content": None}, USER], "message 1 in line 1 .* holds no text"),
+        ([{"role": "assistant", "content": None}, USER], "message 1 in line 1 .* contains no text"),
         (
             [
                 {
@@ -226,7 +226,7 @@ USER = {"role": "user", "content": "x"}
 def test_malformed_conversations_are_named_with_line_and_message(
     tmp_path: Path, messages: list[object], told: str
 ) -> None:
-    with pytest.raises(PromptFileError, match=f"{told}.*(Repair|Rename|leave)"):
+    with pytest.raises(PromptFileError, match=f"{told}.*(Correct|Rename|remove)"):
         read_prompt_file(written(tmp_path, json.dumps({"messages": messages})))
 
 
@@ -234,7 +234,7 @@ def test_a_table_holds_messages_as_json_and_nothing_else(tmp_path: Path) -> None
     (tmp_path / "p.csv").write_text('messages\n"' + json.dumps(OPENAI).replace('"', '""') + '"\n')
     assert read_prompt_file(tmp_path / "p.csv").prompts == (FilePrompt("Why?", None, TALK),)
     (tmp_path / "p.csv").write_text("messages\n" + '"' + str(OPENAI) + '"\n')
-    with pytest.raises(PromptFileError, match=r"line 2 of .*messages that are not JSON.*json\.dumps"):
+    with pytest.raises(PromptFileError, match=r"line 2 of .*messages that are not valid JSON.*json\.dumps"):
         read_prompt_file(tmp_path / "p.csv")
 
 
