@@ -82,7 +82,7 @@ def read_preset(name: str) -> Preset:
     comment = [line.removeprefix("#").strip() for line in text.partition("name:")[0].splitlines()]
     summary, _, needs = " ".join(comment).partition(" Needs: ")
     config = config_from_values(preset_values(name), [])
-    return Preset(name, summary, needs or "nothing but two CPU cores", config.model.path, config.training.loss)
+    return Preset(name, summary, needs or "only two CPU cores", config.model.path, config.training.loss)
 
 
 def config_from_values(values: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig:
