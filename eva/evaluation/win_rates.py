@@ -44,7 +44,7 @@ class WinRate:
 
 
 def preferences(rewards_P: Floats, baseline_P: Floats, *, win_rates: bool = False) -> Floats:
-    """Returns 1 where the response has the higher reward, 0 where the baseline has, 1/2 for ties, NaN if one is missing.
+    """Returns 1 where the response has the higher reward, 0 where the baseline has, 1/2 for ties, NaN without both.
 
     With `win_rates`, the rewards are mean win rates among the two responses, each counting 1/2 against itself, as
     comparing rewarders give them. Then P(response wins) = 1/2 + their difference.

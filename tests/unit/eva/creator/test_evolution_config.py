@@ -30,7 +30,7 @@ def test_operators_are_a_list_or_lists_by_family_and_survive_being_stored() -> N
     [
         (["deepning"], "did you mean 'deepening'"),
         ([], "at least one"),
-        (["mix", "mix"], "each once"),
+        (["mix", "mix"], "each only once"),
         ({"in_dept": ["mix"]}, "in_depth, in_breadth"),
         ({"in_depth": ["mix"]}, "'mix' belongs to in_breadth"),
         ("mix", "list"),

@@ -158,12 +158,12 @@ def test_staleness_mixes_the_weight_with_the_iterations_since_a_prompt_was_answe
 def test_a_weight_of_0_is_never_drawn_however_many_are_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     found = draw([0.0, 1.0, 2.0, 0.0], SamplingRule("proportional"), 4)
     assert found.subset == [1, 2] and found.weights_P.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 0])
-    assert np.isnan(found.keys_P).tolist() == [True, False, False, True] and "weight is 0" in caplog.text
+    assert np.isnan(found.keys_P).tolist() == [True, False, False, True] and "have weight 0" in caplog.text
 
 
 def test_negative_info_is_counted_from_the_lowest_and_said(caplog: pytest.LogCaptureFixture) -> None:
     assert weights_of([-3.0, -1.0, 1.0], SamplingRule("proportional")) == pytest.approx([0, 1 / 3, 2 / 3])
-    assert "down to -3" in caplog.text
+    assert "as low as -3" in caplog.text
 
 
 def test_a_sharp_softmax_loses_no_prompt() -> None:

@@ -85,7 +85,7 @@ def test_the_baselines_path_is_relative_to_the_config_and_initial_is_none(tmp_pa
 
 def test_a_path_without_its_set_is_refused_with_the_right_form(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(config_text("b.json"))
-    with pytest.raises(ConfigError, match=r"allowed is initial, or a file for each set .* \{SET: b.json\}"):
+    with pytest.raises(ConfigError, match=r"allowed are initial, or a file for each set, as \{SET: b.json\}"):
         load_config(str(tmp_path / "run.yaml"))
 
 
