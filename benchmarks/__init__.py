@@ -1,1 +1,7 @@
-"""What the claims of speed are made with: each file prints a ratio against its baseline in the same run."""
+"""Benchmarks behind the claims about performance and reliability, each against a baseline; `make bench` runs them.
+
+`estimate`, `novelty`: the creator's arithmetic. `dispatch`: scheduling of prompts, simulated.
+`generation`, `plain_vllm`: the generation stage against plain vLLM. `streaming`: storing results.
+`evolving`: evolving against distilabel. `service`, `dashboard`: reads over a large run. `chaos`: killed drivers.
+`measuring`: timing and printing.
+"""

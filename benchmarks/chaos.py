@@ -1,10 +1,10 @@
-"""Runs whose drivers are killed by chance, again and again: do they end as if nothing had happened?
+"""Kills drivers at random, again and again, and checks that their runs end as if nothing had happened.
 
-    python -m benchmarks.chaos --runs 40 --kills 4      on fakes: seconds a run
-    python -m benchmarks.chaos --runs 0 --real 2        with Ray, vLLM and TRL: minutes a run
+    python -m benchmarks.chaos --runs 40 --kills 4      on fakes: seconds per run
+    python -m benchmarks.chaos --runs 0 --real 2        with Ray, vLLM and TRL: minutes per run
 
-Prints a table and writes it into docs/reliability.md; --print leaves the file alone. Where a run does not end as it
-should, the folder with its logs is kept, and named.
+Prints a table and writes it into docs/reliability.md; --print leaves the file alone. If a run does not end so,
+the folder with its logs is kept, and its name is printed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SOURCES = ("api", "cli", "eva", "migrations", "orchestrator", "store", "workers"
 
 @dataclass
 class Tally:
-    """What became of the disturbed runs of one kind."""
+    """The results of the disturbed runs of one kind."""
 
     kind: str
     total: int = 0
@@ -66,7 +66,7 @@ class Tally:
 
 
 def fakes(folder: Path, wanted: int, kills: int, seeds: int) -> Tally:
-    """Games on fakes, of several seeds, their drivers forked from a warm process."""
+    """Disturbs games on fakes with several seeds, whose drivers are forked from a warm process."""
     tally = Tally("fakes: journal, dispatch, publication and Postgres are real")
     settings = Settings(folder, None, None)
     store = open_store(settings)
@@ -91,9 +91,9 @@ def fakes(folder: Path, wanted: int, kills: int, seeds: int) -> Tally:
 
 
 class RealRun:
-    """`eva run` in a process of its own, with every real part, started cold each time.
+    """`eva run` in a separate process, with all real parts, started cold each time.
 
-    `source` holds the code: a copy, because a run goes on with the code that it was started with only.
+    `source` is a copy of the code, because a run only continues with the code that it was started with.
     """
 
     def __init__(self, folder: Path, source: Path, name: str) -> None:
@@ -106,11 +106,11 @@ class RealRun:
 
     @property
     def killed(self) -> bool:
-        """Whether its last driver was killed."""
+        """Returns whether the last driver was killed."""
         return self._killed_at is not None
 
     def drive(self, kill: str | None = None) -> None:
-        """Start or resume the run; `kill` is a failpoint of the driver's."""
+        """Starts or resumes the run; `kill` is a failpoint in the driver."""
         before, told, rows = self._answered(), len(self._lines()), self._rows()
         points = [f"{pattern}=note:{self._notes}" for pattern in DRIVER_POINTS] + ([kill] if kill else [])
         what = ["--resume", self._full_name()] if rows else ["playground", "--name", self._name, *REAL]
@@ -140,7 +140,7 @@ class RealRun:
             self.repeated += received - (self._answered() - before)
         elif status > 0:
             said = (self._folder / "eva.out").read_text(errors="replace").splitlines()[-20:]
-            raise SystemExit("\n".join([f"eva run ended with {status} by itself; its last words:", *said]))
+            raise SystemExit("\n".join([f"eva run ended with {status} without being killed; its last output:", *said]))
 
     def fingerprint(self) -> Fingerprint:
         with self._store.transaction() as conn:
@@ -166,14 +166,14 @@ class RealRun:
             return {row for run_id in found for row in kept_rows(conn, run_id)}
 
     def _answered(self) -> int:
-        """Prompts with stored responses, per policy and way of asking."""
+        """Counts the prompts with stored responses, by policy and kind of request."""
         keys = {(row[1], row[2], row[3]) for row in self._rows() if row[0] == "responses"}
         held_out = {row[1:6] for row in self._rows() if row[0] == "heldout_responses"}
         return len(keys) + len(held_out)
 
 
 def real(folder: Path, wanted: int, kills: int) -> Tally:
-    """Runs of the playground with the real parts, their drivers killed at failpoints by chance."""
+    """Disturbs runs of the playground with the real parts, whose drivers are killed at random failpoints."""
     tally = Tally("real parts: Ray, vLLM, TRL; `eva run` started cold")
     if not wanted:
         return tally
@@ -188,7 +188,7 @@ def real(folder: Path, wanted: int, kills: int) -> Tally:
         rng, run = random.Random(number), RealRun(folder, source, f"killed{number}")
         for turn in range(kills):
             point = SURE[turn] if turn < len(SURE) else rng.choice(sorted(set(points)))
-            print(f"killed{number}: to be killed at {point}", flush=True)
+            print(f"killed{number}: will be killed at {point}", flush=True)
             run.drive(f"{point}=kill@{rng.randint(1, max(1, points.count(point) // 2))}")
             if not run.killed:
                 break
@@ -216,7 +216,7 @@ def table(tallies: Iterable[Tally], command: str) -> str:
 
 
 def write(page: Path, text: str) -> None:
-    """Put the table between the page's two marks."""
+    """Writes the table between the page's two marks."""
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
@@ -238,10 +238,10 @@ def main(arguments: list[str]) -> int:
         prog="python -m benchmarks.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=100, help="disturbed runs on fakes")
-    parser.add_argument("--kills", type=int, default=4, help="kills of each of those at most")
-    parser.add_argument("--seeds", type=int, default=4, help="different games that they play")
+    parser.add_argument("--kills", type=int, default=4, help="most kills of each of them")
+    parser.add_argument("--seeds", type=int, default=4, help="how many different games they play")
     parser.add_argument("--real", type=int, default=0, help="disturbed runs with the real parts")
-    parser.add_argument("--real-kills", type=int, default=2, help="kills of each of those at most")
+    parser.add_argument("--real-kills", type=int, default=2, help="most kills of each of them")
     parser.add_argument("--print", action="store_true", help="leave docs/reliability.md as it is")
     given = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="eva-chaos-"))
@@ -249,7 +249,7 @@ def main(arguments: list[str]) -> int:
     try:
         tallies = [fakes(folder, given.runs, given.kills, given.seeds), real(folder, given.real, given.real_kills)]
     except BaseException:
-        print(f"what was printed and logged is kept in {folder}", flush=True)
+        print(f"output and logs are kept in {folder}", flush=True)
         raise
     failed = any(tally.equal < tally.total or tally.repeated or tally.lost for tally in tallies)
     if failed:

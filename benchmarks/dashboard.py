@@ -1,10 +1,11 @@
-"""Every view of the dashboard in Chromium over a run of a million prompts, against the same over a thousand.
+"""Compares every view of the dashboard in Chromium over a run of a million prompts with one of a thousand.
 
     python -m benchmarks.dashboard [--prompts 1000000] [--times 5] [--folder PATH] [--json]
 
-First useful paint of each view, from the address to what it is opened for, and the interactions that ask the server:
-filter, sort, page, next prompt, expand a family, hover over the map. Flat is the aim. What the browser itself takes
-is in both sides of a ratio. The store is that of benchmarks.service; `--folder` keeps it, or names one that was kept.
+It measures the first useful paint of each view, from the address to its main content, and the interactions that query
+the server: filter, sort, page, next prompt, expand a family, hover over the map. The times should be the same for both
+runs; both include the browser's own time. The store is that of benchmarks.service; `--folder` keeps it, or names one
+that was kept.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _FIRST = "table.prompts tbody td.number a"
 
 @dataclass(frozen=True)
 class Seen:
-    """Milliseconds of one view or interaction, medians."""
+    """The median milliseconds of one view or interaction."""
 
     what: str
     small_ms: float
@@ -53,7 +54,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Visit:
-    """A page over one run; each method is one thing that is timed, and leaves the page where it ends."""
+    """A browser page of one run; each method is a timed step that leaves the page where it ends."""
 
     page: Page
     base: str
@@ -65,13 +66,13 @@ class Visit:
         self.page.wait_for_function(_THERE, arg=wanted)
 
     def change(self, act: Callable[[], object], place: str) -> None:
-        """Something is done, and what stands at `place` becomes other."""
+        """Performs an action and waits until the content at `place` changes."""
         before = self.page.locator(place).first.inner_text()
         act()
         self.page.wait_for_function(_CHANGED, arg=[place, before])
 
     def fold(self, wanted: str) -> None:
-        """The seed's branch is closed, or opened again."""
+        """Closes the seed's branch, or opens it again."""
         self.page.locator(".node .turn").first.dispatch_event("click")
         self.page.wait_for_function(_THERE, arg=f".node[aria-level='1'][aria-expanded={wanted}]")
 
@@ -85,7 +86,7 @@ class Visit:
 
 
 def steps(visit: Visit) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What is timed, in an order in which each finds the page that it needs."""
+    """Returns the timed steps, in an order in which each starts on the page that it needs."""
     page, deep = visit.page, visit.prompts - 1 - visit.prompts // 8
     yield "runs", lambda: visit.open("/", "table.runs tbody tr")
     yield "overview", lambda: visit.open("/runs/RUN", ".overview-head")
@@ -113,7 +114,7 @@ def steps(visit: Visit) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def timed(page: Page, store: Store, settings: Settings, run: str, prompts: int, times: int) -> dict[str, float]:
-    """Medians of each step, after a round that warms up; each round has a service of its own, which draws the map."""
+    """Returns the median of each step after a warm-up round; each round has its own service, which computes the map."""
     found: dict[str, list[float]] = {}
     for turn in range(times + 1):
         with serving(Service(store, settings)) as served:
@@ -132,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="where the filled store stays, or lies")
+    parser.add_argument("--folder", type=Path, help="folder of the filled store, new or kept from before")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -162,7 +163,7 @@ def show(found: list[Seen], prompts: int, *, as_json: bool) -> None:
         )
         return
     print(f"the dashboard over {prompts:,} prompts, against {SMALL:,}\n  on {machine()}")
-    print(f"  {'view, or what is done in it':<32} {'small ms':>9} {'large ms':>9} {'ratio':>7}")
+    print(f"  {'view or interaction':<32} {'small ms':>9} {'large ms':>9} {'ratio':>7}")
     for one in found:
         print(f"  {one.what:<32} {one.small_ms:9.0f} {one.large_ms:9.0f} {one.ratio:7.2f}")
 

@@ -1,10 +1,10 @@
-"""Pull-based dispatch against static shards, and two engines against one, in simulated time.
+"""Compares pull-based dispatch with static shards, and two engines with one, in simulated time.
 
     python -m benchmarks.dispatch
 
-Engines batch continuously. Response lengths are skewed twice: log-normal, and growing along the batch, as
-where evolved prompts stand behind the buffer's. The ideal makespan is one engine's, given everything at
-once, divided by the number of engines. Nothing sleeps; every run prints the same figures.
+Engines batch continuously. Response lengths are skewed in two ways: log-normal, and growing along the batch, as if
+evolved prompts came after the buffer's. The ideal makespan is that of one engine that gets everything at once, divided
+by the number of engines. Nothing sleeps, and every run prints the same figures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def requests(repeat: int) -> list[Request]:
 
 
 def length_of(request: Request) -> int:
-    """The last prompts' responses are four times as long as the first ones'."""
+    """Returns skewed lengths; the last prompts' responses are four times as long as the first ones'."""
     return min(1024, int(skewed_length(request) * (0.4 + 1.2 * (request.number % PROMPTS) / PROMPTS)) + 1)
 
 
@@ -39,14 +39,14 @@ def makespan(asked: Sequence[Request], engines: int, limits: Limits) -> float:
 
 
 def static_shards(asked: Sequence[Request], engines: int) -> float:
-    """Contiguous shares, one per engine, given at once: the stage ends with the slowest."""
+    """Gives each engine a contiguous share at once; the stage ends with the slowest engine."""
     size = -(-len(asked) // engines)
     shares = [asked[start : start + size] for start in range(0, len(asked), size)]
     return max(makespan(share, 1, ALL_AT_ONCE) for share in shares)
 
 
 def batches(asked: Sequence[Request], engines: int) -> float:
-    """Static shards of one window after another, with a barrier between."""
+    """Gives out static shards, one window after another, with a barrier in between."""
     size = WINDOW * engines
     return sum(static_shards(asked[start : start + size], engines) for start in range(0, len(asked), size))
 

@@ -1,11 +1,10 @@
-"""Estimating and sampling a pool of a million prompts x 6 responses, against a row-by-row pandas way.
+"""Compares estimating and sampling a pool of a million prompts x 6 responses with a row-by-row pandas version.
 
     python -m benchmarks.estimate [--json]
 
-Both ways compute the same info for every prompt (that is checked) and draw a quarter of the pool by
-the same weights. Times are of the processor, since both ways use one core and nothing else. About a
-minute, of which pandas takes nearly all. Then every metric with the default draw, and every weighting
-and sampler with the default metric.
+Both compute the same info for every prompt (this is checked) and draw a quarter of the pool by the same weights. Times
+are processor times, since both use one core and nothing else. It takes about a minute, nearly all of it in pandas. Then
+it measures every metric with the default draw, and every weighting and sampler with the default metric.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ PROMPTS, N, REPEATS, TARGET = 1_000_000, 6, 3, 30.0
 
 
 def pool(prompts: int, seed: int = 7) -> RewardTable:
-    """Rewards as the store gives them, by columns: some equal texts, some cut responses, some rewards that failed."""
+    """Returns rewards by column, as the store gives them, with some equal texts, cut responses and missing rewards."""
     draws = np.random.default_rng(seed)
     shape = (prompts, N)
     rewards_P_N = draws.random(shape).round(3)
@@ -51,7 +50,7 @@ def vectorised(judged: RewardTable, metric: str = "a_min", rule: SamplingRule | 
 
 
 def table(judged: RewardTable) -> pd.DataFrame:
-    """One row per prompt, as responses come out of a JSON Lines file."""
+    """Returns one row per prompt, as read from a JSON Lines file."""
     return pd.DataFrame(
         {
             "number": judged.numbers_P,
@@ -63,7 +62,7 @@ def table(judged: RewardTable) -> pd.DataFrame:
 
 
 def row_info(row: pd.Series) -> float:
-    """info of one row: max - min over distinct, uncut, rewarded responses."""
+    """Returns the info of one row: max - min over distinct, uncut, rewarded responses."""
     rewarded = [
         (text, reward)
         for text, reward, cut in zip(row["texts"], row["rewards"], row["cut"], strict=True)
@@ -90,7 +89,7 @@ def cpu_seconds(action: Callable[[], object]) -> float:
 
 
 def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Comparison:
-    """Both ways by turns. Raises SystemExit when they disagree on an info."""
+    """Runs both ways in turns. Raises SystemExit if they disagree on an info."""
     judged = pool(prompts)
     frame = table(judged)
     times = [(cpu_seconds(lambda: vectorised(judged)), cpu_seconds(lambda: row_by_row(frame))) for _ in range(repeats)]
@@ -109,7 +108,7 @@ def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Comparison:
 
 
 def every_choice(prompts: int = PROMPTS, repeats: int = REPEATS) -> dict[str, float]:
-    """Median seconds of estimating and sampling with each metric, weighting and sampler."""
+    """Returns the median seconds for estimating and sampling with each metric, weighting and sampler."""
     judged = pool(prompts)
     runs: dict[str, Callable[[], object]] = {}
     runs |= {f"metric {name}": lambda name=name: vectorised(judged, name) for name in METRICS}

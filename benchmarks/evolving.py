@@ -1,10 +1,10 @@
-"""Evolving against a service of fixed latency L and C slots: ours, distilabel's EvolInstruct, and the ideal N L / C.
+"""Compares evolving with distilabel's EvolInstruct and with the ideal N L / C, on a service of latency L with C slots.
 
     python -m benchmarks.evolving [--json]
 
-The service is tests/support/openai_server.py in a process of its own, so that neither way pays for it. Both ways write
-chains of four children from the same prompts with the same templates and settings, EvolInstruct with the OpenAI
-client that it comes with. The first call of each, which imports its libraries, is not counted. About a minute.
+The service is tests/support/openai_server.py in a separate process, so that neither side pays for it. Both sides write
+chains of four children from the same prompts with the same templates and settings; EvolInstruct uses its own OpenAI
+client. The first call of each, which imports its libraries, does not count. It takes about a minute.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ IDEAL_S = EVOLUTIONS * LATENCY_S / SLOTS
 
 
 def _written(body: Body) -> str:
-    """A child unlike any other: the prompt in the request's template, and the seed or a number."""
+    """Returns a child unlike any other, from the prompt in the request and its seed."""
     return f"Describe river {abs(hash(body['messages'][-1]['content'])) % 10**9} and its {body.get('seed', 0)} bridges."
 
 
@@ -46,7 +46,7 @@ def _serve(address: Connection, done: Event) -> None:
 
 @contextmanager
 def service() -> Generator[str]:
-    """The service's address; it ends with the context."""
+    """Runs the service inside the context, and yields its address."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     done = context.Event()
@@ -64,7 +64,7 @@ def prompts(count: int) -> list[Prompt]:
 
 
 def ours(evolver: Evolver, sources: int) -> None:
-    """Raises SystemExit when a child is missing."""
+    """Evolves with eva. Raises SystemExit if a child is missing."""
     plan = EvolutionPlan(
         seed=1,
         iteration=1,
@@ -83,7 +83,7 @@ def ours(evolver: Evolver, sources: int) -> None:
 
 
 def distilabels(api_base: str) -> Any:
-    """Its task over its own OpenAI client, loaded."""
+    """Returns distilabel's task, loaded, with its own OpenAI client."""
     from distilabel.models import OpenAILLM
     from distilabel.steps.tasks import EvolInstruct
 
@@ -99,7 +99,7 @@ def distilabels(api_base: str) -> Any:
 
 
 def theirs(task: Any, sources: int) -> None:
-    """Raises SystemExit when a child is missing."""
+    """Evolves with distilabel. Raises SystemExit if a child is missing."""
     rows = [{"instruction": prompt.text} for prompt in prompts(sources)]
     done = next(iter(task.process(rows)))
     written = sum(bool(text) for row in done for text in row["evolved_instructions"])
@@ -108,7 +108,7 @@ def theirs(task: Any, sources: int) -> None:
 
 
 def compare() -> tuple[Comparison, Comparison]:
-    """Ours against the ideal, and against distilabel's, by turns."""
+    """Compares eva with the ideal and with distilabel, in turns."""
     with service() as api_base:
         evolver = build_evolver(
             Evolving.model_validate({"evolver": {"kind": "evol_instruct", "model": "openai/m", "api_base": api_base}})

@@ -1,12 +1,11 @@
-"""The generation stage (Ray, streaming, rewarding, storing) against plain `vllm.LLM.generate` of the same requests.
+"""Compares the generation stage (Ray, streaming, rewarding, storing) with `vllm.LLM.generate` for the same requests.
 
     python -m benchmarks.generation [--model FOLDER] [--prompts 512] [--repeats 5] [--json FILE]
 
-The stage is the loop's own `judge`: a fleet of one engine, the reward model in its actor, Postgres. Both
-sides get the same model, engine settings, environment, prompts, seeds and token limits; each lives in a
-process of its own, and they take turns while the other waits. The plain side only generates, and is
-measured twice: as anyone would call it, and leaner, without vLLM's decoding token by token (which the
-engines of eva do not use either; both decode at the end).
+The stage is the loop's own `judge`: a fleet of one engine, the reward model in its actor, Postgres. Both sides get the
+same model, engine settings, environment, prompts, seeds and token limits. Each has its own process, and one waits while
+the other works. The plain side only generates, and is measured twice: called in the usual way, and without vLLM's
+token-by-token decoding, which eva's engines do not use either (they decode at the end).
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ from workers.training.checkpoints import seal
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="playground", help="a model folder; unset: the playground's solver")
+    parser.add_argument("--model", default="playground", help="model folder; default: the playground's solver")
     parser.add_argument("--prompts", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--window", type=int, default=128, help="fleet.window")
@@ -62,20 +61,20 @@ def parse() -> argparse.Namespace:
 
 
 class StageSide:
-    """The loop's judge on a fresh run each time; its requests are the same every time, as their seeds derive."""
+    """The loop's judge, on a new run each time; its requests are always the same, since their seeds are derived."""
 
     def __init__(self, store: Store, config: RunConfig, policy: Checkpoint, fleet: Fleet, roles: Roles) -> None:
         self._store, self._config, self._policy, self._roles = store, config, policy, roles
         fleet.load(policy)
 
     def requests(self) -> list[Request]:
-        """What the stage will ask of the engines."""
-        found: list[Request] = []
-        self._with_run(lambda journal, run: found.extend(self._ask(journal, run)))
-        return found
+        """Returns the requests that the stage will send to the engines."""
+        requests: list[Request] = []
+        self._with_run(lambda journal, run: requests.extend(self._ask(journal, run)))
+        return requests
 
     def run(self) -> tuple[float, int]:
-        """Seconds of the whole stage, and the response tokens that it stored."""
+        """Returns the seconds that the whole stage took, and the response tokens that it stored."""
         measured: list[tuple[float, int]] = []
         self._with_run(lambda journal, run: measured.append(self._judge(journal, run)))
         return measured[0]
@@ -101,7 +100,7 @@ class StageSide:
 
 
 def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dict[str, list[float]]:
-    """Seconds of each side per repeat, taking turns after one warm-up each."""
+    """Returns the seconds of each side per repeat, in turns, after one warm-up each."""
     folder = scratch / "model"
     folder.mkdir()
     for file in resolve_model(options.model).iterdir():
@@ -155,7 +154,7 @@ def take_turns(sides: dict[str, Callable[[], tuple[float, int]]], repeats: int) 
         names = list(sides)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             seconds[name].append(sides[name]()[0])
-    print(f"{tokens['stage']:,} tokens a run; {repeats} runs of each, in turns")
+    print(f"{tokens['stage']:,} tokens per run; {repeats} runs of each side, in turns")
     for name, runs in seconds.items():
         print(
             f"  {name:<6} median {median(runs):.2f} s  [{min(runs):.2f} .. {max(runs):.2f}]  "

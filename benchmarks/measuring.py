@@ -1,4 +1,4 @@
-"""How the benchmarks measure and print: two ways by turns on one machine, and the spread of their ratio."""
+"""Measures and prints two ways of doing the same in turns on one machine, and the spread of their ratio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds of each repeat; `ratio` is baseline over subject: above 1, the subject is faster."""
+    """The seconds of each repeat; `ratio` is baseline over subject: above 1, the subject is faster."""
 
     what: str
     subject: str
@@ -33,20 +33,20 @@ class Comparison:
 
 
 def seconds(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """How long an action takes, by the wall or by another clock."""
+    """Returns how many seconds an action takes, by wall time or by another clock."""
     started = clock()
     action()
     return clock() - started
 
 
 def machine() -> str:
-    """Cores, how busy they are, and the interpreter."""
+    """Describes the machine: its cores, their load, and the interpreter."""
     busy = os.getloadavg()[0]
     return f"{os.cpu_count()} cores (load {busy:.1f}), {platform.machine()}, Python {platform.python_version()}"
 
 
 def show(comparison: Comparison, arguments: list[str]) -> None:
-    """Print for a person, or with --json for a program."""
+    """Prints a comparison for people, or with --json for programs."""
     if "--json" in arguments:
         facts = {"ratio": comparison.ratio, "ratios": comparison.ratios, "machine": machine()}
         print(json.dumps(asdict(comparison) | facts))

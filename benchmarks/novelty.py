@@ -1,11 +1,10 @@
-"""Near-duplicates of a run's prompts: the MinHash index against comparing with every prompt; the semantic index asked
-for many children at once, as evolving does, against one by one.
+"""Compares the MinHash index with comparing against every prompt, and semantic look-ups together with one by one.
 
     python -m benchmarks.novelty [PROMPTS] [--json]
 
-Half of the texts asked about are near-duplicates. Building the index is counted; the plain way is timed on the first
-few questions and scaled, its shingles cut beforehand. Both must find the same there (that is checked). The semantic
-index holds vectors drawn by chance; the same cosines must come out both ways.
+Half of the queries are near-duplicates. The time to build the index counts. The plain way is timed on the first few
+queries and scaled, with its shingles computed in advance; both must give the same results there. The semantic index
+contains random vectors; both ways must give the same cosines.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def texts(count: int, seed: int) -> list[str]:
 
 
 def compare(count: int = PROMPTS) -> Comparison:
-    """Seconds for QUESTIONS texts. Raises SystemExit when the two ways disagree."""
+    """Returns the seconds for QUESTIONS texts. Raises SystemExit if the two ways disagree."""
     known = texts(count, 1)
     asked = [
         text
@@ -71,7 +70,7 @@ def compare(count: int = PROMPTS) -> Comparison:
 
 
 def compare_meanings(count: int = PROMPTS) -> Comparison:
-    """Seconds for TOGETHER look-ups. Raises SystemExit when the two ways disagree."""
+    """Returns the seconds for TOGETHER look-ups. Raises SystemExit if the two ways disagree."""
     draws = np.random.default_rng(1)
     index = SemanticIndex()
     for start in range(0, count, 10_000):
@@ -91,7 +90,7 @@ def compare_meanings(count: int = PROMPTS) -> Comparison:
     together, one_by_one = zip(*times, strict=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return Comparison(
-        f"{TOGETHER} meanings against {count:,} prompts, {DIMENSIONS} dimensions (whole process: {peak:,} MB)",
+        f"{TOGETHER} embeddings against {count:,} prompts, {DIMENSIONS} dimensions (whole process: {peak:,} MB)",
         "together",
         "singly",
         together,

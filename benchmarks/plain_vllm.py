@@ -1,4 +1,4 @@
-"""The other side of benchmarks.generation: `vllm.LLM` in a process of its own, told what to do by lines.
+"""The plain side of benchmarks.generation: `vllm.LLM` in a separate process, controlled by lines on standard input.
 
     python -m benchmarks.plain_vllm JOB ANSWERS
 
@@ -19,7 +19,7 @@ from eva.types import Request
 
 
 def serve_plain(job: Path, answers: int) -> None:
-    """The plain side's process: loads once, then generates once for each line that it reads."""
+    """Runs the plain side's process: loads once, then generates once for each line that it reads."""
     from vllm import LLM, SamplingParams
 
     given = json.loads(job.read_text())
@@ -39,7 +39,7 @@ def serve_plain(job: Path, answers: int) -> None:
 
 
 class PlainSide:
-    """`vllm.LLM` in another process, with the same environment as an engine's."""
+    """`vllm.LLM` in another process, with the same environment as an engine."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class PlainSide:
             self._process.stdin.flush()
             seconds, tokens = json.loads(self._answers.readline())
         except (BrokenPipeError, json.JSONDecodeError):
-            raise SystemExit(f"the plain side ended:\n{self._log.read_text()[-3000:]}") from None
+            raise SystemExit(f"The plain side's process ended:\n{self._log.read_text()[-3000:]}") from None
         return seconds, tokens
 
     def close(self) -> None:

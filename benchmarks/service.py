@@ -1,10 +1,10 @@
-"""Every read endpoint over a run of a million prompts and six million responses, against the same over a thousand.
+"""Compares every read endpoint over a run of a million prompts and six million responses with one of a thousand.
 
     python -m benchmarks.service [--prompts 1000000] [--asks 40] [--folder PATH] [--json]
 
-Flat is the aim: a page, a prompt, a family cost the same in a run a thousand times as large. Then storing what
-engines give: rewarded responses in batches through the store, as a share of the rate of one plain COPY of the same
-rows into the same tables. Everything lies in a database of its own in a temporary folder; some minutes, about 5 GB.
+A page, a prompt or a family should cost the same in a run a thousand times as large. The benchmark then stores rewarded
+responses in batches through the store, and compares the rate with that of one plain COPY of the same rows into the same
+tables. It uses a database of its own in a temporary folder, and takes some minutes and about 5 GB.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ _TABLES = (_PROMPTS, _RESPONSES, _REWARDS, _ESTIMATES, _BATCHES, _PAIRS, _STEPS,
 
 @dataclass(frozen=True)
 class Measured:
-    """Milliseconds of one endpoint over the large run, and its median over the small one's."""
+    """The milliseconds of one endpoint over the large run, and their median divided by the small run's."""
 
     endpoint: str
     p50_ms: float
@@ -128,7 +128,7 @@ class Measured:
 
 
 def fill(store: Store, name: str, prompts: int) -> str:
-    """A run of so many prompts, with what each was answered and how it was rewarded; its name."""
+    """Creates a run with this many prompts, their responses and rewards. Returns its name."""
     config = load_config("playground", [f"iterations={ITERATIONS}"]).model_dump(mode="json")
     with store.transaction() as conn:
         run = create_run(conn, stem=name, config=config, config_hash="benchmark", seed=1)
@@ -146,7 +146,7 @@ def fill(store: Store, name: str, prompts: int) -> str:
 
 
 def filled(store: Store, name: str, prompts: int) -> str:
-    """The name of such a run, which is filled unless it lies there from before."""
+    """Returns the name of a run with this many prompts; creates it unless it already exists."""
     with store.transaction() as conn:
         found = conn.execute(
             text("SELECT name FROM runs WHERE name LIKE :stem AND prompt_count = :count"),
@@ -156,13 +156,13 @@ def filled(store: Store, name: str, prompts: int) -> str:
 
 
 def endpoints(client: TestClient) -> list[str]:
-    """Every path that is read, by the service's own document."""
+    """Returns every path that can be read, from the service's OpenAPI document."""
     paths: dict[str, Any] = client.get("/v1/openapi.json").json()["paths"]
     return [path for path, methods in paths.items() if "get" in methods and not any(part in path for part in NOT_ASKED)]
 
 
 def asked(path: str, run: str, other: str, prompts: int, draw: random.Random) -> tuple[str, dict[str, Any]]:
-    """One request of this kind, for chance prompts."""
+    """Returns one request of this kind, for random prompts."""
     filters: dict[str, Any] = {}
     if path.endswith("/prompts"):
         filters = draw.choice(
@@ -188,7 +188,7 @@ def asked(path: str, run: str, other: str, prompts: int, draw: random.Random) ->
 
 
 def times_ms(client: TestClient, path: str, run: str, other: str, prompts: int, asks: int) -> list[float]:
-    """How long each of these requests takes. Raises SystemExit for one that fails."""
+    """Returns how long each of these requests takes, in milliseconds. Raises SystemExit if one fails."""
     draw, found = random.Random(7), []
     for _ in range(asks + 2):
         url, params = asked(path, run, other, prompts, draw)
@@ -196,7 +196,7 @@ def times_ms(client: TestClient, path: str, run: str, other: str, prompts: int, 
         answer = client.get(url, params=params)
         found.append(1000 * (time.perf_counter() - began))
         if answer.status_code not in (200, 404):
-            raise SystemExit(f"{answer.url} gave {answer.status_code}: {answer.text[:300]}")
+            raise SystemExit(f"{answer.url} returned {answer.status_code}: {answer.text[:300]}")
     return found[2:]
 
 
@@ -208,7 +208,7 @@ def measure(client: TestClient, small: str, large: str, prompts: int, asks: int)
 
 
 def storing(store: Store, run: int, prompts: int) -> tuple[float, float]:
-    """Rows per second of responses and rewards in batches through the store, and of the same rows by one plain COPY."""
+    """Returns rows per second for storing responses and rewards in batches, and for one plain COPY of the same rows."""
     answers = [
         PromptResponses(
             number,
@@ -231,7 +231,7 @@ def storing(store: Store, run: int, prompts: int) -> tuple[float, float]:
 
 
 def _plain_copy_s(store: Store) -> float:
-    """Seconds in which COPY brings the same rows into the same tables; then they are gone again."""
+    """Returns the seconds that COPY needs for the same rows and tables, and removes the rows again."""
     tables = {
         "responses": "run_id, prompt, checkpoint, sample, text, text_hash, finish, tokens, seed",
         "rewards": "run_id, prompt, checkpoint, sample, rewarder, value, reason",
@@ -260,7 +260,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=1_000_000)
     parser.add_argument("--asks", type=int, default=40)
-    parser.add_argument("--folder", type=Path, help="where the filled store stays, to look at it or to measure again")
+    parser.add_argument(
+        "--folder", type=Path, help="folder in which the filled store is kept, to inspect it or to measure again"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,11 @@
-"""Streaming answered and rewarded prompts into Postgres, against one plain COPY of the same rows.
+"""Compares streaming rewarded responses into Postgres with one plain COPY of the same rows.
 
     python -m benchmarks.streaming [--json]
 
-The streaming way is the run's own: results are kept one by one and flushed every 64, each flush one
-transaction that checks the lease, copies responses and rewards, moves the stage on and reads what the
-user wants of the run. The plain way copies ready-made rows into the same tables, two COPYs in one
-transaction. Each repeat writes to a run of its own, by turns. About a minute.
+Streaming works as in a run: results arrive one by one and are flushed every 64. Each flush is one transaction:
+it checks the lease, copies responses and rewards, advances the stage and reads the run's desired state. The plain way copies
+prepared rows into the same tables, with two COPYs in one transaction. Each repeat writes to a run of its own, in turns.
+It takes about a minute.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Row = tuple[object, ...]
 
 
 def results(prompts: int) -> list[RewardedResponses]:
-    """Distinct responses of about 350 characters, each with a reward."""
+    """Returns distinct responses of about 350 characters, each with a reward."""
     draw = random.Random(3)
     vocabulary = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 9))) for _ in range(2000)]
     made: list[RewardedResponses] = []
@@ -57,7 +57,7 @@ def results(prompts: int) -> list[RewardedResponses]:
 
 
 def start_run(store: Store, prompt_file: Path) -> RunRow:
-    """A run with its prompts and a checkpoint, as it stands before its first stage."""
+    """Creates a run with its prompts and a checkpoint, as before its first stage."""
     run = register_run(
         store,
         RunConfig.model_validate(
@@ -75,7 +75,7 @@ def start_run(store: Store, prompt_file: Path) -> RunRow:
 
 
 def stream(store: Store, run: RunRow, lease: Lease, rewarded: Sequence[RewardedResponses]) -> float:
-    """Seconds of keeping results as the loop's judge does, the engine and the rewarder taking no time."""
+    """Returns the seconds for storing results as the loop's judge does, if engine and rewarder take no time."""
     config = RunConfig.model_validate(run.config)
     claimed = ClaimedRun(run.id, run.name, config, Path(), "mock", store, lease, Nobody())
     with JudgeStage(claimed, 0, "judge_pool", len(rewarded)) as stage:
@@ -91,7 +91,7 @@ def keep(stage: JudgeStage, rewarded: Sequence[RewardedResponses]) -> None:
 
 
 def rows(run_id: int, rewarded: Sequence[RewardedResponses]) -> tuple[list[Row], list[Row]]:
-    """The rows of both tables, ready to copy."""
+    """Returns the rows of both tables, ready to copy."""
     pairs = [
         (one.answered.number, response, reward)
         for one in rewarded
@@ -132,7 +132,7 @@ def _copy(conn: Connection, statement: str, ready: Sequence[Row]) -> None:
 
 
 def repeat(store: Store, prompt_file: Path, rewarded: Sequence[RewardedResponses]) -> tuple[float, float]:
-    """Seconds of the streaming and of the plain way."""
+    """Returns the seconds for streaming and for the plain way."""
     streamed, copied = start_run(store, prompt_file), start_run(store, prompt_file)
     with claim(store, streamed) as lease:
         ours = stream(store, streamed, lease, rewarded)
@@ -141,7 +141,7 @@ def repeat(store: Store, prompt_file: Path, rewarded: Sequence[RewardedResponses
 
 
 def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Comparison:
-    """Both ways by turns, on an embedded server of their own."""
+    """Runs both ways in turns, on an embedded server of their own."""
     folder = Path(tempfile.mkdtemp(prefix="eva-bench-"))
     folder.chmod(0o755)  # root's server runs as another user
     rewarded = results(prompts)
