@@ -1,4 +1,4 @@
-"""The map of prompts: alike texts lie together, nobody moves when others come, and its faithfulness is as defined."""
+"""On the map of prompts, similar texts are near each other and positions are stable; its fidelity is as defined."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fitted(texts: list[str]) -> PromptMap:
     return fit_map(texts)
 
 
-def test_alike_texts_lie_together_also_those_that_came_later(fitted: PromptMap) -> None:
+def test_similar_texts_are_near_each_other_also_those_placed_later(fitted: PromptMap) -> None:
     draw = random.Random(4)
     later = [written(number % TOPICS, draw) for number in range(TOPICS * EACH)]
     places = place_on_map(later, fitted)
@@ -39,15 +39,13 @@ def test_alike_texts_lie_together_also_those_that_came_later(fitted: PromptMap) 
     assert same.mean() > 0.9
 
 
-def test_places_thrown_by_chance_keep_what_chance_keeps(texts: list[str], fitted: PromptMap) -> None:
+def test_random_positions_have_the_fidelity_of_chance(texts: list[str], fitted: PromptMap) -> None:
     kept = measure_map(texts, np.random.default_rng(1).random((len(texts), 2)), fitted)
     assert kept is not None
     assert abs(kept.trustworthiness - 0.5) < 0.05 and kept.share < 0.12
 
 
-def test_the_same_landmarks_give_the_same_map_and_nobody_moves_when_others_come(
-    texts: list[str], fitted: PromptMap
-) -> None:
+def test_the_same_landmarks_give_the_same_map_and_positions_do_not_move(texts: list[str], fitted: PromptMap) -> None:
     places = place_on_map(texts, fitted)
     assert np.array_equal(places, place_on_map(texts, fit_map(texts)))
     assert np.allclose(
@@ -59,7 +57,7 @@ def test_the_same_landmarks_give_the_same_map_and_nobody_moves_when_others_come(
 @pytest.mark.parametrize(
     "few", [["one text"], ["same", "same"], ["", ""], ["a b c d"] * 40, [f"alone{number}" for number in range(40)]]
 )
-def test_texts_that_say_little_have_places_too(few: list[str]) -> None:
+def test_short_texts_have_positions_too(few: list[str]) -> None:
     fitted = fit_map(few)
     for asked in (few, ["", "unknown", "a\u0000b \ud800"]):
         places = place_on_map(asked, fitted)
@@ -67,8 +65,8 @@ def test_texts_that_say_little_have_places_too(few: list[str]) -> None:
         assert (places >= -1e-6).all() and (places <= 1 + 1e-6).all()
 
 
-def test_faithfulness_is_as_defined(texts: list[str], fitted: PromptMap) -> None:
-    """By the definition, prompt by prompt, with the cosine of word counts that the vocabulary gives."""
+def test_the_fidelity_is_as_defined(texts: list[str], fitted: PromptMap) -> None:
+    """Computes it by definition, prompt by prompt, with the cosines of the vocabulary's word counts."""
     from eva.prompt_map.tfidf import tfidf_vectors
 
     texts = texts[:60]
@@ -87,7 +85,7 @@ def test_faithfulness_is_as_defined(texts: list[str], fitted: PromptMap) -> None
     assert kept.trustworthiness == pytest.approx(1 - 2 * missed / (count * k * (2 * count - 3 * k - 1)), abs=0.005)
 
 
-def test_every_iteration_has_the_same_room_and_what_it_leaves_is_given_on() -> None:
+def test_every_iteration_has_the_same_share_and_passes_on_the_rest() -> None:
     births = [IterationPrompts(-1, 0, 1000), IterationPrompts(1, 1000, 10), IterationPrompts(2, 1010, 500)]
     numbers = select_prompts(births, 400)
     assert len(numbers) == 400 == len({*numbers})

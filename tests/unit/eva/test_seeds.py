@@ -11,7 +11,7 @@ def test_seeds_are_fixed_for_ever() -> None:
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, unique=True))
-def test_a_draw_depends_on_its_number_alone(numbers: list[int]) -> None:
+def test_a_draw_depends_only_on_its_number(numbers: list[int]) -> None:
     together = uniforms(3, "x", numbers=np.array(numbers))
     alone = [uniforms(3, "x", numbers=np.array([number]))[0] for number in numbers]
     assert together.tolist() == alone and ((together > 0) & (together < 1)).all()
@@ -23,5 +23,5 @@ def test_draws_are_uniform_and_uncorrelated_between_paths() -> None:
     assert np.histogram(one, 50, (0, 1))[0].std() < 70
 
 
-def test_text_hashes_take_any_text_even_lone_surrogates() -> None:
+def test_text_hashes_accept_any_text_even_lone_surrogates() -> None:
     assert text_hash("a") != text_hash("b") and -(2**63) <= text_hash("\ud800") < 2**63

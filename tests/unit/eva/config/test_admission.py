@@ -1,4 +1,4 @@
-"""Nothing that comes by the API leads to the file system, to other machines, to secrets or to code unless allowed."""
+"""A config sent through the API cannot reach files, other machines, secrets or code, except by allowed names."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ FREE = {
     "tracking.experiment",
     "tracking.project",
 }
-"""Keys that hold text which leads nowhere; `options` go to a function that is allowed."""
+"""Keys with harmless text; `options` go to a function that is allowed."""
 
 
 def texts(section: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every key that may hold any text."""
+    """Yields the path of every key that accepts any text."""
     for name, field in section.model_fields.items():
         yield from _texts(field.annotation, (*path, name))
 
@@ -64,7 +64,7 @@ def _texts(annotation: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
                 yield from _texts(inner, path)
 
 
-def test_every_key_that_may_hold_any_text_is_guarded_or_known_to_lead_nowhere() -> None:
+def test_every_key_that_accepts_any_text_is_guarded_or_known_to_be_harmless() -> None:
     found = {".".join(path[-2:]) for path in texts(RunConfig)}
     assert {*GUARDED} - {"reward.trust_remote_code"} <= found and not {*GUARDED} & FREE
     assert found <= {*GUARDED} | FREE, "classify the new key in eva/config/admission.py, or here"
@@ -120,7 +120,7 @@ def test_a_value_that_is_not_on_the_allowlist_is_refused(changes: dict[str, Any]
     assert told in str(refused.value) and refused.value.status == 403
 
 
-def test_names_become_what_they_stand_for() -> None:
+def test_names_are_replaced_by_the_values_they_stand_for() -> None:
     config = admit(
         validate(
             BASE
@@ -157,13 +157,13 @@ def test_a_preset_is_admitted_with_its_own_values_and_no_others(name: str) -> No
 
 
 @pytest.mark.parametrize("given", ["tiny", "=x", "tiny=", "a/b=/c"])
-def test_an_allowlist_that_cannot_be_read_is_refused(given: str) -> None:
+def test_a_malformed_allowlist_is_refused(given: str) -> None:
     with pytest.raises(ConfigError, match="EVA_MODELS"):
         read_allowlist({"EVA_MODELS": given})
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "many", "1.5"])
-def test_a_limit_of_runs_that_is_none_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_limit_of_runs_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVA_CONCURRENT_RUNS", given)
     with pytest.raises(ConfigError, match="EVA_CONCURRENT_RUNS"):
         read_settings()

@@ -32,7 +32,7 @@ def test_defaults_are_the_papers(config_file: Path) -> None:
     assert (config.sampling.fraction, config.evolving.per_prompt, config.mixing.children) == (0.25, 4, 0.8)
 
 
-def test_paths_are_relative_to_the_file_and_hub_ids_stay(config_file: Path) -> None:
+def test_paths_are_relative_to_the_file_and_hub_ids_are_unchanged(config_file: Path) -> None:
     config = load_config(str(config_file))
     assert config.prompts.path == str(config_file.parent / "prompts.jsonl")
     assert config.model.path == "some/model"
@@ -47,7 +47,7 @@ def test_set_overrides_nested_keys_and_reads_numbers_as_people_write_them(config
     assert (config.training.learning_rate, config.fleet.engines, config.name) == (1e-4, 2, "try-2")
 
 
-def test_the_hash_names_what_the_config_says(config_file: Path) -> None:
+def test_the_hash_depends_on_the_values_of_the_config(config_file: Path) -> None:
     one, other = load_config(str(config_file)), load_config(str(config_file), ["seed=1"])
     assert config_hash(one) == config_hash(load_config(str(config_file))) != config_hash(other)
 
@@ -78,7 +78,7 @@ def test_a_missing_section_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00"])
-def test_what_is_not_a_mapping_in_yaml_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_yaml_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"run\.yaml"):

@@ -1,4 +1,4 @@
-"""A config as text: read as JSON could say it, changed with its comments kept, written without what is default."""
+"""A config as text is parsed like JSON, changed without losing comments, and written without default values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_changes_leave_comments_and_all_other_lines_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("name", presets())
-def test_what_a_config_tells_of_itself_is_that_config(name: str) -> None:
+def test_the_non_default_values_of_a_config_give_the_same_config(name: str) -> None:
     config = load_config(name)
     text = to_yaml(non_default_values(config))
     assert validate(parse_yaml(text)) == config
@@ -47,7 +47,7 @@ def test_what_a_config_tells_of_itself_is_that_config(name: str) -> None:
         ("a: 1\na: {}", "duplicate"),
     ],
 )
-def test_what_no_config_can_be_is_refused(text: str, told: str) -> None:
+def test_a_text_that_is_no_config_is_refused(text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         parse_yaml(edit_yaml(text, {"a.b": 1}))
 

@@ -29,7 +29,7 @@ def plan(**changes: object) -> EvolutionPlan:
 
 
 class Writer:
-    """Appends its operator to the parent; texts listed in `bad` come out instead, in order."""
+    """Appends its operator to the parent; returns the texts listed in `bad` first, in order."""
 
     operators = ("deepening", "breadth", "constraints")
 
@@ -61,7 +61,7 @@ def test_a_refused_child_is_retried_from_the_last_good_ancestor_and_never_evolve
     assert {asked.text for asked in writer.asked[1:]} == {"A fine first child about rain."}
 
 
-def test_a_child_that_never_comes_is_given_up_without_poisoning_the_chain() -> None:
+def test_a_child_that_is_always_refused_is_given_up_without_harming_the_chain() -> None:
     writer = Writer("First good child.", "", "", "", "Second good child, later.")
     chain = evolve_chain(SOURCE, writer, plan(per_prompt=3))
     assert [(one.slot, one.parent_slot) for one in chain.accepted] == [(0, None), (2, 0)]
@@ -101,7 +101,7 @@ def test_a_nearly_equal_child_is_refused_by_its_shingles() -> None:
     assert refusal(child, [parent], plan(max_chars=5000, similarity=1.0)) is None
 
 
-def test_what_novelty_refuses_is_refused_last_with_its_reason() -> None:
+def test_novelty_checks_come_last_and_give_their_reason() -> None:
     class OnlyRain:
         def reason(self, text: str, context: Context = ()) -> str | None:
             return None if "rain" in text else "not_about_rain"
@@ -126,7 +126,7 @@ def test_the_plans_operators_replace_the_evolvers_own() -> None:
     assert {one.operator for chain in chains for one in chain.attempts} == {"a", "b"}
 
 
-def test_mix_gets_another_prompt_of_the_subset_drawn_by_seed_and_is_left_out_where_there_is_none() -> None:
+def test_mix_gets_another_prompt_of_the_subset_drawn_by_seed_and_is_left_out_without_one() -> None:
     subset = [Prompt(number, f"Tell me of {number}.") for number in range(6)]
     writer = Writer()
     for source in subset:
@@ -152,7 +152,7 @@ def test_every_mutation_of_a_chain_knows_how_the_policy_did_on_the_sampled_promp
     assert [asked.context for asked in writer.asked] == [seen] * 4 + [None] * 4
 
 
-def test_a_reply_that_was_cut_or_never_came_is_refused_by_its_own_reason() -> None:
+def test_a_cut_or_missing_reply_is_refused_with_its_own_reason() -> None:
     class Cut(Writer):
         def evolve(self, mutation: Mutation) -> Reply:
             return Reply("A fine but unfinished", 5, 7, finish=("length", "declined")[len(self.bad) % 2])
@@ -170,7 +170,7 @@ def test_a_budget_of_attempts_is_exact_however_many_chains_run() -> None:
 
 
 @pytest.mark.parametrize("limits", [SpendingLimits(max_tokens=100), SpendingLimits(max_cost_usd=0.0833)])
-def test_a_budget_of_tokens_or_money_is_passed_by_what_is_in_flight_at_most(limits: SpendingLimits) -> None:
+def test_a_budget_of_tokens_or_money_is_exceeded_at_most_by_replies_in_flight(limits: SpendingLimits) -> None:
     class Priced(Writer):
         def evolve(self, mutation: Mutation) -> Reply:
             return Reply(f"{super().evolve(mutation).text}", 5, 7, 0.01)
@@ -182,7 +182,7 @@ def test_a_budget_of_tokens_or_money_is_passed_by_what_is_in_flight_at_most(limi
     assert (spending.tokens, spending.cost_usd) == (12 * spending.attempts, pytest.approx(0.01 * spending.attempts))
 
 
-def test_what_an_earlier_driver_spent_counts() -> None:
+def test_the_spending_of_an_earlier_driver_counts() -> None:
     sources = [Prompt(number, f"Prompt {number} of rain.") for number in range(30)]
     first = list(evolve_all(sources[:5], Writer(), plan(), 2))
     limits = SpendingLimits(max_attempts=25)
@@ -193,7 +193,7 @@ def test_what_an_earlier_driver_spent_counts() -> None:
     assert list(evolve_all(sources[7:], Writer(), plan(), 2, spent)) == []
 
 
-def test_chains_run_side_by_side_up_to_the_bound() -> None:
+def test_chains_run_in_parallel_up_to_the_limit() -> None:
     together = threading.Barrier(4, timeout=10)
 
     class Slow(Writer):
@@ -215,7 +215,7 @@ def test_the_failure_of_an_evolver_reaches_the_caller() -> None:
         list(evolve_all([SOURCE], Broken(), plan(), concurrency=2))
 
 
-def test_children_are_numbered_by_source_and_slot_whatever_order_they_came_in() -> None:
+def test_children_are_numbered_by_source_and_slot_whatever_their_order_of_arrival() -> None:
     sources = {number: Prompt(number, f"Prompt {number} of rain.", root=number) for number in (3, 9)}
     chains = [evolve_chain(source, Writer(), plan()) for source in sources.values()]
     one, other = number_children(chains, sources, 20, 1), number_children(chains[::-1], sources, 20, 1)
@@ -234,7 +234,7 @@ def test_a_child_that_two_chains_wrote_counts_once_and_its_children_descend_from
     assert offspring.duplicates == ((9, 0),) and offspring.places[9, 0] == 20
 
 
-def test_a_child_that_nearly_equals_an_earlier_one_is_dropped_where_that_is_asked() -> None:
+def test_a_child_that_nearly_equals_an_earlier_one_is_dropped_if_requested() -> None:
     long = " ".join(f"word{number}" for number in range(100))
     sources = {number: Prompt(number, f"Prompt {number} of rain.", root=number) for number in (3, 9)}
     chains = [
@@ -247,7 +247,7 @@ def test_a_child_that_nearly_equals_an_earlier_one_is_dropped_where_that_is_aske
     assert len(number_children(chains, sources, 20, 1).children) == 4
 
 
-def test_a_child_that_means_the_same_as_an_earlier_one_is_dropped_and_counted_apart() -> None:
+def test_a_child_with_the_same_meaning_as_an_earlier_one_is_dropped_and_counted_separately() -> None:
     sources = {number: Prompt(number, f"Prompt {number} of rain.", root=number) for number in (3, 9)}
     chains = [
         evolve_chain(source, Writer(text), plan(per_prompt=2))

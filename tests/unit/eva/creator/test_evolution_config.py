@@ -41,7 +41,7 @@ def test_operators_that_cannot_be_drawn_are_refused(operators: object, says: str
         evolving(operators=operators)
 
 
-def test_the_playground_knows_the_first_pack_alone_and_a_class_of_the_users_is_asked_later() -> None:
+def test_the_playground_knows_only_the_first_pack_and_a_users_class_is_checked_later() -> None:
     playground = {"kind": "playground"}
     assert evolving(evolver=playground, operators=[*FIRST_PACK]).operators == [*FIRST_PACK]
     with pytest.raises(ValidationError, match="playground has no operator 'mix'"):
@@ -49,7 +49,7 @@ def test_the_playground_knows_the_first_pack_alone_and_a_class_of_the_users_is_a
     assert evolving(evolver={"kind": "custom", "path": "my:Evolver"}, operators=["sing"]).operators == ["sing"]
 
 
-def test_only_evolvers_that_write_with_the_fleet_ask_the_policy() -> None:
+def test_only_evolvers_that_write_with_the_fleet_use_the_policy() -> None:
     kinds = {
         "self": {"kind": "self"},
         "llm": LLM,
@@ -61,6 +61,6 @@ def test_only_evolvers_that_write_with_the_fleet_ask_the_policy() -> None:
 
 
 @pytest.mark.parametrize("budget", [{"max_attempts": 0}, {"max_cost_usd": -1}, {"max_euros": 3}])
-def test_a_budget_that_means_nothing_is_refused(budget: dict[str, float]) -> None:
+def test_an_invalid_budget_is_refused(budget: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         evolving(budget=budget)

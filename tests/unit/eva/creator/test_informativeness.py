@@ -52,7 +52,7 @@ def test_identical_texts_count_once_with_the_reward_of_the_first() -> None:
     assert estimate(judged([[0.0, 0.4, 1.0]], [[5, 6, 5]])).info_P == pytest.approx([0.4])
 
 
-def test_a_repeated_text_counts_where_its_first_reward_failed() -> None:
+def test_a_repeated_text_counts_if_its_first_reward_failed() -> None:
     assert estimate(judged([[np.nan, 0.4, 1.0]], [[5, 6, 5]])).info_P == pytest.approx([0.6])
 
 
@@ -62,7 +62,7 @@ def test_cut_responses_are_left_out_unless_asked_for() -> None:
     assert estimate(table, keep_cut=True).info_P == pytest.approx([1.0])
 
 
-def test_a_prompt_that_was_never_answered_says_so() -> None:
+def test_a_prompt_without_responses_has_a_reason() -> None:
     found = estimate(judged([[np.nan, np.nan], [0.0, 1.0]], failures={0: "too long"}))
     assert found.reason(0) == "unanswered" and np.isnan(found.info_P[0]) and found.info_P[1] == 1.0
 

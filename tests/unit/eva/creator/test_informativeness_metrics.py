@@ -1,4 +1,4 @@
-"""Every metric against its definition in ALGORITHM's table, written as a plain loop over plain lists."""
+"""Every metric equals its definition in ALGORITHM's table, written as a plain loop over lists."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def info(rewards: list[list[float]], metric: str) -> Floats:
 
 
 def by_definition(rewards: list[list[float]], metric: str) -> list[float]:
-    """NaN below two rewards; without a gap 0, but for the baselines, which keep their value."""
+    """Returns NaN below two rewards; 0 without a gap, except for the baselines, which keep their value."""
     if metric in OVER_THE_POOL:
         values = by_definition(rewards, OVER_THE_POOL[metric])
         known = [value for value in values if value == value]
@@ -69,7 +69,7 @@ def by_definition(rewards: list[list[float]], metric: str) -> list[float]:
 @pytest.mark.parametrize("metric", METRICS)
 @settings(max_examples=25)
 @given(rewards=some_rewards)
-def test_the_metric_is_what_its_definition_says(metric: str, rewards: list[list[float]]) -> None:
+def test_the_metric_equals_its_definition(metric: str, rewards: list[list[float]]) -> None:
     assert info(rewards, metric) == pytest.approx(by_definition(rewards, metric), abs=1e-9, nan_ok=True)
 
 
@@ -102,7 +102,9 @@ def test_means_that_differ_by_rounding_alone_are_a_constant_pool() -> None:
 
 @settings(max_examples=25)
 @given(rewards=some_rewards, scale=st.sampled_from([1e-160, 0.3, 7.0, 1e150]), shift=st.integers(-3, 3))
-def test_std_normalised_knows_neither_scale_nor_shift(rewards: list[list[float]], scale: float, shift: int) -> None:
+def test_std_normalised_depends_on_neither_scale_nor_shift(
+    rewards: list[list[float]], scale: float, shift: int
+) -> None:
     changed = [[reward * scale for reward in row] for row in rewards]
     assert info(changed, "std_normalised") == pytest.approx(info(rewards, "std_normalised"), rel=1e-6, nan_ok=True)
     moved = [[reward + shift for reward in row] for row in rewards]
@@ -124,8 +126,8 @@ def test_std_normalised_knows_neither_scale_nor_shift(rewards: list[list[float]]
         ("uniform", 1.0),
     ],
 )
-def test_a_prompt_without_a_gap_is_counted_and_has_no_gap_but_its_mean(metric: str, flat: float) -> None:
-    """Where rewards are negative, a mean of 0 would make the least telling prompt the pool's best."""
+def test_a_prompt_without_a_gap_is_counted_and_keeps_only_its_mean(metric: str, flat: float) -> None:
+    """With negative rewards, a mean of 0 would make the least informative prompt the best of the pool."""
     table = judged([[-3.0, -3.0, -3.0], [-3.0, -3.0, -3.0], [-1.0, -2.0, 0.0], [math.nan, math.nan, 1.0]])
     texts_P_N = table.text_hashes_P_N.copy()
     texts_P_N[1] = 7
@@ -170,7 +172,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "own_metrics"
 
 
-def test_a_function_of_the_users_is_a_metric_and_sees_only_prompts_with_a_gap(own: str) -> None:
+def test_a_users_function_is_a_metric_and_sees_only_prompts_with_a_gap(own: str) -> None:
     rewards = [[0.0, 1.0, 0.25], [0.5, 0.5, 0.5], [math.nan, math.nan, 1.0], [1.0, math.nan, 0.0]]
     assert info(rewards, f"{own}:middle") == pytest.approx([0.75, 0.0, math.nan, 0.5], nan_ok=True)
     found = estimate(judged([[1.0, 0.0], [0.0, 1.0]]), metric=f"{own}:selective")
@@ -186,11 +188,11 @@ def test_a_function_of_the_users_is_a_metric_and_sees_only_prompts_with_a_gap(ow
         ("absent", ConfigError, "no function 'absent'"),
     ],
 )
-def test_a_function_that_cannot_be_a_metric_is_named(own: str, name: str, kind: type[Exception], says: str) -> None:
+def test_an_unusable_metric_is_named(own: str, name: str, kind: type[Exception], says: str) -> None:
     with pytest.raises(kind, match=says):
         info([[0.0, 1.0], [2.0, 3.0]], f"{own}:{name}")
 
 
-def test_a_module_that_is_not_there_is_named() -> None:
+def test_a_missing_module_is_named() -> None:
     with pytest.raises(ConfigError, match="no_such_module"):
         info([[0.0, 1.0]], "no_such_module:metric")

@@ -13,7 +13,7 @@ from eva.creator.mixing import mix, share_of
         (400, 100, 80, 20, 0),
     ],
 )
-def test_fractions_are_of_each_source_and_the_batch_is_as_large_as_the_pool(
+def test_shares_refer_to_each_source_and_the_batch_is_as_large_as_the_pool(
     children: int, pool: int, from_children: int, from_pool: int, shortfall: int
 ) -> None:
     mixed = mix(
@@ -40,7 +40,7 @@ def test_children_only_is_possible() -> None:
     assert mixed.batch == [5, 6, 7, 8]
 
 
-def test_a_part_is_the_floor_of_the_exact_product() -> None:
+def test_a_share_is_the_floor_of_the_exact_product() -> None:
     assert int(0.29 * 100) == 28, "what binary fractions make of it"
     assert [share_of(0.29, 100), share_of(0.25, 7), share_of(0.8, 10_000), share_of(1.0, 3), share_of(0.1, 9)] == [
         29,

@@ -1,4 +1,4 @@
-"""Novelty: MinHash against the exact Jaccard index, the index against a plain loop, contamination."""
+"""MinHash agrees with the exact Jaccard index, the index with a plain loop; protected texts are found."""
 
 import random
 import subprocess
@@ -28,7 +28,7 @@ def edited(text: str, edits: int, rng: random.Random) -> str:
 
 
 def exact(one: str, other: str) -> float:
-    """The Jaccard index of two texts' token 3-shingles, counted plainly; both have three tokens or more."""
+    """Returns the exact Jaccard index of two texts' token 3-shingles; both have at least three tokens."""
     left, right = (
         {tuple(found[at : at + SHINGLE]) for at in range(len(found) - SHINGLE + 1)}
         for found in (tokens(one), tokens(other))
@@ -70,7 +70,7 @@ def test_the_bands_make_a_candidate_of_a_text_at_the_threshold(similarity: float
     assert missed <= 0.01 and 128 % rows == 0
 
 
-def test_an_index_grown_in_batches_answers_as_one_grown_at_once() -> None:
+def test_an_index_grown_in_batches_gives_the_same_results_as_one_grown_at_once() -> None:
     rng = random.Random(8)
     texts = [drawn(rng, 20) for _ in range(300)]
     texts += [edited(text, 1, rng) for text in texts[:100]]
@@ -83,7 +83,7 @@ def test_an_index_grown_in_batches_answers_as_one_grown_at_once() -> None:
     assert len(grown) == 400 and any(grown.nearest(text) is None for text in asked)
 
 
-def test_the_nearest_of_several_is_given_and_the_oldest_of_equals() -> None:
+def test_the_nearest_of_several_is_returned_and_the_oldest_of_equals() -> None:
     rng = random.Random(9)
     text = drawn(rng, 100)
     index = MinHashIndex(0.6)
@@ -91,14 +91,14 @@ def test_the_nearest_of_several_is_given_and_the_oldest_of_equals() -> None:
     assert index.nearest(text) == 1
 
 
-def test_an_empty_index_knows_nothing_and_texts_without_words_are_compared_too() -> None:
+def test_an_empty_index_finds_nothing_and_texts_without_words_are_compared_too() -> None:
     index = MinHashIndex(0.9)
     assert index.nearest("anything") is None
     index.extend(["", "?!", "hi"])
     assert [index.nearest(text) for text in ("", "!?", "HI", "hi!")] == [0, None, 2, None]
 
 
-def test_other_numbers_and_signs_make_another_prompt() -> None:
+def test_other_numbers_and_signs_make_a_different_prompt() -> None:
     index = MinHashIndex(0.9)
     index.extend(["What is 17 + 4?", "日本語で詩を書いてください"])
     assert index.nearest("What is 17 - 4?") is None and index.nearest("What is 18 + 4?") is None
@@ -111,7 +111,7 @@ def test_signatures_are_the_same_in_another_process() -> None:
     assert printed.strip() == str(signatures(["a b c d"])[0].tolist())
 
 
-def test_siblings_twins_are_those_of_a_plain_loop() -> None:
+def test_twins_among_siblings_are_those_of_a_plain_loop() -> None:
     rng = random.Random(2)
     texts = [drawn(rng, 80) for _ in range(40)]
     texts += [edited(rng.choice(texts), rng.choice((0, 1, 40)), rng) for _ in range(80)]
@@ -169,7 +169,7 @@ def test_thirteen_words_in_a_row_of_a_protected_text_contaminate(text: str, cont
     assert check.overlaps(text) is contaminated
 
 
-def test_fewer_words_in_a_row_can_be_asked_for_and_nothing_protected_finds_nothing() -> None:
+def test_the_number_of_words_can_be_lower_and_without_protected_texts_nothing_is_found() -> None:
     text = "the train meets a slower one after lunch"
     assert ProtectedTexts([PROTECTED], n=5).overlaps(text) and not ProtectedTexts([PROTECTED], n=6).overlaps(text)
     assert not ProtectedTexts([]) and not ProtectedTexts([]).overlaps(PROTECTED)

@@ -50,14 +50,14 @@ def test_another_seed_or_iteration_draws_others() -> None:
     assert len(draws) == 4
 
 
-def test_prompts_without_info_are_never_drawn_even_when_more_are_asked_for() -> None:
+def test_prompts_without_info_are_never_drawn_even_if_more_are_requested() -> None:
     draw = sample(estimated([float("nan"), 0.2, 0.9, float("nan")]), 4, seed=1, iteration=1)
     assert draw.subset == [1, 2]
     assert np.isnan(draw.keys_P[[0, 3]]).all() and np.isfinite(draw.keys_P[[1, 2]]).all()
 
 
 @pytest.mark.parametrize("sampler", ["weighted", "greedy", "stratified"])
-def test_infos_that_differ_by_rounding_alone_are_a_constant_pool(sampler: str) -> None:
+def test_infos_that_differ_only_by_rounding_are_a_constant_pool(sampler: str) -> None:
     info = [0.3 - 0.1, 0.4 - 0.2] * 4
     assert len(set(info)) == 2
     draw = sample(estimated(info), 4, SamplingRule(sampler=sampler), seed=1, iteration=1)

@@ -32,7 +32,9 @@ from orchestrator.launch.preflight import check_run
         (["pairs.choice=length_controled"], "did you mean 'length_controlled'"),
     ],
 )
-def test_a_combination_that_cannot_be_meant_is_refused_with_what_is_allowed(overrides: list[str], message: str) -> None:
+def test_a_contradictory_combination_is_refused_and_the_allowed_values_are_named(
+    overrides: list[str], message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config("playground", overrides)
     assert message in str(caught.value)
@@ -49,7 +51,7 @@ def test_a_combination_that_cannot_be_meant_is_refused_with_what_is_allowed(over
         ["pairs.choice=length_controlled", "pairs.length_ratio=1.1", "pairs.min_margin=0.1"],
     ],
 )
-def test_what_belongs_together_is_accepted(overrides: list[str]) -> None:
+def test_a_consistent_combination_is_accepted(overrides: list[str]) -> None:
     load_config("playground", overrides)
 
 

@@ -1,4 +1,4 @@
-"""The reference tables name what the code has, and the examples of "add your own" run."""
+"""The reference tables list what the code has, and the examples for users' own functions run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOCS = Path(__file__).parents[4] / "docs"
 
 
 def rows(page: str, heading: str) -> dict[str, list[str]]:
-    """Name -> cells of the table whose first column has this heading."""
+    """Returns name -> cells of the table whose first column has this heading."""
     table = (DOCS / "reference" / page).read_text().split(f"| {heading} |")[1].split("\n\n")[0]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
     return {found[1]: row for row in cells if (found := re.match(r"\s*`([^`]+)`", row[0].strip("| ")))}
@@ -43,7 +43,7 @@ def rows(page: str, heading: str) -> dict[str, list[str]]:
         ("pairs.md", "reason", dict.fromkeys(["too_few_responses", "no_gap", "lengths_differ", "below_margin"])),
     ],
 )
-def test_the_table_names_what_the_code_has(page: str, heading: str, names: Mapping[str, Any]) -> None:
+def test_the_table_lists_what_the_code_has(page: str, heading: str, names: Mapping[str, Any]) -> None:
     assert {*rows(page, heading)} == {*names}
 
 
@@ -53,7 +53,7 @@ def test_the_table_says_which_metrics_value_a_prompt_without_a_gap() -> None:
 
 
 def example(heading: str) -> str:
-    """The code under a heading of the page."""
+    """Returns the code under a heading of the page."""
     section = (DOCS / "extending/creator.md").read_text().split(f"## {heading}\n")[1]
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
 
@@ -70,7 +70,7 @@ def pool(rewards: list[list[float]]) -> RewardTable:
 
 @pytest.fixture
 def users_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The page's examples under the names that it gives them, where Python finds them."""
+    """Writes the page's examples to importable files with the page's names."""
     for heading, module in (
         ("A metric", "my_metrics"),
         ("A weighting", "my_weights"),
@@ -88,12 +88,12 @@ def users_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 GAPS = (0.1, 0.2, 0.5, 0.8, 0.9)
 
 
-def test_the_metric_of_the_page_runs_from_a_file_of_the_users(users_files: None) -> None:
+def test_the_pages_metric_runs_from_a_users_file(users_files: None) -> None:
     found = estimate(pool([[0.0, 1.0, 2.0, 3.0, 4.0], [1.0] * 5]), metric="my_metrics:quartile_gap")
     assert found.info_P.tolist() == [2.0, 0.0]
 
 
-def test_the_weighting_of_the_page_weighs(users_files: None) -> None:
+def test_the_pages_weighting_works(users_files: None) -> None:
     estimated = estimate(pool([[0.0, gap] for gap in GAPS]))
     draw = sample(estimated, 5, SamplingRule(weights="my_weights:above_median"), seed=1, iteration=1)
     assert draw.weights_P.tolist() == pytest.approx([0, 0, 0, 0.3 / 0.7, 0.4 / 0.7])
@@ -102,21 +102,21 @@ def test_the_weighting_of_the_page_weighs(users_files: None) -> None:
     assert sample(estimated, 5, squared, seed=1, iteration=1).weights_P[3:].tolist() == pytest.approx([0.36, 0.64])
 
 
-def test_the_sampler_of_the_page_draws(users_files: None) -> None:
+def test_the_pages_sampler_works(users_files: None) -> None:
     estimated = estimate(pool([[0.0, gap] for gap in GAPS]))
     rule = SamplingRule(sampler="my_samplers:middle")
     assert sample(estimated, 1, rule, seed=1, iteration=1).subset == [2]
     assert sample(estimated, 3, rule, seed=1, iteration=1).subset == [1, 2, 3]
 
 
-def test_the_choice_of_pairs_of_the_page_pairs(users_files: None) -> None:
+def test_the_pages_choice_of_pairs_works(users_files: None) -> None:
     judged = pool([[0.5, 2.0, 1.0], [3.0, 0.0, np.nan], [1.0, 1.0, 0.0]])
     pairing = pair(judged, seed=1, iteration=1, choice="my_pairs:neighbours")
     assert [(one.number, one.chosen, one.rejected) for one in pairing.pairs] == [(0, 1, 2), (1, 0, 1)]
     assert pairing.skipped == {"no_gap": 1}
 
 
-def test_the_page_s_functions_are_accepted_by_the_config_and_found_before_anything_starts(users_files: None) -> None:
+def test_the_pages_functions_are_accepted_by_the_config_and_found_before_anything_starts(users_files: None) -> None:
     check_run(
         load_config(
             "playground",
@@ -132,7 +132,7 @@ def test_the_page_s_functions_are_accepted_by_the_config_and_found_before_anythi
     )
 
 
-def test_the_novelty_check_of_the_page_refuses(users_files: None) -> None:
+def test_the_pages_novelty_check_works(users_files: None) -> None:
     check = load_check("my_checks:no_links")
     assert check.reason("Summarise https://example.org for me") == "link"
     assert check.reason("Summarise www.example.org") == "link"

@@ -1,4 +1,4 @@
-"""Every weighting and sampler against its definition, and what no draw may depend on."""
+"""Every weighting and sampler equals its definition, and no draw depends on order or shards."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ BY_DEFINITION: dict[str, Callable[[list[float]], list[float]]] = {
 @pytest.mark.parametrize("weights", WEIGHTS)
 @settings(max_examples=40)
 @given(info=st.lists(st.integers(-5, 20).map(float), min_size=2, max_size=15).filter(lambda info: len(set(info)) > 1))
-def test_the_weighting_is_what_its_definition_says(weights: str, info: list[float]) -> None:
+def test_the_weighting_equals_its_definition(weights: str, info: list[float]) -> None:
     plain = BY_DEFINITION[weights](info)
     assert weights_of(info, SamplingRule(weights, temperature=0.5)) == pytest.approx(
         [weight / sum(plain) for weight in plain], abs=1e-12
@@ -147,7 +147,7 @@ def test_topic_balanced_at_a_share_of_0_is_weighted() -> None:
     assert draw(INFO, rule, 9, topics=topics).subset == draw(INFO, SamplingRule(), 9).subset
 
 
-def test_staleness_mixes_the_weight_with_the_iterations_since_a_prompt_was_answered() -> None:
+def test_staleness_mixes_the_weight_with_the_iterations_since_the_last_responses() -> None:
     info, ages = [0.0, 1.0, 3.0, 0.0], [6, 2, 0, 0]
     found = weights_of(info, SamplingRule("proportional", staleness=0.25), ages)
     assert found == pytest.approx([0.25 * 6 / 8, 0.75 / 4 + 0.25 * 2 / 8, 0.75 * 3 / 4, 0.0])
@@ -155,13 +155,13 @@ def test_staleness_mixes_the_weight_with_the_iterations_since_a_prompt_was_answe
     assert fresh == pytest.approx([0.0625, 0.25, 0.625, 0.0625])
 
 
-def test_a_weight_of_0_is_never_drawn_however_many_are_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_weight_of_0_is_never_drawn_however_many_are_requested(caplog: pytest.LogCaptureFixture) -> None:
     found = draw([0.0, 1.0, 2.0, 0.0], SamplingRule("proportional"), 4)
     assert found.subset == [1, 2] and found.weights_P.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 0])
     assert np.isnan(found.keys_P).tolist() == [True, False, False, True] and "have weight 0" in caplog.text
 
 
-def test_negative_info_is_counted_from_the_lowest_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_negative_info_is_measured_from_the_lowest_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     assert weights_of([-3.0, -1.0, 1.0], SamplingRule("proportional")) == pytest.approx([0, 1 / 3, 2 / 3])
     assert "as low as -3" in caplog.text
 

@@ -1,4 +1,4 @@
-"""The semantic index against plain cosines; its decisions are exact, whatever is asked together and however it grew."""
+"""The semantic index agrees with plain cosines; its decisions are exact, however queries are batched and it grew."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def filled(held: Floats, scopes: Sequence[int] | None = None, steps: int = 1) ->
     return index
 
 
-def test_the_closest_of_all_is_found_to_within_the_quantisation() -> None:
+def test_the_closest_text_is_found_up_to_quantisation() -> None:
     held, asked = vectors(500), vectors(40, seed=1)
     found = filled(held).closest(asked, np.zeros(40, np.int64))
     assert found == pytest.approx(cosines(asked, held).max(axis=1), abs=1e-3)
 
 
-def test_a_text_resembles_itself_wholly_and_its_opposite_not_at_all() -> None:
+def test_a_text_has_cosine_1_with_itself_and_minus_1_with_its_opposite() -> None:
     held = vectors(20)
     index = filled(held[:1])
     assert index.closest(held[:1] * 7, np.zeros(1, np.int64)).tolist() == [1.0]
@@ -68,7 +68,7 @@ def test_the_longest_sums_of_products_stay_where_float32_is_exact() -> None:
     assert int((flat.astype(np.int64) ** 2).sum()) < (SCALE + 64) ** 2 < 2**24
 
 
-def test_other_conversations_do_not_count() -> None:
+def test_texts_of_other_conversations_do_not_count() -> None:
     held = vectors(3)
     index = filled(held, scopes=[0, 5, 4_000_000_000])
     assert index.closest(np.stack([held[1], held[1], held[2]]), np.array([5, 0, 4_000_000_000]))[[0, 2]].tolist() == [
@@ -106,7 +106,7 @@ def test_twins_of_a_stage_are_those_of_plain_cosines_first_come_first_kept(monke
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_vectors_that_are_no_numbers_are_refused(bad: float) -> None:
+def test_vectors_with_nan_or_infinity_are_refused(bad: float) -> None:
     with pytest.raises(ModelError, match="NaN or infinity"):
         SemanticIndex().extend(np.array([[1.0, bad]]), [0])
 
@@ -116,7 +116,7 @@ def direction(word: str) -> Floats:
 
 
 class Words:
-    """Texts of the same words have the same vector."""
+    """Gives texts with the same words the same vector."""
 
     def embed(self, texts: Sequence[str]) -> Floats:
         return np.array([sum(map(direction, text.split())) for text in texts])
@@ -128,7 +128,7 @@ def check(*texts: str, similarity: float = 0.9) -> SemanticCheck:
     return SemanticCheck(index, Words(), similarity)
 
 
-def test_a_text_that_means_the_same_in_the_same_conversation_is_refused() -> None:
+def test_a_text_with_the_same_meaning_in_the_same_conversation_is_refused() -> None:
     checked = check("name a red fruit", "count to ten")
     assert checked.reason("a red fruit name") == "semantic"
     assert checked.reason("why is the sky blue") is None
@@ -137,7 +137,7 @@ def test_a_text_that_means_the_same_in_the_same_conversation_is_refused() -> Non
     assert check("name a red fruit", similarity=0.2).reason("name a green town") == "semantic"
 
 
-def test_many_threads_get_the_answers_that_each_would_get_alone() -> None:
+def test_many_threads_get_the_results_that_each_would_get_alone() -> None:
     checked = check(*(f"prompt number {number} of them" for number in range(200)))
     asked = [
         f"of number {number} prompt them" if number % 3 else f"quite another matter {number}" for number in range(120)

@@ -1,4 +1,4 @@
-"""From comparisons to rewards, against the definitions."""
+"""Rewards from comparisons agree with the definitions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def drawn(seed: int, *shape: int) -> Floats:
 
 
 def gradient(wins: Floats, logs: Floats) -> Floats:
-    """Derivative of the log-likelihood by each log-strength, pair by pair as the definition has it."""
+    """Returns the derivative of the log-likelihood by each log-strength, pair by pair as in the definition."""
     out = np.zeros(len(logs))
     for i in range(len(logs)):
         for j in range(len(logs)):
@@ -37,16 +37,16 @@ def gradient(wins: Floats, logs: Floats) -> Floats:
     return out
 
 
-def test_both_orders_give_a_preference_that_does_not_know_which_came_first() -> None:
+def test_both_orders_give_a_preference_that_does_not_depend_on_the_order() -> None:
     first = np.array([[np.nan, 0.9], [0.3, np.nan]])
     assert symmetrise(first) == pytest.approx(np.array([[0.5, (0.9 + 1 - 0.3) / 2], [(0.3 + 1 - 0.9) / 2, 0.5]]))
 
 
-def test_a_judge_that_always_takes_the_first_prefers_nobody() -> None:
+def test_a_judge_that_always_takes_the_first_prefers_no_response() -> None:
     assert (symmetrise(np.ones((4, 4))) == 0.5).all()
 
 
-def test_one_order_alone_counts_as_it_is_and_none_stays_unknown() -> None:
+def test_a_single_order_counts_as_it_is_and_none_is_unknown() -> None:
     first = np.full((3, 3), np.nan)
     first[0, 1] = 0.8
     beats = symmetrise(first)
@@ -95,7 +95,7 @@ def test_the_order_of_responses_does_not_matter(aggregation: str) -> None:
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_who_beats_everybody_has_the_highest_reward(aggregation: str) -> None:
+def test_the_response_that_beats_all_others_has_the_highest_reward(aggregation: str) -> None:
     beats = symmetrise(drawn(4, 5, 5))
     beats[2, :], beats[:, 2] = 1.0, 0.0
     rewards = AGGREGATIONS[aggregation](symmetrise(beats))
@@ -135,7 +135,7 @@ def test_a_chain_of_comparisons_orders_those_that_never_met() -> None:
     assert rewards == pytest.approx([np.log(4), 0, -np.log(4)])
 
 
-def test_responses_that_no_chain_connects_are_told_apart() -> None:
+def test_responses_that_no_chain_connects_are_in_different_components() -> None:
     wins = np.zeros((5, 5))
     wins[0, 2], wins[2, 0], wins[1, 3], wins[3, 1] = 3, 1, 1, 3
     fit = fit_bradley_terry(wins, prior=0)
@@ -145,7 +145,7 @@ def test_responses_that_no_chain_connects_are_told_apart() -> None:
     assert np.isnan(bradley_terry_rewards(wins)[4])
 
 
-def test_where_somebody_won_everything_the_likelihood_has_no_maximum_and_the_prior_gives_one() -> None:
+def test_if_a_response_won_everything_only_the_prior_gives_a_maximum() -> None:
     wins = np.array([[0.0, 3, 3], [0, 0, 2], [0, 1, 0]])
     assert np.isnan(fit_bradley_terry(wins, prior=0).log_strengths).all()
     fit = fit_bradley_terry(wins)
@@ -153,7 +153,7 @@ def test_where_somebody_won_everything_the_likelihood_has_no_maximum_and_the_pri
     assert fit.log_strengths[0] > fit.log_strengths[1] > fit.log_strengths[2]
 
 
-def test_a_fit_that_had_no_time_says_so() -> None:
+def test_a_fit_with_too_few_sweeps_is_not_converged() -> None:
     fit = fit_bradley_terry(drawn(6, 4, 6, 6), most_sweeps=1)
     assert fit.sweeps == 1
     assert not fit.converged.any()

@@ -24,7 +24,7 @@ def test_the_rule_of_thumb_for_gpu_hours() -> None:
     assert gpu_hours(60_000 * 2048, 9 * 10**9, 2, 0.15) == pytest.approx(60_000 * 2048 * 18e9 / 46.8e12 / 3600)
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unknown_figures_are_left_out() -> None:
     lines = estimate_cost(fake_config(warm_start=False, training={"enabled": False}), 24, 0)
     assert not any("GPU-hours" in line or "$" in line or "evolver" in line for line in lines)
     assert lines[-1].startswith("tokens to train on: 0 steps")

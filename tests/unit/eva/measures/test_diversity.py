@@ -1,4 +1,4 @@
-"""Every figure against a hand computation, or a property of its definition."""
+"""Every figure agrees with a computation by hand or with a property of its definition."""
 
 import math
 import random
@@ -32,7 +32,7 @@ def test_distinct_counts_over_all_texts_and_never_across_two() -> None:
     assert distinct([ONE, TWO], 3) == 4 / 4 and distinct([ONE, TWO], 6) is None and distinct([], 1) is None
 
 
-def test_expected_distinct_divides_by_what_as_many_draws_would_give() -> None:
+def test_expected_distinct_divides_by_the_expectation_of_as_many_draws() -> None:
     # 5 different words of 8; 8 draws from 10 words are expected to show 10 (1 - 0.9^8) of them
     assert expected_distinct([ONE, TWO], vocabulary=10) == pytest.approx(5 / (10 * (1 - 0.9**8)))
     assert expected_distinct([]) is None
@@ -76,7 +76,7 @@ def test_the_vendi_score_counts_different_texts(different: int, copies: int) -> 
     assert vendi(texts) == pytest.approx(different)
 
 
-def test_texts_without_words_are_each_their_own_kind_and_no_text_has_no_score() -> None:
+def test_texts_without_words_count_as_different_and_no_text_gives_no_score() -> None:
     assert vendi([[], [], ONE]) == pytest.approx(3) and vendi([]) is None
 
 

@@ -1,4 +1,4 @@
-"""What is stored of a pool's spread is what the pool holds."""
+"""The stored histograms and dots match the pool."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_dots_are_evenly_spaced_prompts_with_their_own_figures() -> None:
         assert reward == round(judged.rewards_P_N[row].mean(), 6) and sampled == int(sampled_P[row])
 
 
-def test_what_has_no_figure_is_null_and_in_no_bin() -> None:
+def test_a_missing_figure_is_null_and_in_no_bin() -> None:
     judged, estimated, sampled_P = pool(8)
     judged.rewards_P_N[2] = np.nan
     estimated.info_P[:] = np.nan

@@ -1,4 +1,4 @@
-"""A difference gives both texts back, keeps as much as can be kept, and is found in bounded time."""
+"""A difference reproduces both texts, keeps as much as possible, and takes bounded time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEXTS = st.lists(st.sampled_from(["a", "b", "c", " ", "  ", ",", "\n", "é", "\u
 
 
 def longest(one: str, other: str) -> int:
-    """The length of a longest common subsequence of characters, by its definition."""
+    """Returns the length of a longest common subsequence of characters, by definition."""
 
     @cache
     def of(i: int, j: int) -> int:
@@ -26,7 +26,7 @@ def longest(one: str, other: str) -> int:
 
 
 @given(before=TEXTS, after=TEXTS)
-def test_both_texts_come_back(before: str, after: str) -> None:
+def test_both_texts_are_reproduced(before: str, after: str) -> None:
     stretches, whole = difference(before, after)
     assert whole
     assert "".join(one.text for one in stretches if one.kind != "added") == before
@@ -36,12 +36,12 @@ def test_both_texts_come_back(before: str, after: str) -> None:
 
 
 @given(before=st.text("+-*", max_size=12), after=st.text("+-*", max_size=12))
-def test_as_much_is_kept_as_can_be(before: str, after: str) -> None:
+def test_as_much_as_possible_is_kept(before: str, after: str) -> None:
     stretches, _ = difference(before, after)
     assert sum(len(one.text) for one in stretches if one.kind == "same") == longest(before, after)
 
 
-def test_words_are_whole_and_white_space_alone_is_no_island() -> None:
+def test_words_are_never_split_and_white_space_alone_is_not_kept() -> None:
     stretches, _ = difference("Sort the list.", "Sort every long list.")
     assert stretches == [
         Stretch("same", "Sort "),
@@ -53,7 +53,7 @@ def test_words_are_whole_and_white_space_alone_is_no_island() -> None:
     assert stretches == [Stretch("removed", "one two"), Stretch("added", "three four")]
 
 
-def test_what_is_too_long_is_one_change_between_what_is_the_same() -> None:
+def test_a_stretch_that_is_too_long_is_one_change() -> None:
     before, after = ("x " + "a b " * MOST_WORDS + "y"), ("x " + "b a " * MOST_WORDS + "y")
     stretches, whole = difference(before, after)
     assert not whole

@@ -1,4 +1,4 @@
-"""The presets hold the paper's settings, as literals here; every preset loads and says what it needs."""
+"""The presets have the paper's settings, listed here as literals; every preset loads and says what it needs."""
 
 import json
 
@@ -83,7 +83,7 @@ GAME = {
 
 
 @pytest.mark.parametrize("loss", PAPER)
-def test_a_preset_of_the_paper_holds_its_table(loss: str) -> None:
+def test_a_preset_of_the_paper_has_the_settings_of_its_table(loss: str) -> None:
     training = load_config(f"paper-{loss}").training.model_dump()
     assert training["loss"] == loss
     assert {key: training[key] for key in PAPER[loss]} == PAPER[loss]
@@ -92,7 +92,7 @@ def test_a_preset_of_the_paper_holds_its_table(loss: str) -> None:
 
 @pytest.mark.parametrize("loss", PAPER)
 @pytest.mark.parametrize(("key", "value"), GAME.items())
-def test_a_preset_of_the_paper_plays_its_game(loss: str, key: str, value: object) -> None:
+def test_a_preset_of_the_paper_has_its_common_settings(loss: str, key: str, value: object) -> None:
     found: object = load_config(f"paper-{loss}")
     for part in key.split("."):
         found = getattr(found, part)

@@ -34,12 +34,12 @@ def test_the_usual_shapes_of_prompt_files_are_read(tmp_path: Path, line: str) ->
     assert read_prompt_file(written(tmp_path, line)).prompts == (FilePrompt("Hello?"),)
 
 
-def test_equal_prompts_count_once_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
+def test_equal_prompts_count_once_and_blank_lines_are_skipped(tmp_path: Path) -> None:
     found = read_prompt_file(written(tmp_path, '{"prompt": "A b"}\n\n{"prompt": "a  B"}\n{"prompt": "c"}\n'))
     assert [prompt.text for prompt in found.prompts] == ["A b", "c"] and found.repeated == 1
 
 
-def test_field_topic_and_limit_are_obeyed(tmp_path: Path) -> None:
+def test_field_topic_and_limit_are_used(tmp_path: Path) -> None:
     path = written(tmp_path, "".join(f'{{"q": "Q{number}", "prompt": "no", "t": {number}}}\n' for number in range(5)))
     assert read_prompt_file(path, field="q", topic_field="t", limit=2).prompts == (
         FilePrompt("Q0", "0"),
@@ -104,7 +104,7 @@ def test_a_text_file_has_one_prompt_per_line(tmp_path: Path) -> None:
         ("p.txt", "\n", "contains no prompt"),
     ],
 )
-def test_what_is_not_in_its_format_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_a_file_in_the_wrong_format_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(PromptFileError, match=message):
         read_prompt_file(tmp_path / name)
@@ -150,7 +150,7 @@ def test_the_last_user_turn_of_a_conversation_is_the_prompt(tmp_path: Path, row:
     assert found.prompts == (FilePrompt("Why?", None, TALK),) and found.cut == {}
 
 
-def test_an_answer_behind_the_last_user_turn_is_left_aside_and_counted(tmp_path: Path) -> None:
+def test_a_response_after_the_last_user_turn_is_ignored_and_counted(tmp_path: Path) -> None:
     rows = [
         {"messages": [*OPENAI, {"role": "assistant", "content": ""}]},
         {"messages": OPENAI[1:3]},
@@ -162,7 +162,7 @@ def test_an_answer_behind_the_last_user_turn_is_left_aside_and_counted(tmp_path:
     assert found.cut == {"answers behind the last user turn": 2, "later turns without answers": 1}
 
 
-def test_equal_prompts_behind_other_messages_are_others(tmp_path: Path) -> None:
+def test_equal_texts_after_different_messages_are_different_prompts(tmp_path: Path) -> None:
     other = [{"role": "user", "content": "Ho"}, *OPENAI[2:]]
     rows = [
         {"messages": OPENAI},
@@ -251,14 +251,14 @@ def test_a_table_holds_messages_as_json_and_nothing_else(tmp_path: Path) -> None
         ("", "contains no prompt"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_an_unreadable_row_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     if text.startswith("[{"):
         text = "[\n" + text
     with pytest.raises(PromptFileError, match=message):
         read_prompt_file(written(tmp_path, text))
 
 
-def test_a_missing_file_a_folder_and_binary_data_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_binary_data_have_different_errors(tmp_path: Path) -> None:
     with pytest.raises(PromptFileError, match="there is no file"):
         read_prompt_file(tmp_path / "none.jsonl")
     with pytest.raises(PromptFileError, match="is a folder"):

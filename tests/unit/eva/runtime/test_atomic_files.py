@@ -51,7 +51,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path: Path, code: in
 
 
 @pytest.mark.parametrize("target", ["missing/out", "file/out", "."])
-def test_a_target_that_cannot_be_written_is_named(tmp_path: Path, target: str) -> None:
+def test_an_unwritable_file_is_named(tmp_path: Path, target: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"), whole_file(tmp_path / target) as file:
         file.write(b"x")
@@ -86,7 +86,7 @@ def test_an_empty_parquet_file_still_has_its_columns(tmp_path: Path) -> None:
 
 
 class Sink:
-    """Counts bytes, keeps none."""
+    """Counts bytes without keeping them."""
 
     written = 0
 
@@ -109,7 +109,7 @@ def test_rows_are_pulled_as_they_are_written() -> None:
     assert 0 == seen[0] < seen[1] < seen[2]
 
 
-def test_a_json_file_is_whole_or_absent(tmp_path: Path) -> None:
+def test_a_json_file_is_complete_or_absent(tmp_path: Path) -> None:
     write_json_file(tmp_path / "facts.json", {"a": [1, None]})
     assert json.loads((tmp_path / "facts.json").read_text()) == {"a": [1, None]}
     with pytest.raises(ValueError, match="JSON compliant"):

@@ -23,7 +23,7 @@ def disarmed() -> Iterator[None]:
 
 
 def child(points: str, *reached: str) -> int:
-    """The exit status of a process that has EVA_FAILPOINTS and reaches these points."""
+    """Returns the exit status of a process with EVA_FAILPOINTS that reaches these points."""
     code = "import sys; from eva.runtime.failpoints import reach\nfor name in sys.argv[1:]: reach(name)"
     return subprocess.run(
         [sys.executable, "-c", code, *reached],
@@ -46,7 +46,7 @@ def test_every_reach_in_the_source_names_a_declared_point_and_every_declared_poi
     assert sorted(found) == sorted(POINTS), "each point at one place, declared in eva/runtime/failpoints.py"
 
 
-def test_points_do_nothing_unless_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_do_nothing_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(failpoints.VARIABLE, raising=False)
     read_settings()
     for name in POINTS:
@@ -54,18 +54,18 @@ def test_points_do_nothing_unless_they_are_asked_for(monkeypatch: pytest.MonkeyP
     assert environment() == {}
 
 
-def test_a_point_kills_its_process_at_the_time_asked_for() -> None:
+def test_a_point_kills_its_process_at_the_given_visit() -> None:
     assert child("stage.left=kill@2", "stage.left", "judge.asked") == 0
     assert child("stage.left=kill@2", "stage.left", "judge.asked", "stage.left") == -signal.SIGKILL
     assert child("*=kill@3", "stage.left", "judge.asked", "lease.renewed") == -signal.SIGKILL
 
 
-def test_of_all_processes_one_is_killed_where_a_file_says_so(tmp_path: Path) -> None:
+def test_with_a_file_only_one_of_all_processes_is_killed(tmp_path: Path) -> None:
     points = f"training.begun=kill:{tmp_path / 'killed'}"
     assert [child(points, "training.begun") for _ in range(2)] == [-signal.SIGKILL, 0]
 
 
-def test_points_raise_and_note_and_are_handed_on(tmp_path: Path) -> None:
+def test_points_raise_and_note_and_are_passed_on(tmp_path: Path) -> None:
     text = f"stage.*=raise@2, judge.asked=note:{tmp_path / 'notes'}, judge.asked=sleep:0"
     arm(text)
     assert environment() == {failpoints.VARIABLE: text}
@@ -92,7 +92,7 @@ def test_points_raise_and_note_and_are_handed_on(tmp_path: Path) -> None:
         ("stage.left=note", "note:FILE"),
     ],
 )
-def test_a_variable_that_nobody_can_obey_is_refused_at_the_start_of_a_command(
+def test_an_invalid_variable_is_refused_at_the_start_of_a_command(
     monkeypatch: pytest.MonkeyPatch, text: str, told: str
 ) -> None:
     monkeypatch.setenv(failpoints.VARIABLE, text)

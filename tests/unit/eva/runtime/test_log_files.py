@@ -1,4 +1,4 @@
-"""Logs are read in pieces that join to the whole, and no name leads out of their folder."""
+"""Logs are read in pages that add up to the whole file, and no name leads out of their folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_end_is_read_by_lines(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("lines", [1, 7, 5000])
-def test_pieces_join_to_the_whole(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: int) -> None:
+def test_pages_add_up_to_the_whole_file(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: int) -> None:
     monkeypatch.setattr(log_files, "MOST_BYTES", 100)
     found: list[str] = []
     place = 0
@@ -41,7 +41,7 @@ def test_pieces_join_to_the_whole(folder: Path, monkeypatch: pytest.MonkeyPatch,
     assert read_log(folder, "eva.log", lines=lines).lines[-1] == "line 999"
 
 
-def test_what_is_no_text_is_shown_all_the_same(folder: Path) -> None:
+def test_bytes_that_are_not_text_are_shown_too(folder: Path) -> None:
     assert read_log(folder, "odd.log", lines=5).lines == ("\ufffd whole\r",)
     end = read_log(folder, "odd.log", lines=5).end
     assert read_log(folder, "odd.log", lines=5, after=end).lines == ("and a part",)
@@ -54,7 +54,7 @@ def test_no_name_leads_out_of_the_folder(folder: Path, name: str) -> None:
         read_log(folder, name, lines=1)
 
 
-def test_a_folder_that_is_not_here_has_no_logs(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_logs(tmp_path: Path) -> None:
     assert list_logs(tmp_path / "elsewhere") == []
     with pytest.raises(NotFoundError, match="none lies on this machine"):
         read_log(tmp_path / "elsewhere", "eva.log", lines=1)

@@ -1,4 +1,4 @@
-"""A Ray cluster that runs whatever anybody sends it is refused, unless it is accepted knowingly."""
+"""A Ray cluster without authentication is refused, unless it is accepted explicitly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eva.runtime.ray_authentication import require_guarded_ray, why_unguarded
 
 @contextmanager
 def head(mode: str) -> Iterator[str]:
-    """What a head's dashboard answers of itself."""
+    """Serves what a head's dashboard reports about its authentication."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -39,7 +39,7 @@ def head(mode: str) -> Iterator[str]:
         server.server_close()
 
 
-def test_a_head_that_asks_nobody_is_refused_and_one_that_asks_is_not() -> None:
+def test_a_head_that_asks_for_no_token_is_refused_and_one_that_does_is_not() -> None:
     with head("disabled") as address:
         with pytest.raises(ConfigError, match=r"does not ask for a token.*RAY_AUTH_MODE=token.*EVA_RAY_UNGUARDED=1"):
             require_guarded_ray(address, {})
@@ -48,7 +48,7 @@ def test_a_head_that_asks_nobody_is_refused_and_one_that_asks_is_not() -> None:
         require_guarded_ray(address, {})
 
 
-def test_a_head_that_does_not_answer_is_for_others_to_tell() -> None:
+def test_a_head_that_does_not_respond_is_not_refused_here() -> None:
     assert why_unguarded("http://127.0.0.1:9", {}) is None
 
 
@@ -66,13 +66,13 @@ def test_a_cluster_is_joined_with_a_token(environment: dict[str, str], fine: boo
     assert (why_unguarded("ray.example:6379", {"HOME": str(tmp_path), **environment}) is None) is fine
 
 
-def test_the_token_of_the_home_folder_counts(tmp_path: Path) -> None:
+def test_a_token_in_the_home_folder_counts(tmp_path: Path) -> None:
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("x")
     assert why_unguarded("auto", {"HOME": str(tmp_path)}) is None
 
 
-def test_a_cluster_of_ones_own_asks_unless_it_is_told_not_to() -> None:
+def test_a_local_cluster_asks_for_a_token_unless_configured_otherwise() -> None:
     assert why_unguarded(None, {}) is None
     assert why_unguarded(None, {"RAY_AUTH_MODE": "token"}) is None
     assert "disabled" in (why_unguarded(None, {"RAY_AUTH_MODE": "disabled"}) or "")

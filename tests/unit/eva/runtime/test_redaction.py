@@ -1,4 +1,4 @@
-"""No secret is shown in any of the forms that it takes, and what is none is left alone."""
+"""Secrets are hidden in every form they take, and other texts stay as they are."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_keys_of_this_service_are_hidden() -> None:
         "basic mathematics",
     ],
 )
-def test_what_is_none_is_left_alone(text: str) -> None:
+def test_a_text_without_secrets_is_unchanged(text: str) -> None:
     assert redact(text) == text
 
 
-def test_known_secrets_are_hidden_wherever_they_stand() -> None:
+def test_known_secrets_are_hidden_everywhere() -> None:
     config = {
         "reward": {"api_base": f"https://u:p%40ss{CANARY}@h/v1?key=q{CANARY}", "api_key_env": "JUDGES"},
         "parts": [{"api_key_env": "OTHER"}, {"api_key_env": "UNSET"}],
@@ -77,7 +77,7 @@ def test_known_secrets_are_hidden_wherever_they_stand() -> None:
     assert redact("it said: plain words of a key / n0t-named", secrets) == "it said: *** / ***"
 
 
-def test_words_that_a_secret_happens_to_be_are_not_hunted_for() -> None:
+def test_ordinary_words_are_not_hidden_as_secrets() -> None:
     assert environment_secrets({"DB_PASSWORD": "postgres", "A_TOKEN": "short", "B_TOKEN": "l0ng-enough"}) == {
         "l0ng-enough"
     }
@@ -104,6 +104,6 @@ def test_json_is_redacted_by_name_and_by_shape() -> None:
     }
 
 
-def test_hostile_texts_are_looked_through_in_reasonable_time() -> None:
+def test_hostile_texts_are_searched_in_reasonable_time() -> None:
     for text in ("://", "a", "password", "bearer ", "-----BEGIN PRIVATE KEY-----", "eyJ", "sk-", "x-api-key:", "?key="):
         redact(text * (100_000 // len(text)))

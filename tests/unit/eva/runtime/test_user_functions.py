@@ -61,7 +61,7 @@ def drawn(**rule: Any) -> list[int]:
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:divide by zero:RuntimeWarning")
-def test_weights_that_are_none_are_refused(function: Callable[..., Any], says: str, mine: Named) -> None:
+def test_invalid_weights_are_refused(function: Callable[..., Any], says: str, mine: Named) -> None:
     with pytest.raises(InputError, match=rf"weighting 'mine:mine' .*{says}.*log weights.*eva run --resume"):
         drawn(weights=mine(function))
 
@@ -74,12 +74,12 @@ def test_weights_that_are_none_are_refused(function: Callable[..., Any], says: s
         (lambda candidates: candidates.nothing, "failed with AttributeError"),
     ],
 )
-def test_keys_that_are_none_are_refused(function: Callable[..., Any], says: str, mine: Named) -> None:
+def test_invalid_keys_are_refused(function: Callable[..., Any], says: str, mine: Named) -> None:
     with pytest.raises(InputError, match=rf"sampler 'mine:mine' .*{says}.*the largest win"):
         drawn(sampler=mine(function))
 
 
-def test_what_a_function_does_to_its_arguments_changes_nothing(mine: Named) -> None:
+def test_a_function_that_changes_its_arguments_has_no_effect(mine: Named) -> None:
     def greedy(candidates: Any) -> Any:
         candidates.gumbel_E[:] = 7
         return np.zeros(4)
@@ -120,19 +120,19 @@ def test_prompts_of_weight_0_or_key_minus_infinity_are_never_drawn(mine: Named) 
         (([0, 2, 0], [1, 1, 1], [0, 0, 0]), "a pair twice"),
     ],
 )
-def test_pairs_that_are_none_are_refused(given: Any, says: str, mine: Named) -> None:
+def test_invalid_pairs_are_refused(given: Any, says: str, mine: Named) -> None:
     with pytest.raises(InputError, match=rf"choice of pairs 'mine:mine' gave {says}.*rated.rewards_P_N"):
         pair(JUDGED, seed=1, iteration=1, choice=mine(lambda rated: given))
 
 
-def test_pairs_may_be_several_of_a_prompt_or_none_and_need_no_gap(mine: Named) -> None:
+def test_a_prompt_may_have_several_pairs_or_none_and_pairs_need_no_gap(mine: Named) -> None:
     pairing = pair(JUDGED, seed=1, iteration=1, choice=mine(lambda rated: ([0, 0, 3], [2, 1, 2], [1, 0, 1])))
     assert [(one.number, one.chosen, one.rejected) for one in pairing.pairs] == [(0, 2, 1), (0, 1, 0)]
     assert pair(JUDGED, seed=1, iteration=1, choice=mine(lambda rated: ([], [], []))).pairs == ()
 
 
 @pytest.mark.parametrize("given", [True, "", " ", 3])
-def test_a_reason_that_is_none_is_refused(given: Any, mine: Named) -> None:
+def test_an_invalid_reason_is_refused(given: Any, mine: Named) -> None:
     with pytest.raises(InputError, match=rf"novelty check 'mine:mine' gave {given!r}.*the reason why it is not"):
         load_check(mine(lambda text: given)).reason("a text")
     with pytest.raises(InputError, match="novelty check 'mine:mine' failed with ZeroDivisionError"):

@@ -1,4 +1,4 @@
-"""The names of losses, and the combinations that cannot work, fail before anything starts."""
+"""Unknown losses and impossible combinations fail before anything starts."""
 
 import math
 
@@ -48,12 +48,12 @@ def test_an_unknown_loss_fails_with_the_nearest_name(name: str, nearest: str) ->
         (["training.lora.rank=0"], "lora.rank.*greater than or equal to 1"),
     ],
 )
-def test_what_cannot_work_is_refused(overrides: list[str], message: str) -> None:
+def test_an_impossible_combination_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config("playground", overrides)
 
 
-def test_sppo_takes_win_rates_from_where_the_config_says() -> None:
+def test_sppo_takes_win_rates_from_the_source_in_the_config() -> None:
     for source in ("given", "bradley_terry"):
         load_config("playground", ["training.loss=sppo", f"training.win_rates={source}"])
     check_win_rates("sppo", None, "pairwise", gives_win_rates=True)
@@ -67,7 +67,7 @@ def test_adapters_and_devices_are_set_by_overrides() -> None:
     assert Training().lora is None
 
 
-def test_a_win_rate_is_the_mean_over_the_responses_of_the_chance_to_beat_them() -> None:
+def test_a_win_rate_is_the_mean_probability_of_beating_the_responses() -> None:
     rewards = np.array([2.0, 0.5, np.nan, -1.0])
     expected = (0.5 + 1 / (1 + math.exp(-1.5)) + 1 / (1 + math.exp(-3.0))) / 3
     assert bradley_terry_win_rate(rewards, 2.0) == pytest.approx(expected)

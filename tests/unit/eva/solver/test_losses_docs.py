@@ -1,4 +1,4 @@
-"""The pages on losses and presets say what the code has, and their example is the one that the tests run."""
+"""The pages on losses and presets match the code, and their example is the one that the tests run."""
 
 import re
 from pathlib import Path

@@ -35,7 +35,7 @@ def test_prompts_without_a_gap_give_no_pair_and_are_counted_by_reason() -> None:
     assert found.skipped == {"too_few_responses": 1, "no_gap": 1, "below_margin": 1}
 
 
-def test_cut_and_repeated_responses_are_never_chosen_nor_rejected() -> None:
+def test_cut_and_repeated_responses_are_never_in_a_pair() -> None:
     table = judged([[0.0, 0.3, 1.0, 0.6]], texts=[[1, 2, 3, 2]], cut=[[True, False, False, False]])
     assert pair(table, seed=1, iteration=0).pairs == (PairChoice(10, 2, 1, 1.0, 0.3),)
 

@@ -1,4 +1,4 @@
-"""Every choice of pairs against its definition, written as a loop over one prompt's responses."""
+"""Every choice of pairs equals its definition, written as a loop over one prompt's responses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def judged(rewards: list[Row], tokens: list[list[int]] | None = None, first: int
 
 
 def allowed(row: Row, tokens: list[int], choice: str) -> set[tuple[float, float]]:
-    """The (chosen, rejected) rewards that the definition allows; empty: no pair."""
+    """Returns the (chosen, rejected) rewards that the definition allows; empty means no pair."""
     present = [place for place, reward in enumerate(row) if reward == reward]
     gaps = [(a, b) for a, b in permutations(present, 2) if row[a] > row[b]]
     if choice == "length_controlled":
@@ -61,7 +61,7 @@ def paired(rewards: list[Row], tokens: list[list[int]], choice: str, min_margin:
 @pytest.mark.parametrize("choice", CHOICES)
 @settings(max_examples=40)
 @given(rewards=some_rows, tokens=some_tokens)
-def test_the_choice_is_what_its_definition_says(choice: str, rewards: list[Row], tokens: list[int]) -> None:
+def test_the_choice_equals_its_definition(choice: str, rewards: list[Row], tokens: list[int]) -> None:
     found = paired(rewards, [tokens] * len(rewards), choice)
     for place, row in enumerate(rewards):
         mine = [one for one in found.pairs if one.number == place + 10]
@@ -121,7 +121,7 @@ def test_each_prompt_without_a_pair_is_counted_once_under_its_reason() -> None:
     assert every.skipped == {"too_few_responses": 1, "no_gap": 1, "below_margin": 1}
 
 
-def test_many_responses_are_looked_at_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_responses_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = np.random.default_rng(1)
     rewards, tokens = draws.random((40, 5)).tolist(), draws.integers(1, 9, (40, 5)).tolist()
     whole = paired(rewards, tokens, "length_controlled")
@@ -129,7 +129,7 @@ def test_many_responses_are_looked_at_in_blocks(monkeypatch: pytest.MonkeyPatch)
     assert paired(rewards, tokens, "length_controlled") == whole
 
 
-def test_lengths_that_are_unknown_are_an_error() -> None:
+def test_unknown_lengths_are_an_error() -> None:
     with pytest.raises(InputError, match="lengths are unknown"):
         pair(judged([[0.0, 1.0]]), seed=1, iteration=0, choice="length_controlled")
 
