@@ -2,10 +2,10 @@
 
     python -m benchmarks.streaming [--json]
 
-Streaming works as in a run: results arrive one by one and are flushed every 64. Each flush is one transaction: it checks
-the lease, copies responses and rewards, advances the stage and reads the run's desired state. The plain way copies
-prepared rows into the same tables, with two COPYs in one transaction. Each repeat writes to a run of its own, in turns.
-It takes about a minute.
+Streaming works as in a run: results arrive one by one and are flushed every 64. Each flush is one transaction, which
+checks the lease, copies responses and rewards, advances the stage and reads the run's desired state. The plain way
+copies prepared rows into the same tables, with two COPYs in one transaction. Each repeat writes to a run of its own, in
+turns. It takes about a minute.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A baseline's answers: which belong to which prompts, and what is said when they do not match."""
+"""A baseline's responses are matched to prompts, and errors say which ones do not match."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_alpacas_model_outputs_are_read_in_the_order_of_the_prompts(tmp_path: Pa
 
 
 @pytest.mark.parametrize("key", ["output", "response", "answer"])
-def test_every_name_of_an_answer_is_understood_and_an_empty_answer_is_one(tmp_path: Path, key: str) -> None:
+def test_every_key_for_a_response_is_understood_and_an_empty_response_counts(tmp_path: Path, key: str) -> None:
     rows = [{"prompt": text, key: ""} for text in TEXTS]
     assert read_baseline(answers_file(tmp_path, rows, "b.jsonl"), PROMPTS, "set").texts == ("", "", "")
 
 
-def test_prompts_without_an_answer_are_counted_and_named(tmp_path: Path) -> None:
+def test_prompts_without_a_response_are_counted_and_named(tmp_path: Path) -> None:
     path = answers_file(tmp_path, [{"prompt": TEXTS[0], "output": "A wren."}])
     with pytest.raises(PromptFileError) as raised:
         read_baseline(path, PROMPTS, "birds")
@@ -61,7 +61,7 @@ def test_prompts_without_an_answer_are_counted_and_named(tmp_path: Path) -> None
         ({"reply": "A wren."}, "element 1 of .* has the keys 'reply'"),
     ],
 )
-def test_a_row_that_is_not_prompt_and_answer_is_refused_by_its_place(tmp_path: Path, row: Any, said: str) -> None:
+def test_a_row_without_prompt_or_response_is_refused_and_named(tmp_path: Path, row: Any, said: str) -> None:
     with pytest.raises(PromptFileError, match=said):
         read_baseline(answers_file(tmp_path, [row]), PROMPTS, "set")
 
@@ -74,7 +74,7 @@ def config_text(baseline: str) -> str:
     )
 
 
-def test_the_baselines_path_is_relative_to_the_config_and_initial_is_none(tmp_path: Path) -> None:
+def test_the_baselines_path_is_relative_to_the_config_and_initial_is_not_a_path(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(config_text("{birds: answers/b.json, other: initial}"))
     config = load_config(str(tmp_path / "run.yaml")).evaluation
     assert config.baseline_of("birds") == str(tmp_path / "answers" / "b.json")
@@ -89,9 +89,9 @@ def test_a_path_without_its_set_is_refused_with_the_right_form(tmp_path: Path) -
         load_config(str(tmp_path / "run.yaml"))
 
 
-def test_a_baseline_of_no_set_fails_before_anything_starts(tmp_path: Path) -> None:
+def test_a_baseline_without_a_set_fails_before_anything_starts(tmp_path: Path) -> None:
     path = str(answers_file(tmp_path, []))
-    with pytest.raises(ConfigError, match=r"baseline is given for birds, .*Expected one of: easy, medium, hard"):
+    with pytest.raises(ConfigError, match=r"baseline is set for birds, .*Expected one of: easy, medium, hard"):
         read_material(fake_config(evaluation={"playground": 3, "baseline": {"birds": path}}))
     with pytest.raises(ConfigError, match="for every held-out set, but there is no such set"):
         read_material(fake_config(evaluation={"baseline": "initial"}))

@@ -1,4 +1,4 @@
-"""Win rates, length control and arena scores against hand-computed numbers and known strengths."""
+"""Win rates, length control and arena scores agree with numbers computed by hand and known strengths."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_bootstrap_interval_is_seeded_and_as_wide_as_theory_says() -> None:
     assert one.rate.high - one.rate.low == pytest.approx(2 * 1.96 * one.error, rel=0.1)
 
 
-def test_95_percent_intervals_hold_the_truth_95_times_in_100() -> None:
+def test_95_percent_intervals_contain_the_truth_95_times_in_100() -> None:
     rng = np.random.default_rng(0)
     held = 0
     for seed in range(300):
@@ -116,7 +116,7 @@ def test_the_penalised_fit_is_the_minimum_that_scipy_finds(seed: int, strength: 
 
 
 def judged(count: int, phi: float, theta: float, psi: float, seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
-    """Soft preferences that follow the model exactly; the model's answers are 300 characters longer on average."""
+    """Returns soft preferences that follow the model exactly; the model's responses are 300 characters longer."""
     rng = np.random.default_rng(seed)
     baseline = rng.integers(500, 1500, count).astype(np.float64)
     length = baseline + np.round(rng.normal(300, 400, count))
@@ -142,7 +142,7 @@ def test_without_a_difference_in_length_control_changes_nothing() -> None:
     assert list(found.coefficients) == ["length", "model"]
 
 
-def test_gamed_rows_hold_the_length_coefficient_in_place() -> None:
+def test_gamed_rows_stabilise_the_length_coefficient() -> None:
     preference, baseline, length, difficulty = judged(100, phi=4.0, theta=0.0, psi=0.5)
     rng = np.random.default_rng(2)
     std_delta, hard = rng.normal(0, 1, 5000), rng.normal(0, 1, 5000)
@@ -192,7 +192,7 @@ def test_arena_judgments_become_battles_with_swapped_sides_and_weights() -> None
     )
 
 
-def test_a_file_of_another_kind_and_an_absent_baseline_are_refused() -> None:
+def test_a_file_of_another_kind_and_a_missing_baseline_are_refused() -> None:
     with pytest.raises(InputError, match=r"judgment 0 has the keys \['prompt'\]"):
         battles_from_judgments([{"prompt": "x"}], "base")
     with pytest.raises(InputError, match="one of: a, b"):
@@ -220,7 +220,7 @@ def test_arena_scores_recover_known_strengths(strengths: list[float], seed: int)
         assert score.elo.value == pytest.approx(scores[score.model].elo.value, abs=1e-6)
 
 
-def test_a_model_that_never_wins_has_a_finite_score_and_spoils_nobody_elses() -> None:
+def test_a_model_that_never_wins_has_a_finite_score_and_does_not_affect_others() -> None:
     others = [Battle("a", "base", 1.0), Battle("a", "base", 0.0), Battle("a", "base", 1.0)] * 50
     scores = arena_scores([*others, *[Battle("loser", "base", 0.0)] * 100], "base", seed=1)
     assert [score.model for score in scores] == ["a", "base", "loser"]

@@ -1,4 +1,4 @@
-"""What AlpacaEval has published, against what our functions give: `published/` names the source of each figure."""
+"""eva's functions reproduce AlpacaEval's published figures; `published/` names the source of each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_alpacaeval_1s_win_rates_and_errors_follow_from_its_wins_losses_and_draw
 
 
 def test_one_distribution_of_difficulty_explains_the_published_length_controlled_win_rates() -> None:
-    """The instructions' 805 difficulties are not at hand: their distribution is fitted on every other model.
+    """The instructions' 805 difficulties are not available, so their distribution is fitted on every other model.
 
     The rate is the mean over instructions of the published fit at equal length. So the distribution that gives the
     rates of half of the models must give those of the other half, which took no part in fitting it.

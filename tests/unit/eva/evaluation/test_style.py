@@ -1,4 +1,4 @@
-"""Scores at equal style: the fit against scipy's, the features by hand, the control on data that follows the model."""
+"""Scores at equal style: the fit agrees with scipy's, features with hand computation, and control with known data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
 
 
 def judged(count: int, bias: float) -> tuple[StyledResponses, list[tuple[int, float]]]:
-    """Two models as good as the baseline; the second writes longer, which a biased judge likes."""
+    """Two models as good as the baseline; the second writes longer responses, which a biased judge prefers."""
     rng = np.random.default_rng(1)
     lengths = np.concatenate([rng.integers(50, 150, count), rng.integers(150, 450, count)]).astype(np.float64)
     table = np.column_stack([lengths, np.zeros((2 * count, 3))])
@@ -48,7 +48,7 @@ def judged(count: int, bias: float) -> tuple[StyledResponses, list[tuple[int, fl
     return styled, [(place, float(rng.random() < like)) for place, like in enumerate(likes.tolist()) for _ in range(4)]
 
 
-def test_a_judges_taste_for_length_is_taken_out_of_the_scores() -> None:
+def test_a_judges_preference_for_length_is_removed_from_the_scores() -> None:
     styled, verdicts = judged(1500, bias=3.0)
     raw = {
         score.model: score.win_rate.value

@@ -1,4 +1,4 @@
-"""Self-preference against its definition: two win rates of the judge's own answers, on the same prompts."""
+"""Self-preference equals its definition: two win rates of the judge's own responses on the same prompts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from eva.evaluation.win_rates import self_preference
 
 
-def test_it_is_the_difference_of_two_win_rates_over_the_prompts_with_both() -> None:
+def test_self_preference_is_the_difference_of_two_win_rates_over_the_prompts_with_both() -> None:
     judge = np.array([1.0, 1, 0.5, 1, np.nan, 1])
     second = np.array([1.0, 0, 0.5, 0, 1, np.nan])
     found = self_preference(judge, second, seed=1)
@@ -19,14 +19,14 @@ def test_it_is_the_difference_of_two_win_rates_over_the_prompts_with_both() -> N
     assert self_preference(judge, np.full(6, np.nan), seed=1) is None
 
 
-def test_a_judge_that_is_right_about_its_own_answers_has_no_bias() -> None:
+def test_a_judge_that_is_right_about_its_own_responses_has_no_bias() -> None:
     better = (np.arange(200) % 10 < 8).astype(np.float64)
     found = self_preference(better, better, seed=1)
     assert found is not None and found["judge"]["value"] == 0.8
     assert found["bias"] == {"value": 0, "low": 0, "high": 0}
 
 
-def test_a_judge_that_gives_its_own_answers_a_bonus_is_found_out() -> None:
+def test_a_judge_that_gives_its_own_responses_a_bonus_is_detected() -> None:
     rng = np.random.default_rng(0)
     quality = rng.normal(size=2000)
     judge, second = (quality + 0.8 > 0).astype(np.float64), (quality + rng.normal(0, 0.1, 2000) > 0).astype(np.float64)

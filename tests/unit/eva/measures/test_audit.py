@@ -1,4 +1,4 @@
-"""The audit's figures against hand-computed values, scipy's, and rewards whose bias is known."""
+"""The audit's figures agree with values computed by hand, with scipy's, and with known biases."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_features_count_characters_list_items_headers_and_bold_spans() -> None:
 
 
 def synthetic(length: float, bold: float, prompts: int = 400, responses: int = 6) -> tuple[Floats, Floats, Ints]:
-    """Rewards that pay so much per standard deviation of length and of bold spans; formatted answers are longer."""
+    """Returns rewards with known weights for length and bold spans; formatted responses are longer."""
     rng = np.random.default_rng(5)
     count = prompts * responses
     bolds, groups = rng.poisson(3, count), np.repeat(np.arange(prompts), responses)
@@ -50,7 +50,7 @@ def synthetic(length: float, bold: float, prompts: int = 400, responses: int = 6
     return rewards, counts.astype(np.float64), groups
 
 
-def test_a_bias_for_length_is_told_from_one_for_bold_by_the_partial_correlation() -> None:
+def test_partial_correlation_separates_a_bias_for_length_from_one_for_bold() -> None:
     for length, bold in ((1.0, 0.0), (0.0, 1.0)):
         found = audit.correlations(*synthetic(length, bold))
         biased, innocent = ("length", "bold") if length else ("bold", "length")
@@ -72,7 +72,7 @@ def test_raw_and_partial_correlations_equal_numpys_and_the_textbooks() -> None:
     assert audit.partial_correlation(one, other, control[:, None]) == pytest.approx(textbook)
 
 
-def test_what_is_constant_or_missing_has_no_figure() -> None:
+def test_constant_or_missing_data_give_no_figure() -> None:
     features = np.array([[float(place), 0, 0, 0] for place in range(6)])
     prompts = np.array([0, 0, 0, 1, 1, 1])
     found = audit.correlations(np.array([1.0, 2, 3, np.nan, 1, 0]), features, prompts)
@@ -101,7 +101,7 @@ def test_agreement_equals_scipys_kendall_and_spearman(both: Floats) -> None:
         assert audit.spearman(one, other)[0] == pytest.approx(scipy.stats.spearmanr(both[0], both[1])[0])
 
 
-def test_agreement_leaves_out_what_one_of_both_did_not_reward() -> None:
+def test_agreement_leaves_out_responses_that_one_rewarder_did_not_reward() -> None:
     first = np.array([[1.0, 2, 3, np.nan], [1, 2, 3, 4], [1, np.nan, np.nan, 2], [5, 5, 5, 5]])
     second = np.array([[1.0, 2, np.nan, 9], [4, 3, 2, 1], [np.nan, 1, 2, 3], [1, 2, 3, 4]])
     # prompt 0: the two responses that both rewarded, alike; prompt 1: reversed; 2: one response; 3: no order
@@ -110,7 +110,7 @@ def test_agreement_leaves_out_what_one_of_both_did_not_reward() -> None:
     assert audit.agreement(first[:0], second[:0]) == {"prompts": 0, "kendall": None, "spearman": None, "pairs": None}
 
 
-def test_a_judge_s_taste_for_positions_by_hand() -> None:
+def test_position_bias_by_hand() -> None:
     # shown first it wins three of four; swapped it wins one: two verdicts change with the order
     first, second = np.array([1.0, 1, 1, 0, np.nan]), np.array([1.0, 0, 0, 0, 1])
     assert audit.position_bias(first, second) == {"disagreement": 0.5, "shown_first": 0.75, "shown_second": 0.25}
