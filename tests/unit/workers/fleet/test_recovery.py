@@ -122,7 +122,7 @@ def test_the_fleet_continues_with_fewer_engines_if_no_machine_has_room(policy: C
 
 def test_a_fleet_without_room_for_any_engine_gives_up_with_the_reason(policy: Checkpoint, tmp_path: Path) -> None:
     engines = SimulatedEngines(2, kills=lambda _: True, rooms=lambda now: False)
-    with pytest.raises(NoRoomError, match=r"there is no engine.*30\d s.*CPU 0 free of 2, 2 needed.*Join machines"):
+    with pytest.raises(NoRoomError, match=r"no engine runs.*30\d s.*CPU 0 free of 2, 2 needed.*Add machines"):
         played(engines, policy, tmp_path, [])
     assert engines.now() < 400
 
