@@ -15,7 +15,7 @@ def test_the_arithmetic_of_a_run_is_shown_stage_by_stage() -> None:
     assert lines[5].startswith("tokens to generate: 808 responses x 100 = 80,800 at most; x 2 x 1,000,000 parameters")
     assert lines[6].startswith("tokens to train on: 30 steps x 8 pairs x 2 x 200 = 96,000 at most; x 8 x")
     assert lines[7].startswith("evolver: 80 requests if no child is refused, x 2 at most")
-    assert lines[7].endswith("80 x (400 + 600 asked, 600 written) = 128,000")
+    assert lines[7].endswith("80 x (400 + 600 prompt, 600 reply) = 128,000")
     assert lines[8].endswith("80 x (1000 x $1 + 600 x $2) / 1,000,000 = $0.18 if no child is refused, $0.35 at most")
 
 
