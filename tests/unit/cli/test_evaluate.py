@@ -70,7 +70,9 @@ def test_alpacas_difficulties_and_gamed_rows_enter_the_fit(tmp_path: Path) -> No
     assert alone["lc_standard_error"] == pytest.approx(0) and held["lc_standard_error"] > 3
     gamed.write_text("index,model\n0,m\n")
     refused = call("--annotations", file, "--gamed", gamed)
-    assert refused.exit_code == 2 and "line 2 of" in refused.stderr and "no number under preference" in refused.stderr
+    assert (
+        refused.exit_code == 2 and "line 2 of" in refused.stderr and "no number in column preference" in refused.stderr
+    )
 
 
 def test_arena_judgments_give_scores_against_the_versions_baseline(tmp_path: Path) -> None:
