@@ -33,7 +33,7 @@ from orchestrator.journal import Journal
 from orchestrator.launch.registration import register_run
 from orchestrator.loop import judge
 from orchestrator.stages.judging import JudgeStage
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.game import checkpoints, responses
 from store.session import Store, open_store
 from tests.support import tiny_models
@@ -83,13 +83,13 @@ class StageSide:
         row = register_run(self._store, self._config)
         name = model_class(self._config.reward).name_of(self._config.reward)
         with claim(self._store, row) as lease:
-            run = ClaimedRun(row.id, row.name, self._config, Path(), name, self._store, lease, Nobody())
+            run = ClaimedRun(row.id, row.name, self._config, Path(), name, self._store, lease, NoListener())
             run.write(lambda conn: checkpoints.insert_checkpoint(conn, row.id, self._policy))
             use(Journal(run), run)
 
     def _ask(self, journal: Journal, run: ClaimedRun) -> tuple[Request, ...]:
-        with JudgeStage(run, 0, "judge_batch", 0) as stage:
-            return stage.unjudged(journal.pool(0), self._policy).requests
+        with JudgeStage(run, 0, "judge_batch", journal.pool(0), self._policy) as stage:
+            return stage.missing().requests
 
     def _judge(self, journal: Journal, run: ClaimedRun) -> tuple[float, int]:
         pool = journal.pool(0)

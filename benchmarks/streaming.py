@@ -30,7 +30,7 @@ from orchestrator.hold.lease import Lease, claim
 from orchestrator.launch.registration import register_run
 from orchestrator.stages.judging import JudgeStage
 from orchestrator.stages.stage import FLUSH_RESULTS
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.game import checkpoints
 from store.postgres.bulk import driver
 from store.rows import RunRow
@@ -77,16 +77,17 @@ def start_run(store: Store, prompt_file: Path) -> RunRow:
 def stream(store: Store, run: RunRow, lease: Lease, rewarded: Sequence[RewardedResponses]) -> float:
     """Returns the seconds for storing results as the loop's judge does, if engine and rewarder take no time."""
     config = RunConfig.model_validate(run.config)
-    claimed = ClaimedRun(run.id, run.name, config, Path(), "mock", store, lease, Nobody())
-    with JudgeStage(claimed, 0, "judge_pool", len(rewarded)) as stage:
-        stage.unjudged([one.answered.number for one in rewarded], POLICY)
+    claimed = ClaimedRun(run.id, run.name, config, Path(), "mock", store, lease, NoListener())
+    numbers = [prompt.answered.number for prompt in rewarded]
+    with JudgeStage(claimed, 0, "judge_pool", numbers, POLICY) as stage:
+        stage.missing()
         return seconds(lambda: keep(stage, rewarded))
 
 
 def keep(stage: JudgeStage, rewarded: Sequence[RewardedResponses]) -> None:
-    answered = stage.keep_answered(one.answered for one in rewarded)
-    for _, one in zip(answered, rewarded, strict=True):
-        stage.keep_rewarded(one)
+    generated = stage.keep_responses(prompt.answered for prompt in rewarded)
+    for _, prompt in zip(generated, rewarded, strict=True):
+        stage.keep_rewards(prompt)
     stage.close()
 
 

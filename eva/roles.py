@@ -1,4 +1,4 @@
-"""The parts that the loop plays with. Each boundary has a real one in workers/ and a fake in tests/support/fakes.py."""
+"""The parts that the loop uses. Each has a real implementation in workers/ and a fake in tests/support/fakes.py."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from eva.types import (
 
 
 class Generator(Protocol):
-    """The fleet: serves one policy and answers prompts with it."""
+    """The fleet: serves one policy and generates its responses to prompts."""
 
     def load(self, policy: Checkpoint) -> None:
-        """Make every engine serve this policy, proven by its canary. Cheap when it already does.
+        """Makes every engine serve this policy, and proves it by the canary. Cheap when they already serve it.
 
-        Raises CanaryError or EngineDiedError when bounded retries end.
+        Raises CanaryError or EngineDiedError after a bounded number of retries.
         """
         ...
 
     def rest(self) -> None:
-        """Give the device to the trainer until the next `load`, where they share one."""
+        """Frees the device for the trainer until the next `load`, where both share one."""
         ...
 
     def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
-        """Answer lazily and in any order, a bounded window of requests in flight.
+        """Yields responses lazily and in any order, with a bounded window of requests in flight.
 
-        A prompt that cannot be answered comes back with a `failure`. Raises EngineDiedError.
+        A prompt that gets no response comes back with a `failure`. Raises EngineDiedError.
         """
         ...
 
@@ -49,11 +49,11 @@ class Rewarder(Protocol):
 
     @property
     def name(self) -> str:
-        """What rewards are stored under; rewards of different names are never mixed."""
+        """The name under which its rewards are stored; rewards of different names are never mixed."""
         ...
 
     def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        """Pull answered prompts, a bounded window in flight, and yield them with rewards in any order."""
+        """Pulls responses, with a bounded window in flight, and yields them with rewards in any order."""
         ...
 
 
@@ -62,13 +62,13 @@ class Evolver(Protocol):
 
     @property
     def operators(self) -> tuple[str, ...]:
-        """The operators it knows, in a fixed order: one is drawn uniformly per evolution."""
+        """The operators it offers, in a fixed order: one is drawn uniformly per evolution."""
         ...
 
     def evolve(self, mutation: Mutation) -> Reply:
-        """One child of `mutation.text`, unchecked: the creator accepts or refuses it.
+        """Returns one child of `mutation.text`, unchecked: the creator accepts or refuses it.
 
-        Raises EvolverError when its service fails after bounded retries.
+        Raises EvolverError when its service still fails after a bounded number of retries.
         """
         ...
 
@@ -77,33 +77,33 @@ class Trainer(Protocol):
     """Runs preference-optimisation jobs."""
 
     def publish_initial(self, folder: str) -> Checkpoint:
-        """Publish the given model as checkpoint 0 below `folder` (idempotent), with its canary."""
+        """Publishes the given model as checkpoint 0 below `folder`, with its canary. Idempotent."""
         ...
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
-        """Train and publish. `report(step, total_steps)` is called as steps are logged.
+        """Trains a policy and publishes it as a checkpoint. Calls `report(step, total_steps)` as steps are logged.
 
-        Publishing twice is harmless: an already valid checkpoint of this job is returned as it is.
+        Publishing twice is harmless: if this job's checkpoint is already valid, it is returned as it is.
         Raises TrainingFailedError.
         """
         ...
 
 
 class Embedder(Protocol):
-    """Knows which texts mean the same. Safe to call from several threads."""
+    """Turns texts into vectors that are close when the texts mean the same. Safe to call from several threads."""
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        """A vector per text, shape (T, D), of any length: only its direction counts. It depends on the text alone."""
+        """Returns a vector per text, shape (T, D). Only its direction counts, and it depends on the text alone."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Everything that the loop plays with.
+    """The parts of one run.
 
-    `evaluator` rewards the held-out answers; `auditor`, where there is one, a sample of what `rewarder` rewarded;
-    `embedder`, where there is one, tells novelty what prompts mean.
-    `at_work` says what each worker has in hand, to whoever asks on whatever thread; `meter` what they have counted.
+    `evaluator` rewards the responses to held-out prompts. `auditor`, if any, rewards a sample of what `rewarder` has
+    rewarded. `embedder`, if any, lets the novelty checks compare meanings. `at_work` returns what each worker is doing,
+    on any thread; `meter` what the workers have counted.
     """
 
     generator: Generator
@@ -116,10 +116,10 @@ class Roles:
     at_work: WorkerStatuses = no_workers
     meter: Readings = no_readings
 
-    def answer(self, requests: Sequence[Request], policy: Checkpoint) -> Generating[PromptResponses]:
-        """Responses of this policy, in any order. Without requests the engines are left alone.
+    def respond(self, requests: Sequence[Request], policy: Checkpoint) -> Generating[PromptResponses]:
+        """Yields responses of this policy in any order. Without requests the engines stay as they are.
 
-        Close it: engines drop what is in flight while they are still there.
+        Close the generator, so that the engines drop the requests in flight.
         """
         if requests:
             self.generator.load(policy)

@@ -1,4 +1,4 @@
-"""What plays a run: claim it, build the roles, play, release. The one place that joins the loop to the workers."""
+"""Plays a run: claims it, builds its parts, plays, releases it. The only place that joins the loop to the workers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -27,10 +28,10 @@ from eva.runtime.failpoints import reach
 from eva.runtime.logs import process_log_context
 from eva.runtime.redaction import hide_secrets, redact_json, secrets_of
 from eva.runtime.tracker import Opening, Tracker
-from eva.runtime.worker_reports import Incident, WorkerStatus
+from eva.runtime.worker_reports import Incident
 from eva.settings import Settings
 from orchestrator.hold.claimed_run import ClaimedRun
-from orchestrator.hold.database_retry import PATIENCE_S, Patience
+from orchestrator.hold.database_retry import RETRY_S, DatabaseRetry
 from orchestrator.hold.interrupts import interruptible
 from orchestrator.hold.lease import TTL_S, Lease, claim
 from orchestrator.hold.orphans import end_orphans, mark_session, marked, remove_sessions
@@ -55,11 +56,15 @@ from workers.rewards import build_rewarder, model_class
 from workers.tracking.process import TrackerProcess
 from workers.training.trainer import LocalTrainer
 
+if TYPE_CHECKING:
+    from workers.rewards.actor import ActorRewarder
+    from workers.rewards.local import LocalRewarder
+
 RolesBuilder = Callable[[RunConfig, Path, Settings, Overseer], AbstractContextManager[Roles]]
 Trackers = Mapping[str, tuple[Tracker, str | None]]
 
 _PASSING = (StoreAwayError, DiskFullError, NoRoomError)
-"""What ends a driver, but not its run: that goes on where it is when the cause is mended."""
+"""Errors that end the driver but not the run: it can be resumed when the cause is fixed."""
 
 log = logging.getLogger(__name__)
 
@@ -75,20 +80,19 @@ def drive(
     build: RolesBuilder | None = None,
     trackers: Trackers | None = None,
     ttl_s: float = TTL_S,
-    patience_s: float = PATIENCE_S,
+    retry_s: float = RETRY_S,
 ) -> None:
-    """Play a run to its end from wherever it stands, holding its lease all the while.
+    """Plays a run to its end from wherever it stands, and holds its lease meanwhile.
 
-    What counts is the run's row once the lease is held, not the one that was given. Raises LeaseTakenError when
-    another driver plays it, ConflictError when it is over or was started with other code (`resuming.prepare` is
-    where a resume accepts that), RunStoppedError when it was asked to stop; KeyboardInterrupt (SIGTERM too) leaves
-    it paused. What was finished is stored in each case. A database that is away for longer than `patience_s`, and
-    a full disk, leave it paused, too.
+    The run's row is read again once the lease is held. Raises LeaseTakenError when another driver plays the run,
+    ConflictError when it is over or was started with other code (`resume.prepare` accepts changed code), and
+    RunStoppedError when it was asked to stop. Ctrl-C, SIGTERM, a full disk, and a database that is away for longer
+    than `retry_s` leave the run paused. All finished results are stored in each case.
     """
     require_resumable(run)
-    patience = Patience(store, run.name, listener, patience_s)
-    with process_log_context(run=run.name), interruptible(), claim(store, run, ttl_s, patience) as lease:
-        run = patience.ask(lambda: _row(store, run.id))
+    retry = DatabaseRetry(store, run.name, listener, retry_s)
+    with process_log_context(run=run.name), interruptible(), claim(store, run, ttl_s, retry) as lease:
+        run = retry.call(lambda: _row(store, run.id))
         require_resumable(run)
         require_unchanged(run)
         config = RunConfig.model_validate(run.config)
@@ -116,7 +120,7 @@ def drive(
                 build = partial(build_roles, conversation=longest, spent=spent)
             with (
                 tracked(claimed, opening, trackers, overseer.notice) as follow,
-                _told(claimed, lease),
+                _status_kept(claimed, lease),
                 overseer.watching(claimed),
             ):
                 follow()
@@ -126,26 +130,26 @@ def drive(
 
 
 @contextmanager
-def _told(run: ClaimedRun, lease: Lease) -> Generator[None]:
-    """The run's row says how it goes and how it ended, whatever happens in between."""
-    _tell(run, "running")
+def _status_kept(run: ClaimedRun, lease: Lease) -> Generator[None]:
+    """Keeps the status in the run's row true: running, then however the run ends."""
+    _set_status(run, "running")
     try:
-        run.obey()  # whoever asked before this driver was there finds itself obeyed before anything starts
+        run.obey()  # a pause or cancel from before this driver takes effect before anything starts
         yield
     except RunStoppedError:
         desired = run.read(lambda conn: runs.read_desired(conn, run.id))
-        _tell(run, _STOPPED.get(desired, "paused"), last=True)
+        _set_status(run, _STOPPED.get(desired, "paused"), last=True)
         raise
     except KeyboardInterrupt:
         if not lease.lost:
-            _tell(run, "paused", last=True)
+            _set_status(run, "paused", last=True)
         raise
     except LeaseLostError:
         raise
     except BaseException as error:
-        _tell(run, "paused" if isinstance(error, _PASSING) else "failed", error=error, last=True)
+        _set_status(run, "paused" if isinstance(error, _PASSING) else "failed", error=error, last=True)
         raise
-    _tell(run, "finished")
+    _set_status(run, "finished")
 
 
 def _row(store: Store, run_id: int) -> RunRow:
@@ -153,16 +157,20 @@ def _row(store: Store, run_id: int) -> RunRow:
         return runs.get_run(conn, run_id)
 
 
-def _tell(run: ClaimedRun, status: str, *, error: BaseException | None = None, last: bool = False) -> None:
-    """Say so in the run's row and as an event; the `last` words of a driver that stops may fail."""
-    said = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
+def _set_status(run: ClaimedRun, status: str, *, error: BaseException | None = None, last: bool = False) -> None:
+    """Writes the status to the run's row and as an event. The `last` write of a driver that stops may fail."""
+    message = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
 
     def change(conn: Connection) -> None:
-        runs.set_status(conn, run.id, status, None if error is None else said)
-        events.append_event(conn, run.id, status, {} if error is None else {"error": said, "kind": error_kind(error)})
+        runs.set_status(conn, run.id, status, None if error is None else message)
+        events.append_event(
+            conn, run.id, status, {} if error is None else {"error": message, "kind": error_kind(error)}
+        )
         reach("run.status.before_commit")
 
-    log.log(logging.INFO if error is None else logging.ERROR, "the run is %s%s", status, f": {said}" if error else "")
+    log.log(
+        logging.INFO if error is None else logging.ERROR, "the run is %s%s", status, f": {message}" if error else ""
+    )
     run.spans.stands(status)
     (run.keep if last else run.tell)(change)
     reach("run.status.after_commit")
@@ -178,20 +186,19 @@ def build_roles(
     conversation: int = 0,
     spent: Sequence[Mapping[str, float]] = ({}, {}, {}),
 ) -> Generator[Roles]:
-    """The real parts: engines, the reward model's actor, the evolver, the trainer. Starts Ray where none runs.
+    """Builds the real parts: engines, rewarders, evolver, trainer. Starts Ray if it is not running.
 
-    At most `conversation` tokens stand before the text of a prompt; `spent` is what rewarder, evaluator and auditor
-    have cost so far.
-    Engines and trainer import their libraries side by side; the first use of each waits for it.
+    `conversation` is the largest number of tokens before the text of a prompt; `spent` is what rewarder, evaluator
+    and auditor have cost so far. Engines and trainer import their libraries in parallel; the first use of each waits.
     """
     overseer.opened(0, "start", 0, 0)
-    # One that asks the fleet waits for it; all others fail here, before anything starts.
+    # An evolver that asks the fleet is built after it. Whatever else can fail does so here, before anything starts.
     evolver = None if config.evolving.asks_policy else build_evolver(config.evolving)
     embedder = LocalEmbedder(path) if (path := config.novelty.embedding_model) is not None else None
     model_dir = resolve_model(config.model.path, config.model.revision)
     logs = settings.logs_dir / folder.name
     logs.mkdir(parents=True, exist_ok=True)
-    _reap(overseer)
+    _end_orphans(overseer)
     with ExitStack() as stack:
         stack.enter_context(marked())
         stack.enter_context(connected(settings))
@@ -208,49 +215,44 @@ def build_roles(
             )
         )
         trainer.warm()
-        rewarders = [
-            stack.enter_context(
-                closing(build_rewarder(asked, spent=cost, hung_s=config.watchdog.rewarder_s, notice=overseer.notice))
-            )
-            if asked is not None
-            else None
-            for asked, cost in zip((config.reward, config.evaluation.reward, config.audit.reward), spent, strict=True)
-        ]
-        rewarder, evaluator, auditor = rewarders
-        assert rewarder is not None
 
-        def at_work() -> list[WorkerStatus]:
-            return [work for worker in (fleet, trainer, *rewarders) if worker is not None for work in worker.at_work()]
+        def start_rewarder(reward: RewardConfig, cost: Mapping[str, float]) -> ActorRewarder | LocalRewarder:
+            rewarder = build_rewarder(reward, spent=cost, hung_s=config.watchdog.rewarder_s, notice=overseer.notice)
+            return stack.enter_context(closing(rewarder))
 
+        rewarder = start_rewarder(config.reward, spent[0])
+        evaluator = start_rewarder(reward, spent[1]) if (reward := config.evaluation.reward) else rewarder
+        auditor = start_rewarder(reward, spent[2]) if (reward := config.audit.reward) else None
+        workers = (fleet, trainer, rewarder, *([evaluator] if evaluator is not rewarder else []), auditor)
         yield Roles(
-            fleet,
-            rewarder,
-            evolver or build_evolver(config.evolving, fleet),
-            trainer,
-            evaluator or rewarder,
-            auditor,
-            embedder,
-            at_work,
-            fleet.meter,
+            generator=fleet,
+            rewarder=rewarder,
+            evolver=evolver or build_evolver(config.evolving, fleet),
+            trainer=trainer,
+            evaluator=evaluator,
+            auditor=auditor,
+            embedder=embedder,
+            at_work=lambda: [status for worker in workers if worker is not None for status in worker.at_work()],
+            meter=fleet.meter,
         )
 
 
 def build_trackers(config: RunConfig, settings: Settings, run: RunRow) -> Trackers:
-    """The services that are told of the run, by name, and what each calls it."""
+    """Builds the tracking services of the run: by name, the tracker and the name that the run has there."""
     logs = settings.logs_dir / run.folder_name
     return {
-        asked.name: (
-            TrackerProcess(asked, folder=settings.data_dir, log=logs / f"tracking-{asked.kind}.log"),
-            asked.run_name,
+        service.name: (
+            TrackerProcess(service, folder=settings.data_dir, log=logs / f"tracking-{service.kind}.log"),
+            service.run_name,
         )
-        for asked in config.tracking
+        for service in config.tracking
     }
 
 
 def _spent(conn: Connection, run_id: int, config: RunConfig) -> list[Mapping[str, float]]:
-    """What rewarder, evaluator and auditor have cost the run so far, by part; nothing of one without a budget."""
+    """What rewarder, evaluator and auditor have cost the run so far, by part; empty for one without a budget."""
     evaluator = config.evaluation.reward
-    asked: tuple[tuple[RewardConfig | None, bool, JudgeRole | None], ...] = (
+    rewarders: tuple[tuple[RewardConfig | None, bool, JudgeRole | None], ...] = (
         (config.reward, True, None if evaluator else "evaluator"),
         (evaluator, False, "evaluator"),
         (config.audit.reward, True, "auditor"),
@@ -259,19 +261,19 @@ def _spent(conn: Connection, run_id: int, config: RunConfig) -> list[Mapping[str
         {}
         if reward is None or not has_budget(reward)
         else costs.rewarder_cost(conn, run_id, model_class(reward).name_of(reward), batches=batches, role=role)
-        for reward, batches, role in asked
+        for reward, batches, role in rewarders
     ]
 
 
-def _reap(overseer: Overseer) -> None:
-    """End what dead drivers of this machine have left, before anything new starts."""
+def _end_orphans(overseer: Overseer) -> None:
+    """Ends the processes that dead drivers have left on this machine."""
     remove_sessions()
     if orphans := end_orphans():
-        named = ", ".join(f"{orphan.name.split(' ')[0]} ({orphan.pid})" for orphan in orphans)
+        names = ", ".join(f"{orphan.name.split(' ')[0]} ({orphan.pid})" for orphan in orphans)
         overseer.notice(
             Incident(
                 "reaped",
-                f"ended what a dead driver had left: {named}",
+                f"ended processes that a dead driver had left: {names}",
                 {
                     "processes": [
                         {"pid": orphan.pid, "name": orphan.name, "driver": orphan.driver} for orphan in orphans

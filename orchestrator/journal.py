@@ -1,4 +1,4 @@
-"""How the loop remembers: Postgres is the truth, read at the start of each stage and written at its end."""
+"""The loop's memory: Postgres, read when a stage starts and written when it ends."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from eva.creator.novelty import question_key
 from eva.creator.sampling import PromptTraits
 from eva.errors import NotFoundError, RunStoppedError
 from eva.measures.diversity import Breach
-from eva.roles import Embedder
+from eva.roles import Embedder, Rewarder
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import process_log_context
 from eva.seeds import derive
 from eva.types import Checkpoint, RewardTable, TrainingJob
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.auditing import AuditStage
-from orchestrator.stages.creating import EvolveStage, SampleStage
-from orchestrator.stages.diversity import collapsed, heed, measure
-from orchestrator.stages.earlier_prompts import Known
+from orchestrator.stages.diversity import collapse_error, diversity_figures, store_diversity
+from orchestrator.stages.earlier_prompts import EarlierPrompts
 from orchestrator.stages.evaluation import EvaluateStage
+from orchestrator.stages.evolving import EvolveStage
 from orchestrator.stages.gating import GateStage
 from orchestrator.stages.judging import JudgeStage
-from orchestrator.stages.solving import PairStage, TrainStage, write_pairs
+from orchestrator.stages.pairing import PairStage
+from orchestrator.stages.sampling import SampleStage
 from orchestrator.stages.stage import Stage
+from orchestrator.stages.training import TrainStage, write_pairs
 from store.game import batches, checkpoints, heldout, pools, prompts, responses
 from store.runs import events, runs
 from store.views import costs, statistics
 
 
 class Journal:
-    """What one driver knows of the run that it holds."""
+    """What the loop reads and writes of the run that its driver holds."""
 
     def __init__(self, run: ClaimedRun, embedder: Embedder | None = None) -> None:
-        self._run, self._known_texts = run, Known(run, embedder)
+        self._run, self._earlier = run, EarlierPrompts(run, embedder)
 
     @property
     def config(self) -> RunConfig:
@@ -44,55 +46,60 @@ class Journal:
 
     @property
     def folder(self) -> str:
-        """Where the run's checkpoints and jobs lie."""
+        """The folder of the run's checkpoints and training jobs."""
         return str(self._run.folder)
 
-    # Stages: context managers; a closed one is walked through again for nothing.
+    # Stages, as context managers. One that is complete runs again without doing anything.
 
     def stage(self, iteration: int, name: str, total: int) -> Stage:
         return Stage(self._run, iteration, name, total)
 
-    def judging(self, iteration: int, name: str, total: int) -> JudgeStage:
-        return JudgeStage(self._run, iteration, name, total)
+    def judging(self, iteration: int, name: str, prompts: Sequence[int], policy: Checkpoint) -> JudgeStage:
+        return JudgeStage(self._run, iteration, name, prompts, policy)
 
-    def evaluating(self, iteration: int, name: str) -> EvaluateStage:
-        return EvaluateStage(self._run, iteration, name, 0)
+    def sampling(self, iteration: int, pool: Sequence[int]) -> SampleStage:
+        return SampleStage(self._run, iteration, "sample", len(pool))
 
-    def auditing(self, iteration: int) -> AuditStage:
-        return AuditStage(self._run, iteration, "audit", 0)
+    def evolving(self, iteration: int, subset: Sequence[int]) -> EvolveStage:
+        return EvolveStage(self._run, iteration, subset, self._earlier.twins)
 
-    def sampling(self, iteration: int, total: int) -> SampleStage:
-        return SampleStage(self._run, iteration, "sample", total)
+    def gating(self, iteration: int, children: Sequence[int], policy: Checkpoint) -> GateStage:
+        return GateStage(self._run, iteration, "gate", children, policy)
 
-    def gating(self, iteration: int, total: int) -> GateStage:
-        return GateStage(self._run, iteration, "gate", total)
+    def auditing(
+        self, iteration: int, batch: Sequence[int], policy: Checkpoint, auditor: Rewarder | None
+    ) -> AuditStage:
+        return AuditStage(self._run, iteration, batch, policy, None if auditor is None else auditor.name)
 
-    def evolving(self, iteration: int, total: int) -> EvolveStage:
-        return EvolveStage(self._run, iteration, total, self._known_texts.twins)
-
-    def pairing(self, iteration: int, total: int) -> PairStage:
-        return PairStage(self._run, iteration, "pair", total)
+    def pairing(self, iteration: int, batch: Sequence[int]) -> PairStage:
+        return PairStage(self._run, iteration, "pair", len(batch))
 
     def training(self, iteration: int) -> TrainStage:
         return TrainStage(self._run, iteration, "train", 0)
 
-    # Where the run stands.
+    def evaluating(
+        self, iteration: int, name: str, policy: Checkpoint, evaluator: Rewarder, auditor: Rewarder | None
+    ) -> EvaluateStage:
+        second = None if auditor is None else auditor.name
+        return EvaluateStage(self._run, iteration, name, policy, evaluator.name, second)
+
+    # The state of the run.
 
     def remaining_iterations(self) -> range:
-        """From the first iteration that is not finished to the last."""
+        """Returns the iterations from the first unfinished one to the last."""
         row = self._run.read(lambda conn: runs.get_run(conn, self._run.id))
         return range(row.iteration, self.config.iterations)
 
     def evaluates(self, iteration: int) -> bool:
-        """Whether the policy that an iteration makes is evaluated on the held-out prompts."""
+        """Whether the policy that an iteration trains is evaluated."""
         return self.config.evaluation.when == "each" or iteration == self.config.iterations - 1
 
     def policy(self, iteration: int) -> Checkpoint | None:
-        """The policy that an iteration starts from; None before the given model is adopted."""
+        """Returns the policy that an iteration starts with; None before the given model is adopted."""
         return self._run.checkpoint(iteration)
 
     def adopt(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Take the given model as checkpoint 0."""
+        """Stores the given model as checkpoint 0."""
 
         def insert(conn: Connection) -> None:
             checkpoints.insert_checkpoint(conn, self._run.id, checkpoint)
@@ -103,27 +110,27 @@ class Journal:
         return checkpoint
 
     def pool(self, iteration: int) -> list[int]:
-        """Numbers of the prompts that the creator looks at, ascending."""
+        """Returns the numbers of the prompts that the creator looks at, ascending."""
         run = self._run
         if iteration > 0 and self.config.pool == "last_batch":
             return run.read(lambda conn: batches.read_batch_numbers(conn, run.id, iteration - 1))
         return run.read(lambda conn: prompts.read_numbers_born(conn, run.id, -1, iteration - 1))
 
     def batch_size(self, iteration: int) -> int:
-        """Prompts that the solver trains on: as many as in the iteration before, at first as there are seed prompts."""
+        """Returns how many prompts the solver trains on: as many as the iteration before, at first all seed prompts."""
         run = self._run
         if iteration == 0:
             return len(self.pool(0))
         return len(run.read(lambda conn: batches.read_batch_numbers(conn, run.id, iteration - 1)))
 
     def finish_iteration(self, iteration: int, pool: Sequence[int], batch: Sequence[int]) -> None:
-        """Store what the iteration cost, and move on: from here a resume starts with the next one."""
+        """Stores the iteration's cost and diversity; a resumed run starts with the next iteration from here on."""
         with process_log_context(iteration=iteration):
             self._finish(iteration, pool, batch)
 
     def _finish(self, iteration: int, pool: Sequence[int], batch: Sequence[int]) -> None:
         touched = sorted({*pool, *batch})
-        figures = measure(self._run, iteration, batch)
+        figures = diversity_figures(self._run, iteration, batch)
         pausing: list[Breach] = []
 
         def finish(conn: Connection) -> None:
@@ -135,7 +142,7 @@ class Journal:
             statistics.put_statistic(conn, self._run.id, iteration, "cost", cost)
             runs.set_iteration(conn, self._run.id, iteration + 1)
             events.append_event(conn, self._run.id, "iteration_finished", {"batch": len(batch)}, iteration=iteration)
-            pausing.extend(heed(conn, self._run, iteration, figures))
+            pausing.extend(store_diversity(conn, self._run, iteration, figures))
             reach("iteration.finish.before_commit")
 
         try:
@@ -143,30 +150,32 @@ class Journal:
             reach("iteration.finish.after_commit")
             self._run.spans.iteration_ends()
         except RunStoppedError as error:
-            raise (collapsed(self._run, pausing) if pausing else error) from None
+            raise (collapse_error(self._run, pausing) if pausing else error) from None
 
-    # What the players need.
+    # What creator and solver need.
 
-    def judged(self, numbers: Sequence[int], policy: Checkpoint) -> RewardTable:
-        """The rewards of these prompts under the policy."""
-        return self._judged(numbers, policy.number)
+    def rewards(self, numbers: Sequence[int], policy: Checkpoint) -> RewardTable:
+        """Returns the rewards of these prompts under the policy."""
+        run, n = self._run, self.config.generation.n
+        return run.read(lambda conn: responses.judged(conn, run.id, policy.number, run.rewarder, numbers, n))
 
-    def reused(self, numbers: Sequence[int], policy: Checkpoint) -> RewardTable:
-        """The rewards of these prompts, each under the newest policy that has answered it in full."""
-        run, n, newest = self._run, self.config.generation.n, self._newest(numbers)
-        answered_by = {number: newest.get(number, policy.number) for number in numbers}
-        return run.read(lambda conn: pools.read_rewards_by_policy(conn, run.id, run.rewarder, numbers, answered_by, n))
+    def newest_rewards(self, numbers: Sequence[int], policy: Checkpoint) -> RewardTable:
+        """Returns the rewards of these prompts, each under the newest policy that has all n responses to it."""
+        run, n, newest = self._run, self.config.generation.n, self._newest_policies(numbers)
+        policies = {number: newest.get(number, policy.number) for number in numbers}
+        return run.read(lambda conn: pools.read_rewards_by_policy(conn, run.id, run.rewarder, numbers, policies, n))
 
     def traits(self, judged: RewardTable, policy: Checkpoint) -> PromptTraits:
-        """Topics and ages of the pool's prompts, for the samplers that look at them."""
+        """Returns topics and ages of the pool's prompts, for the samplers that use them."""
         return self._run.read(lambda conn: pools.read_traits(conn, self._run.id, judged, policy.number))
 
-    def unanswered(self, numbers: Sequence[int]) -> list[int]:
-        """Those of the prompts that no policy has answered in full."""
-        newest = self._newest(numbers)
+    def never_judged(self, numbers: Sequence[int]) -> list[int]:
+        """Returns the prompts to which no policy has n responses."""
+        newest = self._newest_policies(numbers)
         return [number for number in numbers if number not in newest]
 
     def evolution_plan(self, iteration: int) -> EvolutionPlan:
+        """Returns what the config and the run's prompts say about an iteration's evolutions."""
         evolving, run = self.config.evolving, self._run
         known = run.read(lambda conn: prompts.read_text_keys(conn, run.id))
         held_out = run.read(lambda conn: heldout.read_all_heldout(conn, run.id))
@@ -180,37 +189,33 @@ class Journal:
             similarity=evolving.similarity,
             known=known,
             protected=frozenset(question_key(text, context) for text, context in held_out),
-            novelty=self._known_texts.before(iteration),
+            novelty=self._earlier.before(iteration),
         )
 
     def training_job(self, iteration: int, policy: Checkpoint) -> TrainingJob | None:
-        """The iteration's job, its pairs written to a file; None when there is no pair to train on."""
+        """Writes the iteration's pairs to a file and returns the training job; None when there is no pair."""
         training = self.config.training
         scratch = training.mode == "scratch"
         path = self._run.folder / "jobs" / f"pairs-{iteration}.jsonl"
         if write_pairs(self._run, path, range(iteration + 1) if scratch else [iteration]) == 0:
             return None
-        start = self._known(0) if scratch else policy
+        start = self._checkpoint(0) if scratch else policy
         return TrainingJob(
             number=iteration + 1,
             iteration=iteration,
             policy=start,
-            reference=self._known(0) if training.reference == "initial" else start,
+            reference=self._checkpoint(0) if training.reference == "initial" else start,
             pairs_path=str(path),
             folder=self.folder,
             seed=derive(self.config.seed, iteration, "train"),
             fence=self._run.lease.fence.fence,
         )
 
-    def _known(self, number: int) -> Checkpoint:
+    def _checkpoint(self, number: int) -> Checkpoint:
         if (checkpoint := self.policy(number)) is None:
             raise NotFoundError(f"run {self._run.name} has no checkpoint {number}")
         return checkpoint
 
-    def _judged(self, numbers: Sequence[int], checkpoint: int) -> RewardTable:
-        run, n = self._run, self.config.generation.n
-        return run.read(lambda conn: responses.judged(conn, run.id, checkpoint, run.rewarder, numbers, n))
-
-    def _newest(self, numbers: Sequence[int]) -> dict[int, int]:
+    def _newest_policies(self, numbers: Sequence[int]) -> dict[int, int]:
         run, n = self._run, self.config.generation.n
         return run.read(lambda conn: responses.newest_checkpoints(conn, run.id, run.rewarder, numbers, n))

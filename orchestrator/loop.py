@@ -1,7 +1,7 @@
-"""The algorithm: a creator that keeps writing prompts, a solver that learns from its answers to them.
+"""The algorithm: a creator that keeps writing prompts, and a solver that learns from its own responses to them.
 
-Algorithm 1 of "Evolving Alignment via Asymmetric Self-Play". Read it from top to bottom; every stage
-is idempotent, so a resumed run walks the same path and does only what is missing.
+Algorithm 1 of "Evolving Alignment via Asymmetric Self-Play". Read it from top to bottom. Every stage is idempotent:
+a resumed run walks the same path and does only what is missing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import closing
 from itertools import chain
 
 from eva.creator.evolution import evolve_all
-from eva.creator.informativeness import estimate
+from eva.creator.informativeness import Estimate, estimate
 from eva.creator.mixing import mix, share_of
 from eva.creator.sampling import sample
 from eva.roles import Roles
@@ -20,10 +20,10 @@ from orchestrator.journal import Journal, JudgeStage
 
 
 def play(roles: Roles, journal: Journal) -> None:
-    """Play the run to its end from wherever it stands.
+    """Plays the run to its end from wherever it stands.
 
-    Raises RunStoppedError at a batch boundary when the run was asked to pause or cancel, and
-    LeaseLostError when another driver has taken the run over.
+    Raises RunStoppedError at a batch boundary when the run was asked to pause or cancel, and LeaseLostError when
+    another driver has taken the run over.
     """
     for iteration in journal.remaining_iterations():
         policy = journal.policy(iteration) or journal.adopt(roles.trainer.publish_initial(journal.folder))
@@ -37,24 +37,19 @@ def play(roles: Roles, journal: Journal) -> None:
 
 
 def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, journal: Journal) -> list[int]:
-    """The creator's step: estimate, sample, evolve, mix. Returns the numbers of the batch."""
+    """The creator's step: judge the pool, sample the informative prompts, evolve them, mix. Returns the batch."""
     config, size = journal.config, journal.batch_size(iteration)
     if config.info_from == "fresh":
         judged = judge(iteration, "judge_pool", pool, policy, roles, journal)
     else:
-        judge(iteration, "judge_pool", journal.unanswered(pool), policy, roles, journal)
-        judged = journal.reused(pool, policy)
+        judge(iteration, "judge_pool", journal.never_judged(pool), policy, roles, journal)
+        judged = journal.newest_rewards(pool, policy)
 
     with journal.stage(iteration, "estimate", len(pool)) as stage:
-        estimated = estimate(
-            judged,
-            metric=config.informativeness.metric,
-            threshold=config.informativeness.threshold,
-            keep_cut=config.generation.keep_cut,
-        )
+        estimated = informativeness(judged, journal)
         stage.close(**estimated.counts())
 
-    with journal.sampling(iteration, len(pool)) as stage:
+    with journal.sampling(iteration, pool) as stage:
         draw = sample(
             estimated,
             share_of(config.sampling.fraction, size),
@@ -65,14 +60,7 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
         )
         stage.close_draw(judged, estimated, draw, policy)
 
-    with journal.evolving(iteration, len(draw.subset)) as stage:
-        sources = stage.unevolved(draw.subset)
-        plan = stage.informed(journal.evolution_plan(iteration))
-        if sources and config.evolving.asks_policy:
-            roles.generator.load(policy)
-        for family in evolve_all(sources, roles.evolver, plan, config.evolving.concurrency, stage.spending()):
-            stage.keep_chain(family)
-        children = stage.close_evolved(draw.subset)
+    children = evolve(iteration, draw.subset, policy, roles, journal)
     if config.evolving.gate is not None:
         children = admit(iteration, children, policy, roles, journal)
 
@@ -98,13 +86,8 @@ def solve(
     judged = judge(iteration, "judge_batch", batch, policy, roles, journal)
     audit(iteration, batch, policy, roles, journal)
 
-    with journal.pairing(iteration, len(batch)) as stage:
-        estimated = estimate(
-            judged,
-            metric=config.informativeness.metric,
-            threshold=config.informativeness.threshold,
-            keep_cut=config.generation.keep_cut,
-        )
+    with journal.pairing(iteration, batch) as stage:
+        estimated = informativeness(judged, journal)
         pairing = pair(
             judged,
             seed=config.seed,
@@ -117,11 +100,11 @@ def solve(
         stage.close_pairs(judged, estimated, pairing, pool, policy)
 
     with journal.training(iteration) as stage:
-        trained = stage.trained()
+        trained = stage.checkpoint()
         if trained is None:
             job = journal.training_job(iteration, policy)
             roles.generator.rest()
-            trained = stage.close_trained(roles.trainer.train(job, stage.step) if job else None, policy)
+            trained = stage.close_training(roles.trainer.train(job, stage.report_step) if job else None, policy)
 
     if journal.evaluates(iteration):
         evaluate(iteration, "evaluate", trained, roles, journal)
@@ -130,44 +113,68 @@ def solve(
 def judge(
     iteration: int, name: str, prompts: list[int], policy: Checkpoint, roles: Roles, journal: Journal
 ) -> RewardTable:
-    """n responses per prompt from this policy, each rewarded; generates only for prompts that lack them."""
-    with journal.judging(iteration, name, len(prompts)) as stage:
-        respond(stage, prompts, policy, roles)
+    """Returns the rewards of n responses per prompt from this policy; generates only those that are missing."""
+    with journal.judging(iteration, name, prompts, policy) as stage:
+        generate_and_reward(stage, policy, roles)
         stage.close()
-    return journal.judged(prompts, policy)
+    return journal.rewards(prompts, policy)
+
+
+def generate_and_reward(stage: JudgeStage, policy: Checkpoint, roles: Roles) -> None:
+    """Completes the stage's responses and rewards; the rewarder works while the engines still generate."""
+    missing = stage.missing()
+    with closing(roles.respond(missing.requests, policy)) as generated:
+        for rewarded in roles.rewarder.reward(chain(missing.unrewarded, stage.keep_responses(generated))):
+            stage.keep_rewards(rewarded)
+
+
+def informativeness(judged: RewardTable, journal: Journal) -> Estimate:
+    """info(x) of each prompt, by the config's metric."""
+    config = journal.config
+    return estimate(
+        judged,
+        metric=config.informativeness.metric,
+        threshold=config.informativeness.threshold,
+        keep_cut=config.generation.keep_cut,
+    )
+
+
+def evolve(iteration: int, subset: list[int], policy: Checkpoint, roles: Roles, journal: Journal) -> list[int]:
+    """Returns the children of the sampled prompts, each new to the run."""
+    config = journal.config.evolving
+    with journal.evolving(iteration, subset) as stage:
+        sources = stage.missing()
+        plan = stage.complete_plan(journal.evolution_plan(iteration))
+        if sources and config.asks_policy:
+            roles.generator.load(policy)
+        for evolved in evolve_all(sources, roles.evolver, plan, config.concurrency, stage.spending()):
+            stage.keep_chain(evolved)
+        return stage.close_evolution()
 
 
 def admit(iteration: int, children: list[int], policy: Checkpoint, roles: Roles, journal: Journal) -> list[int]:
-    """The children whose probe, a few responses of the policy, shows regret inside the gate's band."""
-    with journal.gating(iteration, len(children)) as stage:
-        respond(stage, children, policy, roles)
-        return stage.close_gate(children, policy)
-
-
-def respond(stage: JudgeStage, prompts: list[int], policy: Checkpoint, roles: Roles) -> None:
-    """Generate and reward what the stage lacks, the rewarder at work while the engines are."""
-    todo = stage.unjudged(prompts, policy)
-    with closing(roles.answer(todo.requests, policy)) as fresh:
-        for rewarded in roles.rewarder.reward(chain(todo.answered, stage.keep_answered(fresh))):
-            stage.keep_rewarded(rewarded)
+    """Returns the children whose regret, in a few responses of the policy, lies inside the gate's band."""
+    with journal.gating(iteration, children, policy) as stage:
+        generate_and_reward(stage, policy, roles)
+        return stage.close_gate()
 
 
 def audit(iteration: int, batch: list[int], policy: Checkpoint, roles: Roles, journal: Journal) -> None:
-    """What does the rewarder like besides quality, and does a second one agree with it?"""
-    with journal.auditing(iteration) as stage:
+    """Measures what the rewarder likes besides quality, and whether a second rewarder agrees with it."""
+    with journal.auditing(iteration, batch, policy, roles.auditor) as stage:
         if roles.auditor is not None:
-            for rewarded in roles.auditor.reward(stage.unaudited(batch, policy, roles.auditor.name)):
-                stage.keep_audited(rewarded)
-        stage.close_audit(batch, policy)
+            for rewarded in roles.auditor.reward(stage.missing()):
+                stage.keep_rewards(rewarded)
+        stage.close_audit()
 
 
 def evaluate(iteration: int, name: str, policy: Checkpoint, roles: Roles, journal: Journal) -> None:
-    """Answer the held-out prompts with this policy, greedily and sampled; reward the answers beside a baseline's."""
-    with journal.evaluating(iteration, name) as stage:
-        with closing(roles.answer(stage.unevaluated(policy, roles.evaluator.name), policy)) as fresh:
-            for rewarded in roles.evaluator.reward(stage.answerable(fresh)):
-                stage.keep_evaluated(rewarded)
+    """Tests the policy on the held-out prompts: rewards its responses, and compares them with a baseline's."""
+    with journal.evaluating(iteration, name, policy, roles.evaluator, roles.auditor) as stage:
+        with closing(roles.respond(stage.requests(), policy)) as generated:
+            for rewarded in roles.evaluator.reward(stage.with_baseline(generated)):
+                stage.keep_rewards(rewarded)
         if roles.auditor is not None:
-            for rewarded in roles.auditor.reward(stage.self_judged(policy, roles.auditor.name)):
-                stage.keep_self_judged(rewarded)
+            for rewarded in roles.auditor.reward(stage.second_opinions()):
+                stage.keep_second_opinion(rewarded)
         stage.close_evaluation()

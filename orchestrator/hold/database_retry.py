@@ -1,7 +1,6 @@
-"""Patience with the database and with full disks: what cannot be done now is tried again, for a while.
+"""Retries of database transactions: while the database is away or a disk is full, a run waits instead of failing.
 
-Restarts, failovers, full disks and conflicts pass; a run that ended at each would end often. Errors that do not
-pass are not asked again.
+Restarts, failovers, full disks and conflicts pass. Errors that do not pass are raised at once.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from store.session import Store
 
 T = TypeVar("T")
 
-PATIENCE_S = 600.0
+RETRY_S = 600.0
 """How long a run waits for its database: longer than a restart or a failover takes, shorter than a night."""
-PARTING_S = 5.0
-"""How long a driver that leaves tries to say so."""
+LAST_WRITE_S = 5.0
+"""How long a driver that stops tries to store its last results."""
 
 _TELL_AFTER_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
@@ -31,83 +30,83 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """Asks a store until it answers. `run` is for messages; `sleep` and `clock` are what tests replace."""
+class DatabaseRetry:
+    """Repeats a transaction until the store answers. `run` is for messages; tests replace `sleep` and `clock`."""
 
     store: Store
     run: str
     listener: Listener
-    total_s: float = PATIENCE_S
+    total_s: float = RETRY_S
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def ask(self, question: Callable[[], T], *, total_s: float | None = None) -> T:
-        """The answer. Raises StoreAwayError or DiskFullError when patience ends, at once what does not pass."""
+    def call(self, transaction: Callable[[], T], *, total_s: float | None = None) -> T:
+        """Returns the transaction's result. Raises StoreAwayError or DiskFullError after `total_s`, others at once."""
         outage: _Outage | None = None
         while True:
             try:
-                answer = question()
+                result = transaction()
             except (StoreAwayError, DiskFullError) as error:
                 outage = outage or _Outage(self, self.total_s if total_s is None else total_s)
-                outage.bear(error)
+                outage.wait(error)
             else:
                 if outage is not None:
                     outage.end()
-                return answer
+                return result
 
 
 @dataclass(slots=True)
 class _Outage:
-    """The time between a question that was not answered and its answer. Told once, and once more when it ends."""
+    """The time from the first failed attempt to success. Reported once after a second, and again when it ends."""
 
-    patience: Patience
+    retry: DatabaseRetry
     total_s: float
     since: float = field(init=False)
     tries: int = 0
-    told: bool = False
+    reported: bool = False
 
     def __post_init__(self) -> None:
-        self.since = self.patience.clock()
+        self.since = self.retry.clock()
 
-    def bear(self, error: StoreAwayError | DiskFullError) -> None:
-        """Pause before the next try, longer each time; raise when there is to be none."""
-        lasted = self.patience.clock() - self.since
+    def wait(self, error: StoreAwayError | DiskFullError) -> None:
+        """Pauses before the next try, longer each time. Raises when the time for retries is over."""
+        lasted = self.retry.clock() - self.since
         log.info("the database did not answer, try %d, %.1f s: %s", self.tries + 1, lasted, error)
         pause = min(_FIRST_PAUSE_S * 2**self.tries, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
         if lasted + pause > self.total_s:
-            raise self._given_up(error, lasted) from error
-        if lasted > _TELL_AFTER_S and not self.told:
-            self.told = True
-            lacks = "there has been no space" if isinstance(error, DiskFullError) else "the database has been away"
-            self._tell(
-                f"{lacks} for {lasted:.0f} s ({error.given}); trying again for up to {self.total_s:.0f} s, "
+            raise self._final_error(error, lasted) from error
+        if lasted > _TELL_AFTER_S and not self.reported:
+            self.reported = True
+            cause = "the disk has been full" if isinstance(error, DiskFullError) else "the database has been away"
+            self._report(
+                f"{cause} for {lasted:.0f} s ({error.given}); trying again for up to {self.total_s:.0f} s, "
                 "nothing is lost meanwhile"
             )
         self.tries += 1
-        self.patience.sleep(pause)
+        self.retry.sleep(pause)
         self._revive()
 
     def end(self) -> None:
-        lasted = self.patience.clock() - self.since
-        if self.told:
-            self._tell(f"all is stored again after {lasted:.0f} s; the run goes on")
+        lasted = self.retry.clock() - self.since
+        if self.reported:
+            self._report(f"the database accepts writes again after {lasted:.0f} s; the run goes on")
         elif lasted > _TELL_AFTER_S:
-            self._tell(f"the database did not answer for {lasted:.0f} s; the run goes on")
+            self._report(f"the database did not answer for {lasted:.0f} s; the run goes on")
 
     def _revive(self) -> None:
         try:
-            self.patience.store.revive()
+            self.retry.store.revive()
         except (StoreError, DiskFullError) as error:
             log.info("the embedded database does not start: %s", error)
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         log.warning("%s", text)
-        self.patience.listener.noted(text)
+        self.retry.listener.noted(text)
 
-    def _given_up(self, error: StoreAwayError | DiskFullError, lasted: float) -> StoreAwayError | DiskFullError:
+    def _final_error(self, error: StoreAwayError | DiskFullError, lasted: float) -> StoreAwayError | DiskFullError:
         return type(error)(
-            f"{error.given}; asked again {self.tries} times in {lasted:.0f} s",
+            f"{error.given}; tried again {self.tries} times in {lasted:.0f} s",
             expected=error.expected,
-            next_move=f"Nothing that was stored is lost: when the cause is mended, "
-            f"`eva run --resume {self.patience.run}` goes on from there",
+            next_move=f"Nothing that was stored is lost: fix the cause, "
+            f"then continue with `eva run --resume {self.retry.run}`",
         )

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM end a driver between two transactions, never inside one.
+"""Delays Ctrl-C and SIGTERM, so that they end a driver between two transactions, never inside one.
 
-A KeyboardInterrupt that lands in the middle of a database driver's protocol breaks the connection, and the clean
-way out with it. So while the main thread talks to the database, an interrupt waits.
+A KeyboardInterrupt in the middle of the database protocol breaks the connection, and with it the clean shutdown. So
+while the main thread talks to the database, an interrupt waits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import FrameType
 
 
 class _Interrupts:
-    """Signal handlers belong to the process, so their state does too."""
+    """The state of the signal handlers; there is one, because handlers belong to the process."""
 
     def __init__(self) -> None:
         self.shields = 0
@@ -32,9 +32,9 @@ _interrupts = _Interrupts()
 
 @contextmanager
 def interruptible() -> Generator[None]:
-    """Within it Ctrl-C and SIGTERM, by which schedulers end a job, raise KeyboardInterrupt outside shields.
+    """Makes Ctrl-C and SIGTERM, which schedulers send to end a job, raise KeyboardInterrupt outside `shielded`.
 
-    Ray starts a job's process with SIGINT blocked, by which the lease and the watchdog reach its main thread, too.
+    Unblocks SIGINT, which Ray blocks in a job's process: the lease and the watchdog use it to reach the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -52,7 +52,7 @@ def interruptible() -> Generator[None]:
 
 @contextmanager
 def shielded() -> Generator[None]:
-    """An interrupt that arrives within it is raised at its end."""
+    """Holds interrupts back until the block ends."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

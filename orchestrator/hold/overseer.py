@@ -1,7 +1,7 @@
-"""The overseer: hears of progress and incidents, writes the incidents down, and notices when nothing advances.
+"""The overseer of a run: it records incidents, and notices when nothing advances any more.
 
-Heartbeats say that a process lives; only progress says that it works. Each part below has time-outs of its own;
-this is what finds the wait that none of them foresaw.
+A heartbeat shows that a process lives; only progress shows that it works. Every worker has time-outs of its own; the
+overseer finds the waits that none of them covers.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ log = logging.getLogger(__name__)
 
 
 class Overseer:
-    """A listener between the loop and whoever watches it. `at_work` says what each worker has in hand."""
+    """A listener between the loop and the terminal. `at_work` returns what each worker is doing."""
 
     def __init__(self, listener: Listener, config: Watchdog, tick_s: float = TICK_S) -> None:
         self._listener, self._config, self._tick_s = listener, config, tick_s
         self.at_work: WorkerStatuses = no_workers
         self._place: tuple[int, str] | None = None
-        self._silent_s = 0.0
-        self._told = False
+        self._idle_s = 0.0
+        self._reported = False
         self._stall: StalledError | None = None
         self._run: ClaimedRun | None = None
         self._ended = threading.Event()
 
-    # What the loop tells.
+    # Calls of the loop.
 
     def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
         self._place = (iteration, stage)
@@ -58,10 +58,10 @@ class Overseer:
     def noted(self, text: str) -> None:
         self._listener.noted(text)
 
-    # What the workers tell.
+    # Calls of the workers.
 
     def notice(self, incident: Incident) -> None:
-        """Tell whoever watches, and store the incident as an event of the present stage. On any thread."""
+        """Shows the incident and stores it as an event of the current stage. Safe on any thread."""
         log.warning("%s", incident.text, extra={"data": {"kind": incident.kind, **incident.data}})
         self._listener.noted(incident.text)
         self._store(
@@ -70,11 +70,11 @@ class Overseer:
             )
         )
 
-    # What nobody tells.
+    # The watchdog.
 
     @contextmanager
     def watching(self, run: ClaimedRun) -> Generator[None]:
-        """Watch the run's progress meanwhile. Raises StalledError when nothing advanced for too long."""
+        """Watches the run's progress. Raises StalledError when nothing has advanced for too long."""
         self._run = run
         main = threading.current_thread() is threading.main_thread()
         thread = threading.Thread(target=self._watch, args=(main,), name="overseer", daemon=True)
@@ -93,21 +93,21 @@ class Overseer:
         before = time.monotonic()
         while not self._ended.wait(self._tick_s):
             now = time.monotonic()
-            # A driver that was frozen saw no silence: nobody had the chance to break it.
-            self._silent_s += min(now - before, 2 * self._tick_s)
+            # A long tick means that this driver was frozen: nothing could advance, so the time does not count.
+            self._idle_s += min(now - before, 2 * self._tick_s)
             before = now
-            if self._silent_s >= self._config.tell_s and not self._told:
-                self._told = True
-                self.notice(Incident("stalled", f"{self._told_of()}: {self._workers()}", self._facts()))
-            if self._silent_s >= self._config.end_s and main:
+            if self._idle_s >= self._config.tell_s and not self._reported:
+                self._reported = True
+                self.notice(Incident("stalled", f"{self._stall_text()}: {self._workers()}", self._facts()))
+            if self._idle_s >= self._config.end_s and main:
                 self._end()
                 return
 
     def _end(self) -> None:
         self._stall = StalledError(
-            f"{self._told_of()}, and the watchdog ended it: {self._workers()}",
+            f"{self._stall_text()}, and the watchdog ended it: {self._workers()}",
             expected=f"progress within {self._config.end_s:g} s (watchdog.end_s)",
-            next_move="Read the workers' logs; what was finished is stored, and a resume goes on from there",
+            next_move="Read the workers' logs, then resume the run: all finished results are stored",
         )
         facts, message = self._facts(), str(self._stall)
 
@@ -115,29 +115,28 @@ class Overseer:
             stages.fail_stage(conn, run.id, *place, message)
             events.append_event(conn, run.id, "stage_failed", facts, iteration=place[0], stage=place[1])
 
-        # A signal reaches the main thread in the middle of a wait; `_thread.interrupt_main` would wait for its end.
+        # A signal reaches the main thread in the middle of a wait; `_thread.interrupt_main` waits for its end.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         self._store(fail)
 
     def _advanced(self) -> None:
-        self._silent_s, self._told = 0.0, False
+        self._idle_s, self._reported = 0.0, False
 
-    def _told_of(self) -> str:
+    def _stall_text(self) -> str:
         iteration, stage = self._place or (0, "start")
-        return f"nothing has advanced in stage {stage} of iteration {iteration} for {self._silent_s:.0f} s"
+        return f"nothing has advanced in stage {stage} of iteration {iteration} for {self._idle_s:.0f} s"
 
     def _workers(self) -> str:
-        return "; ".join(map(str, self.at_work())) or "no worker has anything in hand"
+        return "; ".join(map(str, self.at_work())) or "no worker is doing anything"
 
     def _facts(self) -> dict[str, object]:
-        return {"seconds": round(self._silent_s, 1), "workers": [str(work) for work in self.at_work()]}
+        return {"seconds": round(self._idle_s, 1), "workers": [str(work) for work in self.at_work()]}
 
     def _store(self, write: Callable[[Connection, ClaimedRun, tuple[int, str]], object]) -> None:
         if (run := self._run) is not None:
             place = self._place or (0, "start")
-            run.keep(lambda conn: void(write(conn, run, place)))
 
+            def change(conn: Connection) -> None:
+                write(conn, run, place)
 
-def void(value: object) -> None:
-    """Take a value and give none."""
-    del value
+            run.keep(change)

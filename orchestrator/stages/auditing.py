@@ -1,8 +1,9 @@
-"""The stage that audits the rewarder on the batch that it has just judged."""
+"""The stage that audits the rewarder on the batch that has just been judged."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from sqlalchemy import Connection
@@ -11,7 +12,8 @@ from eva.measures.audit import FEATURES, agreement, correlations, features, verb
 from eva.runtime.failpoints import reach
 from eva.seeds import uniforms
 from eva.types import Checkpoint, Floats, PromptResponses, RewardedResponses
-from orchestrator.stages.judging import paid
+from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.stages.judging import reward_cost
 from orchestrator.stages.stage import Stage
 from store.game import audit, responses
 from store.rows import PartRow
@@ -19,85 +21,94 @@ from store.views import statistics
 
 
 class AuditStage(Stage):
-    """What the rewarder likes besides quality, and how far a second, frozen rewarder agrees with it."""
+    """Measures what the rewarder likes besides quality, and how far a second, frozen rewarder agrees with it.
 
-    _rewarded: list[RewardedResponses]
-    _second: str | None = None
+    `auditor` is the second rewarder's name, None where the config has none.
+    """
 
-    def unaudited(self, batch: Sequence[int], policy: Checkpoint, second: str) -> list[PromptResponses]:
-        """A sample of the batch, as many prompts as the config says: those whose answers `second` has not rewarded."""
-        self.forget()
-        self._second, self._policy = second, policy
-        run = self.run
-        draws_P = uniforms(run.config.seed, self.iteration, "audit", numbers=np.asarray(batch, dtype=np.int64))
-        drawn: list[int] = np.argsort(draws_P, kind="stable")[: run.config.audit.prompts].tolist()
-        self._sample = sorted(batch[place] for place in drawn)
-        if self.complete:
+    def __init__(
+        self, run: ClaimedRun, iteration: int, batch: Sequence[int], policy: Checkpoint, auditor: str | None
+    ) -> None:
+        super().__init__(run, iteration, "audit", 0)
+        self._batch, self._policy, self._auditor = batch, policy, auditor
+        self._rewarded: list[RewardedResponses] = []
+
+    def missing(self) -> list[PromptResponses]:
+        """Returns the responses of the audit's sample that the auditor has not rewarded yet."""
+        if self.complete or self._auditor is None:
             return []
-        n = run.config.generation.n
-        lacking = run.read(lambda conn: responses.coverage(conn, run.id, policy.number, second, self._sample, n))
-        answered = run.read(lambda conn: responses.read_answered(conn, run.id, policy.number, lacking.to_reward))
-        self.expect(len(answered))
-        return answered
+        run, policy, auditor, n = self.run, self._policy, self._auditor, self.run.config.generation.n
+        coverage = run.read(lambda conn: responses.coverage(conn, run.id, policy.number, auditor, self._sample, n))
+        unrewarded = run.read(lambda conn: responses.read_answered(conn, run.id, policy.number, coverage.to_reward))
+        self.expect(len(unrewarded))
+        return unrewarded
 
-    def keep_audited(self, rewarded: RewardedResponses) -> None:
+    def keep_rewards(self, rewarded: RewardedResponses) -> None:
         self._rewarded.append(rewarded)
         reach("audit.reward_received")
         self.advance(1)
-        self.kept()
+        self.flush_when_full()
 
-    def close_audit(self, batch: Sequence[int], policy: Checkpoint) -> None:
-        """Store the figures as statistic "audit"."""
+    def close_audit(self) -> None:
+        """Stores the figures as statistic "audit"."""
         if self.complete:
             return
         self.flush()
-        figures = self._figures(batch, policy)
+        figures = self._figures()
         self.close(lambda conn: statistics.put_statistic(conn, self.run.id, self.iteration, "audit", figures))
 
     def store(self, conn: Connection) -> None:
-        if self._second is not None:
-            responses.copy_rewarded(conn, self.run.id, self._policy.number, self._second, self._rewarded)
+        if self._auditor is not None:
+            responses.copy_rewarded(conn, self.run.id, self._policy.number, self._auditor, self._rewarded)
 
     def tallies(self) -> Mapping[str, float]:
-        return {} if self._second is None else paid(self._rewarded)
+        return reward_cost(self._rewarded)
 
     def forget(self) -> None:
         self._rewarded = []
 
-    def _figures(self, batch: Sequence[int], policy: Checkpoint) -> Mapping[str, object]:
-        run = self.run
-        table = self._table(run.rewarder, batch, policy)
+    @cached_property
+    def _sample(self) -> list[int]:
+        """The prompts of the batch that the auditor looks at, as many as the config says, drawn by the run's seed."""
+        config = self.run.config
+        draws_P = uniforms(config.seed, self.iteration, "audit", numbers=np.asarray(self._batch, dtype=np.int64))
+        rows: list[int] = np.argsort(draws_P, kind="stable")[: config.audit.prompts].tolist()
+        return sorted(self._batch[row] for row in rows)
+
+    def _figures(self) -> Mapping[str, object]:
+        run, policy, batch = self.run, self._policy, self._batch
+        table = self._table(run.rewarder, batch)
         prompts_K = table[:, 0].astype(np.int64)
         parts = run.read(lambda conn: audit.reward_parts(conn, run.id, policy.number, run.rewarder, batch))
-        found: dict[str, object] = {"rewarder": run.rewarder, "responses": len(table)}
+        figures: dict[str, object] = {"rewarder": run.rewarder, "responses": len(table)}
         if len(table):
-            found["features"] = correlations(table[:, 1], table[:, 2:], prompts_K)
-            found["verbosity"] = verbosity_bias(table[:, 1], table[:, 2], prompts_K)
+            figures["features"] = correlations(table[:, 1], table[:, 2:], prompts_K)
+            figures["verbosity"] = verbosity_bias(table[:, 1], table[:, 2], prompts_K)
         if parts:
-            found |= part_figures(parts)
-        if self._second is not None:
-            found["second"] = self._compared(self._second, policy)
-        return found
+            figures |= part_figures(parts)
+        if self._auditor is not None:
+            figures["second"] = self._second_opinion(self._auditor)
+        return figures
 
-    def _compared(self, second: str, policy: Checkpoint) -> Mapping[str, object]:
-        """The second rewarder against the run's, on the sample: agreement, and its own taste for length."""
-        run, n = self.run, self.run.config.generation.n
-        first_P_N, second_P_N = (
+    def _second_opinion(self, auditor: str) -> Mapping[str, object]:
+        """How the auditor's rewards of the sample agree with the run's, and how much the auditor likes length."""
+        run, policy, n = self.run, self._policy, self.run.config.generation.n
+        own_P_N, second_P_N = (
             run.read(
                 lambda conn, name=name: responses.judged(conn, run.id, policy.number, name, self._sample, n)
             ).rewards_P_N
-            for name in (run.rewarder, second)
+            for name in (run.rewarder, auditor)
         )
-        table = self._table(second, self._sample, policy)
+        table = self._table(auditor, self._sample)
         return {
-            "rewarder": second,
-            **agreement(first_P_N, second_P_N),
+            "rewarder": auditor,
+            **agreement(own_P_N, second_P_N),
             "verbosity": verbosity_bias(table[:, 1], table[:, 2], table[:, 0].astype(np.int64)),
         }
 
-    def _table(self, rewarder: str, numbers: Sequence[int], policy: Checkpoint) -> Floats:
-        """A row per rewarded response of these prompts: prompt, reward, and the counts of FEATURES, length first."""
-        run = self.run
+    def _table(self, rewarder: str, numbers: Sequence[int]) -> Floats:
+        """A row per rewarded response to these prompts: prompt, reward, and the counts of FEATURES, length first."""
+        run, policy = self.run, self._policy
         rows = run.read(
             lambda conn: [
                 (prompt, reward, *features(text))
@@ -108,7 +119,7 @@ class AuditStage(Stage):
 
 
 def part_figures(parts: Sequence[PartRow]) -> Mapping[str, object]:
-    """Means of what the rewards were made from; of one that compares also its cost and its taste for positions."""
+    """Means of the parts that rewards are made from; for a judge also its cost and its bias for a position."""
     means = {part.name: part.mean for part in parts}
     totals = {part.name: part.total for part in parts}
     figures: dict[str, object] = {"parts": {name: mean for name, mean in means.items() if name != "cost_usd"}}

@@ -1,4 +1,4 @@
-"""How diverse an iteration's batch was: measured, stored, and heeded where the config gives bounds."""
+"""Diversity of an iteration's batch: measured, stored, and compared with the bounds of the config."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ from store.views import statistics
 log = logging.getLogger(__name__)
 
 
-def measure(run: ClaimedRun, iteration: int, batch: Sequence[int]) -> dict[str, object]:
-    """The figures of a batch's prompts, and of one response each of a sample, from the iteration's policy."""
+def diversity_figures(run: ClaimedRun, iteration: int, batch: Sequence[int]) -> dict[str, object]:
+    """Returns figures of the batch's prompts, and of one response from the iteration's policy to each of a sample."""
     numbers_P = np.array(batch, dtype=np.int64)
     keys_P = uniforms(run.config.seed, iteration, "diversity", numbers=numbers_P)
     sample = sorted(numbers_P[np.argsort(keys_P, kind="stable")[:SAMPLE]].tolist())
     texts = run.read(lambda conn: prompts.read_prompts(conn, run.id, batch))
-    answered = run.read(lambda conn: responses.read_answered(conn, run.id, iteration, sample))
+    sampled = run.read(lambda conn: responses.read_answered(conn, run.id, iteration, sample))
     similarity = run.config.novelty.similarity
     return describe_prompts(texts, frozenset(sample), similarity) | describe_responses(
-        [one.responses[0].text for one in answered if one.responses]
+        [prompt.responses[0].text for prompt in sampled if prompt.responses]
     )
 
 
-def heed(conn: Connection, run: ClaimedRun, iteration: int, figures: Mapping[str, object]) -> list[Breach]:
-    """Store the figures and tell of breached bounds. Returns those that pause the run, whose wish is set then.
+def store_diversity(conn: Connection, run: ClaimedRun, iteration: int, figures: Mapping[str, object]) -> list[Breach]:
+    """Stores the figures and an event for each bound that is breached. Returns the breaches that pause the run.
 
-    The last iteration has nothing left to pause; a wish of the user's stays as it is.
+    The run's desired state is set to pause then, unless this is the last iteration or a user has asked for another
+    state.
     """
     bounds = run.config.collapse
     statistics.put_statistic(conn, run.id, iteration, "diversity", figures)
@@ -50,9 +51,9 @@ def heed(conn: Connection, run: ClaimedRun, iteration: int, figures: Mapping[str
     return pausing
 
 
-def collapsed(run: ClaimedRun, pausing: Sequence[Breach]) -> RunStoppedError:
-    """Why the run paused itself."""
+def collapse_error(run: ClaimedRun, pausing: Sequence[Breach]) -> RunStoppedError:
+    """The error with which a run that has lost diversity pauses itself."""
     return RunStoppedError(
         f"run {run.name} has lost diversity: {', '.join(map(str, pausing))}",
-        next_move=f"Look at it with `eva show {run.name}`; `eva run --resume {run.name}` goes on all the same",
+        next_move=f"Look at it with `eva show {run.name}`, or continue anyway with `eva run --resume {run.name}`",
     )

@@ -1,4 +1,4 @@
-"""What the run knows already, as novelty sees it: kept in the driver and grown at the start of each evolve stage."""
+"""The index of earlier prompts that novelty checks search; it lives in the driver and grows at each evolve stage."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ PAGE = 10_000
 EMBEDDED = 256
 
 
-class Known:
-    """The run's prompts, row i of the index being prompt i: what a resumed run builds equals what it lost."""
+class EarlierPrompts:
+    """Indexes the run's prompts: row i is prompt i, so that a resumed run builds the same index again."""
 
     def __init__(self, run: ClaimedRun, embedder: Embedder | None = None) -> None:
         self._run, self._embedder = run, embedder
         self._index, self._meanings = MinHashIndex(run.config.novelty.similarity), SemanticIndex()
 
     def before(self, iteration: int) -> NoveltyChecks:
-        """The checks against every prompt that is older than the iteration. Raises PromptFileError."""
+        """Returns the checks against every prompt that is older than the iteration. Raises PromptFileError."""
         novelty = self._run.config.novelty
         checks: list[NoveltyCheck] = [ContaminationCheck(self._protected)] if self._protected else []
         if novelty.similarity < 1:
@@ -48,21 +48,21 @@ class Known:
             checks.append(NearDuplicateCheck(self._index))
         if self._embedder is not None:
             for older in self._older(iteration, len(self._meanings)):
-                self._embed(older, self._embedder)
+                self._index_meanings(older, self._embedder)
             checks.append(SemanticCheck(self._meanings, self._embedder, novelty.cosine))
-        return NoveltyChecks((*checks, *self._own))
+        return NoveltyChecks((*checks, *self._user_checks))
 
     def twins(self, texts: Sequence[str], contexts: Sequence[Context]) -> list[int | None]:
-        """For each of a stage's texts, the first earlier one that it means nearly the same as, or None."""
+        """Returns, for each text, the place of the first text before it that means nearly the same, or None."""
         if self._embedder is None:
             return [None] * len(texts)
         parts = [
-            self._embedded(texts[start : start + EMBEDDED], self._embedder) for start in range(0, len(texts), EMBEDDED)
+            self._vectors(texts[start : start + EMBEDDED], self._embedder) for start in range(0, len(texts), EMBEDDED)
         ]
         return semantic_twins(np.concatenate(parts), list(map(scope, contexts)), self._run.config.novelty.cosine)
 
     @cached_property
-    def _own(self) -> list[UserCheck]:
+    def _user_checks(self) -> list[UserCheck]:
         return [load_check(spec) for spec in self._run.config.novelty.checks]
 
     @cached_property
@@ -70,24 +70,24 @@ class Known:
         novelty = self._run.config.novelty
         return protected_texts(novelty.protected, novelty.protected_words)
 
-    def _embed(self, older: list[Prompt], embedder: Embedder) -> None:
+    def _index_meanings(self, older: list[Prompt], embedder: Embedder) -> None:
         for start in range(0, len(older), EMBEDDED):
             some = older[start : start + EMBEDDED]
             self._meanings.extend(
-                self._embedded([prompt.text for prompt in some], embedder), [scope(prompt.context) for prompt in some]
+                self._vectors([prompt.text for prompt in some], embedder), [scope(prompt.context) for prompt in some]
             )
 
-    def _embedded(self, texts: Sequence[str], embedder: Embedder) -> Floats:
+    def _vectors(self, texts: Sequence[str], embedder: Embedder) -> Floats:
         vectors_T_D = embedder.embed(texts)
-        # A model takes its time over many prompts: whoever watches for progress hears of it.
+        # Embedding many prompts takes a while; this tells the overseer that the driver is alive.
         self._run.listener.advanced(0, 0, {})
         return vectors_T_D
 
     def _older(self, iteration: int, first: int) -> Iterator[list[Prompt]]:
-        """The prompts from number `first` on that are older than the iteration, page by page."""
+        """Yields the prompts from number `first` on that are older than the iteration, page by page."""
         while True:
             page = self._run.read(lambda conn, after=first - 1: prompts.iter_prompts(conn, self._run.id, after, PAGE))
-            # numbers ascend with the iteration of birth
+            # Numbers ascend with the iteration in which a prompt was born.
             older = [prompt for prompt in page if prompt.born < iteration]
             if older:
                 yield older
@@ -97,6 +97,6 @@ class Known:
 
 
 def protected_texts(paths: list[str], words: int) -> ProtectedTexts:
-    """What no prompt of the run may overlap. Raises PromptFileError."""
+    """The texts that no prompt of the run may overlap. Raises PromptFileError."""
     found = (prompt for path in paths for prompt in read_prompt_file(Path(path)).prompts)
     return ProtectedTexts((text for prompt in found for text in turn_texts(prompt.text, prompt.context)), words)

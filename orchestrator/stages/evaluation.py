@@ -1,131 +1,94 @@
-"""The stage that evaluates a policy on held-out prompts: rewards of its answers, and win rates against a baseline."""
+"""The stage that evaluates a policy on held-out prompts: rewards of its responses, and win rates against a baseline."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
-import numpy as np
 from sqlalchemy import Connection
 
-from eva.config.rewards import RewardConfig, gives_win_rates
-from eva.config.solver import INITIAL
-from eva.evaluation.baseline import ComparedResponses, baseline_figures
-from eva.evaluation.style import FEATURES
-from eva.evaluation.win_rates import preferences, self_preference
-from eva.measures.audit import features
 from eva.measures.statistics import wilson
 from eva.runtime.failpoints import reach
 from eva.seeds import derive
-from eva.types import Checkpoint, PromptResponses, Request, Response, Reward, RewardedResponses, SamplingSettings
+from eva.types import Checkpoint, PromptResponses, Request, Response, RewardedResponses, SamplingSettings
+from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.stages.baseline import BaselineComparison
 from orchestrator.stages.judging import cost_tally
 from orchestrator.stages.stage import Stage
 from store.game import comparisons, heldout
-from store.rows import HeldoutComparison, HeldoutPart, HeldoutResponse, JudgeRole
+from store.rows import HeldoutPart, HeldoutResponse, JudgeRole
 from store.views import statistics
 from store.views.report import HeldoutScore, heldout_scores
 
-NO_BASELINE = "the baseline has no answer"
-
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Which held-out prompt a request asks, and how."""
+class HeldoutRequest:
+    """A request for responses to a held-out prompt. `mode`: greedy or sampled."""
 
     mode: str
     split: str
     item: int
-
-
-class _Counted(NamedTuple):
-    """A comparison with what both answers look like, where they are there."""
-
-    item: int
-    preference: float | None
-    own: tuple[int, ...] | None
-    baseline: tuple[int, ...] | None
+    request: Request
 
 
 class EvaluateStage(Stage):
-    """Held-out prompts, answered greedily and sampled at temperature 1.
+    """Asks the policy for responses to the held-out prompts, one greedy and some sampled at temperature 1.
 
-    Where a set has a baseline, its answer is rewarded beside the greedy one, as two responses to one prompt: what
-    compares responses compares these two. Where the judge's own model wrote it, the auditor compares them, too.
+    Where a set has a baseline, the baseline's response is rewarded beside the greedy one, as two responses to one
+    prompt, so that a judge compares these two. Where the judge's own model wrote the baseline, the auditor compares
+    them again. `evaluator` and `auditor` are the names of the rewarders.
     """
 
-    _kept_rows: dict[tuple[str, str], list[HeldoutResponse]]
-    _kept_parts: dict[tuple[str, str, JudgeRole], list[HeldoutPart]]
-    _compared: dict[tuple[str, JudgeRole], list[HeldoutComparison]]
+    def __init__(
+        self, run: ClaimedRun, iteration: int, name: str, policy: Checkpoint, evaluator: str, auditor: str | None
+    ) -> None:
+        super().__init__(run, iteration, name, 0)
+        self._policy, self._evaluator, self._auditor = policy, evaluator, auditor
+        self._comparison = BaselineComparison(run, policy)
+        self._responses: dict[tuple[str, str], list[HeldoutResponse]] = {}
+        self._parts: dict[tuple[str, str, JudgeRole], list[HeldoutPart]] = {}
 
-    def unevaluated(self, policy: Checkpoint, evaluator: str) -> list[Request]:
-        """Requests for the held-out prompts that this policy has not answered, numbered by place in this list."""
-        self._policy, self._places, self._evaluator = policy, list[Place](), evaluator
-        self.forget()
-        run, limit = self.run, self.run.config.generation.max_tokens
-        modes = (
-            ("greedy", SamplingSettings(0.0, 1.0, limit), 1),
-            ("sampled", SamplingSettings(1.0, 1.0, limit), run.config.evaluation.n),
-        )
-        requests: list[Request] = []
-        splits = run.read(lambda conn: heldout.heldout_splits(conn, run.id))
-        found = {split: self._read_baseline(split) for split in splits}
-        self._baselines = {split: answers for split, answers in found.items() if answers is not None}
-        for split in splits:
-            texts = run.read(lambda conn, split=split: heldout.read_heldout(conn, run.id, split))
-            contexts = run.read(lambda conn, split=split: heldout.read_heldout_contexts(conn, run.id, split))
-            for mode, sampling, n in modes:
-                missing = run.read(
-                    lambda conn, split=split, mode=mode, n=n: heldout.heldout_missing(
-                        conn, run.id, policy.number, split, mode, n
-                    )
-                )
-                for item, there in missing.items():
-                    # "examine" is what the stage was called first: another word would change every run's responses
-                    seed = derive(run.config.seed, "examine", split, item) >> 1
-                    requests.append(
-                        Request(len(requests), texts[item], n - there, seed, sampling, there, contexts.get(item, ()))
-                    )
-                    self._places.append(Place(mode, split, item))
+    def requests(self) -> list[Request]:
+        """Returns requests for the responses that are not stored yet."""
         if not self.complete:
-            self.expect(len(requests))
-        return requests
+            self.expect(len(self._missing))
+        return [missing.request for missing in self._missing]
 
-    def answerable(self, answered: Iterable[PromptResponses]) -> Iterator[PromptResponses]:
-        """Answered prompts on their way to the evaluator, greedy answers with the baseline's beside them.
-
-        Those that could not be answered are kept as failed.
-        """
-        for one in answered:
+    def with_baseline(self, generated: Iterable[PromptResponses]) -> Iterator[PromptResponses]:
+        """Passes responses on to the evaluator, greedy ones with the baseline's behind them. Keeps failures."""
+        for prompt in generated:
             reach("evaluate.response_received")
-            place = self._places[one.number]
-            beside = self._beside(place)
-            if one.failure is not None:
-                if place.mode == "greedy" and place.split in self._baselines:
-                    self._compare(place, HeldoutComparison(place.item, None, None, None, one.failure))
-                self._keep(place, [HeldoutResponse(place.item, 0, "", "failed", 0, None, one.failure)])
-            elif beside is None:
-                yield one
+            asked = self._missing[prompt.number]
+            baseline = self._baseline_response(asked)
+            if prompt.failure is not None:
+                if asked.mode == "greedy" and self._comparison.has(asked.split):
+                    self._comparison.keep_failure(asked.split, asked.item, prompt.failure)
+                self._keep(asked, [HeldoutResponse(asked.item, 0, "", "failed", 0, None, prompt.failure)])
+            elif baseline is None:
+                yield prompt
             else:
-                yield replace(one, responses=(*one.responses, Response(len(one.responses), beside, "stop", 0, 0)))
+                second = Response(len(prompt.responses), baseline, "stop", 0, 0)
+                yield replace(prompt, responses=(*prompt.responses, second))
 
-    def keep_evaluated(self, rewarded: RewardedResponses) -> None:
-        """The policy's own answers with their rewards, and what the comparison says."""
+    def keep_rewards(self, rewarded: RewardedResponses) -> None:
+        """Keeps the policy's own responses with their rewards, and how they compare with the baseline's."""
         reach("evaluate.reward_received")
         responses, rewards = rewarded.answered.responses, rewarded.rewards
-        place = self._places[rewarded.answered.number]
-        self._keep_parts(place, "evaluator", self._evaluator, rewarded)
-        if self._beside(place) is not None:
-            self._compare(place, self._comparison(place.item, "evaluator", *rewards))
+        asked = self._missing[rewarded.answered.number]
+        self._keep_parts(asked.split, asked.mode, asked.item, "evaluator", rewarded)
+        if self._baseline_response(asked) is not None:
+            self._comparison.keep(asked.split, asked.item, "evaluator", *rewards)
             responses, rewards = responses[:-1], rewards[:-1]
-        elif place.mode == "greedy" and place.split in self._baselines:
-            self._compare(place, HeldoutComparison(place.item, _finite(rewards[0]), None, None, NO_BASELINE))
+        elif asked.mode == "greedy" and self._comparison.has(asked.split):
+            self._comparison.keep_without_baseline(asked.split, asked.item, rewards[0])
         self._keep(
-            place,
+            asked,
             [
                 HeldoutResponse(
-                    place.item,
+                    asked.item,
                     response.sample,
                     response.text,
                     response.finish,
@@ -137,119 +100,108 @@ class EvaluateStage(Stage):
             ],
         )
 
-    def self_judged(self, policy: Checkpoint, auditor: str) -> list[PromptResponses]:
-        """What the evaluator has compared with answers of its own model and the auditor has not, numbered by place."""
-        self.flush()
-        self._second, self._auditor = list[Place](), auditor
-        asked: list[PromptResponses] = []
-        for split in () if self.complete else self.run.config.evaluation.judges_own:
-            for one in self.run.read(
-                lambda conn, split=split: comparisons.read_not_audited(conn, self.run.id, policy.number, split)
-            ):
-                self._second.append(Place("greedy", split, one.number))
-                asked.append(replace(one, number=len(asked)))
-        if asked:
-            self.expect(self._total + len(asked))
-        return asked
+    def second_opinions(self) -> list[PromptResponses]:
+        """Returns the pairs in which the evaluator has judged its own model's response and the auditor has not yet."""
+        pairs = [pair for _, _, pair in self._unaudited]
+        if pairs:
+            self.expect(self._total + len(pairs))
+        return pairs
 
-    def keep_self_judged(self, rewarded: RewardedResponses) -> None:
-        """The second opinion on one comparison."""
-        place = self._second[rewarded.answered.number]
-        self._keep_parts(place, "auditor", self._auditor, rewarded)
-        self._compare(place, self._comparison(place.item, "auditor", *rewarded.rewards), "auditor")
+    def keep_second_opinion(self, rewarded: RewardedResponses) -> None:
+        split, item, _ = self._unaudited[rewarded.answered.number]
+        self._keep_parts(split, "greedy", item, "auditor", rewarded)
+        self._comparison.keep(split, item, "auditor", *rewarded.rewards)
         self.advance(1)
-        self.kept()
+        self.flush_when_full()
 
     def close_evaluation(self) -> None:
-        """Store the scores as statistic "heldout" of the iteration that made the policy, by set its "win_rates" too."""
+        """Stores the scores as statistics "heldout" and "win_rates" of the iteration that made the policy."""
         if self.complete:
             return
         self.flush()
         run, policy = self.run, self._policy
-        found = {split: self._figures(split) for split in self._baselines}
-        shown = {split: figure["win_rate"] and figure["win_rate"]["value"] for split, figure in found.items()}
+        by_split = self._comparison.figures(self._evaluator, self._auditor)
+        shares = {split: figures["win_rate"] and figures["win_rate"]["value"] for split, figures in by_split.items()}
         scores = run.read(lambda conn: heldout_scores(conn, run.id, run.config.evaluation.success, policy.number))
 
         def store_figures(conn: Connection) -> None:
             statistics.put_statistic(conn, run.id, policy.number - 1, "heldout", [*map(heldout_figures, scores)])
-            if found:
-                statistics.put_statistic(conn, run.id, policy.number - 1, "win_rates", found)
+            if by_split:
+                statistics.put_statistic(conn, run.id, policy.number - 1, "win_rates", by_split)
 
-        self.close(store_figures, **({"win_rate": shown} if found else {}))
+        self.close(store_figures, **({"win_rate": shares} if by_split else {}))
 
     def store(self, conn: Connection) -> None:
-        for (split, mode), rows in self._kept_rows.items():
-            heldout.copy_heldout_responses(conn, self.run.id, self._policy.number, split, mode, rows)
-        for (split, role), compared in self._compared.items():
-            comparisons.copy_comparisons(conn, self.run.id, self._policy.number, split, compared, role)
-        for (split, mode, role), parts in self._kept_parts.items():
-            heldout.copy_heldout_parts(conn, self.run.id, self._policy.number, split, mode, role, parts)
+        run, policy = self.run.id, self._policy.number
+        for (split, mode), rows in self._responses.items():
+            heldout.copy_heldout_responses(conn, run, policy, split, mode, rows)
+        self._comparison.store(conn)
+        for (split, mode, role), parts in self._parts.items():
+            heldout.copy_heldout_parts(conn, run, policy, split, mode, role, parts)
 
     def tallies(self) -> Mapping[str, float]:
-        responses = [row for rows in self._kept_rows.values() for row in rows if row.finish != "failed"]
-        parts = ((part.name, part.part) for kept in self._kept_parts.values() for part in kept)
+        responses = [row for rows in self._responses.values() for row in rows if row.finish != "failed"]
+        parts = ((part.name, part.part) for rows in self._parts.values() for part in rows)
         return {"responses": len(responses), "tokens": sum(row.tokens for row in responses), **cost_tally(parts)}
 
     def forget(self) -> None:
-        self._kept_rows, self._compared, self._kept_parts = {}, {}, {}
+        self._responses, self._parts = {}, {}
+        self._comparison.forget()
 
-    def _read_baseline(self, split: str) -> Mapping[int, str] | None:
-        """The baseline's answers by item; None where this policy is compared with nothing."""
-        run, source = self.run, self.run.config.evaluation.baseline_of(split)
-        if source is None or (source == INITIAL and self._policy.number == 0):
-            return None
-        if source != INITIAL:
-            return run.read(lambda conn: comparisons.read_baseline(conn, run.id, split))
-        given = run.read(lambda conn: heldout.read_heldout_responses(conn, run.id, 0, split, "greedy"))
-        return {answer.item: answer.text for answer in given if answer.finish != "failed"}
+    @cached_property
+    def _missing(self) -> list[HeldoutRequest]:
+        """What the policy has not answered when the stage starts; each request is numbered by its place here."""
+        run, limit = self.run, self.run.config.generation.max_tokens
+        modes = (
+            ("greedy", SamplingSettings(0.0, 1.0, limit), 1),
+            ("sampled", SamplingSettings(1.0, 1.0, limit), run.config.evaluation.n),
+        )
+        missing: list[HeldoutRequest] = []
+        for split in run.read(lambda conn: heldout.heldout_splits(conn, run.id)):
+            texts = run.read(lambda conn, split=split: heldout.read_heldout(conn, run.id, split))
+            contexts = run.read(lambda conn, split=split: heldout.read_heldout_contexts(conn, run.id, split))
+            for mode, sampling, n in modes:
+                for item, stored in self._stored_responses(split, mode, n).items():
+                    # The stage was first called "examine"; another word here would change every run's responses.
+                    seed = derive(run.config.seed, "examine", split, item) >> 1
+                    context = contexts.get(item, ())
+                    request = Request(len(missing), texts[item], n - stored, seed, sampling, stored, context)
+                    missing.append(HeldoutRequest(mode, split, item, request))
+        return missing
 
-    def _beside(self, place: Place) -> str | None:
-        """The baseline's answer that a greedy one is compared with."""
-        return self._baselines.get(place.split, {}).get(place.item) if place.mode == "greedy" else None
+    @cached_property
+    def _unaudited(self) -> list[tuple[str, int, PromptResponses]]:
+        """What the auditor has to compare: set, item, and the two responses, numbered by their place here."""
+        self.flush()
+        unaudited: list[tuple[str, int, PromptResponses]] = []
+        for split in () if self.complete else self.run.config.evaluation.judges_own:
+            for pair in self.run.read(
+                lambda conn, split=split: comparisons.read_not_audited(conn, self.run.id, self._policy.number, split)
+            ):
+                unaudited.append((split, pair.number, replace(pair, number=len(unaudited))))
+        return unaudited
 
-    def _comparison(self, item: int, role: JudgeRole, own: Reward, baseline: Reward) -> HeldoutComparison:
-        reward, beside = _finite(own), _finite(baseline)
-        if reward is None:
-            return HeldoutComparison(item, None, beside, None, own.reason or f"the reward is {own.value}")
-        if beside is None:
-            why = baseline.reason or f"the reward is {baseline.value}"
-            return HeldoutComparison(item, reward, None, None, f"the baseline's answer: {why}")
-        soft = gives_win_rates(self._rewarder(role))
-        (preference,) = preferences(np.array([reward]), np.array([beside]), win_rates=soft).tolist()
-        return HeldoutComparison(item, reward, beside, preference)
-
-    def _rewarder(self, role: JudgeRole) -> RewardConfig:
-        config = self.run.config
-        evaluator = config.evaluation.reward or config.reward
-        return evaluator if role == "evaluator" else config.audit.reward or evaluator
-
-    def _figures(self, split: str) -> dict[str, Any]:
+    def _stored_responses(self, split: str, mode: str, n: int) -> dict[int, int]:
+        """How many responses are stored for each item that has fewer than n."""
         run, policy = self.run, self._policy.number
-        seed = derive(run.config.seed, "win_rates", split, policy)
-        compared = run.read(lambda conn: _read_compared(conn, run.id, split, policy))
-        found = baseline_figures(compared, policy, seed=seed)
-        if split in run.config.evaluation.judges_own:
-            second_P = np.full(len(compared[policy].preference_P), np.nan)
-            for row in run.read(lambda conn: comparisons.read_comparisons(conn, run.id, policy, split, "auditor")):
-                second_P[row.item] = np.nan if row.preference is None else row.preference
-            bias = self_preference(1 - compared[policy].preference_P, 1 - second_P, seed=seed)
-            found["self_preference"] = bias and bias | {"rewarder": self._evaluator, "second_rewarder": self._auditor}
-        return found
+        return run.read(lambda conn: heldout.heldout_missing(conn, run.id, policy, split, mode, n))
 
-    def _compare(self, place: Place, comparison: HeldoutComparison, role: JudgeRole = "evaluator") -> None:
-        self._compared.setdefault((place.split, role), []).append(comparison)
+    def _baseline_response(self, asked: HeldoutRequest) -> str | None:
+        """The baseline's response that a greedy one is compared with."""
+        return self._comparison.response(asked.split, asked.item) if asked.mode == "greedy" else None
 
-    def _keep_parts(self, place: Place, role: JudgeRole, rewarder: str, rewarded: RewardedResponses) -> None:
-        self._kept_parts.setdefault((place.split, place.mode, role), []).extend(
-            HeldoutPart(place.item, response.sample, f"{rewarder}/{name}", part)
+    def _keep_parts(self, split: str, mode: str, item: int, role: JudgeRole, rewarded: RewardedResponses) -> None:
+        rewarder = self._evaluator if role == "evaluator" else self._auditor
+        self._parts.setdefault((split, mode, role), []).extend(
+            HeldoutPart(item, response.sample, f"{rewarder}/{name}", part)
             for response, reward in zip(rewarded.answered.responses, rewarded.rewards, strict=True)
             for name, part in reward.parts
         )
 
-    def _keep(self, place: Place, rows: list[HeldoutResponse]) -> None:
-        self._kept_rows.setdefault((place.split, place.mode), []).extend(rows)
+    def _keep(self, asked: HeldoutRequest, rows: list[HeldoutResponse]) -> None:
+        self._responses.setdefault((asked.split, asked.mode), []).extend(rows)
         self.advance(1)
-        self.kept()
+        self.flush_when_full()
 
 
 def heldout_figures(score: HeldoutScore) -> dict[str, Any]:
@@ -269,33 +221,3 @@ def heldout_figures(score: HeldoutScore) -> dict[str, Any]:
         "reward": score.reward,
         "reward_interval": reward,
     }
-
-
-def _finite(reward: Reward) -> float | None:
-    return reward.value if reward.value is not None and math.isfinite(reward.value) else None
-
-
-def _read_compared(conn: Connection, run_id: int, split: str, last: int) -> dict[int, ComparedResponses]:
-    """What was compared so far, by checkpoint, with a row per item for each."""
-    found: dict[int, list[_Counted]] = {}
-    for row in comparisons.iter_compared(conn, run_id, split, last):
-        found.setdefault(row.checkpoint, []).append(
-            _Counted(row.item, row.preference, _counts(row.text), _counts(row.baseline_text))
-        )
-    items = 1 + max(row.item for rows in found.values() for row in rows)
-    return {checkpoint: _compared(rows, items) for checkpoint, rows in found.items()}
-
-
-def _counts(text: str | None) -> tuple[int, ...] | None:
-    return None if text is None else features(text)
-
-
-def _compared(rows: Sequence[_Counted], items: int) -> ComparedResponses:
-    preference_P = np.full(items, np.nan)
-    counts_2_P_F = np.full((2, items, len(FEATURES)), np.nan)
-    for row in rows:
-        preference_P[row.item] = np.nan if row.preference is None else row.preference
-        for side, counts_F in enumerate((row.own, row.baseline)):
-            if counts_F is not None:
-                counts_2_P_F[side, row.item] = counts_F
-    return ComparedResponses(preference_P, counts_2_P_F[0], counts_2_P_F[1])

@@ -1,21 +1,19 @@
-"""The gate: children are probed before they are mixed, as ACCEL admits levels (Parker-Holder et al. 2022)."""
+"""The gate: probes children before they enter the batch, as ACCEL admits levels (Parker-Holder et al. 2022)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from eva.config import Gate
 from eva.creator.informativeness import estimate
-from eva.types import Checkpoint
 from orchestrator.stages.judging import JudgeStage
 from store.game import responses
 
 
 class GateStage(JudgeStage):
-    """A few responses per child from the current policy.
+    """Judges each child by a few responses from the current policy.
 
-    They are the first of the responses that a later judge asks for, which completes them. The probe's rewards
-    are stored under a name of their own: those of a rewarder that compares responses hold for this few alone.
+    They are the first of the n responses that a later judge stage asks for; that stage generates only the others.
+    The probe's rewards are stored under a name of their own, because a rewarder that compares responses gives
+    rewards that hold only among these few.
     """
 
     @property
@@ -26,15 +24,15 @@ class GateStage(JudgeStage):
     def rewarder(self) -> str:
         return f"{self.run.rewarder} (gate)"
 
-    def close_gate(self, children: Sequence[int], policy: Checkpoint) -> list[int]:
-        """The children admitted. What the others would have cost is told in the stage's counts."""
-        run, gate = self.run, self._gate
+    def close_gate(self) -> list[int]:
+        """Returns the children admitted. The stage's counts say how many responses the others have saved."""
+        run, gate, children = self.run, self._gate, self.numbers
         self.flush()
         judged = run.read(
-            lambda conn: responses.judged(conn, run.id, policy.number, self.rewarder, children, gate.responses)
+            lambda conn: responses.judged(conn, run.id, self.policy.number, self.rewarder, children, gate.responses)
         )
         probed = estimate(judged, keep_cut=run.config.generation.keep_cut)
-        # NaN, a child without two usable responses, is inside no band.
+        # NaN, the value of a child without two usable responses, is inside no band.
         inside_P = (probed.info_P >= gate.low) & (probed.info_P <= (float("inf") if gate.high is None else gate.high))
         admitted = probed.numbers_P[inside_P].tolist()
         refused = len(children) - len(admitted)

@@ -1,4 +1,4 @@
-"""The stage that asks the solver: judging a pool or batch."""
+"""The stage that judges prompts: it asks the solver for responses to a pool or a batch, and rewards them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from sqlalchemy import Connection
 from eva.runtime.failpoints import reach
 from eva.seeds import derive
 from eva.types import Checkpoint, PromptResponses, Request, Reward, RewardedResponses, SamplingSettings
+from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.stage import Stage
 from store.game import prompts, responses
 
 
 @dataclass(frozen=True, slots=True)
-class Todo:
-    """What a judge stage still lacks: prompts to answer, and answered prompts to reward."""
+class Missing:
+    """What a judge stage still lacks: requests for responses, and complete sets of responses without rewards."""
 
     requests: tuple[Request, ...]
-    answered: tuple[PromptResponses, ...]
+    unrewarded: tuple[PromptResponses, ...]
 
 
-def paid(rewarded: Iterable[RewardedResponses]) -> Mapping[str, float]:
-    """What the rewards have cost, as a tally; none where nobody was paid."""
-    return cost_tally(part for one in rewarded for reward in one.rewards for part in reward.parts)
+def reward_cost(rewarded: Iterable[RewardedResponses]) -> Mapping[str, float]:
+    """The cost of these rewards as a tally; empty when they cost nothing."""
+    return cost_tally(part for prompt in rewarded for reward in prompt.rewards for part in reward.parts)
 
 
 def cost_tally(parts: Iterable[tuple[str, Reward]]) -> Mapping[str, float]:
@@ -35,42 +36,41 @@ def cost_tally(parts: Iterable[tuple[str, Reward]]) -> Mapping[str, float]:
 
 
 class JudgeStage(Stage):
-    """n responses per prompt from one policy, each rewarded.
+    """Collects n responses per prompt from one policy, each rewarded.
 
-    A prompt that has some of them already only gets the others, and all are rewarded together: rewards may
-    compare the responses of a prompt.
+    A prompt that already has some of them gets only the others. All n are rewarded together, because a rewarder
+    may compare the responses to a prompt.
     """
 
-    _answered: list[PromptResponses]
-    _rewarded: list[RewardedResponses]
-    _begun: frozenset[int]
+    def __init__(self, run: ClaimedRun, iteration: int, name: str, numbers: Sequence[int], policy: Checkpoint) -> None:
+        super().__init__(run, iteration, name, len(numbers))
+        self.numbers, self.policy = numbers, policy
+        self._responses: list[PromptResponses] = []
+        self._rewarded: list[RewardedResponses] = []
 
     @property
     def responses(self) -> int:
-        """n, per prompt."""
+        """n: how many responses each prompt gets."""
         return self.run.config.generation.n
 
     @property
     def rewarder(self) -> str:
-        """What the rewards are stored under."""
+        """The name under which the rewards are stored."""
         return self.run.rewarder
 
-    def unjudged(self, numbers: Sequence[int], policy: Checkpoint) -> Todo:
-        """Requests for the prompts without a full set of responses from the policy, and those without rewards."""
-        self._policy = policy
-        self.forget()
-        run, generation = self.run, self.run.config.generation
-        missing = run.read(
-            lambda conn: responses.coverage(conn, run.id, policy.number, self.rewarder, numbers, self.responses)
+    def missing(self) -> Missing:
+        """Returns requests for the prompts without n responses, and the responses of those without rewards."""
+        run, policy, generation = self.run, self.policy, self.run.config.generation
+        coverage = run.read(
+            lambda conn: responses.coverage(conn, run.id, policy.number, self.rewarder, self.numbers, self.responses)
         )
-        self._begun = frozenset(number for number, present in missing.to_generate.items() if present)
-        texts = run.read(lambda conn: prompts.read_prompts(conn, run.id, sorted(missing.to_generate)))
+        texts = run.read(lambda conn: prompts.read_prompts(conn, run.id, sorted(coverage.to_generate)))
         sampling = SamplingSettings(generation.temperature, generation.top_p, generation.max_tokens)
         requests = tuple(
             Request(
                 prompt.number,
                 prompt.text,
-                self.responses - (first := missing.to_generate[prompt.number]),
+                self.responses - (first := coverage.to_generate[prompt.number]),
                 derive(run.config.seed, policy.number, "respond", prompt.number) >> 1,
                 sampling,
                 first,
@@ -78,52 +78,54 @@ class JudgeStage(Stage):
             )
             for prompt in texts
         )
-        answered = run.read(lambda conn: responses.read_answered(conn, run.id, policy.number, missing.to_reward))
+        unrewarded = run.read(lambda conn: responses.read_answered(conn, run.id, policy.number, coverage.to_reward))
         if not self.complete:
-            self.expect(len(numbers))
-            self.advance(len(numbers) - len(requests) - len(answered))
+            self.advance(len(self.numbers) - len(requests) - len(unrewarded))
         reach("judge.asked")
-        return Todo(requests, tuple(answered))
+        return Missing(requests, tuple(unrewarded))
 
-    def keep_answered(self, answered: Iterable[PromptResponses]) -> Iterator[PromptResponses]:
-        """Store responses as they pass by; prompts that could not be answered are quarantined and go no further."""
-        for one in answered:
-            self._answered.append(one)
+    def keep_responses(self, generated: Iterable[PromptResponses]) -> Iterator[PromptResponses]:
+        """Keeps responses and passes them on, each prompt with all n of its responses.
+
+        A prompt without a response is quarantined and not passed on.
+        """
+        for prompt in generated:
+            self._responses.append(prompt)
             reach("judge.response_received")
-            if one.failure is None:
-                yield self._complete_set(one) if one.number in self._begun else one
+            if prompt.failure is None:
+                yield prompt if len(prompt.responses) == self.responses else self._with_earlier(prompt)
             else:
                 self.advance(1)
-                self.kept()
+                self.flush_when_full()
 
-    def _complete_set(self, one: PromptResponses) -> PromptResponses:
-        """The prompt with the responses that it had before."""
-        (before,) = self.run.read(
-            lambda conn: responses.read_answered(conn, self.run.id, self._policy.number, [one.number])
-        )
-        new = {response.sample for response in one.responses}
-        old = tuple(response for response in before.responses if response.sample not in new)
-        return replace(one, responses=old + one.responses)
-
-    def keep_rewarded(self, rewarded: RewardedResponses) -> None:
+    def keep_rewards(self, rewarded: RewardedResponses) -> None:
         self._rewarded.append(rewarded)
         reach("judge.reward_received")
         self.advance(1)
-        self.kept()
+        self.flush_when_full()
 
     def store(self, conn: Connection) -> None:
-        responses.copy_answered(conn, self.run.id, self._policy.number, self._answered)
-        responses.copy_rewarded(conn, self.run.id, self._policy.number, self.rewarder, self._rewarded)
+        responses.copy_answered(conn, self.run.id, self.policy.number, self._responses)
+        responses.copy_rewarded(conn, self.run.id, self.policy.number, self.rewarder, self._rewarded)
 
     def tallies(self) -> Mapping[str, float]:
-        responses = [response for one in self._answered for response in one.responses]
-        failed = sum(one.failure is not None for one in self._answered)
+        generated = [response for prompt in self._responses for response in prompt.responses]
+        failed = sum(prompt.failure is not None for prompt in self._responses)
         return {
-            "responses": len(responses),
-            "tokens": sum(response.tokens for response in responses),
+            "responses": len(generated),
+            "tokens": sum(response.tokens for response in generated),
             **({"quarantined": failed} if failed else {}),
-            **paid(self._rewarded),
+            **reward_cost(self._rewarded),
         }
 
     def forget(self) -> None:
-        self._answered, self._rewarded = [], []
+        self._responses, self._rewarded = [], []
+
+    def _with_earlier(self, prompt: PromptResponses) -> PromptResponses:
+        """The prompt's new responses after those that an earlier attempt or the gate stored."""
+        stored = self.run.read(
+            lambda conn: responses.read_answered(conn, self.run.id, self.policy.number, [prompt.number])
+        )
+        new = {response.sample for response in prompt.responses}
+        earlier = tuple(response for row in stored for response in row.responses if response.sample not in new)
+        return replace(prompt, responses=earlier + prompt.responses)

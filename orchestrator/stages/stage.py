@@ -1,4 +1,4 @@
-"""One stage of one iteration: results kept in batches, and the row that says it is complete."""
+"""One stage of one iteration: it stores results in batches, and a row that says whether it is complete."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from eva.errors import LeaseLostError, RunStoppedError, StoreError
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import process_log_context
 from eva.runtime.worker_reports import added_since
+from eva.types import Floats
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.watch.tracing import NoSpans, StageSpan
 from store.rows import StageRow
@@ -27,10 +28,10 @@ log = logging.getLogger(__name__)
 
 
 class Stage:
-    """Opened by the journal, closed by its own last write. Results kept are flushed in batches, each one transaction.
+    """A context manager that the journal opens and the stage's own last write closes.
 
-    A stage that was already closed runs through again without writing: its inputs are stored and its
-    decisions derive from seeds, so it returns what it returned before.
+    Results are kept in memory and flushed in batches, each in one transaction. A stage that is already complete runs
+    again without writing: its inputs are stored and its decisions derive from seeds, so it returns the same.
     """
 
     def __init__(self, run: ClaimedRun, iteration: int, name: str, total: int) -> None:
@@ -69,7 +70,7 @@ class Stage:
         try:
             if error is not None and not self.complete:
                 log.warning("the stage ends unfinished: %s", str(error) or type(error).__name__)
-                # What is finished is never generated twice, whatever ended it; a lost lease or store takes no writes.
+                # No finished result is generated twice, whatever the error; a lost lease or store takes no writes.
                 if not isinstance(error, LeaseLostError | StoreError):
                     self.run.keep(self._keep_all)
             if error is None:
@@ -78,40 +79,40 @@ class Stage:
             self._open.__exit__(kind, error, trace)
 
     def store(self, conn: Connection) -> None:
-        """Write the results kept since the last flush: the stages that keep any say how."""
+        """Writes the results kept since the last flush. Stages that keep results override it."""
 
     def tallies(self) -> Mapping[str, float]:
-        """What the results kept add to the stage's counts."""
+        """Returns what the kept results add to the stage's counts."""
         return {}
 
     def forget(self) -> None:
-        """Drop the results kept: they are stored."""
+        """Drops the kept results once they are stored."""
 
     def advance(self, count: int) -> None:
-        """`count` more of the stage's units are finished."""
+        """Reports that `count` more of the stage's units are finished."""
         if count:
             self._done += count
             self.run.listener.advanced(self._done, self._total, {})
 
     def expect(self, total: int) -> None:
-        """The stage's number of units, where it was not known when it opened."""
+        """Sets the stage's number of units when it was not known as the stage opened."""
         self._total = total
         if not self.complete:
             self.run.listener.opened(self.iteration, self.name, self._done, total)
 
     def report(self, done: int, total: int, values: Mapping[str, float]) -> None:
-        """Progress that is made elsewhere, with figures worth showing."""
+        """Reports progress that is made elsewhere, with figures worth showing."""
         self._done, self._total = done, total
         self.run.listener.advanced(done, total, values)
 
-    def kept(self) -> None:
-        """One more result is kept; flush when a batch is full or a second has passed."""
+    def flush_when_full(self) -> None:
+        """Counts one more kept result, and flushes when a batch is full or a second has passed."""
         self._kept += 1
         if self._kept >= FLUSH_RESULTS or time.monotonic() - self._stored_at > FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
-        """Store what was kept, in one transaction. The run's wish to pause or cancel is obeyed here."""
+        """Stores the kept results in one transaction. Raises RunStoppedError when the run is to pause or cancel."""
         if self._kept:
             try:
                 self.run.write(self._flush_all)
@@ -122,7 +123,7 @@ class Stage:
             self._stored()
 
     def close(self, change: Callable[[Connection], None] | None = None, /, **counts: object) -> None:
-        """Store what is left, and close the row in the same transaction. Closed stages stay as they are."""
+        """Stores the remaining results and completes the stage in one transaction. A complete stage stays as it is."""
         if self.complete:
             return
 
@@ -168,3 +169,8 @@ class Stage:
     def _stored(self) -> None:
         self.forget()
         self._kept, self._stored_at, self._metered = 0, time.monotonic(), self._metering
+
+
+def null_for_nan(values: Floats) -> list[float | None]:
+    """The values as the database stores them: NULL for NaN."""
+    return [None if value != value else value for value in values.tolist()]

@@ -26,7 +26,7 @@ class Listener(Protocol):
         ...
 
 
-class Nobody:
+class NoListener:
     """Listens to nothing."""
 
     def opened(self, iteration: int, stage: str, done: int, total: int) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.session import Store
 from tests.support.browser_fixtures import Tab, opened
 from tests.support.cli_fixtures import Played
@@ -77,7 +77,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet(
         operators = ('=HYPERLINK("//evil.example")', "@SUM(A1)", "+1", " -1+1")
 
     run = register_run(store, fake_config(iterations=2))
-    drive(store, store_settings, run, Nobody(), build=always(fake_roles(evolver=Formulas())))
+    drive(store, store_settings, run, NoListener(), build=always(fake_roles(evolver=Formulas())))
     tab = opened(browser, served.url)
     page = tab.open(f"/runs/{run.name}/evolution")
     told = taken(page, page.get_by_role("region", name="What operators gain"), "CSV").read_text()

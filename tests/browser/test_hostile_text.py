@@ -12,7 +12,7 @@ from eva.settings import Settings
 from eva.types import Mutation, Reply, Request, Response
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.schema.tables import prompts, runs
 from store.session import Store
 from tests.support.browser_fixtures import Tab, opened
@@ -66,7 +66,7 @@ def test_it_gives_no_dialog_no_csp_report_and_no_element(
             )
         conn.execute(update(runs).where(runs.c.id == run.id).values(note=PAYLOADS[1], tags=list(PAYLOADS[:5])))
     roles = fake_roles(generator=HostileGenerator(), evolver=HostileEvolver())
-    drive(store, store_settings, run, Nobody(), build=always(roles))
+    drive(store, store_settings, run, NoListener(), build=always(roles))
 
     tab = opened(browser, served.url)
     base = f"/runs/{run.name}"

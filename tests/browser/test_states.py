@@ -16,7 +16,7 @@ from eva.settings import Settings
 from eva.types import PromptResponses, Request
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.rows import RunRow
 from store.session import Store
 from tests.browser.test_views import VIEWS
@@ -57,7 +57,7 @@ def test_a_run_that_plays_is_seen_to_move_without_a_reload(
     page.goto(f"{fresh.base}/runs/{created.name}")
     page.get_by_text("0 of 2").wait_for()
     page.evaluate("window.sameVisit = true")
-    player = threading.Thread(target=lambda: drive(store, store_settings, created, Nobody(), build=lazily))
+    player = threading.Thread(target=lambda: drive(store, store_settings, created, NoListener(), build=lazily))
     player.start()
     page.get_by_text("2 of 2").wait_for()
     page.locator(".status.finished").wait_for()
@@ -116,7 +116,7 @@ def _play_until_it_fails(store: Store, settings: Settings, run: RunRow, solver: 
         return nullcontext(replace(lazy_roles(config), generator=solver))
 
     with suppress(RewarderDiedError):
-        drive(store, settings, run, Nobody(), build=build)
+        drive(store, settings, run, NoListener(), build=build)
 
 
 def walked(tab: Tab, name: str, other: str, *, axe: bool = True) -> None:

@@ -13,9 +13,9 @@ from sqlalchemy import make_url, text
 
 from eva.errors import RunStoppedError, StoreAwayError
 from orchestrator.hold import database_retry
-from orchestrator.hold.database_retry import Patience
+from orchestrator.hold.database_retry import DatabaseRetry
 from orchestrator.launch.resume import prepare
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.postgres.embedded import EmbeddedServer
 from store.runs import runs
 from store.session import Store
@@ -131,11 +131,11 @@ def test_a_server_that_is_not_ready_is_waited_for_and_both_are_told(
             with away.transaction() as conn:
                 return runs.read_desired(conn, game.run.id)
 
-        assert Patience(away, "demo-1", heard, sleep=pause).ask(desired) == "run"
+        assert DatabaseRetry(away, "demo-1", heard, sleep=pause).call(desired) == "run"
         away.close()
     assert len(tries) == 6 and tries[5] > tries[0], "pauses grow"
     first, last = heard.notes
-    assert "has been away" in first and refusal in first and "stored again" in last
+    assert "has been away" in first and refusal in first and "accepts writes again" in last
 
 
 def test_a_long_wait_for_a_single_try_is_told_afterwards(store: Store) -> None:
@@ -149,11 +149,11 @@ def test_a_long_wait_for_a_single_try_is_told_afterwards(store: Store) -> None:
             raise StoreAwayError("the database failed")
         return "answer"
 
-    assert Patience(store, "demo-1", heard, clock=lambda: now[0], sleep=pause).ask(ask) == "answer"
+    assert DatabaseRetry(store, "demo-1", heard, clock=lambda: now[0], sleep=pause).call(ask) == "answer"
     assert heard.notes == ["the database did not answer for 6 s; the run goes on"]
 
 
-def test_patience_ends_with_a_message_that_says_how_to_go_on(tmp_path: Path) -> None:
+def test_retries_end_with_a_message_that_says_how_to_go_on(tmp_path: Path) -> None:
     now = [0.0]
 
     def pause(seconds: float) -> None:
@@ -165,8 +165,8 @@ def test_patience_ends_with_a_message_that_says_how_to_go_on(tmp_path: Path) -> 
         with nowhere.transaction():
             pass
 
-    with pytest.raises(StoreAwayError, match=r"asked again \d+ times in .*`eva run --resume demo-1`"):
-        Patience(nowhere, "demo-1", Nobody(), total_s=60.0, clock=lambda: now[0], sleep=pause).ask(ask)
+    with pytest.raises(StoreAwayError, match=r"tried again \d+ times in .*`eva run --resume demo-1`"):
+        DatabaseRetry(nowhere, "demo-1", NoListener(), total_s=60.0, clock=lambda: now[0], sleep=pause).call(ask)
     assert 50 < now[0] < 60
 
 

@@ -82,7 +82,7 @@ class Janitor(Recorder):
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_retry, "_TELL_AFTER_S", 0.1)
-    monkeypatch.setattr("orchestrator.hold.claimed_run.PARTING_S", 0.1)
+    monkeypatch.setattr("orchestrator.hold.claimed_run.LAST_WRITE_S", 0.1)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_run_whose_database_has_no_space_waits_until_there_is_some(
     game = Disturbed(store, tmp_path, heard=Janitor(then=disk.fill, told=disk.clear))
     game.drive()
     first, last = game.heard.notes
-    assert "no space" in first and str(disk.folder / "data" / "postgres") in first and "stored again" in last
+    assert "no space" in first and str(disk.folder / "data" / "postgres") in first and "accepts writes again" in last
     require_undisturbed(game, tmp_path)
 
 
@@ -110,10 +110,10 @@ def test_a_run_whose_database_gets_no_space_leaves_and_is_resumed(
     disk, store = database_disk
     game = Disturbed(store, tmp_path, heard=Janitor(then=disk.fill))
     with pytest.raises(DiskFullError, match=r"no space left in .*/data/postgres.*eva run --resume fake-"):
-        game.drive(patience_s=1.0, ttl_s=2.0)
+        game.drive(retry_s=1.0, ttl_s=2.0)
     disk.clear()
     store.revive()
-    assert database_retry.Patience(store, game.run.name, Recorder()).ask(game.row).status in ("paused", "running")
+    assert database_retry.DatabaseRetry(store, game.run.name, Recorder()).call(game.row).status in ("paused", "running")
     game.take_over()
     require_undisturbed(game, tmp_path)
 
@@ -137,7 +137,7 @@ def test_a_full_disk_under_the_checkpoints_pauses_the_run_and_names_its_folder(
         game = Disturbed(store, disk.folder, heard=Janitor(at=(1, "pair"), then=lambda: disk.fill(leave)))
         roles = fake_roles(trainer=PublishingTrainer())
         with pytest.raises(DiskFullError, match=where) as full:
-            game.drive(roles, patience_s=1.0)
+            game.drive(roles, retry_s=1.0)
         row = game.row()
         assert row.status == "paused" and row.error == str(full.value)
         assert str(disk.folder / "runs") in str(full.value)

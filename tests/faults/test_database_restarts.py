@@ -82,8 +82,8 @@ def test_a_server_that_goes_away_again_and_again_changes_nothing(
         thread.join()
     own_store.revive()
     assert len(times) >= 2
-    patient = database_retry.Patience(own_store, game.run.name, game.heard)
-    patient.ask(lambda: require_undisturbed(game, data_folder))
+    retry = database_retry.DatabaseRetry(own_store, game.run.name, game.heard)
+    retry.call(lambda: require_undisturbed(game, data_folder))
 
 
 def test_a_run_whose_database_stays_away_leaves_with_a_message_and_is_resumed(
@@ -91,7 +91,7 @@ def test_a_run_whose_database_stays_away_leaves_with_a_message_and_is_resumed(
 ) -> None:
     game = Disturbed(own_store, data_folder)
     monkeypatch.setattr(database_retry, "_TELL_AFTER_S", 0.1)
-    monkeypatch.setattr("orchestrator.hold.claimed_run.PARTING_S", 0.1)
+    monkeypatch.setattr("orchestrator.hold.claimed_run.LAST_WRITE_S", 0.1)
 
     def away(iteration: int, stage: str) -> None:
         if (iteration, stage) == (1, "judge_pool"):
@@ -101,12 +101,12 @@ def test_a_run_whose_database_stays_away_leaves_with_a_message_and_is_resumed(
     # the same database by its address, as one of the user's own: nobody here can start it
     remote = Store(own_store.engine.url)
     with pytest.raises(StoreAwayError, match=rf"`eva run --resume {game.run.name}`"):
-        game.drive(through=remote, patience_s=2.0, ttl_s=2.0)
+        game.drive(through=remote, retry_s=2.0, ttl_s=2.0)
     remote.close()
     told, *_, last = game.heard.notes
     assert "trying again for up to 2 s" in told and "could not be stored" in last and told != last
     own_store.revive()
-    row = database_retry.Patience(own_store, game.run.name, game.heard).ask(game.row)
+    row = database_retry.DatabaseRetry(own_store, game.run.name, game.heard).call(game.row)
     assert (row.status, row.iteration) == ("running", 1), "it could tell nobody: `eva runs` shows it as interrupted"
     game.heard.on_close = lambda iteration, stage: None
     game.take_over()

@@ -12,7 +12,7 @@ from eva.runtime.failpoints import POINTS
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.session import Store
 from store.views.fingerprint import Fingerprint, fingerprint, first_difference
 
@@ -56,7 +56,7 @@ def disarmed() -> Iterator[None]:
 def play(store: Store, folder: Path, points: str) -> Fingerprint:
     run = register_run(store, load_config("playground", SMALL))
     failpoints.arm(points)
-    drive(store, Settings(folder, None, None), run, Nobody())
+    drive(store, Settings(folder, None, None), run, NoListener())
     with store.transaction() as conn:
         return fingerprint(conn, run.id)
 

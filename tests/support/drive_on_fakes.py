@@ -13,7 +13,7 @@ from pathlib import Path
 from eva.settings import Settings, read_settings
 from eva.types import PromptResponses, Request
 from orchestrator.driver import drive
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.runs import runs
 from store.session import open_store
 from tests.support.fakes import FakeGenerator, always, fake_roles
@@ -30,7 +30,13 @@ def main(name: str, folder: str) -> None:
     store = open_store(read_settings(), migrate=False)
     with store.transaction() as conn:
         run = runs.find_run(conn, name)
-    drive(store, Settings(Path(folder), None, None), run, Nobody(), build=always(fake_roles(generator=SlowGenerator())))
+    drive(
+        store,
+        Settings(Path(folder), None, None),
+        run,
+        NoListener(),
+        build=always(fake_roles(generator=SlowGenerator())),
+    )
     store.close()
 
 

@@ -10,7 +10,7 @@ from eva.errors import InfrastructureError
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.launch.launcher import JobState
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.runs import runs
 from store.session import Store
 from tests.support.fakes import always, fake_roles
@@ -53,7 +53,7 @@ class FakeJobs:
                 name = self.jobs[job][1]
                 with store.transaction() as conn:
                     run = runs.find_run(conn, name)
-                drive(store, Settings(folder, None, None), run, Nobody(), build=always(fake_roles()))
+                drive(store, Settings(folder, None, None), run, NoListener(), build=always(fake_roles()))
                 self.states[job] = "ended"
                 names.append(name)
         return names

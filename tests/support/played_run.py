@@ -20,7 +20,7 @@ from eva.settings import Settings
 from eva.types import Checkpoint, PromptResponses, Request, Response
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from orchestrator.watch.listener import Listener, Nobody
+from orchestrator.watch.listener import Listener, NoListener
 from store.rows import RunRow
 from store.session import Store
 from tests.support.fakes import FakeTrainer, skill_of
@@ -97,5 +97,5 @@ def play_run(
 ) -> RunRow:
     """Register a run and play it to its end."""
     run = register_run(store, config or playground_config())
-    drive(store, settings, run, listener or Nobody(), build=build)
+    drive(store, settings, run, listener or NoListener(), build=build)
     return run

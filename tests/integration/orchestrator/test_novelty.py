@@ -19,7 +19,7 @@ from orchestrator.driver import drive
 from orchestrator.launch.material import read_material
 from orchestrator.launch.registration import register_run
 from orchestrator.launch.resume import prepare
-from orchestrator.stages.earlier_prompts import Known
+from orchestrator.stages.earlier_prompts import EarlierPrompts
 from store.game import evolutions, prompts
 from store.rows import RunRow
 from store.runs import events, runs, stages
@@ -234,14 +234,14 @@ def test_what_is_known_grows_page_by_page_to_the_prompts_before_the_iteration(
 ) -> None:
     monkeypatch.setattr("orchestrator.stages.earlier_prompts.PAGE", 7)
     asked: dict[int, list[int]] = {}
-    before = Known.before
+    before = EarlierPrompts.before
 
-    def spied(known: Known, iteration: int) -> Any:
+    def spied(known: EarlierPrompts, iteration: int) -> Any:
         novelty = before(known, iteration)
         asked[iteration] = [len(check.index) for check in novelty.checks if isinstance(check, NearDuplicateCheck)]
         return novelty
 
-    monkeypatch.setattr(Known, "before", spied)
+    monkeypatch.setattr(EarlierPrompts, "before", spied)
     run = play(roles=fake_roles(evolver=Echo()))
     born = [prompt.born for prompt in everyone(store, run)]
     assert asked == {1: [25], 2: [25 + born.count(1)]}

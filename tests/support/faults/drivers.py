@@ -22,7 +22,7 @@ from typing import Self
 from eva.runtime import failpoints
 from eva.settings import Settings
 from orchestrator.driver import drive
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.runs import runs
 from store.session import open_store
 from tests.support.fakes import always
@@ -127,7 +127,7 @@ def _play(order: Order) -> None:
         run = runs.find_run(conn, order.run)
     failpoints.arm(order.failpoints)
     roles = game_roles(Notebook(notebook(order.folder, order.run)))
-    drive(store, settings, run, Nobody(), build=always(roles), ttl_s=6.0)
+    drive(store, settings, run, NoListener(), build=always(roles), ttl_s=6.0)
 
 
 def notebook(folder: str | Path, run: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 from eva.errors import EvaError
 from eva.settings import Settings, read_settings
 from orchestrator.driver import drive
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.runs import leases, runs
 from store.session import open_store
 from tests.support.drive_on_fakes import SlowGenerator
@@ -39,7 +39,7 @@ def main(name: str, folder: str, belief: str) -> None:
             store,
             Settings(Path(folder), None, None),
             run,
-            Nobody(),
+            NoListener(),
             ttl_s=1.5,
             build=always(fake_roles(generator=SlowGenerator())),
         )

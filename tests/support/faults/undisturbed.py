@@ -13,7 +13,7 @@ from eva.errors import LeaseTakenError
 from eva.roles import Roles
 from eva.settings import Settings
 from orchestrator.driver import drive
-from orchestrator.hold.database_retry import PATIENCE_S
+from orchestrator.hold.database_retry import RETRY_S
 from orchestrator.hold.lease import TTL_S
 from orchestrator.launch.registration import register_run
 from store.rows import RunRow
@@ -62,7 +62,7 @@ class Disturbed:
         *,
         through: Store | None = None,
         ttl_s: float = TTL_S,
-        patience_s: float = PATIENCE_S,
+        retry_s: float = RETRY_S,
     ) -> None:
         """Play it from where it stands; `through` is the store that the driver has of it."""
         drive(
@@ -72,7 +72,7 @@ class Disturbed:
             self.heard,
             build=always(roles or fake_roles()),
             ttl_s=ttl_s,
-            patience_s=patience_s,
+            retry_s=retry_s,
         )
 
     def take_over(self, roles: Roles | None = None) -> None:

@@ -11,7 +11,7 @@ from api.map.map_cache import Atlas
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.runs.runs import find_run
 from store.session import Store
 from tests.support.cli_fixtures import Played
@@ -51,7 +51,7 @@ def test_no_prompt_moves_once_the_landmarks_are_made(
     store: Store, store_settings: Settings, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = register_run(store, fake_config(iterations=7))
-    drive(store, store_settings, run, Nobody(), build=always(fake_roles()))
+    drive(store, store_settings, run, NoListener(), build=always(fake_roles()))
     with store.transaction() as conn:
         row = find_run(conn, run.name)
     reading = served.service.reading

@@ -20,7 +20,7 @@ from eva.settings import Settings, read_settings
 from eva.types import Mutation, Reply
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.runs.runs import get_run
 from store.session import Store
 from tests.support.cli_fixtures import command_line
@@ -49,11 +49,11 @@ def written(request: pytest.FixtureRequest, store: Store, store_settings: Settin
     log, evolver = store_settings.logs_dir / run.folder_name / "eva.log", Talkative()
     with chatter_to(log, request.param):
         with pytest.raises(EvolverError):
-            drive(store, store_settings, run, Nobody(), build=always(fake_roles(evolver=evolver)))
+            drive(store, store_settings, run, NoListener(), build=always(fake_roles(evolver=evolver)))
         evolver.failing = False
         with store.transaction() as conn:
             run = get_run(conn, run.id)
-        drive(store, store_settings, run, Nobody(), build=always(fake_roles(evolver=evolver)))
+        drive(store, store_settings, run, NoListener(), build=always(fake_roles(evolver=evolver)))
     return request.param, run.name, log
 
 

@@ -22,7 +22,7 @@ from eva.settings import Settings
 from eva.types import Mutation, Prompt, PromptResponses, Reply, Reward, RewardedResponses
 from orchestrator.driver import drive
 from orchestrator.launch.code_identity import code_identity
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.game.prompts import insert_prompts
 from store.runs import runs
 from store.schema.tables import metadata
@@ -77,7 +77,7 @@ def telling(store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPa
     log = store_settings.logs_dir / run.name / "eva.log"
     roles = fake_roles(rewarder=TellingRewarder(), evolver=TellingEvolver())
     with chatter_to(log), pytest.raises(EvolverError):
-        drive(store, store_settings, run, Nobody(), build=always(roles))
+        drive(store, store_settings, run, NoListener(), build=always(roles))
     with serving(Service(store, store_settings)) as started:
         yield Telling(started, run.name, log)
 

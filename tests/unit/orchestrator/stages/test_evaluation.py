@@ -208,7 +208,7 @@ def test_answers_without_a_verdict_are_counted_with_their_reasons(
     )
     play(store, settings, run, Comparing(refuses="hopeless"), generator=FakeGenerator(unanswerable=frozenset({2})))
     (compared, _), figures = stored(store, run)[0], win_rates(store, run)[-1]["asked"]
-    assert [one.reason for one in compared[:4]] == ["the baseline's answer: the judge gave no verdict"] * 2 + [
+    assert [one.reason for one in compared[:4]] == ["the baseline's response: the judge gave no verdict"] * 2 + [
         "the prompt is too long",
         None,
     ]

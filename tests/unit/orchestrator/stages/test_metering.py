@@ -12,7 +12,7 @@ from eva.settings import Settings
 from eva.types import PromptResponses, Request, Reward, RewardedResponses
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.runs.stages import read_stages
 from store.session import Store
 from store.views.costs import iteration_cost
@@ -57,7 +57,7 @@ def test_stages_count_engine_time_quarantines_and_money(store: Store, store_sett
     second = Paid()
     second.name = "second"
     roles = fake_roles(generator=engines, rewarder=Paid(), evaluator=Paid(), auditor=second)
-    drive(store, store_settings, run, Nobody(), build=always(replace(roles, meter=engines.readings)))
+    drive(store, store_settings, run, NoListener(), build=always(replace(roles, meter=engines.readings)))
     with store.transaction() as conn:
         stages = {(row.iteration, row.name): row.counts for row in read_stages(conn, run.id)}
         paid = [iteration_cost(conn, run.id, iteration) for iteration in (0, 1)]

@@ -18,7 +18,7 @@ from eva.types import Mutation, Reply
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from orchestrator.watch import tracing
-from orchestrator.watch.listener import Nobody
+from orchestrator.watch.listener import NoListener
 from store.rows import RunRow
 from store.runs.runs import get_run, set_desired
 from store.session import Store
@@ -49,7 +49,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[ReadableSpan]
 def driven(store: Store, settings: Settings, run: RunRow, listener: Recorder | None = None, **roles: object) -> None:
     with store.transaction() as conn:
         run = get_run(conn, run.id)
-    drive(store, settings, run, listener or Nobody(), build=always(fake_roles(**roles)))
+    drive(store, settings, run, listener or NoListener(), build=always(fake_roles(**roles)))
 
 
 def parents(spans: Sequence[ReadableSpan]) -> dict[tuple[str, ...], tuple[str, ...]]:

@@ -1,10 +1,10 @@
-"""The solver's stages that store something: the preference pairs, and the new checkpoint."""
+"""The stage that trains a new policy: the file of preference pairs, the training job, the new checkpoint."""
 
 from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,63 +12,32 @@ from typing import TextIO
 
 from sqlalchemy import Connection
 
-from eva.creator.informativeness import Estimate
 from eva.errors import DiskFullError
-from eva.measures.statistics import describe
 from eva.runtime.failpoints import reach
 from eva.solver.losses import bradley_terry_win_rate
-from eva.solver.pairs import Pairing
-from eva.types import Checkpoint, Floats, PreferencePair, RewardTable, TrainingResult, TrainingStep
+from eva.types import Checkpoint, Floats, PreferencePair, TrainingResult, TrainingStep
 from orchestrator.hold.claimed_run import ClaimedRun
-from orchestrator.stages.creating import nullable
 from orchestrator.stages.stage import Stage
 from store.game import batches, checkpoints, pairs, responses
-from store.rows import BatchRow
-from store.views import statistics
-
-
-class PairStage(Stage):
-    """The batch, what it was worth to the policy, and its preference pairs."""
-
-    def close_pairs(
-        self, judged: RewardTable, estimated: Estimate, pairing: Pairing, pool: Sequence[int], policy: Checkpoint
-    ) -> None:
-        from_pool = set(pool)
-        rows = [
-            BatchRow(number, number in from_pool, policy.number, info, estimated.reason(row))
-            for row, (number, info) in enumerate(
-                zip(estimated.numbers_P.tolist(), nullable(estimated.info_P), strict=True)
-            )
-        ]
-
-        def store_pairs(conn: Connection) -> None:
-            batches.copy_batch(conn, self.run.id, self.iteration, rows)
-            pairs.copy_pairs(conn, self.run.id, self.iteration, policy.number, pairing.pairs)
-            statistics.put_statistic(conn, self.run.id, self.iteration, "batch", describe(judged, estimated))
-            paid = statistics.operator_payoff(conn, self.run.id, self.iteration)
-            statistics.put_statistic(conn, self.run.id, self.iteration, "payoff", paid)
-
-        self.close(store_pairs, pairs=len(pairing.pairs), skipped=pairing.skipped)
 
 
 class TrainStage(Stage):
-    """A training job, and the checkpoint that it published."""
+    """Runs a training job and stores the checkpoint that it publishes."""
 
-    def trained(self) -> Checkpoint | None:
-        """The checkpoint of this iteration, if it is stored already."""
+    def checkpoint(self) -> Checkpoint | None:
+        """Returns the checkpoint of this iteration if it is already stored."""
         return self.run.checkpoint(self.iteration + 1)
 
-    def step(self, step: TrainingStep, total: int) -> None:
-        """One optimiser step is done; leave here if the run was asked to."""
+    def report_step(self, step: TrainingStep, total: int) -> None:
+        """Reports an optimiser step that is done. Raises RunStoppedError when the run was asked to stop."""
         self.report(step.step, total, step.values)
         reach("train.step_reported")
         self.run.obey()
 
-    def close_trained(self, trained: TrainingResult | None, policy: Checkpoint) -> Checkpoint:
-        """Store the new checkpoint and its steps; without a pair to train on, the policy goes on as it is."""
-        if trained is None:
-            trained = TrainingResult(Checkpoint(self.iteration + 1, self.iteration, policy.path, policy.digest), ())
-        result = trained
+    def close_training(self, trained: TrainingResult | None, policy: Checkpoint) -> Checkpoint:
+        """Stores and returns the new checkpoint: the unchanged policy when there was no pair to train on."""
+        unchanged = Checkpoint(self.iteration + 1, self.iteration, policy.path, policy.digest)
+        result = trained or TrainingResult(unchanged, ())
         reach("train.published")
 
         def store_checkpoint(conn: Connection) -> None:
@@ -82,9 +51,9 @@ class TrainStage(Stage):
 
 
 def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int]) -> int:
-    """Write the preference pairs of these iterations as JSON Lines, by prompt within each; how many there are.
+    """Writes the preference pairs of these iterations as JSON Lines, in prompt order within each. Returns their number.
 
-    Their rewards are win rates where the config derives those.
+    Where the config asks for win rates, these stand in place of the rewards.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     derive = run.config.training.win_rates == "bradley_terry"
@@ -92,7 +61,7 @@ def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int]) -> int:
 
     def write(conn: Connection) -> int:
         count = 0
-        with written(path) as lines:
+        with new_text_file(path) as lines:
             for iteration in wanted:
                 rewards_N_of = _rewards(conn, run, iteration) if derive else {}
                 for pair in pairs.iter_pairs_with_texts(conn, run.id, iteration):
@@ -108,7 +77,7 @@ def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int]) -> int:
 
 
 def _as_row(pair: PreferencePair) -> dict[str, object]:
-    """Without `context` where there is none: the digest of a job of plain prompts stays what it was before contexts."""
+    """Leaves an empty `context` out, so that a job of plain prompts keeps the digest it had before contexts existed."""
     row = asdict(pair)
     if not pair.context:
         del row["context"]
@@ -116,8 +85,8 @@ def _as_row(pair: PreferencePair) -> dict[str, object]:
 
 
 @contextmanager
-def written(path: Path) -> Generator[TextIO]:
-    """A new text file. Raises DiskFullError that names its folder."""
+def new_text_file(path: Path) -> Generator[TextIO]:
+    """Opens a new text file for writing. Raises DiskFullError, which names the folder."""
     try:
         with path.open("w", encoding="utf-8") as file:
             yield file
@@ -130,7 +99,7 @@ def written(path: Path) -> Generator[TextIO]:
 
 
 def _rewards(conn: Connection, run: ClaimedRun, iteration: int) -> dict[int, Floats]:
-    """The rewards of each prompt of an iteration's batch, under the policy that the iteration started from."""
+    """The rewards of each prompt of an iteration's batch, under the policy that the iteration started with."""
     numbers = batches.read_batch_numbers(conn, run.id, iteration)
     judged = responses.judged(conn, run.id, iteration, run.rewarder, numbers, run.config.generation.n)
     return dict(zip(numbers, judged.rewards_P_N, strict=True))

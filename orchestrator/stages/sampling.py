@@ -1,0 +1,57 @@
+"""The stage that stores which prompts of the pool were sampled, and why."""
+
+from __future__ import annotations
+
+import numpy as np
+from sqlalchemy import Connection
+
+from eva.creator.informativeness import Estimate
+from eva.creator.sampling import Draw
+from eva.measures.spread import spread
+from eva.measures.statistics import describe
+from eva.types import Checkpoint, RewardTable
+from orchestrator.stages.stage import Stage, null_for_nan
+from store.game import batches
+from store.rows import EstimateRow
+from store.views import statistics
+
+
+class SampleStage(Stage):
+    """Stores the info, weight and sampling key of every prompt of the pool: why one was evolved, and another not."""
+
+    def close_draw(self, judged: RewardTable, estimated: Estimate, draw: Draw, policy: Checkpoint) -> None:
+        checkpoints = (
+            [policy.number] * len(judged.numbers_P) if judged.checkpoints_P is None else judged.checkpoints_P.tolist()
+        )
+        rows = [
+            EstimateRow(number, checkpoint, info, estimated.reason(row), weight, key, sampled)
+            for row, (number, checkpoint, info, weight, key, sampled) in enumerate(
+                zip(
+                    estimated.numbers_P.tolist(),
+                    checkpoints,
+                    null_for_nan(estimated.info_P),
+                    null_for_nan(draw.weights_P),
+                    null_for_nan(draw.keys_P),
+                    draw.sampled_P.tolist(),
+                    strict=True,
+                )
+            )
+        ]
+
+        def store_draw(conn: Connection) -> None:
+            batches.copy_estimates(conn, self.run.id, self.iteration, rows)
+            statistics.put_statistic(
+                conn, self.run.id, self.iteration, "pool", {**describe(judged, estimated), "threshold": threshold(draw)}
+            )
+            statistics.put_statistic(
+                conn, self.run.id, self.iteration, "spread", spread(judged, estimated, draw.sampled_P)
+            )
+
+        self.close(store_draw, sampled=int(draw.sampled_P.sum()), uniform=draw.uniform)
+
+
+def threshold(draw: Draw) -> float | None:
+    """The smallest key among the sampled prompts; None where the rule uses no keys."""
+    keys_S = draw.keys_P[draw.sampled_P]
+    keys_S = keys_S[np.isfinite(keys_S)]
+    return float(keys_S.min()) if len(keys_S) else None
