@@ -116,8 +116,8 @@ def _eva_error(request: Request, error: Exception) -> JSONResponse:
     headers = {"Retry-After": "5"} if error.status in (429, 503) and not isinstance(error, RefusedError) else None
     places = (
         [
-            FieldProblem(where=f"config.{one.key}".rstrip("."), expected=one.expected, given=one.given)
-            for one in error.places
+            FieldProblem(where=f"config.{place.key}".rstrip("."), expected=place.expected, given=place.given)
+            for place in error.places
         ]
         if isinstance(error, InputError)
         else []
@@ -129,20 +129,20 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path = request.url.path[:_SHOWN]
     if error.status_code == HTTPStatus.NOT_FOUND:
-        told = EvaError(
+        failure = EvaError(
             f"there is nothing at {path}", expected="a path of the API", next_move="See them at /v1/openapi.json"
         )
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        told = EvaError(
+        failure = EvaError(
             f"{request.method} is not allowed at {path}",
             expected=(allowed := _allowed(request)),
             next_move="See what each path allows at /v1/openapi.json",
         )
         error.headers = {**(error.headers or {}), "Allow": allowed}
     else:
-        told = EvaError(str(error.detail), next_move="Correct the request; /v1/openapi.json describes each")
+        failure = EvaError(str(error.detail), next_move="Correct the request; /v1/openapi.json describes each")
     kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
-    return problem(told, kind=kind, status=error.status_code, headers=dict(error.headers or {}))
+    return problem(failure, kind=kind, status=error.status_code, headers=dict(error.headers or {}))
 
 
 def _allowed(request: Request) -> str:
@@ -159,12 +159,12 @@ def _allowed(request: Request) -> str:
 def _invalid(request: Request, error: Exception) -> JSONResponse:
     del request
     assert isinstance(error, RequestValidationError)
-    found = [_field(cast("dict[str, Any]", one)) for one in error.errors()]
-    told = EvaError(
-        "the request does not validate: " + "; ".join(f"{one.where}: {one.expected}" for one in found[:5]),
+    fields = [_field(cast("dict[str, Any]", detail)) for detail in error.errors()]
+    failure = EvaError(
+        "the request does not validate: " + "; ".join(f"{field.where}: {field.expected}" for field in fields[:5]),
         next_move="Correct these parts; /v1/openapi.json describes each",
     )
-    return problem(told, kind="request", errors=found, status=422)
+    return problem(failure, kind="request", errors=fields, status=422)
 
 
 def _field(detail: dict[str, Any]) -> FieldProblem:
@@ -175,8 +175,8 @@ def _field(detail: dict[str, Any]) -> FieldProblem:
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    told = EvaError(
+    failure = EvaError(
         "the service failed to handle this request because of an internal error",
         next_move="Look at the service's log, and report the error together with the request",
     )
-    return problem(told, kind="fault")
+    return problem(failure, kind="fault")

@@ -78,7 +78,9 @@ def list_checkpoints(here: Here, run: RunName) -> Checkpoints:
     with here.reading() as conn:
         row = find_run(conn, run)
         rows, ends = read_checkpoints(conn, row.id), training_ends(conn, row.id)
-    return Checkpoints(items=[Checkpoint(**_facts(here, one, ends.get(one.number))) for one in rows])
+    return Checkpoints(
+        items=[Checkpoint(**_facts(here, checkpoint, ends.get(checkpoint.number))) for checkpoint in rows]
+    )
 
 
 @router.get("/{number}")
@@ -90,35 +92,35 @@ def get_checkpoint(
     """One policy with its manifest: its files with their sizes and digests."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        found, ends = read_checkpoint(conn, row.id, number), training_ends(conn, row.id)
-    if found is None:
+        checkpoint, ends = read_checkpoint(conn, row.id, number), training_ends(conn, row.id)
+    if checkpoint is None:
         raise NotFoundError(
             f"run {row.name} has no checkpoint {number}",
             expected="0, or the number of a trained checkpoint",
             next_move=f"List them at /v1/runs/{row.name}/checkpoints",
         )
-    return CheckpointDetails(**_facts(here, found, ends.get(number)), files=_files(found))
+    return CheckpointDetails(**_facts(here, checkpoint, ends.get(number)), files=_files(checkpoint))
 
 
-def _files(found: CheckpointRow) -> list[File] | None:
+def _files(checkpoint: CheckpointRow) -> list[File] | None:
     try:
-        manifest = read_manifest(Folder(found.path))
+        manifest = read_manifest(Folder(checkpoint.path))
     except (CheckpointError, OSError):
         return None
-    return [File.model_validate(one) for one in manifest.files] if manifest.digest == found.digest else None
+    return [File.model_validate(file) for file in manifest.files] if manifest.digest == checkpoint.digest else None
 
 
-def _facts(here: Service, one: CheckpointRow, end: TrainingEnd | None) -> dict[str, Any]:
-    path, data = Folder(one.path), here.settings.data_dir
+def _facts(here: Service, checkpoint: CheckpointRow, end: TrainingEnd | None) -> dict[str, Any]:
+    path, data = Folder(checkpoint.path), here.settings.data_dir
     return {
-        "number": one.number,
-        "iteration": one.iteration,
-        "parent": one.parent,
-        "digest": one.digest,
+        "number": checkpoint.number,
+        "iteration": checkpoint.iteration,
+        "parent": checkpoint.parent,
+        "digest": checkpoint.digest,
         "folder": path.relative_to(data).as_posix() if path.is_relative_to(data) else None,
         "steps": end and end.steps,
         "loss": end and end.loss,
         "margin": end and end.margin,
-        "dropped": one.dropped,
-        "created_at": one.created_at,
+        "dropped": checkpoint.dropped,
+        "created_at": checkpoint.created_at,
     }

@@ -56,7 +56,7 @@ def compare(conn: Connection, references: list[str]) -> Comparison:
     return Comparison(
         runs=[_run(conn, row) for row in rows],
         config=_differing(rows),
-        paired=[one for row in others for one in _paired(conn, first, row)],
+        paired=[paired for row in others for paired in _paired(conn, first, row)],
     )
 
 
@@ -64,7 +64,9 @@ def _differing(rows: list[RunRow]) -> list[ConfigDifference]:
     configs = [flatten(redact_json(row.config, secrets_in(row))) for row in rows]
     keys = sorted({key for config in configs for key in config})
     values = {key: [config.get(key) for config in configs] for key in keys}
-    return [ConfigDifference(key=key, values=of) for key, of in values.items() if any(one != of[0] for one in of)]
+    return [
+        ConfigDifference(key=key, values=row) for key, row in values.items() if any(value != row[0] for value in row)
+    ]
 
 
 def _run(conn: Connection, row: RunRow) -> ComparedRun:
@@ -88,38 +90,38 @@ def _run(conn: Connection, row: RunRow) -> ComparedRun:
     success = row.config.get("evaluation", {}).get("success", 1.0)
     heldout = [
         HeldoutPoint(
-            checkpoint=one.checkpoint,
-            seconds=until.get(one.checkpoint - 1, 0.0),
-            split=one.split,
-            mode=one.mode,
-            responses=one.n,
-            accuracy=one.correct / one.n if one.n else None,
-            reward_mean=one.mean_reward,
+            checkpoint=score.checkpoint,
+            seconds=until.get(score.checkpoint - 1, 0.0),
+            split=score.split,
+            mode=score.mode,
+            responses=score.n,
+            accuracy=score.correct / score.n if score.n else None,
+            reward_mean=score.mean_reward,
         )
-        for one in accuracy(conn, row.id, success)
+        for score in accuracy(conn, row.id, success)
     ]
     return ComparedRun(name=row.name, status=standing(conn, row).standing, seed=row.seed, curve=curve, heldout=heldout)
 
 
 def _paired(conn: Connection, first: RunRow, other: RunRow) -> list[Paired]:
-    found = (
+    rows = (
         *run_comparison.paired_over_seeds(conn, first.id, other.id),
         *run_comparison.paired_over_heldout(conn, first.id, other.id),
     )
     return [
         Paired(
             run=other.name,
-            prompts=one.prompts,
-            mode=one.mode,
-            rewarder=one.rewarder,
-            checkpoint=one.checkpoint,
-            count=one.count,
-            first=one.first,
-            second=one.second,
-            difference=one.difference,
-            standard_error=None if one.deviation is None else one.deviation / sqrt(one.count),
-            better=one.better,
-            worse=one.worse,
+            prompts=paired.prompts,
+            mode=paired.mode,
+            rewarder=paired.rewarder,
+            checkpoint=paired.checkpoint,
+            count=paired.count,
+            first=paired.first,
+            second=paired.second,
+            difference=paired.difference,
+            standard_error=None if paired.deviation is None else paired.deviation / sqrt(paired.count),
+            better=paired.better,
+            worse=paired.worse,
         )
-        for one in found
+        for paired in rows
     ]

@@ -26,8 +26,8 @@ def list_events(here: Here, run: RunName, after: After = 0, limit: PageSize = PA
     """The events after number `after`, in order."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        found, secrets = events_after(conn, row.id, after, limit), secrets_in(row)
-    return EventPage(items=[event_of(one, secrets) for one in found], last=found[-1].seq if found else after)
+        rows, secrets = events_after(conn, row.id, after, limit), secrets_in(row)
+    return EventPage(items=[event_of(row, secrets) for row in rows], last=rows[-1].seq if rows else after)
 
 
 @router.get(
@@ -60,7 +60,7 @@ async def stream_events(
     A client that reconnects with `Last-Event-ID` continues after that event: none is lost, none is sent twice.
     """
     start = first_after(last_event_id, after)
-    row = await run_in_threadpool(_found, here, run)
+    row = await run_in_threadpool(_existing_run, here, run)
     if is_over(row, start):
         return Response(status_code=204)
     return StreamingResponse(
@@ -68,6 +68,6 @@ async def stream_events(
     )
 
 
-def _found(here: Service, run: str) -> RunRow:
+def _existing_run(here: Service, run: str) -> RunRow:
     with here.reading() as conn:
         return find_run(conn, run)

@@ -49,22 +49,22 @@ def first_after(last_event_id: str | None, after: int) -> int:
 async def stream(here: Service, run_id: int, seq: int) -> AsyncGenerator[str]:
     """The run's events after number `seq`, until the run is over, the server stops or the database fails."""
     yield f"retry: {RETRY_MS}\n\n"
-    told = time.monotonic()
+    sent_at = time.monotonic()
     while not here.stopping():
         try:
-            run, found = await run_in_threadpool(_read, here, run_id, seq)
+            run, rows = await run_in_threadpool(_read, here, run_id, seq)
         except StoreError:
             return
         secrets = secrets_in(run)
-        for row in found:
+        for row in rows:
             yield f"id: {row.seq}\ndata: {event_of(row, secrets).model_dump_json()}\n\n"
-            seq, told = row.seq, time.monotonic()
+            seq, sent_at = row.seq, time.monotonic()
         if is_over(run, seq):
             return
-        if time.monotonic() - told > KEEP_ALIVE_S:
+        if time.monotonic() - sent_at > KEEP_ALIVE_S:
             yield ": still here\n\n"
-            told = time.monotonic()
-        if len(found) < BATCH:
+            sent_at = time.monotonic()
+        if len(rows) < BATCH:
             await asyncio.sleep(POLL_S)
 
 

@@ -106,15 +106,15 @@ def create_export(
 def list_exports(here: Here, run: RunName) -> Exports:
     """All exports of the run."""
     with here.reading() as conn:
-        found = export_jobs.list_exports(conn, find_run(conn, run).id, MOST_SHOWN)
-    return Exports(items=[Export.model_validate(one) for one in found])
+        rows = export_jobs.list_exports(conn, find_run(conn, run).id, MOST_SHOWN)
+    return Exports(items=[Export.model_validate(row) for row in rows])
 
 
 @router.get("/exports/{export}")
 def get_export(here: Here, run: RunName, export: ExportNumber) -> Export:
     """The state of an export."""
     with here.reading() as conn:
-        return Export.model_validate(_found(conn, find_run(conn, run), export))
+        return Export.model_validate(_existing(conn, find_run(conn, run), export))
 
 
 @router.get(
@@ -131,22 +131,24 @@ def get_export_file(here: Here, run: RunName, export: ExportNumber) -> FileRespo
     """The exported file."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        found = _found(conn, row, export)
-    if found.status != "done":
+        export_row = _existing(conn, row, export)
+    if export_row.status != "done":
         raise NotReadyError(
-            f"export {export} is {found.status}",
+            f"export {export} is {export_row.status}",
             expected="an export that is done",
             next_move=f"Poll /v1/runs/{row.name}/exports/{export} until it is done",
             headers={"Retry-After": "2"},
         )
-    path = file_of(here.settings, found)
+    path = file_of(here.settings, export_row)
     if not path.exists():
         raise NotFoundError(
             f"the file of export {export} is not on this machine",
             expected="the service that wrote it, with the same data directory",
             next_move="Download it there, or request a new export",
         )
-    return FileResponse(path, media_type=MEDIA_TYPES[found.format], filename=f"{row.name}-{found.kind}.{found.format}")
+    return FileResponse(
+        path, media_type=MEDIA_TYPES[export_row.format], filename=f"{row.name}-{export_row.kind}.{export_row.format}"
+    )
 
 
 @router.get(
@@ -168,12 +170,12 @@ def get_card(here: Here, run: RunName) -> PlainTextResponse:
     return PlainTextResponse(card, media_type="text/markdown")
 
 
-def _found(conn: Connection, run: RunRow, export: int) -> ExportRow:
-    found = export_jobs.read_export(conn, run.id, export)
-    if found is None:
+def _existing(conn: Connection, run: RunRow, export: int) -> ExportRow:
+    row = export_jobs.read_export(conn, run.id, export)
+    if row is None:
         raise NotFoundError(
             f"run {run.name} has no export {export}",
             expected="the number of an export that has not expired",
             next_move=f"List them at /v1/runs/{run.name}/exports, or request a new one",
         )
-    return found
+    return row

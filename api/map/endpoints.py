@@ -69,25 +69,27 @@ def read_map(here: Here, run: RunName) -> PromptMap:
 
 
 def _shown(drawn: Drawn) -> PromptMap:
-    operators = sorted({one.operator for one in drawn.prompts if one.operator is not None})
+    operators = sorted({prompt.operator for prompt in drawn.prompts if prompt.operator is not None})
     places = {name: place for place, name in enumerate(operators)}
-    kept, later = (None if one is None else Faithfulness.model_validate(one) for one in (drawn.kept, drawn.kept_later))
+    faithful, faithful_later = (
+        None if kept is None else Faithfulness.model_validate(kept) for kept in (drawn.kept, drawn.kept_later)
+    )
     return PromptMap(
         iteration=drawn.iteration,
         prompts=drawn.total,
         landmarks=drawn.landmarks,
         landmarks_until=UNTIL,
         settled=drawn.settled,
-        faithful=kept,
-        faithful_later=later,
+        faithful=faithful,
+        faithful_later=faithful_later,
         operators=operators,
-        numbers=[one.number for one in drawn.prompts],
+        numbers=[prompt.number for prompt in drawn.prompts],
         x=_along(drawn, 0),
         y=_along(drawn, 1),
-        born=[one.born for one in drawn.prompts],
-        operator=[None if one.operator is None else places[one.operator] for one in drawn.prompts],
+        born=[prompt.born for prompt in drawn.prompts],
+        operator=[None if prompt.operator is None else places[prompt.operator] for prompt in drawn.prompts],
         info=[*drawn.infos_P],
-        starts=[one.text for one in drawn.prompts],
+        starts=[prompt.text for prompt in drawn.prompts],
     )
 
 

@@ -48,8 +48,8 @@ class Drawn:
     def inside(self, left: float, low: float, right: float, high: float) -> list[int]:
         """The numbers of the prompts in an area."""
         across_P, up_P = self.places_P_2[:, 0], self.places_P_2[:, 1]
-        held = (across_P >= left) & (across_P <= right) & (up_P >= low) & (up_P <= high)
-        return [one.number for one, is_in in zip(self.prompts, held, strict=True) if is_in]
+        inside_P = (across_P >= left) & (across_P <= right) & (up_P >= low) & (up_P <= high)
+        return [prompt.number for prompt, is_inside in zip(self.prompts, inside_P, strict=True) if is_inside]
 
 
 @dataclass(slots=True)
@@ -64,26 +64,28 @@ class Atlas:
         """The map of the iterations that the run has finished; drawn if it is not cached."""
         key = run.id, run.iteration
         with self._lock:
-            return _recalled(self._drawn, key, lambda: self._draw(run, reading))
+            return _cached(self._drawn, key, lambda: self._draw(run, reading))
 
     def _draw(self, run: RunRow, reading: Reading) -> Drawn:
         with reading() as conn:
             births = read_births(conn, run.id, run.iteration)
-            landmarks = select_prompts([one for one in births if one.born <= UNTIL], LANDMARKS)
-            telling = read_mapped(conn, run.id, _list(landmarks), LONGEST)
+            landmarks = select_prompts([birth for birth in births if birth.born <= UNTIL], LANDMARKS)
+            fitted_on = read_mapped(conn, run.id, _list(landmarks), LONGEST)
             shown = read_mapped(conn, run.id, _list(select_prompts(births, POINTS)), LONGEST)
-            infos = read_infos(conn, run.id, [one.number for one in shown])
-        fitted = _recalled(
-            self._fitted, (run.id, min(run.iteration, UNTIL + 1)), lambda: fit_map([one.text for one in telling])
+            infos = read_infos(conn, run.id, [prompt.number for prompt in shown])
+        fitted = _cached(
+            self._fitted,
+            (run.id, min(run.iteration, UNTIL + 1)),
+            lambda: fit_map([prompt.text for prompt in fitted_on]),
         )
-        texts = [one.text for one in shown]
+        texts = [prompt.text for prompt in shown]
         places_P_2 = np.round(place_on_map(texts, fitted), 4)
-        later = [row for row, one in enumerate(shown) if one.born > UNTIL]
+        later = [row for row, prompt in enumerate(shown) if prompt.born > UNTIL]
         return Drawn(
             run.iteration,
-            sum(one.count for one in births),
-            tuple(MappedPrompt(one.number, one.text[:STARTS], one.born, one.operator) for one in shown),
-            tuple(infos.get(one.number) for one in shown),
+            sum(birth.count for birth in births),
+            tuple(MappedPrompt(prompt.number, prompt.text[:STARTS], prompt.born, prompt.operator) for prompt in shown),
+            tuple(infos.get(prompt.number) for prompt in shown),
             places_P_2,
             len(landmarks),
             measure_map(texts, places_P_2, fitted),
@@ -95,11 +97,11 @@ def _list(numbers: Ints) -> list[int]:
     return [int(number) for number in numbers]
 
 
-def _recalled(known: OrderedDict[tuple[int, int], V], key: tuple[int, int], make: Callable[[], V]) -> V:
+def _cached(cache: OrderedDict[tuple[int, int], V], key: tuple[int, int], make: Callable[[], V]) -> V:
     """Returns a cached value, or makes it. The least recently used one is dropped first."""
-    if key not in known:
-        known[key] = make()
-    known.move_to_end(key)
-    while len(known) > KEPT:
-        known.popitem(last=False)
-    return known[key]
+    if key not in cache:
+        cache[key] = make()
+    cache.move_to_end(key)
+    while len(cache) > KEPT:
+        cache.popitem(last=False)
+    return cache[key]

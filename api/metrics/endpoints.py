@@ -69,17 +69,19 @@ def read_metrics(
                 expected=f"one of {', '.join(names)}" if names else "a run that has trained",
                 next_move="Leave out `name` to get all metrics",
             )
-        found = metric_points(conn, row.id, name or names[:MOST_NAMES], points, checkpoint)
-    return Metrics(names=names, items=[_series(key, list(of)) for key, of in groupby(found, lambda one: one.name)])
+        values = metric_points(conn, row.id, name or names[:MOST_NAMES], points, checkpoint)
+    return Metrics(
+        names=names, items=[_series(key, list(group)) for key, group in groupby(values, lambda value: value.name)]
+    )
 
 
 def _series(name: str, points: list[MetricPoint]) -> Series:
     return Series(
         name=name,
-        checkpoints=[one.checkpoint for one in points],
-        steps=[one.step for one in points],
-        places=[one.place for one in points],
-        values=[one.value for one in points],
+        checkpoints=[point.checkpoint for point in points],
+        steps=[point.step for point in points],
+        places=[point.place for point in points],
+        values=[point.value for point in points],
         total=points[0].total,
         missing=points[0].missing,
     )

@@ -50,26 +50,26 @@ def get_prometheus_metrics(here: Here) -> Response:
 _Sum = Callable[[stage_totals.StageSums], float]
 
 _BY_STAGE: dict[str, tuple[str, _Sum]] = {
-    "eva_stages_closed": ("Stages that are done.", lambda one: one.closed),
-    "eva_stage_seconds": ("Seconds that stages took.", lambda one: one.seconds),
-    "eva_stage_retries": ("Attempts of stages after their first.", lambda one: one.retries),
-    "eva_stage_units": ("Units that stages finished: prompts, or whatever the stage counts.", lambda one: one.done),
+    "eva_stages_closed": ("Stages that are done.", lambda sums: sums.closed),
+    "eva_stage_seconds": ("Seconds that stages took.", lambda sums: sums.seconds),
+    "eva_stage_retries": ("Attempts of stages after their first.", lambda sums: sums.retries),
+    "eva_stage_units": ("Units that stages finished: prompts, or whatever the stage counts.", lambda sums: sums.done),
 }
-_WHERE_ANY: dict[str, tuple[str, _Sum]] = {
-    "eva_responses": ("Responses that engines generated.", lambda one: one.responses),
-    "eva_response_tokens": ("Tokens of these responses; the rate is tokens per second.", lambda one: one.tokens),
-    "eva_cost_usd": ("Cost of evolving and rewarding, in US dollars.", lambda one: one.cost_usd),
+_BY_STAGE_IF_ANY: dict[str, tuple[str, _Sum]] = {
+    "eva_responses": ("Responses that engines generated.", lambda sums: sums.responses),
+    "eva_response_tokens": ("Tokens of these responses; the rate is tokens per second.", lambda sums: sums.tokens),
+    "eva_cost_usd": ("Cost of evolving and rewarding, in US dollars.", lambda sums: sums.cost_usd),
     "eva_engine_seconds": (
         "Engine seconds: engines times the seconds in which they were generating or waiting for prompts.",
-        lambda one: one.engine_ms / 1000,
+        lambda sums: sums.engine_ms / 1000,
     ),
     "eva_engine_busy_seconds": (
         "Engine seconds with at least one prompt in flight.",
-        lambda one: one.engine_busy_ms / 1000,
+        lambda sums: sums.engine_busy_ms / 1000,
     ),
     "eva_engine_filled_seconds": (
         "Engine seconds, weighted by the share of the window of prompts that was in flight.",
-        lambda one: one.engine_filled_ms / 1000,
+        lambda sums: sums.engine_filled_ms / 1000,
     ),
 }
 
@@ -77,9 +77,9 @@ _WHERE_ANY: dict[str, tuple[str, _Sum]] = {
 def _of_all(conn: Connection) -> list[Metric]:
     stages, statuses = stage_totals.stage_sums(conn), gauges.runs_by_status(conn)
     quarantined = CounterMetricFamily("eva_quarantined_prompts", "Prompts that a policy could not respond to.")
-    quarantined.add_metric([], sum(one.quarantined for one in stages))
+    quarantined.add_metric([], sum(sums.quarantined for sums in stages))
     evolved = CounterMetricFamily("eva_evolved_prompts", "Children that were accepted.")
-    evolved.add_metric([], sum(one.accepted for one in stages))
+    evolved.add_metric([], sum(sums.accepted for sums in stages))
     return [
         _gauge(
             "eva_runs",
@@ -88,12 +88,12 @@ def _of_all(conn: Connection) -> list[Metric]:
             {status: statuses.get(status, 0) for status in STATUSES if status != "interrupted"},
         ),
         *(
-            _counter(name, text, "stage", {one.name: summed(one) for one in stages})
-            for name, (text, summed) in _BY_STAGE.items()
+            _counter(name, text, "stage", {sums.name: read(sums) for sums in stages})
+            for name, (text, read) in _BY_STAGE.items()
         ),
         *(
-            _counter(name, text, "stage", {one.name: sum_ for one in stages if (sum_ := summed(one))})
-            for name, (text, summed) in _WHERE_ANY.items()
+            _counter(name, text, "stage", {sums.name: total for sums in stages if (total := read(sums))})
+            for name, (text, read) in _BY_STAGE_IF_ANY.items()
         ),
         evolved,
         quarantined,

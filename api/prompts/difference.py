@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
-from api.prompts.endpoints import found_prompt
+from api.prompts.endpoints import existing_prompt
 from api.schema import LARGEST_INTEGER, PromptNumber, RunName, Schema
 from api.service import Here
 from eva.errors import NotFoundError
@@ -52,7 +52,7 @@ def get_difference(
     """What an evolution changed, word by word: compared with the parent, or with another prompt."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        prompt = found_prompt(conn, row, number)
+        prompt = existing_prompt(conn, row, number)
         compared = prompt.parent if against is None else against
         if compared is None:
             raise NotFoundError(
@@ -60,12 +60,12 @@ def get_difference(
                 expected="an evolved prompt, or another prompt to compare it with",
                 next_move=f"Request /v1/runs/{row.name}/prompts/{number}/difference?against=NUMBER",
             )
-        other = found_prompt(conn, row, compared)
+        other = existing_prompt(conn, row, compared)
     stretches, whole = difference(other.text, prompt.text)
     return Difference(
         number=number,
         against=other.number,
         operator=prompt.operator,
         truncated=not whole,
-        stretches=[Stretch.model_validate(one) for one in stretches],
+        stretches=[Stretch.model_validate(stretch) for stretch in stretches],
     )

@@ -96,7 +96,7 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
     """One prompt: its responses, their rewards, and why it was trained on."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        prompt = found_prompt(conn, row, number)
+        prompt = existing_prompt(conn, row, number)
         answered = prompt_details.read_responses(conn, row.id, number, SHOWN_RESPONSES + 1, checkpoint)
         return details_of(
             prompt,
@@ -115,7 +115,7 @@ def list_responses(here: Here, run: RunName, number: PromptNumber, checkpoint: C
     """The responses to a prompt. Those of a single checkpoint are always returned in full."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        found_prompt(conn, row, number)
+        existing_prompt(conn, row, number)
         answered = prompt_details.read_responses(conn, row.id, number, MOST_RESPONSES + 1, checkpoint)
     return responses_of(answered, MOST_RESPONSES, secrets_in(row))
 
@@ -133,32 +133,32 @@ def get_lineage(
     """The ancestors and descendants of a prompt."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        found_prompt(conn, row, number)
+        existing_prompt(conn, row, number)
         line = prompts.ancestors(conn, row.id, number)
         below = prompts.descendants(conn, row.id, number, depth + 1, limit + 1)
-        shown = [one.number for one in (*line[-limit - 1 :], *below)]
+        shown = [prompt.number for prompt in (*line[-limit - 1 :], *below)]
         infos, facts = read_infos(conn, row.id, shown), prompts.family_facts(conn, row.id, shown)
-    near = [one for one in below if one.distance <= depth][:limit]
+    near = [prompt for prompt in below if prompt.distance <= depth][:limit]
     above = line[:-1][-limit:]
     return Lineage(
         context=[Message.model_validate(message) for message in line[-1].context],
         prompt=relative_of(line[-1], 0, infos, facts),
-        ancestors=[relative_of(one, place - len(above), infos, facts) for place, one in enumerate(above)],
-        descendants=[relative_of(one, one.distance, infos, facts) for one in near],
+        ancestors=[relative_of(prompt, place - len(above), infos, facts) for place, prompt in enumerate(above)],
+        descendants=[relative_of(prompt, prompt.distance, infos, facts) for prompt in near],
         truncated=len(near) < len(below) or len(above) < len(line) - 1,
     )
 
 
-def found_prompt(conn: Connection, run: RunRow, number: int) -> Prompt:
+def existing_prompt(conn: Connection, run: RunRow, number: int) -> Prompt:
     """Reads the prompt with this number. Raises NotFoundError."""
-    found = prompts.read_prompts(conn, run.id, [number])
-    if not found:
+    rows = prompts.read_prompts(conn, run.id, [number])
+    if not rows:
         raise NotFoundError(
             f"run {run.name} has no prompt {number}",
             expected=f"a number from 0 to {run.prompt_count - 1}",
             next_move=f"List them at /v1/runs/{run.name}/prompts",
         )
-    return found[0]
+    return rows[0]
 
 
 def _numbers_in(here: Service, run: str, area: str) -> tuple[int, ...]:
@@ -174,13 +174,13 @@ def _cursor(place: PageStart, sort: str) -> str:
 
 
 def _place(cursor: str | None, sort: str) -> PageStart | None:
-    found = read_cursor(cursor, str, float, int)
-    if found is None:
+    values = read_cursor(cursor, str, float, int)
+    if values is None:
         return None
-    if found[0] != sort:
+    if values[0] != sort:
         raise InputError(
-            f"the cursor belongs to a list sorted by {found[0]!r}, but the request sorts by {sort!r}",
+            f"the cursor belongs to a list sorted by {values[0]!r}, but the request sorts by {sort!r}",
             expected="the same sort on every page",
             next_move="Start without a cursor",
         )
-    return PageStart(found[1], found[2])
+    return PageStart(values[1], values[2])

@@ -229,9 +229,12 @@ def responses_of(rows: list[ResponseRow], limit: int, secrets: Collection[str]) 
 
 
 def _response(row: ResponseRow, secrets: Collection[str]) -> Response:
-    found = Response.model_validate(row)
-    rewards = [one.model_copy(update={"reason": one.reason and redact(one.reason, secrets)}) for one in found.rewards]
-    return found.model_copy(update={"rewards": rewards})
+    response = Response.model_validate(row)
+    rewards = [
+        reward.model_copy(update={"reason": reward.reason and redact(reward.reason, secrets)})
+        for reward in response.rewards
+    ]
+    return response.model_copy(update={"rewards": rewards})
 
 
 def details_of(

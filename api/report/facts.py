@@ -33,29 +33,29 @@ def facts(service: Service, name: str, *, whole_fingerprint: bool = False) -> di
         row = find_run(conn, name)
         details = shown(conn, row)
     iterations = list_iterations(service, row.name)
-    last = max((one.number for one in iterations.items), default=-1)
-    statistics = [one for name in DRAWN for one in _few(name, read_statistics(service, row.name, name=[name]).items)]
+    last = max((iteration.number for iteration in iterations.items), default=-1)
+    statistics = [row for name in DRAWN for row in _few(name, read_statistics(service, row.name, name=[name]).items)]
     best = _page(service, row, last, "-info", LOOKED_AT)
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "taken_at": datetime.now(UTC).isoformat(),
         "run": details.model_dump(mode="json"),
-        "iterations": [one.model_dump(mode="json") for one in iterations.items],
-        "statistics": [one.model_dump(mode="json") for one in statistics],
+        "iterations": [iteration.model_dump(mode="json") for iteration in iterations.items],
+        "statistics": [row.model_dump(mode="json") for row in statistics],
         "events": [
-            one.model_dump(mode="json")
-            for one in list_events(service, row.name, after=max(0, details.last_event - EVENTS), limit=EVENTS).items
+            event.model_dump(mode="json")
+            for event in list_events(service, row.name, after=max(0, details.last_event - EVENTS), limit=EVENTS).items
         ],
         "metrics": read_metrics(service, row.name, points=STEPS).model_dump(mode="json"),
-        "families": [_family(service, row, one) for one in _of_other_roots(best)[:FAMILIES]],
+        "families": [_family(service, row, prompt) for prompt in _one_per_family(best)[:FAMILIES]],
         "prompts": [
             _sample(service, row, iteration, number)
-            for iteration in _told(last)
-            for number in _telling(service, row, iteration)
+            for iteration in _shown_iterations(last)
+            for number in _shown_prompts(service, row, iteration)
         ],
         "packages": (row.code or {}).get("packages", {}),
         "fingerprint": _fingerprint(service, row, whole_fingerprint),
     }
-    return cast("dict[str, Any]", _cut(found))
+    return cast("dict[str, Any]", _cut(content))
 
 
 def _few(name: str, rows: Sequence[Any]) -> list[Any]:
@@ -65,7 +65,7 @@ def _few(name: str, rows: Sequence[Any]) -> list[Any]:
     return [rows[round(place * (len(rows) - 1) / (ROWS - 1))] for place in range(ROWS)]
 
 
-def _told(last: int) -> list[int]:
+def _shown_iterations(last: int) -> list[int]:
     """The iterations whose prompts are shown: the first that evolves, the middle one, the last."""
     return sorted({min(1, last), (last + 1) // 2, last} - {-1})
 
@@ -74,25 +74,25 @@ def _page(service: Service, row: RunRow, iteration: int, sort: Any, limit: int) 
     return list_prompts(service, row.name, iteration=iteration, sort=sort, limit=limit).items if iteration >= 0 else []
 
 
-def _of_other_roots(found: Sequence[ListedPrompt]) -> list[ListedPrompt]:
+def _one_per_family(prompts: Sequence[ListedPrompt]) -> list[ListedPrompt]:
     """The first prompt of each family."""
     seen: dict[int, ListedPrompt] = {}
-    for one in found:
-        seen.setdefault(one.root, one)
+    for prompt in prompts:
+        seen.setdefault(prompt.root, prompt)
     return [*seen.values()]
 
 
-def _telling(service: Service, row: RunRow, iteration: int) -> list[int]:
+def _shown_prompts(service: Service, row: RunRow, iteration: int) -> list[int]:
     """Two of an iteration's most informative prompts, of two families if possible, and one of its least informative."""
-    best = _of_other_roots(_page(service, row, iteration, "-info", LOOKED_AT))[:2]
-    return [*dict.fromkeys(one.number for one in (*best, *_page(service, row, iteration, "info", 1)))]
+    best = _one_per_family(_page(service, row, iteration, "-info", LOOKED_AT))[:2]
+    return [*dict.fromkeys(prompt.number for prompt in (*best, *_page(service, row, iteration, "info", 1)))]
 
 
-def _family(service: Service, row: RunRow, one: ListedPrompt) -> dict[str, Any]:
+def _family(service: Service, row: RunRow, prompt: ListedPrompt) -> dict[str, Any]:
     """A prompt with its ancestors and children, and the top of its family."""
     return {
-        "near": get_lineage(service, row.name, one.number, depth=1, limit=40).model_dump(mode="json"),
-        "top": get_lineage(service, row.name, one.root, depth=6, limit=150).model_dump(mode="json"),
+        "near": get_lineage(service, row.name, prompt.number, depth=1, limit=40).model_dump(mode="json"),
+        "top": get_lineage(service, row.name, prompt.root, depth=6, limit=150).model_dump(mode="json"),
     }
 
 
@@ -104,16 +104,20 @@ def _sample(service: Service, row: RunRow, iteration: int, number: int) -> dict[
         "iteration": iteration,
         "parent": line[-1].model_dump(mode="json") if line else None,
         "prompt": prompt.model_dump(mode="json", exclude={"responses"}),
-        "responses": [one.model_dump(mode="json") for one in _extremes(prompt)],
+        "responses": [response.model_dump(mode="json") for response in _extremes(prompt)],
     }
 
 
 def _extremes(prompt: PromptDetails) -> list[Response]:
-    answered = [one for one in prompt.responses.items if any(reward.value is not None for reward in one.rewards[:1])]
-    trained = [pair.checkpoint for pair in prompt.pairs] or [one.checkpoint for one in answered]
+    rewarded = [
+        response
+        for response in prompt.responses.items
+        if any(reward.value is not None for reward in response.rewards[:1])
+    ]
+    trained = [pair.checkpoint for pair in prompt.pairs] or [response.checkpoint for response in rewarded]
     ranked = sorted(
-        (one for one in answered if one.checkpoint == max(trained)),
-        key=lambda one: (-cast("float", one.rewards[0].value), one.sample),
+        (response for response in rewarded if response.checkpoint == max(trained)),
+        key=lambda response: (-cast("float", response.rewards[0].value), response.sample),
     )
     return [ranked[0], ranked[-1]] if len(ranked) > 1 else ranked
 
@@ -132,7 +136,7 @@ def _cut(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, list):
-        return [_cut(one) for one in cast("list[Any]", value)]
+        return [_cut(item) for item in cast("list[Any]", value)]
     if isinstance(value, Mapping):
-        return {key: _cut(one) for key, one in cast("Mapping[str, Any]", value).items()}
+        return {key: _cut(item) for key, item in cast("Mapping[str, Any]", value).items()}
     return value

@@ -32,8 +32,8 @@ def bundle(folder: Path, entry: str, instead: Mapping[str, str]) -> str:
         if name in texts:
             return
         texts[name] = text = (folder / name).read_text("utf-8")
-        for found in (*_IMPORT.finditer(text), *_PASSED_ON.finditer(text)):
-            visit(_place(name, found["from"], instead))
+        for statement in (*_IMPORT.finditer(text), *_PASSED_ON.finditer(text)):
+            visit(_place(name, statement["from"], instead))
         order.append(name)
 
     visit(entry)
@@ -48,29 +48,29 @@ def _place(name: str, source: str, instead: Mapping[str, str]) -> str:
 
 def _inner(name: str, text: str, instead: Mapping[str, str]) -> str:
     """A module's text with its imports taken from `modules`, and its exports returned."""
-    given: dict[str, str] = {}
+    exports: dict[str, str] = {}
 
-    def imported(found: re.Match[str]) -> str:
-        what = found["what"]
+    def imported(match: re.Match[str]) -> str:
+        what = match["what"]
         names = what.replace(" as ", ": ") if what.startswith("{") else f"{{default: {what}}}"
-        return f"const {names} = modules[{_place(name, found['from'], instead)!r}];"
+        return f"const {names} = modules[{_place(name, match['from'], instead)!r}];"
 
-    def passed_on(found: re.Match[str]) -> str:
-        place = _place(name, found["from"], instead)
-        given.update({outer: f"modules[{place!r}].{inner}" for inner, outer in _pairs(found["names"])})
+    def passed_on(match: re.Match[str]) -> str:
+        place = _place(name, match["from"], instead)
+        exports.update({outer: f"modules[{place!r}].{inner}" for inner, outer in _pairs(match["names"])})
         return ";"
 
-    def listed(found: re.Match[str]) -> str:
-        given.update({outer: inner for inner, outer in _pairs(found["names"])})
+    def listed(match: re.Match[str]) -> str:
+        exports.update({outer: inner for inner, outer in _pairs(match["names"])})
         return ";"
 
-    def default(found: re.Match[str]) -> str:
-        given["default"] = found["name"] or "whole"
-        return f"{found['kind']} {found['name'] or 'whole'}"
+    def default(match: re.Match[str]) -> str:
+        exports["default"] = match["name"] or "whole"
+        return f"{match['kind']} {match['name'] or 'whole'}"
 
-    def declared(found: re.Match[str]) -> str:
-        given[found["name"]] = found["name"]
-        return f"{found['kind']} {found['name']}"
+    def declared(match: re.Match[str]) -> str:
+        exports[match["name"]] = match["name"]
+        return f"{match['kind']} {match['name']}"
 
     for form, change in (
         (_IMPORT, imported),
@@ -80,10 +80,10 @@ def _inner(name: str, text: str, instead: Mapping[str, str]) -> str:
         (_DECLARED, declared),
     ):
         text = form.sub(change, text)
-    return f"{text}\nreturn {{{', '.join(f'{outer}: {inner}' for outer, inner in given.items())}}};"
+    return f"{text}\nreturn {{{', '.join(f'{outer}: {inner}' for outer, inner in exports.items())}}};"
 
 
 def _pairs(names: str) -> list[tuple[str, str]]:
     """`a as b, c` as (inner, outer) names."""
-    found = [one.split() for one in names.split(",") if one.strip()]
-    return [(one[0], one[-1]) for one in found]
+    words = [name.split() for name in names.split(",") if name.strip()]
+    return [(parts[0], parts[-1]) for parts in words]

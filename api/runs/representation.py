@@ -16,18 +16,18 @@ from store.views.run_pages import standing
 
 def shown(conn: Connection, run: RunRow) -> RunDetails:
     """Describes a run with its config and its launch."""
-    found = launches.read_launch(conn, run.id)
+    row = launches.read_launch(conn, run.id)
     launch = (
         None
-        if found is None
+        if row is None
         else Launch(
-            state=found.state,
-            attempt=found.attempt,
-            job=found.job,
-            restarts=found.restarts,
-            restarted=found.restarted,
-            ahead=launches.count_ahead(conn, found) if found.state == "queued" else None,
-            message=found.message,
+            state=row.state,
+            attempt=row.attempt,
+            job=row.job,
+            restarts=row.restarts,
+            restarted=row.restarted,
+            ahead=launches.count_ahead(conn, row) if row.state == "queued" else None,
+            message=row.message,
         )
     )
     return details_of(standing(conn, run), launch)
@@ -52,7 +52,7 @@ def words_tag(name: str, note: str, tags: list[str]) -> str:
 
 def tags_in(header: str) -> list[str]:
     """The ETags in an If-Match or If-None-Match header."""
-    return [one.strip().removeprefix("W/") for one in header.split(",")]
+    return [tag.strip().removeprefix("W/") for tag in header.split(",")]
 
 
 def _digest(text: str) -> str:

@@ -68,7 +68,7 @@ class Access:
         self._keys: dict[str, LiveKey] = {}
         self._read_at = -FRESH_S
         self._sessions: OrderedDict[bytes, tuple[str, datetime]] = OrderedDict()
-        self._noted: dict[str, int] = {}
+        self._recorded: dict[str, int] = {}
         self._attempts = FailedAttempts(clock)
 
     def admit(self, method: str, path: str, headers: Headers, address: str) -> Caller | None:
@@ -96,9 +96,9 @@ class Access:
 
         Raises UnauthorizedError, TooManyTriesError.
         """
-        given = headers.get("authorization")
-        if given is not None:
-            scheme, _, key = given.partition(" ")
+        header = headers.get("authorization")
+        if header is not None:
+            scheme, _, key = header.partition(" ")
             if scheme.lower() != "bearer":
                 raise _unauthorized(f"the Authorization header has the scheme {scheme[:20]!r}")
             return self.recognise(key.strip(), address)
@@ -106,28 +106,29 @@ class Access:
         if token is None:
             return None
         with self._lock:
-            found = self._sessions.get(_hashed(token))
-        key = found and self._live().get(found[0])
-        if found is None or key is None or found[1] < datetime.now(UTC):
+            session = self._sessions.get(_hashed(token))
+        if session is None:
             return None
-        return Caller(key.prefix, key.scope, found[1])
+        prefix, end = session
+        key = self._live().get(prefix)
+        return None if key is None or end < datetime.now(UTC) else Caller(key.prefix, key.scope, end)
 
     def recognise(self, key: str, address: str) -> Caller:
         """The caller that a key belongs to. Raises UnauthorizedError when it is invalid, TooManyTriesError when the
         address has sent too many invalid keys."""
-        seen = _hashed(key)
-        self._attempts.check(address, seen)
+        key_hash = _hashed(key)
+        self._attempts.check(address, key_hash)
         prefix = prefix_of(key)
         # accepts a key that was made just now; the limit of attempts bounds how often a guess causes a query
-        found = self._live().get(prefix or "") or (self._live(anew=True).get(prefix) if prefix else None)
+        live = self._live().get(prefix or "") or (self._live(anew=True).get(prefix) if prefix else None)
         # hashes in any case: the time must not tell whether the prefix exists
-        digest = key_digest(key, found.salt if found else b"")
-        if found is None or not hmac.compare_digest(digest, found.digest):
+        digest = key_digest(key, live.salt if live else b"")
+        if live is None or not hmac.compare_digest(digest, live.digest):
             self._attempts.record_failure(address)
             raise _unauthorized("this API key is not valid", ', error="invalid_token"')
-        self._attempts.record_success(seen)
-        self._note(found.prefix)
-        return Caller(found.prefix, found.scope, found.expires_at)
+        self._attempts.record_success(key_hash)
+        self._record_use(live.prefix)
+        return Caller(live.prefix, live.scope, live.expires_at)
 
     def open_session(self, caller: Caller) -> tuple[str, datetime]:
         """Opens a session for a key and returns its token and its end. Closes the oldest where there are too many."""
@@ -151,21 +152,21 @@ class Access:
             if not anew and self._clock() - self._read_at < FRESH_S:
                 return self._valid()
         with self._store.transaction() as conn:
-            found = {key.prefix: key for key in live_keys(conn)}
+            keys = {key.prefix: key for key in live_keys(conn)}
         with self._lock:
-            self._keys, self._read_at = found, self._clock()
+            self._keys, self._read_at = keys, self._clock()
             return self._valid()
 
     def _valid(self) -> dict[str, LiveKey]:
         now = datetime.now(UTC)
         return {prefix: key for prefix, key in self._keys.items() if key.expires_at is None or key.expires_at > now}
 
-    def _note(self, prefix: str) -> None:
+    def _record_use(self, prefix: str) -> None:
         hour = int(time.time() // 3600)
-        if self._noted.get(prefix) != hour:
+        if self._recorded.get(prefix) != hour:
             with self._store.transaction() as conn:
                 record_use(conn, prefix)
-            self._noted[prefix] = hour
+            self._recorded[prefix] = hour
 
 
 class UnauthorizedError(RefusedError):
@@ -180,12 +181,12 @@ class ScopeError(RefusedError):
     status = 403
 
 
-def _unauthorized(given: str, why: str = "") -> UnauthorizedError:
+def _unauthorized(given: str, parameters: str = "") -> UnauthorizedError:
     return UnauthorizedError(
         given,
         expected="the header `Authorization: Bearer eva_…`, or the cookie of a login",
         next_move="Make a key on the server with `eva keys create NAME --scope read`",
-        headers={"WWW-Authenticate": f'Bearer realm="eva"{why}'},
+        headers={"WWW-Authenticate": f'Bearer realm="eva"{parameters}'},
     )
 
 
@@ -195,7 +196,7 @@ def _hashed(token: str) -> bytes:
 
 def _cookie(headers: Headers) -> str | None:
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:
         return None
-    return None if found is None else found.value
+    return None if cookie is None else cookie.value

@@ -34,9 +34,9 @@ def resume(
     with opened_existing() as store:
         row = find(store, run)
     require_resumable(row)
-    given: RunConfig | None = None
+    new_config: RunConfig | None = None
     if config is not None:
-        given = load_config(config, overrides)
+        new_config = load_config(config, overrides)
     elif overrides:
-        given = with_overrides(RunConfig.model_validate(row.config), overrides)
-    continue_run(read_settings(), row.name, given, json_file, accept=accept_changes)
+        new_config = with_overrides(RunConfig.model_validate(row.config), overrides)
+    continue_run(read_settings(), row.name, new_config, json_file, accept=accept_changes)

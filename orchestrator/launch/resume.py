@@ -37,9 +37,9 @@ class Changes:
 def changes_of(run: RunRow, config: RunConfig | None = None) -> Changes:
     """The differences of a config (None: the run's own) and of this code from the run's."""
     kept = RunConfig.model_validate(run.config)
-    given = config or kept
-    code = () if run.code is None else tuple(code_differences(run.code, code_identity(given)))
-    return Changes(tuple(config_differences(kept, given)), code)
+    new = config or kept
+    code = () if run.code is None else tuple(code_differences(run.code, code_identity(new)))
+    return Changes(tuple(config_differences(kept, new)), code)
 
 
 def prepare(store: Store, run: RunRow, config: RunConfig | None = None, *, accept: bool = False) -> RunRow:
@@ -74,8 +74,8 @@ def require_resumable(run: RunRow) -> None:
 
 def require_unchanged(run: RunRow, config: RunConfig | None = None, *, code: bool = True) -> None:
     """Raises ConflictError that lists every difference in the config and, with `code`, in the code."""
-    found = changes_of(run, config)
-    changes = found if code else replace(found, code=())
+    all_changes = changes_of(run, config)
+    changes = all_changes if code else replace(all_changes, code=())
     if not changes:
         return
     with_config = "another config" if changes.config else ""
@@ -94,14 +94,14 @@ def accept_changes(store: Store, run: RunRow, config: RunConfig | None = None) -
     Raises ConflictError for a changed key that the run's history forbids, LeaseTakenError when a driver plays the run.
     """
     changes = changes_of(run, config)
-    given = config or RunConfig.model_validate(run.config)
+    new = config or RunConfig.model_validate(run.config)
     if not changes and run.code is not None:
         return run
     with held(store, run) as conn:
         row = runs.get_run(conn, run.id)
         begun = any(stage.iteration == row.iteration for stage in stages.read_stages(conn, run.id))
-        _require_allowed(row, given, changes.config, begun)
-        runs.set_config(conn, run.id, given.model_dump(mode="json"), config_hash(given), code_identity(given))
+        _require_allowed(row, new, changes.config, begun)
+        runs.set_config(conn, run.id, new.model_dump(mode="json"), config_hash(new), code_identity(new))
         if changes:
             events.append_event(
                 conn,
