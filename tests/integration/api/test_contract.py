@@ -1,4 +1,4 @@
-"""The API keeps what its OpenAPI document promises: schemathesis asks every operation, and follows the links."""
+"""The API does what its OpenAPI document promises: schemathesis tests every operation and follows the links."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SMALL = ("prompts.playground=12", "evaluation.playground=8", "iterations=2")
 
 @pytest.fixture
 def guarded(store: Store, store_settings: Settings) -> Iterator[Served]:
-    """A service that asks for keys, over a finished run, another one, and an export. Its `client` has a key."""
+    """A service that requires keys, with a finished run, a new one, and an export. Its `client` has a key."""
     runs = play_run(store, store_settings, playground_config(*SMALL)), register_run(store, playground_config(*SMALL))
     with store.transaction() as conn:
         key, _ = create_key(conn, "contract", "admin", None)

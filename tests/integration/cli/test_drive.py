@@ -1,4 +1,4 @@
-"""`eva drive --key`: a job that its scheduler starts again plays on the run that its first attempt began."""
+"""`eva drive --key`: a job that its scheduler starts again resumes the run that its first attempt started."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def failed(eva: Command, store: Store, monkeypatch: pytest.MonkeyPatch) -> RunRo
     return only(store)
 
 
-def test_a_second_attempt_plays_on_and_a_third_has_nothing_to_do(eva: Command, store: Store, failed: RunRow) -> None:
+def test_a_second_attempt_resumes_the_run_and_a_third_has_nothing_to_do(
+    eva: Command, store: Store, failed: RunRow
+) -> None:
     again = eva(*KEYED)
     assert again.exit_code == 0, again.output
     assert f"{failed.name}: resumed in" in again.stdout
@@ -57,14 +59,14 @@ def test_the_key_may_come_from_the_environment(eva: Command, store: Store, faile
     assert only(store).name == failed.name
 
 
-def test_another_config_under_the_key_is_refused(eva: Command, store: Store, failed: RunRow) -> None:
+def test_another_config_with_the_same_key_is_refused(eva: Command, store: Store, failed: RunRow) -> None:
     refused = eva(*KEYED, "--set", "training.beta=0.3")
     assert refused.exit_code == 3 and "training.beta" in refused.stderr
     assert only(store).status == "failed"
 
 
 @pytest.mark.parametrize("wish", ["pause", "cancel"])
-def test_what_a_user_has_asked_for_holds(eva: Command, store: Store, failed: RunRow, wish: str) -> None:
+def test_a_pause_or_cancel_of_the_user_holds(eva: Command, store: Store, failed: RunRow, wish: str) -> None:
     with store.transaction() as conn:
         runs.set_desired(conn, failed.id, wish)
         runs.set_status(conn, failed.id, {"pause": "paused", "cancel": "cancelled"}[wish])

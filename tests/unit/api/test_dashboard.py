@@ -36,7 +36,7 @@ def test_every_address_of_a_view_gives_the_page(served: Served, path: str) -> No
     assert answer.headers["content-security-policy"].startswith(POLICY)
 
 
-def test_files_are_asked_for_again_and_sent_once(served: Served) -> None:
+def test_browsers_revalidate_files_and_unchanged_files_are_not_sent_again(served: Served) -> None:
     first = served.client.get("/static/app.js")
     assert "javascript" in first.headers["content-type"] and first.headers["cache-control"] == "no-cache"
     assert first.headers["content-security-policy"].startswith(POLICY)

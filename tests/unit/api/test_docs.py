@@ -1,4 +1,4 @@
-"""The examples of docs/reference/api.md answer, and every path of the API has one."""
+"""The examples of docs/reference/api.md work, and every path of the API has one."""
 
 from __future__ import annotations
 

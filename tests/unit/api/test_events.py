@@ -61,7 +61,7 @@ def test_events_come_in_pages_after_a_number(served: Served) -> None:
     assert served.client.get(path, params={"after": 3}).json() == {"items": [], "last": 3}
 
 
-def test_a_stream_tells_what_was_and_what_comes_until_the_run_is_over(served: Served) -> None:
+def test_a_stream_sends_past_and_new_events_until_the_run_is_over(served: Served) -> None:
     run_id, path = begun(served.service.store)
     tell(served.service.store, run_id, "a", "b")
     found: list[tuple[int, str]] = []
@@ -75,7 +75,7 @@ def test_a_stream_tells_what_was_and_what_comes_until_the_run_is_over(served: Se
     assert served.client.get(f"{path}/stream", headers={"Last-Event-ID": "4"}).status_code == 204
 
 
-def test_a_client_that_breaks_off_again_and_again_misses_nothing_and_sees_nothing_twice(
+def test_a_client_that_reconnects_often_misses_no_event_and_gets_none_twice(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "POLL_S", 0.001)
@@ -128,7 +128,7 @@ def test_streams_are_limited_and_a_closed_one_makes_room(store: Store, store_set
         second.close()
 
 
-def test_a_stream_of_no_run_is_a_problem_document_and_takes_no_room(served: Served) -> None:
+def test_a_stream_of_an_unknown_run_is_refused_and_not_counted_as_open(served: Served) -> None:
     answer = served.client.get("/v1/runs/none-such/events/stream")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
     assert served.service.streams.open == 0

@@ -1,4 +1,4 @@
-"""Exports are what the store holds, outlive the service that was asked, and are fetched by those who may."""
+"""Exports contain what the store holds, survive a restart of the service, and need a key to download."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def idle(store: Store, store_settings: Settings, monkeypatch: pytest.MonkeyPatch
         yield started
 
 
-def test_what_was_asked_for_is_written_by_the_next_service(idle: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_service_writes_the_exports_that_wait(idle: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = idle.client.post(f"{BASE}/exports", json={"kind": "prompts"}).json()
     again = idle.client.post(f"{BASE}/exports", json={"kind": "prompts"}).json()
     assert asked["id"] == again["id"] and asked["status"] == "waiting"
@@ -85,7 +85,7 @@ def test_what_was_asked_for_is_written_by_the_next_service(idle: Served, monkeyp
         assert [one["id"] for one in other.client.get(f"{BASE}/exports").json()["items"]] == [asked["id"]]
 
 
-def test_files_go_when_their_time_is_over(idle: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_files_are_removed(idle: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with serving(idle.service) as other:
         done = await_export(other, "last", "prompts", "jsonl")
@@ -118,14 +118,14 @@ def test_what_cannot_be_written_is_refused(idle: Served, body: Any) -> None:
     assert idle.client.post(f"{BASE}/exports", json=body).status_code == 422
 
 
-def test_so_many_wait_and_no_more(idle: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_limited_number_of_exports_may_wait(idle: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.exports.endpoints.MOST_UNFINISHED", 1)
     assert idle.client.post(f"{BASE}/exports", json={"kind": "pairs"}).status_code == 202
     refused = idle.client.post(f"{BASE}/exports", json={"kind": "prompts"})
     assert refused.status_code == 429 and refused.headers["retry-after"]
 
 
-def test_the_card_counts_what_there_is(played_service: Served, played: Played) -> None:
+def test_the_card_counts_the_rows_of_the_run(played_service: Served, played: Played) -> None:
     answer = played_service.client.get(f"{BASE}/card")
     assert answer.headers["content-type"].startswith("text/markdown")
     head = yaml.safe_load(answer.text.split("---")[1])

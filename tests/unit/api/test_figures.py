@@ -1,4 +1,4 @@
-"""What the API computes from what is stored: training over steps, what an evolution changed, runs beside each other."""
+"""What the API computes from stored rows: training by step, the changes of an evolution, comparisons of runs."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ def test_a_long_series_is_thinned_and_keeps_its_extremes(trained: Served) -> Non
     assert loss["places"] == sorted({*loss["places"]})
 
 
-def test_each_stretch_of_a_series_shows_its_own_extremes(trained: Served) -> None:
+def test_each_interval_of_a_series_keeps_its_extremes(trained: Served) -> None:
     kl = get(trained, f"{BASE}/metrics", name="kl", checkpoint=1, points=6)["items"][0]
     assert kl["steps"] == [1, 200, 201, 400, 401, 600]
 
 
-def test_a_short_series_is_whole(trained: Served) -> None:
+def test_a_short_series_is_returned_in_full(trained: Served) -> None:
     kl = get(trained, f"{BASE}/metrics", name="kl", checkpoint=2, points=600)["items"][0]
     assert kl["values"] == [float(step) for step in range(1, 601)] and kl["total"] == 600
 
 
-def test_a_metric_that_nobody_logged_is_refused_with_those_that_are(trained: Served) -> None:
+def test_an_unknown_metric_is_refused_with_the_names_of_the_known_ones(trained: Served) -> None:
     refused = trained.client.get(f"{BASE}/metrics", params={"name": "los"})
     assert refused.status_code == 404 and "kl, loss" in refused.json()["expected"]
 

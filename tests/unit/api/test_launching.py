@@ -1,4 +1,4 @@
-"""Launching and controlling by requests: stored once, checked as `eva run` checks, refused in words."""
+"""Launching and controlling runs over the API: stored once, checked as `eva run` does, refused with a reason."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_run_is_launched_played_and_seen_to_its_end(served: Served, tmp_path: 
     assert (seen["status"], seen["launch"]["state"], seen["launch"]["attempt"]) == ("finished", "ended", 1)
 
 
-def test_a_launched_run_is_the_same_as_one_that_is_played_here(served: Served, tmp_path: Path) -> None:
+def test_a_launched_run_is_checked_and_stored_like_one_of_eva_run(served: Served, tmp_path: Path) -> None:
     store, eva = served.service.store, command_line(served.service.settings)
     run = post(served, "", NEW, 201)
     dry = eva("run", "playground", *(part for one in SMALL for part in ("--set", one)), "--dry-run", "--name", "mine")
@@ -145,7 +145,7 @@ def test_a_config_is_edited_as_text_checked_key_by_key_and_launched(served: Serv
     assert served.client.get("/v1/configs/schema").json()["properties"]["iterations"]["minimum"] == 1
 
 
-def test_a_fork_is_told_before_it_starts_and_credentials_that_cannot_be_seen_stay(served: Served) -> None:
+def test_a_fork_shows_its_changes_before_it_starts_and_keeps_hidden_credentials(served: Served) -> None:
     url = "http://user:pa55w0rd-of-it@judge.example/v1"
     evolver = ["evolving.evolver={kind: evol_instruct, model: openai/m, api_base: '" + url + "'}"]
     row = register_run(served.service.store, load_config("playground", [*SMALL, *evolver]))
@@ -176,7 +176,7 @@ def test_runs_are_paused_resumed_and_cancelled(served: Served) -> None:
     refused(served.client.post("/v1/runs/nope:pause"), 404)
 
 
-def test_words_are_changed_by_who_has_seen_them(served: Served) -> None:
+def test_name_note_and_tags_change_only_with_the_current_etag(served: Served) -> None:
     name = post(served, "", NEW, 201)["name"]
     tag = served.client.get(f"/v1/runs/{name}").headers["etag"]
     assert "If-Match" in refused(served.client.patch(f"/v1/runs/{name}", json={"note": "x"}), 428)

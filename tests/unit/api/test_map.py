@@ -1,4 +1,4 @@
-"""The map over the API: bounded, the same at every asking, still when a run grows, and a filter of prompts."""
+"""The map in the API: bounded, reproducible, stable while a run grows, and usable as a filter of prompts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_area_holds_what_the_map_shows_there(played: Played, played_service: 
 
 
 @pytest.mark.parametrize("area", ["", "1,2,3", "0,0,1,1,1", "0,0,2,1", "a,b,c,d", "0,0,1,nan", "-0.1,0,1,1"])
-def test_what_is_no_area_is_refused(played: Played, played_service: Served, area: str) -> None:
+def test_an_invalid_area_is_refused(played: Played, played_service: Served, area: str) -> None:
     assert played_service.client.get(f"/v1/runs/{played.name}/prompts", params={"area": area}).status_code == 422
 
 

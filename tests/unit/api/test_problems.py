@@ -1,4 +1,4 @@
-"""Every status is a problem document that says what was given and what to do; hostile requests get no further."""
+"""Every error is a problem document that says what was given and what to do; hostile requests are refused."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_body_is_refused_as_soon_as_it_is_too_large(played_service: Served, ch
     assert f"{MOST_BODY:,}" in answer.json()["expected"]
 
 
-def test_a_fault_of_the_service_says_nothing_of_its_inside(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_reveals_nothing_about_the_service(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a password: hunter2")
 
@@ -119,7 +119,7 @@ def test_every_answer_has_the_headers_against_misuse(played_service: Served) -> 
         assert "access-control-allow-origin" not in headers
 
 
-def test_no_page_of_another_site_is_let_in(played_service: Served) -> None:
+def test_pages_of_other_sites_are_refused(played_service: Served) -> None:
     asked = played_service.client.options(
         "/v1/runs", headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
     )
@@ -128,12 +128,12 @@ def test_no_page_of_another_site_is_let_in(played_service: Served) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "e30", "W10", "WyJhIl0", "é", "WzFd!", "WzEuNV0", "Wy0xXQ", "W3RydWVd"])
-def test_a_cursor_that_nobody_gave_is_refused(cursor: str) -> None:
+def test_a_made_up_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(InputError, match="cursor"):
         read_cursor(cursor, int)
 
 
-def test_a_cursor_gives_back_its_place_exactly() -> None:
+def test_a_cursor_returns_exactly_the_place_that_was_written() -> None:
     assert read_cursor("WzFd", int) == (1,)
     for value in (0.1 + 0.2, -1e-300, None):
         assert read_cursor(write_cursor("info", value, 7), str, float, int) == ("info", value, 7)

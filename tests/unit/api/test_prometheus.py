@@ -77,7 +77,7 @@ def test_the_page_lists_every_metric(served: Served, store: Store) -> None:
     assert sorted(listed) == sorted({name for name, _ in scrape(served)})
 
 
-def test_a_run_that_plays_is_told_of_and_one_that_does_not_is_not(store: Store, served: Served) -> None:
+def test_only_playing_runs_have_metrics_of_their_own(store: Store, served: Served) -> None:
     with store.transaction() as conn:
         run = create_run(conn, stem='a "quoted"\nname', config={"iterations": 7}, config_hash="h", seed=1)
         idle = create_run(conn, stem="idle", config={"iterations": 1}, config_hash="h", seed=1)

@@ -47,7 +47,7 @@ def walk(served: Served, path: str, limit: int, **params: Any) -> list[Any]:
             return items
 
 
-def test_looking_never_writes_and_never_takes_for_ever(store: Store, store_settings: Settings) -> None:
+def test_reading_never_writes_and_has_a_time_limit(store: Store, store_settings: Settings) -> None:
     service = Service(store, store_settings, longest_s=0.02)
     with pytest.raises(StoreError, match="statement timeout"), service.reading() as conn:
         conn.execute(text("SELECT pg_sleep(60)"))
@@ -55,7 +55,7 @@ def test_looking_never_writes_and_never_takes_for_ever(store: Store, store_setti
         create_run(conn, stem="r", config={"iterations": 1}, config_hash="h", seed=1)
 
 
-def test_a_run_says_where_it_stands(played_service: Served, played: Played) -> None:
+def test_a_run_shows_its_status_and_progress(played_service: Served, played: Played) -> None:
     run = get(played_service, BASE)
     assert (run["name"], run["status"], run["iteration"], run["held_by"]) == (played.name, "finished", 3, None)
     assert run["config"]["prompts"]["playground"] == 48
@@ -89,7 +89,7 @@ def test_a_run_that_has_not_changed_is_not_sent_again(served: Served) -> None:
     assert (changed.status_code, changed.json()["error"]) == (200, "why")
 
 
-def test_runs_come_in_pages_newest_first_whatever_is_added_meanwhile(served: Served) -> None:
+def test_runs_come_in_pages_newest_first_while_others_are_added(served: Served) -> None:
     def make(tag: str) -> str:
         with served.service.store.transaction() as conn:
             return create_run(conn, stem="r", config={"iterations": 1}, config_hash="h", seed=1, tags=(tag,)).name
@@ -104,7 +104,7 @@ def test_runs_come_in_pages_newest_first_whatever_is_added_meanwhile(served: Ser
     assert [run["name"] for run in walk(served, "/v1/runs", 2, name=names[3])] == [names[3]]
 
 
-def test_iterations_tell_what_their_stages_did(played_service: Served) -> None:
+def test_iterations_show_what_their_stages_did(played_service: Served) -> None:
     iterations = get(played_service, f"{BASE}/iterations")["items"]
     stages = get(played_service, f"{BASE}/stages")["items"]
     assert [one["number"] for one in iterations] == [0, 1, 2]
@@ -164,7 +164,7 @@ def test_prompts_of_an_iteration_are_its_pool_and_batch_with_its_info(played_ser
     assert {one["number"]: one["info"] for one in found} == infos
 
 
-def test_prompts_are_filtered_by_everything_asked_for(played_service: Served, played: Played) -> None:
+def test_prompts_are_filtered_by_all_given_filters(played_service: Served, played: Played) -> None:
     every = walk(played_service, f"{BASE}/prompts", 100)
     with played.store.transaction() as conn:
         assert {one["number"]: one["info"] for one in every if one["iteration"] is not None} == report.read_infos(
@@ -192,7 +192,7 @@ def test_prompts_are_filtered_by_everything_asked_for(played_service: Served, pl
     assert get(played_service, f"{BASE}/prompts", text="100%_")["items"] == [], "wildcards are only characters"
 
 
-def test_a_cursor_of_another_order_is_refused(played_service: Served) -> None:
+def test_a_cursor_of_another_sort_order_is_refused(played_service: Served) -> None:
     cursor = get(played_service, f"{BASE}/prompts", limit=1)["next"]
     refused = played_service.client.get(f"{BASE}/prompts", params={"cursor": cursor, "sort": "info"})
     assert refused.status_code == 422
@@ -237,7 +237,7 @@ def test_responses_of_one_checkpoint_are_those_that_it_wrote(played_service: Ser
     assert ones == [one for one in every if one["checkpoint"] == 0] != []
 
 
-def test_a_lineage_is_cut_where_asked_and_says_so(played_service: Served, played: Played) -> None:
+def test_a_lineage_is_truncated_at_its_limits_and_says_so(played_service: Served, played: Played) -> None:
     with played.store.transaction() as conn:
         root = report.most_evolved_root(conn, played.run_id)
         assert root is not None

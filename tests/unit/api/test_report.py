@@ -1,4 +1,4 @@
-"""The report of a run as a file: bounded, quoted, the same from the service and from the command line."""
+"""The report of a run as a file: bounded, escaped, and the same from the service and the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def held(page: str) -> Any:
     return json.loads(page.split('id="facts">')[1].split("</script>")[0])
 
 
-def test_no_text_ends_the_data_of_a_page() -> None:
+def test_no_text_can_end_the_data_of_a_page() -> None:
     hostile = {"</script><script>": "<!-- ]]> & \u2028 \ud800", "n": [1.5, None]}
     text = embedded(hostile)
     assert not re.search(r"[<>&\u2028\u2029]", text) and text.isascii()
@@ -47,7 +47,7 @@ def test_the_command_writes_what_the_service_gives(played: Played, played_servic
     assert from_disk["fingerprint"] in played.eva("fingerprint", played.name).stdout
 
 
-def test_it_says_what_the_api_says(played: Played, played_service: Served) -> None:
+def test_the_report_shows_what_the_api_returns(played: Played, played_service: Served) -> None:
     told = facts(played_service.service, played.name)
     assert told["run"] == played_service.client.get(f"/v1/runs/{played.name}").json()
     assert {row["name"] for row in told["statistics"]} == {"batch", "heldout", "diversity", "audit", "spread", "payoff"}
@@ -69,13 +69,13 @@ def test_long_texts_are_cut_and_say_so(served: Served) -> None:
     assert served.client.get(f"/v1/runs/{run.name}/report").status_code == 200
 
 
-def test_an_unknown_run_has_none(served: Served) -> None:
+def test_an_unknown_run_has_no_report(served: Served) -> None:
     assert served.client.get("/v1/runs/none/report").status_code == 404
     with pytest.raises(NotFoundError):
         facts(served.service, "none")
 
 
-def test_modules_that_need_each_other_come_in_their_order() -> None:
+def test_modules_are_bundled_after_those_that_they_import() -> None:
     script = bundle(STATIC, "report/report.js", {"router.js": "report/router.js"})
     places = {name: script.index(f"modules['{name}'] =") for name in re.findall(r"^modules\['(.+?)'\] =", script, re.M)}
     assert "app.js" not in places and "router.js" not in places

@@ -40,7 +40,7 @@ def test_the_service_gives_the_same_document(served: Served) -> None:
     assert served.client.get("/v1/openapi.json").json() == json.loads(COMMITTED.read_text("utf-8"))
 
 
-def test_every_operation_says_what_it_answers_and_how_it_fails() -> None:
+def test_every_operation_describes_its_responses_and_errors() -> None:
     document = json.loads(COMMITTED.read_text("utf-8"))
     names = [operation["operationId"] for _, operation in operations(document)]
     assert len(names) == len(set(names)) > 10
@@ -132,7 +132,7 @@ def test_what_breaks_clients_is_named(told: str, change: Callable[[dict[str, Any
     assert [line for line in breaking(before, after) if told in line], breaking(before, after)
 
 
-def test_what_is_added_breaks_nobody() -> None:
+def test_additions_break_no_client() -> None:
     before = json.loads(COMMITTED.read_text("utf-8"))
     after = deepcopy(before)
     after["paths"]["/v1/more"] = after["paths"]["/v1/presets"]

@@ -1,4 +1,4 @@
-"""A generated client is complete, typed, and reads what the service answers."""
+"""A generated client is complete and typed, and reads the responses of the service."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.support.client_fixtures import Generated
 from tests.support.service_fixtures import Served
 
 
-def test_it_is_generated_whole_and_without_a_warning(generated: Generated) -> None:
+def test_the_client_is_generated_completely_and_without_a_warning(generated: Generated) -> None:
     assert "WARNING" not in generated.printed.upper(), generated.printed
 
 
-def test_every_answer_is_typed(generated: Generated) -> None:
+def test_every_response_is_typed(generated: Generated) -> None:
     package = import_module("eva_client.api")
     seen = 0
     for found in pkgutil.walk_packages(package.__path__, "eva_client.api."):
@@ -59,7 +59,7 @@ READING: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("operation", "arguments", "named"), READING)
-def test_it_reads_what_the_service_answers(
+def test_the_client_reads_the_responses_of_the_service(
     generated: Generated, played_service: Served, operation: str, arguments: tuple[Any, ...], named: dict[str, Any]
 ) -> None:
     with generated.part("Client")(base_url=played_service.url) as client:
@@ -67,7 +67,7 @@ def test_it_reads_what_the_service_answers(
     assert isinstance(answer, str) or type(answer).__module__.startswith("eva_client.models")
 
 
-def test_a_refusal_is_a_problem_that_says_what_to_do(generated: Generated, played_service: Served) -> None:
+def test_a_refused_request_returns_a_problem_with_the_next_move(generated: Generated, played_service: Served) -> None:
     with generated.part("Client")(base_url=played_service.url) as client:
         refused = generated.part("api.runs.get_run").sync("nope", client=client)
     assert isinstance(refused, generated.part("models.Problem"))

@@ -1,4 +1,4 @@
-"""Who may ask: keys, their scopes and ends, sessions of browsers, and tries that fail."""
+"""Access: keys with their scopes and expiry, browser sessions, and failed attempts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.service_fixtures import Served, serving
 
 @pytest.fixture
 def guarded(store: Store, store_settings: Settings) -> Iterator[Served]:
-    """A service that asks for keys."""
+    """A service that requires keys."""
     with serving(Service(store, store_settings, access=Access(store))) as started:
         yield started
 
@@ -37,7 +37,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def test_without_a_key_nothing_is_shown_but_that_the_process_lives(guarded: Served) -> None:
+def test_without_a_key_only_the_health_of_the_process_is_shown(guarded: Served) -> None:
     refused = guarded.client.get("/v1/runs")
     assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Bearer realm="eva"')
     assert refused.headers["content-type"] == "application/problem+json"
@@ -47,7 +47,7 @@ def test_without_a_key_nothing_is_shown_but_that_the_process_lives(guarded: Serv
     assert guarded.client.get("/v1/runs", headers=bearer(key)).status_code == 200
 
 
-def test_a_key_does_what_its_scope_includes(guarded: Served) -> None:
+def test_a_key_allows_what_its_scope_includes(guarded: Served) -> None:
     reading = bearer(a_key(guarded, "read"))
     refused = guarded.client.post("/v1/runs", headers=reading, json={})
     assert refused.status_code == 403
@@ -71,7 +71,7 @@ def test_every_operation_has_a_scope_unless_it_is_listed_as_open() -> None:
     assert needed_scope("GET", "/static/app.js") is None, "pages and their parts show nothing by themselves"
 
 
-def test_who_may_hands_out_keys_over_the_api(guarded: Served) -> None:
+def test_an_administrator_manages_keys_over_the_api(guarded: Served) -> None:
     admin = bearer(a_key(guarded, "admin"))
     made = guarded.client.post("/v1/keys", headers=admin, json={"name": "<b>anna</b>", "scope": "read", "days": 1})
     assert made.status_code == 201
@@ -84,7 +84,7 @@ def test_who_may_hands_out_keys_over_the_api(guarded: Served) -> None:
     assert guarded.client.delete("/v1/keys/nobody", headers=admin).status_code == 404
 
 
-def test_a_service_that_asks_for_no_keys_hands_none_out(served: Served) -> None:
+def test_a_service_that_requires_no_keys_makes_none(served: Served) -> None:
     for answer in (
         served.client.get("/v1/keys"),
         served.client.post("/v1/keys", json={"name": "x", "scope": "admin"}),
@@ -105,7 +105,7 @@ def test_a_key_ends_when_it_expires_or_is_revoked(guarded: Served) -> None:
     ]
 
 
-def test_the_table_holds_nothing_that_a_key_could_be_made_from(guarded: Served) -> None:
+def test_no_key_can_be_derived_from_the_table_of_keys(guarded: Served) -> None:
     key = a_key(guarded)
     with guarded.service.store.transaction() as conn:
         stored = str(conn.execute(text("SELECT api_keys::text FROM api_keys")).scalar_one())
@@ -121,12 +121,12 @@ def test_the_last_use_is_known_to_the_hour(guarded: Served) -> None:
 
 
 @pytest.mark.parametrize("given", ["Bearer x", "Bearer", "Basic eva", "Bearer eva_aaaaaaaa_" + "a" * 43, "Bearer é"])
-def test_what_is_no_key_is_refused(guarded: Served, given: str) -> None:
+def test_an_invalid_key_is_refused(guarded: Served, given: str) -> None:
     answer = guarded.client.get("/v1/runs", headers={b"Authorization": given.encode()})
     assert answer.status_code == 401
 
 
-def test_who_guesses_is_slowed_and_who_has_a_key_works_on(guarded: Served) -> None:
+def test_guessing_is_slowed_down_and_a_valid_key_still_works(guarded: Served) -> None:
     key = a_key(guarded)
     assert guarded.client.get("/v1/runs", headers=bearer(key)).status_code == 200
     answers = [guarded.client.get("/v1/runs", headers=bearer(make_key()[0])) for _ in range(BURST + 5)]
@@ -195,7 +195,7 @@ def test_another_site_can_neither_log_in_nor_use_a_session(guarded: Served) -> N
     assert "Secure" in behind_tls.headers["set-cookie"]
 
 
-def test_where_nobody_is_asked_for_a_key_the_session_says_so(served: Served) -> None:
+def test_the_session_says_when_no_key_is_required(served: Served) -> None:
     assert served.client.get("/v1/session").json() == {
         "keys_required": False,
         "scope": "admin",

@@ -1,4 +1,4 @@
-"""Hostile requests and texts: too deep, too slow, out of the folder, or meant for another program."""
+"""Hostile requests and texts: nested too deeply, too slow, outside the folder, or aimed at another program."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_hostile_texts_come_back_as_data(hostile: tuple[Served, str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../stolen", "..%2f..%2fstolen", "/etc/passwd", "eva.log/../../../stolen", "."])
-def test_no_name_of_a_log_leads_out_of_its_folder(hostile: tuple[Served, str], name: str) -> None:
+def test_no_log_name_leads_out_of_its_folder(hostile: tuple[Served, str], name: str) -> None:
     served, run = hostile
     answer = served.client.get(f"/v1/runs/{run}/logs", params={"name": name})
     assert answer.status_code == 404 and "stolen\n" not in answer.text
@@ -91,12 +91,12 @@ def test_what_is_nested_too_deep_is_refused_before_it_is_parsed(served: Served, 
         json.dumps(['"' + "{" * 99]).encode(),
     ],
 )
-def test_brackets_that_are_not_nested_are_no_depth(served: Served, body: bytes) -> None:
+def test_brackets_that_are_not_nested_do_not_count_as_depth(served: Served, body: bytes) -> None:
     answer = served.client.post("/v1/session", content=body)
     assert answer.status_code == 422 and "levels" not in answer.text
 
 
-def test_a_body_that_trickles_in_is_given_up(store: Store, store_settings: Settings) -> None:
+def test_a_slow_body_is_refused_after_a_time_limit(store: Store, store_settings: Settings) -> None:
     app = Guards(create_app(Service(store, store_settings)), slowest_s=0.05)
     sent: list[Any] = []
 

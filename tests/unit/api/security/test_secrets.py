@@ -37,7 +37,7 @@ QUOTED = f"POST {BASE} with Authorization: Bearer {NAMED} failed; tried {GUESSED
 
 
 class TellingRewarder(FakeRewarder):
-    """Has no reward for the first prompt, and says why."""
+    """Gives no reward for the first prompt, and says why."""
 
     def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         for one in super().reward(answered):
@@ -97,7 +97,7 @@ def leaks(shown: str) -> list[str]:
     return [secret for secret in (NAMED, GUESSED, PASSWORD, IN_QUERY) if secret in shown]
 
 
-def test_nothing_that_the_api_answers_holds_a_secret(telling: Telling) -> None:
+def test_no_response_of_the_api_contains_a_secret(telling: Telling) -> None:
     client, paths = telling.served.client, list(routed().openapi()["paths"])
     answered = 0
     for path in paths:
@@ -115,7 +115,7 @@ def test_nothing_that_the_api_answers_holds_a_secret(telling: Telling) -> None:
     assert run["config"]["evolving"]["evolver"]["api_key_env"] == "WHAT_THE_JUDGE_WANTS", "a name is no secret"
 
 
-def test_what_is_refused_does_not_quote_a_secret(telling: Telling) -> None:
+def test_a_refused_request_quotes_no_secret(telling: Telling) -> None:
     for query in ({"cursor": GUESSED}, {"limit": f"https://x:{PASSWORD}@y/"}, {"status": GUESSED}):
         answer = telling.served.client.get("/v1/runs", params=query)
         assert answer.status_code == 422 and leaks(answer.text) == []
@@ -140,7 +140,7 @@ def test_the_log_holds_no_secret(telling: Telling) -> None:
     assert json.dumps(leaks(logged)) == "[]"
 
 
-def test_a_log_that_holds_secrets_is_shown_without(telling: Telling) -> None:
+def test_a_log_with_secrets_is_shown_without_them(telling: Telling) -> None:
     telling.log.write_text(f"printed by a library: {QUOTED}\nand the end\n")
     found = telling.served.client.get(f"/v1/runs/{telling.name}/logs").json()
     assert found["lines"][-1] == "and the end" and "***" in found["lines"][0]

@@ -1,4 +1,4 @@
-"""Diversity and audit in the report: every figure under its heading, breaches told, nothing where nothing is stored."""
+"""Diversity and audit in the report: every figure under its heading, breaches shown, no section without data."""
 
 from __future__ import annotations
 
@@ -64,25 +64,25 @@ def section(lines: list[str], title: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows]
 
 
-def test_the_batch_s_diversity_has_a_row_per_iteration_that_measured_it() -> None:
+def test_diversity_has_a_row_per_iteration_that_measured_it() -> None:
     assert section(told(diversity=DIVERSITY), "Diversity of the batch") == [
         ["iteration", "distinct-2", "expected", "vendi", "lengths", "near dup", "roots", "topics", "responses"],
         ["1", "0.22", "0.44", "498.8", "1.23", "1.2 %", "9,876.5", "12.3", "0.66"],
     ]
 
 
-def test_figures_that_no_iteration_has_take_no_column() -> None:
+def test_figures_that_no_iteration_has_get_no_column() -> None:
     headings, _ = section(told(diversity=DIVERSITY | {"effective_topics": None}), "Diversity of the batch")
     assert "topics" not in headings and "roots" in headings
 
 
-def test_a_figure_beyond_its_bound_is_told_with_what_follows() -> None:
+def test_a_figure_beyond_its_bound_is_shown_with_its_consequence() -> None:
     lines = [line.strip() for line in told(diversity=DIVERSITY | {"breaches": BREACHES})]
     assert "iteration 1: vendi is 498.8, below 499 (warned)" in lines
     assert "iteration 1: distinct_2 is 0.22, below 0.3 (pauses the run)" in lines
 
 
-def test_the_audit_shows_correlations_agreement_and_the_judge_s_taste_for_positions() -> None:
+def test_the_audit_shows_correlations_agreement_and_position_bias() -> None:
     lines = told(audit=AUDIT)
     assert section(lines, "Reward against length and formatting (correlation: raw / partial)") == [
         ["iteration", "length", "lists", "headers", "bold", "longer wins"],
@@ -105,7 +105,7 @@ def test_no_column_is_cut_at_any_width(width: int) -> None:
     assert not any("…" in line for line in lines)
 
 
-def test_a_run_that_stored_neither_shows_neither() -> None:
+def test_a_run_without_diversity_and_audit_shows_neither() -> None:
     text = "\n".join(told())
     assert "Diversity" not in text and "correlation" not in text and "Does" not in text
 

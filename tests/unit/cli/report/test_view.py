@@ -163,7 +163,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(width: int) -> 
     assert "…" not in text
 
 
-def test_the_report_tells_before_and_after_with_what_it_took() -> None:
+def test_the_report_shows_before_and_after_with_what_training_took() -> None:
     lines = shown(facts()).splitlines()
     before = next(line for line in lines if "0 (given)" in line)
     after = next(line for line in lines if line.strip().startswith("1 ") and "greedy" in line)
@@ -179,7 +179,7 @@ def test_what_was_left_out_is_counted_by_reason() -> None:
     assert "no pair: 5 no gap" in text
 
 
-def test_a_rewarder_whose_answers_are_never_right_or_wrong_shows_mean_rewards() -> None:
+def test_rewards_without_right_and_wrong_responses_are_shown_as_means() -> None:
     graded = {"before": modes(0, 0.0, 0.31, binary=False), "after": modes(1, 0.0, 0.55, binary=False)}
     report = facts(heldout={"mine": graded})
     report["iterations"][0]["heldout"] = {"mine": graded["after"]}
@@ -198,7 +198,7 @@ def test_graded_rewards_show_accuracy_and_the_mean() -> None:
     assert "mean reward, greedy: mine 0.31 → 0.55" in text
 
 
-def test_a_run_without_held_out_sets_and_family_shows_what_there_is() -> None:
+def test_a_run_without_held_out_sets_and_family_shows_the_rest() -> None:
     report = facts(heldout={}, family=[], example=None, operations=[])
     report["iterations"][0]["heldout"] = {}
     text = shown(report)
@@ -247,7 +247,7 @@ def test_long_texts_are_shortened() -> None:
     assert len(shown(report)) < 6000
 
 
-def test_an_answer_without_a_reward_tells_the_reason() -> None:
+def test_a_response_without_a_reward_shows_the_reason() -> None:
     report = facts()
     report["example"]["answers"][0] |= {
         "text": "",

@@ -62,7 +62,7 @@ def test_every_policy_is_shown_with_its_intervals_in_80_and_in_100_columns() -> 
     assert "without a preference: 3" in shown(by_set, 80)
 
 
-def test_a_judge_that_prefers_its_own_is_told_with_both_win_rates() -> None:
+def test_a_judge_that_prefers_its_own_model_is_shown_with_both_win_rates() -> None:
     bias = {
         "prompts": 805,
         "rewarder": "judge:openai/m:pairwise",
@@ -78,6 +78,6 @@ def test_a_judge_that_prefers_its_own_is_told_with_both_win_rates() -> None:
     ) in text
 
 
-def test_progress_says_what_was_won() -> None:
+def test_progress_shows_the_win_rate() -> None:
     assert outcome("evaluate", {"win_rate": {"a": 0.512, "b": None}}, 24) == "24 requests, 51% won"
     assert outcome("evaluate", {}, 24) == "24 requests"

@@ -130,7 +130,7 @@ def test_what_contradicts_the_shared_history_is_refused_by_name(store: Store, ov
         forked_config(parent, 0, [override, "training.beta=0.3"])
 
 
-def test_an_iteration_that_has_not_begun_or_is_past_the_end_is_refused(store: Store, play: Play) -> None:
+def test_a_fork_at_an_iteration_that_has_not_started_or_is_past_the_end_is_refused(store: Store, play: Play) -> None:
     parent = play(iterations=2)
     with pytest.raises(ConfigError, match="iterations 0 to 1"):
         forked_config(parent, 3, [])
@@ -147,12 +147,12 @@ def test_pairs_of_two_rewarders_never_train_from_scratch_together(store: Store, 
     forked_config(parent, 1, ["reward.noise=0.5", "training.mode=incremental"])
 
 
-def test_every_table_is_shared_or_known_to_be_a_runs_own() -> None:
+def test_every_table_is_either_shared_by_forks_or_belongs_to_one_run() -> None:
     assert {*forks.SHARED, *forks.OWN} == {*metadata.tables}
     assert not {*forks.SHARED} & {*forks.OWN}
 
 
-def test_the_command_makes_a_fork_and_shows_tell_of_it(
+def test_the_command_makes_a_fork_and_the_lists_show_its_parent(
     store: Store, play: Play, eva: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent = play(iterations=2)

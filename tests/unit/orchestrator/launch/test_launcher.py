@@ -1,4 +1,4 @@
-"""Launching: no crash loses a run or plays it twice; dead drivers are noticed, replaced within bounds, or told of."""
+"""The launcher: no crash loses a run or plays it twice; dead drivers are noticed, and replaced or reported."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def kinds(store: Store, run: RunRow) -> list[str]:
 
 
 def begin(store: Store, run: RunRow, *, lease_s: float) -> None:
-    """A driver on another machine begins to play, and holds the run for so long."""
+    """Lets a driver on another machine start to play and hold the run for `lease_s` seconds."""
     with store.transaction() as conn:
         leases.claim(conn, run.id, {"host": "elsewhere", "pid": 1}, lease_s)
         runs.set_status(conn, run.id, "running")
@@ -109,7 +109,7 @@ def test_a_launcher_that_dies_at_a_point_is_replaced_and_nothing_is_lost_or_doub
     assert (row_of(store, run).status, launch_of(store, run).state) == ("finished", "ended")
 
 
-def test_a_driver_that_began_before_its_job_was_recorded_is_looked_after(store: Store) -> None:
+def test_a_driver_that_started_before_its_job_was_recorded_is_watched(store: Store) -> None:
     run = queued(store)
     jobs = FakeJobs()
     failpoints.arm("launch.submitted=raise@1")
@@ -227,7 +227,7 @@ def test_a_driver_that_dies_on_its_way_to_a_pause_has_paused(store: Store) -> No
     assert row_of(store, run).status == "paused" and len(jobs.jobs) == 1
 
 
-def test_while_ray_is_away_runs_wait_and_say_for_what(store: Store) -> None:
+def test_while_ray_does_not_respond_runs_wait_and_say_why(store: Store) -> None:
     run = queued(store)
     jobs = FakeJobs(away=True)
     for _ in range(2):
@@ -240,7 +240,7 @@ def test_while_ray_is_away_runs_wait_and_say_for_what(store: Store) -> None:
     assert (launch.state, launch.attempt, launch.message) == ("submitted", 1, None)
 
 
-def test_stopping_everything_keeps_what_had_not_begun_in_the_queue(store: Store) -> None:
+def test_runs_that_had_not_started_stay_queued_when_everything_is_stopped(store: Store) -> None:
     begun, starting = queued(store), queued(store)
     jobs = FakeJobs()
     launcher = Launcher(store, jobs, most=2)

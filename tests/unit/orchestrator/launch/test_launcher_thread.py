@@ -1,4 +1,4 @@
-"""Of several services on one database one launches; when it ends, another one does."""
+"""Of several services on one database, one launches; when it ends, another one takes over."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def wait(for_what: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_one_service_launches_and_another_one_follows_it(store: Store) -> None:
+def test_one_service_launches_and_the_next_takes_over_when_it_ends(store: Store) -> None:
     first, second = FakeJobs(), FakeJobs()
     loops = [LaunchLoop(store, jobs, most=9, tick_s=0.01) for jobs in (first, second)]
     loops[0].start()
@@ -41,7 +41,7 @@ def test_one_service_launches_and_another_one_follows_it(store: Store) -> None:
 
 
 class Surprising(FakeJobs):
-    """A cluster that does at first what nobody has foreseen."""
+    """A cluster whose first submission fails unexpectedly."""
 
     surprises = 1
 
@@ -52,7 +52,7 @@ class Surprising(FakeJobs):
         super().submit(job, arguments)
 
 
-def test_a_launcher_outlives_what_nobody_has_foreseen(store: Store) -> None:
+def test_the_launcher_survives_an_unexpected_error(store: Store) -> None:
     jobs = Surprising()
     loop = LaunchLoop(store, jobs, most=1, tick_s=0.01, away_s=0.01)
     loop.start()

@@ -1,4 +1,4 @@
-"""Going on with other config or code: refused with every difference, allowed when asked for, told as an event."""
+"""Resuming with other config or code: refused with every difference, or accepted and recorded as an event."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def row_of(store: Store, run: RunRow) -> RunRow:
 
 
 def begun(store: Store, folder: Path, **changes: Any) -> RunRow:
-    """A run that stopped in iteration 1, its draw stored."""
+    """A run that stopped in iteration 1 after its draw was stored."""
     run = register_run(store, fake_config(**changes))
 
     def stop(iteration: int, stage: str) -> None:
@@ -86,7 +86,7 @@ def test_accepted_changes_are_stored_with_both_values_and_played(store: Store, t
     assert row_of(store, run).iteration == 2
 
 
-def test_what_the_history_forbids_is_refused_even_when_asked_for(store: Store, tmp_path: Path) -> None:
+def test_changes_that_the_history_forbids_are_refused_even_if_accepted(store: Store, tmp_path: Path) -> None:
     run = begun(store, tmp_path)
     with pytest.raises(ConflictError, match=r"other values of seed.*Start a new run"):
         accept_changes(store, run, with_overrides(fake_config(), ["seed=1"]))
@@ -157,7 +157,7 @@ def test_a_driver_plays_with_the_config_that_the_run_has_when_it_is_claimed(stor
     assert (row_of(store, stale).status, row_of(store, stale).iteration) == ("finished", 1)
 
 
-def test_a_run_of_an_older_eva_takes_the_code_that_resumes_it(store: Store) -> None:
+def test_a_run_without_a_code_identity_gets_that_of_the_code_that_resumes_it(store: Store) -> None:
     run = register_run(store, fake_config())
     with store.transaction() as conn:
         conn.execute(text("UPDATE runs SET code = NULL"))
@@ -166,7 +166,7 @@ def test_a_run_of_an_older_eva_takes_the_code_that_resumes_it(store: Store) -> N
     assert accept_changes(store, run).code == code_identity(fake_config())
 
 
-def test_the_code_is_every_source_file_that_decides_and_the_users_own_function(
+def test_the_code_identity_covers_every_deciding_source_file_and_the_users_functions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
