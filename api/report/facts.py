@@ -34,13 +34,15 @@ def facts(service: Service, name: str, *, whole_fingerprint: bool = False) -> di
         details = shown(conn, row)
     iterations = list_iterations(service, row.name)
     last = max((iteration.number for iteration in iterations.items), default=-1)
-    statistics = [row for name in DRAWN for row in _few(name, read_statistics(service, row.name, name=[name]).items)]
+    statistics = [
+        statistic for name in DRAWN for statistic in _few(name, read_statistics(service, row.name, name=[name]).items)
+    ]
     best = _page(service, row, last, "-info", LOOKED_AT)
     content: dict[str, Any] = {
         "taken_at": datetime.now(UTC).isoformat(),
         "run": details.model_dump(mode="json"),
         "iterations": [iteration.model_dump(mode="json") for iteration in iterations.items],
-        "statistics": [row.model_dump(mode="json") for row in statistics],
+        "statistics": [statistic.model_dump(mode="json") for statistic in statistics],
         "events": [
             event.model_dump(mode="json")
             for event in list_events(service, row.name, after=max(0, details.last_event - EVENTS), limit=EVENTS).items

@@ -199,7 +199,7 @@ def test_name_note_and_tags_change_only_with_the_current_etag(served: Served) ->
     post(served, f"/{other}:pause")
     for taken in ("better", name):
         answer = served.client.patch(f"/v1/runs/{other}", json={"name": taken}, headers={"If-Match": "*"})
-        assert "already" in refused(answer, 409)
+        assert "another run is called" in refused(answer, 409)
 
 
 def test_a_deleted_run_is_hidden_but_not_gone(served: Served) -> None:
