@@ -39,10 +39,10 @@ def postgres() -> Iterator[EmbeddedServer]:
 
 
 @contextmanager
-def fresh_database(postgres: EmbeddedServer) -> Generator[str]:
-    """A new database at the newest schema: its URL."""
+def fresh_database(postgres: EmbeddedServer, template: str = "eva") -> Generator[str]:
+    """A new database at the newest schema, or as another template has it: its URL."""
     name = f"test_{next(_names)}"
-    _administer(postgres, f"CREATE DATABASE {name} TEMPLATE eva")
+    _administer(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield f"postgresql://{SUPERUSER}@/{name}?host={postgres.socket_dir}"
     _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
