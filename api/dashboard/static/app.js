@@ -51,7 +51,7 @@ function ThemeButton() {
 }
 
 /** A view that fails says so, and leaves the rest standing. */
-class Guarded extends Component {
+class ErrorBoundary extends Component {
   constructor() {
     super();
     this.state = { error: null };
@@ -71,12 +71,12 @@ class Guarded extends Component {
 }
 
 /** @returns {{title: string, run?: string, tab?: Tab, body: unknown}} */
-function shown() {
+function currentView() {
   const [noun, run, part = "", ...rest] = path.value;
   if (noun === undefined) return { title: "Runs", body: html`<${Runs} />` };
   if (noun === "compare") return { title: "Compare", body: html`<${Compare} />` };
   if (noun === "launch") return { title: "Launch", body: html`<${Launch} />` };
-  const tab = TABS.find((one) => one.name === part);
+  const tab = TABS.find((tab) => tab.name === part);
   if (noun === "runs" && run && tab)
     return { title: `${run} · ${tab.title}`, run, tab, body: html`<${tab.view} run=${run} rest=${rest} />` };
   return {
@@ -86,7 +86,7 @@ function shown() {
 }
 
 function App() {
-  const { title, run, tab, body } = shown();
+  const { title, run, tab, body } = currentView();
   document.title = `${title} – eva`;
   // on a narrow screen the tabs scroll: the one that is shown is seen
   useEffect(
@@ -104,13 +104,13 @@ function App() {
             <span class="crumb" title=${run}>${run}</span>
             <nav class="tabs" aria-label="Views of the run">
               ${TABS.map(
-                (one) => html`
+                (entry) => html`
                   <${Link}
-                    key=${one.name}
-                    to=${one.name ? runPath(run, one.name) : runPath(run)}
-                    aria-current=${one === tab ? "page" : undefined}
+                    key=${entry.name}
+                    to=${entry.name ? runPath(run, entry.name) : runPath(run)}
+                    aria-current=${entry === tab ? "page" : undefined}
                   >
-                    ${one.title}
+                    ${entry.title}
                   <//>
                 `,
               )}
@@ -122,7 +122,7 @@ function App() {
         <${ThemeButton} />
       </div>
     </header>
-    <main id="main" tabindex="-1"><${Guarded} key=${path.value.slice(0, 3).join("/")}>${body}<//></main>
+    <main id="main" tabindex="-1"><${ErrorBoundary} key=${path.value.slice(0, 3).join("/")}>${body}<//></main>
     <${SignIn} />
   `;
 }

@@ -32,7 +32,7 @@ export function go(to, how = {}) {
 }
 
 /** The same view with other settings; null or "" takes one away. @param {Record<string, unknown>} changes */
-export function where(changes) {
+export function withQuery(changes) {
   const next = new URLSearchParams(query.value);
   for (const [name, value] of Object.entries(changes)) {
     if (value === null || value === undefined || value === "") next.delete(name);

@@ -1,6 +1,6 @@
 // Who looks: what the key that was given may do; the way in and out where the service asks for keys.
 import { html, effect, signal, useState } from "./ui.js";
-import { ApiError, ask, send, unknownCaller, visit } from "./data/api.js";
+import { ApiError, fetchJson, send, signInDialog, signIns } from "./data/api.js";
 import { Dialog } from "./parts/dialog.js";
 
 /** @typedef {import("./data/schema.d.ts").Session} Session */
@@ -10,11 +10,11 @@ export const session = signal(/** @type {Session | null} */ (null));
 export const settled = signal(false);
 
 effect(() => {
-  void visit.value;
-  ask("/v1/session")
+  void signIns.value;
+  fetchJson("/v1/session")
     .then(
-      (found) => {
-        session.value = /** @type {Session} */ (found);
+      (data) => {
+        session.value = /** @type {Session} */ (data);
       },
       () => {
         session.value = null;
@@ -39,8 +39,8 @@ export function SignedIn() {
   if (!known?.keys_required) return null;
   const left = () => {
     session.value = null;
-    unknownCaller.value = "no";
-    visit.value += 1;
+    signInDialog.value = "no";
+    signIns.value += 1;
   };
   const leave = () => send("DELETE", "/v1/session").then(left, left);
   return html`
@@ -56,9 +56,9 @@ export function SignIn() {
   const [key, setKey] = useState("");
   const [wrong, setWrong] = useState("");
   const [busy, setBusy] = useState(false);
-  if (unknownCaller.value !== "asked") return null;
+  if (signInDialog.value !== "asked") return null;
   const close = () => {
-    unknownCaller.value = "declined";
+    signInDialog.value = "declined";
     setWrong("");
   };
   const enter = async (/** @type {Event} */ event) => {
@@ -68,8 +68,8 @@ export function SignIn() {
       await send("POST", "/v1/session", { key: key.trim() });
       setKey("");
       setWrong("");
-      unknownCaller.value = "no";
-      visit.value += 1;
+      signInDialog.value = "no";
+      signIns.value += 1;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       setWrong(

@@ -24,13 +24,13 @@ export function hueOf(operator) {
 }
 
 /** A colour of the style sheets as the browser computes it. @param {Element} place @param {string} colour */
-export function computed(place, colour) {
+export function computedColour(place, colour) {
   const probe = document.createElement("span");
   probe.style.color = colour;
   place.append(probe);
-  const found = getComputedStyle(probe).color;
+  const seen = getComputedStyle(probe).color;
   probe.remove();
-  return found;
+  return seen;
 }
 
 /** So many colours from little to much. @param {number} steps */

@@ -28,7 +28,7 @@ const [PAD, EDGE, SHARP, LONGEST, LARGEST] = [20, 12, 2, 16_000, 1e8];
 export async function pictureOf(body, title) {
   body.classList.add("taken");
   const pieces = /** @type {Piece[]} */ ([]);
-  gather(body, null, pieces);
+  collectPieces(body, null, pieces);
   body.classList.remove("taken");
   await Promise.all(pieces.map((piece) => piece.ready));
   const page = getComputedStyle(body);
@@ -58,11 +58,11 @@ export async function pictureOf(body, title) {
 }
 
 /** @param {Element} element @param {Box | null} clip @param {Piece[]} pieces */
-function gather(element, clip, pieces) {
+function collectPieces(element, clip, pieces) {
   const style = getComputedStyle(element);
   if (element.matches(LEFT_OUT) || style.display === "none" || style.visibility === "hidden") return;
   const box = element.getBoundingClientRect();
-  if (element instanceof SVGSVGElement) return void pieces.push(drawn(element, box));
+  if (element instanceof SVGSVGElement) return void pieces.push(svgPiece(element, box));
   if (element instanceof HTMLCanvasElement)
     return void pieces.push({
       box,
@@ -70,19 +70,19 @@ function gather(element, clip, pieces) {
         if (box.width) pen.drawImage(element, box.left, box.top, box.width, box.height);
       },
     });
-  const inner = style.overflowX === "hidden" ? within(box, clip) : clip;
-  const framed = frame(style, box, inner);
+  const inner = style.overflowX === "hidden" ? intersection(box, clip) : clip;
+  const framed = framePiece(style, box, inner);
   if (framed) pieces.push(framed);
-  const marked = mark(element, box);
+  const marked = keyPiece(element, box);
   if (marked) pieces.push(marked);
   for (const node of element.childNodes) {
-    if (node instanceof Element) gather(node, inner, pieces);
-    else if (node.nodeType === Node.TEXT_NODE) words(/** @type {Text} */ (node), style, inner, pieces);
+    if (node instanceof Element) collectPieces(node, inner, pieces);
+    else if (node.nodeType === Node.TEXT_NODE) wordPieces(/** @type {Text} */ (node), style, inner, pieces);
   }
 }
 
 /** @param {Box} box @param {Box | null} clip @returns {Box} */
-const within = (box, clip) =>
+const intersection = (box, clip) =>
   !clip
     ? box
     : {
@@ -105,7 +105,7 @@ function trace(pen, box, radius = 0) {
  * @param {DOMRect} box
  * @returns {Piece}
  */
-function drawn(svg, box) {
+function svgPiece(svg, box) {
   const copy = /** @type {SVGSVGElement} */ (svg.cloneNode(true));
   const originals = svg.querySelectorAll("*");
   copy.querySelectorAll("*").forEach((element, n) => {
@@ -135,14 +135,14 @@ function drawn(svg, box) {
  * @param {Box | null} clip
  * @returns {Piece | null}
  */
-function frame(style, box, clip) {
+function framePiece(style, box, clip) {
   const ground = style.backgroundColor;
   const above = style.borderTopStyle === "none" ? 0 : parseFloat(style.borderTopWidth);
   const below = style.borderBottomStyle === "none" ? 0 : parseFloat(style.borderBottomWidth);
   const around = above > 0 && style.borderLeftStyle !== "none" && parseFloat(style.borderLeftWidth) > 0;
-  if (clear(ground) && !above && !below) return null;
+  if (isTransparent(ground) && !above && !below) return null;
   return {
-    box: clip ? within(box, clip) : box,
+    box: clip ? intersection(box, clip) : box,
     paint: (pen) => {
       pen.globalAlpha = Number(style.opacity);
       trace(pen, box, parseFloat(style.borderTopLeftRadius) || 0);
@@ -163,12 +163,12 @@ function frame(style, box, clip) {
 }
 
 /** @param {string} colour */
-const clear = (colour) => colour === "transparent" || /, 0\)$|\/ 0\)$/.test(colour);
+const isTransparent = (colour) => colour === "transparent" || /, 0\)$|\/ 0\)$/.test(colour);
 
 /** The key that stands before a name. @param {Element} element @param {DOMRect} box @returns {Piece | null} */
-function mark(element, box) {
+function keyPiece(element, box) {
   const before = getComputedStyle(element, "::before");
-  if (before.content === "none" || clear(before.backgroundColor)) return null;
+  if (before.content === "none" || isTransparent(before.backgroundColor)) return null;
   const [width, height] = [parseFloat(before.width), parseFloat(before.height)];
   const at = {
     left: box.left,
@@ -187,15 +187,15 @@ function mark(element, box) {
 }
 
 /** @param {Text} text @param {CSSStyleDeclaration} style @param {Box | null} clip @param {Piece[]} pieces */
-function words(text, style, clip, pieces) {
-  for (const found of text.data.matchAll(/\S+/g)) {
+function wordPieces(text, style, clip, pieces) {
+  for (const word of text.data.matchAll(/\S+/g)) {
     const range = document.createRange();
-    range.setStart(text, found.index);
-    range.setEnd(text, found.index + found[0].length);
+    range.setStart(text, word.index);
+    range.setEnd(text, word.index + word[0].length);
     const box = range.getBoundingClientRect();
     if (!box.width) continue;
     pieces.push({
-      box: clip ? within(box, clip) : box,
+      box: clip ? intersection(box, clip) : box,
       paint: (pen) => {
         if (clip) {
           trace(pen, clip);
@@ -205,7 +205,7 @@ function words(text, style, clip, pieces) {
         pen.fillStyle = style.color;
         pen.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
         pen.textBaseline = "middle";
-        pen.fillText(found[0], box.left, (box.top + box.bottom) / 2 + 1);
+        pen.fillText(word[0], box.left, (box.top + box.bottom) / 2 + 1);
       },
     });
   }

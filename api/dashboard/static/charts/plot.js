@@ -49,8 +49,8 @@ export function Plot({
     () =>
       [
         ...new Set(
-          series.flatMap((one) =>
-            one.points.filter((point) => point.y !== null || Number.isInteger(point.x)).map((point) => point.x),
+          series.flatMap((line) =>
+            line.points.filter((point) => point.y !== null || Number.isInteger(point.x)).map((point) => point.x),
           ),
         ),
       ].sort((a, b) => a - b),
@@ -60,7 +60,7 @@ export function Plot({
     () =>
       yDomain ??
       extent(
-        series.flatMap((one) => one.points.flatMap((point) => [point.y, point.lo ?? null, point.hi ?? null])),
+        series.flatMap((line) => line.points.flatMap((point) => [point.y, point.lo ?? null, point.hi ?? null])),
         { zero },
       ),
     [series, yDomain, zero],
@@ -122,7 +122,9 @@ export function Plot({
         <text class="axis-name" x="0" y="11">${yLabel}</text>
         ${at !== null && html`<line class="cursor" x1=${x(at)} x2=${x(at)} y1=${TOP} y2=${height - BOTTOM} />`}
         ${series.map(
-          (one) => html`<${Drawn} key=${one.name} one=${one} x=${x} y=${y} few=${dots && xs.length <= 40} at=${at} />`,
+          (line) => html`
+            <${Line} key=${line.name} line=${line} x=${x} y=${y} few=${dots && xs.length <= 40} at=${at} />
+          `,
         )}
       </svg>
       ${
@@ -144,10 +146,12 @@ export function Plot({
   `;
 }
 
-/** @param {{one: Series, x: (v: number) => number, y: (v: number) => number, few: boolean, at: number | null}} props */
-function Drawn({ one, x, y, few, at }) {
-  const hue = `var(${one.hue})`;
-  const known = one.points.filter(
+/**
+ * @param {{line: Series, x: (v: number) => number, y: (v: number) => number, few: boolean, at: number | null}} props
+ */
+function Line({ line, x, y, few, at }) {
+  const hue = `var(${line.hue})`;
+  const known = line.points.filter(
     (point) => point.lo !== null && point.lo !== undefined && point.hi !== null && point.hi !== undefined,
   );
   const edge = (/** @type {"lo" | "hi"} */ side) =>
@@ -155,7 +159,7 @@ function Drawn({ one, x, y, few, at }) {
   return html`
     <g>
       ${
-        one.band &&
+        line.band &&
         known.length > 1 &&
         html`
           <path
@@ -166,7 +170,7 @@ function Drawn({ one, x, y, few, at }) {
         `
       }
       ${
-        !one.band &&
+        !line.band &&
         known.map(
           (point) => html`
             <line
@@ -182,11 +186,11 @@ function Drawn({ one, x, y, few, at }) {
         )
       }
       <path
-        class=${one.dashed ? "line dashed" : "line"}
+        class=${line.dashed ? "line dashed" : "line"}
         style=${{ stroke: hue }}
-        d=${pathOf(one.points.map((point) => (point.y === null ? null : { x: x(point.x), y: y(point.y) })))}
+        d=${pathOf(line.points.map((point) => (point.y === null ? null : { x: x(point.x), y: y(point.y) })))}
       />
-      ${one.points.map(
+      ${line.points.map(
         (point) =>
           point.y !== null &&
           (few || point.x === at) &&
@@ -212,7 +216,7 @@ function Drawn({ one, x, y, few, at }) {
 function Tip({ series, at, left, width, xLabel, format, xName }) {
   const right = left > width / 2;
   const rows = series
-    .map((one) => ({ one, point: one.points.find((point) => point.x === at) }))
+    .map((line) => ({ line, point: line.points.find((point) => point.x === at) }))
     .filter((row) => row.point);
   return html`
     <div
@@ -223,13 +227,13 @@ function Tip({ series, at, left, width, xLabel, format, xName }) {
       <b>${xName ? xName(at) : `${xLabel} ${at}`}</b>
       <table>
         ${rows.map(
-          ({ one, point }) => html`
-            <tr key=${one.name}>
-              <td><span class="key" style=${{ "--hue": `var(${one.hue})` }} />${one.name}</td>
+          ({ line, point }) => html`
+            <tr key=${line.name}>
+              <td><span class="key" style=${{ "--hue": `var(${line.hue})` }} />${line.name}</td>
               <td>
                 ${format(point?.y)}
                 ${
-                  point?.lo !== undefined && point.lo !== null && !one.band
+                  point?.lo !== undefined && point.lo !== null && !line.band
                     ? html`${" "}<span class="soft">(${format(point.lo)} – ${format(point.hi)})</span>`
                     : null
                 }
@@ -246,10 +250,10 @@ function Tip({ series, at, left, width, xLabel, format, xName }) {
 export const Legend = ({ series }) => html`
   <ul class="legend">
     ${series.map(
-      (one) => html`
-        <li key=${one.name}>
-          <span class=${one.dashed ? "key dashed" : "key"} style=${{ "--hue": `var(${one.hue})` }} />
-          ${one.name}
+      (line) => html`
+        <li key=${line.name}>
+          <span class=${line.dashed ? "key dashed" : "key"} style=${{ "--hue": `var(${line.hue})` }} />
+          ${line.name}
         </li>
       `,
     )}

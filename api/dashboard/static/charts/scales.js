@@ -21,10 +21,10 @@ export function ticks([from, to], about, whole = false) {
   const power = 10 ** Math.floor(Math.log10(rough));
   let step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999) ?? rough;
   if (whole) step = Math.max(1, Math.round(step));
-  const found = [];
+  const marks = [];
   for (let n = Math.ceil(from / step - 1e-9); n * step <= to + step * 1e-9; n += 1)
-    found.push(Number((n * step).toPrecision(12)));
-  return found;
+    marks.push(Number((n * step).toPrecision(12)));
+  return marks;
 }
 
 /** A mark with as many decimals as its neighbours need. @param {number} mark @param {number[]} marks */
@@ -45,10 +45,10 @@ export function markText(mark, marks) {
  * @returns {[number, number]}
  */
 export function extent(values, how = {}) {
-  const found = /** @type {number[]} */ (values.filter((value) => Number.isFinite(value)));
-  if (!found.length) return [0, 1];
-  let low = found.reduce((a, b) => Math.min(a, b));
-  let high = found.reduce((a, b) => Math.max(a, b));
+  const known = /** @type {number[]} */ (values.filter((value) => Number.isFinite(value)));
+  if (!known.length) return [0, 1];
+  let low = known.reduce((a, b) => Math.min(a, b));
+  let high = known.reduce((a, b) => Math.max(a, b));
   if (how.zero) {
     low = Math.min(0, low);
     high = Math.max(0, high);

@@ -13,17 +13,17 @@ export class ApiError extends Error {
 }
 
 /** Whether the service asks who is asking: the page stays, and what was typed in it, while somebody signs in. */
-export const unknownCaller = signal(/** @type {"no" | "asked" | "declined"} */ ("no"));
+export const signInDialog = signal(/** @type {"no" | "asked" | "declined"} */ ("no"));
 
 /** How often somebody signed in or out here: whatever was asked before is asked again. */
-export const visit = signal(0);
+export const signIns = signal(0);
 
 /** @param {string} path @param {Record<string, unknown>} [query] */
 export function address(path, query = {}) {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    for (const one of Array.isArray(value) ? value : [value]) {
-      if (one !== undefined && one !== null && one !== "") search.append(name, String(one));
+    for (const item of Array.isArray(value) ? value : [value]) {
+      if (item !== undefined && item !== null && item !== "") search.append(name, String(item));
     }
   }
   const text = search.toString();
@@ -31,7 +31,7 @@ export function address(path, query = {}) {
 }
 
 /** The path of a run's part. @param {string} run @param {...(string | number)} parts */
-export const ofRun = (run, ...parts) =>
+export const runEndpoint = (run, ...parts) =>
   ["/v1/runs", run, ...parts].map((part, place) => (place ? encodeURIComponent(part) : part)).join("/");
 
 /**
@@ -41,8 +41,8 @@ export const ofRun = (run, ...parts) =>
  * @param {RequestInit} [options]
  * @returns {Promise<T>}
  */
-export async function ask(path, query = {}, options = {}) {
-  return (await askWhole(path, query, options)).data;
+export async function fetchJson(path, query = {}, options = {}) {
+  return (await fetchWithTag(path, query, options)).data;
 }
 
 /**
@@ -55,7 +55,7 @@ export async function ask(path, query = {}, options = {}) {
  * @returns {Promise<T>}
  */
 export const send = (method, path, body, { query = {}, headers = {}, signal: ends } = {}) =>
-  ask(path, query, {
+  fetchJson(path, query, {
     method,
     signal: ends,
     headers: {
@@ -74,7 +74,7 @@ export const send = (method, path, body, { query = {}, headers = {}, signal: end
  * @param {RequestInit} [options]
  * @returns {Promise<{data: T, tag: string}>}
  */
-export async function askWhole(path, query = {}, options = {}) {
+export async function fetchWithTag(path, query = {}, options = {}) {
   let response;
   try {
     response = await fetch(address(path, query), { headers: { Accept: "application/json" }, ...options });
@@ -91,7 +91,7 @@ export async function askWhole(path, query = {}, options = {}) {
   }
   if (!response.ok) {
     // who declined is asked again when something is to be done, not at every look
-    if (response.status === 401 && (options.method || unknownCaller.peek() === "no")) unknownCaller.value = "asked";
+    if (response.status === 401 && (options.method || signInDialog.peek() === "no")) signInDialog.value = "asked";
     throw new ApiError(await problemOf(response));
   }
   return { data: response.status === 204 ? null : await response.json(), tag: response.headers.get("ETag") ?? "" };
@@ -120,7 +120,7 @@ async function problemOf(response) {
  * @param {unknown} [again]
  * @returns {{data: T | null, error: ApiError | null, loading: boolean}}
  */
-export function useAsked(path, query = {}, again = 0) {
+export function useRequest(path, query = {}, again = 0) {
   const wanted = path === null ? null : address(path, query);
   const state = useSignal({
     of: /** @type {string | null} */ (null),
@@ -134,7 +134,7 @@ export function useAsked(path, query = {}, again = 0) {
     let timer = 0;
     const run = () => {
       state.value = { ...state.peek(), loading: true };
-      ask(path, query, { signal: ends.signal }).then(
+      fetchJson(path, query, { signal: ends.signal }).then(
         (data) => {
           state.value = { of: wanted, data: /** @type {T} */ (data), error: null, loading: false };
         },
@@ -152,7 +152,7 @@ export function useAsked(path, query = {}, again = 0) {
       ends.abort();
       clearTimeout(timer);
     };
-  }, [wanted, again, visit.value]);
+  }, [wanted, again, signIns.value]);
   return state.value;
 }
 
@@ -163,8 +163,8 @@ export function useAsked(path, query = {}, again = 0) {
  * @param {(event: import("./schema.d.ts").Event) => void} heard
  * @returns {() => void} ends it
  */
-export function listen(run, after, heard) {
-  const source = new EventSource(address(ofRun(run, "events", "stream"), { after }));
+export function listenToEvents(run, after, heard) {
+  const source = new EventSource(address(runEndpoint(run, "events", "stream"), { after }));
   source.onmessage = (message) => heard(JSON.parse(message.data));
   return () => source.close();
 }

@@ -1,6 +1,6 @@
 // Follows a run: what is asked again when something happened in it.
 import { useEffect, useState } from "../ui.js";
-import { listen, ofRun, useAsked, visit } from "./api.js";
+import { listenToEvents, runEndpoint, useRequest, signIns } from "./api.js";
 
 const COUNTS_MS = 2000;
 
@@ -12,8 +12,8 @@ const COUNTS_MS = 2000;
 export function useRun(name) {
   const [happened, setHappened] = useState(0);
   const [tick, setTick] = useState(0);
-  const asked = useAsked(ofRun(name), {}, tick);
-  const run = /** @type {import("./schema.d.ts").RunDetails | null} */ (asked.data);
+  const request = useRequest(runEndpoint(name), {}, tick);
+  const run = /** @type {import("./schema.d.ts").RunDetails | null} */ (request.data);
   const known = run !== null;
   const over = run !== null && ["finished", "failed", "cancelled"].includes(run.status);
   const from = run?.last_event ?? 0;
@@ -21,7 +21,7 @@ export function useRun(name) {
     if (!known || over) return undefined;
     let waiting = 0;
     // several stages may close at once: they are one change
-    const ends = listen(name, from, () => {
+    const ends = listenToEvents(name, from, () => {
       waiting ||= window.setTimeout(() => {
         waiting = 0;
         setHappened((n) => n + 1);
@@ -36,6 +36,6 @@ export function useRun(name) {
       clearInterval(counts);
       clearTimeout(waiting);
     };
-  }, [name, known, over, visit.value]);
-  return { asked, run, happened, tick, again: () => setTick((n) => n + 1) };
+  }, [name, known, over, signIns.value]);
+  return { request, run, happened, tick, again: () => setTick((n) => n + 1) };
 }

@@ -11,7 +11,7 @@ export const Operator = ({ name }) => html`
 `;
 
 /** A text in which `this` is code. @param {{text: string}} props */
-export const Coded = ({ text }) => html`
+export const TextWithCode = ({ text }) => html`
   ${text.split("`").map((part, n) => (n % 2 ? html`<code key=${n}>${part}</code>` : part))}
 `;
 
@@ -19,7 +19,7 @@ export const Coded = ({ text }) => html`
 export const Status = ({ status }) => html`<span class=${classes("status", status)}>${status}</span>`;
 
 /** @param {{iso: string}} props */
-export const Ago = ({ iso }) => html`<time datetime=${iso} title=${moment(iso)}>${ago(iso)}</time>`;
+export const TimeAgo = ({ iso }) => html`<time datetime=${iso} title=${moment(iso)}>${ago(iso)}</time>`;
 
 /** @param {{share: number, label: string}} props */
 export const Bar = ({ share, label }) => html`

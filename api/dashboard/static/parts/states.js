@@ -1,8 +1,8 @@
 // What a view shows while it waits, when there is nothing, and when something is wrong.
 import { html } from "../ui.js";
-import { unknownCaller } from "../data/api.js";
+import { signInDialog } from "../data/api.js";
 
-export const Waiting = () => html`<p class="waiting" role="status">Loading</p>`;
+export const Loading = () => html`<p class="waiting" role="status">Loading</p>`;
 
 /** @param {{title: string, children?: unknown}} props */
 export const Empty = ({ title, children }) => html`
@@ -10,7 +10,7 @@ export const Empty = ({ title, children }) => html`
 `;
 
 /** What the API said, in its own words. @param {{error: import("../data/api.js").ApiError}} props */
-export function Wrong({ error }) {
+export function ErrorNotice({ error }) {
   const { title, given, expected, next_move: move, status } = error.problem;
   return html`
     <div class="notice bad" role="alert">
@@ -25,7 +25,7 @@ export function Wrong({ error }) {
               type="button"
               class="button first"
               onClick=${() => {
-                unknownCaller.value = "asked";
+                signInDialog.value = "asked";
               }}
             >
               Sign in with an API key
@@ -37,11 +37,14 @@ export function Wrong({ error }) {
   `;
 }
 
-/** The view over its data: waiting, wrong, or shown; old data stay visible below an error.
- * @template T @param {{asked: {data: T | null, error: any, loading: boolean}, children: (data: T) => unknown}} props */
-export function Shown({ asked, children }) {
+/**
+ * The view over its data: waiting, wrong, or shown; old data stay visible below an error.
+ * @template T
+ * @param {{request: {data: T | null, error: any, loading: boolean}, children: (data: T) => unknown}} props
+ */
+export function Loaded({ request, children }) {
   return html`
-    ${asked.error && html`<${Wrong} error=${asked.error} />`}
-    ${asked.data !== null ? children(asked.data) : !asked.error && html`<${Waiting} />`}
+    ${request.error && html`<${ErrorNotice} error=${request.error} />`}
+    ${request.data !== null ? children(request.data) : !request.error && html`<${Loading} />`}
   `;
 }

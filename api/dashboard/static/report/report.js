@@ -5,16 +5,16 @@ import { Difference } from "../parts/difference.js";
 import { bornIn, count, figure, moment } from "../parts/format.js";
 import { Operator } from "../parts/labels.js";
 import { Empty } from "../parts/states.js";
-import { Chosen } from "../views/evolution/evolution.js";
+import { EvolutionCharts } from "../views/evolution/evolution.js";
 import { Family, STEP } from "../views/lineage/family.js";
-import { Keys, numbersOf, Panel } from "../views/lineage/lineage.js";
+import { TreeLegend, numbersOf, SelectedPrompt } from "../views/lineage/lineage.js";
 import { Tree } from "../views/lineage/tree.js";
 import { Curves } from "../views/overview/curves.js";
 import { Head } from "../views/overview/head.js";
 import { Timeline } from "../views/overview/timeline.js";
 import { Warnings } from "../views/overview/warnings.js";
-import { rank, Versus } from "../views/prompts/responses.js";
-import { Panels } from "../views/training.js";
+import { rank, BestAndWorst } from "../views/prompts/responses.js";
+import { TrainingCharts } from "../views/training.js";
 
 /** @typedef {import("../data/schema.d.ts").RunDetails} RunDetails */
 /** @typedef {import("../data/schema.d.ts").Iterations} Iterations */
@@ -30,7 +30,7 @@ import { Panels } from "../views/training.js";
  *   prompts: Sample[], packages: Record<string, string | null>, fingerprint: string | null}} Report
  */
 
-const told = /** @type {Report} */ (JSON.parse(document.getElementById("facts")?.textContent ?? "null"));
+const report = /** @type {Report} */ (JSON.parse(document.getElementById("facts")?.textContent ?? "null"));
 
 /** @param {{title: string, lead: string, children?: unknown}} props */
 const Part = ({ title, lead, children }) => html`
@@ -41,35 +41,37 @@ const Part = ({ title, lead, children }) => html`
 `;
 
 function Report() {
-  const { run, statistics } = told;
-  const iterations = { items: told.iterations };
+  const { run, statistics } = report;
+  const iterations = { items: report.iterations };
   return html`
     <main id="main">
       <${Head} run=${run} iterations=${iterations} />
       <p class="soft as-of">
-        As it stood on ${moment(told.taken_at)}. Policy 0 is the given model; all charts can be taken away as PNG and
+        As it stood on ${moment(report.taken_at)}. Policy 0 is the given model; all charts can be taken away as PNG and
         CSV from here, too.
       </p>
       <div class="stack">
-        <${Warnings} run=${run} statistics=${statistics} events=${told.events} iterations=${iterations} />
+        <${Warnings} run=${run} statistics=${statistics} events=${report.events} iterations=${iterations} />
         <${Curves} rows=${statistics} waiting=${false} run=${run} />
-        <${Timeline} items=${told.iterations} name=${run.name} />
+        <${Timeline} items=${report.iterations} name=${run.name} />
       </div>
       <${Part}
         title="Evolution"
         lead="What the creator chooses to grow from, and whether its mutations make prompts that teach more than their
           parents did."
       >
-        <${Chosen} run=${run.name} rows=${statistics} stages=${told.iterations} />
+        <${EvolutionCharts} run=${run.name} rows=${statistics} stages=${report.iterations} />
       <//>
       ${
-        told.families.length > 0 &&
+        report.families.length > 0 &&
         html`
           <${Part}
             title="Lineages"
             lead="Families of the most informative prompts of the newest iteration: which mutation made which child."
           >
-            <div class="stack">${told.families.map((one, n) => html`<${Lineages} key=${n} family=${one} />`)}</div>
+            <div class="stack">
+              ${report.families.map((family, n) => html`<${FamilyTree} key=${n} family=${family} />`)}
+            </div>
           <//>
         `
       }
@@ -80,19 +82,21 @@ function Report() {
       >
         <div class="stack">
           ${
-            told.prompts.length
-              ? told.prompts.map(
-                  (one) => html`<${Asked} key=${`${one.iteration} ${one.prompt.number}`} sample=${one} />`,
+            report.prompts.length
+              ? report.prompts.map(
+                  (sample) => html`
+                    <${SamplePrompt} key=${`${sample.iteration} ${sample.prompt.number}`} sample=${sample} />
+                  `,
                 )
               : html`<div class="card"><${Empty} title="Nothing was answered yet"><//></div>`
           }
         </div>
       <//>
       ${
-        told.metrics.items.length > 0 &&
+        report.metrics.items.length > 0 &&
         html`
           <${Part} title="Training" lead="One training per iteration, one after another, on an axis of all steps.">
-            <${Panels} run=${run.name} items=${told.metrics.items} />
+            <${TrainingCharts} run=${run.name} items=${report.metrics.items} />
           <//>
         `
       }
@@ -100,24 +104,24 @@ function Report() {
         title="Config, and how to play it again"
         lead="Everything that was decided derives from the config, the seed, the code and the models that it names."
       >
-        <${Again} />
+        <${Reproduction} />
       <//>
     </main>
   `;
 }
 
 /** @param {{family: {near: Lineage, top: Lineage}}} props */
-function Lineages({ family: { near, top } }) {
+function FamilyTree({ family: { near, top } }) {
   const [family] = useState(() => {
     const made = new Family();
     made.add(top);
-    made.lookAt(near);
+    made.openPathTo(near);
     return made;
   });
   const [, setTurn] = useState(0);
   const [selected, setSelected] = useState(near.prompt.number);
   const shown = family.shown();
-  const one = family.known.get(selected);
+  const prompt = family.known.get(selected);
   if (!shown) return null;
   const turn = (/** @type {number} */ number) => {
     family.open.set(number, !family.isOpen(number, family.path.has(number) ? 0 : 1));
@@ -132,7 +136,7 @@ function Lineages({ family: { near, top } }) {
     <div class="family">
       <${Figure}
         title=${title}
-        name=${`${told.run.name}-family-${family.root}`}
+        name=${`${report.run.name}-family-${family.root}`}
         numbers=${() => numbersOf(shown)}
         says="Its nearest prompts are in this page; the dashboard has all."
       >
@@ -145,15 +149,15 @@ function Lineages({ family: { near, top } }) {
           more=${more}
           open=${setSelected}
         />
-        <${Keys} known=${family.known} />
+        <${TreeLegend} known=${family.known} />
       <//>
-      ${one && html`<${Panel} run=${told.run.name} one=${one} family=${family} />`}
+      ${prompt && html`<${SelectedPrompt} run=${report.run.name} prompt=${prompt} family=${family} />`}
     </div>
   `;
 }
 
 /** @param {{sample: Sample}} props */
-function Asked({ sample: { iteration, parent, prompt, responses } }) {
+function SamplePrompt({ sample: { iteration, parent, prompt, responses } }) {
   const info = prompt.parts.find((part) => part.iteration === iteration);
   return html`
     <section class="card asked" id=${`sample-${prompt.number}`}>
@@ -181,7 +185,7 @@ function Asked({ sample: { iteration, parent, prompt, responses } }) {
       <div class="answers">
         ${
           responses.length > 1
-            ? html`<${Versus} ranked=${rank(responses, responses[0].rewards[0]?.rewarder)} />`
+            ? html`<${BestAndWorst} ranked=${rank(responses, responses[0].rewards[0]?.rewarder)} />`
             : html`<p class="soft">It has fewer than two rewarded answers.</p>`
         }
       </div>
@@ -193,8 +197,8 @@ function Asked({ sample: { iteration, parent, prompt, responses } }) {
   `;
 }
 
-function Again() {
-  const { run, packages, fingerprint } = told;
+function Reproduction() {
+  const { run, packages, fingerprint } = report;
   const text = JSON.stringify(run.config, null, 1);
   const file = `${run.name}.yaml`;
   return html`

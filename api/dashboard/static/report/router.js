@@ -20,7 +20,7 @@ export function go(to) {
   if (place) document.getElementById(place)?.scrollIntoView();
 }
 
-export const where = () => "";
+export const withQuery = () => "";
 
 /** @param {{to: string, children?: unknown, [attribute: string]: unknown}} props */
 export function Link({ to, children, ...rest }) {

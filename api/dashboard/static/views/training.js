@@ -2,10 +2,10 @@
 import { html } from "../ui.js";
 import { Figure } from "../charts/figure.js";
 import { Plot } from "../charts/plot.js";
-import { ofRun, useAsked } from "../data/api.js";
+import { runEndpoint, useRequest } from "../data/api.js";
 import { useRun } from "../data/live-run.js";
 import { figure } from "../parts/format.js";
-import { Empty, Shown } from "../parts/states.js";
+import { Empty, Loaded } from "../parts/states.js";
 
 /** @typedef {import("../data/schema.d.ts").Metrics} Metrics */
 /** @typedef {import("../data/schema.d.ts").Series} Series */
@@ -81,7 +81,7 @@ const NAMES = PANELS.flatMap((panel) => panel.names.map(([name]) => name));
 /** @param {{run: string}} props */
 export function Training({ run }) {
   const { happened } = useRun(run);
-  const asked = useAsked(ofRun(run, "metrics"), { points: 400 }, happened);
+  const request = useRequest(runEndpoint(run, "metrics"), { points: 400 }, happened);
   return html`
     <div class="head">
       <h1>Training</h1>
@@ -90,10 +90,10 @@ export function Training({ run }) {
         broken where a new one begins.
       </p>
     </div>
-    <${Shown} asked=${asked}>
+    <${Loaded} request=${request}>
       ${(/** @type {Metrics} */ metrics) =>
-        metrics.items.some((one) => NAMES.includes(one.name))
-          ? html`<${Panels} run=${run} items=${metrics.items} />`
+        metrics.items.some((series) => NAMES.includes(series.name))
+          ? html`<${TrainingCharts} run=${run} items=${metrics.items} />`
           : html`
             <div class="card">
               <${Empty} title="Nothing was trained yet">
@@ -106,7 +106,7 @@ export function Training({ run }) {
 }
 
 /** @param {{run: string, items: Series[]}} props */
-export const Panels = ({ run, items }) => html`
+export const TrainingCharts = ({ run, items }) => html`
   <div class="two">
     ${PANELS.map((panel) => html`<${Panel} key=${panel.title} panel=${panel} run=${run} items=${items} />`)}
   </div>
@@ -114,14 +114,14 @@ export const Panels = ({ run, items }) => html`
 
 /** @param {{panel: (typeof PANELS)[number], run: string, items: Series[]}} props */
 function Panel({ panel, run, items }) {
-  const found = panel.names.flatMap(([name, title, hue]) =>
-    items.filter((one) => one.name === name).map((one) => ({ one, title, hue })),
+  const lines = panel.names.flatMap(([name, title, hue]) =>
+    items.filter((series) => series.name === name).map((series) => ({ series, title, hue })),
   );
-  if (!found.length) return null;
-  const missing = found.reduce((sum, { one }) => sum + one.missing, 0);
-  const told = new Map(
-    found.flatMap(({ one }) =>
-      one.places.map((place, n) => [place, `policy ${one.checkpoints[n]}, its step ${one.steps[n]}`]),
+  if (!lines.length) return null;
+  const missing = lines.reduce((sum, { series }) => sum + series.missing, 0);
+  const stepNames = new Map(
+    lines.flatMap(({ series }) =>
+      series.places.map((place, n) => [place, `policy ${series.checkpoints[n]}, its step ${series.steps[n]}`]),
     ),
   );
   return html`
@@ -131,8 +131,8 @@ function Panel({ panel, run, items }) {
       says=${`${panel.says}${missing ? ` ${missing} steps had no finite value.` : ""}`}
       numbers=${() => ({
         columns: ["metric", "policy", "step", "step of all", `value (${panel.y})`],
-        rows: found.flatMap(({ one, title }) =>
-          one.values.map((value, n) => [title, one.checkpoints[n], one.steps[n], one.places[n], value]),
+        rows: lines.flatMap(({ series, title }) =>
+          series.values.map((value, n) => [title, series.checkpoints[n], series.steps[n], series.places[n], value]),
         ),
       })}
     >
@@ -145,19 +145,19 @@ function Panel({ panel, run, items }) {
         height=${220}
         format=${(/** @type {number | null | undefined} */ value) =>
           value && Math.abs(value) < 0.01 ? value.toExponential(1) : figure(value)}
-        xName=${(/** @type {number} */ x) => told.get(x) ?? `step ${x}`}
-        series=${found.map(({ one, title, hue }) => ({ name: title, hue, points: broken(one) }))}
+        xName=${(/** @type {number} */ x) => stepNames.get(x) ?? `step ${x}`}
+        series=${lines.map(({ series, title, hue }) => ({ name: title, hue, points: withGaps(series) }))}
       />
     <//>
   `;
 }
 
-/** Points, with a gap between trainings. @param {Series} one */
-function broken(one) {
+/** Points, with a gap between trainings. @param {Series} series */
+function withGaps(series) {
   const points = /** @type {{x: number, y: number | null}[]} */ ([]);
-  one.values.forEach((value, n) => {
-    if (n && one.checkpoints[n] !== one.checkpoints[n - 1]) points.push({ x: one.places[n] - 0.5, y: null });
-    points.push({ x: one.places[n], y: value });
+  series.values.forEach((value, n) => {
+    if (n && series.checkpoints[n] !== series.checkpoints[n - 1]) points.push({ x: series.places[n] - 0.5, y: null });
+    points.push({ x: series.places[n], y: value });
   });
   return points;
 }

@@ -1,9 +1,9 @@
 // Evolution: what the creator chooses, and whether its mutations pay.
 import { html, useState } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
-import { ofRun, useAsked } from "../../data/api.js";
+import { runEndpoint, useRequest } from "../../data/api.js";
 import { useRun } from "../../data/live-run.js";
-import { Empty, Shown } from "../../parts/states.js";
+import { Empty, Loaded } from "../../parts/states.js";
 import { Gains, Payoff } from "./operators.js";
 import { Ridges } from "./ridges.js";
 import { Scatter } from "./scatter.js";
@@ -16,8 +16,8 @@ import { Topics } from "./topics.js";
 /** @param {{run: string}} props */
 export function Evolution({ run }) {
   const { happened } = useRun(run);
-  const asked = useAsked(ofRun(run, "statistics"), { name: ["spread", "payoff", "diversity"] }, happened);
-  const iterations = useAsked(ofRun(run, "iterations"), {}, happened);
+  const request = useRequest(runEndpoint(run, "statistics"), { name: ["spread", "payoff", "diversity"] }, happened);
+  const iterations = useRequest(runEndpoint(run, "iterations"), {}, happened);
   return html`
     <div class="head">
       <h1>Evolution</h1>
@@ -26,16 +26,20 @@ export function Evolution({ run }) {
         did.
       </p>
     </div>
-    <${Shown} asked=${asked}>
-      ${(/** @type {{items: Row[]}} */ found) => html`
-        <${Chosen} run=${run} rows=${found.items} stages=${/** @type {any} */ (iterations.data)?.items ?? []} />
+    <${Loaded} request=${request}>
+      ${(/** @type {{items: Row[]}} */ statistics) => html`
+        <${EvolutionCharts}
+          run=${run}
+          rows=${statistics.items}
+          stages=${/** @type {any} */ (iterations.data)?.items ?? []}
+        />
       `}
     <//>
   `;
 }
 
 /** @param {{run: string, rows: Row[], stages: any[]}} props */
-export function Chosen({ run, rows, stages }) {
+export function EvolutionCharts({ run, rows, stages }) {
   const spreads = rows.filter((row) => row.name === "spread");
   const paid = rows.filter((row) => row.name === "payoff" && row.data.length);
   const [wanted, setWanted] = useState(/** @type {number | null} */ (null));

@@ -26,7 +26,9 @@ const MOST_OPERATORS = 12;
  * @param {any[]} iterations
  */
 export function spentOn(operator, iterations) {
-  const counts = iterations.flatMap((one) => one.stages).map((stage) => stage.counts.per_operator?.[operator] ?? {});
+  const counts = iterations
+    .flatMap((iteration) => iteration.stages)
+    .map((stage) => stage.counts.per_operator?.[operator] ?? {});
   const sum = (/** @type {string} */ key) => counts.reduce((all, of) => all + (of[key] ?? 0), 0);
   return { asked: sum("asked"), accepted: sum("accepted"), tokens: sum("tokens"), cost: sum("cost_usd") };
 }
@@ -39,15 +41,15 @@ export function spentOn(operator, iterations) {
  */
 function pooled(paid, stages) {
   const sums = /** @type {Map<string, {n: number, sum: number, squares: number, children: number}>} */ (new Map());
-  for (const one of paid.flatMap((row) => row.data)) {
-    const of = sums.get(one.operator) ?? { n: 0, sum: 0, squares: 0, children: 0 };
-    of.children += one.children;
-    if (one.known) {
-      of.n += one.known;
-      of.sum += one.known * one.change;
-      of.squares += (one.known - 1) * (one.deviation ?? 0) ** 2 + one.known * one.change ** 2;
+  for (const payoff of paid.flatMap((row) => row.data)) {
+    const of = sums.get(payoff.operator) ?? { n: 0, sum: 0, squares: 0, children: 0 };
+    of.children += payoff.children;
+    if (payoff.known) {
+      of.n += payoff.known;
+      of.sum += payoff.known * payoff.change;
+      of.squares += (payoff.known - 1) * (payoff.deviation ?? 0) ** 2 + payoff.known * payoff.change ** 2;
     }
-    sums.set(one.operator, of);
+    sums.set(payoff.operator, of);
   }
   return [...sums]
     .map(([operator, { n, sum, squares, children }]) => {
@@ -185,14 +187,14 @@ export function Payoff({ run, paid, stages }) {
 /** @param {Row[]} paid @param {any[]} stages @returns {Gain[]} */
 function gains(paid, stages) {
   return paid.flatMap((row) =>
-    row.data.map((/** @type {any} */ one) => ({
-      operator: one.operator,
+    row.data.map((/** @type {any} */ payoff) => ({
+      operator: payoff.operator,
       iteration: row.iteration,
-      children: one.children,
-      change: one.known ? one.change : null,
-      half: one.known > 1 ? (1.96 * one.deviation) / Math.sqrt(one.known) : null,
+      children: payoff.children,
+      change: payoff.known ? payoff.change : null,
+      half: payoff.known > 1 ? (1.96 * payoff.deviation) / Math.sqrt(payoff.known) : null,
       ...spentOn(
-        one.operator,
+        payoff.operator,
         stages.filter((each) => each.number === row.iteration),
       ),
     })),
@@ -202,11 +204,11 @@ function gains(paid, stages) {
 /** A small chart for each operator, all on one scale. @param {{run: string, paid: Row[], stages: any[]}} props */
 export function Gains({ run, paid, stages }) {
   const every = gains(paid, stages);
-  const names = [...new Set(every.map((one) => one.operator))].sort();
-  const low = (/** @type {Gain} */ one) => (one.change === null ? null : one.change - (one.half ?? 0));
-  const high = (/** @type {Gain} */ one) => (one.change === null ? null : one.change + (one.half ?? 0));
+  const names = [...new Set(every.map((gain) => gain.operator))].sort();
+  const low = (/** @type {Gain} */ gain) => (gain.change === null ? null : gain.change - (gain.half ?? 0));
+  const high = (/** @type {Gain} */ gain) => (gain.change === null ? null : gain.change + (gain.half ?? 0));
   const domain = extent(
-    every.flatMap((one) => [low(one), high(one)]),
+    every.flatMap((gain) => [low(gain), high(gain)]),
     { zero: true },
   );
   if (paid.length < 2) return null;
@@ -228,16 +230,16 @@ export function Gains({ run, paid, stages }) {
           "refused (share)",
           "cost (US dollars)",
         ],
-        rows: every.map((one) => [
-          one.operator,
-          one.iteration,
-          one.change,
-          low(one),
-          high(one),
-          one.children,
-          one.asked,
-          one.asked ? 1 - one.accepted / one.asked : null,
-          one.cost,
+        rows: every.map((gain) => [
+          gain.operator,
+          gain.iteration,
+          gain.change,
+          low(gain),
+          high(gain),
+          gain.children,
+          gain.asked,
+          gain.asked ? 1 - gain.accepted / gain.asked : null,
+          gain.cost,
         ]),
       })}
     >
@@ -260,8 +262,8 @@ export function Gains({ run, paid, stages }) {
                   name,
                   hue: hueOf(name),
                   points: every
-                    .filter((one) => one.operator === name)
-                    .map((one) => ({ x: one.iteration, y: one.change, lo: low(one), hi: high(one) })),
+                    .filter((gain) => gain.operator === name)
+                    .map((gain) => ({ x: gain.iteration, y: gain.change, lo: low(gain), hi: high(gain) })),
                 },
               ]}
             />

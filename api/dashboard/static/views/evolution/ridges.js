@@ -32,8 +32,8 @@ export function Ridges({ rows, label, xLabel }) {
         )}
         <text class="axis-name" x=${(LEFT + width - RIGHT) / 2} y=${height - 6} text-anchor="middle">${xLabel}</text>
         ${shown.map(
-          (one, n) => html`
-            <${Ridge} key=${one.iteration} row=${one} tall=${row} base=${TOP + (n + 1.25) * row} x=${x} />
+          (ridge, n) => html`
+            <${Ridge} key=${ridge.iteration} row=${ridge} tall=${row} base=${TOP + (n + 1.25) * row} x=${x} />
           `,
         )}
       </svg>

@@ -89,7 +89,7 @@ function plain(schema, node) {
     const { $ref: to, ...beside } = node;
     return plain(schema, { ...schema.$defs[to.split("/").pop()], ...beside });
   }
-  const some = node.anyOf?.filter((/** @type {Schema} */ one) => one.type !== "null");
+  const some = node.anyOf?.filter((/** @type {Schema} */ choice) => choice.type !== "null");
   if (some?.length === 1) {
     const { anyOf: _, ...beside } = node;
     return plain(schema, { ...some[0], ...beside });
@@ -105,15 +105,15 @@ function plain(schema, node) {
  * @returns {Schema}
  */
 function section(schema, node, values) {
-  const found = plain(schema, node);
-  const kinds = found.discriminator?.mapping;
-  if (!kinds) return found;
+  const whole = plain(schema, node);
+  const kinds = whole.discriminator?.mapping;
+  if (!kinds) return whole;
   const to = kinds[values?.kind];
-  const one = to ? plain(schema, { $ref: to }) : { properties: {}, required: [] };
+  const chosen = to ? plain(schema, { $ref: to }) : { properties: {}, required: [] };
   return {
-    ...one,
-    properties: { ...one.properties, kind: { enum: Object.keys(kinds), description: found.description } },
-    required: ["kind", ...(one.required ?? [])],
+    ...chosen,
+    properties: { ...chosen.properties, kind: { enum: Object.keys(kinds), description: whole.description } },
+    required: ["kind", ...(chosen.required ?? [])],
   };
 }
 
@@ -135,24 +135,24 @@ export function fieldAt(schema, key, values) {
   }
   const of = section(schema, node, here);
   if (!of.properties?.[last]) return null;
-  const one = plain(schema, of.properties[last]);
-  const kind = one.enum
+  const leaf = plain(schema, of.properties[last]);
+  const kind = leaf.enum
     ? "choice"
-    : one.type === "boolean"
+    : leaf.type === "boolean"
       ? "flag"
-      : ["integer", "number"].includes(one.type)
+      : ["integer", "number"].includes(leaf.type)
         ? "number"
-        : one.type === "string"
+        : leaf.type === "string"
           ? "text"
           : null;
   return (
     kind && {
       key,
       label: LABELS[key] ?? last.replaceAll("_", " "),
-      hint: one.description ?? "",
+      hint: leaf.description ?? "",
       kind,
-      choices: one.enum ?? [],
-      absent: one.default ?? null,
+      choices: leaf.enum ?? [],
+      absent: leaf.default ?? null,
       required: of.required?.includes(last) ?? false,
     }
   );
@@ -163,13 +163,13 @@ export function fieldAt(schema, key, values) {
 export function fieldsOf(schema, group, values) {
   let keys = group.keys ?? [];
   if (group.section) {
-    const given = valueAt(values, group.section);
-    const node = group.section.split(".").reduce((found, part) => plain(schema, found).properties[part], schema);
-    const of = section(schema, node, given);
+    const values_ = valueAt(values, group.section);
+    const node = group.section.split(".").reduce((parent, part) => plain(schema, parent).properties[part], schema);
+    const of = section(schema, node, values_);
     keys = [
       "kind",
       ...Object.keys(of.properties).filter(
-        (name) => name !== "kind" && (of.required.includes(name) || given?.[name] !== undefined),
+        (name) => name !== "kind" && (of.required.includes(name) || values_?.[name] !== undefined),
       ),
     ].map((name) => `${group.section}.${name}`);
   }

@@ -1,6 +1,6 @@
 // The important keys of a config as labelled inputs; what the API says about one stands below it.
 import { html } from "../../ui.js";
-import { Coded } from "../../parts/labels.js";
+import { TextWithCode } from "../../parts/labels.js";
 import { fieldsOf, GROUPS, valueAt } from "./config-fields.js";
 
 /** @typedef {import("./draft.js").Draft} Draft */
@@ -48,18 +48,18 @@ export function ConfigForm({ draft, schema, wrong }) {
 function Entry({ field, draft, values, wrong }) {
   const { key, label, hint, kind } = field;
   const pending = draft.pending.value;
-  const given = key in pending ? pending[key] : valueAt(values, key);
-  const value = given ?? field.absent;
+  const current = key in pending ? pending[key] : valueAt(values, key);
+  const value = current ?? field.absent;
   const id = idOf(key);
-  const about = { id, "aria-describedby": `${id}-hint`, "aria-invalid": wrong ? "true" : undefined };
+  const attributes = { id, "aria-describedby": `${id}-hint`, "aria-invalid": wrong ? "true" : undefined };
   const set = (/** @type {unknown} */ next) => draft.set(...changed(key, next));
-  const typed = (/** @type {any} */ event) => set(read(field, event.currentTarget.value));
+  const typed = (/** @type {any} */ event) => set(parsed(field, event.currentTarget.value));
   const input =
     kind === "flag"
       ? html`
         <label class="check" for=${id}>
           <input
-            ...${about}
+            ...${attributes}
             type="checkbox"
             checked=${Boolean(value)}
             onChange=${(/** @type {any} */ event) => set(event.currentTarget.checked)}
@@ -69,18 +69,18 @@ function Entry({ field, draft, values, wrong }) {
       `
       : kind === "choice"
         ? html`
-          <select ...${about} value=${value ?? ""} onChange=${typed}>
+          <select ...${attributes} value=${value ?? ""} onChange=${typed}>
             ${
               value === null || !field.choices.includes(String(value))
                 ? html`<option value=${value ?? ""}>${value ?? "choose"}</option>`
                 : null
             }
-            ${field.choices.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
+            ${field.choices.map((choice) => html`<option key=${choice} value=${choice}>${choice}</option>`)}
           </select>
         `
         : html`
           <input
-            ...${about}
+            ...${attributes}
             value=${value === null ? "" : String(value)}
             placeholder=${field.required ? "needed" : "unset"}
             inputmode=${kind === "number" ? "decimal" : undefined}
@@ -93,7 +93,9 @@ function Entry({ field, draft, values, wrong }) {
     <div class="entry">
       ${kind !== "flag" && html`<label for=${id}>${label}<${Key} field=${field} /></label>`}
       ${input}
-      <span id=${`${id}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? html`<${Coded} text=${hint} />`}</span>
+      <span id=${`${id}-hint`} class=${wrong ? "mistake" : "hint"}>
+        ${wrong ?? html`<${TextWithCode} text=${hint} />`}
+      </span>
     </div>
   `;
 }
@@ -106,7 +108,7 @@ const Key = ({ field: { key, label } }) => (key === label.replaceAll(" ", "_") ?
  * @param {Field} field
  * @param {string} text
  */
-function read(field, text) {
+function parsed(field, text) {
   if (text.trim() === "") return null;
   return field.kind === "number" && Number.isFinite(Number(text)) ? Number(text) : text;
 }

@@ -1,7 +1,7 @@
 // A config that is being edited: its YAML is the state, the form another view of it. Every change is tried on the API,
 // which says what is wrong and what it would cost; what was typed survives a reload.
 import { signal } from "../../ui.js";
-import { ApiError, ofRun, send } from "../../data/api.js";
+import { ApiError, runEndpoint, send } from "../../data/api.js";
 import { tagsIn } from "../runs/details-form.js";
 
 /** @typedef {import("../../data/schema.d.ts").ConfigText} ConfigText */
@@ -150,7 +150,7 @@ export class Draft {
   }
 
   address() {
-    return this.source.kind === "fork" ? `${ofRun(this.source.name)}:fork` : "/v1/runs";
+    return this.source.kind === "fork" ? `${runEndpoint(this.source.name)}:fork` : "/v1/runs";
   }
 
   body() {

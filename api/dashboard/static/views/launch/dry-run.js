@@ -1,18 +1,18 @@
 // What a run would be, before it is: what is wrong, what differs, what it would cost, what was checked.
 import { html } from "../../ui.js";
-import { Coded } from "../../parts/labels.js";
+import { TextWithCode } from "../../parts/labels.js";
 import { Empty } from "../../parts/states.js";
 
 /** @typedef {import("./draft.js").Draft} Draft */
 /** @typedef {import("./draft.js").Rehearsed} Rehearsed */
 
 /** @param {unknown} value */
-const told = (value) =>
+const text = (value) =>
   value === null || value === undefined ? "–" : typeof value === "string" ? value : JSON.stringify(value);
 
 /** @param {{draft: Draft, shown: (key: string) => boolean, find: (key: string) => void}} props */
-export function Rehearsal({ draft, shown, find }) {
-  const [refused, found] = [draft.refused.value, draft.rehearsed.value];
+export function DryRun({ draft, shown, find }) {
+  const [refused, outcome] = [draft.refused.value, draft.rehearsed.value];
   const errors = refused?.problem.errors ?? [];
   return html`
     <section
@@ -23,22 +23,22 @@ export function Rehearsal({ draft, shown, find }) {
       <header>
         <h2>Before it starts</h2>
         <span class="aside" role="status">
-          ${draft.busy.value ? "checking" : refused ? "not yet" : found ? "checked" : ""}
+          ${draft.busy.value ? "checking" : refused ? "not yet" : outcome ? "checked" : ""}
         </span>
       </header>
       ${
         errors.length > 0
           ? html`
             <ul class="problems">
-              ${errors.map((one) => {
-                const key = one.where.replace(/^(config|body)\.?/, "");
+              ${errors.map((problem) => {
+                const key = problem.where.replace(/^(config|body)\.?/, "");
                 return html`
-                  <li key=${one.where}>
+                  <li key=${problem.where}>
                     <button type="button" class="link" onClick=${() => find(key)}>
                       <code>${key || "config"}</code>
                     </button>
                     ${shown(key) ? "" : html` <span class="soft">(in the YAML)</span>`}: <span class="mistake">
-                      ${one.expected}
+                      ${problem.expected}
                     </span>
                   </li>
                 `;
@@ -46,9 +46,9 @@ export function Rehearsal({ draft, shown, find }) {
             </ul>
           `
           : refused
-            ? html`<${Refused} problem=${refused.problem} />`
-            : found
-              ? html`<${Found} found=${found} />`
+            ? html`<${Refusal} problem=${refused.problem} />`
+            : outcome
+              ? html`<${Outcome} outcome=${outcome} />`
               : !draft.busy.value &&
                 html`<${Empty} title="Nothing to check yet">Paste a config as YAML, or open a file.<//>`
       }
@@ -57,33 +57,33 @@ export function Rehearsal({ draft, shown, find }) {
 }
 
 /** @param {{problem: import("../../data/schema.d.ts").Problem}} props */
-const Refused = ({ problem: { given, expected, next_move: move } }) => html`
+const Refusal = ({ problem: { given, expected, next_move: move } }) => html`
   <div class="found">
     <p class="mistake">${given}</p>
     ${expected && html`<p>Expected: ${expected}</p>`}
-    ${move && html`<p class="soft"><${Coded} text=${move} /></p>`}
+    ${move && html`<p class="soft"><${TextWithCode} text=${move} /></p>`}
   </div>
 `;
 
-/** @param {{found: Rehearsed}} props */
-function Found({ found }) {
-  const lines = (found.estimate ?? []).map((line) => line.split(": "));
+/** @param {{outcome: Rehearsed}} props */
+function Outcome({ outcome }) {
+  const lines = (outcome.estimate ?? []).map((line) => line.split(": "));
   return html`
     <div class="found">
       ${
-        found.changes &&
+        outcome.changes &&
         html`
           <h3>What differs</h3>
           ${
-            found.changes.length === 0
+            outcome.changes.length === 0
               ? html`<p class="soft">Nothing: it would play the same on.</p>`
               : html`
                 <dl class="estimate">
-                  ${found.changes.map(
-                    (one) => html`
-                      <div key=${one.key}>
-                        <dt><code>${one.key}</code></dt>
-                        <dd><del>${told(one.before)}</del> <ins>${told(one.after)}</ins></dd>
+                  ${outcome.changes.map(
+                    (change) => html`
+                      <div key=${change.key}>
+                        <dt><code>${change.key}</code></dt>
+                        <dd><del>${text(change.before)}</del> <ins>${text(change.after)}</ins></dd>
                       </div>
                     `,
                   )}
@@ -93,7 +93,7 @@ function Found({ found }) {
         `
       }
       ${
-        found.estimate &&
+        outcome.estimate &&
         html`
           <h3>What it would cost, at most</h3>
           ${lines.filter((line) => line.length === 1).map(([line]) => html`<p key=${line}>${line}</p>`)}
@@ -105,7 +105,7 @@ function Found({ found }) {
         `
       }
       <h3>What was checked</h3>
-      <ul class="checks small">${found.checks.map((line) => html`<li key=${line}>${line}</li>`)}</ul>
+      <ul class="checks small">${outcome.checks.map((line) => html`<li key=${line}>${line}</li>`)}</ul>
     </div>
   `;
 }

@@ -1,15 +1,15 @@
 // Launch: a config is chosen, edited as a form or as YAML, tried on the API, and started.
 import { html, useEffect, useMemo, useState } from "../../ui.js";
-import { ofRun, useAsked, visit } from "../../data/api.js";
+import { runEndpoint, useRequest, signIns } from "../../data/api.js";
 import { Confirm } from "../../parts/dialog.js";
-import { Coded } from "../../parts/labels.js";
-import { Empty, Shown, Waiting } from "../../parts/states.js";
-import { go, Link, query, runPath, where } from "../../router.js";
+import { TextWithCode } from "../../parts/labels.js";
+import { Empty, Loaded, Loading } from "../../parts/states.js";
+import { go, Link, query, runPath, withQuery } from "../../router.js";
 import { readOnly, settled } from "../../session.js";
 import { GROUPS, fieldsOf } from "./config-fields.js";
 import { ConfigForm, idOf } from "./config-form.js";
 import { Draft } from "./draft.js";
-import { Rehearsal } from "./dry-run.js";
+import { DryRun } from "./dry-run.js";
 
 /** @typedef {import("../../data/schema.d.ts").Preset} Preset */
 /** @typedef {import("./draft.js").Source} Source */
@@ -28,17 +28,17 @@ function source() {
 export function Launch() {
   const of = source();
   const barred = readOnly();
-  if (!settled.value) return html`<div class="head"><h1>Launch a run</h1></div><${Waiting} />`;
+  if (!settled.value) return html`<div class="head"><h1>Launch a run</h1></div><${Loading} />`;
   if (barred)
     return html`
       <div class="head"><h1>Launch a run</h1></div>
       <div class="card"><${Empty} title="This key may not launch runs">${barred}.<//></div>
     `;
-  return of ? html`<${Editor} key=${`${of.kind} ${of.name}`} of=${of} />` : html`<${Choice} />`;
+  return of ? html`<${Editor} key=${`${of.kind} ${of.name}`} of=${of} />` : html`<${PresetList} />`;
 }
 
-function Choice() {
-  const presets = useAsked("/v1/presets");
+function PresetList() {
+  const presets = useRequest("/v1/presets");
   return html`
     <div class="head">
       <h1>Launch a run</h1>
@@ -47,20 +47,20 @@ function Choice() {
         and choose “New from it”, or “Fork” to share its history.
       </p>
     </div>
-    <${Shown} asked=${presets}>
-      ${(/** @type {{items: Preset[]}} */ found) => html`
+    <${Loaded} request=${presets}>
+      ${(/** @type {{items: Preset[]}} */ page) => html`
         <div class="presets">
           <${Link} class="card preset" to="/launch?own=1">
             <h2>Your own config</h2>
             <p class="soft">Paste YAML, or open a file.</p>
           <//>
-          ${found.items.map(
-            (one) => html`
-              <${Link} key=${one.name} class="card preset" to=${`/launch?preset=${encodeURIComponent(one.name)}`}>
-                <h2>${one.name}</h2>
-                <p><${Coded} text=${one.summary} /></p>
-                <p class="soft small">Needs: ${one.needs}</p>
-                <p class="small soft"><code>${one.model}</code> · ${one.loss}</p>
+          ${page.items.map(
+            (preset) => html`
+              <${Link} key=${preset.name} class="card preset" to=${`/launch?preset=${encodeURIComponent(preset.name)}`}>
+                <h2>${preset.name}</h2>
+                <p><${TextWithCode} text=${preset.summary} /></p>
+                <p class="soft small">Needs: ${preset.needs}</p>
+                <p class="small soft"><code>${preset.model}</code> · ${preset.loss}</p>
               <//>
             `,
           )}
@@ -72,12 +72,12 @@ function Choice() {
 
 /** @param {{of: Source}} props */
 function Editor({ of }) {
-  const parent = useAsked(of.kind === "fork" ? ofRun(of.name) : null);
+  const parent = useRequest(of.kind === "fork" ? runEndpoint(of.name) : null);
   const run = /** @type {import("../../data/schema.d.ts").RunDetails | null} */ (parent.data);
   const newest = run ? Math.min(run.iteration, run.iterations - 1) : null;
   const at = query.value.get("at") === null ? newest : Number(query.value.get("at"));
   const draft = useMemo(() => new Draft(of, 0), []);
-  const schema = useAsked("/v1/configs/schema");
+  const schema = useRequest("/v1/configs/schema");
   const asYaml = (query.value.get("as") ?? (of.kind === "own" ? "yaml" : "form")) === "yaml";
   const waits = of.kind === "fork" && at === null;
   useEffect(() => {
@@ -85,9 +85,12 @@ function Editor({ of }) {
     draft.beside.value = { ...draft.beside.peek(), at: at ?? 0 };
     draft.check();
     return () => draft.end();
-  }, [draft, visit.value, at, waits]);
+  }, [draft, signIns.value, at, waits]);
   const wrong = new Map(
-    (draft.refused.value?.problem.errors ?? []).map((one) => [one.where.replace(/^config\./, ""), one.expected]),
+    (draft.refused.value?.problem.errors ?? []).map((problem) => [
+      problem.where.replace(/^config\./, ""),
+      problem.expected,
+    ]),
   );
   const known = /** @type {Record<string, any> | null} */ (schema.data);
   const shown = (/** @type {string} */ key) =>
@@ -96,7 +99,7 @@ function Editor({ of }) {
     );
   const find = (/** @type {string} */ key) => {
     const inForm = shown(key);
-    go(where({ as: inForm ? "form" : "yaml" }));
+    go(withQuery({ as: inForm ? "form" : "yaml" }));
     requestAnimationFrame(() => document.getElementById(inForm ? idOf(key) : "config-yaml")?.focus());
   };
   const title = of.kind === "fork" ? `Fork ${of.name}` : "Launch a run";
@@ -119,27 +122,27 @@ function Editor({ of }) {
     </div>
     ${
       parent.error && !run
-        ? html`<${Shown} asked=${parent}>${() => null}<//>`
+        ? html`<${Loaded} request=${parent}>${() => null}<//>`
         : html`
           <div class="launch">
             <div class="stack">
-              <${Bar} draft=${draft} asYaml=${asYaml} />
-              ${of.kind === "fork" && run && html`<${At} run=${run} at=${at ?? 0} />`}
+              <${Toolbar} draft=${draft} asYaml=${asYaml} />
+              ${of.kind === "fork" && run && html`<${ForkPoint} run=${run} at=${at ?? 0} />`}
               ${
                 asYaml
                   ? html`<${Yaml} draft=${draft} />`
                   : html`
-                    <${Shown} asked=${schema}>
+                    <${Loaded} request=${schema}>
                       ${(/** @type {Record<string, any>} */ all) => html`
                         <${ConfigForm} draft=${draft} schema=${all} wrong=${wrong} />
                       `}
                     <//>
                   `
               }
-              <${Beside} draft=${draft} wrong=${wrong} />
+              <${TagsAndNote} draft=${draft} wrong=${wrong} />
             </div>
             <aside>
-              <${Rehearsal} draft=${draft} shown=${shown} find=${find} />
+              <${DryRun} draft=${draft} shown=${shown} find=${find} />
               <${Start} draft=${draft} />
             </aside>
           </div>
@@ -149,7 +152,7 @@ function Editor({ of }) {
 }
 
 /** @param {{draft: Draft, asYaml: boolean}} props */
-function Bar({ draft, asYaml }) {
+function Toolbar({ draft, asYaml }) {
   const [asking, setAsking] = useState(false);
   const open = async (/** @type {any} */ event) => {
     const file = event.currentTarget.files[0];
@@ -173,7 +176,7 @@ function Bar({ draft, asYaml }) {
               type="button"
               class="button"
               aria-pressed=${asYaml === (name === "yaml")}
-              onClick=${() => go(where({ as: name }), { replace: true })}
+              onClick=${() => go(withQuery({ as: name }), { replace: true })}
             >
               ${shown}
             </button>
@@ -207,7 +210,7 @@ function Bar({ draft, asYaml }) {
 }
 
 /** @param {{run: import("../../data/schema.d.ts").RunDetails, at: number}} props */
-function At({ run, at }) {
+function ForkPoint({ run, at }) {
   const choices = Array.from({ length: run.iteration + 1 }, (_, n) => n);
   return html`
     <section class="card">
@@ -217,7 +220,7 @@ function At({ run, at }) {
           id="fork-at"
           aria-describedby="fork-at-hint"
           value=${at}
-          onChange=${(/** @type {any} */ event) => go(where({ at: event.currentTarget.value }), { replace: true })}
+          onChange=${(/** @type {any} */ event) => go(withQuery({ at: event.currentTarget.value }), { replace: true })}
         >
           ${choices.map(
             (n) => html`
@@ -271,7 +274,7 @@ function Yaml({ draft }) {
 }
 
 /** @param {{draft: Draft, wrong: Map<string, string>}} props */
-function Beside({ draft, wrong }) {
+function TagsAndNote({ draft, wrong }) {
   const { note, tags } = draft.beside.value;
   const bad = [...wrong].find(([key]) => key.startsWith("body.tags"))?.[1];
   return html`

@@ -3,11 +3,11 @@
 /** @typedef {import("../../data/schema.d.ts").Relative} Relative */
 /** @typedef {import("../../data/schema.d.ts").Lineage} Lineage */
 /**
- * @typedef {{kind: "prompt", number: number, one: Relative, open: boolean, hidden: number, inner: Shown[]}}
- *   ShownPrompt
+ * @typedef {{kind: "prompt", number: number, prompt: Relative, open: boolean, hidden: number, inner: TreeNode[]}}
+ *   PromptNode
  */
-/** @typedef {{kind: "more", number: number, count: number, inner: Shown[]}} ShownMore */
-/** @typedef {ShownPrompt | ShownMore} Shown */
+/** @typedef {{kind: "more", number: number, count: number, inner: TreeNode[]}} MoreNode */
+/** @typedef {PromptNode | MoreNode} TreeNode */
 
 export const STEP = 8;
 const DEEP = 3;
@@ -29,19 +29,19 @@ export class Family {
 
   /** @param {Lineage} lineage */
   add(lineage) {
-    for (const one of [...lineage.ancestors, lineage.prompt, ...lineage.descendants]) {
-      if (this.known.has(one.number)) continue;
-      this.known.set(one.number, one);
-      if (one.parent === null) this.root = one.number;
-      else this.below.set(one.parent, [...(this.below.get(one.parent) ?? []), one.number]);
+    for (const prompt of [...lineage.ancestors, lineage.prompt, ...lineage.descendants]) {
+      if (this.known.has(prompt.number)) continue;
+      this.known.set(prompt.number, prompt);
+      if (prompt.parent === null) this.root = prompt.number;
+      else this.below.set(prompt.parent, [...(this.below.get(prompt.parent) ?? []), prompt.number]);
     }
   }
 
   /** Everything from the root down to this prompt is opened. @param {Lineage} lineage */
-  lookAt(lineage) {
+  openPathTo(lineage) {
     this.add(lineage);
     if (this.root < 0) this.root = lineage.ancestors[0]?.number ?? lineage.prompt.number;
-    this.path = new Set([...lineage.ancestors, lineage.prompt].map((one) => one.number));
+    this.path = new Set([...lineage.ancestors, lineage.prompt].map((prompt) => prompt.number));
     for (const number of this.path) this.open.set(number, true);
   }
 
@@ -58,22 +58,22 @@ export class Family {
     return this.open.get(number) ?? (level < DEEP && (this.below.get(number)?.length ?? 0) > 0);
   }
 
-  /** The part that is shown, from the root. @returns {Shown | null} */
+  /** The part that is shown, from the root. @returns {TreeNode | null} */
   shown(number = this.root, level = 0) {
-    const one = this.known.get(number);
-    if (!one) return null;
+    const prompt = this.known.get(number);
+    if (!prompt) return null;
     const open = this.isOpen(number, level);
     const children = open ? this.children(number) : [];
     const room = this.width.get(number) ?? STEP;
-    const inner = /** @type {Shown[]} */ (
+    const inner = /** @type {TreeNode[]} */ (
       children
         .slice(0, room)
         .map((child) => this.shown(child, level + 1))
         .filter(Boolean)
     );
     inner.sort((a, b) => a.number - b.number);
-    const hidden = one.children - inner.length;
+    const hidden = prompt.children - inner.length;
     if (open && hidden > 0) inner.push({ kind: "more", number, count: hidden, inner: [] });
-    return { kind: "prompt", number, one, open, hidden: open ? 0 : one.children, inner };
+    return { kind: "prompt", number, prompt, open, hidden: open ? 0 : prompt.children, inner };
   }
 }

@@ -2,11 +2,11 @@
 import { html, useEffect, useMemo, useRef, useState } from "../../ui.js";
 import { hueOf } from "../../charts/colours.js";
 import { Figure } from "../../charts/figure.js";
-import { ApiError, ask, ofRun } from "../../data/api.js";
+import { ApiError, fetchJson, runEndpoint } from "../../data/api.js";
 import { bornIn, count, figure } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
-import { Waiting, Wrong } from "../../parts/states.js";
-import { go, Link, query, runPath, where } from "../../router.js";
+import { Loading, ErrorNotice } from "../../parts/states.js";
+import { go, Link, query, runPath, withQuery } from "../../router.js";
 import { Family, STEP } from "./family.js";
 import { Tree } from "./tree.js";
 
@@ -20,8 +20,8 @@ const WIDEST = 1000;
 
 /** @param {{run: string}} props */
 export function Lineage({ run }) {
-  const asked = query.value.get("prompt");
-  const wanted = asked === null || !/^\d{1,9}$/.test(asked) ? null : Number(asked);
+  const text = query.value.get("prompt");
+  const wanted = text === null || !/^\d{1,9}$/.test(text) ? null : Number(text);
   const family = useRef(new Family());
   const [, setTurn] = useState(0);
   const [error, setError] = useState(/** @type {ApiError | null} */ (null));
@@ -41,16 +41,16 @@ export function Lineage({ run }) {
     let stale = false;
     void attempt(async () => {
       if (wanted === null) {
-        const start = await telling(run);
-        if (start !== null && !stale) go(where({ prompt: start }), { replace: true });
+        const start = await startingPrompt(run);
+        if (start !== null && !stale) go(withQuery({ prompt: start }), { replace: true });
         return;
       }
-      const near = /** @type {Lineage} */ (await ask(ofRun(run, "prompts", wanted, "lineage"), NEAR));
+      const near = /** @type {Lineage} */ (await fetchJson(runEndpoint(run, "prompts", wanted, "lineage"), NEAR));
       const root = near.ancestors[0]?.number ?? wanted;
       const next = family.current.known.has(root) ? family.current : new Family();
-      if (next !== family.current) next.add(await ask(ofRun(run, "prompts", root, "lineage"), TOP));
+      if (next !== family.current) next.add(await fetchJson(runEndpoint(run, "prompts", root, "lineage"), TOP));
       if (stale) return;
-      next.lookAt(near);
+      next.openPathTo(near);
       family.current = next;
       setSelected(wanted);
     });
@@ -66,9 +66,9 @@ export function Lineage({ run }) {
       const level = of.path.has(number) ? 0 : 1;
       const open = of.isOpen(number, level);
       of.open.set(number, !open);
-      const one = of.known.get(number);
-      if (!open && one && (of.below.get(number)?.length ?? 0) < Math.min(one.children, STEP))
-        of.add(await ask(ofRun(run, "prompts", number, "lineage"), NEAR));
+      const prompt = of.known.get(number);
+      if (!open && prompt && (of.below.get(number)?.length ?? 0) < Math.min(prompt.children, STEP))
+        of.add(await fetchJson(runEndpoint(run, "prompts", number, "lineage"), NEAR));
     });
   /** @param {number} number */
   const more = (number) =>
@@ -77,11 +77,11 @@ export function Lineage({ run }) {
       const room = (of.width.get(number) ?? STEP) + 3 * STEP;
       of.width.set(number, room);
       if ((of.below.get(number)?.length ?? 0) < room)
-        of.add(await ask(ofRun(run, "prompts", number, "lineage"), { depth: 1, limit: WIDEST }));
+        of.add(await fetchJson(runEndpoint(run, "prompts", number, "lineage"), { depth: 1, limit: WIDEST }));
     });
 
   const shown = family.current.shown();
-  const one = selected === null ? undefined : family.current.known.get(selected);
+  const prompt = selected === null ? undefined : family.current.known.get(selected);
   return html`
     <div class="head">
       <h1>Lineage</h1>
@@ -89,13 +89,13 @@ export function Lineage({ run }) {
         A family of prompts: which mutation made which child, and where the solver still has something to learn.
       </p>
     </div>
-    <${Jumps} run=${run} root=${family.current.root} wanted=${wanted} fail=${setError} />
-    ${error && html`<${Wrong} error=${error} />`}
+    <${JumpBar} run=${run} root=${family.current.root} wanted=${wanted} fail=${setError} />
+    ${error && html`<${ErrorNotice} error=${error} />`}
     ${
       !shown
         ? error
           ? null
-          : html`<${Waiting} />`
+          : html`<${Loading} />`
         : html`
           <div class="family">
             <${Figure}
@@ -112,34 +112,34 @@ export function Lineage({ run }) {
                 more=${more}
                 open=${(/** @type {number} */ number) => go(runPath(run, "prompts", number))}
               />
-              <${Keys} known=${family.current.known} />
+              <${TreeLegend} known=${family.current.known} />
             <//>
-            ${one && html`<${Panel} run=${run} one=${one} family=${family.current} />`}
+            ${prompt && html`<${SelectedPrompt} run=${run} prompt=${prompt} family=${family.current} />`}
           </div>
         `
     }
   `;
 }
 
-/** Every prompt that the tree shows. @param {import("./family.js").Shown} top */
+/** Every prompt that the tree shows. @param {import("./family.js").TreeNode} top */
 export function numbersOf(top) {
   const rows = /** @type {(string | number | null)[][]} */ ([]);
-  const walk = (/** @type {import("./family.js").Shown} */ part, /** @type {number} */ level) => {
+  const walk = (/** @type {import("./family.js").TreeNode} */ part, /** @type {number} */ level) => {
     if (part.kind === "prompt") {
-      const { one } = part;
+      const { prompt } = part;
       rows.push([
-        String(one.number),
-        one.parent === null ? null : String(one.parent),
-        one.operator ?? "seed",
+        String(prompt.number),
+        prompt.parent === null ? null : String(prompt.parent),
+        prompt.operator ?? "seed",
         level,
-        bornIn(one.born),
-        one.info,
-        one.children,
-        one.batches.join(" "),
-        one.text,
+        bornIn(prompt.born),
+        prompt.info,
+        prompt.children,
+        prompt.batches.join(" "),
+        prompt.text,
       ]);
     }
-    part.inner.forEach((one) => walk(one, level + 1));
+    part.inner.forEach((child) => walk(child, level + 1));
   };
   walk(top, 0);
   return {
@@ -159,35 +159,37 @@ export function numbersOf(top) {
 }
 
 /** Where to begin: the deepest prompt that the newest iteration looked at. @param {string} run */
-async function telling(run) {
-  const details = /** @type {RunDetails} */ (await ask(ofRun(run)));
+async function startingPrompt(run) {
+  const details = /** @type {RunDetails} */ (await fetchJson(runEndpoint(run)));
   for (const iteration of [details.iteration, details.iteration - 1]) {
     if (iteration < 0) continue;
-    const page = /** @type {PromptPage} */ (await ask(ofRun(run, "prompts"), { iteration, sort: "-depth", limit: 1 }));
+    const page = /** @type {PromptPage} */ (
+      await fetchJson(runEndpoint(run, "prompts"), { iteration, sort: "-depth", limit: 1 })
+    );
     if (page.items.length) return page.items[0].number;
   }
-  const first = /** @type {PromptPage} */ (await ask(ofRun(run, "prompts"), { limit: 1 }));
+  const first = /** @type {PromptPage} */ (await fetchJson(runEndpoint(run, "prompts"), { limit: 1 }));
   return first.items[0]?.number ?? null;
 }
 
 /** @param {{run: string, root: number, wanted: number | null, fail: (error: ApiError) => void}} props */
-function Jumps({ run, root, wanted, fail }) {
+function JumpBar({ run, root, wanted, fail }) {
   const jump = (/** @type {string} */ sort) =>
-    ask(ofRun(run, "prompts"), { root, sort, limit: 1 }).then(
-      (page) => go(where({ prompt: /** @type {PromptPage} */ (page).items[0]?.number })),
+    fetchJson(runEndpoint(run, "prompts"), { root, sort, limit: 1 }).then(
+      (page) => go(withQuery({ prompt: /** @type {PromptPage} */ (page).items[0]?.number })),
       (error) => {
         if (error instanceof ApiError) fail(error);
         else throw error;
       },
     );
   const to = (/** @type {Event} */ event) =>
-    go(where({ prompt: /** @type {HTMLInputElement} */ (event.currentTarget).value }));
+    go(withQuery({ prompt: /** @type {HTMLInputElement} */ (event.currentTarget).value }));
   return html`
     <div class="filters">
       <label class="field">Family of prompt<input type="number" min="0" value=${wanted ?? ""} onChange=${to} /></label>
       <button class="button" disabled=${root < 0} onClick=${() => jump("-info")}>Most informative</button>
       <button class="button" disabled=${root < 0} onClick=${() => jump("-depth")}>Deepest</button>
-      <button class="button" disabled=${root < 0 || wanted === root} onClick=${() => go(where({ prompt: root }))}>
+      <button class="button" disabled=${root < 0 || wanted === root} onClick=${() => go(withQuery({ prompt: root }))}>
         Its seed
       </button>
       ${root >= 0 && html`<${Link} class="button bare" to=${`${runPath(run, "prompts")}?root=${root}`}>As a table<//>`}
@@ -196,10 +198,10 @@ function Jumps({ run, root, wanted, fail }) {
 }
 
 /** @param {{known: Map<number, import("../../data/schema.d.ts").Relative>}} props */
-export function Keys({ known }) {
+export function TreeLegend({ known }) {
   const operators = useMemo(
     () =>
-      [...new Set([...known.values()].map((one) => one.operator))].sort((a, b) =>
+      [...new Set([...known.values()].map((prompt) => prompt.operator))].sort((a, b) =>
         String(a ?? "").localeCompare(String(b ?? "")),
       ),
     [known.size],
@@ -220,19 +222,19 @@ export function Keys({ known }) {
   `;
 }
 
-/** @param {{run: string, one: import("../../data/schema.d.ts").Relative, family: Family}} props */
-export function Panel({ run, one, family }) {
-  const parent = one.parent === null ? undefined : family.known.get(one.parent);
-  const change = parent && parent.info !== null && one.info !== null ? one.info - parent.info : null;
+/** @param {{run: string, prompt: import("../../data/schema.d.ts").Relative, family: Family}} props */
+export function SelectedPrompt({ run, prompt, family }) {
+  const parent = prompt.parent === null ? undefined : family.known.get(prompt.parent);
+  const change = parent && parent.info !== null && prompt.info !== null ? prompt.info - parent.info : null;
   return html`
     <aside class="card chosen" aria-label="Chosen prompt" aria-live="polite">
-      <header><h2>Prompt ${count(one.number)}</h2></header>
-      <p class="soft"><${Operator} name=${one.operator} /> · ${bornIn(one.born)}</p>
-      <pre class="text">${one.text}</pre>
+      <header><h2>Prompt ${count(prompt.number)}</h2></header>
+      <p class="soft"><${Operator} name=${prompt.operator} /> · ${bornIn(prompt.born)}</p>
+      <pre class="text">${prompt.text}</pre>
       <dl class="pairs">
         <dt>Info when first judged</dt>
         <dd>
-          ${figure(one.info)}
+          ${figure(prompt.info)}
           ${
             change === null
               ? ""
@@ -240,11 +242,11 @@ export function Panel({ run, one, family }) {
           }
         </dd>
         <dt>Children</dt>
-        <dd>${count(one.children)}</dd>
+        <dd>${count(prompt.children)}</dd>
         <dt>In the batch of</dt>
-        <dd>${one.batches.length ? `iteration ${one.batches.join(", ")}` : "none"}</dd>
+        <dd>${prompt.batches.length ? `iteration ${prompt.batches.join(", ")}` : "none"}</dd>
       </dl>
-      <${Link} class="button first" to=${runPath(run, "prompts", one.number)}>Open prompt<//>
+      <${Link} class="button first" to=${runPath(run, "prompts", prompt.number)}>Open prompt<//>
     </aside>
   `;
 }

@@ -4,8 +4,8 @@ import { hueOf } from "../../charts/colours.js";
 import { figure } from "../../parts/format.js";
 import { hierarchy, tree } from "../../vendor/d3-hierarchy.js";
 
-/** @typedef {import("./family.js").Shown} Shown */
-/** @typedef {import("../../vendor/d3-hierarchy.js").Placed<Shown>} Placed */
+/** @typedef {import("./family.js").TreeNode} TreeNode */
+/** @typedef {import("../../vendor/d3-hierarchy.js").Placed<TreeNode>} Placed */
 
 const ROW = 24;
 const COLUMN = 160;
@@ -13,17 +13,17 @@ const PAD = 18;
 const PALEST = 22;
 
 /**
- * @param {{shown: Shown, focus: number | null, selected: number | null, select: (n: number) => void,
+ * @param {{shown: TreeNode, focus: number | null, selected: number | null, select: (n: number) => void,
  *   turn: (n: number) => void, more: (n: number) => void, open: (n: number) => void}} props
  */
 export function Tree({ shown, focus, selected, select, turn, more, open }) {
   const frame = useRef(/** @type {HTMLElement | null} */ (null));
-  const placed = useMemo(() => tree().nodeSize([ROW, COLUMN])(hierarchy(shown, (one) => one.inner)), [shown]);
+  const placed = useMemo(() => tree().nodeSize([ROW, COLUMN])(hierarchy(shown, (node) => node.inner)), [shown]);
   const nodes = /** @type {Placed[]} */ (placed.descendants());
   const top = Math.min(...nodes.map((node) => node.x));
   const height = Math.max(...nodes.map((node) => node.x)) - top + 2 * PAD + ROW;
   const width = Math.max(...nodes.map((node) => node.y)) + COLUMN + 2 * PAD;
-  const most = Math.max(1e-9, ...nodes.map((node) => (node.data.kind === "prompt" ? (node.data.one.info ?? 0) : 0)));
+  const most = Math.max(1e-9, ...nodes.map((node) => (node.data.kind === "prompt" ? (node.data.prompt.info ?? 0) : 0)));
   const inOrder = [...nodes].sort((a, b) => a.x - b.x || a.y - b.y);
   useEffect(() => {
     const here = frame.current?.querySelector(`[data-number="${focus}"]`);
@@ -66,7 +66,7 @@ export function Tree({ shown, focus, selected, select, turn, more, open }) {
       ?.scrollIntoView({ block: "nearest", inline: "nearest" });
   };
   const inner = (/** @type {Placed | undefined} */ node) =>
-    pick(node?.children?.find((one) => one.data.kind === "prompt"));
+    pick(node?.children?.find((child) => child.data.kind === "prompt"));
   const step = (/** @type {number} */ place, /** @type {number} */ by) => {
     for (let next = place + by; inOrder[next]; next += by)
       if (inOrder[next].data.kind === "prompt") return pick(inOrder[next]);
@@ -134,31 +134,32 @@ const branchOf = (source, target) => {
 const key = (node) => (node.data.kind === "more" ? `more ${node.data.number}` : node.data.number);
 
 /**
- * @param {{node: Placed, data: import("./family.js").ShownPrompt, most: number, selected: boolean,
+ * @param {{node: Placed, data: import("./family.js").PromptNode, most: number, selected: boolean,
  *   select: (n: number) => void, turn: (n: number) => void, open: (n: number) => void}} props
  */
 function Node({ node, data, most, selected, select, turn, open }) {
-  const { one } = data;
-  const hue = `var(${hueOf(one.operator)})`;
-  const strength = one.info === null ? PALEST : PALEST + (100 - PALEST) * Math.max(0, Math.min(1, one.info / most));
-  const trained = one.batches.length > 0;
+  const { prompt } = data;
+  const hue = `var(${hueOf(prompt.operator)})`;
+  const strength =
+    prompt.info === null ? PALEST : PALEST + (100 - PALEST) * Math.max(0, Math.min(1, prompt.info / most));
+  const trained = prompt.batches.length > 0;
   return html`
     <g
-      id=${`prompt-${one.number}`}
-      data-number=${one.number}
+      id=${`prompt-${prompt.number}`}
+      data-number=${prompt.number}
       class=${selected ? "node selected" : "node"}
       transform=${`translate(${node.y} ${node.x})`}
       role="treeitem"
       aria-level=${node.depth + 1}
       aria-selected=${selected}
-      aria-expanded=${one.children ? data.open : undefined}
-      onClick=${() => select(one.number)}
-      onDblClick=${() => open(one.number)}
+      aria-expanded=${prompt.children ? data.open : undefined}
+      onClick=${() => select(prompt.number)}
+      onDblClick=${() => open(prompt.number)}
     >
       <title>
-        ${one.operator ?? "seed"}
+        ${prompt.operator ?? "seed"}
         ${trained ? ", was in a batch" : ""}
-        ${one.children ? `, ${one.children} children` : ""}
+        ${prompt.children ? `, ${prompt.children} children` : ""}
       </title>
       <rect class="back" x="-11" y="-11" width="134" height="22" rx="11" />
       ${trained && html`<circle class="ring" r="8.5" style=${{ stroke: hue }} />`}
@@ -166,16 +167,16 @@ function Node({ node, data, most, selected, select, turn, open }) {
         r="5.5"
         style=${{ fill: `color-mix(in oklab, ${hue} ${strength.toFixed(0)}%, var(--paper))`, stroke: hue }}
       />
-      <text x="14" dy=".32em">#${one.number} <tspan class="info" dx="3">${figure(one.info)}</tspan></text>
+      <text x="14" dy=".32em">#${prompt.number} <tspan class="info" dx="3">${figure(prompt.info)}</tspan></text>
       ${
-        one.children > 0 &&
+        prompt.children > 0 &&
         html`
           <g
             class="turn"
             aria-hidden="true"
             onClick=${(/** @type {Event} */ event) => {
               event.stopPropagation();
-              turn(one.number);
+              turn(prompt.number);
             }}
           >
             <circle cx="110" r="7.5" />

@@ -1,6 +1,6 @@
 // The plane of the map: a canvas, for thousands of prompts; walked over by pointer and by keyboard.
 import { html, useEffect, useMemo, useRef, useState } from "../../ui.js";
-import { computed } from "../../charts/colours.js";
+import { computedColour } from "../../charts/colours.js";
 import { useWidth } from "../../charts/plot.js";
 import { bornIn, figure } from "../../parts/format.js";
 
@@ -12,10 +12,10 @@ const [PAD, TALLEST, REACH, CLICK, SIDE, STEP] = [10, 640, 14, 5, 0.2, 0.02];
 const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 /**
- * @param {{label: string, found: PromptMap, paint: import("./map.js").Paint, area: Area | null,
+ * @param {{label: string, map: PromptMap, paint: import("./map.js").Paint, area: Area | null,
  *   select: (area: Area | null) => void, open: (n: number) => void, enter: () => void}} props
  */
-export function Plane({ label, found, paint, area, select, open, enter }) {
+export function MapCanvas({ label, map, paint, area, select, open, enter }) {
   const [box, width] = useWidth();
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const [at, setAt] = useState(/** @type {number | null} */ (null));
@@ -32,8 +32,8 @@ export function Plane({ label, found, paint, area, select, open, enter }) {
   );
   const shown = dragged ? between(dragged.from, dragged.to) : area;
   useEffect(() => {
-    if (canvas.current) draw(canvas.current, found, paint, place, width, size);
-  }, [found, paint, place, width, size, theme]);
+    if (canvas.current) draw(canvas.current, map, paint, place, width, size);
+  }, [map, paint, place, width, size, theme]);
 
   const spot = (/** @type {PointerEvent} */ event) => {
     const frame = /** @type {Element} */ (event.currentTarget).getBoundingClientRect();
@@ -47,7 +47,7 @@ export function Plane({ label, found, paint, area, select, open, enter }) {
   const moved = (/** @type {PointerEvent} */ event) => {
     const here = spot(event);
     if (dragged) setDragged({ ...dragged, to: value(here) });
-    else setAt(nearest(found, place, here));
+    else setAt(nearest(map, place, here));
   };
   const pressed = (/** @type {PointerEvent} */ event) => {
     if (event.button) return;
@@ -61,7 +61,7 @@ export function Plane({ label, found, paint, area, select, open, enter }) {
     setDragged(null);
     if (far > CLICK) select(between(from, to));
     else {
-      const n = nearest(found, place, spot(event));
+      const n = nearest(map, place, spot(event));
       if (n !== null) open(n);
     }
   };
@@ -107,14 +107,7 @@ export function Plane({ label, found, paint, area, select, open, enter }) {
         at !== null &&
         !dragged &&
         html`
-          <${Tip}
-            found=${found}
-            at=${at}
-            x=${place.x(found.x[at])}
-            y=${place.y(found.y[at])}
-            width=${width}
-            height=${size}
-          />
+          <${Tip} map=${map} at=${at} x=${place.x(map.x[at])} y=${place.y(map.y[at])} width=${width} height=${size} />
         `
       }
     </div>
@@ -140,7 +133,7 @@ function useTheme() {
 
 /** @param {[number, number]} from @param {[number, number]} to @returns {Area} */
 function between(from, to) {
-  const [a, b] = [from, to].map((one) => one.map((part) => Math.min(1, Math.max(0, part))));
+  const [a, b] = [from, to].map((corner) => corner.map((part) => Math.min(1, Math.max(0, part))));
   return {
     left: Math.min(a[0], b[0]),
     low: Math.min(a[1], b[1]),
@@ -172,14 +165,14 @@ function stepped(area, [across, up], sized) {
 
 /**
  * The prompt under the pointer, or near it.
- * @param {PromptMap} found
+ * @param {PromptMap} map
  * @param {{x: (v: number) => number, y: (v: number) => number}} place
  * @param {[number, number]} spot
  */
-function nearest(found, place, [across, down]) {
+function nearest(map, place, [across, down]) {
   let [best, least] = [/** @type {number | null} */ (null), REACH ** 2];
-  for (let n = found.numbers.length - 1; n >= 0; n -= 1) {
-    const far = (place.x(found.x[n]) - across) ** 2 + (place.y(found.y[n]) - down) ** 2;
+  for (let n = map.numbers.length - 1; n >= 0; n -= 1) {
+    const far = (place.x(map.x[n]) - across) ** 2 + (place.y(map.y[n]) - down) ** 2;
     if (far < least) {
       best = n;
       least = far;
@@ -190,33 +183,33 @@ function nearest(found, place, [across, down]) {
 
 /**
  * @param {HTMLCanvasElement} canvas
- * @param {PromptMap} found
+ * @param {PromptMap} map
  * @param {import("./map.js").Paint} paint
  * @param {{x: (v: number) => number, y: (v: number) => number}} place
  * @param {number} width
  * @param {number} height
  */
-function draw(canvas, found, paint, place, width, height) {
+function draw(canvas, map, paint, place, width, height) {
   const sharp = devicePixelRatio || 1;
   [canvas.width, canvas.height] = [Math.round(width * sharp), Math.round(height * sharp)];
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   pen.scale(sharp, sharp);
-  const colours = paint.keys.map((key) => computed(/** @type {Element} */ (canvas.parentElement), key.colour));
-  const radius = found.numbers.length > 4000 ? 1.8 : found.numbers.length > 800 ? 2.6 : 3.6;
+  const colours = paint.keys.map((key) => computedColour(/** @type {Element} */ (canvas.parentElement), key.colour));
+  const radius = map.numbers.length > 4000 ? 1.8 : map.numbers.length > 800 ? 2.6 : 3.6;
   pen.globalAlpha = 0.75;
-  found.numbers.forEach((_, n) => {
+  map.numbers.forEach((_, n) => {
     pen.fillStyle = colours[paint.of[n]];
     pen.beginPath();
-    pen.arc(place.x(found.x[n]), place.y(found.y[n]), radius, 0, 2 * Math.PI);
+    pen.arc(place.x(map.x[n]), place.y(map.y[n]), radius, 0, 2 * Math.PI);
     pen.fill();
   });
 }
 
-/** @param {{found: PromptMap, at: number, x: number, y: number, width: number, height: number}} props */
-function Tip({ found, at, x, y, width, height }) {
-  const operator = found.operator[at];
+/** @param {{map: PromptMap, at: number, x: number, y: number, width: number, height: number}} props */
+function Tip({ map, at, x, y, width, height }) {
+  const operator = map.operator[at];
   const side = x > width / 2 ? { right: `${width - x + 12}px` } : { left: `${x + 12}px` };
   return html`
     <div class="ringed" style=${{ left: `${x}px`, top: `${y}px` }} />
@@ -224,12 +217,11 @@ function Tip({ found, at, x, y, width, height }) {
       class="tip"
       style=${{ ...side, ...(y > height / 2 ? { bottom: `${height - y + 8}px` } : { top: `${y + 8}px` }) }}
     >
-      <b>Prompt ${found.numbers[at]}</b>
+      <b>Prompt ${map.numbers[at]}</b>
       <div class="soft">
-        ${operator === null ? "seed" : found.operators[operator]} · ${bornIn(found.born[at])} ·
-        info ${figure(found.info[at])}
+        ${operator === null ? "seed" : map.operators[operator]} · ${bornIn(map.born[at])} · info ${figure(map.info[at])}
       </div>
-      <div>${found.starts[at]}</div>
+      <div>${map.starts[at]}</div>
     </div>
   `;
 }

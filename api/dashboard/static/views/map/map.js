@@ -2,12 +2,12 @@
 import { html, useMemo } from "../../ui.js";
 import { hueOf, ramp } from "../../charts/colours.js";
 import { Figure } from "../../charts/figure.js";
-import { ofRun, useAsked } from "../../data/api.js";
+import { runEndpoint, useRequest } from "../../data/api.js";
 import { useRun } from "../../data/live-run.js";
 import { bornIn, count, figure, percent } from "../../parts/format.js";
-import { Empty, Shown } from "../../parts/states.js";
-import { go, Link, query, runPath, where } from "../../router.js";
-import { Plane } from "./canvas.js";
+import { Empty, Loaded } from "../../parts/states.js";
+import { go, Link, query, runPath, withQuery } from "../../router.js";
+import { MapCanvas } from "./canvas.js";
 
 /** @typedef {import("../../data/schema.d.ts").PromptMap} PromptMap */
 /** @typedef {{left: number, low: number, right: number, high: number}} Area */
@@ -26,8 +26,8 @@ const WAYS = [
 
 /** @param {{run: string}} props */
 export function MapView({ run }) {
-  const { run: details, asked: whole } = useRun(run);
-  const asked = useAsked(details && ofRun(run, "map"), {}, details?.iteration);
+  const { run: details, request: whole } = useRun(run);
+  const request = useRequest(details && runEndpoint(run, "map"), {}, details?.iteration);
   return html`
     <div class="head">
       <h1>Map</h1>
@@ -37,19 +37,19 @@ export function MapView({ run }) {
       </p>
     </div>
     ${
-      asked.loading &&
-      !asked.data &&
+      request.loading &&
+      !request.data &&
       html`
         <p class="soft" role="status">The first time after an iteration, the map is drawn: this takes some seconds.</p>
       `
     }
-    <${Shown} asked=${whole.error ? whole : asked}>
-      ${(/** @type {PromptMap} */ found) =>
-        found.numbers.length < 2
+    <${Loaded} request=${whole.error ? whole : request}>
+      ${(/** @type {PromptMap} */ map) =>
+        map.numbers.length < 2
           ? html`
             <div class="card"><${Empty} title="There is nothing to map yet">A map needs two prompts or more.<//></div>
           `
-          : html`<${Body} run=${run} found=${found} />`}
+          : html`<${Body} run=${run} map=${map} />`}
     <//>
   `;
 }
@@ -66,26 +66,25 @@ export function areaOf(text) {
 export const areaText = ({ left, low, right, high }) =>
   [left, low, right, high].map((part) => Number(Math.min(1, Math.max(0, part)).toFixed(4))).join(",");
 
-/** @param {{run: string, found: PromptMap}} props */
-function Body({ run, found }) {
+/** @param {{run: string, map: PromptMap}} props */
+function Body({ run, map }) {
   const way = WAYS.find(([name]) => name === query.value.get("by"))?.[0] ?? "born";
   const area = areaOf(query.value.get("area"));
-  const paint = useMemo(() => painted(found, way), [found, way]);
+  const paint = useMemo(() => paintBy(map, way), [map, way]);
   const inside = useMemo(
     () =>
       area
-        ? found.numbers.flatMap((_, n) =>
-            found.x[n] >= area.left && found.x[n] <= area.right && found.y[n] >= area.low && found.y[n] <= area.high
-              ? [n]
-              : [],
+        ? map.numbers.flatMap((_, n) =>
+            map.x[n] >= area.left && map.x[n] <= area.right && map.y[n] >= area.low && map.y[n] <= area.high ? [n] : [],
           )
         : [],
-    [found, query.value.get("area")],
+    [map, query.value.get("area")],
   );
-  const select = (/** @type {Area | null} */ next) => go(where({ area: next && areaText(next) }), { replace: true });
+  const select = (/** @type {Area | null} */ next) =>
+    go(withQuery({ area: next && areaText(next) }), { replace: true });
   const table = area && `${runPath(run, "prompts")}?area=${areaText(area)}`;
   const colouring = WAYS.find(([name]) => name === way)?.[1];
-  const open = (/** @type {number} */ n) => go(runPath(run, "prompts", found.numbers[n]));
+  const open = (/** @type {number} */ n) => go(runPath(run, "prompts", map.numbers[n]));
   return html`
     <div class="filters">
       <div class="buttons switch" role="group" aria-label="Coloured by">
@@ -95,7 +94,7 @@ function Body({ run, found }) {
               key=${name}
               class="button"
               aria-pressed=${name === way}
-              onClick=${() => go(where({ by: name }), { replace: true })}
+              onClick=${() => go(withQuery({ by: name }), { replace: true })}
             >
               by ${title}
             </button>
@@ -106,12 +105,12 @@ function Body({ run, found }) {
     <${Figure}
       title="Prompts by what they say"
       name=${`${run}-map-${way}`}
-      says=${extentOf(found)}
-      numbers=${() => numbersOf(found)}
+      says=${captionOf(map)}
+      numbers=${() => numbersOf(map)}
     >
-      <${Plane}
-        label=${`${count(found.numbers.length)} prompts by similarity of their words, coloured by ${colouring}`}
-        found=${found}
+      <${MapCanvas}
+        label=${`${count(map.numbers.length)} prompts by similarity of their words, coloured by ${colouring}`}
+        map=${map}
         paint=${paint}
         area=${area}
         select=${select}
@@ -133,7 +132,7 @@ function Body({ run, found }) {
             ? html`
               <p>
                 <strong>${count(inside.length)} prompts</strong> in the
-                area${inside.length ? `: ${told(found, inside)}` : ""}.
+                area${inside.length ? `: ${summaryOf(map, inside)}` : ""}.
               </p>
               <div class="buttons">
                 ${inside.length > 0 && html`<${Link} class="button first" to=${table}>Show them as a table<//>`}
@@ -149,59 +148,59 @@ function Body({ run, found }) {
             `
         }
       </section>
-      <${Faith} found=${found} />
+      <${HowToRead} map=${map} />
     </div>
   `;
 }
 
-/** @param {PromptMap} found */
-const extentOf = (found) =>
-  (found.numbers.length < found.prompts
-    ? `${count(found.numbers.length)} of ${count(found.prompts)} prompts, ` +
+/** @param {PromptMap} map */
+const captionOf = (map) =>
+  (map.numbers.length < map.prompts
+    ? `${count(map.numbers.length)} of ${count(map.prompts)} prompts, ` +
       `as many of each iteration; always the same ones`
-    : `All ${count(found.prompts)} prompts`) +
-  ` that were made before iteration ${found.iteration}. The axes have no meaning of their own.`;
+    : `All ${count(map.prompts)} prompts`) +
+  ` that were made before iteration ${map.iteration}. The axes have no meaning of their own.`;
 
-/** @param {PromptMap} found @param {number[]} inside */
-function told(found, inside) {
-  const infos = inside.map((n) => found.info[n]).filter((info) => info !== null);
-  const born = inside.map((n) => found.born[n]);
-  const sums = found.operators
-    .map((name, place) => ({ name, count: inside.filter((n) => found.operator[n] === place).length }))
-    .filter((one) => one.count)
+/** @param {PromptMap} map @param {number[]} inside */
+function summaryOf(map, inside) {
+  const infos = inside.map((n) => map.info[n]).filter((info) => info !== null);
+  const born = inside.map((n) => map.born[n]);
+  const sums = map.operators
+    .map((name, place) => ({ name, count: inside.filter((n) => map.operator[n] === place).length }))
+    .filter((operator) => operator.count)
     .sort((a, b) => b.count - a.count);
-  const seeds = born.filter((one) => one < 0).length;
+  const seeds = born.filter((iteration) => iteration < 0).length;
   const parts = [
     ...(seeds ? [`${count(seeds)} ${seeds === 1 ? "seed" : "seeds"}`] : []),
-    ...sums.slice(0, 4).map((one) => `${count(one.count)} by ${one.name}`),
+    ...sums.slice(0, 4).map((operator) => `${count(operator.count)} by ${operator.name}`),
   ];
   const newest = bornIn(born.reduce((a, b) => Math.max(a, b)));
   const mean = infos.length ? infos.reduce((a, b) => a + b, 0) / infos.length : null;
   return `${parts.join(", ")}; newest of ${newest}; mean info ${figure(mean)}`;
 }
 
-/** @param {PromptMap} found @param {string} way @returns {Paint} */
-function painted(found, way) {
+/** @param {PromptMap} map @param {string} way @returns {Paint} */
+function paintBy(map, way) {
   if (way === "operator") {
     return {
-      of: found.operator.map((place) => (place === null ? 0 : place + 1)),
+      of: map.operator.map((place) => (place === null ? 0 : place + 1)),
       keys: [
         { name: "seed", colour: "var(--c7)" },
-        ...found.operators.map((name) => ({ name, colour: `var(${hueOf(name)})` })),
+        ...map.operators.map((name) => ({ name, colour: `var(${hueOf(name)})` })),
       ],
     };
   }
-  return way === "born" ? byBirth(found) : byInfo(found);
+  return way === "born" ? byBirth(map) : byInfo(map);
 }
 
-/** Iterations one by one while they are few, else several together. @param {PromptMap} found @returns {Paint} */
-function byBirth(found) {
-  const births = [...new Set(found.born)].sort((a, b) => a - b);
+/** Iterations one by one while they are few, else several together. @param {PromptMap} map @returns {Paint} */
+function byBirth(map) {
+  const births = [...new Set(map.born)].sort((a, b) => a - b);
   const steps = Math.min(STEPS, births.length);
   const step = (/** @type {number} */ born) => Math.floor((births.indexOf(born) * steps) / births.length);
-  const of = ramp(steps).map((colour, n) => ({ colour, births: births.filter((one) => step(one) === n) }));
+  const of = ramp(steps).map((colour, n) => ({ colour, births: births.filter((birth) => step(birth) === n) }));
   return {
-    of: found.born.map(step),
+    of: map.born.map(step),
     keys: of.map(({ colour, births: all }) => ({
       colour,
       name: all.length > 1 ? `${bornIn(all[0])} to ${all[all.length - 1]}` : bornIn(all[0]),
@@ -209,24 +208,24 @@ function byBirth(found) {
   };
 }
 
-/** @param {PromptMap} found @returns {Paint} */
-function byInfo(found) {
-  const known = /** @type {number[]} */ (found.info.filter((info) => info !== null));
+/** @param {PromptMap} map @returns {Paint} */
+function byInfo(map) {
+  const known = /** @type {number[]} */ (map.info.filter((info) => info !== null));
   const low = known.reduce((a, b) => Math.min(a, b), Infinity);
   const span = known.reduce((a, b) => Math.max(a, b), -Infinity) - low || 1;
   const edge = (/** @type {number} */ n) => figure(low + (span * n) / STEPS);
   const keys = known.length ? ramp(STEPS).map((colour, n) => ({ colour, name: `${edge(n)} to ${edge(n + 1)}` })) : [];
-  const lacking = found.info.includes(null) ? [{ name: "not judged", colour: "var(--c7)" }] : [];
+  const lacking = map.info.includes(null) ? [{ name: "not judged", colour: "var(--c7)" }] : [];
   return {
-    of: found.info.map((info) =>
+    of: map.info.map((info) =>
       info === null ? keys.length : Math.min(STEPS - 1, Math.floor((STEPS * (info - low)) / span)),
     ),
     keys: [...keys, ...lacking],
   };
 }
 
-/** @param {PromptMap} found */
-const numbersOf = (found) => ({
+/** @param {PromptMap} map */
+const numbersOf = (map) => ({
   columns: [
     "prompt",
     "x (0 to 1)",
@@ -236,23 +235,23 @@ const numbersOf = (found) => ({
     "info when first judged",
     "beginning of the text",
   ],
-  rows: found.numbers.map((number, n) => [
+  rows: map.numbers.map((number, n) => [
     String(number),
-    found.x[n],
-    found.y[n],
-    bornIn(found.born[n]),
-    found.operator[n] === null ? "seed" : found.operators[Number(found.operator[n])],
-    found.info[n],
-    found.starts[n],
+    map.x[n],
+    map.y[n],
+    bornIn(map.born[n]),
+    map.operator[n] === null ? "seed" : map.operators[Number(map.operator[n])],
+    map.info[n],
+    map.starts[n],
   ]),
 });
 
-/** What distance means here, and how far it is to be trusted. @param {{found: PromptMap}} props */
-function Faith({ found }) {
-  const says = (/** @type {import("../../data/schema.d.ts").Faithfulness} */ one) =>
-    `${percent(one.share)} of a prompt's ${one.neighbours} most alike texts ` +
-    `are among its ${one.neighbours} nearest here, ` +
-    `trustworthiness ${figure(one.trustworthiness)}`;
+/** What distance means here, and how far it is to be trusted. @param {{map: PromptMap}} props */
+function HowToRead({ map }) {
+  const says = (/** @type {import("../../data/schema.d.ts").Faithfulness} */ measure) =>
+    `${percent(measure.share)} of a prompt's ${measure.neighbours} most alike texts ` +
+    `are among its ${measure.neighbours} nearest here, ` +
+    `trustworthiness ${figure(measure.trustworthiness)}`;
   return html`
     <section class="card" aria-label="How to read it">
       <header><h2>How to read it</h2></header>
@@ -263,29 +262,27 @@ function Faith({ found }) {
         </li>
         <li>Near means alike. Far means little: distances between clusters, their sizes and the axes say nothing.</li>
         <li>
-          ${count(found.landmarks)} prompts (seeds, and those made up to iteration ${found.landmarks_until}) are laid
-          out by t-SNE; every other lies between the landmarks that are most like
+          ${count(map.landmarks)} prompts (seeds, and those made up to iteration ${map.landmarks_until}) are laid out by
+          t-SNE; every other lies between the landmarks that are most like
           it. ${
-            found.settled
+            map.settled
               ? "No prompt moves when the run grows."
-              : `Until iteration ${found.landmarks_until} is over the map is drawn anew with each iteration; ` +
+              : `Until iteration ${map.landmarks_until} is over the map is drawn anew with each iteration; ` +
                 `then no prompt moves any more.`
           }
         </li>
         ${
-          found.faithful &&
+          map.faithful &&
           html`
             <li>
-              How much is kept: ${says(found.faithful)} (1 is perfect, about 0.5 chance;
-              over ${count(found.faithful.prompts)} prompts).
+              How much is kept: ${says(map.faithful)} (1 is perfect, about 0.5 chance;
+              over ${count(map.faithful.prompts)} prompts).
             </li>
           `
         }
         ${
-          found.faithful_later &&
-          html`
-            <li>Among later prompts, which use words that the landmarks may lack: ${says(found.faithful_later)}.</li>
-          `
+          map.faithful_later &&
+          html`<li>Among later prompts, which use words that the landmarks may lack: ${says(map.faithful_later)}.</li>`
         }
       </ul>
     </section>

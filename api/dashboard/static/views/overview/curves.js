@@ -153,9 +153,9 @@ function Heldout({ rows, run }) {
 
 /** @param {{rows: Statistic[], run: RunDetails}} props */
 function Diversity({ rows, run }) {
-  const found = rows.filter((row) => row.name === "diversity");
-  if (!found.length) return null;
-  const of = (/** @type {string} */ key) => found.map((row) => ({ x: row.iteration, y: row.data[key] ?? null }));
+  const diversity = rows.filter((row) => row.name === "diversity");
+  if (!diversity.length) return null;
+  const of = (/** @type {string} */ key) => diversity.map((row) => ({ x: row.iteration, y: row.data[key] ?? null }));
   return html`
     <${Figure}
       title="Diversity of the batch"
@@ -164,7 +164,7 @@ function Diversity({ rows, run }) {
         texts it holds (Vendi score, at most 500 of them). A steep fall is a collapse."
       numbers=${() => ({
         columns: ["iteration", "seed families (effective number)", "different texts (effective number)"],
-        rows: found.map((row) => [row.iteration, row.data.effective_roots, row.data.vendi]),
+        rows: diversity.map((row) => [row.iteration, row.data.effective_roots, row.data.vendi]),
       })}
     >
       <${Plot}

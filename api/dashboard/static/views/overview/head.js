@@ -8,13 +8,13 @@ import { Bar, Facts, Status } from "../../parts/labels.js";
 
 /** @param {{run: RunDetails, iterations: Iterations | null, children?: unknown}} props */
 export function Head({ run, iterations, children }) {
-  const stages = iterations?.items.flatMap((one) => one.stages) ?? [];
+  const stages = iterations?.items.flatMap((iteration) => iteration.stages) ?? [];
   const open = stages.find((stage) => stage.status === "running");
-  const spent = iterations?.items.reduce((sum, one) => sum + one.seconds, 0);
-  const done = iterations?.items.filter((one) => one.status === "done") ?? [];
+  const spent = iterations?.items.reduce((sum, iteration) => sum + iteration.seconds, 0);
+  const done = iterations?.items.filter((iteration) => iteration.status === "done") ?? [];
   const left =
     run.status === "running" && done.length
-      ? (run.iterations - run.iteration) * (done.reduce((sum, one) => sum + one.seconds, 0) / done.length)
+      ? (run.iterations - run.iteration) * (done.reduce((sum, iteration) => sum + iteration.seconds, 0) / done.length)
       : null;
   /** @type {[string, unknown][]} */
   const facts = [

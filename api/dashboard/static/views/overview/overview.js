@@ -1,8 +1,8 @@
 // Run overview: where the run is, whether it learns, and what deserves a look.
 import { html } from "../../ui.js";
-import { ofRun, useAsked } from "../../data/api.js";
+import { runEndpoint, useRequest } from "../../data/api.js";
 import { useRun } from "../../data/live-run.js";
-import { Shown } from "../../parts/states.js";
+import { Loaded } from "../../parts/states.js";
 import { go, runPath } from "../../router.js";
 import { Controls } from "../runs/controls.js";
 import { Curves } from "./curves.js";
@@ -16,21 +16,25 @@ import { Warnings } from "./warnings.js";
 
 /** @param {{run: string}} props */
 export function Overview({ run: name }) {
-  const { asked, run, happened, tick, again } = useRun(name);
-  const iterations = useAsked(ofRun(name, "iterations"), {}, `${happened} ${run?.status === "running" ? tick : 0}`);
-  const statistics = useAsked(
-    ofRun(name, "statistics"),
+  const { request, run, happened, tick, again } = useRun(name);
+  const iterations = useRequest(
+    runEndpoint(name, "iterations"),
+    {},
+    `${happened} ${run?.status === "running" ? tick : 0}`,
+  );
+  const statistics = useRequest(
+    runEndpoint(name, "statistics"),
     { name: ["batch", "heldout", "diversity", "audit"] },
     happened,
   );
-  const events = useAsked(
-    ofRun(name, "events"),
+  const events = useRequest(
+    runEndpoint(name, "events"),
     { after: Math.max(0, (run?.last_event ?? 0) - 200), limit: 200 },
     happened,
   );
   const rows = /** @type {{items: Statistic[]} | null} */ (statistics.data)?.items ?? [];
   return html`
-    <${Shown} asked=${asked}>
+    <${Loaded} request=${request}>
       ${(/** @type {RunDetails} */ shown) => html`
         <${Head} run=${shown} iterations=${/** @type {Iterations | null} */ (iterations.data)}>
           <${Controls}
@@ -40,7 +44,7 @@ export function Overview({ run: name }) {
               else go(runPath(now), { replace: true });
             }}
           >
-            <a class="button" href=${ofRun(name, "report")} download title="One HTML page that opens from disk">
+            <a class="button" href=${runEndpoint(name, "report")} download title="One HTML page that opens from disk">
               Report (HTML)
             </a>
           <//>
@@ -53,7 +57,7 @@ export function Overview({ run: name }) {
             iterations=${/** @type {Iterations | null} */ (iterations.data)}
           />
           <${Curves} rows=${rows} waiting=${statistics.data === null} run=${shown} />
-          <${Shown} asked=${iterations}>
+          <${Loaded} request=${iterations}>
             ${(/** @type {Iterations} */ all) => html`<${Timeline} items=${all.items} name=${name} />`}
           <//>
         </div>

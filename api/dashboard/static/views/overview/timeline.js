@@ -21,11 +21,11 @@ const kindOf = (name) => KINDS.find(([, , fits]) => fits.test(name)) ?? KINDS[KI
 /** @param {{items: Iteration[], name: string}} props */
 export function Timeline({ items, name }) {
   const shown = items.slice(-MOST);
-  const longest = Math.max(...shown.map((one) => one.seconds), 1e-9);
+  const longest = Math.max(...shown.map((iteration) => iteration.seconds), 1e-9);
   const numbers = () => ({
     columns: ["iteration", "stage", "status", "seconds", "done", "total", "attempts"],
-    rows: items.flatMap((one) =>
-      one.stages.map((s) => [one.number, s.name, s.status, s.seconds, s.done, s.total, s.attempts]),
+    rows: items.flatMap((iteration) =>
+      iteration.stages.map((s) => [iteration.number, s.name, s.status, s.seconds, s.done, s.total, s.attempts]),
     ),
   });
   if (!items.length) return null;
@@ -40,7 +40,7 @@ export function Timeline({ items, name }) {
       }
     >
       <div class="timeline">
-        ${shown.map((one) => html`<${Row} key=${one.number} one=${one} longest=${longest} />`)}
+        ${shown.map((iteration) => html`<${Row} key=${iteration.number} iteration=${iteration} longest=${longest} />`)}
       </div>
       <ul class="legend">
         ${KINDS.map(
@@ -53,22 +53,22 @@ export function Timeline({ items, name }) {
   `;
 }
 
-/** @param {{one: Iteration, longest: number}} props */
-function Row({ one, longest }) {
-  const again = one.stages.filter((stage) => stage.attempts > 1);
+/** @param {{iteration: Iteration, longest: number}} props */
+function Row({ iteration, longest }) {
+  const again = iteration.stages.filter((stage) => stage.attempts > 1);
   return html`
     <div class="timeline-row">
-      <span class="number soft">${one.number}</span>
-      <ol class="segments" aria-label=${`Iteration ${one.number}, ${duration(one.seconds)}`}>
-        ${one.stages.map(
+      <span class="number soft">${iteration.number}</span>
+      <ol class="segments" aria-label=${`Iteration ${iteration.number}, ${duration(iteration.seconds)}`}>
+        ${iteration.stages.map(
           (stage) => html`
             <li
               key=${stage.name}
               class=${`segment ${stage.status}`}
-              title=${told(stage)}
+              title=${describe(stage)}
               style=${{ width: `${(100 * stage.seconds) / longest}%`, background: `var(${kindOf(stage.name)[1]})` }}
             >
-              <span class="hidden-but-read">${told(stage)}</span>
+              <span class="hidden-but-read">${describe(stage)}</span>
               ${
                 stage.seconds / longest > 0.09
                   ? html`<span class="segment-name" aria-hidden="true">${stageName(stage.name)}</span>`
@@ -78,9 +78,9 @@ function Row({ one, longest }) {
           `,
         )}
       </ol>
-      <span class="number soft">${duration(one.seconds)}</span>
+      <span class="number soft">${duration(iteration.seconds)}</span>
       <span class="soft small">
-        ${one.pairs === null ? "" : `${count(one.pairs)} pairs`}
+        ${iteration.pairs === null ? "" : `${count(iteration.pairs)} pairs`}
         ${again.map((stage) => ` · ${stageName(stage.name)}: attempt ${stage.attempts}`).join("")}
       </span>
     </div>
@@ -88,6 +88,6 @@ function Row({ one, longest }) {
 }
 
 /** @param {Stage} stage */
-const told = (stage) =>
+const describe = (stage) =>
   `${stageName(stage.name)}: ${duration(stage.seconds)}, ${count(stage.done)} of ${count(stage.total)}` +
   `${stage.status === "done" ? "" : `, ${stage.status}`}${stage.error ? `: ${stage.error}` : ""}`;

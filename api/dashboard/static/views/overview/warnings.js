@@ -1,7 +1,7 @@
 // What deserves a look, and what it means.
 import { html } from "../../ui.js";
 import { count, figure, percent } from "../../parts/format.js";
-import { Coded } from "../../parts/labels.js";
+import { TextWithCode } from "../../parts/labels.js";
 
 const FIGURES = /** @type {Record<string, string>} */ ({
   effective_roots: "seed families in the batch",
@@ -20,15 +20,24 @@ const FAMILIES_LEFT = 0.1;
  *   props
  */
 export function Warnings(props) {
-  const found = [...ended(props), ...collapse(props), ...hacking(props), ...losses(props)];
-  if (!found.length) return null;
+  const warnings = [
+    ...runWarnings(props),
+    ...collapseWarnings(props),
+    ...rewardWarnings(props),
+    ...missingRewardWarnings(props),
+  ];
+  if (!warnings.length) return null;
   return html`
     <section class="notices" aria-label="Warnings">
-      ${found.map(
-        (one) => html`
-          <div key=${one.title} class=${`notice ${one.level}`} role=${one.level === "bad" ? "alert" : "note"}>
-            <h3>${one.title}</h3>
-            <p class="soft"><${Coded} text=${one.means} /></p>
+      ${warnings.map(
+        (warning) => html`
+          <div
+            key=${warning.title}
+            class=${`notice ${warning.level}`}
+            role=${warning.level === "bad" ? "alert" : "note"}
+          >
+            <h3>${warning.title}</h3>
+            <p class="soft"><${TextWithCode} text=${warning.means} /></p>
           </div>
         `,
       )}
@@ -37,10 +46,10 @@ export function Warnings(props) {
 }
 
 /** @param {{run: any, iterations: any}} props @returns {Warning[]} */
-function ended({ run, iterations }) {
-  const found = /** @type {Warning[]} */ ([]);
+function runWarnings({ run, iterations }) {
+  const warnings = /** @type {Warning[]} */ ([]);
   if (run.status === "failed")
-    found.push({
+    warnings.push({
       level: "bad",
       title: `The run failed: ${run.error ?? "no reason is stored"}`,
       means:
@@ -48,27 +57,27 @@ function ended({ run, iterations }) {
         `or \`eva run --resume ${run.name}\`, goes on at the first missing prompt.`,
     });
   if (run.status === "interrupted")
-    found.push({
+    warnings.push({
       level: "warn",
       title: "Nobody plays this run",
       means:
         `Its driver ended without a word. Resume, or \`eva run --resume ${run.name}\`, goes on at the first ` +
         `missing prompt; finished responses are not generated twice.`,
     });
-  for (const stage of iterations?.items.flatMap((/** @type {any} */ one) => one.stages) ?? []) {
+  for (const stage of iterations?.items.flatMap((/** @type {any} */ iteration) => iteration.stages) ?? []) {
     if (stage.status === "failed" && run.status !== "failed")
-      found.push({
+      warnings.push({
         level: "warn",
         title: `Iteration ${stage.iteration}: ${stage.name} failed (attempt ${stage.attempts})`,
         means: stage.error ?? "",
       });
   }
-  return found;
+  return warnings;
 }
 
 /** @param {{statistics: any[], events: any[]}} props @returns {Warning[]} */
-function collapse({ statistics, events }) {
-  const found = events
+function collapseWarnings({ statistics, events }) {
+  const warnings = events
     .filter((event) => event.kind === "collapse")
     .slice(-3)
     .map((event) => ({
@@ -86,24 +95,24 @@ function collapse({ statistics, events }) {
     .map((row) => row.data.effective_roots)
     .filter((value) => typeof value === "number");
   const [first, last] = [roots[0], roots[roots.length - 1]];
-  if (!found.length && roots.length > 2 && last < FAMILIES_LEFT * first)
-    found.push({
+  if (!warnings.length && roots.length > 2 && last < FAMILIES_LEFT * first)
+    warnings.push({
       level: "warn",
       title: `Only ${figure(last)} of ${figure(first)} seed families are effectively left in the batch`,
       means:
         "Later prompts descend from very few seeds. What is learned may not reach the rest; " +
         "look at held-out evaluation, and at Lineage.",
     });
-  return found;
+  return warnings;
 }
 
 /** @param {{statistics: any[]}} props @returns {Warning[]} */
-function hacking({ statistics }) {
-  const found = /** @type {Warning[]} */ ([]);
+function rewardWarnings({ statistics }) {
+  const warnings = /** @type {Warning[]} */ ([]);
   const audit = statistics.filter((row) => row.name === "audit").pop();
   const wins = audit?.data.verbosity?.longer_wins;
   if (typeof wins === "number" && wins > LONGER_WINS)
-    found.push({
+    warnings.push({
       level: "warn",
       title: `The longer response wins ${percent(wins)} of the time (iteration ${audit.iteration})`,
       means:
@@ -112,18 +121,18 @@ function hacking({ statistics }) {
     });
   const batch = statistics.filter((row) => row.name === "batch").pop();
   if (batch && batch.data.responses > 0 && batch.data.cut_responses / batch.data.responses > 0.1)
-    found.push({
+    warnings.push({
       level: "warn",
       title: `${percent(batch.data.cut_responses / batch.data.responses)} of the responses were cut at the token limit`,
       means:
         "Their rewards judge unfinished answers. Raise generation.max_tokens, " +
         "or let generation.keep_cut leave them out.",
     });
-  return found;
+  return warnings;
 }
 
 /** @param {{statistics: any[]}} props @returns {Warning[]} */
-function losses({ statistics }) {
+function missingRewardWarnings({ statistics }) {
   const batch = statistics.filter((row) => row.name === "batch").pop();
   if (!batch || !batch.data.prompts || batch.data.rewarded_prompts / batch.data.prompts >= REWARDED) return [];
   const unrewarded = batch.data.prompts - batch.data.rewarded_prompts;

@@ -1,10 +1,10 @@
 // One prompt: what changed, what was answered, and why it was sampled and trained on.
 import { html, useEffect } from "../../ui.js";
-import { ofRun, useAsked } from "../../data/api.js";
+import { runEndpoint, useRequest } from "../../data/api.js";
 import { Difference } from "../../parts/difference.js";
 import { bornIn, count, figure } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
-import { Empty, Shown } from "../../parts/states.js";
+import { Empty, Loaded } from "../../parts/states.js";
 import { go, Link, runPath } from "../../router.js";
 import { neighbours } from "./prompts.js";
 import { Responses } from "./responses.js";
@@ -19,9 +19,9 @@ const SHOWN_CHILDREN = 12;
 export function Prompt({ run, rest }) {
   const number = Number(rest[0]);
   const valid = Number.isInteger(number) && number >= 0;
-  const asked = useAsked(valid ? ofRun(run, "prompts", number) : null);
-  const family = useAsked(valid ? ofRun(run, "prompts", number, "lineage") : null, { depth: 1, limit: 100 });
-  const whole = useAsked(ofRun(run));
+  const request = useRequest(valid ? runEndpoint(run, "prompts", number) : null);
+  const family = useRequest(valid ? runEndpoint(run, "prompts", number, "lineage") : null, { depth: 1, limit: 100 });
+  const whole = useRequest(runEndpoint(run));
   /** @type {RunDetails | null} */
   const details = whole.data;
   const last = (details?.prompts ?? Infinity) - 1;
@@ -33,8 +33,8 @@ export function Prompt({ run, rest }) {
     `;
   return html`
     <${Steps} run=${run} number=${number} last=${last} />
-    <div class=${asked.loading && asked.data ? "old" : ""} aria-busy=${asked.loading}>
-      <${Shown} asked=${asked}>
+    <div class=${request.loading && request.data ? "old" : ""} aria-busy=${request.loading}>
+      <${Loaded} request=${request}>
         ${(/** @type {PromptDetails} */ prompt) => html`
           <${Body} run=${run} prompt=${prompt} family=${/** @type {Lineage | null} */ (family.data)} />
         `}
@@ -46,8 +46,8 @@ export function Prompt({ run, rest }) {
 /** @param {{run: string, number: number, last: number}} props */
 function Steps({ run, number, last }) {
   const { before, after, from } = neighbours(run, number, last);
-  const to = (/** @type {number | null} */ one) => {
-    if (one !== null) go(runPath(run, "prompts", one));
+  const to = (/** @type {number | null} */ number_) => {
+    if (number_ !== null) go(runPath(run, "prompts", number_));
   };
   useEffect(() => {
     const pressed = (/** @type {KeyboardEvent} */ event) => {
@@ -137,12 +137,12 @@ function Body({ run, prompt, family }) {
 /** @param {{run: string, prompt: PromptDetails, family: Lineage | null}} props */
 function Family({ run, prompt, family }) {
   if (!family || family.prompt.number !== prompt.number) return null;
-  const children = family.descendants.filter((one) => one.parent === prompt.number);
-  const link = (/** @type {import("../../data/schema.d.ts").Relative} */ one) => html`
-    <${Link} key=${one.number} to=${runPath(run, "prompts", one.number)} title=${one.text}>
-      <${Operator} name=${one.operator} />
-      <span class="number">#${one.number}</span>
-      ${one.info !== null && html`<span class="soft number">${figure(one.info)}</span>`}
+  const children = family.descendants.filter((relative) => relative.parent === prompt.number);
+  const link = (/** @type {import("../../data/schema.d.ts").Relative} */ relative) => html`
+    <${Link} key=${relative.number} to=${runPath(run, "prompts", relative.number)} title=${relative.text}>
+      <${Operator} name=${relative.operator} />
+      <span class="number">#${relative.number}</span>
+      ${relative.info !== null && html`<span class="soft number">${figure(relative.info)}</span>`}
     <//>
   `;
   return html`
@@ -152,7 +152,7 @@ function Family({ run, prompt, family }) {
         <span class="aside">operator, number, informativeness when first judged</span>
       </header>
       <div class="line-of-descent">
-        ${family.ancestors.map((one) => html`${link(one)}<span class="arrow" aria-hidden="true">→</span>`)}
+        ${family.ancestors.map((ancestor) => html`${link(ancestor)}<span class="arrow" aria-hidden="true">→</span>`)}
         <span class="here" aria-current="page">
           <${Operator} name=${prompt.operator} />#${prompt.number}
           ${family.prompt.info !== null && html`<span class="number">${figure(family.prompt.info)}</span>`}
@@ -177,11 +177,11 @@ function Family({ run, prompt, family }) {
 
 /** @param {{run: string, prompt: PromptDetails}} props */
 function Why({ run, prompt }) {
-  const pools = useAsked(ofRun(run, "statistics"), { name: "pool" });
+  const pools = useRequest(runEndpoint(run, "statistics"), { name: "pool" });
   const thresholds = new Map(
     /** @type {any} */ (pools.data?.items ?? []).map((/** @type {any} */ row) => [row.iteration, row.data.threshold]),
   );
-  const told = (
+  const text = (
     /** @type {boolean | null} */ value,
     /** @type {string} */ yes,
     /** @type {string} */ no,
@@ -224,8 +224,8 @@ function Why({ run, prompt }) {
                       <td class="number">${figure(part.weight)}</td>
                       <td class="number">${figure(part.key)}</td>
                       <td class="number">${figure(/** @type {any} */ (thresholds.get(part.iteration)))}</td>
-                      <td>${told(part.sampled, "sampled", "not sampled", "not in the pool")}</td>
-                      <td>${told(part.buffer, "kept from the pool", "as a new prompt", "no")}</td>
+                      <td>${text(part.sampled, "sampled", "not sampled", "not in the pool")}</td>
+                      <td>${text(part.buffer, "kept from the pool", "as a new prompt", "no")}</td>
                       <td class="number">
                         ${
                           part.batch_info === null && part.batch_reason

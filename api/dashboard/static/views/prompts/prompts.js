@@ -1,10 +1,10 @@
 // Prompts: everything, filtered, sorted and paged by the server.
 import { html, useEffect } from "../../ui.js";
-import { ofRun, useAsked } from "../../data/api.js";
+import { runEndpoint, useRequest } from "../../data/api.js";
 import { count, figure } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
-import { Empty, Shown } from "../../parts/states.js";
-import { go, Link, query, runPath, where } from "../../router.js";
+import { Empty, Loaded } from "../../parts/states.js";
+import { go, Link, query, runPath, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").PromptPage} PromptPage */
 /** @typedef {import("../../data/schema.d.ts").ListedPrompt} ListedPrompt */
@@ -26,14 +26,14 @@ const FILTERS = ["iteration", "operator", "area", ...FIELDS.map(([name]) => name
 /** @param {{run: string}} props */
 export function Prompts({ run }) {
   const wanted = Object.fromEntries([...FILTERS, "sort", "cursor"].map((name) => [name, query.value.get(name)]));
-  const asked = useAsked(ofRun(run, "prompts"), { ...wanted, limit: LIMIT });
-  const page = /** @type {PromptPage | null} */ (asked.data);
+  const request = useRequest(runEndpoint(run, "prompts"), { ...wanted, limit: LIMIT });
+  const page = /** @type {PromptPage | null} */ (request.data);
   useEffect(() => {
     if (page)
-      remember(
+      rememberList(
         run,
-        page.items.map((one) => one.number),
-        where({}),
+        page.items.map((prompt) => prompt.number),
+        withQuery({}),
       );
   }, [page]);
   const filtered = FILTERS.some((name) => wanted[name]);
@@ -46,8 +46,8 @@ export function Prompts({ run }) {
       </p>
     </div>
     <${Filters} run=${run} wanted=${wanted} filtered=${filtered} />
-    <div class=${asked.loading && page ? "old" : ""} aria-busy=${asked.loading}>
-      <${Shown} asked=${asked}>
+    <div class=${request.loading && page ? "old" : ""} aria-busy=${request.loading}>
+      <${Loaded} request=${request}>
         ${(/** @type {PromptPage} */ shown) =>
           shown.items.length === 0
             ? html`
@@ -65,17 +65,17 @@ export function Prompts({ run }) {
 
 /** @param {{run: string, wanted: Record<string, string | null>, filtered: boolean}} props */
 function Filters({ run, wanted, filtered }) {
-  const iterations = useAsked(ofRun(run, "iterations"));
+  const iterations = useRequest(runEndpoint(run, "iterations"));
   const known = /** @type {import("../../data/schema.d.ts").Iterations | null} */ (iterations.data)?.items ?? [];
   const operators = [
     ...new Set(
-      known.flatMap((one) =>
-        one.stages.flatMap((stage) => Object.keys(/** @type {any} */ (stage.counts).per_operator ?? {})),
+      known.flatMap((iteration) =>
+        iteration.stages.flatMap((stage) => Object.keys(/** @type {any} */ (stage.counts).per_operator ?? {})),
       ),
     ),
   ].sort();
   const change = (/** @type {string} */ name) => (/** @type {Event} */ event) =>
-    go(where({ [name]: /** @type {HTMLInputElement} */ (event.currentTarget).value, cursor: null }));
+    go(withQuery({ [name]: /** @type {HTMLInputElement} */ (event.currentTarget).value, cursor: null }));
   const choice = (
     /** @type {string} */ name,
     /** @type {string} */ title,
@@ -98,7 +98,7 @@ function Filters({ run, wanted, filtered }) {
       ${choice(
         "iteration",
         "In pool or batch of",
-        known.map((one) => [String(one.number), `iteration ${one.number}`]),
+        known.map((iteration) => [String(iteration.number), `iteration ${iteration.number}`]),
       )}
       ${choice(
         "operator",
@@ -121,7 +121,7 @@ function Filters({ run, wanted, filtered }) {
             <button
               class="button bare"
               aria-label="Leave the area out"
-              onClick=${() => go(where({ area: null, cursor: null }))}
+              onClick=${() => go(withQuery({ area: null, cursor: null }))}
             >
               ×
             </button>
@@ -155,13 +155,15 @@ function List({ run, page, sort, iteration }) {
               />
             </tr>
           </thead>
-          <tbody>${page.items.map((one) => html`<${Row} key=${one.number} run=${run} one=${one} />`)}</tbody>
+          <tbody>
+            ${page.items.map((prompt) => html`<${Row} key=${prompt.number} run=${run} prompt=${prompt} />`)}
+          </tbody>
         </table>
       </div>
     </div>
     <p class="buttons pager">
-      ${query.value.get("cursor") && html`<${Link} class="button" to=${where({ cursor: null })}>First page<//>`}
-      ${page.next && html`<${Link} class="button" to=${where({ cursor: page.next })}>Next ${LIMIT}<//>`}
+      ${query.value.get("cursor") && html`<${Link} class="button" to=${withQuery({ cursor: null })}>First page<//>`}
+      ${page.next && html`<${Link} class="button" to=${withQuery({ cursor: page.next })}>Next ${LIMIT}<//>`}
     </p>
   `;
 }
@@ -177,7 +179,7 @@ function Sorted({ name, title, sort, first, number }) {
       class=${number ? "number" : ""}
       aria-sort=${active ? (sort.startsWith("-") ? "descending" : "ascending") : undefined}
     >
-      <${Link} to=${where({ sort: active ? other : first, cursor: null })}>
+      <${Link} to=${withQuery({ sort: active ? other : first, cursor: null })}>
         ${title}
         ${active ? (sort.startsWith("-") ? " ↓" : " ↑") : ""}
       <//>
@@ -185,23 +187,23 @@ function Sorted({ name, title, sort, first, number }) {
   `;
 }
 
-/** @param {{run: string, one: ListedPrompt}} props */
-const Row = ({ run, one }) => html`
+/** @param {{run: string, prompt: ListedPrompt}} props */
+const Row = ({ run, prompt }) => html`
   <tr>
-    <td class="number"><${Link} to=${runPath(run, "prompts", one.number)}>${count(one.number)}<//></td>
+    <td class="number"><${Link} to=${runPath(run, "prompts", prompt.number)}>${count(prompt.number)}<//></td>
     <td class="asks">
-      <${Link} to=${runPath(run, "prompts", one.number)} tabindex="-1">${one.text}<//>
-      ${one.topic && html`<span class="tag" title=${one.topic}>${one.topic}</span>`}
+      <${Link} to=${runPath(run, "prompts", prompt.number)} tabindex="-1">${prompt.text}<//>
+      ${prompt.topic && html`<span class="tag" title=${prompt.topic}>${prompt.topic}</span>`}
     </td>
-    <td><${Operator} name=${one.operator} /></td>
-    <td class="number">${count(one.depth)}</td>
-    <td class="soft nowrap">${one.born < 0 ? "seed" : `iteration ${one.born}`}</td>
-    <td class="number">${figure(one.info)}</td>
+    <td><${Operator} name=${prompt.operator} /></td>
+    <td class="number">${count(prompt.depth)}</td>
+    <td class="soft nowrap">${prompt.born < 0 ? "seed" : `iteration ${prompt.born}`}</td>
+    <td class="number">${figure(prompt.info)}</td>
   </tr>
 `;
 
 /** @param {string} run @param {number[]} numbers @param {string} from */
-export function remember(run, numbers, from) {
+export function rememberList(run, numbers, from) {
   try {
     sessionStorage.setItem(`eva-walk:${run}`, JSON.stringify({ numbers, from }));
   } catch {

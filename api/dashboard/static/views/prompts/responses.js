@@ -1,6 +1,6 @@
 // What was answered to a prompt: best and worst side by side, all ranked by reward.
 import { classes, html, useState } from "../../ui.js";
-import { ofRun, useAsked } from "../../data/api.js";
+import { runEndpoint, useRequest } from "../../data/api.js";
 import { Difference } from "../../parts/difference.js";
 import { count, figure } from "../../parts/format.js";
 import { Bar } from "../../parts/labels.js";
@@ -12,22 +12,24 @@ import { Empty } from "../../parts/states.js";
 
 /** @param {{prompt: PromptDetails, run: string}} props */
 export function Responses({ prompt, run }) {
-  const checkpoints = [...new Set(prompt.responses.items.map((one) => one.checkpoint))];
-  const rewarders = [...new Set(prompt.responses.items.flatMap((one) => one.rewards.map((reward) => reward.rewarder)))];
+  const checkpoints = [...new Set(prompt.responses.items.map((response) => response.checkpoint))];
+  const rewarders = [
+    ...new Set(prompt.responses.items.flatMap((response) => response.rewards.map((reward) => reward.rewarder))),
+  ];
   const [wanted, setWanted] = useState(/** @type {number | null} */ (null));
   const [by, setBy] = useState(/** @type {string | null} */ (null));
   const trained = prompt.pairs.map((pair) => pair.checkpoint);
   const checkpoint = [wanted, trained[trained.length - 1], checkpoints[checkpoints.length - 1]].find(
-    (one) => one !== null && checkpoints.includes(one),
+    (candidate) => candidate !== null && checkpoints.includes(candidate),
   );
   const rewarder = by !== null && rewarders.includes(by) ? by : rewarders[0];
   // a page of responses may end in the middle of a policy's: one policy's are always given in full
-  const full = useAsked(prompt.responses.truncated ? ofRun(run, "prompts", prompt.number, "responses") : null, {
+  const full = useRequest(prompt.responses.truncated ? runEndpoint(run, "prompts", prompt.number, "responses") : null, {
     checkpoint,
   });
   const all = prompt.responses.truncated ? (/** @type {any} */ (full.data)?.items ?? []) : prompt.responses.items;
   const ranked = rank(
-    all.filter((/** @type {Response} */ one) => one.checkpoint === checkpoint),
+    all.filter((/** @type {Response} */ response) => response.checkpoint === checkpoint),
     rewarder,
   );
   if (!checkpoints.length)
@@ -51,9 +53,14 @@ export function Responses({ prompt, run }) {
           html`
             <div class="buttons switch" role="group" aria-label="Policy">
               ${checkpoints.map(
-                (one) => html`
-                  <button key=${one} class="button" aria-pressed=${one === checkpoint} onClick=${() => setWanted(one)}>
-                    policy ${one}${trained.includes(one) ? ", trained on" : ""}
+                (policy) => html`
+                  <button
+                    key=${policy}
+                    class="button"
+                    aria-pressed=${policy === checkpoint}
+                    onClick=${() => setWanted(policy)}
+                  >
+                    policy ${policy}${trained.includes(policy) ? ", trained on" : ""}
                   </button>
                 `,
               )}
@@ -65,9 +72,9 @@ export function Responses({ prompt, run }) {
           html`
             <div class="buttons switch" role="group" aria-label="Rewarder">
               ${rewarders.map(
-                (one) => html`
-                  <button key=${one} class="button" aria-pressed=${one === rewarder} onClick=${() => setBy(one)}>
-                    ${one}
+                (name) => html`
+                  <button key=${name} class="button" aria-pressed=${name === rewarder} onClick=${() => setBy(name)}>
+                    ${name}
                   </button>
                 `,
               )}
@@ -75,7 +82,7 @@ export function Responses({ prompt, run }) {
           `
         }
       </div>
-      <${Versus} ranked=${ranked} />
+      <${BestAndWorst} ranked=${ranked} />
       <${List} ranked=${ranked} pairs=${prompt.pairs.filter((pair) => pair.checkpoint === checkpoint)} />
     </section>
   `;
@@ -90,16 +97,16 @@ export function Responses({ prompt, run }) {
 export function rank(responses, rewarder) {
   return responses
     .map((response) => {
-      const reward = response.rewards.find((one) => one.rewarder === rewarder);
+      const reward = response.rewards.find((candidate) => candidate.rewarder === rewarder);
       return { response, value: reward?.value ?? null, reason: reward?.reason ?? (reward ? null : "not rewarded") };
     })
     .sort((a, b) => (b.value ?? -Infinity) - (a.value ?? -Infinity) || a.response.sample - b.response.sample);
 }
 
 /** @param {{ranked: Ranked[]}} props */
-export function Versus({ ranked }) {
+export function BestAndWorst({ ranked }) {
   const [marked, setMarked] = useState(false);
-  const known = ranked.filter((one) => one.value !== null);
+  const known = ranked.filter((item) => item.value !== null);
   const [best, worst] = [known[0], known[known.length - 1]];
   if (known.length < 2 || best.value === worst.value)
     return known.length > 1
@@ -122,17 +129,17 @@ export function Versus({ ranked }) {
           ["best", best],
           ["worst", worst],
         ]).map(
-          ([name, one]) => html`
+          ([name, item]) => html`
             <article class=${classes("response", name)} key=${name}>
               <header>
                 <span>${name === "best" ? "Best" : "Worst"}</span>
-                <span class="number">${figure(one.value)}</span>
-                <${Told} response=${one.response} />
+                <span class="number">${figure(item.value)}</span>
+                <${ResponseFacts} response=${item.response} />
               </header>
               ${
                 marked && name === "worst"
-                  ? html`<${Difference} before=${best.response.text} after=${one.response.text} />`
-                  : html`<pre class="text">${one.response.text || html`<span class="soft">(empty)</span>`}</pre>`
+                  ? html`<${Difference} before=${best.response.text} after=${item.response.text} />`
+                  : html`<pre class="text">${item.response.text || html`<span class="soft">(empty)</span>`}</pre>`
               }
             </article>
           `,
@@ -143,7 +150,7 @@ export function Versus({ ranked }) {
 }
 
 /** @param {{response: Response}} props */
-const Told = ({ response }) => html`
+const ResponseFacts = ({ response }) => html`
   <span class="soft small">
     response ${response.sample} · ${count(response.tokens)} tokens
     ${response.finish === "stop" ? "" : html` · <strong>cut (${response.finish})</strong>`}
@@ -152,16 +159,16 @@ const Told = ({ response }) => html`
 
 /** @param {{ranked: Ranked[], pairs: import("../../data/schema.d.ts").Pair[]}} props */
 function List({ ranked, pairs }) {
-  const values = ranked.map((one) => one.value).filter((value) => value !== null);
+  const values = ranked.map((item) => item.value).filter((value) => value !== null);
   const [low, high] = [Math.min(0, ...values), Math.max(...values, 1e-9)];
   return html`
     <ol class="ranked" aria-label="All responses by reward">
       ${ranked.map(
-        (one) => html`
+        (item) => html`
           <${Item}
-            key=${`${one.response.checkpoint}/${one.response.sample}`}
-            one=${one}
-            share=${one.value === null ? 0 : (one.value - low) / (high - low)}
+            key=${`${item.response.checkpoint}/${item.response.sample}`}
+            item=${item}
+            share=${item.value === null ? 0 : (item.value - low) / (high - low)}
             pairs=${pairs}
           />
         `,
@@ -170,22 +177,22 @@ function List({ ranked, pairs }) {
   `;
 }
 
-/** @param {{one: Ranked, share: number, pairs: import("../../data/schema.d.ts").Pair[]}} props */
-function Item({ one, share, pairs }) {
+/** @param {{item: Ranked, share: number, pairs: import("../../data/schema.d.ts").Pair[]}} props */
+function Item({ item, share, pairs }) {
   const [open, setOpen] = useState(false);
-  const { response } = one;
+  const { response } = item;
   const chosen = pairs.some((pair) => pair.chosen === response.sample);
   const rejected = pairs.some((pair) => pair.rejected === response.sample);
   const long = response.text.length > 280 || response.text.split("\n").length > 3;
   return html`
     <li>
-      <span class="number" title=${one.reason ?? ""}>${figure(one.value)}</span>
-      <${Bar} share=${share} label=${`reward ${figure(one.value)}`} />
+      <span class="number" title=${item.reason ?? ""}>${figure(item.value)}</span>
+      <${Bar} share=${share} label=${`reward ${figure(item.value)}`} />
       <div>
         <pre class=${classes("text", long && !open && "folded")}>
           ${response.text || html`<span class="soft">(empty)</span>`}
         </pre>
-        ${one.value === null && one.reason && html`<p class="small soft">no reward: ${one.reason}</p>`}
+        ${item.value === null && item.reason && html`<p class="small soft">no reward: ${item.reason}</p>`}
         ${
           long &&
           html`
@@ -198,7 +205,7 @@ function Item({ one, share, pairs }) {
       <span class="small soft">
         ${chosen && html`<span class="tag trained">chosen</span> `}
         ${rejected && html`<span class="tag">rejected</span> `}
-        <${Told} response=${response} />
+        <${ResponseFacts} response=${response} />
       </span>
     </li>
   `;

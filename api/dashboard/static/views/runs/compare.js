@@ -2,9 +2,9 @@
 import { html, useState } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
 import { Plot } from "../../charts/plot.js";
-import { useAsked } from "../../data/api.js";
+import { useRequest } from "../../data/api.js";
 import { count, duration, figure, percent } from "../../parts/format.js";
-import { Empty, Shown } from "../../parts/states.js";
+import { Empty, Loaded } from "../../parts/states.js";
 import { go, Link, query, runPath } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").Comparison} Comparison */
@@ -24,13 +24,13 @@ const AXES = [
 
 export function Compare() {
   const names = query.value.getAll("run").slice(0, MOST);
-  const asked = useAsked(names.length > 1 ? "/v1/compare" : null, { run: names });
+  const request = useRequest(names.length > 1 ? "/v1/compare" : null, { run: names });
   return html`
     <div class="head">
       <h1>Compare</h1>
       <p class="lead">Runs beside each other: what differs in their configs, and what came of it.</p>
     </div>
-    <${Chosen} names=${names} />
+    <${RunChooser} names=${names} />
     ${
       names.length < 2
         ? html`
@@ -40,7 +40,11 @@ export function Compare() {
             <//>
           </div>
         `
-        : html`<${Shown} asked=${asked}>${(/** @type {Comparison} */ found) => html`<${Body} found=${found} />`}<//>`
+        : html`
+          <${Loaded} request=${request}>
+            ${(/** @type {Comparison} */ comparison) => html`<${Body} comparison=${comparison} />`}
+          <//>
+        `
     }
   `;
 }
@@ -49,7 +53,7 @@ export function Compare() {
 export const comparePath = (names) => `/compare?${new URLSearchParams(names.map((name) => ["run", name]))}`;
 
 /** @param {{names: string[]}} props */
-function Chosen({ names }) {
+function RunChooser({ names }) {
   const add = (/** @type {Event} */ event) => {
     const input = /** @type {HTMLInputElement} */ (event.currentTarget);
     const name = input.value.trim();
@@ -66,7 +70,7 @@ function Chosen({ names }) {
             <button
               class="button bare"
               aria-label=${`Leave ${name} out`}
-              onClick=${() => go(comparePath(names.filter((one) => one !== name)))}
+              onClick=${() => go(comparePath(names.filter((other) => other !== name)))}
             >
               ×
             </button>
@@ -81,10 +85,10 @@ function Chosen({ names }) {
   `;
 }
 
-/** @param {{found: Comparison}} props */
-function Body({ found }) {
+/** @param {{comparison: Comparison}} props */
+function Body({ comparison }) {
   const [axis, setAxis] = useState(/** @type {Axis} */ ("iteration"));
-  const { runs } = found;
+  const { runs } = comparison;
   const axes = AXES.filter(
     ([name]) => name !== "gpu_seconds" || runs.some((run) => run.curve.some((point) => point.gpu_seconds > 0)),
   );
@@ -102,7 +106,7 @@ function Body({ found }) {
         )}
       </div>
       <div class="two">
-        ${splits.map((split) => html`<${Heldout} key=${split} runs=${runs} split=${split} axis=${axis} />`)}
+        ${splits.map((split) => html`<${HeldoutCurve} key=${split} runs=${runs} split=${split} axis=${axis} />`)}
         <${Curve}
           runs=${runs}
           axis=${axis}
@@ -131,8 +135,8 @@ function Body({ found }) {
           says="How many seed prompts the batch effectively descends from."
         />
       </div>
-      <${PairedTable} found=${found} />
-      <${Config} found=${found} />
+      <${PairedTable} comparison=${comparison} />
+      <${ConfigDifferences} comparison=${comparison} />
     </div>
   `;
 }
@@ -179,7 +183,7 @@ function Curve({ runs, axis, xLabel, of, title, y, says }) {
 }
 
 /** @param {{runs: ComparedRun[], split: string, axis: Axis}} props */
-function Heldout({ runs, split, axis }) {
+function HeldoutCurve({ runs, split, axis }) {
   const byTime = axis === "seconds";
   const of = (/** @type {ComparedRun} */ run) =>
     run.heldout.filter((point) => point.split === split && point.mode === "greedy");
@@ -224,9 +228,9 @@ function Heldout({ runs, split, axis }) {
 const intervalOf = (mean, error) =>
   error === null ? "–" : `${figure(mean - 1.96 * error)} to ${figure(mean + 1.96 * error)}`;
 
-/** @param {{found: Comparison}} props */
-function PairedTable({ found }) {
-  if (!found.paired.length)
+/** @param {{comparison: Comparison}} props */
+function PairedTable({ comparison }) {
+  if (!comparison.paired.length)
     return html`
       <section class="card">
         <header><h2>On the same prompts</h2></header>
@@ -238,7 +242,7 @@ function PairedTable({ found }) {
       title="On the same prompts"
       name="compare-paired"
       says=${
-        `Each run against ${found.runs[0].name}, prompt by prompt, by policies of the same number. ` +
+        `Each run against ${comparison.runs[0].name}, prompt by prompt, by policies of the same number. ` +
         `The interval is 95 %, from the standard error.`
       }
       numbers=${() => ({
@@ -254,17 +258,17 @@ function PairedTable({ found }) {
           "worse (prompts)",
           "compared (prompts)",
         ],
-        rows: found.paired.map((one) => [
-          one.run,
-          found.runs[0].name,
-          one.prompts,
-          one.mode,
-          one.checkpoint,
-          one.difference,
-          one.standard_error,
-          one.better,
-          one.worse,
-          one.count,
+        rows: comparison.paired.map((pair) => [
+          pair.run,
+          comparison.runs[0].name,
+          pair.prompts,
+          pair.mode,
+          pair.checkpoint,
+          pair.difference,
+          pair.standard_error,
+          pair.better,
+          pair.worse,
+          pair.count,
         ]),
       })}
     >
@@ -284,18 +288,18 @@ function PairedTable({ found }) {
             </tr>
           </thead>
           <tbody>
-            ${found.paired.map(
-              (one, n) => html`
+            ${comparison.paired.map(
+              (pair, n) => html`
                 <tr key=${n}>
-                  <td>${one.run}</td>
-                  <td>${one.prompts}</td>
-                  <td>${one.mode}</td>
-                  <td class="number">${one.checkpoint}</td>
-                  <td class="number">${one.difference > 0 ? "+" : ""}${figure(one.difference)}</td>
-                  <td class="number">${intervalOf(one.difference, one.standard_error)}</td>
-                  <td class="number">${count(one.better)}</td>
-                  <td class="number">${count(one.worse)}</td>
-                  <td class="number">${count(one.count)}</td>
+                  <td>${pair.run}</td>
+                  <td>${pair.prompts}</td>
+                  <td>${pair.mode}</td>
+                  <td class="number">${pair.checkpoint}</td>
+                  <td class="number">${pair.difference > 0 ? "+" : ""}${figure(pair.difference)}</td>
+                  <td class="number">${intervalOf(pair.difference, pair.standard_error)}</td>
+                  <td class="number">${count(pair.better)}</td>
+                  <td class="number">${count(pair.worse)}</td>
+                  <td class="number">${count(pair.count)}</td>
                 </tr>
               `,
             )}
@@ -306,13 +310,13 @@ function PairedTable({ found }) {
   `;
 }
 
-/** @param {{found: Comparison}} props */
-function Config({ found }) {
+/** @param {{comparison: Comparison}} props */
+function ConfigDifferences({ comparison }) {
   return html`
     <section class="card" aria-label="Config">
       <header><h2>What differs in their configs</h2></header>
       ${
-        found.config.length === 0
+        comparison.config.length === 0
           ? html`<p class="soft">Nothing: they were told the same.</p>`
           : html`
             <div class="scroll" tabindex="0" role="region" aria-label="Differences of the configs">
@@ -320,15 +324,15 @@ function Config({ found }) {
                 <thead>
                   <tr>
                     <th scope="col">Key</th>
-                    ${found.runs.map((run) => html`<th key=${run.name} scope="col">${run.name}</th>`)}
+                    ${comparison.runs.map((run) => html`<th key=${run.name} scope="col">${run.name}</th>`)}
                   </tr>
                 </thead>
                 <tbody>
-                  ${found.config.map(
-                    (one) => html`
-                      <tr key=${one.key}>
-                        <td><code>${one.key}</code></td>
-                        ${one.values.map(
+                  ${comparison.config.map(
+                    (difference) => html`
+                      <tr key=${difference.key}>
+                        <td><code>${difference.key}</code></td>
+                        ${difference.values.map(
                           (value, n) => html`
                             <td key=${n}>
                               <code>

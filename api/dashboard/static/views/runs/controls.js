@@ -1,10 +1,10 @@
 // What can be done with a run: what is refused says why, what cannot be taken back asks first.
 import { classes, html, useState } from "../../ui.js";
-import { ApiError, ofRun, send } from "../../data/api.js";
+import { ApiError, runEndpoint, send } from "../../data/api.js";
 import { Confirm } from "../../parts/dialog.js";
 import { go } from "../../router.js";
 import { readOnly } from "../../session.js";
-import { Words } from "./details-form.js";
+import { DetailsForm } from "./details-form.js";
 
 /** @typedef {import("../../data/schema.d.ts").Run} Run */
 /** @typedef {{name: string, title: string, why: string | null, run: () => void, grave?: boolean}} Deed */
@@ -13,7 +13,7 @@ const OVER = ["finished", "cancelled"];
 const STANDING = ["created", "paused", "failed", "interrupted"];
 
 /** Why not, in words; null where it can be done. @param {Run} run */
-export function reasons(run) {
+export function whyNot(run) {
   const read = readOnly();
   const deleted = run.deleted_at === null ? null : "The run is deleted: restore it first";
   const over = OVER.includes(run.status) ? `The run is ${run.status}` : null;
@@ -55,7 +55,7 @@ export function Controls({ run, changed, children }) {
   const [asking, setAsking] = useState(/** @type {"" | "cancel" | "delete" | "words"} */ (""));
   const [busy, setBusy] = useState(false);
   const [said, setSaid] = useState(/** @type {{text: string, bad?: boolean}} */ ({ text: "" }));
-  const why = reasons(run);
+  const why = whyNot(run);
   const act = async (/** @type {string} */ method, /** @type {string} */ path, /** @type {string} */ done = "") => {
     setBusy(true);
     try {
@@ -69,7 +69,7 @@ export function Controls({ run, changed, children }) {
     setAsking("");
     changed(run.name);
   };
-  const wish = (/** @type {string} */ verb) => () => void act("POST", `${ofRun(run.name)}:${verb}`);
+  const wish = (/** @type {string} */ verb) => () => void act("POST", `${runEndpoint(run.name)}:${verb}`);
   const stands = STANDING.includes(run.status);
   /** @type {Deed[]} */
   const deeds = [
@@ -91,7 +91,7 @@ export function Controls({ run, changed, children }) {
           name: "restore",
           title: "Restore",
           why: why.restore,
-          run: () => void act("POST", `${ofRun(run.name)}:restore`, "Lists show it again."),
+          run: () => void act("POST", `${runEndpoint(run.name)}:restore`, "Lists show it again."),
         },
   ];
   return html`
@@ -103,7 +103,7 @@ export function Controls({ run, changed, children }) {
               key=${deed.name}
               deed=${deed}
               busy=${busy}
-              told=${(/** @type {string} */ text) => setSaid({ text })}
+              explain=${(/** @type {string} */ text) => setSaid({ text })}
             />
           `,
         )}
@@ -135,7 +135,7 @@ export function Controls({ run, changed, children }) {
             yes="Delete the run"
             busy=${busy}
             close=${() => setAsking("")}
-            go=${() => void act("DELETE", ofRun(run.name), "Lists do not show it any more.")}
+            go=${() => void act("DELETE", runEndpoint(run.name), "Lists do not show it any more.")}
           >
             <p>
               Lists do not show it any more. Nothing of it is removed, and it can be restored: the list of runs shows
@@ -147,7 +147,7 @@ export function Controls({ run, changed, children }) {
       ${
         asking === "words" &&
         html`
-          <${Words}
+          <${DetailsForm}
             run=${run.name}
             fixed=${why.name}
             close=${() => setAsking("")}
@@ -165,16 +165,16 @@ export function Controls({ run, changed, children }) {
 
 /**
  * It can be reached by keyboard where it cannot be used, too: it says why.
- * @param {{deed: Deed, busy: boolean, told: (text: string) => void}} props
+ * @param {{deed: Deed, busy: boolean, explain: (text: string) => void}} props
  */
-const Button = ({ deed, busy, told }) => html`
+const Button = ({ deed, busy, explain }) => html`
   <button
     type="button"
     class=${classes("button", deed.grave && !deed.why && "careful")}
     title=${deed.why ?? undefined}
     aria-disabled=${deed.why || busy ? "true" : undefined}
     onClick=${() => {
-      if (deed.why) told(`${deed.title}: ${deed.why}.`);
+      if (deed.why) explain(`${deed.title}: ${deed.why}.`);
       else if (!busy) deed.run();
     }}
   >

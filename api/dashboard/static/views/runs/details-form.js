@@ -1,8 +1,8 @@
 // A run's name, tags and note: changed by who has seen them as they are.
 import { html, useEffect, useState } from "../../ui.js";
-import { ApiError, askWhole, ofRun, send } from "../../data/api.js";
+import { ApiError, fetchWithTag, runEndpoint, send } from "../../data/api.js";
 import { Dialog } from "../../parts/dialog.js";
-import { Waiting, Wrong } from "../../parts/states.js";
+import { Loading, ErrorNotice } from "../../parts/states.js";
 
 /** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
 /** @typedef {{name: string, tags: string, note: string}} Typed */
@@ -11,28 +11,28 @@ import { Waiting, Wrong } from "../../parts/states.js";
 export const tagsIn = (text) =>
   text
     .split("\n")
-    .map((one) => one.trim())
+    .map((line) => line.trim())
     .filter(Boolean);
 
 /** @param {RunDetails} run @returns {Typed} */
-const wordsOf = (run) => ({ name: run.name, tags: run.tags.join("\n"), note: run.note });
+const detailsOf = (run) => ({ name: run.name, tags: run.tags.join("\n"), note: run.note });
 
 /** @param {{run: string, fixed: string | null, close: () => void, saved: (name: string) => void}} props */
-export function Words({ run, fixed, close, saved }) {
+export function DetailsForm({ run, fixed, close, saved }) {
   const [known, setKnown] = useState(/** @type {{run: RunDetails, tag: string} | null} */ (null));
   const [typed, setTyped] = useState(/** @type {Typed | null} */ (null));
   const [error, setError] = useState(/** @type {ApiError | null} */ (null));
   const [busy, setBusy] = useState(false);
-  const failed = (/** @type {unknown} */ one) => {
-    if (!(one instanceof ApiError)) throw one;
-    setError(one);
+  const failed = (/** @type {unknown} */ failure) => {
+    if (!(failure instanceof ApiError)) throw failure;
+    setError(failure);
   };
   const look = (/** @type {boolean} */ keep) =>
-    askWhole(ofRun(run)).then(({ data, tag }) => {
-      const found = /** @type {RunDetails} */ (data);
-      setKnown({ run: found, tag });
+    fetchWithTag(runEndpoint(run)).then(({ data, tag }) => {
+      const details = /** @type {RunDetails} */ (data);
+      setKnown({ run: details, tag });
       if (!keep) {
-        setTyped(wordsOf(found));
+        setTyped(detailsOf(details));
         setError(null);
       }
     }, failed);
@@ -44,7 +44,7 @@ export function Words({ run, fixed, close, saved }) {
   const save = async (/** @type {Event} */ event) => {
     event.preventDefault();
     if (!known || !typed) return;
-    const before = wordsOf(known.run);
+    const before = detailsOf(known.run);
     const body = {
       ...(typed.name === before.name ? {} : { name: typed.name }),
       ...(typed.tags === before.tags ? {} : { tags: tagsIn(typed.tags) }),
@@ -53,22 +53,22 @@ export function Words({ run, fixed, close, saved }) {
     setBusy(true);
     try {
       const answer = /** @type {RunDetails} */ (
-        await send("PATCH", ofRun(run), body, { headers: { "If-Match": known.tag } })
+        await send("PATCH", runEndpoint(run), body, { headers: { "If-Match": known.tag } })
       );
       saved(answer.name);
-    } catch (one) {
-      if (one instanceof ApiError && one.problem.status === 412) await look(true);
-      failed(one);
+    } catch (failure) {
+      if (failure instanceof ApiError && failure.problem.status === 412) await look(true);
+      failed(failure);
       setBusy(false);
     }
   };
   const about = (/** @type {string} */ key) =>
-    error?.problem.errors?.find((one) => one.where.startsWith(`body.${key}`))?.expected;
+    error?.problem.errors?.find((problem) => problem.where.startsWith(`body.${key}`))?.expected;
   const placed = Boolean(about("name") || about("tags") || about("note"));
-  const theirs = error?.problem.status === 412 && known ? wordsOf(known.run) : null;
+  const theirs = error?.problem.status === 412 && known ? detailsOf(known.run) : null;
   return html`
     <${Dialog} title="Name, tags and note" close=${close}>
-      ${error && !placed && html`<${Wrong} error=${error} />`}
+      ${error && !placed && html`<${ErrorNotice} error=${error} />`}
       ${
         theirs &&
         html`
@@ -94,7 +94,7 @@ export function Words({ run, fixed, close, saved }) {
       }
       ${
         typed === null
-          ? !error && html`<${Waiting} />`
+          ? !error && html`<${Loading} />`
           : html`
             <form class="form" onSubmit=${save}>
               <${Entry}

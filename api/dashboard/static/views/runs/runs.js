@@ -1,12 +1,12 @@
 // Runs: what is there, where it stands, how it goes.
 import { html, useEffect, useState } from "../../ui.js";
 import { Spark } from "../../charts/plot.js";
-import { ofRun, useAsked } from "../../data/api.js";
+import { runEndpoint, useRequest } from "../../data/api.js";
 import { Dialog } from "../../parts/dialog.js";
 import { count, duration, figure } from "../../parts/format.js";
-import { Ago, Bar, Status } from "../../parts/labels.js";
-import { Empty, Shown } from "../../parts/states.js";
-import { go, Link, query, runPath, where } from "../../router.js";
+import { TimeAgo, Bar, Status } from "../../parts/labels.js";
+import { Empty, Loaded } from "../../parts/states.js";
+import { go, Link, query, runPath, withQuery } from "../../router.js";
 import { comparePath } from "./compare.js";
 import { Controls } from "./controls.js";
 
@@ -26,10 +26,10 @@ export function Runs() {
     cursor: query.value.get("cursor"),
   };
   const [tick, setTick] = useState(0);
-  const runs = useAsked("/v1/runs", { ...wanted, limit: 50 }, tick);
+  const runs = useRequest("/v1/runs", { ...wanted, limit: 50 }, tick);
   const items = /** @type {RunPage | null} */ (runs.data)?.items ?? [];
   const names = items.filter((run) => run.iteration > 0 || run.status === "running").map((run) => run.name);
-  const curves = useAsked(
+  const curves = useRequest(
     names.length ? "/v1/curves" : null,
     { run: names },
     items.map((run) => run.last_event).join(),
@@ -72,7 +72,7 @@ export function Runs() {
         Status
         <select value=${wanted.status ?? ""} onChange=${set("status")}>
           <option value="">any</option>
-          ${STATUSES.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
+          ${STATUSES.map((status) => html`<option key=${status} value=${status}>${status}</option>`)}
         </select>
       </label>
       <label class="field">
@@ -83,7 +83,7 @@ export function Runs() {
           type="checkbox"
           checked=${Boolean(wanted.deleted)}
           onChange=${(/** @type {any} */ event) =>
-            go(where({ deleted: event.currentTarget.checked ? "true" : null, cursor: null }))}
+            go(withQuery({ deleted: event.currentTarget.checked ? "true" : null, cursor: null }))}
         />deleted ones too
       </label>
     </div>
@@ -99,7 +99,7 @@ export function Runs() {
         <//>
       `
     }
-    <${Shown} asked=${runs}>
+    <${Loaded} request=${runs}>
       ${(/** @type {RunPage} */ page) =>
         page.items.length === 0
           ? html`
@@ -123,14 +123,14 @@ export function Runs() {
 
 /** @param {string} name */
 const set = (name) => (/** @type {Event} */ event) =>
-  go(where({ [name]: /** @type {HTMLInputElement} */ (event.currentTarget).value, cursor: null }));
+  go(withQuery({ [name]: /** @type {HTMLInputElement} */ (event.currentTarget).value, cursor: null }));
 
 /** @param {{page: RunPage, curves: Curves | null, manage: (name: string) => void}} props */
 function List({ page, curves, manage }) {
   const [marked, setMarked] = useState(/** @type {string[]} */ ([]));
   const mark = (/** @type {string} */ name) =>
-    setMarked(marked.includes(name) ? marked.filter((one) => one !== name) : [...marked, name]);
-  const of = new Map((curves?.items ?? []).map((one) => [one.run, one.points]));
+    setMarked(marked.includes(name) ? marked.filter((other) => other !== name) : [...marked, name]);
+  const of = new Map((curves?.items ?? []).map((curve) => [curve.run, curve.points]));
   return html`
     <div class="card flush">
       <div class="scroll" tabindex="0" role="region" aria-label="Runs">
@@ -187,8 +187,8 @@ function List({ page, curves, manage }) {
               </button>
             `
           }
-          ${query.value.get("cursor") && html`<${Link} class="button" to=${where({ cursor: null })}>Newest<//>`}
-          ${page.next && html`<${Link} class="button" to=${where({ cursor: page.next })}>Older<//>`}
+          ${query.value.get("cursor") && html`<${Link} class="button" to=${withQuery({ cursor: null })}>Newest<//>`}
+          ${page.next && html`<${Link} class="button" to=${withQuery({ cursor: page.next })}>Older<//>`}
         </p>
       `
     }
@@ -249,7 +249,7 @@ function Row({ run, points, marked, mark, manage }) {
       <td><${Curve} points=${points} of="reward" hue="--c1" name="mean reward" /></td>
       <td><${Curve} points=${points} of="info" hue="--c2" name="informativeness" /></td>
       <td class="number">${count(run.prompts)}</td>
-      <td class="soft"><${Ago} iso=${run.created_at} /></td>
+      <td class="soft"><${TimeAgo} iso=${run.created_at} /></td>
       <td>
         <button
           type="button"
@@ -267,9 +267,9 @@ function Row({ run, points, marked, mark, manage }) {
 
 /** What is left of the stage that runs, at its own rate so far. @param {{run: Run}} props */
 function Eta({ run }) {
-  const asked = useAsked(ofRun(run.name, "iterations"), {}, run.stage?.done ?? 0);
-  const data = /** @type {import("../../data/schema.d.ts").Iterations | null} */ (asked.data);
-  const left = data?.items.flatMap((one) => one.stages).find((one) => one.status === "running")?.eta_s;
+  const request = useRequest(runEndpoint(run.name, "iterations"), {}, run.stage?.done ?? 0);
+  const data = /** @type {import("../../data/schema.d.ts").Iterations | null} */ (request.data);
+  const left = data?.items.flatMap((item) => item.stages).find((item) => item.status === "running")?.eta_s;
   return left === null || left === undefined ? null : html` · ${duration(left)} left`;
 }
 
