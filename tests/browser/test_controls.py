@@ -30,9 +30,9 @@ def test_a_run_is_started_paused_and_cancelled_after_a_question(fresh: Tab, serv
     page = fresh.open(f"/runs/{created.name}")
     page.get_by_role("button", name="Start").click()
     page.locator(".status.queued").wait_for()
-    page.get_by_text("It waits for a driver.").wait_for()
+    page.get_by_text("Queued: waiting for a driver.").wait_for()
     page.get_by_role("button", name="Delete").press("Enter")
-    page.get_by_text("Delete: The run waits for a driver: pause it first.").wait_for()
+    page.get_by_text("Delete: The run is waiting for a driver; pause it first.").wait_for()
     page.get_by_role("button", name="Pause", exact=True).click()
     page.locator(".status.paused").wait_for()
 
@@ -79,7 +79,7 @@ def test_words_are_hostile_text_like_any_other_and_nobodys_are_lost(
     tag = served.client.get(f"/v1/runs/{created.name}").headers["etag"]
     served.client.patch(f"/v1/runs/{created.name}", json={"note": "theirs"}, headers={"If-Match": tag})
     page.get_by_role("button", name="Save").click()
-    page.get_by_text("As they are now").wait_for()
+    page.get_by_text("Somebody else changed them").wait_for()
     page.get_by_role("dialog").get_by_text("theirs", exact=True).wait_for()
     page.get_by_role("button", name="Save").click()
     page.wait_for_url(re.compile("/runs/better$"))
@@ -98,9 +98,9 @@ def test_runs_are_deleted_and_restored_in_the_list(fresh: Tab, served: Served, c
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Delete the run").click()
     page.get_by_text("No runs yet").wait_for()
-    page.get_by_label("deleted ones too").check()
+    page.get_by_label("Show deleted runs").check()
     page.get_by_label(f"Manage {created.name}").click()
     page.get_by_role("button", name="Restore", exact=True).click()
-    page.get_by_text("Lists show it again.").wait_for()
+    page.get_by_text("Restored.").wait_for()
     assert fresh.axe() == []
     assert run_of(served, created.name)["deleted_at"] is None

@@ -80,7 +80,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet(
     drive(store, store_settings, run, NoListener(), build=always(fake_roles(evolver=Formulas())))
     tab = opened(browser, served.url)
     page = tab.open(f"/runs/{run.name}/evolution")
-    told = taken(page, page.get_by_role("region", name="What operators gain"), "CSV").read_text()
+    told = taken(page, page.get_by_role("region", name="Gain by operator"), "CSV").read_text()
     names = {row[0] for row in csv.reader(io.StringIO(told, newline=""))} - {"operator"}
     assert names and all(name.startswith("'") for name in names), json.dumps(sorted(names))
     assert not tab.wrong

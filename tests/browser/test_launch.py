@@ -25,7 +25,7 @@ evaluation: {playground: 4}
 
 
 def checked(page: Page) -> None:
-    page.locator("[aria-busy=false]", has_text="What was checked").wait_for()
+    page.locator("[aria-busy=false]", has_text="Checked").wait_for()
 
 
 def runs_of(served: Served) -> list[Any]:
@@ -47,7 +47,7 @@ def test_a_preset_is_edited_checked_and_launched_once(fresh: Tab, served: Served
     assert "Input should be greater than 0" in fresh.text("#config-training\\.beta-hint")
     launch = page.get_by_role("button", name="Launch")
     launch.press("Enter")
-    assert runs_of(served) == [] and "Correct what is told above first" in fresh.text(".start")
+    assert runs_of(served) == [] and "Fix the problems above first" in fresh.text(".start")
     assert fresh.axe() == []
     beta.fill("0.2")
     page.get_by_label("prompts.playground").fill("16")
@@ -89,7 +89,7 @@ def test_yaml_and_form_are_one_config_and_survive_a_reload(fresh: Tab, tmp_path:
     page.locator("#config-yaml[aria-invalid=true]").wait_for()
     assert "is not valid YAML" in fresh.text("#config-yaml-hint")
     page.get_by_role("button", name="Start over").click()
-    page.get_by_role("button", name="Forget them").click()
+    page.get_by_role("button", name="Discard").click()
     page.get_by_text("Nothing to check yet").wait_for()
     assert [one for one in fresh.wrong if "422" not in one and "403" not in one] == []
     fresh.wrong.clear()
@@ -115,7 +115,7 @@ def test_a_fork_tells_what_differs_before_it_starts(browser: Browser, played_ser
     page.get_by_role("button", name="Fork").click()
     checked(page)
     assert page.get_by_label("First iteration").input_value() == "2"
-    assert "it would play the same on" in tab.text("aside")
+    assert "it would continue the same way" in tab.text("aside")
     page.get_by_label("First iteration").select_option("1")
     page.get_by_label("sampling.fraction").fill("0.5")
     page.locator(".estimate ins", has_text="0.5").wait_for()

@@ -58,12 +58,12 @@ def test_an_area_is_dragged_and_gives_its_prompts_as_a_table(
         if left <= x <= right and low <= y <= high
     ]
     assert f"{len(inside)} prompts in the area" in tab.text(".selection")
-    page.get_by_role("link", name="Show them as a table").click()
+    page.get_by_role("link", name="Show as a table").click()
     page.locator("table.prompts").wait_for()
     assert "area=" in page.url
     numbers = [int(text) for text in page.locator("td.number a").all_inner_texts()]
     assert numbers == inside[:50]
-    page.get_by_role("button", name="Leave the area out").click()
+    page.get_by_role("button", name="Remove the area filter").click()
     page.wait_for_url(re.compile(r"/prompts$"))
 
 

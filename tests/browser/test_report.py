@@ -33,9 +33,9 @@ def test_it_opens_from_disk_and_asks_for_nothing(
     assert page.locator("h2.part-title").all_inner_texts() == [
         "Evolution",
         "Lineages",
-        "Prompts and answers",
+        "Prompts and responses",
         "Training",
-        "Config, and how to play it again",
+        "Config, and how to reproduce the run",
     ]
     assert tab.axe() == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

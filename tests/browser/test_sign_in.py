@@ -48,7 +48,7 @@ def test_a_key_that_may_only_read_looks_and_changes_nothing(guarded: Tab, store:
     page = guarded.page
     page.goto(f"{guarded.base}/runs/{run.name}")
     sign_in(guarded, "eva_nobody00_" + "x" * 43)
-    page.get_by_text("That key is none that is valid here.").wait_for()
+    page.get_by_text("This API key is not valid.").wait_for()
     assert guarded.axe() == []
     sign_in(guarded, a_key(store, "read"))
     page.locator(".status.created").wait_for()
@@ -56,9 +56,9 @@ def test_a_key_that_may_only_read_looks_and_changes_nothing(guarded: Tab, store:
     start = page.get_by_role("button", name="Start")
     assert start.get_attribute("aria-disabled") == "true"
     start.press("Enter")
-    page.get_by_text("may only read: sign in with one made by").last.wait_for()
+    page.get_by_text("is read-only. Sign in with one made by").last.wait_for()
     page.goto(f"{guarded.base}/launch?preset=playground")
-    page.get_by_text("This key may not launch runs").wait_for()
+    page.get_by_text("This key cannot launch runs").wait_for()
     page.get_by_role("button", name="Sign out").click()
     page.goto(f"{guarded.base}/")
     page.get_by_role("dialog", name="Sign in").wait_for()
@@ -68,7 +68,7 @@ def test_nothing_that_was_typed_is_lost_when_a_session_ends(guarded: Tab, store:
     page = guarded.page
     page.goto(f"{guarded.base}/launch?preset=playground")
     sign_in(guarded, a_key(store, "write"))
-    page.locator("[aria-busy=false]", has_text="What was checked").wait_for()
+    page.locator("[aria-busy=false]", has_text="Checked").wait_for()
     page.get_by_label("prompts.playground").fill("16")
     page.get_by_label("Note").fill("typed before")
     page.context.clear_cookies()

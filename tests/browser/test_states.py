@@ -36,11 +36,11 @@ def test_a_store_without_runs_says_how_to_start_one(fresh: Tab) -> None:
 
 def test_what_an_unplayed_run_lacks_is_said_in_every_view(fresh: Tab, created: RunRow, store: Store) -> None:
     fresh.open(f"/runs/{created.name}")
-    assert "No iteration has judged its batch yet" in fresh.text() and "created" in fresh.text()
+    assert "No batch has been judged yet" in fresh.text() and "created" in fresh.text()
     page = fresh.open(f"/runs/{created.name}/prompts")
     assert page.locator("tbody tr").count() == 16
     fresh.open(f"/runs/{created.name}/prompts/3")
-    assert "Not answered yet" in fresh.text() and "so it was not trained on" in fresh.text()
+    assert "No responses yet" in fresh.text() and "so it was not trained on" in fresh.text()
     fresh.open(f"/runs/{created.name}/lineage")
     assert fresh.page.locator(".node").count() == 1
     walked(
@@ -84,7 +84,7 @@ def test_every_view_of_a_run_that_plays_and_of_one_that_failed(
         page.locator(".now").wait_for()
         assert fresh.axe() == []
         page.get_by_role("button", name="Pause", exact=True).click()
-        page.get_by_text("asked to pause: it obeys").wait_for()
+        page.get_by_text("asked to pause").wait_for()
         page.evaluate("window.sameVisit = true")
     finally:
         solver.released.set()

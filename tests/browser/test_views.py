@@ -68,7 +68,7 @@ def test_marked_runs_are_compared(browser: Browser, pair_service: Pair) -> None:
 def test_filters_of_runs_live_in_the_address(tab: Tab) -> None:
     page = tab.open("/")
     page.get_by_label("Status").select_option("failed")
-    page.get_by_text("No run fits these filters").wait_for()
+    page.get_by_text("No run matches these filters").wait_for()
     assert "status=failed" in page.url
     page.go_back()
     page.locator("table.runs").wait_for()
@@ -167,7 +167,7 @@ def test_a_family_opens_closes_and_is_walked_by_keyboard(tab: Tab, played: Playe
     assert page.locator(".node").count() < before
     page.keyboard.press("ArrowRight")
     page.locator(f"#prompt-{parent}[aria-expanded=true]").wait_for()
-    page.get_by_role("button", name="Its seed").click()
+    page.get_by_role("button", name="Seed", exact=True).click()
     page.wait_for_url(re.compile(f"prompt={deepest['items'][0]['root']}"))
     page.get_by_role("button", name="Deepest").click()
     page.locator(f'.node.selected[aria-level="{depth + 1}"]').wait_for()
@@ -195,7 +195,7 @@ def test_evolution_draws_what_was_sampled_and_what_operators_gained(
     spreads = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "spread"}).json()["items"]
     ridges = page.get_by_role("region", name="Informativeness of the pool")
     assert ridges.locator("path.ridge.sampled").count() == len(spreads) == 2
-    paid = page.get_by_role("region", name="What operators gain")
+    paid = page.get_by_role("region", name="Gain by operator")
     operators = {
         one["operator"]
         for row in played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "payoff"}).json()[
@@ -204,9 +204,9 @@ def test_evolution_draws_what_was_sampled_and_what_operators_gained(
         for one in row["data"]
     }
     assert {row.split("\t")[0] for row in paid.locator("tbody tr").all_inner_texts()} == operators
-    drift = page.get_by_role("region", name="Operators, iteration by iteration")
+    drift = page.get_by_role("region", name="Gain by operator and iteration")
     assert drift.get_by_role("img").count() == len(operators)
-    dots = page.get_by_role("region", name="Regret against reward").locator("circle.mark")
+    dots = page.get_by_role("region", name="Regret and reward").locator("circle.mark")
     assert dots.count() == sum(None not in dot[1:3] for dot in spreads[-1]["data"]["dots"])
     dots.last.click()
     page.get_by_role("heading", name=re.compile(r"^Prompt \d+$")).first.wait_for()

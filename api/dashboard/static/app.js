@@ -1,4 +1,4 @@
-// The shell: where one is, where one can go, and the view that the address names.
+// The frame of every page: the header with its tabs, and the view that the address names.
 import { Component, effect, html, render, signal, useEffect } from "./ui.js";
 import { Link, path, runPath } from "./router.js";
 import { SignedIn, SignIn } from "./session.js";
@@ -44,13 +44,13 @@ function ThemeButton() {
     try {
       localStorage.setItem("eva-theme", theme.value);
     } catch {
-      /* for this visit alone */
+      /* no storage: the choice lasts until the page is reloaded */
     }
   };
   return html`<button class="button bare" onClick=${turn}>${dark ? "Light" : "Dark"}</button>`;
 }
 
-/** A view that fails says so, and leaves the rest standing. */
+/** Shows the error of a view that failed; the header stays usable. */
 class ErrorBoundary extends Component {
   constructor() {
     super();
@@ -65,7 +65,11 @@ class ErrorBoundary extends Component {
   render() {
     const { error } = /** @type {{error: Error | null}} */ (this.state);
     if (error)
-      return html`<${Empty} title="This view failed">${error.message}. Reload the page; report it if it stays.<//>`;
+      return html`
+        <${Empty} title="This view failed">
+          ${error.message}. Reload the page. If that does not help, please report it.
+        <//>
+      `;
     return /** @type {any} */ (this.props).children;
   }
 }
@@ -80,21 +84,21 @@ function currentView() {
   if (noun === "runs" && run && tab)
     return { title: `${run} · ${tab.title}`, run, tab, body: html`<${tab.view} run=${run} rest=${rest} />` };
   return {
-    title: "Nothing here",
-    body: html`<${Empty} title="There is no such page"><${Link} to="/">All runs<//><//>`,
+    title: "Page not found",
+    body: html`<${Empty} title="This page does not exist"><${Link} to="/">All runs<//><//>`,
   };
 }
 
 function App() {
   const { title, run, tab, body } = currentView();
   document.title = `${title} – eva`;
-  // on a narrow screen the tabs scroll: the one that is shown is seen
+  // on a narrow screen the tabs scroll: bring the current one into view
   useEffect(
     () => document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }),
     [tab],
   );
   return html`
-    <a class="skip" href="#main">To the content</a>
+    <a class="skip" href="#main">Skip to the content</a>
     <header class="top">
       <div class="top-row">
         <${Link} to="/" class="brand"><img src="/static/icon.svg" width="22" height="22" alt="" />eva<//>

@@ -1,4 +1,4 @@
-// Who looks: what the key that was given may do; the way in and out where the service asks for keys.
+// Signing in and out where the service requires API keys, and what the current key may do.
 import { html, effect, signal, useState } from "./ui.js";
 import { ApiError, fetchJson, send, signInDialog, signIns } from "./data/api.js";
 import { Dialog } from "./parts/dialog.js";
@@ -6,7 +6,7 @@ import { Dialog } from "./parts/dialog.js";
 /** @typedef {import("./data/schema.d.ts").Session} Session */
 
 export const session = signal(/** @type {Session | null} */ (null));
-/** Whether it is known who that is, or that it is nobody. */
+/** True once the service has said who is signed in, if anyone. */
 export const settled = signal(false);
 
 effect(() => {
@@ -25,38 +25,38 @@ effect(() => {
     });
 });
 
-/** Why nothing may be changed here; null where it may be. */
+/** Says why this key may not change anything; null if it may. */
 export function readOnly() {
-  const known = session.value;
-  return known?.scope === "read"
-    ? `The key ${known.key} may only read: sign in with one made by \`eva keys create NAME --scope write\``
+  const current = session.value;
+  return current?.scope === "read"
+    ? `The key ${current.key} is read-only. Sign in with one made by \`eva keys create NAME --scope write\``
     : null;
 }
 
-/** Whoever is signed in, and the way out; nothing where no keys are asked for. */
+/** Shows who is signed in, with a button to sign out; nothing where the service requires no keys. */
 export function SignedIn() {
-  const known = session.value;
-  if (!known?.keys_required) return null;
+  const current = session.value;
+  if (!current?.keys_required) return null;
   const left = () => {
     session.value = null;
-    signInDialog.value = "no";
+    signInDialog.value = "closed";
     signIns.value += 1;
   };
   const leave = () => send("DELETE", "/v1/session").then(left, left);
   return html`
-    <span class="soft small signed-in" title=${`The key ${known.key}; its scope is ${known.scope}`}>
-      ${known.scope === "read" ? "read only" : known.key}
+    <span class="soft small signed-in" title=${`Signed in with the key ${current.key} (scope: ${current.scope})`}>
+      ${current.scope === "read" ? "read-only" : current.key}
     </span>
     <button type="button" class="button bare" onClick=${leave}>Sign out</button>
   `;
 }
 
-/** Asks for a key over the page, which stays as it is. */
+/** Asks for an API key in a dialog; the page behind it keeps what was typed. */
 export function SignIn() {
   const [key, setKey] = useState("");
   const [wrong, setWrong] = useState("");
   const [busy, setBusy] = useState(false);
-  if (signInDialog.value !== "asked") return null;
+  if (signInDialog.value !== "open") return null;
   const close = () => {
     signInDialog.value = "declined";
     setWrong("");
@@ -68,13 +68,13 @@ export function SignIn() {
       await send("POST", "/v1/session", { key: key.trim() });
       setKey("");
       setWrong("");
-      signInDialog.value = "no";
+      signInDialog.value = "closed";
       signIns.value += 1;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       setWrong(
         error.problem.status === 401
-          ? "That key is none that is valid here."
+          ? "This API key is not valid."
           : `${error.problem.given}. ${error.problem.next_move ?? ""}`,
       );
     }
@@ -83,7 +83,7 @@ export function SignIn() {
   return html`
     <${Dialog} title="Sign in" close=${close}>
       <form class="form" onSubmit=${enter}>
-        <p class="soft">This service asks for an API key. What you typed on this page stays.</p>
+        <p class="soft">This service requires an API key. Nothing you typed on this page is lost.</p>
         <label class="field">
           API
           key
@@ -101,7 +101,7 @@ export function SignIn() {
           />
         </label>
         <p id="key-wrong" class="mistake" role="alert">${wrong}</p>
-        <p class="soft small">Keys are made on the server: <code>eva keys create NAME --scope read</code></p>
+        <p class="soft small">Create a key on the server: <code>eva keys create NAME --scope read</code></p>
         <p class="buttons ends">
           <button type="button" class="button" onClick=${close}>Not now</button>
           <button class="button first" disabled=${busy}>Sign in</button>

@@ -1,4 +1,4 @@
-// The one place where the vendored libraries are named.
+// The only file that imports Preact, htm and signals; everything else imports them from here.
 import { Component, h, render } from "./vendor/preact.js";
 import { useEffect, useMemo, useRef, useState } from "./vendor/preact-hooks.js";
 import { computed, effect, signal, useSignal } from "./vendor/signals.js";
@@ -6,7 +6,7 @@ import htm from "./vendor/htm.js";
 
 export { Component, computed, effect, h, render, signal, useEffect, useMemo, useRef, useSignal, useState };
 
-/** Markup as a tagged template: everything between the tags is text, never HTML. */
+/** Builds markup from a tagged template. Values are always inserted as text, never as HTML. */
 export const html = htm.bind(h);
 
 /** @param {...(string | false | null | undefined)} names */

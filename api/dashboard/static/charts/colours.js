@@ -1,4 +1,4 @@
-// Colours for a canvas: what the style sheets call them, as the pen takes them.
+// Colours: the hue of an operator, a ramp from low to high, and what a colour of the style sheets is as RGB.
 
 const HUES = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c8", "--c7"];
 const KNOWN = [
@@ -12,28 +12,31 @@ const KNOWN = [
   "simplifying",
 ];
 
-/** The hue of an operator: the same in every view and run, as long as there are few.
- * @param {string | null} operator */
+/** The hue of an operator, the same in every view and every run. * @param {string | null} operator */
 export function hueOf(operator) {
   if (operator === null) return "--c7";
-  const place = KNOWN.indexOf(operator);
-  if (place >= 0) return HUES[place % HUES.length];
+  const index = KNOWN.indexOf(operator);
+  if (index >= 0) return HUES[index % HUES.length];
   let hash = 0;
   for (const letter of operator) hash = (hash * 31 + (letter.codePointAt(0) ?? 0)) >>> 0;
   return HUES[hash % (HUES.length - 1)];
 }
 
-/** A colour of the style sheets as the browser computes it. @param {Element} place @param {string} colour */
-export function computedColour(place, colour) {
+/**
+ * A colour of the style sheets as the browser computes it, for a canvas.
+ * @param {Element} element
+ * @param {string} colour
+ */
+export function computedColour(element, colour) {
   const probe = document.createElement("span");
   probe.style.color = colour;
-  place.append(probe);
-  const seen = getComputedStyle(probe).color;
+  element.append(probe);
+  const rgb = getComputedStyle(probe).color;
   probe.remove();
-  return seen;
+  return rgb;
 }
 
-/** So many colours from little to much. @param {number} steps */
+/** Colours from low to high. @param {number} steps */
 export const ramp = (steps) =>
   Array.from({ length: steps }, (_, n) => {
     const far = steps > 1 ? (2 * n) / (steps - 1) : 0;

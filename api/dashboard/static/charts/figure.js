@@ -1,21 +1,20 @@
-// A chart in its card: what it says, its numbers as a table, and both to take away. Every chart of the dashboard
-// stands in one.
+// A chart in its card, with a caption, its numbers as a table, and downloads as CSV and PNG. Every chart uses it.
 import { html, useRef, useState } from "../ui.js";
 import { count, figure as number } from "../parts/format.js";
 import { pictureOf } from "./picture.js";
 
 /**
- * Names of columns say the unit where there is one.
+ * The table behind a chart. Column names include the unit where there is one.
  * @typedef {{columns: string[], rows: (string | number | null | undefined)[][]}} Numbers
  */
 
 const MOST_ROWS = 500;
 
 /**
- * @param {{title: string, says?: unknown, name: string, numbers: () => Numbers, aside?: unknown, children?: unknown}}
- *   props
+ * @param {{title: string, caption?: unknown, name: string, numbers: () => Numbers, aside?: unknown,
+ *   children?: unknown}} props
  */
-export function Figure({ title, says, name, numbers, aside, children }) {
+export function Figure({ title, caption, name, numbers, aside, children }) {
   const body = useRef(/** @type {HTMLElement | null} */ (null));
   const [open, setOpen] = useState(false);
   const picture = async () => {
@@ -40,7 +39,7 @@ export function Figure({ title, says, name, numbers, aside, children }) {
           </button>
           <button class="button bare" aria-label=${`${title} as PNG`} onClick=${picture}>PNG</button>
         </span>
-        ${says && html`<p>${says}</p>`}
+        ${caption && html`<p>${caption}</p>`}
       </header>
       <div class="figure-body" ref=${body}>${children}</div>
       ${open && html`<${Table} ...${numbers()} />`}
@@ -76,11 +75,18 @@ const Table = ({ columns, rows }) => html`
   </div>
   ${
     rows.length > MOST_ROWS &&
-    html`<p class="soft small">The first ${count(MOST_ROWS)} of ${count(rows.length)} rows; the CSV has all.</p>`
+    html`
+      <p class="soft small">
+        These are the first ${count(MOST_ROWS)} of ${count(rows.length)} rows. The CSV has all of them.
+      </p>
+    `
   }
 `;
 
-/** RFC 4180; a text that a spreadsheet would take for a formula begins with an apostrophe. @param {Numbers} numbers */
+/**
+ * CSV by RFC 4180. A text that a spreadsheet would read as a formula gets an apostrophe in front.
+ * @param {Numbers} numbers
+ */
 export function csvOf({ columns, rows }) {
   const cell = (/** @type {string | number | null | undefined} */ value) => {
     if (value === null || value === undefined) return "";

@@ -1,5 +1,4 @@
-// A picture of what a figure shows: its drawings, words and keys, where they stand on the page. Whatever a figure
-// holds is painted.
+// Paints a figure as PNG: its drawings, words and legend, each where it is on the page.
 
 const KEPT = [
   "fill",
@@ -23,8 +22,12 @@ const [PAD, EDGE, SHARP, LONGEST, LARGEST] = [20, 12, 2, 16_000, 1e8];
 /** @typedef {(pen: CanvasRenderingContext2D) => void} Stroke */
 /** @typedef {{box: Box, paint: Stroke, ready?: Promise<unknown>}} Piece */
 
-/** What stands in `body`, under its title, as PNG; also what it would show only when scrolled.
- * @param {HTMLElement} body @param {string} title @returns {Promise<Blob | null>} */
+/**
+ * Paints `body` under its title as PNG, including what one would have to scroll to. *
+ * @param {HTMLElement} body
+ * @param {string} title
+ * @returns {Promise<Blob | null>}
+ */
 export async function pictureOf(body, title) {
   body.classList.add("taken");
   const pieces = /** @type {Piece[]} */ ([]);
@@ -99,8 +102,7 @@ function trace(pen, box, radius = 0) {
 }
 
 /**
- * An SVG as an image of its own, which looks the same without this page's style sheets; what stands out of it a
- * little is not cut.
+ * Turns an SVG into an image that looks the same without this page's style sheets, with a margin for what sticks out.
  * @param {SVGSVGElement} svg
  * @param {DOMRect} box
  * @returns {Piece}
@@ -109,9 +111,9 @@ function svgPiece(svg, box) {
   const copy = /** @type {SVGSVGElement} */ (svg.cloneNode(true));
   const originals = svg.querySelectorAll("*");
   copy.querySelectorAll("*").forEach((element, n) => {
-    const seen = getComputedStyle(originals[n]);
+    const style = getComputedStyle(originals[n]);
     element.removeAttribute("style");
-    for (const property of KEPT) element.setAttribute(property, seen.getPropertyValue(property));
+    for (const property of KEPT) element.setAttribute(property, style.getPropertyValue(property));
   });
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   const [width, height] = [box.width + 2 * EDGE, box.height + 2 * EDGE];
@@ -129,7 +131,7 @@ function svgPiece(svg, box) {
 }
 
 /**
- * Ground and borders.
+ * Paints the background and the borders of an element.
  * @param {CSSStyleDeclaration} style
  * @param {DOMRect} box
  * @param {Box | null} clip
@@ -165,7 +167,7 @@ function framePiece(style, box, clip) {
 /** @param {string} colour */
 const isTransparent = (colour) => colour === "transparent" || /, 0\)$|\/ 0\)$/.test(colour);
 
-/** The key that stands before a name. @param {Element} element @param {DOMRect} box @returns {Piece | null} */
+/** Paints the colour key in front of a name. @param {Element} element @param {DOMRect} box @returns {Piece | null} */
 function keyPiece(element, box) {
   const before = getComputedStyle(element, "::before");
   if (before.content === "none" || isTransparent(before.backgroundColor)) return null;

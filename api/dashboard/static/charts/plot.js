@@ -1,4 +1,4 @@
-// Lines over iterations or steps, with intervals and bands: the chart that most views are made of.
+// Line chart over iterations or steps, with intervals and bands. Most views are made of it.
 import { html, useEffect, useMemo, useRef, useState } from "../ui.js";
 import { figure } from "../parts/format.js";
 import { extent, linear, markText, pathOf, ticks } from "./scales.js";
@@ -16,14 +16,14 @@ const RIGHT = 12;
 const TOP = 28;
 const BOTTOM = 40;
 
-/** The width of an element as it changes. @returns {[{current: any}, number]} */
+/** Measures the width of an element, also when it changes. @returns {[{current: any}, number]} */
 export function useWidth() {
   const ref = useRef(/** @type {any} */ (null));
   const [width, setWidth] = useState(640);
   useEffect(() => {
-    const seen = new ResizeObserver(([entry]) => setWidth(Math.max(240, Math.round(entry.contentRect.width))));
-    seen.observe(ref.current);
-    return () => seen.disconnect();
+    const observer = new ResizeObserver(([entry]) => setWidth(Math.max(240, Math.round(entry.contentRect.width))));
+    observer.observe(ref.current);
+    return () => observer.disconnect();
   }, []);
   return [ref, width];
 }
@@ -76,15 +76,15 @@ export function Plot({
 
   const near = (/** @type {PointerEvent} */ event) => {
     const frame = /** @type {Element} */ (event.currentTarget).getBoundingClientRect();
-    const wanted = event.clientX - frame.left;
-    setAt(xs.length ? xs.reduce((a, b) => (Math.abs(x(b) - wanted) < Math.abs(x(a) - wanted) ? b : a)) : null);
+    const pointerX = event.clientX - frame.left;
+    setAt(xs.length ? xs.reduce((a, b) => (Math.abs(x(b) - pointerX) < Math.abs(x(a) - pointerX) ? b : a)) : null);
   };
   const step = (/** @type {KeyboardEvent} */ event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by || !xs.length) return;
     event.preventDefault();
-    const place = at === null ? (by > 0 ? -1 : xs.length) : xs.indexOf(at);
-    setAt(xs[Math.min(xs.length - 1, Math.max(0, place + by))]);
+    const index = at === null ? (by > 0 ? -1 : xs.length) : xs.indexOf(at);
+    setAt(xs[Math.min(xs.length - 1, Math.max(0, index + by))]);
   };
 
   return html`
@@ -151,16 +151,16 @@ export function Plot({
  */
 function Line({ line, x, y, few, at }) {
   const hue = `var(${line.hue})`;
-  const known = line.points.filter(
+  const withInterval = line.points.filter(
     (point) => point.lo !== null && point.lo !== undefined && point.hi !== null && point.hi !== undefined,
   );
   const edge = (/** @type {"lo" | "hi"} */ side) =>
-    known.map((point) => ({ x: x(point.x), y: y(Number(point[side])) }));
+    withInterval.map((point) => ({ x: x(point.x), y: y(Number(point[side])) }));
   return html`
     <g>
       ${
         line.band &&
-        known.length > 1 &&
+        withInterval.length > 1 &&
         html`
           <path
             class="band"
@@ -171,7 +171,7 @@ function Line({ line, x, y, few, at }) {
       }
       ${
         !line.band &&
-        known.map(
+        withInterval.map(
           (point) => html`
             <line
               key=${point.x}
@@ -261,7 +261,7 @@ export const Legend = ({ series }) => html`
 `;
 
 /**
- * A small curve beside a name.
+ * A small curve without axes, for a table.
  * @param {{values: (number | null)[], hue: string, label: string, width?: number, domain?: [number, number]}} props
  */
 export function Spark({ values, hue, label, width = 110, domain }) {

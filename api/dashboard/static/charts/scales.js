@@ -1,4 +1,4 @@
-// Linear scales and the places where their axes are marked.
+// Linear scales and the tick marks of their axes.
 
 /** @typedef {(value: number) => number} Scale */
 
@@ -9,7 +9,7 @@ export function linear([from, to], [low, high]) {
 }
 
 /**
- * Round numbers in a domain, about so many.
+ * Chooses round numbers in a domain to mark, about as many as asked for.
  * @param {[number, number]} domain
  * @param {number} about
  * @param {boolean} [whole]
@@ -27,7 +27,7 @@ export function ticks([from, to], about, whole = false) {
   return marks;
 }
 
-/** A mark with as many decimals as its neighbours need. @param {number} mark @param {number[]} marks */
+/** Formats a tick mark with as many decimals as its neighbours need. @param {number} mark @param {number[]} marks */
 export function markText(mark, marks) {
   const step = marks.length > 1 ? Math.abs(marks[1] - marks[0]) : Math.abs(mark) || 1;
   if (Math.abs(mark) >= 10_000) return new Intl.NumberFormat("en", { notation: "compact" }).format(mark);
@@ -39,7 +39,7 @@ export function markText(mark, marks) {
 }
 
 /**
- * The extent of numbers, widened to round ones.
+ * The smallest and the largest of some numbers, widened to round ones.
  * @param {(number | null | undefined)[]} values
  * @param {{zero?: boolean}} [how]
  * @returns {[number, number]}
@@ -62,7 +62,10 @@ export function extent(values, how = {}) {
   return [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step];
 }
 
-/** A path through points, broken where a value is missing. @param {({x: number, y: number} | null)[]} points */
+/**
+ * Makes an SVG path through points, with a gap where a value is missing.
+ * @param {({x: number, y: number} | null)[]} points
+ */
 export function pathOf(points) {
   let text = "";
   let pen = "M";

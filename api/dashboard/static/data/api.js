@@ -1,9 +1,10 @@
-// Asking the API. Its errors say what was given, what is allowed and the next move; the views show them as they are.
+// Sends requests to the API. Its errors say what was wrong, what is allowed and what to do next; the views show them
+// as they are.
 import { signal, useEffect, useSignal } from "../ui.js";
 
 /** @typedef {import("./schema.d.ts").Problem} Problem */
 
-/** What the API refused, or why it was not reached. */
+/** An error that the API returned, or the failure to reach it. */
 export class ApiError extends Error {
   /** @param {Problem} problem */
   constructor(problem) {
@@ -12,10 +13,10 @@ export class ApiError extends Error {
   }
 }
 
-/** Whether the service asks who is asking: the page stays, and what was typed in it, while somebody signs in. */
-export const signInDialog = signal(/** @type {"no" | "asked" | "declined"} */ ("no"));
+/** Whether the sign-in dialog is open. It opens over the page, so that nothing typed there is lost. */
+export const signInDialog = signal(/** @type {"closed" | "open" | "declined"} */ ("closed"));
 
-/** How often somebody signed in or out here: whatever was asked before is asked again. */
+/** Counts sign-ins and sign-outs; each one repeats the requests that are on show. */
 export const signIns = signal(0);
 
 /** @param {string} path @param {Record<string, unknown>} [query] */
@@ -30,9 +31,9 @@ export function address(path, query = {}) {
   return text ? `${path}?${text}` : path;
 }
 
-/** The path of a run's part. @param {string} run @param {...(string | number)} parts */
+/** The API path of something that belongs to a run. @param {string} run @param {...(string | number)} parts */
 export const runEndpoint = (run, ...parts) =>
-  ["/v1/runs", run, ...parts].map((part, place) => (place ? encodeURIComponent(part) : part)).join("/");
+  ["/v1/runs", run, ...parts].map((part, index) => (index ? encodeURIComponent(part) : part)).join("/");
 
 /**
  * @template T
@@ -46,7 +47,7 @@ export async function fetchJson(path, query = {}, options = {}) {
 }
 
 /**
- * Something is to be done: JSON goes there.
+ * Sends JSON and returns the JSON that comes back.
  * @template T
  * @param {string} method
  * @param {string} path
@@ -54,10 +55,10 @@ export async function fetchJson(path, query = {}, options = {}) {
  * @param {{query?: Record<string, unknown>, headers?: Record<string, string>, signal?: AbortSignal}} [more]
  * @returns {Promise<T>}
  */
-export const send = (method, path, body, { query = {}, headers = {}, signal: ends } = {}) =>
+export const send = (method, path, body, { query = {}, headers = {}, signal: abortSignal } = {}) =>
   fetchJson(path, query, {
     method,
-    signal: ends,
+    signal: abortSignal,
     headers: {
       Accept: "application/json",
       ...(body === undefined ? {} : { "Content-Type": "application/json" }),
@@ -67,7 +68,7 @@ export const send = (method, path, body, { query = {}, headers = {}, signal: end
   });
 
 /**
- * An answer with its tag, which a change of it has to name.
+ * Fetches JSON together with its ETag, which a later change must send as If-Match.
  * @template T
  * @param {string} path
  * @param {Record<string, unknown>} [query]
@@ -82,16 +83,16 @@ export async function fetchWithTag(path, query = {}, options = {}) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError({
       type: "unreachable",
-      title: "Not reached",
+      title: "The service is not reachable",
       status: 0,
-      detail: "The service does not answer.",
-      given: "no answer from the service",
-      next_move: "Look whether `eva serve` still runs; this page comes back by itself.",
+      detail: "The service does not respond.",
+      given: "No response from the service",
+      next_move: "Check that `eva serve` is still running. This page recovers by itself.",
     });
   }
   if (!response.ok) {
-    // who declined is asked again when something is to be done, not at every look
-    if (response.status === 401 && (options.method || signInDialog.peek() === "no")) signInDialog.value = "asked";
+    // after "Not now", the dialog opens again for a change, but not for every read
+    if (response.status === 401 && (options.method || signInDialog.peek() === "closed")) signInDialog.value = "open";
     throw new ApiError(await problemOf(response));
   }
   return { data: response.status === 204 ? null : await response.json(), tag: response.headers.get("ETag") ?? "" };
@@ -106,65 +107,66 @@ async function problemOf(response) {
       type: "unknown",
       title: response.statusText,
       status: response.status,
-      detail: `The service answered ${response.status} ${response.statusText}.`,
+      detail: `The service returned ${response.status} ${response.statusText}.`,
       given: response.statusText,
     };
   }
 }
 
 /**
- * What the API answers, asked again when the address or `again` changes. What was there stays until the new is.
+ * Fetches JSON for a component, and again whenever the address or `again` changes. Old data stays until the new
+ * arrives.
  * @template T
- * @param {string | null} path null: nothing to ask yet
+ * @param {string | null} path null: nothing to fetch yet
  * @param {Record<string, unknown>} [query]
  * @param {unknown} [again]
  * @returns {{data: T | null, error: ApiError | null, loading: boolean}}
  */
 export function useRequest(path, query = {}, again = 0) {
-  const wanted = path === null ? null : address(path, query);
+  const url = path === null ? null : address(path, query);
   const state = useSignal({
     of: /** @type {string | null} */ (null),
     data: /** @type {T | null} */ (null),
     error: /** @type {ApiError | null} */ (null),
-    loading: wanted !== null,
+    loading: url !== null,
   });
   useEffect(() => {
-    if (wanted === null || path === null) return undefined;
-    const ends = new AbortController();
+    if (url === null || path === null) return undefined;
+    const controller = new AbortController();
     let timer = 0;
     const run = () => {
       state.value = { ...state.peek(), loading: true };
-      fetchJson(path, query, { signal: ends.signal }).then(
+      fetchJson(path, query, { signal: controller.signal }).then(
         (data) => {
-          state.value = { of: wanted, data: /** @type {T} */ (data), error: null, loading: false };
+          state.value = { of: url, data: /** @type {T} */ (data), error: null, loading: false };
         },
         (error) => {
-          if (ends.signal.aborted) return;
+          if (controller.signal.aborted) return;
           if (!(error instanceof ApiError)) throw error;
           const old = state.peek();
-          state.value = { of: wanted, data: old.of === wanted ? old.data : null, error, loading: false };
+          state.value = { of: url, data: old.of === url ? old.data : null, error, loading: false };
           if (error.problem.status === 0 || error.problem.status >= 503) timer = setTimeout(run, 3000);
         },
       );
     };
     run();
     return () => {
-      ends.abort();
+      controller.abort();
       clearTimeout(timer);
     };
-  }, [wanted, again, signIns.value]);
+  }, [url, again, signIns.value]);
   return state.value;
 }
 
 /**
- * Events of a run as they happen. The browser comes back by itself after the last one it saw.
+ * Calls back for every event of a run as it happens. After a lost connection the browser resumes where it stopped.
  * @param {string} run
  * @param {number} after
- * @param {(event: import("./schema.d.ts").Event) => void} heard
- * @returns {() => void} ends it
+ * @param {(event: import("./schema.d.ts").Event) => void} onEvent
+ * @returns {() => void} stops it
  */
-export function listenToEvents(run, after, heard) {
+export function listenToEvents(run, after, onEvent) {
   const source = new EventSource(address(runEndpoint(run, "events", "stream"), { after }));
-  source.onmessage = (message) => heard(JSON.parse(message.data));
+  source.onmessage = (message) => onEvent(JSON.parse(message.data));
   return () => source.close();
 }

@@ -1,12 +1,12 @@
-// Follows a run: what is asked again when something happened in it.
+// Follows a run, so that a view can fetch again when something happened in it.
 import { useEffect, useState } from "../ui.js";
 import { listenToEvents, runEndpoint, useRequest, signIns } from "./api.js";
 
 const COUNTS_MS = 2000;
 
 /**
- * The run, and two numbers that change: `happened` with every event, `tick` also every two seconds while it plays;
- * `again` asks at once.
+ * The run, and two counters to fetch by: `happened` goes up with every event, `tick` also every two seconds while the
+ * run is playing. `again` fetches at once.
  * @param {string} name
  */
 export function useRun(name) {
@@ -14,14 +14,14 @@ export function useRun(name) {
   const [tick, setTick] = useState(0);
   const request = useRequest(runEndpoint(name), {}, tick);
   const run = /** @type {import("./schema.d.ts").RunDetails | null} */ (request.data);
-  const known = run !== null;
+  const loaded = run !== null;
   const over = run !== null && ["finished", "failed", "cancelled"].includes(run.status);
-  const from = run?.last_event ?? 0;
+  const lastEvent = run?.last_event ?? 0;
   useEffect(() => {
-    if (!known || over) return undefined;
+    if (!loaded || over) return undefined;
     let waiting = 0;
-    // several stages may close at once: they are one change
-    const ends = listenToEvents(name, from, () => {
+    // several stages may close at once: fetch only once for all of them
+    const stopListening = listenToEvents(name, lastEvent, () => {
       waiting ||= window.setTimeout(() => {
         waiting = 0;
         setHappened((n) => n + 1);
@@ -32,10 +32,10 @@ export function useRun(name) {
       if (!document.hidden) setTick((n) => n + 1);
     }, COUNTS_MS);
     return () => {
-      ends();
+      stopListening();
       clearInterval(counts);
       clearTimeout(waiting);
     };
-  }, [name, known, over, signIns.value]);
+  }, [name, loaded, over, signIns.value]);
   return { request, run, happened, tick, again: () => setTick((n) => n + 1) };
 }

@@ -1,4 +1,4 @@
-// A question in front of the page. The browser keeps the focus in it, closes it with Escape, and gives the focus back.
+// A dialog in front of the page. The browser keeps the focus inside, closes it with Escape, and restores the focus.
 import { html, useEffect, useRef } from "../ui.js";
 
 /** @param {{title: string, close: () => void, children?: unknown}} props */
@@ -27,13 +27,15 @@ export function Dialog({ title, close, children }) {
   `;
 }
 
-/** Something that cannot be taken back is asked first.
- * @param {{title: string, yes: string, busy: boolean, close: () => void, go: () => void, children?: unknown}} props */
+/**
+ * Asks for confirmation before something that cannot be undone. *
+ * @param {{title: string, yes: string, busy: boolean, close: () => void, go: () => void, children?: unknown}} props
+ */
 export const Confirm = ({ title, yes, busy, close, go, children }) => html`
   <${Dialog} title=${title} close=${close}>
-    <div class="says">${children}</div>
+    <div class="dialog-text">${children}</div>
     <p class="buttons ends">
-      <button type="button" class="button" onClick=${close} autofocus>Keep it as it is</button>
+      <button type="button" class="button" onClick=${close} autofocus>Keep it</button>
       <button type="button" class="button grave" disabled=${busy} onClick=${go}>${yes}</button>
     </p>
   <//>

@@ -1,4 +1,4 @@
-// What changed between two texts, word by word.
+// Shows what changed between two texts, word by word.
 import { html, useMemo } from "../ui.js";
 import { diffWordsWithSpace } from "../vendor/diff-word.js";
 
@@ -8,7 +8,10 @@ const MOST_EDITS = 3000;
 export function Difference({ before, after }) {
   const parts = useMemo(() => diffWordsWithSpace(before, after, { maxEditLength: MOST_EDITS }), [before, after]);
   if (!parts)
-    return html`<pre class="text">${after}</pre><p class="soft small">Too much changed to show it word by word.</p>`;
+    return html`
+      <pre class="text">${after}</pre>
+      <p class="soft small">Too much has changed to show it word by word.</p>
+    `;
   return html`
     <pre class="text">
       ${parts.map((part, n) =>

@@ -1,17 +1,19 @@
-// Numbers as people read them: the same precision for the same kind of thing everywhere.
+// Formats numbers, durations and dates for people, with the same precision for the same kind of thing everywhere.
 
 const whole = new Intl.NumberFormat("en-GB");
 
 /** @param {number | null | undefined} value */
-const absent = (value) => value === null || value === undefined || Number.isNaN(value);
+const isMissing = (value) => value === null || value === undefined || Number.isNaN(value);
 
 /** A count: 1,234. @param {number | null | undefined} value */
-export const count = (value) => (absent(value) ? "–" : whole.format(Math.round(Number(value))));
+export const count = (value) => (isMissing(value) ? "–" : whole.format(Math.round(Number(value))));
 
-/** A reward or an informativeness: two decimals, or three significant digits where that says more.
- * @param {number | null | undefined} value */
+/**
+ * A reward or informativeness: two decimals, fewer for large numbers, two significant digits for small ones. *
+ * @param {number | null | undefined} value
+ */
 export function figure(value) {
-  if (absent(value)) return "–";
+  if (isMissing(value)) return "–";
   const size = Math.abs(Number(value));
   if (size >= 1000) return count(value);
   if (size >= 100) return Number(value).toFixed(0);
@@ -23,12 +25,12 @@ export function figure(value) {
 /** @param {string} text */
 const signed = (text) => (text.startsWith("-") ? (Number(text) === 0 ? text.slice(1) : `−${text.slice(1)}`) : text);
 
-/** A share as per cent. @param {number | null | undefined} value @param {number} [digits] */
-export const percent = (value, digits = 0) => (absent(value) ? "–" : `${(100 * Number(value)).toFixed(digits)} %`);
+/** A share as a percentage. @param {number | null | undefined} value @param {number} [digits] */
+export const percent = (value, digits = 0) => (isMissing(value) ? "–" : `${(100 * Number(value)).toFixed(digits)}%`);
 
 /** Seconds: 0.4 s, 12 s, 3:11 min, 2:05 h. @param {number | null | undefined} seconds */
 export function duration(seconds) {
-  if (absent(seconds)) return "–";
+  if (isMissing(seconds)) return "–";
   const s = Number(seconds);
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 60) return `${Math.round(s)} s`;
@@ -39,7 +41,7 @@ export function duration(seconds) {
   return `${(total / 86400).toFixed(1)} days`;
 }
 
-/** A moment, in the reader's own time zone. @param {string | null | undefined} iso */
+/** A date and time, in the reader's own time zone. @param {string | null | undefined} iso */
 export const moment = (iso) =>
   iso ? new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–";
 
@@ -52,7 +54,7 @@ export function ago(iso) {
   return `${Math.floor(s / 86400)} d ago`;
 }
 
-/** An iteration for people: the first one is the warm-up where its prompts are the seeds. @param {number} born */
+/** The iteration that a prompt was made in, in words. @param {number} born */
 export const bornIn = (born) => (born < 0 ? "seed" : `iteration ${born}`);
 
 /** A stage's name in words. @param {string} name */

@@ -1,16 +1,16 @@
-// Small parts that several views show.
+// Small labels that several views share: operators, statuses, dates, bars and lists of facts.
 import { classes, html } from "../ui.js";
 import { hueOf } from "../charts/colours.js";
 import { ago, moment } from "./format.js";
 
 /** @param {{name: string | null}} props */
 export const Operator = ({ name }) => html`
-  <span class="operator" title=${name ?? "a seed prompt"} style=${{ "--hue": `var(${hueOf(name)})` }}>
+  <span class="operator" title=${name ?? "seed prompt"} style=${{ "--hue": `var(${hueOf(name)})` }}>
     ${name ?? "seed"}
   </span>
 `;
 
-/** A text in which `this` is code. @param {{text: string}} props */
+/** Shows text, with what stands between backticks as code. @param {{text: string}} props */
 export const TextWithCode = ({ text }) => html`
   ${text.split("`").map((part, n) => (n % 2 ? html`<code key=${n}>${part}</code>` : part))}
 `;

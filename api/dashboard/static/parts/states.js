@@ -1,4 +1,4 @@
-// What a view shows while it waits, when there is nothing, and when something is wrong.
+// What a view shows while it loads, when it has nothing to show, and when a request failed.
 import { html } from "../ui.js";
 import { signInDialog } from "../data/api.js";
 
@@ -9,13 +9,13 @@ export const Empty = ({ title, children }) => html`
   <div class="empty"><strong>${title}</strong><div>${children}</div></div>
 `;
 
-/** What the API said, in its own words. @param {{error: import("../data/api.js").ApiError}} props */
+/** Shows an error in the words of the API. @param {{error: import("../data/api.js").ApiError}} props */
 export function ErrorNotice({ error }) {
   const { title, given, expected, next_move: move, status } = error.problem;
   return html`
     <div class="notice bad" role="alert">
       <h3>${status ? `${title} (${status})` : title}</h3>
-      <p>${given}${expected && html`<span class="soft"> · expected ${expected}</span>`}</p>
+      <p>${given}${expected && html`<span class="soft"> · expected: ${expected}</span>`}</p>
       ${move && status !== 401 && html`<p class="soft">${move}</p>`}
       ${
         status === 401 &&
@@ -25,7 +25,7 @@ export function ErrorNotice({ error }) {
               type="button"
               class="button first"
               onClick=${() => {
-                signInDialog.value = "asked";
+                signInDialog.value = "open";
               }}
             >
               Sign in with an API key
@@ -38,7 +38,7 @@ export function ErrorNotice({ error }) {
 }
 
 /**
- * The view over its data: waiting, wrong, or shown; old data stay visible below an error.
+ * Shows a view once its data has loaded. After an error, the old data stays visible below it.
  * @template T
  * @param {{request: {data: T | null, error: any, loading: boolean}, children: (data: T) => unknown}} props
  */

@@ -1,4 +1,5 @@
-// A run as one page: the dashboard's own charts over facts that the page holds (api/report/facts.py).
+// The report of a run: the dashboard's own charts in one page, over facts that the page contains
+// (api/report/facts.py).
 import { html, render, useState } from "../ui.js";
 import { Figure, save } from "../charts/figure.js";
 import { Difference } from "../parts/difference.js";
@@ -47,8 +48,7 @@ function Report() {
     <main id="main">
       <${Head} run=${run} iterations=${iterations} />
       <p class="soft as-of">
-        As it stood on ${moment(report.taken_at)}. Policy 0 is the given model; all charts can be taken away as PNG and
-        CSV from here, too.
+        As of ${moment(report.taken_at)}. Policy 0 is the initial model. Every chart can be saved as PNG and CSV.
       </p>
       <div class="stack">
         <${Warnings} run=${run} statistics=${statistics} events=${report.events} iterations=${iterations} />
@@ -57,8 +57,7 @@ function Report() {
       </div>
       <${Part}
         title="Evolution"
-        lead="What the creator chooses to grow from, and whether its mutations make prompts that teach more than their
-          parents did."
+        lead="Which prompts the creator samples to evolve, and whether the children teach more than their parents did."
       >
         <${EvolutionCharts} run=${run.name} rows=${statistics} stages=${report.iterations} />
       <//>
@@ -67,7 +66,7 @@ function Report() {
         html`
           <${Part}
             title="Lineages"
-            lead="Families of the most informative prompts of the newest iteration: which mutation made which child."
+            lead="Families of the most informative prompts of the last iteration: which mutation made which child."
           >
             <div class="stack">
               ${report.families.map((family, n) => html`<${FamilyTree} key=${n} family=${family} />`)}
@@ -76,9 +75,9 @@ function Report() {
         `
       }
       <${Part}
-        title="Prompts and answers"
-        lead="Of several iterations two of the most informative prompts and one of the least, with the best and the
-          worst answer to each."
+        title="Prompts and responses"
+        lead="Two of the most informative prompts and one of the least informative from several iterations, each with
+          its best and worst response."
       >
         <div class="stack">
           ${
@@ -88,21 +87,21 @@ function Report() {
                     <${SamplePrompt} key=${`${sample.iteration} ${sample.prompt.number}`} sample=${sample} />
                   `,
                 )
-              : html`<div class="card"><${Empty} title="Nothing was answered yet"><//></div>`
+              : html`<div class="card"><${Empty} title="No responses yet"><//></div>`
           }
         </div>
       <//>
       ${
         report.metrics.items.length > 0 &&
         html`
-          <${Part} title="Training" lead="One training per iteration, one after another, on an axis of all steps.">
+          <${Part} title="Training" lead="Each iteration trains once. All trainings share one axis of steps.">
             <${TrainingCharts} run=${run.name} items=${report.metrics.items} />
           <//>
         `
       }
       <${Part}
-        title="Config, and how to play it again"
-        lead="Everything that was decided derives from the config, the seed, the code and the models that it names."
+        title="Config, and how to reproduce the run"
+        lead="Everything the run decided follows from its config, its seed, the code, and the models in the config."
       >
         <${Reproduction} />
       <//>
@@ -113,10 +112,10 @@ function Report() {
 /** @param {{family: {near: Lineage, top: Lineage}}} props */
 function FamilyTree({ family: { near, top } }) {
   const [family] = useState(() => {
-    const made = new Family();
-    made.add(top);
-    made.openPathTo(near);
-    return made;
+    const tree = new Family();
+    tree.add(top);
+    tree.openPathTo(near);
+    return tree;
   });
   const [, setTurn] = useState(0);
   const [selected, setSelected] = useState(near.prompt.number);
@@ -138,7 +137,7 @@ function FamilyTree({ family: { near, top } }) {
         title=${title}
         name=${`${report.run.name}-family-${family.root}`}
         numbers=${() => numbersOf(shown)}
-        says="Its nearest prompts are in this page; the dashboard has all."
+        caption="The closest relatives. The dashboard shows the whole family."
       >
         <${Tree}
           shown=${shown}
@@ -167,7 +166,7 @@ function SamplePrompt({ sample: { iteration, parent, prompt, responses } }) {
           <${Operator} name=${prompt.operator} /> · ${bornIn(prompt.born)} ·
           info ${figure(info?.batch_info ?? info?.pool_info)}
         </span>
-        ${parent && html`<p>Against its parent #${parent.number}: <ins>added</ins> <del>removed</del></p>`}
+        ${parent && html`<p>Compared with its parent #${parent.number}: <ins>added</ins> <del>removed</del></p>`}
       </header>
       ${prompt.context.map(
         (message, n) => html`
@@ -182,11 +181,11 @@ function SamplePrompt({ sample: { iteration, parent, prompt, responses } }) {
           ? html`<${Difference} before=${parent.text} after=${prompt.text} />`
           : html`<pre class="text">${prompt.text}</pre>`
       }
-      <div class="answers">
+      <div class="best-and-worst">
         ${
           responses.length > 1
             ? html`<${BestAndWorst} ranked=${rank(responses, responses[0].rewards[0]?.rewarder)} />`
-            : html`<p class="soft">It has fewer than two rewarded answers.</p>`
+            : html`<p class="soft">Fewer than two of its responses were rewarded.</p>`
         }
       </div>
       <details>
@@ -205,25 +204,25 @@ function Reproduction() {
     <div class="stack">
       <section class="card">
         <dl class="pairs">
-          <dt>Fingerprint of what it decided</dt>
+          <dt>Fingerprint of its decisions</dt>
           <dd>
             ${
               fingerprint
                 ? html`<code>${fingerprint}</code>`
-                : html`not taken here, for it reads every row: <code>eva fingerprint ${run.name}</code>`
+                : html`not computed here, because it reads every row: <code>eva fingerprint ${run.name}</code>`
             }
           </dd>
           <dt>Hash of the config</dt>
           <dd><code>${run.config_hash}</code></dd>
           <dt>Seed</dt>
           <dd>${String(run.seed)}</dd>
-          <dt>Versions that played it</dt>
+          <dt>Versions used</dt>
           <dd>
             ${
               Object.entries(packages)
                 .filter(([, version]) => version)
                 .map(([name, version]) => `${name} ${version}`)
-                .join(", ") || "not stored"
+                .join(", ") || "not recorded"
             }
           </dd>
         </dl>
@@ -232,11 +231,11 @@ function Reproduction() {
           <li>
             <button class="button" onClick=${() => save(file, new Blob([text], { type: "text/yaml" }))}>
               Save the config
-            </button> Paths in it are those of the machine that played it; credentials read *** and have to be given
-            anew.
+            </button> Its paths are those of the machine that played the run. Credentials are masked (***): enter them
+            again.
           </li>
           <li><code>eva run ${file}</code></li>
-          <li><code>eva fingerprint last</code> gives the fingerprint above where all is the same.</li>
+          <li><code>eva fingerprint last</code> prints the same fingerprint if everything was the same.</li>
         </ol>
       </section>
       <details class="card">

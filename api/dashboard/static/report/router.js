@@ -1,5 +1,4 @@
-// Where the report stands in for the dashboard's addresses: a link leads to a prompt that the page holds, or is plain
-// text.
+// Replaces the dashboard's router in a report: a link leads to a prompt that the page contains, or is plain text.
 import { html, signal } from "../ui.js";
 
 export const path = signal(/** @type {string[]} */ ([]));

@@ -1,4 +1,4 @@
-// Training: how each preference optimisation went, step by step.
+// Training curves: how each preference optimisation went, step by step.
 import { html } from "../ui.js";
 import { Figure } from "../charts/figure.js";
 import { Plot } from "../charts/plot.js";
@@ -10,36 +10,35 @@ import { Empty, Loaded } from "../parts/states.js";
 /** @typedef {import("../data/schema.d.ts").Metrics} Metrics */
 /** @typedef {import("../data/schema.d.ts").Series} Series */
 
-/** @type {{title: string, y: string, says: string, names: [string, string, string][], zero?: boolean}[]} */
+/** @type {{title: string, y: string, caption: string, names: [string, string, string][], zero?: boolean}[]} */
 const PANELS = [
   {
     title: "Loss",
     y: "loss",
-    says:
-      "Of the preference objective. DPO begins at ln 2 ≈ 0.69, where chosen and rejected are equally " +
-      "likely to win.",
+    caption:
+      "Loss of the preference objective. DPO starts at ln 2 ≈ 0.69, where chosen and rejected are equally likely.",
     names: [["loss", "loss", "--c1"]],
   },
   {
     title: "Reward margin",
     y: "margin",
-    says: "How far the policy prefers the chosen response, against the policy that it started from.",
+    caption: "How much more the policy prefers the chosen response than the reference does.",
     zero: true,
     names: [["rewards/margins", "margin", "--c3"]],
   },
   {
     title: "Accuracy",
     y: "share of pairs",
-    says: "Pairs whose chosen response the policy already prefers.",
+    caption: "Share of pairs whose chosen response the policy prefers.",
     zero: true,
     names: [["rewards/accuracies", "accuracy", "--c4"]],
   },
   {
     title: "Log-probabilities",
     y: "log-probability",
-    says:
-      "Of the chosen and the rejected responses. Both falling together is displacement: " +
-      "the policy moves away from what it should keep, too.",
+    caption:
+      "Of the chosen and the rejected responses. If both fall together (displacement), " +
+      "the policy also moves away from what it should keep.",
     names: [
       ["logps/chosen", "chosen", "--c3"],
       ["logps/rejected", "rejected", "--c2"],
@@ -48,14 +47,14 @@ const PANELS = [
   {
     title: "KL from the reference",
     y: "nats",
-    says: "How far the policy has moved from the one that the training started from.",
+    caption: "How far the policy has moved from the one it started from.",
     zero: true,
     names: [["kl", "KL", "--c8"]],
   },
   {
     title: "Rewards of the objective",
     y: "implicit reward",
-    says: "Beta times the log-ratio to the reference, of chosen and rejected.",
+    caption: "Beta times the log-ratio to the reference, for chosen and rejected.",
     names: [
       ["rewards/chosen", "chosen", "--c3"],
       ["rewards/rejected", "rejected", "--c2"],
@@ -64,14 +63,14 @@ const PANELS = [
   {
     title: "Learning rate",
     y: "learning rate",
-    says: "As scheduled.",
+    caption: "As set by the schedule.",
     zero: true,
     names: [["learning_rate", "learning rate", "--c5"]],
   },
   {
     title: "Gradient norm",
     y: "norm",
-    says: "Before clipping. Peaks that come with a jump of the loss ask for a smaller learning rate.",
+    caption: "Before clipping. If peaks come with jumps of the loss, lower the learning rate.",
     zero: true,
     names: [["grad_norm", "gradient norm", "--c7"]],
   },
@@ -86,8 +85,8 @@ export function Training({ run }) {
     <div class="head">
       <h1>Training</h1>
       <p class="lead">
-        One training per iteration, one after another: the curves of all trainings share an axis of steps, and a line is
-        broken where a new one begins.
+        Each iteration trains once. All trainings share one axis of steps, with a gap in the line where the next one
+        starts.
       </p>
     </div>
     <${Loaded} request=${request}>
@@ -95,11 +94,7 @@ export function Training({ run }) {
         metrics.items.some((series) => NAMES.includes(series.name))
           ? html`<${TrainingCharts} run=${run} items=${metrics.items} />`
           : html`
-            <div class="card">
-              <${Empty} title="Nothing was trained yet">
-                The curves begin with the first training's first logged step.
-              <//>
-            </div>
+            <div class="card"><${Empty} title="No training yet">The curves start with the first logged step.<//></div>
           `}
     <//>
   `;
@@ -121,16 +116,16 @@ function Panel({ panel, run, items }) {
   const missing = lines.reduce((sum, { series }) => sum + series.missing, 0);
   const stepNames = new Map(
     lines.flatMap(({ series }) =>
-      series.places.map((place, n) => [place, `policy ${series.checkpoints[n]}, its step ${series.steps[n]}`]),
+      series.places.map((place, n) => [place, `policy ${series.checkpoints[n]}, step ${series.steps[n]}`]),
     ),
   );
   return html`
     <${Figure}
       title=${panel.title}
       name=${`${run}-${panel.title.toLowerCase().replaceAll(" ", "-")}`}
-      says=${`${panel.says}${missing ? ` ${missing} steps had no finite value.` : ""}`}
+      caption=${`${panel.caption}${missing ? ` ${missing} steps had no finite value.` : ""}`}
       numbers=${() => ({
-        columns: ["metric", "policy", "step", "step of all", `value (${panel.y})`],
+        columns: ["metric", "policy", "step", "step overall", `value (${panel.y})`],
         rows: lines.flatMap(({ series, title }) =>
           series.values.map((value, n) => [title, series.checkpoints[n], series.steps[n], series.places[n], value]),
         ),
@@ -152,7 +147,7 @@ function Panel({ panel, run, items }) {
   `;
 }
 
-/** Points, with a gap between trainings. @param {Series} series */
+/** The points of a curve, with a gap between trainings. @param {Series} series */
 function withGaps(series) {
   const points = /** @type {{x: number, y: number | null}[]} */ ([]);
   series.values.forEach((value, n) => {

@@ -1,4 +1,4 @@
-// Evolution: what the creator chooses, and whether its mutations pay.
+// How prompts evolve: what the creator samples, and whether its mutations pay off.
 import { html, useState } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
@@ -22,8 +22,7 @@ export function Evolution({ run }) {
     <div class="head">
       <h1>Evolution</h1>
       <p class="lead">
-        What the creator chooses to grow from, and whether its mutations make prompts that teach more than their parents
-        did.
+        Which prompts the creator samples to evolve, and whether the children teach more than their parents did.
       </p>
     </div>
     <${Loaded} request=${request}>
@@ -41,25 +40,30 @@ export function Evolution({ run }) {
 /** @param {{run: string, rows: Row[], stages: any[]}} props */
 export function EvolutionCharts({ run, rows, stages }) {
   const spreads = rows.filter((row) => row.name === "spread");
-  const paid = rows.filter((row) => row.name === "payoff" && row.data.length);
-  const [wanted, setWanted] = useState(/** @type {number | null} */ (null));
+  const payoffs = rows.filter((row) => row.name === "payoff" && row.data.length);
+  const [selectedIteration, setSelectedIteration] = useState(/** @type {number | null} */ (null));
   if (!spreads.length)
     return html`
       <div class="card">
-        <${Empty} title="The creator has not chosen yet">
-          It looks at its first pool after the warm-up, in iteration 1. Runs that were played before these figures were
-          stored have none.
+        <${Empty} title="The creator has not sampled yet">
+          It samples from its first pool in iteration 1, after the warm-up. Runs played by older versions of eva do not
+          have these figures.
         <//>
       </div>
     `;
-  const chosen = spreads.find((row) => row.iteration === wanted) ?? spreads[spreads.length - 1];
+  const chosen = spreads.find((row) => row.iteration === selectedIteration) ?? spreads[spreads.length - 1];
   const ridge = (
     /** @type {"info" | "reward"} */ of,
     /** @type {string} */ title,
-    /** @type {string} */ says,
+    /** @type {string} */ caption,
     /** @type {string} */ x,
   ) => html`
-    <${Figure} title=${title} says=${says} name=${`${run}-ridges-${of}`} numbers=${() => histogramNumbers(spreads, of)}>
+    <${Figure}
+      title=${title}
+      caption=${caption}
+      name=${`${run}-ridges-${of}`}
+      numbers=${() => histogramNumbers(spreads, of)}
+    >
       <${Ridges}
         label=${title}
         xLabel=${x}
@@ -72,14 +76,14 @@ export function EvolutionCharts({ run, rows, stages }) {
   const dots = /** @type {Dot[]} */ (chosen.data.dots);
   const scatter = (
     /** @type {string} */ title,
-    /** @type {string} */ says,
+    /** @type {string} */ caption,
     /** @type {1 | 2 | 3} */ x,
     /** @type {1 | 2 | 3} */ y,
     /** @type {string[]} */ names,
   ) => html`
     <${Figure}
       title=${title}
-      says=${says}
+      caption=${caption}
       name=${`${run}-${chosen.iteration}-${names.join("-")}`.replaceAll(" ", "-")}
       numbers=${() => ({
         columns: ["prompt", ...names, "sampled"],
@@ -101,20 +105,20 @@ export function EvolutionCharts({ run, rows, stages }) {
         ${ridge(
           "info",
           "Informativeness of the pool",
-          "One row per iteration: the prompts that were sampled to grow from, " +
-            "against the rest of the pool. The sampled should lie to the right.",
+          "One row per iteration: the prompts that were sampled to evolve, and the rest of the pool. " +
+            "Sampled prompts should lie further right.",
           "info",
         )}
         ${ridge(
           "reward",
           "Mean reward of the pool",
-          "The same prompts by the mean reward of their responses. The creator should leave both ends: " +
+          "The same prompts by the mean reward of their responses. The creator should avoid both ends: " +
             "what is mastered, and what is out of reach.",
           "mean reward",
         )}
       </div>
-      <${Payoff} run=${run} paid=${paid} stages=${stages} />
-      <${Gains} run=${run} paid=${paid} stages=${stages} />
+      <${Payoff} run=${run} payoffs=${payoffs} stages=${stages} />
+      <${Gains} run=${run} payoffs=${payoffs} stages=${stages} />
       <${Topics} run=${run} diversity=${rows.filter((row) => row.name === "diversity")} />
       <div class="filters">
         <label class="field">
@@ -123,7 +127,7 @@ export function EvolutionCharts({ run, rows, stages }) {
           <select
             value=${String(chosen.iteration)}
             onChange=${(/** @type {Event} */ event) =>
-              setWanted(Number(/** @type {HTMLSelectElement} */ (event.currentTarget).value))}
+              setSelectedIteration(Number(/** @type {HTMLSelectElement} */ (event.currentTarget).value))}
           >
             ${spreads.map(
               (row) => html`
@@ -134,20 +138,20 @@ export function EvolutionCharts({ run, rows, stages }) {
             )}
           </select>
         </label>
-        <span class="soft small">at most 300 of its prompts, evenly spaced; a dot opens its prompt</span>
+        <span class="soft small">At most 300 prompts, evenly sampled. Click a dot to open its prompt.</span>
       </div>
       <div class="two">
         ${scatter(
-          "Regret against reward",
-          "Where regret comes from: prompts that are sometimes right and sometimes wrong lie in the middle.",
+          "Regret and reward",
+          "Where regret comes from: prompts that the solver gets right only sometimes lie in the middle.",
           2,
           1,
           ["mean reward", "info"],
         )}
         ${scatter(
-          "Reward against length",
-          "Prompts whose responses are longer: do they earn more? A slope alone is no proof of a taste for length; " +
-            "the overview's warning looks within prompts.",
+          "Reward and length",
+          "Do prompts with longer responses earn more? A slope alone does not prove that the reward favours length; " +
+            "the warning on the overview compares responses to the same prompt.",
           3,
           2,
           ["mean tokens", "mean reward"],

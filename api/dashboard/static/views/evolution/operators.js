@@ -1,4 +1,4 @@
-// Operators: what each gains, how often it is refused, what it costs.
+// What each operator gains, how often its children are rejected, and what it costs.
 import { html } from "../../ui.js";
 import { hueOf } from "../../charts/colours.js";
 import { Figure } from "../../charts/figure.js";
@@ -9,7 +9,7 @@ import { Operator } from "../../parts/labels.js";
 
 /**
  * @typedef {{operator: string, children: number, known: number, change: number | null, half: number | null,
- *   asked: number, accepted: number, tokens: number, cost: number}} Paid
+ *   asked: number, accepted: number, tokens: number, cost: number}} OperatorTotals
  */
 /** @typedef {{iteration: number, name: string, data: any}} Row */
 /**
@@ -21,7 +21,7 @@ const [WIDTH, ROW] = [300, 24];
 const MOST_OPERATORS = 12;
 
 /**
- * What the stages of these iterations asked of an operator, and what for.
+ * Sums the requests to an operator over the stages of these iterations, with their tokens and costs.
  * @param {string} operator
  * @param {any[]} iterations
  */
@@ -29,27 +29,28 @@ export function spentOn(operator, iterations) {
   const counts = iterations
     .flatMap((iteration) => iteration.stages)
     .map((stage) => stage.counts.per_operator?.[operator] ?? {});
-  const sum = (/** @type {string} */ key) => counts.reduce((all, of) => all + (of[key] ?? 0), 0);
+  const sum = (/** @type {string} */ key) =>
+    counts.reduce((all, operatorCounts) => all + (operatorCounts[key] ?? 0), 0);
   return { asked: sum("asked"), accepted: sum("accepted"), tokens: sum("tokens"), cost: sum("cost_usd") };
 }
 
 /**
- * Counts of all iterations together; mean and deviation are pooled.
- * @param {any[]} paid
+ * Adds up all iterations; mean and deviation are pooled.
+ * @param {any[]} payoffs
  * @param {any[]} stages
- * @returns {Paid[]}
+ * @returns {OperatorTotals[]}
  */
-function pooled(paid, stages) {
+function pooled(payoffs, stages) {
   const sums = /** @type {Map<string, {n: number, sum: number, squares: number, children: number}>} */ (new Map());
-  for (const payoff of paid.flatMap((row) => row.data)) {
-    const of = sums.get(payoff.operator) ?? { n: 0, sum: 0, squares: 0, children: 0 };
-    of.children += payoff.children;
+  for (const payoff of payoffs.flatMap((row) => row.data)) {
+    const totals = sums.get(payoff.operator) ?? { n: 0, sum: 0, squares: 0, children: 0 };
+    totals.children += payoff.children;
     if (payoff.known) {
-      of.n += payoff.known;
-      of.sum += payoff.known * payoff.change;
-      of.squares += (payoff.known - 1) * (payoff.deviation ?? 0) ** 2 + payoff.known * payoff.change ** 2;
+      totals.n += payoff.known;
+      totals.sum += payoff.known * payoff.change;
+      totals.squares += (payoff.known - 1) * (payoff.deviation ?? 0) ** 2 + payoff.known * payoff.change ** 2;
     }
-    sums.set(payoff.operator, of);
+    sums.set(payoff.operator, totals);
   }
   return [...sums]
     .map(([operator, { n, sum, squares, children }]) => {
@@ -67,9 +68,9 @@ function pooled(paid, stages) {
     .sort((a, b) => (b.change ?? -Infinity) - (a.change ?? -Infinity));
 }
 
-/** @param {{run: string, paid: any[], stages: any[]}} props */
-export function Payoff({ run, paid, stages }) {
-  const rows = pooled(paid, stages);
+/** @param {{run: string, payoffs: any[], stages: any[]}} props */
+export function Payoff({ run, payoffs, stages }) {
+  const rows = pooled(payoffs, stages);
   if (!rows.length) return null;
   const domain = extent(
     rows.flatMap((row) => (row.change === null ? [] : [row.change - (row.half ?? 0), row.change + (row.half ?? 0)])),
@@ -77,23 +78,23 @@ export function Payoff({ run, paid, stages }) {
   );
   const x = linear(domain, [8, WIDTH - 8]);
   const marks = ticks(domain, 4);
-  const bounds = (/** @type {Paid} */ row) =>
+  const bounds = (/** @type {OperatorTotals} */ row) =>
     row.change === null || row.half === null ? [null, null] : [row.change - row.half, row.change + row.half];
   return html`
     <${Figure}
-      title="What operators gain"
+      title="Gain by operator"
       name=${`${run}-operators`}
-      says="Informativeness of the children in the batch less that of their parents, mean with its 95 % interval, over
-        all iterations. Parents were sampled for high informativeness, so that some fall is to be expected: compare the
+      caption="How much more informative the children in the batch are than their parents: mean over all iterations,
+        with its 95% interval. Parents are sampled for high informativeness, so a small drop is normal. Compare the
         operators with each other."
       numbers=${() => ({
         columns: [
           "operator",
           "change of info",
-          "low (95 %)",
-          "high (95 %)",
+          "low (95%)",
+          "high (95%)",
           "children in batches",
-          "asked",
+          "requests",
           "accepted",
           "tokens",
           "cost (US dollars)",
@@ -115,11 +116,11 @@ export function Payoff({ run, paid, stages }) {
           <thead>
             <tr>
               <th scope="col">Operator</th>
-              <th scope="col">Change of info, child less parent</th>
+              <th scope="col">Change of info, child minus parent</th>
               <th scope="col" class="number">Mean</th>
               <th scope="col" class="number">Children in batches</th>
-              <th scope="col" class="number">Asked</th>
-              <th scope="col" class="number">Refused</th>
+              <th scope="col" class="number">Requests</th>
+              <th scope="col" class="number">Rejected</th>
               <th scope="col" class="number">Tokens</th>
               <th scope="col" class="number">Cost</th>
             </tr>
@@ -184,9 +185,9 @@ export function Payoff({ run, paid, stages }) {
   `;
 }
 
-/** @param {Row[]} paid @param {any[]} stages @returns {Gain[]} */
-function gains(paid, stages) {
-  return paid.flatMap((row) =>
+/** @param {Row[]} payoffs @param {any[]} stages @returns {Gain[]} */
+function gains(payoffs, stages) {
+  return payoffs.flatMap((row) =>
     row.data.map((/** @type {any} */ payoff) => ({
       operator: payoff.operator,
       iteration: row.iteration,
@@ -201,36 +202,39 @@ function gains(paid, stages) {
   );
 }
 
-/** A small chart for each operator, all on one scale. @param {{run: string, paid: Row[], stages: any[]}} props */
-export function Gains({ run, paid, stages }) {
-  const every = gains(paid, stages);
-  const names = [...new Set(every.map((gain) => gain.operator))].sort();
+/**
+ * Draws a small chart for each operator, all on one scale.
+ * @param {{run: string, payoffs: Row[], stages: any[]}} props
+ */
+export function Gains({ run, payoffs, stages }) {
+  const allGains = gains(payoffs, stages);
+  const names = [...new Set(allGains.map((gain) => gain.operator))].sort();
   const low = (/** @type {Gain} */ gain) => (gain.change === null ? null : gain.change - (gain.half ?? 0));
   const high = (/** @type {Gain} */ gain) => (gain.change === null ? null : gain.change + (gain.half ?? 0));
   const domain = extent(
-    every.flatMap((gain) => [low(gain), high(gain)]),
+    allGains.flatMap((gain) => [low(gain), high(gain)]),
     { zero: true },
   );
-  if (paid.length < 2) return null;
+  if (payoffs.length < 2) return null;
   return html`
     <${Figure}
-      title="Operators, iteration by iteration"
+      title="Gain by operator and iteration"
       name=${`${run}-operators-by-iteration`}
-      says="The same change of informativeness in each iteration, with its 95 % interval, all on one scale. An operator
-        that sinks has run out of what it can add."
+      caption="The same change of informativeness per iteration, with its 95% interval, all on one scale. An operator
+        whose curve falls has little left to add."
       numbers=${() => ({
         columns: [
           "operator",
           "iteration",
           "change of info",
-          "low (95 %)",
-          "high (95 %)",
+          "low (95%)",
+          "high (95%)",
           "children in batches",
-          "asked",
-          "refused (share)",
+          "requests",
+          "rejected (share)",
           "cost (US dollars)",
         ],
-        rows: every.map((gain) => [
+        rows: allGains.map((gain) => [
           gain.operator,
           gain.iteration,
           gain.change,
@@ -245,7 +249,11 @@ export function Gains({ run, paid, stages }) {
     >
       ${
         names.length > MOST_OPERATORS &&
-        html`<p class="soft small">The first ${MOST_OPERATORS} of ${names.length} operators; the numbers have all.</p>`
+        html`
+          <p class="soft small">
+            These are the first ${MOST_OPERATORS} of ${names.length} operators. “Numbers” has all of them.
+          </p>
+        `
       }
       <div class="small-multiples">
         ${names.slice(0, MOST_OPERATORS).map(
@@ -261,7 +269,7 @@ export function Gains({ run, paid, stages }) {
                 {
                   name,
                   hue: hueOf(name),
-                  points: every
+                  points: allGains
                     .filter((gain) => gain.operator === name)
                     .map((gain) => ({ x: gain.iteration, y: gain.change, lo: low(gain), hi: high(gain) })),
                 },

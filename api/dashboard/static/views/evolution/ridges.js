@@ -1,4 +1,4 @@
-// Ridgelines: one small histogram per iteration, sampled prompts over the rest.
+// Ridgeline chart: one small histogram per iteration, of the sampled prompts in front of the rest.
 import { html } from "../../ui.js";
 import { Legend, useWidth } from "../../charts/plot.js";
 import { extent, linear, markText, ticks } from "../../charts/scales.js";
@@ -6,7 +6,7 @@ import { extent, linear, markText, ticks } from "../../charts/scales.js";
 /** @typedef {import("./evolution.js").Histogram} Histogram */
 
 const [LEFT, RIGHT, TOP, BOTTOM, MOST] = [42, 12, 30, 40, 14];
-/** Few rows are drawn tall. @param {number} rows */
+/** The height of a row: the fewer rows, the taller. @param {number} rows */
 const rowHeight = (rows) => Math.max(30, Math.min(64, 260 / rows));
 
 /** @param {{rows: {iteration: number, histogram: Histogram}[], label: string, xLabel: string}} props */
@@ -45,14 +45,14 @@ export function Ridges({ rows, label, xLabel }) {
   `;
 }
 
-/** At most so many rows, first and last among them. @template T @param {T[]} rows @returns {T[]} */
+/** Keeps at most MOST rows, the first and the last among them. @template T @param {T[]} rows @returns {T[]} */
 const thinned = (rows) =>
   rows.length <= MOST
     ? rows
     : Array.from({ length: MOST }, (_, n) => rows[Math.round((n * (rows.length - 1)) / (MOST - 1))]);
 
 /**
- * Each of both has its own area 1: they differ in size, and shape is what is compared.
+ * Draws both histograms with the same area: their sizes differ, and it is their shapes that are compared.
  * @param {{row: {iteration: number, histogram: Histogram}, base: number, tall: number, x: (v: number) => number}}
  *   props
  */
@@ -66,10 +66,10 @@ function Ridge({ row, base, tall, x }) {
   const across = (/** @type {number} */ n, /** @type {number} */ bins) =>
     x(low + ((n + 0.5) * (high - low)) / bins).toFixed(1);
   const height = (/** @type {number} */ share) => (base - (share / most) * tall * 1.25).toFixed(1);
-  const path = (/** @type {number[]} */ of) =>
+  const path = (/** @type {number[]} */ binShares) =>
     [
       `M${x(low)} ${base}`,
-      ...of.map((share, n) => `L${across(n, of.length)} ${height(share)}`),
+      ...binShares.map((share, n) => `L${across(n, binShares.length)} ${height(share)}`),
       `L${x(high)} ${base}Z`,
     ].join("");
   return html`
@@ -82,6 +82,6 @@ function Ridge({ row, base, tall, x }) {
   `;
 }
 
-/** A little of each neighbour: a ridge is read by its shape. @param {number[]} values */
+/** Blends each bin a little with its neighbours. @param {number[]} values */
 const smooth = (values) =>
   values.map((value, n) => 0.5 * value + 0.25 * (values[n - 1] ?? value) + 0.25 * (values[n + 1] ?? value));

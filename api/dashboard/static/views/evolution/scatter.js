@@ -1,4 +1,4 @@
-// Prompts as dots; each opens its page.
+// Scatter plot of prompts; clicking a dot opens its prompt.
 import { html } from "../../ui.js";
 import { Legend, useWidth } from "../../charts/plot.js";
 import { extent, linear, markText, ticks } from "../../charts/scales.js";
@@ -12,10 +12,10 @@ const [LEFT, RIGHT, TOP, BOTTOM, HEIGHT] = [42, 14, 28, 40, 280];
 /** @param {{run: string, dots: Mark[], label: string, xLabel: string, yLabel: string}} props */
 export function Scatter({ run, dots, label, xLabel, yLabel }) {
   const [box, width] = useWidth();
-  const known = /** @type {{number: number, x: number, y: number, sampled: boolean}[]} */ (
+  const drawn = /** @type {{number: number, x: number, y: number, sampled: boolean}[]} */ (
     dots.filter((dot) => dot.x !== null && dot.y !== null)
   ).sort((a, b) => Number(a.sampled) - Number(b.sampled));
-  const domains = { x: extent(known.map((dot) => dot.x)), y: extent(known.map((dot) => dot.y)) };
+  const domains = { x: extent(drawn.map((dot) => dot.x)), y: extent(drawn.map((dot) => dot.y)) };
   const x = linear(domains.x, [LEFT + 6, width - RIGHT]);
   const y = linear(domains.y, [HEIGHT - BOTTOM - 6, TOP]);
   const [marksX, marksY] = [ticks(domains.x, width / 90), ticks(domains.y, 4)];
@@ -39,7 +39,7 @@ export function Scatter({ run, dots, label, xLabel, yLabel }) {
         )}
         <text class="axis-name" x="0" y="11">${yLabel}</text>
         <text class="axis-name" x=${(LEFT + width - RIGHT) / 2} y=${HEIGHT - 6} text-anchor="middle">${xLabel}</text>
-        ${known.map(
+        ${drawn.map(
           (dot) => html`
             <circle
               key=${dot.number}

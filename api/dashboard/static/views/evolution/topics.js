@@ -1,4 +1,4 @@
-// What the batch is about: the shares of its topics, iteration by iteration.
+// The topics of the batch: the share of each, iteration by iteration.
 import { html } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
 import { Plot } from "../../charts/plot.js";
@@ -9,7 +9,7 @@ import { percent } from "../../parts/format.js";
 const MOST_TOPICS = 6;
 const TOPIC_HUES = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6"];
 
-/** What the batch is about, where prompts carry topics. @param {{run: string, diversity: Row[]}} props */
+/** Draws the shares of topics, where prompts have topics. @param {{run: string, diversity: Row[]}} props */
 export function Topics({ run, diversity }) {
   const rows = diversity.filter((row) => Object.keys(row.data.topics ?? {}).length);
   const peaks = /** @type {Map<string, number>} */ (new Map());
@@ -35,8 +35,8 @@ export function Topics({ run, diversity }) {
     <${Figure}
       title="Topics of the batch"
       name=${`${run}-topics`}
-      says="Share of the batch's prompts that carry a topic, by the topic that they inherit from their seed prompt. A
-        topic that takes over is where the regret is, or where the creator is stuck."
+      caption="Topics that the batch's prompts inherit from their seed prompts, as shares of the prompts that have one.
+        If one topic takes over, either the regret is there or the creator is stuck."
       numbers=${() => ({
         columns: ["iteration", "topic", "share of prompts with a topic"],
         rows: rows.flatMap((row) => topics.map((topic) => [row.iteration, topic, row.data.topics[topic] ?? 0])),

@@ -1,4 +1,4 @@
-// Which keys of a config the form shows, and what each may be, as the config's JSON schema says.
+// Which keys of a config the form shows, and what values each may have, according to the config's JSON schema.
 
 /** @typedef {Record<string, any>} Schema */
 /**
@@ -8,15 +8,15 @@
 /** @typedef {{title: string, keys?: string[], section?: string}} Group */
 
 /**
- * The keys that most runs differ in; every other one stands in the YAML. A section that is one of several shows its
- * own.
+ * The keys that most often differ between runs; all others are in the YAML. A section with several kinds shows the *
+ * keys of its kind.
  * @type {Group[]}
  */
 export const GROUPS = [
   { title: "Run", keys: ["name", "iterations", "seed", "warm_start"] },
   { title: "Seed prompts", keys: ["prompts.path", "prompts.dataset", "prompts.playground", "prompts.limit"] },
   {
-    title: "Model and its answers",
+    title: "Model and responses",
     keys: ["model.path", "generation.n", "generation.temperature", "generation.top_p", "generation.max_tokens"],
   },
   { title: "Reward", section: "reward" },
@@ -50,16 +50,16 @@ export const GROUPS = [
   { title: "Machines", keys: ["fleet.engines", "fleet.gpus_per_engine", "training.devices"] },
 ];
 
-/** Where the last part of a key does not say enough beside its group's title. @type {Record<string, string>} */
+/** Labels where the last part of a key says too little beside its group's title. @type {Record<string, string>} */
 const LABELS = {
-  "prompts.path": "file of prompts",
+  "prompts.path": "prompt file",
   "prompts.playground": "playground prompts",
-  "prompts.limit": "first so many",
+  "prompts.limit": "number of prompts",
   "model.path": "model",
   "generation.n": "responses per prompt",
-  "sampling.fraction": "sampled share",
+  "sampling.fraction": "share sampled",
   "evolving.per_prompt": "children per prompt",
-  "mixing.children": "kept children",
+  "mixing.children": "children kept",
   "mixing.buffer": "kept from the pool",
   "training.enabled": "train",
   "evaluation.playground": "playground prompts",
@@ -79,26 +79,26 @@ export const valueAt = (values, key) =>
     );
 
 /**
- * A node without references and without "or null"; what stands beside a reference stays.
+ * Resolves references and removes "or null"; what is written beside a reference is kept.
  * @param {Schema} schema
  * @param {Schema} node
  * @returns {Schema}
  */
 function plain(schema, node) {
   if (node.$ref) {
-    const { $ref: to, ...beside } = node;
-    return plain(schema, { ...schema.$defs[to.split("/").pop()], ...beside });
+    const { $ref: reference, ...rest } = node;
+    return plain(schema, { ...schema.$defs[reference.split("/").pop()], ...rest });
   }
   const some = node.anyOf?.filter((/** @type {Schema} */ choice) => choice.type !== "null");
   if (some?.length === 1) {
-    const { anyOf: _, ...beside } = node;
-    return plain(schema, { ...some[0], ...beside });
+    const { anyOf: _, ...rest } = node;
+    return plain(schema, { ...some[0], ...rest });
   }
   return node;
 }
 
 /**
- * A section as its values have it: of several, the one of their kind.
+ * The schema of a section; where it has several kinds, that of the kind its values name.
  * @param {Schema} schema
  * @param {Schema} node
  * @param {any} values
@@ -108,8 +108,8 @@ function section(schema, node, values) {
   const whole = plain(schema, node);
   const kinds = whole.discriminator?.mapping;
   if (!kinds) return whole;
-  const to = kinds[values?.kind];
-  const chosen = to ? plain(schema, { $ref: to }) : { properties: {}, required: [] };
+  const reference = kinds[values?.kind];
+  const chosen = reference ? plain(schema, { $ref: reference }) : { properties: {}, required: [] };
   return {
     ...chosen,
     properties: { ...chosen.properties, kind: { enum: Object.keys(kinds), description: whole.description } },
@@ -121,7 +121,7 @@ function section(schema, node, values) {
  * @param {Schema} schema
  * @param {string} key
  * @param {any} values
- * @returns {Field | null} null: it is none that a form can show
+ * @returns {Field | null} null: the form cannot show this key
  */
 export function fieldAt(schema, key, values) {
   const parts = key.split(".");
@@ -133,9 +133,9 @@ export function fieldAt(schema, key, values) {
     if (!node) return null;
     here = here?.[part];
   }
-  const of = section(schema, node, here);
-  if (!of.properties?.[last]) return null;
-  const leaf = plain(schema, of.properties[last]);
+  const parent = section(schema, node, here);
+  if (!parent.properties?.[last]) return null;
+  const leaf = plain(schema, parent.properties[last]);
   const kind = leaf.enum
     ? "choice"
     : leaf.type === "boolean"
@@ -153,23 +153,28 @@ export function fieldAt(schema, key, values) {
       kind,
       choices: leaf.enum ?? [],
       absent: leaf.default ?? null,
-      required: of.required?.includes(last) ?? false,
+      required: parent.required?.includes(last) ?? false,
     }
   );
 }
 
-/** The fields of a group: of a section that is one of several, its kind, what that needs, and what is given.
- * @param {Schema} schema @param {Group} group @param {any} values @returns {Field[]} */
+/**
+ * The fields of a group. A section with several kinds shows its kind, the keys it requires, and those that are set. *
+ * @param {Schema} schema
+ * @param {Group} group
+ * @param {any} values
+ * @returns {Field[]}
+ */
 export function fieldsOf(schema, group, values) {
   let keys = group.keys ?? [];
   if (group.section) {
-    const values_ = valueAt(values, group.section);
+    const sectionValues = valueAt(values, group.section);
     const node = group.section.split(".").reduce((parent, part) => plain(schema, parent).properties[part], schema);
-    const of = section(schema, node, values_);
+    const sectionSchema = section(schema, node, sectionValues);
     keys = [
       "kind",
-      ...Object.keys(of.properties).filter(
-        (name) => name !== "kind" && (of.required.includes(name) || values_?.[name] !== undefined),
+      ...Object.keys(sectionSchema.properties).filter(
+        (name) => name !== "kind" && (sectionSchema.required.includes(name) || sectionValues?.[name] !== undefined),
       ),
     ].map((name) => `${group.section}.${name}`);
   }

@@ -1,4 +1,4 @@
-// The important keys of a config as labelled inputs; what the API says about one stands below it.
+// The form: the most important keys of a config as labelled inputs, each with its hint or its error below.
 import { html } from "../../ui.js";
 import { TextWithCode } from "../../parts/labels.js";
 import { fieldsOf, GROUPS, valueAt } from "./config-fields.js";
@@ -16,7 +16,7 @@ export function ConfigForm({ draft, schema, wrong }) {
     <form
       class="stack"
       onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}
-      aria-label="The config's important keys"
+      aria-label="Most important keys of the config"
     >
       ${GROUPS.map(
         (group) => html`
@@ -82,7 +82,7 @@ function Entry({ field, draft, values, wrong }) {
           <input
             ...${attributes}
             value=${value === null ? "" : String(value)}
-            placeholder=${field.required ? "needed" : "unset"}
+            placeholder=${field.required ? "required" : "not set"}
             inputmode=${kind === "number" ? "decimal" : undefined}
             spellcheck=${false}
             autocomplete="off"
@@ -100,11 +100,11 @@ function Entry({ field, draft, values, wrong }) {
   `;
 }
 
-/** The key as the YAML has it, where the label is another. @param {{field: Field}} props */
+/** The key as written in YAML, where it differs from the label. @param {{field: Field}} props */
 const Key = ({ field: { key, label } }) => (key === label.replaceAll(" ", "_") ? null : html` <code>${key}</code>`);
 
 /**
- * What was typed: a number where one is meant and it is one, null where nothing stands.
+ * Parses an input: a number where the field is numeric and the text is one, null where the input is empty.
  * @param {Field} field
  * @param {string} text
  */
@@ -114,7 +114,7 @@ function parsed(field, text) {
 }
 
 /**
- * Another kind of section has other keys: it begins anew.
+ * The change to make: a section whose kind changes has other keys, so it starts empty.
  * @param {string} key
  * @param {unknown} value
  * @returns {[string, unknown]}

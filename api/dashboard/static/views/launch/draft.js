@@ -1,5 +1,5 @@
-// A config that is being edited: its YAML is the state, the form another view of it. Every change is tried on the API,
-// which says what is wrong and what it would cost; what was typed survives a reload.
+// A config being edited. Its YAML text is the state, and the form is another view of it. After each change the API
+// says what is wrong and what the run would cost. Edits survive a reload of the tab.
 import { signal } from "../../ui.js";
 import { ApiError, runEndpoint, send } from "../../data/api.js";
 import { tagsIn } from "../runs/details-form.js";
@@ -8,9 +8,9 @@ import { tagsIn } from "../runs/details-form.js";
 /** @typedef {{kind: "preset" | "run" | "fork" | "own", name: string}} Source */
 /**
  * @typedef {{config: Record<string, any>, checks: string[], estimate?: string[],
- *   changes?: import("../../data/schema.d.ts").ChangedKey[]}} Rehearsed
+ *   changes?: import("../../data/schema.d.ts").ChangedKey[]}} CheckedConfig
  */
-/** @typedef {{note: string, tags: string, at: number}} Beside */
+/** @typedef {{note: string, tags: string, at: number}} Extras */
 
 const REST_MS = 400;
 
@@ -19,24 +19,24 @@ export class Draft {
   constructor(source, at) {
     this.source = source;
     this.place = `eva-draft:${source.kind}:${source.name}`;
-    const kept = this.kept();
-    this.text = signal(/** @type {string | null} */ (kept?.text ?? (source.kind === "own" ? "" : null)));
-    this.beside = signal(/** @type {Beside} */ (kept?.beside ?? { note: "", tags: "", at }));
-    /** Whether something was typed that is kept for a reload. */
-    this.touched = signal(Boolean(kept));
-    /** What the text says. */
+    const stored = this.kept();
+    this.text = signal(/** @type {string | null} */ (stored?.text ?? (source.kind === "own" ? "" : null)));
+    this.extras = signal(/** @type {Extras} */ (stored?.extras ?? { note: "", tags: "", at }));
+    /** Whether there are edits to keep for a reload. */
+    this.touched = signal(Boolean(stored));
+    /** The text, parsed. */
     this.values = signal(/** @type {Record<string, any> | null} */ (null));
-    /** Changes of the form that are not in the text yet. */
+    /** Changes made in the form that are not in the text yet. */
     this.pending = signal(/** @type {Record<string, unknown>} */ ({}));
-    this.rehearsed = signal(/** @type {Rehearsed | null} */ (null));
+    this.checked = signal(/** @type {CheckedConfig | null} */ (null));
     this.refused = signal(/** @type {ApiError | null} */ (null));
-    /** Whether the text could be read. */
+    /** Whether the text could be parsed. */
     this.readable = signal(true);
     this.busy = signal(true);
     this.fresh = signal(true);
     this.timer = 0;
     this.flight = new AbortController();
-    this.key = /** @type {{name: string, of: string} | null} */ (kept?.key ?? null);
+    this.key = /** @type {{name: string, of: string} | null} */ (stored?.key ?? null);
   }
 
   kept() {
@@ -51,10 +51,10 @@ export class Draft {
     try {
       sessionStorage.setItem(
         this.place,
-        JSON.stringify({ text: this.text.peek(), beside: this.beside.peek(), key: this.key }),
+        JSON.stringify({ text: this.text.peek(), extras: this.extras.peek(), key: this.key }),
       );
     } catch {
-      /* no storage: then a reload forgets */
+      /* no storage: a reload loses the edits */
     }
   }
 
@@ -62,7 +62,7 @@ export class Draft {
     try {
       sessionStorage.removeItem(this.place);
     } catch {
-      /* nothing was kept */
+      /* no storage: nothing to remove */
     }
   }
 
@@ -72,15 +72,15 @@ export class Draft {
     this.change();
   }
 
-  /** Another value at a key; null: its default. @param {string} key @param {unknown} value */
+  /** Sets the value of a key; null restores its default. @param {string} key @param {unknown} value */
   set(key, value) {
     this.pending.value = { ...this.pending.peek(), [key]: value };
     this.change();
   }
 
-  /** @param {Partial<Beside>} words */
+  /** @param {Partial<Extras>} words */
   say(words) {
-    this.beside.value = { ...this.beside.peek(), ...words };
+    this.extras.value = { ...this.extras.peek(), ...words };
     this.change();
   }
 
@@ -90,14 +90,14 @@ export class Draft {
     this.check(REST_MS);
   }
 
-  /** Ask what this would be, as soon as nothing was typed for a while. */
+  /** Lets the API check the config once there has been no edit for a while. */
   check(wait = 0) {
     this.flight.abort();
     clearTimeout(this.timer);
     this.fresh.value = false;
     this.busy.value = true;
     this.timer = window.setTimeout(() => {
-      void this.rehearse();
+      void this.checkNow();
     }, wait);
   }
 
@@ -106,36 +106,38 @@ export class Draft {
     clearTimeout(this.timer);
   }
 
-  async rehearse() {
+  async checkNow() {
     this.flight = new AbortController();
-    const { signal: ends } = this.flight;
+    const { signal: abortSignal } = this.flight;
     try {
-      this.readable.value = await this.read(ends);
+      this.readable.value = await this.read(abortSignal);
       if (this.readable.peek() && Object.keys(this.values.peek() ?? {}).length) {
-        this.rehearsed.value = await send("POST", this.address(), this.body(), {
+        this.checked.value = await send("POST", this.address(), this.body(), {
           query: { dry_run: true },
-          signal: ends,
+          signal: abortSignal,
         });
         this.refused.value = null;
         this.fresh.value = true;
       }
       this.busy.value = false;
     } catch (error) {
-      if (ends.aborted) return;
+      if (abortSignal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
       this.refused.value = error;
       this.busy.value = false;
-      this.rehearsed.value = null;
+      this.checked.value = null;
     }
   }
 
-  /** The text with the form's changes, and what it says. @param {AbortSignal} ends */
-  async read(ends) {
+  /** Applies the form's changes to the text and parses it. @param {AbortSignal} abortSignal */
+  async read(abortSignal) {
     const [text, changes] = [this.text.peek(), this.pending.peek()];
     const { kind, name } = this.source;
-    const of = text === null ? { [kind === "preset" ? "preset" : "run"]: name } : { text };
+    const origin = text === null ? { [kind === "preset" ? "preset" : "run"]: name } : { text };
     try {
-      const read = /** @type {ConfigText} */ (await send("POST", "/v1/configs", { ...of, changes }, { signal: ends }));
+      const read = /** @type {ConfigText} */ (
+        await send("POST", "/v1/configs", { ...origin, changes }, { signal: abortSignal })
+      );
       this.text.value = read.text;
       this.values.value = read.config;
       this.pending.value = {};
@@ -144,7 +146,7 @@ export class Draft {
     } catch (error) {
       if (!(error instanceof ApiError) || error.problem.status !== 422) throw error;
       this.refused.value = error;
-      this.rehearsed.value = null;
+      this.checked.value = null;
       return false;
     }
   }
@@ -154,24 +156,24 @@ export class Draft {
   }
 
   body() {
-    const { note, tags, at } = this.beside.peek();
+    const { note, tags, at } = this.extras.peek();
     const { kind, name } = this.source;
-    const beside = kind === "fork" ? { at } : kind === "own" ? {} : { [kind]: name };
-    return { ...beside, config: this.values.peek(), note, tags: tagsIn(tags) };
+    const extras = kind === "fork" ? { at } : kind === "own" ? {} : { [kind]: name };
+    return { ...extras, config: this.values.peek(), note, tags: tagsIn(tags) };
   }
 
   /**
-   * Launches it, once however often it is asked.
-   * @returns {Promise<import("../../data/schema.d.ts").RunDetails | null>} null: it was refused
+   * Launches the run, only once even when called twice.
+   * @returns {Promise<import("../../data/schema.d.ts").RunDetails | null>} null: the API refused
    */
   async launch() {
-    const of = JSON.stringify(this.body());
-    if (this.key?.of !== of)
+    const request = JSON.stringify(this.body());
+    if (this.key?.of !== request)
       this.key = {
         name: [...crypto.getRandomValues(new Uint8Array(16))]
           .map((byte) => byte.toString(16).padStart(2, "0"))
           .join(""),
-        of,
+        of: request,
       };
     this.keep();
     try {

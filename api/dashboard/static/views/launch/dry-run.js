@@ -1,10 +1,10 @@
-// What a run would be, before it is: what is wrong, what differs, what it would cost, what was checked.
+// The result of a dry run: what is wrong, what differs, what the run would cost, and what was checked.
 import { html } from "../../ui.js";
 import { TextWithCode } from "../../parts/labels.js";
 import { Empty } from "../../parts/states.js";
 
 /** @typedef {import("./draft.js").Draft} Draft */
-/** @typedef {import("./draft.js").Rehearsed} Rehearsed */
+/** @typedef {import("./draft.js").CheckedConfig} CheckedConfig */
 
 /** @param {unknown} value */
 const text = (value) =>
@@ -12,7 +12,7 @@ const text = (value) =>
 
 /** @param {{draft: Draft, shown: (key: string) => boolean, find: (key: string) => void}} props */
 export function DryRun({ draft, shown, find }) {
-  const [refused, outcome] = [draft.refused.value, draft.rehearsed.value];
+  const [refused, outcome] = [draft.refused.value, draft.checked.value];
   const errors = refused?.problem.errors ?? [];
   return html`
     <section
@@ -23,7 +23,7 @@ export function DryRun({ draft, shown, find }) {
       <header>
         <h2>Before it starts</h2>
         <span class="aside" role="status">
-          ${draft.busy.value ? "checking" : refused ? "not yet" : outcome ? "checked" : ""}
+          ${draft.busy.value ? "checking" : refused ? "has problems" : outcome ? "checked" : ""}
         </span>
       </header>
       ${
@@ -65,7 +65,7 @@ const Refusal = ({ problem: { given, expected, next_move: move } }) => html`
   </div>
 `;
 
-/** @param {{outcome: Rehearsed}} props */
+/** @param {{outcome: CheckedConfig}} props */
 function Outcome({ outcome }) {
   const lines = (outcome.estimate ?? []).map((line) => line.split(": "));
   return html`
@@ -76,7 +76,7 @@ function Outcome({ outcome }) {
           <h3>What differs</h3>
           ${
             outcome.changes.length === 0
-              ? html`<p class="soft">Nothing: it would play the same on.</p>`
+              ? html`<p class="soft">Nothing: it would continue the same way.</p>`
               : html`
                 <dl class="estimate">
                   ${outcome.changes.map(
@@ -95,7 +95,7 @@ function Outcome({ outcome }) {
       ${
         outcome.estimate &&
         html`
-          <h3>What it would cost, at most</h3>
+          <h3>Cost, at most</h3>
           ${lines.filter((line) => line.length === 1).map(([line]) => html`<p key=${line}>${line}</p>`)}
           <dl class="estimate">
             ${lines
@@ -104,7 +104,7 @@ function Outcome({ outcome }) {
           </dl>
         `
       }
-      <h3>What was checked</h3>
+      <h3>Checked</h3>
       <ul class="checks small">${outcome.checks.map((line) => html`<li key=${line}>${line}</li>`)}</ul>
     </div>
   `;

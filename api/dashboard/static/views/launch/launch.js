@@ -1,4 +1,4 @@
-// Launch: a config is chosen, edited as a form or as YAML, tried on the API, and started.
+// Launches a run: choose a config, edit it as a form or YAML, let the API check it, start it.
 import { html, useEffect, useMemo, useState } from "../../ui.js";
 import { runEndpoint, useRequest, signIns } from "../../data/api.js";
 import { Confirm } from "../../parts/dialog.js";
@@ -16,8 +16,8 @@ import { DryRun } from "./dry-run.js";
 
 const LONGEST = 100_000;
 
-/** What the address names. @returns {Source | null} */
-function source() {
+/** What to start from, as the address says. @returns {Source | null} */
+function chosenSource() {
   for (const kind of /** @type {const} */ (["preset", "run", "fork"])) {
     const name = query.value.get(kind);
     if (name) return { kind, name };
@@ -26,15 +26,15 @@ function source() {
 }
 
 export function Launch() {
-  const of = source();
-  const barred = readOnly();
+  const source = chosenSource();
+  const readOnlyReason = readOnly();
   if (!settled.value) return html`<div class="head"><h1>Launch a run</h1></div><${Loading} />`;
-  if (barred)
+  if (readOnlyReason)
     return html`
       <div class="head"><h1>Launch a run</h1></div>
-      <div class="card"><${Empty} title="This key may not launch runs">${barred}.<//></div>
+      <div class="card"><${Empty} title="This key cannot launch runs">${readOnlyReason}.<//></div>
     `;
-  return of ? html`<${Editor} key=${`${of.kind} ${of.name}`} of=${of} />` : html`<${PresetList} />`;
+  return source ? html`<${Editor} key=${`${source.kind} ${source.name}`} source=${source} />` : html`<${PresetList} />`;
 }
 
 function PresetList() {
@@ -43,8 +43,8 @@ function PresetList() {
     <div class="head">
       <h1>Launch a run</h1>
       <p class="lead">
-        Choose what to start from. Nothing runs before you have seen what it would cost. To start from a run, open it
-        and choose “New from it”, or “Fork” to share its history.
+        Choose what to start from. You will see what it would cost before anything runs. To start from an existing run,
+        open it and choose “New from this”, or “Fork” to share its history.
       </p>
     </div>
     <${Loaded} request=${presets}>
@@ -70,19 +70,19 @@ function PresetList() {
   `;
 }
 
-/** @param {{of: Source}} props */
-function Editor({ of }) {
-  const parent = useRequest(of.kind === "fork" ? runEndpoint(of.name) : null);
+/** @param {{source: Source}} props */
+function Editor({ source }) {
+  const parent = useRequest(source.kind === "fork" ? runEndpoint(source.name) : null);
   const run = /** @type {import("../../data/schema.d.ts").RunDetails | null} */ (parent.data);
   const newest = run ? Math.min(run.iteration, run.iterations - 1) : null;
   const at = query.value.get("at") === null ? newest : Number(query.value.get("at"));
-  const draft = useMemo(() => new Draft(of, 0), []);
+  const draft = useMemo(() => new Draft(source, 0), []);
   const schema = useRequest("/v1/configs/schema");
-  const asYaml = (query.value.get("as") ?? (of.kind === "own" ? "yaml" : "form")) === "yaml";
-  const waits = of.kind === "fork" && at === null;
+  const asYaml = (query.value.get("as") ?? (source.kind === "own" ? "yaml" : "form")) === "yaml";
+  const waits = source.kind === "fork" && at === null;
   useEffect(() => {
     if (waits) return undefined;
-    draft.beside.value = { ...draft.beside.peek(), at: at ?? 0 };
+    draft.extras.value = { ...draft.extras.peek(), at: at ?? 0 };
     draft.check();
     return () => draft.end();
   }, [draft, signIns.value, at, waits]);
@@ -92,31 +92,32 @@ function Editor({ of }) {
       problem.expected,
     ]),
   );
-  const known = /** @type {Record<string, any> | null} */ (schema.data);
+  const loadedSchema = /** @type {Record<string, any> | null} */ (schema.data);
   const shown = (/** @type {string} */ key) =>
     Boolean(
-      known && GROUPS.some((group) => fieldsOf(known, group, draft.values.value).some((field) => field.key === key)),
+      loadedSchema &&
+      GROUPS.some((group) => fieldsOf(loadedSchema, group, draft.values.value).some((field) => field.key === key)),
     );
   const find = (/** @type {string} */ key) => {
     const inForm = shown(key);
     go(withQuery({ as: inForm ? "form" : "yaml" }));
     requestAnimationFrame(() => document.getElementById(inForm ? idOf(key) : "config-yaml")?.focus());
   };
-  const title = of.kind === "fork" ? `Fork ${of.name}` : "Launch a run";
+  const title = source.kind === "fork" ? `Fork ${source.name}` : "Launch a run";
   return html`
     <div class="head">
       <h1>${title}</h1>
       <p class="lead">
         ${
           {
-            preset: html`From the preset <strong>${of.name}</strong>.`,
-            run: html`From the config of <${Link} to=${runPath(of.name)}>${of.name}<//>; it begins anew.`,
+            preset: html`From the preset <strong>${source.name}</strong>.`,
+            run: html`A new run with the config of <${Link} to=${runPath(source.name)}>${source.name}<//>.`,
             fork: html`
-              It shares the history of <${Link} to=${runPath(of.name)}>${of.name}<//> up to the start of the iteration
-              that you choose.
+              Shares the history of <${Link} to=${runPath(source.name)}>${source.name}<//> up to the start of the
+              iteration you choose.
             `,
-            own: "From a config of yours.",
-          }[of.kind]
+            own: "From your own config.",
+          }[source.kind]
         } <${Link} to="/launch">Start from something else<//>
       </p>
     </div>
@@ -127,7 +128,7 @@ function Editor({ of }) {
           <div class="launch">
             <div class="stack">
               <${Toolbar} draft=${draft} asYaml=${asYaml} />
-              ${of.kind === "fork" && run && html`<${ForkPoint} run=${run} at=${at ?? 0} />`}
+              ${source.kind === "fork" && run && html`<${ForkPoint} run=${run} at=${at ?? 0} />`}
               ${
                 asYaml
                   ? html`<${Yaml} draft=${draft} />`
@@ -159,13 +160,13 @@ function Toolbar({ draft, asYaml }) {
     event.currentTarget.value = "";
     if (file) draft.write((await file.text()).slice(0, LONGEST));
   };
-  const anew = () => {
+  const startOver = () => {
     draft.forget();
     location.reload();
   };
   return html`
     <div class="buttons">
-      <div class="buttons switch" role="group" aria-label="The config as">
+      <div class="buttons switch" role="group" aria-label="Edit the config as">
         ${[
           ["form", "Form"],
           ["yaml", "YAML"],
@@ -195,13 +196,13 @@ function Toolbar({ draft, asYaml }) {
         asking &&
         html`
           <${Confirm}
-            title="Forget your changes?"
-            yes="Forget them"
+            title="Discard your changes?"
+            yes="Discard"
             busy=${false}
             close=${() => setAsking(false)}
-            go=${anew}
+            go=${startOver}
           >
-            <p>The config is then as it was before you edited it.</p>
+            <p>The config goes back to what it was before you edited it.</p>
           <//>
         `
       }
@@ -215,7 +216,7 @@ function ForkPoint({ run, at }) {
   return html`
     <section class="card">
       <div class="entry">
-        <label for="fork-at">First iteration that the fork plays itself</label>
+        <label for="fork-at">First iteration the fork plays itself</label>
         <select
           id="fork-at"
           aria-describedby="fork-at-hint"
@@ -228,16 +229,18 @@ function ForkPoint({ run, at }) {
                 ${n}
                 ${
                   n === 0
-                    ? ": all of it anew, from the same prompts"
+                    ? ": start over with the same prompts"
                     : n === run.iterations
-                      ? ": play on after its end (set more iterations)"
+                      ? ": continue after its end (set more iterations)"
                       : ""
                 }
               </option>
             `,
           )}
         </select>
-        <span id="fork-at-hint" class="hint">${run.name} has played ${run.iteration} of ${run.iterations}.</span>
+        <span id="fork-at-hint" class="hint">
+          ${run.name} has played ${run.iteration} of ${run.iterations} iterations.
+        </span>
       </div>
     </section>
   `;
@@ -265,7 +268,7 @@ function Yaml({ draft }) {
           ${
             broken
               ? draft.refused.value?.problem.given
-              : "The form shows the same config. Keys that are left out have their defaults; comments stay."
+              : "The form shows the same config. Keys you leave out keep their defaults; comments are preserved."
           }
         </span>
       </div>
@@ -275,7 +278,7 @@ function Yaml({ draft }) {
 
 /** @param {{draft: Draft, wrong: Map<string, string>}} props */
 function TagsAndNote({ draft, wrong }) {
-  const { note, tags } = draft.beside.value;
+  const { note, tags } = draft.extras.value;
   const bad = [...wrong].find(([key]) => key.startsWith("body.tags"))?.[1];
   return html`
     <section class="card form">
@@ -309,14 +312,14 @@ function TagsAndNote({ draft, wrong }) {
 function Start({ draft }) {
   const [busy, setBusy] = useState(false);
   const why = busy
-    ? "It is being launched"
+    ? "Launching"
     : draft.refused.value
-      ? "Correct what is told above first"
+      ? "Fix the problems above first"
       : draft.busy.value
-        ? "It is being checked"
+        ? "Checking"
         : draft.fresh.value
           ? null
-          : "There is no config yet";
+          : "Enter a config first";
   const start = async () => {
     if (why) return;
     setBusy(true);
@@ -335,7 +338,7 @@ function Start({ draft }) {
       >
         ${draft.source.kind === "fork" ? "Launch the fork" : "Launch"}
       </button>
-      <span id="launch-why" class="small soft">${why ? `${why}.` : "It waits for its turn in the queue."}</span>
+      <span id="launch-why" class="small soft">${why ? `${why}.` : "The run goes to the end of the queue."}</span>
     </div>
   `;
 }

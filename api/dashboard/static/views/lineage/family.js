@@ -1,4 +1,5 @@
-// What is known of a family, and which part of it is shown: wide and deep ones are folded, and fetched as they open.
+// A family of prompts as far as it is loaded, and which part of it is shown. Wide and deep branches stay folded, and
+// are fetched when they are opened.
 
 /** @typedef {import("../../data/schema.d.ts").Relative} Relative */
 /** @typedef {import("../../data/schema.d.ts").Lineage} Lineage */
@@ -18,11 +19,11 @@ export class Family {
     this.known = new Map();
     /** @type {Map<number, number[]>} */
     this.below = new Map();
-    /** How many children of a prompt are shown. @type {Map<number, number>} */
+    /** How many children of each prompt are shown. @type {Map<number, number>} */
     this.width = new Map();
-    /** Opened or closed by hand. @type {Map<number, boolean>} */
+    /** Prompts that the user opened or closed. @type {Map<number, boolean>} */
     this.open = new Map();
-    /** From the root to the prompt that is looked at. @type {Set<number>} */
+    /** The prompts from the root to the selected one. @type {Set<number>} */
     this.path = new Set();
     this.root = -1;
   }
@@ -37,7 +38,7 @@ export class Family {
     }
   }
 
-  /** Everything from the root down to this prompt is opened. @param {Lineage} lineage */
+  /** Opens everything from the root down to this prompt. @param {Lineage} lineage */
   openPathTo(lineage) {
     this.add(lineage);
     if (this.root < 0) this.root = lineage.ancestors[0]?.number ?? lineage.prompt.number;
@@ -45,7 +46,7 @@ export class Family {
     for (const number of this.path) this.open.set(number, true);
   }
 
-  /** Children that are known, the ones on the path first, then the most informative. @param {number} number */
+  /** The loaded children, those on the path first, then the most informative. @param {number} number */
   children(number) {
     const info = (/** @type {number} */ n) => this.known.get(n)?.info ?? -Infinity;
     return [...(this.below.get(number) ?? [])].sort(
@@ -58,7 +59,7 @@ export class Family {
     return this.open.get(number) ?? (level < DEEP && (this.below.get(number)?.length ?? 0) > 0);
   }
 
-  /** The part that is shown, from the root. @returns {TreeNode | null} */
+  /** The part of the tree that is shown. @returns {TreeNode | null} */
   shown(number = this.root, level = 0) {
     const prompt = this.known.get(number);
     if (!prompt) return null;

@@ -1,4 +1,4 @@
-// Lineage: the family of a prompt as a tree, from its seed to its newest descendants.
+// The family of a prompt as a tree, from its seed to its newest descendants.
 import { html, useEffect, useMemo, useRef, useState } from "../../ui.js";
 import { hueOf } from "../../charts/colours.js";
 import { Figure } from "../../charts/figure.js";
@@ -21,11 +21,11 @@ const WIDEST = 1000;
 /** @param {{run: string}} props */
 export function Lineage({ run }) {
   const text = query.value.get("prompt");
-  const wanted = text === null || !/^\d{1,9}$/.test(text) ? null : Number(text);
+  const promptNumber = text === null || !/^\d{1,9}$/.test(text) ? null : Number(text);
   const family = useRef(new Family());
   const [, setTurn] = useState(0);
   const [error, setError] = useState(/** @type {ApiError | null} */ (null));
-  const [selected, setSelected] = useState(wanted);
+  const [selected, setSelected] = useState(promptNumber);
   const changed = () => setTurn((n) => n + 1);
   const attempt = async (/** @type {() => Promise<void>} */ work) => {
     try {
@@ -40,44 +40,44 @@ export function Lineage({ run }) {
   useEffect(() => {
     let stale = false;
     void attempt(async () => {
-      if (wanted === null) {
+      if (promptNumber === null) {
         const start = await startingPrompt(run);
         if (start !== null && !stale) go(withQuery({ prompt: start }), { replace: true });
         return;
       }
-      const near = /** @type {Lineage} */ (await fetchJson(runEndpoint(run, "prompts", wanted, "lineage"), NEAR));
-      const root = near.ancestors[0]?.number ?? wanted;
+      const near = /** @type {Lineage} */ (await fetchJson(runEndpoint(run, "prompts", promptNumber, "lineage"), NEAR));
+      const root = near.ancestors[0]?.number ?? promptNumber;
       const next = family.current.known.has(root) ? family.current : new Family();
       if (next !== family.current) next.add(await fetchJson(runEndpoint(run, "prompts", root, "lineage"), TOP));
       if (stale) return;
       next.openPathTo(near);
       family.current = next;
-      setSelected(wanted);
+      setSelected(promptNumber);
     });
     return () => {
       stale = true;
     };
-  }, [run, wanted]);
+  }, [run, promptNumber]);
 
   /** @param {number} number */
   const turn = (number) =>
     attempt(async () => {
-      const of = family.current;
-      const level = of.path.has(number) ? 0 : 1;
-      const open = of.isOpen(number, level);
-      of.open.set(number, !open);
-      const prompt = of.known.get(number);
-      if (!open && prompt && (of.below.get(number)?.length ?? 0) < Math.min(prompt.children, STEP))
-        of.add(await fetchJson(runEndpoint(run, "prompts", number, "lineage"), NEAR));
+      const current = family.current;
+      const level = current.path.has(number) ? 0 : 1;
+      const open = current.isOpen(number, level);
+      current.open.set(number, !open);
+      const prompt = current.known.get(number);
+      if (!open && prompt && (current.below.get(number)?.length ?? 0) < Math.min(prompt.children, STEP))
+        current.add(await fetchJson(runEndpoint(run, "prompts", number, "lineage"), NEAR));
     });
   /** @param {number} number */
   const more = (number) =>
     attempt(async () => {
-      const of = family.current;
-      const room = (of.width.get(number) ?? STEP) + 3 * STEP;
-      of.width.set(number, room);
-      if ((of.below.get(number)?.length ?? 0) < room)
-        of.add(await fetchJson(runEndpoint(run, "prompts", number, "lineage"), { depth: 1, limit: WIDEST }));
+      const current = family.current;
+      const room = (current.width.get(number) ?? STEP) + 3 * STEP;
+      current.width.set(number, room);
+      if ((current.below.get(number)?.length ?? 0) < room)
+        current.add(await fetchJson(runEndpoint(run, "prompts", number, "lineage"), { depth: 1, limit: WIDEST }));
     });
 
   const shown = family.current.shown();
@@ -86,10 +86,10 @@ export function Lineage({ run }) {
     <div class="head">
       <h1>Lineage</h1>
       <p class="lead">
-        A family of prompts: which mutation made which child, and where the solver still has something to learn.
+        A family of prompts: which mutation made which child, and where there is still something to learn.
       </p>
     </div>
-    <${JumpBar} run=${run} root=${family.current.root} wanted=${wanted} fail=${setError} />
+    <${JumpBar} run=${run} root=${family.current.root} wanted=${promptNumber} fail=${setError} />
     ${error && html`<${ErrorNotice} error=${error} />`}
     ${
       !shown
@@ -105,7 +105,7 @@ export function Lineage({ run }) {
             >
               <${Tree}
                 shown=${shown}
-                focus=${wanted}
+                focus=${promptNumber}
                 selected=${selected}
                 select=${setSelected}
                 turn=${turn}
@@ -121,7 +121,7 @@ export function Lineage({ run }) {
   `;
 }
 
-/** Every prompt that the tree shows. @param {import("./family.js").TreeNode} top */
+/** The prompts that the tree shows, as a table. @param {import("./family.js").TreeNode} top */
 export function numbersOf(top) {
   const rows = /** @type {(string | number | null)[][]} */ ([]);
   const walk = (/** @type {import("./family.js").TreeNode} */ part, /** @type {number} */ level) => {
@@ -158,7 +158,7 @@ export function numbersOf(top) {
   };
 }
 
-/** Where to begin: the deepest prompt that the newest iteration looked at. @param {string} run */
+/** Chooses the prompt to start from: the deepest one of the newest iteration. @param {string} run */
 async function startingPrompt(run) {
   const details = /** @type {RunDetails} */ (await fetchJson(runEndpoint(run)));
   for (const iteration of [details.iteration, details.iteration - 1]) {
@@ -182,17 +182,22 @@ function JumpBar({ run, root, wanted, fail }) {
         else throw error;
       },
     );
-  const to = (/** @type {Event} */ event) =>
+  const openFamily = (/** @type {Event} */ event) =>
     go(withQuery({ prompt: /** @type {HTMLInputElement} */ (event.currentTarget).value }));
   return html`
     <div class="filters">
-      <label class="field">Family of prompt<input type="number" min="0" value=${wanted ?? ""} onChange=${to} /></label>
+      <label class="field">
+        Family of prompt<input type="number" min="0" value=${wanted ?? ""} onChange=${openFamily} />
+      </label>
       <button class="button" disabled=${root < 0} onClick=${() => jump("-info")}>Most informative</button>
       <button class="button" disabled=${root < 0} onClick=${() => jump("-depth")}>Deepest</button>
       <button class="button" disabled=${root < 0 || wanted === root} onClick=${() => go(withQuery({ prompt: root }))}>
-        Its seed
+        Seed${" "}
       </button>
-      ${root >= 0 && html`<${Link} class="button bare" to=${`${runPath(run, "prompts")}?root=${root}`}>As a table<//>`}
+      ${
+        root >= 0 &&
+        html`<${Link} class="button bare" to=${`${runPath(run, "prompts")}?root=${root}`}>Show as a table<//>`
+      }
     </div>
   `;
 }
@@ -216,7 +221,7 @@ export function TreeLegend({ known }) {
       <li><span class="shades" aria-hidden="true" />paler: less informative</li>
       <li><span class="ring" aria-hidden="true" />ring: was in a batch</li>
       <li class="on-screen">
-        <kbd>↑</kbd><kbd>↓</kbd> move <kbd>←</kbd><kbd>→</kbd> close, open <kbd>Enter</kbd> its page
+        <kbd>↑</kbd><kbd>↓</kbd> move <kbd>←</kbd><kbd>→</kbd> close, open <kbd>Enter</kbd> show the prompt
       </li>
     </ul>
   `;
@@ -227,7 +232,7 @@ export function SelectedPrompt({ run, prompt, family }) {
   const parent = prompt.parent === null ? undefined : family.known.get(prompt.parent);
   const change = parent && parent.info !== null && prompt.info !== null ? prompt.info - parent.info : null;
   return html`
-    <aside class="card chosen" aria-label="Chosen prompt" aria-live="polite">
+    <aside class="card chosen" aria-label="Selected prompt" aria-live="polite">
       <header><h2>Prompt ${count(prompt.number)}</h2></header>
       <p class="soft"><${Operator} name=${prompt.operator} /> · ${bornIn(prompt.born)}</p>
       <pre class="text">${prompt.text}</pre>
@@ -238,7 +243,10 @@ export function SelectedPrompt({ run, prompt, family }) {
           ${
             change === null
               ? ""
-              : html`${" "}<span class="soft">(${change >= 0 ? "+" : ""}${figure(change)} against its parent)</span>`
+              : html`
+                ${" "}
+                <span class="soft">(${change >= 0 ? "+" : ""}${figure(change)} compared with its parent)</span>
+              `
           }
         </dd>
         <dt>Children</dt>

@@ -1,4 +1,4 @@
-// The tree itself: drawn left to right, walked with the arrow keys.
+// Draws a family tree from left to right; the arrow keys walk through it.
 import { html, useEffect, useMemo, useRef } from "../../ui.js";
 import { hueOf } from "../../charts/colours.js";
 import { figure } from "../../parts/format.js";
@@ -32,23 +32,25 @@ export function Tree({ shown, focus, selected, select, turn, more, open }) {
     const at = here.getBoundingClientRect();
     frame.current.scrollBy({ left: at.left - box.left - box.width * 0.6, top: at.top - box.top - box.height / 2 });
   }, [focus, shown.inner.length]);
-  const pressed = (/** @type {KeyboardEvent} */ event) => {
-    const place = inOrder.findIndex((node) => node.data.kind === "prompt" && node.data.number === selected);
-    const now = inOrder[place];
+  const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
+    const index = inOrder.findIndex((node) => node.data.kind === "prompt" && node.data.number === selected);
+    const current = inOrder[index];
     const act = () => {
       switch (event.key) {
         case "ArrowDown":
-          return step(place, 1);
+          return step(index, 1);
         case "ArrowUp":
-          return step(place, -1);
+          return step(index, -1);
         case "ArrowRight":
-          return now?.data.kind === "prompt" && !now.data.open && now.data.hidden ? turn(now.data.number) : inner(now);
+          return current?.data.kind === "prompt" && !current.data.open && current.data.hidden
+            ? turn(current.data.number)
+            : inner(current);
         case "ArrowLeft":
-          return now?.data.kind === "prompt" && now.data.open && now.data.inner.length
-            ? turn(now.data.number)
-            : pick(now?.parent);
+          return current?.data.kind === "prompt" && current.data.open && current.data.inner.length
+            ? turn(current.data.number)
+            : pick(current?.parent);
         case "Enter":
-          return now && open(now.data.number);
+          return current && open(current.data.number);
         default:
           return undefined;
       }
@@ -67,8 +69,8 @@ export function Tree({ shown, focus, selected, select, turn, more, open }) {
   };
   const inner = (/** @type {Placed | undefined} */ node) =>
     pick(node?.children?.find((child) => child.data.kind === "prompt"));
-  const step = (/** @type {number} */ place, /** @type {number} */ by) => {
-    for (let next = place + by; inOrder[next]; next += by)
+  const step = (/** @type {number} */ index, /** @type {number} */ by) => {
+    for (let next = index + by; inOrder[next]; next += by)
       if (inOrder[next].data.kind === "prompt") return pick(inOrder[next]);
     return undefined;
   };
@@ -80,7 +82,7 @@ export function Tree({ shown, focus, selected, select, turn, more, open }) {
       role="tree"
       aria-label="Family tree"
       aria-activedescendant=${selected === null ? undefined : `prompt-${selected}`}
-      onKeyDown=${pressed}
+      onKeyDown=${onKeyDown}
     >
       <svg
         class="tree"

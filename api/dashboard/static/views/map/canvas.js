@@ -1,4 +1,4 @@
-// The plane of the map: a canvas, for thousands of prompts; walked over by pointer and by keyboard.
+// Draws the map on a canvas, which copes with thousands of prompts, and handles pointer and keyboard.
 import { html, useEffect, useMemo, useRef, useState } from "../../ui.js";
 import { computedColour } from "../../charts/colours.js";
 import { useWidth } from "../../charts/plot.js";
@@ -44,34 +44,34 @@ export function MapCanvas({ label, map, paint, area, select, open, enter }) {
       (across - left - PAD) / (size - 2 * PAD),
       (size - PAD - down) / (size - 2 * PAD),
     ]);
-  const moved = (/** @type {PointerEvent} */ event) => {
+  const onPointerMove = (/** @type {PointerEvent} */ event) => {
     const here = spot(event);
     if (dragged) setDragged({ ...dragged, to: value(here) });
     else setAt(nearest(map, place, here));
   };
-  const pressed = (/** @type {PointerEvent} */ event) => {
+  const onPointerDown = (/** @type {PointerEvent} */ event) => {
     if (event.button) return;
     /** @type {Element} */ (event.currentTarget).setPointerCapture(event.pointerId);
     setDragged({ from: value(spot(event)), to: value(spot(event)) });
   };
-  const let_go = (/** @type {PointerEvent} */ event) => {
+  const onPointerUp = (/** @type {PointerEvent} */ event) => {
     if (!dragged) return;
     const [from, to] = [dragged.from, value(spot(event))];
-    const far = Math.hypot(to[0] - from[0], to[1] - from[1]) * size;
+    const distance = Math.hypot(to[0] - from[0], to[1] - from[1]) * size;
     setDragged(null);
-    if (far > CLICK) select(between(from, to));
+    if (distance > CLICK) select(between(from, to));
     else {
       const n = nearest(map, place, spot(event));
       if (n !== null) open(n);
     }
   };
-  const keyed = (/** @type {KeyboardEvent} */ event) => {
-    const way = WAYS[event.key];
-    if (!way && !["Enter", "Escape"].includes(event.key)) return;
+  const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
+    const direction = WAYS[event.key];
+    if (!direction && !["Enter", "Escape"].includes(event.key)) return;
     event.preventDefault();
     if (event.key === "Enter") enter();
     else if (event.key === "Escape") select(null);
-    else select(stepped(area, way, event.shiftKey));
+    else select(stepped(area, direction, event.shiftKey));
   };
   return html`
     <div
@@ -81,10 +81,10 @@ export function MapCanvas({ label, map, paint, area, select, open, enter }) {
       role="application"
       aria-label=${label}
       tabindex="0"
-      onKeyDown=${keyed}
-      onPointerMove=${moved}
-      onPointerDown=${pressed}
-      onPointerUp=${let_go}
+      onKeyDown=${onKeyDown}
+      onPointerMove=${onPointerMove}
+      onPointerDown=${onPointerDown}
+      onPointerUp=${onPointerUp}
       onPointerLeave=${() => setAt(null)}
       onPointerCancel=${() => setDragged(null)}
     >
@@ -114,17 +114,17 @@ export function MapCanvas({ label, map, paint, area, select, open, enter }) {
   `;
 }
 
-/** Changes when the theme does: the canvas is painted anew then. */
+/** Returns a number that changes with the theme, so that the canvas is repainted. */
 function useTheme() {
   const [turn, setTurn] = useState(0);
   useEffect(() => {
     const changed = () => setTurn((n) => n + 1);
-    const seen = new MutationObserver(changed);
+    const observer = new MutationObserver(changed);
     const dark = matchMedia("(prefers-color-scheme: dark)");
-    seen.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    observer.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     dark.addEventListener("change", changed);
     return () => {
-      seen.disconnect();
+      observer.disconnect();
       dark.removeEventListener("change", changed);
     };
   }, []);
@@ -143,7 +143,7 @@ function between(from, to) {
 }
 
 /**
- * An area moved, or with `sized` grown to the right and upwards.
+ * Moves an area, or with `sized` moves its right and upper edges.
  * @param {Area | null} area
  * @param {[number, number]} way
  * @param {boolean} sized
@@ -164,7 +164,7 @@ function stepped(area, [across, up], sized) {
 }
 
 /**
- * The prompt under the pointer, or near it.
+ * Finds the prompt under the pointer, or near it.
  * @param {PromptMap} map
  * @param {{x: (v: number) => number, y: (v: number) => number}} place
  * @param {[number, number]} spot
@@ -172,10 +172,10 @@ function stepped(area, [across, up], sized) {
 function nearest(map, place, [across, down]) {
   let [best, least] = [/** @type {number | null} */ (null), REACH ** 2];
   for (let n = map.numbers.length - 1; n >= 0; n -= 1) {
-    const far = (place.x(map.x[n]) - across) ** 2 + (place.y(map.y[n]) - down) ** 2;
-    if (far < least) {
+    const distance = (place.x(map.x[n]) - across) ** 2 + (place.y(map.y[n]) - down) ** 2;
+    if (distance < least) {
       best = n;
-      least = far;
+      least = distance;
     }
   }
   return best;

@@ -1,4 +1,4 @@
-// Map: prompts on a plane, near where their words are alike; an area of it leads to the table.
+// The map of prompts: those with similar words lie together. A selected area leads to the table of its prompts.
 import { html, useMemo } from "../../ui.js";
 import { hueOf, ramp } from "../../charts/colours.js";
 import { Figure } from "../../charts/figure.js";
@@ -12,7 +12,7 @@ import { MapCanvas } from "./canvas.js";
 /** @typedef {import("../../data/schema.d.ts").PromptMap} PromptMap */
 /** @typedef {{left: number, low: number, right: number, high: number}} Area */
 /**
- * Colours by name, and which of them each prompt has.
+ * The legend, and which of its colours each prompt has.
  * @typedef {{of: number[], keys: {name: string, colour: string}[]}} Paint
  */
 
@@ -32,29 +32,25 @@ export function MapView({ run }) {
     <div class="head">
       <h1>Map</h1>
       <p class="lead">
-        What prompts say, as nearness: those that share words and pairs of words lie together. Where did the creator go,
-        and what is left to learn there?
+        Prompts that share words and word pairs lie close together. Where did the creator go, and what is left to learn
+        there?
       </p>
     </div>
     ${
       request.loading &&
       !request.data &&
-      html`
-        <p class="soft" role="status">The first time after an iteration, the map is drawn: this takes some seconds.</p>
-      `
+      html`<p class="soft" role="status">Drawing the map. This takes a few seconds, once per iteration.</p>`
     }
     <${Loaded} request=${whole.error ? whole : request}>
       ${(/** @type {PromptMap} */ map) =>
         map.numbers.length < 2
-          ? html`
-            <div class="card"><${Empty} title="There is nothing to map yet">A map needs two prompts or more.<//></div>
-          `
+          ? html`<div class="card"><${Empty} title="Nothing to map yet">A map needs at least two prompts.<//></div>`
           : html`<${Body} run=${run} map=${map} />`}
     <//>
   `;
 }
 
-/** An area as it stands in an address. @param {string | null} text @returns {Area | null} */
+/** Reads an area from the address. @param {string | null} text @returns {Area | null} */
 export function areaOf(text) {
   const parts = (text ?? "").split(",").map(Number);
   return parts.length === 4 && parts.every((part) => part >= 0 && part <= 1)
@@ -68,9 +64,9 @@ export const areaText = ({ left, low, right, high }) =>
 
 /** @param {{run: string, map: PromptMap}} props */
 function Body({ run, map }) {
-  const way = WAYS.find(([name]) => name === query.value.get("by"))?.[0] ?? "born";
+  const colourBy = WAYS.find(([name]) => name === query.value.get("by"))?.[0] ?? "born";
   const area = areaOf(query.value.get("area"));
-  const paint = useMemo(() => paintBy(map, way), [map, way]);
+  const paint = useMemo(() => paintBy(map, colourBy), [map, colourBy]);
   const inside = useMemo(
     () =>
       area
@@ -83,17 +79,17 @@ function Body({ run, map }) {
   const select = (/** @type {Area | null} */ next) =>
     go(withQuery({ area: next && areaText(next) }), { replace: true });
   const table = area && `${runPath(run, "prompts")}?area=${areaText(area)}`;
-  const colouring = WAYS.find(([name]) => name === way)?.[1];
+  const colouring = WAYS.find(([name]) => name === colourBy)?.[1];
   const open = (/** @type {number} */ n) => go(runPath(run, "prompts", map.numbers[n]));
   return html`
     <div class="filters">
-      <div class="buttons switch" role="group" aria-label="Coloured by">
+      <div class="buttons switch" role="group" aria-label="Colour by">
         ${WAYS.map(
           ([name, title]) => html`
             <button
               key=${name}
               class="button"
-              aria-pressed=${name === way}
+              aria-pressed=${name === colourBy}
               onClick=${() => go(withQuery({ by: name }), { replace: true })}
             >
               by ${title}
@@ -103,13 +99,13 @@ function Body({ run, map }) {
       </div>
     </div>
     <${Figure}
-      title="Prompts by what they say"
-      name=${`${run}-map-${way}`}
-      says=${captionOf(map)}
+      title="Prompts by wording"
+      name=${`${run}-map-${colourBy}`}
+      caption=${captionOf(map)}
       numbers=${() => numbersOf(map)}
     >
       <${MapCanvas}
-        label=${`${count(map.numbers.length)} prompts by similarity of their words, coloured by ${colouring}`}
+        label=${`${count(map.numbers.length)} prompts by similarity of wording, coloured by ${colouring}`}
         map=${map}
         paint=${paint}
         area=${area}
@@ -135,15 +131,15 @@ function Body({ run, map }) {
                 area${inside.length ? `: ${summaryOf(map, inside)}` : ""}.
               </p>
               <div class="buttons">
-                ${inside.length > 0 && html`<${Link} class="button first" to=${table}>Show them as a table<//>`}
+                ${inside.length > 0 && html`<${Link} class="button first" to=${table}>Show as a table<//>`}
                 <button class="button" onClick=${() => select(null)}>Clear</button>
               </div>
             `
             : html`
               <p class="soft">
-                Drag over an area to select its prompts; a click opens the prompt that is nearest. By
-                keyboard: <kbd>↑</kbd><kbd>↓</kbd><kbd>←</kbd><kbd>→</kbd> on the map place and move an area,
-                with <kbd>Shift</kbd> they change its size, <kbd>Enter</kbd> shows the table, <kbd>Esc</kbd> clears.
+                Drag to select an area, or click to open the nearest prompt. With the keyboard, <kbd>↑</kbd><kbd>↓</kbd>
+                <kbd>←</kbd><kbd>→</kbd> on the map place and move an area, and with <kbd>Shift</kbd> resize
+                it; <kbd>Enter</kbd> shows the table, <kbd>Esc</kbd> clears the selection.
               </p>
             `
         }
@@ -156,17 +152,17 @@ function Body({ run, map }) {
 /** @param {PromptMap} map */
 const captionOf = (map) =>
   (map.numbers.length < map.prompts
-    ? `${count(map.numbers.length)} of ${count(map.prompts)} prompts, ` +
-      `as many of each iteration; always the same ones`
-    : `All ${count(map.prompts)} prompts`) +
-  ` that were made before iteration ${map.iteration}. The axes have no meaning of their own.`;
+    ? `A fixed sample of ${count(map.numbers.length)} of the ${count(map.prompts)} prompts made ` +
+      `before iteration ${map.iteration}, the same number from each iteration. `
+    : `All ${count(map.prompts)} prompts made before iteration ${map.iteration}. `) +
+  "The axes have no meaning of their own.";
 
 /** @param {PromptMap} map @param {number[]} inside */
 function summaryOf(map, inside) {
   const infos = inside.map((n) => map.info[n]).filter((info) => info !== null);
   const born = inside.map((n) => map.born[n]);
   const sums = map.operators
-    .map((name, place) => ({ name, count: inside.filter((n) => map.operator[n] === place).length }))
+    .map((name, index) => ({ name, count: inside.filter((n) => map.operator[n] === index).length }))
     .filter((operator) => operator.count)
     .sort((a, b) => b.count - a.count);
   const seeds = born.filter((iteration) => iteration < 0).length;
@@ -176,32 +172,32 @@ function summaryOf(map, inside) {
   ];
   const newest = bornIn(born.reduce((a, b) => Math.max(a, b)));
   const mean = infos.length ? infos.reduce((a, b) => a + b, 0) / infos.length : null;
-  return `${parts.join(", ")}; newest of ${newest}; mean info ${figure(mean)}`;
+  return `${parts.join(", ")}; newest from ${newest}; mean info ${figure(mean)}`;
 }
 
-/** @param {PromptMap} map @param {string} way @returns {Paint} */
-function paintBy(map, way) {
-  if (way === "operator") {
+/** @param {PromptMap} map @param {string} colourBy @returns {Paint} */
+function paintBy(map, colourBy) {
+  if (colourBy === "operator") {
     return {
-      of: map.operator.map((place) => (place === null ? 0 : place + 1)),
+      of: map.operator.map((index) => (index === null ? 0 : index + 1)),
       keys: [
         { name: "seed", colour: "var(--c7)" },
         ...map.operators.map((name) => ({ name, colour: `var(${hueOf(name)})` })),
       ],
     };
   }
-  return way === "born" ? byBirth(map) : byInfo(map);
+  return colourBy === "born" ? byBirth(map) : byInfo(map);
 }
 
-/** Iterations one by one while they are few, else several together. @param {PromptMap} map @returns {Paint} */
+/** Colours by iteration, several of them together where there are many. @param {PromptMap} map @returns {Paint} */
 function byBirth(map) {
   const births = [...new Set(map.born)].sort((a, b) => a - b);
   const steps = Math.min(STEPS, births.length);
   const step = (/** @type {number} */ born) => Math.floor((births.indexOf(born) * steps) / births.length);
-  const of = ramp(steps).map((colour, n) => ({ colour, births: births.filter((birth) => step(birth) === n) }));
+  const groups = ramp(steps).map((colour, n) => ({ colour, births: births.filter((birth) => step(birth) === n) }));
   return {
     of: map.born.map(step),
-    keys: of.map(({ colour, births: all }) => ({
+    keys: groups.map(({ colour, births: all }) => ({
       colour,
       name: all.length > 1 ? `${bornIn(all[0])} to ${all[all.length - 1]}` : bornIn(all[0]),
     })),
@@ -210,11 +206,11 @@ function byBirth(map) {
 
 /** @param {PromptMap} map @returns {Paint} */
 function byInfo(map) {
-  const known = /** @type {number[]} */ (map.info.filter((info) => info !== null));
-  const low = known.reduce((a, b) => Math.min(a, b), Infinity);
-  const span = known.reduce((a, b) => Math.max(a, b), -Infinity) - low || 1;
+  const judged = /** @type {number[]} */ (map.info.filter((info) => info !== null));
+  const low = judged.reduce((a, b) => Math.min(a, b), Infinity);
+  const span = judged.reduce((a, b) => Math.max(a, b), -Infinity) - low || 1;
   const edge = (/** @type {number} */ n) => figure(low + (span * n) / STEPS);
-  const keys = known.length ? ramp(STEPS).map((colour, n) => ({ colour, name: `${edge(n)} to ${edge(n + 1)}` })) : [];
+  const keys = judged.length ? ramp(STEPS).map((colour, n) => ({ colour, name: `${edge(n)} to ${edge(n + 1)}` })) : [];
   const lacking = map.info.includes(null) ? [{ name: "not judged", colour: "var(--c7)" }] : [];
   return {
     of: map.info.map((info) =>
@@ -246,43 +242,45 @@ const numbersOf = (map) => ({
   ]),
 });
 
-/** What distance means here, and how far it is to be trusted. @param {{map: PromptMap}} props */
+/** Explains what distance on the map means, and how far to trust it. @param {{map: PromptMap}} props */
 function HowToRead({ map }) {
-  const says = (/** @type {import("../../data/schema.d.ts").Faithfulness} */ measure) =>
-    `${percent(measure.share)} of a prompt's ${measure.neighbours} most alike texts ` +
-    `are among its ${measure.neighbours} nearest here, ` +
-    `trustworthiness ${figure(measure.trustworthiness)}`;
+  const describe = (/** @type {import("../../data/schema.d.ts").Faithfulness} */ measure) =>
+    `${percent(measure.share)} of the ${measure.neighbours} prompts most similar to a prompt are among its ` +
+    `${measure.neighbours} nearest on the map; trustworthiness ${figure(measure.trustworthiness)}`;
   return html`
-    <section class="card" aria-label="How to read it">
-      <header><h2>How to read it</h2></header>
+    <section class="card" aria-label="How to read the map">
+      <header><h2>How to read the map</h2></header>
       <ul class="because">
         <li>
-          Likeness is that of words and pairs of words, rare ones counting more (TF-IDF); synonyms and meanings are not
-          seen.
+          Similarity counts shared words and word pairs, rare ones more (TF-IDF). It knows nothing of synonyms or
+          meaning.
         </li>
-        <li>Near means alike. Far means little: distances between clusters, their sizes and the axes say nothing.</li>
         <li>
-          ${count(map.landmarks)} prompts (seeds, and those made up to iteration ${map.landmarks_until}) are laid out by
-          t-SNE; every other lies between the landmarks that are most like
+          Close together means similar. Far apart means little: the distances between clusters, their sizes and the axes
+          carry no meaning.
+        </li>
+        <li>
+          t-SNE places ${count(map.landmarks)} landmarks: the seeds, and prompts made up to
+          iteration ${map.landmarks_until}. Every other prompt lies between the landmarks most similar to
           it. ${
             map.settled
-              ? "No prompt moves when the run grows."
-              : `Until iteration ${map.landmarks_until} is over the map is drawn anew with each iteration; ` +
-                `then no prompt moves any more.`
+              ? "Prompts stay where they are as the run grows."
+              : `The map is redrawn with each iteration until iteration ${map.landmarks_until} is done; ` +
+                `from then on, prompts stay where they are.`
           }
         </li>
         ${
           map.faithful &&
           html`
             <li>
-              How much is kept: ${says(map.faithful)} (1 is perfect, about 0.5 chance;
+              How faithful it is: ${describe(map.faithful)} (1 is perfect, about 0.5 is chance;
               over ${count(map.faithful.prompts)} prompts).
             </li>
           `
         }
         ${
           map.faithful_later &&
-          html`<li>Among later prompts, which use words that the landmarks may lack: ${says(map.faithful_later)}.</li>`
+          html`<li>For later prompts, whose words the landmarks may lack: ${describe(map.faithful_later)}.</li>`
         }
       </ul>
     </section>

@@ -8,7 +8,7 @@ import { Empty } from "../../parts/states.js";
 /** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
 /** @typedef {{iteration: number, name: string, data: any}} Statistic */
 
-/** The metric that runs have unless they name another. */
+/** The default metric of informativeness. */
 const REGRET = "a_min";
 
 /** @param {{rows: Statistic[], waiting: boolean, run: RunDetails}} props */
@@ -18,9 +18,7 @@ export function Curves({ rows, waiting, run }) {
     return waiting
       ? null
       : html`
-        <div class="card">
-          <${Empty} title="No iteration has judged its batch yet">The curves begin when the first one has.<//>
-        </div>
+        <div class="card"><${Empty} title="No batch has been judged yet">The curves start with the first one.<//></div>
       `;
   const metric = /** @type {any} */ (run.config).informativeness?.metric ?? REGRET;
   const points = (/** @type {string} */ key) => batches.map((row) => ({ x: row.iteration, y: row.data[key] }));
@@ -40,8 +38,8 @@ export function Curves({ rows, waiting, run }) {
       <${Figure}
         title="Reward of the batch"
         name=${`${run.name}-reward`}
-        says="Mean over prompts of each one's best, mean and worst response. It may fall while the solver improves: the
-          creator's prompts grow harder."
+        caption="Reward of each prompt's best, mean and worst response, averaged over the batch. It may fall while the
+          solver improves, because the creator's prompts get harder."
         numbers=${() => ({
           columns: ["iteration", "best reward", "mean reward", "worst reward", "prompts"],
           rows: batches.map((row) => [
@@ -65,12 +63,11 @@ export function Curves({ rows, waiting, run }) {
         />
       <//>
       <${Figure}
-        title="Regret that is left to learn from"
+        title="Regret left to learn from"
         name=${`${run.name}-info`}
-        says=${
-          `Informativeness (${metric === REGRET ? "best minus worst reward" : metric}): ` +
-          `mean of the batch, and the middle half of its prompts. ` +
-          `Near zero there is nothing left to learn from.`
+        caption=${
+          `Informativeness (${metric === REGRET ? "best minus worst reward" : metric}): the mean of the batch, ` +
+          `and the middle half of its prompts. Near zero there is nothing left to learn.`
         }
         numbers=${() => ({
           columns: ["iteration", "mean info", "lower quartile of info", "upper quartile of info"],
@@ -103,9 +100,9 @@ function Heldout({ rows, run }) {
     return html`
       <section class="card">
         <header><h2>Held-out evaluation</h2></header>
-        <${Empty} title="No policy was evaluated yet">
-          The given model and each new policy answer prompts that no run trains on, if <code>evaluation</code> names
-          some.
+        <${Empty} title="No policy has been evaluated yet">
+          If the config has <code>evaluation</code> prompts, the initial model and each new policy are tested on them.
+          No run trains on them.
         <//>
       </section>
     `;
@@ -113,14 +110,14 @@ function Heldout({ rows, run }) {
     <${Figure}
       title="Held-out evaluation"
       name=${`${run.name}-heldout-${mode}`}
-      says="Share of held-out prompts that each policy answers right, with 95 % intervals. Policy 0 is the given model.
-        This, not the batch's reward, says whether it learns."
+      caption="Share of held-out prompts that each policy gets right, with 95% intervals. Policy 0 is the initial model.
+        This curve, not the batch's reward, shows whether the run learns."
       numbers=${() => ({
-        columns: ["policy", "split", "accuracy (share)", "low (95 %)", "high (95 %)", "mean reward", "answers"],
+        columns: ["policy", "split", "accuracy (share)", "low (95%)", "high (95%)", "mean reward", "responses"],
         rows: shown.map((s) => [s.checkpoint, s.split, s.accuracy, ...s.accuracy_interval, s.reward, s.n]),
       })}
     >
-      <div class="buttons switch" role="group" aria-label="How answers were drawn">
+      <div class="buttons switch" role="group" aria-label="How responses were sampled">
         ${[
           ["greedy", "greedy"],
           ["sampled", "sampled at T = 1"],
@@ -135,7 +132,7 @@ function Heldout({ rows, run }) {
       <${Plot}
         label="Held-out accuracy by policy"
         xLabel="policy"
-        yLabel="answered right"
+        yLabel="correct"
         yDomain=${[0, 1]}
         format=${(/** @type {number} */ v) => percent(v)}
         axisFormat=${(/** @type {number} */ v) => percent(v)}
@@ -155,26 +152,27 @@ function Heldout({ rows, run }) {
 function Diversity({ rows, run }) {
   const diversity = rows.filter((row) => row.name === "diversity");
   if (!diversity.length) return null;
-  const of = (/** @type {string} */ key) => diversity.map((row) => ({ x: row.iteration, y: row.data[key] ?? null }));
+  const points = (/** @type {string} */ key) =>
+    diversity.map((row) => ({ x: row.iteration, y: row.data[key] ?? null }));
   return html`
     <${Figure}
       title="Diversity of the batch"
       name=${`${run.name}-diversity`}
-      says="How many different seed prompts the batch effectively descends from, and how many effectively different
-        texts it holds (Vendi score, at most 500 of them). A steep fall is a collapse."
+      caption="How many seed prompts the batch effectively comes from, and how many effectively different texts it has
+        (Vendi score over at most 500 prompts). A steep fall means collapse."
       numbers=${() => ({
         columns: ["iteration", "seed families (effective number)", "different texts (effective number)"],
         rows: diversity.map((row) => [row.iteration, row.data.effective_roots, row.data.vendi]),
       })}
     >
       <${Plot}
-        label="Effective roots and texts by iteration"
+        label="Effective seed families and texts by iteration"
         xLabel="iteration"
         yLabel="effective number"
         zero=${true}
         series=${[
-          { name: "seed families", hue: "--c3", points: of("effective_roots") },
-          { name: "different texts", hue: "--c4", points: of("vendi") },
+          { name: "seed families", hue: "--c3", points: points("effective_roots") },
+          { name: "different texts", hue: "--c4", points: points("vendi") },
         ]}
       />
     <//>

@@ -1,4 +1,4 @@
-// The head of the overview: the run's name and state, its figures, and the stage it is working on.
+// The top of the overview: the run's name, its state, key figures, and the stage it is working on.
 import { html } from "../../ui.js";
 import { count, duration, figure, moment, stageName } from "../../parts/format.js";
 import { Bar, Facts, Status } from "../../parts/labels.js";
@@ -21,7 +21,9 @@ export function Head({ run, iterations, children }) {
     ["Iterations", `${count(run.iteration)} of ${count(run.iterations)}`],
     ["Prompts", count(run.prompts)],
     ["Time spent", duration(spent)],
-    ...(left === null ? [] : /** @type {[string, unknown][]} */ ([["Left, at this pace", `about ${duration(left)}`]])),
+    ...(left === null
+      ? []
+      : /** @type {[string, unknown][]} */ ([["Time left at this pace", `about ${duration(left)}`]])),
     ["Started", html`<span class="moment">${moment(run.started_at)}</span>`],
     ["Seed", String(run.seed)],
   ];
@@ -32,7 +34,7 @@ export function Head({ run, iterations, children }) {
       ${
         run.desired !== "run" &&
         run.status === "running" &&
-        html`<span class="soft">asked to ${run.desired}: it obeys at the next batch boundary</span>`
+        html`<span class="soft">asked to ${run.desired}, takes effect after the current batch</span>`
       }
       ${
         run.status === "queued" &&
@@ -40,8 +42,8 @@ export function Head({ run, iterations, children }) {
           <span class="soft">
             ${
               run.launch?.ahead
-                ? `${count(run.launch.ahead)} before it`
-                : (run.launch?.message ?? "the next to be played")
+                ? `${count(run.launch.ahead)} ahead of it`
+                : (run.launch?.message ?? "next in the queue")
             }
           </span>
         `

@@ -39,9 +39,9 @@ export function Overview({ run: name }) {
         <${Head} run=${shown} iterations=${/** @type {Iterations | null} */ (iterations.data)}>
           <${Controls}
             run=${shown}
-            changed=${(/** @type {string} */ now) => {
-              if (now === name) again();
-              else go(runPath(now), { replace: true });
+            changed=${(/** @type {string} */ newName) => {
+              if (newName === name) again();
+              else go(runPath(newName), { replace: true });
             }}
           >
             <a class="button" href=${runEndpoint(name, "report")} download title="One HTML page that opens from disk">

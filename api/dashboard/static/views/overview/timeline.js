@@ -1,4 +1,4 @@
-// What each iteration's time went into.
+// The timeline of stages: where each iteration's time went.
 import { html } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
 import { count, duration, stageName } from "../../parts/format.js";
@@ -9,10 +9,10 @@ import { count, duration, stageName } from "../../parts/format.js";
 const MOST = 40;
 /** Stages that do the same kind of work share a hue. @type {[string, string, RegExp][]} */
 const KINDS = [
-  ["answering and rewarding", "--c1", /^judge/],
+  ["generating and rewarding", "--c1", /^judge/],
   ["choosing and evolving prompts", "--c3", /^(estimate|sample|gate|evolve|mix)/],
   ["pairing and training", "--c2", /^(pair|train)/],
-  ["evaluating on held-out prompts", "--c4", /^evaluate/],
+  ["held-out evaluation", "--c4", /^evaluate/],
   ["other", "--c7", /./],
 ];
 /** @param {string} name */
@@ -34,9 +34,9 @@ export function Timeline({ items, name }) {
       title="Stages"
       name=${`${name}-stages`}
       numbers=${numbers}
-      says=${
-        `What each iteration's time went into${items.length > MOST ? `; the last ${MOST} iterations` : ""}. ` +
-        `A stage that was started more than once says so.`
+      caption=${
+        `Where the time of each iteration went${items.length > MOST ? `, for the last ${MOST} iterations` : ""}. ` +
+        `Stages that needed more than one attempt are marked.`
       }
     >
       <div class="timeline">

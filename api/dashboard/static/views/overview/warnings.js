@@ -1,4 +1,4 @@
-// What deserves a look, and what it means.
+// Warnings about a run: what deserves a look, and what it means.
 import { html } from "../../ui.js";
 import { count, figure, percent } from "../../parts/format.js";
 import { TextWithCode } from "../../parts/labels.js";
@@ -51,18 +51,18 @@ function runWarnings({ run, iterations }) {
   if (run.status === "failed")
     warnings.push({
       level: "bad",
-      title: `The run failed: ${run.error ?? "no reason is stored"}`,
+      title: `The run failed: ${run.error ?? "no reason was recorded"}`,
       means:
-        `Nothing that was finished is lost. Remove the cause, then Resume, ` +
-        `or \`eva run --resume ${run.name}\`, goes on at the first missing prompt.`,
+        `No finished work is lost. Fix the cause, then press Resume or run \`eva run --resume ${run.name}\`: ` +
+        `it continues with the first missing prompt.`,
     });
   if (run.status === "interrupted")
     warnings.push({
       level: "warn",
-      title: "Nobody plays this run",
+      title: "No driver is playing this run",
       means:
-        `Its driver ended without a word. Resume, or \`eva run --resume ${run.name}\`, goes on at the first ` +
-        `missing prompt; finished responses are not generated twice.`,
+        `Its driver disappeared. Press Resume or run \`eva run --resume ${run.name}\`: it continues with the first ` +
+        `missing prompt, and no finished response is generated twice.`,
     });
   for (const stage of iterations?.items.flatMap((/** @type {any} */ iteration) => iteration.stages) ?? []) {
     if (stage.status === "failed" && run.status !== "failed")
@@ -84,11 +84,10 @@ function collapseWarnings({ statistics, events }) {
       level: /** @type {const} */ ("warn"),
       title:
         `Iteration ${event.iteration}: ${FIGURES[event.data.name] ?? event.data.name} ` +
-        `is ${figure(event.data.value)}, ` +
-        `beyond ${figure(event.data.bound)}`,
+        `is ${figure(event.data.value)} (limit ${figure(event.data.bound)})`,
       means:
-        "The batch loses diversity: the creator keeps to fewer families or wordings. " +
-        "Raise sampling temperature, the buffer or novelty, or mix in new seed prompts.",
+        "The batch is losing diversity: the creator uses fewer families or wordings. Raise the sampling temperature, " +
+        "the buffer or the novelty, or add seed prompts.",
     }));
   const roots = statistics
     .filter((row) => row.name === "diversity")
@@ -98,10 +97,10 @@ function collapseWarnings({ statistics, events }) {
   if (!warnings.length && roots.length > 2 && last < FAMILIES_LEFT * first)
     warnings.push({
       level: "warn",
-      title: `Only ${figure(last)} of ${figure(first)} seed families are effectively left in the batch`,
+      title: `The batch effectively comes from only ${figure(last)} of ${figure(first)} seed families`,
       means:
-        "Later prompts descend from very few seeds. What is learned may not reach the rest; " +
-        "look at held-out evaluation, and at Lineage.",
+        "Most prompts descend from very few seeds, so what the solver learns may not carry over to the rest. " +
+        "Check the held-out evaluation and Lineage.",
     });
   return warnings;
 }
@@ -116,8 +115,8 @@ function rewardWarnings({ statistics }) {
       level: "warn",
       title: `The longer response wins ${percent(wins)} of the time (iteration ${audit.iteration})`,
       means:
-        "The reward may pay for length itself. Where longer is truly better, as in tasks of several steps, " +
-        "this is no fault: read best and worst side by side before you trust it.",
+        "The reward may favour length itself. For tasks where longer really is better, such as those with several " +
+        "steps, this is fine: compare best and worst responses before you trust it.",
     });
   const batch = statistics.filter((row) => row.name === "batch").pop();
   if (batch && batch.data.responses > 0 && batch.data.cut_responses / batch.data.responses > 0.1)
@@ -125,8 +124,8 @@ function rewardWarnings({ statistics }) {
       level: "warn",
       title: `${percent(batch.data.cut_responses / batch.data.responses)} of the responses were cut at the token limit`,
       means:
-        "Their rewards judge unfinished answers. Raise generation.max_tokens, " +
-        "or let generation.keep_cut leave them out.",
+        "Their rewards judge unfinished responses. Raise `generation.max_tokens`, or set `generation.keep_cut` " +
+        "to leave them out.",
     });
   return warnings;
 }
@@ -141,8 +140,8 @@ function missingRewardWarnings({ statistics }) {
       level: "warn",
       title: `${count(unrewarded)} prompts of iteration ${batch.iteration} have no reward`,
       means:
-        "They could not be answered or rewarded and were set aside with their reasons (quarantined); " +
-        "the run goes on without them. Each prompt's page says why.",
+        "Generating or rewarding their responses failed, so they were quarantined. The run continues without " +
+        "them, and each prompt's page gives the reason.",
     },
   ];
 }

@@ -1,4 +1,4 @@
-// One prompt: what changed, what was answered, and why it was sampled and trained on.
+// The page of a prompt: what changed, its responses, and why it was sampled and trained on.
 import { html, useEffect } from "../../ui.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
 import { Difference } from "../../parts/difference.js";
@@ -28,7 +28,7 @@ export function Prompt({ run, rest }) {
   if (!valid)
     return html`
       <div class="card">
-        <${Empty} title="Prompts have whole numbers"><${Link} to=${runPath(run, "prompts")}>All prompts<//><//>
+        <${Empty} title="There is no such prompt"><${Link} to=${runPath(run, "prompts")}>All prompts<//><//>
       </div>
     `;
   return html`
@@ -46,18 +46,18 @@ export function Prompt({ run, rest }) {
 /** @param {{run: string, number: number, last: number}} props */
 function Steps({ run, number, last }) {
   const { before, after, from } = neighbours(run, number, last);
-  const to = (/** @type {number | null} */ number_) => {
-    if (number_ !== null) go(runPath(run, "prompts", number_));
+  const openPrompt = (/** @type {number | null} */ target) => {
+    if (target !== null) go(runPath(run, "prompts", target));
   };
   useEffect(() => {
-    const pressed = (/** @type {KeyboardEvent} */ event) => {
+    const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.target instanceof HTMLElement && /^(INPUT|SELECT|TEXTAREA|svg)$/.test(event.target.tagName)) return;
-      if (event.key === "j" || event.key === "ArrowRight") to(after);
-      else if (event.key === "k" || event.key === "ArrowLeft") to(before);
+      if (event.key === "j" || event.key === "ArrowRight") openPrompt(after);
+      else if (event.key === "k" || event.key === "ArrowLeft") openPrompt(before);
     };
-    addEventListener("keydown", pressed);
-    return () => removeEventListener("keydown", pressed);
+    addEventListener("keydown", onKeyDown);
+    return () => removeEventListener("keydown", onKeyDown);
   }, [run, before, after]);
   return html`
     <div class="head prompt-head">
@@ -65,9 +65,11 @@ function Steps({ run, number, last }) {
       <span class="spring" />
       <div class="buttons">
         ${from && html`<${Link} class="button bare" to=${from}>Back to the list<//>`}
-        <${Link} class="button bare" to=${`${runPath(run, "lineage")}?prompt=${number}`}>Show in its family<//>
-        <button class="button" disabled=${before === null} onClick=${() => to(before)}><kbd>k</kbd> Previous</button>
-        <button class="button" disabled=${after === null} onClick=${() => to(after)}>Next <kbd>j</kbd></button>
+        <${Link} class="button bare" to=${`${runPath(run, "lineage")}?prompt=${number}`}>Show in the family tree<//>
+        <button class="button" disabled=${before === null} onClick=${() => openPrompt(before)}>
+          <kbd>k</kbd> Previous
+        </button>
+        <button class="button" disabled=${after === null} onClick=${() => openPrompt(after)}>Next <kbd>j</kbd></button>
       </div>
     </div>
   `;
@@ -81,7 +83,7 @@ function Body({ run, prompt, family }) {
     <div class="stack">
       <section class="card asked">
         <header>
-          <h2>${prompt.parent === null ? "A seed prompt" : "What it asks, and what changed"}</h2>
+          <h2>${prompt.parent === null ? "Seed prompt" : "Text and changes"}</h2>
           <span class="aside">
             <${Operator} name=${prompt.operator} /> · ${bornIn(prompt.born)} · depth ${prompt.depth}
             ${prompt.topic ? html` · <span class="tag" title=${prompt.topic}>${prompt.topic}</span>` : ""}
@@ -90,7 +92,7 @@ function Body({ run, prompt, family }) {
             parent &&
             html`
               <p>
-                Against its parent${" "}
+                Compared with its parent${" "}
                 <${Link} to=${runPath(run, "prompts", parent.number)}>#${parent.number}<//>:${" "}
                 <ins>added</ins> <del>removed</del>
               </p>
@@ -123,7 +125,7 @@ function Body({ run, prompt, family }) {
       ${Object.entries(prompt.quarantined).map(
         ([checkpoint, why]) => html`
           <div class="notice bad" key=${checkpoint}>
-            <h3>Policy ${checkpoint} could not answer it</h3>
+            <h3>Policy ${checkpoint} produced no usable responses</h3>
             <p class="soft">${why}</p>
           </div>
         `,
@@ -194,15 +196,17 @@ function Why({ run, prompt }) {
       ${
         prompt.parts.length > 0 &&
         html`
-          <div class="scroll" tabindex="0" role="region" aria-label="Where it took part">
+          <div class="scroll" tabindex="0" role="region" aria-label="Iterations it took part in">
             <table class="data">
               <thead>
                 <tr>
                   <th scope="col">Iteration</th>
                   <th scope="col" class="number">Info in the pool</th>
                   <th scope="col" class="number">Weight</th>
-                  <th scope="col" class="number" title="Gumbel key: the largest keys of the pool are sampled">Key</th>
-                  <th scope="col" class="number" title="The smallest key that was sampled">Threshold</th>
+                  <th scope="col" class="number" title="Gumbel key: the prompts with the largest keys are sampled">
+                    Key
+                  </th>
+                  <th scope="col" class="number" title="Smallest key among the sampled prompts">Threshold</th>
                   <th scope="col">Evolved</th>
                   <th scope="col">In the batch</th>
                   <th scope="col" class="number">Info in the batch</th>

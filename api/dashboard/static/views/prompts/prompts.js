@@ -1,4 +1,4 @@
-// Prompts: everything, filtered, sorted and paged by the server.
+// The table of all prompts, filtered, sorted and paged by the server.
 import { html, useEffect } from "../../ui.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
 import { count, figure } from "../../parts/format.js";
@@ -41,8 +41,8 @@ export function Prompts({ run }) {
     <div class="head">
       <h1>Prompts</h1>
       <p class="lead">
-        Every prompt of the run: given as a seed or invented by the creator. The address holds filters and order, so
-        that a view can be sent on.
+        Every prompt of the run, whether a seed or written by the creator. Filters and order are part of the address, so
+        you can share a link to what you see.
       </p>
     </div>
     <${Filters} run=${run} wanted=${wanted} filtered=${filtered} />
@@ -52,7 +52,7 @@ export function Prompts({ run }) {
           shown.items.length === 0
             ? html`
               <div class="card">
-                <${Empty} title=${filtered ? "No prompt fits these filters" : "The run has no prompts yet"}>
+                <${Empty} title=${filtered ? "No prompt matches these filters" : "The run has no prompts yet"}>
                   ${filtered && html`<${Link} to=${runPath(run, "prompts")}>Show all prompts<//>`}
                 <//>
               </div>
@@ -66,10 +66,11 @@ export function Prompts({ run }) {
 /** @param {{run: string, wanted: Record<string, string | null>, filtered: boolean}} props */
 function Filters({ run, wanted, filtered }) {
   const iterations = useRequest(runEndpoint(run, "iterations"));
-  const known = /** @type {import("../../data/schema.d.ts").Iterations | null} */ (iterations.data)?.items ?? [];
+  const iterationList =
+    /** @type {import("../../data/schema.d.ts").Iterations | null} */ (iterations.data)?.items ?? [];
   const operators = [
     ...new Set(
-      known.flatMap((iteration) =>
+      iterationList.flatMap((iteration) =>
         iteration.stages.flatMap((stage) => Object.keys(/** @type {any} */ (stage.counts).per_operator ?? {})),
       ),
     ),
@@ -98,7 +99,7 @@ function Filters({ run, wanted, filtered }) {
       ${choice(
         "iteration",
         "In pool or batch of",
-        known.map((iteration) => [String(iteration.number), `iteration ${iteration.number}`]),
+        iterationList.map((iteration) => [String(iteration.number), `iteration ${iteration.number}`]),
       )}
       ${choice(
         "operator",
@@ -120,7 +121,7 @@ function Filters({ run, wanted, filtered }) {
             <${Link} to=${`${runPath(run, "map")}?area=${encodeURIComponent(wanted.area)}`}>in an area of the map<//>
             <button
               class="button bare"
-              aria-label="Leave the area out"
+              aria-label="Remove the area filter"
               onClick=${() => go(withQuery({ area: null, cursor: null }))}
             >
               ×
@@ -148,7 +149,7 @@ function List({ run, page, sort, iteration }) {
               <th scope="col">Made in</th>
               <${Sorted}
                 name="info"
-                title=${iteration === null ? "Info, first judged" : `Info in iteration ${iteration}`}
+                title=${iteration === null ? "Info when first judged" : `Info in iteration ${iteration}`}
                 sort=${sort}
                 first="-info"
                 number=${true}
@@ -168,8 +169,10 @@ function List({ run, page, sort, iteration }) {
   `;
 }
 
-/** A column's head that sorts: the first click its own way, the next the other.
- * @param {{name: string, title: string, sort: string, first: string, number?: boolean}} props */
+/**
+ * A column header that sorts: the first click in its usual order, the next in reverse. *
+ * @param {{name: string, title: string, sort: string, first: string, number?: boolean}} props
+ */
 function Sorted({ name, title, sort, first, number }) {
   const active = sort.replace("-", "") === name;
   const other = sort.startsWith("-") ? name : `-${name}`;
@@ -207,7 +210,7 @@ export function rememberList(run, numbers, from) {
   try {
     sessionStorage.setItem(`eva-walk:${run}`, JSON.stringify({ numbers, from }));
   } catch {
-    /* then by number */
+    /* no storage: next and previous go by number */
   }
 }
 
@@ -218,10 +221,10 @@ export function neighbours(run, number, last) {
   try {
     walk = JSON.parse(sessionStorage.getItem(`eva-walk:${run}`) ?? "null");
   } catch {
-    /* then by number */
+    /* no storage: next and previous go by number */
   }
-  const place = walk?.numbers.indexOf(number) ?? -1;
-  if (walk && place >= 0)
-    return { before: walk.numbers[place - 1] ?? null, after: walk.numbers[place + 1] ?? null, from: walk.from };
+  const index = walk?.numbers.indexOf(number) ?? -1;
+  if (walk && index >= 0)
+    return { before: walk.numbers[index - 1] ?? null, after: walk.numbers[index + 1] ?? null, from: walk.from };
   return { before: number > 0 ? number - 1 : null, after: number < last ? number + 1 : null, from: null };
 }

@@ -1,4 +1,4 @@
-// What was answered to a prompt: best and worst side by side, all ranked by reward.
+// The responses to a prompt: best and worst side by side, then all of them ranked by reward.
 import { classes, html, useState } from "../../ui.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
 import { Difference } from "../../parts/difference.js";
@@ -16,14 +16,14 @@ export function Responses({ prompt, run }) {
   const rewarders = [
     ...new Set(prompt.responses.items.flatMap((response) => response.rewards.map((reward) => reward.rewarder))),
   ];
-  const [wanted, setWanted] = useState(/** @type {number | null} */ (null));
+  const [selectedPolicy, setSelectedPolicy] = useState(/** @type {number | null} */ (null));
   const [by, setBy] = useState(/** @type {string | null} */ (null));
   const trained = prompt.pairs.map((pair) => pair.checkpoint);
-  const checkpoint = [wanted, trained[trained.length - 1], checkpoints[checkpoints.length - 1]].find(
+  const checkpoint = [selectedPolicy, trained[trained.length - 1], checkpoints[checkpoints.length - 1]].find(
     (candidate) => candidate !== null && checkpoints.includes(candidate),
   );
   const rewarder = by !== null && rewarders.includes(by) ? by : rewarders[0];
-  // a page of responses may end in the middle of a policy's: one policy's are always given in full
+  // the prompt's own list may stop in the middle of a policy; the list of one policy is always complete
   const full = useRequest(prompt.responses.truncated ? runEndpoint(run, "prompts", prompt.number, "responses") : null, {
     checkpoint,
   });
@@ -36,7 +36,7 @@ export function Responses({ prompt, run }) {
     return html`
       <section class="card" aria-label="Responses">
         <header><h2>Responses</h2></header>
-        <${Empty} title="Not answered yet">It was in no pool and no batch so far.<//>
+        <${Empty} title="No responses yet">The prompt has not been in a pool or batch so far.<//>
       </section>
     `;
   return html`
@@ -58,7 +58,7 @@ export function Responses({ prompt, run }) {
                     key=${policy}
                     class="button"
                     aria-pressed=${policy === checkpoint}
-                    onClick=${() => setWanted(policy)}
+                    onClick=${() => setSelectedPolicy(policy)}
                   >
                     policy ${policy}${trained.includes(policy) ? ", trained on" : ""}
                   </button>
@@ -89,7 +89,7 @@ export function Responses({ prompt, run }) {
 }
 
 /**
- * By reward, those without one last.
+ * Ranks responses by reward, those without one last.
  * @param {Response[]} responses
  * @param {string | undefined} rewarder
  * @returns {Ranked[]}
@@ -106,21 +106,21 @@ export function rank(responses, rewarder) {
 /** @param {{ranked: Ranked[]}} props */
 export function BestAndWorst({ ranked }) {
   const [marked, setMarked] = useState(false);
-  const known = ranked.filter((item) => item.value !== null);
-  const [best, worst] = [known[0], known[known.length - 1]];
-  if (known.length < 2 || best.value === worst.value)
-    return known.length > 1
+  const rewarded = ranked.filter((item) => item.value !== null);
+  const [best, worst] = [rewarded[0], rewarded[rewarded.length - 1]];
+  if (rewarded.length < 2 || best.value === worst.value)
+    return rewarded.length > 1
       ? html`
         <p class="soft even">
-          All ${count(known.length)} responses have the reward ${figure(best.value)}: there is nothing to learn from
-          here.
+          All ${count(rewarded.length)} responses have the same reward, ${figure(best.value)}, so there is nothing to
+          learn from this prompt.
         </p>
       `
       : null;
   return html`
     <div class="buttons">
       <label class="check">
-        <input type="checkbox" checked=${marked} onChange=${() => setMarked(!marked)} /> mark what differs
+        <input type="checkbox" checked=${marked} onChange=${() => setMarked(!marked)} /> highlight differences
       </label>
     </div>
     <div class="versus">
@@ -153,7 +153,7 @@ export function BestAndWorst({ ranked }) {
 const ResponseFacts = ({ response }) => html`
   <span class="soft small">
     response ${response.sample} · ${count(response.tokens)} tokens
-    ${response.finish === "stop" ? "" : html` · <strong>cut (${response.finish})</strong>`}
+    ${response.finish === "stop" ? "" : html` · <strong>cut off (${response.finish})</strong>`}
   </span>
 `;
 
@@ -197,7 +197,7 @@ function Item({ item, share, pairs }) {
           long &&
           html`
             <button class="button bare small" aria-expanded=${open} onClick=${() => setOpen(!open)}>
-              ${open ? "Less" : "All of it"}
+              ${open ? "Show less" : "Show all"}
             </button>
           `
         }

@@ -1,4 +1,4 @@
-// Compare: runs beside each other, over iterations or over what they took.
+// Compares runs: their curves over iterations, time, GPU time or tokens, and what differs in their configs.
 import { html, useState } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
 import { Plot } from "../../charts/plot.js";
@@ -19,7 +19,7 @@ const AXES = [
   ["iteration", "iteration", "iteration"],
   ["seconds", "time", "seconds of work"],
   ["gpu_seconds", "GPU time", "GPU seconds"],
-  ["tokens", "tokens", "tokens written"],
+  ["tokens", "tokens", "generated tokens"],
 ];
 
 export function Compare() {
@@ -28,15 +28,15 @@ export function Compare() {
   return html`
     <div class="head">
       <h1>Compare</h1>
-      <p class="lead">Runs beside each other: what differs in their configs, and what came of it.</p>
+      <p class="lead">Runs side by side: what differs in their configs, and how they turned out.</p>
     </div>
     <${RunChooser} names=${names} />
     ${
       names.length < 2
         ? html`
           <div class="card">
-            <${Empty} title="Choose two runs or more">
-              Up to ${MOST}: mark them in <${Link} to="/">the list of runs<//>, or add them here by name.
+            <${Empty} title="Choose at least two runs">
+              Select up to ${MOST} in <${Link} to="/">the list of runs<//>, or add them here by name.
             <//>
           </div>
         `
@@ -69,7 +69,7 @@ function RunChooser({ names }) {
             <${Link} to=${runPath(name)}>${name}<//>
             <button
               class="button bare"
-              aria-label=${`Leave ${name} out`}
+              aria-label=${`Remove ${name}`}
               onClick=${() => go(comparePath(names.filter((other) => other !== name)))}
             >
               ×
@@ -79,7 +79,7 @@ function RunChooser({ names }) {
       )}
       ${
         names.length < MOST &&
-        html`<label class="field">Add a run<input type="search" placeholder="its name" onChange=${add} /></label>`
+        html`<label class="field">Add a run<input type="search" placeholder="name" onChange=${add} /></label>`
       }
     </div>
   `;
@@ -96,7 +96,7 @@ function Body({ comparison }) {
   const splits = [...new Set(runs.flatMap((run) => run.heldout.map((point) => point.split)))].sort();
   return html`
     <div class="stack">
-      <div class="buttons switch" role="group" aria-label="Aligned by">
+      <div class="buttons switch" role="group" aria-label="Horizontal axis">
         ${axes.map(
           ([name, title]) => html`
             <button key=${name} class="button" aria-pressed=${name === axis} onClick=${() => setAxis(name)}>
@@ -114,16 +114,16 @@ function Body({ comparison }) {
           of="reward_mean"
           title="Mean reward of the batch"
           y="reward"
-          says="Each run's own prompts: a lower reward may mean harder prompts, not a worse policy."
+          caption="Over each run's own prompts: a lower reward may mean harder prompts rather than a worse policy."
         />
         <${Curve}
           runs=${runs}
           axis=${axis}
           xLabel=${shown}
           of="info_mean"
-          title="Regret that is left"
+          title="Remaining regret"
           y="info"
-          says="Mean informativeness of the batch."
+          caption="Mean informativeness of the batch."
         />
         <${Curve}
           runs=${runs}
@@ -132,7 +132,7 @@ function Body({ comparison }) {
           of="effective_roots"
           title="Seed families in the batch"
           y="effective number"
-          says="How many seed prompts the batch effectively descends from."
+          caption="How many seed prompts the batch effectively comes from."
         />
       </div>
       <${PairedTable} comparison=${comparison} />
@@ -143,13 +143,13 @@ function Body({ comparison }) {
 
 /**
  * @param {{runs: ComparedRun[], axis: Axis, xLabel: string, of: "reward_mean" | "info_mean" | "effective_roots",
- *   title: string, y: string, says: string}} props
+ *   title: string, y: string, caption: string}} props
  */
-function Curve({ runs, axis, xLabel, of, title, y, says }) {
+function Curve({ runs, axis, xLabel, of, title, y, caption }) {
   return html`
     <${Figure}
       title=${title}
-      says=${says}
+      caption=${caption}
       name=${`compare-${of}`}
       numbers=${() => ({
         columns: ["run", "iteration", ...(axis === "iteration" ? [] : [xLabel]), title],
@@ -185,17 +185,21 @@ function Curve({ runs, axis, xLabel, of, title, y, says }) {
 /** @param {{runs: ComparedRun[], split: string, axis: Axis}} props */
 function HeldoutCurve({ runs, split, axis }) {
   const byTime = axis === "seconds";
-  const of = (/** @type {ComparedRun} */ run) =>
+  const greedyPoints = (/** @type {ComparedRun} */ run) =>
     run.heldout.filter((point) => point.split === split && point.mode === "greedy");
   return html`
     <${Figure}
       title=${`Held-out: ${split}`}
       name=${`compare-heldout-${split}`}
-      says=${byTime || axis === "iteration" ? "Answered right, greedily." : "Answered right, greedily; by policy."}
+      caption=${
+        byTime || axis === "iteration"
+          ? "Share of correct responses, sampled greedily."
+          : "Share of correct responses by policy, sampled greedily."
+      }
       numbers=${() => ({
-        columns: ["run", "policy", "accuracy (share)", "mean reward", "answers"],
+        columns: ["run", "policy", "accuracy (share)", "mean reward", "responses"],
         rows: runs.flatMap((run) =>
-          of(run).map((point) => [
+          greedyPoints(run).map((point) => [
             run.name,
             String(point.checkpoint),
             point.accuracy,
@@ -208,7 +212,7 @@ function HeldoutCurve({ runs, split, axis }) {
       <${Plot}
         label=${`Held-out accuracy on ${split}`}
         xLabel=${byTime ? "seconds of work" : "policy"}
-        yLabel="answered right"
+        yLabel="correct"
         yDomain=${[0, 1]}
         whole=${!byTime}
         xName=${byTime ? duration : undefined}
@@ -217,7 +221,10 @@ function HeldoutCurve({ runs, split, axis }) {
         series=${runs.map((run, n) => ({
           name: run.name,
           hue: HUES[n],
-          points: of(run).map((point) => ({ x: byTime ? point.seconds : point.checkpoint, y: point.accuracy })),
+          points: greedyPoints(run).map((point) => ({
+            x: byTime ? point.seconds : point.checkpoint,
+            y: point.accuracy,
+          })),
         }))}
       />
     <//>
@@ -234,23 +241,23 @@ function PairedTable({ comparison }) {
     return html`
       <section class="card">
         <header><h2>On the same prompts</h2></header>
-        <p class="soft">These runs share no prompts that both answered.</p>
+        <p class="soft">These runs have no prompts in common.</p>
       </section>
     `;
   return html`
     <${Figure}
       title="On the same prompts"
       name="compare-paired"
-      says=${
-        `Each run against ${comparison.runs[0].name}, prompt by prompt, by policies of the same number. ` +
-        `The interval is 95 %, from the standard error.`
+      caption=${
+        `Each run against ${comparison.runs[0].name}, prompt by prompt, with policies of the same number. ` +
+        `The interval is 95%, from the standard error.`
       }
       numbers=${() => ({
         columns: [
           "run",
           "against",
           "prompts",
-          "answers",
+          "sampling",
           "policy",
           "difference of reward",
           "standard error",
@@ -278,13 +285,13 @@ function PairedTable({ comparison }) {
             <tr>
               <th scope="col">Run</th>
               <th scope="col">Prompts</th>
-              <th scope="col">Answers</th>
+              <th scope="col">Sampling</th>
               <th scope="col" class="number">Policy</th>
               <th scope="col" class="number">Difference of reward</th>
               <th scope="col" class="number">Interval</th>
               <th scope="col" class="number">Better</th>
               <th scope="col" class="number">Worse</th>
-              <th scope="col" class="number">Of</th>
+              <th scope="col" class="number">Compared</th>
             </tr>
           </thead>
           <tbody>
@@ -317,7 +324,7 @@ function ConfigDifferences({ comparison }) {
       <header><h2>What differs in their configs</h2></header>
       ${
         comparison.config.length === 0
-          ? html`<p class="soft">Nothing: they were told the same.</p>`
+          ? html`<p class="soft">Nothing: their configs are the same.</p>`
           : html`
             <div class="scroll" tabindex="0" role="region" aria-label="Differences of the configs">
               <table class="data">

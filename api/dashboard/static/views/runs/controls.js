@@ -1,4 +1,5 @@
-// What can be done with a run: what is refused says why, what cannot be taken back asks first.
+// The buttons that pause, resume, cancel, fork or delete a run. A disabled one says why; what cannot be undone asks
+// first.
 import { classes, html, useState } from "../../ui.js";
 import { ApiError, runEndpoint, send } from "../../data/api.js";
 import { Confirm } from "../../parts/dialog.js";
@@ -7,32 +8,32 @@ import { readOnly } from "../../session.js";
 import { DetailsForm } from "./details-form.js";
 
 /** @typedef {import("../../data/schema.d.ts").Run} Run */
-/** @typedef {{name: string, title: string, why: string | null, run: () => void, grave?: boolean}} Deed */
+/** @typedef {{name: string, title: string, why: string | null, run: () => void, grave?: boolean}} Action */
 
 const OVER = ["finished", "cancelled"];
-const STANDING = ["created", "paused", "failed", "interrupted"];
+const NOT_PLAYING = ["created", "paused", "failed", "interrupted"];
 
-/** Why not, in words; null where it can be done. @param {Run} run */
+/** Says why an action is not possible now, for each action; null where it is. @param {Run} run */
 export function whyNot(run) {
   const read = readOnly();
-  const deleted = run.deleted_at === null ? null : "The run is deleted: restore it first";
+  const deleted = run.deleted_at === null ? null : "The run is deleted; restore it first";
   const over = OVER.includes(run.status) ? `The run is ${run.status}` : null;
   const obeys =
     run.status === "running" && run.desired !== "run"
-      ? `It was asked to ${run.desired}, and obeys at the next batch boundary`
+      ? `The run has been asked to ${run.desired} and will do so after the current batch`
       : null;
   const busy =
     run.status === "running"
-      ? "The run plays: pause it first"
+      ? "The run is playing; pause it first"
       : run.status === "queued"
-        ? "The run waits for a driver: pause it first"
+        ? "The run is waiting for a driver; pause it first"
         : null;
   return {
     pause: read ?? over ?? obeys,
     resume: read ?? deleted ?? over,
     cancel: read ?? over ?? (run.desired === "cancel" ? obeys : null),
     fork: read ?? deleted,
-    words: read,
+    details: read,
     name: busy,
     remove: read ?? busy,
     restore: read,
@@ -40,50 +41,55 @@ export function whyNot(run) {
 }
 
 /** @type {Record<string, string>} */
-const TOLD = {
-  queued: "It waits for a driver.",
-  paused: "It is paused.",
-  cancelled: "It is cancelled.",
-  running: "Asked: it obeys at the next batch boundary.",
+const OUTCOMES = {
+  queued: "Queued: waiting for a driver.",
+  paused: "Paused.",
+  cancelled: "Cancelled.",
+  running: "Accepted: takes effect after the current batch.",
 };
 
 /**
- * `children` stand beside the buttons.
+ * The buttons of one run; `children` go beside them.
  * @param {{run: Run, changed: (name: string) => void, children?: unknown}} props
  */
 export function Controls({ run, changed, children }) {
-  const [asking, setAsking] = useState(/** @type {"" | "cancel" | "delete" | "words"} */ (""));
+  const [asking, setAsking] = useState(/** @type {"" | "cancel" | "delete" | "details"} */ (""));
   const [busy, setBusy] = useState(false);
-  const [said, setSaid] = useState(/** @type {{text: string, bad?: boolean}} */ ({ text: "" }));
+  const [message, setMessage] = useState(/** @type {{text: string, bad?: boolean}} */ ({ text: "" }));
   const why = whyNot(run);
   const act = async (/** @type {string} */ method, /** @type {string} */ path, /** @type {string} */ done = "") => {
     setBusy(true);
     try {
-      const answer = await send(method, path);
-      setSaid({ text: done || (TOLD[/** @type {Run | null} */ (answer)?.status ?? ""] ?? "Done.") });
+      const result = await send(method, path);
+      setMessage({ text: done || (OUTCOMES[/** @type {Run | null} */ (result)?.status ?? ""] ?? "Done.") });
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      setSaid({ text: error.problem.detail, bad: true });
+      setMessage({ text: error.problem.detail, bad: true });
     }
     setBusy(false);
     setAsking("");
     changed(run.name);
   };
-  const wish = (/** @type {string} */ verb) => () => void act("POST", `${runEndpoint(run.name)}:${verb}`);
-  const stands = STANDING.includes(run.status);
-  /** @type {Deed[]} */
-  const deeds = [
-    stands
-      ? { name: "resume", title: run.status === "created" ? "Start" : "Resume", why: why.resume, run: wish("resume") }
-      : { name: "pause", title: "Pause", why: why.pause, run: wish("pause") },
+  const control = (/** @type {string} */ verb) => () => void act("POST", `${runEndpoint(run.name)}:${verb}`);
+  const idle = NOT_PLAYING.includes(run.status);
+  /** @type {Action[]} */
+  const actions = [
+    idle
+      ? {
+          name: "resume",
+          title: run.status === "created" ? "Start" : "Resume",
+          why: why.resume,
+          run: control("resume"),
+        }
+      : { name: "pause", title: "Pause", why: why.pause, run: control("pause") },
     { name: "fork", title: "Fork", why: why.fork, run: () => go(`/launch?fork=${encodeURIComponent(run.name)}`) },
     {
       name: "again",
-      title: "New from it",
+      title: "New from this",
       why: readOnly(),
       run: () => go(`/launch?run=${encodeURIComponent(run.name)}`),
     },
-    { name: "words", title: "Name, tags, note", why: why.words, run: () => setAsking("words") },
+    { name: "details", title: "Name, tags, note", why: why.details, run: () => setAsking("details") },
     { name: "cancel", title: "Cancel", why: why.cancel, run: () => setAsking("cancel"), grave: true },
     run.deleted_at === null
       ? { name: "delete", title: "Delete", why: why.remove, run: () => setAsking("delete"), grave: true }
@@ -91,25 +97,25 @@ export function Controls({ run, changed, children }) {
           name: "restore",
           title: "Restore",
           why: why.restore,
-          run: () => void act("POST", `${runEndpoint(run.name)}:restore`, "Lists show it again."),
+          run: () => void act("POST", `${runEndpoint(run.name)}:restore`, "Restored."),
         },
   ];
   return html`
     <div class="controls">
-      <div class="buttons" role="group" aria-label=${`What can be done with ${run.name}`}>
-        ${deeds.map(
-          (deed) => html`
+      <div class="buttons" role="group" aria-label=${`Actions for ${run.name}`}>
+        ${actions.map(
+          (action) => html`
             <${Button}
-              key=${deed.name}
-              deed=${deed}
+              key=${action.name}
+              action=${action}
               busy=${busy}
-              explain=${(/** @type {string} */ text) => setSaid({ text })}
+              explain=${(/** @type {string} */ text) => setMessage({ text })}
             />
           `,
         )}
         ${children}
       </div>
-      <p class=${classes("said small", said.bad ? "mistake" : "soft")} role="status">${said.text}</p>
+      <p class=${classes("said small", message.bad ? "mistake" : "soft")} role="status">${message.text}</p>
       ${
         asking === "cancel" &&
         html`
@@ -118,11 +124,11 @@ export function Controls({ run, changed, children }) {
             yes="Cancel the run"
             busy=${busy}
             close=${() => setAsking("")}
-            go=${wish("cancel")}
+            go=${control("cancel")}
           >
             <p>
-              It ends for good at its next batch boundary: it cannot be resumed. What it has made stays, and it can be
-              forked. To stop it for a while, pause it.
+              The run ends for good after the current batch and cannot be resumed. Everything it has made is kept, and
+              it can be forked. To stop it for a while, pause it instead.
             </p>
           <//>
         `
@@ -135,17 +141,17 @@ export function Controls({ run, changed, children }) {
             yes="Delete the run"
             busy=${busy}
             close=${() => setAsking("")}
-            go=${() => void act("DELETE", runEndpoint(run.name), "Lists do not show it any more.")}
+            go=${() => void act("DELETE", runEndpoint(run.name), "Deleted.")}
           >
             <p>
-              Lists do not show it any more. Nothing of it is removed, and it can be restored: the list of runs shows
-              deleted ones on demand.
+              The run disappears from the lists. Nothing is erased: tick “Show deleted runs” in the list of runs to find
+              it again and restore it.
             </p>
           <//>
         `
       }
       ${
-        asking === "words" &&
+        asking === "details" &&
         html`
           <${DetailsForm}
             run=${run.name}
@@ -153,7 +159,7 @@ export function Controls({ run, changed, children }) {
             close=${() => setAsking("")}
             saved=${(/** @type {string} */ name) => {
               setAsking("");
-              setSaid({ text: "Saved." });
+              setMessage({ text: "Saved." });
               changed(name);
             }}
           />
@@ -164,21 +170,21 @@ export function Controls({ run, changed, children }) {
 }
 
 /**
- * It can be reached by keyboard where it cannot be used, too: it says why.
- * @param {{deed: Deed, busy: boolean, explain: (text: string) => void}} props
+ * Stays reachable by keyboard when it cannot be used, so that it can say why.
+ * @param {{action: Action, busy: boolean, explain: (text: string) => void}} props
  */
-const Button = ({ deed, busy, explain }) => html`
+const Button = ({ action, busy, explain }) => html`
   <button
     type="button"
-    class=${classes("button", deed.grave && !deed.why && "careful")}
-    title=${deed.why ?? undefined}
-    aria-disabled=${deed.why || busy ? "true" : undefined}
+    class=${classes("button", action.grave && !action.why && "careful")}
+    title=${action.why ?? undefined}
+    aria-disabled=${action.why || busy ? "true" : undefined}
     onClick=${() => {
-      if (deed.why) explain(`${deed.title}: ${deed.why}.`);
-      else if (!busy) deed.run();
+      if (action.why) explain(`${action.title}: ${action.why}.`);
+      else if (!busy) action.run();
     }}
   >
-    ${deed.title}
-    ${deed.why && html`<span class="hidden-but-read">, not now: ${deed.why}</span>`}
+    ${action.title}
+    ${action.why && html`<span class="hidden-but-read"> (not now: ${action.why})</span>`}
   </button>
 `;

@@ -1,4 +1,4 @@
-// A run's name, tags and note: changed by who has seen them as they are.
+// The form for a run's name, tags and note. It saves only over what it has shown, so that nobody's changes are lost.
 import { html, useEffect, useState } from "../../ui.js";
 import { ApiError, fetchWithTag, runEndpoint, send } from "../../data/api.js";
 import { Dialog } from "../../parts/dialog.js";
@@ -19,7 +19,7 @@ const detailsOf = (run) => ({ name: run.name, tags: run.tags.join("\n"), note: r
 
 /** @param {{run: string, fixed: string | null, close: () => void, saved: (name: string) => void}} props */
 export function DetailsForm({ run, fixed, close, saved }) {
-  const [known, setKnown] = useState(/** @type {{run: RunDetails, tag: string} | null} */ (null));
+  const [stored, setStored] = useState(/** @type {{run: RunDetails, tag: string} | null} */ (null));
   const [typed, setTyped] = useState(/** @type {Typed | null} */ (null));
   const [error, setError] = useState(/** @type {ApiError | null} */ (null));
   const [busy, setBusy] = useState(false);
@@ -30,7 +30,7 @@ export function DetailsForm({ run, fixed, close, saved }) {
   const look = (/** @type {boolean} */ keep) =>
     fetchWithTag(runEndpoint(run)).then(({ data, tag }) => {
       const details = /** @type {RunDetails} */ (data);
-      setKnown({ run: details, tag });
+      setStored({ run: details, tag });
       if (!keep) {
         setTyped(detailsOf(details));
         setError(null);
@@ -43,8 +43,8 @@ export function DetailsForm({ run, fixed, close, saved }) {
     setTyped((old) => old && { ...old, [key]: event.currentTarget.value });
   const save = async (/** @type {Event} */ event) => {
     event.preventDefault();
-    if (!known || !typed) return;
-    const before = detailsOf(known.run);
+    if (!stored || !typed) return;
+    const before = detailsOf(stored.run);
     const body = {
       ...(typed.name === before.name ? {} : { name: typed.name }),
       ...(typed.tags === before.tags ? {} : { tags: tagsIn(typed.tags) }),
@@ -52,10 +52,10 @@ export function DetailsForm({ run, fixed, close, saved }) {
     };
     setBusy(true);
     try {
-      const answer = /** @type {RunDetails} */ (
-        await send("PATCH", runEndpoint(run), body, { headers: { "If-Match": known.tag } })
+      const updated = /** @type {RunDetails} */ (
+        await send("PATCH", runEndpoint(run), body, { headers: { "If-Match": stored.tag } })
       );
-      saved(answer.name);
+      saved(updated.name);
     } catch (failure) {
       if (failure instanceof ApiError && failure.problem.status === 412) await look(true);
       failed(failure);
@@ -65,7 +65,7 @@ export function DetailsForm({ run, fixed, close, saved }) {
   const about = (/** @type {string} */ key) =>
     error?.problem.errors?.find((problem) => problem.where.startsWith(`body.${key}`))?.expected;
   const placed = Boolean(about("name") || about("tags") || about("note"));
-  const theirs = error?.problem.status === 412 && known ? detailsOf(known.run) : null;
+  const theirs = error?.problem.status === 412 && stored ? detailsOf(stored.run) : null;
   return html`
     <${Dialog} title="Name, tags and note" close=${close}>
       ${error && !placed && html`<${ErrorNotice} error=${error} />`}
@@ -73,7 +73,7 @@ export function DetailsForm({ run, fixed, close, saved }) {
         theirs &&
         html`
           <div class="notice">
-            <h3>As they are now</h3>
+            <h3>Somebody else changed them</h3>
             <p>${theirs.name}${theirs.tags && ` · ${tagsIn(theirs.tags).join(", ")}`}</p>
             ${theirs.note && html`<p class="soft">${theirs.note}</p>`}
             <p class="buttons">
@@ -85,9 +85,9 @@ export function DetailsForm({ run, fixed, close, saved }) {
                   setError(null);
                 }}
               >
-                Take these
+                Use these
               </button>
-              <span class="soft small">Save puts yours in their place.</span>
+              <span class="soft small">“Save” replaces them with yours.</span>
             </p>
           </div>
         `
@@ -104,38 +104,43 @@ export function DetailsForm({ run, fixed, close, saved }) {
                 hint=${fixed ?? "Letters, digits, dots, dashes and underscores."}
               >
                 <input
-                  id="words-name"
+                  id="details-name"
                   value=${typed.name}
                   maxlength="81"
                   required
                   readonly=${Boolean(fixed)}
-                  aria-describedby="words-name-hint"
+                  aria-describedby="details-name-hint"
                   aria-invalid=${about("name") ? "true" : undefined}
                   onInput=${set("name")}
                 />
               <//>
               <${Entry} name="tags" label="Tags" wrong=${about("tags")} hint="One per line.">
                 <textarea
-                  id="words-tags"
+                  id="details-tags"
                   rows="3"
-                  aria-describedby="words-tags-hint"
+                  aria-describedby="details-tags-hint"
                   aria-invalid=${about("tags") ? "true" : undefined}
                   value=${typed.tags}
                   onInput=${set("tags")}
                 />
               <//>
-              <${Entry} name="note" label="Note" wrong=${about("note")} hint="Your own words about the run.">
+              <${Entry}
+                name="note"
+                label="Note"
+                wrong=${about("note")}
+                hint="Anything you want to remember about the run."
+              >
                 <textarea
-                  id="words-note"
+                  id="details-note"
                   rows="4"
                   maxlength="10000"
-                  aria-describedby="words-note-hint"
+                  aria-describedby="details-note-hint"
                   value=${typed.note}
                   onInput=${set("note")}
                 />
               <//>
               <p class="buttons ends">
-                <button type="button" class="button" onClick=${close}>Leave</button>
+                <button type="button" class="button" onClick=${close}>Cancel</button>
                 <button class="button first" disabled=${busy}>Save</button>
               </p>
             </form>
@@ -148,8 +153,8 @@ export function DetailsForm({ run, fixed, close, saved }) {
 /** @param {{name: string, label: string, wrong?: string, hint: string, children?: unknown}} props */
 const Entry = ({ name, label, wrong, hint, children }) => html`
   <div class="field">
-    <label for=${`words-${name}`}>${label}</label>
+    <label for=${`details-${name}`}>${label}</label>
     ${children}
-    <span id=${`words-${name}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? hint}</span>
+    <span id=${`details-${name}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? hint}</span>
   </div>
 `;

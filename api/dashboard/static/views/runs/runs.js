@@ -1,4 +1,4 @@
-// Runs: what is there, where it stands, how it goes.
+// The list of runs: their state, progress and curves.
 import { html, useEffect, useState } from "../../ui.js";
 import { Spark } from "../../charts/plot.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
@@ -18,7 +18,7 @@ const STATUSES = ["created", "queued", "running", "interrupted", "paused", "fini
 const AGAIN_S = 5;
 
 export function Runs() {
-  const wanted = {
+  const filters = {
     status: query.value.get("status"),
     name: query.value.get("name"),
     tag: query.value.get("tag"),
@@ -26,7 +26,7 @@ export function Runs() {
     cursor: query.value.get("cursor"),
   };
   const [tick, setTick] = useState(0);
-  const runs = useRequest("/v1/runs", { ...wanted, limit: 50 }, tick);
+  const runs = useRequest("/v1/runs", { ...filters, limit: 50 }, tick);
   const items = /** @type {RunPage | null} */ (runs.data)?.items ?? [];
   const names = items.filter((run) => run.iteration > 0 || run.status === "running").map((run) => run.name);
   const curves = useRequest(
@@ -52,7 +52,7 @@ export function Runs() {
     }, AGAIN_S * 1000);
     return () => clearInterval(timer);
   }, [playing]);
-  const filtered = Boolean(wanted.status || wanted.name || wanted.tag);
+  const filtered = Boolean(filters.status || filters.name || filters.tag);
 
   return html`
     <div class="head">
@@ -60,31 +60,31 @@ export function Runs() {
       <span class="spring" />
       <${Link} class="button first" to="/launch">Launch a run<//>
       <p class="lead">
-        Each run is one model that plays against itself: a creator invents prompts, the solver learns from its own
-        answers to them.
+        In each run one model plays against itself: a creator writes prompts, and the solver learns from its own best
+        and worst responses to them.
       </p>
     </div>
     <div class="filters" role="search">
       <label class="field">
-        Name<input type="search" value=${wanted.name ?? ""} placeholder="any" onChange=${set("name")} />
+        Name<input type="search" value=${filters.name ?? ""} placeholder="any" onChange=${setFilter("name")} />
       </label>
       <label class="field">
         Status
-        <select value=${wanted.status ?? ""} onChange=${set("status")}>
+        <select value=${filters.status ?? ""} onChange=${setFilter("status")}>
           <option value="">any</option>
           ${STATUSES.map((status) => html`<option key=${status} value=${status}>${status}</option>`)}
         </select>
       </label>
       <label class="field">
-        Tag<input type="search" value=${wanted.tag ?? ""} placeholder="any" onChange=${set("tag")} />
+        Tag<input type="search" value=${filters.tag ?? ""} placeholder="any" onChange=${setFilter("tag")} />
       </label>
       <label class="check">
         <input
           type="checkbox"
-          checked=${Boolean(wanted.deleted)}
+          checked=${Boolean(filters.deleted)}
           onChange=${(/** @type {any} */ event) =>
             go(withQuery({ deleted: event.currentTarget.checked ? "true" : null, cursor: null }))}
-        />deleted ones too
+        />Show deleted runs
       </label>
     </div>
     ${
@@ -106,11 +106,11 @@ export function Runs() {
             <div class="card">
               ${
                 filtered
-                  ? html`<${Empty} title="No run fits these filters"><${Link} to="/">Show all runs<//><//>`
+                  ? html`<${Empty} title="No run matches these filters"><${Link} to="/">Show all runs<//><//>`
                   : html`
                     <${Empty} title="No runs yet">
-                      Start one: <${Link} to="/launch">launch one here<//>, or <code>eva demo</code> plays a small one
-                      in minutes, <code>eva run FILE</code> your own.
+                      <${Link} to="/launch">Launch one here<//>, play a small one in minutes with <code>eva demo</code>,
+                      or your own with <code>eva run FILE</code>.
                     <//>
                   `
               }
@@ -122,7 +122,7 @@ export function Runs() {
 }
 
 /** @param {string} name */
-const set = (name) => (/** @type {Event} */ event) =>
+const setFilter = (name) => (/** @type {Event} */ event) =>
   go(withQuery({ [name]: /** @type {HTMLInputElement} */ (event.currentTarget).value, cursor: null }));
 
 /** @param {{page: RunPage, curves: Curves | null, manage: (name: string) => void}} props */
@@ -130,7 +130,7 @@ function List({ page, curves, manage }) {
   const [marked, setMarked] = useState(/** @type {string[]} */ ([]));
   const mark = (/** @type {string} */ name) =>
     setMarked(marked.includes(name) ? marked.filter((other) => other !== name) : [...marked, name]);
-  const of = new Map((curves?.items ?? []).map((curve) => [curve.run, curve.points]));
+  const pointsByRun = new Map((curves?.items ?? []).map((curve) => [curve.run, curve.points]));
   return html`
     <div class="card flush">
       <div class="scroll" tabindex="0" role="region" aria-label="Runs">
@@ -154,7 +154,7 @@ function List({ page, curves, manage }) {
                 <${Row}
                   key=${run.name}
                   run=${run}
-                  points=${of.get(run.name) ?? []}
+                  points=${pointsByRun.get(run.name) ?? []}
                   marked=${marked.includes(run.name)}
                   mark=${mark}
                   manage=${manage}
@@ -179,9 +179,9 @@ function List({ page, curves, manage }) {
               >
                 ${
                   marked.length < 2
-                    ? "Mark another to compare"
+                    ? "Select another run to compare"
                     : marked.length > 6
-                      ? "At most 6 are compared"
+                      ? "Select at most 6 runs"
                       : `Compare ${marked.length} runs`
                 }
               </button>
@@ -240,7 +240,7 @@ function Row({ run, points, marked, mark, manage }) {
               ? html`
                 ${" "}· ${stage.name.replaceAll("_", " ")} ${
                   stage.total ? `${count(stage.done)}/${count(stage.total)}` : ""
-                }<${Eta} run=${run} />
+                }<${TimeLeft} run=${run} />
               `
               : ""
           }
@@ -265,8 +265,8 @@ function Row({ run, points, marked, mark, manage }) {
   `;
 }
 
-/** What is left of the stage that runs, at its own rate so far. @param {{run: Run}} props */
-function Eta({ run }) {
+/** The time left in the current stage, at its rate so far. @param {{run: Run}} props */
+function TimeLeft({ run }) {
   const request = useRequest(runEndpoint(run.name, "iterations"), {}, run.stage?.done ?? 0);
   const data = /** @type {import("../../data/schema.d.ts").Iterations | null} */ (request.data);
   const left = data?.items.flatMap((item) => item.stages).find((item) => item.status === "running")?.eta_s;
