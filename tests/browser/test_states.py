@@ -84,7 +84,7 @@ def test_every_view_of_a_run_that_plays_and_of_one_that_failed(
         page.locator(".now").wait_for()
         assert fresh.axe() == []
         page.get_by_role("button", name="Pause", exact=True).click()
-        page.get_by_text("asked to pause").wait_for()
+        page.get_by_text("asked to pause, takes effect").wait_for()
         page.evaluate("window.sameVisit = true")
     finally:
         solver.released.set()

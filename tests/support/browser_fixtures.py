@@ -36,7 +36,7 @@ class Tab:
     def settled(self) -> None:
         self.page.wait_for_selector("main h1")
         self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_function("!document.querySelector('.waiting')")
+        self.page.wait_for_function("!document.querySelector('.waiting, [aria-busy=true]')")
 
     def text(self, selector: str = "main") -> str:
         return self.page.inner_text(selector)
