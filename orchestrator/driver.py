@@ -204,15 +204,9 @@ def build_roles(
         stack.enter_context(connected(settings))
         mark_session()
         trainer = stack.enter_context(LocalTrainer(config, logs, notice=overseer.notice))
+        views, notice = folder / "serving", overseer.notice
         fleet = stack.enter_context(
-            start_fleet(
-                config,
-                model_dir,
-                logs_dir=logs,
-                views_dir=folder / "serving",
-                conversation=conversation,
-                notice=overseer.notice,
-            )
+            start_fleet(config, model_dir, logs_dir=logs, views_dir=views, conversation=conversation, notice=notice)
         )
         trainer.warm()
 

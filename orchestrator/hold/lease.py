@@ -70,7 +70,7 @@ class Lease:
 
     def _end(self) -> None:
         self._ended.set()
-        self._thread.join()  # takes at most as long as the query that it is in
+        self._thread.join()  # bounded: by the query that the thread is in
         if self.lost:
             return
         try:

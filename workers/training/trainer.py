@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -71,10 +70,6 @@ class TrainingProcess:
                 engines_on_gpu=engines_on_gpu,
                 report=lambda step, total: self._steps.append((step, total)),
             )
-
-    @ray.method(concurrency_group="watch")
-    def process_id(self) -> int:
-        return os.getpid()
 
     @ray.method(concurrency_group="watch")
     def steps_since(self, count: int) -> list[tuple[TrainingStep, int]]:

@@ -360,6 +360,14 @@ def test_the_trainer_publishes_trains_and_tells_its_steps(
     )
 
 
+def process_id(trainer: LocalTrainer) -> int:
+    """The process that trains, asked beside a job that may be running in it."""
+    import ray
+
+    asked = trainer._process().__ray_call__.options(concurrency_group="watch")
+    return ray.get(asked.remote(lambda _: os.getpid()))
+
+
 def test_a_trainer_killed_in_the_middle_of_a_job_is_replaced_and_the_job_done_again(
     trainer: LocalTrainer, ask: Ask
 ) -> None:
@@ -367,9 +375,7 @@ def test_a_trainer_killed_in_the_middle_of_a_job_is_replaced_and_the_job_done_ag
 
     def kill_once(_step: TrainingStep, _total: int) -> None:
         if not killed:
-            import ray
-
-            killed.append(ray.get(trainer._actor.process_id.remote()))
+            killed.append(process_id(trainer))
             os.kill(killed[0], signal.SIGKILL)
 
     longer = ask(pairs_path=str(write_pairs(Path(ask().folder).parent / "many.jsonl", 240)))
@@ -383,12 +389,10 @@ def test_a_trainer_killed_in_the_middle_of_a_job_is_replaced_and_the_job_done_ag
 
 
 def test_an_error_of_the_job_is_raised_unchanged_and_the_process_lives(trainer: LocalTrainer, ask: Ask) -> None:
-    import ray
-
-    before = ray.get(trainer._process().process_id.remote())
+    before = process_id(trainer)
     with pytest.raises(TrainingFailedError, match="The pairs cannot be read"):
         trainer.train(ask(pairs_path="/absent"), ignore)
-    assert ray.get(trainer._actor.process_id.remote()) == before
+    assert process_id(trainer) == before
 
 
 def ignore(_step: TrainingStep, _total: int) -> None:
