@@ -51,7 +51,7 @@ export const runPath = (run, ...parts) =>
   ["/runs", run, ...parts].map((part, n) => (n ? encodeURIComponent(part) : part)).join("/");
 
 /**
- * A link within the dashboard that loads no new page, unless the click asks for another tab or window. *
+ * A link within the dashboard that loads no new page, unless the click asks for another tab or window.
  * @param {{to: string, children?: unknown, [attribute: string]: unknown}} props
  */
 export function Link({ to, children, ...rest }) {

@@ -23,7 +23,7 @@ const [PAD, EDGE, SHARP, LONGEST, LARGEST] = [20, 12, 2, 16_000, 1e8];
 /** @typedef {{box: Box, paint: Stroke, ready?: Promise<unknown>}} Piece */
 
 /**
- * Paints `body` under its title as PNG, including what one would have to scroll to. *
+ * Paints `body` under its title as PNG, including what one would have to scroll to.
  * @param {HTMLElement} body
  * @param {string} title
  * @returns {Promise<Blob | null>}

@@ -28,7 +28,7 @@ export function Dialog({ title, close, children }) {
 }
 
 /**
- * Asks for confirmation before something that cannot be undone. *
+ * Asks for confirmation before something that cannot be undone.
  * @param {{title: string, yes: string, busy: boolean, close: () => void, go: () => void, children?: unknown}} props
  */
 export const Confirm = ({ title, yes, busy, close, go, children }) => html`

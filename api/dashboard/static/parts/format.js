@@ -9,7 +9,7 @@ const isMissing = (value) => value === null || value === undefined || Number.isN
 export const count = (value) => (isMissing(value) ? "–" : whole.format(Math.round(Number(value))));
 
 /**
- * A reward or informativeness: two decimals, fewer for large numbers, two significant digits for small ones. *
+ * A reward or informativeness: two decimals, fewer for large numbers, two significant digits for small ones.
  * @param {number | null | undefined} value
  */
 export function figure(value) {

@@ -8,7 +8,7 @@
 /** @typedef {{title: string, keys?: string[], section?: string}} Group */
 
 /**
- * The keys that most often differ between runs; all others are in the YAML. A section with several kinds shows the *
+ * The keys that most often differ between runs; all others are in the YAML. A section with several kinds shows the
  * keys of its kind.
  * @type {Group[]}
  */
@@ -159,7 +159,7 @@ export function fieldAt(schema, key, values) {
 }
 
 /**
- * The fields of a group. A section with several kinds shows its kind, the keys it requires, and those that are set. *
+ * The fields of a group. A section with several kinds shows its kind, the keys it requires, and those that are set.
  * @param {Schema} schema
  * @param {Group} group
  * @param {any} values

@@ -170,7 +170,7 @@ function List({ run, page, sort, iteration }) {
 }
 
 /**
- * A column header that sorts: the first click in its usual order, the next in reverse. *
+ * A column header that sorts: the first click in its usual order, the next in reverse.
  * @param {{name: string, title: string, sort: string, first: string, number?: boolean}} props
  */
 function Sorted({ name, title, sort, first, number }) {
