@@ -9,9 +9,10 @@ from cli.terminal.formats import DOING, DONE, age, amount, doing, duration, numb
 
 
 def test_every_stage_of_the_loop_has_words() -> None:
-    loop = Path("orchestrator/loop.py").read_text() + Path("orchestrator/journal.py").read_text()
+    files = [Path("orchestrator/loop.py"), Path("orchestrator/journal.py"), *Path("orchestrator/stages").glob("*.py")]
+    code = "".join(file.read_text() for file in files)
     stages = set(
-        re.findall(r'"(judge_\w+|evaluate_initial|evaluate|estimate|sample|evolve|gate|mix|audit|pair|train)"', loop)
+        re.findall(r'"(judge_\w+|evaluate_initial|evaluate|estimate|sample|evolve|gate|mix|audit|pair|train)"', code)
     )
     assert stages >= {"judge_pool", "judge_batch", "evaluate", "train", "gate", "audit"}
     assert stages <= DOING.keys()

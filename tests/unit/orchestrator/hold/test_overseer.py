@@ -81,10 +81,10 @@ def test_a_stage_that_stands_still_is_told_once_with_what_the_workers_have_in_ha
     store: Store, tmp_path: Path
 ) -> None:
     def until_told(overseer: Overseer) -> None:
-        overseer._silent_s = 150
-        while not overseer._told:
+        overseer._idle_s = 150
+        while not overseer._reported:
             threading.Event().wait(0.01)
-        overseer._silent_s = 160
+        overseer._idle_s = 160
         threading.Event().wait(0.1)
 
     row, happened, _, watch, _ = playing(store, tmp_path, until_told, tell_s=100, end_s=1e6)
@@ -100,7 +100,7 @@ def test_a_stage_that_stands_still_is_told_once_with_what_the_workers_have_in_ha
 
 def test_a_stage_that_stands_still_for_too_long_fails_and_the_run_can_be_resumed(store: Store, tmp_path: Path) -> None:
     def stand_still(overseer: Overseer) -> None:
-        overseer._silent_s = 250
+        overseer._idle_s = 250
         threading.Event().wait(60)
 
     row, happened, states, _, error = playing(store, tmp_path, stand_still, tell_s=100, end_s=200)

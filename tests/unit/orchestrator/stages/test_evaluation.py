@@ -316,9 +316,9 @@ def test_an_interrupted_second_opinion_goes_on_where_it_was(
 
 
 def test_own_answers_need_a_baseline_and_a_second_rewarder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"judges_own names other, which evaluation\.baseline does not"):
+    with pytest.raises(ConfigError, match=r"judges_own names other, but evaluation\.baseline does not"):
         fake_config(evaluation=held_out(tmp_path, str, judges_own=["other"]), audit={"reward": JUDGE})
-    with pytest.raises(ConfigError, match=r"judges_own names asked, but there is no audit\.reward"):
+    with pytest.raises(ConfigError, match=r"judges_own names asked, but audit\.reward is unset"):
         fake_config(evaluation=held_out(tmp_path, str, judges_own=["asked"]))
     with pytest.raises(ConfigError, match="judges_own names other, but there is no such set"):
         check_run(
