@@ -31,10 +31,10 @@ class FakeProcess:
         self.sizes: list[int] = []
         self.restarts = 0
 
-    def submit(self, asked: Sequence[RewardRequest]) -> Future[Rewards]:
+    def submit(self, requests: Sequence[RewardRequest]) -> Future[Rewards]:
         future: Future[Rewards] = Future()
-        self.queue.append((list(asked), future))
-        self.sizes.append(len(asked))
+        self.queue.append((list(requests), future))
+        self.sizes.append(len(requests))
         return future
 
     def restart(self) -> None:
