@@ -77,7 +77,7 @@ class Trainer(Protocol):
     """Runs preference-optimisation jobs."""
 
     def publish_initial(self, folder: str) -> Checkpoint:
-        """Publishes the given model as checkpoint 0 below `folder`, with its canary. Idempotent."""
+        """Publishes the initial model as checkpoint 0 below `folder`, with its canary. Idempotent."""
         ...
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:

@@ -166,7 +166,7 @@ class PreferencePair:
 class Checkpoint:
     """One stored, verified version of the policy.
 
-    `number` 0 is the given model; `path` is its folder; `digest` is the SHA-256 of its manifest.
+    `number` 0 is the initial model; `path` is its folder; `digest` is the SHA-256 of its manifest.
     """
 
     number: int

@@ -95,11 +95,11 @@ class Journal:
         return self.config.evaluation.when == "each" or iteration == self.config.iterations - 1
 
     def policy(self, iteration: int) -> Checkpoint | None:
-        """Returns the policy that an iteration starts with; None before the given model is adopted."""
+        """Returns the policy that an iteration starts with; None before the initial model is adopted."""
         return self._run.checkpoint(iteration)
 
     def adopt(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Stores the given model as checkpoint 0."""
+        """Stores the initial model as checkpoint 0."""
 
         def insert(conn: Connection) -> None:
             checkpoints.insert_checkpoint(conn, self._run.id, checkpoint)

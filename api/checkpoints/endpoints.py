@@ -25,14 +25,14 @@ class Checkpoint(Schema):
     """One stored, verified version of the policy."""
 
     number: int
-    """Its number: 0 is the given model; t + 1 was trained in iteration t."""
+    """Its number: 0 is the initial model; t + 1 was trained in iteration t."""
     iteration: int
     """The iteration that made it."""
     parent: int | None
     """The checkpoint that it was trained from."""
     folder: str | None
     """Its folder below the server's data directory, in the Hugging Face layout with a manifest; null if it is
-    elsewhere, as the given model is."""
+    elsewhere, as the initial model is."""
     digest: str
     """SHA-256 of the manifest: equal digests mean equal weights."""
     steps: int | None

@@ -41,7 +41,7 @@ class HeldoutPoint(Schema):
     """A checkpoint on held-out prompts."""
 
     checkpoint: int
-    """The checkpoint; 0 is the given model."""
+    """The checkpoint; 0 is the initial model."""
     seconds: float
     """Seconds that all stages took until the end of its training."""
     split: str

@@ -19,7 +19,7 @@ class Statistic(Schema):
     """Figures of one iteration."""
 
     iteration: int
-    """Its iteration; -1: the given model, before the first."""
+    """Its iteration; -1: the initial model, before the first."""
     name: str
     """`pool` and `batch` (informativeness, rewards), `diversity`, `audit`, `cost`, `heldout`, `win_rates`,
     `spread` (histograms of the pool), `payoff` (what each operator gained)."""

@@ -21,7 +21,7 @@ DOING = {
     "pair": "pairing responses",
     "train": "training",
     "evaluate": "evaluating the policy",
-    "evaluate_initial": "evaluating the given model",
+    "evaluate_initial": "evaluating the initial model",
 }
 """Stage: what it is doing, while it is open."""
 
@@ -38,7 +38,7 @@ DONE = {
     "pair": "paired responses",
     "train": "trained",
     "evaluate": "evaluated the policy",
-    "evaluate_initial": "evaluated the given model",
+    "evaluate_initial": "evaluated the initial model",
 }
 """Stage: what it did, once it is closed."""
 

@@ -1,0 +1,10 @@
+"""How a driver holds a run: one writer at a time, who survives outages, stops when asked, and leaves nothing behind.
+
+`lease`: which driver may write to a run
+`claimed_run`: a run that this driver holds, and its writes
+`database_retry`: waits and retries while the database is away or a disk is full
+`interrupts`: delays Ctrl-C and SIGTERM until a transaction is over
+`control`: pausing and cancelling a run
+`overseer`: records incidents, and notices when nothing advances
+`orphans`: finds and ends the processes that a dead driver left behind
+"""

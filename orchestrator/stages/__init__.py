@@ -1,0 +1,15 @@
+"""The stages of an iteration, and what they share.
+
+`stage`: what every stage does: store results in batches, and record whether it is complete
+`judging`: responses to a pool or a batch, and their rewards
+`sampling`: which prompts of the pool are sampled
+`evolving`: children of the sampled prompts
+`earlier_prompts`: the index of earlier prompts that novelty checks search
+`gating`: a cheap probe of children before they enter the batch
+`auditing`: a second rewarder's view of the batch
+`diversity`: how diverse the batch is, and whether it has collapsed
+`pairing`: the batch and its preference pairs
+`training`: the training job and its new checkpoint
+`evaluation`: a policy's test on held-out prompts
+`baseline`: its greedy responses compared with a baseline's
+"""

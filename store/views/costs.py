@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from store.rows import JudgeRole
 
-# an iteration asks the checkpoint of its own number and evaluates the next one, the first of all the given model too
+# an iteration asks the checkpoint of its own number and evaluates the next one, the first of all the initial model too
 _OF_ITERATION = text("""
     SELECT
         (SELECT coalesce(sum(cost_usd), 0) FROM evolutions WHERE run_id = :run_id AND iteration = :iteration),

@@ -97,7 +97,7 @@ def test_every_view_of_a_run_that_plays_and_of_one_that_failed(
 
 
 class HeldSolver(LazySolver):
-    """Answers as the given model; what the first trained policy is asked waits, and then fails."""
+    """Answers as the initial model; what the first trained policy is asked waits, and then fails."""
 
     def __init__(self) -> None:
         super().__init__()

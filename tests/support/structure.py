@@ -46,12 +46,6 @@ FOLDER_MODULES = 13
 FULL_FOLDERS = ("cli/commands", "migrations/versions")
 """Folders with a file per command or per migration: they may hold more."""
 
-UNDESCRIBED = {
-    *("eva/runtime", "eva/measures", "eva/presets", "eva/prompts"),
-    *("orchestrator/watch", "orchestrator/stages", "orchestrator/tracking", "orchestrator/hold", "orchestrator/launch"),
-}
-"""Packages whose `__init__` does not list their modules yet. The list may only become shorter."""
-
 JOINS = ("orchestrator/driver.py", "orchestrator/launch/material.py", "orchestrator/launch/preflight.py")
 """The only files where the game is joined to the workers."""
 
@@ -214,7 +208,7 @@ def names(source: Source) -> Iterator[str]:
 def contents(source: Source) -> Iterator[str]:
     """The `__init__` of a package of the product says what is in it."""
     folder = source.path.removesuffix("/__init__.py")
-    if not source.is_product or folder in {source.path, *UNDESCRIBED} or ast.get_docstring(source.tree):
+    if not source.is_product or folder == source.path or ast.get_docstring(source.tree):
         return
     yield f"{source.path} has no docstring: list the modules of {folder}/, a line each"
 

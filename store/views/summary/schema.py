@@ -92,7 +92,7 @@ class SetScores:
 
 @dataclass(frozen=True, slots=True)
 class BeforeAfter:
-    """The given policy and the newest one on a held-out set."""
+    """The initial model and the newest one on a held-out set."""
 
     before: SetScores | None
     after: SetScores | None

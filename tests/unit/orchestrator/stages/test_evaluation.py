@@ -354,5 +354,5 @@ def test_a_resumed_driver_tells_each_judge_what_it_has_cost_the_run(
     with pytest.raises(Died):
         drive(store, settings, run, Recorder(), ttl_s=60.0)
     drive(store, settings, run, Recorder(), ttl_s=60.0)
-    # 24 seed prompts with 4 responses each; the given model's 12 pairs and 12 sampled answers; mock has no budget
+    # 24 seed prompts with 4 responses each; the initial model's 12 pairs and 12 sampled answers; mock has no budget
     assert told == [[{}, {}, {}], [{"cost_usd": pytest.approx(0.96)}, {"cost_usd": pytest.approx(0.36)}, {}]]
