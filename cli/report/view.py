@@ -214,7 +214,7 @@ def _heldout(summary: RunSummary, width: int) -> tuple[str, RenderableType, *tup
 
 
 def _policies(summary: RunSummary) -> list[PolicyRow]:
-    """The initial model and every one that was evaluated, in their order."""
+    """The initial model and every evaluated policy, in order."""
     before = {name: scores.before for name, scores in summary.heldout.items() if scores.before is not None}
     rows = [PolicyRow("0 (given)", before, ("", "", ""))] if before else []
     pairs = steps = tokens = 0

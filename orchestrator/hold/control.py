@@ -1,4 +1,4 @@
-"""Pause and cancel: a wish in the run's row that its driver obeys, or the state itself where nobody plays it."""
+"""Pausing and cancelling: a request in the run's row, which its driver obeys. With no driver it acts at once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _POLL_S = 0.2
 
 
 def ask(store: Store, run: RunRow, wish: Wish) -> RunRow:
-    """Wish that a run pauses or is cancelled; the row as it is then.
+    """Requests that a run pauses or is cancelled, and returns its row after that.
 
-    Whoever plays it leaves at its next batch boundary. Where nobody does, the run is paused or cancelled at once.
-    Raises ConflictError when the run's state does not allow it.
+    Its driver stops at the next batch boundary. If it has no driver, the run is paused or cancelled at once.
+    Raises ConflictError when the run's state does not allow the request.
     """
     with store.transaction() as conn:
-        # a paused run may be wished to play: a driver of it is on its way
+        # a paused run may be asked to play again: its driver is about to start
         run = runs.get_run(conn, run.id)
         if (run.status, run.desired) == (REACHED[wish], wish):
             return run
@@ -48,34 +48,34 @@ def wait_until_obeyed(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RunRow:
-    """Wait until a driver has obeyed. Raises ConflictError when it ended otherwise, or not within `timeout_s`."""
+    """Waits until the run is paused or cancelled. Raises ConflictError if it ends another way, or after `timeout_s`."""
     until = clock() + timeout_s
     while (row := _row(store, run)).status != REACHED[wish]:
         if row.status in (*_OVER, "failed"):
             raise ConflictError(
                 f"run {run.name} {row.status} before it could {wish}"
                 if row.status != "cancelled"
-                else f"run {run.name} was cancelled meanwhile",
+                else f"run {run.name} was cancelled in the meantime",
                 next_move=f"Look at it with `eva show {run.name}`",
             )
         if row.desired != wish:
             raise ConflictError(
-                f"run {run.name} was asked to {row.desired} before it had obeyed to {wish}",
-                next_move=f"Look at it with `eva show {run.name}`; ask again if that still holds",
+                f"the request to {wish} run {run.name} was replaced by a request to {row.desired}",
+                next_move=f"Look at it with `eva show {run.name}`; ask again if you still want it to {wish}",
             )
         if clock() >= until:
             raise ConflictError(
-                f"run {run.name} has not obeyed within {timeout_s:g} s; it is played by {player(store, run)}",
-                expected="a batch boundary by then",
-                next_move=f"The wish stands and is obeyed at the next one; see where it is with `eva show {run.name}`",
+                f"run {run.name} did not {wish} within {timeout_s:g} s; {player(store, run)} is playing it",
+                expected="its next batch boundary within that time",
+                next_move=f"The request stands, and takes effect then; check with `eva show {run.name}`",
             )
         sleep(_POLL_S)
-        _settle(store, run, wish)  # a driver that died leaves the run to whoever asks
+        _settle(store, run, wish)  # if the driver died in the meantime, the request takes effect here
     return row
 
 
 def player(store: Store, run: RunRow) -> str:
-    """Who plays the run, in words."""
+    """Names the process that plays the run, for a message; `nobody` if none does."""
     with store.transaction() as conn:
         holder = leases.read_lease(conn, run.id)
     if holder is None or holder.owner is None or holder.expired:
@@ -85,14 +85,14 @@ def player(store: Store, run: RunRow) -> str:
 
 @contextmanager
 def held(store: Store, run: RunRow) -> Generator[Connection]:
-    """One transaction on a run that nobody else plays until it ends. Raises LeaseTakenError."""
+    """One transaction during which nobody else can play the run. Raises LeaseTakenError if somebody does already."""
     with claim(store, run) as lease, lease.numbered() as number, store.transaction() as conn:
         leases.begin_write(conn, lease.fence, number, lease.ttl_s)
         yield conn
 
 
 def _settle(store: Store, run: RunRow, wish: Wish) -> None:
-    """Take the run and put it into the state that is wished; without effect while somebody plays it."""
+    """Puts the run into the requested state, unless somebody is playing it."""
     with suppress(LeaseTakenError), held(store, run) as conn:
         row = runs.get_run(conn, run.id)
         if row.status in (*_OVER, REACHED[wish]) or (row.status == "failed" and wish == "pause"):
@@ -104,12 +104,14 @@ def _settle(store: Store, run: RunRow, wish: Wish) -> None:
 def _require_possible(run: RunRow, wish: Wish) -> None:
     look = f"Look at it with `eva show {run.name}`"
     if run.status in _OVER:
-        raise ConflictError(f"run {run.name} is {run.status}", expected="a run that is not over", next_move=look)
+        raise ConflictError(
+            f"run {run.name} is {run.status}", expected="a run that has not ended", next_move=look_at_it
+        )
     if run.status == "failed" and wish == "pause":
         raise ConflictError(
-            f"run {run.name} has failed, so nobody plays it",
-            expected="a run that is being played",
-            next_move=f"{look}; go on with `eva resume {run.name}`",
+            f"run {run.name} has failed, so there is nothing to pause",
+            expected="a run that is playing",
+            next_move=f"{look}; resume it with `eva resume {run.name}`",
         )
 
 

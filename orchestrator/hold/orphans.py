@@ -1,7 +1,7 @@
-"""Orphans: what a driver that was killed leaves behind on this machine, found and ended at the next start.
+"""Finds and ends orphans: processes that a killed driver left behind on this machine.
 
-Every process that a driver starts inherits a mark in its environment: which process the driver was, by number,
-start time and boot. A marked process whose driver is gone for certain is an orphan; nothing else is touched.
+Every process that a driver starts inherits a mark in its environment, which identifies the driver's process by number,
+start time and boot. A marked process whose driver is certainly dead is an orphan; nothing else is touched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from eva.runtime.processes import SESSION_MARK, is_dead, start_time, this_proces
 
 MARK = "EVA_DRIVER"
 SESSION_AGE_S = 86400.0
-"""Ray's logs of a driver that died are kept for a day: they may say why."""
+"""Ray's logs of a dead driver are kept for a day, since they may say why it died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Orphan:
 
 @contextmanager
 def marked() -> Generator[None]:
-    """What this process starts within it carries its mark."""
+    """Marks every process that this process starts within the context."""
     before = os.environ.get(MARK)
     os.environ[MARK] = json.dumps(this_process())
     try:
@@ -49,26 +49,26 @@ def marked() -> Generator[None]:
 
 
 def mark_session() -> None:
-    """Mark the folder of the Ray session that this process has just started, if it has."""
+    """Marks the folder of the Ray session that this process has just started, if there is one."""
     sessions = sorted(_ray_folder().glob(f"session_*_{os.getpid()}"))
     if sessions:
         (sessions[-1] / SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")
 
 
 def find_orphans() -> list[Orphan]:
-    """Processes that dead drivers of this machine have left; none where the system has no /proc."""
-    found = (_orphan(int(entry.name)) for entry in Path("/proc").glob("[0-9]*"))
-    return sorted((orphan for orphan in found if orphan is not None), key=lambda orphan: orphan.pid)
+    """Returns the processes that dead drivers left on this machine, by number; none if the system has no /proc."""
+    candidates = (_orphan(int(entry.name)) for entry in Path("/proc").glob("[0-9]*"))
+    return sorted((orphan for orphan in candidates if orphan is not None), key=lambda orphan: orphan.pid)
 
 
 def end_orphans() -> list[Orphan]:
-    """Kill them; those that are left are returned, as they were."""
+    """Kills all orphans, and returns them."""
     orphans = find_orphans()
     for orphan in orphans:
         with suppress(ProcessLookupError):
             handle = os.pidfd_open(orphan.pid)
             try:
-                # Looked at again by a handle: no other process that has got its number meanwhile is meant.
+                # check again through the handle: another process may have got the number in the meantime
                 if _orphan(orphan.pid) == orphan:
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
             finally:
@@ -77,7 +77,7 @@ def end_orphans() -> list[Orphan]:
 
 
 def old_sessions(age_s: float = SESSION_AGE_S) -> list[Path]:
-    """Folders of Ray sessions that dead drivers have started and nothing has written to for so long."""
+    """Returns the folders of dead drivers' Ray sessions in which nothing has changed for `age_s` seconds."""
     return [
         mark.parent
         for mark in sorted(_ray_folder().glob(f"session_*/{SESSION_MARK}"))
@@ -88,7 +88,7 @@ def old_sessions(age_s: float = SESSION_AGE_S) -> list[Path]:
 
 
 def remove_sessions(age_s: float = SESSION_AGE_S) -> list[Path]:
-    """Remove them; which they were."""
+    """Removes the old sessions, and returns their folders."""
     folders = old_sessions(age_s)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
@@ -107,7 +107,7 @@ def _orphan(pid: int) -> Orphan | None:
 
 
 def _marks(pid: int) -> Iterator[dict[str, Any]]:
-    """The driver that a process is marked with. Processes of other users are not readable, and not ours."""
+    """The driver in a process's mark. Processes of other users cannot be read, and are not ours."""
     with suppress(OSError):
         for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             name, _, value = entry.partition(b"=")
@@ -124,7 +124,7 @@ def _read(text: str) -> dict[str, Any] | None:
 
 
 def _same_numbers(pid: int) -> bool:
-    """Whether process numbers mean the same to it as to us: in a container they do not."""
+    """Is the process in our process namespace? In a container, the same number means another process."""
     try:
         return Path(f"/proc/{pid}/ns/pid").readlink() == Path("/proc/self/ns/pid").readlink()
     except OSError:

@@ -1,4 +1,4 @@
-"""The points of a run that tracking services are told: made from what is stored, so they are the same at any time."""
+"""The points that are sent to tracking services. They are made from what is stored, so they never change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATISTICS: dict[str, tuple[str, ...]] = {
     "evaluate": ("heldout", "win_rates"),
     "evaluate_initial": ("heldout", "win_rates"),
 }
-"""What a stage stores when it closes; of an iteration that is over, ITERATION."""
+"""The statistics that a stage stores when it closes. Those of a whole iteration are in ITERATION."""
 
 ITERATION = ("diversity", "cost")
 _NAMED = {"win_rates": "win_rate"}
@@ -33,7 +33,7 @@ _LEFT_OUT = ("iteration", "checkpoint", "seed")
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """The points that one closed stage, or one finished iteration, makes: `count` of them after number `before`."""
+    """The points of one closed stage or one finished iteration: `count` of them, after point number `before`."""
 
     before: int
     count: int
@@ -44,29 +44,29 @@ class _Block:
 
 
 def points_after(conn: Connection, run_id: int, sent: int, most: int) -> list[Point]:
-    """What comes after point number `sent`? At most so many, in order."""
-    found = (
+    """Returns the points after number `sent`, in order, at most `most` of them."""
+    points = (
         point
         for block in _blocks(conn, run_id)
         if block.before + block.count > sent
         for point in _points(conn, run_id, block)
         if point.number > sent
     )
-    return list(islice(found, most))
+    return list(islice(points, most))
 
 
 def _blocks(conn: Connection, run_id: int) -> Iterator[_Block]:
-    """In the order in which they came to be. What is not closed ends them: nothing after it is either."""
+    """The blocks in the order in which they were stored, up to the first stage that is not closed."""
     finished, before, steps = runs.get_run(conn, run_id).iteration, 0, 0
     rows = stages.read_stages(conn, run_id)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if row.status != "done" or row.finished_at is None:
             return
         at_ms = int(row.finished_at.timestamp() * 1000)
         trained = int(row.counts.get("steps", 0)) if row.name == "train" else 0
         yield _Block(before, trained + 1, row, row.iteration, at_ms, steps)
         before, steps = before + trained + 1, steps + trained
-        last = place + 1 == len(rows) or rows[place + 1].iteration > row.iteration
+        last = index + 1 == len(rows) or rows[index + 1].iteration > row.iteration
         if last and row.iteration < finished:
             yield _Block(before, 1, None, row.iteration, at_ms, steps)
             before += 1
@@ -93,12 +93,12 @@ def _points(conn: Connection, run_id: int, block: _Block) -> Iterator[Point]:
     for _, name, data in stored:
         values |= numbers_of(data, _NAMED.get(name, name))
     axis: Axis = "policy" if of_policy else "iteration"
-    place = iteration + int(of_policy and stage is not None and stage.name == "evaluate")
-    yield Point(block.before + block.count, axis, place, block.at_ms, values)
+    position = iteration + int(of_policy and stage is not None and stage.name == "evaluate")
+    yield Point(block.before + block.count, axis, position, block.at_ms, values)
 
 
 def _of_stage(stage: StageRow) -> dict[str, float]:
-    """Its seconds and counts, and what engines gave in a second."""
+    """The seconds and counts of a stage, and the tokens that engines generated per second."""
     name = f"stage/{stage.name}"
     values = {f"{name}/seconds": stage.seconds, **numbers_of(stage.counts, name)}
     tokens = values.get(f"{name}/tokens")
@@ -108,21 +108,24 @@ def _of_stage(stage: StageRow) -> dict[str, float]:
 
 
 def numbers_of(value: Any, name: str) -> dict[str, float]:
-    """Every finite number in a JSON value, by its path. In lists of objects, what each is of stands for its place;
-    other lists, such as intervals and quantiles, are left out."""
+    """Returns every finite number in a JSON value, by its path.
+
+    An object in a list has its split, mode and operator in the path, in place of its index. Other lists, such as
+    intervals and quantiles, are left out.
+    """
     if isinstance(value, bool) or value is None:
         return {}
     if isinstance(value, int | float):
         return {name: float(value)} if math.isfinite(value) else {}
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     if isinstance(value, Mapping):
         for key, inner in cast("Mapping[str, Any]", value).items():
             if key not in _LEFT_OUT:
-                found |= numbers_of(inner, f"{name}/{key}")
+                numbers |= numbers_of(inner, f"{name}/{key}")
     elif isinstance(value, list | tuple):
         for inner in cast("Sequence[Any]", value):
             if isinstance(inner, Mapping):
                 item = cast("Mapping[str, Any]", inner)
                 path = "/".join(str(item[key]) for key in _KEYS if key in item)
-                found |= numbers_of(item, f"{name}/{path}") if path else {}
-    return found
+                numbers |= numbers_of(item, f"{name}/{path}") if path else {}
+    return numbers

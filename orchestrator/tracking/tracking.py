@@ -1,5 +1,7 @@
-"""Tracking services hear of a run while it plays. Each has a thread of its own, which reads what is stored and hands it
-on: the run waits for none, and what one missed it is told later, by a resume if need be.
+"""Sends the figures of a run to tracking services while it plays.
+
+Each service has its own thread, which reads what is stored and sends it. The run never waits for a service; what a
+service missed is sent later, if necessary when the run is resumed.
 """
 
 from __future__ import annotations
@@ -21,16 +23,16 @@ from store.runs import events, runs
 
 POLL_S = 5.0
 MOST_POINTS = 500
-"""Handed over at a time."""
+"""At most so many points are sent at a time."""
 TRIES, BACKOFF_S = 5, 10.0
 FINISH_S = 20.0
-"""How long the end of a driver waits for all services together to take the rest."""
+"""How long a driver waits, when it ends, until all services together have received the rest."""
 
 log = logging.getLogger(__name__)
 
 
 class Follower:
-    """The thread of one service. `name` says which, and is what its progress is stored under."""
+    """The thread of one service. Its progress is stored under `name`, the name of the service."""
 
     def __init__(
         self, run: ClaimedRun, name: str, tracker: Tracker, opening: Opening, notice: IncidentListener
@@ -41,19 +43,19 @@ class Follower:
         self._thread = threading.Thread(target=self._follow, name=f"tracking {name}", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Starts the thread, and returns at once."""
         self._thread.start()
 
     def leave(self) -> None:
-        """Hand over what is left, and end; returns at once."""
+        """Tells the thread to send what is left and then end; returns at once."""
         self._ending.set()
 
     def join(self, patience_s: float) -> None:
-        """Wait for the end."""
+        """Waits until the thread has ended."""
         self._thread.join(max(0.0, patience_s))
 
     def cut(self) -> None:
-        """Bring about the end where it has not come."""
+        """Ends the thread by force, if it still runs."""
         if self._thread.is_alive():
             self._cut.set()
             self._tracker.kill()
@@ -107,23 +109,25 @@ class Follower:
 
     def _tell_of_failure(self, error: TrackerError, pause_s: float) -> None:
         if self._cut.is_set():
-            self._tell(f"did not take the end of the run within {FINISH_S:g} s: {error}")
+            self._tell(f"did not receive the end of the run within {FINISH_S:g} s: {error}")
         elif self._failures == TRIES:
-            self._tell(f"failed {TRIES} times and is left alone; a resume of the run tries again: {error}")
+            self._tell(f"failed {TRIES} times and is not tried again until the run is resumed: {error}")
         elif self._failures == 1:
-            self._tell(f"failed and is asked again in {pause_s:g} s; the run goes on meanwhile: {error}")
+            self._tell(f"failed and is tried again in {pause_s:g} s; the run continues: {error}")
 
-    def _tell(self, what: str) -> None:
-        what = redact(what, known_secrets())
-        self._notice(Incident("tracking_failed", f"{self.name} {what}", {"tracker": self.name, "reason": what}))
+    def _tell(self, reason: str) -> None:
+        reason = redact(reason, known_secrets())
+        self._notice(Incident("tracking_failed", f"{self.name} {reason}", {"tracker": self.name, "reason": reason}))
 
 
 @contextmanager
 def tracked(
     run: ClaimedRun, opening: Opening, trackers: Mapping[str, tuple[Tracker, str | None]], notice: IncidentListener
 ) -> Generator[Callable[[], None]]:
-    """Follow the run from the call of what is yielded to the end, whatever that is. By name, trackers and the name that
-    the run has there, if another."""
+    """Yields a function that starts sending the run to all trackers; they are ended with the context.
+
+    `trackers`: by the name of each service, its tracker, and the name that the run has there if it differs.
+    """
     followers = [
         Follower(run, name, tracker, replace(opening, name=run_name or opening.name), notice)
         for name, (tracker, run_name) in trackers.items()

@@ -1,4 +1,4 @@
-"""What the loop tells whoever watches it: a terminal, a log, nobody."""
+"""The interface through which the loop reports progress: to a terminal, to a log, or to nobody."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Listener(Protocol):
-    """Called on the driver's thread; must be quick."""
+    """Receives the progress of a run. Called on the driver's thread, so every method must be quick."""
 
     def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
-        """A stage starts, or goes on where an earlier driver left it."""
+        """A stage starts, or continues where an earlier driver left it."""
         ...
 
     def advanced(self, done: int, total: int, values: Mapping[str, float]) -> None:
-        """The open stage got further; `values` are figures worth showing (a training step's)."""
+        """The open stage has advanced; `values` are figures to show, such as those of a training step."""
         ...
 
     def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
@@ -22,12 +22,12 @@ class Listener(Protocol):
         ...
 
     def noted(self, text: str) -> None:
-        """Something that is no progress, in one sentence: the database is away, or back."""
+        """A message other than progress, in one sentence, such as that the database is away or back."""
         ...
 
 
 class NoListener:
-    """Listens to nothing."""
+    """Ignores everything."""
 
     def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
         del iteration, stage, done, total

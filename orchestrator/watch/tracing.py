@@ -1,7 +1,7 @@
-"""Spans of OpenTelemetry, run > iteration > stage: on where the standard variables name a collector, else nothing.
+"""OpenTelemetry spans, run > iteration > stage. Only exported if the standard variables name a collector.
 
-The trace's id is derived from the run, so whoever resumes a run adds to its trace; each driver has a span "run" of its
-own there. Spans are exported in batches by a thread of the SDK, which drops what it cannot deliver.
+The trace's id is derived from the run, so a resumed run adds to the same trace; each driver has its own span "run"
+there. A thread of the SDK exports the spans in batches, and drops those that it cannot deliver.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 FLUSH_S = 5.0
-"""How long the end of a driver waits for the collector."""
+"""How long a driver waits for the collector when it ends."""
 
 log = logging.getLogger(__name__)
 
 
 class StageSpan(Protocol):
-    """The span of a stage that is open."""
+    """The span of an open stage."""
 
     def counted(self, counts: Mapping[str, object]) -> None:
-        """The stage is done, and this is what it counted."""
+        """Records the counts of the stage, which is complete."""
         ...
 
 
 class Spans(Protocol):
-    """What a driver tells of its run, on its main thread."""
+    """Receives the events of a run that become spans. Called on the driver's main thread."""
 
     def stage(self, iteration: int, name: str, attempt: int, total: int) -> AbstractContextManager[StageSpan]:
-        """A stage while it is open; within its iteration, which begins with the first of them."""
+        """The span of a stage while it is open. The first stage of an iteration opens the iteration's span."""
         ...
 
     def iteration_ends(self) -> None:
-        """The iteration is stored as finished."""
+        """Ends the iteration's span; the iteration is stored as finished."""
         ...
 
     def stands(self, status: str) -> None:
-        """How the run stands."""
+        """Records the status of the run."""
         ...
 
 
 class NoSpans:
-    """Tells nobody."""
+    """Records nothing."""
 
     def stage(self, iteration: int, name: str, attempt: int, total: int) -> AbstractContextManager[StageSpan]:
         del iteration, name, attempt, total
@@ -82,7 +82,7 @@ class _StageSpan:
 
 
 class OtelSpans:
-    """Spans of one driver, the run's open from the beginning."""
+    """The spans of one driver. The span of the run is open from the beginning."""
 
     def __init__(self, tracer: Tracer, run: RunRow, driver: int) -> None:
         self._tracer, self._fields = tracer, {"eva.run": run.name, "eva.run.id": run.id, "eva.driver": driver}
@@ -122,7 +122,7 @@ class OtelSpans:
         self._run.set_attribute("eva.status", status)
 
     def end(self, error: BaseException | None) -> None:
-        """The driver ends."""
+        """Ends all open spans, because the driver ends; marks them as failed if `error` says so."""
         for span in (self._iteration, self._run):
             if span is not None and error is not None:
                 _failed(span, error)
@@ -139,7 +139,7 @@ class OtelSpans:
 
 @contextmanager
 def tracing(run: RunRow, driver: int) -> Generator[Spans]:
-    """Spans of this driver, the `driver`-th of the run, exported where the environment says so."""
+    """The spans of this driver, the `driver`-th of the run. Only exported if the environment names a collector."""
     provider = _provider(run) if wanted(os.environ) else None
     if provider is None:
         yield NoSpans()
@@ -153,14 +153,14 @@ def tracing(run: RunRow, driver: int) -> Generator[Spans]:
     else:
         spans.end(None)
     finally:
-        # the SDK waits for its collector longer than a run should
+        # the SDK may wait for its collector for longer than a run should
         last = threading.Thread(target=provider.shutdown, name="tracing ends", daemon=True)
         last.start()
         last.join(FLUSH_S)
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
-    """Do the standard variables name a collector of spans, and none of them switch that off?"""
+    """Do the standard variables name a collector of spans, and does none of them disable it?"""
     off = (
         environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
         or environment.get("OTEL_TRACES_EXPORTER", "").lower() == "none"
@@ -169,7 +169,7 @@ def wanted(environment: Mapping[str, str]) -> bool:
 
 
 def _provider(run: RunRow) -> Any:
-    """The SDK; None, with a warning, where it is not installed or cannot be used as the environment says."""
+    """The SDK. None, with a warning, if it is not installed or cannot do what the environment asks for."""
     try:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -189,17 +189,20 @@ def _provider(run: RunRow) -> Any:
         provider.add_span_processor(BatchSpanProcessor(exporter_of(os.environ)))
         return provider
     except (ImportError, ValueError) as error:
-        log.warning("there are no traces of this run: %s", error)
+        log.warning("this run is not traced: %s", error)
         return None
 
 
 def trace_id(run: RunRow) -> int:
-    """The trace of a run: that of its identity."""
+    """Returns the id of a run's trace, which is made from the run's identity."""
     return int(run.identity, 16)
 
 
 def exporter_of(environment: Mapping[str, str]) -> SpanExporter:
-    """By the protocol that the standard variables name, `http/protobuf` unless set. Raises ValueError for another."""
+    """Returns the exporter for the protocol in the standard variables, `http/protobuf` if unset.
+
+    Raises ValueError for an unknown protocol.
+    """
     protocol = (
         environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
         or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -213,16 +216,16 @@ def exporter_of(environment: Mapping[str, str]) -> SpanExporter:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as OverGrpc
 
         return OverGrpc()
-    raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; known here: http/protobuf, grpc")
+    raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; expected http/protobuf or grpc")
 
 
 def _failed(span: Span, error: BaseException) -> None:
-    """What was asked for is no failure."""
+    """Marks a span as failed, or as stopped if somebody asked the run to stop."""
     from opentelemetry.trace import Status, StatusCode
 
-    told = redact(str(error), known_secrets())
+    message = redact(str(error), known_secrets())
     if isinstance(error, RunStoppedError | KeyboardInterrupt):
-        span.set_attribute("eva.stopped", told or "interrupted")
+        span.set_attribute("eva.stopped", message or "interrupted")
         return
     span.set_attribute("error.type", type(error).__name__)
-    span.set_status(Status(StatusCode.ERROR, told[:2000]))
+    span.set_status(Status(StatusCode.ERROR, message[:2000]))

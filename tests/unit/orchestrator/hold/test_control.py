@@ -37,8 +37,8 @@ def test_a_run_that_nobody_plays_is_paused_at_once_and_goes_on_later(store: Stor
     row = ask(store, run, "pause")
     assert (row.status, row.desired) == ("paused", "pause")
     assert ask(store, row, "pause").status == "paused", "asking again changes nothing"
-    for one in (prepare(store, row), other):
-        play(store, tmp_path, one)
+    for ready in (prepare(store, row), other):
+        play(store, tmp_path, ready)
     assert row_of(store, run).status == "finished"
     assert fingerprint_of(store, run) == fingerprint_of(store, other)
 
@@ -63,7 +63,7 @@ def test_a_driver_obeys_at_its_next_batch(store: Store, tmp_path: Path, wish: st
     def asked(iteration: int, stage: str) -> None:
         if (iteration, stage) == (1, "judge_pool"):
             row = ask(store, row_of(store, run), "pause" if wish == "pause" else "cancel")
-            assert (row.status, row.desired) == ("running", wish), "nobody but its driver changes its state"
+            assert (row.status, row.desired) == ("running", wish), "only its driver changes its state"
 
     with pytest.raises(RunStoppedError):
         play(store, tmp_path, run, Recorder(on_close=asked))
@@ -71,7 +71,7 @@ def test_a_driver_obeys_at_its_next_batch(store: Store, tmp_path: Path, wish: st
     assert row_of(store, run).iteration == 1
 
 
-def test_what_is_over_cannot_be_paused_or_cancelled(store: Store, tmp_path: Path) -> None:
+def test_a_run_that_is_over_cannot_be_paused_or_cancelled(store: Store, tmp_path: Path) -> None:
     run = register_run(store, fake_config(iterations=1))
     play(store, tmp_path, run)
     for wish in ("pause", "cancel"):
@@ -91,11 +91,11 @@ def test_waiting_ends_with_a_message_when_the_driver_does_not_obey(store: Store)
             runs.set_status(conn, run.id, "running")
         ask(store, row_of(store, run), "pause")
         now = iter(range(100))
-        with pytest.raises(ConflictError, match=r"has not obeyed within 3 s; it is played by process \d+"):
+        with pytest.raises(ConflictError, match=r"did not pause within 3 s; process \d+ on .* is playing it"):
             wait_until_obeyed(store, run, "pause", 3, clock=lambda: float(next(now)), sleep=lambda _: None)
 
 
-def test_a_wish_is_obeyed_by_a_driver_that_only_starts(store: Store, tmp_path: Path) -> None:
+def test_a_driver_that_has_only_just_started_obeys_a_request(store: Store, tmp_path: Path) -> None:
     run = register_run(store, fake_config(**SMALL))
     for wish, reached in (("pause", "paused"), ("cancel", "cancelled")):
         with claim(store, run):  # the driver has the run and has written nothing
@@ -114,7 +114,7 @@ def test_a_paused_run_whose_driver_is_on_its_way_is_asked_again(store: Store) ->
     assert ask(store, run, "pause").desired == "pause"
 
 
-def test_waiting_relieves_a_driver_that_died(store: Store) -> None:
+def test_waiting_takes_over_from_a_driver_that_died(store: Store) -> None:
     run = register_run(store, fake_config(**SMALL))
     lease = claim(store, run)
     with store.transaction() as conn:
@@ -132,7 +132,7 @@ def test_waiting_relieves_a_driver_that_died(store: Store) -> None:
     assert len(waited) == 3
 
 
-def test_waiting_ends_when_somebody_else_asks_for_something_else(store: Store) -> None:
+def test_waiting_ends_when_another_request_replaces_this_one(store: Store) -> None:
     run = register_run(store, fake_config(**SMALL))
     with claim(store, run):
         ask(store, run, "cancel")
@@ -141,11 +141,11 @@ def test_waiting_ends_when_somebody_else_asks_for_something_else(store: Store) -
             with store.transaction() as conn:
                 runs.set_desired(conn, run.id, "run")
 
-        with pytest.raises(ConflictError, match="was asked to run before it had obeyed to cancel"):
+        with pytest.raises(ConflictError, match=r"the request to cancel run .* was replaced by a request to run"):
             wait_until_obeyed(store, run, "cancel", 600, clock=lambda: 0.0, sleep=meanwhile)
 
 
-def test_waiting_says_when_the_run_ended_otherwise(store: Store) -> None:
+def test_waiting_says_when_the_run_ended_another_way(store: Store) -> None:
     run = register_run(store, fake_config(**SMALL))
     with store.transaction() as conn:
         runs.set_status(conn, run.id, "finished")
@@ -153,10 +153,10 @@ def test_waiting_says_when_the_run_ended_otherwise(store: Store) -> None:
         wait_until_obeyed(store, run, "pause", 1)
 
 
-def test_the_commands_say_what_is_true(store: Store, eva: Command) -> None:
+def test_the_commands_report_the_state_of_the_run(store: Store, eva: Command) -> None:
     run = register_run(store, fake_config(**SMALL))
     assert f"{run.name} is paused in iteration 0 (1 of 2)" in eva("pause", run.name).stdout
-    assert f"{run.name} is paused already" in eva("pause", run.name, "--wait").stdout
+    assert f"{run.name} is already paused" in eva("pause", run.name, "--wait").stdout
     assert f"{run.name} is cancelled" in eva("cancel", run.name).stdout
     refused = eva("pause", run.name)
     assert refused.exit_code == 3 and f"run {run.name} is cancelled" in refused.stderr
@@ -165,5 +165,5 @@ def test_the_commands_say_what_is_true(store: Store, eva: Command) -> None:
     with claim(store, other := register_run(store, fake_config(**SMALL))):
         asked = eva("pause", other.name)
         waited = eva("pause", other.name, "--wait", "--timeout", "0")
-    assert asked.exit_code == 0 and f"{other.name} was asked to pause: process" in asked.stdout
-    assert waited.exit_code == 3 and "has not obeyed within 0 s" in waited.stderr
+    assert asked.exit_code == 0 and f"{other.name} will pause: process" in asked.stdout
+    assert waited.exit_code == 3 and "did not pause within 0 s" in waited.stderr

@@ -159,7 +159,7 @@ def test_a_service_that_fails_for_a_while_is_told_the_rest_later(store: Store, s
     assert "maintenance" in reasons[0] and "sk-" not in reasons[0]
 
 
-def test_a_service_that_only_fails_is_left_alone(store: Store, store_settings: Settings) -> None:
+def test_a_service_that_always_fails_is_given_up(store: Store, store_settings: Settings) -> None:
     def fails(number: int) -> None:
         raise TrackerError("no such key")
 
@@ -167,7 +167,7 @@ def test_a_service_that_only_fails_is_left_alone(store: Store, store_settings: S
     run = played(store, store_settings, service)
     assert service.points == [] and service.statuses == []
     first, *_, last = [reason for reason in told(store, run) if reason != "tracked"]
-    assert "asked again" in first and f"failed {tracking.TRIES} times and is left alone" in last
+    assert "tried again" in first and f"failed {tracking.TRIES} times and is not tried again" in last
     assert len(service.openings) == tracking.TRIES
 
 
@@ -186,4 +186,4 @@ def test_a_service_that_hangs_does_not_hold_the_run(
     assert service.killed.is_set() and service.points == []
     with store.transaction() as conn:
         assert get_run(conn, run.id).status == "finished"
-    assert told(store, run)[1:] == ["did not take the end of the run within 0.2 s: its process was killed"]
+    assert told(store, run)[1:] == ["did not receive the end of the run within 0.2 s: its process was killed"]
