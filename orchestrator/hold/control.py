@@ -104,9 +104,7 @@ def _settle(store: Store, run: RunRow, wish: Wish) -> None:
 def _require_possible(run: RunRow, wish: Wish) -> None:
     look = f"Look at it with `eva show {run.name}`"
     if run.status in _OVER:
-        raise ConflictError(
-            f"run {run.name} is {run.status}", expected="a run that has not ended", next_move=look_at_it
-        )
+        raise ConflictError(f"run {run.name} is {run.status}", expected="a run that has not ended", next_move=look)
     if run.status == "failed" and wish == "pause":
         raise ConflictError(
             f"run {run.name} has failed, so there is nothing to pause",
