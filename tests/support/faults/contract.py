@@ -1,4 +1,4 @@
-"""What every disturbed run is held to."""
+"""The contract that every disturbed run must keep."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from tests.support.faults.trial import Trial
 
 
 def hold_contract(trial: Trial, undisturbed: Trial) -> None:
-    """The same decisions and weights, nothing generated twice, nothing lost."""
-    one, other = trial.fingerprint(), undisturbed.fingerprint()
+    """Checks for the same decisions and weights, no response generated twice, and no row lost."""
+    actual, expected = trial.fingerprint(), undisturbed.fingerprint()
     assert trial.repeated == [], "a finished response was generated twice"
     assert trial.lost == [], "rows were lost"
-    difference = first_difference(one, other)
-    assert difference is None, f"it decided otherwise, first here: {difference}"
-    assert one.weights == other.weights, "its checkpoints are others"
+    difference = first_difference(actual, expected)
+    assert difference is None, f"its decisions differ, first here: {difference}"
+    assert actual.weights == expected.weights, "its checkpoints differ"

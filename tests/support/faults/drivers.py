@@ -1,6 +1,6 @@
-"""Driver processes by the dozen: each is forked from one that has imported everything and opened nothing.
+"""Starts driver processes quickly: each is forked from a process that has imported everything and opened nothing.
 
-python -m tests.support.faults.drivers      an order a line on standard input, an outcome a line on standard output
+python -m tests.support.faults.drivers      reads an order per line, and writes an outcome per line
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ FAILED = 3
 
 @dataclass(frozen=True)
 class Order:
-    """Play this run to its end, with these failpoints, unless killed after so many seconds.
+    """An order to play a run to its end with these failpoints, or to kill its driver after `kill_after_s` seconds.
 
-    `folder` is the data directory; it takes the notebook and the driver's log.
+    `folder` is the data directory; the notebook and the driver's log are written there.
     """
 
     run: str
@@ -49,7 +49,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the process ended: 0, FAILED by an error, or minus a signal's number. By the monotonic clock."""
+    """How a driver process ended. `status`: 0, FAILED after an error, or minus the number of the signal that killed it.
+
+    Times are by the monotonic clock.
+    """
 
     status: int
     began: float
@@ -61,7 +64,7 @@ class Outcome:
 
 
 class Drivers:
-    """The process that forks, and its two pipes. A context manager; one order at a time."""
+    """The process that forks drivers, and its two pipes. A context manager; takes one order at a time."""
 
     def __init__(self) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -76,12 +79,12 @@ class Drivers:
         )
 
     def drive(self, order: Order) -> Outcome:
-        """Start a driver, and wait for its end."""
+        """Starts a driver, and waits until it ends."""
         assert self._server.stdin is not None and self._server.stdout is not None
         self._server.stdin.write(json.dumps(asdict(order)) + "\n")
         self._server.stdin.flush()
         line = self._server.stdout.readline()
-        assert line, "the process that forks drivers is gone"
+        assert line, "the process that forks drivers has ended"
         return Outcome(**json.loads(line))
 
     def __enter__(self) -> Self:
@@ -105,13 +108,13 @@ def serve() -> None:
 
 
 def _become(order: Order) -> None:
-    """What the forked process does; it never returns."""
+    """Turns the forked process into a driver; never returns."""
     status = FAILED
     try:
         log = os.open(Path(order.folder) / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for standard in (1, 2):
             os.dup2(log, standard)
-        random.seed(os.getpid())  # nothing may depend on it
+        random.seed(os.getpid())  # no decision may depend on this seed
         _play(order)
         status = 0
     except BaseException:  # noqa: BLE001 - this process ends here, and its log says why
@@ -135,7 +138,7 @@ def notebook(folder: str | Path, run: str) -> Path:
 
 
 def _await(pid: int, kill_after_s: float | None) -> int:
-    """The exit status; kills the process when its time is over, or when it hangs."""
+    """Waits for the exit status; kills the process when its time is up, or when it hangs."""
     deadline = time.monotonic() + (PATIENCE_S if kill_after_s is None else kill_after_s)
     while time.monotonic() < deadline:
         if (status := _ended(pid)) is not None:
@@ -147,8 +150,8 @@ def _await(pid: int, kill_after_s: float | None) -> int:
 
 
 def _ended(pid: int) -> int | None:
-    found, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if found else None
+    ended_pid, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended_pid else None
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""A driver process that freezes itself at a failpoint, and how far it believes in its lease when it wakes.
+"""A driver process that freezes itself at a failpoint, and wakes up after its lease was taken.
 
     python -m tests.support.faults.frozen RUN FOLDER BELIEF     (EVA_DATABASE_URL, and EVA_FAILPOINTS with a `stop`)
 
-`real` is the driver as it is. `deaf` hears no more from its lease's thread, so that the check in every write
-is all there is. `unfenced` has lost that check, too: what the check is worth shows by what this one destroys.
+BELIEF says what tells the driver that it has lost its lease. `real`: the driver as it is. `deaf`: its lease's thread
+never notices, so only the check in every write protects the run. `unfenced`: that check is off, too, so the damage that
+this driver does shows what the check is worth.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A small game on fakes that stands at every failpoint it can, and tells a file what it was asked."""
+"""A small game on fakes that reaches every failpoint it can, and writes every request to a file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from workers.fleet.dispatch import EngineResults, Event, Limits, Task, dispatch
 from workers.training.checkpoints import is_valid, publish
 
 Asked = tuple[str | int | float, ...]
-"""What may never be done again once it is stored: a response by policy, text, temperature and sample; a checkpoint."""
+"""Work that must not be repeated once it is stored: a response (policy, text, temperature, sample) or a checkpoint."""
 
 
 def game_config(seed: int = 7, **changes: Any) -> RunConfig:
-    """Two iterations, with a gate and a second rewarder."""
+    """Returns the config of a game with two iterations, a gate and a second rewarder."""
     return fake_config(
         **{
             "seed": seed,
@@ -38,7 +38,7 @@ def game_config(seed: int = 7, **changes: Any) -> RunConfig:
 
 @dataclass
 class Notebook:
-    """A file to which processes append what they were asked, so that a killed one has told it, too."""
+    """A file of the requests that processes receive, appended at once, so that a killed process leaves its own."""
 
     path: Path
 
@@ -55,7 +55,7 @@ class Notebook:
 
 
 class NotedGenerator(FakeGenerator):
-    """Two engines in simulated time behind the real dispatch; what they answer depends on the request alone."""
+    """Two engines in simulated time behind the real dispatch. Their responses depend on the request alone."""
 
     def __init__(self, notebook: Notebook) -> None:
         super().__init__()
@@ -65,15 +65,15 @@ class NotedGenerator(FakeGenerator):
         return dispatch(requests, _AnsweringEngines(self._answer), Limits(4, 3, 60.0))
 
     def _answer(self, request: Request) -> PromptResponses:
-        answered = super()._answer(request)
+        result = super()._answer(request)
         assert self.policy is not None
         policy, temperature = self.policy.number, request.sampling.temperature
-        self._notebook.note(*[(policy, request.text, temperature, response.sample) for response in answered.responses])
-        return answered
+        self._notebook.note(*[(policy, request.text, temperature, response.sample) for response in result.responses])
+        return result
 
 
 class _AnsweringEngines(SimulatedEngines):
-    """Engines whose answers another makes."""
+    """Engines whose responses come from a function."""
 
     def __init__(self, answer: Callable[[Request], PromptResponses]) -> None:
         super().__init__(2)
@@ -94,7 +94,7 @@ class _AnsweringEngines(SimulatedEngines):
 
 @dataclass
 class PublishingTrainer:
-    """Publishes a policy that is more skilled by one, by the real publication, and finds one that is there."""
+    """Publishes a policy with one more skill through the real code, unless it was published already."""
 
     notebook: Notebook
 
@@ -105,7 +105,7 @@ class PublishingTrainer:
         skill = skill_of(job.policy) + 1
         steps = tuple(TrainingStep(step, {"loss": 0.7 - step / 100}) for step in (1, 2))
         if not is_valid(Path(job.folder) / f"skill-{skill}"):
-            assert Path(job.pairs_path).read_text().endswith("}\n"), "the file of pairs is torn"
+            assert Path(job.pairs_path).read_text().endswith("}\n"), "the file of pairs is incomplete"
             self.notebook.note(("checkpoint", job.number))
             for step in steps:
                 report(step, len(steps))
@@ -130,5 +130,5 @@ def game_roles(notebook: Notebook) -> Roles:
 
 
 def published(folder: Path) -> set[Asked]:
-    """The trained checkpoints that lie in a run's folder, as the trainer notes them."""
+    """Returns the trained checkpoints in a run's folder, in the form in which the trainer notes them."""
     return {("checkpoint", int(path.name.partition("-")[2]) - 1) for path in folder.glob("skill-*") if is_valid(path)}

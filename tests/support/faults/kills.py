@@ -1,4 +1,4 @@
-"""Kills by chance: of one seed always the same ones."""
+"""Kills drivers at random; the same seed always gives the same kills."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ KILLS = 4
 
 
 def kill_at_random(trial: Trial, seed: int, reached: int, lasts_s: float, kills: int = KILLS) -> None:
-    """Kill the run's drivers at random failpoints and random times, then let one finish.
+    """Kills the run's drivers at random failpoints and random times, then lets one finish.
 
-    `reached` failpoints and `lasts_s` seconds are what an undisturbed run has. A driver that is done before its
-    kill ends the disturbance.
+    `reached` and `lasts_s`: how many failpoints an undisturbed run reaches, and how many seconds it takes. Once a
+    driver finishes the run before its kill, no more are killed.
     """
     rng = random.Random(seed)
     for _ in range(kills):

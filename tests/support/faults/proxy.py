@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL that loses what it is told to lose: answers to commits, connections, whole servers."""
+"""A proxy in front of PostgreSQL that loses answers to commits, refuses connections, or stops answering."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
-"""The message by which psycopg commits."""
+"""The message with which psycopg commits."""
 
 Loses = Callable[[int], bool]
 
@@ -21,9 +21,9 @@ Loses = Callable[[int], bool]
 class Proxy:
     """Listens on a socket of its own in `folder` and passes everything on to the server's socket.
 
-    `loses(k)` says whether the answer to the k-th commit is lost: the server has committed, the client never hears
-    of it and finds its connection closed. While `refuses` is a text, connections are refused with that FATAL message.
-    While `silent`, no answer comes through, and new connections are accepted and not answered; none is closed.
+    `loses(k)` says whether the answer to the k-th commit is lost: the server commits, but the client gets no answer
+    and finds its connection closed. While `refuses` is set, connections are refused with that text as a FATAL message.
+    While `silent`, no answer passes, and new connections are accepted but not answered; none is closed.
     Without a folder it listens on a port of this machine.
     """
 
@@ -37,7 +37,7 @@ class Proxy:
         self._listening.listen()
         host, port = ("127.0.0.1", self._listening.getsockname()[1]) if folder is None else (str(folder), 5432)
         self.query = {"host": host, "port": str(port)}
-        """What of a database's URL leads here."""
+        """The parts of a database URL that lead to this proxy."""
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
@@ -49,8 +49,8 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
-        for one in (self._listening, *self._ignored):
-            one.close()
+        for connection in (self._listening, *self._ignored):
+            connection.close()
         for thread in self._threads:
             thread.join(30)
 
@@ -87,7 +87,7 @@ class Proxy:
         while data := _received(client):
             if data.endswith(COMMIT) and self._loses(next(self.commits)):
                 self.lost += 1
-                # nothing comes back any more; then the commit goes to the server, and the client is left alone
+                # close the client's connection first, then pass the commit on: its answer cannot get back
                 _shut(client)
                 _send(server, data)
                 break
@@ -106,27 +106,27 @@ class Proxy:
         server.close()
 
 
-def _received(one: socket.socket) -> bytes:
+def _received(connection: socket.socket) -> bytes:
     try:
-        return one.recv(65536)
+        return connection.recv(65536)
     except OSError:
         return b""
 
 
-def _send(one: socket.socket, data: bytes) -> bool:
+def _send(connection: socket.socket, data: bytes) -> bool:
     try:
-        one.sendall(data)
+        connection.sendall(data)
     except OSError:
         return False
     return True
 
 
-def _shut(one: socket.socket) -> None:
+def _shut(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _fatal(text: str) -> bytes:
-    """PostgreSQL's message that ends a connection before it begins."""
+    """Returns PostgreSQL's message that refuses a connection."""
     fields = b"SFATAL\x00VFATAL\x00C57P03\x00M" + text.encode() + b"\x00\x00"
     return b"E" + struct.pack("!I", len(fields) + 4) + fields

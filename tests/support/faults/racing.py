@@ -1,6 +1,6 @@
-"""A process that claims a run when it is told to, and gives it back when it is told to.
+"""A process that claims and releases a run on command.
 
-python -m tests.support.faults.racing RUN     (EVA_DATABASE_URL; each line on standard input is a step)
+python -m tests.support.faults.racing RUN     (needs EVA_DATABASE_URL; each line on standard input is a command)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run that is disturbed as often as one likes, and what the disturbances cost it."""
+"""A run that is disturbed any number of times, and the record of what that did to it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _COMMITS = ("stage.flush.after_commit", "stage.close.after_commit")
 
 
 class Starts(Protocol):
-    """Whatever plays a run in a process of its own."""
+    """Plays a run in a process of its own."""
 
     def drive(self, order: Order) -> Outcome: ...
 
 
 @dataclass
 class Trial:
-    """One run on fakes. `repeated` and `lost` say what the contract forbids; `recoveries_s` from a kill to the
-    first batch that the next driver stores."""
+    """One run on fakes. `repeated` and `lost` list breaches of the contract; `recoveries_s` are the times from a kill
+    to the first batch that the next driver stores."""
 
     store: Store
     drivers: Starts
@@ -40,7 +40,7 @@ class Trial:
     run: RunRow = field(init=False)
     kills: int = 0
     lasts_s: float = 0.0
-    """Of the last driver."""
+    """How long the last driver ran."""
     repeated: list[Asked] = field(default_factory=list[Asked])
     lost: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     recoveries_s: list[float] = field(default_factory=list[float])
@@ -51,7 +51,7 @@ class Trial:
 
     @property
     def notes(self) -> Path:
-        """Every failpoint that the run's drivers stood at: time, process, name."""
+        """The file with every failpoint that the run's drivers reached: time, process, name."""
         return self.folder / f"{self.run.name}.notes"
 
     @property
@@ -65,7 +65,7 @@ class Trial:
         return [line.split()[2] for line in self.notes.read_text().splitlines()]
 
     def drive(self, failpoints: str = "", *, kill_after_s: float | None = None) -> Outcome:
-        """Have one more driver play the run, and hold it to the contract."""
+        """Starts one more driver for the run, and records breaches of the contract."""
         book = Notebook(notebook(self.folder, self.run.name))
         rows, stored, told = self._rows(), self._stored(), len(book.read())
         outcome = self.drivers.drive(
@@ -84,7 +84,7 @@ class Trial:
         return outcome
 
     def finish(self) -> None:
-        """Resume the run, undisturbed, until it is over."""
+        """Resumes the run without disturbances until it is finished."""
         if self.status != "finished":
             outcome = self.drive()
             assert outcome.status == 0, (self.folder / "driver.log").read_text()[-3000:]
@@ -106,7 +106,7 @@ class Trial:
             return kept_rows(conn, self.run.id)
 
     def _stored(self) -> set[Asked]:
-        """What was finished: responses that are stored, checkpoints that are published."""
+        """All finished work: stored responses and published checkpoints."""
         with self.store.transaction() as conn:
             return {*self._responses(conn), *published(self.folder / "runs" / self.run.name)}
 
@@ -141,7 +141,7 @@ class Trial:
 
 
 def kept_rows(conn: Connection, run_id: int) -> set[tuple[Any, ...]]:
-    """The table and primary key of everything that is stored for a run."""
+    """Returns the table and primary key of every row that is stored for a run."""
     tables = [table for table in metadata.sorted_tables if "run_id" in table.c]
     return {
         (table.name, *row)

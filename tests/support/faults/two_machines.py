@@ -1,8 +1,8 @@
-"""Two machines of a local cluster, real engine actors (without a model) on both, and what is done to them under work.
+"""A local cluster of two machines with real engine actors (without a model), which are harmed while they work.
 
     EVA_ASKED=FILE PYTHONPATH=…/modelless python -m tests.support.faults.two_machines FOLDER
 
-First the second machine's raylet is killed, then the process of an engine is frozen. Prints what came of each.
+First the second machine's raylet is killed, then an engine's process is frozen. Prints what happened each time.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "hea
 
 
 class Placeholder:
-    """Takes a core of the first machine until the engines have found theirs, one on each."""
+    """Occupies a core of the first machine, so that each machine gets one engine."""
 
 
 def asked() -> list[list[str]]:
-    """Process and seed of everything that engines were asked."""
+    """Returns the process and the seed of every request that an engine received."""
     return [line.split() for line in Path(os.environ["EVA_ASKED"]).read_text().splitlines()]
 
 
 def answer(fleet: Fleet, told: list[Incident], harm: Callable[[], object], first: int) -> dict[str, Any]:
-    """Do harm among prompts, ask for more until an engine is missed and for 20 after that, and tell what was seen."""
+    """Calls `harm` while engines work, sends prompts until an engine is missed and 20 more; says what happened."""
     before, told[:], harmed = len(asked()) if first else 0, [], None
     got, requests = list[PromptResponses](), list[Request]()
 
@@ -58,11 +58,11 @@ def answer(fleet: Fleet, told: list[Incident], harm: Callable[[], object], first
             yield requests[-1]
             after += any(incident.kind == "engine_lost" for incident in told)
 
-    for one in fleet.generate(more()):
-        got.append(one)
+    for result in fleet.generate(more()):
+        got.append(result)
         if len(got) == 20:
             harmed = harm()
-    texts = {one.number: [(row.sample, row.seed, row.text) for row in one.responses] for one in got}
+    texts = {result.number: [(row.sample, row.seed, row.text) for row in result.responses] for result in got}
     return {
         "answered": sorted(texts) == [request.number for request in requests] and len(got) == len(texts),
         "answers_by_seed": len({(seed % 7, text) for rows in texts.values() for _, seed, text in rows}),
@@ -74,7 +74,7 @@ def answer(fleet: Fleet, told: list[Incident], harm: Callable[[], object], first
 
 
 def until_back(fleet: Fleet, policy: Checkpoint, told: list[Incident]) -> None:
-    """Ask for something now and then until every engine that was lost serves again; who started this has a time-out."""
+    """Sends requests until every lost engine serves again. Has no time-out: the caller of this process has one."""
     kinds = [incident.kind for incident in told]
     while kinds.count("engine_back") < kinds.count("engine_lost"):
         fleet.load(policy)

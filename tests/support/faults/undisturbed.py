@@ -1,4 +1,4 @@
-"""A run on fakes that nothing happens to, and others that are to end like it."""
+"""An undisturbed run on fakes, and disturbed runs that must end in the same way."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TABLES = (
 
 @dataclass
 class Disturbed:
-    """A run that something happens to, and what is heard of it."""
+    """A run that is disturbed, and what its listener hears."""
 
     store: Store
     folder: Path
@@ -64,7 +64,7 @@ class Disturbed:
         ttl_s: float = TTL_S,
         retry_s: float = RETRY_S,
     ) -> None:
-        """Play it from where it stands; `through` is the store that the driver has of it."""
+        """Plays the run from where it stands; `through` is the store that its driver uses."""
         drive(
             through or self.store,
             Settings(self.folder, None, None),
@@ -76,7 +76,7 @@ class Disturbed:
         )
 
     def take_over(self, roles: Roles | None = None) -> None:
-        """Play it to its end as soon as the lease of another driver allows."""
+        """Plays the run to its end as soon as another driver's lease allows."""
         while True:
             try:
                 return self.drive(roles)
@@ -88,12 +88,12 @@ class Disturbed:
             return runs.get_run(conn, self.run.id)
 
     def kinds(self) -> list[tuple[str, int | None, str | None]]:
-        """Its events without their times."""
+        """Returns its events without their times."""
         with self.store.transaction() as conn:
             return [(event.kind, event.iteration, event.stage) for event in events.events_after(conn, self.run.id)]
 
     def rows(self) -> dict[str, list[Any]]:
-        """Everything that is stored of it, but for the lease."""
+        """Returns everything that is stored for it, except the lease."""
         with self.store.transaction() as conn:
             return {
                 table: sorted(
@@ -110,7 +110,7 @@ class Disturbed:
 
 
 def expected(store: Store, folder: Path) -> Fingerprint:
-    """The fingerprint of the run when nothing happens to it, played once for all tests."""
+    """Returns the fingerprint of the undisturbed run, which is played once for all tests."""
     if not _known:
         game = Disturbed(store, folder)
         game.drive()
@@ -119,7 +119,7 @@ def expected(store: Store, folder: Path) -> Fingerprint:
 
 
 def require_undisturbed(game: Disturbed, folder: Path) -> None:
-    """The run is over, nothing of it differs, and no event happened twice."""
+    """Checks that the run is finished, equals the undisturbed one, and has no event twice."""
     assert game.row().status == "finished"
     assert game.fingerprint() == expected(game.store, folder)
     closed = [kind for kind in game.kinds() if kind[0] in ("stage_closed", "iteration_finished")]
