@@ -91,7 +91,8 @@ def admit(config: RunConfig, allowed: Allowlist, given: RunConfig | None = None)
     if refused:
         raise NotAllowedError(
             "the config names something that is not allowed through the API:\n  "
-            + "\n  ".join(f"{problem.key} {problem.given}: {problem.expected}" for problem in refused)
+            # no colon after the value: behind a word like `secret` it would make the name look like one
+            + "\n  ".join(f"{problem.key} {problem.given} ({problem.expected})" for problem in refused)
             + "\n",
             expected="names on the service's allowlist, or the values of a preset",
             next_move="Ask whoever runs the service to allow it (docs/security.md), or use `eva run` on its machine",

@@ -291,7 +291,7 @@ def test_a_bound_warns_in_the_log_and_as_an_event(
 def test_a_bound_pauses_the_run_after_its_iteration_and_resuming_goes_on_all_the_same(
     store: Store, play: Callable[..., RunRow]
 ) -> None:
-    with pytest.raises(RunStoppedError, match=r"lost diversity: effective_roots is .* below 24\.5.*all the same"):
+    with pytest.raises(RunStoppedError, match=r"lost diversity: effective_roots is .* below 24\.5.*continue anyway"):
         play(**ANYTHING, collapse={"pause": {"effective_roots": 24.5}})
     with store.transaction() as conn:
         run = runs.list_runs(conn)[0]

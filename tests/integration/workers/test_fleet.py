@@ -113,7 +113,7 @@ def test_an_engine_that_serves_other_weights_after_a_reload_is_restarted(
     """Without the view the reload mixes two policies: the fleet notices, restarts, and serves the right one."""
     fleet.load(policies[0])
     before = engine_of(fleet)._slots[0].actor
-    monkeypatch.setattr("workers.fleet.fleet.serving_view", lambda checkpoint, _: Path(checkpoint))
+    monkeypatch.setattr("workers.fleet.fleet.serving_view", lambda checkpoint, *_: Path(checkpoint))
     ray.get(before.open.remote(policies[0].path))
     fleet.load(policies[1])
     assert engine_of(fleet)._slots[0].actor != before

@@ -365,7 +365,7 @@ def test_sppo_refuses_rewards_that_are_not_win_rates(
 ) -> None:
     scores = tmp_path / "scores.jsonl"
     scores.write_text(pairs.read_text().replace('"chosen_reward": 0.9', '"chosen_reward": 3.5'))
-    with pytest.raises(TrainingFailedError, match=r"win rates, and a pair has 3\.5.*win_rates to bradley_terry"):
+    with pytest.raises(TrainingFailedError, match=r"a pair has the reward 3\.5.*win_rates to bradley_terry"):
         play(short("sppo"), model, initial, scores, tmp_path / "run")
 
 

@@ -71,6 +71,6 @@ def test_no_prompt_moves_once_the_landmarks_are_made(
 
 def test_a_map_is_drawn_once(played: Played, played_service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     first = played_service.client.get(f"/v1/runs/{played.name}/map").json()
-    monkeypatch.setattr(map_cache, "fit", None)
-    monkeypatch.setattr(map_cache, "place", None)
+    monkeypatch.setattr(map_cache, "fit_map", None)
+    monkeypatch.setattr(map_cache, "place_on_map", None)
     assert played_service.client.get(f"/v1/runs/{played.name}/map").json() == first

@@ -90,7 +90,7 @@ BASE: dict[str, Any] = {
         ({"novelty": {"protected": ["/etc/shadow"]}}, "novelty.protected.0"),
         ({"novelty": {"checks": ["os:system"]}}, "EVA_FUNCTIONS allows mine.rules:check"),
         ({"model": {"path": "/models/tiny"}}, "model.path"),
-        ({"model": {"path": "tiny", "revision": "refs/pr/1"}}, "model.revision 'refs/pr/1': cannot be set"),
+        ({"model": {"path": "tiny", "revision": "refs/pr/1"}}, "model.revision 'refs/pr/1' (cannot be set"),
         ({"model": {"path": "playground", "chat_template": "/etc/passwd"}}, "model.chat_template"),
         ({"reward": {"kind": "verifier", "function": "os:system"}}, "reward.function"),
         ({"reward": {"kind": "pointwise", "model": "https://evil"}}, "reward.model"),

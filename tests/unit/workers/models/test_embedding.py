@@ -67,7 +67,7 @@ def test_missing_weights_and_other_formats_are_refused(tmp_path: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors.pop("encoder.layer.1.output.dense.weight")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ConfigError, match=r"lacks 1 weights, encoder\.layer\.1\.output"):
+    with pytest.raises(ConfigError, match=r"lacks 1 weights, for example encoder\.layer\.1\.output"):
         LocalEmbedder(str(folder))
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ConfigError, match=r"novelty\.embedding_model: .*pytorch_model\.bin"):

@@ -199,7 +199,7 @@ def test_weights_that_are_missing_are_not_drawn_at_random(tmp_path: Path) -> Non
     facts |= {"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
     (made / "config.json").write_text(json.dumps(facts))
     PointwiseModel.check(config(made))
-    with pytest.raises(ModelError, match=r"lacks 1 weights, score.weight"):
+    with pytest.raises(ModelError, match=r"lacks 1 weights, for example score.weight"):
         PointwiseModel(config(made))
 
 

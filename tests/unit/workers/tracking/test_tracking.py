@@ -49,7 +49,7 @@ def tracker(folder: Path, tracking: Tracking, script: str | None = None) -> Iter
     ],
 )
 def test_a_child_that_hangs_crashes_or_prints_nonsense_is_reported(tmp_path: Path, script: str, told: str) -> None:
-    timeout_s = 0.3 if "nothing" in told else 30
+    timeout_s = 0.3 if "no reply" in told else 30
     with (
         tracker(tmp_path, MlflowTracking(kind="mlflow", timeout_s=timeout_s), script) as asked,
         pytest.raises(TrackerError, match=told),

@@ -24,7 +24,7 @@ def test_accumulation_makes_the_batch_global(batch: int, per_device: int | None,
 def test_a_batch_that_does_not_divide_is_refused(batch: int, per_device: int | None, devices: int) -> None:
     with pytest.raises(ConfigError, match=r"training\.batch is \d+.*Change training\.batch"):
         accumulation(Training().model_copy(update={"batch": batch, "per_device_batch": per_device}), devices)
-    with pytest.raises(ValidationError, match="at once: make it a multiple, or change per_device_batch"):
+    with pytest.raises(ValidationError, match="change batch or per_device_batch"):
         Training(batch=batch, per_device_batch=per_device, devices=devices)
 
 

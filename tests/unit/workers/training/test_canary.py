@@ -60,5 +60,5 @@ def test_the_difference_is_the_largest_one() -> None:
 
 
 def test_canaries_of_other_tokens_are_not_compared() -> None:
-    with pytest.raises(CheckpointError, match="other tokens"):
+    with pytest.raises(CheckpointError, match="different tokens"):
         difference(ONE, Canary("float32", 2e-3, (CanarySequence((5, 6, 8), (-1.0, -2.0)),)))

@@ -61,7 +61,7 @@ def test_a_job_refuses_every_damaged_file_that_it_starts_from(
     policies = (mine, other) if part == "policy" else (other, mine)
     asked = TrainingJob(1, 0, *policies, str(tmp_path / "pairs"), str(tmp_path / "run"), seed=1)
     for name in damaged(whole, damage):
-        with pytest.raises(CheckpointError, match=f"{whole} is no valid checkpoint"):
+        with pytest.raises(CheckpointError, match=f"{whole} is not a valid checkpoint"):
             job.run_job(asked, Training(), Model(path=str(whole)))
         assert not list((tmp_path / "run").glob("*checkpoint*")), name
     with pytest.raises(AssertionError, match="it was loaded"):

@@ -71,7 +71,7 @@ def test_a_superseded_driver_can_neither_start_nor_continue(tmp_path: Path) -> N
     with training_lock(tmp_path, 4) as check:
         check()
         (tmp_path / FENCE).write_text("5")
-        with pytest.raises(TrainingFailedError, match=r"fence 5, this job's is 4.*Leave"):
+        with pytest.raises(TrainingFailedError, match=r"fence 5, this job's is 4.*Nothing to do"):
             check()
     with pytest.raises(TrainingFailedError, match="a newer driver"), training_lock(tmp_path, 4):
         raise AssertionError("not reached")
