@@ -147,8 +147,8 @@ class SimulatedEngines:
         self.forgotten.append(slot)
         self.engines[slot] = SimulatedEngine(self.speed, self.length_of, self._clock)
 
-    def serve(self, served: ServingTarget) -> None:
-        self.loaded.append(served.folder)
+    def serve(self, target: ServingTarget) -> None:
+        self.loaded.append(target.folder)
         self.up.clear()
         self.starting = dict.fromkeys(set(range(self.count)) - self.empty, self._clock)
 
