@@ -155,7 +155,7 @@ def test_a_service_that_fails_for_a_while_is_told_the_rest_later(store: Store, s
     assert {point.number for point in service.points} == {point.number for point in all_points(store, run)}
     assert service.statuses == ["finished"] and len(service.openings) == 3
     reasons = [reason for reason in told(store, run) if reason != "tracked"]
-    assert len(reasons) == 1 and "the run goes on meanwhile" in reasons[0]
+    assert len(reasons) == 1 and "the run continues" in reasons[0]
     assert "maintenance" in reasons[0] and "sk-" not in reasons[0]
 
 
