@@ -30,6 +30,8 @@ _STEPS = 60
 _HALVINGS = 12
 _SWEEPS = 60
 _TOLERANCE = 1e-12
+_SUFFICIENT = 1e-4
+"""The share of the decrease that a step promises which it must bring, or else it is halved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +98,10 @@ def length_controlled(
     light = 0 if gamed is None else len(gamed.preference_K)
 
     def refitted(rows_R_K: Ints) -> Floats:
-        kept = [np.concatenate([np.arange(light), light + rows_K]) for rows_K in rows_R_K]
-        return np.array(
-            [
-                sigmoid(at_equal_length @ fit_at(design[rows], target[rows], weight[rows], strength)).mean()
-                for rows in kept
-            ]
-        )
+        drawn_R_K = np.array([np.bincount(rows_K, minlength=len(target) - light) for rows_K in rows_R_K])
+        weight_R_K = weight * np.hstack([np.ones((len(rows_R_K), light)), drawn_R_K])
+        fits_R_F = fit_all(design, target, weight_R_K, np.full(len(rows_R_K), strength))
+        return sigmoid(at_equal_length @ fits_R_F.T).mean(axis=0)
 
     means = bootstrap(refitted, int(known_P.sum()), seed=seed, rounds=rounds) if rounds else None
     controlled = float(predicted_P.mean())
@@ -119,40 +118,61 @@ def length_controlled(
 def best_strength(design_K_F: Floats, target_K: Floats, weight_K: Floats) -> float:
     """Returns the inverse penalty of the logistic regression with the best cross-validated log-likelihood."""
     folds_K = fold_of_rows(len(target_K))
-    scores: list[float] = []
-    for strength in STRENGTHS:
-        score = 0.0
-        for fold in range(FOLDS):
-            inside = folds_K != fold
-            found = fit_at(design_K_F[inside], target_K[inside], weight_K[inside], float(strength))
-            p = np.clip(sigmoid(design_K_F[~inside] @ found), 1e-15, 1 - 1e-15)
-            y = target_K[~inside]
-            score += float((weight_K[~inside] * (y * np.log(p) + (1 - y) * np.log(1 - p))).mean())
-        scores.append(score)
-    return float(STRENGTHS[int(np.argmax(scores))])
+    fold_R, strength_R = np.repeat(np.arange(FOLDS), len(STRENGTHS)), np.tile(STRENGTHS, FOLDS)
+    held_out_R_K = folds_K == fold_R[:, None]
+    fits_R_F = fit_all(design_K_F, target_K, weight_K * ~held_out_R_K, strength_R)
+    p_R_K = np.clip(sigmoid(fits_R_F @ design_K_F.T), 1e-15, 1 - 1e-15)
+    surprise_R_K = weight_K * (target_K * np.log(p_R_K) + (1 - target_K) * np.log(1 - p_R_K))
+    score_R = surprise_R_K.mean(axis=1, where=held_out_R_K)
+    return float(STRENGTHS[int(np.argmax(score_R.reshape(FOLDS, -1).sum(axis=0)))])
 
 
 def fit_at(design_K_F: Floats, target_K: Floats, weight_K: Floats, strength: float) -> Floats:
-    """argmin |w|_1 + strength * sum_k weight_k * crossentropy(target_k, sigmoid(x_k w)): proximal Newton steps, [F]."""
-    found_F = np.zeros(design_K_F.shape[1])
+    """argmin over w of |w|_1 + strength * sum_k weight_k * crossentropy(target_k, sigmoid(x_k w)), [F]."""
+    return fit_all(design_K_F, target_K, weight_K[None], np.array([strength]))[0]
 
-    def objective(at_F: Floats) -> float:
-        margin_K = design_K_F @ at_F
-        loss_K = np.logaddexp(0, margin_K) - target_K * margin_K
-        return float(np.abs(at_F).sum() + strength * (weight_K * loss_K).sum())
 
-    value = objective(found_F)
+def fit_all(design_K_F: Floats, target_K: Floats, weight_R_K: Floats, strength_R: Floats) -> Floats:
+    """Returns one fit per row of weights and strength, like `fit_at`, [R, F]: proximal Newton steps, all rows at once.
+
+    `open_R` are the rows that still move; the others are done.
+    """
+    found_R_F = np.zeros((len(weight_R_K), design_K_F.shape[1]))
+    weight_R_K = strength_R[:, None] * weight_R_K
+    squares_K_FF = (design_K_F[:, :, None] * design_K_F[:, None, :]).reshape(len(design_K_F), -1)
+
+    def objective(at_R_F: Floats, open_R: Ints) -> Floats:
+        margin_R_K = at_R_F @ design_K_F.T
+        loss_R_K = np.logaddexp(0, margin_R_K) - target_K * margin_R_K
+        return np.abs(at_R_F).sum(axis=1) + (weight_R_K[open_R] * loss_R_K).sum(axis=1)
+
+    open_R = np.arange(len(found_R_F))
+    value_R = objective(found_R_F, open_R)
     for _ in range(_STEPS):
-        p_K = sigmoid(design_K_F @ found_F)
-        slope_F = strength * design_K_F.T @ (weight_K * (p_K - target_K))
-        curvature_F_F = strength * (design_K_F * (weight_K * p_K * (1 - p_K))[:, None]).T @ design_K_F
-        step_F = _lasso_step(found_F, slope_F, curvature_F_F + 1e-9 * np.eye(len(found_F)))
-        tried = [(objective(at_F), at_F) for at_F in (found_F + step_F / 2**halved for halved in range(_HALVINGS))]
-        after, at_F = min(tried, key=lambda one: one[0])
-        if value - after <= _TOLERANCE * max(1.0, value):
+        at_R_F = found_R_F[open_R]
+        p_R_K = sigmoid(at_R_F @ design_K_F.T)
+        slope_R_F = (weight_R_K[open_R] * (p_R_K - target_K)) @ design_K_F
+        curvature_R_FF = (weight_R_K[open_R] * p_R_K * (1 - p_R_K)) @ squares_K_FF
+        curvature_R_F_F = curvature_R_FF.reshape(len(open_R), *[design_K_F.shape[1]] * 2)
+        step_R_F = _lasso_steps(at_R_F, slope_R_F, curvature_R_F_F + 1e-9 * np.eye(design_K_F.shape[1]))
+        gain_R = (
+            -(slope_R_F * step_R_F).sum(axis=1) + np.abs(at_R_F).sum(axis=1) - np.abs(at_R_F + step_R_F).sum(axis=1)
+        )
+        size_R = np.ones(len(open_R))
+        after_R = objective(at_R_F + step_R_F, open_R)
+        for _ in range(_HALVINGS):
+            long_R = np.flatnonzero(after_R > value_R - _SUFFICIENT * size_R * gain_R)
+            if not len(long_R):
+                break
+            size_R[long_R] /= 2
+            after_R[long_R] = objective((at_R_F + size_R[:, None] * step_R_F)[long_R], open_R[long_R])
+        better_R = after_R < value_R
+        found_R_F[open_R[better_R]] = (at_R_F + size_R[:, None] * step_R_F)[better_R]
+        moving_R = value_R - after_R > _TOLERANCE * np.maximum(1, value_R)
+        open_R, value_R = open_R[moving_R], after_R[moving_R]
+        if not len(open_R):
             break
-        found_F, value = at_F, after
-    return found_F
+    return found_R_F
 
 
 def fold_of_rows(count: int) -> Ints:
@@ -165,18 +185,20 @@ def sigmoid(x: Floats) -> Floats:
     return np.exp(-np.logaddexp(0, -x))
 
 
-def _lasso_step(at_F: Floats, slope_F: Floats, curvature_F_F: Floats) -> Floats:
-    """argmin over d of slope d + d curvature d / 2 + |at + d|_1, one coordinate after the other."""
-    new_F = at_F.copy()
+def _lasso_steps(at_R_F: Floats, slope_R_F: Floats, curvature_R_F_F: Floats) -> Floats:
+    """argmin over d of slope d + d curvature d / 2 + |at + d|_1 in each row, one coordinate after the other, [R, F]."""
+    step_R_F = np.zeros_like(at_R_F)
     for _ in range(_SWEEPS):
-        before_F = new_F.copy()
-        for place in range(len(new_F)):
-            curvature = curvature_F_F[place, place]
-            target = curvature * new_F[place] - slope_F[place] - curvature_F_F[place] @ (new_F - at_F)
-            new_F[place] = np.sign(target) * max(abs(target) - 1, 0) / curvature
-        if np.abs(new_F - before_F).max() < _TOLERANCE:
+        before_R_F = step_R_F.copy()
+        for place in range(at_R_F.shape[1]):
+            curvature_R, now_R = curvature_R_F_F[:, place, place], at_R_F[:, place] + step_R_F[:, place]
+            pull_R = slope_R_F[:, place] + (curvature_R_F_F[:, place] * step_R_F).sum(axis=1)
+            target_R = curvature_R * now_R - pull_R
+            shrunk_R = np.sign(target_R) * np.maximum(np.abs(target_R) - 1, 0) / curvature_R
+            step_R_F[:, place] = shrunk_R - at_R_F[:, place]
+        if np.abs(step_R_F - before_R_F).max() < _TOLERANCE:
             break
-    return new_F - at_F
+    return step_R_F
 
 
 def _with_gamed(

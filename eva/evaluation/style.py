@@ -140,12 +140,13 @@ def style_scores(
     design_Q_K = np.hstack([who_Q_M, style_Q_F])
 
     draw = np.random.default_rng(derive(seed, "style"))
-    fits: list[Floats] = []
-    for drawn_C in (counts_C, *draw.multinomial(len(verdicts), counts_C / len(verdicts), size=rounds)):
-        played_Q: Floats = np.bincount(pair_C, drawn_C, len(design_Q_K)).astype(np.float64)
-        wins_Q: Floats = np.bincount(pair_C, drawn_C * score_C, len(design_Q_K)).astype(np.float64)
-        fits.append(logistic(design_Q_K, wins_Q, played_Q, fits[0] if fits else None))
-    fits_R_K = np.stack(fits)
+    drawn_R_C = np.vstack([counts_C, draw.multinomial(len(verdicts), counts_C / len(verdicts), size=rounds)])
+    played_R_Q, wins_R_Q = (
+        np.array([np.bincount(pair_C, weights_C, len(design_Q_K)) for weights_C in weights_R_C], np.float64)
+        for weights_R_C in (drawn_R_C, drawn_R_C * score_C)
+    )
+    fit_1_K = logistic(design_Q_K, wins_R_Q[:1], played_R_Q[:1])
+    fits_R_K = np.vstack([fit_1_K, logistic(design_Q_K, wins_R_Q[1:], played_R_Q[1:], fit_1_K[0])])
     battles_M = np.bincount(pair_C, counts_C, len(design_Q_K)) @ who_Q_M
     scores = [
         ArenaScore(
@@ -167,32 +168,35 @@ def style_scores(
 
 def logistic(
     design_Q_K: Floats,
-    wins_Q: Floats,
-    played_Q: Floats,
+    wins_R_Q: Floats,
+    played_R_Q: Floats,
     start_K: Floats | None = None,
     *,
     steps: int = 100,
     tolerance: float = 1e-10,
 ) -> Floats:
-    """Returns the maximum-likelihood coefficients of P(win) = sigmoid(design @ coefficients), by Newton's method."""
-    found_K: Floats = np.zeros(len(design_Q_K.T))
+    """Returns the maximum-likelihood coefficients of P(win) = sigmoid(design @ coefficients) of each round, [R, K].
+
+    By Newton's method for all rounds at once; a step is at most 1 in each coefficient.
+    """
+    found_R_K: Floats = np.zeros((len(wins_R_Q), design_Q_K.shape[1]))
     if start_K is not None:
-        found_K = start_K
+        found_R_K += start_K
+    ridge_K_K = _RIDGE * np.eye(design_Q_K.shape[1])
+    open_R = np.arange(len(wins_R_Q))
     for _ in range(steps):
-        step_K = _newton(design_Q_K, wins_Q, played_Q, found_K)
-        found_K = found_K + step_K
-        if np.abs(step_K).max() < tolerance:
+        played_O_Q, at_O_K = played_R_Q[open_R], found_R_K[open_R]
+        p_O_Q: Floats = 1 / (1 + np.exp(-at_O_K @ design_Q_K.T))
+        slope_O_K: Floats = (wins_R_Q[open_R] - played_O_Q * p_O_Q) @ design_Q_K - _RIDGE * at_O_K
+        weights_O_Q: Floats = played_O_Q * p_O_Q * (1 - p_O_Q)
+        curvature_O_K_K = [(design_Q_K.T * weights_Q) @ design_Q_K + ridge_K_K for weights_Q in weights_O_Q]
+        newton_O_K = np.linalg.solve(np.array(curvature_O_K_K), slope_O_K[:, :, None])[:, :, 0].astype(np.float64)
+        step_O_K = np.clip(newton_O_K, -1, 1)
+        found_R_K[open_R] = at_O_K + step_O_K
+        open_R = open_R[np.abs(step_O_K).max(axis=1) >= tolerance]
+        if not len(open_R):
             break
-    return found_K
-
-
-def _newton(design_Q_K: Floats, wins_Q: Floats, played_Q: Floats, at_K: Floats) -> Floats:
-    """Returns one Newton step from these coefficients, at most 1 in each."""
-    p_Q: Floats = 1 / (1 + np.exp(-design_Q_K @ at_K))
-    slope_K: Floats = design_Q_K.T @ (wins_Q - played_Q * p_Q) - _RIDGE * at_K
-    weighted_Q_K: Floats = design_Q_K * (played_Q * p_Q * (1 - p_Q))[:, None]
-    curvature_K_K: Floats = design_Q_K.T @ weighted_Q_K + _RIDGE * np.eye(len(at_K))
-    return np.clip(np.linalg.solve(curvature_K_K, slope_K).astype(np.float64), -1, 1)
+    return found_R_K
 
 
 def _scaled(style_Q_F: Floats, pair_C: Ints, counts_C: Ints, centred: bool) -> Floats:

@@ -113,6 +113,10 @@ def test_the_penalised_fit_is_the_minimum_that_scipy_finds(seed: int, strength: 
         options={"ftol": 1e-14, "gtol": 1e-9},
     )
     assert loss(found, design, target, weight, strength) <= best.fun * (1 + 1e-9) + 1e-9
+    # a fit does not depend on the ones that are made with it
+    weight_R_K, strength_R = np.vstack([rng.random((2, 60)), weight]), np.array([0.01, 10_000.0, strength])
+    together = length_control.fit_all(design, target, weight_R_K, strength_R)
+    np.testing.assert_allclose(together[2], found, atol=1e-6)
 
 
 def judged(count: int, phi: float, theta: float, psi: float, seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:

@@ -32,9 +32,11 @@ def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
         return float(np.sum(played * np.logaddexp(0, logits) - wins * logits))
 
     best = scipy.optimize.minimize(loss, np.zeros(5), method="BFGS", options={"gtol": 1e-10})
-    np.testing.assert_allclose(logistic(design, wins, played), best.x, atol=1e-4)
+    # a fit does not depend on the one made with it: nothing was won there, so it takes more steps
+    found = logistic(design, np.stack([np.zeros(60), wins]), np.stack([played, played]))[1]
+    np.testing.assert_allclose(found, best.x, atol=1e-4)
     # beyond the ridge that keeps it finite, nothing: its slope vanishes there
-    assert loss(logistic(design, wins, played)) <= best.fun + 1e-9
+    assert loss(found) <= best.fun + 1e-9
 
 
 def judged(count: int, bias: float) -> tuple[StyledResponses, list[tuple[int, float]]]:
