@@ -29,7 +29,10 @@ SHARED: dict[str, tuple[str, int]] = {
 }
 """The tables that a fork copies, in an order in which every foreign key finds its row."""
 
-OWN = ("runs", "leases", "events", "launches", "api_keys", "exports", "trackings", "stage_totals")
+OWN = (
+    *("runs", "leases", "events", "launches", "api_keys", "exports", "trackings", "stage_totals"),
+    *("studies", "study_runs"),
+)
 """The tables that a fork does not copy: each run has its own rows, or the rows belong to no run."""
 
 

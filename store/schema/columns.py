@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     Column,
     DateTime,
     ForeignKeyConstraint,
@@ -17,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-SCHEMA_REVISION = "0014"
+SCHEMA_REVISION = "0015"
 """The migration that the tables correspond to. A database that is at it already needs no migration."""
 
 metadata = MetaData(
@@ -40,7 +42,7 @@ def table(name: str, *items: SchemaItem) -> Table:
     return Table(name, metadata, *items)
 
 
-def key(name: str, kind: type[Integer | SmallInteger | Text]) -> Column[Any]:
+def key(name: str, kind: type[BigInteger | Boolean | Integer | SmallInteger | Text]) -> Column[Any]:
     return Column(name, kind, primary_key=True, autoincrement=False, nullable=False)
 
 

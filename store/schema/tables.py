@@ -456,6 +456,32 @@ trackings = table(
     of_run(),
 )
 
+# Studies: arms x seeds x given models, each an ordinary run.
+
+studies = table(
+    "studies",
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("config", JSONB, nullable=False),
+    Column("config_hash", Text, nullable=False),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    UniqueConstraint("name"),
+)
+
+study_runs = table(
+    "study_runs",
+    key("study_id", Integer),
+    key("seed", BigInteger),
+    key("model", Text),  # the given model as the study names it
+    key("arm", Text),
+    # a shared run plays the first iterations of several arms, which are forked from it; it is called after the first
+    key("shared", Boolean),
+    Column("run_id", Integer, nullable=False),
+    ForeignKeyConstraint(["study_id"], ["studies.id"], ondelete="RESTRICT"),
+    of_run(),
+    Index(None, "run_id"),
+)
+
 # totals over the closed stages of all runs, a row per stage name
 stage_totals = table(
     "stage_totals",

@@ -1,0 +1,4 @@
+"""Studies: arms x seeds x given models, and what can be concluded from them.
+
+`study`: the config of a study
+"""
