@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from benchmarks.measuring import Comparison, seconds, show
+from benchmarks.measuring import Timings, seconds, show
 from eva.creator.informativeness import Estimate, estimate
 from eva.creator.metrics import METRICS, needs_threshold
 from eva.creator.samplers import SAMPLERS
@@ -88,7 +88,7 @@ def cpu_seconds(action: Callable[[], object]) -> float:
     return seconds(action, time.process_time)
 
 
-def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Comparison:
+def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Timings:
     """Runs both ways in turns. Raises SystemExit if they disagree on an info."""
     judged = pool(prompts)
     frame = table(judged)
@@ -97,7 +97,7 @@ def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Comparison:
     if not np.allclose(vectorised(few)[0].info_P, row_by_row(table(few))[0], equal_nan=True):
         raise SystemExit("the two ways disagree: their times cannot be compared")
     ours, theirs = zip(*times, strict=True)
-    return Comparison(
+    return Timings(
         f"estimate and sample: {prompts:,} prompts x {N} responses, a quarter drawn",
         "eva",
         "pandas",

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from benchmarks.measuring import Comparison, seconds, show
+from benchmarks.measuring import Timings, seconds, show
 from eva.config import Evolving
 from eva.creator.evolution import EvolutionPlan, evolve_all
 from eva.roles import Evolver
@@ -107,7 +107,7 @@ def theirs(task: Any, sources: int) -> None:
         raise SystemExit(f"distilabel wrote {written} children of {sources * PER_PROMPT}: the times cannot be compared")
 
 
-def compare() -> tuple[Comparison, Comparison]:
+def compare() -> tuple[Timings, Timings]:
     """Compares eva with the ideal and with distilabel, in turns."""
     with service() as api_base:
         evolver = build_evolver(
@@ -123,8 +123,8 @@ def compare() -> tuple[Comparison, Comparison]:
     eva, distilabel = zip(*times, strict=True)
     what = f"{EVOLUTIONS} evolutions in chains of {PER_PROMPT}, latency {LATENCY_S:g} s, {SLOTS} slots"
     return (
-        Comparison(f"{what}: against the ideal N L / C", "eva", "ideal", eva, (IDEAL_S,) * REPEATS, TARGET),
-        Comparison(f"{what}: against EvolInstruct.process", "eva", "distilabel", eva, distilabel, 1.0),
+        Timings(f"{what}: against the ideal N L / C", "eva", "ideal", eva, (IDEAL_S,) * REPEATS, TARGET),
+        Timings(f"{what}: against EvolInstruct.process", "eva", "distilabel", eva, distilabel, 1.0),
     )
 
 

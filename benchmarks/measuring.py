@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Timings:
     """The seconds of each repeat; `ratio` is baseline over subject: above 1, the subject is faster."""
 
     what: str
@@ -45,7 +45,7 @@ def machine() -> str:
     return f"{os.cpu_count()} cores (load {busy:.1f}), {platform.machine()}, Python {platform.python_version()}"
 
 
-def show(comparison: Comparison, arguments: list[str]) -> None:
+def show(comparison: Timings, arguments: list[str]) -> None:
     """Prints a comparison for people, or with --json for programs."""
     if "--json" in arguments:
         facts = {"ratio": comparison.ratio, "ratios": comparison.ratios, "machine": machine()}

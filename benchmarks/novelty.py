@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from benchmarks.measuring import Comparison, seconds, show
+from benchmarks.measuring import Timings, seconds, show
 from eva.creator.minhash import MinHashIndex
 from eva.creator.novelty import shingles
 from eva.creator.semantic import SemanticIndex
@@ -31,7 +31,7 @@ def texts(count: int, seed: int) -> list[str]:
     return [" ".join(draws.choices(WORDS, k=80)) for _ in range(count)]
 
 
-def compare(count: int = PROMPTS) -> Comparison:
+def compare(count: int = PROMPTS) -> Timings:
     """Returns the seconds for QUESTIONS texts. Raises SystemExit if the two ways disagree."""
     known = texts(count, 1)
     asked = [
@@ -59,7 +59,7 @@ def compare(count: int = PROMPTS) -> Comparison:
     if ours[:PLAIN] != plain:
         raise SystemExit("the two ways disagree: their times cannot be compared")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Comparison(
+    return Timings(
         f"{QUESTIONS:,} texts against {count:,} prompts (whole process: {peak:,} MB)",
         "index",
         "plain",
@@ -69,7 +69,7 @@ def compare(count: int = PROMPTS) -> Comparison:
     )
 
 
-def compare_meanings(count: int = PROMPTS) -> Comparison:
+def compare_meanings(count: int = PROMPTS) -> Timings:
     """Returns the seconds for TOGETHER look-ups. Raises SystemExit if the two ways disagree."""
     draws = np.random.default_rng(1)
     index = SemanticIndex()
@@ -89,7 +89,7 @@ def compare_meanings(count: int = PROMPTS) -> Comparison:
         raise SystemExit("the two ways disagree: their times cannot be compared")
     together, one_by_one = zip(*times, strict=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Comparison(
+    return Timings(
         f"{TOGETHER} embeddings against {count:,} prompts, {DIMENSIONS} dimensions (whole process: {peak:,} MB)",
         "together",
         "singly",

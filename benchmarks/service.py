@@ -30,7 +30,7 @@ from benchmarks.measuring import machine
 from eva.config.files import load_config
 from eva.settings import Settings
 from eva.types import PromptResponses, Response, Reward, RewardedResponses
-from store.game.responses import copy_answered, copy_rewarded
+from store.game.responses import copy_responses, copy_rewards
 from store.postgres.bulk import driver
 from store.runs.runs import create_run, set_status
 from store.session import Store, open_store
@@ -223,8 +223,8 @@ def storing(store: Store, run: int, prompts: int) -> tuple[float, float]:
     began = time.perf_counter()
     for first in range(0, len(answers), 64):
         with store.transaction() as conn:
-            copy_answered(conn, run, 99, answers[first : first + 64])
-            copy_rewarded(conn, run, 99, "benchmark", rewarded[first : first + 64])
+            copy_responses(conn, run, 99, answers[first : first + 64])
+            copy_rewards(conn, run, 99, "benchmark", rewarded[first : first + 64])
     ours_s = time.perf_counter() - began
     rows = 2 * N * len(answers)
     return rows / ours_s, rows / _plain_copy_s(store)

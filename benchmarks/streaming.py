@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from benchmarks.measuring import Comparison, seconds, show
+from benchmarks.measuring import Timings, seconds, show
 from eva.config import RunConfig
 from eva.seeds import text_hash
 from eva.settings import Settings
@@ -141,7 +141,7 @@ def repeat(store: Store, prompt_file: Path, rewarded: Sequence[RewardedResponses
     return ours, seconds(lambda: plain(store, *ready))
 
 
-def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Comparison:
+def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Timings:
     """Runs both ways in turns, on an embedded server of their own."""
     folder = Path(tempfile.mkdtemp(prefix="eva-bench-"))
     folder.chmod(0o755)  # root's server runs as another user
@@ -157,7 +157,7 @@ def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Comparison:
         shutil.rmtree(folder)
     ours, theirs = zip(*times, strict=True)
     what = f"copy: {prompts:,} prompts x {N} rewarded responses of {WORDS} words, flushed every {FLUSH_RESULTS} prompts"
-    return Comparison(what, "streaming", "plain", ours, theirs, TARGET)
+    return Timings(what, "streaming", "plain", ours, theirs, TARGET)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from eva.config import RunConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class KeyText:
     """One key of the config. `section` is the path of its section, "" for the top level."""
 
     section: str
@@ -35,7 +35,7 @@ class SectionText:
 
     path: str
     text: str
-    keys: tuple[Key, ...]
+    keys: tuple[KeyText, ...]
 
 
 def as_yaml(config: RunConfig) -> str:
@@ -90,7 +90,7 @@ def plain_text() -> str:
 
 
 def _walk(section: type[BaseModel], path: str, kind: str = "") -> Iterator[SectionText]:
-    keys: list[Key] = []
+    keys: list[KeyText] = []
     inner: list[tuple[str, list[type[BaseModel]]]] = []
     for name, field in section.model_fields.items():
         if found := _models(field.annotation):
@@ -99,7 +99,7 @@ def _walk(section: type[BaseModel], path: str, kind: str = "") -> Iterator[Secti
             listed = _listed(field.annotation)
             inner += [(f"{path}.{name}[]" if path else f"{name}[]", listed)] if listed else []
             shown = "list, each of a kind below" if listed else _type(field)
-            keys.append(Key(path, name, shown, _default(field), _one_paragraph(field.description)))
+            keys.append(KeyText(path, name, shown, _default(field), _one_paragraph(field.description)))
     title = f"{path} (kind: {kind})" if kind else path
     yield SectionText(title, _one_paragraph(section.__doc__), tuple(keys))
     for where, models in inner:

@@ -10,7 +10,7 @@ import click
 from cli.store_access import find, opened_existing
 from cli.terminal.formats import place
 from cli.terminal.safe_text import printable
-from orchestrator.hold.control import REACHED, Wish, ask, player, wait_until_obeyed
+from orchestrator.hold.control import REACHED, StopRequest, player, request_stop, wait_for_stop
 
 
 def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,21 +28,21 @@ def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def request(reference: str, wanted: Wish, *, wait: bool, timeout_s: float) -> None:
+def request(reference: str, stop: StopRequest, *, wait: bool, timeout_s: float) -> None:
     """Request the state, wait for it if `wait` is set, and print where the run stands."""
     with opened_existing() as store:
         before = find(store, reference)
-        row = ask(store, before, wanted)
+        row = request_stop(store, before, stop)
         if wait:
-            row = wait_until_obeyed(store, row, wanted, timeout_s)
+            row = wait_for_stop(store, row, stop, timeout_s)
         where = place(row.iteration, row.config["iterations"])
         name = printable(row.name)
-        if before.status == REACHED[wanted]:
+        if before.status == REACHED[stop]:
             click.echo(f"{name} is already {row.status}, in {where}")
-        elif row.status == REACHED[wanted]:
+        elif row.status == REACHED[stop]:
             click.echo(f"{name} is {row.status} in {where}")
         else:
             click.echo(
-                f"{name} will {wanted}: {player(store, row)} stops at its next batch boundary, in {where}. "
+                f"{name} will {stop}: {player(store, row)} stops at its next batch boundary, in {where}. "
                 "Check with `eva runs`."
             )

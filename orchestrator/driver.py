@@ -32,9 +32,9 @@ from eva.runtime.worker_reports import Incident
 from eva.settings import Settings
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.database_retry import RETRY_S, DatabaseRetry
-from orchestrator.hold.interrupts import interruptible
+from orchestrator.hold.interrupts import interrupt_handlers
 from orchestrator.hold.lease import TTL_S, Lease, claim
-from orchestrator.hold.orphans import end_orphans, mark_session, marked, remove_sessions
+from orchestrator.hold.orphans import end_orphans, mark_ray_session, process_mark, remove_sessions
 from orchestrator.hold.overseer import Overseer
 from orchestrator.journal import Journal
 from orchestrator.launch.resume import require_resumable, require_unchanged
@@ -91,7 +91,7 @@ def drive(
     """
     require_resumable(run)
     retry = DatabaseRetry(store, run.name, listener, retry_s)
-    with process_log_context(run=run.name), interruptible(), claim(store, run, ttl_s, retry) as lease:
+    with process_log_context(run=run.name), interrupt_handlers(), claim(store, run, ttl_s, retry) as lease:
         run = retry.call(lambda: _row(store, run.id))
         require_resumable(run)
         require_unchanged(run)
@@ -171,7 +171,7 @@ def _set_status(run: ClaimedRun, status: str, *, error: BaseException | None = N
     log.log(
         logging.INFO if error is None else logging.ERROR, "the run is %s%s", status, f": {message}" if error else ""
     )
-    run.spans.stands(status)
+    run.spans.set_status(status)
     (run.keep if last else run.tell)(change)
     reach("run.status.after_commit")
 
@@ -191,7 +191,7 @@ def build_roles(
     `conversation` is the largest number of tokens before the text of a prompt; `spent` is what rewarder, evaluator
     and auditor have cost so far. Engines and trainer import their libraries in parallel; the first use of each waits.
     """
-    overseer.opened(0, "start", 0, 0)
+    overseer.on_stage_open(0, "start", 0, 0)
     # An evolver that asks the fleet is built after it. Whatever else can fail does so here, before anything starts.
     evolver = None if config.evolving.asks_policy else build_evolver(config.evolving)
     embedder = LocalEmbedder(path) if (path := config.novelty.embedding_model) is not None else None
@@ -200,9 +200,9 @@ def build_roles(
     logs.mkdir(parents=True, exist_ok=True)
     _end_orphans(overseer)
     with ExitStack() as stack:
-        stack.enter_context(marked())
+        stack.enter_context(process_mark())
         stack.enter_context(connected(settings))
-        mark_session()
+        mark_ray_session()
         trainer = stack.enter_context(LocalTrainer(config, logs, notice=overseer.notice))
         views, notice = folder / "serving", overseer.notice
         fleet = stack.enter_context(

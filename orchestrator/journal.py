@@ -148,7 +148,7 @@ class Journal:
         try:
             self._run.write(finish)
             reach("iteration.finish.after_commit")
-            self._run.spans.iteration_ends()
+            self._run.spans.end_iteration()
         except RunStoppedError as error:
             raise (collapse_error(self._run, pausing) if pausing else error) from None
 
@@ -157,7 +157,7 @@ class Journal:
     def rewards(self, numbers: Sequence[int], policy: Checkpoint) -> RewardTable:
         """Returns the rewards of these prompts under the policy."""
         run, n = self._run, self.config.generation.n
-        return run.read(lambda conn: responses.judged(conn, run.id, policy.number, run.rewarder, numbers, n))
+        return run.read(lambda conn: responses.read_reward_table(conn, run.id, policy.number, run.rewarder, numbers, n))
 
     def newest_rewards(self, numbers: Sequence[int], policy: Checkpoint) -> RewardTable:
         """Returns the rewards of these prompts, each under the newest policy that has all n responses to it."""

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/configs", tags=["configs"])
 
 LONGEST = 100_000
 
-Key = Annotated[str, Field(min_length=1, max_length=200)]
+ConfigKey = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Draft(Schema):
@@ -32,7 +32,7 @@ class Draft(Schema):
     """Instead: a preset, whose text is used."""
     run: str | None = Field(default=None, max_length=200)
     """Instead: a run, whose config is used. Credentials read `***`."""
-    changes: Annotated[dict[Key, Any], Field(max_length=200)] = Field(default_factory=dict)
+    changes: Annotated[dict[ConfigKey, Any], Field(max_length=200)] = Field(default_factory=dict)
     """Values by dotted keys, such as `training.beta`. Null removes a key, so that its default applies."""
 
     @model_validator(mode="after")

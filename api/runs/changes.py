@@ -15,7 +15,7 @@ from api.runs.schemas import RunDetails
 from api.schema import RunName
 from api.service import Here, Service
 from eva.errors import ConflictError, EvaError
-from orchestrator.hold.control import Wish, ask, held
+from orchestrator.hold.control import StopRequest, exclusive_transaction, request_stop
 from store.rows import RunRow
 from store.runs import events
 from store.runs.runs import annotate_run, find_run, get_run, rename_run, set_deleted
@@ -47,13 +47,13 @@ class TagDiffersError(EvaError):
 @router.post("/{run}:pause", status_code=202)
 def pause_run(here: Here, run: RunName, response: Response) -> RunDetails:
     """Pause a run at its next batch boundary; at once if no driver plays it."""
-    return _wish(here, run, "pause", response)
+    return _request_stop(here, run, "pause", response)
 
 
 @router.post("/{run}:cancel", status_code=202)
 def cancel_run(here: Here, run: RunName, response: Response) -> RunDetails:
     """Cancel a run for good at its next batch boundary; at once if no driver plays it."""
-    return _wish(here, run, "cancel", response)
+    return _request_stop(here, run, "cancel", response)
 
 
 @router.patch("/{run:run}", openapi_extra={"parameters": [_IF_MATCH]})
@@ -110,8 +110,8 @@ def restore_run(here: Here, run: RunName, response: Response) -> RunDetails:
         return answered(conn, get_run(conn, row.id), response)
 
 
-def _wish(here: Service, reference: str, wish: Wish, response: Response) -> RunDetails:
-    row = ask(here.store, _row(here, reference), wish)
+def _request_stop(here: Service, reference: str, request: StopRequest, response: Response) -> RunDetails:
+    row = request_stop(here.store, _row(here, reference), request)
     with here.reading() as conn:
         return answered(conn, get_run(conn, row.id), response)
 
@@ -120,7 +120,7 @@ def _wish(here: Service, reference: str, wish: Wish, response: Response) -> RunD
 def _stopped(here: Service, reference: str, action: str) -> Generator[Connection]:
     """A transaction on a run that no driver plays and that waits for none. Raises ConflictError."""
     row = _row(here, reference)
-    with held(here.store, row) as conn:
+    with exclusive_transaction(here.store, row) as conn:
         if get_run(conn, row.id).status == "queued":
             raise ConflictError(
                 f"run {row.name} waits for a driver and cannot be {action}",

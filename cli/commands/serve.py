@@ -116,7 +116,7 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
     from api.security.access import Access
     from api.security.guards import Guards
     from api.service import Service
-    from orchestrator.hold.interrupts import interruptible
+    from orchestrator.hold.interrupts import interrupt_handlers
 
     # a client that leaves in the middle of an event is not worth a log line
     logging.getLogger("asyncio").setLevel(logging.ERROR)
@@ -135,7 +135,7 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
         store, settings, f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}", needs_keys=needs_keys
     )
     # uvicorn shuts down cleanly at either signal and then raises it again; only the store is left to close
-    with launching(store, settings), interruptible(), suppress(KeyboardInterrupt):
+    with launching(store, settings), interrupt_handlers(), suppress(KeyboardInterrupt):
         asyncio.run(server.serve(sockets=[sock]))
 
 

@@ -66,14 +66,14 @@ def follow(look: Look, shown: Watch, sleep: Callable[[float], None] = time.sleep
             at = int(stage["iteration"]), str(stage["name"])
             if at in known:
                 continue
-            shown.opened(*at, stage["done"], stage["total"])
+            shown.on_stage_open(*at, stage["done"], stage["total"])
             if stage["status"] == "done":
                 known.add(at)
-                shown.closed(*at, stage["counts"])
+                shown.on_stage_close(*at, stage["counts"])
         if facts["status"] in OVER:
             return facts
         if (note := _waiting(facts)) != last_note and note is not None:
-            shown.noted(note)
+            shown.on_message(note)
         last_note = note
         sleep(POLL_S)
 

@@ -86,7 +86,7 @@ class Watch:
     ) -> None:
         del kind, error, trace
 
-    def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
+    def on_stage_open(self, iteration: int, stage: str, done: int, total: int) -> None:
         now = self.clock()
         self.iteration = max(self.iteration, iteration)
         if self.open is not None and (self.open.iteration, self.open.name) == (iteration, stage):
@@ -97,11 +97,11 @@ class Watch:
             self.closed_stages.append(ClosedStage(before.iteration, before.name, now - before.since, ""))
         self.open = OpenStage(iteration, stage, done, total, now)
 
-    def advanced(self, done: int, total: int, values: Mapping[str, float]) -> None:
+    def on_progress(self, done: int, total: int, values: Mapping[str, float]) -> None:
         if self.open is not None:
             self.open.advance(self.clock(), done, total, values)
 
-    def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+    def on_stage_close(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
         now, current = self.clock(), self.open
         mine = current is not None and (current.iteration, current.name) == (iteration, stage)
         seconds = now - current.since if current is not None and mine else 0.0
@@ -109,7 +109,7 @@ class Watch:
         self.closed_stages.append(ClosedStage(iteration, stage, seconds, outcome(stage, counts, total)))
         self.open = None
 
-    def noted(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         self.note = f"[{duration(self.clock() - self.began)}] {text}"
 
     def where(self) -> str:
@@ -241,8 +241,8 @@ class PlainProgress(Watch):
         super().__init__(run, iterations, clock)
         self._write = write
 
-    def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
-        super().closed(iteration, stage, counts)
+    def on_stage_close(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+        super().on_stage_close(iteration, stage, counts)
         last = self.closed_stages[-1]
         self._write(
             f"[{duration(self.clock() - self.began)}] iteration {iteration}  {done(stage)}"
@@ -250,8 +250,8 @@ class PlainProgress(Watch):
             + f", {duration(last.seconds)}"
         )
 
-    def noted(self, text: str) -> None:
-        super().noted(text)
+    def on_message(self, text: str) -> None:
+        super().on_message(text)
         self._write(self.note or text)
 
 

@@ -10,7 +10,7 @@ Axis = Literal["iteration", "policy", "training_step"]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class TrackingPoint:
     """Figures of one moment of a run. A run always yields the same points in the same order.
 
     Attributes:
@@ -47,7 +47,7 @@ class Tracker(Protocol):
         """Starts or continues the run of this identity. Returns the address that shows it, "" if unknown."""
         ...
 
-    def send(self, points: Sequence[Point]) -> None:
+    def send(self, points: Sequence[TrackingPoint]) -> None:
         """Stores points; those that are already stored are not stored twice."""
         ...
 

@@ -15,7 +15,7 @@ from eva.errors import DiskFullError, LeaseLostError, RunStoppedError, StoreErro
 from eva.runtime.worker_reports import Meter
 from eva.types import Checkpoint
 from orchestrator.hold.database_retry import LAST_WRITE_S, DatabaseRetry
-from orchestrator.hold.interrupts import shielded
+from orchestrator.hold.interrupts import interrupt_shield
 from orchestrator.hold.lease import Lease
 from orchestrator.watch.listener import Listener
 from orchestrator.watch.tracing import NoSpans, Spans
@@ -52,7 +52,7 @@ class ClaimedRun:
         """Runs a query in its own transaction, again while the database is away: it must be safe to repeat."""
 
         def attempt() -> T:
-            with shielded(), self.store.transaction() as conn:
+            with interrupt_shield(), self.store.transaction() as conn:
                 return query(conn)
 
         return self.retry.call(attempt)
@@ -88,7 +88,7 @@ class ClaimedRun:
             return
         except (StoreError, DiskFullError) as error:
             log.warning("a write was given up: %s", error)
-            self.listener.noted(
+            self.listener.on_message(
                 f"the last results of this driver could not be stored ({error.given}); "
                 f"`eva run --resume {self.name}` continues from what is stored"
             )
@@ -100,7 +100,7 @@ class ClaimedRun:
         results: list[T] = []
 
         def attempt() -> str:
-            with shielded():
+            with interrupt_shield():
                 with self.store.transaction() as conn:
                     if self.lease.unsettled:
                         leases.end_own_writes(conn, self.lease.fence)

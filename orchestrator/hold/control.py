@@ -15,14 +15,14 @@ from store.rows import RunRow
 from store.runs import events, leases, runs
 from store.session import Store
 
-Wish = Literal["pause", "cancel"]
+StopRequest = Literal["pause", "cancel"]
 
 REACHED = {"pause": "paused", "cancel": "cancelled"}
 _OVER = ("finished", "cancelled")
 _POLL_S = 0.2
 
 
-def ask(store: Store, run: RunRow, wish: Wish) -> RunRow:
+def request_stop(store: Store, run: RunRow, request: StopRequest) -> RunRow:
     """Requests that a run pauses or is cancelled, and returns its row after that.
 
     Its driver stops at the next batch boundary. If it has no driver, the run is paused or cancelled at once.
@@ -31,46 +31,46 @@ def ask(store: Store, run: RunRow, wish: Wish) -> RunRow:
     with store.transaction() as conn:
         # a paused run may be asked to play again: its driver is about to start
         run = runs.get_run(conn, run.id)
-        if (run.status, run.desired) == (REACHED[wish], wish):
+        if (run.status, run.desired) == (REACHED[request], request):
             return run
-        _require_possible(run, wish)
-        runs.set_desired(conn, run.id, wish)
-        events.append_event(conn, run.id, "asked", {"desired": wish})
-    _settle(store, run, wish)
+        _require_possible(run, request)
+        runs.set_desired(conn, run.id, request)
+        events.append_event(conn, run.id, "asked", {"desired": request})
+    _settle(store, run, request)
     return _row(store, run)
 
 
-def wait_until_obeyed(
+def wait_for_stop(
     store: Store,
     run: RunRow,
-    wish: Wish,
+    request: StopRequest,
     timeout_s: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RunRow:
     """Waits until the run is paused or cancelled. Raises ConflictError if it ends another way, or after `timeout_s`."""
     until = clock() + timeout_s
-    while (row := _row(store, run)).status != REACHED[wish]:
+    while (row := _row(store, run)).status != REACHED[request]:
         if row.status in (*_OVER, "failed"):
             raise ConflictError(
-                f"run {run.name} {row.status} before it could {wish}"
+                f"run {run.name} {row.status} before it could {request}"
                 if row.status != "cancelled"
                 else f"run {run.name} was cancelled in the meantime",
                 next_move=f"Look at it with `eva show {run.name}`",
             )
-        if row.desired != wish:
+        if row.desired != request:
             raise ConflictError(
-                f"the request to {wish} run {run.name} was replaced by a request to {row.desired}",
-                next_move=f"Look at it with `eva show {run.name}`; ask again if you still want it to {wish}",
+                f"the request to {request} run {run.name} was replaced by a request to {row.desired}",
+                next_move=f"Look at it with `eva show {run.name}`; ask again if you still want it to {request}",
             )
         if clock() >= until:
             raise ConflictError(
-                f"run {run.name} did not {wish} within {timeout_s:g} s; {player(store, run)} is playing it",
+                f"run {run.name} did not {request} within {timeout_s:g} s; {player(store, run)} is playing it",
                 expected="its next batch boundary within that time",
                 next_move=f"The request stands, and takes effect then; check with `eva show {run.name}`",
             )
         sleep(_POLL_S)
-        _settle(store, run, wish)  # if the driver died in the meantime, the request takes effect here
+        _settle(store, run, request)  # if the driver died in the meantime, the request takes effect here
     return row
 
 
@@ -84,28 +84,28 @@ def player(store: Store, run: RunRow) -> str:
 
 
 @contextmanager
-def held(store: Store, run: RunRow) -> Generator[Connection]:
+def exclusive_transaction(store: Store, run: RunRow) -> Generator[Connection]:
     """One transaction during which nobody else can play the run. Raises LeaseTakenError if somebody does already."""
     with claim(store, run) as lease, lease.numbered() as number, store.transaction() as conn:
         leases.begin_write(conn, lease.fence, number, lease.ttl_s)
         yield conn
 
 
-def _settle(store: Store, run: RunRow, wish: Wish) -> None:
+def _settle(store: Store, run: RunRow, request: StopRequest) -> None:
     """Puts the run into the requested state, unless somebody is playing it."""
-    with suppress(LeaseTakenError), held(store, run) as conn:
+    with suppress(LeaseTakenError), exclusive_transaction(store, run) as conn:
         row = runs.get_run(conn, run.id)
-        if row.status in (*_OVER, REACHED[wish]) or (row.status == "failed" and wish == "pause"):
+        if row.status in (*_OVER, REACHED[request]) or (row.status == "failed" and request == "pause"):
             return
-        runs.set_status(conn, run.id, REACHED[wish])
-        events.append_event(conn, run.id, REACHED[wish])
+        runs.set_status(conn, run.id, REACHED[request])
+        events.append_event(conn, run.id, REACHED[request])
 
 
-def _require_possible(run: RunRow, wish: Wish) -> None:
+def _require_possible(run: RunRow, request: StopRequest) -> None:
     look = f"Look at it with `eva show {run.name}`"
     if run.status in _OVER:
         raise ConflictError(f"run {run.name} is {run.status}", expected="a run that has not ended", next_move=look)
-    if run.status == "failed" and wish == "pause":
+    if run.status == "failed" and request == "pause":
         raise ConflictError(
             f"run {run.name} has failed, so there is nothing to pause",
             expected="a run that is playing",

@@ -101,7 +101,7 @@ class _Outage:
 
     def _report(self, text: str) -> None:
         log.warning("%s", text)
-        self.retry.listener.noted(text)
+        self.retry.listener.on_message(text)
 
     def _final_error(self, error: StoreAwayError | DiskFullError, lasted: float) -> StoreAwayError | DiskFullError:
         return type(error)(

@@ -31,8 +31,8 @@ _interrupts = _Interrupts()
 
 
 @contextmanager
-def interruptible() -> Generator[None]:
-    """Makes Ctrl-C and SIGTERM, which schedulers send to end a job, raise KeyboardInterrupt outside `shielded`.
+def interrupt_handlers() -> Generator[None]:
+    """Makes Ctrl-C and SIGTERM, which schedulers send to end a job, raise KeyboardInterrupt outside `interrupt_shield`.
 
     Unblocks SIGINT, which Ray blocks in a job's process: the lease and the watchdog use it to reach the main thread.
     """
@@ -51,7 +51,7 @@ def interruptible() -> Generator[None]:
 
 
 @contextmanager
-def shielded() -> Generator[None]:
+def interrupt_shield() -> Generator[None]:
     """Holds interrupts back until the block ends."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -17,7 +17,7 @@ from eva.errors import DiskFullError, LeaseLostError, LeaseTakenError, StoreErro
 from eva.runtime.failpoints import reach
 from eva.runtime.processes import is_dead, this_process
 from orchestrator.hold.database_retry import RETRY_S, DatabaseRetry
-from orchestrator.hold.interrupts import shielded
+from orchestrator.hold.interrupts import interrupt_shield
 from orchestrator.watch.listener import NoListener
 from store.rows import Fence, LeaseRow
 from store.runs import leases
@@ -59,7 +59,7 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with shielded():
+            with interrupt_shield():
                 self._end()
         except KeyboardInterrupt:
             if not self.lost:

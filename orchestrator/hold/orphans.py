@@ -35,7 +35,7 @@ class Orphan:
 
 
 @contextmanager
-def marked() -> Generator[None]:
+def process_mark() -> Generator[None]:
     """Marks every process that this process starts within the context."""
     before = os.environ.get(MARK)
     os.environ[MARK] = json.dumps(this_process())
@@ -48,7 +48,7 @@ def marked() -> Generator[None]:
             os.environ[MARK] = before
 
 
-def mark_session() -> None:
+def mark_ray_session() -> None:
     """Marks the folder of the Ray session that this process has just started, if there is one."""
     sessions = sorted(_ray_folder().glob(f"session_*_{os.getpid()}"))
     if sessions:

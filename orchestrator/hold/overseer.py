@@ -42,28 +42,28 @@ class Overseer:
 
     # Calls of the loop.
 
-    def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
+    def on_stage_open(self, iteration: int, stage: str, done: int, total: int) -> None:
         self._place = (iteration, stage)
         self._advanced()
-        self._listener.opened(iteration, stage, done, total)
+        self._listener.on_stage_open(iteration, stage, done, total)
 
-    def advanced(self, done: int, total: int, values: Mapping[str, float]) -> None:
+    def on_progress(self, done: int, total: int, values: Mapping[str, float]) -> None:
         self._advanced()
-        self._listener.advanced(done, total, values)
+        self._listener.on_progress(done, total, values)
 
-    def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+    def on_stage_close(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
         self._advanced()
-        self._listener.closed(iteration, stage, counts)
+        self._listener.on_stage_close(iteration, stage, counts)
 
-    def noted(self, text: str) -> None:
-        self._listener.noted(text)
+    def on_message(self, text: str) -> None:
+        self._listener.on_message(text)
 
     # Calls of the workers.
 
     def notice(self, incident: Incident) -> None:
         """Shows the incident and stores it as an event of the current stage. Safe on any thread."""
         log.warning("%s", incident.text, extra={"data": {"kind": incident.kind, **incident.data}})
-        self._listener.noted(incident.text)
+        self._listener.on_message(incident.text)
         self._store(
             lambda conn, run, place: events.append_event(
                 conn, run.id, incident.kind, dict(incident.data), iteration=place[0], stage=place[1]

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from eva.errors import ConflictError, InfrastructureError, LeaseTakenError
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import log_context
-from orchestrator.hold.control import held
+from orchestrator.hold.control import exclusive_transaction
 from orchestrator.launch.resume import require_resumable
 from store.rows import RunRow
 from store.runs import events, launches, runs
@@ -77,7 +77,7 @@ def queue_again(store: Store, run: RunRow, restart: RestartPolicy | None = None)
     """Queues a stopped run for a driver. Raises ConflictError when it is over, deleted or being played."""
     if run.status == "queued":
         return run
-    with held(store, run) as conn:
+    with exclusive_transaction(store, run) as conn:
         row = runs.get_run(conn, run.id)
         require_resumable(row)
         if row.deleted_at is not None:
@@ -193,7 +193,7 @@ class Launcher:
             last_lines = self._jobs.last_lines(played.launch.job or "", LOG_LINES)
         with self._store.transaction() as conn:
             run = runs.get_run(conn, played.launch.run_id)
-        with suppress(LeaseTakenError), held(self._store, run) as conn:
+        with suppress(LeaseTakenError), exclusive_transaction(self._store, run) as conn:
             row, launch = runs.get_run(conn, run.id), launches.read_launch(conn, run.id)
             same = launch is not None and (launch.state, launch.attempt) == ("submitted", played.launch.attempt)
             if launch is not None and same and row.status in ("queued", "running"):

@@ -8,7 +8,7 @@ from eva.config import RunConfig
 from eva.config.changes import Change, config_differences, when_changeable
 from eva.config.files import config_hash
 from eva.errors import ConflictError
-from orchestrator.hold.control import held
+from orchestrator.hold.control import exclusive_transaction
 from orchestrator.launch.code_identity import code_differences, code_identity
 from store.rows import RunRow
 from store.runs import events, runs, stages
@@ -54,7 +54,7 @@ def prepare(store: Store, run: RunRow, config: RunConfig | None = None, *, accep
         run = accept_changes(store, run, config)
     else:
         require_unchanged(run, config)
-    with held(store, run) as conn:
+    with exclusive_transaction(store, run) as conn:
         require_resumable(runs.get_run(conn, run.id))
         runs.set_desired(conn, run.id, "run")
         return runs.get_run(conn, run.id)
@@ -97,7 +97,7 @@ def accept_changes(store: Store, run: RunRow, config: RunConfig | None = None) -
     new = config or RunConfig.model_validate(run.config)
     if not changes and run.code is not None:
         return run
-    with held(store, run) as conn:
+    with exclusive_transaction(store, run) as conn:
         row = runs.get_run(conn, run.id)
         begun = any(stage.iteration == row.iteration for stage in stages.read_stages(conn, run.id))
         _require_allowed(row, new, changes.config, begun)

@@ -39,7 +39,7 @@ class AuditStage(Stage):
             return []
         run, policy, auditor, n = self.run, self._policy, self._auditor, self.run.config.generation.n
         coverage = run.read(lambda conn: responses.coverage(conn, run.id, policy.number, auditor, self._sample, n))
-        unrewarded = run.read(lambda conn: responses.read_answered(conn, run.id, policy.number, coverage.to_reward))
+        unrewarded = run.read(lambda conn: responses.read_responses(conn, run.id, policy.number, coverage.to_reward))
         self.expect(len(unrewarded))
         return unrewarded
 
@@ -59,7 +59,7 @@ class AuditStage(Stage):
 
     def store(self, conn: Connection) -> None:
         if self._auditor is not None:
-            responses.copy_rewarded(conn, self.run.id, self._policy.number, self._auditor, self._rewarded)
+            responses.copy_rewards(conn, self.run.id, self._policy.number, self._auditor, self._rewarded)
 
     def tallies(self) -> Mapping[str, float]:
         return reward_cost(self._rewarded)
@@ -95,7 +95,7 @@ class AuditStage(Stage):
         run, policy, n = self.run, self._policy, self.run.config.generation.n
         own_P_N, second_P_N = (
             run.read(
-                lambda conn, name=name: responses.judged(conn, run.id, policy.number, name, self._sample, n)
+                lambda conn, name=name: responses.read_reward_table(conn, run.id, policy.number, name, self._sample, n)
             ).rewards_P_N
             for name in (run.rewarder, auditor)
         )

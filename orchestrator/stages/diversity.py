@@ -26,7 +26,7 @@ def diversity_figures(run: ClaimedRun, iteration: int, batch: Sequence[int]) -> 
     keys_P = uniforms(run.config.seed, iteration, "diversity", numbers=numbers_P)
     sample = sorted(numbers_P[np.argsort(keys_P, kind="stable")[:SAMPLE]].tolist())
     texts = run.read(lambda conn: prompts.read_prompts(conn, run.id, batch))
-    sampled = run.read(lambda conn: responses.read_answered(conn, run.id, iteration, sample))
+    sampled = run.read(lambda conn: responses.read_responses(conn, run.id, iteration, sample))
     similarity = run.config.novelty.similarity
     return describe_prompts(texts, frozenset(sample), similarity) | describe_responses(
         [prompt.responses[0].text for prompt in sampled if prompt.responses]

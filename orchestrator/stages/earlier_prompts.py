@@ -80,7 +80,7 @@ class EarlierPrompts:
     def _vectors(self, texts: Sequence[str], embedder: Embedder) -> Floats:
         vectors_T_D = embedder.embed(texts)
         # Embedding many prompts takes a while; this tells the overseer that the driver is alive.
-        self._run.listener.advanced(0, 0, {})
+        self._run.listener.on_progress(0, 0, {})
         return vectors_T_D
 
     def _older(self, iteration: int, first: int) -> Iterator[list[Prompt]]:
@@ -98,5 +98,5 @@ class EarlierPrompts:
 
 def protected_texts(paths: list[str], words: int) -> ProtectedTexts:
     """The texts that no prompt of the run may overlap. Raises PromptFileError."""
-    found = (prompt for path in paths for prompt in read_prompt_file(Path(path)).prompts)
-    return ProtectedTexts((text for prompt in found for text in turn_texts(prompt.text, prompt.context)), words)
+    protected = (prompt for path in paths for prompt in read_prompt_file(Path(path)).prompts)
+    return ProtectedTexts((text for prompt in protected for text in turn_texts(prompt.text, prompt.context)), words)

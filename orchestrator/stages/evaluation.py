@@ -61,12 +61,12 @@ class EvaluateStage(Stage):
         """Passes responses on to the evaluator, greedy ones with the baseline's behind them. Keeps failures."""
         for prompt in generated:
             reach("evaluate.response_received")
-            asked = self._missing[prompt.number]
-            baseline = self._baseline_response(asked)
+            request = self._missing[prompt.number]
+            baseline = self._baseline_response(request)
             if prompt.failure is not None:
-                if asked.mode == "greedy" and self._comparison.has(asked.split):
-                    self._comparison.keep_failure(asked.split, asked.item, prompt.failure)
-                self._keep(asked, [HeldoutResponse(asked.item, 0, "", "failed", 0, None, prompt.failure)])
+                if request.mode == "greedy" and self._comparison.has(request.split):
+                    self._comparison.keep_failure(request.split, request.item, prompt.failure)
+                self._keep(request, [HeldoutResponse(request.item, 0, "", "failed", 0, None, prompt.failure)])
             elif baseline is None:
                 yield prompt
             else:
@@ -77,18 +77,18 @@ class EvaluateStage(Stage):
         """Keeps the policy's own responses with their rewards, and how they compare with the baseline's."""
         reach("evaluate.reward_received")
         responses, rewards = rewarded.answered.responses, rewarded.rewards
-        asked = self._missing[rewarded.answered.number]
-        self._keep_parts(asked.split, asked.mode, asked.item, "evaluator", rewarded)
-        if self._baseline_response(asked) is not None:
-            self._comparison.keep(asked.split, asked.item, "evaluator", *rewards)
+        request = self._missing[rewarded.answered.number]
+        self._keep_parts(request.split, request.mode, request.item, "evaluator", rewarded)
+        if self._baseline_response(request) is not None:
+            self._comparison.keep(request.split, request.item, "evaluator", *rewards)
             responses, rewards = responses[:-1], rewards[:-1]
-        elif asked.mode == "greedy" and self._comparison.has(asked.split):
-            self._comparison.keep_without_baseline(asked.split, asked.item, rewards[0])
+        elif request.mode == "greedy" and self._comparison.has(request.split):
+            self._comparison.keep_without_baseline(request.split, request.item, rewards[0])
         self._keep(
-            asked,
+            request,
             [
                 HeldoutResponse(
-                    asked.item,
+                    request.item,
                     response.sample,
                     response.text,
                     response.finish,
@@ -186,9 +186,9 @@ class EvaluateStage(Stage):
         run, policy = self.run, self._policy.number
         return run.read(lambda conn: heldout.heldout_missing(conn, run.id, policy, split, mode, n))
 
-    def _baseline_response(self, asked: HeldoutRequest) -> str | None:
+    def _baseline_response(self, request: HeldoutRequest) -> str | None:
         """The baseline's response that a greedy one is compared with."""
-        return self._comparison.response(asked.split, asked.item) if asked.mode == "greedy" else None
+        return self._comparison.response(request.split, request.item) if request.mode == "greedy" else None
 
     def _keep_parts(self, split: str, mode: str, item: int, role: JudgeRole, rewarded: RewardedResponses) -> None:
         rewarder = self._evaluator if role == "evaluator" else self._auditor
@@ -198,8 +198,8 @@ class EvaluateStage(Stage):
             for name, part in reward.parts
         )
 
-    def _keep(self, asked: HeldoutRequest, rows: list[HeldoutResponse]) -> None:
-        self._responses.setdefault((asked.split, asked.mode), []).extend(rows)
+    def _keep(self, request: HeldoutRequest, rows: list[HeldoutResponse]) -> None:
+        self._responses.setdefault((request.split, request.mode), []).extend(rows)
         self.advance(1)
         self.flush_when_full()
 

@@ -26,10 +26,10 @@ class GateStage(JudgeStage):
 
     def close_gate(self) -> list[int]:
         """Returns the children admitted. The stage's counts say how many responses the others have saved."""
-        run, gate, children = self.run, self._gate, self.numbers
+        run, gate, children, policy = self.run, self._gate, self.numbers, self.policy.number
         self.flush()
         judged = run.read(
-            lambda conn: responses.judged(conn, run.id, self.policy.number, self.rewarder, children, gate.responses)
+            lambda conn: responses.read_reward_table(conn, run.id, policy, self.rewarder, children, gate.responses)
         )
         probed = estimate(judged, keep_cut=run.config.generation.keep_cut)
         # NaN, the value of a child without two usable responses, is inside no band.

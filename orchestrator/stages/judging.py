@@ -78,7 +78,7 @@ class JudgeStage(Stage):
             )
             for prompt in texts
         )
-        unrewarded = run.read(lambda conn: responses.read_answered(conn, run.id, policy.number, coverage.to_reward))
+        unrewarded = run.read(lambda conn: responses.read_responses(conn, run.id, policy.number, coverage.to_reward))
         if not self.complete:
             self.advance(len(self.numbers) - len(requests) - len(unrewarded))
         reach("judge.asked")
@@ -105,8 +105,8 @@ class JudgeStage(Stage):
         self.flush_when_full()
 
     def store(self, conn: Connection) -> None:
-        responses.copy_answered(conn, self.run.id, self.policy.number, self._responses)
-        responses.copy_rewarded(conn, self.run.id, self.policy.number, self.rewarder, self._rewarded)
+        responses.copy_responses(conn, self.run.id, self.policy.number, self._responses)
+        responses.copy_rewards(conn, self.run.id, self.policy.number, self.rewarder, self._rewarded)
 
     def tallies(self) -> Mapping[str, float]:
         generated = [response for prompt in self._responses for response in prompt.responses]
@@ -124,7 +124,7 @@ class JudgeStage(Stage):
     def _with_earlier(self, prompt: PromptResponses) -> PromptResponses:
         """The prompt's new responses after those that an earlier attempt or the gate stored."""
         stored = self.run.read(
-            lambda conn: responses.read_answered(conn, self.run.id, self.policy.number, [prompt.number])
+            lambda conn: responses.read_responses(conn, self.run.id, self.policy.number, [prompt.number])
         )
         new = {response.sample for response in prompt.responses}
         earlier = tuple(response for row in stored for response in row.responses if response.sample not in new)

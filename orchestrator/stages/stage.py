@@ -61,7 +61,7 @@ class Stage:
                 self.run.spans.stage(self.iteration, self.name, row.attempts, self._total)
             )
             log.info("the stage begins")
-            self.run.listener.opened(self.iteration, self.name, 0, self._total)
+            self.run.listener.on_stage_open(self.iteration, self.name, 0, self._total)
         return self
 
     def __exit__(
@@ -92,18 +92,18 @@ class Stage:
         """Reports that `count` more of the stage's units are finished."""
         if count:
             self._done += count
-            self.run.listener.advanced(self._done, self._total, {})
+            self.run.listener.on_progress(self._done, self._total, {})
 
     def expect(self, total: int) -> None:
         """Sets the stage's number of units when it was not known as the stage opened."""
         self._total = total
         if not self.complete:
-            self.run.listener.opened(self.iteration, self.name, self._done, total)
+            self.run.listener.on_stage_open(self.iteration, self.name, self._done, total)
 
     def report(self, done: int, total: int, values: Mapping[str, float]) -> None:
         """Reports progress that is made elsewhere, with figures worth showing."""
         self._done, self._total = done, total
-        self.run.listener.advanced(done, total, values)
+        self.run.listener.on_progress(done, total, values)
 
     def flush_when_full(self) -> None:
         """Counts one more kept result, and flushes when a batch is full or a second has passed."""
@@ -139,9 +139,9 @@ class Stage:
         reach("stage.close.after_commit")
         self.complete = True
         self._stored()
-        self._span.counted(counts)
+        self._span.set_counts(counts)
         log.info("the stage is done", extra={"data": counts})
-        self.run.listener.closed(self.iteration, self.name, counts)
+        self.run.listener.on_stage_close(self.iteration, self.name, counts)
 
     def _flush_all(self, conn: Connection) -> None:
         self._store_all(conn)

@@ -101,7 +101,7 @@ def new_text_file(path: Path) -> Generator[TextIO]:
 def _rewards(conn: Connection, run: ClaimedRun, iteration: int) -> dict[int, Floats]:
     """The rewards of each prompt of an iteration's batch, under the policy that the iteration started with."""
     numbers = batches.read_batch_numbers(conn, run.id, iteration)
-    judged = responses.judged(conn, run.id, iteration, run.rewarder, numbers, run.config.generation.n)
+    judged = responses.read_reward_table(conn, run.id, iteration, run.rewarder, numbers, run.config.generation.n)
     return dict(zip(numbers, judged.rewards_P_N, strict=True))
 
 

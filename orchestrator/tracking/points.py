@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from eva.runtime.tracker import Axis, Point
+from eva.runtime.tracker import Axis, TrackingPoint
 from store.game import checkpoints
 from store.rows import StageRow
 from store.runs import runs, stages
@@ -43,7 +43,7 @@ class _Block:
     steps_before: int
 
 
-def points_after(conn: Connection, run_id: int, sent: int, most: int) -> list[Point]:
+def points_after(conn: Connection, run_id: int, sent: int, most: int) -> list[TrackingPoint]:
     """Returns the points after number `sent`, in order, at most `most` of them."""
     points = (
         point
@@ -72,12 +72,12 @@ def _blocks(conn: Connection, run_id: int) -> Iterator[_Block]:
             before += 1
 
 
-def _points(conn: Connection, run_id: int, block: _Block) -> Iterator[Point]:
+def _points(conn: Connection, run_id: int, block: _Block) -> Iterator[TrackingPoint]:
     stage, iteration = block.stage, block.iteration
     number = block.before
     if stage is not None and stage.name == "train":
         for number, step in enumerate(checkpoints.read_training_steps(conn, run_id, iteration + 1), block.before + 1):
-            yield Point(
+            yield TrackingPoint(
                 number,
                 "training_step",
                 block.steps_before + number - block.before,
@@ -94,7 +94,7 @@ def _points(conn: Connection, run_id: int, block: _Block) -> Iterator[Point]:
         values |= numbers_of(data, _NAMED.get(name, name))
     axis: Axis = "policy" if of_policy else "iteration"
     position = iteration + int(of_policy and stage is not None and stage.name == "evaluate")
-    yield Point(block.before + block.count, axis, position, block.at_ms, values)
+    yield TrackingPoint(block.before + block.count, axis, position, block.at_ms, values)
 
 
 def _of_stage(stage: StageRow) -> dict[str, float]:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from eva.errors import DiskFullError, StoreError
 from eva.runtime.redaction import known_secrets, redact
-from eva.runtime.tracker import Opening, Point, Tracker, TrackerError
+from eva.runtime.tracker import Opening, Tracker, TrackerError, TrackingPoint
 from eva.runtime.worker_reports import Incident, IncidentListener
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.tracking.points import points_after
@@ -99,7 +99,7 @@ class Follower:
             self._run.keep(lambda conn, sent=sent: events.set_points_sent(conn, self._run.id, self.name, sent))
             self._failures = 0
 
-    def _unsent(self) -> list[Point]:
+    def _unsent(self) -> list[TrackingPoint]:
         with self._run.store.transaction() as conn:
             return points_after(conn, self._run.id, self._sent, MOST_POINTS)
 

@@ -9,19 +9,19 @@ from typing import Protocol
 class Listener(Protocol):
     """Receives the progress of a run. Called on the driver's thread, so every method must be quick."""
 
-    def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
+    def on_stage_open(self, iteration: int, stage: str, done: int, total: int) -> None:
         """A stage starts, or continues where an earlier driver left it."""
         ...
 
-    def advanced(self, done: int, total: int, values: Mapping[str, float]) -> None:
+    def on_progress(self, done: int, total: int, values: Mapping[str, float]) -> None:
         """The open stage has advanced; `values` are figures to show, such as those of a training step."""
         ...
 
-    def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+    def on_stage_close(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
         """The stage is complete and stored."""
         ...
 
-    def noted(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         """A message other than progress, in one sentence, such as that the database is away or back."""
         ...
 
@@ -29,14 +29,14 @@ class Listener(Protocol):
 class NoListener:
     """Ignores everything."""
 
-    def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
+    def on_stage_open(self, iteration: int, stage: str, done: int, total: int) -> None:
         del iteration, stage, done, total
 
-    def advanced(self, done: int, total: int, values: Mapping[str, float]) -> None:
+    def on_progress(self, done: int, total: int, values: Mapping[str, float]) -> None:
         del done, total, values
 
-    def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+    def on_stage_close(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
         del iteration, stage, counts
 
-    def noted(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         del text

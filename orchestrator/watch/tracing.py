@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class StageSpan(Protocol):
     """The span of an open stage."""
 
-    def counted(self, counts: Mapping[str, object]) -> None:
+    def set_counts(self, counts: Mapping[str, object]) -> None:
         """Records the counts of the stage, which is complete."""
         ...
 
@@ -43,11 +43,11 @@ class Spans(Protocol):
         """The span of a stage while it is open. The first stage of an iteration opens the iteration's span."""
         ...
 
-    def iteration_ends(self) -> None:
+    def end_iteration(self) -> None:
         """Ends the iteration's span; the iteration is stored as finished."""
         ...
 
-    def stands(self, status: str) -> None:
+    def set_status(self, status: str) -> None:
         """Records the status of the run."""
         ...
 
@@ -59,12 +59,12 @@ class NoSpans:
         del iteration, name, attempt, total
         return nullcontext(self)
 
-    def counted(self, counts: Mapping[str, object]) -> None:
+    def set_counts(self, counts: Mapping[str, object]) -> None:
         del counts
 
-    def iteration_ends(self) -> None: ...
+    def end_iteration(self) -> None: ...
 
-    def stands(self, status: str) -> None:
+    def set_status(self, status: str) -> None:
         del status
 
 
@@ -72,11 +72,11 @@ class _StageSpan:
     def __init__(self, span: Span) -> None:
         self._span = span
 
-    def counted(self, counts: Mapping[str, object]) -> None:
+    def set_counts(self, counts: Mapping[str, object]) -> None:
         for name, value in counts.items():
             if isinstance(value, Mapping):
                 inner = cast("Mapping[str, object]", value)
-                self.counted({f"{name}.{key}": number for key, number in inner.items()})
+                self.set_counts({f"{name}.{key}": number for key, number in inner.items()})
             elif isinstance(value, bool | int | float | str):
                 self._span.set_attribute(f"eva.counts.{name}", value)
 
@@ -86,7 +86,7 @@ class OtelSpans:
 
     def __init__(self, tracer: Tracer, run: RunRow, driver: int) -> None:
         self._tracer, self._fields = tracer, {"eva.run": run.name, "eva.run.id": run.id, "eva.driver": driver}
-        self._run = self._started(
+        self._run = self._start_span(
             "run",
             None,
             {"eva.resumed": run.started_at is not None, "eva.iterations": int(run.config.get("iterations", 0))},
@@ -97,10 +97,10 @@ class OtelSpans:
     @contextmanager
     def stage(self, iteration: int, name: str, attempt: int, total: int) -> Generator[StageSpan]:
         if self._iteration is None or self._number != iteration:
-            self.iteration_ends()
-            self._iteration = self._started("iteration", self._run, {"eva.iteration": iteration})
+            self.end_iteration()
+            self._iteration = self._start_span("iteration", self._run, {"eva.iteration": iteration})
             self._number = iteration
-        span = self._started(
+        span = self._start_span(
             name,
             self._iteration,
             {"eva.iteration": iteration, "eva.stage": name, "eva.attempt": attempt, "eva.total": total},
@@ -113,12 +113,12 @@ class OtelSpans:
         finally:
             span.end()
 
-    def iteration_ends(self) -> None:
+    def end_iteration(self) -> None:
         if self._iteration is not None:
             self._iteration.end()
             self._iteration = None
 
-    def stands(self, status: str) -> None:
+    def set_status(self, status: str) -> None:
         self._run.set_attribute("eva.status", status)
 
     def end(self, error: BaseException | None) -> None:
@@ -126,10 +126,10 @@ class OtelSpans:
         for span in (self._iteration, self._run):
             if span is not None and error is not None:
                 _failed(span, error)
-        self.iteration_ends()
+        self.end_iteration()
         self._run.end()
 
-    def _started(self, name: str, parent: Span | None, attributes: Mapping[str, Any]) -> Span:
+    def _start_span(self, name: str, parent: Span | None, attributes: Mapping[str, Any]) -> Span:
         from opentelemetry.context import Context
         from opentelemetry.trace import set_span_in_context
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 from eva.creator.sampling import PromptTraits
 from eva.types import RewardTable
 from store.game.batches import read_estimates
-from store.game.responses import judged
+from store.game.responses import read_reward_table
 from store.rows import EstimateRow
 from store.schema.tables import batches, estimates, prompts
 
@@ -26,15 +26,17 @@ class StoredDraw:
 
 
 def read_rewards_by_policy(
-    conn: Connection, run_id: int, rewarder: str, numbers: Sequence[int], answered_by: Mapping[int, int], n: int
+    conn: Connection, run_id: int, rewarder: str, numbers: Sequence[int], policies: Mapping[int, int], n: int
 ) -> RewardTable:
-    """Returns the rewards of these prompts in their order, each under the policy in `answered_by`."""
+    """Returns the rewards of these prompts in their order, each under its policy in `policies`."""
     by_policy: dict[int, list[int]] = {}
     for number in numbers:
-        by_policy.setdefault(answered_by[number], []).append(number)
-    parts = [judged(conn, run_id, checkpoint, rewarder, part, n) for checkpoint, part in sorted(by_policy.items())]
+        by_policy.setdefault(policies[number], []).append(number)
+    parts = [
+        read_reward_table(conn, run_id, checkpoint, rewarder, part, n) for checkpoint, part in sorted(by_policy.items())
+    ]
     if not parts:
-        return judged(conn, run_id, 0, rewarder, [], n)
+        return read_reward_table(conn, run_id, 0, rewarder, [], n)
     numbers_P = np.concatenate([part.numbers_P for part in parts])
     row_of = {number: row for row, number in enumerate(numbers_P.tolist())}
     rows = np.array([row_of[number] for number in numbers])
@@ -45,7 +47,7 @@ def read_rewards_by_policy(
         text_hashes_P_N=np.concatenate([part.text_hashes_P_N for part in parts])[rows],
         cut_P_N=np.concatenate([part.cut_P_N for part in parts])[rows],
         failures={number: reason for part in parts for number, reason in part.failures.items()},
-        checkpoints_P=np.array([answered_by[number] for number in numbers], dtype=np.int64),
+        checkpoints_P=np.array([policies[number] for number in numbers], dtype=np.int64),
         tokens_P_N=np.concatenate(tokens)[rows] if len(tokens) == len(parts) else None,
     )
 
@@ -54,9 +56,9 @@ def read_traits(conn: Connection, run_id: int, pool: RewardTable, checkpoint: in
     """Returns the ages and topics of the pool's prompts, when `checkpoint` is the current policy."""
     topics = read_topics(conn, run_id, pool.numbers_P.tolist())
     codes = {topic: code for code, topic in enumerate(sorted({topic for topic in topics.values() if topic}))}
-    answered_by = checkpoint if pool.checkpoints_P is None else pool.checkpoints_P
+    policies = checkpoint if pool.checkpoints_P is None else pool.checkpoints_P
     return PromptTraits(
-        ages_P=np.full(len(pool.numbers_P), checkpoint, dtype=np.int64) - answered_by,
+        ages_P=np.full(len(pool.numbers_P), checkpoint, dtype=np.int64) - policies,
         topics_P=np.array([codes.get(topics.get(number) or "", -1) for number in pool.numbers_P.tolist()], np.int64),
     )
 

@@ -57,7 +57,7 @@ _NEWEST = """
 """
 
 
-def copy_answered(conn: Connection, run_id: int, checkpoint: int, answered: Sequence[PromptResponses]) -> None:
+def copy_responses(conn: Connection, run_id: int, checkpoint: int, answered: Sequence[PromptResponses]) -> None:
     """Stores responses, and failures as quarantines. Rows that exist already stay as they are.
 
     NUL characters and lone surrogates become U+FFFD.
@@ -88,7 +88,7 @@ def copy_answered(conn: Connection, run_id: int, checkpoint: int, answered: Sequ
     copy_once(conn, quarantines, _QUARANTINES, failed)
 
 
-def copy_rewarded(
+def copy_rewards(
     conn: Connection, run_id: int, checkpoint: int, rewarder: str, rewarded: Sequence[RewardedResponses]
 ) -> None:
     """Stores rewards of stored responses. Rows that exist already stay as they are.
@@ -134,7 +134,7 @@ def read_failures(conn: Connection, run_id: int, checkpoint: int) -> dict[int, s
     return {row.prompt: row.reason for row in conn.execute(query)}
 
 
-def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Sequence[int]) -> list[PromptResponses]:
+def read_responses(conn: Connection, run_id: int, checkpoint: int, numbers: Sequence[int]) -> list[PromptResponses]:
     """Returns this policy's responses to these prompts, in number order. Prompts without responses are left out."""
     query = (
         select(
@@ -168,7 +168,7 @@ def read_answered(conn: Connection, run_id: int, checkpoint: int, numbers: Seque
     ]
 
 
-def judged(
+def read_reward_table(
     conn: Connection, run_id: int, checkpoint: int, rewarder: str, numbers: Sequence[int] | Ints, n: int
 ) -> RewardTable:
     """Returns this policy's rewards on these prompts as arrays, in the order of `numbers`, which are distinct."""

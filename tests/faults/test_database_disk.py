@@ -69,13 +69,13 @@ class Janitor(Recorder):
     told: Callable[[], None] = lambda: None
     times: list[str] = field(default_factory=list)
 
-    def closed(self, iteration: int, stage: str, counts: object) -> None:
+    def on_stage_close(self, iteration: int, stage: str, counts: object) -> None:
         if (iteration, stage) == self.at and not self.times:
             self.times.append(stage)
             self.then()
 
-    def noted(self, text: str) -> None:
-        super().noted(text)
+    def on_message(self, text: str) -> None:
+        super().on_message(text)
         self.told()
 
 

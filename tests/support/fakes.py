@@ -190,16 +190,16 @@ class Recorder:
     notes: list[str] = field(default_factory=list)
     on_close: Callable[[int, str], None] = lambda iteration, stage: None
 
-    def opened(self, iteration: int, stage: str, done: int, total: int) -> None:
+    def on_stage_open(self, iteration: int, stage: str, done: int, total: int) -> None:
         if (iteration, stage) not in self.stages:
             self.stages.append((iteration, stage))
 
-    def advanced(self, done: int, total: int, values: Mapping[str, float]) -> None:
+    def on_progress(self, done: int, total: int, values: Mapping[str, float]) -> None:
         assert done <= total or total == 0, f"{done} of {total}"
 
-    def closed(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+    def on_stage_close(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
         self.counts[iteration, stage] = counts
         self.on_close(iteration, stage)
 
-    def noted(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         self.notes.append(text)

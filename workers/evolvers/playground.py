@@ -12,7 +12,7 @@ class PlaygroundEvolver:
     """The `eva.roles.Evolver` of the micro-world. It costs nothing and keeps no state."""
 
     def __init__(self, _config: PlaygroundConfig, _generator: Generator | None = None) -> None:
-        self._rules = evolver.PlaygroundEvolver()
+        self._rules = evolver.RuleEvolver()
 
     @property
     def operators(self) -> tuple[str, ...]:

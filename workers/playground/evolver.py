@@ -9,7 +9,7 @@ from workers.playground.world import PromptError, parse, render
 ATTEMPTS = 8
 
 
-class PlaygroundEvolver:
+class RuleEvolver:
     """Stateless: a child depends only on the parent's text, the operator and the seed."""
 
     operators: tuple[str, ...] = tuple(OPERATORS)

@@ -48,8 +48,8 @@ class JudgeModel:
     """The judge as a reward model. Its constructor raises ConfigError if the model or its key cannot be used."""
 
     def __init__(self, config: JudgeReward, ask: Ask | None = None) -> None:
-        self._config, self._budget = config, Budget(config)
-        self._ask = ask or Service(config).ask
+        self._config, self._budget = config, JudgeBudget(config)
+        self._ask = ask or JudgeService(config).ask
 
     @staticmethod
     def name_of(config: JudgeReward) -> str:
@@ -60,7 +60,7 @@ class JudgeModel:
     @staticmethod
     def check(config: JudgeReward) -> None:
         """Raises ConfigError if no provider has the model or its key is missing."""
-        Service(config)
+        JudgeService(config)
 
     @property
     def patience_s(self) -> float:
@@ -130,7 +130,7 @@ class JudgeModel:
             return Verdict(first, second, None, str(unreadable), reply.cost_usd)
 
 
-class Budget:
+class JudgeBudget:
     """The judge's budget for the run, and its cost so far. Safe to call from many threads."""
 
     def __init__(self, config: JudgeReward) -> None:
@@ -152,7 +152,7 @@ class Budget:
                 )
 
 
-class Service:
+class JudgeService:
     """The judge's model behind LiteLLM. Safe to call from many threads."""
 
     def __init__(self, config: JudgeReward) -> None:

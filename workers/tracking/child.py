@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from importlib import import_module
 from importlib.util import find_spec
+from pkgutil import resolve_name
 from typing import Any, Protocol
+
+SINKS = {"mlflow": "to_mlflow:MlflowRun", "trackio": "to_trackio:TrackioRun", "wandb": "to_wandb:WandbRun"}
+"""`kind` in the config: the class that reports to the service."""
 
 
 class Sink(Protocol):
@@ -30,21 +33,21 @@ def serve(kind: str) -> None:
     os.dup2(2, 1)
     sink: Sink | None = None
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         try:
             answer: dict[str, Any] = {}
             if sink is None:
-                made: Sink = import_module(f"to_{kind}").Run(asked["options"], asked["opening"])
-                sink, answer["url"] = made, made.url
-            elif "points" in asked:
-                sink.log(asked["points"])
+                opened: Sink = resolve_name(SINKS[kind])(request["options"], request["opening"])
+                sink, answer["url"] = opened, opened.url
+            elif "points" in request:
+                sink.log(request["points"])
             else:
-                sink.close(asked["close"])
+                sink.close(request["close"])
         except Exception as error:  # noqa: BLE001 - the parent process handles whatever the package raises
             answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
         out.write(json.dumps(answer) + "\n")
         out.flush()
-        if "close" in asked:
+        if "close" in request:
             return
 
 

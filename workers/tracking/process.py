@@ -19,7 +19,7 @@ from typing import Any
 
 from eva.config.tracking import Tracking
 from eva.errors import ConfigError
-from eva.runtime.tracker import Opening, Point, TrackerError
+from eva.runtime.tracker import Opening, TrackerError, TrackingPoint
 from workers.tracking.child import is_installed
 
 CHILD = Path(__file__).with_name("child.py")
@@ -88,7 +88,7 @@ class TrackerProcess:
         options = self._tracking.model_dump(mode="json")
         return str(self._ask({"options": options, "opening": asdict(opening)}).get("url", ""))
 
-    def send(self, points: Sequence[Point]) -> None:
+    def send(self, points: Sequence[TrackingPoint]) -> None:
         self._ask({"points": [asdict(point) for point in points]})
 
     def close(self, status: str) -> None:

@@ -16,7 +16,7 @@ LONGEST_KEY, LONGEST_VALUE = 250, 6000
 IDENTITY = "eva.run"
 
 
-class Run:
+class MlflowRun:
     """The run with the tag `eva.run`. A point of a metric that exists is not stored twice."""
 
     def __init__(self, options: dict[str, Any], opening: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import trackio  # pyright: ignore[reportMissingImports] - an environment of its own may have it
 
 
-class Run:
+class TrackioRun:
     """The trackio run. Steps are the points' numbers. How a run ended cannot be recorded."""
 
     def __init__(self, options: dict[str, Any], opening: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ AXES = {"train/*": "training_step", "heldout/*": "policy", "win_rate/*": "policy
 """The axis of a metric's charts; for all other metrics it is the iteration."""
 
 
-class Run:
+class WandbRun:
     """The W&B run. Steps are the points' numbers: the service drops a step that it has."""
 
     def __init__(self, options: dict[str, Any], opening: dict[str, Any]) -> None:

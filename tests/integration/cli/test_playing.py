@@ -36,14 +36,14 @@ def stopping_at(iteration: int, stage: str, error: BaseException) -> Callable[..
 
     @contextmanager
     def build(config: Any, folder: Any, settings: Any, listener: Any, **told: Any) -> Any:
-        hear = listener.closed
+        announce = listener.on_stage_close
 
         def closed(at: int, name: str, counts: Any) -> None:
-            hear(at, name, counts)
+            announce(at, name, counts)
             if (at, name) == (iteration, stage):
                 raise error
 
-        listener.closed = closed
+        listener.on_stage_close = closed
         with lazily(config, folder, settings, listener, **told) as roles:
             yield roles
 

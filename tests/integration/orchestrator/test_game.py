@@ -165,7 +165,7 @@ def test_a_users_model_prompts_verifier_and_evolving_service_play_together(
     run = play(store, tmp_path, config)
     with store.transaction() as conn:
         row = runs.get_run(conn, run.id)
-        answered = responses.read_answered(conn, run.id, 1, list(range(row.prompt_count)))
+        answered = responses.read_responses(conn, run.id, 1, list(range(row.prompt_count)))
         policies = checkpoints.read_checkpoints(conn, run.id)
         pairs = [read_pairs(conn, run.id, iteration) for iteration in (0, 1)]
     assert row.status == "finished" and row.prompt_count > (8 if more else 12)

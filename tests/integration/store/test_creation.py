@@ -104,7 +104,7 @@ def test_children_are_noted_on_the_accepted_attempt_alone(store: Store, run_id: 
 def test_why_a_prompt_was_trained_on_is_one_query(store: Store, run_id: int) -> None:
     answers = tuple(Response(sample, f"y{sample}", "stop", 1, 0) for sample in range(2))
     with store.transaction() as conn:
-        responses.copy_answered(conn, run_id, 0, [PromptResponses(number, "", answers) for number in range(5)])
+        responses.copy_responses(conn, run_id, 0, [PromptResponses(number, "", answers) for number in range(5)])
         batches.copy_estimates(conn, run_id, 1, POOL)
         batches.copy_batch(conn, run_id, 0, [BatchRow(1, False, 0, 0.1)])
         batches.copy_batch(conn, run_id, 1, BATCH)

@@ -53,8 +53,8 @@ def _rewarded(answered: PromptResponses) -> RewardedResponses:
 def _fill(store: Store, run_id: int, numbers: list[int], checkpoint: int = 0, rewarder: str = "rm") -> None:
     answered = [_answered(number, checkpoint=checkpoint) for number in numbers]
     with store.transaction() as conn:
-        responses.copy_answered(conn, run_id, checkpoint, answered)
-        responses.copy_rewarded(conn, run_id, checkpoint, rewarder, [_rewarded(one) for one in answered])
+        responses.copy_responses(conn, run_id, checkpoint, answered)
+        responses.copy_rewards(conn, run_id, checkpoint, rewarder, [_rewarded(one) for one in answered])
 
 
 def _count(store: Store, table: str) -> int:
@@ -101,10 +101,10 @@ def test_hostile_text_is_stored_as_it_is(store: Store, run_id: int) -> None:
     )
     with store.transaction() as conn:
         prompts.insert_prompts(conn, run_id, [Prompt(5, HOSTILE + "\x00", root=5, topic=HOSTILE)])
-        responses.copy_answered(conn, run_id, 0, [answered])
-        (kept,) = responses.read_answered(conn, run_id, 0, [0])
+        responses.copy_responses(conn, run_id, 0, [answered])
+        (kept,) = responses.read_responses(conn, run_id, 0, [0])
         (prompt,) = prompts.read_prompts(conn, run_id, [5])
-        found = responses.judged(conn, run_id, 0, "rm", [0], 2)
+        found = responses.read_reward_table(conn, run_id, 0, "rm", [0], 2)
     assert [response.text for response in kept.responses] == [HOSTILE, "a\ufffdb\ufffdc"]
     assert (prompt.text, prompt.topic) == (HOSTILE + "\ufffd", HOSTILE)
     assert found.text_hashes_P_N.tolist() == [[text_hash(HOSTILE), text_hash("a\ufffdb\ufffdc")]]
@@ -114,17 +114,17 @@ def test_a_batch_that_is_repeated_neither_fails_nor_doubles(store: Store, run_id
     failed = PromptResponses(3, "grandchild", (), "too long")
     for _ in range(2):
         with store.transaction() as conn:
-            responses.copy_answered(conn, run_id, 0, [_answered(0), failed])
-            responses.copy_rewarded(conn, run_id, 0, "rm", [_rewarded(_answered(0))])
+            responses.copy_responses(conn, run_id, 0, [_answered(0), failed])
+            responses.copy_rewards(conn, run_id, 0, "rm", [_rewarded(_answered(0))])
     assert [_count(store, name) for name in ("responses", "rewards", "quarantines")] == [3, 3, 1]
 
 
 def test_a_batch_of_which_a_part_is_there_adds_the_rest_and_changes_nothing(store: Store, run_id: int) -> None:
     other = PromptResponses(0, "seed", (Response(0, "another answer", "stop", 1, 1), Response(3, "new", "stop", 1, 1)))
     with store.transaction() as conn:
-        responses.copy_answered(conn, run_id, 0, [_answered(0)])
-        responses.copy_answered(conn, run_id, 0, [other, _answered(1)])
-        kept = responses.read_answered(conn, run_id, 0, [0, 1])
+        responses.copy_responses(conn, run_id, 0, [_answered(0)])
+        responses.copy_responses(conn, run_id, 0, [other, _answered(1)])
+        kept = responses.read_responses(conn, run_id, 0, [0, 1])
     assert [response.text for response in kept[0].responses] == ["0.0@0", "0.1@0", "0.2@0", "new"]
     assert kept[1] == _answered(1)
 
@@ -132,8 +132,8 @@ def test_a_batch_of_which_a_part_is_there_adds_the_rest_and_changes_nothing(stor
 def test_coverage_names_what_is_missing_and_leaves_out_what_cannot_be_had(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
         answered = [_answered(0), _answered(1), _answered(2, n=2), PromptResponses(3, "grandchild", (), "too long")]
-        responses.copy_answered(conn, run_id, 0, answered)
-        responses.copy_rewarded(conn, run_id, 0, "rm", [_rewarded(_answered(0)), _rewarded(_answered(1, n=2))])
+        responses.copy_responses(conn, run_id, 0, answered)
+        responses.copy_rewards(conn, run_id, 0, "rm", [_rewarded(_answered(0)), _rewarded(_answered(1, n=2))])
         everything = [4, 3, 2, 1, 0]
         assert responses.coverage(conn, run_id, 0, "rm", everything, 3) == Coverage({4: 0, 2: 2}, [1])
         assert responses.coverage(conn, run_id, 0, "other", everything, 3) == Coverage({4: 0, 2: 2}, [1, 0])
@@ -144,12 +144,12 @@ def test_coverage_names_what_is_missing_and_leaves_out_what_cannot_be_had(store:
 
 def test_judged_fills_arrays_in_the_order_asked(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
-        responses.copy_answered(
+        responses.copy_responses(
             conn, run_id, 0, [_answered(4), _answered(0), PromptResponses(1, "other", (), "too long")]
         )
         refused = RewardedResponses(_answered(4), (Reward(1.5), Reward(None, "no verdict"), Reward(math.inf)))
-        responses.copy_rewarded(conn, run_id, 0, "rm", [refused, _rewarded(_answered(0))])
-        found = responses.judged(conn, run_id, 0, "rm", [4, 2, 0, 1], 3)
+        responses.copy_rewards(conn, run_id, 0, "rm", [refused, _rewarded(_answered(0))])
+        found = responses.read_reward_table(conn, run_id, 0, "rm", [4, 2, 0, 1], 3)
     nan = math.nan
     expected = [[1.5, nan, nan], [nan] * 3, [0.0, 0.1, 0.2], [nan] * 3]
     np.testing.assert_array_equal(found.rewards_P_N, expected)
@@ -164,22 +164,22 @@ def test_rewards_of_different_rewarders_and_policies_are_never_mixed(store: Stor
     _fill(store, run_id, [0], checkpoint=0, rewarder="rm")
     _fill(store, run_id, [0], checkpoint=1, rewarder="other")
     with store.transaction() as conn:
-        assert np.isnan(responses.judged(conn, run_id, 1, "rm", [0], 3).rewards_P_N).all()
-        assert np.isfinite(responses.judged(conn, run_id, 1, "other", [0], 3).rewards_P_N).all()
+        assert np.isnan(responses.read_reward_table(conn, run_id, 1, "rm", [0], 3).rewards_P_N).all()
+        assert np.isfinite(responses.read_reward_table(conn, run_id, 1, "other", [0], 3).rewards_P_N).all()
 
 
 def test_no_prompts_give_empty_arrays(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
-        assert responses.judged(conn, run_id, 0, "rm", [], 3).rewards_P_N.shape == (0, 3)
+        assert responses.read_reward_table(conn, run_id, 0, "rm", [], 3).rewards_P_N.shape == (0, 3)
         assert responses.newest_checkpoints(conn, run_id, "rm", [], 3) == {}
-        assert responses.read_answered(conn, run_id, 0, []) == []
+        assert responses.read_responses(conn, run_id, 0, []) == []
 
 
 def test_what_cannot_be_rewarded_keeps_its_reason(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
-        responses.copy_answered(conn, run_id, 0, [_answered(0)])
+        responses.copy_responses(conn, run_id, 0, [_answered(0)])
         given = (Reward(math.nan), Reward(None, "no verdict\x00"), Reward(None))
-        responses.copy_rewarded(conn, run_id, 0, "rm", [RewardedResponses(_answered(0), given)])
+        responses.copy_rewards(conn, run_id, 0, "rm", [RewardedResponses(_answered(0), given)])
         reasons = list(conn.execute(text("SELECT reason FROM rewards ORDER BY sample")).scalars())
     assert reasons == ["the reward is nan", "no verdict\ufffd", "no reason was given"]
 
@@ -188,8 +188,8 @@ def test_the_newest_policy_with_a_full_set_is_found(store: Store, run_id: int) -
     _fill(store, run_id, [0, 1], checkpoint=0)
     _fill(store, run_id, [1], checkpoint=2)
     with store.transaction() as conn:
-        responses.copy_answered(conn, run_id, 3, [_answered(1, n=2, checkpoint=3)])
-        responses.copy_rewarded(conn, run_id, 3, "rm", [_rewarded(_answered(1, n=2, checkpoint=3))])
+        responses.copy_responses(conn, run_id, 3, [_answered(1, n=2, checkpoint=3)])
+        responses.copy_rewards(conn, run_id, 3, "rm", [_rewarded(_answered(1, n=2, checkpoint=3))])
         assert responses.newest_checkpoints(conn, run_id, "rm", [0, 1, 2], 3) == {0: 0, 1: 2}
         assert responses.newest_checkpoints(conn, run_id, "rm", [0, 1, 2], 2) == {0: 0, 1: 3}
 

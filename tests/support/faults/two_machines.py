@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster
 
 from eva.runtime.worker_reports import Incident
 from eva.types import Checkpoint, PromptResponses, Request, SamplingSettings
-from orchestrator.hold.orphans import marked
+from orchestrator.hold.orphans import process_mark
 from tests.support import tiny_models
 from workers.fleet.dispatch import Limits
 from workers.fleet.engine import EngineSetup
@@ -99,7 +99,7 @@ def main(folder: Path) -> None:
 
     setup = EngineSetup(Prompting(), "float32", 256, True, None, 0, 1.0, 0.5)
     with ExitStack() as stack:
-        stack.enter_context(marked())
+        stack.enter_context(process_mark())
         cluster = Cluster(
             initialize_head=True,
             head_node_args={

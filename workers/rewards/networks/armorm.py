@@ -18,7 +18,7 @@ from torch import nn
 from transformers import LlamaModel, LlamaPreTrainedModel
 
 
-class Gate(nn.Module):
+class GatingNetwork(nn.Module):
     """Computes the weights of the heads, [batch, heads], from hidden states, [batch, hidden]."""
 
     def __init__(self, hidden: int, heads: int, *, temperature: float, width: int, depth: int) -> None:
@@ -46,7 +46,7 @@ class ArmoRM(LlamaPreTrainedModel):
         self.model = LlamaModel(config)
         self.regression_layer = nn.Linear(config.hidden_size, heads, bias=False)
         self.reward_transform_matrix = nn.Parameter(torch.eye(heads), requires_grad=False)
-        self.gating = Gate(
+        self.gating = GatingNetwork(
             config.hidden_size,
             heads,
             temperature=getattr(config, "gating_temperature", 10),

@@ -35,7 +35,7 @@ QUESTION = "[CONTEXT] {context} [RESPONSE A] {first} [RESPONSE B] {second} \n"
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class EncodedComparison:
     """An encoded comparison: its tokens, and the positions of PairRM's three marks."""
 
     ids: list[int]
@@ -45,11 +45,11 @@ class Pair:
 class PairModel(Protocol):
     """Compares a first and a second response to a prompt."""
 
-    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> Pair:
+    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> EncodedComparison:
         """Raises UnusablePromptError with the reason why these cannot be compared."""
         ...
 
-    def logits(self, pairs: Sequence[Pair], alive: Alive) -> list[float]:
+    def logits(self, pairs: Sequence[EncodedComparison], alive: Alive) -> list[float]:
         """Returns for each pair the log-odds that the first response is preferred."""
         ...
 
@@ -94,7 +94,7 @@ class PairRM:
         # Each text of a prompt is part of many pairs.
         self._piece = lru_cache(maxsize=128)(self._tokenizer.encode)
 
-    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> Pair:
+    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> EncodedComparison:
         ids: list[int] = []
         places: list[int] = []
         texts = (transcript(prompt, context), first, second)
@@ -103,12 +103,12 @@ class PairRM:
             # The first mark is ours: a text that contains a mark must not move it.
             places.append(len(ids) + piece.index(mark))
             ids += piece
-        return Pair(_bounded(ids, self._limit), (places[0], places[1], places[2]))
+        return EncodedComparison(_bounded(ids, self._limit), (places[0], places[1], places[2]))
 
-    def logits(self, pairs: Sequence[Pair], alive: Alive) -> list[float]:
+    def logits(self, pairs: Sequence[EncodedComparison], alive: Alive) -> list[float]:
         return in_batches(pairs, [len(pair.ids) for pair in pairs], self._budget, self._forward, alive)
 
-    def _forward(self, pairs: Sequence[Pair]) -> list[float]:
+    def _forward(self, pairs: Sequence[EncodedComparison]) -> list[float]:
         ids, mask = padded([pair.ids for pair in pairs], self._model.config.pad_token_id or 0)
         marks, device = torch.tensor([pair.marks for pair in pairs]), self._model.device
         with torch.inference_mode():
@@ -130,7 +130,7 @@ class PairPreference:
         self._model = load_weights(AutoModelForCausalLM, folder, config)
         self._budget, self._limit = config.batch_tokens, config.max_length or positions
 
-    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> Pair:
+    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> EncodedComparison:
         turns = "".join(TURN.format(**message) for message in as_messages(prompt, context))
         question = QUESTION.format(context=f"{turns}\n", first=first, second=second)
         try:
@@ -142,12 +142,12 @@ class PairPreference:
             ids = self._tokenizer.encode(rendered.removeprefix(start or ""), add_special_tokens=False)
         except (TemplateError, ValueError, TypeError) as error:
             raise UnusablePromptError(f"cannot be encoded for the reward model: {error}") from error
-        return Pair(_bounded(list(ids), self._limit))
+        return EncodedComparison(_bounded(list(ids), self._limit))
 
-    def logits(self, pairs: Sequence[Pair], alive: Alive) -> list[float]:
+    def logits(self, pairs: Sequence[EncodedComparison], alive: Alive) -> list[float]:
         return in_batches(pairs, [len(pair.ids) for pair in pairs], self._budget, self._forward, alive)
 
-    def _forward(self, pairs: Sequence[Pair]) -> list[float]:
+    def _forward(self, pairs: Sequence[EncodedComparison]) -> list[float]:
         # Padding on the left, so that every text ends in the last column.
         ids, mask = padded([pair.ids for pair in pairs], 0, left=True)
         places, device = (mask.cumsum(-1) - 1).clamp(min=0), self._model.device

@@ -19,7 +19,7 @@ from workers.rewards.model import Alive, RewardRequest, reason
 from workers.rewards.networks.model_source import Network, fetch, inspect_network, network_name, read_network
 
 if TYPE_CHECKING:
-    from workers.rewards.networks.pair_models import Pair, PairModel
+    from workers.rewards.networks.pair_models import EncodedComparison, PairModel
 
 PATIENCE_S = 600.0
 UNCOMPARED = "compared with no other response"
@@ -61,7 +61,7 @@ class PairwiseModel:
         alive()
         contests = [_Contest(*one) for one in requests]
         placed: list[tuple[_Contest, int, int]] = []
-        pairs: list[Pair] = []
+        pairs: list[EncodedComparison] = []
         for contest in contests:
             for i, j in contest.comparisons(both_orders=self._config.both_orders):
                 pair = self._encode(contest, i, j)
@@ -76,7 +76,7 @@ class PairwiseModel:
     def close(self) -> None:
         del self._model
 
-    def _encode(self, contest: _Contest, i: int, j: int) -> Pair | None:
+    def _encode(self, contest: _Contest, i: int, j: int) -> EncodedComparison | None:
         from workers.models.chat_template import UnusablePromptError
 
         try:

@@ -31,11 +31,11 @@ def shown(progress: LiveProgress, console: Console) -> str:
 def test_the_open_stage_shows_its_share_rate_and_time_left() -> None:
     clock = Clock()
     progress, console = live(clock)
-    progress.opened(1, "judge_pool", 0, 200)
+    progress.on_stage_open(1, "judge_pool", 0, 200)
     clock.now = 1.0
-    progress.advanced(20, 200, {})
+    progress.on_progress(20, 200, {})
     clock.now = 3.0
-    progress.advanced(60, 200, {})
+    progress.on_progress(60, 200, {})
     text = shown(progress, console)
     assert "demo-abcd  iteration 1 (2 of 4)" in text
     assert "judging the pool" in text
@@ -47,11 +47,11 @@ def test_the_open_stage_shows_its_share_rate_and_time_left() -> None:
 def test_what_an_earlier_driver_did_does_not_count_for_the_rate() -> None:
     clock = Clock()
     watch = Watch("r", 2, clock)
-    watch.opened(0, "judge_batch", 0, 1000)
-    watch.opened(0, "judge_batch", 0, 1000)
-    watch.advanced(900, 1000, {})
+    watch.on_stage_open(0, "judge_batch", 0, 1000)
+    watch.on_stage_open(0, "judge_batch", 0, 1000)
+    watch.on_progress(900, 1000, {})
     clock.now = 10.0
-    watch.advanced(910, 1000, {})
+    watch.on_progress(910, 1000, {})
     assert watch.open is not None
     assert watch.open.rate(10.0) == pytest.approx(1.0)
     assert watch.open.remaining_s(10.0) == pytest.approx(90.0)
@@ -60,10 +60,10 @@ def test_what_an_earlier_driver_did_does_not_count_for_the_rate() -> None:
 def test_the_rate_is_measured_over_the_last_seconds() -> None:
     clock = Clock()
     watch = Watch("r", 2, clock)
-    watch.opened(0, "judge_batch", 0, 1000)
+    watch.on_stage_open(0, "judge_batch", 0, 1000)
     for second in range(1, 100):
         clock.now = float(second)
-        watch.advanced(min(second, 50) + max(0, second - 50) * 3, 1000, {})
+        watch.on_progress(min(second, 50) + max(0, second - 50) * 3, 1000, {})
     assert watch.open is not None
     assert watch.open.rate(clock.now) == pytest.approx(3.0)
 
@@ -71,12 +71,12 @@ def test_the_rate_is_measured_over_the_last_seconds() -> None:
 def test_finished_stages_stay_with_their_counts_until_the_next_iteration() -> None:
     clock = Clock()
     progress, console = live(clock)
-    progress.opened(0, "pair", 0, 10)
+    progress.on_stage_open(0, "pair", 0, 10)
     clock.now = 2.0
-    progress.closed(0, "pair", {"pairs": 93})
+    progress.on_stage_close(0, "pair", {"pairs": 93})
     assert "paired responses" in shown(progress, console)
     assert "93 pairs" in shown(progress, console)
-    progress.opened(1, "judge_pool", 0, 5)
+    progress.on_stage_open(1, "judge_pool", 0, 5)
     assert "paired responses" not in shown(progress, console)
     assert "iteration 0  93 pairs" in shown(progress, console)
 
@@ -84,10 +84,10 @@ def test_finished_stages_stay_with_their_counts_until_the_next_iteration() -> No
 def test_training_shows_loss_and_margin() -> None:
     clock = Clock()
     progress, console = live(clock, 100)
-    progress.opened(0, "train", 0, 0)
+    progress.on_stage_open(0, "train", 0, 0)
     for step in (1, 2):
         clock.now += 1.0
-        progress.advanced(step, 16, {"loss": 0.6123, "rewards/margins": 0.25, "lr": 1.0})
+        progress.on_progress(step, 16, {"loss": 0.6123, "rewards/margins": 0.25, "lr": 1.0})
     assert "loss 0.612 · margin 0.250" in shown(progress, console)
 
 
@@ -95,17 +95,17 @@ def test_training_shows_loss_and_margin() -> None:
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     clock = Clock()
     progress, console = live(clock, width)
-    progress.opened(0, "evaluate_initial", 0, 1_000_000)
+    progress.on_stage_open(0, "evaluate_initial", 0, 1_000_000)
     clock.now = 5.0
-    progress.advanced(999, 1_000_000, {"loss": 0.5})
+    progress.on_progress(999, 1_000_000, {"loss": 0.5})
     clock.now = 6.0
-    progress.advanced(123_456, 1_000_000, {"loss": 0.5})
+    progress.on_progress(123_456, 1_000_000, {"loss": 0.5})
     assert all(len(line) <= width for line in shown(progress, console).splitlines())
 
 
 def test_a_start_up_phase_without_a_total_is_shown() -> None:
     progress, console = live(Clock())
-    progress.opened(0, "start", 0, 0)
+    progress.on_stage_open(0, "start", 0, 0)
     assert "starting" in shown(progress, console)
     assert "0/0" not in shown(progress, console)
 
@@ -113,10 +113,10 @@ def test_a_start_up_phase_without_a_total_is_shown() -> None:
 def test_a_pipe_gets_one_plain_line_per_finished_stage() -> None:
     clock, lines = Clock(), list[str]()
     plain = PlainProgress("r", 3, lines.append, clock)
-    plain.opened(1, "evolve", 0, 64)
+    plain.on_stage_open(1, "evolve", 0, 64)
     clock.now = 3.0
-    plain.advanced(64, 64, {})
-    plain.closed(1, "evolve", {"accepted": 250, "refused": {"known": 4, "empty": 2}})
+    plain.on_progress(64, 64, {})
+    plain.on_stage_close(1, "evolve", {"accepted": 250, "refused": {"known": 4, "empty": 2}})
     assert lines == ["[3.0 s] iteration 1  evolved prompts: 250 children, 6 refused, 3.0 s"]
 
 
@@ -126,17 +126,17 @@ def test_a_note_is_shown_below_the_stages_and_has_a_line_of_its_own_in_a_pipe() 
     plain = PlainProgress("r", 3, lines.append, clock)
     clock.now = 61.0
     for watch in (progress, plain):
-        watch.noted("the database has been away for 1 s")
+        watch.on_message("the database has been away for 1 s")
     assert "[1:01] the database has been away for 1 s" in shown(progress, console)
     assert lines == ["[1:01] the database has been away for 1 s"]
 
 
 def test_where_the_run_stands_is_put_into_words() -> None:
     watch = Watch("r", 4, Clock())
-    watch.opened(2, "judge_pool", 0, 256)
-    watch.advanced(124, 256, {})
+    watch.on_stage_open(2, "judge_pool", 0, 256)
+    watch.on_progress(124, 256, {})
     assert watch.where() == "iteration 2 (3 of 4), judging the pool (124 of 256 done)"
-    watch.closed(2, "judge_pool", {})
+    watch.on_stage_close(2, "judge_pool", {})
     assert watch.where() == "iteration 2 (3 of 4)"
 
 

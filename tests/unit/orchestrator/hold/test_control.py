@@ -9,7 +9,7 @@ import pytest
 from eva.errors import ConflictError, RunStoppedError
 from eva.settings import Settings
 from orchestrator.driver import drive
-from orchestrator.hold.control import ask, wait_until_obeyed
+from orchestrator.hold.control import request_stop, wait_for_stop
 from orchestrator.hold.lease import claim
 from orchestrator.launch.registration import register_run
 from orchestrator.launch.resume import prepare
@@ -34,9 +34,9 @@ def play(store: Store, folder: Path, run: RunRow, listener: Recorder | None = No
 
 def test_a_run_that_nobody_plays_is_paused_at_once_and_goes_on_later(store: Store, tmp_path: Path) -> None:
     run, other = register_run(store, fake_config(**SMALL)), register_run(store, fake_config(**SMALL))
-    row = ask(store, run, "pause")
+    row = request_stop(store, run, "pause")
     assert (row.status, row.desired) == ("paused", "pause")
-    assert ask(store, row, "pause").status == "paused", "asking again changes nothing"
+    assert request_stop(store, row, "pause").status == "paused", "asking again changes nothing"
     for ready in (prepare(store, row), other):
         play(store, tmp_path, ready)
     assert row_of(store, run).status == "finished"
@@ -48,7 +48,7 @@ def test_a_run_whose_driver_died_is_cancelled_at_once_and_is_over(store: Store, 
     with store.transaction() as conn:
         leases.claim(conn, run.id, {"host": "elsewhere", "pid": 1}, 0.0)
         runs.set_status(conn, run.id, "running")
-    row = ask(store, row_of(store, run), "cancel")
+    row = request_stop(store, row_of(store, run), "cancel")
     assert row.status == "cancelled" and row.finished_at is not None
     with store.transaction() as conn:
         assert [event.kind for event in events.events_after(conn, run.id)][-2:] == ["asked", "cancelled"]
@@ -62,7 +62,7 @@ def test_a_driver_obeys_at_its_next_batch(store: Store, tmp_path: Path, wish: st
 
     def asked(iteration: int, stage: str) -> None:
         if (iteration, stage) == (1, "judge_pool"):
-            row = ask(store, row_of(store, run), "pause" if wish == "pause" else "cancel")
+            row = request_stop(store, row_of(store, run), "pause" if wish == "pause" else "cancel")
             assert (row.status, row.desired) == ("running", wish), "only its driver changes its state"
 
     with pytest.raises(RunStoppedError):
@@ -76,12 +76,12 @@ def test_a_run_that_is_over_cannot_be_paused_or_cancelled(store: Store, tmp_path
     play(store, tmp_path, run)
     for wish in ("pause", "cancel"):
         with pytest.raises(ConflictError, match="is finished"):
-            ask(store, row_of(store, run), wish)
+            request_stop(store, row_of(store, run), wish)
     with store.transaction() as conn:
         runs.set_status(conn, run.id, "failed", "broken")
     with pytest.raises(ConflictError, match=r"has failed.*eva resume"):
-        ask(store, row_of(store, run), "pause")
-    assert ask(store, row_of(store, run), "cancel").status == "cancelled"
+        request_stop(store, row_of(store, run), "pause")
+    assert request_stop(store, row_of(store, run), "cancel").status == "cancelled"
 
 
 def test_waiting_ends_with_a_message_when_the_driver_does_not_obey(store: Store) -> None:
@@ -89,17 +89,17 @@ def test_waiting_ends_with_a_message_when_the_driver_does_not_obey(store: Store)
     with claim(store, run):
         with store.transaction() as conn:
             runs.set_status(conn, run.id, "running")
-        ask(store, row_of(store, run), "pause")
+        request_stop(store, row_of(store, run), "pause")
         now = iter(range(100))
         with pytest.raises(ConflictError, match=r"did not pause within 3 s; process \d+ on .* is playing it"):
-            wait_until_obeyed(store, run, "pause", 3, clock=lambda: float(next(now)), sleep=lambda _: None)
+            wait_for_stop(store, run, "pause", 3, clock=lambda: float(next(now)), sleep=lambda _: None)
 
 
 def test_a_driver_that_has_only_just_started_obeys_a_request(store: Store, tmp_path: Path) -> None:
     run = register_run(store, fake_config(**SMALL))
     for wish, reached in (("pause", "paused"), ("cancel", "cancelled")):
         with claim(store, run):  # the driver has the run and has written nothing
-            ask(store, run, wish)  # type: ignore[arg-type]
+            request_stop(store, run, wish)  # type: ignore[arg-type]
         heard = Recorder()
         with pytest.raises(RunStoppedError):
             play(store, tmp_path, run, heard)
@@ -109,9 +109,9 @@ def test_a_driver_that_has_only_just_started_obeys_a_request(store: Store, tmp_p
 
 def test_a_paused_run_whose_driver_is_on_its_way_is_asked_again(store: Store) -> None:
     run = register_run(store, fake_config(**SMALL))
-    ask(store, run, "pause")
+    request_stop(store, run, "pause")
     assert prepare(store, row_of(store, run)).desired == "run"
-    assert ask(store, run, "pause").desired == "pause"
+    assert request_stop(store, run, "pause").desired == "pause"
 
 
 def test_waiting_takes_over_from_a_driver_that_died(store: Store) -> None:
@@ -119,7 +119,7 @@ def test_waiting_takes_over_from_a_driver_that_died(store: Store) -> None:
     lease = claim(store, run)
     with store.transaction() as conn:
         runs.set_status(conn, run.id, "running")
-    ask(store, row_of(store, run), "pause")
+    request_stop(store, row_of(store, run), "pause")
     waited: list[float] = []
 
     def meanwhile(pause_s: float) -> None:
@@ -128,21 +128,21 @@ def test_waiting_takes_over_from_a_driver_that_died(store: Store) -> None:
             with store.transaction() as conn:
                 leases.release(conn, lease.fence)
 
-    assert wait_until_obeyed(store, run, "pause", 600, clock=lambda: 0.0, sleep=meanwhile).status == "paused"
+    assert wait_for_stop(store, run, "pause", 600, clock=lambda: 0.0, sleep=meanwhile).status == "paused"
     assert len(waited) == 3
 
 
 def test_waiting_ends_when_another_request_replaces_this_one(store: Store) -> None:
     run = register_run(store, fake_config(**SMALL))
     with claim(store, run):
-        ask(store, run, "cancel")
+        request_stop(store, run, "cancel")
 
         def meanwhile(_: float) -> None:
             with store.transaction() as conn:
                 runs.set_desired(conn, run.id, "run")
 
         with pytest.raises(ConflictError, match=r"the request to cancel run .* was replaced by a request to run"):
-            wait_until_obeyed(store, run, "cancel", 600, clock=lambda: 0.0, sleep=meanwhile)
+            wait_for_stop(store, run, "cancel", 600, clock=lambda: 0.0, sleep=meanwhile)
 
 
 def test_waiting_says_when_the_run_ended_another_way(store: Store) -> None:
@@ -150,7 +150,7 @@ def test_waiting_says_when_the_run_ended_another_way(store: Store) -> None:
     with store.transaction() as conn:
         runs.set_status(conn, run.id, "finished")
     with pytest.raises(ConflictError, match="finished before it could pause"):
-        wait_until_obeyed(store, run, "pause", 1)
+        wait_for_stop(store, run, "pause", 1)
 
 
 def test_the_commands_report_the_state_of_the_run(store: Store, eva: Command) -> None:

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from orchestrator.hold.interrupts import interruptible, shielded
+from orchestrator.hold.interrupts import interrupt_handlers, interrupt_shield
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -11,31 +11,31 @@ def test_an_interrupt_waits_until_the_transaction_is_over(number: int) -> None:
     done: list[str] = []
 
     def leave() -> None:
-        with shielded():
-            with shielded():
+        with interrupt_shield():
+            with interrupt_shield():
                 signal.raise_signal(number)
                 done.append("inside")
             done.append("still inside")
         done.append("never")
 
-    with interruptible(), pytest.raises(KeyboardInterrupt):
+    with interrupt_handlers(), pytest.raises(KeyboardInterrupt):
         leave()
     assert done == ["inside", "still inside"]
 
 
 def test_outside_a_transaction_an_interrupt_is_immediate() -> None:
-    with interruptible(), pytest.raises(KeyboardInterrupt):
+    with interrupt_handlers(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
 
 
 def test_handlers_are_as_before_afterwards_and_other_threads_change_nothing() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with interruptible(), shielded():
+    with interrupt_handlers(), interrupt_shield():
         pass
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
     def elsewhere() -> None:
-        with interruptible(), shielded():
+        with interrupt_handlers(), interrupt_shield():
             pass
 
     thread = threading.Thread(target=elsewhere)
@@ -47,7 +47,7 @@ def test_handlers_are_as_before_afterwards_and_other_threads_change_nothing() ->
 def test_an_interrupt_arrives_where_the_process_was_started_with_it_blocked() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with interruptible(), pytest.raises(KeyboardInterrupt):
+        with interrupt_handlers(), pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "as it was before"
     finally:

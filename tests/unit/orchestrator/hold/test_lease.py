@@ -13,7 +13,7 @@ from eva.errors import ConflictError, LeaseLostError, LeaseTakenError
 from eva.runtime.processes import is_dead, this_process
 from eva.settings import Settings
 from orchestrator.driver import drive
-from orchestrator.hold.interrupts import interruptible
+from orchestrator.hold.interrupts import interrupt_handlers
 from orchestrator.hold.lease import claim
 from orchestrator.launch.registration import register_run
 from store.rows import RunRow
@@ -93,7 +93,7 @@ def test_that_the_lease_is_lost_is_said_whenever_its_thread_finds_it(
         (refused_as_the_thread_finds_out, "another driver"),
     ):
         leaving.clear()
-        with pytest.raises(LeaseLostError, match=said), interruptible(), claim(store, run, ttl_s=0.06):
+        with pytest.raises(LeaseLostError, match=said), interrupt_handlers(), claim(store, run, ttl_s=0.06):
             played()
 
 

@@ -18,17 +18,17 @@ from orchestrator.hold.orphans import (
     MARK,
     end_orphans,
     find_orphans,
-    mark_session,
-    marked,
+    mark_ray_session,
     old_sessions,
+    process_mark,
     remove_sessions,
 )
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 DRIVE = """
 import subprocess, sys
-from orchestrator.hold.orphans import marked
-with marked():
+from orchestrator.hold.orphans import process_mark
+with process_mark():
     child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, start_new_session=True)
     child.stdout.readline()
     print(child.pid, flush=True)
@@ -96,7 +96,7 @@ def test_a_mark_that_says_nothing_names_no_orphan() -> None:
 
 def test_the_mark_is_worn_only_while_driving() -> None:
     assert MARK not in os.environ
-    with marked():
+    with process_mark():
         assert json.loads(os.environ[MARK]) == this_process()
     assert MARK not in os.environ
 
@@ -108,7 +108,7 @@ def test_the_session_folders_of_dead_drivers_are_removed_when_they_are_old(
     mine, foreign, dead = (tmp_path / "ray" / f"session_{name}" for name in (f"2026_{os.getpid()}", "2026_1", "2026_2"))
     for folder in (mine, foreign, dead):
         folder.mkdir(parents=True)
-    mark_session()
+    mark_ray_session()
     (dead / "eva-driver.json").write_text(json.dumps(this_process() | {"pid": 2**22 - 1}))
     assert old_sessions() == [], "a day has not passed"
     assert remove_sessions(0) == [dead]

@@ -11,7 +11,7 @@ from sqlalchemy import func, null, update
 from eva.errors import ConflictError, InfrastructureError
 from eva.runtime import failpoints
 from eva.runtime.failpoints import POINTS
-from orchestrator.hold.control import ask
+from orchestrator.hold.control import request_stop
 from orchestrator.launch.launcher import Launcher, RestartPolicy, queue_again, queue_new, require_wanted
 from orchestrator.launch.registration import register_run
 from store.rows import RunRow
@@ -128,7 +128,7 @@ def test_a_run_that_was_paused_between_its_name_and_its_job_gets_none(store: Sto
     failpoints.arm("launch.take.after_commit=raise@1")
     with pytest.raises(InfrastructureError):
         Launcher(store, jobs, most=1).tick()
-    ask(store, row_of(store, run), "pause")
+    request_stop(store, row_of(store, run), "pause")
     Launcher(store, jobs, most=1).tick()
     assert jobs.jobs == {} and launch_of(store, run).state == "ended"
 
@@ -193,8 +193,8 @@ def test_what_ray_says_counts_less_than_the_lease(store: Store) -> None:
 
 def test_a_queued_run_that_is_paused_or_cancelled_starts_no_driver(store: Store) -> None:
     paused, cancelled, going = queued(store), queued(store), queued(store)
-    assert ask(store, row_of(store, paused), "pause").status == "paused"
-    assert ask(store, row_of(store, cancelled), "cancel").status == "cancelled"
+    assert request_stop(store, row_of(store, paused), "pause").status == "paused"
+    assert request_stop(store, row_of(store, cancelled), "cancel").status == "cancelled"
     jobs = FakeJobs()
     Launcher(store, jobs, most=1).tick()
     assert [arguments[1] for arguments in jobs.jobs.values()] == [going.name]
@@ -209,7 +209,7 @@ def test_a_driver_leaves_when_its_attempt_is_no_longer_wanted(store: Store) -> N
     require_wanted(store, row_of(store, run), 1)
     with pytest.raises(ConflictError, match="does not wait for attempt 2"):
         require_wanted(store, row_of(store, run), 2)
-    ask(store, row_of(store, run), "pause")
+    request_stop(store, row_of(store, run), "pause")
     with pytest.raises(ConflictError, match="is paused"):
         require_wanted(store, row_of(store, run), 1)
 
@@ -219,7 +219,7 @@ def test_a_driver_that_dies_on_its_way_to_a_pause_has_paused(store: Store) -> No
     jobs = FakeJobs()
     Launcher(store, jobs, most=1).tick()
     begin(store, run, lease_s=60)
-    assert ask(store, row_of(store, run), "pause").status == "running", "its driver is asked"
+    assert request_stop(store, row_of(store, run), "pause").status == "running", "its driver is asked"
     with store.transaction() as conn:
         conn.execute(update(lease_table).values(expires_at=func.clock_timestamp()))
     jobs.states = dict.fromkeys(jobs.jobs, "ended")

@@ -91,7 +91,7 @@ def test_only_children_whose_probe_shows_regret_inside_the_band_enter_the_mix(
     counts = heard.counts[1, "gate"]
     with store.transaction() as conn:
         children = prompts.read_numbers_born(conn, run.id, 1, 1)
-        probed = responses.judged(conn, run.id, 1, "mock (gate)", children, 2)
+        probed = responses.read_reward_table(conn, run.id, 1, "mock (gate)", children, 2)
     gap_P = probed.rewards_P_N.max(axis=1) - probed.rewards_P_N.min(axis=1)
     regret = dict(zip(children, gap_P.tolist(), strict=True))
     mixed = [row.prompt for row in batch(store, run) if not row.buffer]

@@ -36,7 +36,7 @@ def test_the_pairs_of_sppo_carry_win_rates_over_all_responses_of_their_prompt(st
         pairs = pairs_of(trainer, iteration)
         numbers = [pair["number"] for pair in pairs]
         with store.transaction() as conn:
-            judged = responses.judged(conn, run, iteration, rewarder, numbers, config.generation.n)
+            judged = responses.read_reward_table(conn, run, iteration, rewarder, numbers, config.generation.n)
         assert len(pairs) > 5
         for pair, rewards_N in zip(pairs, judged.rewards_P_N, strict=True):
             usable_N = rewards_N[np.isfinite(rewards_N)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from eva.runtime.tracker import Opening, Point, TrackerError
+from eva.runtime.tracker import Opening, TrackerError, TrackingPoint
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
@@ -27,7 +27,7 @@ class Service:
     """Keeps what it is told. `fails` is asked before each point is taken."""
 
     fails: Callable[[int], None] = lambda number: None
-    points: list[Point] = field(default_factory=list)
+    points: list[TrackingPoint] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
     killed: threading.Event = field(default_factory=threading.Event)
@@ -36,7 +36,7 @@ class Service:
         self.openings.append(opening)
         return "http://shown.here"
 
-    def send(self, points: Sequence[Point]) -> None:
+    def send(self, points: Sequence[TrackingPoint]) -> None:
         for point in points:
             self.fails(point.number)
             self.points.append(point)
@@ -81,7 +81,7 @@ def told(store: Store, run: RunRow) -> list[str]:
         ]
 
 
-def all_points(store: Store, run: RunRow) -> list[Point]:
+def all_points(store: Store, run: RunRow) -> list[TrackingPoint]:
     with store.transaction() as conn:
         return points_after(conn, run.id, 0, 10_000)
 

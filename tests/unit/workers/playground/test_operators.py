@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.playground.evolver import PlaygroundEvolver
+from workers.playground.evolver import RuleEvolver
 from workers.playground.operators import IN_BREADTH, IN_DEPTH, OPERATORS
 from workers.playground.random_tasks import draw_task
 from workers.playground.tasks import is_reserved, seed_prompts
@@ -109,15 +109,15 @@ def test_inserted_operations_change_the_letters_they_apply_to() -> None:
 
 def test_the_evolver_is_a_pure_function_of_its_arguments() -> None:
     parents = seed_prompts(30, seed=1)
-    first = [PlaygroundEvolver().evolve(parent, name, 7) for parent in parents for name in OPERATORS]
-    again = [PlaygroundEvolver().evolve(parent, name, 7) for parent in parents for name in OPERATORS]
-    other = [PlaygroundEvolver().evolve(parent, name, 8) for parent in parents for name in OPERATORS]
+    first = [RuleEvolver().evolve(parent, name, 7) for parent in parents for name in OPERATORS]
+    again = [RuleEvolver().evolve(parent, name, 7) for parent in parents for name in OPERATORS]
+    other = [RuleEvolver().evolve(parent, name, 8) for parent in parents for name in OPERATORS]
     assert first == again
     assert first != other
 
 
 def test_children_are_never_held_out_and_nearly_always_new() -> None:
-    evolver = PlaygroundEvolver()
+    evolver = RuleEvolver()
     pairs = [
         (parent, evolver.evolve(parent, name, seed))
         for parent in seed_prompts(100, seed=2)
@@ -130,9 +130,9 @@ def test_children_are_never_held_out_and_nearly_always_new() -> None:
 
 @pytest.mark.parametrize("text", ["", "Write a poem.", "Take a: sing.", "\ud800", "Take a: sort. " * 1_000])
 def test_a_parent_outside_the_micro_world_has_no_child(text: str) -> None:
-    assert PlaygroundEvolver().evolve(text, "breadth", 0) == ""
+    assert RuleEvolver().evolve(text, "breadth", 0) == ""
 
 
 def test_an_unknown_operator_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown operator 'sing': use one of constraints"):
-        PlaygroundEvolver().evolve("Take a: sort.", "sing", 0)
+        RuleEvolver().evolve("Take a: sort.", "sing", 0)

@@ -20,7 +20,7 @@ from eva.types import Context
 from tests.support import reward_models, tiny_models
 from workers.models.chat_template import UnusablePromptError
 from workers.rewards.model import RewardRequest
-from workers.rewards.networks.pair_models import FIRST, SECOND, SOURCE, Pair
+from workers.rewards.networks.pair_models import FIRST, SECOND, SOURCE, EncodedComparison
 from workers.rewards.networks.pairwise import PairwiseModel
 
 PLAIN_TEMPLATE = (
@@ -131,14 +131,14 @@ class Fake:
     def __init__(self, rule: Callable[[str, str], float], too_long: Sequence[str] = ()) -> None:
         self.rule, self.too_long, self.asked = rule, too_long, list[tuple[str, str]]()
 
-    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> Pair:
+    def encode(self, prompt: str, first: str, second: str, context: Context = ()) -> EncodedComparison:
         del prompt, context
         if first in self.too_long or second in self.too_long:
             raise UnusablePromptError("too long for the reward model")
         self.asked.append((first, second))
-        return Pair([len(self.asked) - 1])
+        return EncodedComparison([len(self.asked) - 1])
 
-    def logits(self, pairs: Sequence[Pair], alive: Callable[[], None]) -> list[float]:
+    def logits(self, pairs: Sequence[EncodedComparison], alive: Callable[[], None]) -> list[float]:
         return [self.rule(*self.asked[pair.ids[0]]) for pair in pairs]
 
 

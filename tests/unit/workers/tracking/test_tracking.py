@@ -15,17 +15,17 @@ import pytest
 from eva.config import MlflowTracking, WandbTracking
 from eva.config.tracking import Tracking
 from eva.errors import ConfigError
-from eva.runtime.tracker import Opening, Point, TrackerError
+from eva.runtime.tracker import Opening, TrackerError, TrackingPoint
 from tests.support.wandb_file import history
 from workers.tracking.process import TrackerProcess, check_tracking
 
 ROOT = Path(__file__).parents[4]
 OPENING = Opening("0123456789abcdef", "mine", {"seed": 7, "training": {"beta": 0.1}})
 POINTS = [
-    Point(1, "policy", 0, 1000, {"heldout/easy/greedy/accuracy": 0.5}),
-    Point(2, "training_step", 1, 2000, {"train/loss": 0.7}),
-    Point(3, "training_step", 2, 2000, {"train/loss": 0.6}),
-    Point(4, "iteration", 0, 2000, {"batch/reward_mean": 0.3}),
+    TrackingPoint(1, "policy", 0, 1000, {"heldout/easy/greedy/accuracy": 0.5}),
+    TrackingPoint(2, "training_step", 1, 2000, {"train/loss": 0.7}),
+    TrackingPoint(3, "training_step", 2, 2000, {"train/loss": 0.6}),
+    TrackingPoint(4, "iteration", 0, 2000, {"batch/reward_mean": 0.3}),
 ]
 
 
@@ -64,7 +64,7 @@ def test_a_child_that_reads_nothing_does_not_block_a_long_message(tmp_path: Path
     ) as asked:
         asked.open(OPENING)
         with pytest.raises(TrackerError, match="no reply within"):
-            asked.send([Point(1, "iteration", 0, 0, {f"metric-{n}": 1.0 for n in range(20_000)})])
+            asked.send([TrackingPoint(1, "iteration", 0, 0, {f"metric-{n}": 1.0 for n in range(20_000)})])
 
 
 def test_the_child_gets_none_of_evas_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_mlflow_continues_a_run_and_stores_a_point_once(tmp_path: Path, monkeypa
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "support" / "mlflow_double"))
     tracking = MlflowTracking(kind="mlflow", experiment="mine")
 
-    def told(points: list[Point], status: str, config: dict[str, Any]) -> dict[str, Any]:
+    def told(points: list[TrackingPoint], status: str, config: dict[str, Any]) -> dict[str, Any]:
         with tracker(tmp_path, tracking) as asked:
             asked.open(Opening(OPENING.identity, OPENING.name, config))
             asked.send(points)
