@@ -72,13 +72,13 @@ Every error is a problem document (RFC 9457) that says what was given, what is a
 
 def create_app(service: Service) -> FastAPI:
     """Creates the application on an open store. The server puts api.security.guards.Guards in front of it."""
-    app = routed()
+    app = bare_app()
     app.state.service = service
     app.state.exports = ExportWriter(service.store, service.settings)
     return app
 
 
-def routed() -> FastAPI:
+def bare_app() -> FastAPI:
     """Creates the application with its routes, without a store."""
     app = FastAPI(
         title="eva",

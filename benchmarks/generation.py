@@ -38,7 +38,7 @@ from store.game import checkpoints, responses
 from store.session import Store, open_store
 from tests.support import tiny_models
 from tests.support.fakes import FakeEvolver, FakeTrainer
-from workers.cluster.connection import connected
+from workers.cluster.connection import ray_connection
 from workers.cluster.environment import engine_environment
 from workers.fleet import placement
 from workers.fleet.engine import engine_arguments
@@ -116,7 +116,7 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dic
         ],
     )
     settings = Settings(scratch, None, os.environ.get("RAY_ADDRESS"))
-    stack.enter_context(connected(settings))
+    stack.enter_context(ray_connection(settings))
     facts = inspect_model(folder)
     setup, place = placement.engine_setup(config, facts), placement.engine_resources(config, facts)
     store = stack.enter_context(closing(open_store(settings)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.store_access import find, opened_existing
+from cli.store_access import existing_store, find
 from cli.terminal.formats import place
 from cli.terminal.safe_text import printable
 from orchestrator.hold.control import REACHED, StopRequest, player, request_stop, wait_for_stop
@@ -30,7 +30,7 @@ def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def request(reference: str, stop: StopRequest, *, wait: bool, timeout_s: float) -> None:
     """Request the state, wait for it if `wait` is set, and print where the run stands."""
-    with opened_existing() as store:
+    with existing_store() as store:
         before = find(store, reference)
         row = request_stop(store, before, stop)
         if wait:

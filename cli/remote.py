@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import click
 
-from cli.store_access import opened_existing
+from cli.store_access import existing_store
 from eva.errors import ConflictError, EvaError, InfrastructureError, InputError, NotFoundError
 from eva.settings import Settings, read_settings
 from store.session import Store
@@ -53,7 +53,7 @@ def run_path(run: str) -> str:
 def source_of(url: str | None) -> Generator[Local | Remote]:
     """The service at `url`; without a URL, the store of this machine, which must exist."""
     if url is None:
-        with opened_existing() as store:
+        with existing_store() as store:
             yield Local(store, read_settings())
         return
     remote = Remote(url)

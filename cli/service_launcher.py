@@ -22,7 +22,7 @@ from workers.cluster.local_cluster import STOP_JOB_S, LocalCluster
 
 
 @contextmanager
-def launching(store: Store, settings: Settings) -> Generator[None]:
+def launcher_service(store: Store, settings: Settings) -> Generator[None]:
     """Launches queued runs in the meantime. At the end, runs in our own cluster are stopped, ready to be resumed."""
     if settings.ray_address is not None:
         loop = LaunchLoop(store, cluster_jobs(settings, settings.ray_address), settings.concurrent_runs)

@@ -13,7 +13,7 @@ from store.session import Store, open_store
 
 
 @contextmanager
-def opened(settings: Settings) -> Generator[Store]:
+def store_of(settings: Settings) -> Generator[Store]:
     """The store; its database is created if there is none."""
     store = open_store(settings)
     try:
@@ -28,7 +28,7 @@ def has_database(settings: Settings) -> bool:
 
 
 @contextmanager
-def opened_existing() -> Generator[Store]:
+def existing_store() -> Generator[Store]:
     """The store of a command that only reads. Raises NotFoundError if there is no database; never creates one."""
     settings = read_settings()
     if not has_database(settings):
@@ -37,7 +37,7 @@ def opened_existing() -> Generator[Store]:
             expected="the data directory of a run (EVA_DATA_DIR, or eva-data in the current folder)",
             next_move="Change to the folder that holds it, set EVA_DATA_DIR, or start a run with `eva demo`",
         )
-    with opened(settings) as store:
+    with store_of(settings) as store:
         yield store
 
 

@@ -39,7 +39,7 @@ from orchestrator.hold.overseer import Overseer
 from orchestrator.journal import Journal
 from orchestrator.launch.resume import require_resumable, require_unchanged
 from orchestrator.loop import play
-from orchestrator.tracking.tracking import tracked
+from orchestrator.tracking.tracking import running_trackers
 from orchestrator.watch.listener import Listener
 from orchestrator.watch.tracing import tracing
 from store.game.contexts import longest_context
@@ -47,7 +47,7 @@ from store.rows import JudgeRole, RunRow
 from store.runs import events, runs
 from store.session import Store
 from store.views import costs
-from workers.cluster.connection import connected
+from workers.cluster.connection import ray_connection
 from workers.evolvers import build_evolver
 from workers.fleet.fleet import start_fleet
 from workers.models.embedding import LocalEmbedder
@@ -119,8 +119,8 @@ def drive(
                 spent = claimed.read(lambda conn: _spent(conn, run.id, config))
                 build = partial(build_roles, conversation=longest, spent=spent)
             with (
-                tracked(claimed, opening, trackers, overseer.notice) as follow,
-                _status_kept(claimed, lease),
+                running_trackers(claimed, opening, trackers, overseer.notice) as follow,
+                _status_updates(claimed, lease),
                 overseer.watching(claimed),
             ):
                 follow()
@@ -130,7 +130,7 @@ def drive(
 
 
 @contextmanager
-def _status_kept(run: ClaimedRun, lease: Lease) -> Generator[None]:
+def _status_updates(run: ClaimedRun, lease: Lease) -> Generator[None]:
     """Keeps the status in the run's row true: running, then however the run ends."""
     _set_status(run, "running")
     try:
@@ -201,7 +201,7 @@ def build_roles(
     _end_orphans(overseer)
     with ExitStack() as stack:
         stack.enter_context(process_mark())
-        stack.enter_context(connected(settings))
+        stack.enter_context(ray_connection(settings))
         mark_ray_session()
         trainer = stack.enter_context(LocalTrainer(config, logs, notice=overseer.notice))
         views, notice = folder / "serving", overseer.notice

@@ -18,7 +18,7 @@ from store.game.heldout import accuracy
 from store.rows import RunRow
 from store.runs.runs import find_run
 from store.views import run_comparison
-from store.views.run_pages import standing
+from store.views.run_pages import read_standing
 from store.views.statistics import get_statistics
 
 router = APIRouter(prefix="/v1/compare", tags=["compare"])
@@ -100,7 +100,9 @@ def _run(conn: Connection, row: RunRow) -> ComparedRun:
         )
         for score in accuracy(conn, row.id, success)
     ]
-    return ComparedRun(name=row.name, status=standing(conn, row).standing, seed=row.seed, curve=curve, heldout=heldout)
+    return ComparedRun(
+        name=row.name, status=read_standing(conn, row).standing, seed=row.seed, curve=curve, heldout=heldout
+    )
 
 
 def _paired(conn: Connection, first: RunRow, other: RunRow) -> list[Paired]:

@@ -7,12 +7,12 @@ import sys
 
 from fastapi import FastAPI
 
-from api.main import routed
+from api.main import bare_app
 
 
 def document_text() -> str:
     """The document that clients are generated from. Its order changes only when the API does."""
-    app: FastAPI = routed()
+    app: FastAPI = bare_app()
     return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from api.runs.schemas import Launch, RunDetails, details_of
 from store.rows import RunRow
 from store.runs import launches
-from store.views.run_pages import standing
+from store.views.run_pages import read_standing
 
 
 def shown(conn: Connection, run: RunRow) -> RunDetails:
@@ -30,7 +30,7 @@ def shown(conn: Connection, run: RunRow) -> RunDetails:
             message=row.message,
         )
     )
-    return details_of(standing(conn, run), launch)
+    return details_of(read_standing(conn, run), launch)
 
 
 def answered(conn: Connection, run: RunRow, response: Response) -> RunDetails:

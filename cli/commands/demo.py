@@ -8,7 +8,7 @@ import click
 
 from cli.commands.run import start_run
 from cli.play import facts_option, play
-from cli.store_access import opened
+from cli.store_access import store_of
 from cli.terminal.formats import place
 from eva.config.files import config_hash, load_config
 from eva.settings import read_settings
@@ -30,7 +30,7 @@ def demo(overrides: tuple[str, ...], fresh: bool, json_file: Path | None) -> Non
     from orchestrator.launch.resume import changes_of, prepare
 
     settings, config = read_settings(), load_config(PRESET, overrides)
-    with opened(settings) as store:
+    with store_of(settings) as store:
         with store.transaction() as conn:
             row = None if fresh else newest_with_config(conn, config_hash(config))
         if row is not None and row.status not in OVER and changes_of(row).code:

@@ -10,7 +10,7 @@ import click
 
 from cli.commands.run import continue_run, play_new, start_run
 from cli.play import play
-from cli.store_access import find, opened
+from cli.store_access import find, store_of
 from eva.config import RunConfig
 from eva.config.files import load_config
 from eva.errors import ConfigError, ConflictError, LeaseTakenError
@@ -74,7 +74,7 @@ def _drive_once(settings: Settings, config: RunConfig, key: str) -> None:
     """
     from orchestrator.launch.new_run import IdempotencyKey, LaunchRequest, launch
 
-    with opened(settings) as store:
+    with store_of(settings) as store:
         launched = launch(store, LaunchRequest(config, key=IdempotencyKey(key)))
         row = launched.run
         if launched.new:
@@ -103,15 +103,15 @@ def _continue_when_free(settings: Settings, row: RunRow, config: RunConfig) -> N
 
 
 def _drive(settings: Settings, reference: str, attempt: int | None) -> None:
-    from orchestrator.launch.launcher import require_wanted
+    from orchestrator.launch.launcher import require_queued
     from orchestrator.launch.resume import prepare
 
-    with opened(settings) as store:
+    with store_of(settings) as store:
         row = find(store, reference)
         if attempt is None:
             row = prepare(store, row)
         else:
-            require_wanted(store, row, attempt)
+            require_queued(store, row, attempt)
         play(store, settings, row)
 
 

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.store_access import opened_existing
+from cli.store_access import existing_store
 from cli.terminal.formats import plain_table
 from cli.terminal.safe_text import printable
 from store.rows import RunRow
@@ -34,7 +34,7 @@ def fingerprint(ctx: click.Context, run: str, other: str | None, as_json: bool) 
     With OTHER, say whether both made the same decisions; if not, say where they first differ and exit with 1. Times,
     costs and events do not count (docs/reference/fingerprint.md). RUN is a name, a unique prefix of one, or `last`.
     """
-    with opened_existing() as store, store.transaction() as conn:
+    with existing_store() as store, store.transaction() as conn:
         begin_snapshot(conn)
         rows = [find_run(conn, reference) for reference in (run, other) if reference is not None]
         prints = [take(conn, row.id) for row in rows]

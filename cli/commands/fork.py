@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.play import facts_option, play
-from cli.store_access import find, opened_existing
+from cli.store_access import existing_store, find
 from cli.terminal.safe_text import printable
 from eva.settings import read_settings
 
@@ -37,7 +37,7 @@ def fork(
     from orchestrator.launch.new_run import LaunchRequest, launch_fork
 
     settings = read_settings()
-    with opened_existing() as store:
+    with existing_store() as store:
         parent = find(store, run)
         config = forked_config(parent, at, (*overrides, *([f"name={name}"] if name else [])))
         row = launch_fork(store, parent, at, LaunchRequest(config)).run

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.store_access import opened
+from cli.store_access import store_of
 from cli.terminal.formats import plain_table
 from cli.terminal.safe_text import printable
 from eva.errors import InputError
@@ -56,7 +56,7 @@ def create(name: str, scope: Scope, expires: str) -> None:
             expected="1 to 100 characters",
             next_move="Name who or what uses the key, such as `grafana`",
         )
-    with opened(read_settings()) as store, store.transaction() as conn:
+    with store_of(read_settings()) as store, store.transaction() as conn:
         key, row = create_key(conn, name, scope, lifetime)
     click.echo(key)
     click.echo(
@@ -72,7 +72,7 @@ def list_(as_json: bool) -> None:
     """List the keys, newest first."""
     from store.runs.api_keys import list_keys
 
-    with opened(read_settings()) as store, store.transaction() as conn:
+    with store_of(read_settings()) as store, store.transaction() as conn:
         rows = list_keys(conn)
     if as_json:
         click.echo(json.dumps([_facts(row) for row in rows], indent=1, ensure_ascii=False))
@@ -103,7 +103,7 @@ def revoke(key: str) -> None:
     from store.runs.api_keys import revoke_key
 
     prefix = prefix_of(key) or key.removeprefix("eva_")
-    with opened(read_settings()) as store, store.transaction() as conn:
+    with store_of(read_settings()) as store, store.transaction() as conn:
         revoke_key(conn, prefix)
     click.echo(f"Revoked eva_{printable(prefix)}. A running service stops accepting it within 2 seconds.")
 

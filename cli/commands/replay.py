@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli.replay import replay as redo
 from cli.replay import with_changes
-from cli.store_access import find, opened_existing
+from cli.store_access import existing_store, find
 from cli.terminal.formats import number as figure
 from cli.terminal.formats import plain_table
 from cli.terminal.safe_text import one_line, printable
@@ -38,7 +38,7 @@ def replay(run: str, iteration: int | None, examples: int, as_json: bool, **choi
     changed. RUN is a name, a unique prefix of one, or `last`.
     """
     changes = {name: value for name, value in choices.items() if value is not None}
-    with opened_existing() as store:
+    with existing_store() as store:
         row = find(store, run)
         facts = redo(store, row, with_changes(row.config, changes), iteration, examples)
     if as_json:

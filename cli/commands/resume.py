@@ -8,7 +8,7 @@ import click
 
 from cli.commands.run import continue_run
 from cli.play import facts_option
-from cli.store_access import find, opened_existing
+from cli.store_access import existing_store, find
 from eva.config import RunConfig
 from eva.config.files import load_config, with_overrides
 from eva.settings import read_settings
@@ -31,7 +31,7 @@ def resume(
     If the config or the code has changed, the command shows the differences and refuses, unless --accept-changes is
     given. RUN is a name, a unique prefix of one, or `last`.
     """
-    with opened_existing() as store:
+    with existing_store() as store:
         row = find(store, run)
     require_resumable(row)
     new_config: RunConfig | None = None

@@ -8,7 +8,7 @@ import click
 
 from cli.config_reference import as_yaml
 from cli.play import facts_option, finish, play
-from cli.store_access import find, opened
+from cli.store_access import find, store_of
 from cli.terminal.formats import place
 from cli.terminal.safe_text import printable
 from eva.config import RunConfig
@@ -69,7 +69,7 @@ def start_run(settings: Settings, config: RunConfig, json_file: Path | None) -> 
     checked = check_run(
         config
     )  # before the store is opened, so that a config that cannot work leaves no database behind
-    with opened(settings) as store:
+    with store_of(settings) as store:
         play_new(store, settings, launch(store, LaunchRequest(checked)).run, json_file)
 
 
@@ -88,7 +88,7 @@ def continue_run(
     """
     from orchestrator.launch.resume import changes_of, prepare, require_unchanged
 
-    with opened(settings) as store:
+    with store_of(settings) as store:
         row = find(store, reference)
         if row.status == "finished":
             require_unchanged(row, config, code=False)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 import psutil
 
-from cli.service_launcher import launching
-from cli.store_access import has_database, opened
+from cli.service_launcher import launcher_service
+from cli.store_access import has_database, store_of
 from eva.errors import InputError
 from eva.runtime.logs import FORMS, Form, write_logs_to
 from eva.settings import Settings, read_settings
@@ -56,10 +56,10 @@ def serve(host: str, port: int, require_keys: bool, log_format: Form | None) -> 
     needs_keys = require_keys or not is_loopback(host) or bool(settings.hosts)
     if needs_keys and not has_database(settings):
         raise _no_keys(host, settings)
-    with write_logs_to(sys.stderr, settings.log_format), opened(settings) as store:
+    with write_logs_to(sys.stderr, settings.log_format), store_of(settings) as store:
         if needs_keys:
             _require_keys(store, host, settings)
-        with listening(host, port) as sock:
+        with listening_socket(host, port) as sock:
             _serve(store, settings, sock, host, needs_keys=needs_keys)
 
 
@@ -90,7 +90,7 @@ def _no_keys(host: str, settings: Settings) -> InputError:
     )
 
 
-def listening(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int) -> socket.socket:
     """A listening socket; opened before the address is printed, so that early requests wait instead of failing."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns off Nagle's algorithm only if the protocol is named; else each response takes 40 ms longer
@@ -135,7 +135,7 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
         store, settings, f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}", needs_keys=needs_keys
     )
     # uvicorn shuts down cleanly at either signal and then raises it again; only the store is left to close
-    with launching(store, settings), interrupt_handlers(), suppress(KeyboardInterrupt):
+    with launcher_service(store, settings), interrupt_handlers(), suppress(KeyboardInterrupt):
         asyncio.run(server.serve(sockets=[sock]))
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.remote import Remote, run_path, url_option
 from cli.report.view import show_report
-from cli.store_access import find, opened_existing
+from cli.store_access import existing_store, find
 from eva.config import RunConfig
 from store.views.summary.run_summary import summary_of
 from store.views.summary.schema import read_summary, summary_json
@@ -45,7 +45,7 @@ def _stored(run: str) -> dict[str, Any]:
     from orchestrator.launch.preflight import rewarder_of
 
     run_path(run)  # refuses what cannot be a name, as with --url
-    with opened_existing() as store:
+    with existing_store() as store:
         row = find(store, run)
         with store.transaction() as conn:
             return summary_json(summary_of(conn, row, rewarder_of(RunConfig.model_validate(row.config))))

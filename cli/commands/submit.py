@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli.remote import Remote
-from cli.store_access import opened
+from cli.store_access import store_of
 from cli.terminal.safe_text import printable
 from eva.config.files import config_values, load_config
 from eva.errors import InputError
@@ -94,7 +94,7 @@ def _on_cluster(
     request = LaunchRequest(
         loaded, note, tags, RestartPolicy(restarts), None if key is None else IdempotencyKey(key, body)
     )
-    with opened(settings) as store:
+    with store_of(settings) as store:
         run = launch(store, request).run
         Launcher(store, cluster_jobs(settings, settings.ray_address), most=ALL).start(run)
         return {"name": run.name, "status": run.status}

@@ -63,13 +63,13 @@ class ClaimedRun:
         While the database is away, `change` is rolled back and called again, so it must have no side effects. Raises
         LeaseLostError, RunStoppedError, and StoreAwayError or DiskFullError when the time for retries is over.
         """
-        result, desired = self._written(change)
+        result, desired = self._commit(change)
         self._obey(desired)
         return result
 
     def tell(self, change: Callable[[Connection], None]) -> None:
         """Makes a change as `write` does, but never raises RunStoppedError: for the run's own status."""
-        self._written(change)
+        self._commit(change)
 
     def obey(self) -> None:
         """Raises RunStoppedError when the run was asked to stop, LeaseLostError when the lease is lost."""
@@ -83,7 +83,7 @@ class ClaimedRun:
         A failure is logged: a resumed run computes again what was not stored.
         """
         try:
-            self._written(change, total_s=LAST_WRITE_S)
+            self._commit(change, total_s=LAST_WRITE_S)
         except LeaseLostError:
             return
         except (StoreError, DiskFullError) as error:
@@ -93,7 +93,7 @@ class ClaimedRun:
                 f"`eva run --resume {self.name}` continues from what is stored"
             )
 
-    def _written(self, change: Callable[[Connection], T], total_s: float | None = None) -> tuple[T, str]:
+    def _commit(self, change: Callable[[Connection], T], total_s: float | None = None) -> tuple[T, str]:
         """Returns the change's result and the run's desired state."""
         if self.lease.lost:
             raise self.lease.lost_error()
@@ -111,7 +111,7 @@ class ClaimedRun:
                 self.lease.unsettled = False
             return desired
 
-        with self.lease.numbered() as number:
+        with self.lease.write_number() as number:
             desired = self.retry.call(attempt, total_s=total_s)
         return results[0], desired
 

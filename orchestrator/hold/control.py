@@ -86,7 +86,7 @@ def player(store: Store, run: RunRow) -> str:
 @contextmanager
 def exclusive_transaction(store: Store, run: RunRow) -> Generator[Connection]:
     """One transaction during which nobody else can play the run. Raises LeaseTakenError if somebody does already."""
-    with claim(store, run) as lease, lease.numbered() as number, store.transaction() as conn:
+    with claim(store, run) as lease, lease.write_number() as number, store.transaction() as conn:
         leases.begin_write(conn, lease.fence, number, lease.ttl_s)
         yield conn
 

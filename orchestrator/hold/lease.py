@@ -83,7 +83,7 @@ class Lease:
             log.warning("the lease could not be released: %s", failure)
 
     @contextmanager
-    def numbered(self) -> Generator[int]:
+    def write_number(self) -> Generator[int]:
         """Yields the number of the next write. Other writes wait, so that numbers are committed in order."""
         with self._writing:
             yield next(self._numbers)

@@ -207,7 +207,7 @@ def driver_arguments(run: RunRow, launch: LaunchRow) -> list[str]:
     return ["drive", run.name, "--attempt", str(launch.attempt)]
 
 
-def require_wanted(store: Store, run: RunRow, attempt: int) -> None:
+def require_queued(store: Store, run: RunRow, attempt: int) -> None:
     """Raises ConflictError unless the run waits for this attempt.
 
     While the process was starting, the run may have been paused, or the launcher may have given up on this job.

@@ -121,7 +121,7 @@ class Follower:
 
 
 @contextmanager
-def tracked(
+def running_trackers(
     run: ClaimedRun, opening: Opening, trackers: Mapping[str, tuple[Tracker, str | None]], notice: IncidentListener
 ) -> Generator[Callable[[], None]]:
     """Yields a function that starts sending the run to all trackers; they are ended with the context.

@@ -140,7 +140,7 @@ class OtelSpans:
 @contextmanager
 def tracing(run: RunRow, driver: int) -> Generator[Spans]:
     """The spans of this driver, the `driver`-th of the run. Only exported if the environment names a collector."""
-    provider = _provider(run) if wanted(os.environ) else None
+    provider = _provider(run) if is_requested(os.environ) else None
     if provider is None:
         yield NoSpans()
         return
@@ -159,7 +159,7 @@ def tracing(run: RunRow, driver: int) -> Generator[Spans]:
         last.join(FLUSH_S)
 
 
-def wanted(environment: Mapping[str, str]) -> bool:
+def is_requested(environment: Mapping[str, str]) -> bool:
     """Do the standard variables name a collector of spans, and does none of them disable it?"""
     off = (
         environment.get("OTEL_SDK_DISABLED", "").lower() == "true"

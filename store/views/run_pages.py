@@ -64,7 +64,7 @@ _origin = runs.alias("origin")
 _standing = case((and_(runs.c.status == "running", leases.c.owner.is_(None)), "interrupted"), else_=runs.c.status)
 
 
-def standing(conn: Connection, run: RunRow) -> StandingRow:
+def read_standing(conn: Connection, run: RunRow) -> StandingRow:
     """Returns a run's state."""
     return _row(conn.execute(_query().where(runs.c.id == run.id)).one())
 

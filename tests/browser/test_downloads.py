@@ -15,7 +15,7 @@ from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from orchestrator.watch.listener import NoListener
 from store.session import Store
-from tests.support.browser_fixtures import Tab, opened
+from tests.support.browser_fixtures import Tab, open_tab
 from tests.support.cli_fixtures import Played
 from tests.support.fakes import FakeEvolver, always, fake_config, fake_roles
 from tests.support.service_fixtures import Pair, Served
@@ -63,7 +63,7 @@ def test_every_figure_of_every_view_has_both(tab: Tab, played: Played) -> None:
 
 
 def test_compared_runs_have_both_too(browser: Browser, pair_service: Pair) -> None:
-    tab = opened(browser, pair_service.served.url)
+    tab = open_tab(browser, pair_service.served.url)
     tab.open(f"/compare?run={pair_service.names[0]}&run={pair_service.names[1]}")
     assert check_downloads(tab) >= 5
     assert not tab.wrong
@@ -78,7 +78,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet(
 
     run = register_run(store, fake_config(iterations=2))
     drive(store, store_settings, run, NoListener(), build=always(fake_roles(evolver=Formulas())))
-    tab = opened(browser, served.url)
+    tab = open_tab(browser, served.url)
     page = tab.open(f"/runs/{run.name}/evolution")
     told = taken(page, page.get_by_role("region", name="Gain by operator"), "CSV").read_text()
     names = {row[0] for row in csv.reader(io.StringIO(told, newline=""))} - {"operator"}

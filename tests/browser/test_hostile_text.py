@@ -15,7 +15,7 @@ from orchestrator.launch.registration import register_run
 from orchestrator.watch.listener import NoListener
 from store.schema.tables import prompts, runs
 from store.session import Store
-from tests.support.browser_fixtures import Tab, opened
+from tests.support.browser_fixtures import Tab, open_tab
 from tests.support.fakes import FakeEvolver, FakeGenerator, always, fake_config, fake_roles
 from tests.support.service_fixtures import Served
 
@@ -68,7 +68,7 @@ def test_it_gives_no_dialog_no_csp_report_and_no_element(
     roles = fake_roles(generator=HostileGenerator(), evolver=HostileEvolver())
     drive(store, store_settings, run, NoListener(), build=always(roles))
 
-    tab = opened(browser, served.url)
+    tab = open_tab(browser, served.url)
     base = f"/runs/{run.name}"
     made = served.client.get(f"/v1{base}/prompts", params={"born": 1, "limit": 4}).json()["items"]
     assert {one["operator"] for one in made} & set(PAYLOADS)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.browser.test_hostile_text import MAKEABLE, PAYLOADS
-from tests.support.browser_fixtures import Tab, opened
+from tests.support.browser_fixtures import Tab, open_tab
 from tests.support.cli_fixtures import Played
 from tests.support.service_fixtures import Served
 
@@ -110,7 +110,7 @@ def test_hostile_text_in_the_forms_is_text(fresh: Tab) -> None:
 
 
 def test_a_fork_tells_what_differs_before_it_starts(browser: Browser, played_service: Served, played: Played) -> None:
-    tab = opened(browser, played_service.url, "dark", 900)
+    tab = open_tab(browser, played_service.url, "dark", 900)
     page = tab.open(f"/runs/{played.name}")
     page.get_by_role("button", name="Fork").click()
     checked(page)

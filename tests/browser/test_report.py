@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.test_downloads import check_downloads
-from tests.support.browser_fixtures import opened
+from tests.support.browser_fixtures import open_tab
 from tests.support.cli_fixtures import Played
 from tests.support.service_fixtures import Served
 
@@ -24,7 +24,7 @@ def test_it_opens_from_disk_and_asks_for_nothing(
     answer = played_service.client.get(f"/v1/runs/{played.name}/report")
     assert answer.headers["content-disposition"] == f'attachment; filename="{played.name}.html"'
     file.write_bytes(answer.content)
-    tab = opened(browser, "", scheme)
+    tab = open_tab(browser, "", scheme)
     tab.page.context.set_offline(True)
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url))

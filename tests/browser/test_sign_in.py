@@ -14,7 +14,7 @@ from eva.settings import Settings
 from orchestrator.launch.registration import register_run
 from store.runs.api_keys import create_key
 from store.session import Store
-from tests.support.browser_fixtures import Tab, opened
+from tests.support.browser_fixtures import Tab, open_tab
 from tests.support.played_run import playground_config
 from tests.support.service_fixtures import serving
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def guarded(browser: Browser, store: Store, store_settings: Settings) -> Iterator[Tab]:
     """A page over a service that asks for keys; refusals are what its tests are about, anything else is wrong."""
     with serving(Service(store, store_settings, access=Access(store))) as served:
-        tab = opened(browser, served.url)
+        tab = open_tab(browser, served.url)
         yield tab
         tab.page.context.close()
         assert [one for one in tab.wrong if not any(status in one for status in ("401", "404"))] == []

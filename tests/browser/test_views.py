@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.browser_fixtures import Tab, opened
+from tests.support.browser_fixtures import Tab, open_tab
 from tests.support.cli_fixtures import Played
 from tests.support.service_fixtures import Pair, Served
 
@@ -28,7 +28,7 @@ VIEWS = [
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Browser, played_service: Served, played: Played, scheme: str) -> None:
-    tab = opened(browser, played_service.url, scheme, 900 if scheme == "dark" else 1440)
+    tab = open_tab(browser, played_service.url, scheme, 900 if scheme == "dark" else 1440)
     for view in VIEWS:
         page = tab.open(view.format(run=played.name))
         assert tab.axe() == [], view
@@ -49,7 +49,7 @@ def test_runs_lead_to_a_run(tab: Tab, played: Played) -> None:
 
 
 def test_marked_runs_are_compared(browser: Browser, pair_service: Pair) -> None:
-    tab = opened(browser, pair_service.served.url)
+    tab = open_tab(browser, pair_service.served.url)
     page = tab.open("/")
     for name in pair_service.names:
         page.get_by_label(f"Compare {name}").check()
@@ -142,7 +142,7 @@ def test_next_and_previous_follow_the_list_by_keyboard(tab: Tab, played: Played)
 
 
 def test_what_the_api_refuses_is_shown_in_its_words(browser: Browser, played_service: Served) -> None:
-    tab = opened(browser, played_service.url)
+    tab = open_tab(browser, played_service.url)
     page = tab.page
     page.goto(f"{tab.base}/runs/nope")
     page.get_by_text("there is no run 'nope'").wait_for()

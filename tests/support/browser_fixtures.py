@@ -65,7 +65,7 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-def opened(browser: Browser, base: str, scheme: str = "light", width: int = 1440) -> Tab:
+def open_tab(browser: Browser, base: str, scheme: str = "light", width: int = 1440) -> Tab:
     """A fresh page of a fresh visitor."""
     context = browser.new_context(
         viewport={"width": width, "height": 900},
@@ -92,7 +92,7 @@ def opened(browser: Browser, base: str, scheme: str = "light", width: int = 1440
 @pytest.fixture
 def fresh(browser: Browser, served: Served) -> Iterator[Tab]:
     """A page over a service of its own, without runs; whatever went wrong in it fails the test."""
-    shown = opened(browser, served.url)
+    shown = open_tab(browser, served.url)
     yield shown
     shown.page.context.close()
     assert not shown.wrong
@@ -101,7 +101,7 @@ def fresh(browser: Browser, served: Served) -> Iterator[Tab]:
 @pytest.fixture
 def tab(browser: Browser, played_service: Served) -> Iterator[Tab]:
     """A page over the finished run that all tests may look at; whatever went wrong in it fails the test."""
-    shown = opened(browser, played_service.url)
+    shown = open_tab(browser, played_service.url)
     yield shown
     shown.page.context.close()
     assert not shown.wrong

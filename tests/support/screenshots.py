@@ -17,7 +17,7 @@ from store.runs.runs import find_run
 from store.session import open_store
 from store.views.report import family_members, most_evolved_root
 from store.views.run_pages import RunFilter, run_page
-from tests.support.browser_fixtures import opened
+from tests.support.browser_fixtures import open_tab
 from tests.support.service_fixtures import serving
 from tests.support.structure import ROOT
 from tests.support.tools import chromium
@@ -69,7 +69,7 @@ def main(name: str) -> None:
     with serving(Service(store, settings)) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         for shot, (scheme, width) in SHOTS.items():
-            tab = opened(browser, served.url, scheme, width)
+            tab = open_tab(browser, served.url, scheme, width)
             for view, address in wanted.items():
                 tab.open(address).screenshot(path=FOLDER / f"{view}-{shot}.png")
             assert not tab.wrong, tab.wrong

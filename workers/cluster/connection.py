@@ -1,4 +1,4 @@
-"""The connection of a driver to Ray: `connect`, `disconnect`, and `connected` for the time between them."""
+"""The connection of a driver to Ray: `connect`, `disconnect`, and `ray_connection` for the time between them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def disconnect() -> None:
 
 
 @contextmanager
-def connected(settings: Settings) -> Generator[None]:
+def ray_connection(settings: Settings) -> Generator[None]:
     """`connect`, and `disconnect` at the end; an earlier connection stays open."""
     before = ray.is_initialized()
     connect(settings)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from api.main import routed
+from api.main import bare_app
 from tests.support.service_fixtures import Pair, Served, await_export
 from tests.support.structure import ROOT
 
@@ -65,4 +65,4 @@ def test_every_path_has_an_example() -> None:
         ("eva_5dK2mXw9", "{key}"),
     ):
         shown = {path.replace(before, after) for path in shown}
-    assert set(routed().openapi()["paths"]) | {"/v1/openapi.json"} == shown
+    assert set(bare_app().openapi()["paths"]) | {"/v1/openapi.json"} == shown

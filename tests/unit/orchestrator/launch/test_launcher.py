@@ -12,7 +12,7 @@ from eva.errors import ConflictError, InfrastructureError
 from eva.runtime import failpoints
 from eva.runtime.failpoints import POINTS
 from orchestrator.hold.control import request_stop
-from orchestrator.launch.launcher import Launcher, RestartPolicy, queue_again, queue_new, require_wanted
+from orchestrator.launch.launcher import Launcher, RestartPolicy, queue_again, queue_new, require_queued
 from orchestrator.launch.registration import register_run
 from store.rows import RunRow
 from store.runs import events, launches, leases, runs
@@ -206,12 +206,12 @@ def test_a_queued_run_that_is_paused_or_cancelled_starts_no_driver(store: Store)
 def test_a_driver_leaves_when_its_attempt_is_no_longer_wanted(store: Store) -> None:
     run = queued(store)
     Launcher(store, FakeJobs(), most=1).tick()
-    require_wanted(store, row_of(store, run), 1)
+    require_queued(store, row_of(store, run), 1)
     with pytest.raises(ConflictError, match="does not wait for attempt 2"):
-        require_wanted(store, row_of(store, run), 2)
+        require_queued(store, row_of(store, run), 2)
     request_stop(store, row_of(store, run), "pause")
     with pytest.raises(ConflictError, match="is paused"):
-        require_wanted(store, row_of(store, run), 1)
+        require_queued(store, row_of(store, run), 1)
 
 
 def test_a_driver_that_dies_on_its_way_to_a_pause_has_paused(store: Store) -> None:

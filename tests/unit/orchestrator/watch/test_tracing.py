@@ -130,7 +130,7 @@ def test_a_collector_that_is_not_there_does_not_hold_a_run(
     ],
 )
 def test_the_standard_variables_decide(environment: dict[str, str], on: bool) -> None:
-    assert tracing.wanted(environment) is on
+    assert tracing.is_requested(environment) is on
 
 
 def test_without_them_nothing_of_it_is_even_imported() -> None:
