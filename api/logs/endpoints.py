@@ -64,7 +64,7 @@ def read_logs(
     return Logs(
         files=files,
         name=name,
-        lines=[redact(line, secrets) for line in piece.lines],
+        lines=redact("\n".join(piece.lines), secrets).split("\n") if piece.lines else [],
         start=piece.start,
         end=piece.end,
         bytes=piece.size,

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.cookies import CookieError, SimpleCookie
@@ -28,7 +28,9 @@ FRESH_S = 2.0
 """Seconds for which a revoked key may still be accepted."""
 
 _LOOKING = ("GET", "HEAD", "OPTIONS")
-_OPEN = ("/healthz", "/readyz", "/v1/session")
+KEYLESS_READS = ("/healthz", "/readyz")
+"""Paths that nobody needs a key for, so that no key is looked up: they answer while every thread is busy."""
+_OPEN = (*KEYLESS_READS, "/v1/session")
 _RULES: tuple[tuple[str, Scope], ...] = (("/v1/keys", "admin"),)
 """Paths that always need this scope, with everything below them."""
 
@@ -114,19 +116,16 @@ class Access:
         return None if key is None or end < datetime.now(UTC) else Caller(key.prefix, key.scope, end)
 
     def recognise(self, key: str, address: str) -> Caller:
-        """The caller that a key belongs to. Raises UnauthorizedError when it is invalid, TooManyTriesError when the
-        address has sent too many invalid keys."""
-        key_hash = _hashed(key)
-        self._attempts.check(address, key_hash)
-        prefix = prefix_of(key)
-        # accepts a key that was made just now; the limit of attempts bounds how often a guess causes a query
-        live = self._live().get(prefix or "") or (self._live(anew=True).get(prefix) if prefix else None)
-        # hashes in any case: the time must not tell whether the prefix exists
-        digest = key_digest(key, live.salt if live else b"")
-        if live is None or not hmac.compare_digest(digest, live.digest):
+        """The caller that a key belongs to. Raises UnauthorizedError when it is invalid, TooManyTriesError when it is
+        invalid and the address has sent too many invalid keys."""
+        live = _matching(key, self._live())
+        if live is None:
+            self._attempts.check(address)
+            # accepts a key that was made just now; the limit of attempts bounds how often a guess causes a query
+            live = _matching(key, self._live(anew=True)) if prefix_of(key) else None
+        if live is None:
             self._attempts.record_failure(address)
             raise _unauthorized("this API key is not valid", ', error="invalid_token"')
-        self._attempts.record_success(key_hash)
         self._record_use(live.prefix)
         return Caller(live.prefix, live.scope, live.expires_at)
 
@@ -188,6 +187,13 @@ def _unauthorized(given: str, parameters: str = "") -> UnauthorizedError:
         next_move="Make a key on the server with `eva keys create NAME --scope read`",
         headers={"WWW-Authenticate": f'Bearer realm="eva"{parameters}'},
     )
+
+
+def _matching(key: str, keys: Mapping[str, LiveKey]) -> LiveKey | None:
+    """The stored key that this one is, or None. Hashes in any case: the time must not tell whether a prefix exists."""
+    live = keys.get(prefix_of(key) or "")
+    digest = key_digest(key, live.salt if live else b"")
+    return live if live is not None and hmac.compare_digest(digest, live.digest) else None
 
 
 def _hashed(token: str) -> bytes:

@@ -12,11 +12,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import RefusedError, problem
-from api.security.access import Access, is_api
+from api.security.access import KEYLESS_READS, Access, is_api, needed_scope
 from eva.errors import EvaError
 
-MOST_BODY, DEEPEST, SLOWEST_S = 2**20, 64, 20.0
-"""Limits of a body: its bytes, the depth of its JSON, and the seconds that it may take to arrive."""
+MOST_BODY, DEEPEST, MOST_BRACKETS, SLOWEST_S = 2**20, 64, 20_000, 20.0
+"""Limits of a body: its bytes, how deep its JSON's lists and objects are and how many, and its seconds on the way."""
+MOST_KEYLESS_BODY = 4096
+"""Limit of a body that needs no key: a login is small, and anybody may send one."""
 _BODILESS = ("GET", "HEAD")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -74,21 +76,22 @@ class Guards:
             await send(message)
 
         try:
-            self._check(Headers(scope=scope), method)
+            most = self.most_body if needed_scope(method, path) else min(self.most_body, MOST_KEYLESS_BODY)
+            self._check(Headers(scope=scope), method, most)
             await self._admit(scope, method, path)
-            received = receive if method in _BODILESS else await self._whole_body(receive)
+            received = receive if method in _BODILESS else await self._whole_body(receive, most)
         except EvaError as error:
             await problem(error)(scope, receive, sending)
         else:
             await self.app(scope, received, sending)
 
     async def _admit(self, scope: Scope, method: str, path: str) -> None:
-        if self.access is not None:
+        if self.access is not None and path not in KEYLESS_READS:
             address = (scope.get("client") or ("",))[0]
             caller = await run_in_threadpool(self.access.admit, method, path, Headers(scope=scope), address)
             scope["state"] = {**scope.get("state", {}), "caller": caller}
 
-    def _check(self, headers: Headers, method: str) -> None:
+    def _check(self, headers: Headers, method: str, most: int) -> None:
         host = headers.get("host", "")
         if _hostname(f"//{host}") not in self.hosts:
             raise MisdirectedError(
@@ -104,14 +107,14 @@ class Guards:
                 next_move="Send the request without an Origin header",
             )
         length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length) > self.most_body:
-            raise _too_large(self.most_body)
+        if length.isascii() and length.isdigit() and int(length) > most:
+            raise _too_large(most)
 
-    async def _whole_body(self, receive: Receive) -> Receive:
+    async def _whole_body(self, receive: Receive, most: int) -> Receive:
         """Reads the whole body, whose length may be unknown, and passes it on in one piece."""
         try:
             async with asyncio.timeout(self.slowest_s):
-                body = await self._read(receive)
+                body = await self._read(receive, most)
         except TimeoutError:
             raise SlowBodyError(
                 f"the body had not arrived after {self.slowest_s:g} seconds",
@@ -126,7 +129,7 @@ class Guards:
 
         return received
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _read(self, receive: Receive, most: int) -> bytes:
         body, more = bytearray(), True
         while more:
             message = await receive()
@@ -134,15 +137,22 @@ class Guards:
                 raise TimeoutError
             body += message.get("body", b"")
             more = bool(message.get("more_body"))
-            if len(body) > self.most_body:
-                raise _too_large(self.most_body)
+            if len(body) > most:
+                raise _too_large(most)
         return bytes(body)
 
 
 def _check_depth(body: bytes) -> None:
-    """Raises DeepBodyError for JSON that is nested too deeply, before a parser reads it."""
-    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+    """Raises DeepBodyError for JSON that is nested too deeply or has too many parts, before a parser reads it."""
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets <= DEEPEST:
         return
+    if brackets > MOST_BRACKETS:
+        raise DeepBodyError(
+            f"the body has {brackets:,} opening brackets",
+            expected=f"at most {MOST_BRACKETS:,}",
+            next_move="Send less; prompts go into a file that the config names",
+        )
     depth, quoted = 0, False
     for found in _OF_JSON.finditer(body):
         sign = found[0]
@@ -177,7 +187,7 @@ class BodyTooLargeError(RefusedError):
 
 
 class DeepBodyError(RefusedError):
-    """The body is nested too deep."""
+    """The body is nested too deep, or has too many parts."""
 
     status = 422
 

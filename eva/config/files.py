@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from eva.config import RunConfig
 from eva.config.solver import INITIAL
+from eva.config.yaml_text import load_yaml
 from eva.errors import ConfigError, KeyProblem
+
+MOST_PROBLEMS, MOST_CHARS = 20, 200
+"""Limits of what is said about an invalid config: its problems, and the characters of a key."""
 
 
 def presets() -> list[str]:
@@ -111,16 +115,18 @@ def validate(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        problems = [
-            _problem(detail["loc"], detail["type"], detail["msg"], detail.get("input")) for detail in error.errors()
-        ]
+        details = error.errors(include_url=False, include_context=False)
+        shown = details[:MOST_PROBLEMS]
+        problems = [_problem(detail["loc"], detail["type"], detail["msg"], detail.get("input")) for detail in shown]
         places = [
-            KeyProblem(_key(detail["loc"], values), message, repr(detail.get("input"))[:80])
-            for detail, (_, message, _) in zip(error.errors(), problems, strict=True)
+            KeyProblem(_key(detail["loc"], values)[:MOST_CHARS], message, _brief(detail.get("input")))
+            for detail, (_, message, _) in zip(shown, problems, strict=True)
         ]
+        lines = [(f"{where}: {message}" if where else message) + given for where, message, given in problems]
+        if len(details) > len(shown):
+            lines.append(f"and {len(details) - len(shown):,} more problems")
         raise ConfigError(
-            "the config is not valid:\n  "
-            + "\n  ".join((f"{where}: {message}" if where else message) + given for where, message, given in problems),
+            "the config is not valid:\n  " + "\n  ".join(lines),
             next_move="`eva config --reference` explains every key",
             places=places,
         ) from error
@@ -187,12 +193,7 @@ def _read(path: Path) -> str:
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
-    try:
-        values: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{source} is not valid YAML: {error}", next_move="Check the indentation and quotes there"
-        ) from error
+    values = load_yaml(text, source, aliases=True)
     if not isinstance(values, dict):
         raise ConfigError(
             f"{source} contains {type(values).__name__} instead of keys",
@@ -214,7 +215,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         inner = values.get(section)
         values[section] = inner = dict(cast(dict[str, Any], inner)) if isinstance(inner, dict) else {}
         values = inner
-    value: Any = yaml.safe_load(text)
+    value = load_yaml(text, f"the value of --set {key[:100]}")
     if isinstance(value, str):
         # YAML reads 1e-4 as text, but a researcher means the number
         with suppress(ValueError):
@@ -224,10 +225,10 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _problem(loc: tuple[int | str, ...], kind: str, message: str, given: object) -> tuple[str, str, str]:
     """Returns where a problem is, what is wrong, and what was given if that adds something."""
-    where = ".".join(str(part) for part in loc)
+    where = ".".join(str(part)[:MOST_CHARS] for part in loc)
     if kind == "extra_forbidden":
         names = _names_at(loc[:-1])
-        close = difflib.get_close_matches(str(loc[-1]), names, 1)
+        close = difflib.get_close_matches(str(loc[-1])[:MOST_CHARS], names, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(names)}"
         return where, f"unknown key; {hint}", ""
     if kind == "missing":
@@ -238,6 +239,11 @@ def _problem(loc: tuple[int | str, ...], kind: str, message: str, given: object)
         message.removeprefix("Value error, "),
         "" if isinstance(given, dict) else f" (given {str(given)[:80]!r})",
     )
+
+
+def _brief(value: object) -> str:
+    """Returns the beginning of a value as text."""
+    return reprlib.repr(value)[:80]
 
 
 def _key(loc: tuple[int | str, ...], values: Mapping[str, Any]) -> str:

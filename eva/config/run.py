@@ -25,7 +25,7 @@ class Prompts(Section):
     """Instead of a file: the id of a dataset on the Hugging Face Hub, or a folder written by `save_to_disk`."""
     split: str = "train"
     """Split of the dataset."""
-    playground: int | None = Field(default=None, ge=8)
+    playground: int | None = Field(default=None, ge=8, le=100_000)
     """Instead of a file: this many seed prompts from the playground."""
     field: str | None = None
     """Key of the prompt's text or messages; unset: the first of `prompt`, `instruction`, `question`, `text`, `turns`,

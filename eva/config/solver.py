@@ -169,7 +169,7 @@ class Training(Section):
 class Evaluation(Section):
     """evaluate: greedy and sampled responses to held-out prompts, which are never trained on."""
 
-    playground: int | None = Field(default=None, ge=1)
+    playground: int | None = Field(default=None, ge=1, le=5000)
     """This many held-out prompts for each difficulty of the playground."""
     sets: dict[str, str] = Field(default_factory=dict)
     """Sets of held-out prompts, as NAME: prompt file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from eva.errors import NotFoundError
 
@@ -44,6 +45,9 @@ def list_logs(folder: Path) -> list[LogFile]:
 def read_log(folder: Path, name: str, *, lines: int, after: int | None = None) -> LogPage:
     """Returns at most `lines` lines of a log: the last ones, or the first ones from byte `after` on.
 
+    A page never begins inside a line, so that whatever looks for secrets sees them whole: for a byte inside a line it
+    begins at the line's start. Of a line longer than a page only the beginning is shown.
+
     Raises NotFoundError for any name that is not a log of this folder, whatever it points at.
     """
     logs = list_logs(folder)
@@ -57,17 +61,41 @@ def read_log(folder: Path, name: str, *, lines: int, after: int | None = None) -
         )
     with (folder / name).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        start = max(0, size - MOST_BYTES) if after is None else min(after, size)
+        if after is None:
+            start = _line_start(file, max(0, size - MOST_BYTES), size, back=0)
+        else:
+            start = size if after >= size else _line_start(file, after, size, back=MOST_BYTES)
         file.seek(start)
         block = file.read(MOST_BYTES)
-    whole = block[: block.rfind(b"\n") + 1] or block
+        whole = block[: block.rfind(b"\n") + 1]
+        if not whole and len(block) == MOST_BYTES:
+            end = _line_start(file, start + MOST_BYTES, size, back=0)
+            beginning = block[: block.rfind(b" ")].decode("utf-8", "replace")
+            return LogPage((f"{beginning} … (the line has {end - start:,} bytes)",), start, end, size)
+    pieces = (whole or block).splitlines(keepends=True)
     if after is not None:
-        kept = b"".join(whole.splitlines(keepends=True)[:lines])
-        return LogPage(_texts(kept), start, start + len(kept), size)
-    pieces = whole.splitlines(keepends=True)
-    # the first piece may begin in the middle of a line
-    last = pieces[1 if start and len(pieces) > 1 else 0 :][-lines:]
-    return LogPage(_texts(b"".join(last)), start + len(whole) - sum(map(len, last)), start + len(whole), size)
+        kept = pieces[:lines]
+        return LogPage(_texts(b"".join(kept)), start, start + sum(map(len, kept)), size)
+    last = pieces[-lines:]
+    end = start + len(whole or block)
+    return LogPage(_texts(b"".join(last)), end - sum(map(len, last)), end, size)
+
+
+def _line_start(file: BinaryIO, place: int, size: int, *, back: int) -> int:
+    """Returns where the line of byte `place` starts, or the next line if that is more than `back` bytes before it."""
+    first = max(0, place - back - 1)
+    file.seek(first)
+    before = file.read(place - first)
+    newline = before.rfind(b"\n")
+    if newline >= 0 or (first == 0 and (back or place == 0)):
+        return first + newline + 1
+    file.seek(place)
+    while block := file.read(MOST_BYTES):
+        newline = block.find(b"\n")
+        if newline >= 0:
+            return place + newline + 1
+        place += len(block)
+    return size
 
 
 def _texts(block: bytes) -> tuple[str, ...]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from starlette.types import Message
 
-from api.main import create_app
+from api.main import THREADS, create_app
 from api.security.guards import DEEPEST, Guards
 from api.service import Service
 from eva.settings import Settings
@@ -94,6 +96,35 @@ def test_what_is_nested_too_deep_is_refused_before_it_is_parsed(served: Served, 
 def test_brackets_that_are_not_nested_do_not_count_as_depth(served: Served, body: bytes) -> None:
     answer = served.client.post("/v1/session", content=body)
     assert answer.status_code == 422 and "levels" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/session", "/login"])
+def test_a_body_that_needs_no_key_is_small(served: Served, path: str) -> None:
+    answer = served.client.post(path, content=b"[]" * 2**19, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413 and "4,096" in answer.json()["expected"]
+
+
+def test_a_body_with_very_many_parts_is_refused_before_it_is_parsed(served: Served) -> None:
+    answer = served.client.post("/v1/runs", content=b"[" + b"[]," * 30_000 + b"1]")
+    assert answer.status_code == 422 and "30,001 opening brackets" in answer.json()["given"]
+
+
+def test_health_answers_while_every_thread_is_busy(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, busy = threading.Event(), threading.Barrier(THREADS + 1)
+
+    def block(*_: object, **__: object) -> None:
+        busy.wait(20)
+        release.wait(20)
+
+    monkeypatch.setattr("api.runs.endpoints.run_page", block)
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            for _ in range(THREADS):
+                pool.submit(served.client.get, "/v1/runs")
+            busy.wait(20)
+            assert served.client.get("/healthz", timeout=5).json() == {"status": "ok"}
+        finally:
+            release.set()
 
 
 def test_a_slow_body_is_refused_after_a_time_limit(store: Store, store_settings: Settings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eva.config.files import load_config, preset_text, presets, validate
-from eva.config.yaml_text import edit_yaml, non_default_values, parse_yaml, to_yaml
+from eva.config.yaml_text import edit_yaml, load_yaml, non_default_values, parse_yaml, to_yaml
 from eva.errors import ConfigError
 
 TEXT = "# mine\ntraining:\n  beta: 0.05   # mild\n  epochs: 2\nreward: {kind: mock}\n"
@@ -50,6 +50,50 @@ def test_the_non_default_values_of_a_config_give_the_same_config(name: str) -> N
 def test_a_text_that_is_no_config_is_refused(text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         parse_yaml(edit_yaml(text, {"a.b": 1}))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 1\nb: 2\na: 3", "duplicate key 'a', first given in line 1"),
+        ("a: {b: 1, b: 2}", "duplicate key 'b'"),
+        ("a: &a [*a]", "contains itself"),
+        ("a: &a {<<: *a}", "contains itself"),
+        (
+            "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+            + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)),
+            "when its aliases are",
+        ),
+        (
+            "a0: &a0 {x: 1}\n"
+            + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 12)),
+            "when its aliases",
+        ),
+    ],
+)
+def test_a_file_that_grows_when_it_is_read_or_has_a_key_twice_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_yaml(text, "mine.yaml", aliases=True)
+
+
+def test_a_file_may_use_aliases_and_merge_keys_that_its_own_keys_replace() -> None:
+    text = "base: &base {a: 1, b: 2}\nmine:\n  <<: *base\n  b: 3"
+    assert load_yaml(text, "mine.yaml", aliases=True)["mine"] == {"a": 1, "b": 3}
+
+
+@pytest.mark.parametrize("value", ["[1, ", "!!python/object:os.system x", "{a: &x 1, b: *x}", "'"])
+def test_an_override_that_is_not_yaml_is_refused_with_its_key(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"--set training\.beta"):
+        load_config("playground", [f"training.beta={value}"])
+
+
+def test_the_problems_of_a_config_are_told_in_bounded_space() -> None:
+    unknown = {f"{'x' * 1000}{number}": "y" * 1000 for number in range(300)}
+    with pytest.raises(ConfigError) as refused:
+        validate({"name": "a", **unknown})
+    assert "more problems" in str(refused.value)
+    assert len(str(refused.value)) < 20_000 and len(refused.value.places) == 20
+    assert max(len(place.key) for place in refused.value.places) <= 200
 
 
 def test_each_problem_of_a_config_names_its_key() -> None:

@@ -58,3 +58,27 @@ def test_a_missing_folder_has_no_logs(tmp_path: Path) -> None:
     assert list_logs(tmp_path / "elsewhere") == []
     with pytest.raises(NotFoundError, match="none lies on this machine"):
         read_log(tmp_path / "elsewhere", "eva.log", lines=1)
+
+
+def test_no_page_begins_inside_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_files, "MOST_BYTES", 100)
+    text = b"first\npassword=hunter2hunter2\n" + b"w " * 200 + b"sk-abcdefghijklmnop1234\nlast\n"
+    (tmp_path / "eva.log").write_bytes(text)
+    starts = {0, *(place + 1 for place, byte in enumerate(text) if byte == ord("\n"))}
+    for place in range(len(text) + 5):
+        page = read_log(tmp_path, "eva.log", lines=5, after=place)
+        assert page.start in starts and page.end in starts
+        assert not any(line.startswith(("unter2", "hunter", "bcdef")) for line in page.lines)
+    assert read_log(tmp_path, "eva.log", lines=5, after=140).lines == ("last",), "the long line began too far before"
+    long = read_log(tmp_path, "eva.log", lines=5, after=30)
+    assert long.lines[0].endswith("w … (the line has 424 bytes)") and long.end == len(text) - len(b"last\n")
+    assert read_log(tmp_path, "eva.log", lines=5).lines == ("last",)
+
+
+def test_a_last_line_that_is_still_written_is_shown_once_until_it_grows(tmp_path: Path) -> None:
+    (tmp_path / "eva.log").write_bytes(b"one\ntw")
+    page = read_log(tmp_path, "eva.log", lines=5, after=4)
+    assert (page.lines, page.end) == (("tw",), 6)
+    assert read_log(tmp_path, "eva.log", lines=5, after=6).lines == ()
+    (tmp_path / "eva.log").write_bytes(b"one\ntwo\nthree\n")
+    assert read_log(tmp_path, "eva.log", lines=5, after=6).lines == ("two", "three")
