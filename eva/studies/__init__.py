@@ -1,4 +1,7 @@
 """Studies: arms x seeds x given models, and what can be concluded from them.
 
 `study`: the config of a study
+`comparison`: means and paired differences, with intervals and sign-flip tests
+`power`: the smallest difference that a study could have shown, and how often intervals are right
+`distributions`: Student's distribution and sign flips, from scipy
 """
