@@ -45,6 +45,13 @@ def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
+def student_quantile(freedom: float, level: float = 0.95) -> float:
+    """Returns how many standard errors an interval of this level reaches to either side, by Student's t."""
+    from scipy import special  # pyright: ignore[reportMissingTypeStubs] - it has none
+
+    return float(special.stdtrit(freedom, (1 + level) / 2))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+
 def ranks(values: Floats) -> Floats:
     """Returns the share of the values in its row that each value exceeds, [..., N]; itself and ties count 1/2.
 

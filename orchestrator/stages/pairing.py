@@ -10,6 +10,7 @@ from eva.creator.informativeness import Estimate
 from eva.measures.statistics import describe
 from eva.solver.pairs import Pairing
 from eva.types import Checkpoint, RewardTable
+from orchestrator.stages.gain import batch_gains, unprobed_info
 from orchestrator.stages.stage import Stage, null_for_nan
 from store.game import batches, pairs
 from store.rows import BatchRow
@@ -30,11 +31,13 @@ class PairStage(Stage):
             )
         ]
 
+        new_info = unprobed_info(judged, estimated, self.run.config)
+
         def store_pairs(conn: Connection) -> None:
             batches.copy_batch(conn, self.run.id, self.iteration, rows)
             pairs.copy_pairs(conn, self.run.id, self.iteration, policy.number, pairing.pairs)
             statistics.put_statistic(conn, self.run.id, self.iteration, "batch", describe(judged, estimated))
-            payoff = statistics.operator_payoff(conn, self.run.id, self.iteration)
+            payoff = batch_gains(conn, self.run.id, self.iteration, new_info)
             statistics.put_statistic(conn, self.run.id, self.iteration, "payoff", payoff)
 
         self.close(store_pairs, pairs=len(pairing.pairs), skipped=pairing.skipped)

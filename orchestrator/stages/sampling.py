@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 from sqlalchemy import Connection
 
 from eva.creator.informativeness import Estimate
 from eva.creator.sampling import Draw
+from eva.measures.operator_gain import pool_shrinkage
 from eva.measures.spread import spread
 from eva.measures.statistics import describe
 from eva.types import Checkpoint, RewardTable
+from orchestrator.stages.gain import info_measure, probed_responses
 from orchestrator.stages.stage import Stage, null_for_nan
 from store.game import batches
 from store.rows import EstimateRow
@@ -38,6 +42,11 @@ class SampleStage(Stage):
             )
         ]
 
+        config = self.run.config
+        shrinkage = pool_shrinkage(
+            judged, info_measure(config), config.informativeness.metric, skipped=probed_responses(config)
+        )
+
         def store_draw(conn: Connection) -> None:
             batches.copy_estimates(conn, self.run.id, self.iteration, rows)
             statistics.put_statistic(
@@ -46,6 +55,8 @@ class SampleStage(Stage):
             statistics.put_statistic(
                 conn, self.run.id, self.iteration, "spread", spread(judged, estimated, draw.sampled_P)
             )
+            if shrinkage is not None:
+                statistics.put_statistic(conn, self.run.id, self.iteration, "shrinkage", asdict(shrinkage))
 
         self.close(store_draw, sampled=int(draw.sampled_P.sum()), uniform=draw.uniform)
 

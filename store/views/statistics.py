@@ -35,27 +35,31 @@ _CURVES = text("""
     WHERE r.name = ANY(CAST(:names AS text[])) ORDER BY r.name, s.iteration
 """)
 
-# a parent that was in no pool is itself a new prompt in this batch
-_PAYOFF = text("""
-    SELECT p.operator, count(*), avg(b.info - coalesce(e.info, o.info)), stddev_samp(b.info - coalesce(e.info, o.info)),
-        count(b.info - coalesce(e.info, o.info))
+# a parent that the creator sampled by responses of an older policy (info_from: reuse) has no comparable info
+_CHILDREN = text("""
+    SELECT p.number, p.operator, p.root, p.parent, e.info
     FROM batches b JOIN prompts p ON p.run_id = b.run_id AND p.number = b.prompt
     LEFT JOIN estimates e ON e.run_id = b.run_id AND e.iteration = b.iteration AND e.prompt = p.parent
-    LEFT JOIN batches o ON o.run_id = b.run_id AND o.iteration = b.iteration AND o.prompt = p.parent
+        AND e.checkpoint = b.checkpoint
     WHERE b.run_id = :run_id AND b.iteration = :iteration AND p.born = :iteration AND p.operator IS NOT NULL
-    GROUP BY p.operator ORDER BY p.operator
+    ORDER BY p.number
 """)
 
 
-def operator_payoff(conn: Connection, run_id: int, iteration: int) -> list[dict[str, Any]]:
-    """Returns how much more informative the batch's new prompts are than their parents, by operator.
+@dataclass(frozen=True, slots=True)
+class BatchChild:
+    """A new prompt of a batch. `parent_info` is what its parent was sampled by; None if it was not in the pool."""
 
-    For each operator: the number of its children, the mean and the standard deviation of the change, and the number of
-    children for which the change is known, because both were judged.
-    """
-    rows = conn.execute(_PAYOFF, {"run_id": run_id, "iteration": iteration})
-    keys = ("operator", "children", "change", "deviation", "known")
-    return [dict(zip(keys, row, strict=True)) for row in rows]
+    number: int
+    operator: str
+    root: int
+    parent: int
+    parent_info: float | None
+
+
+def batch_children(conn: Connection, run_id: int, iteration: int) -> list[BatchChild]:
+    """Returns the new prompts of an iteration's batch, in number order."""
+    return [BatchChild(*row) for row in conn.execute(_CHILDREN, {"run_id": run_id, "iteration": iteration})]
 
 
 def read_curves(conn: Connection, names: Sequence[str]) -> list[CurvePoint]:

@@ -12,9 +12,10 @@ import { Operator } from "../../parts/labels.js";
  *   asked: number, accepted: number, tokens: number, cost: number}} OperatorTotals
  */
 /** @typedef {{iteration: number, name: string, data: any}} Row */
+/** @typedef {{n: number, sum: number, squares: number, complete: boolean, children: number}} Sums */
 /**
- * @typedef {{operator: string, iteration: number, change: number | null, half: number | null, children: number,
- *   asked: number, accepted: number, cost: number}} Gain
+ * @typedef {{operator: string, iteration: number, change: number | null, low: number | null, high: number | null,
+ *   children: number, asked: number, accepted: number, cost: number}} Gain
  */
 
 const [WIDTH, ROW] = [300, 24];
@@ -35,36 +36,59 @@ export function spentOn(operator, iterations) {
 }
 
 /**
- * Adds up all iterations; mean and deviation are pooled.
+ * The standard error of an iteration's mean change. Runs of older versions stored the children's deviation instead.
+ * @param {any} payoff
+ * @returns {number | null}
+ */
+function errorOf(payoff) {
+  if (payoff.deviation !== undefined) {
+    return payoff.known > 1 && payoff.deviation !== null ? payoff.deviation / Math.sqrt(payoff.known) : null;
+  }
+  return payoff.error;
+}
+
+/**
+ * What is said of the parents that the children are compared with: older versions took their measured info.
+ * @param {any[]} payoffs
+ */
+function comparison(payoffs) {
+  const parents = payoffs.flatMap((row) => row.data).map((payoff) => payoff.parents);
+  const expected = "with what new responses to their parents would be expected to show";
+  if (parents.every((definition) => definition === "shrunken")) return expected;
+  const measured = `with their parents' measured informativeness, as older versions of eva did. Parents were sampled for
+    a high measurement, so every operator seems to lose`;
+  return parents.includes("shrunken") ? `${expected}; in some iterations ${measured}` : measured;
+}
+
+/**
+ * Adds up all iterations: the mean over all children, with an error from those of the iterations.
  * @param {any[]} payoffs
  * @param {any[]} stages
  * @returns {OperatorTotals[]}
  */
 function pooled(payoffs, stages) {
-  const sums = /** @type {Map<string, {n: number, sum: number, squares: number, children: number}>} */ (new Map());
+  const sums = /** @type {Map<string, Sums>} */ (new Map());
   for (const payoff of payoffs.flatMap((row) => row.data)) {
-    const totals = sums.get(payoff.operator) ?? { n: 0, sum: 0, squares: 0, children: 0 };
+    const totals = sums.get(payoff.operator) ?? { n: 0, sum: 0, squares: 0, complete: true, children: 0 };
     totals.children += payoff.children;
     if (payoff.known) {
+      const error = errorOf(payoff);
       totals.n += payoff.known;
       totals.sum += payoff.known * payoff.change;
-      totals.squares += (payoff.known - 1) * (payoff.deviation ?? 0) ** 2 + payoff.known * payoff.change ** 2;
+      totals.squares += (payoff.known * (error ?? 0)) ** 2;
+      totals.complete &&= error !== null;
     }
     sums.set(payoff.operator, totals);
   }
   return [...sums]
-    .map(([operator, { n, sum, squares, children }]) => {
-      const change = n ? sum / n : null;
-      const variance = n > 1 && change !== null ? Math.max(0, (squares - n * change ** 2) / (n - 1)) : null;
-      return {
-        operator,
-        children,
-        known: n,
-        change,
-        half: variance === null ? null : 1.96 * Math.sqrt(variance / n),
-        ...spentOn(operator, stages),
-      };
-    })
+    .map(([operator, { n, sum, squares, complete, children }]) => ({
+      operator,
+      children,
+      known: n,
+      change: n ? sum / n : null,
+      half: n && complete ? (1.96 * Math.sqrt(squares)) / n : null,
+      ...spentOn(operator, stages),
+    }))
     .sort((a, b) => (b.change ?? -Infinity) - (a.change ?? -Infinity));
 }
 
@@ -84,9 +108,8 @@ export function Payoff({ run, payoffs, stages }) {
     <${Figure}
       title="Gain by operator"
       name=${`${run}-operators`}
-      caption="How much more informative the children in the batch are than their parents: mean over all iterations,
-        with its 95% interval. Parents are sampled for high informativeness, so a small drop is normal. Compare the
-        operators with each other."
+      caption=${`How much more informative the children in the batch are than their parents: mean over all iterations,
+        with its 95% interval. Children are compared ${comparison(payoffs)}.`}
       numbers=${() => ({
         columns: [
           "operator",
@@ -185,6 +208,18 @@ export function Payoff({ run, payoffs, stages }) {
   `;
 }
 
+/**
+ * The 95% interval of an iteration's mean change.
+ * @param {any} payoff
+ */
+function bounds(payoff) {
+  if (payoff.low !== undefined) return { low: payoff.low, high: payoff.high };
+  const error = errorOf(payoff);
+  return error === null
+    ? { low: null, high: null }
+    : { low: payoff.change - 1.96 * error, high: payoff.change + 1.96 * error };
+}
+
 /** @param {Row[]} payoffs @param {any[]} stages @returns {Gain[]} */
 function gains(payoffs, stages) {
   return payoffs.flatMap((row) =>
@@ -193,7 +228,7 @@ function gains(payoffs, stages) {
       iteration: row.iteration,
       children: payoff.children,
       change: payoff.known ? payoff.change : null,
-      half: payoff.known > 1 ? (1.96 * payoff.deviation) / Math.sqrt(payoff.known) : null,
+      ...bounds(payoff),
       ...spentOn(
         payoff.operator,
         stages.filter((each) => each.number === row.iteration),
@@ -209,8 +244,8 @@ function gains(payoffs, stages) {
 export function Gains({ run, payoffs, stages }) {
   const allGains = gains(payoffs, stages);
   const names = [...new Set(allGains.map((gain) => gain.operator))].sort();
-  const low = (/** @type {Gain} */ gain) => (gain.change === null ? null : gain.change - (gain.half ?? 0));
-  const high = (/** @type {Gain} */ gain) => (gain.change === null ? null : gain.change + (gain.half ?? 0));
+  const low = (/** @type {Gain} */ gain) => gain.low ?? gain.change;
+  const high = (/** @type {Gain} */ gain) => gain.high ?? gain.change;
   const domain = extent(
     allGains.flatMap((gain) => [low(gain), high(gain)]),
     { zero: true },

@@ -227,10 +227,12 @@ export function TreeLegend({ known }) {
   `;
 }
 
+const SELECTED = `A prompt is evolved because its info was measured to be high, partly by luck. So a child that is as
+  informative as its parent mostly shows less. The page Evolution has the gain of each operator without this bias.`;
+
 /** @param {{run: string, prompt: import("../../data/schema.d.ts").Relative, family: Family}} props */
 export function SelectedPrompt({ run, prompt, family }) {
   const parent = prompt.parent === null ? undefined : family.known.get(prompt.parent);
-  const change = parent && parent.info !== null && prompt.info !== null ? prompt.info - parent.info : null;
   return html`
     <aside class="card chosen" aria-label="Selected prompt" aria-live="polite">
       <header><h2>Prompt ${count(prompt.number)}</h2></header>
@@ -241,12 +243,12 @@ export function SelectedPrompt({ run, prompt, family }) {
         <dd>
           ${figure(prompt.info)}
           ${
-            change === null
-              ? ""
-              : html`
+            parent && parent.info !== null && prompt.info !== null
+              ? html`
                 ${" "}
-                <span class="soft">(${change >= 0 ? "+" : ""}${figure(change)} compared with its parent)</span>
+                <span class="soft" title=${SELECTED}>(its parent: ${figure(parent.info)})</span>
               `
+              : ""
           }
         </dd>
         <dt>Children</dt>

@@ -1,0 +1,60 @@
+"""What each operator's children gained over their parents, from what the sampling and the pairing stage know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from eva.config import RunConfig
+from eva.creator.informativeness import Estimate, estimate
+from eva.measures.operator_gain import ChildInfo, Measure, Shrinkage, measured_with, operator_gains
+from eva.types import RewardTable
+from orchestrator.stages.stage import null_for_nan
+from store.views import statistics
+
+
+def info_measure(config: RunConfig) -> Measure:
+    """The run's regret metric as a function of rewards."""
+    settings = config.informativeness
+    return lambda judged: (
+        estimate(
+            judged, metric=settings.metric, threshold=settings.threshold, keep_cut=config.generation.keep_cut
+        ).info_P
+    )
+
+
+def probed_responses(config: RunConfig) -> int:
+    """How many of a child's first responses a gate has seen, so that they say nothing new about the admitted ones."""
+    return 0 if config.evolving.gate is None else config.evolving.gate.responses
+
+
+def unprobed_info(judged: RewardTable, estimated: Estimate, config: RunConfig) -> dict[int, float | None]:
+    """Returns the info of a batch's prompts by their number, without the responses that a gate has seen."""
+    probed, n = probed_responses(config), judged.rewards_P_N.shape[1]
+    if not probed:
+        info_P = estimated.info_P
+    elif n - probed < 2:
+        return {}
+    else:
+        info_P = info_measure(config)(measured_with(judged, range(probed, n)))
+    return dict(zip(judged.numbers_P.tolist(), null_for_nan(info_P), strict=True))
+
+
+def batch_gains(
+    conn: Connection, run_id: int, iteration: int, new_info: Mapping[int, float | None]
+) -> list[dict[str, Any]]:
+    """Returns the gain of each operator's children in the batch. `new_info` is the info of the batch's prompts."""
+    stored = statistics.get_statistics(conn, run_id, "shrinkage").get(iteration)
+    children = [
+        ChildInfo(
+            child.operator,
+            child.root,
+            new_info.get(child.number),
+            new_info.get(child.parent) if child.parent_info is None else child.parent_info,
+            child.parent_info is not None,
+        )
+        for child in statistics.batch_children(conn, run_id, iteration)
+    ]
+    return operator_gains(children, None if stored is None else Shrinkage(**stored))
