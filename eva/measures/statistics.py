@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,8 @@ def student_quantile(freedom: float, level: float = 0.95) -> float:
     """Returns how many standard errors an interval of this level reaches to either side, by Student's t."""
     from scipy import special  # pyright: ignore[reportMissingTypeStubs] - it has none
 
-    return float(special.stdtrit(freedom, (1 + level) / 2))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    functions: Any = special
+    return float(functions.stdtrit(freedom, (1 + level) / 2))
 
 
 def ranks(values: Floats) -> Floats:
