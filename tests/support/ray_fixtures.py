@@ -10,7 +10,6 @@ import pytest
 from eva.config import RunConfig
 from eva.settings import Settings
 from eva.types import Checkpoint
-from tests.support import tiny_models
 
 
 def tiny_config(model: str | Path, **fleet: object) -> RunConfig:
@@ -29,6 +28,7 @@ def tiny_config(model: str | Path, **fleet: object) -> RunConfig:
 
 def tiny_checkpoint(folder: Path, number: int = 0) -> Checkpoint:
     """A checkpoint of a model that a test made, with its canary and manifest."""
+    from tests.support import tiny_models
     from workers.training.checkpoints import seal
 
     tiny_models.record_canary(folder)
@@ -49,6 +49,8 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def policies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, Checkpoint]:
     """Two policies of one shape with tied embeddings: what a reload in place gets wrong."""
+    from tests.support import tiny_models
+
     folder = tmp_path_factory.mktemp("policies")
     first, second = (tiny_checkpoint(tiny_models.llama(folder / str(n), tied=True, seed=n), n) for n in (0, 1))
     return first, second

@@ -9,20 +9,20 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
-import uvicorn
-from starlette.types import ASGIApp
 
-from api.main import create_app
-from api.security.guards import Guards
-from api.service import Service
 from eva.settings import Settings
 from store.postgres.embedded import EmbeddedServer
 from store.session import Store, open_store
 from tests.support.cli_fixtures import Played
+
+if TYPE_CHECKING:
+    import httpx
+    from starlette.types import ASGIApp
+
+    from api.service import Service
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Served:
 @contextmanager
 def serving(service: Service) -> Generator[Served]:
     """The service, served as `eva serve` does."""
+    import httpx
+
+    from api.main import create_app
+    from api.security.guards import Guards
+
     with (
         listening_to(Guards(create_app(service), access=service.access)) as url,
         httpx.Client(base_url=url, timeout=60, trust_env=False) as client,
@@ -47,6 +52,8 @@ def serving(service: Service) -> Generator[Served]:
 @contextmanager
 def listening_to(app: ASGIApp) -> Generator[str]:
     """A server on a free port, in a thread of this process: its address."""
+    import uvicorn
+
     sock = socket.socket(proto=socket.IPPROTO_TCP)
     sock.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1))
@@ -65,6 +72,8 @@ def listening_to(app: ASGIApp) -> Generator[str]:
 @pytest.fixture
 def served(store: Store, store_settings: Settings) -> Iterator[Served]:
     """The service over a fresh database."""
+    from api.service import Service
+
     with serving(Service(store, store_settings)) as started:
         yield started
 
@@ -72,6 +81,8 @@ def served(store: Store, store_settings: Settings) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def played_service(played: Played) -> Iterator[Served]:
     """The service over the finished run that all tests may look at."""
+    from api.service import Service
+
     with serving(Service(played.store, played.settings)) as started:
         yield started
 
@@ -87,6 +98,7 @@ class Pair:
 @pytest.fixture(scope="session")
 def pair_service(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """The service over two finished runs of one set of seed prompts that all tests may look at."""
+    from api.service import Service
     from tests.support.played_run import play_run, playground_config
     from tests.support.store_fixtures import fresh_database
 

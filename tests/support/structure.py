@@ -8,7 +8,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +78,11 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the tree."""
+        return [*ast.walk(self.tree)]
+
     @property
     def folder(self) -> str:
         return self.path.split("/")[0]
@@ -95,7 +100,7 @@ class Source:
     def imports(self) -> list[tuple[int, str]]:
         """(line, full dotted name) of every import, at the top or inside a function."""
         found: list[tuple[int, str]] = []
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 found += [(node.lineno, name.name) for name in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -189,7 +194,7 @@ def sizes(source: Source) -> Iterator[str]:
     limit = LOOP_LINES if source.path == "orchestrator/loop.py" else FILE_LINES
     if lines > limit:
         yield f"{source.path} has {lines} lines; at most {limit}"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > FUNCTION_LINES:
@@ -200,7 +205,7 @@ def names(source: Source) -> Iterator[str]:
     """A name says what a thing is."""
     if source.path.split("/")[-1] in {"utils.py", "helpers.py", "common.py"}:
         yield f"{source.path} is named after nothing: name the idea that it holds"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef) and node.name.endswith(("Manager", "Handler", "Processor")):
             yield f"{source.path}:{node.lineno} class {node.name}: name what it is"
 
@@ -248,7 +253,7 @@ def waits(source: Source) -> Iterator[str]:
     if not source.is_product:
         return
     lines = source.text.splitlines()
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.Call) or not _WAITS.search(called := ast.unparse(node.func)):
             continue
         # A first argument is what these methods of threads, events and futures take as their time-out.
@@ -313,6 +318,7 @@ def places(path: str, content: bytes) -> Iterator[str]:
             yield f"{path} names {place}"
 
 
+@cache
 def committed() -> list[Path]:
     """The files of the checkout that git tracks or would track."""
     command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-co", "--exclude-standard", "-z"]

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from eva.errors import ModelError
 from workers.models.model_folder import ModelFacts, inspect_model
@@ -83,6 +82,9 @@ def _build_view(source: Path, out: Path, weight_map: dict[str, str]) -> None:
         if file.is_file() and file.name not in ("config.json", _INDEX):
             (out / file.name).symlink_to(file)
     if _HEAD not in weight_map:
+        # imports torch, which a driver otherwise never needs
+        from safetensors.torch import save_file
+
         with safe_open(source / weight_map[_EMBEDDINGS], framework="pt") as shard:
             save_file({_HEAD: shard.get_tensor(_EMBEDDINGS)}, out / _HEAD_FILE)
         weight_map = {**weight_map, _HEAD: _HEAD_FILE}

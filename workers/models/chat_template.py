@@ -1,4 +1,7 @@
-"""Turns prompts into token ids: through the chat template once, with at most one BOS."""
+"""Turns prompts into token ids: through the chat template once, with at most one BOS.
+
+transformers is imported when a tokenizer is loaded: a driver never does, and so starts in half the time.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
-from transformers import AutoTokenizer
 
 from eva.config import Model
 from eva.errors import ModelError
@@ -49,6 +51,8 @@ def read_prompting(model: Model) -> Prompting:
 
 def load_tokenizer(folder: str, prompting: Prompting) -> Any:
     """Loads the tokenizer of a model folder, with the config's template if there is one. Raises ModelError."""
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, TypeError) as error:
