@@ -138,8 +138,8 @@ class Training(Section):
     mode: Literal["incremental", "scratch"] = "incremental"
     """`incremental` trains the last checkpoint on this batch; `scratch` trains the first one on all pairs so far."""
     canary_tolerance: float = Field(default=2e-3, gt=0)
-    """Largest difference between a canary's log-probabilities (nats per token) that counts as equal, for float32; half
-    precision gets 50 times as much."""
+    """How far a freshly opened engine may be from a canary's log-probabilities, nats per token: at most, in float32; in
+    half precision 50 times as much on average."""
     checkpoint_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of stored weights; `auto`: float32 if trained on a CPU, the initial model's own on a GPU. Training
     itself always uses float32 weights; half precision rounds them once per iteration."""

@@ -5,9 +5,6 @@ About 100k parameters. The tokenizer is byte-level, so that it knows every text.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +12,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     BertConfig,
     BertModel,
     Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
     LlamaConfig,
     PretrainedConfig,
     PreTrainedTokenizerFast,
@@ -114,6 +114,18 @@ def gemma2(folder: Path, *, tied: bool = True, seed: int = 0, chat_template: boo
     return _write(folder, shape, seed, chat_template)
 
 
+def gemma3(folder: Path, *, tied: bool = True, seed: int = 0, chat_template: bool = True) -> Path:
+    """A Gemma 3 (normalised queries and keys, sliding windows)."""
+    shape = Gemma3TextConfig(**_SHAPE, tie_word_embeddings=tied, query_pre_attn_scalar=32, sliding_window=64)
+    return _write(folder, shape, seed, chat_template)
+
+
+def gpt2(folder: Path, *, tied: bool = True, seed: int = 0, chat_template: bool = True) -> Path:
+    """A GPT-2 (learned positions, other names of its tensors)."""
+    shape = GPT2Config(n_embd=64, n_layer=2, n_head=2, n_positions=CONTEXT, tie_word_embeddings=tied)
+    return _write(folder, shape, seed, chat_template)
+
+
 def sentence_encoder(folder: Path, *, seed: int = 0, pooler: bool = False) -> Path:
     """A BERT as sentence encoders are published: its hidden states are its output; `pooler` adds what stands behind."""
     words = tokenizer(chat_template=False)
@@ -132,23 +144,22 @@ def sentence_encoder(folder: Path, *, seed: int = 0, pooler: bool = False) -> Pa
     return folder
 
 
-def record_canary(folder: Path, *, tolerance: float = 2e-3, sequences: int = 4, length: int = 24) -> Path:
-    """Write `canary.json` as the trainer does: float32 log-probabilities (nats) of fixed token sequences."""
-    # The default attention of transformers leaves out Gemma 2's soft caps.
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    draw = torch.Generator().manual_seed(7)
-    rows = [
-        _measured(model, torch.randint(3, model.config.vocab_size, (length,), generator=draw).tolist())
-        for _ in range(sequences)
-    ]
-    (folder / "canary.json").write_text(json.dumps({"dtype": "float32", "tolerance": tolerance, "sequences": rows}))
+def record_canary(folder: Path, *, tolerance: float = 2e-3) -> Path:
+    """Write `canary.json` as the trainer does."""
+    from workers.training.canary import write_canary
+    from workers.training.checkpoint_files import load_policy
+
+    write_canary(folder, load_policy(folder), AutoTokenizer.from_pretrained(folder), dtype="float32", allowed=tolerance)
     return folder
 
 
-def _measured(model: torch.nn.Module, token_ids: Sequence[int]) -> dict[str, list[float] | list[int]]:
-    ids = torch.tensor([token_ids])
+def nudge(folder: Path, out: Path, step: float, seed: int = 0) -> Path:
+    """Write a copy of a model whose every weight is moved by `step` up or down, about as Adam's first steps move it."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        logprobs = model(ids).logits[0, :-1].float().log_softmax(-1)
-    picked = logprobs.gather(1, ids[0, 1:, None])[:, 0].tolist()
-    assert all(math.isfinite(value) for value in picked)
-    return {"token_ids": list(token_ids), "logprobs": picked}
+        for parameter in model.parameters():
+            parameter += step * (2 * torch.randint(0, 2, parameter.shape, generator=draw) - 1)
+    model.save_pretrained(out)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(out)
+    return out

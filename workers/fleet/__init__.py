@@ -6,5 +6,6 @@
 `engine_actors`: the engines as Ray actors
 `engine`: one vLLM engine in its process
 `placement`: what an engine gets of a machine
+`proof`: whether an engine serves the policy that it should
 `serving_view`: the folder that an engine loads a checkpoint from
 """

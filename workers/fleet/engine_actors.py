@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -18,19 +19,25 @@ from workers.cluster.actors import find_process, stop_actor
 from workers.fleet.dispatch import EngineLost, EngineReady, EngineResults, Event, Task
 from workers.fleet.engine import EngineSetup
 from workers.fleet.placement import EngineResources, no_room, start_engine
-from workers.fleet.serving_view import largest_difference
+from workers.fleet.proof import mean_difference, refuse_opened, refuse_reloaded
 from workers.training.canary import Canary
 
 # When a call has ended its result still has to reach this machine.
 FETCH_S = 60.0
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class ServingTarget:
-    """What engines have to serve: a folder that they can reload, and the canary that proves it."""
+    """What engines have to serve: a folder that they can reload, and the canary that proves it.
+
+    `previous`: the canary of the checkpoint before, where there is one.
+    """
 
     folder: str
     canary: Canary
+    previous: Canary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,9 @@ class _Slot:
         self.calls: deque[_Call] = deque()
         self.opened = False
         self.fresh = True
+        # What the engine serves, by its canary; and its mean difference when it was last opened, nats per token.
+        self.served: Canary | None = None
+        self.noise = 0.0
         self.serving = False
         self.empty = False
 
@@ -85,7 +95,9 @@ class ActorEngines:
 
     def serve(self, target: ServingTarget) -> None:
         """Make every engine load a policy. An `EngineReady` or `EngineLost` event follows for each."""
-        self._target = target
+        length = self._setup.max_model_len - 1  # one token is generated
+        previous = None if target.previous is None else target.previous.fitting(length)
+        self._target = replace(target, canary=target.canary.fitting(length), previous=previous)
         for state in self._slots:
             state.calls.clear()
             if not state.empty:
@@ -131,14 +143,13 @@ class ActorEngines:
             replace(self._setup, log=WorkerLog(str(self._logs_dir / f"{name}.log"), name)), self._resources
         )
 
-    def _prepare(self, state: _Slot) -> None:
+    def _prepare(self, state: _Slot, *, anew: bool = False) -> None:
         assert self._target is not None
-        state.serving, state.fresh = False, not state.opened
-        load = state.actor.reload if state.opened else state.actor.open
-        sequences = [list(sequence.token_ids) for sequence in self._target.canary.sequences]
+        state.serving, state.fresh = False, anew or not state.opened
+        load = state.actor.open if state.fresh else state.actor.reload
         state.opened = True
         state.calls.append(_Call("load", load.remote(self._target.folder)))
-        state.calls.append(_Call("measure", state.actor.measure.remote(sequences)))
+        state.calls.append(_Call("measure", state.actor.measure.remote(self._target.canary.tokens)))
 
     def _take(self, slot: int) -> Event | None:
         state = self._slots[slot]
@@ -167,18 +178,26 @@ class ActorEngines:
             words[0] if isinstance(cause, EvaError) else f"{type(cause).__name__}: {words[-1 if state.serving else 0]}"
         )
 
-    def _judge(self, slot: int, measured: list[list[float]]) -> Event:
+    def _judge(self, slot: int, measured: list[list[float]]) -> Event | None:
+        """Compares the canary. An engine whose reload proves nothing is opened anew, and no event follows yet."""
         assert self._target is not None
         state, canary = self._slots[slot], self._target.canary
-        difference = largest_difference(canary, measured)
-        if difference <= canary.tolerance:
-            state.serving = self._proven = True
-            return EngineReady(slot)
-        reason = f"its canary is off by {difference:.3g} nats, {canary.tolerance:.3g} are allowed"
-        if state.fresh:
-            raise CanaryError(
-                f"engine {slot} serves other weights than {self._target.folder} even after a fresh start: {reason}",
-                expected="the log-probabilities recorded when the checkpoint was published",
-                next_move="Check the folder's weights against its manifest, and model.dtype",
-            )
-        return EngineLost(slot, reason)
+        if not state.fresh:
+            refusal = refuse_reloaded(canary, state.served, measured, noise=state.noise)
+            if refusal is not None:
+                log.info("engine %d is opened anew after its reload: %s", slot, refusal)
+                self._prepare(state, anew=True)
+                return None
+        else:
+            half = self._setup.dtype != "float32"
+            refusal = refuse_opened(canary, self._target.previous, measured, half=half)
+            if refusal is not None:
+                raise CanaryError(
+                    f"engine {slot} serves other weights than {self._target.folder} after a fresh start: {refusal}",
+                    expected="the log-probabilities recorded when the checkpoint was published",
+                    next_move="Check the folder's weights against its manifest, and model.dtype",
+                )
+            state.noise = mean_difference(canary.values, measured)
+        state.served = canary
+        state.serving = self._proven = True
+        return EngineReady(slot)

@@ -30,8 +30,8 @@ from workers.fleet.placement import engine_resources, engine_setup
 from workers.fleet.recovery import Recovery
 from workers.fleet.serving_view import serving_view
 from workers.models.model_folder import inspect_model
-from workers.training.canary import read_canary
-from workers.training.checkpoints import verify
+from workers.training.canary import CANARY, Canary, read_canary
+from workers.training.checkpoints import checkpoint_name, verify
 
 _SHAPE = (
     "architectures",
@@ -81,6 +81,7 @@ class Fleet:
         self._loading_since: float | None = None
         shutil.rmtree(views_dir, ignore_errors=True)
         self._policy: Checkpoint | None = None
+        self._canary: Canary | None = None
         self._shape: dict[str, Any] | None = None
 
     def load(self, policy: Checkpoint) -> None:
@@ -105,10 +106,11 @@ class Fleet:
         view = serving_view(policy.path, self._views_dir / f"{policy.number}-{policy.digest[:16]}", facts)
         self._policy = None
         reach("fleet.load.begun")
-        self._engines.serve(ServingTarget(str(view), read_canary(Path(policy.path))))
+        canary = read_canary(Path(policy.path))
+        self._engines.serve(ServingTarget(str(view), canary, self._canary or _canary_before(policy)))
         self._await_ready()
         reach("fleet.load.proven")
-        self._policy, self._shape = policy, shape
+        self._policy, self._shape, self._canary = policy, shape, canary
         self._drop_views_except(view)
 
     def rest(self) -> None:
@@ -230,6 +232,12 @@ def start_fleet(
     )
     limits = Limits(fleet.window, fleet.restarts, fleet.stall_s, fleet.start_s, fleet.backoff_s)
     return Fleet(engines, limits, views_dir, shares_device=fleet.gpus_per_engine > 0, notice=notice)
+
+
+def _canary_before(policy: Checkpoint) -> Canary | None:
+    """The canary of the run's checkpoint before this one, None where there is none."""
+    folder = Path(policy.path).parent / checkpoint_name(policy.number - 1)
+    return read_canary(folder) if policy.number > 0 and (folder / CANARY).is_file() else None
 
 
 def _shape(folder: Path) -> dict[str, Any]:

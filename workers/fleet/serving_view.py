@@ -1,4 +1,4 @@
-"""The folder that an engine loads a checkpoint from, and the comparison of its canary.
+"""The folder that an engine loads a checkpoint from.
 
 When vLLM reloads a model with tied embeddings in place, it keeps the old LM head. So such a checkpoint is served
 through a *view*: the same files, plus the head as a separate tensor.
@@ -7,20 +7,17 @@ through a *view*: the same files, plus the head as a separate tensor.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from eva.errors import ModelError
 from workers.models.model_folder import ModelFacts, inspect_model
-from workers.training.canary import Canary
 
-# Architectures whose vLLM class has a separate head when `tie_word_embeddings` is false. Others (Gemma 2, for example)
-# are served as they are, and the canary decides.
+# Architectures whose vLLM class has a separate head when `tie_word_embeddings` is false. Others (such as Gemma) are
+# served as they are. An engine that a reload in place leaves with a stale head is opened anew: `workers.fleet.proof`.
 UNTIABLE = frozenset(
     {
         "LlamaForCausalLM",
@@ -34,20 +31,6 @@ UNTIABLE = frozenset(
 )
 _EMBEDDINGS, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _HEAD_FILE, _INDEX = "eva-lm-head.safetensors", "model.safetensors.index.json"
-
-
-def largest_difference(canary: Canary, measured: Sequence[Sequence[float]]) -> float:
-    """Returns the largest difference (nats) between the recorded canary and an engine's measurement.
-
-    It is infinite if a value is missing or not a number.
-    """
-    worst = 0.0
-    for recorded, got in zip(canary.sequences, measured, strict=True):
-        if len(recorded.logprobs) != len(got):
-            return math.inf
-        gaps = [abs(one - other) for one, other in zip(recorded.logprobs, got, strict=True)]
-        worst = max(worst, *(gap if math.isfinite(gap) else math.inf for gap in gaps))
-    return worst
 
 
 def serving_view(checkpoint_dir: str | Path, out_dir: str | Path, facts: ModelFacts | None = None) -> Path:

@@ -7,7 +7,7 @@
 `distribution`: the same on several devices
 `rows`: preference pairs as token ids
 `checkpoints`: publish and verify; `checkpoint_files`: what is in one
-`canary`: proof of which weights an engine serves
+`canary`: what proves which weights an engine serves; `canary_text`: its text
 """
 
 import os

@@ -1,4 +1,8 @@
-"""The canary: log-probabilities of fixed token sequences that prove which weights an engine serves."""
+"""The canary: log-probabilities of fixed token sequences that prove which weights an engine serves.
+
+The sequences are ordinary text, or drawn tokens where the tokenizer does not know ordinary text. A checkpoint's canary
+is recorded when it is published; `workers.fleet.proof` compares an engine with it.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,13 @@ from typing import Any
 from eva import seeds
 from eva.config import Model, Training
 from eva.errors import CheckpointError
+from workers.training.canary_text import PASSAGES
 
 CANARY = "canary.json"
 HALF_PRECISION_FACTOR = 50
-_SEQUENCES, _LENGTH = 4, 16
+_LENGTH = 64
+# A passage of which a tokenizer keeps fewer tokens is no ordinary text to it.
+_ORDINARY_TOKENS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +39,26 @@ class Canary:
     tolerance: float
     sequences: tuple[CanarySequence, ...]
 
+    def fitting(self, length: int) -> Canary:
+        """Returns this canary for engines whose context holds `length` tokens: the beginnings of its sequences."""
+        cut = tuple(CanarySequence(row.token_ids[:length], row.logprobs[: length - 1]) for row in self.sequences)
+        return Canary(self.dtype, self.tolerance, cut)
+
+    @property
+    def tokens(self) -> list[tuple[int, ...]]:
+        """The sequences without their log-probabilities."""
+        return [row.token_ids for row in self.sequences]
+
+    @property
+    def values(self) -> list[tuple[float, ...]]:
+        """The recorded log-probabilities, one row per sequence."""
+        return [row.logprobs for row in self.sequences]
+
 
 def tolerance(training: Training, model: Model, *, engines_on_gpu: bool) -> float:
     """Returns the allowed difference of an engine, nats per token: half precision rounds more.
+
+    It bounds the largest difference in float32, and the mean difference in half precision.
 
     `auto` means float32 on a CPU and half precision on a GPU, whatever is stored.
     """
@@ -42,17 +66,30 @@ def tolerance(training: Training, model: Model, *, engines_on_gpu: bool) -> floa
     return training.canary_tolerance * (HALF_PRECISION_FACTOR if half else 1)
 
 
-def draw_sequences(tokenizer: Any, vocab_size: int) -> list[list[int]]:
-    """Returns four sequences of ordinary tokens, the same for every checkpoint with this vocabulary."""
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    ordinary = [token for token in range(min(vocab_size, len(tokenizer))) if token not in special]
-    return [seeds.generator(0, "canary", index).choices(ordinary, k=_LENGTH) for index in range(_SEQUENCES)]
+def canary_tokens(tokenizer: Any, vocab_size: int, length: int = _LENGTH) -> list[list[int]]:
+    """Returns the sequences of every checkpoint with this tokenizer: ordinary text, or else drawn tokens.
+
+    Each has at most `length` tokens and begins as texts do for this tokenizer.
+    """
+    begin = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+    cut = {"add_special_tokens": False, "truncation": True, "max_length": length}
+    passages = [tokenizer.encode(passage, **cut) for passage in PASSAGES]
+    known = all(
+        len(ids) >= min(length, _ORDINARY_TOKENS) and max(ids) < vocab_size and tokenizer.unk_token_id not in ids
+        for ids in passages
+    )
+    if not known:
+        special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+        ordinary = [token for token in range(min(vocab_size, len(tokenizer))) if token not in special]
+        passages = [seeds.generator(0, "canary", index).choices(ordinary, k=length) for index in range(len(PASSAGES))]
+    return [[*begin, *ids][:length] for ids in passages]
 
 
 def write_canary(folder: Path, model: Any, tokenizer: Any, *, dtype: str, allowed: float) -> Canary:
     """Measures `model` (float32, loaded from `folder`) and writes `folder/canary.json`."""
-    drawn = draw_sequences(tokenizer, model.get_input_embeddings().num_embeddings)
-    sequences = tuple(CanarySequence(tuple(ids), tuple(measure(model, ids))) for ids in drawn)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _LENGTH
+    chosen = canary_tokens(tokenizer, model.get_input_embeddings().num_embeddings, min(_LENGTH, context))
+    sequences = tuple(CanarySequence(tuple(ids), tuple(measure(model, ids))) for ids in chosen)
     canary = Canary(dtype, allowed, sequences)
     (folder / CANARY).write_text(json.dumps(asdict(canary)))
     return canary
@@ -84,7 +121,7 @@ def read_canary(folder: Path) -> Canary:
 
 def difference(one: Canary, other: Canary) -> float:
     """Returns the largest difference, nats per token. Raises CheckpointError if the canaries have other tokens."""
-    if [row.token_ids for row in one.sequences] != [row.token_ids for row in other.sequences]:
+    if one.tokens != other.tokens:
         raise CheckpointError(
             "The two canaries consist of different tokens",
             expected="checkpoints of one run",

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pytest
 from safetensors import safe_open
 
 from tests.support import tiny_models
-from workers.fleet.serving_view import largest_difference, serving_view
-from workers.training.canary import Canary, CanarySequence
+from workers.fleet.serving_view import serving_view
 
 
 @pytest.mark.parametrize("make", [tiny_models.llama, tiny_models.qwen2, tiny_models.qwen3])
@@ -36,21 +34,3 @@ def test_an_untied_checkpoint_is_served_without_a_view(make: tiny_models.Maker, 
     folder = make(tmp_path / "model", tied=tied)
     assert serving_view(folder, tmp_path / "view") == folder.resolve()
     assert not (tmp_path / "view").exists()
-
-
-CANARY = Canary("float32", 1e-3, (CanarySequence((1, 2, 3), (-1.0, -2.0)), CanarySequence((4, 5), (-3.0,))))
-
-
-@pytest.mark.parametrize(
-    ("measured", "difference"),
-    [
-        ([[-1.0, -2.0], [-3.0]], 0.0),
-        ([[-1.0, -2.5], [-3.0]], 0.5),
-        ([[-1.0, math.nan], [-3.0]], math.inf),
-        ([[-1.0], [-3.0]], math.inf),
-    ],
-)
-def test_missing_and_non_finite_values_count_as_an_infinite_difference(
-    measured: list[list[float]], difference: float
-) -> None:
-    assert largest_difference(CANARY, measured) == difference

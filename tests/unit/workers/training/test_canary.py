@@ -8,11 +8,13 @@ import pytest
 from eva.config import Model, Training
 from eva.errors import CheckpointError
 from tests.support.tiny_models import tokenizer
+from workers.models.chat_template import load_tokenizer, read_prompting
+from workers.playground import MODEL_DIR
 from workers.training.canary import (
     Canary,
     CanarySequence,
+    canary_tokens,
     difference,
-    draw_sequences,
     read_canary,
     tolerance,
 )
@@ -30,13 +32,30 @@ def test_half_precision_engines_may_differ_by_fifty_times_as_much(dtype: str, gp
     assert allowed == pytest.approx(1e-3 * factor)
 
 
-def test_the_sequences_are_fixed_ordinary_tokens() -> None:
+def test_the_sequences_are_ordinary_text_for_a_tokenizer_that_knows_it() -> None:
     words = tokenizer()
-    drawn = draw_sequences(words, len(words))
-    assert [len(row) for row in drawn] == [16] * 4
-    assert drawn == draw_sequences(tokenizer(), len(words))
-    assert not {token for row in drawn for token in row} & set(words.all_special_ids)
-    assert all(token < 100 for row in draw_sequences(words, 100) for token in row)
+    rows = canary_tokens(words, len(words))
+    assert len(rows) == 8 and {len(row) for row in rows} == {64}
+    assert rows == canary_tokens(tokenizer(), len(words))
+    assert words.decode(rows[0]).startswith("<bos>The harbour lay quiet in the early morning. Two")
+    assert [row[:20] for row in rows] == canary_tokens(words, len(words), 20), "a short context gets the beginnings"
+
+
+def test_the_sequences_are_drawn_from_the_vocabulary_where_the_tokenizer_does_not_know_ordinary_text() -> None:
+    playground = load_tokenizer(str(MODEL_DIR), read_prompting(Model(path=str(MODEL_DIR))))
+    rows = canary_tokens(playground, len(playground))
+    assert len(rows) == 8 and {len(row) for row in rows} == {64}
+    assert all(row[0] == playground.bos_token_id for row in rows)
+    drawn = {token for row in rows for token in row[1:]}
+    assert len(drawn) > 30 and not drawn & {*playground.all_special_ids, *playground.added_tokens_decoder}
+    assert rows == canary_tokens(playground, len(playground))
+    words = tokenizer()
+    assert all(token < 40 for row in canary_tokens(words, 40) for token in row), "a model may know fewer tokens"
+
+
+def test_engines_with_a_short_context_get_the_beginnings() -> None:
+    long = Canary("float32", 2e-3, (CanarySequence((5, 6, 7, 8), (-1.0, -2.0, -3.0)),))
+    assert long.fitting(3) == ONE and long.fitting(64) == long
 
 
 def test_a_canary_reads_back(tmp_path: Path) -> None:
