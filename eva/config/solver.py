@@ -104,7 +104,11 @@ class Training(Section):
     """Order of `alpha_divergence`: reverse KL towards 1, forward KL towards 0."""
     win_rates: Literal["given", "bradley_terry"] | None = None
     """For sppo: `given` takes the rewards as win rates (the default for pairwise rewarders); `bradley_terry` derives
-    them: P(i beats j) = sigmoid(reward i - reward j), averaged over all responses to the prompt, itself included."""
+    them: P(i beats j) = sigmoid((reward i - reward j) / scale), averaged over all responses to the prompt, itself
+    included."""
+    win_rate_scale: Annotated[float, Field(gt=0)] | Literal["spread"] = 1.0
+    """For `bradley_terry`: the scale of the rewards. 1 suits rewards that are logits of a preference; `spread` is the
+    standard deviation of the rewards within a prompt, from the first batch."""
     optimiser: Literal["adamw", "rmsprop"] = "adamw"
     """Optimiser; rmsprop needs half the state."""
     lora: Lora | None = None
@@ -157,6 +161,11 @@ class Training(Section):
             )
         if loss.needs_flip_rate and self.flip_rate == 0:
             raise ValueError(f"loss {self.loss} needs a flip_rate above 0, for example 0.1")
+        if self.win_rate_scale != 1 and self.win_rates != "bradley_terry":
+            raise ValueError(
+                f"win_rate_scale is {self.win_rate_scale}, but only win_rates bradley_terry uses it: set win_rates, or "
+                "leave win_rate_scale out"
+            )
         per_device = self.per_device_batch or max(1, self.batch // self.devices)
         if self.batch % (per_device * self.devices):
             raise ValueError(

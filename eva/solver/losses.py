@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eva.errors import InputError
 from eva.types import Floats
 
 TRL_PREFIX = "trl:"
@@ -148,12 +149,59 @@ def check_win_rates(loss: str, win_rates: str | None, rewarder: str, *, gives_wi
         )
 
 
-def bradley_terry_win_rate(rewards_N: Floats, reward: float) -> float:
+def bradley_terry_win_rate(rewards_N: Floats, reward: float, scale: float = 1.0) -> float:
     """Returns a response's win rate by its reward: the mean over responses j of P(this one beats j).
 
-    P is sigmoid(reward - reward_j): rewards are read as logits, so their scale matters. `rewards_N` are the rewards of
-    all responses to the prompt, this one's included (it counts 1/2 against itself), NaN where there is none.
+    P is sigmoid((reward - reward_j) / scale). `rewards_N` are the rewards of all responses to the prompt, this one's
+    included (it counts 1/2 against itself), NaN where there is none.
     """
-    differences = reward - rewards_N[np.isfinite(rewards_N)]
+    differences = (reward - rewards_N[np.isfinite(rewards_N)]) / scale
     # tanh does not overflow where exp would
     return float(np.mean((1 + np.tanh(differences / 2)) / 2))
+
+
+def reward_spread(rewards_P_N: Floats) -> float | None:
+    """Returns the rewards' standard deviation within a prompt: the root of the mean variance, over prompts with a gap.
+
+    NaN stands for a response without a reward. None if no prompt has a gap.
+    """
+    known_P = np.isfinite(rewards_P_N).sum(axis=1) > 1
+    variances_P = np.nanvar(rewards_P_N[known_P], axis=1, ddof=1)
+    variances_P = variances_P[variances_P > 0]
+    return float(np.sqrt(variances_P.mean())) if len(variances_P) else None
+
+
+FLAT, CERTAIN = (0.49, 0.51), (0.01, 0.99)
+"""Win rates that teach SPPO nothing: all inside the first, or all outside the second."""
+
+
+def check_win_rate_spread(win_rates_K: Floats, others: int | None, *, derived: bool, scale: float) -> None:
+    """Raises InputError if the win rates of a batch's chosen and rejected responses are all flat, or all certain.
+
+    Flat ones give targets near 0 for winner and loser alike, certain ones do not say by how much. `others` is the
+    number of responses that each was compared with, if the win rate also counts 1/2 against itself; else None.
+    """
+    if not len(win_rates_K):
+        return
+    against_K = win_rates_K if not others else (win_rates_K * (others + 1) - 0.5) / others
+    flat = bool(((against_K > FLAT[0]) & (against_K < FLAT[1])).all())
+    certain = bool(((against_K < CERTAIN[0]) | (against_K > CERTAIN[1])).all())
+    if not flat and not certain:
+        return
+    low, high = float(against_K.min()), float(against_K.max())
+    shape = "within .49 to .51" if flat else "below .01 or above .99"
+    why = "winners and losers get nearly the same target" if flat else "they say who wins, but not how clearly"
+    if derived:
+        size = "small" if flat else "large"
+        move = (
+            f"The gaps between rewards are {size} compared with training.win_rate_scale, which is {scale:g}. Set it to "
+            f"`spread` or to {'less' if flat else 'more'}, or choose the loss sppo_hard"
+        )
+    else:
+        move = "Use a rewarder that compares responses, or choose the loss sppo_hard, which needs no win rates"
+    raise InputError(
+        f"all {len(win_rates_K)} win rates of the first batch are {shape} (from {low:.4f} to {high:.4f}), so sppo "
+        f"would learn nothing from them: {why}",
+        expected="win rates that differ between responses",
+        next_move=move,
+    )

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
+from array import array
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 from sqlalchemy import Connection
 
+from eva.config.rewards import gives_win_rates
 from eva.errors import DiskFullError
 from eva.runtime.failpoints import reach
-from eva.solver.losses import bradley_terry_win_rate
+from eva.solver.losses import bradley_terry_win_rate, check_win_rate_spread, reward_spread
 from eva.types import Checkpoint, Floats, PreferencePair, TrainingResult, TrainingStep
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.stage import Stage
 from store.game import batches, checkpoints, pairs, responses
+
+log = logging.getLogger(__name__)
 
 
 class TrainStage(Stage):
@@ -53,22 +59,29 @@ class TrainStage(Stage):
 def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int]) -> int:
     """Writes the preference pairs of these iterations as JSON Lines, in prompt order within each. Returns their number.
 
-    Where the config asks for win rates, these stand in place of the rewards.
+    Where the config asks for win rates, these stand in place of the rewards. Raises InputError if the loss learns win
+    rates and those of the first batch teach nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    derive = run.config.training.win_rates == "bradley_terry"
+    training = run.config.training
+    derive = training.win_rates == "bradley_terry"
     wanted = [*iterations]
 
     def write(conn: Connection) -> int:
-        count = 0
+        count, first = 0, array("d")
+        scale = _win_rate_scale(conn, run) if derive else 1.0
         with new_text_file(path) as lines:
             for iteration in wanted:
                 rewards_N_of = _rewards(conn, run, iteration) if derive else {}
                 for pair in pairs.iter_pairs_with_texts(conn, run.id, iteration):
-                    row = _with_win_rates(pair, rewards_N_of[pair.number]) if derive else pair
+                    row = _with_win_rates(pair, rewards_N_of[pair.number], scale) if derive else pair
                     lines.write(json.dumps(_as_row(row)) + "\n")
                     count += 1
+                    if iteration == 0 and training.loss == "sppo":
+                        first.extend((row.chosen_reward, row.rejected_reward))
                     reach("pairs.row_written")
+        against = run.config.generation.n - 1 if derive or gives_win_rates(run.config.reward) else None
+        check_win_rate_spread(np.array(first), against, derived=derive, scale=scale)
         return count
 
     count = run.read(write)
@@ -105,9 +118,20 @@ def _rewards(conn: Connection, run: ClaimedRun, iteration: int) -> dict[int, Flo
     return dict(zip(numbers, judged.rewards_P_N, strict=True))
 
 
-def _with_win_rates(pair: PreferencePair, rewards_N: Floats) -> PreferencePair:
+def _win_rate_scale(conn: Connection, run: ClaimedRun) -> float:
+    """The scale of the rewards: one for the whole run, so that later batches are not stretched to the first one's."""
+    scale = run.config.training.win_rate_scale
+    if scale != "spread":
+        return scale
+    rewards_N_of = _rewards(conn, run, 0)
+    spread = reward_spread(np.stack([*rewards_N_of.values()])) if rewards_N_of else None
+    log.info("win rates are derived from the rewards with the scale %s", "1" if spread is None else f"{spread:g}")
+    return spread or 1.0
+
+
+def _with_win_rates(pair: PreferencePair, rewards_N: Floats, scale: float) -> PreferencePair:
     return replace(
         pair,
-        chosen_reward=bradley_terry_win_rate(rewards_N, pair.chosen_reward),
-        rejected_reward=bradley_terry_win_rate(rewards_N, pair.rejected_reward),
+        chosen_reward=bradley_terry_win_rate(rewards_N, pair.chosen_reward, scale),
+        rejected_reward=bradley_terry_win_rate(rewards_N, pair.rejected_reward, scale),
     )

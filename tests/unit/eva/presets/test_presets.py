@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from cli.commands.presets import presets as command
 from cli.commands.presets import read_preset
 from eva.config.files import load_config, presets
+from eva.config.rewards import gives_win_rates
 
 PAPER = {
     "dpo": {
@@ -64,8 +65,6 @@ GAME = {
     "generation.temperature": 0.7,
     "generation.top_p": 0.9,
     "generation.max_tokens": 2048,
-    "reward.kind": "pointwise",
-    "reward.model": "RLHFlow/ArmoRM-Llama3-8B-v0.1",
     "evolving.evolver.kind": "evol_instruct",
     "evolving.evolver.temperature": 0.88,
     "evolving.evolver.max_tokens": 666,
@@ -99,8 +98,18 @@ def test_a_preset_of_the_paper_has_its_common_settings(loss: str, key: str, valu
     assert found == value
 
 
-def test_sppo_of_the_paper_learns_win_rates() -> None:
-    assert load_config("paper-sppo").training.win_rates == "bradley_terry"
+@pytest.mark.parametrize("loss", PAPER)
+def test_a_preset_of_the_paper_has_the_rewarder_of_its_row(loss: str) -> None:
+    reward = load_config(f"paper-{loss}").reward
+    expected = (
+        ("pairwise", "llm-blender/PairRM-hf") if loss == "sppo" else ("pointwise", "RLHFlow/ArmoRM-Llama3-8B-v0.1")
+    )
+    assert (reward.kind, getattr(reward, "model", None)) == expected
+
+
+def test_sppo_of_the_paper_learns_the_win_rates_of_its_rewarder() -> None:
+    config = load_config("paper-sppo")
+    assert config.training.win_rates == "given" and gives_win_rates(config.reward)
 
 
 @pytest.mark.parametrize("name", presets())

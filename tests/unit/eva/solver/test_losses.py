@@ -7,8 +7,17 @@ import pytest
 
 from eva.config import Training
 from eva.config.files import load_config
-from eva.errors import ConfigError
-from eva.solver.losses import LOSSES, TRL_TYPES, bradley_terry_win_rate, check_loss_name, check_win_rates, loss_facts
+from eva.errors import ConfigError, InputError
+from eva.solver.losses import (
+    LOSSES,
+    TRL_TYPES,
+    bradley_terry_win_rate,
+    check_loss_name,
+    check_win_rate_spread,
+    check_win_rates,
+    loss_facts,
+    reward_spread,
+)
 
 
 @pytest.mark.parametrize("name", [*LOSSES, *(f"trl:{kind}" for kind in TRL_TYPES), "my.module:loss"])
@@ -77,3 +86,46 @@ def test_win_rates_of_a_prompt_average_one_half_and_survive_huge_gaps() -> None:
     rewards = np.array([2.0, 0.5, 0.1, -1.0])
     assert np.mean([bradley_terry_win_rate(rewards, reward) for reward in rewards]) == pytest.approx(0.5)
     assert bradley_terry_win_rate(np.array([1e6, -1e6]), 1e6) == pytest.approx(0.75)
+
+
+def test_a_scale_divides_the_gaps_between_rewards() -> None:
+    rewards = np.array([0.2, 0.05, np.nan, -0.1])
+    assert bradley_terry_win_rate(rewards, 0.2, 0.1) == pytest.approx(bradley_terry_win_rate(10 * rewards, 2.0))
+
+
+def test_the_spread_is_the_standard_deviation_within_prompts_whatever_their_means() -> None:
+    draw = np.random.default_rng(0)
+    rewards_P_N = draw.normal(0, 5, (4000, 1)) + draw.normal(0, 0.03, (4000, 6))
+    rewards_P_N[:5, 1:] = np.nan
+    assert reward_spread(rewards_P_N) == pytest.approx(0.03, rel=0.02)
+    assert reward_spread(np.ones((3, 4))) is None
+
+
+ARMORM = np.array([0.112, 0.118, 0.121, 0.131, 0.138, 0.145])
+"""Six rewards of one prompt on ArmoRM's scale."""
+
+
+@pytest.mark.parametrize(("scale", "refused"), [(1.0, "within .49 to .51"), (0.0001, "below .01 or above .99")])
+def test_win_rates_that_teach_nothing_are_refused_with_the_scale(scale: float, refused: str) -> None:
+    rates = np.array([bradley_terry_win_rate(ARMORM, reward, scale) for reward in (ARMORM[0], ARMORM[-1])])
+    with pytest.raises(InputError, match=rf"all 2 win rates of the first batch are {refused}.*win_rate_scale"):
+        check_win_rate_spread(rates, 5, derived=True, scale=scale)
+
+
+def test_win_rates_at_the_spread_are_accepted() -> None:
+    scale = reward_spread(ARMORM[None])
+    assert scale is not None
+    rates = np.array([bradley_terry_win_rate(ARMORM, reward, scale) for reward in (ARMORM[0], ARMORM[-1])])
+    check_win_rate_spread(rates, 5, derived=True, scale=scale)
+    assert rates[0] < 0.35 and rates[1] > 0.65
+
+
+def test_verdicts_of_zero_and_one_are_no_win_rates() -> None:
+    with pytest.raises(InputError, match="sppo_hard"):
+        check_win_rate_spread(np.array([1.0, 0.0, 1.0]), None, derived=False, scale=1.0)
+    check_win_rate_spread(np.array([]), None, derived=False, scale=1.0)
+
+
+def test_a_scale_without_derived_win_rates_is_refused() -> None:
+    with pytest.raises(ConfigError, match="win_rate_scale is spread, but only win_rates bradley_terry uses it"):
+        load_config("playground", ["training.win_rate_scale=spread"])

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from eva.config import RunConfig
+from eva.errors import InputError
 from eva.settings import Settings
+from eva.solver.losses import bradley_terry_win_rate, reward_spread
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from store.game import responses
+from store.game import batches, responses
 from store.session import Store
 from tests.support.fakes import FakeTrainer, Recorder, always, fake_config, fake_roles
 from workers.rewards import model_class
@@ -56,3 +58,28 @@ def test_training_from_scratch_gets_the_pairs_of_all_iterations_in_order(store: 
     assert both[: len(first)] == first
     assert len(both) > len(first)
     assert all(0 < pair["rejected_reward"] < pair["chosen_reward"] < 1 for pair in both)
+
+
+def test_a_run_whose_win_rates_teach_nothing_stops_with_the_reason(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"within \.49 to \.51 .*training\.win_rate_scale, which is 1e\+06"):
+        play(store, tmp_path, {"loss": "sppo", "win_rates": "bradley_terry", "win_rate_scale": 1e6})
+
+
+def test_the_scale_of_the_first_batch_holds_for_the_whole_run(store: Store, tmp_path: Path) -> None:
+    trainer, run, config = play(
+        store, tmp_path, {"loss": "sppo", "win_rates": "bradley_terry", "win_rate_scale": "spread"}
+    )
+    rewarder = model_class(config.reward).name_of(config.reward)
+    with store.transaction() as conn:
+        tables = [
+            responses.read_reward_table(
+                conn, run, iteration, rewarder, batches.read_batch_numbers(conn, run, iteration), config.generation.n
+            )
+            for iteration in (0, 1)
+        ]
+    scale = reward_spread(tables[0].rewards_P_N)
+    assert scale is not None and scale != pytest.approx(reward_spread(tables[1].rewards_P_N))
+    rewards_of = dict(zip(tables[1].numbers_P.tolist(), tables[1].rewards_P_N, strict=True))
+    for pair in pairs_of(trainer, 1):
+        rewards_N = rewards_of[pair["number"]]
+        assert pair["chosen_reward"] == pytest.approx(bradley_terry_win_rate(rewards_N, np.nanmax(rewards_N), scale))
