@@ -39,6 +39,7 @@ COMMANDS = {
     "watch": "Follow the progress of a run, wherever it plays.",
     "drive": "Play a stored run or a new one as a Ray job (Ray calls this).",
     "export": "Write a run's pairs, prompts, responses or judged prompts to a file.",
+    "checkpoints": "List, push, serve or prune a run's checkpoints.",
     "report": "Write a run as one HTML page that opens from disk.",
     "presets": "List the configs that come with eva and what they need.",
     "config": "Print a full config, or explain every key.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
@@ -17,6 +18,7 @@ from eva.runtime.failpoints import reach
 from eva.runtime.logs import process_log_context
 from eva.seeds import derive
 from eva.types import Checkpoint, RewardTable, TrainingJob
+from orchestrator.hold import pruning
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.auditing import AuditStage
 from orchestrator.stages.diversity import collapse_error, diversity_figures, store_diversity
@@ -32,6 +34,8 @@ from orchestrator.stages.training import TrainStage, write_pairs
 from store.game import batches, checkpoints, heldout, pools, prompts, responses
 from store.runs import events, runs
 from store.views import costs, statistics
+
+log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -127,6 +131,8 @@ class Journal:
         """Stores the iteration's cost and diversity; a resumed run starts with the next iteration from here on."""
         with process_log_context(iteration=iteration):
             self._finish(iteration, pool, batch)
+            if self.config.checkpoints.keep != "all":
+                self._prune()
 
     def _finish(self, iteration: int, pool: Sequence[int], batch: Sequence[int]) -> None:
         touched = sorted({*pool, *batch})
@@ -151,6 +157,24 @@ class Journal:
             self._run.spans.end_iteration()
         except RunStoppedError as error:
             raise (collapse_error(self._run, pausing) if pausing else error) from None
+
+    def _prune(self) -> None:
+        """Deletes the checkpoints that nobody needs any more. A folder that cannot be deleted is tried again later."""
+        run = self._run
+
+        def mark(conn: Connection) -> pruning.Pruning:
+            row = runs.get_run(conn, run.id)
+            return pruning.mark(conn, row, run.folder, self.config.checkpoints.keep, respect_configs=True)
+
+        doomed = run.write(mark).doomed
+        rows = run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id))
+        try:
+            pruning.delete(rows, run.folder)
+        except OSError as error:
+            run.listener.noted(f"a checkpoint that is no longer needed could not be deleted: {error}")
+        else:
+            for row in doomed:
+                log.info("deleted checkpoint %d, which is no longer needed", row.number)
 
     # What creator and solver need.
 

@@ -170,6 +170,22 @@ class CheckpointRow:
     digest: str
     created_at: datetime
     dropped: Mapping[str, int]
+    pruned_at: datetime | None = None
+    """When its files were deleted; the row stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class HolderRow:
+    """A run that has a checkpoint in a folder. `newest` is the number of the run's newest checkpoint."""
+
+    run_id: int
+    name: str
+    status: str
+    iteration: int
+    config: JsonObject
+    newest: int
+    number: int
+    path: str
 
 
 @dataclass(frozen=True, slots=True)

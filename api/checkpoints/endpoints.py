@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path
 from api.schema import LARGEST_SMALL, RunName, Schema
 from api.service import Here, Service
 from eva.errors import CheckpointError, NotFoundError
-from eva.solver.manifest import read_manifest
+from eva.solver.manifest import Manifest, read_manifest
 from store.game.checkpoints import read_checkpoint, read_checkpoints
 from store.rows import CheckpointRow
 from store.runs.runs import find_run
@@ -43,8 +43,12 @@ class Checkpoint(Schema):
     """Mean reward margin of the last steps."""
     dropped: Mapping[str, int]
     """Preference pairs that were not trained on, by reason."""
+    bytes: int | None
+    """The size of its files; null where they cannot be read on the server's machine."""
     created_at: datetime
     """When it was published."""
+    pruned_at: datetime | None
+    """When its files were deleted, because no run needs them; null if they are there."""
 
 
 class File(Schema):
@@ -99,19 +103,22 @@ def get_checkpoint(
             expected="0, or the number of a trained checkpoint",
             next_move=f"List them at /v1/runs/{row.name}/checkpoints",
         )
-    return CheckpointDetails(**_facts(here, checkpoint, ends.get(number)), files=_files(checkpoint))
+    manifest = _manifest(checkpoint)
+    files = None if manifest is None else [File.model_validate(file) for file in manifest.files]
+    return CheckpointDetails(**_facts(here, checkpoint, ends.get(number)), files=files)
 
 
-def _files(checkpoint: CheckpointRow) -> list[File] | None:
+def _manifest(checkpoint: CheckpointRow) -> Manifest | None:
+    """The manifest that was recorded with the checkpoint, None where it is not there any more."""
     try:
         manifest = read_manifest(Folder(checkpoint.path))
     except (CheckpointError, OSError):
         return None
-    return [File.model_validate(file) for file in manifest.files] if manifest.digest == checkpoint.digest else None
+    return manifest if manifest.digest == checkpoint.digest else None
 
 
 def _facts(here: Service, checkpoint: CheckpointRow, end: TrainingEnd | None) -> dict[str, Any]:
-    path, data = Folder(checkpoint.path), here.settings.data_dir
+    path, data, manifest = Folder(checkpoint.path), here.settings.data_dir, _manifest(checkpoint)
     return {
         "number": checkpoint.number,
         "iteration": checkpoint.iteration,
@@ -122,5 +129,7 @@ def _facts(here: Service, checkpoint: CheckpointRow, end: TrainingEnd | None) ->
         "loss": end and end.loss,
         "margin": end and end.margin,
         "dropped": checkpoint.dropped,
+        "bytes": manifest and manifest.bytes,
         "created_at": checkpoint.created_at,
+        "pruned_at": checkpoint.pruned_at,
     }

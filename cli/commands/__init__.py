@@ -3,7 +3,7 @@
 - playing: `demo`, `run`, `submit`, `drive`, `resume`, `pause`, `cancel`, `fork`
 - looking: `runs`, `show`, `watch`, `events`, `logs`, `lineage`, `compare`
 - analysing: `replay`, `fingerprint`, `evaluate`
-- taking away: `export`, `report`
+- taking away: `export`, `report`, `checkpoints`
 - the service: `serve`, `keys`
 - setting up: `doctor`, `presets`, `config`
 """

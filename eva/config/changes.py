@@ -43,6 +43,7 @@ CHANGEABLE: dict[str, When] = {
     "collapse": "resume",
     "pairs": "iteration",
     "training": "resume",
+    "checkpoints": "resume",
     "evaluation.playground": "never",
     "evaluation.sets": "never",
     "evaluation.n": "never",

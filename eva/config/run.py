@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
 from eva.config.rewards import Audit, RewardConfig, gives_win_rates
 from eva.config.section import Section, one_of
-from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
+from eva.config.solver import Checkpoints, Evaluation, Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import Tracking
 from eva.measures.diversity import FIGURES
 from eva.solver.losses import check_win_rates
@@ -158,6 +158,8 @@ class RunConfig(Section):
     """Preference pairs."""
     training: Training = Training()
     """Preference optimisation."""
+    checkpoints: Checkpoints = Checkpoints()
+    """Which checkpoints are kept."""
     evaluation: Evaluation = Evaluation()
     """Held-out evaluation."""
     audit: Audit = Audit()
@@ -201,6 +203,18 @@ class RunConfig(Section):
             raise ValueError(
                 f"evaluation.judges_own names {', '.join(own)}, but audit.reward is unset: only a second rewarder can "
                 "show whether the judge's own responses are really better; set audit.reward"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _best_is_known(self) -> RunConfig:
+        evaluation = self.evaluation
+        held_out = evaluation.playground is not None or bool(evaluation.sets)
+        if "best" in self.checkpoints.keep and not (held_out and evaluation.when == "each"):
+            why = "there are no held-out prompts" if not held_out else "evaluation.when is end"
+            raise ValueError(
+                f"checkpoints.keep names best, but {why}, so it would never be known which is the best: set "
+                "evaluation.sets and evaluation.when: each, or keep last or all"
             )
         return self
 

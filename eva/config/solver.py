@@ -1,4 +1,4 @@
-"""The solver's sections: model, generation, pairs, training, evaluation, fleet."""
+"""The solver's sections: model, generation, pairs, training, checkpoints, evaluation, fleet."""
 
 from __future__ import annotations
 
@@ -173,6 +173,18 @@ class Training(Section):
                 f"{per_device * self.devices}: change batch or per_device_batch"
             )
         return self
+
+
+KeptName = Literal["last", "best"]
+
+
+class Checkpoints(Section):
+    """What becomes of checkpoints that the run no longer needs."""
+
+    keep: Literal["all"] | Annotated[tuple[KeptName, ...], Field(min_length=1)] = "all"
+    """Checkpoints that stay on the disk: `all`, or a list of `last` and `best` (the highest mean reward of greedy
+    responses to held-out prompts). Others are deleted at the end of an iteration, once no run needs them: this run
+    needs the policy it plays with and its reference, a fork what it starts from."""
 
 
 class Evaluation(Section):

@@ -31,6 +31,11 @@ class Manifest:
     files: tuple[FileEntry, ...]
     digest: str
 
+    @property
+    def bytes(self) -> int:
+        """The size of all files."""
+        return sum(file.size for file in self.files)
+
 
 def read_manifest(path: Path) -> Manifest:
     """Reads the manifest of a checkpoint, without checking the files. Raises CheckpointError."""

@@ -6,5 +6,6 @@
 `interrupts`: delays Ctrl-C and SIGTERM until a transaction is over
 `control`: pausing and cancelling a run
 `overseer`: records incidents, and notices when nothing advances
+`pruning`: deletes the checkpoints that no run needs
 `orphans`: finds and ends the processes that a dead driver left behind
 """

@@ -11,7 +11,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from eva.config import RunConfig
-from eva.errors import DiskFullError, LeaseLostError, RunStoppedError, StoreError
+from eva.errors import CheckpointError, DiskFullError, LeaseLostError, RunStoppedError, StoreError
 from eva.runtime.worker_reports import Meter
 from eva.types import Checkpoint
 from orchestrator.hold.database_retry import LAST_WRITE_S, DatabaseRetry
@@ -116,8 +116,14 @@ class ClaimedRun:
         return results[0], desired
 
     def checkpoint(self, number: int) -> Checkpoint | None:
-        """Returns the checkpoint with this number, if it is stored."""
+        """Returns the checkpoint with this number, if it is stored. Raises CheckpointError if its files were pruned."""
         row = self.read(lambda conn: checkpoints.read_checkpoint(conn, self.id, number))
+        if row is not None and row.pruned_at is not None:
+            raise CheckpointError(
+                f"checkpoint {number} of run {self.name} was pruned: its files are deleted",
+                expected="the files of a checkpoint that the run needs",
+                next_move="Undo the change of config that needs it, or start a new run",
+            )
         return None if row is None else Checkpoint(row.number, row.iteration, row.path, row.digest)
 
     def _obey(self, desired: str) -> None:

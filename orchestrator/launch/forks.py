@@ -11,7 +11,9 @@ from eva.config import RunConfig
 from eva.config.changes import Change, config_differences, when_changeable
 from eva.config.files import config_hash, with_overrides
 from eva.errors import ConfigError, ConflictError
+from orchestrator.hold.pruning import require_weights
 from orchestrator.launch.code_identity import code_identity
+from store.game import checkpoints
 from store.rows import RunRow
 from store.runs import events, forks, runs
 from store.session import Store
@@ -62,9 +64,14 @@ def fork_run(
     tags: tuple[str, ...] = (),
     then: Callable[[Connection, RunRow], None] | None = None,
 ) -> RunRow:
-    """Stores the fork with its share of the history, ready for a driver, and calls `then` in the same transaction."""
+    """Stores the fork with its share of the history, ready for a driver, and calls `then` in the same transaction.
+
+    Raises ConflictError when it needs a checkpoint that was pruned.
+    """
     changed = config_differences(RunConfig.model_validate(parent.config), config)
     with store.transaction() as conn:
+        checkpoints.lock_files(conn, shared=True)
+        require_weights(checkpoints.read_checkpoints(conn, parent.id), parent, at, config)
         run = runs.create_run(
             conn,
             stem=config.name,

@@ -17,10 +17,12 @@ from eva.config.changes import Change, config_differences
 from eva.config.files import absolute_paths, config_from_values, preset_values
 from eva.errors import ConflictError
 from eva.runtime.redaction import redact_json, secrets_of
+from orchestrator.hold.pruning import require_weights
 from orchestrator.launch.forks import fork_run, require_forkable
 from orchestrator.launch.launcher import RestartPolicy, queue_new
 from orchestrator.launch.preflight import CheckedRun, check_model, check_parts, check_run
 from orchestrator.launch.registration import register_run
+from store.game import checkpoints
 from store.rows import RunRow
 from store.runs import launches, runs
 from store.session import Store
@@ -148,6 +150,8 @@ def rehearse_fork(store: Store, parent: RunRow, at: int, config: ConfigSource) -
     elif isinstance(config, CheckedRun):
         config = config.config
     require_forkable(parent, at, config)
+    with store.transaction() as conn:
+        require_weights(checkpoints.read_checkpoints(conn, parent.id), parent, at, config)
     checks = check_parts(config, check_model(config))
     return CheckedFork(
         config, tuple(config_differences(RunConfig.model_validate(parent.config), config)), tuple(checks)

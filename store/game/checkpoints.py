@@ -1,19 +1,22 @@
-"""Queries about checkpoints and the training steps that made them."""
+"""Queries about checkpoints, who holds their files, and the training steps that made them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from eva.errors import ConflictError
 from eva.types import Checkpoint, TrainingStep
 from store.postgres.bulk import copy_once
 from store.postgres.values import clean_json, json_text
-from store.rows import CheckpointRow
-from store.schema.tables import checkpoints, training_steps
+from store.rows import CheckpointRow, HolderRow
+from store.schema.tables import checkpoints, runs, training_steps
+
+_FILES = 0x65766E
+"""Key of the advisory lock between pruning, which takes it alone, and forks, which share it."""
 
 _FIELDS = (
     checkpoints.c.number,
@@ -23,6 +26,7 @@ _FIELDS = (
     checkpoints.c.digest,
     checkpoints.c.created_at,
     checkpoints.c.dropped,
+    checkpoints.c.pruned_at,
 )
 
 
@@ -72,6 +76,36 @@ def read_checkpoints(conn: Connection, run_id: int) -> list[CheckpointRow]:
     """Returns the run's checkpoints in number order. The last is the current policy."""
     query = select(*_FIELDS).where(checkpoints.c.run_id == run_id).order_by(checkpoints.c.number)
     return [CheckpointRow(*row) for row in conn.execute(query)]
+
+
+def lock_files(conn: Connection, *, shared: bool) -> None:
+    """Keeps what names a checkpoint's files as it is until the transaction ends: no run is forked while another is
+    pruned. Forks share the lock."""
+    suffix = "_shared" if shared else ""
+    conn.execute(text(f"SELECT pg_advisory_xact_lock{suffix}(:key)"), {"key": _FILES})
+
+
+def read_holders(conn: Connection, paths: Sequence[str]) -> list[HolderRow]:
+    """Returns the checkpoints of all runs, deleted ones too, whose files lie in one of these folders."""
+    numbers = select(func.max(checkpoints.c.number)).where(checkpoints.c.run_id == runs.c.id)
+    newest = numbers.correlate(runs).scalar_subquery()
+    of_run = (runs.c.id, runs.c.name, runs.c.status, runs.c.iteration, runs.c.config, newest)
+    query = (
+        select(*of_run, checkpoints.c.number, checkpoints.c.path)
+        .join(checkpoints, checkpoints.c.run_id == runs.c.id)
+        .where(checkpoints.c.path.in_(paths))
+        .order_by(runs.c.id, checkpoints.c.number)
+    )
+    return [HolderRow(*row) for row in conn.execute(query)]
+
+
+def mark_pruned(conn: Connection, paths: Sequence[str]) -> None:
+    """Records, in every run, that the checkpoints in these folders have no files any more."""
+    conn.execute(
+        update(checkpoints)
+        .where(checkpoints.c.path.in_(paths), checkpoints.c.pruned_at.is_(None))
+        .values(pruned_at=func.clock_timestamp())
+    )
 
 
 def copy_training_steps(conn: Connection, run_id: int, checkpoint: int, steps: Sequence[TrainingStep]) -> None:

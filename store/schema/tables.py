@@ -232,6 +232,7 @@ checkpoints = table(
     Column("digest", Text, nullable=False),
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("dropped", JSONB, nullable=False, server_default=EMPTY),
+    Column("pruned_at", Time),  # its files were deleted; the row stays
     CheckConstraint("number >= 0 AND (parent IS NULL OR parent < number)", "order"),
     of_run(),
 )

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from eva.types import (
     TrainingStep,
 )
 from orchestrator.watch.listener import Listener
+from workers.training.checkpoints import publish
 
 
 class Died(BaseException):
@@ -147,6 +148,24 @@ class FakeTrainer:
         skill = skill_of(job.policy) + int(self.learns)
         digest = hashlib.sha256(Path(job.pairs_path).read_bytes()).hexdigest()
         return TrainingResult(Checkpoint(job.number, job.iteration, f"{job.folder}/skill-{skill}", digest), steps)
+
+
+class PublishingTrainer(FakeTrainer):
+    """A fake trainer whose checkpoints are folders with files and a manifest."""
+
+    def publish_initial(self, folder: str) -> Checkpoint:
+        return self._published(super().publish_initial(folder))
+
+    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
+        result = super().train(job, report)
+        return TrainingResult(self._published(result.checkpoint), result.steps, result.dropped)
+
+    def _published(self, checkpoint: Checkpoint) -> Checkpoint:
+        def write(directory: Path) -> None:
+            (directory / "model.safetensors").write_bytes(checkpoint.digest.encode() * 10)
+
+        path = Path(checkpoint.path)
+        return replace(checkpoint, digest=publish(write, path.parent, path.name))
 
 
 def fake_config(**changes: Any) -> RunConfig:

@@ -290,9 +290,9 @@ def test_a_checkpoint_shows_its_manifest_and_no_path_of_the_server(
     found = get(served, f"{BASE}/checkpoints/1")
     digest = hashlib.sha256(b"weights").hexdigest()
     assert found["files"] == [{"path": "model.safetensors", "size": 7, "sha256": digest}]
-    assert found["folder"] == "runs/r/checkpoint-0001"
+    assert (found["folder"], found["bytes"], found["pruned_at"]) == ("runs/r/checkpoint-0001", 7, None)
     given = get(served, f"{BASE}/checkpoints/0")
-    assert (given["folder"], given["files"]) == (None, None)
+    assert (given["folder"], given["files"], given["bytes"]) == (None, None, None)
     shown = served.client.get(f"{BASE}/checkpoints").text + json.dumps([found, given])
     assert str(store_settings.data_dir) not in shown and "/somewhere" not in shown
     (folder / "manifest.json").write_text('{"files": []}')

@@ -1,0 +1,198 @@
+"""Pruning: deletes the files of checkpoints that neither their run nor a fork of it needs.
+
+A run needs the policy it plays with, the one it is about to finish, and its reference. Only folders of the run itself
+are deleted: what a fork shares belongs to the run that it was forked from. The rows stay and say when it happened.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from eva.config import RunConfig
+from eva.errors import CheckpointError, ConflictError
+from eva.solver.manifest import read_manifest
+from store.game import checkpoints
+from store.rows import CheckpointRow, HolderRow, RunRow
+from store.runs import events
+from store.views.report import HeldoutScore, heldout_scores
+
+Keep = Literal["all"] | tuple[str | int, ...]
+"""Which checkpoints a user wants: all of them, or `last`, `best` and numbers."""
+
+OVER = ("finished", "cancelled")
+_DOOMED = ".pruned-"
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """The checkpoints that go, and by number why each other one stays. `bytes`: what their files take."""
+
+    doomed: tuple[CheckpointRow, ...]
+    kept: Mapping[int, str]
+    bytes: int = 0
+
+
+def plan_pruning(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, respect_configs: bool = False) -> Pruning:
+    """What pruning would delete: every checkpoint below `folder` that is not in `keep` and that no run needs.
+
+    With `respect_configs`, a checkpoint that a fork shares also stays if the fork's own `checkpoints.keep` wants it.
+    Raises ConflictError when `keep` names the best one and nothing was evaluated, or a number that does not exist.
+    """
+    rows = [row for row in checkpoints.read_checkpoints(conn, run.id) if row.pruned_at is None]
+    if keep == "all" or not rows:
+        return Pruning((), {row.number: "all are kept" for row in rows})
+    config = RunConfig.model_validate(run.config)
+    scores = heldout_scores(conn, run.id, config.evaluation.success)
+    reasons = _wanted(run, keep, rows, scores)
+    for number in needed(run.status, run.iteration, config) - reasons.keys():
+        reasons[number] = "the run needs it to go on"
+    for holder in checkpoints.read_holders(conn, [row.path for row in rows]):
+        if holder.run_id != run.id and _needs(conn, holder, respect_config=respect_configs):
+            for row in rows:
+                if row.path == holder.path:
+                    reasons.setdefault(row.number, f"{holder.name} needs it")
+    damaged = not is_whole(rows[-1])
+    for row in rows:
+        if damaged:
+            reasons.setdefault(row.number, "the newest checkpoint is not whole")
+        if not Path(row.path).is_relative_to(folder):
+            reasons.setdefault(row.number, "it lies outside the run's folder")
+    kept_paths = {row.path: row.number for row in rows if row.number in reasons}
+    for row in rows:
+        if row.path in kept_paths:
+            reasons.setdefault(row.number, f"its files are those of checkpoint {kept_paths[row.path]}")
+    doomed = tuple(row for row in rows if row.number not in reasons)
+    present = {row.number for row in rows}
+    kept = {number: why for number, why in sorted(reasons.items()) if number in present}
+    return Pruning(doomed, kept, _bytes({row.path for row in doomed}))
+
+
+def mark(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, respect_configs: bool = False) -> Pruning:
+    """Records the pruning of a run in the caller's transaction, and an event. `delete` comes after its commit.
+
+    Raises as `plan_pruning` does.
+    """
+    checkpoints.lock_files(conn, shared=False)
+    pruning = plan_pruning(conn, run, folder, keep, respect_configs=respect_configs)
+    if pruning.doomed:
+        checkpoints.mark_pruned(conn, [row.path for row in pruning.doomed])
+        numbers = [row.number for row in pruning.doomed]
+        events.append_event(conn, run.id, "checkpoints_pruned", {"numbers": numbers, "bytes": pruning.bytes})
+    return pruning
+
+
+def delete(rows: Iterable[CheckpointRow], folder: Path) -> None:
+    """Deletes the files of the pruned ones among these checkpoints, as far as they lie below `folder`.
+
+    Nobody sees a part of a checkpoint: it loses its name first. Pass all checkpoints of the run: what an earlier
+    process marked and could not delete goes, too. Raises OSError.
+    """
+    for path in {Path(row.path) for row in rows if row.pruned_at is not None}:
+        if path.is_relative_to(folder) and path.is_dir():
+            path.rename(folder / f"{_DOOMED}{uuid.uuid4().hex[:8]}")
+    for doomed in folder.glob(f"{_DOOMED}*"):
+        shutil.rmtree(doomed)
+
+
+def needed(status: str, iteration: int, config: RunConfig) -> set[int]:
+    """The checkpoints that a run needs to play on from this iteration: none if it is over."""
+    if status in OVER or iteration >= config.iterations:
+        return set()
+    initial = config.training.reference == "initial" or config.training.mode == "scratch"
+    return {iteration, iteration + 1, *([0] if initial else [])}
+
+
+def is_whole(row: CheckpointRow) -> bool:
+    """Whether a checkpoint has its recorded manifest and every file in full length. Digests of files are not read."""
+    folder = Path(row.path)
+    try:
+        manifest = read_manifest(folder)
+        return manifest.digest == row.digest and all(
+            (folder / file.path).stat().st_size == file.size for file in manifest.files
+        )
+    except (CheckpointError, OSError):
+        return False
+
+
+def best_checkpoint(scores: Iterable[HeldoutScore]) -> int | None:
+    """The checkpoint with the highest mean reward of greedy responses, each held-out set counting alike; among equals
+    the newest. None if nothing was evaluated."""
+    rewards: dict[int, list[float]] = {}
+    for score in scores:
+        if score.mode == "greedy" and score.reward is not None:
+            rewards.setdefault(score.checkpoint, []).append(score.reward)
+    means = {number: sum(values) / len(values) for number, values in rewards.items()}
+    return max(means, key=lambda number: (means[number], number), default=None)
+
+
+def require_weights(rows: Collection[CheckpointRow], run: RunRow, at: int, config: RunConfig) -> None:
+    """Raises ConflictError if a fork at this iteration would need a checkpoint that was pruned."""
+    wanted = needed("created", at, config) & {
+        row.number for row in rows if row.pruned_at is not None and row.number <= at
+    }
+    if wanted:
+        left = [str(row.number) for row in rows if row.pruned_at is None]
+        raise ConflictError(
+            f"a fork of {run.name} at iteration {at} needs checkpoint {min(wanted)}, which was pruned",
+            expected=f"an iteration whose checkpoint still has its files: {', '.join(left) or 'there is none'}",
+            next_move="Fork at such an iteration, or start a new run",
+        )
+
+
+def _wanted(
+    run: RunRow, keep: Collection[str | int], rows: list[CheckpointRow], scores: list[HeldoutScore]
+) -> dict[int, str]:
+    """The reasons for keeping what the user named, by number."""
+    reasons: dict[int, str] = {}
+    for name in keep:
+        if name == "last":
+            reasons.setdefault(rows[-1].number, "it is the last")
+        elif name == "best":
+            best = best_checkpoint(scores)
+            if best is None:
+                raise ConflictError(
+                    f"no checkpoint of {run.name} was evaluated, so it is not known which is the best",
+                    expected="a run with held-out prompts (evaluation.sets)",
+                    next_move="Name what to keep by number, or keep the last",
+                )
+            reasons.setdefault(best, "it is the best")
+        elif isinstance(name, int) and name in {row.number for row in rows}:
+            reasons.setdefault(name, "you named it")
+        else:
+            raise ConflictError(
+                f"run {run.name} has no checkpoint {name}",
+                expected=f"`last`, `best`, or one of {', '.join(str(row.number) for row in rows)}",
+                next_move=f"List them with `eva checkpoints list {run.name}`",
+            )
+    return reasons
+
+
+def _needs(conn: Connection, holder: HolderRow, *, respect_config: bool) -> bool:
+    """Whether another run needs these files: to go on, as its result, or (`respect_config`) because it keeps them."""
+    config = RunConfig.model_validate(holder.config)
+    numbers = needed(holder.status, holder.iteration, config) or {holder.newest}
+    if respect_config:
+        keep = config.checkpoints.keep
+        if keep == "all":
+            return True
+        if "best" in keep:
+            best = best_checkpoint(heldout_scores(conn, holder.run_id, config.evaluation.success))
+            numbers |= set() if best is None else {best}
+    return holder.number in numbers
+
+
+def _bytes(paths: Iterable[str]) -> int:
+    total = 0
+    for path in paths:
+        try:
+            total += read_manifest(Path(path)).bytes
+        except (CheckpointError, OSError):
+            continue
+    return total
