@@ -20,7 +20,9 @@ export interface Checkpoint {
   loss: number | null;
   margin: number | null;
   dropped: Record<string, number>;
+  bytes: number | null;
   created_at: string;
+  pruned_at: string | null;
 }
 
 export interface CheckpointDetails {
@@ -33,7 +35,9 @@ export interface CheckpointDetails {
   loss: number | null;
   margin: number | null;
   dropped: Record<string, number>;
+  bytes: number | null;
   created_at: string;
+  pruned_at: string | null;
   files: File[] | null;
 }
 
