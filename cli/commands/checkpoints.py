@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 
 from cli.remote import run_path, source_of, url_option
-from cli.store_access import find, opened_existing
+from cli.store_access import existing_store, find
 from cli.terminal.formats import number as figure
 from cli.terminal.formats import plain_table
 from cli.terminal.safe_text import printable
@@ -156,7 +156,7 @@ def prune(run: str, keep: str, dry_run: bool) -> None:
 
     wanted = _keep(keep)
     settings = read_settings()
-    with opened_existing() as store:
+    with existing_store() as store:
         row = find(store, run)
         folder = settings.runs_dir / row.folder_name
         with store.transaction() as conn:
@@ -215,7 +215,7 @@ def _chosen(run: str, choice: str, *, verified: bool = True) -> Chosen:
     """The checkpoint that a user named. Raises NotFoundError, ConflictError for one without files, CheckpointError."""
     from store.views.report import training_ends
 
-    with opened_existing() as store:
+    with existing_store() as store:
         row = find(store, run)
         with store.transaction() as conn:
             checkpoint, ends = _find(conn, row, choice), training_ends(conn, row.id)
