@@ -53,8 +53,8 @@ vendor: install  ## download the dashboard's libraries again, at the versions in
 	@$(PY) -m api.dashboard.vendored_packages
 
 dashboard-types: install  ## generate the OpenAPI document and the dashboard's type declarations again
-	@$(PY) -m api.openapi.document > docs/reference/openapi.json
-	@$(PY) -m api.dashboard.declarations > api/dashboard/static/data/schema.d.ts
+	@$(PY) -m api.clients.openapi_document > docs/reference/openapi.json
+	@$(PY) -m api.clients.declarations > api/dashboard/static/data/schema.d.ts
 
 bench: install  ## run every benchmark against its baseline, one after another
 	@for name in estimate novelty streaming dispatch evolving generation service dashboard; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done

@@ -4,9 +4,10 @@
 `service`: what all endpoints share: the store, the settings, the open streams
 `schema`: the base class and the common parameters of all schemas
 `cursors`: where the next page of a list begins
+`map_cache`: the maps of prompts that were requested last
 `problems`: errors as problem documents (RFC 9457)
 `security`: keys, sessions, hosts, limits of requests
-`openapi`: the document for clients
-`dashboard`: the static files, and the types they share with the API
+`openapi`: completes the OpenAPI document; `clients`: prints it, and types for the dashboard
+`dashboard`: the static files
 Every other folder is one noun of the API: its endpoints, and its schemas where there are many.
 """

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from api import problems
+from api import openapi, problems
 from api.checkpoints import endpoints as checkpoints
 from api.compare import endpoints as compare
 from api.configs import endpoints as configs
@@ -24,7 +23,6 @@ from api.keys import endpoints as keys
 from api.logs import endpoints as logs
 from api.map import endpoints as prompt_map
 from api.metrics import endpoints as metrics
-from api.openapi.links import add_links, add_security, simplify
 from api.presets import endpoints as presets
 from api.prometheus import endpoints as prometheus
 from api.prompts import difference
@@ -88,7 +86,7 @@ def bare_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,
-        responses={"default": _PROBLEM},
+        responses={"default": openapi.PROBLEM},
         redirect_slashes=False,
         generate_unique_id_function=_operation,
         separate_input_output_schemas=False,
@@ -97,7 +95,8 @@ def bare_app() -> FastAPI:
     for noun in ROUTERS:
         app.include_router(noun.router)
     dashboard.install(app)
-    app.openapi = _completed(app.openapi)
+    make_document = app.openapi
+    app.openapi = lambda: openapi.complete(make_document())
     return app
 
 
@@ -113,24 +112,3 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
 
 def _operation(route: APIRoute) -> str:
     return route.name
-
-
-_PROBLEM: dict[str, Any] = {
-    "description": "Why the request failed",
-    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
-
-
-def _completed(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """Adds the schema of errors, the security of each operation and the links between operations to the document."""
-
-    def made() -> dict[str, Any]:
-        document = make()
-        schema = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"] |= {**schema.pop("$defs"), "Problem": schema}
-        simplify(document)
-        add_security(document)
-        add_links(document)
-        return document
-
-    return made

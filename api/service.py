@@ -12,7 +12,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from sqlalchemy import Connection
 
-from api.map.map_cache import Atlas
+from api.map_cache import MapCache
 from api.security.access import Access
 from eva.errors import BusyError
 from eva.runtime.redaction import secrets_of
@@ -63,7 +63,7 @@ class Service:
     streams: Streams = field(default_factory=Streams)
     longest_s: float = LONGEST_S
     access: Access | None = None
-    atlas: Atlas = field(default_factory=Atlas)
+    maps: MapCache = field(default_factory=MapCache)
 
     @contextmanager
     def reading(self) -> Generator[Connection]:

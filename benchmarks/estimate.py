@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measuring import Timings, seconds, show
-from eva.creator.informativeness import Estimate, estimate
+from eva.creator.informativeness import estimate
 from eva.creator.metrics import METRICS, needs_threshold
 from eva.creator.samplers import SAMPLERS
 from eva.creator.sampling import Draw, PromptTraits, SamplingRule, sample
 from eva.creator.weights import EPSILON, WEIGHTS
-from eva.types import RewardTable
+from eva.types import Estimate, RewardTable
 
 PROMPTS, N, REPEATS, TARGET = 1_000_000, 6, 3, 30.0
 

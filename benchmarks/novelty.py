@@ -16,9 +16,9 @@ import sys
 import numpy as np
 
 from benchmarks.measuring import Timings, seconds, show
-from eva.creator.minhash import MinHashIndex
 from eva.creator.novelty import shingles
 from eva.creator.semantic import SemanticIndex
+from eva.measures.minhash import MinHashIndex
 from eva.types import Floats
 
 PROMPTS, QUESTIONS, PLAIN, SIMILARITY, TARGET = 20_000, 1_000, 10, 0.9, 10.0

@@ -10,10 +10,10 @@ import numpy as np
 
 from eva.config import RunConfig
 from eva.config.files import validate
-from eva.creator.informativeness import Estimate, estimate
+from eva.creator.informativeness import estimate
 from eva.creator.sampling import Draw, sample
 from eva.errors import NotFoundError
-from eva.types import Prompt
+from eva.types import Estimate, Prompt
 from store.game import pools, prompts
 from store.rows import RunRow
 from store.session import Store

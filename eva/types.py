@@ -132,6 +132,28 @@ class RewardTable:
     tokens_P_N: Ints | None = None
 
 
+REASONS = (None, "unanswered", "too_few_rewards", "one_text", "equal_rewards", "not_finite")
+"""Why info is NULL (unanswered, too_few_rewards, not_finite: the metric returned no number) or there is no gap."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """info per prompt; NaN stands for NULL: not sampled, and no pair. `codes_P` are indexes of REASONS."""
+
+    numbers_P: Ints
+    info_P: Floats
+    codes_P: Ints
+    metric: str = "a_min"
+
+    def reason(self, row: int) -> str | None:
+        return REASONS[int(self.codes_P[row])]
+
+    def counts(self) -> dict[str, int]:
+        """Returns how many prompts were degenerate, by reason."""
+        counted = np.bincount(self.codes_P, minlength=len(REASONS)).tolist()
+        return {reason: count for reason, count in zip(REASONS, counted, strict=True) if reason and count}
+
+
 @dataclass(frozen=True, slots=True)
 class PairChoice:
     """Two responses of a prompt, by sample index, that make a preference pair."""

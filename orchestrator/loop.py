@@ -10,12 +10,12 @@ from contextlib import closing
 from itertools import chain
 
 from eva.creator.evolution import evolve_all
-from eva.creator.informativeness import Estimate, estimate
+from eva.creator.informativeness import estimate
 from eva.creator.mixing import mix, share_of
 from eva.creator.sampling import sample
 from eva.roles import Roles
 from eva.solver.pairs import pair
-from eva.types import Checkpoint, RewardTable
+from eva.types import Checkpoint, Estimate, RewardTable
 from orchestrator.journal import Journal, JudgeStage
 
 

@@ -1,6 +1,5 @@
 """The dashboard: static files that a browser runs on top of the API.
 
 `endpoints`: the page and its files
-`declarations`: TypeScript types of the API's schemas
 `vendored_packages`: fetches the libraries that the dashboard ships with
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.map.map_cache import UNTIL, Drawn
+from api.map_cache import UNTIL, DrawnMap
 from api.schema import RunName, Schema
 from api.service import Here
 from store.runs.runs import find_run
@@ -65,10 +65,10 @@ def read_map(here: Here, run: RunName) -> PromptMap:
     """The run's prompts on a plane, by what they say. The first request after an iteration takes seconds."""
     with here.reading() as conn:
         row = find_run(conn, run)
-    return _shown(here.atlas.of(row, here.reading))
+    return _shown(here.maps.of(row, here.reading))
 
 
-def _shown(drawn: Drawn) -> PromptMap:
+def _shown(drawn: DrawnMap) -> PromptMap:
     operators = sorted({prompt.operator for prompt in drawn.prompts if prompt.operator is not None})
     places = {name: place for place, name in enumerate(operators)}
     faithful, faithful_later = (
@@ -93,5 +93,5 @@ def _shown(drawn: Drawn) -> PromptMap:
     )
 
 
-def _along(drawn: Drawn, axis: int) -> list[float]:
+def _along(drawn: DrawnMap, axis: int) -> list[float]:
     return [float(value) for value in drawn.places_P_2[:, axis]]

@@ -166,7 +166,7 @@ def _numbers_in(here: Service, run: str, area: str) -> tuple[int, ...]:
     with here.reading() as conn:
         row = find_run(conn, run)
     left, low, right, high = map(float, area.split(","))
-    return tuple(here.atlas.of(row, here.reading).inside(left, low, right, high))
+    return tuple(here.maps.of(row, here.reading).inside(left, low, right, high))
 
 
 def _cursor(place: PageStart, sort: str) -> str:

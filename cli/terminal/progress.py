@@ -26,7 +26,7 @@ SHOWN_VALUES = {"loss": "loss", "rewards/margins": "margin"}
 
 
 @dataclass
-class OpenStage:
+class StagePace:
     """The stage that is open; `points` are (seconds, units done) over the last WINDOW_S."""
 
     iteration: int
@@ -73,7 +73,7 @@ class Watch:
     def __init__(self, run: str, iterations: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.run, self.iterations = run, iterations
         self.clock, self.began = clock, clock()
-        self.open: OpenStage | None = None
+        self.open: StagePace | None = None
         self.closed_stages: list[ClosedStage] = []
         self.note: str | None = None
         self.iteration = 0
@@ -95,7 +95,7 @@ class Watch:
         if (before := self.open) is not None:
             # a start-up phase ends when the first stage begins
             self.closed_stages.append(ClosedStage(before.iteration, before.name, now - before.since, ""))
-        self.open = OpenStage(iteration, stage, done, total, now)
+        self.open = StagePace(iteration, stage, done, total, now)
 
     def on_progress(self, done: int, total: int, values: Mapping[str, float]) -> None:
         if self.open is not None:
@@ -212,14 +212,14 @@ class LiveProgress(Watch):
                 )
         return lines
 
-    def _bar(self, stage: OpenStage) -> RenderableType:
+    def _bar(self, stage: StagePace) -> RenderableType:
         if not stage.total:
             return Text()
         grid = Table.grid(padding=(0, 1, 0, 0))
         grid.add_row(ProgressBar(total=stage.total, completed=stage.done, width=16), f"{stage.done:,}/{stage.total:,}")
         return grid
 
-    def _pace(self, stage: OpenStage, now: float) -> Text:
+    def _pace(self, stage: StagePace, now: float) -> Text:
         rate, remaining = stage.rate(now), stage.remaining_s(now)
         if rate is None or remaining is None:
             return Text(duration(now - stage.since), style="dim")

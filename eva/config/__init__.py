@@ -4,7 +4,7 @@
 `solver`: model, generation, pairs, training, checkpoints, evaluation, fleet. `rewards`: rewarders and the audit.
 `tracking`: tracking services. `section`: the base of all sections.
 `files`: loads and validates configs and presets. `yaml_text`: edits a config's text. `changes`: which keys may change.
-`allowlist`, `admission`: what a config sent through the API may name.
+`allowlist`, `admission`: what a config sent through the API may name. `cost_estimate`: what its run would cost.
 """
 
 from eva.config.creator import (

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Literal
 
 from eva.creator.budget import Spending
-from eva.creator.minhash import near_twins
 from eva.creator.novelty import ALL_NEW, NoveltyCheck, jaccard, prompt_key, question_key, scope
 from eva.creator.operators import NEEDS_PARTNER
+from eva.measures.minhash import near_twins
 from eva.roles import Evolver
 from eva.seeds import derive, generator
 from eva.types import Attempt, Chain, Context, Feedback, Mutation, Prompt, Reply

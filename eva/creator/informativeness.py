@@ -5,35 +5,15 @@ The metrics themselves are in eva.creator.metrics; this module applies them and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from eva.creator.metrics import METRICS, VALUES_NO_GAP, Metric, a_min, metric_named
 from eva.runtime.user_functions import call_function, invalid_result
-from eva.types import Bools, Floats, Ints, RewardTable
+from eva.types import REASONS, Bools, Estimate, Floats, Ints, RewardTable
 
-OK, UNANSWERED, TOO_FEW_REWARDS, ONE_TEXT, EQUAL_REWARDS, NOT_FINITE = range(6)
-REASONS = (None, "unanswered", "too_few_rewards", "one_text", "equal_rewards", "not_finite")
-"""Why info is NULL (unanswered, too_few_rewards, not_finite: the metric returned no number) or there is no gap."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Estimate:
-    """info per prompt; NaN stands for NULL: not sampled, and no pair. `codes_P` are indexes of REASONS."""
-
-    numbers_P: Ints
-    info_P: Floats
-    codes_P: Ints
-    metric: str = "a_min"
-
-    def reason(self, row: int) -> str | None:
-        return REASONS[int(self.codes_P[row])]
-
-    def counts(self) -> dict[str, int]:
-        """Returns how many prompts were degenerate, by reason."""
-        counted = np.bincount(self.codes_P, minlength=len(REASONS)).tolist()
-        return {reason: count for reason, count in zip(REASONS, counted, strict=True) if reason and count}
+OK, UNANSWERED, TOO_FEW_REWARDS, ONE_TEXT, EQUAL_REWARDS, NOT_FINITE = range(len(REASONS))
 
 
 def usable_responses(judged: RewardTable, *, keep_cut: bool) -> Bools:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from eva.creator.minhash import MinHashIndex
+from eva.measures.minhash import MinHashIndex
 from eva.measures.ngrams import Hashes, grams, words
 from eva.runtime.user_functions import call_function, invalid_result, load_function
 from eva.seeds import text_hash

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eva.creator.informativeness import Estimate
 from eva.creator.metrics import is_constant
 from eva.creator.samplers import Candidates, sampler_named
 from eva.creator.weights import weighting_named
 from eva.seeds import uniforms
-from eva.types import Bools, Floats, Ints
+from eva.types import Bools, Estimate, Floats, Ints
 
 log = logging.getLogger(__name__)
 

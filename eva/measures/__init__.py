@@ -2,8 +2,8 @@
 
 `audit`: what a rewarder prefers besides quality, and whether a second one agrees.
 `bradley_terry`: rewards from comparisons of responses.
-`cost_estimate`: what a run will cost, before it starts.
 `diversity`: how diverse prompts and responses are, and when they collapse.
+`minhash`: near-duplicates among many texts.
 `ngrams`: texts as hashed words and n-grams.
 `operator_gain`: how much more informative children are than their parents.
 `spread`: histograms and dots of a pool, for the dashboard.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eva.creator.minhash import near_twins
+from eva.measures.minhash import near_twins
 from eva.measures.ngrams import grams, words
 from eva.types import Floats, Prompt
 

@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 
-from eva.creator.informativeness import Estimate
-from eva.types import Bools, Floats, RewardTable
+from eva.types import Bools, Estimate, Floats, RewardTable
 
 BINS, MOST_DOTS = 40, 300
 

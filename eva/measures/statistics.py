@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eva.creator.informativeness import Estimate
-from eva.types import Floats, RewardTable
+from eva.types import Estimate, Floats, RewardTable
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 

@@ -25,6 +25,7 @@ DECIDES: dict[str, bool] = {
     "eva/config/admission.py": False,
     "eva/config/allowlist.py": False,
     "eva/config/changes.py": False,
+    "eva/config/cost_estimate.py": False,
     "eva/config/tracking.py": False,
     "eva/config/yaml_text.py": False,
     "eva/creator": True,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eva.config import EnsembleReward, PointwiseReward, RewardConfig, RunConfig
+from eva.config.cost_estimate import estimate_cost
 from eva.creator.metrics import metric_named
 from eva.creator.novelty import load_check
 from eva.creator.samplers import sampler_named
 from eva.creator.weights import weighting_named
-from eva.measures.cost_estimate import estimate_cost
 from eva.solver.pairs import choice_named
 from orchestrator.launch.material import Material, read_material
 from workers.evolvers.completions import price_of

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from eva.creator.minhash import MinHashIndex
 from eva.creator.novelty import (
     ContaminationCheck,
     NearDuplicateCheck,
@@ -20,6 +19,7 @@ from eva.creator.novelty import (
     scope,
 )
 from eva.creator.semantic import SemanticCheck, SemanticIndex, semantic_twins
+from eva.measures.minhash import MinHashIndex
 from eva.prompts.conversations import turn_texts
 from eva.prompts.files import read_prompt_file
 from eva.roles import Embedder

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from eva.creator.informativeness import Estimate
 from eva.measures.statistics import describe
 from eva.solver.pairs import Pairing
-from eva.types import Checkpoint, RewardTable
+from eva.types import Checkpoint, Estimate, RewardTable
 from orchestrator.stages.gain import batch_gains, unprobed_info
 from orchestrator.stages.stage import Stage, null_for_nan
 from store.game import batches, pairs

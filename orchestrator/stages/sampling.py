@@ -7,12 +7,11 @@ from dataclasses import asdict
 import numpy as np
 from sqlalchemy import Connection
 
-from eva.creator.informativeness import Estimate
 from eva.creator.sampling import Draw
 from eva.measures.operator_gain import pool_shrinkage
 from eva.measures.spread import spread
 from eva.measures.statistics import describe
-from eva.types import Checkpoint, RewardTable
+from eva.types import Checkpoint, Estimate, RewardTable
 from orchestrator.stages.gain import info_measure, probed_responses
 from orchestrator.stages.stage import Stage, null_for_nan
 from store.game import batches

@@ -37,8 +37,30 @@ STOREYS: dict[str, tuple[set[str], ...]] = {
 """The stairs inside a floor, from the ground up: its packages and modules. Each may import those below it, but neither
 those above nor those beside it. What is not listed is not checked."""
 
-CIRCLE_FREE = ("store", "workers", "migrations", "orchestrator", "cli")
-"""The floors whose packages must not import each other in a circle."""
+ON_SEVERAL_FLOORS = {
+    "Audit",
+    "Checkpoint",
+    "CurvePoint",
+    "Fleet",
+    "Interval",
+    "Iteration",
+    "LengthControlled",
+    "Message",
+    "OpenStage",
+    "Paired",
+    "PlaygroundEvolver",
+    "Preset",
+    "Prompt",
+    "PromptMap",
+    "Response",
+    "RestartPolicy",
+    "Reward",
+    "Stage",
+    "Stretch",
+    "WinRate",
+}
+"""Names of classes that are one thing on several floors: a section of the config and its part, a value and its schema
+in the API. Any other two classes have two names."""
 
 FOLDER_MODULES = 13
 """How many modules may lie beside each other in a folder of the product, besides `__init__`."""
@@ -275,7 +297,7 @@ def circles(files: Iterable[Source]) -> Iterator[str]:
     rooms: dict[str, dict[str, str]] = {}
     for source in files:
         room = ".".join(source.module.split(".")[:2])
-        for line, name in source.imports if source.folder in CIRCLE_FREE else ():
+        for line, name in source.imports if source.is_product else ():
             other = ".".join(name.split(".")[:2])
             if name.split(".")[0] == source.folder and other != room:
                 rooms.setdefault(room, {}).setdefault(other, f"{source.path}:{line}")
@@ -302,6 +324,20 @@ def folders(files: Iterable[Source]) -> Iterator[str]:
     for folder, count in counts.items():
         if count > FOLDER_MODULES and folder not in FULL_FOLDERS:
             yield f"{folder} holds {count} modules; at most {FOLDER_MODULES}: sort them into folders by idea"
+
+
+def class_names(files: Iterable[Source]) -> Iterator[str]:
+    """No two public classes of the product share a name, unless they are one thing on several floors."""
+    places: dict[str, dict[str, str]] = {}
+    for source in files:
+        for node in source.tree.body if source.is_product else ():
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                first = places.setdefault(node.name, {}).setdefault(source.folder, source.path)
+                if first != source.path:
+                    yield f"{source.path}:{node.lineno} class {node.name}: {first} has one, too; give one another name"
+    for name, floors in places.items():
+        if len(floors) > 1 and name not in ON_SEVERAL_FLOORS:
+            yield f"class {name} is in {', '.join(floors.values())}; if it is one thing, add it to ON_SEVERAL_FLOORS"
 
 
 _PLACES = veiled(

@@ -21,6 +21,7 @@ from tests.support.structure import (
     RULES,
     Source,
     circles,
+    class_names,
     committed,
     folders,
     places,
@@ -114,7 +115,7 @@ def test_the_rule_lets_pass_what_is_allowed(rule: str, path: str, text: str) -> 
     assert not list(RULES[rule](Source(path, veiled(text))))
 
 
-@pytest.mark.parametrize("rule", [circles, folders])
+@pytest.mark.parametrize("rule", [circles, class_names, folders])
 def test_the_project_keeps_the_rule_over_all_its_files(
     rule: Callable[[list[Source]], Iterator[str]], project: list[Source]
 ) -> None:
@@ -129,6 +130,20 @@ def test_a_circle_of_packages_is_found() -> None:
     ]
     assert len(list(circles(files))) == 3
     assert not list(circles(files[:2]))
+
+
+def test_two_classes_of_one_name_are_found() -> None:
+    files = [
+        Source("store/rows.py", "class Draft: ..."),
+        Source("store/game/pairs.py", "class Draft: ...\nclass _Draft: ..."),
+        Source("workers/fleet/fleet.py", "class Draft: ...\nclass _Draft: ...\nclass Fleet: ..."),
+        Source("eva/config/solver.py", "class Fleet: ..."),
+    ]
+    assert [finding.split(": ")[0] for finding in class_names(files)] == [
+        "store/game/pairs.py:1 class Draft",
+        "class Draft is in store/rows.py, workers/fleet/fleet.py; if it is one thing, add it to ON_SEVERAL_FLOORS",
+    ]
+    assert not list(class_names(files[3:]))
 
 
 def test_a_folder_with_too_many_modules_is_found() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from eva.config import EvolInstruct
+from eva.config.cost_estimate import Prices
 from eva.errors import ConfigError, EvolverError
-from eva.measures.cost_estimate import Prices
 from eva.seeds import generator
 from eva.types import Reply
 

@@ -16,7 +16,7 @@ from store.views.summary.schema import (
     DifficultyInfo,
     FamilyMember,
     HeldoutExample,
-    HeldoutResponse,
+    PolicyResponse,
     RewardedResponse,
 )
 
@@ -111,7 +111,7 @@ def heldout_example(
         text=heldout.read_heldout(conn, run_id, split)[item],
         context=tuple(as_rows(heldout.read_heldout_contexts(conn, run_id, split).get(item, ()))),
         answers=tuple(
-            HeldoutResponse(
+            PolicyResponse(
                 checkpoint=answer.checkpoint,
                 text=answer.text,
                 reward=answer.reward,

@@ -27,7 +27,7 @@ Context = tuple[Mapping[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class OpenStage:
+class StageProgress:
     """A stage that has begun and is not done."""
 
     name: str
@@ -36,7 +36,7 @@ class OpenStage:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ForkOrigin:
     """The run that a fork comes from, and the first iteration that the fork plays itself."""
 
     run: str
@@ -52,9 +52,9 @@ class RunState:
     error: str | None
     iteration: int
     iterations: int
-    stage: OpenStage | None
+    stage: StageProgress | None
     seed: int
-    forked_from: Origin | None
+    forked_from: ForkOrigin | None
     prompts: int
     model: str
     reward: str
@@ -316,7 +316,7 @@ class FamilyMember:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldoutResponse:
+class PolicyResponse:
     """A policy's greedy response to a held-out prompt."""
 
     checkpoint: int
@@ -333,7 +333,7 @@ class HeldoutExample:
     split: str
     item: int
     text: str
-    answers: tuple[HeldoutResponse, ...]
+    answers: tuple[PolicyResponse, ...]
     context: Context = ()
 
 

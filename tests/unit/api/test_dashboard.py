@@ -10,7 +10,7 @@ import tomllib
 import pytest
 from sqlalchemy import insert
 
-from api.dashboard.declarations import declarations
+from api.clients.declarations import declarations
 from api.dashboard.endpoints import STATIC
 from orchestrator.launch.registration import register_run
 from store.game.batches import read_estimates

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from api.map import map_cache
-from api.map.map_cache import Atlas
+from api import map_cache
+from api.map_cache import MapCache
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
@@ -55,13 +55,13 @@ def test_no_prompt_moves_once_the_landmarks_are_made(
     with store.transaction() as conn:
         row = find_run(conn, run.name)
     reading = served.service.reading
-    before, after = (Atlas().of(replace(row, iteration=iteration), reading) for iteration in (4, 7))
+    before, after = (MapCache().of(replace(row, iteration=iteration), reading) for iteration in (4, 7))
     assert before.settled and len(after.prompts) > len(before.prompts)
     places = {one.number: [*place] for one, place in zip(after.prompts, after.places_P_2, strict=True)}
     for one, place in zip(before.prompts, before.places_P_2, strict=True):
         assert places[one.number] == pytest.approx([*place], abs=2e-4)
     monkeypatch.setattr(map_cache, "POINTS", 20)
-    few = Atlas().of(replace(row, iteration=7), reading)
+    few = MapCache().of(replace(row, iteration=7), reading)
     assert len(few.prompts) == 20 and few.total == len(after.prompts)
     assert all(
         places[one.number] == pytest.approx([*place], abs=2e-4)

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eva.creator.informativeness import REASONS, estimate
-from eva.types import RewardTable
+from eva.creator.informativeness import estimate
+from eva.types import REASONS, RewardTable
 
 
 def judged(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eva.creator.minhash import SHINGLE, MinHashIndex, near_twins, rows_per_band, signatures
 from eva.creator.novelty import ContaminationCheck, NearDuplicateCheck, NoveltyChecks, ProtectedTexts, jaccard
+from eva.measures.minhash import SHINGLE, MinHashIndex, near_twins, rows_per_band, signatures
 from eva.measures.ngrams import grams, tokens, words
 
 VOCABULARY = [f"w{number}" for number in range(500)]
@@ -106,7 +106,7 @@ def test_other_numbers_and_signs_make_a_different_prompt() -> None:
 
 
 def test_signatures_are_the_same_in_another_process() -> None:
-    code = "from eva.creator.minhash import signatures; print(signatures(['a b c d'])[0].tolist())"
+    code = "from eva.measures.minhash import signatures; print(signatures(['a b c d'])[0].tolist())"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == str(signatures(["a b c d"])[0].tolist())
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eva.creator.informativeness import Estimate
 from eva.creator.samplers import gumbel_top_k
 from eva.creator.sampling import SamplingRule, sample
 from eva.creator.weights import EPSILON, minmax
 from eva.seeds import uniforms
+from eva.types import Estimate
 
 
 def estimated(info: list[float], numbers: list[int] | None = None) -> Estimate:

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from eva.config.files import load_config
-from eva.creator.informativeness import REASONS, estimate
+from eva.creator.informativeness import estimate
 from eva.creator.metrics import METRICS, VALUES_NO_GAP
 from eva.creator.novelty import load_check
 from eva.creator.samplers import SAMPLERS
 from eva.creator.sampling import SamplingRule, sample
 from eva.creator.weights import WEIGHTS
 from eva.solver.pairs import CHOICES, pair
-from eva.types import RewardTable
+from eva.types import REASONS, RewardTable
 from orchestrator.launch.preflight import check_run
 
 DOCS = Path(__file__).parents[4] / "docs"

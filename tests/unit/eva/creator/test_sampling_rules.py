@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eva.creator.informativeness import Estimate
 from eva.creator.samplers import SAMPLERS, Candidates, greedy, weighted
 from eva.creator.sampling import Draw, PromptTraits, SamplingRule, largest, sample
 from eva.creator.weights import WEIGHTS
 from eva.seeds import uniforms
+from eva.types import Estimate
 
 RULES = [
     SamplingRule(weights, sampler, 0.5, staleness, 0.3)

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from eva.creator.informativeness import Estimate
 from eva.measures.spread import BINS, MOST_DOTS, spread
-from eva.types import RewardTable
+from eva.types import Estimate, RewardTable
 
 
 def pool(count: int) -> tuple[RewardTable, Estimate, np.ndarray[Any, Any]]:

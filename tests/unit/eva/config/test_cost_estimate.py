@@ -1,6 +1,6 @@
 import pytest
 
-from eva.measures.cost_estimate import Prices, estimate_cost, gpu_hours
+from eva.config.cost_estimate import Prices, estimate_cost, gpu_hours
 from tests.support.fakes import fake_config
 
 

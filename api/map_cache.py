@@ -28,7 +28,7 @@ Reading = Callable[[], AbstractContextManager[Connection]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
+class DrawnMap:
     """A map of the prompts that a run made before `iteration`. Shapes as in eva.prompt_map; texts are shortened."""
 
     iteration: int
@@ -53,20 +53,20 @@ class Drawn:
 
 
 @dataclass(slots=True)
-class Atlas:
+class MapCache:
     """The maps that were requested last. While one request draws a map, the others wait for it."""
 
-    _drawn: OrderedDict[tuple[int, int], Drawn] = field(default_factory=OrderedDict)
+    _drawn: OrderedDict[tuple[int, int], DrawnMap] = field(default_factory=OrderedDict)
     _fitted: OrderedDict[tuple[int, int], PromptMap] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def of(self, run: RunRow, reading: Reading) -> Drawn:
+    def of(self, run: RunRow, reading: Reading) -> DrawnMap:
         """The map of the iterations that the run has finished; drawn if it is not cached."""
         key = run.id, run.iteration
         with self._lock:
             return _cached(self._drawn, key, lambda: self._draw(run, reading))
 
-    def _draw(self, run: RunRow, reading: Reading) -> Drawn:
+    def _draw(self, run: RunRow, reading: Reading) -> DrawnMap:
         with reading() as conn:
             births = read_births(conn, run.id, run.iteration)
             landmarks = select_prompts([birth for birth in births if birth.born <= UNTIL], LANDMARKS)
@@ -81,7 +81,7 @@ class Atlas:
         texts = [prompt.text for prompt in shown]
         places_P_2 = np.round(place_on_map(texts, fitted), 4)
         later = [row for row, prompt in enumerate(shown) if prompt.born > UNTIL]
-        return Drawn(
+        return DrawnMap(
             run.iteration,
             sum(birth.count for birth in births),
             tuple(MappedPrompt(prompt.number, prompt.text[:STARTS], prompt.born, prompt.operator) for prompt in shown),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.openapi.document import document_text
+from api.clients.openapi_document import document_text
 from tests.support.api_changes import breaking
 from tests.support.service_fixtures import Served
 from tests.support.structure import ROOT
@@ -30,9 +30,7 @@ def test_no_change_breaks_clients() -> None:
 
 def test_the_committed_document_is_current() -> None:
     assert COMMITTED.read_text("utf-8") == document_text(), (
-        "the API has changed: python -m api.openapi.document > docs/reference/openapi.json, and read the difference "
-        "as a "
-        "client would"
+        "the API has changed: run `make dashboard-types`, and read the difference as a client would"
     )
 
 

@@ -1,4 +1,4 @@
-"""TypeScript declarations of the API's schemas: `python -m api.dashboard.declarations > …/static/data/schema.d.ts`."""
+"""TypeScript declarations of the API's schemas: `python -m api.clients.declarations > …/static/data/schema.d.ts`."""
 
 from __future__ import annotations
 

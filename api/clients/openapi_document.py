@@ -1,4 +1,4 @@
-"""The committed OpenAPI document: `python -m api.openapi.document > docs/reference/openapi.json`."""
+"""The committed OpenAPI document: `python -m api.clients.openapi_document > docs/reference/openapi.json`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What generated clients need beyond paths and schemas: security, and links from responses to requests."""
+"""The OpenAPI document, with what FastAPI leaves out: errors, security, and links from responses to requests."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from api import problems
 from api.security.access import COOKIE, needed_scope
 
 Document = dict[str, Any]
@@ -59,6 +60,23 @@ _SCHEMES = {
     },
     "login": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The cookie of a browser login."},
 }
+
+
+PROBLEM: Document = {
+    "description": "Why the request failed",
+    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+"""The response to a request that failed."""
+
+
+def complete(document: Document) -> Document:
+    """Adds the schema of errors, the security of each operation and the links between operations."""
+    schema = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    document["components"]["schemas"] |= {**schema.pop("$defs"), "Problem": schema}
+    simplify(document)
+    add_security(document)
+    add_links(document)
+    return document
 
 
 def simplify(document: Document) -> None:
