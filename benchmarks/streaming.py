@@ -78,14 +78,14 @@ def stream(store: Store, run: RunRow, lease: Lease, rewarded: Sequence[RewardedR
     """Returns the seconds for storing results as the loop's judge does, if engine and rewarder take no time."""
     config = RunConfig.model_validate(run.config)
     claimed = ClaimedRun(run.id, run.name, config, Path(), "mock", store, lease, NoListener())
-    numbers = [prompt.answered.number for prompt in rewarded]
+    numbers = [row.prompt.number for row in rewarded]
     with JudgeStage(claimed, 0, "judge_pool", numbers, POLICY) as stage:
         stage.missing()
         return seconds(lambda: keep(stage, rewarded))
 
 
 def keep(stage: JudgeStage, rewarded: Sequence[RewardedResponses]) -> None:
-    generated = stage.keep_responses(prompt.answered for prompt in rewarded)
+    generated = stage.keep_responses(row.prompt for row in rewarded)
     for _, prompt in zip(generated, rewarded, strict=True):
         stage.keep_rewards(prompt)
     stage.close()
@@ -94,9 +94,9 @@ def keep(stage: JudgeStage, rewarded: Sequence[RewardedResponses]) -> None:
 def rows(run_id: int, rewarded: Sequence[RewardedResponses]) -> tuple[list[Row], list[Row]]:
     """Returns the rows of both tables, ready to copy."""
     pairs = [
-        (one.answered.number, response, reward)
+        (one.prompt.number, response, reward)
         for one in rewarded
-        for response, reward in zip(one.answered.responses, one.rewards, strict=True)
+        for response, reward in zip(one.prompt.responses, one.rewards, strict=True)
     ]
     return (
         [
@@ -147,7 +147,7 @@ def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Timings:
     folder.chmod(0o755)  # root's server runs as another user
     rewarded = results(prompts)
     prompt_file = folder / "prompts.jsonl"
-    prompt_file.write_text("".join(json.dumps({"prompt": one.answered.text}) + "\n" for one in rewarded))
+    prompt_file.write_text("".join(json.dumps({"prompt": one.prompt.text}) + "\n" for one in rewarded))
     store = open_store(Settings(folder, None, None))
     try:
         repeat(store, prompt_file, rewarded[:100])

@@ -52,7 +52,7 @@ class Rewarder(Protocol):
         """The name under which its rewards are stored; rewards of different names are never mixed."""
         ...
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         """Pulls responses, with a bounded window in flight, and yields them with rewards in any order."""
         ...
 

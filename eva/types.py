@@ -110,7 +110,7 @@ class Reward:
 class RewardedResponses:
     """The rewards of one prompt's responses, in the order of the responses."""
 
-    answered: PromptResponses
+    prompt: PromptResponses
     rewards: tuple[Reward, ...]
 
 

@@ -97,7 +97,7 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
     with here.reading() as conn:
         row = find_run(conn, run)
         prompt = existing_prompt(conn, row, number)
-        answered = prompt_details.read_responses(conn, row.id, number, SHOWN_RESPONSES + 1, checkpoint)
+        responses = prompt_details.read_responses(conn, row.id, number, SHOWN_RESPONSES + 1, checkpoint)
         return details_of(
             prompt,
             children=prompt_details.count_children(conn, row.id, number),
@@ -106,7 +106,7 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
             pairs=prompt_details.read_prompt_pairs(conn, row.id, number),
             why=list(reasons(prompt, batches.why_trained(conn, row.id, number))),
             quarantined=redact_json(prompt_details.read_quarantines(conn, row.id, number), secrets_in(row)),
-            responses=responses_of(answered, SHOWN_RESPONSES, secrets_in(row)),
+            responses=responses_of(responses, SHOWN_RESPONSES, secrets_in(row)),
         )
 
 
@@ -116,8 +116,8 @@ def list_responses(here: Here, run: RunName, number: PromptNumber, checkpoint: C
     with here.reading() as conn:
         row = find_run(conn, run)
         existing_prompt(conn, row, number)
-        answered = prompt_details.read_responses(conn, row.id, number, MOST_RESPONSES + 1, checkpoint)
-    return responses_of(answered, MOST_RESPONSES, secrets_in(row))
+        responses = prompt_details.read_responses(conn, row.id, number, MOST_RESPONSES + 1, checkpoint)
+    return responses_of(responses, MOST_RESPONSES, secrets_in(row))
 
 
 @router.get("/{number}/lineage")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 from sqlalchemy import Connection
 
-from api.runs.representation import answered, tags_in, words_tag
+from api.runs.representation import run_response, tags_in, words_tag
 from api.runs.requests import RunChanges
 from api.runs.schemas import RunDetails
 from api.schema import RunName
@@ -90,7 +90,7 @@ def change_run(
             note=row.note if changes.note is None else changes.note,
             tags=row.tags if changes.tags is None else tuple(changes.tags),
         )
-        return answered(conn, get_run(conn, row.id), response)
+        return run_response(conn, get_run(conn, row.id), response)
 
 
 @router.delete("/{run:run}", status_code=204)
@@ -107,13 +107,13 @@ def restore_run(here: Here, run: RunName, response: Response) -> RunDetails:
     with here.store.transaction() as conn:
         row = find_run(conn, run)
         _hide(conn, row, hidden=False)
-        return answered(conn, get_run(conn, row.id), response)
+        return run_response(conn, get_run(conn, row.id), response)
 
 
 def _request_stop(here: Service, reference: str, request: StopRequest, response: Response) -> RunDetails:
     row = request_stop(here.store, _row(here, reference), request)
     with here.reading() as conn:
-        return answered(conn, get_run(conn, row.id), response)
+        return run_response(conn, get_run(conn, row.id), response)
 
 
 @contextmanager

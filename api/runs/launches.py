@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.runs.representation import answered
+from api.runs.representation import run_response
 from api.runs.requests import UNCHANGED, ChangedKey, ForkRehearsal, NewFork, NewRun, Rehearsal, ResumeOptions
 from api.runs.schemas import RunDetails
 from api.schema import RunName, Schema
@@ -155,4 +155,4 @@ def _existing(here: Service, reference: str) -> RunRow:
 
 def _run_details(here: Service, run: RunRow, response: Response) -> RunDetails:
     with here.reading() as conn:
-        return answered(conn, get_run(conn, run.id), response)
+        return run_response(conn, get_run(conn, run.id), response)

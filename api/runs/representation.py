@@ -33,7 +33,7 @@ def shown(conn: Connection, run: RunRow) -> RunDetails:
     return details_of(read_standing(conn, run), launch)
 
 
-def answered(conn: Connection, run: RunRow, response: Response) -> RunDetails:
+def run_response(conn: Connection, run: RunRow, response: Response) -> RunDetails:
     """Describes a run in the response to a change, with the headers Location and ETag."""
     details = shown(conn, run)
     response.headers.update({"Location": f"/v1/runs/{run.name}", "ETag": tag_of(details)})

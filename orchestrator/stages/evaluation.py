@@ -76,8 +76,8 @@ class EvaluateStage(Stage):
     def keep_rewards(self, rewarded: RewardedResponses) -> None:
         """Keeps the policy's own responses with their rewards, and how they compare with the baseline's."""
         reach("evaluate.reward_received")
-        responses, rewards = rewarded.answered.responses, rewarded.rewards
-        request = self._missing[rewarded.answered.number]
+        responses, rewards = rewarded.prompt.responses, rewarded.rewards
+        request = self._missing[rewarded.prompt.number]
         self._keep_parts(request.split, request.mode, request.item, "evaluator", rewarded)
         if self._baseline_response(request) is not None:
             self._comparison.keep(request.split, request.item, "evaluator", *rewards)
@@ -108,7 +108,7 @@ class EvaluateStage(Stage):
         return pairs
 
     def keep_second_opinion(self, rewarded: RewardedResponses) -> None:
-        split, item, _ = self._unaudited[rewarded.answered.number]
+        split, item, _ = self._unaudited[rewarded.prompt.number]
         self._keep_parts(split, "greedy", item, "auditor", rewarded)
         self._comparison.keep(split, item, "auditor", *rewarded.rewards)
         self.advance(1)
@@ -194,7 +194,7 @@ class EvaluateStage(Stage):
         rewarder = self._evaluator if role == "evaluator" else self._auditor
         self._parts.setdefault((split, mode, role), []).extend(
             HeldoutPart(item, response.sample, f"{rewarder}/{name}", part)
-            for response, reward in zip(rewarded.answered.responses, rewarded.rewards, strict=True)
+            for response, reward in zip(rewarded.prompt.responses, rewarded.rewards, strict=True)
             for name, part in reward.parts
         )
 

@@ -57,13 +57,13 @@ _NEWEST = """
 """
 
 
-def copy_responses(conn: Connection, run_id: int, checkpoint: int, answered: Sequence[PromptResponses]) -> None:
+def copy_responses(conn: Connection, run_id: int, checkpoint: int, generated: Sequence[PromptResponses]) -> None:
     """Stores responses, and failures as quarantines. Rows that exist already stay as they are.
 
     NUL characters and lone surrogates become U+FFFD.
     """
     rows: list[Row] = []
-    for prompt in answered:
+    for prompt in generated:
         for response in prompt.responses:
             text = clean_text(response.text)
             rows.append(
@@ -82,7 +82,7 @@ def copy_responses(conn: Connection, run_id: int, checkpoint: int, answered: Seq
     copy_once(conn, responses, _RESPONSES, rows)
     failed: list[Row] = [
         (run_id, prompt.number, checkpoint, redacted_text(prompt.failure))
-        for prompt in answered
+        for prompt in generated
         if prompt.failure is not None
     ]
     copy_once(conn, quarantines, _QUARANTINES, failed)
@@ -97,11 +97,11 @@ def copy_rewards(
     `rewarder/part`.
     """
     rows: list[Row] = []
-    for prompt in rewarded:
-        for response, reward in zip(prompt.answered.responses, prompt.rewards, strict=True):
+    for prompt, prompt_rewards in ((row.prompt, row.rewards) for row in rewarded):
+        for response, reward in zip(prompt.responses, prompt_rewards, strict=True):
             for name, each in ((rewarder, reward), *((f"{rewarder}/{name}", part) for name, part in reward.parts)):
                 value, reason = value_or_reason(each)
-                rows.append((run_id, prompt.answered.number, checkpoint, response.sample, name, value, reason))
+                rows.append((run_id, prompt.number, checkpoint, response.sample, name, value, reason))
     copy_once(conn, rewards, _REWARDS, rows)
 
 

@@ -104,8 +104,8 @@ class FakeRewarder:
 
     name = "fake"
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        for one in answered:
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        for one in prompts:
             yield RewardedResponses(
                 one,
                 tuple(

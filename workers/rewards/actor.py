@@ -153,8 +153,8 @@ class ActorRewarder:
             self._model, self._config, self._cpus, gpus_of(self._config), lambda: {**self._spent}
         )
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        """Pulls answered prompts, about a hundred in flight, and yields each once, as soon as it is done.
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        """Pulls prompts with their responses, about a hundred in flight, and yields each once, as soon as it is done.
 
         Raises RewarderDiedError, and ConfigError if the reward model cannot be built on the actor's machine.
         """
@@ -162,7 +162,7 @@ class ActorRewarder:
         assert self._process
         window = Window(self._process, restarts=self._restarts, hung_s=self._hung_s, notice=self._notice)
         self._window = window
-        for prompt in answered:
+        for prompt in prompts:
             if not prompt.responses:
                 yield RewardedResponses(prompt, ())
                 continue

@@ -10,7 +10,7 @@ from workers.rewards.model import RewardModel, RewardRequest
 
 
 def reward_request(prompt: PromptResponses) -> RewardRequest:
-    """Returns the texts of an answered prompt, as reward models take them."""
+    """Returns the texts of a prompt and its responses, as reward models take them."""
     return RewardRequest(prompt.text, tuple(response.text for response in prompt.responses), prompt.context)
 
 
@@ -24,9 +24,9 @@ class LocalRewarder:
     def name(self) -> str:
         return self._name
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         """Pulls one prompt, yields it with its rewards, pulls the next."""
-        for prompt in answered:
+        for prompt in prompts:
             (rewards,) = self._model.reward_many([reward_request(prompt)], _ignore)
             yield RewardedResponses(prompt, rewards)
 

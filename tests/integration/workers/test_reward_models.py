@@ -33,7 +33,7 @@ def config(folder: Path, **settings: object) -> PointwiseReward:
 def rewards(asked: PointwiseReward, *, local: bool = False) -> dict[int, list[float | None]]:
     rewarder = build_rewarder(asked, local=local)
     try:
-        return {one.answered.number: [reward.value for reward in one.rewards] for one in rewarder.reward(PROMPTS)}
+        return {one.prompt.number: [reward.value for reward in one.rewards] for one in rewarder.reward(PROMPTS)}
     finally:
         rewarder.close()
 

@@ -81,10 +81,10 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
 
 def test_every_prompt_comes_back_with_its_rewards(build: Build) -> None:
     prompts = [answered(number) for number in range(500)]
-    rewarded = {one.answered.number: one for one in build("length").reward(iter(prompts))}
+    rewarded = {one.prompt.number: one for one in build("length").reward(iter(prompts))}
     assert sorted(rewarded) == list(range(500))
     for number, one in rewarded.items():
-        assert one.answered is prompts[number]
+        assert one.prompt is prompts[number]
         assert one.rewards == (Reward(float(number % 7)), Reward(2.0))
 
 
@@ -109,13 +109,13 @@ def test_rewards_stream_while_prompts_are_still_being_answered(build: Build) -> 
 def test_prompts_without_responses_pass_through(build: Build) -> None:
     failed = PromptResponses(7, "p", (), failure="too long")
     (rewarded,) = build("length").reward([failed])
-    assert (rewarded.answered, rewarded.rewards) == (failed, ())
+    assert (rewarded.prompt, rewarded.rewards) == (failed, ())
 
 
 @pytest.mark.parametrize("death", ["exit", "segfault"])
 def test_a_prompt_that_kills_the_process_stays_unrewarded_and_it_alone(build: Build, death: str) -> None:
     prompts = [answered(number) if number != 60 else answered(60, "good", death) for number in range(120)]
-    rewarded = {one.answered.number: one.rewards for one in build("fragile").reward(prompts)}
+    rewarded = {one.prompt.number: one.rewards for one in build("fragile").reward(prompts)}
     assert sorted(rewarded) == list(range(120))
     assert rewarded.pop(60) == (Reward(None, PROCESS_DIED),) * 2
     assert all(reward.value is not None for rewards in rewarded.values() for reward in rewards)
@@ -123,7 +123,7 @@ def test_a_prompt_that_kills_the_process_stays_unrewarded_and_it_alone(build: Bu
 
 def test_a_hanging_call_costs_one_response_and_no_process(build: Build) -> None:
     prompts = [answered(0), answered(1, "good", "sleep", "raise", "good"), answered(2)]
-    rewarded = {one.answered.number: one.rewards for one in build("fragile", 0.3).reward(prompts)}
+    rewarded = {one.prompt.number: one.rewards for one in build("fragile", 0.3).reward(prompts)}
     assert rewarded[1] == (
         Reward(4.0),
         Reward(None, "timed out after 0.3 s"),
@@ -137,7 +137,7 @@ def test_a_hanging_call_costs_one_response_and_no_process(build: Build) -> None:
 def test_a_call_that_no_signal_stops_is_ended_by_the_watchdog(build: Build, function: str, hang: str) -> None:
     # The hanging function loops in C, holds the interpreter's lock and looks at no signal.
     rewarded = {
-        one.answered.number: one.rewards
+        one.prompt.number: one.rewards
         for one in build(function, 0.3).reward([answered(0), answered(1, "good", hang), answered(2)])
     }
     assert rewarded[1] == (Reward(None, PROCESS_DIED),) * 2
@@ -166,8 +166,8 @@ def test_the_actor_rewards_as_the_local_rewarder_does() -> None:
     config = MockReward.model_validate({"kind": "mock", "noise": 0.1, "failure_rate": 0.1})
     prompts = [answered(number) for number in range(100)]
     there, here = ActorRewarder("mock", REWARDERS["mock"], config), build_rewarder(config, local=True)
-    by_number = {one.answered.number: one.rewards for one in there.reward(prompts)}
-    assert by_number == {one.answered.number: one.rewards for one in here.reward(prompts)}
+    by_number = {one.prompt.number: one.rewards for one in there.reward(prompts)}
+    assert by_number == {one.prompt.number: one.rewards for one in here.reward(prompts)}
     assert not any(math.isnan(reward.value) for row in by_number.values() for reward in row if reward.value)
     there.close()
 

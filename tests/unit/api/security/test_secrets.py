@@ -39,10 +39,10 @@ QUOTED = f"POST {BASE} with Authorization: Bearer {NAMED} failed; tried {GUESSED
 class TellingRewarder(FakeRewarder):
     """Gives no reward for the first prompt, and says why."""
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        for one in super().reward(answered):
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        for one in super().reward(prompts):
             telling = tuple(Reward(None, QUOTED) for _ in one.rewards)
-            yield RewardedResponses(one.answered, telling) if one.answered.number == 0 else one
+            yield RewardedResponses(one.prompt, telling) if one.prompt.number == 0 else one
 
 
 class TellingEvolver(FakeEvolver):

@@ -28,17 +28,17 @@ class Reversed:
     def __init__(self) -> None:
         self.seen: list[tuple[int, str]] = []
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        for rewarded in FakeRewarder().reward(answered):
-            self.seen.append((rewarded.answered.number, rewarded.answered.responses[0].text))
-            yield RewardedResponses(rewarded.answered, tuple(Reward(-(one.value or 0)) for one in rewarded.rewards))
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        for rewarded in FakeRewarder().reward(prompts):
+            self.seen.append((rewarded.prompt.number, rewarded.prompt.responses[0].text))
+            yield RewardedResponses(rewarded.prompt, tuple(Reward(-(one.value or 0)) for one in rewarded.rewards))
 
 
 class Long(FakeRewarder):
     """Likes what is longer."""
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        for one in answered:
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        for one in prompts:
             yield RewardedResponses(one, tuple(Reward(float(len(response.text))) for response in one.responses))
 
 
@@ -53,11 +53,11 @@ class Varied(FakeGenerator):
 class Parted(FakeRewarder):
     """Rewards with parts, as a judge has them."""
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         parts = {"cost_usd": 0.25, "disagreement": 0.5, "shown_first": 0.75, "shown_second": 0.5, "unreadable": 0.0}
-        for rewarded in super().reward(answered):
+        for rewarded in super().reward(prompts):
             yield RewardedResponses(
-                rewarded.answered,
+                rewarded.prompt,
                 tuple(
                     Reward(one.value, None, tuple((name, Reward(value)) for name, value in parts.items()))
                     for one in rewarded.rewards

@@ -62,9 +62,9 @@ class SeeingRewarder(FakeRewarder):
 
     seen: dict[str, Context] = field(default_factory=dict)
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
         def watched() -> Iterator[PromptResponses]:
-            for one in answered:
+            for one in prompts:
                 self.seen[one.text] = one.context
                 yield one
 

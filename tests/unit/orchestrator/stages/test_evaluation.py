@@ -39,8 +39,8 @@ class Comparing:
         self.seen: list[tuple[str, tuple[str, ...]]] = []
         self.die_after, self.refuses = die_after, refuses
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        for one in answered:
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        for one in prompts:
             if len(self.seen) == self.die_after:
                 raise Died
             texts = [response.text for response in one.responses]

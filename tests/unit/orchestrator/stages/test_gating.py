@@ -47,9 +47,9 @@ class Whole(FakeRewarder):
     def __init__(self) -> None:
         self.sets: list[tuple[str, tuple[int, ...]]] = []
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        for rewarded in super().reward(answered):
-            one = rewarded.answered
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        for rewarded in super().reward(prompts):
+            one = rewarded.prompt
             self.sets.append((one.text, tuple(response.sample for response in one.responses)))
             yield rewarded
 

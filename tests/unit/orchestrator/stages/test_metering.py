@@ -37,8 +37,8 @@ class Metered(FakeGenerator):
 class Paid(FakeRewarder):
     """Asks for a cent per response, some of it by way of a member."""
 
-    def reward(self, answered: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        for one in super().reward(answered):
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        for one in super().reward(prompts):
             yield replace(
                 one,
                 rewards=tuple(

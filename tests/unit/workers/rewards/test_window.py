@@ -90,9 +90,9 @@ def test_every_prompt_comes_back_once_and_only_the_poisonous_stay_unrewarded(
     process = FakeProcess(frozenset(f"prompt {number}" for number in poison))
     window = Window(process, per_call=per_call, calls=calls, restarts=100)
     rewarded = play(process, window, count, work_every)
-    assert sorted(one.answered.number for one in rewarded) == list(range(count))
+    assert sorted(one.prompt.number for one in rewarded) == list(range(count))
     for one in rewarded:
-        number = one.answered.number
+        number = one.prompt.number
         expected = Reward(None, PROCESS_DIED) if number in poison else Reward(float(number))
         assert one.rewards == (expected,)
 
@@ -157,7 +157,7 @@ def test_a_process_that_is_frozen_is_replaced_and_its_prompts_are_rewarded_again
     rewarded: list[RewardedResponses] = []
     while not window.empty:
         rewarded += window.take(block=True)
-    assert sorted(one.answered.number for one in rewarded) == [0, 1, 2]
+    assert sorted(one.prompt.number for one in rewarded) == [0, 1, 2]
     assert all(one.rewards[0].value is not None for one in rewarded) and process.restarts == 1
     assert [(incident.kind, incident.data) for incident in told] == [
         ("rewarder_lost", {"reason": "it finished no call for 1200 s", "asked_again": 2, "given_up": []})
