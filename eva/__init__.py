@@ -3,6 +3,7 @@
 `types`: what travels between the parts. `roles`: the parts that the loop plays with. `errors`: every error of eva.
 `seeds`: derived randomness. `settings`: what the environment says.
 `config/`: a run's config. `presets/`: configs that come with eva. `prompts/`: reading prompt files.
+`studies/`: what a study compares, run by run.
 `creator/`: estimate, sample, evolve, mix. `solver/`: pairs, losses, manifests. `evaluation/`: win rates.
 `measures/`: statistics of prompts, responses and rewards. `prompt_map/`: prompts on a plane.
 `runtime/`: logs, redaction, processes, failpoints.

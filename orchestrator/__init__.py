@@ -1,1 +1,11 @@
-"""The game being played: the loop, its journal, and the driver that joins them to the workers."""
+"""The game being played. Read `loop`, `journal` and `driver` first.
+
+`loop`: the algorithm
+`journal`: what the loop reads and writes of a run
+`driver`: plays a run: joins loop and journal to the workers
+`stages`: the stages of an iteration, one module each
+`hold`: how a driver holds a run: lease, database retries, pause and cancel
+`launch`: new runs, forks and resumed runs, and the launcher that starts their drivers
+`tracking`: sends a run's figures to tracking services
+`watch`: who hears of progress: listeners and traces
+"""

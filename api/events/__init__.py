@@ -1,1 +1,1 @@
-"""The events of a run, in pages or as a stream."""
+"""The events of a run: `endpoints` gives them in pages, `stream` as they happen."""

@@ -1,1 +1,1 @@
-"""Exports of a run: requested, written in the background, downloaded."""
+"""Exports of a run: requested and downloaded at `endpoints`, written in the background by `writer`."""

@@ -3,5 +3,6 @@
 `endpoints`: lists of runs, and one run
 `launches`: new runs, forks, resumed runs
 `changes`: pause, cancel, rename, annotate, delete
+`requests`, `schemas`: what they receive and return
 `representation`: a run as JSON, with its ETag
 """

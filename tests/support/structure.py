@@ -326,6 +326,24 @@ def folders(files: Iterable[Source]) -> Iterator[str]:
             yield f"{folder} holds {count} modules; at most {FOLDER_MODULES}: sort them into folders by idea"
 
 
+_NOUN = "endpoints"
+"""A folder with this module is one noun of the API; what such folders have in common is said once, in api/."""
+
+
+def listings(files: Iterable[Source]) -> Iterator[str]:
+    """The docstring of a package of the product names each of its modules and packages, in backquotes."""
+    paths = {PurePosixPath(source.path): source for source in files if source.is_product}
+    nouns = {path.parent for path in paths if path.stem == _NOUN}
+    for path in paths:
+        part = path.parent if path.stem == "__init__" else path
+        package = paths.get(part.parent / "__init__.py")
+        if package is None or part in nouns or part.stem in (_NOUN, "schemas") or package.path.startswith(FULL_FOLDERS):
+            continue
+        listed = re.findall(r"`(\w+)/?`", ast.get_docstring(package.tree) or "")
+        if part.stem not in listed:
+            yield f"{package.path} does not say what {part.stem} is"
+
+
 def class_names(files: Iterable[Source]) -> Iterator[str]:
     """No two public classes of the product share a name, unless they are one thing on several floors."""
     places: dict[str, dict[str, str]] = {}

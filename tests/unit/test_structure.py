@@ -24,6 +24,7 @@ from tests.support.structure import (
     class_names,
     committed,
     folders,
+    listings,
     places,
     sources,
     veiled,
@@ -115,7 +116,7 @@ def test_the_rule_lets_pass_what_is_allowed(rule: str, path: str, text: str) -> 
     assert not list(RULES[rule](Source(path, veiled(text))))
 
 
-@pytest.mark.parametrize("rule", [circles, class_names, folders])
+@pytest.mark.parametrize("rule", [circles, class_names, folders, listings])
 def test_the_project_keeps_the_rule_over_all_its_files(
     rule: Callable[[list[Source]], Iterator[str]], project: list[Source]
 ) -> None:
@@ -144,6 +145,24 @@ def test_two_classes_of_one_name_are_found() -> None:
         "class Draft is in store/rows.py, workers/fleet/fleet.py; if it is one thing, add it to ON_SEVERAL_FLOORS",
     ]
     assert not list(class_names(files[3:]))
+
+
+def test_a_module_that_its_package_does_not_name_is_found() -> None:
+    files = [
+        Source("store/__init__.py", '"""Queries. `game`: pools."""'),
+        Source("store/game/__init__.py", '"""`pools`: what the creator looks at. `pairs` are elsewhere."""'),
+        Source("store/game/pools.py", ""),
+        Source("store/game/batches.py", ""),
+        Source("store/rows.py", ""),
+        Source("api/__init__.py", '"""Every folder is a noun."""'),
+        Source("api/runs/__init__.py", '"""Runs."""'),
+        Source("api/runs/endpoints.py", ""),
+    ]
+    assert [*listings(files)] == [
+        "store/game/__init__.py does not say what batches is",
+        "store/__init__.py does not say what rows is",
+    ]
+    assert not list(listings(files[:3]))
 
 
 def test_a_folder_with_too_many_modules_is_found() -> None:

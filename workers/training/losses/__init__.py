@@ -1,5 +1,13 @@
-"""Preference losses by name. A new one is a file or a function beside these, a line in `LOSSES` and one in
-eva/solver/losses.py, which says what it is."""
+"""Preference losses by name.
+
+`dpo`: DPO, and the losses that TRL's DPO trainer has
+`reference_free`: SimPO and ORPO
+`sppo`: SPPO
+`own`: a user's loss
+
+A new loss is a file or a function beside these, a line in `LOSSES`, and one in eva/solver/losses.py, which says what it
+is.
+"""
 
 from __future__ import annotations
 
