@@ -70,7 +70,7 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class ResponseCoverage:
     """What is missing for a set of prompts under one policy.
 
     `to_generate`: prompt number -> responses that exist already (0 .. n - 1), in the order of the query's prompts.

@@ -5,7 +5,6 @@
 `diversity`: how diverse prompts and responses are, and when they collapse.
 `minhash`: near-duplicates among many texts.
 `ngrams`: texts as hashed words and n-grams.
-`operator_gain`: how much more informative children are than their parents.
 `spread`: histograms and dots of a pool, for the dashboard.
 `statistics`: figures of rewards and informativeness, ranks, intervals of proportions.
 `text_difference`: what changed between two texts.

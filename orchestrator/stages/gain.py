@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from eva.config import RunConfig
-from eva.creator.informativeness import Estimate, estimate
-from eva.measures.operator_gain import ChildInfo, Measure, Shrinkage, measured_with, operator_gains
-from eva.types import RewardTable
+from eva.creator.informativeness import estimate
+from eva.creator.operator_gain import ChildInfo, Measure, Shrinkage, measured_with, operator_gains
+from eva.types import Estimate, RewardTable
 from orchestrator.stages.stage import null_for_nan
 from store.views import statistics
 

@@ -13,7 +13,7 @@ from eva.types import Ints, PromptResponses, Response, RewardedResponses, Reward
 from store.game.contexts import is_root, read_context, roots
 from store.postgres.bulk import Row, copy_once, read_array
 from store.postgres.values import clean_text, redacted_text, value_or_reason
-from store.rows import Coverage
+from store.rows import ResponseCoverage
 from store.schema.tables import prompts, quarantines, responses, rewards
 
 _RESPONSES = ("run_id", "prompt", "checkpoint", "sample", "text", "text_hash", "finish", "tokens", "seed")
@@ -107,7 +107,7 @@ def copy_rewards(
 
 def coverage(
     conn: Connection, run_id: int, checkpoint: int, rewarder: str, numbers: Sequence[int] | Ints, n: int
-) -> Coverage:
+) -> ResponseCoverage:
     """Returns what is missing until each prompt has n responses with rewards. Quarantined prompts are left out."""
     numbers_P = np.asarray(numbers, dtype=np.int64)
     values = [rewarder, run_id, checkpoint, numbers_P.tolist(), n]
@@ -116,7 +116,7 @@ def coverage(
     unrewarded = rows["prompt"][(rows["responses"] >= n) & (rows["rewards"] < n)]
     lacking = set(unrewarded.tolist())
     failed = read_failures(conn, run_id, checkpoint)
-    return Coverage(
+    return ResponseCoverage(
         to_generate={
             number: counts.get(number, 0)
             for number in numbers_P.tolist()

@@ -13,7 +13,7 @@ from eva.creator.novelty import text_key
 from eva.seeds import text_hash
 from eva.types import PairChoice, PreferencePair, Prompt, PromptResponses, Response, Reward, RewardedResponses
 from store.game import pairs, prompts, responses
-from store.rows import Coverage
+from store.rows import ResponseCoverage
 from store.runs import runs
 from store.schema.tables import metadata
 from store.session import Store
@@ -135,11 +135,11 @@ def test_coverage_names_what_is_missing_and_leaves_out_what_cannot_be_had(store:
         responses.copy_responses(conn, run_id, 0, answered)
         responses.copy_rewards(conn, run_id, 0, "rm", [_rewarded(_answered(0)), _rewarded(_answered(1, n=2))])
         everything = [4, 3, 2, 1, 0]
-        assert responses.coverage(conn, run_id, 0, "rm", everything, 3) == Coverage({4: 0, 2: 2}, [1])
-        assert responses.coverage(conn, run_id, 0, "other", everything, 3) == Coverage({4: 0, 2: 2}, [1, 0])
-        assert responses.coverage(conn, run_id, 0, "rm", everything, 2) == Coverage({4: 0}, [2])
-        assert responses.coverage(conn, run_id, 1, "rm", [0, 3], 3) == Coverage({0: 0, 3: 0}, [])
-        assert responses.coverage(conn, run_id, 0, "rm", [], 3) == Coverage({}, [])
+        assert responses.coverage(conn, run_id, 0, "rm", everything, 3) == ResponseCoverage({4: 0, 2: 2}, [1])
+        assert responses.coverage(conn, run_id, 0, "other", everything, 3) == ResponseCoverage({4: 0, 2: 2}, [1, 0])
+        assert responses.coverage(conn, run_id, 0, "rm", everything, 2) == ResponseCoverage({4: 0}, [2])
+        assert responses.coverage(conn, run_id, 1, "rm", [0, 3], 3) == ResponseCoverage({0: 0, 3: 0}, [])
+        assert responses.coverage(conn, run_id, 0, "rm", [], 3) == ResponseCoverage({}, [])
 
 
 def test_judged_fills_arrays_in_the_order_asked(store: Store, run_id: int) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from eva.creator.informativeness import estimate
+from eva.creator.operator_gain import ChildInfo, clustered_error, operator_gains, pool_shrinkage
 from eva.creator.sampling import PromptTraits, SamplingRule, sample
-from eva.measures.operator_gain import ChildInfo, clustered_error, operator_gains, pool_shrinkage
 from eva.types import Floats, RewardTable
 
 POOL, N = 400, 6
