@@ -14,8 +14,8 @@ from api.exports.writer import file_of
 from api.problems import RefusedError
 from api.schema import LARGEST_INTEGER, RunName, Schema
 from api.service import Here, secrets_in
+from eva.cards.dataset_card import dataset_card
 from eva.errors import BusyError, NotFoundError
-from eva.prompts.dataset_card import dataset_card
 from eva.runtime.redaction import redact_json
 from store.rows import RunRow
 from store.runs import export_jobs

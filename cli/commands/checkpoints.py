@@ -94,7 +94,7 @@ def push(run: str, repo: str, choice: str, public: bool, revision: str | None) -
 
     Its files and a model card become one commit. The token is taken from HF_TOKEN or `hf auth login`.
     """
-    from eva.solver.model_card import model_card
+    from eva.cards.model_card import model_card
     from orchestrator.launch.preflight import rewarder_of
     from workers.models.hub import push_folder
 

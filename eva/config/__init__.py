@@ -35,13 +35,12 @@ from eva.config.rewards import (
 )
 from eva.config.run import Collapse, Novelty, Prompts, RunConfig, Watchdog
 from eva.config.section import Section
-from eva.config.solver import Checkpoints, Evaluation, Fleet, Generation, Model, Pairs, Training
+from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Retention, Training
 from eva.config.tracking import MlflowTracking, TrackioTracking, WandbTracking
 
 __all__ = [
     "Audit",
     "Budget",
-    "Checkpoints",
     "Collapse",
     "CustomEvolver",
     "EnsembleReward",
@@ -66,6 +65,7 @@ __all__ = [
     "PlaygroundEvolver",
     "PointwiseReward",
     "Prompts",
+    "Retention",
     "RewardConfig",
     "RewardNetwork",
     "RunConfig",

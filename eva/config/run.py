@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
 from eva.config.rewards import Audit, RewardConfig, gives_win_rates
 from eva.config.section import Section, one_of
-from eva.config.solver import Checkpoints, Evaluation, Fleet, Generation, Model, Pairs, Training
+from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Retention, Training
 from eva.config.tracking import Tracking
 from eva.measures.diversity import FIGURES
 from eva.solver.losses import check_win_rates
@@ -158,7 +158,7 @@ class RunConfig(Section):
     """Preference pairs."""
     training: Training = Training()
     """Preference optimisation."""
-    checkpoints: Checkpoints = Checkpoints()
+    checkpoints: Retention = Retention()
     """Which checkpoints are kept."""
     evaluation: Evaluation = Evaluation()
     """Held-out evaluation."""

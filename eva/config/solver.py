@@ -178,7 +178,7 @@ class Training(Section):
 KeptName = Literal["last", "best"]
 
 
-class Checkpoints(Section):
+class Retention(Section):
     """What becomes of checkpoints that the run no longer needs."""
 
     keep: Literal["all"] | Annotated[tuple[KeptName, ...], Field(min_length=1)] = "all"

@@ -1,5 +1,5 @@
 """Prompts and conversations in files.
 
 `files`: prompts from files and datasets. `rows`: rows of a file, by its ending. `messages`: conversations in rows.
-`conversations`: a prompt as chat messages or as plain text. `dataset_card`: the README of a run's exports.
+`conversations`: a prompt as chat messages or as plain text.
 """

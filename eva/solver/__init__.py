@@ -3,5 +3,4 @@
 `pairs`: which two responses make a preference pair.
 `losses`: the losses by name, and what each needs.
 `manifest`: the files of a checkpoint with sizes and digests.
-`model_card`: the README of a checkpoint that is published.
 """

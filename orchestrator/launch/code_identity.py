@@ -21,6 +21,7 @@ FLOORS = ("eva", "orchestrator", "workers")
 
 DECIDES: dict[str, bool] = {
     "eva": False,
+    "eva/cards": False,
     "eva/config": True,
     "eva/config/admission.py": False,
     "eva/config/allowlist.py": False,
@@ -35,11 +36,11 @@ DECIDES: dict[str, bool] = {
     "eva/presets": False,
     "eva/prompt_map": False,
     "eva/prompts": True,
-    "eva/prompts/dataset_card.py": False,
     "eva/runtime": False,
     "eva/runtime/user_functions.py": True,
     "eva/seeds.py": True,
     "eva/solver": True,
+    "eva/studies": False,
     "eva/types.py": True,
     "orchestrator": False,
     "orchestrator/driver.py": True,
