@@ -89,6 +89,7 @@ SERVICES = (
     "eva/runtime/",
     "eva/settings.py",
     "orchestrator/hold/claimed_run.py",
+    "orchestrator/hold/pruning.py",
     "orchestrator/watch/tracing.py",
     "workers/cluster/",
 )
