@@ -3,5 +3,9 @@
 `study`: the config of a study
 `comparison`: means and paired differences, with intervals and sign-flip tests
 `power`: the smallest difference that a study could have shown, and how often intervals are right
+`report`: everything that a study has shown, from the records of its runs
+`schema`: the parts of that report
+`records`: what the report is made from
+`contamination`: whether held-out prompts were trained on
 `distributions`: Student's distribution and sign flips, from scipy
 """

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 from store.schema.columns import EMPTY, NOW, ZERO, Time, key, of_prompt, of_response, of_run, run_id, table
 from store.schema.columns import metadata as metadata
@@ -463,7 +463,7 @@ studies = table(
     "studies",
     Column("id", Integer, Identity(always=True), primary_key=True),
     Column("name", Text, nullable=False),
-    Column("config", JSONB, nullable=False),
+    Column("config", JSON, nullable=False),  # in the order of its file, which JSONB would forget
     Column("config_hash", Text, nullable=False),
     Column("created_at", Time, nullable=False, server_default=NOW),
     UniqueConstraint("name"),

@@ -10,6 +10,7 @@
 `report`: the figures and examples of a run's report.
 `costs`: what a run has cost.
 `run_comparison`: two runs side by side.
+`studies`: what the report of a study is made from.
 `fingerprint`: a digest over everything that a run decided.
 `exports`: streams whole runs for users to take away.
 `gauges`: all runs at once, for monitoring.

@@ -35,6 +35,13 @@ def test_a_study_keeps_its_first_config_and_finds_its_runs(store: Store) -> None
         assert studies.list_studies(conn) == [studies.StudyCount(study, {"created": 1, "failed": 1})]
 
 
+def test_the_arms_of_a_study_keep_their_order(store: Store) -> None:
+    # without `compare`, the first arm is the one that the others are compared with
+    with store.transaction() as conn:
+        studies.create_study(conn, "metrics", {"arms": {"regret": {}, "a": {}, "uniform": {}}}, "one")
+        assert [*studies.find_study(conn, "metrics").config["arms"]] == ["regret", "a", "uniform"]
+
+
 def test_a_study_that_does_not_exist_is_not_found(store: Store) -> None:
     with store.transaction() as conn:
         with pytest.raises(NotFoundError, match="there are no studies yet"):
