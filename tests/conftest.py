@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.support.scheduling import FileScheduling
 
 # A machine under load is slow, not wrong.
 settings.register_profile("eva", deadline=None)
@@ -27,11 +31,26 @@ def tier(path: Path) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its tier, and run the tiers in order; within one, files stay together."""
+    """Mark each test with its tier, and run the tiers in order; files stay together, those with a Ray cluster first."""
     for item in items:
         if not any(item.get_closest_marker(name) for name in TIERS):
             item.add_marker(tier(item.path))
-    items.sort(key=lambda item: next(place for place, name in enumerate(TIERS) if item.get_closest_marker(name)))
+    with_cluster = {item.path for item in items if "ray_cluster" in getattr(item, "fixturenames", ())}
+    places = {name: place for place, name in enumerate(TIERS)}
+    items.sort(
+        key=lambda item: (
+            min(places[mark.name] for mark in item.iter_markers() if mark.name in places),
+            item.path not in with_cluster,
+        )
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling | None:
+    """Deal out whole files, unless the command line asks for another way."""
+    from tests.support.scheduling import FileScheduling
+
+    return FileScheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
 def refuse(report: pytest.TestReport | pytest.CollectReport, *, in_ci: bool) -> None:
