@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eva.creator.minhash import MinHashIndex
 from eva.creator.novelty import question_key, scope
+from eva.measures.minhash import MinHashIndex
 from eva.studies.records import ContaminationRecord, Overlap
 from eva.types import Context
 
