@@ -11,6 +11,7 @@ import numpy as np
 from eva.config import RunConfig
 from eva.config.files import validate
 from eva.creator.informativeness import estimate
+from eva.creator.mixing import share_of
 from eva.creator.sampling import Draw, sample
 from eva.errors import NotFoundError
 from eva.types import Estimate, Prompt
@@ -92,7 +93,7 @@ def _iteration(store: Store, run: RunRow, config: RunConfig, iteration: int, exa
     )
     draw = sample(
         estimated,
-        int(config.sampling.fraction * then.size),
+        share_of(config.sampling.fraction, then.size),
         config.sampling.rule,
         seed=config.seed,
         iteration=iteration,

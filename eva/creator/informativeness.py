@@ -1,4 +1,4 @@
-"""estimate: info(x), how much a policy can still learn from a prompt, from its distinct, usable responses.
+"""estimate: info(x), how much a policy can still learn from a prompt, from its usable responses.
 
 The metrics themselves are in eva.creator.metrics; this module applies them and handles degenerate cases.
 """
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from eva.creator.metrics import METRICS, VALUES_NO_GAP, Metric, a_min, metric_named
+from eva.creator.metrics import METRICS, VALUES_NO_GAP, Metric, a_min, metric_named, over_all_responses
 from eva.runtime.user_functions import call_function, invalid_result
 from eva.types import REASONS, Bools, Estimate, Floats, Ints, RewardTable
 
@@ -33,7 +33,8 @@ def estimate(
 ) -> Estimate:
     """Returns info(x) for every judged prompt, with a reason for each degenerate case (ALGORITHM of eva, section info).
 
-    Identical texts count once. Fewer than two finite rewards give NULL, and so does a metric without a finite value.
+    Metrics that compare responses take each text once; those in OVER_ALL_RESPONSES, which describe what the policy
+    gives, take every response. Fewer than two finite rewards give NULL, and so does a metric without a finite value.
     Fewer than two distinct texts, or equal rewards, give 0. The metrics in VALUES_NO_GAP keep their own value instead
     (0 would make such a prompt the best of a pool with negative mean rewards). Raises ConfigError or InputError if a
     user's metric does not fulfil its contract.
@@ -51,14 +52,18 @@ def estimate(
         codes_P[rewarded_P_N.sum(axis=1) < 2] = TOO_FEW_REWARDS
         if judged.failures:
             codes_P[np.isin(judged.numbers_P, np.fromiter(judged.failures, dtype=np.int64))] = UNANSWERED
-        info_P = _valued(rewards_P_N, codes_P, metric, threshold)
+        info_P = _valued(rewards_P_N, np.where(rewarded_P_N, judged.rewards_P_N, np.nan), codes_P, metric, threshold)
     codes_P[(codes_P == OK) & ~np.isfinite(info_P)] = NOT_FINITE
     return Estimate(judged.numbers_P, np.where(np.isfinite(info_P), info_P, np.nan), codes_P, metric)
 
 
-def _valued(rewards_P_N: Floats, codes_P: Ints, metric: str, threshold: float | None) -> Floats:
-    """Returns the metric's values: NaN for prompts with too few rewards, 0 for those without a gap (see `estimate`)."""
+def _valued(distinct_P_N: Floats, every_P_N: Floats, codes_P: Ints, metric: str, threshold: float | None) -> Floats:
+    """Returns the metric's values: NaN for prompts with too few rewards, 0 for those without a gap (see `estimate`).
+
+    `distinct_P_N` are the rewards of each prompt's distinct texts, `every_P_N` those of all its responses.
+    """
     function = metric_named(metric, threshold)
+    rewards_P_N = every_P_N if over_all_responses(metric, function) else distinct_P_N
     known_P = (codes_P != UNANSWERED) & (codes_P != TOO_FEW_REWARDS)
     gap_P = codes_P == OK
     if metric in METRICS:

@@ -103,6 +103,13 @@ METRICS: dict[str, Metric | Callable[[Floats, float], Floats]] = {
 }
 VALUES_NO_GAP = frozenset({"mean", "inverse_mean", "inverse_a_min", "uniform"})
 """Metrics that do not measure a gap: a prompt without a gap keeps their value, where other metrics give 0."""
+OVER_ALL_RESPONSES = frozenset({"a_avg", "variance", "mean", "inverse_mean", "learnability", "std_normalised"})
+"""Metrics of what the policy gives: a text that it gives often counts as often. The others take each text once."""
+
+
+def over_all_responses(name: str, metric: Metric) -> bool:
+    """Whether a metric takes every usable response; a user's function says so by its attribute `all_responses`."""
+    return name in OVER_ALL_RESPONSES or (name not in METRICS and bool(getattr(metric, "all_responses", False)))
 
 
 def needs_threshold(name: str) -> bool:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eva.creator.informativeness import estimate
-from eva.types import REASONS, RewardTable
+from eva.types import REASONS, Floats, RewardTable
 
 
 def judged(
@@ -76,3 +76,54 @@ def test_a_shift_of_all_rewards_changes_no_a_min(rewards: list[list[float]], shi
 
 def test_every_reason_has_its_name() -> None:
     assert REASONS == (None, "unanswered", "too_few_rewards", "one_text", "equal_rewards", "not_finite")
+
+
+@pytest.mark.parametrize(
+    ("metric", "info"),
+    [
+        ("a_min", 1.0),
+        ("a_dts", 1.0),
+        ("uniform", 1.0),
+        ("a_avg", 1 / 6),
+        ("mean", 5 / 6),
+        ("variance", 5 / 36),
+        ("learnability", 5 / 36),
+        ("std_normalised", (1 / 6) / (5 / 36) ** 0.5),
+    ],
+)
+def test_five_right_copies_and_one_wrong_response_mean_what_the_metric_says(metric: str, info: float) -> None:
+    threshold = 0.5 if metric == "learnability" else None
+    table = judged([[1.0, 1.0, 0.0, 1.0, 1.0, 1.0]], [[7, 7, 8, 7, 7, 7]])
+    assert estimate(table, metric=metric, threshold=threshold).info_P == pytest.approx([info])
+
+
+@pytest.mark.parametrize("metric", ["learnability", "mean", "variance", "a_avg"])
+def test_a_metric_of_the_policy_ranks_prompts_as_its_true_value_does(metric: str) -> None:
+    draw = np.random.default_rng(3)
+    true_P = draw.uniform(0, 1, 3000)
+    right_P_N = draw.random((3000, 8)) < true_P[:, None]
+    # one right text and a few wrong ones, as in short problems with one solution
+    texts_P_N = np.where(right_P_N, 1, draw.integers(2, 6, right_P_N.shape))
+    table = judged(right_P_N.astype(float).tolist(), texts_P_N.tolist())
+    # expected value for 8 responses: p (1 - p) shrinks by 7/8; max - mean is P(any right) - p
+    expected_P = {
+        "learnability": true_P * (1 - true_P),
+        "variance": true_P * (1 - true_P),
+        "mean": true_P,
+        "a_avg": 1 - (1 - true_P) ** 8 - true_P,
+    }[metric]
+    found = estimate(table, metric=metric, threshold=0.5 if metric == "learnability" else None).info_P
+    ranks = [np.argsort(np.argsort(values)) for values in (found, expected_P)]
+    assert np.corrcoef(*ranks)[0, 1] > 0.6
+
+
+def share_of_all(rewards_P_N: Floats) -> Floats:
+    return np.isfinite(rewards_P_N).sum(axis=1).astype(float)
+
+
+def test_a_function_of_the_user_chooses_between_texts_and_responses(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = judged([[1.0, 1.0, 0.0]], [[7, 7, 8]])
+    name = f"{__name__}:share_of_all"
+    assert estimate(table, metric=name).info_P == pytest.approx([2.0])
+    monkeypatch.setattr(share_of_all, "all_responses", True, raising=False)
+    assert estimate(table, metric=name).info_P == pytest.approx([3.0])

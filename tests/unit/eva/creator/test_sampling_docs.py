@@ -48,7 +48,7 @@ def test_the_table_lists_what_the_code_has(page: str, heading: str, names: Mappi
 
 
 def test_the_table_says_which_metrics_value_a_prompt_without_a_gap() -> None:
-    zero = {name for name, cells in rows("metrics.md", "metric").items() if cells[2] == "0"}
+    zero = {name for name, cells in rows("metrics.md", "metric").items() if cells[3] == "0"}
     assert zero - {"module:function"} == {*METRICS} - VALUES_NO_GAP
 
 
