@@ -17,11 +17,13 @@ from cli.report.quality import quality_sections
 from cli.terminal.formats import ROOMY, amount, doing, duration, number, place, plain_table
 from cli.terminal.safe_text import one_line, printable
 from store.views.summary.schema import (
+    BeforeAfter,
     Interval,
     Iteration,
     RunSummary,
     Score,
     SelfPreference,
+    SetChange,
     SetScores,
     Timings,
     WinRate,
@@ -205,7 +207,7 @@ def _heldout(summary: RunSummary, width: int) -> tuple[str, RenderableType, *tup
     if len(rows) > 1:
         table.add_section()
         for mode, heading in MODES.items():
-            cells = [_change(rows[0].score(name, mode), rows[-1].score(name, mode), by_reward) for name in sets]
+            cells = [_change(summary.heldout[name], mode, by_reward) for name in sets]
             table.add_row("change" if mode == "greedy" else "", heading, *cells, "", "", "")
     if by_reward:
         return "Mean held-out reward (± standard error)", table
@@ -240,15 +242,28 @@ def _reward(score: Score | None) -> Text:
     return Text.assemble(f"{score.reward:.3f}", (f" ±{error:.3f}" if error is not None else "", "dim"))
 
 
-def _change(before: Score | None, after: Score | None, by_reward: bool) -> Text:
-    was, is_now = (score and (score.reward if by_reward else score.accuracy) for score in (before, after))
-    if was is None or is_now is None:
+def _change(scores: BeforeAfter, mode: Mode, by_reward: bool) -> Text:
+    """The change since the initial model with its interval, paired by prompt; in colour if 0 is not inside."""
+    figure = _paired(scores.change, mode, by_reward) or _difference(scores, mode, by_reward)
+    if figure is None:
         return Text("·")
-    change = is_now - was
-    return Text(
-        f"{change:+.3f}" if by_reward else f"{100 * change:+.0f}",
-        style="bold green" if change > 0 else "bold red" if change < 0 else "bold",
-    )
+    scale, places = (1, 3) if by_reward else (100, 0)
+    value, low, high = (scale * part for part in (figure.value, figure.low, figure.high))
+    style = "bold green" if low > 0 else "bold red" if high < 0 else "bold"
+    reach = "" if low == high else f" ({low:.{places}f} to {high:.{places}f})"
+    return Text.assemble((f"{value:+.{places}f}", style), (reach, "dim"))
+
+
+def _paired(change: SetChange | None, mode: Mode, by_reward: bool) -> Interval | None:
+    own = change and (change.greedy if mode == "greedy" else change.sampled)
+    return own and (own.reward if by_reward else own.accuracy)
+
+
+def _difference(scores: BeforeAfter, mode: Mode, by_reward: bool) -> Interval | None:
+    """The plain difference, for summaries of older versions, which have no intervals of changes."""
+    before, after = (part and getattr(part, mode) for part in (scores.before, scores.after))
+    was, now = (score and (score.reward if by_reward else score.accuracy) for score in (before, after))
+    return None if was is None or now is None else Interval(now - was, now - was, now - was)
 
 
 def _rewards_line(summary: RunSummary) -> Text:

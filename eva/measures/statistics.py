@@ -34,7 +34,7 @@ def describe(judged: RewardTable, estimated: Estimate) -> dict[str, object]:
     }
 
 
-def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(correct: float, total: float, z: float = 1.96) -> tuple[float, float]:
     """Returns Wilson's 95 % interval of a proportion (Wilson 1927), and (0, 1) if `total` is 0."""
     if total == 0:
         return 0.0, 1.0
@@ -43,6 +43,45 @@ def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
     spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def clustered_wilson(correct: int, total: int, items: int, deviation: float | None) -> tuple[float, float]:
+    """Returns a 95 % interval of a proportion whose responses to one item are not independent.
+
+    It is Wilson's at the effective number of responses: between `items` and `total`, as many independent responses as
+    would vary so much (Kish 1965). `deviation` is the sample standard deviation of the items' proportions, all of as
+    many responses; None for one item. Where all or none are correct nothing says how they vary, and each item counts
+    once. With one response per item it is Wilson's own interval.
+    """
+    if total <= items or items == 0:
+        return wilson(correct, total)
+    share = correct / total
+    error_square = None if deviation is None else deviation**2 / items
+    effective = share * (1 - share) / error_square if error_square else float(items)
+    effective = min(float(total), max(float(items), effective))
+    return wilson(share * effective, effective, student_quantile(max(1, items - 1)))
+
+
+def paired_interval(mean: float, squares: float, items: int, samples: float) -> tuple[float, float]:
+    """Returns a 95 % interval of the mean change of a proportion, from the changes of the same items.
+
+    `squares` is the sum of the changes' squares, `samples` the number of responses per item. Two further items count,
+    one that gained a response and one that lost one (Bonett and Price 2012, for one response per item), so that the
+    interval of a few equal changes is not a point.
+    """
+    rows, step = items + 2, 1 / samples
+    centre = mean * items / rows
+    variance = max(0.0, (squares + 2 * step**2) / rows - centre**2)
+    half = student_quantile(max(1, items - 1)) * math.sqrt(variance / rows)
+    return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def mean_interval(mean: float, deviation: float | None, items: int) -> tuple[float, float] | None:
+    """Returns Student's 95 % interval of a mean over items; None for fewer than two."""
+    if deviation is None or items < 2:
+        return None
+    half = student_quantile(items - 1) * deviation / math.sqrt(items)
+    return mean - half, mean + half
 
 
 def student_quantile(freedom: float, level: float = 0.95) -> float:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection
 
-from eva.measures.statistics import wilson
+from eva.measures.statistics import clustered_wilson, mean_interval, paired_interval
 from eva.runtime.failpoints import reach
 from eva.seeds import derive
 from eva.types import Checkpoint, PromptResponses, Request, Response, RewardedResponses, SamplingSettings
@@ -21,7 +20,7 @@ from orchestrator.stages.stage import Stage
 from store.game import comparisons, heldout
 from store.rows import HeldoutPart, HeldoutResponse, JudgeRole
 from store.views import statistics
-from store.views.report import HeldoutScore, heldout_scores
+from store.views.report import HeldoutChange, HeldoutScore, heldout_changes, heldout_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +121,13 @@ class EvaluateStage(Stage):
         run, policy = self.run, self._policy
         by_split = self._comparison.figures(self._evaluator, self._auditor)
         shares = {split: figures["win_rate"] and figures["win_rate"]["value"] for split, figures in by_split.items()}
-        scores = run.read(lambda conn: heldout_scores(conn, run.id, run.config.evaluation.success, policy.number))
+        success = run.config.evaluation.success
+        scores = run.read(lambda conn: heldout_scores(conn, run.id, success, policy.number))
+        changes = run.read(lambda conn: heldout_changes(conn, run.id, success, policy.number)) if policy.number else []
+        figures = [heldout_figures(score, changes) for score in scores]
 
         def store_figures(conn: Connection) -> None:
-            statistics.put_statistic(conn, run.id, policy.number - 1, "heldout", [*map(heldout_figures, scores)])
+            statistics.put_statistic(conn, run.id, policy.number - 1, "heldout", figures)
             if by_split:
                 statistics.put_statistic(conn, run.id, policy.number - 1, "win_rates", by_split)
 
@@ -204,20 +206,30 @@ class EvaluateStage(Stage):
         self.flush_when_full()
 
 
-def heldout_figures(score: HeldoutScore) -> dict[str, Any]:
-    """A policy's accuracy and mean reward on one split in one mode, each with its 95 % interval."""
-    low, high = wilson(score.correct, score.n)
-    half = None if score.deviation is None else 1.96 * score.deviation / math.sqrt(score.rewarded)
-    reward = None if score.reward is None or half is None else [score.reward - half, score.reward + half]
+def heldout_figures(score: HeldoutScore, changes: Sequence[HeldoutChange] = ()) -> dict[str, Any]:
+    """A policy's accuracy and mean reward on one split in one mode, each with its 95 % interval over items.
+
+    `change` and `reward_change` compare it with the initial model, item by item; None for the initial model itself.
+    """
+    change = next((row for row in changes if (row.split, row.mode) == (score.split, score.mode)), None)
     return {
         "checkpoint": score.checkpoint,
         "split": score.split,
         "mode": score.mode,
         "n": score.n,
+        "items": score.items,
         "rewarded": score.rewarded,
         "correct": score.correct,
         "accuracy": score.correct / score.n,
-        "accuracy_interval": [low, high],
+        "accuracy_interval": [*clustered_wilson(score.correct, score.n, score.items, score.deviation)],
+        "change": change and change.accuracy,
+        "change_interval": change and paired_interval(change.accuracy, change.squares, change.items, change.samples),
         "reward": score.reward,
-        "reward_interval": reward,
+        "reward_interval": None
+        if score.reward is None
+        else mean_interval(score.reward, score.reward_deviation, score.rewarded_items),
+        "reward_change": change and change.reward,
+        "reward_change_interval": None
+        if change is None or change.reward is None
+        else mean_interval(change.reward, change.reward_deviation, change.rewarded),
     }

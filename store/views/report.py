@@ -26,7 +26,11 @@ class TrainingEnd:
 
 @dataclass(frozen=True, slots=True)
 class HeldoutScore:
-    """One checkpoint on one split in one mode; `deviation` is the rewards' sample standard deviation."""
+    """One checkpoint on one split in one mode.
+
+    `deviation` and `reward_deviation` are sample standard deviations over items: of the share of an item's responses
+    that are correct, and of an item's mean reward, over the `rewarded_items`.
+    """
 
     checkpoint: int
     split: str
@@ -35,8 +39,31 @@ class HeldoutScore:
     rewarded: int
     correct: int
     reward: float | None
-    deviation: float | None
     binary: bool
+    items: int
+    deviation: float | None
+    rewarded_items: int
+    reward_deviation: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldoutChange:
+    """What changed from the initial model to one checkpoint, over the items that both have answered.
+
+    `samples` is the number of responses per item, `squares` the sum over items of the squared change of their share of
+    correct responses. The rewards' change is over the `rewarded` items.
+    """
+
+    checkpoint: int
+    split: str
+    mode: str
+    items: int
+    samples: float
+    accuracy: float
+    squares: float
+    rewarded: int
+    reward: float | None
+    reward_deviation: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +119,38 @@ _TRAINING_ENDS = text("""
 """)
 
 _HELDOUT_SCORES = text("""
-    SELECT checkpoint, split, mode, count(*), count(reward), count(*) FILTER (WHERE reward >= :success),
-        avg(reward), stddev_samp(reward), coalesce(bool_and(reward IN (0, 1)), true)
-    FROM heldout_responses WHERE run_id = :run_id AND checkpoint = coalesce(:checkpoint, checkpoint)
-    GROUP BY checkpoint, split, mode ORDER BY checkpoint, split, mode
+    WITH items AS (
+        SELECT checkpoint, split, mode, item, count(*) AS n, avg(reward) AS reward,
+            (count(*) FILTER (WHERE reward >= :success))::float8 / count(*) AS share
+        FROM heldout_responses WHERE run_id = :run_id AND checkpoint = coalesce(:checkpoint, checkpoint)
+        GROUP BY checkpoint, split, mode, item
+    ),
+    spread AS (
+        SELECT checkpoint, split, mode, count(*) AS items, stddev_samp(share) AS deviation,
+            count(reward) AS rewarded_items, stddev_samp(reward) AS reward_deviation
+        FROM items GROUP BY checkpoint, split, mode
+    )
+    SELECT r.checkpoint, r.split, r.mode, count(*), count(r.reward), count(*) FILTER (WHERE r.reward >= :success),
+        avg(r.reward), coalesce(bool_and(r.reward IN (0, 1)), true),
+        min(s.items), min(s.deviation), min(s.rewarded_items), min(s.reward_deviation)
+    FROM heldout_responses r JOIN spread s USING (checkpoint, split, mode)
+    WHERE r.run_id = :run_id
+    GROUP BY r.checkpoint, r.split, r.mode ORDER BY r.checkpoint, r.split, r.mode
+""")
+
+_HELDOUT_CHANGES = text("""
+    WITH items AS (
+        SELECT checkpoint, split, mode, item, count(*) AS n, avg(reward) AS reward,
+            (count(*) FILTER (WHERE reward >= :success))::float8 / count(*) AS share
+        FROM heldout_responses WHERE run_id = :run_id AND checkpoint IN (0, coalesce(:checkpoint, checkpoint))
+        GROUP BY checkpoint, split, mode, item
+    )
+    SELECT b.checkpoint, b.split, b.mode, count(*), avg(b.n)::float8, avg(b.share - a.share),
+        sum((b.share - a.share) ^ 2),
+        count(b.reward - a.reward), avg(b.reward - a.reward), stddev_samp(b.reward - a.reward)
+    FROM items a JOIN items b USING (split, mode, item)
+    WHERE a.checkpoint = 0 AND b.checkpoint > 0
+    GROUP BY b.checkpoint, b.split, b.mode ORDER BY b.checkpoint, b.split, b.mode
 """)
 
 # the seed prompt whose descendants were born in the most iterations; among equals the most informative family
@@ -179,6 +234,15 @@ def training_ends(conn: Connection, run_id: int) -> dict[int, TrainingEnd]:
     """Returns how each checkpoint's training ended, by checkpoint. Those without logged steps are left out."""
     rows = conn.execute(_TRAINING_ENDS, {"run_id": run_id, "last": LAST_STEPS})
     return {int(row[0]): TrainingEnd(*row) for row in rows}
+
+
+def heldout_changes(
+    conn: Connection, run_id: int, success: float, checkpoint: int | None = None
+) -> list[HeldoutChange]:
+    """Returns how each checkpoint, or this one, differs from the initial model, item by item."""
+    parameters = {"run_id": run_id, "success": success, "checkpoint": checkpoint}
+    rows = conn.execute(_HELDOUT_CHANGES, parameters)
+    return [HeldoutChange(*row) for row in rows]
 
 
 def heldout_scores(conn: Connection, run_id: int, success: float, checkpoint: int | None = None) -> list[HeldoutScore]:

@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 from eva.config import RunConfig
 from eva.config.run import Collapse
 from eva.measures.diversity import breaches
-from eva.measures.statistics import wilson
+from eva.measures.statistics import clustered_wilson, mean_interval, paired_interval
 from eva.runtime.redaction import redact_json, secrets_of
 from store.rows import JsonObject, RunRow, StageRow
 from store.runs import runs, stages
 from store.views import report, statistics
-from store.views.report import HeldoutScore, TrainingEnd
+from store.views.report import HeldoutChange, HeldoutScore, TrainingEnd
 from store.views.summary.examples import family, heldout_example, info_by_operations
 from store.views.summary.schema import (
     SCHEMA,
@@ -27,10 +27,13 @@ from store.views.summary.schema import (
     Children,
     Diversity,
     ForkOrigin,
+    Interval,
     Iteration,
+    ModeChange,
     RunState,
     RunSummary,
     Score,
+    SetChange,
     SetScores,
     StageProgress,
     Timings,
@@ -53,7 +56,7 @@ def summary_of(conn: Connection, run: RunRow, rewarder: str) -> RunSummary:
     summary = RunSummary(
         schema=SCHEMA,
         run=_run(run, config, begun, origin),
-        heldout=_heldout(scores),
+        heldout=_heldout(scores, report.heldout_changes(conn, run.id, config.evaluation.success)),
         win_rates=_win_rates(conn, run.id),
         iterations=_iterations(conn, run, config, begun, scores),
         family=family(conn, run.id, rewarder),
@@ -88,14 +91,34 @@ def _run(run: RunRow, config: RunConfig, begun: Sequence[StageRow], origin: RunR
     )
 
 
-def _heldout(scores: Sequence[HeldoutScore]) -> dict[str, BeforeAfter]:
+def _heldout(scores: Sequence[HeldoutScore], changes: Sequence[HeldoutChange]) -> dict[str, BeforeAfter]:
     """Each set before and after, easiest first; `after` is None until a new checkpoint is evaluated."""
     last = max((score.checkpoint for score in scores), default=0)
     by_set = {
-        name: BeforeAfter(_set_scores(scores, 0, name), _set_scores(scores, last, name) if last else None)
+        name: BeforeAfter(
+            _set_scores(scores, 0, name),
+            _set_scores(scores, last, name) if last else None,
+            _set_change([change for change in changes if (change.checkpoint, change.split) == (last, name)]),
+        )
         for name in dict.fromkeys(score.split for score in scores)
     }
     return dict(sorted(by_set.items(), key=lambda item: (-_greedy_reward(item[1].before), item[0])))
+
+
+def _set_change(changes: Sequence[HeldoutChange]) -> SetChange | None:
+    by_mode = {change.mode: _mode_change(change) for change in changes}
+    return SetChange(by_mode.get("greedy"), by_mode.get("sampled")) if by_mode else None
+
+
+def _mode_change(change: HeldoutChange) -> ModeChange:
+    accuracy = paired_interval(change.accuracy, change.squares, change.items, change.samples)
+    value = change.reward
+    reward = None if value is None else mean_interval(value, change.reward_deviation, change.rewarded)
+    return ModeChange(
+        change.items,
+        Interval(change.accuracy, *accuracy),
+        None if value is None or reward is None else Interval(value, *reward),
+    )
 
 
 def _greedy_reward(scores: SetScores | None) -> float:
@@ -108,7 +131,7 @@ def _set_scores(scores: Sequence[HeldoutScore], checkpoint: int, name: str) -> S
 
 
 def _score(score: HeldoutScore) -> Score:
-    low, high = wilson(score.correct, score.n)
+    low, high = clustered_wilson(score.correct, score.n, score.items, score.deviation)
     return Score(
         accuracy=score.correct / score.n,
         low=low,
@@ -116,7 +139,7 @@ def _score(score: HeldoutScore) -> Score:
         n=score.n,
         correct=score.correct,
         reward=score.reward,
-        reward_error=None if score.deviation is None else score.deviation / score.rewarded**0.5,
+        reward_error=None if score.reward_deviation is None else score.reward_deviation / score.rewarded_items**0.5,
         binary=score.binary,
     )
 

@@ -91,20 +91,38 @@ class SetScores:
 
 
 @dataclass(frozen=True, slots=True)
-class BeforeAfter:
-    """The initial model and the newest one on a held-out set."""
-
-    before: SetScores | None
-    after: SetScores | None
-
-
-@dataclass(frozen=True, slots=True)
 class Interval:
     """A figure with its 95 % interval."""
 
     value: Figure
     low: Figure
     high: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class ModeChange:
+    """What changed in one mode of sampling, over `items` that both policies have answered."""
+
+    items: int
+    accuracy: Interval
+    reward: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetChange:
+    """From the initial model to a newer one, with greedy responses and with sampled ones."""
+
+    greedy: ModeChange | None
+    sampled: ModeChange | None
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeAfter:
+    """The initial model and the newest one on a held-out set, and the change between them, paired by item."""
+
+    before: SetScores | None
+    after: SetScores | None
+    change: SetChange | None = None
 
 
 @dataclass(frozen=True, slots=True)

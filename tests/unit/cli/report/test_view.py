@@ -179,6 +179,20 @@ def test_what_was_left_out_is_counted_by_reason() -> None:
     assert "no pair: 5 no gap" in text
 
 
+@pytest.mark.parametrize(("low", "shown_as"), [(0.25, "+30 (25 to 35)"), (-0.02, "+30 (-2 to 35)")])
+def test_a_change_has_its_interval_and_a_colour_only_if_it_is_not_chance(low: float, shown_as: str) -> None:
+    report = facts()
+    interval = {"value": 0.3, "low": low, "high": 0.35}
+    report["heldout"]["hard"]["change"] = {
+        "greedy": {"items": 40, "accuracy": interval, "reward": None},
+        "sampled": None,
+    }
+    change = next(line for line in shown(report).splitlines() if "change" in line)
+    assert shown_as in change
+    coloured = next(line for line in shown(report, colour=True).splitlines() if "change" in line)
+    assert ("32m" in coloured) == (low > 0)
+
+
 def test_rewards_without_right_and_wrong_responses_are_shown_as_means() -> None:
     graded = {"before": modes(0, 0.0, 0.31, binary=False), "after": modes(1, 0.0, 0.55, binary=False)}
     report = facts(heldout={"mine": graded})

@@ -164,7 +164,7 @@ def test_nothing_is_deleted_while_the_newest_checkpoint_is_not_whole(
 
 def test_the_best_checkpoint_is_that_of_the_highest_mean_over_the_held_out_sets() -> None:
     def score(checkpoint: int, split: str, reward: float | None, mode: str = "greedy") -> HeldoutScore:
-        return HeldoutScore(checkpoint, split, mode, 10, 10, 0, reward, None, binary=False)
+        return HeldoutScore(checkpoint, split, mode, 10, 10, 0, reward, False, 10, 0.0, 10, None)
 
     scores = [score(0, "a", 1.0), score(0, "b", 5.0), score(1, "a", 4.0), score(1, "b", 3.0), score(2, "a", 3.5)]
     assert pruning.best_checkpoint(scores) == 2, "among equals the newest"

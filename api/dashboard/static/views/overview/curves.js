@@ -113,8 +113,28 @@ function Heldout({ rows, run }) {
       caption="Share of held-out prompts that each policy gets right, with 95% intervals. Policy 0 is the initial model.
         This curve, not the batch's reward, shows whether the run learns."
       numbers=${() => ({
-        columns: ["policy", "split", "accuracy (share)", "low (95%)", "high (95%)", "mean reward", "responses"],
-        rows: shown.map((s) => [s.checkpoint, s.split, s.accuracy, ...s.accuracy_interval, s.reward, s.n]),
+        columns: [
+          "policy",
+          "split",
+          "accuracy (share)",
+          "low (95%)",
+          "high (95%)",
+          "change since policy 0",
+          "low (95%)",
+          "high (95%)",
+          "mean reward",
+          "responses",
+        ],
+        rows: shown.map((s) => [
+          s.checkpoint,
+          s.split,
+          s.accuracy,
+          ...s.accuracy_interval,
+          s.change ?? null,
+          ...(s.change_interval ?? [null, null]),
+          s.reward,
+          s.n,
+        ]),
       })}
     >
       <div class="buttons switch" role="group" aria-label="How responses were sampled">
@@ -144,7 +164,29 @@ function Heldout({ rows, run }) {
             .map((s) => ({ x: s.checkpoint, y: s.accuracy, lo: s.accuracy_interval[0], hi: s.accuracy_interval[1] })),
         }))}
       />
+      <${Changes} scores=${shown} splits=${splits} />
     <//>
+  `;
+}
+
+/**
+ * The newest policy's change since the initial model, with its interval, in percentage points.
+ * @param {{scores: any[], splits: string[]}} props
+ */
+function Changes({ scores, splits }) {
+  const last = splits.flatMap((split) => scores.filter((score) => score.split === split).slice(-1));
+  const changed = last.filter((score) => score.change_interval);
+  if (!changed.length) return null;
+  const points = (/** @type {number} */ share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(0)}`;
+  return html`
+    <p class="soft small">
+      ${"Change since policy 0 in percentage points, compared prompt by prompt (95% interval): "}
+      ${changed
+        .map(
+          (s) => `${s.split} ${points(s.change)} (${points(s.change_interval[0])} to ${points(s.change_interval[1])})`,
+        )
+        .join("; ")}.
+    </p>
   `;
 }
 
