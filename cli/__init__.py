@@ -13,3 +13,13 @@
 - `diagnosis`: the checks of `eva doctor`
 - `config_reference`: the reference of all config keys
 """
+
+import sys
+from pathlib import Path
+
+# Ray puts the folder of `ray job submit --working-dir` first on the path: a file `eva.py` there is not eva.
+_BESIDE = str(Path(__file__).parents[1])
+sys.path.insert(0, _BESIDE)
+import eva.runtime  # noqa: E402, F401 - once it is imported, its modules are found whatever the path says
+
+sys.path.remove(_BESIDE)

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,7 +53,9 @@ def connect(settings: Settings) -> None:
                 ray.init(address="local", **local, **quiet)
         else:
             mark = {"EVA_DRIVER": os.environ["EVA_DRIVER"]} if "EVA_DRIVER" in os.environ else {}
-            ray.init(address=settings.ray_address, runtime_env={"env_vars": mark} if mark else None, **quiet)
+            hook = working_directory_mover()
+            runtime_env = {"env_vars": mark, "worker_process_setup_hook": hook}
+            ray.init(address=settings.ray_address, runtime_env=runtime_env, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = settings.ray_address or "this machine"
         raise InfrastructureError(
@@ -65,6 +67,23 @@ def connect(settings: Settings) -> None:
         # Ray installs a SIGTERM handler that ends the process; how to stop is the driver's own decision.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminated)
+
+
+def working_directory_mover() -> Callable[[], None]:
+    """Returns what each worker does first: `ray job submit --working-dir` puts that folder first on its import path.
+
+    A nested function, because Ray sends the code of one. Any other is imported by the worker, perhaps from that folder.
+    """
+
+    def move_working_directory_last() -> None:
+        import os
+        import sys
+
+        folder = os.path.realpath(os.getcwd())
+        others = [entry for entry in sys.path if os.path.realpath(entry) != folder]
+        sys.path[:] = [*others, folder]
+
+    return move_working_directory_last
 
 
 @contextmanager

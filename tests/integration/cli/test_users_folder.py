@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ray import cloudpickle
 from sqlalchemy import text
 
 from eva.settings import Settings
 from store.session import Store
 from tests.support.cli_fixtures import Played
+from workers.cluster.connection import working_directory_mover
 
 ROOT = Path(__file__).parents[3]
 COMMAND = (str(Path(sys.executable).with_name("eva")),)
@@ -60,3 +63,34 @@ def test_a_run_is_played_in_any_folder_with_a_reward_function_that_lies_there(
         assert conn.execute(
             text("SELECT count(*) FROM rewards WHERE rewarder = 'verifier:rewards:length'")
         ).scalar_one()
+
+
+@pytest.fixture
+def submitted_folder(misleading_folder: Path) -> Path:
+    """A folder as `ray job submit --working-dir` hands it on, first on the path, where `types.py` breaks Python itself
+    and `cli.py` would be the command."""
+    for name in ("cli", "queue", "types"):
+        (misleading_folder / f"{name}.py").unlink()
+    return misleading_folder
+
+
+def in_job(folder: Path, *command: str) -> str:
+    environment = dict(os.environ) | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_command_finds_eva_behind_the_folder_of_a_ray_job(submitted_folder: Path) -> None:
+    assert "self-play" in in_job(submitted_folder, *COMMAND, "--help")
+    assert "playground" in in_job(submitted_folder, *COMMAND, "presets")
+
+
+def test_a_worker_of_a_ray_job_finds_eva_before_the_jobs_folder(submitted_folder: Path) -> None:
+    hook = base64.b64encode(cloudpickle.dumps(working_directory_mover())).decode()
+    start = f"import base64, pickle; pickle.loads(base64.b64decode({hook!r}))()"
+    use = "import eva, store, workers, rewards, sys; print(rewards.length('', 'abc'), rewards.__file__, sys.path[-1])"
+    printed = in_job(submitted_folder, sys.executable, "-c", f"{start}; {use}").split()
+    assert printed == ["3", str(submitted_folder / "rewards.py"), str(submitted_folder)]
+    with pytest.raises(AssertionError, match=r"imported the eva\.py of a user"):
+        in_job(submitted_folder, sys.executable, "-c", use)
