@@ -15,11 +15,11 @@
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 # Ray puts the folder of `ray job submit --working-dir` first on the path: a file `eva.py` there is not eva.
 _BESIDE = str(Path(__file__).parents[1])
 sys.path.insert(0, _BESIDE)
-import eva.runtime  # noqa: E402, F401 - once it is imported, its modules are found whatever the path says
-
+import_module("eva.runtime")  # once it is imported, its modules are found whatever the path says
 sys.path.remove(_BESIDE)

@@ -237,19 +237,6 @@ class HeldoutPart:
 
 
 @dataclass(frozen=True, slots=True)
-class AccuracyRow:
-    """One checkpoint on one split: `n` responses, of which `rewarded` have a reward and `correct` are correct."""
-
-    checkpoint: int
-    split: str
-    mode: str
-    n: int
-    rewarded: int
-    correct: int
-    mean_reward: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class PartRow:
     """One part of rewards: the `count` of its values, their mean and their sum (None without values)."""
 

@@ -14,10 +14,10 @@ from api.service import Here, secrets_in
 from eva.config.changes import flatten
 from eva.errors import InputError
 from eva.runtime.redaction import redact_json
-from store.game.heldout import accuracy
 from store.rows import RunRow
 from store.runs.runs import find_run
 from store.views import run_comparison
+from store.views.report import heldout_scores
 from store.views.run_pages import read_standing
 from store.views.statistics import get_statistics
 
@@ -95,10 +95,10 @@ def _run(conn: Connection, row: RunRow) -> ComparedRun:
             split=score.split,
             mode=score.mode,
             responses=score.n,
-            accuracy=score.correct / score.n if score.n else None,
-            reward_mean=score.mean_reward,
+            accuracy=score.correct / score.n,
+            reward_mean=score.reward,
         )
-        for score in accuracy(conn, row.id, success)
+        for score in heldout_scores(conn, row.id, success)
     ]
     return ComparedRun(
         name=row.name, status=read_standing(conn, row).standing, seed=row.seed, curve=curve, heldout=heldout

@@ -11,7 +11,7 @@ from eva.types import Context
 from store.game.contexts import clean_context, context_column, read_context
 from store.postgres.bulk import Row, copy_once
 from store.postgres.values import clean_text, redacted_text, value_or_reason
-from store.rows import AccuracyRow, HeldoutPart, HeldoutResponse, JudgeRole
+from store.rows import HeldoutPart, HeldoutResponse, JudgeRole
 from store.schema.tables import heldout_parts, heldout_prompts, heldout_responses
 
 _PROMPTS = ("run_id", "split", "item", "text", "context")
@@ -164,26 +164,3 @@ def heldout_missing(conn: Connection, run_id: int, checkpoint: int, split: str, 
         .order_by(prompt.item)
     )
     return {int(item): int(number) for item, number in conn.execute(query)}
-
-
-def accuracy(conn: Connection, run_id: int, success: float = 1.0) -> list[AccuracyRow]:
-    """Returns each checkpoint's accuracy on each split. A response is correct if its reward is at least `success`.
-
-    Responses without a reward count in `n` and are not correct; `mean_reward` leaves them out.
-    """
-    columns = heldout_responses.c
-    query = (
-        select(
-            columns.checkpoint,
-            columns.split,
-            columns.mode,
-            func.count(),
-            func.count(columns.reward),
-            func.count().filter(columns.reward >= success),
-            func.avg(columns.reward),
-        )
-        .where(columns.run_id == run_id)
-        .group_by(columns.checkpoint, columns.split, columns.mode)
-        .order_by(columns.checkpoint, columns.split, columns.mode)
-    )
-    return [AccuracyRow(*row) for row in conn.execute(query)]

@@ -7,16 +7,17 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from eva.config import RunConfig
-from store.game import batches, evolutions, heldout, pairs, prompts
+from store.game import batches, evolutions, pairs, prompts
 from store.rows import BatchRow, RunRow
 from store.schema.tables import batches as batches_table
 from store.session import Store
 from store.views import statistics
 from store.views.fingerprint import Fingerprint, fingerprint
+from store.views.report import heldout_scores
 
 
 def decisions(store: Store, run: RunRow) -> dict[str, Any]:
-    """Prompts with lineage, draws, children, batches, pairs, held-out answers."""
+    """Prompts with lineage, draws, children, batches, pairs, held-out responses."""
     iterations = range(RunConfig.model_validate(run.config).iterations)
     with store.transaction() as conn:
         return {
@@ -26,7 +27,7 @@ def decisions(store: Store, run: RunRow) -> dict[str, Any]:
             "batches": [read_batch(conn, run.id, iteration) for iteration in iterations],
             "pairs": [pairs.read_pairs(conn, run.id, iteration) for iteration in iterations],
             "accuracy": [
-                (row.checkpoint, row.split, row.mode, row.n, row.correct) for row in heldout.accuracy(conn, run.id, 0.9)
+                (row.checkpoint, row.split, row.mode, row.n, row.correct) for row in heldout_scores(conn, run.id, 0.9)
             ],
             "statistics": statistics.get_statistics(conn, run.id, "batch"),
         }

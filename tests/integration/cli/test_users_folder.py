@@ -87,7 +87,7 @@ def test_the_command_finds_eva_behind_the_folder_of_a_ray_job(submitted_folder: 
 
 
 def test_a_worker_of_a_ray_job_finds_eva_before_the_jobs_folder(submitted_folder: Path) -> None:
-    hook = base64.b64encode(cloudpickle.dumps(working_directory_mover())).decode()
+    hook = base64.b64encode(cloudpickle.dumps(working_directory_mover())).decode()  # pyright: ignore[reportPrivateImportUsage]
     start = f"import base64, pickle; pickle.loads(base64.b64decode({hook!r}))()"
     use = "import eva, store, workers, rewards, sys; print(rewards.length('', 'abc'), rewards.__file__, sys.path[-1])"
     printed = in_job(submitted_folder, sys.executable, "-c", f"{start}; {use}").split()

@@ -22,7 +22,7 @@ from eva.types import (
     TrainingStep,
 )
 from store.game import batches, checkpoints, evolutions, heldout, pairs, prompts, responses
-from store.rows import AccuracyRow, BatchRow, EstimateRow, HeldoutResponse, WhyRow
+from store.rows import BatchRow, EstimateRow, HeldoutResponse, WhyRow
 from store.runs import runs
 from store.session import Store
 from store.views import prompt_pages, report, statistics
@@ -157,7 +157,7 @@ def test_training_steps_keep_their_values_even_when_one_is_not_finite(store: Sto
     assert found[1].step == 2 and math.isnan(found[1].values["loss"])
 
 
-def test_held_out_answers_know_what_is_missing_and_how_good_they_are(store: Store, run_id: int) -> None:
+def test_held_out_responses_know_what_is_missing_and_how_good_they_are(store: Store, run_id: int) -> None:
     good, bad = HeldoutResponse(0, 0, "4", "stop", 1, 1.0), HeldoutResponse(0, 1, "5\x00", "stop", 1, 0.0)
     unknown = HeldoutResponse(2, 0, "", "failed", 0, math.nan)
     with store.transaction() as conn:
@@ -174,11 +174,11 @@ def test_held_out_answers_know_what_is_missing_and_how_good_they_are(store: Stor
         assert heldout.heldout_missing(conn, run_id, 0, "test", "sampled", 1) == {1: 0}
         assert heldout.heldout_missing(conn, run_id, 0, "test", "greedy", 1) == {0: 0, 1: 0, 2: 0}
         kept = heldout.read_heldout_responses(conn, run_id, 0, "test", "sampled")
-        assert heldout.accuracy(conn, run_id, 1.0) == [
-            AccuracyRow(0, "test", "sampled", 3, 2, 1, 0.5),
-            AccuracyRow(1, "test", "greedy", 1, 1, 1, 1.0),
+        assert report.heldout_scores(conn, run_id, 1.0) == [
+            report.HeldoutScore(0, "test", "sampled", 3, 2, 1, 0.5, math.sqrt(0.5), binary=True),
+            report.HeldoutScore(1, "test", "greedy", 1, 1, 1, 1.0, None, binary=True),
         ]
-        assert heldout.accuracy(conn, run_id, 0.0)[0].correct == 2
+        assert report.heldout_scores(conn, run_id, 0.0, checkpoint=0)[0].correct == 2
     assert [row.text for row in kept] == ["4", "5\ufffd", ""]
     assert kept[2].reward is None and kept[2].reason == "the reward is nan"
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,15 +20,7 @@ from workers.evolvers import build_evolver
 from workers.evolvers.completions import Completions
 from workers.evolvers.evol_instruct import EvolInstructEvolver
 
-
-@pytest.fixture(autouse=True, scope="module")
-def event_loop() -> Iterator[None]:
-    """In the main thread LiteLLM makes an event loop for its hooks and leaves it open: it finds this one."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
+pytestmark = pytest.mark.usefixtures("event_loop")
 
 
 def settings(**given: Any) -> EvolInstruct:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import os
@@ -28,16 +27,6 @@ from workers.evolvers import build_evolver
 CONTEXT, START_S = 4096, 240
 SERVER = "vllm.entrypoints.openai.api_server"
 """What `vllm serve` runs. The command itself asks for the version of a package `vllm`, which the CPU build is not."""
-
-
-@pytest.fixture(scope="module")
-def event_loop() -> Iterator[None]:
-    """In the main thread LiteLLM makes an event loop for its hooks and leaves it open: it finds this one."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,15 +17,7 @@ from workers.rewards.judge import JudgeModel
 from workers.rewards.judge_prompts import CUT, NO_REPLY
 from workers.rewards.model import RewardRequest
 
-
-@pytest.fixture(autouse=True, scope="module")
-def event_loop() -> Iterator[None]:
-    """In the main thread LiteLLM makes an event loop for its hooks and leaves it open: it finds this one."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
+pytestmark = pytest.mark.usefixtures("event_loop")
 
 
 @pytest.fixture(autouse=True)
