@@ -14,12 +14,13 @@ from eva.config.files import load_config, validate
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from store.game import checkpoints, heldout, prompts, responses
+from store.game import checkpoints, prompts, responses
 from store.game.pairs import read_pairs
 from store.rows import RunRow
 from store.runs import runs
 from store.session import Store
 from store.views import statistics
+from store.views.report import heldout_scores
 from tests.support import tiny_models
 from tests.support.decisions import read_batch
 from tests.support.fakes import Recorder
@@ -40,9 +41,9 @@ def play(store: Store, folder: Path, config: RunConfig) -> RunRow:
 
 
 def correct(store: Store, run: RunRow) -> dict[tuple[str, str], list[int]]:
-    """(split, mode): correct answers of each checkpoint in turn."""
+    """(split, mode): correct responses of each checkpoint in turn."""
     with store.transaction() as conn:
-        rows = heldout.accuracy(conn, run.id)
+        rows = heldout_scores(conn, run.id, 1.0)
     return {
         (split, mode): [row.correct for row in rows if (row.split, row.mode) == (split, mode)]
         for split in ("easy", "medium", "hard")

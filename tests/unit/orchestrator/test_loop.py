@@ -13,11 +13,12 @@ from eva.types import Mutation, Reply
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from orchestrator.launch.resume import prepare
-from store.game import heldout, responses
+from store.game import responses
 from store.rows import RunRow
 from store.runs import runs, stages
 from store.session import Store
 from store.views.fingerprint import Fingerprint
+from store.views.report import heldout_scores
 from tests.support.decisions import decisions, fingerprint_of
 from tests.support.fakes import Died, FakeEvolver, FakeGenerator, FakeTrainer, Recorder, always, fake_config, fake_roles
 
@@ -138,7 +139,7 @@ def test_without_training_the_held_out_accuracy_stays_flat(new_game: Callable[..
     untaught.play(fake_roles(trainer=FakeTrainer(learns=False)))
 
     def correct(game: Game) -> list[int]:
-        rows = game.read(lambda conn: heldout.accuracy(conn, game.run.id, 0.9))
+        rows = game.read(lambda conn: heldout_scores(conn, game.run.id, 0.9))
         return [sum(row.correct for row in rows if row.checkpoint == number) for number in range(4)]
 
     assert len(set(correct(untaught))) == 1 and correct(taught)[-1] > correct(taught)[0]
