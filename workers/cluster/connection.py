@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -53,9 +54,10 @@ def connect(settings: Settings) -> None:
                 ray.init(address="local", **local, **quiet)
         else:
             mark = {"EVA_DRIVER": os.environ["EVA_DRIVER"]} if "EVA_DRIVER" in os.environ else {}
-            hook = working_directory_mover()
-            runtime_env = {"env_vars": mark, "worker_process_setup_hook": hook}
-            ray.init(address=settings.ray_address, runtime_env=runtime_env, **quiet)
+            runtime_env: dict[str, Any] = {"env_vars": mark} if mark else {}
+            if _submitted_with_folder(os.environ):
+                runtime_env["worker_process_setup_hook"] = working_directory_mover()
+            ray.init(address=settings.ray_address, runtime_env=runtime_env or None, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = settings.ray_address or "this machine"
         raise InfrastructureError(
@@ -67,6 +69,12 @@ def connect(settings: Settings) -> None:
         # Ray installs a SIGTERM handler that ends the process; how to stop is the driver's own decision.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminated)
+
+
+def _submitted_with_folder(environment: Mapping[str, str]) -> bool:
+    """Whether this process is a job of `ray job submit --working-dir`."""
+    job = json.loads(environment.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return bool(job.get("runtime_env", {}).get("working_dir"))
 
 
 def working_directory_mover() -> Callable[[], None]:
