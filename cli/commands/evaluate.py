@@ -126,7 +126,10 @@ def _alpaca(rows: Rows, gamed: Path | None) -> list[dict[str, Any]]:
         {"model": model} | leaderboard_row(own, seed=SEED, published=published)
         for model, own in group_by_model(rows).items()
     ]
-    return sorted(leaderboard, key=lambda row: (-row["length_controlled_winrate"], row["model"]))
+    return sorted(
+        leaderboard,
+        key=lambda row: (-(row["win_rate"] if (lc := row["length_controlled_winrate"]) is None else lc), row["model"]),
+    )
 
 
 def _arena(rows: Rows, baseline: str, version: str, answers: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
@@ -185,9 +188,16 @@ def _show(facts: Sequence[dict[str, Any]], console: Console) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in facts:
         cells = [
-            f"{row[key]:,.2f}" if isinstance(row[key], float) and key != "avg_length" else f"{row[key]:,.0f}"
+            "·"
+            if row[key] is None
+            else f"{row[key]:,.2f}"
+            if isinstance(row[key], float) and key != "avg_length"
+            else f"{row[key]:,.0f}"
             for key in shown
         ]
         interval = [] if alpaca else [f"{row['low']:.2f}–{row['high']:.2f}"]
         table.add_row(Text(one_line(row["model"], LONGEST_NAME)), *cells, *interval)
     console.print(table)
+    for row in facts:
+        if (reason := row.get("control_reason")) is not None:
+            console.print(Text(f"{one_line(row['model'], LONGEST_NAME)}: not length-controlled: {reason}", style="dim"))

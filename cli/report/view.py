@@ -302,6 +302,8 @@ def win_rates_view(by_set: Mapping[str, Sequence[WinRate]], width: int) -> Itera
                 f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}, paired by prompt)",
                 style="dim",
             )
+        if last.control_reason is not None:
+            yield Text(f"{label}: no win rate at equal length or style: {printable(last.control_reason)}", style="dim")
         if (styled := last.style_controlled) is not None:
             yield Text(
                 f"{label}: in the baseline's style (length, lists, headers, bold) policy {last.checkpoint} would win "

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from eva.errors import InputError
-from eva.evaluation.length_control import GamedAnnotations, length_controlled
+from eva.evaluation.length_control import GamedAnnotations, length_controlled, too_few
 from eva.evaluation.win_rates import win_rate
 from eva.types import Floats
 
@@ -90,9 +90,10 @@ def group_by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[
 
 def leaderboard_row(
     rows: Sequence[Mapping[str, Any]], *, seed: int, published: PublishedFit | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Returns a model's figures in percent, under AlpacaEval's names, and a bootstrap interval.
 
+    With `too_few` preferences the length-controlled figures are None, and `control_reason` says so.
     `length_controlled_winrate` equals AlpacaEval's own only with its published data (`published`). Raises InputError.
     """
     read = read_annotations(rows)
@@ -112,12 +113,17 @@ def leaderboard_row(
                 next_move="Leave the difficulties out for another set of instructions",
             )
         difficulty_P = np.array([published.difficulty[place] for place in range(len(rows))])
-    controlled = length_controlled(
-        read.preference_P,
-        read.baseline_length_P,
-        read.length_P,
-        difficulty_P=difficulty_P,
-        gamed=published and published.gamed,
+    reason = too_few(won.prompts)
+    controlled = (
+        None
+        if reason is not None
+        else length_controlled(
+            read.preference_P,
+            read.baseline_length_P,
+            read.length_P,
+            difficulty_P=difficulty_P,
+            gamed=published and published.gamed,
+        )
     )
     return {
         "win_rate": 100 * won.rate.value,
@@ -127,12 +133,12 @@ def leaderboard_row(
         "n_draws": won.ties,
         "n_total": won.prompts,
         "discrete_win_rate": 100 * (won.wins + won.ties / 2) / won.prompts,
-        "length_controlled_winrate": 100 * controlled.controlled,
-        "lc_standard_error": 100 * controlled.error,
+        "length_controlled_winrate": None if controlled is None else 100 * controlled.controlled,
+        "lc_standard_error": None if controlled is None else 100 * controlled.error,
         "avg_length": float(int(np.mean(read.length_P))),
         "low": 100 * won.rate.low,
         "high": 100 * won.rate.high,
-    }
+    } | ({} if reason is None else {"control_reason": reason})
 
 
 def _preference(preference: object) -> float:

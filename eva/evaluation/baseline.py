@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eva.evaluation.arena import Battle, arena_scores
-from eva.evaluation.length_control import FOLDS, length_controlled
+from eva.evaluation.length_control import length_controlled, too_few
 from eva.evaluation.style import StyledResponses, style_scores
 from eva.evaluation.win_rates import difference, win_rate
 from eva.types import Floats, Ints
@@ -44,12 +44,14 @@ def baseline_figures(compared: Mapping[int, ComparedResponses], checkpoint: int,
     """Returns the stored figures of `checkpoint` and, under `arena`, of all checkpoints so far. Shares are in [0, 1].
 
     A figure without enough data is None: all of them without any preference, `length_controlled` and
-    `style_controlled` with fewer than five, and `gain` (over checkpoint 0) if checkpoint 0 is missing or is this one.
+    `style_controlled` with `too_few`, which `control_reason` then says, and `gain` (over checkpoint 0) if checkpoint 0
+    is missing or is this one.
     """
     own, given = compared[checkpoint], compared.get(0)
     known_P = np.isfinite(own.preference_P)
     length_P, baseline_length_P = own.lengths()
     won = win_rate(own.preference_P, seed=seed)
+    reason = too_few(int((known_P & np.isfinite(length_P) & np.isfinite(baseline_length_P)).sum()))
     gain = difference(own.preference_P, given.preference_P, seed=seed) if given is not None and checkpoint else None
     return {
         "checkpoint": checkpoint,
@@ -60,8 +62,9 @@ def baseline_figures(compared: Mapping[int, ComparedResponses], checkpoint: int,
         "wins": won and won.wins,
         "losses": won and won.losses,
         "ties": won and won.ties,
-        "length_controlled": _length_controlled(own, seed) if known_P.sum() >= FOLDS else None,
-        "style_controlled": _style_controlled(compared, checkpoint, seed) if known_P.sum() >= FOLDS else None,
+        "length_controlled": _length_controlled(own, seed) if reason is None else None,
+        "style_controlled": _style_controlled(compared, checkpoint, seed) if reason is None else None,
+        "control_reason": reason,
         "length": _mean(length_P),
         "baseline_length": _mean(baseline_length_P),
         "gain": gain and asdict(gain),

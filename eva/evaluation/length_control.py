@@ -6,8 +6,8 @@ It fits a logistic model of the judge's preference, without an intercept:
 
 `delta` is the baseline's length in characters minus the model's. The length-controlled win rate is the mean prediction
 at delta = 0. Difficulties are a fixed number per instruction (published with AlpacaEval); without them psi drops out.
-Five-fold cross-validation chooses the strength of the fit's L1 penalty. AlpacaEval's package does the same with
-scikit-learn's liblinear; the figures agree up to that solver's tolerance.
+Five-fold cross-validation chooses the strength of the fit's L1 penalty, in each bootstrap round anew. AlpacaEval's
+package fits the same with scikit-learn's liblinear; the figures agree up to that solver's tolerance.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from eva.evaluation.win_rates import Interval, bootstrap, interval
 from eva.types import Floats, Ints
 
 FOLDS = 5
+LEAST_PROMPTS = 100
+"""Below so many preferences the penalty is chosen by chance: with 30, half of the figures are off by 6 to 12 points."""
+_ROUNDS_AT_ONCE = 10
 STRENGTHS = np.logspace(-4, 4, 10)
 """The inverse penalties to choose from."""
 GAMED_WEIGHT = 0.2
@@ -71,8 +74,9 @@ def length_controlled(
 ) -> LengthControlled:
     """Fits and predicts. `preference_P` in [0, 1] is the judge's probability that the model wins; NaN is not fitted.
 
-    Lengths are in characters. The interval comes from `rounds` of a bootstrap over the fitted prompts, with the penalty
-    that was chosen for all of them. Raises InputError if there are fewer preferences than folds.
+    Lengths are in characters. The interval comes from `rounds` of a bootstrap over the fitted prompts, each of which
+    chooses its own penalty. Raises InputError if there are fewer preferences than folds; `too_few` says whether there
+    are enough for a figure that means something.
     """
     known_P = np.isfinite(preference_P)
     if known_P.sum() < FOLDS:
@@ -100,7 +104,10 @@ def length_controlled(
     def refitted(rows_R_K: Ints) -> Floats:
         drawn_R_K = np.array([np.bincount(rows_K, minlength=len(target) - light) for rows_K in rows_R_K])
         weight_R_K = weight * np.hstack([np.ones((len(rows_R_K), light)), drawn_R_K])
-        fits_R_F = fit_all(design, target, weight_R_K, np.full(len(rows_R_K), strength))
+        parts = [weight_R_K[first : first + _ROUNDS_AT_ONCE] for first in range(0, len(weight_R_K), _ROUNDS_AT_ONCE)]
+        fits_R_F = np.concatenate(
+            [fit_all(design, target, part_R_K, best_strengths(design, target, part_R_K)) for part_R_K in parts]
+        )
         return sigmoid(at_equal_length @ fits_R_F.T).mean(axis=0)
 
     means = bootstrap(refitted, int(known_P.sum()), seed=seed, rounds=rounds) if rounds else None
@@ -115,16 +122,32 @@ def length_controlled(
     )
 
 
+def too_few(prompts: int) -> str | None:
+    """Returns why so few preferences give no figure at equal length or style; None if they are enough."""
+    if prompts >= LEAST_PROMPTS:
+        return None
+    return f"{prompts} preferences are too few for a fit: at least {LEAST_PROMPTS} are needed"
+
+
 def best_strength(design_K_F: Floats, target_K: Floats, weight_K: Floats) -> float:
     """Returns the inverse penalty of the logistic regression with the best cross-validated log-likelihood."""
+    return float(best_strengths(design_K_F, target_K, weight_K[None])[0])
+
+
+def best_strengths(design_K_F: Floats, target_K: Floats, weight_R_K: Floats) -> Floats:
+    """Returns the same for each row of weights, [R]. A fold's score is the mean over its rows with a weight."""
+    rounds, fits = len(weight_R_K), FOLDS * len(STRENGTHS)
     folds_K = fold_of_rows(len(target_K))
-    fold_R, strength_R = np.repeat(np.arange(FOLDS), len(STRENGTHS)), np.tile(STRENGTHS, FOLDS)
-    held_out_R_K = folds_K == fold_R[:, None]
-    fits_R_F = fit_all(design_K_F, target_K, weight_K * ~held_out_R_K, strength_R)
-    p_R_K = np.clip(sigmoid(fits_R_F @ design_K_F.T), 1e-15, 1 - 1e-15)
-    surprise_R_K = weight_K * (target_K * np.log(p_R_K) + (1 - target_K) * np.log(1 - p_R_K))
-    score_R = surprise_R_K.mean(axis=1, where=held_out_R_K)
-    return float(STRENGTHS[int(np.argmax(score_R.reshape(FOLDS, -1).sum(axis=0)))])
+    fold_C, strength_C = np.repeat(np.arange(FOLDS), len(STRENGTHS)), np.tile(STRENGTHS, FOLDS)
+    held_out_C_K = folds_K == fold_C[:, None]
+    fitted_RC_K = (weight_R_K[:, None] * ~held_out_C_K).reshape(rounds * fits, -1)
+    fits_RC_F = fit_all(design_K_F, target_K, fitted_RC_K, np.tile(strength_C, rounds))
+    p_RC_K = np.clip(sigmoid(fits_RC_F @ design_K_F.T), 1e-15, 1 - 1e-15)
+    surprise_RC_K = target_K * np.log(p_RC_K) + (1 - target_K) * np.log(1 - p_RC_K)
+    held_R_C_K = weight_R_K[:, None] * held_out_C_K
+    drawn_R_C = np.maximum(1, ((weight_R_K > 0)[:, None] & held_out_C_K).sum(axis=2))
+    score_R_C = (surprise_RC_K.reshape(rounds, fits, -1) * held_R_C_K).sum(axis=2) / drawn_R_C
+    return STRENGTHS[score_R_C.reshape(rounds, FOLDS, -1).sum(axis=1).argmax(axis=1)]
 
 
 def fit_at(design_K_F: Floats, target_K: Floats, weight_K: Floats, strength: float) -> Floats:

@@ -104,10 +104,10 @@ def styled_judgments(
 
 
 def style_differences(counts_Q_F: Floats, baseline_Q_F: Floats) -> Floats:
-    """Returns (a - b) / (a + b) for the lengths, and (a - b) / (a + b + 1) for the other counts per length."""
+    """Returns (a - b) / (a + b) for the lengths, and (a - b) / (a + b + 1) for the other counts per length + 1."""
     length_Q, other_Q = counts_Q_F[:, :1], baseline_Q_F[:, :1]
     shares = [(length_Q - other_Q) / np.maximum(length_Q + other_Q, 1)]
-    own_Q_F, others_Q_F = counts_Q_F[:, 1:] / np.maximum(length_Q, 1), baseline_Q_F[:, 1:] / np.maximum(other_Q, 1)
+    own_Q_F, others_Q_F = counts_Q_F[:, 1:] / (length_Q + 1), baseline_Q_F[:, 1:] / (other_Q + 1)
     return np.hstack([*shares, (own_Q_F - others_Q_F) / (own_Q_F + others_Q_F + 1)])
 
 

@@ -170,6 +170,7 @@ class WinRate:
     elo: Interval | None
     style_controlled: StyleControlled | None = field(default=None)
     self_preference: SelfPreference | None = field(default=None, metadata=OMITTED)
+    control_reason: str | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True)

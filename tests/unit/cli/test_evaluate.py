@@ -56,9 +56,9 @@ def test_each_model_in_alpacas_annotations_gets_a_row_best_first(tmp_path: Path)
 
 
 def test_alpacas_difficulties_and_gamed_rows_enter_the_fit(tmp_path: Path) -> None:
-    file = alpaca_file(tmp_path, "m", [1.9 if place % 8 > 3 else 1.1 for place in range(80)])
+    file = alpaca_file(tmp_path, "m", [1.9 if place % 8 > 3 else 1.1 for place in range(160)])
     gamed = tmp_path / "df_gamed.csv"
-    rows = [f"{place},m,0.5,{place / 40 - 1},{place % 8 - 3.5},False" for place in range(80)]
+    rows = [f"{place},m,0.5,{place / 80 - 1},{place % 8 - 3.5},False" for place in range(160)]
     rows.append("0,m,,0.1,-3.5,False")
     header = "index,model,preference,std_delta_len,instruction_difficulty,not_gamed_baseline"
     gamed.write_text("\n".join([header, *rows]))
@@ -67,7 +67,7 @@ def test_alpacas_difficulties_and_gamed_rows_enter_the_fit(tmp_path: Path) -> No
     )
     assert alone["win_rate"] == held["win_rate"] == pytest.approx(50)
     # only a fit that knows the difficulties predicts different instructions differently
-    assert alone["lc_standard_error"] == pytest.approx(0) and held["lc_standard_error"] > 3
+    assert alone["lc_standard_error"] == pytest.approx(0) and held["lc_standard_error"] > 2
     gamed.write_text("index,model\n0,m\n")
     refused = call("--annotations", file, "--gamed", gamed)
     assert (
@@ -160,7 +160,6 @@ def test_arena_2_with_answers_is_scored_at_equal_style(tmp_path: Path) -> None:
         ("[]", "has the keys (none)"),
         ("[", "is not valid JSON"),
         ('[{"preference": 2}]', "annotation 0 has no output_1, output_2"),
-        ('[{"preference": 2, "output_1": "a", "output_2": "b"}]', "1 preferences. Expected at least 5"),
     ],
 )
 def test_a_file_without_annotations_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -168,6 +167,15 @@ def test_a_file_without_annotations_is_refused(tmp_path: Path, text: str, said: 
     path.write_text(text)
     called = call("--annotations", path)
     assert called.exit_code == 2 and said in called.stderr
+
+
+def test_too_few_annotations_have_no_length_controlled_figure_but_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps([{"preference": 2, "output_1": "a", "output_2": "bb", "generator_2": "mine"}] * 99))
+    (row,) = json.loads(call("--annotations", path, "--json").stdout)
+    assert row["length_controlled_winrate"] is row["lc_standard_error"] is None and row["win_rate"] == 100
+    shown = call("--annotations", path)
+    assert "99 preferences are too few for a fit: at least 100 are needed" in " ".join(shown.output.split())
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

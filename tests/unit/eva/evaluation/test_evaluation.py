@@ -138,6 +138,28 @@ def test_length_control_undoes_a_bias_for_length_and_finds_the_coefficients() ->
     assert found.coefficients == pytest.approx({"length": -1.5, "difficulty": 0.9, "model": -0.4}, abs=0.02)
 
 
+def test_the_interval_covers_the_truth_where_a_figure_is_given() -> None:
+    covered: list[bool] = []
+    for seed in range(24):
+        soft, baseline, length, _ = judged(length_control.LEAST_PROMPTS, phi=-0.8, theta=0.6, psi=0.0, seed=seed)
+        verdicts = (np.random.default_rng(seed).random(len(soft)) < soft).astype(np.float64)
+        found = length_controlled(verdicts, baseline, length, rounds=40, seed=seed)
+        assert found.interval is not None and found.interval.high - found.interval.low > 0.05
+        covered.append(found.interval.low <= sigmoid(np.array(0.6)) <= found.interval.high)
+    assert np.mean(covered) >= 0.8
+
+
+def test_each_round_of_the_bootstrap_chooses_its_own_penalty() -> None:
+    rng = np.random.default_rng(1)
+    design = rng.normal(0, 1, (120, 2))
+    target = (rng.random(120) < sigmoid(design @ np.array([0.9, -0.2]))).astype(np.float64)
+    weight_R_K = rng.multinomial(120, np.full(120, 1 / 120), 6).astype(np.float64)
+    chosen_R = length_control.best_strengths(design, target, weight_R_K)
+    assert len(set(chosen_R.tolist())) > 1
+    alone = [length_control.best_strength(design, target, weight_K) for weight_K in weight_R_K]
+    np.testing.assert_array_equal(chosen_R, alone)
+
+
 def test_without_a_difference_in_length_control_changes_nothing() -> None:
     rng = np.random.default_rng(0)
     preference, length = rng.random(400), np.full(400, 100.0)

@@ -19,7 +19,10 @@ def sigmoid(logits: Floats) -> Floats:
 def test_differences_by_hand() -> None:
     assert FEATURES == ("length", "lists", "headers", "bold")
     own, baseline = np.array([[30.0, 3, 0, 0], [0, 0, 0, 0]]), np.array([[10.0, 0, 1, 0], [0, 0, 0, 0]])
-    np.testing.assert_allclose(style_differences(own, baseline), [[20 / 40, 0.1 / 1.1, -0.1 / 1.1, 0], [0, 0, 0, 0]])
+    # as upstream, which divides counts by the length + 1
+    lists, headers = 3 / 31, 1 / 11
+    expected = [[20 / 40, lists / (lists + 1), -headers / (headers + 1), 0], [0, 0, 0, 0]]
+    np.testing.assert_allclose(style_differences(own, baseline), expected)
 
 
 def test_the_fit_is_the_maximum_of_the_likelihood() -> None:

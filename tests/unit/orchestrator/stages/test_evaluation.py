@@ -121,7 +121,8 @@ def test_a_judge_compares_each_greedy_answer_with_the_baselines(
         assert figures["win_rate"]["value"] == pytest.approx(0.5)
         assert 0.3 < figures["win_rate"]["low"] < 0.5 < figures["win_rate"]["high"] < 0.7
         assert (figures["length"], figures["baseline_length"]) == (14, pytest.approx((5 + 14 + 30) / 3))
-        assert figures["length_controlled"]["low"] <= figures["length_controlled"]["value"]
+        assert figures["length_controlled"] is figures["style_controlled"] is None
+        assert figures["control_reason"] == "12 preferences are too few for a fit: at least 100 are needed"
         assert [score["checkpoint"] for score in figures["arena"]] == list(range(iteration + 2))
         assert figures["arena"][-1]["elo"]["value"] == pytest.approx(1000, abs=1e-3)
         assert figures["gain"] == (None if iteration == -1 else {"value": 0.0, "low": 0.0, "high": 0.0})
