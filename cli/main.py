@@ -26,6 +26,7 @@ COMMANDS = {
     "fork": "Start a run that continues another one with other settings.",
     "runs": "List the runs of this data directory.",
     "show": "Show what a run has done so far.",
+    "study": "Compare arms over seeds and given models, with intervals.",
     "compare": "Show how runs differ in config and results.",
     "events": "List what happened in a run.",
     "logs": "Show the logs of a run's driver and workers.",

@@ -3,9 +3,11 @@
 `loop`: the algorithm
 `journal`: what the loop reads and writes of a run
 `driver`: plays a run: joins loop and journal to the workers
+`warm_workers`: workers that stay up between runs
 `stages`: the stages of an iteration, one module each
 `hold`: how a driver holds a run: lease, database retries, pause and cancel
 `launch`: new runs, forks and resumed runs, and the launcher that starts their drivers
+`studies`: many runs that are compared
 `tracking`: sends a run's figures to tracking services
 `watch`: who hears of progress: listeners and traces
 """

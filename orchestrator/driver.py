@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 from sqlalchemy import Connection
 
@@ -40,6 +40,7 @@ from orchestrator.journal import Journal
 from orchestrator.launch.resume import require_resumable, require_unchanged
 from orchestrator.loop import play
 from orchestrator.tracking.tracking import running_trackers
+from orchestrator.warm_workers import Rewarder, WarmWorkers
 from orchestrator.watch.listener import Listener
 from orchestrator.watch.tracing import tracing
 from store.game.contexts import longest_context
@@ -55,10 +56,6 @@ from workers.models.model_folder import resolve_model
 from workers.rewards import build_rewarder, model_class
 from workers.tracking.process import TrackerProcess
 from workers.training.trainer import LocalTrainer
-
-if TYPE_CHECKING:
-    from workers.rewards.actor import ActorRewarder
-    from workers.rewards.local import LocalRewarder
 
 RolesBuilder = Callable[[RunConfig, Path, Settings, Overseer], AbstractContextManager[Roles]]
 Trackers = Mapping[str, tuple[Tracker, str | None]]
@@ -78,6 +75,7 @@ def drive(
     listener: Listener,
     *,
     build: RolesBuilder | None = None,
+    warm: WarmWorkers | None = None,
     trackers: Trackers | None = None,
     ttl_s: float = TTL_S,
     retry_s: float = RETRY_S,
@@ -88,6 +86,8 @@ def drive(
     ConflictError when it is over or was started with other code (`resume.prepare` accepts changed code), and
     RunStoppedError when it was asked to stop. Ctrl-C, SIGTERM, a full disk, and a database that is away for longer
     than `retry_s` leave the run paused. All finished results are stored in each case.
+
+    `warm`: workers that other runs of this process have left, and where this run leaves its own.
     """
     require_resumable(run)
     retry = DatabaseRetry(store, run.name, listener, retry_s)
@@ -117,7 +117,7 @@ def drive(
             if build is None:
                 longest = claimed.read(lambda conn: longest_context(conn, run.id))
                 spent = claimed.read(lambda conn: _spent(conn, run.id, config))
-                build = partial(build_roles, conversation=longest, spent=spent)
+                build = partial(build_roles, conversation=longest, spent=spent, warm=warm)
             with (
                 running_trackers(claimed, opening, trackers, overseer.notice) as follow,
                 _status_updates(claimed, lease),
@@ -185,6 +185,7 @@ def build_roles(
     *,
     conversation: int = 0,
     spent: Sequence[Mapping[str, float]] = ({}, {}, {}),
+    warm: WarmWorkers | None = None,
 ) -> Generator[Roles]:
     """Builds the real parts: engines, rewarders, evolver, trainer. Starts Ray if it is not running.
 
@@ -203,20 +204,25 @@ def build_roles(
         stack.enter_context(process_mark())
         stack.enter_context(ray_connection(settings))
         mark_ray_session()
-        trainer = stack.enter_context(LocalTrainer(config, logs, notice=overseer.notice))
-        views, notice = folder / "serving", overseer.notice
+        notice = overseer.notice
+        trainer = stack.enter_context(LocalTrainer(config, logs, notice=notice, kept=warm and warm.take_process()))
         fleet = stack.enter_context(
-            start_fleet(config, model_dir, logs_dir=logs, views_dir=views, conversation=conversation, notice=notice)
+            start_fleet(
+                config,
+                model_dir,
+                logs_dir=logs,
+                views_dir=folder / "serving",
+                conversation=conversation,
+                notice=notice,
+                kept=warm and warm.take_engines(),
+            )
         )
         trainer.warm()
-
-        def start_rewarder(reward: RewardConfig, cost: Mapping[str, float]) -> ActorRewarder | LocalRewarder:
-            rewarder = build_rewarder(reward, spent=cost, hung_s=config.watchdog.rewarder_s, notice=overseer.notice)
-            return stack.enter_context(closing(rewarder))
-
-        rewarder = start_rewarder(config.reward, spent[0])
-        evaluator = start_rewarder(reward, spent[1]) if (reward := config.evaluation.reward) else rewarder
-        auditor = start_rewarder(reward, spent[2]) if (reward := config.audit.reward) else None
+        rewarders = stack.enter_context(_Rewarders(config, overseer, warm))
+        rewarder = rewarders.start(config.reward, spent[0])
+        evaluator = rewarders.start(reward, spent[1]) if (reward := config.evaluation.reward) else rewarder
+        auditor = rewarders.start(reward, spent[2]) if (reward := config.audit.reward) else None
+        rewarders.end_unused()
         workers = (fleet, trainer, rewarder, *([evaluator] if evaluator is not rewarder else []), auditor)
         yield Roles(
             generator=fleet,
@@ -229,6 +235,40 @@ def build_roles(
             at_work=lambda: [status for worker in workers if worker is not None for status in worker.at_work()],
             meter=fleet.meter,
         )
+        if warm is not None:
+            rewarders.release(warm.keep(fleet, model_dir, trainer, rewarders.started))
+
+
+class _Rewarders:
+    """The rewarders of a run. As a context manager it ends those that are not released."""
+
+    def __init__(self, config: RunConfig, overseer: Overseer, warm: WarmWorkers | None) -> None:
+        self._hung_s, self._notice, self._warm = config.watchdog.rewarder_s, overseer.notice, warm
+        self.started: list[tuple[RewardConfig, Rewarder]] = []
+
+    def start(self, config: RewardConfig, cost: Mapping[str, float]) -> Rewarder:
+        rewarder = None if self._warm is None else self._warm.take_rewarder(config)
+        if rewarder is None:
+            rewarder = build_rewarder(config, spent=cost, hung_s=self._hung_s, notice=self._notice)
+        else:
+            rewarder.take_over(hung_s=self._hung_s, notice=self._notice)
+        self.started.append((config, rewarder))
+        return rewarder
+
+    def end_unused(self) -> None:
+        """Ends those that the last run has left and this one has not taken."""
+        if self._warm is not None:
+            self._warm.end_rewarders()
+
+    def release(self, kept: Sequence[Rewarder]) -> None:
+        self.started = [(config, rewarder) for config, rewarder in self.started if rewarder not in kept]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for _, rewarder in self.started:
+            rewarder.close()
 
 
 def build_trackers(config: RunConfig, settings: Settings, run: RunRow) -> Trackers:

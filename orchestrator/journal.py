@@ -96,7 +96,13 @@ class Journal:
 
     def evaluates(self, iteration: int) -> bool:
         """Whether the policy that an iteration trains is evaluated."""
-        return self.config.evaluation.when == "each" or iteration == self.config.iterations - 1
+        when = self.config.evaluation.when
+        return when == "each" or (when != "never" and iteration == self.config.iterations - 1)
+
+    @property
+    def evaluates_initial(self) -> bool:
+        """Whether the initial model is evaluated."""
+        return self.config.evaluation.when in ("each", "end")
 
     def policy(self, iteration: int) -> Checkpoint | None:
         """Returns the policy that an iteration starts with; None before the initial model is adopted."""

@@ -27,7 +27,7 @@ def play(roles: Roles, journal: Journal) -> None:
     """
     for iteration in journal.remaining_iterations():
         policy = journal.policy(iteration) or journal.adopt(roles.trainer.publish_initial(journal.folder))
-        if iteration == 0:
+        if iteration == 0 and journal.evaluates_initial:
             evaluate(iteration, "evaluate_initial", policy, roles, journal)
         pool = journal.pool(iteration)
         warm_up = iteration == 0 and journal.config.warm_start

@@ -9,6 +9,7 @@ import click
 
 from eva.config.files import presets as preset_names
 from eva.config.files import read_preset
+from eva.studies.files import study_presets
 
 
 @click.command()
@@ -26,3 +27,4 @@ def presets(as_json: bool) -> None:
         click.echo(
             f"{preset.name}\n  {preset.summary}\n  model {preset.model}, loss {preset.loss}\n  needs {preset.needs}"
         )
+    click.echo(f"Studies, for `eva study NAME`: {', '.join(study_presets())}")

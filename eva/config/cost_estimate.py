@@ -39,9 +39,11 @@ def estimate_cost(
     new = min(children, pool - int(config.mixing.buffer * pool))
     fresh = pool if config.info_from == "fresh" else 0
     warm_up = f"{pool * n:,} in the warm-up, " if config.warm_start else ""
-    steps = config.training.max_steps or -(-int(pool * config.training.epochs) // config.training.batch)
+    training = config.training
+    steps = training.max_steps or -(-int(pool * training.epochs) // training.batch)
+    steps = min(steps, training.step_limit or steps)
     later = config.iterations - int(config.warm_start)
-    policies = config.iterations + 1 if config.evaluation.when == "each" else 2
+    policies = {"each": config.iterations + 1, "end": 2, "last": 1, "never": 0}[config.evaluation.when]
     evaluated = held_out * (1 + config.evaluation.n) * policies
     responses = pool * n * int(config.warm_start) + later * (fresh + new) * n + evaluated
     return [

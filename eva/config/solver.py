@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -10,6 +10,8 @@ from eva.config.rewards import RewardConfig
 from eva.config.section import Section, one_of
 from eva.solver.losses import check_loss_name, loss_facts
 from eva.solver.pairs import CHOICES
+
+Difficulty = Literal["easy", "medium", "hard"]
 
 INITIAL = "initial"
 """In place of a file with a baseline's responses: the initial model's own."""
@@ -43,6 +45,8 @@ class Generation(Section):
     """Probability mass of nucleus sampling."""
     max_tokens: int = Field(default=2048, ge=1)
     """Limit on a response's tokens; responses that are cut there are flagged."""
+    stream: int = Field(default=0, ge=0)
+    """Another number gives the responses other random draws, with the same prompts: what changes is noise."""
     keep_cut: bool = False
     """Use responses that were cut at `max_tokens` for informativeness and pairs (they can fake a gap)."""
 
@@ -125,6 +129,9 @@ class Training(Section):
     """Passes over the pairs."""
     max_steps: int | None = Field(default=None, ge=1)
     """Exact number of optimiser steps, whatever the number of pairs (for comparisons at equal steps)."""
+    step_limit: int | None = Field(default=None, ge=1)
+    """At most this many optimiser steps in an iteration; fewer pairs give fewer. The schedule is laid out for the steps
+    that are taken."""
     batch: int = Field(default=8, ge=1)
     """Global batch in pairs: `per_device_batch` x devices x accumulation must equal this."""
     per_device_batch: int | None = Field(default=None, ge=1)
@@ -155,6 +162,11 @@ class Training(Section):
     @model_validator(mode="after")
     def _possible(self) -> Training:
         loss = loss_facts(self.loss)
+        if self.max_steps is not None and self.step_limit is not None:
+            raise ValueError(
+                f"max_steps is {self.max_steps} and step_limit is {self.step_limit}: the first is the exact number of "
+                "steps, the second only limits it; unset one of them"
+            )
         if self.divergence != "reverse_kl" and not loss.divergences:
             raise ValueError(
                 f"loss {self.loss} does not support divergence {self.divergence}; use reverse_kl, or a loss such as dpo"
@@ -192,6 +204,8 @@ class Evaluation(Section):
 
     playground: int | None = Field(default=None, ge=1, le=5000)
     """This many held-out prompts for each difficulty of the playground."""
+    difficulties: tuple[Difficulty, ...] = Field(default=get_args(Difficulty), min_length=1)
+    """Difficulties of the playground that are evaluated."""
     sets: dict[str, str] = Field(default_factory=dict)
     """Sets of held-out prompts, as NAME: prompt file."""
     n: int = Field(default=1, ge=1)
@@ -207,8 +221,19 @@ class Evaluation(Section):
     judges_own: tuple[str, ...] = ()
     """Sets whose baseline responses were written by the judge's own model: eva measures how much more often the judge
     prefers them than `audit.reward` does (self-preference)."""
-    when: Literal["each", "end"] = "each"
-    """`each` evaluates every policy; `end` only the initial model and the last policy."""
+    when: Literal["each", "end", "last", "never"] = "each"
+    """`each` evaluates every policy; `end` only the initial model and the last policy; `last` only the last policy;
+    `never` none, for a run that others are forked from."""
+
+    @model_validator(mode="after")
+    def _answers_the_baseline(self) -> Evaluation:
+        baselines = self.baseline.values() if isinstance(self.baseline, dict) else (self.baseline,)
+        if self.when in ("last", "never") and INITIAL in baselines:
+            raise ValueError(
+                f"when is {self.when}, but the baseline is the initial model's own responses, which need its "
+                "evaluation: use end"
+            )
+        return self
 
     @field_validator("baseline", mode="before")
     @classmethod

@@ -107,7 +107,8 @@ class WorkerLog:
     run: str | None = field(default_factory=lambda: log_fields().get("run"))
 
     def begin(self) -> None:
-        """Sends everything that this process prints or logs to the file, until the process ends."""
+        """Sends everything that this process prints or logs to the file, until the process ends or begins another."""
+        _for_good.close()
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         log = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)

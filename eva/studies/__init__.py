@@ -1,6 +1,7 @@
 """Studies: arms x seeds x given models, and what can be concluded from them.
 
 `study`: the config of a study
+`plan`: its runs in order, and what they share; `files`: reads it
 `comparison`: means and paired differences, with intervals and sign-flip tests
 `power`: the smallest difference that a study could have shown, and how often intervals are right
 `report`: everything that a study has shown, from the records of its runs

@@ -57,7 +57,7 @@ class Match(Section):
     """What is held equal between the arms. An arm is cut to it and never stretched; what stays unequal is reported."""
 
     steps: int | None = Field(default=None, ge=1)
-    """At most this many optimiser steps in each iteration, in every arm (`training.most_steps`)."""
+    """At most this many optimiser steps in each iteration, in every arm (`training.step_limit`)."""
     responses: int | None = Field(default=None, ge=1)
     """The outcome is that of the last policy before which the run had sampled at most this many responses."""
     tokens: int | None = Field(default=None, ge=1)
@@ -87,8 +87,8 @@ class StudyConfig(Section):
     """The study's name. Runs that it has played are found by it."""
     question: str = ""
     """What the study is to find out, in a sentence."""
-    base: str
-    """The config that all arms start from: a preset or a YAML file, relative to the study's file."""
+    base: str | dict[str, Any]
+    """The config that all arms start from: a preset, a YAML file (relative to the study's file), or its values."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Keys of the config with other values in every arm, such as `training.beta: 0.1`."""
     arms: dict[Annotated[str, Field(pattern=NAME)], dict[str, Any]] = Field(min_length=1)
@@ -106,6 +106,9 @@ class StudyConfig(Section):
     """Pairs of arms; the difference is the first minus the second. Unset: every other arm with the first one."""
     match: Match | None = None
     """What is held equal between the arms; unset: nothing."""
+    curves: bool = False
+    """Evaluate every policy, for curves over iterations. Unset, only the last policy of an arm is evaluated, unless
+    `match` needs the others."""
     share_until: int | None = Field(default=None, ge=0)
     """The first iteration in which arms differ. Those before it are played once for each seed and model, with the
     base's values. Unset: 1 for arms whose values matter only to the creator, which does nothing in the warm-up; 0 for
@@ -130,6 +133,11 @@ class StudyConfig(Section):
         if len(set(self.models)) < len(self.models):
             raise ValueError("models names one twice")
         return self
+
+    @property
+    def evaluates_each(self) -> bool:
+        """Whether every policy is evaluated, or only the last one of each run."""
+        return self.curves or (self.match is not None and self.match.quantity != "steps")
 
     @property
     def seed_list(self) -> tuple[int, ...]:

@@ -49,6 +49,7 @@ DECIDES: dict[str, bool] = {
     "orchestrator/launch": False,
     "orchestrator/loop.py": True,
     "orchestrator/stages": True,
+    "orchestrator/studies": False,
     "orchestrator/tracking": False,
     "orchestrator/watch": False,
     "workers": False,

@@ -101,6 +101,7 @@ def _held_out(config: RunConfig) -> dict[str, tuple[FilePrompt, ...]]:
         sets |= {
             name: tuple(map(FilePrompt, texts))
             for name, texts in tasks.heldout(per_set=config.evaluation.playground).items()
+            if name in config.evaluation.difficulties
         }
     for name, path in config.evaluation.sets.items():
         sets[name] = read_prompt_file(Path(path)).prompts

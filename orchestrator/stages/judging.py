@@ -66,12 +66,13 @@ class JudgeStage(Stage):
         )
         texts = run.read(lambda conn: prompts.read_prompts(conn, run.id, sorted(coverage.to_generate)))
         sampling = SamplingSettings(generation.temperature, generation.top_p, generation.max_tokens)
+        stream = (generation.stream,) if generation.stream else ()
         requests = tuple(
             Request(
                 prompt.number,
                 prompt.text,
                 self.responses - (first := coverage.to_generate[prompt.number]),
-                derive(run.config.seed, policy.number, "respond", prompt.number) >> 1,
+                derive(run.config.seed, policy.number, "respond", prompt.number, *stream) >> 1,
                 sampling,
                 first,
                 prompt.context,

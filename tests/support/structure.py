@@ -26,7 +26,10 @@ MAY_IMPORT = {
 
 STOREYS: dict[str, tuple[set[str], ...]] = {
     "store": ({"schema", "postgres", "rows"}, {"session"}, {"runs", "game"}, {"views"}),
-    "orchestrator": ({"watch"}, {"hold"}, {"stages", "tracking"}, {"journal", "launch"}, {"loop"}, {"driver"}),
+    "orchestrator": (
+        *({"watch"}, {"hold"}, {"stages", "tracking"}, {"journal", "launch"}, {"loop", "warm_workers"}),
+        *({"driver"}, {"studies"}),
+    ),
     "workers": (
         {"cluster", "playground", "prices", "datasets", "tracking"},
         {"models", "evolvers"},
@@ -68,7 +71,10 @@ FOLDER_MODULES = 13
 FULL_FOLDERS = ("cli/commands", "migrations/versions")
 """Folders with a file per command or per migration: they may hold more."""
 
-JOINS = ("orchestrator/driver.py", "orchestrator/launch/material.py", "orchestrator/launch/preflight.py")
+JOINS = (
+    *("orchestrator/driver.py", "orchestrator/warm_workers.py"),
+    *("orchestrator/launch/material.py", "orchestrator/launch/preflight.py"),
+)
 """The only files where the game is joined to the workers."""
 
 MODELS = {"torch", "vllm", "trl", "transformers", "tokenizers", "safetensors", "datasets", "litellm", "distilabel"}

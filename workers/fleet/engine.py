@@ -71,6 +71,10 @@ class Engine:
         self._refused: list[Result] = []
         self._serial = 0
 
+    def log_to(self, log: WorkerLog) -> None:
+        """Continues in another log file: the engine serves another run from now on."""
+        log.begin()
+
     def open(self, folder: str) -> float:
         """Loads the model of a folder, replacing any other, and returns the seconds that took.
 

@@ -75,6 +75,22 @@ class ActorEngines:
     def count(self) -> int:
         return len(self._slots)
 
+    def actor(self, slot: int) -> Any:
+        """Returns the actor of an engine."""
+        return self._slots[slot].actor
+
+    def fits(self, setup: EngineSetup, resources: EngineResources, count: int) -> bool:
+        """Whether a run with these settings can take the engines over."""
+        return (self._setup, self._resources, self.count) == (setup, resources, count)
+
+    def take_over(self, logs_dir: Path) -> None:
+        """Makes the engines those of another run: they log to its folder, and serve nothing until the next `serve`."""
+        self._logs_dir, self._target = logs_dir, None
+        for slot, state in enumerate(self._slots):
+            state.calls.clear()
+            state.serving = False
+            state.actor.log_to.remote(self._log(slot))
+
     def now(self) -> float:
         return time.monotonic()
 
@@ -138,10 +154,11 @@ class ActorEngines:
             self.end(slot)
 
     def _start(self, slot: int) -> Any:
+        return start_engine(replace(self._setup, log=self._log(slot)), self._resources)
+
+    def _log(self, slot: int) -> WorkerLog:
         name = f"engine-{slot}"
-        return start_engine(
-            replace(self._setup, log=WorkerLog(str(self._logs_dir / f"{name}.log"), name)), self._resources
-        )
+        return WorkerLog(str(self._logs_dir / f"{name}.log"), name)
 
     def _prepare(self, state: _Slot, *, anew: bool = False) -> None:
         assert self._target is not None

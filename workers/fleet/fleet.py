@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -25,8 +27,9 @@ from workers.fleet.dispatch import (
     new_ledger,
     run_requests,
 )
+from workers.fleet.engine import EngineSetup
 from workers.fleet.engine_actors import ActorEngines, ServingTarget
-from workers.fleet.placement import engine_resources, engine_setup
+from workers.fleet.placement import EngineResources, engine_resources, engine_setup
 from workers.fleet.recovery import Recovery
 from workers.fleet.serving_view import serving_view
 from workers.models.model_folder import inspect_model
@@ -43,6 +46,9 @@ _SHAPE = (
     "num_key_value_heads",
     "head_dim",
 )
+
+_ABOUT_THE_FILE = ("transformers_version", "_name_or_path")
+"""What a model's JSON files say about how they were written."""
 
 
 class ServingEngines(Engines, Protocol):
@@ -80,6 +86,7 @@ class Fleet:
         self._time = EngineTime()
         self._loading_since: float | None = None
         shutil.rmtree(views_dir, ignore_errors=True)
+        self._released = False
         self._policy: Checkpoint | None = None
         self._canary: Canary | None = None
         self._shape: dict[str, Any] | None = None
@@ -155,10 +162,16 @@ class Fleet:
         """Return how busy the engines have been so far. Safe to call from another thread."""
         return self._time.readings()
 
+    def release(self) -> ServingEngines:
+        """Return the engines, which another fleet takes over: `close` leaves them running."""
+        self._released = True
+        return self._engines
+
     def close(self) -> None:
-        """End the engines."""
+        """End the engines, unless they were released."""
         self._policy = None
-        self._engines.close()
+        if not self._released:
+            self._engines.close()
         shutil.rmtree(self._views_dir, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -208,6 +221,40 @@ class Fleet:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class KeptEngines:
+    """Engines that a run has left running. `interface`: that of the model that they have loaded."""
+
+    engines: ActorEngines
+    interface: str
+
+    def fits(self, interface: str, setup: EngineSetup, resources: EngineResources, count: int) -> bool:
+        """Whether a run with these settings, of a model with this interface, can take the engines over."""
+        return interface == self.interface and self.engines.fits(setup, resources, count)
+
+
+def keep_engines(fleet: Fleet, model_dir: Path) -> KeptEngines | None:
+    """Releases the engines of a fleet that serves `model_dir` or a checkpoint of it."""
+    engines = fleet.release()
+    return KeptEngines(engines, model_interface(model_dir)) if isinstance(engines, ActorEngines) else None
+
+
+def model_interface(folder: Path) -> str:
+    """Returns a digest of everything of a model but its weights: shape, tokenizer, chat template.
+
+    Engines can load one model's weights in place of another's if their digests are equal.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.suffix in (".jinja", ".model", ".txt"):
+            digest.update(file.name.encode() + file.read_bytes())
+        elif file.suffix == ".json" and not file.name.endswith(".index.json"):
+            values = json.loads(file.read_text(encoding="utf-8"))
+            described = {key: value for key, value in values.items() if key not in _ABOUT_THE_FILE}
+            digest.update(file.name.encode() + json.dumps(described, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
 def start_fleet(
     config: RunConfig,
     model_dir: str | Path,
@@ -216,20 +263,27 @@ def start_fleet(
     views_dir: Path,
     conversation: int = 0,
     notice: IncidentListener = ignore_incident,
+    kept: KeptEngines | None = None,
 ) -> Fleet:
     """Starts the engines of a run. Returns at once, while they import vLLM; the first `load` loads the model.
 
     Args:
         model_dir: a folder with the run's model or any checkpoint of it; it determines context and threads.
         conversation: the most tokens that come before the text of a prompt.
+        kept: engines that another run has left. They are taken over if they fit this run, and ended otherwise.
 
     Ray must be connected. Raises ModelError if the model cannot be served with this config.
     """
     facts = inspect_model(Path(model_dir))
     fleet = config.fleet
-    engines = ActorEngines(
-        engine_setup(config, facts, conversation), engine_resources(config, facts), fleet.engines, logs_dir
-    )
+    setup, resources = engine_setup(config, facts, conversation), engine_resources(config, facts)
+    if kept is not None and kept.fits(model_interface(facts.path), setup, resources, fleet.engines):
+        engines = kept.engines
+        engines.take_over(logs_dir)
+    else:
+        if kept is not None:
+            kept.engines.close()
+        engines = ActorEngines(setup, resources, fleet.engines, logs_dir)
     limits = Limits(fleet.window, fleet.restarts, fleet.stall_s, fleet.start_s, fleet.backoff_s)
     return Fleet(engines, limits, views_dir, shares_device=fleet.gpus_per_engine > 0, notice=notice)
 

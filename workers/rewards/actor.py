@@ -188,6 +188,10 @@ class ActorRewarder:
             self._spent.update({name: part.value or 0 for name, part in reward.parts if name.endswith(COST)})
         return taken
 
+    def take_over(self, *, hung_s: float, notice: IncidentListener) -> None:
+        """Makes the rewarder that of another run with the same reward model."""
+        self._hung_s, self._notice, self._window = hung_s, notice, None
+
     def close(self) -> None:
         """Ends the actor. It starts again on the next use."""
         if self._process:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from eva.runtime.worker_reports import WorkerStatus
+from eva.runtime.worker_reports import IncidentListener, WorkerStatus
 from eva.types import PromptResponses, RewardedResponses
 from workers.rewards.model import RewardModel, RewardRequest
 
@@ -33,6 +33,9 @@ class LocalRewarder:
     def at_work(self) -> list[WorkerStatus]:
         """Returns nothing: the work is done by the caller's thread."""
         return []
+
+    def take_over(self, *, hung_s: float, notice: IncidentListener) -> None:
+        """Does nothing: this rewarder knows nothing of the run."""
 
     def close(self) -> None:
         self._model.close()

@@ -3,7 +3,7 @@
 `trainer`: the training process, watched and replaced
 `job`: one training job from start to published checkpoint
 `job_lock`: one job at a time in a run's folder
-`optimisation`: the training itself, with `losses`, `arguments`, `lora`
+`optimisation`: the training itself, with `losses`, `arguments`, `step_limit`, `lora`
 `distribution`: the same on several devices
 `rows`: preference pairs as token ids
 `checkpoints`: publish and verify; `checkpoint_files`: what is in one

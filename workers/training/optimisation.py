@@ -25,6 +25,7 @@ from workers.training import checkpoint_files, rows
 from workers.training.arguments import trainer_arguments
 from workers.training.lora import add_adapters, merge_adapters
 from workers.training.losses import Ingredients, find_loss
+from workers.training.step_limit import limited_steps
 
 Report = Callable[[TrainingStep, int], None]
 
@@ -48,6 +49,8 @@ def optimise(job: TrainingJob, training: Training, model: Model, report: Report 
         arguments = trainer_arguments(
             training, seed=job.seed, n_devices=training.devices, gpu=torch.cuda.is_available(), output_dir=scratch
         )
+        if (steps := limited_steps(training, len(encoded.rows), training.devices)) is not None:
+            arguments["max_steps"] = steps
         set_seed(arguments["seed"])
         policy = checkpoint_files.load_policy(job.policy.path)
         if training.lora is not None:

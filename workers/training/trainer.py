@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +49,10 @@ class TrainingProcess:
         self._steps: list[tuple[TrainingStep, int]] = []
         log.begin()
 
+    def log_to(self, log: WorkerLog) -> None:
+        """Continue in another log file: the jobs are another run's from now on."""
+        log.begin()
+
     def warm(self) -> None:
         """Import what a job needs, which takes many seconds once."""
         import_module("workers.training.job")
@@ -76,6 +81,19 @@ class TrainingProcess:
         return self._steps[count:]
 
 
+@dataclass(frozen=True, slots=True)
+class KeptProcess:
+    """A training process that a run has left running, with the environment that it was started in."""
+
+    actor: Any
+    located: Any
+    environment: Mapping[str, str]
+
+    def end(self) -> None:
+        """End the process."""
+        stop_actor(self.actor, self.located)
+
+
 class LocalTrainer:
     """Trains in a Ray actor beside the engines. As a context manager it ends the process.
 
@@ -83,12 +101,22 @@ class LocalTrainer:
     The library's output goes to `logs/trainer.log`.
     """
 
-    def __init__(self, config: RunConfig, logs: Path, *, notice: IncidentListener = ignore_incident) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        logs: Path,
+        *,
+        notice: IncidentListener = ignore_incident,
+        kept: KeptProcess | None = None,
+    ) -> None:
+        """`kept`: a process that another run has left. It is taken over if it fits this run, and ended otherwise."""
         self._config, self._log = config, logs / "trainer.log"
         self._engines_on_gpu = config.fleet.gpus_per_engine > 0
         self._notice = notice
         self._actor: Any = None
         self._located: Any = None
+        if kept is not None:
+            self._take_over(kept)
         self._working: WorkerStatus | None = None
 
     def __enter__(self) -> Self:
@@ -104,6 +132,11 @@ class LocalTrainer:
         if self._actor is not None:
             stop_actor(self._actor, self._located)
             self._actor = None
+
+    def release(self) -> KeptProcess | None:
+        """Return the process, which another run's trainer takes over; None if there is none."""
+        actor, self._actor = self._actor, None
+        return None if actor is None else KeptProcess(actor, self._located, self._environment())
 
     def warm(self) -> None:
         """Start the process and its imports. Returns at once."""
@@ -201,13 +234,24 @@ class LocalTrainer:
                 max_restarts=0,
                 max_task_retries=0,
                 concurrency_groups={"watch": 1},
-                runtime_env={
-                    "env_vars": training_environment(gpu=self._engines_on_gpu, devices=self._config.training.devices)
-                },
+                runtime_env={"env_vars": self._environment()},
             )(TrainingProcess)
-            self._actor = process.remote(WorkerLog(str(self._log.resolve()), "trainer"))
+            self._actor = process.remote(self._worker_log())
             self._located = find_process(self._actor)
         return self._actor
+
+    def _take_over(self, kept: KeptProcess) -> None:
+        if kept.environment != self._environment():
+            kept.end()
+            return
+        self._actor, self._located = kept.actor, kept.located
+        self._actor.log_to.remote(self._worker_log())
+
+    def _environment(self) -> dict[str, str]:
+        return training_environment(gpu=self._engines_on_gpu, devices=self._config.training.devices)
+
+    def _worker_log(self) -> WorkerLog:
+        return WorkerLog(str(self._log.resolve()), "trainer")
 
     def _failure(self, cause: Exception) -> Exception:
         """The error of a job that raised: eva's own, or one with the library's message."""
