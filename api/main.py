@@ -33,6 +33,7 @@ from api.runs import endpoints as runs
 from api.service import Service
 from api.session import endpoints as session
 from api.statistics import endpoints as statistics
+from api.studies import endpoints as studies
 from api.summary import endpoints as summary
 
 VERSION = "1"
@@ -53,6 +54,7 @@ ROUTERS = (
     checkpoints,
     logs,
     compare,
+    studies,
     exports,
     summary,
     report,

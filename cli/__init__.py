@@ -4,6 +4,7 @@
 - `commands`: a module for each command
 - `terminal`: how text, figures and progress look on a terminal
 - `report`: the report of a run, as `eva show` prints it
+- `study`: the report of a study
 - `play`: playing a run in front of a person
 - `service_launcher`: the launcher thread of `eva serve`
 - `remote`: the API as commands use it, in this process or at a URL

@@ -29,6 +29,8 @@ class _Files(StaticFiles):
 
 @router.get("/")
 @router.get("/runs/{path:path}")
+@router.get("/studies")
+@router.get("/studies/{path:path}")
 @router.get("/compare")
 @router.get("/launch")
 def page() -> FileResponse:

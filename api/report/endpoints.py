@@ -28,4 +28,4 @@ def get_report(here: Here, run: RunName) -> HTMLResponse:
     content = facts(here, run)
     # the name of a run has only letters, digits, dots, dashes and underscores
     disposition = f'attachment; filename="{content["run"]["name"]}.html"'
-    return HTMLResponse(page(content), headers={"Content-Disposition": disposition})
+    return HTMLResponse(page(content["run"]["name"], content), headers={"Content-Disposition": disposition})

@@ -27,16 +27,14 @@ _PAGE = """<!doctype html>
 """
 
 
-def page(facts: Mapping[str, Any]) -> str:
-    """The page that shows these facts (api.report.facts)."""
-    style, script = _style(), _script()
+def page(title: str, facts: Mapping[str, Any], script: str = "report/report.js") -> str:
+    """The page that shows these facts: of a run (api.report.facts), or of a study with its own script."""
+    style, script = _style(), _script(script)
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src blob: data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    return _PAGE.format(
-        policy=policy, title=html.escape(str(facts["run"]["name"])), style=style, script=script, facts=embedded(facts)
-    )
+    return _PAGE.format(policy=policy, title=html.escape(title), style=style, script=script, facts=embedded(facts))
 
 
 def embedded(value: object) -> str:
@@ -50,9 +48,9 @@ def _style() -> str:
     return "\n".join((STATIC / "style" / f"{name}.css").read_text("utf-8") for name in _STYLES)
 
 
-@lru_cache(1)
-def _script() -> str:
-    script = '"use strict";\n' + bundle(STATIC, "report/report.js", _INSTEAD)
+@lru_cache(2)
+def _script(entry: str) -> str:
+    script = '"use strict";\n' + bundle(STATIC, entry, _INSTEAD)
     # only these would end the script early; the dashboard's scripts contain neither
     assert "</script" not in script and "<!--" not in script
     return script

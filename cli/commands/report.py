@@ -38,4 +38,4 @@ def _page(source: Local, name: str) -> bytes:
     from api.report.facts import facts
     from api.report.page import page
 
-    return page(facts(source.service, name, whole_fingerprint=True)).encode()
+    return page(name, facts(source.service, name, whole_fingerprint=True)).encode()

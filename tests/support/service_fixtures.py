@@ -115,6 +115,22 @@ def pair_service(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFact
         store.close()
 
 
+@pytest.fixture(scope="session")
+def study_service(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The service over a small study (tests.support.played_study) that all tests may look at."""
+    from api.service import Service
+    from tests.support.played_study import play_study_on_fakes
+    from tests.support.store_fixtures import fresh_database
+
+    with fresh_database(postgres) as url:
+        settings = Settings(tmp_path_factory.mktemp("study"), url, None)
+        store = open_store(settings)
+        play_study_on_fakes(store, settings)
+        with serving(Service(store, settings)) as started:
+            yield started
+        store.close()
+
+
 def await_export(served: Served, run: str, kind: str, form: str) -> Any:
     """Ask for an export, and wait until it is written."""
     asked = served.client.post(f"/v1/runs/{run}/exports", json={"kind": kind, "format": form})

@@ -13,6 +13,7 @@ import { MapView } from "./views/map/map.js";
 import { Overview } from "./views/overview/overview.js";
 import { Prompt } from "./views/prompts/prompt.js";
 import { Prompts } from "./views/prompts/prompts.js";
+import { Studies, Study } from "./views/studies/studies.js";
 
 /** @typedef {{name: string, title: string, view: (props: any) => unknown}} Tab */
 
@@ -79,6 +80,8 @@ function currentView() {
   const [noun, run, part = "", ...rest] = path.value;
   if (noun === undefined) return { title: "Runs", body: html`<${Runs} />` };
   if (noun === "compare") return { title: "Compare", body: html`<${Compare} />` };
+  if (noun === "studies" && run === undefined) return { title: "Studies", body: html`<${Studies} />` };
+  if (noun === "studies" && !part) return { title: `${run} · Study`, body: html`<${Study} name=${run} />` };
   if (noun === "launch") return { title: "Launch", body: html`<${Launch} />` };
   const tab = TABS.find((tab) => tab.name === part);
   if (noun === "runs" && run && tab)

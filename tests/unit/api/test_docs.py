@@ -7,6 +7,7 @@ import re
 import pytest
 
 from api.main import bare_app
+from tests.support.played_study import NAME
 from tests.support.service_fixtures import Pair, Served, await_export
 from tests.support.structure import ROOT
 
@@ -38,7 +39,7 @@ def exported(played_service: Served) -> int:
         # runs beside each other need two of them, and keys a service that asks for some (test_access.py)
         path
         for path in EXAMPLES
-        if "playground-b" not in path and "/v1/keys" not in path
+        if "playground-b" not in path and "/v1/keys" not in path and "/v1/studies/" not in path
     ],
 )
 def test_the_example_answers(played_service: Served, exported: int, path: str) -> None:
@@ -55,10 +56,18 @@ def test_the_example_of_two_runs_answers(pair_service: Pair) -> None:
     assert pair_service.served.client.get(path).status_code == 200
 
 
+def test_the_examples_of_studies_answer(study_service: Served) -> None:
+    paths = [path for path in EXAMPLES if "/v1/studies/" in path]
+    assert paths
+    for path in paths:
+        assert study_service.client.get(path.replace("/study-smoke", f"/{NAME}")).status_code == 200
+
+
 def test_every_path_has_an_example() -> None:
     shown = {example.split("?")[0] for example in EXAMPLES + CHANGES}
     for before, after in (
         ("/last", "/{run}"),
+        ("studies/study-smoke", "studies/{study}"),
         ("prompts/60", "prompts/{number}"),
         ("exports/1", "exports/{export}"),
         ("checkpoints/1", "checkpoints/{number}"),

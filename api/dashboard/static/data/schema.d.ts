@@ -4,6 +4,17 @@ export interface Alive {
   status: string;
 }
 
+export interface ArmPoint {
+  iteration: number;
+  outcome: StudyInterval;
+}
+
+export interface ArmUse {
+  arm: string;
+  least: number;
+  most: number;
+}
+
 export interface ChangedKey {
   key: string;
   before: any;
@@ -118,6 +129,15 @@ export interface EventPage {
   last: number;
 }
 
+export interface ExploratoryDifference {
+  difference: StudyInterval;
+  p: number;
+  p_is_exact: boolean;
+  figure: string;
+  first: string;
+  second: string;
+}
+
 export interface Export {
   id: number;
   kind: ExportKind;
@@ -174,6 +194,15 @@ export interface ForkedFrom {
   iteration: number;
 }
 
+export interface HeldoutOverlap {
+  heldout: number;
+  trained_on: number;
+  equal: number;
+  near: number;
+  similarity: number;
+  examples: string[][];
+}
+
 export interface HeldoutPoint {
   checkpoint: number;
   seconds: number;
@@ -187,6 +216,12 @@ export interface HeldoutPoint {
 export interface Holder {
   host: string;
   pid: number | null;
+}
+
+export interface Inequality {
+  quantity: string;
+  first: number;
+  second: number;
 }
 
 export interface Iteration {
@@ -255,6 +290,18 @@ export interface ListedPrompt {
   info: number | null;
 }
 
+export interface ListedStudy {
+  name: string;
+  question: string;
+  figure: string;
+  arms: string[];
+  seeds: number;
+  models: number;
+  planned: number;
+  counts: Record<string, number>;
+  created_at: string;
+}
+
 export interface Log {
   name: string;
   bytes: number;
@@ -273,6 +320,13 @@ export interface Logs {
   bytes: number;
 }
 
+export interface MatchProof {
+  quantity: "steps" | "responses" | "tokens";
+  limit: number;
+  held: boolean;
+  used: ArmUse[];
+}
+
 export interface Message {
   role: string;
   content: string;
@@ -281,6 +335,11 @@ export interface Message {
 export interface Metrics {
   names: string[];
   items: Series[];
+}
+
+export interface ModelDifference {
+  model: string;
+  difference: StudyInterval;
 }
 
 export interface NewFork {
@@ -356,6 +415,14 @@ export interface Paired {
   standard_error: number | null;
   better: number;
   worse: number;
+}
+
+export interface PairedRuns {
+  seed: number;
+  model: string;
+  first: string;
+  second: string;
+  difference: number;
 }
 
 export interface Part {
@@ -462,6 +529,12 @@ export interface Relative {
   children: number;
   batches: number[];
   text: string;
+}
+
+export interface RepeatCheck {
+  covered: number;
+  total: number;
+  outcome_covered: boolean | null;
 }
 
 export interface Response {
@@ -604,4 +677,89 @@ export type Status = "created" | "queued" | "running" | "interrupted" | "paused"
 export interface Stretch {
   kind: "same" | "removed" | "added";
   text: string;
+}
+
+export interface StudyArm {
+  name: string;
+  changes: Record<string, any>;
+  outcome: StudyInterval | null;
+  costs: StudyCosts | null;
+  curve: ArmPoint[];
+}
+
+export interface StudyComparison {
+  difference: StudyInterval;
+  p: number;
+  p_is_exact: boolean;
+  first: string;
+  second: string;
+  repeats: boolean;
+  p_adjusted: number | null;
+  verdict: "better" | "worse" | "equivalent" | "unresolved" | null;
+  detectable: number | null;
+  pairs: PairedRuns[];
+  models: ModelDifference[];
+  unequal: Inequality[];
+}
+
+export interface StudyCosts {
+  responses: number;
+  tokens: number;
+  pairs: number;
+  steps: number;
+  seconds: number;
+  dollars: number;
+}
+
+export interface StudyInterval {
+  value: number;
+  low: number | null;
+  high: number | null;
+  deviation: number | null;
+  error: number | null;
+  error_of_prompts: number | null;
+  runs: number;
+  seeds: number;
+  prompts: number;
+  left_out: number;
+}
+
+export interface StudyOutcome {
+  figure: string;
+  better: "higher" | "lower";
+  equivalent_within: number | null;
+}
+
+export interface StudyPage {
+  items: ListedStudy[];
+}
+
+export interface StudyReport {
+  schema_version: number;
+  name: string;
+  question: string;
+  outcome: StudyOutcome;
+  seeds: number[];
+  models: string[];
+  planned: number;
+  counts: Record<string, number>;
+  arms: StudyArm[];
+  comparisons: StudyComparison[];
+  match: MatchProof | null;
+  repeats: RepeatCheck;
+  contamination: HeldoutOverlap | null;
+  exploratory: ExploratoryDifference[];
+  runs: StudyRun[];
+}
+
+export interface StudyRun {
+  name: string;
+  arm: string;
+  seed: number;
+  model: string;
+  status: string;
+  error: string | null;
+  checkpoint: number | null;
+  value: number | null;
+  costs: StudyCosts | null;
 }

@@ -58,6 +58,7 @@ export function Runs() {
     <div class="head">
       <h1>Runs</h1>
       <span class="spring" />
+      <${Link} class="button" to="/studies">Studies<//>
       <${Link} class="button first" to="/launch">Launch a run<//>
       <p class="lead">
         In each run one model plays against itself: a creator writes prompts, and the solver learns from its own best

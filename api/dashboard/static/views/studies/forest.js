@@ -1,0 +1,248 @@
+// The forest plot: a row for each comparison, with its interval and a dot for each pair of runs.
+import { html } from "../../ui.js";
+import { Figure } from "../../charts/figure.js";
+import { extent, linear, markText, ticks } from "../../charts/scales.js";
+import { go } from "../../router.js";
+import { comparePath } from "../runs/compare.js";
+import { difference, outcome } from "./values.js";
+
+/** @typedef {import("../../data/schema.d.ts").StudyReport} StudyReport */
+/** @typedef {import("../../data/schema.d.ts").StudyComparison} StudyComparison */
+/** @typedef {import("../../data/schema.d.ts").StudyInterval} StudyInterval */
+
+const WIDTH = 300;
+const ROW = 40;
+const VERDICTS = /** @type {Record<string, string>} */ ({
+  better: "finished",
+  worse: "failed",
+  equivalent: "finished",
+  unresolved: "paused",
+});
+
+/** @param {number | null | undefined} p */
+const pText = (p) => (p === null || p === undefined ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
+
+/** @param {StudyInterval} interval */
+const ends = ({ low, high }) => (low === null ? "" : `${difference(low)} to ${difference(high)}`);
+
+/** @param {{report: StudyReport}} props */
+export function Comparisons({ report }) {
+  const { comparisons } = report;
+  if (!comparisons.length) return null;
+  const margin = report.outcome.equivalent_within ?? 0;
+  const domain = extent(
+    [
+      -margin,
+      margin,
+      ...comparisons.flatMap((each) => [
+        each.difference.low,
+        each.difference.high,
+        ...each.pairs.map((pair) => pair.difference),
+      ]),
+    ],
+    { zero: true },
+  );
+  const x = linear(domain, [10, WIDTH - 10]);
+  const marks = ticks(domain, 4);
+  return html`
+    <${Figure}
+      title="Paired differences"
+      name=${`${report.name}-comparisons`}
+      caption="First arm minus second, in pairs of runs with the same seed and given model. The bar is the 95% interval
+        over seeds and held-out prompts; each dot is a pair, and opens its two runs."
+      numbers=${() => ({
+        columns: [
+          "comparison",
+          "difference",
+          "low (95%)",
+          "high (95%)",
+          "p (sign flips)",
+          "p (Holm)",
+          "detectable with power 0.8",
+          "pairs",
+          "seeds",
+          "held-out prompts",
+          "verdict",
+        ],
+        rows: comparisons.map((each) => [
+          `${each.first} − ${each.second}`,
+          each.difference.value,
+          each.difference.low,
+          each.difference.high,
+          each.p,
+          each.p_adjusted,
+          each.detectable,
+          each.difference.runs,
+          each.difference.seeds,
+          each.difference.prompts,
+          each.repeats ? "A/A" : each.verdict,
+        ]),
+      })}
+    >
+      <div class="scroll" tabindex="0" role="region" aria-label="Comparisons">
+        <table class="data payoff">
+          <thead>
+            <tr>
+              <th scope="col">Arms</th>
+              <th scope="col">Difference</th>
+              <th scope="col" class="number">Mean (95%)</th>
+              <th scope="col" class="number">p</th>
+              <th scope="col" class="number">p (Holm)</th>
+              <th scope="col" class="number">Detectable</th>
+              <th scope="col">Verdict</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${comparisons.map(
+              (each) => html`
+                <${Row} key=${`${each.first} ${each.second}`} comparison=${each} x=${x} margin=${margin} />
+              `,
+            )}
+          </tbody>
+          <tfoot aria-hidden="true">
+            <tr>
+              <td></td>
+              <td>
+                <svg class="interval" width=${WIDTH} height="16" viewBox=${`0 0 ${WIDTH} 16`}>
+                  ${marks.map(
+                    (mark) => html`
+                      <text key=${mark} x=${x(mark)} y="11" text-anchor="middle">${markText(mark, marks)}</text>
+                    `,
+                  )}
+                </svg>
+              </td>
+            </tr>
+          </tfoot>
+        </table>
+      </div>
+      <${Remarks} comparisons=${comparisons} />
+      <p class="soft small">
+        p: sign flips over seeds; it speaks of these held-out prompts only. Detectable: the smallest true difference
+        that so many seeds and prompts show with a power of 0.8.
+      </p>
+    <//>
+  `;
+}
+
+/** @param {{comparison: StudyComparison, x: (value: number) => number, margin: number}} props */
+function Row({ comparison, x, margin }) {
+  const { first, second, difference: found, verdict } = comparison;
+  const name = `${first} − ${second}`;
+  return html`
+    <tr>
+      <td>${name}${comparison.repeats && html`<div class="small soft">A/A: the same arm, other draws</div>`}</td>
+      <td>
+        <svg
+          class="interval forest"
+          width=${WIDTH}
+          height=${ROW}
+          viewBox=${`0 0 ${WIDTH} ${ROW}`}
+          role="img"
+          aria-label=${`${name}: ${difference(found.value)}${found.low === null ? "" : `, interval ${ends(found)}`}`}
+        >
+          ${
+            margin > 0 &&
+            html`<rect class="margin" x=${x(-margin)} width=${x(margin) - x(-margin)} y="0" height=${ROW} />`
+          }
+          <line class="zero" x1=${x(0)} x2=${x(0)} y1="0" y2=${ROW} />
+          ${comparison.pairs.map(
+            (pair, n) => html`
+              <circle
+                key=${`${pair.seed} ${pair.model}`}
+                class="mark"
+                cx=${x(pair.difference)}
+                cy=${ROW / 2 + (n % 2 ? 9 : -9) + ((n % 3) - 1) * 3}
+                r="3.5"
+                onClick=${() => go(comparePath([pair.second, pair.first]))}
+              >
+                <title>seed ${pair.seed}, ${pair.model}: ${difference(pair.difference)}</title>
+              </circle>
+            `,
+          )}
+          ${
+            found.low !== null &&
+            found.high !== null &&
+            html`<line class="reach" x1=${x(found.low)} x2=${x(found.high)} y1=${ROW / 2} y2=${ROW / 2} />`
+          }
+          <circle class="mean" cx=${x(found.value)} cy=${ROW / 2} r="5" />
+        </svg>
+      </td>
+      <td class="number">
+        ${difference(found.value)}<div class="small soft nowrap">${ends(found)}</div>
+      </td>
+      <td class="number">${pText(comparison.p)}</td>
+      <td class="number">${pText(comparison.p_adjusted)}</td>
+      <td class="number">${outcome(comparison.detectable)}</td>
+      <td>
+        ${
+          comparison.repeats
+            ? html`<span class="soft">–</span>`
+            : html`<span class=${`status ${VERDICTS[verdict ?? ""] ?? ""}`}>${verdict ?? "one seed"}</span>`
+        }
+      </td>
+    </tr>
+  `;
+}
+
+/**
+ * What remains unequal, and how the difference varies between given models.
+ * @param {{comparisons: StudyComparison[]}} props
+ */
+function Remarks({ comparisons }) {
+  const amount = (/** @type {number} */ value) =>
+    value.toLocaleString("en-GB", { maximumFractionDigits: value >= 100 ? 0 : 2 });
+  const remarks = comparisons.flatMap(({ first, second, unequal, models, difference: found }) => {
+    const name = `${first} − ${second}`;
+    return [
+      unequal.length > 0 &&
+        `${name}: unequal in ${unequal
+          .map((cost) => `${cost.quantity} (${amount(cost.first)} against ${amount(cost.second)})`)
+          .join(", ")}.`,
+      models.length > 0 &&
+        `${name}: by given model ${models
+          .map((each) => `${each.model} ${difference(each.difference.value)}`)
+          .join(", ")}.`,
+      found.left_out > 0 && `${name}: ${found.left_out} held-out prompts lack a value in some run and are left out.`,
+    ].filter(Boolean);
+  });
+  return (
+    remarks.length > 0 &&
+    html`<ul class="remarks soft small">${remarks.map((remark, n) => html`<li key=${n}>${remark}</li>`)}</ul>`
+  );
+}
+
+/** @param {{report: StudyReport}} props */
+export const Exploratory = ({ report: { exploratory } }) =>
+  exploratory.length > 0 &&
+  html`
+    <details class="card">
+      <summary>Exploratory: figures that were not named beforehand</summary>
+      <p class="soft small">With so many figures some differ by chance. Take them as questions for another study.</p>
+      <div class="scroll" tabindex="0" role="region" aria-label="Exploratory comparisons">
+        <table class="data">
+          <thead>
+            <tr>
+              <th scope="col">Figure</th>
+              <th scope="col">Arms</th>
+              <th scope="col" class="number">Difference</th>
+              <th scope="col" class="number">95%</th>
+              <th scope="col" class="number">p</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${exploratory.map(
+              (each) => html`
+                <tr key=${`${each.figure} ${each.first} ${each.second}`}>
+                  <td><code>${each.figure}</code></td>
+                  <td>${each.first} − ${each.second}</td>
+                  <td class="number">${difference(each.difference.value)}</td>
+                  <td class="number nowrap">${ends(each.difference)}</td>
+                  <td class="number">${pText(each.p)}</td>
+                </tr>
+              `,
+            )}
+          </tbody>
+        </table>
+      </div>
+    </details>
+  `;

@@ -1,0 +1,68 @@
+"""The list of studies, and the report of one."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from api.report.page import page
+from api.service import Here, Service
+from api.studies.schemas import StudyName, StudyPage, listed
+from eva.runtime.redaction import redact_json, secrets_of
+from eva.studies.schema import StudyReport
+from store.runs.studies import find_study, list_studies
+from store.views.studies import study_records
+
+router = APIRouter(prefix="/v1/studies", tags=["studies"])
+
+
+@router.get("")
+def list_all_studies(here: Here) -> StudyPage:
+    """All studies with the state of their runs, newest first."""
+    with here.reading() as conn:
+        return StudyPage(items=[listed(count) for count in list_studies(conn)])
+
+
+@router.get("/{study}")
+def get_study(here: Here, study: StudyName) -> StudyReport:
+    """What a study has shown so far: outcomes by arm, paired differences, their intervals, costs, what was unequal."""
+    return report_of(here, study)
+
+
+@router.get(
+    "/{study}/report",
+    response_class=HTMLResponse,
+    responses={
+        200: {
+            "description": "One HTML page that opens from disk. It contains its styles, scripts and data.",
+            "content": {"text/html": {"schema": {"type": "string"}}},
+        }
+    },
+)
+def get_study_report(here: Here, study: StudyName) -> HTMLResponse:
+    """The study as a page to keep or send: comparisons with intervals, arms, curves, costs, all runs."""
+    report = report_of(here, study)
+    # the name of a study has only letters, digits, dots, dashes and underscores
+    disposition = f'attachment; filename="{report.name}.html"'
+    return HTMLResponse(study_page(report), headers={"Content-Disposition": disposition})
+
+
+def study_page(report: StudyReport) -> str:
+    """The report as one HTML page."""
+    facts = {"taken_at": datetime.now(UTC).isoformat(), "study": report.model_dump(mode="json")}
+    return page(report.name, facts, "report/study.js")
+
+
+def report_of(service: Service, name: str) -> StudyReport:
+    """The report of a study, without secrets. Raises NotFoundError."""
+    # loads scipy, which a service that only shows runs does not need
+    from eva.studies.report import study_report
+
+    with service.reading() as conn:
+        row = find_study(conn, name)
+        records = study_records(conn, row)
+    values = study_report(records).model_dump(mode="json")
+    return StudyReport.model_validate(redact_json(values, secrets_of(row.config, os.environ)))

@@ -1,0 +1,65 @@
+"""Schemas of the list of studies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Path
+
+from api.schema import Schema
+from eva.studies.study import StudyConfig
+from store.runs.studies import StudyCount
+
+StudyName = Annotated[
+    str,
+    Path(min_length=1, max_length=200, pattern="^[^/:]+$", description="A study's name."),
+]
+
+
+class ListedStudy(Schema):
+    """A study in the list."""
+
+    name: str
+    """Its name."""
+    question: str
+    """What it is to find out."""
+    figure: str
+    """The held-out figure that decides."""
+    arms: list[str]
+    """Its arms; without `compare` in its config, the others are compared with the first."""
+    seeds: int
+    """How many training seeds."""
+    models: int
+    """How many given models."""
+    planned: int
+    """Runs that it consists of."""
+    counts: Mapping[str, int]
+    """Its runs by status."""
+    created_at: datetime
+    """When it was first started."""
+
+
+class StudyPage(Schema):
+    """All studies."""
+
+    items: list[ListedStudy]
+    """The studies, newest first."""
+
+
+def listed(count: StudyCount) -> ListedStudy:
+    """A study as the list shows it."""
+    config = StudyConfig.model_validate(count.study.config)
+    models = max(1, len(config.models))
+    return ListedStudy(
+        name=count.study.name,
+        question=config.question,
+        figure=config.outcome.figure,
+        arms=[*config.arms],
+        seeds=len(config.seed_list),
+        models=models,
+        planned=len(config.arms) * len(config.seed_list) * models,
+        counts=count.by_status,
+        created_at=count.study.created_at,
+    )

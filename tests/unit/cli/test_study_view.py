@@ -1,0 +1,72 @@
+"""The report of a study on a terminal: its claims, its doubts, and 80 columns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from cli.study.show import report as write_report
+from cli.study.show import show
+from cli.study.view import show_study
+from eva.studies.schema import StudyReport
+from tests.support.played_study import FIGURE, NAME
+from tests.support.service_fixtures import Served
+
+
+@pytest.fixture(scope="module")
+def report(study_service: Served) -> StudyReport:
+    return StudyReport.model_validate(study_service.client.get(f"/v1/studies/{NAME}").json())
+
+
+def _printed(report: StudyReport, width: int = 80) -> str:
+    console = Console(width=width, highlight=False, color_system=None)
+    with console.capture() as captured:
+        show_study(report, console)
+    return captured.get()
+
+
+def test_a_report_fits_into_80_columns_and_says_what_was_found(report: StudyReport) -> None:
+    text = _printed(report)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "8 of 9 runs finished (1 failed)" in text and FIGURE in text
+    found = report.comparisons[0]
+    assert "one − two" in text and f"{found.difference.value:+.3f}" in text and f"{found.detectable:.3f}" in text
+    assert "unequal in responses" in text
+    assert "held equal: nothing" in text and "A/A: " in text and "held out: " in text
+    assert "iterations.again.s2" in text and "an engine died" in text
+
+
+def test_a_checkless_and_unequal_study_says_so(report: StudyReport) -> None:
+    proof = {
+        "quantity": "steps",
+        "limit": 16,
+        "held": False,
+        "used": [{"arm": "one", "least": 3, "most": 9}, {"arm": "two", "least": 16, "most": 16}],
+    }
+    changed = report.model_dump() | {"match": proof, "repeats": {"covered": 0, "total": 1, "outcome_covered": False}}
+    text = " ".join(_printed(StudyReport.model_validate(changed)).split())
+    assert "not all arms used the same: one 3 to 9, two 16" in text
+    assert "0 of 1 intervals of repeated arms cover 0; the one of the outcome does not" in text
+
+
+def test_the_command_prints_what_the_api_returns(study_service: Served, report: StudyReport) -> None:
+    printed = CliRunner().invoke(show, [NAME, "--json", "--url", study_service.url])
+    assert printed.exit_code == 0, printed.output
+    assert StudyReport.model_validate(json.loads(printed.output)) == report
+    shown = CliRunner().invoke(show, [NAME, "--url", study_service.url])
+    assert shown.exit_code == 0 and "Paired differences" in shown.output
+
+
+def test_the_page_is_written_to_a_file(study_service: Served, tmp_path: Path) -> None:
+    file = tmp_path / "study.html"
+    written = CliRunner().invoke(write_report, [NAME, "--out", str(file), "--url", study_service.url])
+    assert written.exit_code == 0, written.output
+    assert FIGURE in file.read_text("utf-8")
+    missing = CliRunner().invoke(
+        write_report, ["other", "--out", str(tmp_path / "no.html"), "--url", study_service.url]
+    )
+    assert missing.exit_code and not (tmp_path / "no.html").exists()
