@@ -57,7 +57,7 @@ dashboard-types: install  ## generate the OpenAPI document and the dashboard's t
 	@$(PY) -m api.clients.declarations > api/dashboard/static/data/schema.d.ts
 
 bench: install  ## run every benchmark against its baseline, one after another
-	@for name in estimate novelty streaming dispatch evolving generation service dashboard; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
+	@for name in estimate novelty streaming dispatch evolving generation study service dashboard; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
 
 test-faults: install  ## run the tests with deliberate kills and failures (the last ones with Ray, vLLM and TRL)
 	@$(PY) -m pytest tests/faults $(ARGS)

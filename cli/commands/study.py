@@ -77,8 +77,7 @@ def run_study(file: str, dry_run: bool, jobs: int, accept_changes: bool, part: s
         else:
             name = study.row.name if part is None else f"{study.row.name}-{number}"
             played = _play(store, settings, study.row, planned, name, accept=accept_changes)
-            if part is None:
-                _conclude(config.name, played)
+            _conclude(config.name, played)
 
 
 @study.command("list")
@@ -221,12 +220,16 @@ def _play_side_by_side(file: str, jobs: int, *, accept: bool) -> None:
 
 
 def _conclude(name: str, played: Sequence[PlayedRun]) -> None:
+    """Lists the runs that are not finished. Raises InfrastructureError if the same command would continue one."""
+    _say(f"See the result with: eva study show {shlex.quote(name)}")
     left = [each for each in played if each.state != "finished"]
     for each in left:
         _say(f"not finished: {_line(each)}")
-    if left:
-        _say(f"{len(played) - len(left)} of {len(played)} runs are finished; the same command continues the others")
-    _say(f"See the result with: eva study show {shlex.quote(name)}")
+    if any(each.state != "cancelled" for each in left):
+        raise InfrastructureError(
+            f"{len(left)} of {len(played)} runs of study {name} are not finished",
+            next_move="Read why above, and run the same command again: it continues them",
+        )
 
 
 def _say(line: str) -> None:

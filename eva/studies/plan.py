@@ -96,7 +96,10 @@ def plan_study(study: StudyConfig, models: Mapping[str, str] | None = None) -> S
 
 
 def arm_config(study: StudyConfig, values: Mapping[str, Any]) -> RunConfig:
-    """Returns the config of an arm with these values, without seed and given model. Raises ConfigError."""
+    """Returns the config of an arm with these values, without seed and given model. Raises ConfigError.
+
+    The outcome's prompts are protected: no seed prompt and no child may share a run of words with one of them.
+    """
     if isinstance(study.base, str):
         raise TypeError("a study is planned with its base's values in place")
     merged: dict[str, Any] = json.loads(json.dumps(study.base))
@@ -107,7 +110,15 @@ def arm_config(study: StudyConfig, values: Mapping[str, Any]) -> RunConfig:
     baselines = config.evaluation.baseline
     compared = INITIAL in (baselines.values() if isinstance(baselines, dict) else (baselines,))
     when = "each" if study.evaluates_each else "end" if compared else "last"
-    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"when": when})})
+    own_set, protected = config.evaluation.sets.get(study.outcome.split), config.novelty.protected
+    if own_set is not None and own_set not in protected:
+        protected = [*protected, own_set]
+    return config.model_copy(
+        update={
+            "evaluation": config.evaluation.model_copy(update={"when": when}),
+            "novelty": config.novelty.model_copy(update={"protected": protected}),
+        }
+    )
 
 
 def study_hash(study: StudyConfig) -> str:

@@ -131,6 +131,7 @@ def test_a_study_file_is_read_with_its_base_and_its_paths_made_absolute(tmp_path
     loaded = load_study(str(tmp_path / "study.yaml"))
     plan = plan_study(loaded)
     assert plan.runs[0].config.evaluation.sets == {"mine": str(tmp_path / "hard.txt")}
+    assert plan.runs[0].config.novelty.protected == [str(tmp_path / "hard.txt")], "no near-copies in training"
     assert plan.changes["b"] == {"training.beta": 0.2}
 
 
