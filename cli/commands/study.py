@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from cli.play import log_path
 from cli.store_access import existing_store, store_of
+from cli.study.show import report, show
 from cli.terminal.formats import plain_table
 from cli.terminal.log_file import chatter_to
 from cli.terminal.safe_text import printable
@@ -47,6 +48,10 @@ def study() -> None:
 
     A study is a YAML file or a preset (docs/studies.md). Its runs are ordinary runs of the store.
     """
+
+
+study.add_command(show)
+study.add_command(report)
 
 
 @study.command("run")

@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from cli.study.show import report as write_report
-from cli.study.show import show
+from cli.main import eva
 from cli.study.view import show_study
 from eva.studies.schema import StudyReport
 from tests.support.played_study import FIGURE, NAME
@@ -54,19 +53,19 @@ def test_a_checkless_and_unequal_study_says_so(report: StudyReport) -> None:
 
 
 def test_the_command_prints_what_the_api_returns(study_service: Served, report: StudyReport) -> None:
-    printed = CliRunner().invoke(show, [NAME, "--json", "--url", study_service.url])
+    printed = CliRunner().invoke(eva, ["study", "show", NAME, "--json", "--url", study_service.url])
     assert printed.exit_code == 0, printed.output
     assert StudyReport.model_validate(json.loads(printed.output)) == report
-    shown = CliRunner().invoke(show, [NAME, "--url", study_service.url])
+    shown = CliRunner().invoke(eva, ["study", "show", NAME, "--url", study_service.url])
     assert shown.exit_code == 0 and "Paired differences" in shown.output
 
 
 def test_the_page_is_written_to_a_file(study_service: Served, tmp_path: Path) -> None:
     file = tmp_path / "study.html"
-    written = CliRunner().invoke(write_report, [NAME, "--out", str(file), "--url", study_service.url])
+    written = CliRunner().invoke(eva, ["study", "report", NAME, "--out", str(file), "--url", study_service.url])
     assert written.exit_code == 0, written.output
     assert FIGURE in file.read_text("utf-8")
     missing = CliRunner().invoke(
-        write_report, ["other", "--out", str(tmp_path / "no.html"), "--url", study_service.url]
+        eva, ["study", "report", "other", "--out", str(tmp_path / "no.html"), "--url", study_service.url]
     )
     assert missing.exit_code and not (tmp_path / "no.html").exists()
