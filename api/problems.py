@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class FieldProblem(BaseModel):
-    """One part of a request that does not validate."""
+    """One part of a request that is not valid."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -56,7 +56,7 @@ class Problem(BaseModel):
     next_move: str | None = None
     """What to do next."""
     errors: list[FieldProblem] | None = None
-    """Each part of the request that does not validate."""
+    """Each part of the request that is not valid."""
 
 
 class RefusedError(EvaError):
@@ -161,7 +161,7 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     fields = [_field(cast("dict[str, Any]", detail)) for detail in error.errors()]
     failure = EvaError(
-        "the request does not validate: " + "; ".join(f"{field.where}: {field.expected}" for field in fields[:5]),
+        "the request is not valid: " + "; ".join(f"{field.where}: {field.expected}" for field in fields[:5]),
         next_move="Correct these parts; /v1/openapi.json describes each",
     )
     return problem(failure, kind="request", errors=fields, status=422)

@@ -84,10 +84,10 @@ def login_page() -> HTMLResponse:
 @router.post("/login", include_in_schema=False)
 async def log_in(here: Here, request: Request) -> Response:
     """Handles the login form."""
-    given = parse_qs((await request.body()).decode("utf-8", "replace")).get("key", [""])[0]
-    answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
+    key = parse_qs((await request.body()).decode("utf-8", "replace")).get("key", [""])[0]
+    response = RedirectResponse("/", HTTPStatus.SEE_OTHER)
     try:
-        await run_in_threadpool(_log_in, _access(here), request, answer, given.strip())
+        await run_in_threadpool(_log_in, _access(here), request, response, key.strip())
     except RefusedError as error:
         return HTMLResponse(
             _page(
@@ -98,7 +98,7 @@ async def log_in(here: Here, request: Request) -> Response:
             error.status,
             error.headers,
         )
-    return answer
+    return response
 
 
 def _access(here: Service) -> Access:
@@ -127,14 +127,14 @@ def _session(caller: Caller, until: datetime | None) -> Session:
 
 
 def _page(problem: str = "") -> str:
-    told = f"<p class=mistake role=alert>{problem}</p>" if problem else ""
+    alert = f"<p class=mistake role=alert>{problem}</p>" if problem else ""
     return f"""<!doctype html>
 <html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">
 <title>eva: log in</title><link rel=icon href=/static/icon.svg type=image/svg+xml>
 <link rel=stylesheet href=/static/style/base.css><link rel=stylesheet href=/static/style/parts.css>
 <link rel=stylesheet href=/static/style/forms.css>
 <main class=entrance><form class="card form" method=post action=/login>
-<h1 class=brand><img src=/static/icon.svg width=26 height=26 alt="">eva</h1>{told}
+<h1 class=brand><img src=/static/icon.svg width=26 height=26 alt="">eva</h1>{alert}
 <div class=field><label for=key>API key</label>
 <input id=key name=key type=password maxlength=200 required autofocus autocomplete=current-password></div>
 <p class="soft small">Keys are made on the server: <code>eva keys create NAME --scope read</code></p>

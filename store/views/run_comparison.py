@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """How the second run differs from the first on prompts that both answered with a checkpoint of this number.
+    """How the second run differs from the first on prompts that both responded to with a checkpoint of this number.
 
     `prompts` is `seeds` or a held-out split, and `mode` the way of generating. `rewarder` is None on held-out prompts.
     `difference` is the mean over `count` prompts of (second - first), each the mean reward of its responses;
@@ -86,7 +86,7 @@ _SECONDS = text("""
 
 
 def paired_over_seeds(conn: Connection, first: int, second: int, most: int = MOST_SEEDS) -> list[Paired]:
-    """Compares the runs on seed prompts that both answered with checkpoints of the same number, by checkpoint.
+    """Compares the runs on seed prompts that both responded to with checkpoints of the same number, by checkpoint.
 
     Only rewards of rewarders with the same name are compared. Of more than `most` seed prompts, about `most` are
     selected: always the same ones, and the same ones in both runs.

@@ -175,7 +175,7 @@ class WinRate:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """What evolving the subset came to."""
+    """How many children the evolutions made, and why others were refused."""
 
     accepted: int | None
     refused: Mapping[str, int]
@@ -226,7 +226,7 @@ class Diversity:
 
 @dataclass(frozen=True, slots=True)
 class Correlations:
-    """Of the reward with a feature of responses."""
+    """Correlations of the reward with a feature of the responses."""
 
     raw: Figure | None
     within: Figure | None
@@ -256,7 +256,7 @@ class SecondRewarder:
 
 @dataclass(frozen=True, slots=True)
 class PositionBias:
-    """What the order in which a judge sees two responses changes."""
+    """How the order of two responses changes a judge's verdict."""
 
     disagreement: Figure | None
     first: Figure | None
@@ -358,7 +358,7 @@ class HeldoutExample:
 
 @dataclass(frozen=True, slots=True)
 class DifficultyInfo:
-    """Mean informativeness of a batch's prompts that chain so many operations."""
+    """Mean informativeness of a batch's prompts with this number of operations."""
 
     iteration: int
     operations: int
@@ -397,7 +397,7 @@ def summary_json(summary: RunSummary) -> dict[str, Any]:
 
 
 def read_summary(values: Mapping[str, Any]) -> RunSummary:
-    """The summary of its JSON. Raises pydantic's ValidationError, a ValueError, where that is none."""
+    """Reads a summary from its JSON. Raises pydantic's ValidationError, a ValueError, if it is not a summary."""
     return _adapter(RunSummary).validate_python(values)
 
 
