@@ -39,7 +39,7 @@ def test_comparisons_come_back_by_item_and_are_stored_once(store: Store, run_id:
         assert comparisons.read_comparisons(conn, run_id, 2, "set") == []
 
 
-def test_what_was_compared_is_the_greedy_answer_and_that_of_the_file_or_the_given_model(
+def test_what_was_compared_is_the_greedy_response_and_that_of_the_file_or_the_initial_model(
     store: Store, run_id: int
 ) -> None:
     with store.transaction() as conn:
@@ -85,6 +85,6 @@ def test_what_was_compared_is_the_greedy_answer_and_that_of_the_file_or_the_give
         HeldoutComparison(7, 1.0, 1.0, 0.5),
     ],
 )
-def test_a_comparison_that_cannot_be_is_refused(store: Store, run_id: int, wrong: HeldoutComparison) -> None:
+def test_an_impossible_comparison_is_refused(store: Store, run_id: int, wrong: HeldoutComparison) -> None:
     with pytest.raises(IntegrityError), store.transaction() as conn:
         comparisons.copy_comparisons(conn, run_id, 1, "set", [wrong])

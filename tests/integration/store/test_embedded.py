@@ -101,7 +101,7 @@ def test_a_process_that_ends_stops_the_server_and_one_beside_another_does_not(fo
     server.close()
 
 
-def test_the_server_of_a_killed_process_is_used_on_and_stopped_in_the_end(folder: Path) -> None:
+def test_the_server_of_a_killed_process_stays_in_use_and_is_stopped_in_the_end(folder: Path) -> None:
     killed = _in_another_process(folder, "os.kill(os.getpid(), signal.SIGKILL)")
     assert killed.returncode == -signal.SIGKILL
     before = _lines(folder)[0]
@@ -181,7 +181,7 @@ def test_a_path_with_spaces_commas_and_quotes_and_a_very_long_one_work(made: Pat
     shutil.rmtree(base)
 
 
-def test_root_opens_a_closed_home_for_passing_and_no_more(made: Path) -> None:
+def test_root_makes_a_closed_home_passable_and_no_more(made: Path) -> None:
     home = Path(tempfile.mkdtemp(prefix="eva-home-"))
     place = home / "data" / "postgres"
     place.parent.mkdir(mode=0o750)
@@ -242,7 +242,7 @@ def test_a_server_that_does_not_start_says_why(
         EmbeddedServer(folder)
 
 
-def test_a_data_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_data_directory_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("", encoding="utf-8")
     with pytest.raises(StoreError, match="EVA_DATA_DIR"):
         EmbeddedServer(tmp_path / "data" / "postgres")

@@ -219,7 +219,7 @@ def _evaluation_names(conn: Connection) -> dict[str, set[str]]:
     return found
 
 
-def test_every_column_of_the_tables_of_decisions_is_one_or_is_known_not_to_be() -> None:
+def test_every_column_of_the_tables_of_decisions_is_classified() -> None:
     for name, columns in DECISIONS.items():
         known = {"run_id", *columns, *NO_DECISIONS.get(name, {})}
         assert {column.name for column in tables.metadata.tables[name].columns} == known, name
@@ -272,7 +272,7 @@ def test_the_parts_stand_in_the_order_of_play_and_count_their_rows(store: Store,
     assert rows[0, "pool_responses"] == 23 * 4 and rows[0, "pool_quarantines"] == 1 and rows[1, "info"] == 24
 
 
-def test_texts_that_look_like_the_format_are_told_apart(store: Store) -> None:
+def test_texts_that_look_like_the_format_are_distinguished(store: Store) -> None:
     found: set[str] = set()
     with store.transaction() as conn:
         for texts in (

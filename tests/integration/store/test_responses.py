@@ -129,7 +129,7 @@ def test_a_batch_of_which_a_part_is_there_adds_the_rest_and_changes_nothing(stor
     assert kept[1] == _answered(1)
 
 
-def test_coverage_names_what_is_missing_and_leaves_out_what_cannot_be_had(store: Store, run_id: int) -> None:
+def test_coverage_names_what_is_missing_and_leaves_quarantined_prompts_out(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
         answered = [_answered(0), _answered(1), _answered(2, n=2), PromptResponses(3, "grandchild", (), "too long")]
         responses.copy_responses(conn, run_id, 0, answered)
@@ -142,7 +142,7 @@ def test_coverage_names_what_is_missing_and_leaves_out_what_cannot_be_had(store:
         assert responses.coverage(conn, run_id, 0, "rm", [], 3) == ResponseCoverage({}, [])
 
 
-def test_judged_fills_arrays_in_the_order_asked(store: Store, run_id: int) -> None:
+def test_a_reward_table_has_the_order_that_was_asked_for(store: Store, run_id: int) -> None:
     with store.transaction() as conn:
         responses.copy_responses(
             conn, run_id, 0, [_answered(4), _answered(0), PromptResponses(1, "other", (), "too long")]
@@ -194,7 +194,7 @@ def test_the_newest_policy_with_a_full_set_is_found(store: Store, run_id: int) -
         assert responses.newest_checkpoints(conn, run_id, "rm", [0, 1, 2], 2) == {0: 0, 1: 3}
 
 
-def test_the_cost_counts_this_policys_answers_to_these_prompts(store: Store, run_id: int) -> None:
+def test_the_cost_counts_this_policys_responses_to_these_prompts(store: Store, run_id: int) -> None:
     _fill(store, run_id, [0, 1], checkpoint=0)
     _fill(store, run_id, [1], checkpoint=1)
     with store.transaction() as conn:

@@ -45,14 +45,14 @@ def test_a_run_is_found_by_name_beginning_number_or_as_the_last(store: Store) ->
 
 
 @pytest.mark.parametrize("reference", ["alhpa", "", "%", "_", "99", "9" * 30, "a\x00"])
-def test_an_unknown_run_is_answered_with_the_nearest_names(store: Store, reference: str) -> None:
+def test_an_unknown_run_is_reported_with_the_nearest_names(store: Store, reference: str) -> None:
     with store.transaction() as conn:
         one = _run(conn, "alpha")
         with pytest.raises(NotFoundError, match=one.name):
             runs.find_run(conn, reference)
 
 
-def test_a_beginning_of_several_names_is_answered_with_them(store: Store) -> None:
+def test_an_ambiguous_name_is_reported_with_its_runs(store: Store) -> None:
     with store.transaction() as conn:
         names = {_run(conn).name, _run(conn).name}
         with pytest.raises(NotFoundError, match="several") as refused:
@@ -86,7 +86,7 @@ def test_a_run_is_dated_at_its_first_start_and_at_its_end(store: Store) -> None:
     assert (again.started_at, again.finished_at, again.error) == (started, None, None)
 
 
-def test_wishes_iteration_and_notes_are_kept(store: Store) -> None:
+def test_the_desired_state_the_iteration_and_notes_are_kept(store: Store) -> None:
     with store.transaction() as conn:
         run = _run(conn)
         runs.set_desired(conn, run.id, "pause")

@@ -61,7 +61,7 @@ def locked_user(postgres: EmbeddedServer) -> Iterator[str]:
         conn.execute("SELECT pg_reload_conf()")
 
 
-def test_a_wrong_password_is_told_and_not_shown(tmp_path: Path, database_url: str, locked_user: str) -> None:
+def test_a_wrong_password_is_reported_and_not_shown(tmp_path: Path, database_url: str, locked_user: str) -> None:
     with pytest.raises(StoreError, match="password authentication failed") as failed:
         open_store(_settings(tmp_path, database_url.replace(f"//{SUPERUSER}@", f"//{locked_user}:hush@")))
     assert "hush" not in str(failed.value)
@@ -73,7 +73,7 @@ def test_too_old_a_server_is_refused(store_settings: Settings, monkeypatch: pyte
         open_store(store_settings)
 
 
-def test_a_server_without_space_is_told_apart(store: Store) -> None:
+def test_a_server_without_disk_space_is_recognised(store: Store) -> None:
     full = "DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full'; END $$"
     with pytest.raises(DiskFullError, match=r"no space left.*eva run --resume"), store.transaction() as conn:
         conn.execute(text(full))

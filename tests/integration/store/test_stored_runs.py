@@ -69,19 +69,19 @@ def played_on_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.driver.build_roles", lambda *_args, **_told: nullcontext(make.talk_roles()))
 
 
-def test_they_are_listed_as_they_stood(stored: Stored) -> None:
+def test_stored_runs_are_listed_as_they_stood(stored: Stored) -> None:
     rows = {row["name"]: row for row in json.loads(stored.output("runs", "--json"))}
     stood = {called: (rows[name]["status"], rows[name]["iteration"]) for called, name in stored.names.items()}
     assert stood == {"kept": ("finished", 3), "other": ("finished", 2), "talks": ("paused", 1)}
     assert all(name in stored.output("runs") for name in stored.names.values())
 
 
-def test_their_decisions_are_the_same(stored: Stored) -> None:
+def test_the_decisions_of_stored_runs_are_the_same(stored: Stored) -> None:
     found = {called: stored.digest(name) for called, name in stored.names.items()}
     assert found == stored.facts["fingerprints"]
 
 
-def test_they_are_shown(stored: Stored) -> None:
+def test_stored_runs_are_shown(stored: Stored) -> None:
     for name in stored.names.values():
         assert name in stored.output("show", name)
     facts = json.loads(stored.output("show", stored.names["kept"], "--json"))
@@ -90,7 +90,7 @@ def test_they_are_shown(stored: Stored) -> None:
     assert [row["pairs"] for row in facts["iterations"]] == [6, 11, 13]
 
 
-def test_a_prompt_has_its_lineage(stored: Stored) -> None:
+def test_a_prompt_of_a_stored_run_has_its_lineage(stored: Stored) -> None:
     facts = json.loads(stored.output("lineage", stored.names["kept"], "24", "--json"))
     assert facts["prompt"]["operator"] == "breadth" and [one["number"] for one in facts["ancestors"]] == [3]
     assert [one["number"] for one in facts["descendants"]] == [25, 26, 27]
@@ -99,7 +99,7 @@ def test_a_prompt_has_its_lineage(stored: Stored) -> None:
 
 
 @pytest.mark.parametrize("what", EXPORTS)
-def test_everything_can_be_taken_away(stored: Stored, what: str, tmp_path: Path) -> None:
+def test_stored_runs_are_exported_in_full(stored: Stored, what: str, tmp_path: Path) -> None:
     for called, name in stored.names.items():
         stored.output("export", name, "--what", what, "--out", tmp_path / f"{called}.jsonl")
         rows = (tmp_path / f"{called}.jsonl").read_text().splitlines()
@@ -107,7 +107,7 @@ def test_everything_can_be_taken_away(stored: Stored, what: str, tmp_path: Path)
         stored.output("export", name, "--what", what, "--format", "parquet", "--out", tmp_path / f"{called}.parquet")
 
 
-def test_they_are_compared_replayed_and_reported(stored: Stored, tmp_path: Path) -> None:
+def test_stored_runs_are_compared_replayed_and_reported(stored: Stored, tmp_path: Path) -> None:
     kept, other = stored.names["kept"], stored.names["other"]
     assert "training.beta" in stored.output("compare", kept, other)
     assert "overlap 100%" in stored.output("replay", kept)
@@ -117,18 +117,18 @@ def test_they_are_compared_replayed_and_reported(stored: Stored, tmp_path: Path)
     assert "a colleague's" in stored.output("keys", "list")
 
 
-def test_a_fork_of_a_finished_one_shares_its_prompts(stored: Stored) -> None:
+def test_a_fork_of_a_finished_stored_run_shares_its_prompts(stored: Stored) -> None:
     kept = stored.names["kept"]
     said = stored.output("fork", kept, "--at", "1", "--set", "training.beta=0.2", "--name", "wider", "--no-play")
     assert said.startswith("wider-") and f"forked from {kept} at iteration 1, 24 prompts shared" in said
 
 
-def test_a_fork_of_an_open_one_ends_as_that_would_have(stored: Stored) -> None:
+def test_a_fork_of_an_open_stored_run_ends_as_the_run_would_have(stored: Stored) -> None:
     stored.output("fork", stored.names["talks"], "--at", "1", "--name", "branch")
     assert stored.digest("branch") == stored.facts["talks_in_the_end"]
 
 
-def test_an_open_one_goes_on_when_its_new_code_is_accepted_and_ends_as_it_would_have(stored: Stored) -> None:
+def test_an_open_stored_run_goes_on_when_new_code_is_accepted_and_ends_as_it_would_have(stored: Stored) -> None:
     talks = stored.names["talks"]
     refused = stored.eva("resume", talks)
     assert refused.exit_code == 3, refused.output
