@@ -78,8 +78,8 @@ class ExportWriter:
         except StoreError:
             raise
         except EvaError as error:
-            said = str(error)
-            self._tell(lambda conn: export_jobs.finish_export(conn, claimed.id, error=said))
+            message = str(error)
+            self._tell(lambda conn: export_jobs.finish_export(conn, claimed.id, error=message))
         except Exception:
             log.exception("export %d failed", claimed.id)
             self._tell(

@@ -16,11 +16,11 @@ def reasons(prompt: Prompt, rows: list[WhyRow]) -> Iterator[str]:
     yield _born(prompt, rows[0] if rows and rows[0].iteration == prompt.born else None)
     if not rows:
         yield "It has been in no batch, so it was not trained on."
-    told = -1
+    latest = -1
     for row in rows:
-        if row.iteration != told:
+        if row.iteration != latest:
             yield _joined(row)
-            told = row.iteration
+            latest = row.iteration
         yield _trained(row)
 
 

@@ -154,8 +154,8 @@ def _check_depth(body: bytes) -> None:
             next_move="Send less; prompts go into a file that the config names",
         )
     depth, quoted = 0, False
-    for found in _OF_JSON.finditer(body):
-        sign = found[0]
+    for match in _OF_JSON.finditer(body):
+        sign = match[0]
         if sign == b'"':
             quoted = not quoted
         elif not quoted and len(sign) == 1:

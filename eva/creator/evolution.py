@@ -296,5 +296,5 @@ def _alike(
     rest = [place for place, twin in enumerate(twins) if twin is None]
     if same_meaning is None or not rest:
         return {}
-    found = same_meaning([accepted[place][1].reply.text for place in rest], [contexts[place] for place in rest])
-    return {place: rest[twin] for place, twin in zip(rest, found, strict=True) if twin is not None}
+    matches = same_meaning([accepted[place][1].reply.text for place in rest], [contexts[place] for place in rest])
+    return {place: rest[twin] for place, twin in zip(rest, matches, strict=True) if twin is not None}

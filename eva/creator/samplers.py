@@ -88,12 +88,12 @@ def sampler_named(name: str) -> Sampler:
     """Returns the sampler of this name, or the user's `module:function` with checked results. Raises ConfigError."""
     if name in SAMPLERS:
         return SAMPLERS[name]
-    told: dict[str, str] = {"what": "sampler", "expected": SIGNATURE}
-    function = load_function(name, arguments=["candidates"], **told)
+    wording: dict[str, str] = {"what": "sampler", "expected": SIGNATURE}
+    function = load_function(name, arguments=["candidates"], **wording)
 
     def checked(candidates: Candidates) -> Floats:
         # noise breaks ties: the function gets a copy, so that it cannot change a draw
         own = replace(candidates, gumbel_E=candidates.gumbel_E.copy())
-        return number_per_prompt(name, call_function(name, function, own, **told), len(candidates.info_E), **told)
+        return number_per_prompt(name, call_function(name, function, own, **wording), len(candidates.info_E), **wording)
 
     return checked

@@ -78,14 +78,14 @@ def weighting_named(name: str) -> Weighting:
     """Returns the weighting of this name, or the user's `module:function` with checked results. Raises ConfigError."""
     if name in WEIGHTS:
         return WEIGHTS[name]
-    told: dict[str, str] = {"what": "weighting", "expected": SIGNATURE}
-    function = load_function(name, arguments=["info_E", "temperature"], **told)
+    wording: dict[str, str] = {"what": "weighting", "expected": SIGNATURE}
+    function = load_function(name, arguments=["info_E", "temperature"], **wording)
 
     def checked(info_E: Floats, temperature: float) -> Floats:
-        given = call_function(name, function, info_E.copy(), temperature, **told)
-        log_weights_E = number_per_prompt(name, given, len(info_E), **told)
+        weights = call_function(name, function, info_E.copy(), temperature, **wording)
+        log_weights_E = number_per_prompt(name, weights, len(info_E), **wording)
         if len(info_E) and not np.isfinite(log_weights_E).any():
-            raise invalid_result(name, "-inf for every prompt", **told)
+            raise invalid_result(name, "-inf for every prompt", **wording)
         return log_weights_E
 
     return checked

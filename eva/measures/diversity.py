@@ -78,12 +78,12 @@ def describe_responses(texts: Sequence[str]) -> dict[str, object]:
 
 def breaches(figures: Mapping[str, object], bounds: Mapping[str, float]) -> list[Breach]:
     """Returns the figures that have crossed their bounds; a figure without data never does."""
-    found: list[Breach] = []
+    crossed: list[Breach] = []
     for name, bound in bounds.items():
         value = figures.get(name)
         if isinstance(value, float) and (value < bound if FIGURES[name] else value > bound):
-            found.append(Breach(name, value, bound))
-    return found
+            crossed.append(Breach(name, value, bound))
+    return crossed
 
 
 def distinct(texts: Sequence[Sequence[str]], n: int) -> float | None:
@@ -119,10 +119,10 @@ def vendi(texts: Sequence[Sequence[str]], orders: Sequence[int] = (1, 2)) -> flo
 
 def cosines(texts: Sequence[Sequence[str]], n: int) -> Floats:
     """Returns the cosines of the texts' n-gram counts, shape (T, T). A text without n-grams resembles only itself."""
-    found = grams(texts, n)
-    _, columns_G = np.unique(found.hashes_G, return_inverse=True)
+    ngrams = grams(texts, n)
+    _, columns_G = np.unique(ngrams.hashes_G, return_inverse=True)
     order = np.argsort(columns_G, kind="stable")
-    columns_G, owners_G = columns_G[order], found.owners[order]
+    columns_G, owners_G = columns_G[order], ngrams.owners[order]
     product_T_T = np.zeros((len(texts), len(texts)))
     kinds = int(columns_G[-1]) + 1 if len(columns_G) else 0
     width = min(2048, kinds)

@@ -33,11 +33,11 @@ def signatures(texts: Sequence[str], scopes: Sequence[int] = ()) -> Signatures:
     """
     result_T_K = np.empty((len(texts), PERMUTATIONS), np.uint32)
     for start in range(0, len(texts), _CHUNK):
-        found = grams([tokens(text) for text in texts[start : start + _CHUNK]], SHINGLE, pad=True)
-        hashes_G = (found.hashes_G >> np.uint64(32)).astype(np.uint32)
+        shingles = grams([tokens(text) for text in texts[start : start + _CHUNK]], SHINGLE, pad=True)
+        hashes_G = (shingles.hashes_G >> np.uint64(32)).astype(np.uint32)
         if any(chunk := scopes[start : start + _CHUNK]):
-            hashes_G ^= np.repeat(np.array(chunk, np.uint32), found.counts_T)
-        starts_T = np.cumsum(found.counts_T) - found.counts_T
+            hashes_G ^= np.repeat(np.array(chunk, np.uint32), shingles.counts_T)
+        starts_T = np.cumsum(shingles.counts_T) - shingles.counts_T
         for column in range(PERMUTATIONS):
             permuted_G = (hashes_G ^ _SHIFTS_K[column]) * _FACTORS_K[column]
             result_T_K[start : start + _CHUNK, column] = np.minimum.reduceat(permuted_G, starts_T)

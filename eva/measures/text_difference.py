@@ -35,14 +35,14 @@ def difference(before: str, after: str, most_words: int = MOST_WORDS) -> tuple[l
     olds, news = olds[head : len(olds) - tail], news[head : len(news) - tail]
     whole = max(len(olds), len(news)) <= most_words
     kept = _kept(olds, news) if whole else []
-    found: list[Stretch] = [Stretch("same", "".join(beginning))]
+    stretches: list[Stretch] = [Stretch("same", "".join(beginning))]
     old = new = 0
     for i, j in [*_solid(kept, olds), (len(olds), len(news))]:
-        found += [Stretch("removed", "".join(olds[old:i])), Stretch("added", "".join(news[new:j]))]
-        found.append(Stretch("same", olds[i] if i < len(olds) else ""))
+        stretches += [Stretch("removed", "".join(olds[old:i])), Stretch("added", "".join(news[new:j]))]
+        stretches.append(Stretch("same", olds[i] if i < len(olds) else ""))
         old, new = i + 1, j + 1
-    found.append(Stretch("same", "".join(ending)))
-    return _joined(found), whole
+    stretches.append(Stretch("same", "".join(ending)))
+    return _joined(stretches), whole
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
@@ -68,16 +68,16 @@ def _kept(olds: Sequence[str], news: Sequence[str]) -> list[tuple[int, int]]:
         row = rows[-1]
         hit = row & places.get(word, 0)
         rows.append(((row + hit) | (row - hit)) & mask)
-    i, j, found = len(olds), len(news), list[tuple[int, int]]()
+    i, j, pairs = len(olds), len(news), list[tuple[int, int]]()
     while i and j:
         if olds[i - 1] == news[j - 1]:
             i, j = i - 1, j - 1
-            found.append((i, j))
+            pairs.append((i, j))
         elif rows[j] >> (i - 1) & 1:
             i -= 1
         else:
             j -= 1
-    return found[::-1]
+    return pairs[::-1]
 
 
 def _solid(kept: Sequence[tuple[int, int]], olds: Sequence[str]) -> list[tuple[int, int]]:
@@ -93,10 +93,10 @@ def _solid(kept: Sequence[tuple[int, int]], olds: Sequence[str]) -> list[tuple[i
 
 def _joined(stretches: Sequence[Stretch]) -> list[Stretch]:
     """Drops empty stretches and merges neighbours of the same kind."""
-    found: list[Stretch] = []
+    joined: list[Stretch] = []
     for one in stretches:
-        if found and found[-1].kind == one.kind:
-            found[-1] = Stretch(one.kind, found[-1].text + one.text)
+        if joined and joined[-1].kind == one.kind:
+            joined[-1] = Stretch(one.kind, joined[-1].text + one.text)
         elif one.text:
-            found.append(one)
-    return found
+            joined.append(one)
+    return joined

@@ -85,5 +85,5 @@ def tfidf_vectors(texts: Sequence[str], known: Vocabulary) -> TfidfVectors:
 def _grams(texts: Sequence[str]) -> tuple[Ints, Hashes]:
     """Returns the words and pairs of words of all texts: the text of each, and its hash."""
     split = [words(text[:LONGEST]) for text in texts]
-    found: tuple[Grams, Grams] = (grams(split, 1), grams(split, 2))
-    return np.concatenate([one.owners for one in found]), np.concatenate([one.hashes_G for one in found])
+    by_order: tuple[Grams, Grams] = (grams(split, 1), grams(split, 2))
+    return np.concatenate([one.owners for one in by_order]), np.concatenate([one.hashes_G for one in by_order])

@@ -51,9 +51,9 @@ def squared_distances(one_A_D: Reals, other_B_D: Reals) -> Reals:
 def _components(points_L_D: Reals) -> Reals:
     """Projects points onto their first two principal components; signs make the largest entry positive."""
     centred: Reals = points_L_D - points_L_D.mean(0)
-    found: Reals = np.linalg.svd(centred, full_matrices=False).Vh
+    components: Reals = np.linalg.svd(centred, full_matrices=False).Vh
     axes = np.zeros((2, centred.shape[1]))
-    axes[: len(found)] = found[:2]
+    axes[: len(components)] = components[:2]
     signs = np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])
     return (centred @ (axes * np.where(signs == 0, 1, signs)[:, None]).T).astype(np.float64)
 

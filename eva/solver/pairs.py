@@ -101,8 +101,8 @@ def length_controlled(rated: RatedPrompts) -> PairIndices:
         )
     prompts, samples = rated.rewards_P_N.shape
     step = max(1, _BLOCK // samples**2)
-    found = [_widest(rated, slice(first, first + step)) for first in range(0, prompts, step)]
-    chosen_P, rejected_P = (np.concatenate([part[end] for part in found] or [np.empty(0, np.int64)]) for end in (0, 1))
+    widest = [_widest(rated, slice(first, first + step)) for first in range(0, prompts, step)]
+    chosen_P, rejected_P = (np.concatenate([part[end] for part in widest] or [np.empty(0, np.int64)]) for end in (0, 1))
     rows = np.flatnonzero(chosen_P >= 0)
     return rows, chosen_P[rows], rejected_P[rows]
 
@@ -120,12 +120,12 @@ def choice_named(name: str) -> Choice:
     """Returns the rule of this name, or the user's `module:function` with checked results. Raises ConfigError."""
     if name in CHOICES:
         return CHOICES[name]
-    told = {"what": "choice of pairs", "expected": SIGNATURE}
-    function = load_function(name, arguments=["rated"], **told)
+    wording = {"what": "choice of pairs", "expected": SIGNATURE}
+    function = load_function(name, arguments=["rated"], **wording)
 
     def checked(rated: RatedPrompts) -> PairIndices:
         own = replace(rated, rewards_P_N=rated.rewards_P_N.copy())
-        return _checked(name, call_function(name, function, own, **told), rated.rewards_P_N, told)
+        return _checked(name, call_function(name, function, own, **wording), rated.rewards_P_N, wording)
 
     return checked
 

@@ -174,18 +174,18 @@ def read_reward_table(
     """Returns this policy's rewards on these prompts as arrays, in the order of `numbers`, which are distinct."""
     numbers_P = np.asarray(numbers, dtype=np.int64)
     values = [rewarder, run_id, checkpoint, numbers_P.tolist(), n]
-    found = read_array(conn, _JUDGED, values, _JUDGED_FIELDS)
+    rows = read_array(conn, _JUDGED, values, _JUDGED_FIELDS)
     order = np.argsort(numbers_P)
-    row = order[np.searchsorted(numbers_P, found["prompt"], sorter=order)]
+    row = order[np.searchsorted(numbers_P, rows["prompt"], sorter=order)]
     # column order: every reduction over a prompt's few responses reads whole columns
     shape = (numbers_P.size, n)
     rewards_P_N = np.full(shape, np.nan, order="F")
     hashes_P_N = np.zeros(shape, dtype=np.int64, order="F")
     cut_P_N = np.zeros(shape, dtype=np.bool_, order="F")
     tokens_P_N = np.zeros(shape, dtype=np.int64, order="F")
-    cells = (row, found["sample"])
-    rewards_P_N[cells], hashes_P_N[cells], cut_P_N[cells] = found["value"], found["hash"], found["cut"]
-    tokens_P_N[cells] = found["tokens"]
+    cells = (row, rows["sample"])
+    rewards_P_N[cells], hashes_P_N[cells], cut_P_N[cells] = rows["value"], rows["hash"], rows["cut"]
+    tokens_P_N[cells] = rows["tokens"]
     wanted = set(numbers_P.tolist())
     failed = {number: why for number, why in read_failures(conn, run_id, checkpoint).items() if number in wanted}
     return RewardTable(numbers_P, rewards_P_N, hashes_P_N, cut_P_N, failed, tokens_P_N=tokens_P_N)
@@ -197,8 +197,8 @@ def newest_checkpoints(
     """Returns by prompt the newest policy with n rewarded responses to it. Prompts without one are left out."""
     wanted = np.asarray(numbers, dtype=np.int64).tolist()
     fields = [("prompt", ">i4"), ("checkpoint", ">i2")]
-    found = read_array(conn, _NEWEST, [run_id, rewarder, wanted, n, n], fields)
-    return dict(zip(found["prompt"].tolist(), found["checkpoint"].tolist(), strict=True))
+    rows = read_array(conn, _NEWEST, [run_id, rewarder, wanted, n, n], fields)
+    return dict(zip(rows["prompt"].tolist(), rows["checkpoint"].tolist(), strict=True))
 
 
 def sampling_cost(conn: Connection, run_id: int, checkpoint: int, numbers: Sequence[int] | Ints) -> dict[str, int]:

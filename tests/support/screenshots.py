@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 FOLDER = ROOT / "docs" / "screenshots"
+PATIENCE_MS = 180_000
+"""The first map of a run takes six seconds of computing, so a busy machine may need a minute for it."""
 SHOTS = {"light": ("light", 1280), "dark": ("dark", 1280), "narrow": ("light", 390)}
 
 
@@ -70,6 +72,7 @@ def main(name: str) -> None:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         for shot, (scheme, width) in SHOTS.items():
             tab = open_tab(browser, served.url, scheme, width)
+            tab.page.context.set_default_timeout(PATIENCE_MS)
             for view, address in wanted.items():
                 tab.open(address).screenshot(path=FOLDER / f"{view}-{shot}.png")
             assert not tab.wrong, tab.wrong

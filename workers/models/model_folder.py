@@ -211,8 +211,8 @@ def require_memory(facts: ModelFacts, config: RunConfig) -> None:
 
 def available_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int:
     """Returns the bytes that can still be allocated on the machine, or in the container if that is less."""
-    found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
-    free = int(found[1]) * 1024 if found else 0
+    match = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
+    free = int(match[1]) * 1024 if match else 0
     limits = (
         (cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat", "inactive_file"),
         (

@@ -39,7 +39,7 @@ def respond(
     choice: dict[str, Any] = {"do_sample": False}
     if temperature:
         choice = {"do_sample": True, "temperature": temperature, "top_k": 0}
-    found: list[str] = []
+    responses: list[str] = []
     for start in range(0, len(prompts), CHUNK):
         texts = [render_chat(tokenizer, prompt) for prompt in prompts[start : start + CHUNK]]
         inputs = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
@@ -47,8 +47,8 @@ def respond(
             tokens = model.generate(  # pyright: ignore[reportAttributeAccessIssue] - no model meets generate's protocol
                 **inputs, max_new_tokens=MAX_NEW_TOKENS, num_return_sequences=n, **choice
             )
-        found += tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return [found[i : i + n] for i in range(0, len(found), n)]
+        responses += tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [responses[i : i + n] for i in range(0, len(responses), n)]
 
 
 def accuracy(
@@ -60,8 +60,8 @@ def accuracy(
 ) -> float:
     """Returns the share of exactly correct responses."""
     answers = respond(model, tokenizer, prompts, n, temperature)
-    found = [exact(prompt, text) for prompt, texts in zip(prompts, answers, strict=True) for text in texts]
-    return sum(found) / len(found)
+    correct = [exact(prompt, text) for prompt, texts in zip(prompts, answers, strict=True) for text in texts]
+    return sum(correct) / len(correct)
 
 
 def regret_by_operations(

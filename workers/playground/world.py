@@ -156,12 +156,12 @@ def read_letters(text: str) -> Letters:
 
 def results(task: Task) -> tuple[Letters, ...]:
     """Returns the result of each operation in order; the last one is the solution."""
-    found: list[Letters] = []
+    results: list[Letters] = []
     letters = task.letters
     for operation in task.operations:
         letters = operation.apply(letters)
-        found.append(letters)
-    return tuple(found)
+        results.append(letters)
+    return tuple(results)
 
 
 def write_steps(task: Task, steps: int) -> str:

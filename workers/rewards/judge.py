@@ -72,9 +72,11 @@ class JudgeModel:
         verdicts: list[list[Verdict]] = [[] for _ in requests]
         with ThreadPoolExecutor(self._config.concurrency) as pool:
             calls = {
-                pool.submit(self._verdict, transcript(one.prompt, one.context), one.responses, *shown): place
-                for place, one in enumerate(requests)
-                for shown in self._questions(one.responses)
+                pool.submit(
+                    self._verdict, transcript(request.prompt, request.context), request.responses, *shown
+                ): place
+                for place, request in enumerate(requests)
+                for shown in self._questions(request.responses)
             }
             try:
                 for call in as_completed(calls):  # bounded: each call by timeout_s and retries
@@ -83,7 +85,7 @@ class JudgeModel:
             except (JudgeError, ConfigError):
                 pool.shutdown(cancel_futures=True)
                 raise
-        return [self._rewards(one.responses, found) for one, found in zip(requests, verdicts, strict=True)]
+        return [self._rewards(request.responses, own) for request, own in zip(requests, verdicts, strict=True)]
 
     def charge(self, spent: Mapping[str, float]) -> None:
         """Counts earlier costs of this run."""

@@ -38,8 +38,8 @@ class MockModel:
     def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         alive()
         return [
-            tuple(self._reward(transcript(one.prompt, one.context), response) for response in one.responses)
-            for one in requests
+            tuple(self._reward(transcript(request.prompt, request.context), response) for response in request.responses)
+            for request in requests
         ]
 
     def _reward(self, prompt: str, response: str) -> Reward:

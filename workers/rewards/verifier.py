@@ -69,10 +69,10 @@ class VerifierModel:
 
     def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """Rewards all responses; an async function is called for up to `concurrency` of them at a time."""
-        flat = [(self._arguments(one), response) for one in requests for response in one.responses]
+        flat = [(self._arguments(request), response) for request in requests for response in request.responses]
         together = self._loop.run(self._all_async(flat, alive)) if self._loop else self._all_sync(flat, alive)
         rewards = iter(together)
-        return [tuple(next(rewards) for _ in one.responses) for one in requests]
+        return [tuple(next(rewards) for _ in request.responses) for request in requests]
 
     def close(self) -> None:
         if self._loop:
@@ -178,7 +178,7 @@ def _timed_out(timeout_s: float) -> Reward:
 
 def _failed(error: BaseException) -> Reward:
     try:
-        said = str(error)
+        message = str(error)
     except Exception:  # noqa: BLE001, nor may it be printable
-        said = ""
-    return Reward(None, reason(f"{type(error).__name__}: {said}"))
+        message = ""
+    return Reward(None, reason(f"{type(error).__name__}: {message}"))

@@ -115,7 +115,7 @@ class Window:
 
     def at_work(self) -> WorkerStatus:
         """Returns what the process is working on. Safe to call from another thread."""
-        prompts = [one.number for call in tuple(self._calls.values()) for one in call.prompts]
+        prompts = [prompt.number for call in tuple(self._calls.values()) for prompt in call.prompts]
         return WorkerStatus("rewarder", describe_in_flight(prompts), self._silent_s)
 
     def _give_up_on_first(self) -> list[RewardedResponses]:
@@ -131,7 +131,7 @@ class Window:
         except self._process.died as error:
             return self._handle_death(call, error)
         self._deaths_in_a_row = 0
-        return [RewardedResponses(one, rewards) for one, rewards in zip(call.prompts, rewards, strict=True)]
+        return [RewardedResponses(prompt, rewards) for prompt, rewards in zip(call.prompts, rewards, strict=True)]
 
     def _handle_death(self, call: _Call, error: BaseException) -> list[RewardedResponses]:
         self._deaths_in_a_row += 1
@@ -145,7 +145,7 @@ class Window:
         self._calls.clear()
         self._process.restart()
         if len(call.prompts) > 1:
-            self._suspects.extend(_Call((one,)) for one in call.prompts)
+            self._suspects.extend(_Call((prompt,)) for prompt in call.prompts)
             return []
         if call.deaths + 1 < _DEATHS_ALONE:
             self._suspects.appendleft(_Call(call.prompts, call.deaths + 1))
@@ -154,7 +154,7 @@ class Window:
         return [RewardedResponses(culprit, (died,) * len(culprit.responses)) for culprit in call.prompts]
 
     def _tell(self, call: _Call, why: str) -> None:
-        lost = [one.number for each in (call, *self._calls.values()) for one in each.prompts]
+        lost = [prompt.number for each in (call, *self._calls.values()) for prompt in each.prompts]
         given_up = len(call.prompts) == 1 and call.deaths + 1 >= _DEATHS_ALONE
         again = len(lost) - given_up
         text = f"the rewarder's process is being replaced: {why}; {again} prompts are rewarded again"
@@ -175,7 +175,7 @@ class Window:
             self._submit(_Call(tuple(self._waiting.popleft() for _ in range(size))))
 
     def _submit(self, call: _Call) -> None:
-        self._calls[self._process.submit([reward_request(one) for one in call.prompts])] = call
+        self._calls[self._process.submit([reward_request(prompt) for prompt in call.prompts])] = call
 
 
 def _given_up(deaths: int, error: BaseException) -> RewarderDiedError:

@@ -60,11 +60,11 @@ class PointwiseModel:
     def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """Rewards all responses. One that is too long or cannot be encoded gets no reward, but the reason."""
         alive()
-        encoded = [self._encode(one, response) for one in requests for response in one.responses]
+        encoded = [self._encode(request, response) for request in requests for response in request.responses]
         usable = [text for text in encoded if not isinstance(text, Reward)]
         logits = iter(self._logits.of(usable, alive) if usable else [])
-        rewards = iter([one if isinstance(one, Reward) else self._reward(next(logits)) for one in encoded])
-        return [tuple(next(rewards) for _ in one.responses) for one in requests]
+        rewards = iter([text if isinstance(text, Reward) else self._reward(next(logits)) for text in encoded])
+        return [tuple(next(rewards) for _ in request.responses) for request in requests]
 
     def close(self) -> None:
         self._logits.close()
