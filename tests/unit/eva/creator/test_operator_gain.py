@@ -110,7 +110,7 @@ def test_a_pool_almost_without_gaps_has_a_shrinkage(gaps: int) -> None:
 
 def test_a_metric_that_wants_all_responses_leaves_the_change_unknown() -> None:
     def whole(judged: RewardTable) -> Floats:
-        return estimate(judged, metric="tests.unit.eva.measures.test_operator_gain:six_only").info_P
+        return estimate(judged, metric="tests.unit.eva.creator.test_operator_gain:six_only").info_P
 
     assert pool_shrinkage(table(np.random.default_rng(0).normal(size=(50, N))), whole, "own") is None
 
