@@ -177,7 +177,7 @@ class Journal:
         try:
             pruning.delete(rows, run.folder)
         except OSError as error:
-            run.listener.noted(f"a checkpoint that is no longer needed could not be deleted: {error}")
+            run.listener.on_message(f"a checkpoint that is no longer needed could not be deleted: {error}")
         else:
             for row in doomed:
                 log.info("deleted checkpoint %d, which is no longer needed", row.number)

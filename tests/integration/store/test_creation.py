@@ -175,8 +175,8 @@ def test_held_out_responses_know_what_is_missing_and_how_good_they_are(store: St
         assert heldout.heldout_missing(conn, run_id, 0, "test", "greedy", 1) == {0: 0, 1: 0, 2: 0}
         kept = heldout.read_heldout_responses(conn, run_id, 0, "test", "sampled")
         assert report.heldout_scores(conn, run_id, 1.0) == [
-            report.HeldoutScore(0, "test", "sampled", 3, 2, 1, 0.5, math.sqrt(0.5), binary=True),
-            report.HeldoutScore(1, "test", "greedy", 1, 1, 1, 1.0, None, binary=True),
+            report.HeldoutScore(0, "test", "sampled", 3, 2, 1, 0.5, True, 2, math.sqrt(0.125), 1, None),
+            report.HeldoutScore(1, "test", "greedy", 1, 1, 1, 1.0, True, 1, None, 1, None),
         ]
         assert report.heldout_scores(conn, run_id, 0.0, checkpoint=0)[0].correct == 2
     assert [row.text for row in kept] == ["4", "5\ufffd", ""]

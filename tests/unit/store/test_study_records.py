@@ -11,6 +11,7 @@ from eva.studies.report import study_report
 from store.game import heldout
 from store.runs import runs, studies
 from store.session import Store
+from store.views.report import heldout_scores
 from store.views.studies import study_records
 from tests.support.played_study import FIGURE, NAME, SEEDS, play_study_on_fakes
 
@@ -21,7 +22,7 @@ def test_a_played_study_is_reported_with_outcomes_costs_and_its_failed_run(
     played = play_study_on_fakes(store, store_settings)
     with store.transaction() as conn:
         records = study_records(conn, studies.find_study(conn, NAME))
-        accuracies = heldout.accuracy(conn, played.runs["two", 0].id)
+        accuracies = heldout_scores(conn, played.runs["two", 0].id, 1.0)
     first = next(run for run in records.runs if (run.arm, run.seed) == ("two", 0))
     assert [policy.checkpoint for policy in first.policies] == [0, 1, 2]
     last = first.policies[2]
