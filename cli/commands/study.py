@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from store.session import Store
 
 
+STOPPING_S = 120.0
+"""How long a process of `--jobs` may take to pause its run."""
+
+
 class _FileFirst(click.Group):
     """A group whose `run` command may be left out: `eva study FILE`."""
 
@@ -208,15 +212,25 @@ def _line(played: PlayedRun) -> str:
 
 
 def _play_side_by_side(file: str, jobs: int, *, accept: bool) -> None:
-    """Plays parts of the study in processes of their own, and waits for all of them."""
+    """Plays parts of the study in processes of their own, and waits for all of them.
+
+    An interrupt reaches this process alone, which passes it on and waits until their runs are paused.
+    """
+    from orchestrator.hold.interrupts import interrupt_handlers
+
     command = [sys.executable, "-m", "cli.main", "study", "run", file, *(["--accept-changes"] if accept else [])]
-    children = [subprocess.Popen([*command, "--part", f"{number}/{jobs}"]) for number in range(jobs)]
-    try:
-        codes = [child.wait() for child in children]  # bounded: each child plays its part and ends
-    finally:
-        for child in children:
-            if child.poll() is None:
+    children = [
+        subprocess.Popen([*command, "--part", f"{number}/{jobs}"], start_new_session=True) for number in range(jobs)
+    ]
+    with interrupt_handlers():
+        try:
+            codes = [child.wait() for child in children]  # bounded: each child plays its part and ends
+        except KeyboardInterrupt:
+            for child in children:
                 child.terminate()
+            for child in children:
+                child.wait(timeout=STOPPING_S)
+            raise
     if any(codes):
         raise InfrastructureError(
             f"{sum(map(bool, codes))} of {jobs} processes of the study ended early (exit codes {codes})",

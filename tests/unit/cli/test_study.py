@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -107,3 +107,58 @@ def test_a_study_that_cannot_be_meant_is_refused_before_a_database_exists(
 ) -> None:
     refused = eva("study", study_file(**changes))
     assert refused.exit_code == 2 and message in refused.stderr
+
+
+class Child:
+    """A process of `--jobs`: it ends with the code of its part, or is interrupted while it waits."""
+
+    started: ClassVar[list[Child]] = []
+    codes: ClassVar[dict[str, int | None]] = {}
+
+    def __init__(self, command: list[str], *, start_new_session: bool) -> None:
+        assert start_new_session, "Ctrl-C must reach the parent alone, which passes it on once"
+        self.command, self.ended = command, False
+        Child.started.append(self)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = Child.codes[self.command[-1]]
+        if code is None and not self.ended:
+            raise KeyboardInterrupt
+        return code or 0
+
+    def terminate(self) -> None:
+        self.ended = True
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> type[Child]:
+    monkeypatch.setattr("cli.commands.study.subprocess.Popen", Child)
+    Child.started, Child.codes = [], {}
+    return Child
+
+
+def test_jobs_play_parts_side_by_side_and_one_that_fails_is_told(
+    eva: Command, study_file: Callable[..., Path], children: type[Child]
+) -> None:
+    file = study_file(seeds=2)
+    children.codes = {"0/2": 0, "1/2": 4}
+    played = eva("study", file, "--jobs", "2")
+    assert [child.command[-4:] for child in children.started] == [
+        ["run", str(file), "--part", "0/2"],
+        ["run", str(file), "--part", "1/2"],
+    ]
+    assert played.exit_code == 4 and "1 of 2 processes of the study ended early" in played.stderr
+
+
+def test_an_interrupt_is_passed_on_to_every_job(
+    eva: Command, study_file: Callable[..., Path], children: type[Child]
+) -> None:
+    children.codes = {"0/2": 0, "1/2": None}
+    assert eva("study", study_file(seeds=2), "--jobs", "2").exit_code == 130
+    assert all(child.ended for child in children.started)
+
+
+def test_parts_are_played_alone(eva: Command, study_file: Callable[..., Path]) -> None:
+    played = eva("study", "run", study_file(seeds=2), "--part", "1/2")
+    assert played.exit_code == 0
+    assert "seed 1, playground, greedy: finished" in played.stdout and "seed 0" not in played.stdout

@@ -56,6 +56,18 @@ def new_game(store: Store, tmp_path: Path) -> Callable[..., Game]:
     return lambda **changes: Game(store, settings, register_run(store, fake_config(**changes)))
 
 
+def test_another_stream_gives_the_same_prompts_other_draws(new_game: Callable[..., Game]) -> None:
+    def draws(stream: int) -> dict[tuple[int, int], int]:
+        game = new_game(iterations=1, generation={"n": 4, "stream": stream})
+        game.play(fake_roles())
+        rows = game.read(lambda conn: responses.read_responses(conn, game.run.id, 0, range(24)))
+        return {(row.number, response.sample): response.seed for row in rows for response in row.responses}
+
+    first, second = draws(0), draws(1)
+    assert first.keys() == second.keys() and len(first) == 24 * 4
+    assert not set(first.values()) & set(second.values())
+
+
 _undisturbed: list[Fingerprint] = []
 
 

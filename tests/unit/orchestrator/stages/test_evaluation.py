@@ -23,6 +23,7 @@ from store.rows import RunRow
 from store.runs import runs, stages
 from store.session import Store
 from store.views import costs, statistics
+from store.views.report import heldout_scores
 from tests.support.fakes import Died, FakeGenerator, FakeRewarder, Recorder, always, fake_config, fake_roles
 
 QUESTIONS = [f"question {number} of the set" for number in range(12)]
@@ -244,6 +245,24 @@ def test_when_end_evaluates_the_given_model_and_the_last_policy_alone(
     with store.transaction() as conn:
         closed = {(stage.iteration, stage.name): stage.counts for stage in stages.read_stages(conn, run.id)}
     assert closed[2, "evaluate"] == {"win_rate": {"asked": pytest.approx(0.5)}, "responses": 24, "tokens": 72}
+
+
+@pytest.mark.parametrize(("when", "evaluated"), [("last", [(1, "evaluate")]), ("never", [])])
+def test_only_the_last_policy_or_none_is_evaluated(
+    store: Store, settings: Settings, when: str, evaluated: list[tuple[int, str]]
+) -> None:
+    section = {"playground": 3, "difficulties": ["hard"], "when": when}
+    run = register_run(store, fake_config(iterations=2, evaluation=section))
+    recorder = play(store, settings, run, FakeRewarder())
+    assert [stage for stage in recorder.stages if "evaluate" in stage[1]] == evaluated
+    with store.transaction() as conn:
+        assert heldout.heldout_splits(conn, run.id) == ["hard"]
+        assert {row.checkpoint for row in heldout_scores(conn, run.id, 0.9)} == {2 for _ in evaluated}
+
+
+def test_a_baseline_of_the_initial_models_responses_needs_its_evaluation() -> None:
+    with pytest.raises(ConfigError, match="use end"):
+        fake_config(evaluation={"playground": 3, "baseline": "initial", "when": "last"})
 
 
 def test_the_checks_before_a_run_count_the_responses_of_the_baseline(tmp_path: Path) -> None:
