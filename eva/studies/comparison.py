@@ -163,7 +163,8 @@ def sign_flips(differences: Outcomes, *, seed: int) -> SignFlips | None:
     _, places = np.unique(differences.seeds_R, return_inverse=True)
     shares_S = np.bincount(places, weights_R * means_R).astype(np.float64)
     exact = len(shares_S) <= MOST_EXACT
-    if not shares_S.any():
+    # both flips of a single seed are as far from zero, which the library does not count
+    if len(shares_S) == 1 or not shares_S.any():
         return SignFlips(1.0, exact, 2 ** len(shares_S) if exact else FLIPS)
     p, flips = flipped_sums(shares_S, None if exact else FLIPS, derive(seed, "sign flips"))
     return SignFlips(p, exact, flips)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from eva.studies.comparison import MOST_EXACT, Outcomes, holm, paired, seed_values, sign_flips, spread
+from eva.studies.comparison import MOST_EXACT, Outcomes, SignFlips, holm, paired, seed_values, sign_flips, spread
 from eva.studies.power import POWER, coverage, detectable, planned, smallest_difference
 from eva.types import Floats
 
@@ -154,6 +154,10 @@ def test_sign_flips_are_all_counted_for_few_seeds_and_drawn_for_many() -> None:
 
     never_different = sign_flips(_outcomes(np.zeros(4)), seed=1)
     assert never_different is not None and never_different.p == 1
+
+
+def test_one_seed_proves_nothing_by_flipping_its_sign() -> None:
+    assert sign_flips(_outcomes(np.array([0.3])), seed=1) == SignFlips(1.0, exact=True, flips=2)
 
 
 def test_the_runs_of_a_seed_flip_together() -> None:
