@@ -86,6 +86,13 @@ def validate_study(values: Mapping[str, Any]) -> StudyConfig:
         ) from error
 
 
+def current_values(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a stored study as this version writes them: with the defaults of keys that are new."""
+    study = validate_study(stored)
+    base = config_from_values(cast("dict[str, Any]", study.base), ())
+    return study.model_copy(update={"base": base.model_dump(mode="json")}).model_dump(mode="json")
+
+
 def _base(base: str | dict[str, Any], folder: Path) -> RunConfig:
     if isinstance(base, dict):
         return absolute_paths(config_from_values(base, ()), folder)

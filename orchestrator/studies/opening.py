@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from eva.config import RunConfig
 from eva.errors import ConflictError
+from eva.studies.files import current_values
 from eva.studies.plan import StudyPlan, plan_study, study_differences, study_hash
 from eva.studies.study import StudyConfig
 from orchestrator.launch.resume import LISTED, changes_of
@@ -36,8 +37,9 @@ def open_study(store: Store, study: StudyConfig, data_dir: str, *, accept: bool 
         row = studies.create_study(conn, study.name, config, digest)
         begun = [runs.get_run(conn, run.run_id) for run in studies.study_runs_of(conn, row.id)]
         if row.config_hash != digest:
-            if begun:
-                raise _changed(row, study_differences(row.config, config), len(begun))
+            differences = study_differences(current_values(row.config), config)
+            if begun and differences:
+                raise _changed(row, differences, len(begun))
             studies.replace_config(conn, row.id, config, digest)
             row = studies.find_study(conn, study.name)
     if not accept:

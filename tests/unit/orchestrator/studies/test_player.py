@@ -109,6 +109,16 @@ def test_a_changed_study_under_a_name_that_has_runs_is_refused_with_the_differen
         open_study(store, fake_study(seeds=2), str(tmp_path))
 
 
+def test_a_study_of_an_earlier_version_without_todays_keys_is_the_same_study(store: Store, tmp_path: Path) -> None:
+    study = fake_study(seeds=1)
+    play_on_fakes(store, study, tmp_path)
+    earlier = study.model_dump(mode="json")
+    del earlier["curves"], earlier["base"]["generation"]["stream"]
+    with store.transaction() as conn:
+        studies.replace_config(conn, studies.find_study(conn, study.name).id, earlier, "the hash of then")
+    assert open_study(store, study, str(tmp_path)).row.config == study.model_dump(mode="json")
+
+
 def test_a_study_whose_runs_were_played_by_other_code_goes_on_only_when_told_to(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
