@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,11 +12,12 @@ import pytest
 from tests.support.tools import AXE_SCRIPT, chromium
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog, Page
+    from playwright.sync_api import Browser, Dialog, Page, Request
 
     from tests.support.service_fixtures import Served
 
 PATIENCE_MS = 20_000
+QUIET_MS = 100
 SERVER_FAILS = 500
 
 
@@ -26,6 +28,13 @@ class Tab:
     page: Page
     base: str
     wrong: list[str] = field(default_factory=list)
+    loading: set[Request] = field(default_factory=set)
+
+    def watch(self) -> None:
+        """Follow the page's requests. A stream of events stays open for as long as a run plays: it does not count."""
+        self.page.on("request", lambda one: self.loading.add(one) if one.resource_type != "eventsource" else None)
+        self.page.on("requestfinished", lambda one: self.loading.discard(one))
+        self.page.on("requestfailed", lambda one: self.loading.discard(one))
 
     def open(self, path: str) -> Page:
         """Go to a view, and wait until it shows more than that it loads."""
@@ -34,9 +43,18 @@ class Tab:
         return self.page
 
     def settled(self) -> None:
+        """Wait until the view is drawn, and neither loads nor asks for more once it is."""
         self.page.wait_for_selector("main h1")
-        self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_function("!document.querySelector('.waiting, [aria-busy=true]')")
+        ends = time.monotonic() + PATIENCE_MS / 1000
+        quiet = False
+        while not quiet:
+            assert time.monotonic() < ends, f"still loading: {[one.url for one in self.loading]}"
+            self.page.wait_for_selector(".waiting, [aria-busy=true]", state="detached")
+            self.page.evaluate("new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))")
+            quiet = not self.loading
+            for _ in range(QUIET_MS // 20):
+                self.page.wait_for_timeout(20)
+                quiet = quiet and not self.loading
 
     def text(self, selector: str = "main") -> str:
         return self.page.inner_text(selector)
@@ -76,6 +94,7 @@ def open_tab(browser: Browser, base: str, scheme: str = "light", width: int = 14
     # reports of the CSP reach the console too, but only this names what was blocked
     context.add_init_script("addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.blockedURI))")
     tab = Tab(context.new_page(), base)
+    tab.watch()
     tab.page.on("pageerror", lambda error: tab.wrong.append(str(error)))
     tab.page.on("console", lambda said: tab.wrong.append(said.text) if said.type in ("error", "warning") else None)
 
