@@ -28,9 +28,10 @@ def postgres() -> Iterator[EmbeddedServer]:
     folder.chmod(0o755)
     server = EmbeddedServer(folder / "postgres")
     try:
-        # nothing here has to outlive a power cut
-        for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
-            _administer(server, statement)
+        # nothing here has to outlive a power cut, and no table grows old
+        for setting in ("fsync", "full_page_writes", "autovacuum"):
+            _administer(server, f"ALTER SYSTEM SET {setting} = off")
+        _administer(server, "SELECT pg_reload_conf()")
         open_store(Settings(folder, None, None)).close()
         yield server
     finally:
