@@ -135,10 +135,10 @@ def test_next_and_previous_follow_the_list_by_keyboard(tab: Tab, played: Played)
     numbers = page.locator("td.number a").all_inner_texts()
     page.locator("td.number a").first.click()
     page.get_by_role("heading", name=f"Prompt {numbers[0]}").wait_for()
-    page.keyboard.press("j")
-    page.get_by_role("heading", name=f"Prompt {numbers[1]}").wait_for()
-    page.keyboard.press("k")
-    page.get_by_role("heading", name=f"Prompt {numbers[0]}").wait_for()
+    for key, number in (("j", numbers[1]), ("j", numbers[2]), ("k", numbers[1])):
+        page.keyboard.press(key)
+        page.get_by_role("heading", name=re.compile(rf"^Prompt {number}\b")).wait_for()
+        assert f"/prompts/{number}?" in page.url
 
 
 def test_what_the_api_refuses_is_shown_in_its_words(browser: Browser, played_service: Served) -> None:

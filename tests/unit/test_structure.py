@@ -244,8 +244,9 @@ def test_a_config_field_without_a_docstring_is_found() -> None:
 
 
 @pytest.mark.parametrize("preset", presets())
-def test_the_preset_loads(preset: str) -> None:
-    load_config(preset)
+def test_the_preset_loads_and_says_the_same_when_it_is_written_out(preset: str) -> None:
+    loaded = load_config(preset)
+    assert config.RunConfig.model_validate(loaded.model_dump(mode="json")) == loaded
 
 
 def test_every_dependency_is_pinned_at_a_version_that_it_allows() -> None:

@@ -100,5 +100,8 @@ def test_a_mistake_in_a_query_is_not_blamed_on_the_server(store: Store) -> None:
 
 def test_a_store_may_be_closed_twice(store_settings: Settings) -> None:
     opened = open_store(store_settings)
-    opened.close()
-    opened.close()
+    with opened.transaction() as conn:
+        conn.execute(text("SELECT 1"))
+    for _ in range(2):
+        opened.close()
+        assert opened.engine.pool.status().startswith("Pool size: 8  Connections in pool: 0"), "no connection is left"

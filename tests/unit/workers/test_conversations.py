@@ -102,7 +102,11 @@ def test_a_template_that_cannot_render_a_conversation_is_an_error_before_anythin
 
 
 def test_a_template_that_renders_every_order_of_roles_passes(policy: Path) -> None:
-    require_conversations(policy, Model(path=str(policy), system_prompt="Be kind."), [TALK, WITH_SYSTEM, TALK[:1]])
+    contexts, model = [TALK, WITH_SYSTEM, TALK[:1]], Model(path=str(policy), system_prompt="Be kind.")
+    require_conversations(policy, model, contexts)
+    for context in contexts:
+        rendered = PromptEncoder(str(policy), Prompting(system_prompt="Be kind.")).render(TEXT, context)
+        assert all(message.content in rendered for message in context) and TEXT in rendered
 
 
 def pointwise(folder: Path, **settings: object) -> PointwiseModel:

@@ -52,7 +52,9 @@ def test_a_contradictory_combination_is_refused_and_the_allowed_values_are_named
     ],
 )
 def test_a_consistent_combination_is_accepted(overrides: list[str]) -> None:
-    load_config("playground", overrides)
+    accepted, unset = (load_config("playground", given).model_dump(mode="json") for given in (overrides, []))
+    sections = {override.partition("=")[0].partition(".")[0] for override in overrides}
+    assert {name for name, section in accepted.items() if section != unset[name]} == sections
 
 
 def test_unset_options_have_the_documented_values() -> None:

@@ -18,6 +18,7 @@ from eva.creator.novelty import load_check
 from eva.creator.samplers import SAMPLERS
 from eva.creator.sampling import SamplingRule, sample
 from eva.creator.weights import WEIGHTS
+from eva.errors import ConfigError
 from eva.solver.pairs import CHOICES, pair
 from eva.types import REASONS, RewardTable
 from orchestrator.launch.preflight import check_run
@@ -117,7 +118,7 @@ def test_the_pages_choice_of_pairs_works(users_files: None) -> None:
 
 
 def test_the_pages_functions_are_accepted_by_the_config_and_found_before_anything_starts(users_files: None) -> None:
-    check_run(
+    checked = check_run(
         load_config(
             "playground",
             [
@@ -130,6 +131,10 @@ def test_the_pages_functions_are_accepted_by_the_config_and_found_before_anythin
             ],
         )
     )
+    assert checked.config.novelty.checks == ["my_checks:no_links"] and checked.checks
+    for key in ("informativeness.metric=my_metrics", "pairs.choice=my_pairs", "sampling.sampler=my_samplers"):
+        with pytest.raises(ConfigError, match="nothing_of_the_kind"):
+            check_run(load_config("playground", [f"{key}:nothing_of_the_kind"]))
 
 
 def test_the_pages_novelty_check_works(users_files: None) -> None:

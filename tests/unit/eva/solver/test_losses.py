@@ -64,9 +64,12 @@ def test_an_impossible_combination_is_refused(overrides: list[str], message: str
 
 def test_sppo_takes_win_rates_from_the_source_in_the_config() -> None:
     for source in ("given", "bradley_terry"):
-        load_config("playground", ["training.loss=sppo", f"training.win_rates={source}"])
+        training = load_config("playground", ["training.loss=sppo", f"training.win_rates={source}"]).training
+        assert (training.loss, training.win_rates) == ("sppo", source)
     check_win_rates("sppo", None, "pairwise", gives_win_rates=True)
     check_win_rates("dpo", None, "mock", gives_win_rates=False)
+    with pytest.raises(ValueError, match="the pointwise rewarder mock gives none"):
+        check_win_rates("sppo", None, "mock", gives_win_rates=False)
 
 
 def test_adapters_and_devices_are_set_by_overrides() -> None:

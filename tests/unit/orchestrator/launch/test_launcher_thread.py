@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from orchestrator.launch.launcher import RestartPolicy, queue_new
 from orchestrator.launch.launcher_thread import LaunchLoop
 from orchestrator.launch.registration import register_run
@@ -52,10 +54,12 @@ class Surprising(FakeJobs):
         super().submit(job, arguments)
 
 
-def test_the_launcher_survives_an_unexpected_error(store: Store) -> None:
+def test_the_launcher_survives_an_unexpected_error(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     jobs = Surprising()
     loop = LaunchLoop(store, jobs, most=1, tick_s=0.01, away_s=0.01)
     loop.start()
-    queued(store)
+    run = queued(store)
     wait(lambda: len(jobs.jobs) == 1)
     loop.end(60)
+    assert not jobs.surprises and any(run.name in job for job in jobs.jobs)
+    assert "the launcher failed unexpectedly and will try again" in caplog.text
