@@ -141,6 +141,13 @@ def test_every_study_that_comes_with_eva_can_be_planned(name: str) -> None:
     assert plan_study(load_study(name)).runs
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks" / "studies").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_study_of_a_claim_can_be_planned_and_repeats_an_arm(file: Path) -> None:
+    claims = load_study(str(file))
+    assert plan_study(claims).runs and len(claims.seed_list) >= 10 and len(claims.models) >= 3
+    assert any(claims.repeats(one, other) for one, other in claims.comparisons), "its noise is shown"
+
+
 def test_a_study_that_does_not_exist_is_named_with_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'study-smoke'"):
         load_study("study-smok")
