@@ -1,5 +1,5 @@
 """Studies: what is compared, what came out, and how sure it is.
 
-- `endpoints`: the list, a study's report as JSON and as one HTML page
-- `schemas`: what the list returns
+- `endpoints`: the list, launching, a study's report as JSON and as one HTML page
+- `schemas`: what the list returns; `requests`: the request that launches a study
 """

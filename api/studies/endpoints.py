@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 
 from api.report.page import page
 from api.service import Here, Service
-from api.studies.schemas import StudyName, StudyPage, listed
+from api.studies.requests import NewStudy
+from api.studies.schemas import ListedStudy, StudyName, StudyPage, listed
 from eva.runtime.redaction import redact_json, secrets_of
 from eva.studies.schema import StudyReport
 from store.runs.studies import find_study, list_studies
+from store.runs.study_launches import enqueue_study, list_study_launches, read_study_launch
 from store.views.studies import study_records
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
@@ -23,7 +25,29 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
 def list_all_studies(here: Here) -> StudyPage:
     """All studies with the state of their runs, newest first."""
     with here.reading() as conn:
-        return StudyPage(items=[listed(count) for count in list_studies(conn)])
+        launches = {launch.study_id: launch for launch in list_study_launches(conn)}
+        return StudyPage(items=[listed(count, launches.get(count.study.id)) for count in list_studies(conn)])
+
+
+@router.post("", status_code=202)
+def launch_study(here: Here, new: NewStudy, response: Response) -> ListedStudy:
+    """Play a study when its turn comes, or continue it: send the same study again. Other values under the name of a
+    study that has runs are refused, with the differences."""
+    # loads what plans a run, which a service that only shows studies does not need
+    from eva.studies.admission import admit_study
+    from eva.studies.files import study_preset_values
+    from orchestrator.studies.opening import open_study
+
+    values = study_preset_values(new.preset) if new.preset is not None else new.study
+    study = admit_study(values or {}, here.settings.allowed)
+    opened = open_study(here.store, study, str(here.settings.data_dir))
+    with here.store.transaction() as conn:
+        enqueue_study(conn, opened.row.id)
+    response.headers["Location"] = f"/v1/studies/{opened.row.name}"
+    with here.reading() as conn:
+        launch = read_study_launch(conn, opened.row.id)
+        count = next(count for count in list_studies(conn) if count.study.id == opened.row.id)
+        return listed(count, launch)
 
 
 @router.get("/{study}")

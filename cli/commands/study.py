@@ -89,6 +89,24 @@ def run_study(file: str, dry_run: bool, jobs: int, accept_changes: bool, part: s
             _conclude(config.name, played)
 
 
+@study.command("drive", hidden=True)
+@click.argument("name")
+def drive_study(name: str) -> None:
+    """Play the stored study NAME as a Ray job; the launcher of a service calls this."""
+    from eva.studies.study import StudyConfig
+    from orchestrator.studies.given_models import make_models
+    from orchestrator.studies.opening import open_study
+    from store.runs.studies import find_study
+
+    settings = read_settings()
+    with store_of(settings) as store:
+        with store.transaction() as conn:
+            config = StudyConfig.model_validate(find_study(conn, name).config)
+        study = open_study(store, config, str(settings.data_dir))
+        make_models(dict.fromkeys(run.cell.model for run in study.plan.runs), settings.data_dir, _say)
+        _conclude(name, _play(store, settings, study.row, study.plan.runs, name, accept=False))
+
+
 @study.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:

@@ -8,5 +8,6 @@
 `schema`: the parts of that report
 `records`: what the report is made from
 `contamination`: whether held-out prompts were trained on
+`admission`: what a study that is sent through the API may name
 `distributions`: Student's distribution and sign flips, from scipy
 """

@@ -31,6 +31,18 @@ def study_preset_text(name: str) -> str:
     return (_FOLDER / f"{name}.yaml").read_text("utf-8")
 
 
+def study_preset_values(name: str) -> dict[str, Any]:
+    """Returns the values of a study that comes with eva. Raises ConfigError if there is none of this name."""
+    if name in study_presets():
+        return _parse(study_preset_text(name), name)
+    close = difflib.get_close_matches(name, study_presets(), 1)
+    raise ConfigError(
+        f"there is no study {name!r} among those that come with eva",
+        expected=f"one of {', '.join(study_presets())}",
+        next_move=f"Did you mean {close[0]!r}?" if close else "Choose one of them",
+    )
+
+
 def load_study(source: str) -> StudyConfig:
     """Returns the study of a YAML file or preset, with its base's values and absolute paths. Raises ConfigError."""
     path = Path(source)

@@ -145,6 +145,11 @@ class StudyConfig(Section):
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
 
     @property
+    def run_count(self) -> int:
+        """How many runs the study consists of, without those that several arms share."""
+        return len(self.arms) * len(self.seed_list) * max(1, len(self.models))
+
+    @property
     def comparisons(self) -> tuple[tuple[str, str], ...]:
         """The pairs of arms that are compared; the difference is the first minus the second."""
         first, *others = self.arms

@@ -8,5 +8,6 @@
 `resume`: what must hold before a run is resumed
 `code_identity`: digests of the code that decides a run
 `launcher`: submits queued runs as Ray jobs and watches them
+`study_launcher`: submits queued studies as Ray jobs
 `launcher_thread`: the launcher as a thread of a service
 """

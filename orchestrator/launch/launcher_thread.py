@@ -8,6 +8,7 @@ import time
 
 from eva.errors import EvaError
 from orchestrator.launch.launcher import Jobs, Launcher
+from orchestrator.launch.study_launcher import StudyLauncher
 from store.runs.leader_lock import leader_lock
 from store.session import Store
 
@@ -22,6 +23,7 @@ class LaunchLoop:
 
     def __init__(self, store: Store, jobs: Jobs, most: int, tick_s: float = TICK_S, away_s: float = AWAY_S) -> None:
         self._store, self._jobs, self._launcher, self._tick_s = store, jobs, Launcher(store, jobs, most), tick_s
+        self._studies = StudyLauncher(store, jobs)
         self._away_s = away_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._launch, name="launcher", daemon=True)
@@ -42,8 +44,9 @@ class LaunchLoop:
     def stop_runs(self, patience_s: float) -> list[str]:
         """Asks all drivers to end, and waits for them. Returns the names of their runs. Raises InfrastructureError."""
         stopped = self._launcher.stop_all()
+        jobs = [*stopped.values(), *self._studies.stop_all()]
         until = time.monotonic() + patience_s
-        while any(self._jobs.state(job) in ("pending", "running") for job in stopped.values()):
+        while any(self._jobs.state(job) in ("pending", "running") for job in jobs):
             if time.monotonic() > until:
                 break
             time.sleep(_POLL_S)
@@ -58,6 +61,7 @@ class LaunchLoop:
                 try:
                     if leads():
                         self._launcher.tick()
+                        self._studies.tick()
                 except EvaError as error:
                     # the row of a waiting run says what it waits for; a lost database comes back
                     log.warning("launching waits: %s", error)

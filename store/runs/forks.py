@@ -31,7 +31,7 @@ SHARED: dict[str, tuple[str, int]] = {
 
 OWN = (
     *("runs", "leases", "events", "launches", "api_keys", "exports", "trackings", "stage_totals"),
-    *("studies", "study_runs"),
+    *("studies", "study_runs", "study_launches"),
 )
 """The tables that a fork does not copy: each run has its own rows, or the rows belong to no run."""
 

@@ -483,6 +483,20 @@ study_runs = table(
     Index(None, "run_id"),
 )
 
+# the queue of studies that a service plays, and the job of each study's driver
+study_launches = table(
+    "study_launches",
+    key("study_id", Integer),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default=ZERO),  # how many drivers were started in all
+    Column("job", Text),  # written before it is submitted, so that submitting it twice makes one job
+    Column("queued_at", Time, nullable=False, server_default=NOW),
+    Column("message", Text),  # what it is waiting for, or the last lines of a driver that ended early
+    CheckConstraint("state IN ('queued', 'taken', 'submitted', 'ended')", "state"),
+    CheckConstraint("state = 'queued' OR job IS NOT NULL", "job"),
+    ForeignKeyConstraint(["study_id"], ["studies.id"], ondelete="RESTRICT"),
+)
+
 # totals over the closed stages of all runs, a row per stage name
 stage_totals = table(
     "stage_totals",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from eva.studies.plan import study_hash
+from eva.studies.study import StudyConfig
 from store.runs import studies
+from store.runs.runs import create_run
 from tests.support.played_study import FIGURE, NAME
 from tests.support.service_fixtures import Served
 
@@ -50,3 +53,33 @@ def test_secrets_in_arms_are_not_shown(served: Served, monkeypatch: pytest.Monke
     answer = served.client.get("/v1/studies/s")
     assert answer.json()["arms"][1]["changes"]["reward.api_key_env"] == "MY_KEY"
     assert "hush" not in answer.text
+
+
+def test_a_study_is_launched_once_and_a_changed_one_under_its_name_is_refused(served: Served) -> None:
+    asked = {
+        "name": "mine",
+        "base": "playground",
+        "arms": {"a": {}, "b": {"informativeness.metric": "uniform"}},
+        "outcome": {"figure": FIGURE},
+    }
+    for _ in range(2):
+        launched = served.client.post("/v1/studies", json={"study": asked})
+        assert launched.status_code == 202 and launched.headers["location"] == "/v1/studies/mine"
+        assert launched.json()["driver"] == {"state": "queued", "attempt": 0, "job": None, "message": None}
+    (study,) = served.client.get("/v1/studies").json()["items"]
+    assert (study["arms"], study["planned"]) == (["a", "b"], 20)
+
+    store = served.service.store
+    with store.transaction() as conn:
+        row = studies.find_study(conn, "mine")
+        # else its driver, which reads it from the store, would take it for a changed one
+        assert study_hash(StudyConfig.model_validate(row.config)) == row.config_hash
+        run = create_run(conn, stem="r", config={}, config_hash="h", seed=0)
+        studies.add_run(conn, row.id, seed=0, model="playground", arm="a", shared=False, run_id=run.id)
+    refused = served.client.post("/v1/studies", json={"study": asked | {"seeds": 3}})
+    assert refused.status_code == 409 and "seeds" in refused.json()["given"]
+    refused = served.client.post("/v1/studies", json={"study": asked | {"base": "/etc/passwd"}})
+    assert refused.status_code == 403
+    refused = served.client.post("/v1/studies", json={"preset": "study-smok"})
+    assert refused.status_code == 422 and "study-smoke" in refused.text
+    assert served.client.post("/v1/studies", json={}).status_code == 422

@@ -300,6 +300,7 @@ export interface ListedStudy {
   planned: number;
   counts: Record<string, number>;
   created_at: string;
+  driver: StudyDriver | null;
 }
 
 export interface Log {
@@ -373,6 +374,11 @@ export interface NewRun {
   preset: string | null;
   run: string | null;
   config: Record<string, any> | null;
+}
+
+export interface NewStudy {
+  preset: string | null;
+  study: Record<string, any> | null;
 }
 
 export interface OpenStage {
@@ -709,6 +715,13 @@ export interface StudyCosts {
   steps: number;
   seconds: number;
   dollars: number;
+}
+
+export interface StudyDriver {
+  state: "queued" | "taken" | "submitted" | "ended";
+  attempt: number;
+  job: string | null;
+  message: string | null;
 }
 
 export interface StudyInterval {
