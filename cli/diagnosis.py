@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -65,6 +65,30 @@ class Finding:
     verdict: Verdict
     detail: str
     remedy: str = ""
+
+
+def diagnose_config(settings: Settings, source: str, overrides: Sequence[str], gpus: str | None) -> Iterator[Finding]:
+    """Check one config as `eva run` does before it starts, on this machine or on others, and yield the findings."""
+    from eva.capacity.machines import parse_machines
+    from eva.capacity.report import arithmetic, refusal, verdict
+    from eva.config.files import load_config
+    from eva.errors import EvaError
+    from orchestrator.launch.preflight import check_run, find_machines, plan_of
+
+    try:
+        config = load_config(source, overrides)
+        machines = find_machines(settings, connect=True) if gpus is None else parse_machines(gpus)
+        plan = None if machines is None else plan_of(config, machines)
+        if plan is not None:
+            refused = refusal(plan)
+            verdict_of_plan: Verdict = "ok" if refused is None else "fail"
+            yield Finding("fits", verdict_of_plan, verdict(plan)[0], refused.next_move if refused else "")
+            for line in arithmetic(plan):
+                yield Finding("arithmetic", "ok", line)
+        for line in check_run(config).checks:
+            yield Finding("config", "ok", line)
+    except EvaError as error:
+        yield Finding("config", "fail", error.given, error.next_move or "Correct the config")
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:

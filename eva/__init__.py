@@ -6,6 +6,7 @@
 `studies/`: what a study compares, run by run.
 `creator/`: estimate, sample, evolve, mix. `solver/`: pairs, losses, manifests. `evaluation/`: win rates.
 `measures/`: statistics of prompts, responses and rewards. `prompt_map/`: prompts on a plane.
+`capacity/`: what a run needs of machines: memory, GPUs, time, disk.
 `cards/`: READMEs of exports and published checkpoints.
 `runtime/`: logs, redaction, processes, failpoints.
 """

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.diagnosis import Finding, diagnose
+from cli.diagnosis import Finding, diagnose, diagnose_config
 from cli.terminal.safe_text import printable
 from eva.settings import read_settings
 
@@ -17,22 +17,31 @@ MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")
 
 
 @click.command()
+@click.argument("config", required=False)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="With CONFIG: override a key.")
+@click.option("--gpus", metavar="MACHINES", help="With CONFIG: check it for these machines, as 8x80 or 4:8xH100.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--reap", is_flag=True, help="End the processes that dead drivers left on this machine, and do nothing else."
 )
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool, reap: bool) -> None:
+def doctor(
+    ctx: click.Context, config: str | None, overrides: tuple[str, ...], gpus: str | None, as_json: bool, reap: bool
+) -> None:
     """Check this machine: what is installed, what would fail, and how to fix it.
 
-    Exits with 1 if something that every run needs is broken.
+    With CONFIG (a YAML file or a preset) it checks that config in place of the machine: whether it fits, with the
+    arithmetic, and everything else that a run finds out before it starts. Exits with 1 if something is broken.
     """
+    if config is None and (overrides or gpus):
+        raise click.UsageError("--set and --gpus go with a CONFIG")
     if reap:
         _reap(as_json)
         return
     console = Console(highlight=False)
     findings: list[Finding] = []
-    for finding in diagnose(read_settings()):
+    settings = read_settings()
+    for finding in diagnose(settings) if config is None else diagnose_config(settings, config, overrides, gpus):
         findings.append(finding)
         if not as_json:
             console.print(_line(finding), soft_wrap=True)
@@ -41,7 +50,8 @@ def doctor(ctx: click.Context, as_json: bool, reap: bool) -> None:
     broken = [finding for finding in findings if finding.verdict == "fail"]
     if not as_json:
         named = ", ".join(printable(finding.check) for finding in broken)
-        console.print(Text(f"\nBroken: {named}." if broken else "\nEverything that a run needs works."))
+        whole = "Everything that a run needs works." if config is None else "This config can be played."
+        console.print(Text(f"\nBroken: {named}." if broken else f"\n{whole}"))
     ctx.exit(1 if broken else 0)
 
 

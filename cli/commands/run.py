@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from cli.terminal.formats import place
 from cli.terminal.safe_text import printable
 from eva.config import RunConfig
 from eva.config.files import load_config
+from eva.errors import InputError
 from eva.settings import Settings, read_settings
 from store.rows import RunRow
 from store.session import Store
@@ -22,7 +24,15 @@ from store.session import Store
 @click.argument("config", required=False)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. training.beta=0.1.")
 @click.option("--name", metavar="STEM", help="The stem of the run's name; short for --set name=STEM.")
-@click.option("--dry-run", is_flag=True, help="Print the config, its cost and every check; start nothing.")
+@click.option("--dry-run", is_flag=True, help="Print if it fits, the config, its cost and every check; start nothing.")
+@click.option(
+    "--gpus",
+    metavar="MACHINES",
+    help="With --dry-run: plan for these machines: 8x80 (GPUs x GB), 8xH100, 4:8x80 (on four nodes).  [default: yours]",
+)
+@click.option("--arithmetic", is_flag=True, help="With --dry-run: show how the figures of memory and time come about.")
+@click.option("--gpu-hour-usd", type=click.FloatRange(min=0), help="With --dry-run: the price of a GPU for an hour.")
+@click.option("--offline", is_flag=True, help="Do not ask whether the endpoints of evolver and judge answer.")
 @click.option("--resume", metavar="RUN", help="Resume a run: its name, a unique prefix of it, or `last`.")
 @click.option("--accept-changes", is_flag=True, help="With --resume: resume although config or code differ.")
 @facts_option
@@ -31,6 +41,10 @@ def run(
     overrides: tuple[str, ...],
     name: str | None,
     dry_run: bool,
+    gpus: str | None,
+    arithmetic: bool,
+    gpu_hour_usd: float | None,
+    offline: bool,
     resume: str | None,
     accept_changes: bool,
     json_file: Path | None,
@@ -51,24 +65,35 @@ def run(
         raise click.UsageError("--accept-changes goes with --resume")
     if resume is not None and dry_run:
         raise click.UsageError("--dry-run checks a new run; to see an old one, use `eva show`")
+    if not dry_run and (gpus or arithmetic or gpu_hour_usd is not None):
+        raise click.UsageError("--gpus, --arithmetic and --gpu-hour-usd go with --dry-run")
     loaded = None if config is None else load_config(config, all_overrides)
     settings = read_settings()
     if resume is not None:
         continue_run(settings, resume, loaded, json_file, accept=accept_changes)
     elif loaded is not None and dry_run:
-        rehearse(loaded)
+        rehearse(settings, loaded, DryRun(gpus, arithmetic, gpu_hour_usd, offline))
     elif loaded is not None:
-        start_run(settings, loaded, json_file)
+        start_run(settings, loaded, json_file, offline=offline)
 
 
-def start_run(settings: Settings, config: RunConfig, json_file: Path | None) -> None:
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a dry run is asked to show. `gpus`: machines to plan for, as `parse_machines` reads them."""
+
+    gpus: str | None = None
+    arithmetic: bool = False
+    gpu_hour_usd: float | None = None
+    offline: bool = False
+
+
+def start_run(settings: Settings, config: RunConfig, json_file: Path | None, *, offline: bool = False) -> None:
     """Checks everything that can be checked, stores the run and plays it."""
     from orchestrator.launch.new_run import LaunchRequest, launch
-    from orchestrator.launch.preflight import check_run
+    from orchestrator.launch.preflight import check_run, find_machines
 
-    checked = check_run(
-        config
-    )  # before the store is opened, so that a config that cannot work leaves no database behind
+    # before the store is opened, so that a config that cannot work leaves no database behind
+    checked = check_run(config, find_machines(settings), offline=offline)
     with store_of(settings) as store:
         play_new(store, settings, launch(store, LaunchRequest(checked)).run, json_file)
 
@@ -102,12 +127,35 @@ def continue_run(
         play(store, settings, row, json_file=json_file)
 
 
-def rehearse(config: RunConfig) -> None:
-    """Prints the config, what it would cost and every check. After the config, raises the error of a failed check."""
-    from orchestrator.launch.preflight import check_run, estimate
+def rehearse(settings: Settings, config: RunConfig, asked: DryRun) -> None:
+    """Prints whether the run fits, the config, what it would cost and every check. Raises the error of a failed check,
+    after the config."""
+    from eva.capacity.machines import parse_machines
+    from eva.capacity.report import arithmetic, verdict
+    from orchestrator.launch.preflight import check_run, estimate, find_machines, plan_of
 
+    machines = find_machines(settings) if asked.gpus is None else parse_machines(asked.gpus)
+    plan, checked, failure = None, None, None
+    try:
+        checked = check_run(config, machines, offline=asked.offline)
+        plan = checked.plan
+    except InputError as error:
+        failure = error
+        plan = None if machines is None else plan_of(config, machines)
+    lines = [] if plan is None else verdict(plan, asked.gpu_hour_usd)
+    if machines is None:
+        lines = [
+            "The cluster was not asked whether this run fits: `eva doctor CONFIG` asks it; --gpus 8x80 plans for it"
+        ]
+    if failure is not None and (plan is None or not plan.problems):
+        lines.insert(0, f"This run would be refused: {failure.given}")
+    lines += arithmetic(plan) if plan is not None and asked.arithmetic else []
+    for line in lines:
+        click.echo(printable(f"# {line}"))
     click.echo(as_yaml(config))
-    checked = check_run(config)
+    if failure is not None:
+        raise failure
+    assert checked is not None
     for line in estimate(checked):
         click.echo(f"# {line}")
     for line in checked.checks:

@@ -21,6 +21,7 @@ FLOORS = ("eva", "orchestrator", "workers")
 
 DECIDES: dict[str, bool] = {
     "eva": False,
+    "eva/capacity": False,
     "eva/cards": False,
     "eva/config": True,
     "eva/config/admission.py": False,
@@ -57,6 +58,8 @@ DECIDES: dict[str, bool] = {
     "workers/evolvers": True,
     "workers/fleet": True,
     "workers/models": True,
+    "workers/models/model_shape.py": False,
+    "workers/models/prompting_check.py": False,
     "workers/playground": True,
     "workers/rewards": True,
     "workers/tracking": False,

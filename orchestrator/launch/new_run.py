@@ -129,7 +129,7 @@ def rehearse(store: Store, config: ConfigSource) -> CheckedRun:
         return config
     if isinstance(config, ClientConfig):
         config = absolute_paths(config.admitted(store), Path.cwd())
-    return check_run(config)
+    return check_run(config, offline=True)  # the run plays elsewhere
 
 
 def launch_fork(store: Store, parent: RunRow, at: int, request: LaunchRequest) -> Launched:
@@ -152,7 +152,7 @@ def rehearse_fork(store: Store, parent: RunRow, at: int, config: ConfigSource) -
     require_forkable(parent, at, config)
     with store.transaction() as conn:
         require_weights(checkpoints.read_checkpoints(conn, parent.id), parent, at, config)
-    checks = check_parts(config, check_model(config))
+    checks = check_parts(config, check_model(config), offline=True)
     return CheckedFork(
         config, tuple(config_differences(RunConfig.model_validate(parent.config), config)), tuple(checks)
     )

@@ -6,40 +6,80 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eva.config import EnsembleReward, PointwiseReward, RewardConfig, RunConfig
+from eva.capacity.machines import Machines
+from eva.capacity.placement import reward_networks
+from eva.capacity.plan import Models, Plan, plan_run
+from eva.capacity.report import refusal
+from eva.capacity.serving_memory import context_tokens
+from eva.config import (
+    EnsembleReward,
+    EvolInstruct,
+    FeedbackEvolver,
+    JudgeReward,
+    PointwiseReward,
+    RewardConfig,
+    RunConfig,
+)
 from eva.config.cost_estimate import estimate_cost
 from eva.creator.metrics import metric_named
 from eva.creator.novelty import load_check
 from eva.creator.samplers import sampler_named
 from eva.creator.weights import weighting_named
+from eva.errors import ModelError
+from eva.settings import Settings
 from eva.solver.pairs import choice_named
 from orchestrator.launch.material import Material, read_material
 from workers.evolvers.completions import price_of
+from workers.evolvers.endpoint_check import require_endpoint
 from workers.models import model_folder
 from workers.models.embedding import check_embedding_model
-from workers.models.model_folder import ModelFacts
+from workers.models.model_folder import PLAYGROUND, ModelFacts
+from workers.models.model_shape import read_shape, small_files
 from workers.rewards import model_class
 from workers.tracking.process import check_tracking
+
+ASSUMED_PROMPTS = 10_000
+CPU_HEADS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+"""The sizes of attention heads that vLLM's CPU backend has kernels for (0.32)."""
+SMALLEST_HEAD = 32
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRun:
     """A config that passed every check, with the prompts that the checks have read.
 
-    `checks` says what was checked, one line each.
+    `checks` says what was checked, one line each. `plan`: what it needs of the machines that were asked about.
     """
 
     config: RunConfig
     material: Material
     model: ModelFacts
     checks: tuple[str, ...]
+    plan: Plan | None = None
 
 
-def check_run(config: RunConfig) -> CheckedRun:
+def find_machines(settings: Settings, *, connect: bool = False) -> Machines | None:
+    """The machines that a run of these settings would use; None for a Ray cluster that is not asked (`connect`)."""
+    # loads Ray, which commands that only read do not need
+    from workers.cluster.connection import ray_connection
+    from workers.cluster.machines import machines_here, machines_of_cluster
+
+    if settings.ray_address is None:
+        return machines_here(settings.data_dir, model_folder.available_memory())
+    if not connect:
+        return None
+    with ray_connection(settings):
+        return machines_of_cluster()
+
+
+def check_run(config: RunConfig, machines: Machines | None = None, *, offline: bool = False) -> CheckedRun:
     """Reads the prompts and checks everything that can be checked without starting anything.
 
+    With `machines`, also that they have what the run needs, before any weights are fetched. `offline` asks no endpoint.
     Raises subclasses of InputError.
     """
+    if machines is not None:
+        require_fit(plan_of(config, machines))
     material = read_material(config)
     lines = [
         f"{len(material.seeds)} seed prompts"
@@ -54,7 +94,31 @@ def check_run(config: RunConfig) -> CheckedRun:
     ]
     model = check_model(config)
     lines += _conversations(material, config, model.path)
-    return CheckedRun(config, material, model, (*lines, *check_parts(config, model)))
+    lines += check_parts(config, model, offline=offline)
+    plan = None
+    if machines is not None:
+        plan = plan_of(config, machines, len(material.seeds), sum(map(len, material.held_out.values())))
+    return CheckedRun(config, material, model, tuple(lines), plan)
+
+
+def plan_of(config: RunConfig, machines: Machines, seeds: int | None = None, held_out: int = 0) -> Plan | None:
+    """What a run needs of these machines, from its models' config.json; None for a model whose shape is not known.
+
+    Without the number of prompts, those of `prompts.limit` are counted, or 10,000.
+    """
+    policy = read_shape(config.model.path, config.model.revision)
+    if policy is None:
+        return None
+    found = {key: read_shape(network.model, network.revision) for key, network in reward_networks(config)}
+    rewards = {key: shape for key, shape in found.items() if shape is not None}
+    prompts = seeds or config.prompts.playground or config.prompts.limit or ASSUMED_PROMPTS
+    return plan_run(config, Models(policy, rewards), machines, prompts, held_out)
+
+
+def require_fit(plan: Plan | None) -> None:
+    """Raises ModelError for a plan with a problem: what does not fit, and the smallest change that would."""
+    if plan is not None and (refused := refusal(plan)) is not None:
+        raise refused
 
 
 def check_model(config: RunConfig) -> ModelFacts:
@@ -62,10 +126,43 @@ def check_model(config: RunConfig) -> ModelFacts:
     model = model_folder.inspect_model(model_folder.resolve_model(config.model.path, config.model.revision))
     model_folder.require_template(model, config.model)
     model_folder.require_memory(model, config)
+    _require_servable(config, model.path)
+    if config.model.path != PLAYGROUND or config.model.chat_template is not None:
+        # loads the tokenizer, which the playground's own model does not need
+        from workers.models.prompting_check import require_prompting
+
+        require_prompting(model.path, config.model)
     return model
 
 
-def check_parts(config: RunConfig, model: ModelFacts) -> list[str]:
+def _require_servable(config: RunConfig, folder: Path) -> None:
+    """Raises ModelError if no engine can serve the model: because of its heads, or no room is left for a prompt."""
+    shape = read_shape(str(folder))
+    if shape is None:
+        return
+    on_gpu = config.fleet.gpus_per_engine > 0
+    if (on_gpu and (shape.head_dim % 8 or shape.head_dim < SMALLEST_HEAD)) or (
+        not on_gpu and shape.head_dim not in CPU_HEADS
+    ):
+        raise ModelError(
+            f"{folder} has attention heads of size {shape.head_dim}, which vLLM cannot serve "
+            + ("on a GPU" if on_gpu else "on a CPU"),
+            expected=f"a multiple of 8, at least {SMALLEST_HEAD}"
+            if on_gpu
+            else f"one of {', '.join(map(str, CPU_HEADS))}",
+            next_move="Choose another model" + ("" if on_gpu else ", or serve it on a GPU (fleet.gpus_per_engine)"),
+        )
+    context = context_tokens(shape, config)
+    if config.generation.max_tokens >= context:
+        raise ModelError(
+            f"generation.max_tokens {config.generation.max_tokens} leaves no room for a prompt",
+            expected=f"less than the context of {context} tokens "
+            + ("(fleet.max_model_len)" if config.fleet.max_model_len else "that the model has"),
+            next_move="Lower generation.max_tokens",
+        )
+
+
+def check_parts(config: RunConfig, model: ModelFacts, *, offline: bool = False) -> list[str]:
     """Checks all parts except the prompts, which a fork shares with its parent. Raises subclasses of InputError."""
     metric_named(config.informativeness.metric, config.informativeness.threshold)
     weighting_named(config.sampling.weights)
@@ -82,6 +179,8 @@ def check_parts(config: RunConfig, model: ModelFacts) -> list[str]:
             kind = model_class(reward)
             kind.check(reward)
             lines.append(f"reward {kind.name_of(reward)}")
+    _check_reward_templates(config)
+    lines += [require_endpoint(service, key, offline=offline) for key, service in _services(config)]
     return lines + [check_tracking(tracking) for tracking in config.tracking]
 
 
@@ -121,6 +220,38 @@ def _conversations(material: Material, config: RunConfig, folder: Path) -> list[
                 "Set the reward's template to none, or choose another reward model",
             )
     return [f"{len(contexts)} prompts with messages before them, in orders that the chat template accepts"]
+
+
+def _check_reward_templates(config: RunConfig) -> None:
+    """Raises ModelError for a reward model whose chat template cannot work. One that cannot be fetched is left out."""
+    for key, network in reward_networks(config):
+        if isinstance(network, PointwiseReward) and network.template == "chat":
+            folder = small_files(network.model, network.revision)
+            if folder is not None:
+                # loads the tokenizer
+                from workers.models.prompting_check import require_reward_template
+
+                require_reward_template(folder, key, network.system_prompt)
+
+
+def _services(config: RunConfig) -> Iterator[tuple[str, EvolInstruct | JudgeReward]]:
+    """The language models behind endpoints, with their sections in the config."""
+    evolver = config.evolving.evolver
+    if isinstance(evolver, EvolInstruct):
+        yield "evolving.evolver", evolver
+    elif isinstance(evolver, FeedbackEvolver) and isinstance(evolver.writer, EvolInstruct):
+        yield "evolving.evolver.writer", evolver.writer
+    for key, reward in (
+        ("reward", config.reward),
+        ("evaluation.reward", config.evaluation.reward),
+        ("audit.reward", config.audit.reward),
+    ):
+        if isinstance(reward, JudgeReward):
+            yield key, reward
+        elif isinstance(reward, EnsembleReward):
+            for place, member in enumerate(reward.members):
+                if isinstance(member.reward, JudgeReward):
+                    yield f"{key}.members.{place}.reward", member.reward
 
 
 def _pointwise(rewards: Iterable[RewardConfig | None]) -> Iterator[PointwiseReward]:

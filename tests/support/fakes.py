@@ -176,7 +176,7 @@ def fake_config(**changes: Any) -> RunConfig:
         "iterations": 3,
         "prompts": {"playground": 24},
         "model": {"path": "playground"},
-        "generation": {"n": 4},
+        "generation": {"n": 4, "max_tokens": 64},
         "reward": {"kind": "mock"},
         "evolving": {"evolver": {"kind": "playground"}},
         "evaluation": {"playground": 3},

@@ -2,6 +2,7 @@
 
 `connection`: join a cluster, or start one for this process
 `local_cluster`: the cluster that `eva serve` keeps on its own machine
+`machines`: the machines that a run may use, with their GPUs
 `jobs`: drivers as Ray jobs
 `environment`: the environment variables of every process that Ray starts for eva
 `actors`: end an actor even if its process is frozen

@@ -6,6 +6,7 @@
 `playground`: mechanical rules
 `custom`: a user's class
 `completions`: calls of a language model through LiteLLM, and its prices
+`endpoint_check`: whether an endpoint answers, before a run starts
 `templates`, `instructions`: what a writer is asked, by operator
 `context_need`: how long that can get
 """

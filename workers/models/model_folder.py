@@ -142,6 +142,7 @@ def inspect_model(path: Path) -> ModelFacts:
             expected="a folder with a Hugging Face causal LM",
             next_move="Correct model.path",
         )
+    _refuse_adapters(path)
     config = _read_json(path, "config.json")
     files = _weight_files(path)
     if not any((path / name).is_file() for name in _TOKENIZERS):
@@ -154,6 +155,19 @@ def inspect_model(path: Path) -> ModelFacts:
     for file in files:
         tensors.update(_header(path / file))
     return _facts(path, config, files, tensors)
+
+
+def _refuse_adapters(path: Path) -> None:
+    """Raises ModelError for a folder that holds low-rank adapters in place of a model."""
+    if (path / "config.json").is_file() or not (path / "adapter_config.json").is_file():
+        return
+    base = _read_json(path, "adapter_config.json").get("base_model_name_or_path") or "its base model"
+    raise ModelError(
+        f"{path} holds low-rank adapters (adapter_config.json), not a model",
+        expected=f"the folder of a whole causal LM: the adapters merged into {base}",
+        next_move=f"Merge them: load {base}, then `PeftModel.from_pretrained(base, {str(path)!r}).merge_and_unload()` "
+        "and `save_pretrained` into a new folder, with the tokenizer",
+    )
 
 
 def require_template(facts: ModelFacts, model: Model) -> None:

@@ -61,7 +61,8 @@ def test_a_launched_run_is_checked_and_stored_like_one_of_eva_run(served: Served
     run = post(served, "", NEW, 201)
     dry = eva("run", "playground", *(part for one in SMALL for part in ("--set", one)), "--dry-run", "--name", "mine")
     rehearsed = post(served, "?dry_run=true", NEW, 200)
-    assert [line[2:] for line in dry.stdout.splitlines() if line.startswith("# ") and ": every" not in line][:-1] == [
+    behind = dry.stdout.partition("\nname: ")[2]
+    assert [line[2:] for line in behind.splitlines() if line.startswith("# ") and ": every" not in line][:-1] == [
         *rehearsed["estimate"],
         *(f"checked: {fact}" for fact in rehearsed["checks"]),
     ]

@@ -176,4 +176,5 @@ def test_a_run_keeps_its_best(store: Store, play: Play) -> None:
     run = play(checkpoints={"keep": ["best", "last"]}, evaluation={"playground": 3})
     with store.transaction() as conn:
         scores = heldout_scores(conn, run.id, 1.0)
-    assert whole(store, run) == sorted({3, pruning.best_checkpoint(scores)})
+    best = pruning.best_checkpoint(scores)
+    assert best is not None and whole(store, run) == sorted({3, best})

@@ -22,6 +22,7 @@ CONFIG = """
 prompts: {path: prompts.jsonl}
 model: {path: playground}
 reward: {kind: mock}
+generation: {max_tokens: 64}
 evolving: {evolver: {kind: playground}}
 evaluation: {playground: 2}
 iterations: 1

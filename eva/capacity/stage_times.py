@@ -1,0 +1,200 @@
+"""How long the stages of an iteration take, by arithmetic: the speed of the hardware times a share that is reached.
+
+- Writing is bound by memory: each step of an engine reads the weights once and the cache of every running sequence.
+- Rewarding takes 2 x parameters operations a token, training 8 (6, and 2 for the reference).
+- Evolving waits for an endpoint: calls x seconds / calls at a time.
+- The switch writes a checkpoint, reads it into the engines, and starts processes.
+
+The shares are those at which the figures of public reports and of our own table come out. Lengths are
+assumptions: prompts of 250 tokens, responses of 450. Nothing here was measured on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eva.capacity.machines import Gpu, Machines
+from eva.capacity.placement import replicas_of, reward_networks
+from eva.capacity.serving_memory import DEFAULT_SEQUENCES, engine_memory
+from eva.capacity.shapes import ModelShape
+from eva.capacity.training_memory import plain_attention, rows_of, setup_of
+from eva.config import EvolInstruct, FeedbackEvolver, JudgeReward, PairwiseReward, RewardNetwork, RunConfig
+
+PROMPT_TOKENS, RESPONSE_TOKENS = 250, 450
+WRITING_SHARE = 0.5
+REWARD_SHARE = 0.4
+TRAINING_SHARE, PLAIN_ATTENTION_SHARE = 0.4, 0.185
+CALL_S = 6.0
+"""Seconds of one call of an endpoint, with its retries."""
+WRITE_BYTES_S, READ_BYTES_S = 0.5e9, 1e9
+START_S, START_CPU_S = 120.0, 25.0
+"""What starting engines and trainer takes in an iteration, besides reading and writing."""
+CPU_WRITING, CPU_TRAINING = 8e9, 40e9
+"""Operations per second and core that small models reach on a CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """A stage: its seconds, how many GPUs work meanwhile, and the arithmetic."""
+
+    name: str
+    seconds: float
+    gpus: float
+    arithmetic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much an iteration after the warm-up does. `evaluated`: responses to held-out prompts."""
+
+    pool: int
+    children: int
+    responses: int
+    evaluated: int
+
+
+def counts_of(config: RunConfig, seeds: int, held_out: int) -> Counts:
+    """The upper limits of one iteration, as `estimate_cost` has them for the whole run."""
+    children = int(config.sampling.fraction * seeds) * config.evolving.per_prompt
+    new = min(children, seeds - int(config.mixing.buffer * seeds))
+    fresh = seeds if config.info_from == "fresh" else 0
+    evaluated = held_out * (1 + config.evaluation.n) if config.evaluation.when == "each" else 0
+    return Counts(seeds, children, (fresh + new) * config.generation.n, evaluated)
+
+
+def stage_times(
+    config: RunConfig, policy: ModelShape, rewards: Mapping[str, ModelShape], machines: Machines, counts: Counts
+) -> list[StageTime]:
+    """The stages of one iteration after the warm-up, in order. Rewarding overlaps with writing: the slower counts."""
+    gpu = machines.gpu if config.fleet.gpus_per_engine > 0 else None
+    writing = _writing("write", counts.responses, config, policy, gpu, machines)
+    rewarding = _rewarding(counts.responses, config, rewards, machines)
+    slower = max(writing, rewarding, key=lambda stage: stage.seconds)
+    judge = StageTime(
+        "judge",
+        slower.seconds,
+        (writing.gpus * writing.seconds + rewarding.gpus * rewarding.seconds) / max(slower.seconds, 1e-9),
+        f"{writing.arithmetic}; {rewarding.arithmetic}; together, so {slower.name} decides",
+    )
+    stages = [judge, _evolving(counts.children, config)]
+    if config.training.enabled:
+        stages.append(_training(counts.pool, config, policy, gpu, machines))
+    stages.append(_switch(policy, config, gpu))
+    if counts.evaluated:
+        evaluate = _writing("evaluate", counts.evaluated, config, policy, gpu, machines)
+        stages.append(StageTime("evaluate", evaluate.seconds, evaluate.gpus, evaluate.arithmetic))
+    return stages
+
+
+def engine_speed(policy: ModelShape, config: RunConfig, gpu: Gpu) -> tuple[float, int]:
+    """Tokens per second of one engine, and how many sequences it runs at a time."""
+    engine, response = engine_memory(policy, config, gpu), _response_tokens(config)
+    bound = getattr(config.fleet, "max_sequences", None) or DEFAULT_SEQUENCES
+    sequences = min(engine.sequences(PROMPT_TOKENS + response), config.fleet.window * config.generation.n, bound)
+    parts = max(1.0, config.fleet.gpus_per_engine)
+    cached = sequences * (PROMPT_TOKENS + response / 2) * policy.cache_bytes()
+    reading = (2.0 * policy.parameters + cached) / (gpu.bandwidth * parts)
+    computing = 2.0 * policy.parameters * sequences / (gpu.flops * parts)
+    share = WRITING_SHARE * min(1.0, config.fleet.gpus_per_engine)
+    return share * sequences / max(reading, computing), sequences
+
+
+def _writing(
+    name: str, responses: int, config: RunConfig, policy: ModelShape, gpu: Gpu | None, machines: Machines
+) -> StageTime:
+    tokens = responses * _response_tokens(config)
+    if gpu is None:
+        speed = CPU_WRITING * machines.cores / (2.0 * policy.parameters)
+        return StageTime(name, tokens / speed, 0, f"{tokens / 1e6:,.1f} M tokens at {speed:,.0f} a second on the CPU")
+    speed, sequences = engine_speed(policy, config, gpu)
+    engines = config.fleet.engines
+    return StageTime(
+        name,
+        tokens / (engines * speed),
+        engines * config.fleet.gpus_per_engine,
+        f"{responses:,} responses x {_response_tokens(config)} tokens = {tokens / 1e6:,.1f} M, at {engines} engines x "
+        f"{speed:,.0f} tokens/s ({sequences} sequences, {WRITING_SHARE:.0%} of {gpu.bandwidth / 1e12:.2f} TB/s)",
+    )
+
+
+def _rewarding(responses: int, config: RunConfig, rewards: Mapping[str, ModelShape], machines: Machines) -> StageTime:
+    if isinstance(config.reward, JudgeReward):
+        seconds = responses * CALL_S / config.reward.concurrency
+        return StageTime(
+            "reward",
+            seconds,
+            0,
+            f"{responses:,} calls of a judge at least, x {CALL_S:.0f} s / {config.reward.concurrency} at a time",
+        )
+    seconds, gpus, shown = 0.0, 0.0, list[str]()
+    for key, network in reward_networks(config):
+        shape = rewards.get(key)
+        if not key.startswith("reward") or shape is None:
+            continue
+        tokens = _tokens_to_reward(network, responses, config)
+        replicas, gpu = replicas_of(network), machines.gpu
+        if network.gpus > 0 and gpu is not None:
+            speed, on = gpu.flops * REWARD_SHARE * min(1.0, network.gpus) * replicas, f"{replicas} x {gpu.name}"
+            gpus += network.gpus * replicas
+        else:
+            speed, on = CPU_TRAINING * machines.cores, "the CPU"
+        seconds = max(seconds, tokens * 2.0 * shape.parameters / speed)
+        shown.append(f"{tokens / 1e6:,.1f} M tokens x 2 x {shape.parameters / 1e9:.2f} B on {on} at {REWARD_SHARE:.0%}")
+    return StageTime("reward", seconds, gpus, "; ".join(shown) or "the reward costs no model's time")
+
+
+def _tokens_to_reward(network: RewardNetwork, responses: int, config: RunConfig) -> int:
+    """Tokens that a reward model reads: each response with its prompt, or each pair of a prompt's responses with it."""
+    length, n = _response_tokens(config), config.generation.n
+    if isinstance(network, PairwiseReward):
+        pairs = responses * (n - 1) // (1 if network.both_orders else 2)
+        return pairs * (PROMPT_TOKENS + 2 * length)
+    return responses * (PROMPT_TOKENS + length)
+
+
+def _evolving(children: int, config: RunConfig) -> StageTime:
+    evolver, at_once = config.evolving.evolver, config.evolving.concurrency
+    writer = evolver.writer if isinstance(evolver, FeedbackEvolver) else evolver
+    if not isinstance(writer, EvolInstruct):
+        return StageTime("evolve", 0.0, 0, f"{children:,} children without an endpoint")
+    seconds = children * CALL_S / at_once
+    return StageTime("evolve", seconds, 0, f"{children:,} calls x {CALL_S:.0f} s / {at_once} at a time")
+
+
+def _training(pairs: int, config: RunConfig, policy: ModelShape, gpu: Gpu | None, machines: Machines) -> StageTime:
+    training = config.training
+    rows = 2 * (training.max_steps * training.batch if training.max_steps else int(pairs * training.epochs))
+    length = min(PROMPT_TOKENS + _response_tokens(config), training.max_length)
+    operations = 8.0 * policy.parameters * rows * length
+    shown = f"{rows:,} rows x {length} tokens x 8 x {policy.parameters / 1e9:.2f} B = {operations:.1e} operations"
+    if gpu is None:
+        seconds = operations / (CPU_TRAINING * machines.cores)
+        return StageTime("train", seconds, 0, f"{shown}, at {CPU_TRAINING / 1e9:.0f} G/s a core")
+    setup = setup_of(training)
+    plain = plain_attention(policy, setup)
+    share = PLAIN_ATTENTION_SHARE if plain else TRAINING_SHARE
+    seconds = operations / (gpu.flops * share * training.devices)
+    where = f"{training.devices} x {gpu.flops / 1e12:.0f} TFLOP/s at {share:.0%}" + (
+        " (plain attention)" if plain else ""
+    )
+    return StageTime("train", seconds, training.devices, f"{shown}, on {where}, {rows_of(setup)} rows at a time")
+
+
+def _switch(policy: ModelShape, config: RunConfig, gpu: Gpu | None) -> StageTime:
+    size, start = stored_bytes(policy, config), START_CPU_S if gpu is None else START_S
+    seconds = size / WRITE_BYTES_S + size / READ_BYTES_S + start
+    speeds = f"written at {WRITE_BYTES_S / 1e9:g} GB/s, read at {READ_BYTES_S / 1e9:g} GB/s"
+    shown = f"{size / 1e9:,.2f} GB {speeds}, {start:.0f} s to start"
+    return StageTime("switch", seconds, 0, shown)
+
+
+def stored_bytes(policy: ModelShape, config: RunConfig) -> int:
+    """The size of one checkpoint."""
+    named = {"float32": 4, "bfloat16": 2, "float16": 2}
+    automatic = policy.stored if config.fleet.gpus_per_engine > 0 else 4
+    return policy.parameters * named.get(config.training.checkpoint_dtype, automatic)
+
+
+def _response_tokens(config: RunConfig) -> int:
+    return min(RESPONSE_TOKENS, config.generation.max_tokens)

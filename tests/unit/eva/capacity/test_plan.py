@@ -1,0 +1,111 @@
+"""A plan says what does not fit and the smallest change that would, and its minutes are those of worked examples."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from eva.capacity.machines import Machines, Node, parse_machines
+from eva.capacity.placement import Demand, unplaced
+from eva.capacity.plan import Models, Plan, plan_run
+from eva.capacity.report import arithmetic, minutes, refusal, verdict
+from eva.config import RunConfig
+from eva.config.files import load_config, with_overrides
+from tests.support.model_shapes import CONFIGS, shape
+
+HERE = Machines((Node(0),), None, "here", cores=2)
+
+
+def plan(config: RunConfig, machines: str | Machines, prompts: int | None = None) -> Plan:
+    found = parse_machines(machines) if isinstance(machines, str) else machines
+    reward = str(getattr(config.reward, "model", ""))
+    rewards = {"reward": shape(reward)} if reward in CONFIGS else {}
+    return plan_run(config, Models(shape(config.model.path), rewards), found, prompts or config.prompts.limit or 100)
+
+
+def paper(*overrides: str) -> RunConfig:
+    """The paper's run with adapters, which fits eight GPUs of 80 GB."""
+    return load_config("paper-dpo", ["training.lora.rank=16", *overrides])
+
+
+def stage_minutes(found: Plan) -> dict[str, float]:
+    return {stage.name: stage.seconds / 60 for stage in found.stages}
+
+
+def test_what_was_coded_before_took_about_175_minutes_an_iteration() -> None:
+    old = load_config("paper-dpo", ["fleet.engines=3", "training.devices=4", "evolving.concurrency=16"])
+    found = stage_minutes(plan(old, "8xH100"))
+    assert found["judge"] == pytest.approx(54, rel=0.15)
+    assert found["train"] == pytest.approx(50, rel=0.15)
+    assert found["evolve"] == pytest.approx(62, rel=0.05)
+    assert sum(found.values()) == pytest.approx(175, rel=0.1)
+
+
+def test_training_that_does_not_fit_is_refused_with_the_smallest_change() -> None:
+    found = plan(load_config("paper-dpo"), "8x80")
+    refused = refusal(found)
+    assert refused is not None and "training needs 214 GB on each GPU, which has 80 GB" in str(refused)
+    assert refused.next_move == "The smallest change that fits: --set training.lora.rank=16"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "machines", "what"),
+    [
+        ((), "2x80", "ask for 4 GPUs, of which"),
+        (("fleet.memory_fraction=0.25",), "8x80", "an engine needs 24.3 GB on each of its GPUs, and may use 20.0 GB"),
+        (("fleet.gpus_per_engine=4", "fleet.engines=1", "training.devices=2"), "2:2x80", "4 GPUs of one machine"),
+        (("reward.batch_tokens=1000000",), "8x80", "reward needs"),
+        (("fleet.engines=1", "training.devices=8"), "2x80", "training.devices is 8"),
+        (("fleet.gpus_per_engine=0.8", "reward.gpus=0.2", "fleet.engines=1"), "8x80", "beside an engine"),
+    ],
+)
+def test_the_change_that_a_refusal_names_lets_the_run_fit(overrides: tuple[str, ...], machines: str, what: str) -> None:
+    config = paper(*overrides)
+    found = plan(config, machines)
+    assert any(what in problem.what for problem in found.problems), found.problems
+    assert found.change is not None
+    assert not plan(with_overrides(config, found.change), machines).problems
+
+
+def test_a_large_model_is_not_sent_to_a_cpu_but_a_small_one_is() -> None:
+    large = plan(paper(), HERE)
+    assert "there is none: this machine (2 cores, no GPU)" in large.problems[0].what and large.change is None
+    assert "--gpus 8x80" in verdict(large)[-1]
+    tiny = load_config("small-24gb", ["fleet.gpus_per_engine=1", "prompts.limit=20", "generation.max_tokens=16"])
+    assert plan(tiny, HERE, 20).change is not None
+
+
+def test_a_disk_that_is_too_small_is_refused_and_keeping_the_last_is_advised() -> None:
+    full = Machines(parse_machines("8x80").nodes, parse_machines("8x80").gpu, "here", free_disk=60 * 10**9)
+    found = plan(paper(), full)
+    assert "5 checkpoints of 18.5 GB need 92.4 GB of disk, and 60.0 GB are free" in found.problems[0].what
+    assert found.change == ("checkpoints.keep=[last]",)
+
+
+def test_main_memory_that_is_too_small_is_refused() -> None:
+    gpu = parse_machines("8x80").gpu
+    small = Machines((Node(8, 40 * 10**9),), gpu, "here")
+    assert "needs 148 GB of main memory" in plan(paper(), small).problems[0].what
+
+
+def test_places_are_found_whole_gpus_first_and_never_across_machines() -> None:
+    engines = [Demand("engine", 0.5), Demand("engine", 2), Demand("reward", 0.5)]
+    assert not unplaced(engines, Machines((Node(2), Node(1))))
+    assert unplaced(engines, Machines((Node(2),))) == [Demand("engine", 0.5), Demand("reward", 0.5)]
+    assert unplaced([Demand("engine", 4)], Machines((Node(2), Node(2))))
+
+
+def test_idle_gpus_cost_and_the_arithmetic_are_shown() -> None:
+    found = plan(paper(), "8xH100")
+    shown = "\n".join([*verdict(found, 2.5), *arithmetic(found)])
+    assert re.search(r"GPUs: 8 for [\d.]+ GPU-hours in all, \$\d+ at \$2.5 each; \d+% of them idle", shown)
+    assert "108,000 responses x 450 tokens = 48.6 M" in shown and "while the reference scores 32,768 tokens" in shown
+    assert 0 < found.idle < 8 * found.iteration_s
+
+
+def test_the_playground_takes_minutes_on_two_cores() -> None:
+    llama = shape("Qwen/Qwen2.5-1.5B-Instruct").counting(858_496)
+    found = plan_run(load_config("playground"), Models(llama, {}), HERE, 256, 300)
+    assert not found.problems and 2 < found.total_s / 60 < 12
+    assert [minutes(seconds) for seconds in (40, 720, 9360, 270_000)] == ["40 s", "12 min", "2.6 h", "3.1 days"]
