@@ -1,7 +1,7 @@
 # The one place for commands. `make help` lists them; each is a line that you could type yourself.
 # PYTHON=python3.12 chooses the interpreter to install with; ARGS="…" is passed on to the command.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-browser lint format types bench chaos test-faults screenshots vendor \
+.PHONY: help install demo test test-unit test-integration test-browser lint format types bench chaos test-faults test-gpu bench-gpu screenshots vendor \
   dashboard-types tools playground-model doctor constraints clean
 PY := .venv/bin/python
 # two processes run the tests
@@ -58,6 +58,12 @@ dashboard-types: install  ## generate the OpenAPI document and the dashboard's t
 
 bench: install  ## run every benchmark against its baseline, one after another
 	@for name in estimate novelty streaming dispatch evolving generation study service dashboard; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
+
+test-gpu: install  ## run the tests that need a GPU; without one they are skipped
+	@$(PY) -m pytest tests/gpu $(ARGS)
+
+bench-gpu: install  ## measure training on this machine's GPU (ARGS="--out FOLDER --minutes 10")
+	@$(PY) -m benchmarks.gpu $(ARGS)
 
 test-faults: install  ## run the tests with deliberate kills and failures (the last ones with Ray, vLLM and TRL)
 	@$(PY) -m pytest tests/faults $(ARGS)

@@ -16,6 +16,8 @@ Difficulty = Literal["easy", "medium", "hard"]
 INITIAL = "initial"
 """In place of a file with a baseline's responses: the initial model's own."""
 
+ShardingChoice = Literal["auto", "fsdp2", "ddp", "none"]
+
 
 class Model(Section):
     """The solver: the policy that the run aligns."""
@@ -113,12 +115,28 @@ class Training(Section):
     win_rate_scale: Annotated[float, Field(gt=0)] | Literal["spread"] = 1.0
     """For `bradley_terry`: the scale of the rewards. 1 suits rewards that are logits of a preference; `spread` is the
     standard deviation of the rewards within a prompt, from the first batch."""
-    optimiser: Literal["adamw", "rmsprop"] = "adamw"
-    """Optimiser; rmsprop needs half the state."""
+    optimiser: Literal["adamw", "adamw_8bit", "rmsprop"] = "adamw"
+    """Optimiser. Its state takes 8 bytes per trained parameter with adamw, 4 with rmsprop, 2 with adamw_8bit (needs
+    torchao: the extra `low-memory`)."""
     lora: Lora | None = None
     """Low-rank adapters; unset: all weights are trained."""
     devices: int = Field(default=1, ge=1)
     """Devices that share each batch (GPUs if there are any, else processes), through Ray Train."""
+    sharding: ShardingChoice = "auto"
+    """What the devices share besides the batch. `fsdp2` divides weights, gradients and the optimiser's state among
+    them; with `ddp` each device holds everything; `none` is one device. `auto`: fsdp2 for several GPUs, ddp for
+    adapters and for several processes without a GPU."""
+    offload: bool = False
+    """For fsdp2: keep weights, gradients and the optimiser's state in main memory. Slower; it fits larger models."""
+    activation_checkpointing: bool | None = None
+    """Compute a layer's activations again in the backward pass instead of keeping them; unset: only on a GPU."""
+    attention: Literal["auto", "flex", "flash", "eager"] = "auto"
+    """How the trainer computes attention: `flex` (compiled by torch), `flash` (needs the package flash-attn), or
+    `eager` (plain, and slow for long rows). All three honour the soft caps of Gemma 2. `auto`: torch's fused attention,
+    but eager for models with soft caps, which that one would ignore."""
+    reference_tokens: int | None = Field(default=None, ge=1)
+    """Tokens in one forward pass of the reference, padding included; unset: 32,768 on a GPU, and on a CPU as many pairs
+    as the policy takes."""
     learning_rate: float = Field(default=5e-7, gt=0)
     """Peak learning rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -185,6 +203,28 @@ class Training(Section):
                 f"{per_device * self.devices}: change batch or per_device_batch"
             )
         return self
+
+    @model_validator(mode="after")
+    def _shardable(self) -> Training:
+        if self.sharding == "fsdp2" and (self.devices == 1 or self.lora is not None):
+            adapters = " and adapters" if self.lora is not None else ""
+            raise ValueError(
+                f"sharding is fsdp2 with {self.devices} device(s){adapters}: it divides all weights among several "
+                "devices; use auto"
+            )
+        if (self.sharding == "none" and self.devices > 1) or (self.sharding == "ddp" and self.devices == 1):
+            raise ValueError(f"sharding is {self.sharding} with {self.devices} device(s); use auto")
+        if self.offload and (self.devices == 1 or self.lora is not None or self.sharding == "ddp"):
+            raise ValueError("offload needs sharding fsdp2, so several devices and no adapters")
+        return self
+
+    def sharding_on(self, *, gpu: bool) -> Literal["fsdp2", "ddp", "none"]:
+        """Returns what `auto` stands for on this kind of device."""
+        if self.sharding != "auto":
+            return self.sharding
+        if self.devices == 1:
+            return "none"
+        return "fsdp2" if gpu and self.lora is None else "ddp"
 
 
 KeptName = Literal["last", "best"]

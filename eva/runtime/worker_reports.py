@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from eva.types import TrainingStep
+
 
 @dataclass(frozen=True, slots=True)
 class Incident:
@@ -57,6 +59,18 @@ def describe_in_flight(prompts: Sequence[int]) -> str:
     """Describes the prompts that a worker is processing: how many, and the numbers of the first few."""
     named = ", ".join(map(str, prompts[:MOST_NAMED])) + (", ..." if len(prompts) > MOST_NAMED else "")
     return f"{len(prompts)} prompts in flight ({named})" if prompts else "nothing in flight"
+
+
+StepListener = Callable[[TrainingStep, int], None]
+"""Receives every step of a training job, with the number of all its steps."""
+
+Note = Callable[[str], None]
+"""Receives what a job does, as often as the job likes. One that tells nothing for long counts as hung."""
+
+
+def ignore_note(doing: str) -> None:
+    """Ignores a note."""
+    del doing
 
 
 Readings = Callable[[], Mapping[str, int]]

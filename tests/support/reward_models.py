@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
     DebertaV2Config,
+    Gemma2Config,
     LlamaConfig,
     LlamaModel,
     PreTrainedTokenizerFast,
@@ -26,7 +27,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from transformers import DebertaV2Model
 
-__all__ = ["DebertaV2Model", "armorm", "classifier", "encoder", "llama3_tokenizer", "pairrm"]
+__all__ = ["DebertaV2Model", "armorm", "classifier", "encoder", "llama3_tokenizer", "pairrm", "soft_capped"]
 
 LLAMA3_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n"
@@ -63,6 +64,14 @@ def classifier(folder: Path, *, labels: int = 1, pad: str | None = PAD, seed: in
         "pad_token_id": words.convert_tokens_to_ids(pad) if pad else None,
     }
     return _classifier(folder, LlamaConfig(**shape), words, seed)
+
+
+def soft_capped(folder: Path) -> Path:
+    """A Gemma 2 for sequence classification, with caps so low that they bend the scores of so small a model."""
+    words = tokenizer()
+    shape = _SHAPE | {"num_key_value_heads": 2, "head_dim": 32, "vocab_size": len(words), "num_labels": 1}
+    caps = {"attn_logit_softcapping": 0.05, "pad_token_id": words.pad_token_id}
+    return _classifier(folder, Gemma2Config(**shape, **caps), words, 0)
 
 
 def encoder(folder: Path, *, seed: int = 0) -> Path:

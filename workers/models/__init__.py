@@ -5,5 +5,6 @@
 `prompting_check`: whether templates and tokenizers can work
 `hub`: publish a model's folder on the hub
 `chat_template`: from a prompt to token ids
+`attention`: which implementation of attention a model is loaded with
 `embedding`: texts as vectors
 """

@@ -3,8 +3,9 @@
 `trainer`: the training process, watched and replaced
 `job`: one training job from start to published checkpoint
 `job_lock`: one job at a time in a run's folder
-`optimisation`: the training itself, with `losses`, `arguments`, `step_limit`, `lora`
-`distribution`: the same on several devices
+`optimisation`: the training itself, with `losses`, `arguments`, `step_limit`
+`distribution`: the same on GPUs or several devices, through Ray Train
+`policies`: weights on one device or divided among several, and adapters
 `rows`: preference pairs as token ids
 `checkpoints`: publish and verify; `checkpoint_files`: what is in one
 `canary`: what proves which weights an engine serves; `canary_text`: its text

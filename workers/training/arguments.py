@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 from eva.config import Training
 from eva.errors import ConfigError
 
-_OPTIMISERS = {"adamw": "adamw_torch_fused", "rmsprop": "rmsprop"}
+_OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_torch_8bit", "rmsprop": "rmsprop"}
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -30,7 +31,13 @@ def accumulation(training: Training, n_devices: int) -> int:
 
 
 def trainer_arguments(training: Training, *, seed: int, n_devices: int, gpu: bool, output_dir: str) -> dict[str, Any]:
-    """Returns keyword arguments for DPOConfig and its siblings. The library saves, sends and displays nothing."""
+    """Returns keyword arguments for DPOConfig and its siblings. The library saves, sends and displays nothing.
+
+    Raises ConfigError.
+    """
+    require_optimiser(training)
+    sharded = training.sharding_on(gpu=gpu) == "fsdp2"
+    checkpointing = gpu if training.activation_checkpointing is None else training.activation_checkpointing
     return {
         "output_dir": output_dir,
         "per_device_train_batch_size": per_device_batch(training, n_devices),
@@ -50,7 +57,8 @@ def trainer_arguments(training: Training, *, seed: int, n_devices: int, gpu: boo
         "disable_dropout": True,
         "bf16": gpu,
         "use_cpu": not gpu,
-        "gradient_checkpointing": gpu,
+        # Sharded layers are checkpointed by FSDP's own wrapper, inside of which they are gathered again.
+        "gradient_checkpointing": checkpointing and not sharded,
         "dataloader_pin_memory": gpu,
         "max_length": None,
         "logging_steps": 1,
@@ -58,4 +66,32 @@ def trainer_arguments(training: Training, *, seed: int, n_devices: int, gpu: boo
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
+        **(sharding_arguments(training, checkpointing=checkpointing) if sharded else {}),
     }
+
+
+def sharding_arguments(training: Training, *, checkpointing: bool) -> dict[str, Any]:
+    """Returns the arguments for FSDP2: every layer that the model says must stay whole is a unit of its own."""
+    return {
+        "fsdp": True,
+        "fsdp_config": {
+            "version": 2,
+            "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "reshard_after_forward": True,
+            "activation_checkpointing": checkpointing,
+            "cpu_offload": training.offload,
+            # Only the first process reads the weights; the others get their part from it.
+            "cpu_ram_efficient_loading": True,
+            "state_dict_type": "FULL_STATE_DICT",
+        },
+    }
+
+
+def require_optimiser(training: Training) -> None:
+    """Raises ConfigError if the optimiser needs a package that is not installed."""
+    if training.optimiser == "adamw_8bit" and find_spec("torchao") is None:
+        raise ConfigError(
+            "training.optimiser is adamw_8bit, but the package torchao is not installed",
+            expected="torchao",
+            next_move="Install it (the extra `low-memory`), or set training.optimiser to adamw or rmsprop",
+        )

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from eva.config import Model, Training
 from eva.solver.manifest import MANIFEST
+from workers.models.attention import Attention, attention_arguments
 from workers.models.chat_template import load_tokenizer, read_prompting
 from workers.models.model_folder import BYTES, CHAT_TEMPLATE_FILE, ModelFacts
 from workers.training.canary import CANARY, tolerance, write_canary
@@ -26,13 +27,12 @@ _OURS = (MANIFEST, CANARY, TRAINING)
 _LINK_FROM_BYTES = 64 << 20
 
 
-def load_policy(folder: str | Path) -> Any:
-    """Loads the causal LM of a folder in float32, on the CPU, in evaluation mode."""
+def load_policy(folder: str | Path, *, dtype: str = "float32", attention: Attention = "auto") -> Any:
+    """Loads the causal LM of a folder on the CPU, in evaluation mode."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    # transformers' fused attention silently ignores Gemma 2's soft caps; vLLM does not.
-    soft_capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
-    attention = {"attn_implementation": "eager"} if soft_capped else {}
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True, **attention).eval()
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, dtype), local_files_only=True, **attention_arguments(config, attention)
+    ).eval()
 
 
 def stored_dtype(training: Training, policy_dtype: str, *, gpu: bool) -> str:
@@ -71,6 +71,12 @@ def write_policy(policy: Any, source: Path, directory: Path, dtype: str) -> None
     (directory / "generation_config.json").unlink(missing_ok=True)
     _copy_companions(source, directory, index=False)
     _edit_json(directory / "config.json", dtype=dtype)
+
+
+def move_files(source: Path, directory: Path) -> None:
+    """Moves the files that `write_policy` wrote, inside one file system."""
+    for file in sorted(source.iterdir()):
+        file.rename(directory / file.name)
 
 
 def write_record(directory: Path, record: dict[str, Any]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from eva.config import Model, Training
 from eva.errors import EvaError, TrainingFailedError
+from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.types import TrainingJob, TrainingStep
+from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files
-from workers.training.optimisation import OptimisationResult, Report, optimise, silence_libraries
+from workers.training.optimisation import optimise, silence_libraries
 
 _STEPS, _DROPPED, _POLICY = "steps.jsonl", "dropped.json", "policy"
 _POLL_S = 0.2
@@ -29,31 +32,54 @@ _POLL_S = 0.2
 _PATIENCE_S = 30.0
 
 
-def optimise_on_devices(
-    job: TrainingJob, training: Training, model: Model, report: Report | None, *, gpu: bool
-) -> OptimisationResult:
-    """`optimise` on `training.devices` devices, which share the run's folder with this process.
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedPolicy:
+    """Steps, dropped rows by reason, and how the trained policy's files get into a checkpoint's folder, once."""
 
-    A last batch that does not fill every device is filled with rows of the first batch, so that no row is dropped.
+    steps: tuple[TrainingStep, ...]
+    dropped: Mapping[str, int]
+    write: Callable[[Path], None]
+
+
+def train_on_devices(
+    job: TrainingJob,
+    training: Training,
+    model: Model,
+    scratch: Path,
+    report: StepListener | None,
+    note: Note = ignore_note,
+    *,
+    gpu: bool,
+) -> TrainedPolicy:
+    """`optimise` on `training.devices` devices, which share the folder `scratch` with this process.
+
+    A last batch that does not fill every device is filled with rows of the first batch, so that no row is dropped. The
+    first process writes the policy's files into `scratch`, as they are published.
     Raises TrainingFailedError and what `optimise` raises.
     """
-    Path(job.folder).mkdir(parents=True, exist_ok=True)
     if gpu:
         _require_devices(training.devices)
-    with tempfile.TemporaryDirectory(dir=job.folder, prefix=".training-") as scratch, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool:
         trainer = TorchTrainer(
             train_on_this_device,
-            train_loop_config={"job": job, "training": training, "model": model, "scratch": scratch},
-            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            train_loop_config={
+                "job": job,
+                "training": training,
+                "model": model,
+                "scratch": str(scratch.resolve()),
+                "gpu": gpu,
+            },
+            # Offloaded weights are summed in main memory, for which nccl has no operations.
+            torch_config=TorchConfig(backend=("cpu:gloo,cuda:nccl" if training.offload else "nccl") if gpu else "gloo"),
             # No cores are reserved: engines and trainer take turns on them.
             scaling_config=ScalingConfig(
                 num_workers=training.devices, use_gpu=gpu, resources_per_worker={"GPU": 1} if gpu else {"CPU": 0.001}
             ),
-            run_config=RunConfig(name="job", storage_path=scratch),
+            run_config=RunConfig(name="job", storage_path=str(scratch.resolve())),
         )
-        heard = _follow(pool.submit(trainer.fit), Path(scratch) / _STEPS, report)
-        dropped = json.loads((Path(scratch) / _DROPPED).read_text())
-        return OptimisationResult(tuple(heard), dropped, checkpoint_files.load_policy(Path(scratch) / _POLICY))
+        heard = _follow(pool.submit(trainer.fit), scratch / _STEPS, report, note)
+    dropped = json.loads((scratch / _DROPPED).read_text())
+    return TrainedPolicy(tuple(heard), dropped, lambda folder: checkpoint_files.move_files(scratch / _POLICY, folder))
 
 
 def _require_devices(needed: int) -> None:
@@ -70,31 +96,48 @@ def _require_devices(needed: int) -> None:
 
 
 def train_on_this_device(config: dict[str, Any]) -> None:
-    """Runs in each process. The first process writes steps, dropped rows and weights."""
-    job, scratch, first = config["job"], Path(config["scratch"]), ray.train.get_context().get_world_rank() == 0
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // config["training"].devices))
+    """Runs in each process. The first process writes steps, notes, dropped rows and the policy's files."""
+    job, training, gpu = config["job"], config["training"], config["gpu"]
+    scratch, first = Path(config["scratch"]), ray.train.get_context().get_world_rank() == 0
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // training.devices))
     silence_libraries()
     with (scratch / _STEPS).open("a", encoding="utf-8") as lines:
 
-        def note(step: TrainingStep, total: int) -> None:
+        def write(line: object) -> None:
             if first:
-                lines.write(json.dumps([step.step, dict(step.values), total]) + "\n")
+                lines.write(json.dumps(line) + "\n")
                 lines.flush()
 
-        optimised = optimise(job, config["training"], config["model"], note)
-    if first:
-        (scratch / _POLICY).mkdir()
-        checkpoint_files.write_policy(optimised.policy, Path(job.policy.path), scratch / _POLICY, "float32")
-        (scratch / _DROPPED).write_text(json.dumps(dict(optimised.dropped)))
+        optimised = optimise(
+            job,
+            training,
+            config["model"],
+            lambda step, total: write([step.step, dict(step.values), total]),
+            write,
+            gpu=gpu,
+        )
+        if first:
+            source = Path(job.policy.path)
+            dtype = checkpoint_files.stored_dtype(training, inspect_model(source).dtype, gpu=gpu)
+            write("writes the weights")
+            (scratch / _POLICY).mkdir()
+            checkpoint_files.write_policy(optimised.policy, source, scratch / _POLICY, dtype)
+            (scratch / _DROPPED).write_text(json.dumps(dict(optimised.dropped)))
 
 
-def _follow(fitting: Future[Any], file: Path, report: Report | None) -> list[TrainingStep]:
-    """Returns the steps, and reports each when it is written. Raises what ended the job."""
+def _follow(fitting: Future[Any], file: Path, report: StepListener | None, note: Note) -> list[TrainingStep]:
+    """Returns the steps, and passes on each step and note when it is written. Raises what ended the job."""
     steps: list[TrainingStep] = []
+    seen = 0
     while True:
         done = fitting.done()
         lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []
-        for number, values, total in map(json.loads, lines[len(steps) :]):
+        for line in map(json.loads, lines[seen:]):
+            seen += 1
+            if isinstance(line, str):
+                note(line)
+                continue
+            number, values, total = line
             steps.append(TrainingStep(number, values))
             if report is not None:
                 report(steps[-1], total)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from eva.config import Model, Training
 from eva.errors import TrainingFailedError
 from eva.runtime.failpoints import reach
+from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from workers.models.model_folder import BYTES, inspect_model, require_template, resolve_model
 from workers.training import checkpoint_files, checkpoints
-from workers.training.distribution import optimise_on_devices
+from workers.training.distribution import TrainedPolicy, train_on_devices
 from workers.training.job_lock import training_lock
-from workers.training.optimisation import OptimisationResult, Report, optimise, silence_libraries
+from workers.training.optimisation import optimise, silence_libraries
 
 
 def publish_model(model: Model, training: Training, folder: Path, *, engines_on_gpu: bool = False) -> Checkpoint:
@@ -40,26 +40,33 @@ def publish_model(model: Model, training: Training, folder: Path, *, engines_on_
 
 
 def run_job(
-    job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool = False, report: Report | None = None
+    job: TrainingJob,
+    training: Training,
+    model: Model,
+    *,
+    engines_on_gpu: bool = False,
+    report: StepListener | None = None,
+    note: Note = ignore_note,
 ) -> TrainingResult:
     """Trains `job.policy` on the job's pairs and publishes the result. A valid checkpoint of this job is kept.
 
     A job that ended early starts again from the policy: equal pairs and an equal seed give equal weights. One job at a
     time trains in a run's folder (see `training_lock`).
 
-    `report(step, total_steps)` is called after every optimiser step.
-    Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError.
+    `engines_on_gpu`: the training has GPUs, too. `report(step, total_steps)` is called after every optimiser step, and
+    `note` between them. Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError.
     """
     with training_lock(Path(job.folder), job.fence) as check:
         target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
+        note("looks for the checkpoint of an earlier attempt")
         manifest = checkpoints.valid_manifest(target)
         if manifest is not None:
             return read_result(job, training, manifest.digest)
-        digest = _train_and_publish(job, training, model, target, engines_on_gpu, _checked(check, report))
+        digest = _train_and_publish(job, training, model, engines_on_gpu, _checked(check, report), note)
         return read_result(job, training, digest)
 
 
-def _checked(check: Callable[[], None], report: Report | None) -> Report:
+def _checked(check: Callable[[], None], report: StepListener | None) -> StepListener:
     """Returns a report that first checks, after every step, whether the job may go on."""
 
     def checked(step: TrainingStep, total: int) -> None:
@@ -71,40 +78,42 @@ def _checked(check: Callable[[], None], report: Report | None) -> Report:
 
 
 def _train_and_publish(
-    job: TrainingJob, training: Training, model: Model, target: Path, engines_on_gpu: bool, report: Report
+    job: TrainingJob, training: Training, model: Model, gpu: bool, report: StepListener, note: Note
 ) -> str:
     for needed in dict.fromkeys((job.policy, job.reference)):  # often one checkpoint is both
+        note(f"verifies {needed.path}")
         checkpoints.verify(Path(needed.path), needed.digest)
     reach("training.begun")
     silence_libraries()
     facts = inspect_model(Path(job.policy.path))
-    if training.enabled:
-        # With several devices, this process itself has none.
-        gpu = torch.cuda.is_available() if training.devices == 1 else engines_on_gpu
-        optimised = _train(job, training, model, report, gpu=gpu)
-        steps, dropped, policy = optimised.steps, optimised.dropped, optimised.policy
-        dtype = checkpoint_files.stored_dtype(training, facts.dtype, gpu=gpu)
-    else:
-        steps, dropped, policy, dtype = (), {}, None, facts.dtype
-    reach("training.trained")
-
-    def write(directory: Path) -> None:
-        if policy is None:
-            checkpoint_files.copy_model(facts, directory)
+    Path(job.folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=job.folder, prefix=".training-") as scratch:
+        if training.enabled:
+            trained = _train(job, training, model, Path(scratch), report, note, gpu=gpu)
+            dtype = checkpoint_files.stored_dtype(training, facts.dtype, gpu=gpu)
         else:
-            checkpoint_files.write_policy(policy, facts.path, directory, dtype)
-        checkpoint_files.seal_with_canary(directory, training, model, dtype=dtype, engines_on_gpu=engines_on_gpu)
-        checkpoint_files.write_record(
-            directory,
-            {
-                "job": _identity(job, training),
-                "dropped": dropped,
-                "steps": [{"step": step.step, "values": dict(step.values)} for step in steps],
-            },
-        )
+            trained = TrainedPolicy((), {}, lambda folder: checkpoint_files.copy_model(facts, folder))
+            dtype = facts.dtype
+        reach("training.trained")
 
-    needed_bytes = 0 if policy is None else facts.parameters * BYTES[dtype]
-    return checkpoints.publish(write, target.parent, target.name, needed_bytes=needed_bytes)
+        def write(directory: Path) -> None:
+            note("writes the checkpoint")
+            trained.write(directory)
+            note("measures the checkpoint's canary")
+            checkpoint_files.seal_with_canary(directory, training, model, dtype=dtype, engines_on_gpu=gpu)
+            checkpoint_files.write_record(
+                directory,
+                {
+                    "job": _identity(job, training),
+                    "dropped": trained.dropped,
+                    "steps": [{"step": step.step, "values": dict(step.values)} for step in trained.steps],
+                },
+            )
+
+        needed_bytes = facts.parameters * BYTES[dtype] if training.enabled else 0
+        return checkpoints.publish(
+            write, Path(job.folder), checkpoints.checkpoint_name(job.number), needed_bytes=needed_bytes
+        )
 
 
 def read_result(job: TrainingJob, training: Training, digest: str) -> TrainingResult:
@@ -112,7 +121,9 @@ def read_result(job: TrainingJob, training: Training, digest: str) -> TrainingRe
     target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
     record = json.loads((target / checkpoint_files.TRAINING).read_text())
     wanted = _identity(job, training)
-    other = [key for key, value in wanted.items() if record["job"].get(key) != value]
+    # Keys that an older eva did not know had what is now their default.
+    stored = record["job"] | {"training": _decisive(Training.model_validate(record["job"].get("training", {})))}
+    other = [key for key, value in wanted.items() if stored.get(key) != value]
     if other:
         raise TrainingFailedError(
             f"{target} was made by another training job: its {', '.join(other)} differ",
@@ -124,11 +135,18 @@ def read_result(job: TrainingJob, training: Training, digest: str) -> TrainingRe
 
 
 def _train(
-    job: TrainingJob, training: Training, model: Model, report: Report | None, *, gpu: bool
-) -> OptimisationResult:
-    if training.devices == 1:
-        return optimise(job, training, model, report)
-    return optimise_on_devices(job, training, model, report, gpu=gpu)
+    job: TrainingJob, training: Training, model: Model, scratch: Path, report: StepListener, note: Note, *, gpu: bool
+) -> TrainedPolicy:
+    if gpu or training.devices > 1:
+        return train_on_devices(job, training, model, scratch, report, note, gpu=gpu)
+    optimised = optimise(job, training, model, report, note)
+    source = Path(job.policy.path)
+    dtype = checkpoint_files.stored_dtype(training, inspect_model(source).dtype, gpu=gpu)
+    return TrainedPolicy(
+        optimised.steps,
+        optimised.dropped,
+        lambda folder: checkpoint_files.write_policy(optimised.policy, source, folder, dtype),
+    )
 
 
 def _identity(job: TrainingJob, training: Training) -> dict[str, Any]:
@@ -141,5 +159,10 @@ def _identity(job: TrainingJob, training: Training) -> dict[str, Any]:
         "reference": job.reference.digest,
         "pairs": pairs,
         "seed": job.seed,
-        "training": training.model_dump(mode="json", exclude={"timeout_s"}),
+        "training": _decisive(training),
     }
+
+
+def _decisive(training: Training) -> dict[str, Any]:
+    """Returns the keys that can change the trained weights."""
+    return training.model_dump(mode="json", exclude={"timeout_s"})

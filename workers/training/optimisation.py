@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,57 +17,128 @@ from typing_extensions import override
 
 from eva.config import Model, Training
 from eva.errors import TrainingFailedError
+from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.solver.losses import loss_facts
 from eva.types import TrainingJob, TrainingStep
 from workers.models.chat_template import PromptEncoder, read_prompting
 from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files, rows
 from workers.training.arguments import trainer_arguments
-from workers.training.lora import add_adapters, merge_adapters
-from workers.training.losses import Ingredients, find_loss
+from workers.training.losses import Ingredients, Reference, find_loss
+from workers.training.policies import add_adapters, gather_policy, layer_classes, load_part, merge_adapters
 from workers.training.step_limit import limited_steps
 
-Report = Callable[[TrainingStep, int], None]
+_REFERENCE_TOKENS = 32_768
+"""Of a batch of the reference on a GPU, by default: enough to keep a GPU busy, little beside a training step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OptimisationResult:
-    """Steps, dropped rows by reason, and the trained policy: plain weights, float32, on the CPU."""
+    """Steps, dropped rows by reason, and the trained policy: plain weights on the CPU.
+
+    `policy` is None in all processes but the first, if the processes shared the weights.
+    """
 
     steps: tuple[TrainingStep, ...]
     dropped: Mapping[str, int]
     policy: Any
 
 
-def optimise(job: TrainingJob, training: Training, model: Model, report: Report | None = None) -> OptimisationResult:
-    """Trains `job.policy` on the job's pairs. Raises TrainingFailedError, ConfigError."""
-    build, reference_free = find_loss(training.loss), loss_facts(training.loss).reference_free
+def optimise(
+    job: TrainingJob,
+    training: Training,
+    model: Model,
+    report: StepListener | None = None,
+    note: Note = ignore_note,
+    *,
+    gpu: bool = False,
+) -> OptimisationResult:
+    """Trains `job.policy` on the job's pairs, alone or as one process of a group.
+
+    `gpu`: whether it was promised a GPU; it never trains on the CPU instead. Raises TrainingFailedError, ConfigError.
+    """
+    if gpu:
+        _require_gpu()
     encoder = PromptEncoder(job.policy.path, read_prompting(model))
     encoded = _rows(job, training, model, encoder)
-    recorder = StepRecorder(None if reference_free else training.beta, report)
+    recorder = StepRecorder(None if loss_facts(training.loss).reference_free else training.beta, report, note)
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = trainer_arguments(
-            training, seed=job.seed, n_devices=training.devices, gpu=torch.cuda.is_available(), output_dir=scratch
-        )
+        arguments = trainer_arguments(training, seed=job.seed, n_devices=training.devices, gpu=gpu, output_dir=scratch)
         if (steps := limited_steps(training, len(encoded.rows), training.devices)) is not None:
             arguments["max_steps"] = steps
         set_seed(arguments["seed"])
-        policy = checkpoint_files.load_policy(job.policy.path)
-        if training.lora is not None:
-            policy = add_adapters(policy, training.lora)
-            arguments["disable_dropout"] = False
-        reference = None if reference_free else checkpoint_files.load_policy(job.reference.path)
-        trainer = build(
-            Ingredients(policy, reference, encoder.tokenizer, encoded.rows, training, arguments, (recorder,))
-        )
-        del reference
+        loading = _Loading(training, gpu)
+        note("loads the policy")
+        ingredients = loading.ingredients(job, encoder.tokenizer, encoded.rows, arguments, recorder, note)
+        trainer = find_loss(training.loss)(ingredients)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+        trained = trainer.model
         trainer.accelerator.free_memory()
-    policy.zero_grad(set_to_none=True)
-    del trainer
+    trained.zero_grad(set_to_none=True)
+    del trainer, ingredients
     gc.collect()
-    return OptimisationResult(tuple(recorder.steps), dict(encoded.dropped), merge_adapters(policy.cpu()))
+    note("collects the weights")
+    if loading.divided:
+        dtype = checkpoint_files.stored_dtype(training, inspect_model(Path(job.policy.path)).dtype, gpu=gpu)
+        trained = gather_policy(trained, job.policy.path, dtype=dtype, first=loading.first)
+    else:
+        # Adapters are merged in full precision, so that storing rounds the weights once.
+        trained = merge_adapters(trained.cpu().float())
+    return OptimisationResult(tuple(recorder.steps), dict(encoded.dropped), trained)
+
+
+def _require_gpu() -> None:
+    if not torch.cuda.is_available():
+        raise TrainingFailedError(
+            "The training was promised a GPU (fleet.gpus_per_engine is above 0), but its process sees none",
+            expected="a GPU, and a torch that is built for it",
+            next_move="Read what `eva doctor` says about the devices, or set fleet.gpus_per_engine to 0 for a CPU",
+        )
+
+
+class _Loading:
+    """Loads what a trainer is built from, in the precision that it needs, or this process's part of it.
+
+    The reference has the precision in which the policy computes, so that equal weights give equal log-probabilities.
+    Frozen weights below adapters have it, too.
+    """
+
+    def __init__(self, training: Training, gpu: bool) -> None:
+        self._training, self._gpu = training, gpu
+        self.divided = training.sharding_on(gpu=gpu) == "fsdp2"
+        self.first = not self.divided or torch.distributed.get_rank() == 0
+        adapted = training.lora is not None
+        self._policy_dtype = "bfloat16" if gpu and adapted else "float32"
+        self._reference_dtype = "bfloat16" if gpu and (adapted or self.divided) else "float32"
+
+    def ingredients(
+        self,
+        job: TrainingJob,
+        tokenizer: Any,
+        encoded: tuple[rows.Row, ...],
+        arguments: dict[str, Any],
+        recorder: StepRecorder,
+        note: Note,
+    ) -> Ingredients:
+        training = self._training
+        policy = self._load(job.policy.path, self._policy_dtype)
+        if training.lora is not None:
+            policy = add_adapters(policy, training.lora)
+            arguments = arguments | {"disable_dropout": False}
+        if self.divided:
+            layers = {"transformer_layer_cls_to_wrap": layer_classes(policy)}
+            arguments = arguments | {"fsdp_config": arguments["fsdp_config"] | layers}
+        reference = Reference(
+            lambda: self._load(job.reference.path, self._reference_dtype),
+            training.reference_tokens or (_REFERENCE_TOKENS if self._gpu else None),
+            note,
+        )
+        needed = None if loss_facts(training.loss).reference_free else reference
+        return Ingredients(policy, needed, tokenizer, encoded, training, arguments, (recorder,))
+
+    def _load(self, folder: str, dtype: str) -> Any:
+        return load_part(folder, first=self.first, dtype=dtype, attention=self._training.attention)
 
 
 def _rows(job: TrainingJob, training: Training, model: Model, encoder: PromptEncoder) -> rows.Rows:
@@ -96,9 +167,14 @@ class StepRecorder(TrainerCallback):
     responses, nats per response. For responses sampled from the reference it estimates KL(reference || policy).
     """
 
-    def __init__(self, beta: float | None, report: Report | None) -> None:
+    def __init__(self, beta: float | None, report: StepListener | None, note: Note) -> None:
         self.steps: list[TrainingStep] = []
-        self._beta, self._report = beta, report
+        self._beta, self._report, self._note = beta, report, note
+
+    @override
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer after each forward and backward pass but a step's last."""
+        self._note(f"takes step {state.global_step + 1}")
 
     @override
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:

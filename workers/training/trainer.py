@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -26,12 +26,10 @@ from eva.config import Model, RunConfig, Training
 from eva.errors import EvaError, TrainingFailedError
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import WorkerLog, process_log_context
-from eva.runtime.worker_reports import Incident, IncidentListener, WorkerStatus, ignore_incident
+from eva.runtime.worker_reports import Incident, IncidentListener, StepListener, WorkerStatus, ignore_incident
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from workers.cluster.actors import find_process, stop_actor
 from workers.cluster.environment import training_environment
-
-Report = Callable[[TrainingStep, int], None]
 
 _DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, GetTimeoutError)
 _RETRIES = 2
@@ -47,6 +45,7 @@ class TrainingProcess:
 
     def __init__(self, log: WorkerLog) -> None:
         self._steps: list[tuple[TrainingStep, int]] = []
+        self._notes, self._doing = 0, "a job"
         log.begin()
 
     def log_to(self, log: WorkerLog) -> None:
@@ -74,11 +73,16 @@ class TrainingProcess:
                 model,
                 engines_on_gpu=engines_on_gpu,
                 report=lambda step, total: self._steps.append((step, total)),
+                note=self._note,
             )
 
     @ray.method(concurrency_group="watch")
-    def steps_since(self, count: int) -> list[tuple[TrainingStep, int]]:
-        return self._steps[count:]
+    def progress_since(self, count: int) -> tuple[list[tuple[TrainingStep, int]], int, str]:
+        """Returns the steps after the first `count`, the number of notes, and the last note."""
+        return self._steps[count:], self._notes, self._doing
+
+    def _note(self, doing: str) -> None:
+        self._notes, self._doing = self._notes + 1, doing
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,7 @@ class LocalTrainer:
         """
         return self._ask("publish_initial", (self._config.model, self._config.training, folder))
 
-    def train(self, job: TrainingJob, report: Report) -> TrainingResult:
+    def train(self, job: TrainingJob, report: StepListener) -> TrainingResult:
         """Train and publish. A valid checkpoint of this job is returned as it is.
 
         `report(step, total_steps)` is called for each logged step, again from the first one after a retry. An
@@ -157,7 +161,7 @@ class LocalTrainer:
         """
         return self._ask("train", (job, self._config.training, self._config.model), report)
 
-    def _ask(self, method: str, arguments: tuple[Any, ...], report: Report | None = None) -> Any:
+    def _ask(self, method: str, arguments: tuple[Any, ...], report: StepListener | None = None) -> Any:
         death: Exception | None = None
         for attempt in range(1 + _RETRIES):
             try:
@@ -204,19 +208,23 @@ class LocalTrainer:
         )
         time.sleep(pause_s)
 
-    def _follow(self, actor: Any, call: Any, report: Report | None) -> Any:
-        """Report the steps until the call ends. Raises GetTimeoutError after too long without progress."""
+    def _follow(self, actor: Any, call: Any, report: StepListener | None) -> Any:
+        """StepListener the steps until the call ends. Raises GetTimeoutError after too long without progress."""
         try:
             return self._heard(actor, call, report)
         finally:
             self._working = None
 
-    def _heard(self, actor: Any, call: Any, report: Report | None) -> Any:
-        patience, seen, heard = self._config.training.timeout_s, 0, time.monotonic()
+    def _heard(self, actor: Any, call: Any, report: StepListener | None) -> Any:
+        patience, heard = self._config.training.timeout_s, time.monotonic()
+        seen, known, doing = 0, 0, "a job"
         while True:
-            self._working = WorkerStatus("training process", f"a job, {seen} steps done", time.monotonic() - heard)
+            self._working = WorkerStatus("training process", f"{doing}, {seen} steps done", time.monotonic() - heard)
             done, _ = ray.wait([call], timeout=_POLL_S)
-            for step, total in ray.get(actor.steps_since.remote(seen), timeout=patience):
+            steps, notes, doing = ray.get(actor.progress_since.remote(seen), timeout=patience)
+            if notes != known:
+                known, heard = notes, time.monotonic()
+            for step, total in steps:
                 seen, heard = seen + 1, time.monotonic()
                 if report is not None:
                     report(step, total)

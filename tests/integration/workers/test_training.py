@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from torch.nn.attention import flex_attention
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eva.config import Model, Training
@@ -30,7 +31,8 @@ from workers.training import checkpoint_files
 from workers.training.canary import difference, read_canary
 from workers.training.checkpoints import is_valid, verify
 from workers.training.job import publish_model, run_job
-from workers.training.losses.dpo import TokenDPOTrainer
+from workers.training.losses.dpo import TokenDPOTrainer, reference_batches
+from workers.training.optimisation import optimise
 from workers.training.trainer import LocalTrainer
 
 TRAINING = Training(beta=0.1, learning_rate=1e-3, batch=8, epochs=2, adam_beta2=0.95)
@@ -135,6 +137,22 @@ def test_accumulated_batches_train_like_whole_ones(model: Model, trained: Traini
         torch.testing.assert_close(weights(parts.checkpoint)[name], whole, atol=2e-4, rtol=1e-2)
 
 
+def test_a_job_says_what_it_does_before_its_first_step_and_after_its_last(model: Model, ask: Ask) -> None:
+    heard: list[str] = []
+    one = TRAINING.model_copy(update={"max_steps": 1, "per_device_batch": 4})
+    run_job(ask(), one, model, report=lambda step, _: heard.append(f"step {step.step}"), note=heard.append)
+    before, after = heard[: heard.index("step 1")], heard[heard.index("step 1") :]
+    batches = [text for text in before if text.startswith("scores the reference")]
+    assert batches == [f"scores the reference: batch {number} of 8" for number in range(1, 9)]
+    assert {"loads the policy", "takes step 1"} <= set(before)
+    assert {"writes the checkpoint", "measures the checkpoint's canary"} <= set(after)
+
+
+def test_a_job_that_was_promised_a_gpu_does_not_train_on_the_cpu(model: Model, ask: Ask) -> None:
+    with pytest.raises(TrainingFailedError, match=r"promised a GPU.*but its process sees none"):
+        optimise(ask(), TRAINING, model, gpu=True)
+
+
 def test_exactly_the_asked_steps_are_taken(model: Model, ask: Ask) -> None:
     reported: list[tuple[int, int]] = []
     exact = TRAINING.model_copy(update={"max_steps": 3})
@@ -143,6 +161,15 @@ def test_exactly_the_asked_steps_are_taken(model: Model, ask: Ask) -> None:
     assert reported == [(1, 3), (2, 3), (3, 3)]
     rates = [step.values["learning_rate"] for step in trained.steps]
     assert rates == pytest.approx([0.0, 1e-3, 5e-4])  # one step of warm-up, then half a cosine
+
+
+def test_batches_of_the_reference_keep_to_their_tokens_and_take_every_row_once() -> None:
+    lengths = [random.Random(1).randint(5, 90) for _ in range(60)] + [400]
+    batches = reference_batches(lengths, pairs=4, tokens=512)
+    assert sorted(index for batch in batches for index in batch) == list(range(61))
+    assert batches[0] == [60], "a pair that is too long by itself is scored alone, first"
+    assert all(2 * len(batch) * max(lengths[index] for index in batch) <= 512 for batch in batches[1:])
+    assert [len(batch) for batch in reference_batches(lengths, pairs=4, tokens=None)] == [4] * 15 + [1]
 
 
 def test_the_reference_is_the_one_that_is_given_and_not_the_policys_path(
@@ -194,6 +221,25 @@ def test_soft_capped_attention_is_not_left_out(tmp_path: Path) -> None:
     folder = tiny_models.gemma2(tmp_path)
     assert checkpoint_files.load_policy(folder).config._attn_implementation == "eager"
     assert checkpoint_files.load_policy(tiny_models.llama(tmp_path / "llama")).config._attn_implementation == "sdpa"
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+def test_flex_attention_honours_soft_caps_and_the_fused_one_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Uncompiled: compiling takes minutes on a CPU.
+    monkeypatch.setattr(flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+    folder = tiny_models.gemma2(tmp_path)
+    models = {name: checkpoint_files.load_policy(folder, attention=name) for name in ("eager", "flex")}
+    models["sdpa"] = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa")
+    logits: dict[str, torch.Tensor] = {}
+    for name, model in models.items():
+        for layer in model.model.layers:
+            layer.self_attn.attn_logit_softcapping = 0.05  # so low that it bends the scores of so small a model
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            logits[name] = model(torch.arange(3, 43)[None]).logits
+    torch.testing.assert_close(logits["flex"], logits["eager"], atol=1e-4, rtol=1e-4)
+    assert (logits["sdpa"] - logits["eager"]).abs().max() > 1
 
 
 @pytest.mark.parametrize("template", ["chat", "none"])

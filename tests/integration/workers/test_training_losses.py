@@ -24,9 +24,9 @@ from tests.support import tiny_models
 from workers.training import checkpoint_files
 from workers.training.arguments import trainer_arguments
 from workers.training.job import publish_model, run_job
-from workers.training.lora import add_adapters, merge_adapters
-from workers.training.losses import LOSSES, Ingredients, find_loss
+from workers.training.losses import LOSSES, Ingredients, Reference, find_loss
 from workers.training.optimisation import silence_libraries
+from workers.training.policies import add_adapters, merge_adapters
 
 MINE = "tests.support.loss_functions:margin_dpo"
 BETA, GAMMA, FLIP, LENGTH, ALPHA = 0.3, 0.7, 0.2, 0.4, 0.25
@@ -213,7 +213,9 @@ def loss_of(asked: Training, folders: tuple[Path, Path], output: Path) -> float:
     trainer = find_loss(asked.loss)(
         Ingredients(
             checkpoint_files.load_policy(policy),
-            None if names.loss_facts(asked.loss).reference_free else checkpoint_files.load_policy(reference),
+            None
+            if names.loss_facts(asked.loss).reference_free
+            else Reference(lambda: checkpoint_files.load_policy(reference)),
             tiny_models.tokenizer(),
             ROWS,
             asked,
@@ -333,9 +335,9 @@ def test_a_loss_without_a_reference_loads_none(
 ) -> None:
     loaded: list[str] = []
 
-    def load(folder: str | Path) -> Any:
+    def load(folder: str | Path, **more: Any) -> Any:
         loaded.append(str(folder))
-        return original(folder)
+        return original(folder, **more)
 
     original = checkpoint_files.load_policy
     monkeypatch.setattr(checkpoint_files, "load_policy", load)

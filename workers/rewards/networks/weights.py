@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from transformers import AutoConfig
 
 from eva.config import RewardNetwork
 from eva.errors import ConfigError, ModelError
+from workers.models.attention import attention_arguments
 from workers.rewards.model import Alive
 
 Row = TypeVar("Row")
@@ -31,6 +33,9 @@ def load_weights(network: Any, folder: Path, config: RewardNetwork) -> Any:
     dtype = "float32" if config.dtype == "auto" and not on_gpu else config.dtype
     placed = {"device_map": "auto"} if config.gpus > 1 else {}
     try:
+        described = AutoConfig.from_pretrained(
+            folder, trust_remote_code=config.trust_remote_code, local_files_only=True
+        )
         model, info = network.from_pretrained(
             folder,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
@@ -38,6 +43,7 @@ def load_weights(network: Any, folder: Path, config: RewardNetwork) -> Any:
             trust_remote_code=config.trust_remote_code,
             local_files_only=True,
             output_loading_info=True,
+            **attention_arguments(described),
             **placed,
         )
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError) as error:

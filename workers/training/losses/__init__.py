@@ -18,6 +18,7 @@ from typing import Any
 
 from eva.config import Training
 from eva.runtime.user_functions import load_function
+from eva.runtime.worker_reports import Note, ignore_note
 from eva.solver.losses import TRL_PREFIX
 from workers.training.losses.dpo import build_dpo, build_length_desensitised
 from workers.training.losses.own import build_own
@@ -27,14 +28,26 @@ from workers.training.rows import Row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """How a trainer gets the reference, once: it scores the rows with it and frees it.
+
+    `tokens`: of a batch, padding included; None: as many pairs as the policy takes. `note`: told of every batch.
+    """
+
+    load: Callable[[], Any]
+    tokens: int | None = None
+    note: Note = ignore_note
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Ingredients:
-    """What a loss builds its trainer from. `reference` is None if unused, and never the same object as `policy`.
+    """What a loss builds its trainer from. `reference` is None if unused.
 
     `arguments`: keyword arguments for the trainer's config class. `callbacks`: to be passed to the trainer.
     """
 
     policy: Any
-    reference: Any
+    reference: Reference | None
     tokenizer: Any
     rows: tuple[Row, ...]
     training: Training

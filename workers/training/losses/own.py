@@ -13,6 +13,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from typing_extensions import override
 
 from eva.config import Training
+from workers.training.losses.configuration import trainer_config
 from workers.training.losses.dpo import TokenDPOTrainer, release_reference
 
 if TYPE_CHECKING:
@@ -116,7 +117,9 @@ class RewardCollator(DataCollatorForPreference):
 
 def build_own(ingredients: Ingredients, function: OwnLoss) -> TokenDPOTrainer:
     """Returns a trainer that minimises the mean of `function` over the pairs of a batch."""
-    config = DPOConfig(**ingredients.arguments, beta=ingredients.training.beta, precompute_ref_log_probs=True)
+    config = trainer_config(
+        DPOConfig, ingredients.arguments, beta=ingredients.training.beta, precompute_ref_log_probs=True
+    )
     tokenizer = ingredients.tokenizer
     padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return release_reference(
@@ -124,7 +127,7 @@ def build_own(ingredients: Ingredients, function: OwnLoss) -> TokenDPOTrainer:
             function=function,
             training=ingredients.training,
             model=ingredients.policy,
-            ref_model=ingredients.reference,
+            reference=ingredients.reference,
             args=config,
             data_collator=RewardCollator(pad_token_id=padding),
             train_dataset=Dataset.from_list(list(ingredients.rows)),

@@ -53,13 +53,38 @@ def test_an_unknown_loss_fails_with_the_nearest_name(name: str, nearest: str) ->
             r"batch is 7, which is no multiple of 2 device\(s\) x 3 pairs = 6",
         ),
         (["training.divergence=js"], "'js_divergence'"),
-        (["training.optimiser=adam"], "'adamw' or 'rmsprop'"),
+        (["training.optimiser=adam"], "'adamw', 'adamw_8bit' or 'rmsprop'"),
+        (["training.sharding=fsdp2"], r"fsdp2 with 1 device\(s\): it divides all weights among several devices"),
+        (
+            ["training.sharding=fsdp2", "training.devices=2", "training.lora.rank=8"],
+            r"fsdp2 with 2 device\(s\) and adapters",
+        ),
+        (["training.sharding=none", "training.devices=2"], r"sharding is none with 2 device\(s\); use auto"),
+        (["training.sharding=ddp"], r"sharding is ddp with 1 device\(s\); use auto"),
+        (["training.offload=true"], "offload needs sharding fsdp2"),
         (["training.lora.rank=0"], "lora.rank.*greater than or equal to 1"),
     ],
 )
 def test_an_impossible_combination_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config("playground", overrides)
+
+
+@pytest.mark.parametrize(
+    ("keys", "gpu", "expected"),
+    [
+        ({}, True, "none"),
+        ({"devices": 4}, True, "fsdp2"),
+        ({"devices": 4, "lora": {"rank": 8}}, True, "ddp"),
+        ({"devices": 4}, False, "ddp"),
+        ({"devices": 4, "sharding": "fsdp2"}, False, "fsdp2"),
+        ({"devices": 4, "sharding": "ddp"}, True, "ddp"),
+    ],
+)
+def test_weights_are_divided_among_several_gpus_unless_adapters_are_trained(
+    keys: dict[str, object], gpu: bool, expected: str
+) -> None:
+    assert Training.model_validate(keys).sharding_on(gpu=gpu) == expected
 
 
 def test_sppo_takes_win_rates_from_the_source_in_the_config() -> None:

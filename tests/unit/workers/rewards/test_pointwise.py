@@ -55,6 +55,24 @@ def directly(folder: Path, prompt: str, response: str) -> list[float]:
         return model(input_ids=inputs["input_ids"]).logits[0].tolist()
 
 
+def test_a_soft_capped_model_rewards_with_its_caps(tmp_path: Path) -> None:
+    made = reward_models.soft_capped(tmp_path)
+    (got,) = values(PointwiseModel(config(made)), [("Say something", ("Paris.", "a" * 60))])
+    ids = AutoTokenizer.from_pretrained(made).apply_chat_template(
+        [{"role": "user", "content": "Say something"}, {"role": "assistant", "content": "a" * 60}],
+        tokenize=True,
+        return_tensors="pt",
+        return_dict=True,
+    )["input_ids"]
+    expected: dict[str, float] = {}
+    for attention in ("eager", "sdpa"):
+        model = AutoModelForSequenceClassification.from_pretrained(made, attn_implementation=attention).eval()
+        with torch.no_grad():
+            expected[attention] = model(ids).logits.item()
+    assert got[1] == pytest.approx(expected["eager"], abs=1e-4)
+    assert abs(expected["sdpa"] - expected["eager"]) > 5e-3, "the fused attention leaves the caps out"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return reward_models.classifier(tmp_path_factory.mktemp("classifier"))

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from eva.config import Training
 from eva.errors import ConfigError
+from workers.training import arguments
 from workers.training.arguments import accumulation, trainer_arguments
 
 
@@ -15,9 +16,9 @@ from workers.training.arguments import accumulation, trainer_arguments
 def test_accumulation_makes_the_batch_global(batch: int, per_device: int | None, devices: int, expected: int) -> None:
     training = Training(batch=batch, per_device_batch=per_device)
     assert accumulation(training, devices) == expected
-    arguments = trainer_arguments(training, seed=1, n_devices=devices, gpu=False, output_dir="x")
-    at_once = arguments["per_device_train_batch_size"] * devices
-    assert at_once * arguments["gradient_accumulation_steps"] == batch
+    found = trainer_arguments(training, seed=1, n_devices=devices, gpu=False, output_dir="x")
+    at_once = found["per_device_train_batch_size"] * devices
+    assert at_once * found["gradient_accumulation_steps"] == batch
 
 
 @pytest.mark.parametrize(("batch", "per_device", "devices"), [(8, 3, 1), (8, 16, 1), (8, 2, 3), (2, None, 3)])
@@ -49,6 +50,29 @@ def test_the_config_reaches_the_trainer() -> None:
         "report_to": "none",
     }
     assert {name: found[name] for name in expected} == expected
+
+
+def test_divided_weights_are_checkpointed_by_the_wrapper_that_gathers_them() -> None:
+    asked = Training(devices=8, offload=True)
+    found = trainer_arguments(asked, seed=0, n_devices=8, gpu=True, output_dir="x")
+    assert found["fsdp"] and not found["gradient_checkpointing"]
+    sharding = found["fsdp_config"]
+    assert sharding["activation_checkpointing"] and sharding["cpu_offload"] and sharding["cpu_ram_efficient_loading"]
+    whole = trainer_arguments(
+        asked.model_copy(update={"sharding": "ddp"}), seed=0, n_devices=8, gpu=True, output_dir="x"
+    )
+    assert "fsdp" not in whole and whole["gradient_checkpointing"]
+    kept = Training(activation_checkpointing=False)
+    assert not trainer_arguments(kept, seed=0, n_devices=1, gpu=True, output_dir="x")["gradient_checkpointing"]
+
+
+def test_an_optimiser_whose_package_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Training(optimiser="adamw_8bit")
+    monkeypatch.setattr(arguments, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"adamw_8bit, but the package torchao is not installed.*extra `low-memory`"):
+        trainer_arguments(asked, seed=0, n_devices=1, gpu=False, output_dir="x")
+    monkeypatch.setattr(arguments, "find_spec", lambda name: object())
+    assert trainer_arguments(asked, seed=0, n_devices=1, gpu=False, output_dir="x")["optim"] == "adamw_torch_8bit"
 
 
 def test_exact_steps_replace_the_epochs() -> None:
