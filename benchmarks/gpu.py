@@ -284,10 +284,11 @@ def checkpoint(sizes: Sizes, table: Table) -> None:
         if shutil.disk_usage(folder).free < 1.1 * size:
             table.leave_out(f"checkpoint: {folder} has no room for {size / 1e9:.0f} GB")
             return
-        target = folder / "checkpoint"
+        source, target = folder / "source", folder / "checkpoint"
+        source.mkdir()
         target.mkdir()
         began = time.perf_counter()
-        checkpoint_files.write_policy(model, resolve_model("playground"), target, "bfloat16")
+        checkpoint_files.write_policy(model, source, target, "bfloat16")
         written = time.perf_counter()
         checkpoints.seal(target)
         sealed = time.perf_counter()
