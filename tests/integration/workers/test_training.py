@@ -224,7 +224,9 @@ def test_soft_capped_attention_is_not_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
-@pytest.mark.filterwarnings("ignore:_compile flag on create_block_mask:DeprecationWarning")  # transformers 5.19
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # calls of transformers, and of torch's compiler at its import
 def test_flex_attention_honours_soft_caps_and_the_fused_one_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

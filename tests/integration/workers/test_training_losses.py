@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import trl.trainer.utils
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from eva.config import Model, Training
@@ -226,6 +227,29 @@ def loss_of(asked: Training, folders: tuple[Path, Path], output: Path) -> float:
     batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[row] for row in range(len(ROWS))]))
     trainer.model.train()
     return float(trainer.compute_loss(trainer.model, batch).detach())
+
+
+@pytest.mark.parametrize("name", ["orpo", "simpo"])
+def test_log_probabilities_in_parts_and_their_gradients_equal_those_of_full_logits(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five parts of a vocabulary of 259, with Gemma's soft cap on the logits."""
+    monkeypatch.setattr(trl.trainer.utils, "_CHUNKED_LOGPROB_CHUNK_SIZE", 64)
+    asked = training(name)
+    arguments = trainer_arguments(asked, seed=0, n_devices=1, gpu=False, output_dir=str(tmp_path / "out"))
+    policy = checkpoint_files.load_policy(tiny_models.gemma2(tmp_path / "model"))
+    trainer = find_loss(name)(Ingredients(policy, None, tiny_models.tokenizer(), ROWS, asked, arguments, ()))
+    batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[row] for row in range(len(ROWS))]))
+    found: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
+    for forward in (trainer.concatenated_forward, super(type(trainer), trainer).concatenated_forward):
+        chosen, rejected, _, _, likelihood = forward(trainer.model, batch)
+        trainer.model.zero_grad()
+        (chosen.sum() - rejected.sum() + likelihood).backward()
+        gradients = [weights.grad.clone() for weights in trainer.model.parameters()]
+        found.append(([chosen.detach(), rejected.detach(), likelihood.detach()], gradients))
+    (parts, parts_gradients), (full, full_gradients) = found
+    for one, other in zip([*parts, *parts_gradients], [*full, *full_gradients], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6 if one.dim() < 2 else 1e-5)
 
 
 @pytest.fixture(scope="module")
