@@ -4,6 +4,7 @@
 `reference_free`: SimPO and ORPO
 `sppo`: SPPO
 `own`: a user's loss
+`configuration`: the configs of their trainers
 
 A new loss is a file or a function beside these, a line in `LOSSES`, and one in eva/solver/losses.py, which says what it
 is.
