@@ -116,7 +116,7 @@ def judge(
     """Returns the rewards of n responses per prompt from this policy; generates only those that are missing."""
     with journal.judging(iteration, name, prompts, policy) as stage:
         generate_and_reward(stage, policy, roles)
-        stage.close()
+        stage.close_judging()
     return journal.rewards(prompts, policy)
 
 

@@ -8,4 +8,5 @@
 `spread`: histograms and dots of a pool, for the dashboard.
 `statistics`: figures of rewards and informativeness, ranks, intervals of proportions.
 `text_difference`: what changed between two texts.
+`usability`: whether anything of a stage can be used, and why not.
 """

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from eva.measures.statistics import clustered_wilson, mean_interval, paired_interval
+from eva.measures.usability import check_usability
 from eva.runtime.failpoints import reach
 from eva.seeds import derive
 from eva.types import Checkpoint, PromptResponses, Request, Response, RewardedResponses, SamplingSettings
@@ -18,6 +19,7 @@ from orchestrator.stages.baseline import BaselineComparison
 from orchestrator.stages.judging import cost_tally
 from orchestrator.stages.stage import Stage
 from store.game import comparisons, heldout
+from store.game.usability import read_evaluated
 from store.rows import HeldoutPart, HeldoutResponse, JudgeRole
 from store.views import statistics
 from store.views.report import HeldoutChange, HeldoutScore, heldout_changes, heldout_scores
@@ -119,6 +121,8 @@ class EvaluateStage(Stage):
             return
         self.flush()
         run, policy = self.run, self._policy
+        evaluated = run.read(lambda conn: read_evaluated(conn, run.id, policy.number))
+        check_usability(evaluated, evaluated.responses, 1)
         by_split = self._comparison.figures(self._evaluator, self._auditor)
         shares = {split: figures["win_rate"] and figures["win_rate"]["value"] for split, figures in by_split.items()}
         success = run.config.evaluation.success

@@ -37,6 +37,7 @@ class GateStage(JudgeStage):
         admitted = probed.numbers_P[inside_P].tolist()
         refused = len(children) - len(admitted)
         self.close(
+            self.check_usable,
             admitted=len(admitted),
             refused={"gate": refused} if refused else {},
             degenerate=probed.counts(),

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
+from eva.measures.usability import check_usability
 from eva.runtime.failpoints import reach
 from eva.seeds import derive
 from eva.types import Checkpoint, PromptResponses, Request, Reward, RewardedResponses, SamplingSettings
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.stage import Stage
 from store.game import prompts, responses
+from store.game.usability import read_usability
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,18 @@ class JudgeStage(Stage):
         reach("judge.reward_received")
         self.advance(1)
         self.flush_when_full()
+
+    def close_judging(self) -> None:
+        """Completes the stage. Raises InputError if none of its responses can be used; they stay stored."""
+        self.close(self.check_usable)
+
+    def check_usable(self, conn: Connection) -> None:
+        """Raises InputError if no response of the stage can be used, and warns if many cannot."""
+        keep_cut = self.run.config.generation.keep_cut
+        usability = read_usability(
+            conn, self.run.id, self.policy.number, self.rewarder, self.numbers, keep_cut=keep_cut
+        )
+        check_usability(usability, len(self.numbers), self.responses)
 
     def store(self, conn: Connection) -> None:
         responses.copy_responses(conn, self.run.id, self.policy.number, self._responses)

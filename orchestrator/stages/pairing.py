@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from eva.measures.statistics import describe
+from eva.measures.usability import check_pairs
 from eva.solver.pairs import Pairing
 from eva.types import Checkpoint, Estimate, RewardTable
 from orchestrator.stages.gain import batch_gains, unprobed_info
@@ -31,6 +32,9 @@ class PairStage(Stage):
         ]
 
         new_info = unprobed_info(judged, estimated, self.run.config)
+
+        if self.iteration == 0 and not self.complete:
+            check_pairs(len(pairing.pairs), len(judged.numbers_P), pairing.skipped)
 
         def store_pairs(conn: Connection) -> None:
             batches.copy_batch(conn, self.run.id, self.iteration, rows)

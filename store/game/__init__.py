@@ -3,6 +3,7 @@
 `prompts`: prompts and their lineage.
 `contexts`: the messages before a prompt's text.
 `responses`: responses, rewards, and those that are missing.
+`usability`: how many responses of a stage can be used, and why not the others.
 `pools`: a pool as its creator saw it, and its draw.
 `feedback`: the best and the worst responses to the sampled prompts.
 `evolutions`: the attempts made from each sampled prompt.

@@ -1,15 +1,15 @@
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eva.errors import EvolverError, RunStoppedError
+from eva.errors import EvolverError, InputError, RunStoppedError
 from eva.roles import Roles
 from eva.settings import Settings
-from eva.types import Mutation, Reply
+from eva.types import Mutation, PromptResponses, Reply, Reward, RewardedResponses
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from orchestrator.launch.resume import prepare
@@ -20,7 +20,17 @@ from store.session import Store
 from store.views.fingerprint import Fingerprint
 from store.views.report import heldout_scores
 from tests.support.decisions import decisions, fingerprint_of
-from tests.support.fakes import Died, FakeEvolver, FakeGenerator, FakeTrainer, Recorder, always, fake_config, fake_roles
+from tests.support.fakes import (
+    Died,
+    FakeEvolver,
+    FakeGenerator,
+    FakeRewarder,
+    FakeTrainer,
+    Recorder,
+    always,
+    fake_config,
+    fake_roles,
+)
 
 ITERATION = ["judge_pool", "estimate", "sample", "evolve", "mix", "judge_batch", "audit", "pair", "train", "evaluate"]
 
@@ -244,12 +254,91 @@ def test_a_prompt_that_cannot_be_answered_is_quarantined_and_the_run_goes_on(new
     assert 3 not in {choice.number for choice in game.decisions()["pairs"][0]}
 
 
-def test_a_batch_without_a_gap_trains_nothing_and_says_so(new_game: Callable[..., Game]) -> None:
+class Indifferent(FakeRewarder):
+    """Gives equal rewards to the responses of trained policies."""
+
+    def __init__(self, generator: FakeGenerator) -> None:
+        self._generator = generator
+
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        for one in prompts:
+            policy = self._generator.policy
+            if policy is not None and policy.number:
+                yield RewardedResponses(one, tuple(Reward(0.5) for _ in one.responses))
+            else:
+                yield from super().reward([one])
+
+
+def test_a_later_batch_without_a_gap_trains_nothing_and_says_so(new_game: Callable[..., Game]) -> None:
+    trainer, generator = FakeTrainer(), FakeGenerator()
+    game = new_game(iterations=2)
+    heard = game.play(fake_roles(trainer=trainer, generator=generator, rewarder=Indifferent(generator)))
+    assert len(trainer.jobs) == 1 and heard.counts[1, "train"] == {"steps": 0, "dropped": {}}
+    assert heard.counts[1, "pair"]["pairs"] == 0
+
+
+def test_a_first_batch_without_a_pair_stops_the_run_with_the_reason(new_game: Callable[..., Game]) -> None:
     trainer = FakeTrainer()
     game = new_game(pairs={"min_margin": 100.0}, iterations=2)
-    heard = game.play(fake_roles(trainer=trainer))
-    assert trainer.jobs == [] and heard.counts[0, "train"] == {"steps": 0, "dropped": {}}
-    assert heard.counts[1, "pair"]["pairs"] == 0
+    with pytest.raises(InputError, match=r"none of the 24 prompts .* rewards differ by pairs.min_margin"):
+        game.play(fake_roles(trainer=trainer))
+    assert trainer.jobs == []
+    row = game.read(lambda conn: runs.get_run(conn, game.run.id))
+    assert row.status == "failed" and "nothing to train on" in (row.error or "")
+
+
+@dataclass
+class Refusing:
+    """A rewarder that gives no reward to a share of the prompts."""
+
+    share: float = 1.0
+    name: str = "refusing"
+
+    def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+        for one in prompts:
+            given = one.number % 10 >= 10 * self.share
+            reward = Reward(0.0) if given else Reward(None, "the function returned a dict")
+            rewards = tuple(
+                replace(reward, value=index / 4) if given else reward for index in range(len(one.responses))
+            )
+            yield RewardedResponses(one, rewards)
+
+
+def test_a_stage_in_which_nothing_is_usable_stops_the_run_with_the_reason_and_an_example(
+    new_game: Callable[..., Game],
+) -> None:
+    game = new_game()
+    said = (
+        r"none of the 96 responses to 24 prompts .*96 responses have no reward: the function returned a dict.*prompt 0"
+    )
+    with pytest.raises(InputError, match=said):
+        game.play(fake_roles(rewarder=Refusing()))
+    # it is the same when it is played again, and nothing is generated twice
+    generator = FakeGenerator()
+    with pytest.raises(InputError, match=said):
+        game.play(fake_roles(rewarder=Refusing(), generator=generator))
+    assert not generator.asked
+    assert game.read(lambda conn: runs.get_run(conn, game.run.id)).status == "failed"
+
+
+def test_an_evaluation_without_any_reward_stops_the_run_before_it_plays(new_game: Callable[..., Game]) -> None:
+    game, recorder = new_game(), Recorder()
+    with pytest.raises(InputError, match="the function returned a dict"):
+        game.play(fake_roles(evaluator=Refusing()), recorder)
+    assert [stage for _, stage in recorder.stages] == ["evaluate_initial"]
+
+
+def test_prompts_that_are_all_too_long_stop_the_run(new_game: Callable[..., Game]) -> None:
+    game = new_game(evaluation={})
+    with pytest.raises(InputError, match=r"24 prompts got no response: the prompt is too long.*prompt 0.*Shorten"):
+        game.play(fake_roles(generator=FakeGenerator(unanswerable=frozenset(range(24)))))
+
+
+def test_a_share_of_failures_warns(new_game: Callable[..., Game], caplog: pytest.LogCaptureFixture) -> None:
+    game = new_game(iterations=1)
+    game.play(fake_roles(rewarder=Refusing(0.3)))
+    (warning,) = {record.getMessage() for record in caplog.records if "cannot be used" in record.getMessage()}
+    assert warning.startswith("38% of 96 responses cannot be used; most often: 36 responses have no reward")
 
 
 def test_without_a_warm_start_the_creator_plays_from_the_first_iteration(new_game: Callable[..., Game]) -> None:
