@@ -11,7 +11,7 @@ from typing import Literal
 
 from eva.creator.budget import Spending
 from eva.creator.novelty import ALL_NEW, NoveltyCheck, jaccard, prompt_key, question_key, scope
-from eva.creator.operators import NEEDS_PARTNER
+from eva.creator.operators import LEAVES_TOPIC, NEEDS_PARTNER
 from eva.measures.minhash import near_twins
 from eva.roles import Evolver
 from eva.seeds import derive, generator
@@ -262,7 +262,7 @@ def number_children(
                     attempt.operator,
                     parent.depth + 1,
                     iteration,
-                    parent.topic,
+                    None if attempt.operator in LEAVES_TOPIC else parent.topic,
                     parent.context,
                 )
             )

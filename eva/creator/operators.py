@@ -25,3 +25,6 @@ FAMILIES: dict[str, str] = FIRST_PACK | SECOND_PACK
 
 NEEDS_PARTNER = frozenset({"mix"})
 """Operators that take a second prompt from the sampled subset."""
+
+LEAVES_TOPIC = frozenset({"breadth", "shift_in", "shift_out"})
+"""Operators whose child is about something else: it has no known topic, where other children have their parent's."""

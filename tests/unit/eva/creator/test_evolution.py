@@ -8,7 +8,7 @@ from eva.creator.budget import Spending, SpendingLimits
 from eva.creator.evolution import EvolutionPlan, evolve_all, evolve_chain, number_children, refusal
 from eva.creator.novelty import jaccard, text_key
 from eva.errors import EvolverError
-from eva.types import Context, Feedback, Mutation, Prompt, Reply
+from eva.types import Attempt, Chain, Context, Feedback, Mutation, Prompt, Reply
 
 SOURCE = Prompt(7, "Describe the water cycle for a child.", root=7)
 
@@ -266,3 +266,15 @@ def test_a_child_with_the_same_meaning_as_an_earlier_one_is_dropped_and_counted_
     # what grew from it descends from its twin
     assert [child.parent for child in offspring.children] == [3, 20, 21] and offspring.places[9, 0] == 21
     assert number_children(chains, sources, 20, 1).alike == ()
+
+
+@pytest.mark.parametrize(
+    ("operator", "topic"),
+    [("deepening", "water"), ("abstract", "water"), ("breadth", None), ("shift_in", None), ("shift_out", None)],
+)
+def test_a_child_has_its_parents_topic_unless_its_operator_leaves_it(operator: str, topic: str | None) -> None:
+    source = Prompt(7, SOURCE.text, root=7, topic="water")
+    first = Attempt(0, 0, operator, None, Reply("A first child about something."))
+    second = Attempt(1, 0, "constraints", 0, Reply("Its own child, in a hundred words."))
+    children = number_children([Chain(7, (first, second))], {7: source}, 8, 1).children
+    assert [child.topic for child in children] == [topic, topic]
