@@ -36,6 +36,8 @@ class Prompts(Section):
     """Key of the prompt's topic; unset: no topic is stored."""
     limit: int | None = Field(default=None, ge=1)
     """Use only the first `limit` prompts."""
+    skip_empty: bool = False
+    """Leave out rows whose prompt is null or empty, and count them. Unset: they are an error."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Prompts:

@@ -39,10 +39,11 @@ class Usability:
     unanswered: Fault | None
 
 
-def check_usability(found: Usability, prompts: int, n: int) -> None:
+def check_usability(found: Usability, prompts: int, n: int, *, stops: bool = True) -> None:
     """Raises InputError if no response of a stage can be used, with the commonest reason and an example.
 
-    `prompts` is how many were asked, for n responses each.
+    `prompts` is how many were asked, for n responses each. Warns if many cannot be used; without `stops`, also if none
+    can, as in an evaluation, which nothing depends on.
     """
     if not prompts or (not found.responses and found.unanswered is None):
         return
@@ -51,7 +52,7 @@ def check_usability(found: Usability, prompts: int, n: int) -> None:
     if share < WARNED_SHARE:
         return
     what, example, move = _commonest(found, n)
-    if found.usable:
+    if found.usable or not stops:
         log.warning(
             "%.0f%% of %d responses cannot be used; most often: %s. For example %s", 100 * share, asked, what, example
         )

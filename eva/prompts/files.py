@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from eva.creator.novelty import prompt_key
 from eva.errors import PromptFileError
 from eva.prompts.conversations import has_system
-from eva.prompts.messages import CONVERSATIONS, is_conversation, parse_cell, split_conversation, system_message
+from eva.prompts.messages import (
+    CONVERSATIONS,
+    SYSTEM_FIELD,
+    is_conversation,
+    parse_cell,
+    split_conversation,
+    system_message,
+)
 from eva.prompts.rows import Row, read_rows
 from eva.types import Context
 
 TEXT_FIELDS = ("prompt", "instruction", "question", "text", "turns", *CONVERSATIONS)
 LATER_TURNS = "later turns without answers"
+COMPANIONS = {"instruction": ("input", "context")}
+"""Columns that belong to a prompt's: Alpaca's `input` and Dolly's `context` hold what the instruction is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +48,31 @@ class _Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class _ReadRow:
+    """A row's prompt, what came after it, and the columns that it came from. `empty` says why there is none."""
+
+    prompt: FilePrompt | None
+    used: tuple[str, ...] = ()
+    left_aside: str | None = None
+    joined: str | None = None
+    empty: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PromptFile:
     """The distinct prompts of a file, in its order; `repeated` counts the duplicate rows that were left out.
 
-    `cut` counts the rows whose end was ignored, by what it was.
+    `cut` counts the rows whose end was ignored, by what it was; `empty` those without a prompt, by reason; `joined`
+    those in which a second column was joined to the prompt, by that column. `unused` are the columns that no prompt
+    came from.
     """
 
     prompts: tuple[FilePrompt, ...]
     repeated: int
     cut: Mapping[str, int]
+    empty: Mapping[str, int] = field(default_factory=dict[str, int])
+    joined: Mapping[str, int] = field(default_factory=dict[str, int])
+    unused: tuple[str, ...] = ()
 
 
 def read_prompt_file(
@@ -56,13 +82,20 @@ def read_prompt_file(
     topic_field: str | None = None,
     system_field: str | None = None,
     limit: int | None = None,
+    skip_empty: bool = False,
 ) -> PromptFile:
     """Reads prompts from JSON Lines, a JSON array, CSV, TSV, Parquet or plain lines, depending on the file's ending.
 
     Raises PromptFileError: missing file, not UTF-8, malformed row (with its place), no such field, no prompt.
     """
     return read_prompts(
-        read_rows(path), str(path), field=field, topic_field=topic_field, system_field=system_field, limit=limit
+        read_rows(path),
+        str(path),
+        field=field,
+        topic_field=topic_field,
+        system_field=system_field,
+        limit=limit,
+        skip_empty=skip_empty,
     )
 
 
@@ -74,32 +107,55 @@ def read_prompts(
     topic_field: str | None = None,
     system_field: str | None = None,
     limit: int | None = None,
+    skip_empty: bool = False,
 ) -> PromptFile:
-    """Reads prompts from rows with their places; errors name `source`. Raises PromptFileError."""
+    """Reads prompts from rows with their places; errors name `source`. Raises PromptFileError.
+
+    Rows without a prompt are an error that counts them all, or are left out with `skip_empty`.
+    """
     columns = _Columns(field, topic_field, system_field)
     prompts: dict[int, FilePrompt] = {}
-    cut: Counter[str] = Counter()
+    cut, empty, joined = Counter[str](), Counter[str](), Counter[str]()
+    seen, used = dict[str, None](), set[str]()
+    first_empty: str | None = None
     repeated = 0
     for place, row in rows:
-        prompt, left_aside = _prompt(row, columns, f"{place} of {source}")
-        cut.update([left_aside] if left_aside else [])
-        if prompts.setdefault(prompt_key(prompt.text, prompt.context), prompt) is not prompt:
+        seen |= dict.fromkeys(cast("dict[str, Any]", row) if isinstance(row, dict) else ())
+        read = _prompt(row, columns, f"{place} of {source}")
+        used.update(read.used)
+        if read.prompt is None:
+            empty.update([read.empty or "empty"])
+            first_empty = first_empty or place
+            continue
+        cut.update([read.left_aside] if read.left_aside else [])
+        joined.update([read.joined] if read.joined else [])
+        if prompts.setdefault(prompt_key(read.prompt.text, read.prompt.context), read.prompt) is not read.prompt:
             repeated += 1
         if len(prompts) == limit:
             break
+    if empty and not skip_empty:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in empty.most_common())
+        raise PromptFileError(
+            f"{empty.total():,} rows of {source} have no prompt ({counts}); the first is {first_empty} of the file",
+            expected="a non-empty text in every row",
+            next_move="Correct those rows, set prompts.field, or set prompts.skip_empty to leave them out",
+        )
     if not prompts:
         raise PromptFileError(
             f"{source} contains no prompt",
             expected='rows such as {"prompt": "…"}',
             next_move="Check the file, or set prompts.path to another one",
         )
-    return PromptFile(tuple(prompts.values()), repeated, dict(cut))
+    unused = tuple(name for name in seen if name not in used)
+    return PromptFile(tuple(prompts.values()), repeated, dict(cut), dict(empty), dict(joined), unused)
 
 
-def _prompt(row: Any, columns: _Columns, where: str) -> tuple[FilePrompt, str | None]:
+def _prompt(row: Any, columns: _Columns, where: str) -> _ReadRow:
     """Returns the row's prompt, and what came after it, if anything."""
     cells = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
-    value = _value(row, columns.prompt, where)
+    name, value = _value(row, columns.prompt, where)
+    if (empty := _emptiness(value)) is not None:
+        return _ReadRow(None, (name,) if name else (), empty=empty)
     left_aside, context, talk = None, (), is_conversation(value)
     if talk:
         value, context, left_aside = split_conversation(value, where)
@@ -112,22 +168,58 @@ def _prompt(row: Any, columns: _Columns, where: str) -> tuple[FilePrompt, str | 
             expected="a non-empty text",
             next_move="Remove or correct that line, or set prompts.field",
         )
+    text, joined = (value.strip(), None) if talk else _joined(value.strip(), cells, name)
     topic = cells.get(columns.topic) if columns.topic else None
     if not has_system(context):
         context = (*system_message(cells, columns.system, talk=talk, where=where), *context)
-    return FilePrompt(value.strip(), None if topic is None else str(topic), context), left_aside
+    used = tuple(part for part in (name, joined, columns.topic, columns.system or (talk and SYSTEM_FIELD)) if part)
+    prompt = FilePrompt(text, None if topic is None else str(topic), context)
+    return _ReadRow(prompt, used, left_aside, joined)
 
 
-def _value(row: Any, field: str | None, where: str) -> object:
-    """Returns the row's prompt field: a text, several texts, or messages."""
+def _emptiness(value: object) -> str | None:
+    """Returns why a value is no prompt at all: null, or nothing but white space."""
+    if value is None:
+        return "null"
+    blank = (isinstance(value, str) and not value.strip()) or (isinstance(value, list) and not value)
+    return "empty" if blank else None
+
+
+def _joined(text: str, cells: Mapping[str, Any], name: str | None) -> tuple[str, str | None]:
+    """Returns the prompt with the text of the column that belongs to it, if the row has one, and that column's name."""
+    for companion in COMPANIONS.get(name or "", ()):
+        more: object = cells.get(companion)
+        if isinstance(more, str) and more.strip():
+            return f"{text}\n\n{more.strip()}", companion
+    return text, None
+
+
+def _value(row: Any, field: str | None, where: str) -> tuple[str | None, object]:
+    """Returns the name and the value of the row's prompt field: a text, several texts, messages, or null."""
     if not isinstance(row, dict):
-        return row
+        return None, row
     cells = cast("dict[str, Any]", row)
-    name = field or next((name for name in TEXT_FIELDS if cells.get(name) is not None), None)
+    present = [name for name in TEXT_FIELDS if name in cells]
+    name = field or next((name for name in present if cells[name] is not None), present[0] if present else None)
     if name is None or name not in cells:
         raise PromptFileError(
             f"{where} has the keys {', '.join(map(repr, cells)) or '(none)'}",
             expected=f"the prompt under {field!r}" if field else f"one of {', '.join(TEXT_FIELDS)}",
             next_move="Set prompts.field to the key of the prompt",
         )
-    return parse_cell(cells[name], where) if name in CONVERSATIONS else cells[name]
+    value: object = cells[name]
+    if name in CONVERSATIONS:
+        return name, parse_cell(value, where)
+    parsed = _parsed_conversation(value)
+    return name, value if parsed is None else parsed
+
+
+def _parsed_conversation(value: object) -> object | None:
+    """Returns the conversation that a text holds as JSON, as tables store it; None for any other text."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return None
+    try:
+        parsed: object = json.loads(value)
+    except ValueError:
+        return None
+    return parsed if is_conversation(parsed) else None

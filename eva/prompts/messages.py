@@ -53,7 +53,13 @@ def split_conversation(value: object, where: str) -> tuple[str, Context, str | N
     user turn, and a system message that is not the first.
     """
     rows = cast("list[object]", value)
-    roles = [_role(row, number, where) for number, row in enumerate(rows, 1)]
+    # what follows the last user turn is left aside, whatever its role
+    known = [_known_role(row) for row in rows]
+    asked = max((place for place, role in enumerate(known) if role == "user"), default=len(rows) - 1)
+    roles = [
+        known[place] or "tool" if place > asked and _role_name(row) is not None else _role(row, place + 1, where)
+        for place, row in enumerate(rows)
+    ]
     last = max((place for place, role in enumerate(roles) if role == "user"), default=None)
     if last is None or "system" in roles[1:]:
         problem = "without a user turn" if last is None else "with a system message that is not the first"
@@ -92,12 +98,19 @@ def system_message(cells: dict[str, Any], column: str | None, *, talk: bool, whe
     return (Message("system", value),)
 
 
-def _role(row: object, number: int, where: str) -> str:
+def _role_name(row: object) -> object:
     message = cast("dict[str, object]", row) if isinstance(row, dict) else {}
-    name = message.get("role") or message.get("from")
-    role = ROLES.get(str(name).lower())
+    return message.get("role") or message.get("from")
+
+
+def _known_role(row: object) -> str | None:
+    return ROLES.get(str(_role_name(row)).lower())
+
+
+def _role(row: object, number: int, where: str) -> str:
+    name, role = _role_name(row), _known_role(row)
     if role is None:
-        problem = f"has the role {name!r}" if name is not None else f"is {str(cast('object', row))[:60]!r}"
+        problem = f"has the role {name!r}" if name is not None else f"is {str(row)[:60]!r}"
         raise PromptFileError(
             f"message {number} in {where} {problem}",
             expected=f"one of the roles {', '.join(ROLES)}, and {SHAPE}",

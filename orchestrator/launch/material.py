@@ -25,13 +25,16 @@ class Material:
     """The seed prompts, the held-out prompts and the baseline's responses of a new run.
 
     `left_out` counts the prompts of the file that are not used, by reason. `cut` counts the conversations whose last
-    messages were dropped, by what those were. `baselines` holds the responses that came from files, by held-out set.
+    messages were dropped, by what those were; `joined` the prompts to which another column was joined. `unused` are the
+    file's other columns. `baselines` holds the responses that came from files, by held-out set.
     """
 
     seeds: tuple[FilePrompt, ...]
     held_out: dict[str, tuple[FilePrompt, ...]]
     left_out: dict[str, int]
     cut: Mapping[str, int]
+    joined: Mapping[str, int]
+    unused: tuple[str, ...]
     baselines: dict[str, BaselineResponses]
 
 
@@ -56,6 +59,7 @@ def read_material(config: RunConfig) -> Material:
         prompt for prompt in training if not any(map(protected.overlaps, turn_texts(prompt.text, prompt.context)))
     )
     left_out = {
+        **file.empty,
         "repeated": file.repeated,
         "held_out": len(file.prompts) - len(training),
         "contaminated": len(training) - len(seeds),
@@ -78,6 +82,8 @@ def read_material(config: RunConfig) -> Material:
         held_out,
         {reason: count for reason, count in left_out.items() if count},
         file.cut,
+        file.joined,
+        file.unused,
         _baselines(config.evaluation, held_out),
     )
 
@@ -92,6 +98,7 @@ def read_seeds(config: Prompts) -> PromptFile:
         topic_field=config.topic_field,
         system_field=config.system_field,
         limit=config.limit,
+        skip_empty=config.skip_empty,
     )
 
 

@@ -86,6 +86,8 @@ def check_run(config: RunConfig, machines: Machines | None = None, *, offline: b
         + "".join(f", {count} left out ({reason})" for reason, count in material.left_out.items())
     ]
     lines += [f"{count} rows were cut: {what}" for what, count in material.cut.items()]
+    lines += [f"column {name!r} was joined to the prompt in {count} rows" for name, count in material.joined.items()]
+    lines += [f"columns that are not used: {', '.join(material.unused)}"] if material.unused else []
     lines += [f"{len(prompts)} held-out prompts in {name}" for name, prompts in material.held_out.items()]
     lines += [
         f"{len(answers.texts)} responses of the baseline in {name}, {answers.unused} more not used, "

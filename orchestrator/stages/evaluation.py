@@ -122,7 +122,7 @@ class EvaluateStage(Stage):
         self.flush()
         run, policy = self.run, self._policy
         evaluated = run.read(lambda conn: read_evaluated(conn, run.id, policy.number))
-        check_usability(evaluated, evaluated.responses, 1)
+        check_usability(evaluated, evaluated.responses, 1, stops=False)
         by_split = self._comparison.figures(self._evaluator, self._auditor)
         shares = {split: figures["win_rate"] and figures["win_rate"]["value"] for split, figures in by_split.items()}
         success = run.config.evaluation.success

@@ -321,11 +321,12 @@ def test_a_stage_in_which_nothing_is_usable_stops_the_run_with_the_reason_and_an
     assert game.read(lambda conn: runs.get_run(conn, game.run.id)).status == "failed"
 
 
-def test_an_evaluation_without_any_reward_stops_the_run_before_it_plays(new_game: Callable[..., Game]) -> None:
-    game, recorder = new_game(), Recorder()
-    with pytest.raises(InputError, match="the function returned a dict"):
-        game.play(fake_roles(evaluator=Refusing()), recorder)
-    assert [stage for _, stage in recorder.stages] == ["evaluate_initial"]
+def test_an_evaluation_without_any_reward_warns(
+    new_game: Callable[..., Game], caplog: pytest.LogCaptureFixture
+) -> None:
+    new_game(iterations=1).play(fake_roles(evaluator=Refusing()))
+    told = {record.getMessage() for record in caplog.records if "cannot be used" in record.getMessage()}
+    assert len(told) == 1 and "100% of" in told.pop()
 
 
 def test_prompts_that_are_all_too_long_stop_the_run(new_game: Callable[..., Game]) -> None:

@@ -242,9 +242,9 @@ def test_a_table_holds_messages_as_json_and_nothing_else(tmp_path: Path) -> None
     ("text", "message"),
     [
         ('{"prompt": "a"}\n{"prompt": \n', "line 2 of"),
-        ('{"prompt": "a"}\n{"prompt": "  "}\n', "line 2 of"),
+        ('{"prompt": "a"}\n{"prompt": "  "}\n', "line 2 of the file"),
         ('{"prompt": 3}', "line 1 of"),
-        ('{"turns": []}', "line 1 of"),
+        ('{"turns": []}', "line 1 of the file"),
         ('{"body": "a"}', "has the keys 'body'.*Set prompts.field"),
         ('[{"prompt": "a"}]\n', "line 1 of"),
         ("\n\n", "contains no prompt"),
@@ -266,3 +266,47 @@ def test_a_missing_file_a_folder_and_binary_data_have_different_errors(tmp_path:
     (tmp_path / "binary").write_bytes(b'{"prompt": "\xff\xfe"}')
     with pytest.raises(PromptFileError, match="not UTF-8"):
         read_prompt_file(tmp_path / "binary")
+
+
+@pytest.mark.parametrize("companion", ["input", "context"])
+def test_what_an_instruction_is_about_is_joined_to_it(tmp_path: Path, companion: str) -> None:
+    rows = [
+        {"instruction": "Summarise this.", companion: "A long text.", "output": "It is long."},
+        {"instruction": "Name a colour.", companion: "", "output": "Red."},
+    ]
+    found = read_prompt_file(written(tmp_path, "\n".join(map(json.dumps, rows))))
+    assert [prompt.text for prompt in found.prompts] == ["Summarise this.\n\nA long text.", "Name a colour."]
+    assert found.joined == {companion: 1} and found.unused == ("output",)
+
+
+def test_an_input_beside_another_column_is_only_told(tmp_path: Path) -> None:
+    found = read_prompt_file(written(tmp_path, '{"prompt": "Why?", "input": "x", "id": 3}'))
+    assert found.prompts == (FilePrompt("Why?"),) and found.unused == ("input", "id") and found.joined == {}
+
+
+def test_rows_without_a_prompt_are_counted_by_reason_and_left_out_only_by_choice(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"prompt": "a"}\n{"prompt": null}\n{"prompt": " "}\n{"prompt": null}\n{"prompt": "b"}\n')
+    with pytest.raises(PromptFileError, match=r"3 rows of .* no prompt \(2 null, 1 empty\); the first is line 2"):
+        read_prompt_file(path)
+    found = read_prompt_file(path, skip_empty=True)
+    assert [prompt.text for prompt in found.prompts] == ["a", "b"] and found.empty == {"null": 2, "empty": 1}
+
+
+def test_a_conversation_as_json_in_any_column_is_read(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Yes."}]
+    found = read_prompt_file(written(tmp_path, json.dumps({"prompt": json.dumps(talk)})))
+    assert found.prompts == (FilePrompt("Hello?"),)
+    plain = read_prompt_file(written(tmp_path, json.dumps({"prompt": "[1, 2] is a list. Sum it."})))
+    assert plain.prompts == (FilePrompt("[1, 2] is a list. Sum it."),)
+
+
+def test_tool_messages_behind_the_last_user_turn_are_left_aside(tmp_path: Path) -> None:
+    talk = [
+        {"role": "user", "content": "Time?"},
+        {"role": "tool", "content": "12:00"},
+        {"role": "assistant", "content": "Noon."},
+    ]
+    found = read_prompt_file(written(tmp_path, json.dumps({"messages": talk})))
+    assert found.prompts == (FilePrompt("Time?"),) and found.cut == {"answers behind the last user turn": 1}
+    with pytest.raises(PromptFileError, match="message 1 in line 1"):
+        read_prompt_file(written(tmp_path, json.dumps({"messages": [talk[1], talk[0]]})))
