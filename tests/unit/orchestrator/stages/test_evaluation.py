@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from eva.config import RunConfig
 from eva.errors import ConfigError
 from eva.roles import Roles
+from eva.seeds import text_hash
 from eva.settings import Settings
 from eva.types import PromptResponses, Reward, RewardedResponses
 from orchestrator.driver import drive
@@ -284,6 +286,14 @@ class Costly(Comparing):
         return Reward((given.value or 0) + mine, None, (("cost_usd", Reward(0.01)), ("unreadable", Reward(0.0))))
 
 
+class Discerning(Costly):
+    """One that also tells responses of one length apart, so that there is something to train on."""
+
+    def _reward(self, text: str, texts: list[str]) -> Reward:
+        given = super()._reward(text, texts)
+        return replace(given, value=(given.value or 0) + text_hash(text) % 100 / 1000)
+
+
 def own(tmp_path: Path, **changes: Any) -> RunConfig:
     """The judge's own model wrote the baseline, answers of 14 characters as the policy's are."""
     section = held_out(tmp_path, lambda item: f"mine answer {item:02d}", judges_own=["asked"])
@@ -365,7 +375,7 @@ def test_a_resumed_driver_tells_each_judge_what_it_has_cost_the_run(
     def building(*given: Any, conversation: int, spent: Any, warm: None) -> Iterator[Roles]:
         told.append(spent)
         yield fake_roles(
-            rewarder=Costly(NAME, bonus=False),
+            rewarder=Discerning(NAME, bonus=False),
             evaluator=Costly(NAME, bonus=False),
             auditor=Comparing(die_after=None if len(told) > 1 else 0),
         )
