@@ -18,7 +18,7 @@ demo: install  ## play eva on the playground with a tiny model and print a repor
 	@.venv/bin/eva demo $(ARGS)
 
 test: install lint types tools  ## run everything: formatting, types, and all tests
-	@$(PY) -m pytest $(SHARED) $(ARGS)
+	@$(PY) -m pytest $(SHARED) --durations=25 --durations-min=5 $(ARGS)
 
 test-unit: install  ## run the fast tests: pure code, and the whole game on fakes
 	@$(PY) -m pytest $(SHARED) tests/unit $(ARGS)
