@@ -13,6 +13,8 @@ from pathlib import Path
 from eva.errors import CheckpointError
 
 MANIFEST = "manifest.json"
+TRAINING = "training.json"
+"""The record of the training job that made a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)

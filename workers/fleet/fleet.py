@@ -15,6 +15,7 @@ from eva.config import RunConfig
 from eva.errors import EngineDiedError, InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
+from eva.solver.manifest import MANIFEST, TRAINING
 from eva.types import Checkpoint, PromptResponses, Request
 from workers.fleet.dispatch import (
     POLL_S,
@@ -49,6 +50,8 @@ _SHAPE = (
 
 _ABOUT_THE_FILE = ("transformers_version", "_name_or_path")
 """What a model's JSON files say about how they were written."""
+_ABOUT_WEIGHTS = (CANARY, MANIFEST, TRAINING)
+"""What a checkpoint's files say about its weights."""
 
 
 class ServingEngines(Engines, Protocol):
@@ -246,12 +249,13 @@ def model_interface(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if file.suffix in (".jinja", ".model", ".txt"):
+        if file.suffix in (".jinja", ".model", ".txt", ".tiktoken"):
             digest.update(file.name.encode() + file.read_bytes())
-        elif file.suffix == ".json" and not file.name.endswith(".index.json"):
+        elif file.suffix == ".json" and file.name not in _ABOUT_WEIGHTS and not file.name.endswith(".index.json"):
             values = json.loads(file.read_text(encoding="utf-8"))
-            described = {key: value for key, value in values.items() if key not in _ABOUT_THE_FILE}
-            digest.update(file.name.encode() + json.dumps(described, sort_keys=True).encode())
+            if isinstance(values, dict):
+                values = {key: value for key, value in values.items() if key not in _ABOUT_THE_FILE}
+            digest.update(file.name.encode() + json.dumps(values, sort_keys=True).encode())
     return digest.hexdigest()
 
 

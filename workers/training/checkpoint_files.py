@@ -14,13 +14,12 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from eva.config import Model, Training
-from eva.solver.manifest import MANIFEST
+from eva.solver.manifest import MANIFEST, TRAINING
 from workers.models.attention import Attention, attention_arguments
 from workers.models.chat_template import load_tokenizer, read_prompting
 from workers.models.model_folder import BYTES, CHAT_TEMPLATE_FILE, ModelFacts
 from workers.training.canary import CANARY, tolerance, write_canary
 
-TRAINING = "training.json"
 _COMPANIONS = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".md")
 _OURS = (MANIFEST, CANARY, TRAINING)
 # Small files are copied, so that editing the original model does not change a checkpoint.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from eva.types import Checkpoint, Request, SamplingSettings
 from tests.support import tiny_models
 from tests.support.simulated_engines import SimulatedEngines
 from workers.fleet.dispatch import Limits
-from workers.fleet.fleet import Fleet
+from workers.fleet.fleet import Fleet, model_interface
 from workers.training.checkpoints import seal
 
 
@@ -50,6 +51,31 @@ def test_an_engine_that_never_starts_ends_the_load(folders: tuple[Path, Path], t
     with pytest.raises(EngineDiedError, match=r"its canary is off.*2 restarts"):
         fleet_of(engines, tmp_path, restarts=2).load(checkpoint(folders[0]))
     assert len(engines.replacements) == 2
+
+
+def test_a_released_fleet_leaves_its_engines_running_for_the_next_one(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    engines = SimulatedEngines(1)
+    with fleet_of(engines, tmp_path) as first:
+        first.load(checkpoint(folders[0]))
+        assert first.release() is engines
+    assert not engines.closed
+    with fleet_of(engines, tmp_path / "next") as second:
+        second.load(checkpoint(folders[1]))
+        assert len(engines.loaded) == 2, "the next fleet takes nothing for granted and has its own policy proven"
+    assert engines.closed
+
+
+def test_models_have_one_interface_if_only_their_weights_differ(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    assert model_interface(folders[0]) == model_interface(folders[1])
+    for file, key in (("config.json", "transformers_version"), ("tokenizer_config.json", "model_max_length")):
+        changed = tmp_path / key
+        shutil.copytree(folders[0], changed)
+        values = json.loads((changed / file).read_text())
+        (changed / file).write_text(json.dumps(values | {key: 7}))
+        same = model_interface(changed) == model_interface(folders[0])
+        assert same == (key == "transformers_version"), "what wrote a file does not matter, its tokenizer does"
 
 
 def test_responses_are_refused_before_a_policy_is_loaded(tmp_path: Path) -> None:
