@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -52,3 +53,11 @@ def text_hash(text: str) -> int:
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True
     )
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable_text(text: str) -> str:
+    """Replaces each NUL character and lone surrogate by U+FFFD: neither databases nor tokenizers take them."""
+    return _UNSTORABLE.sub("\ufffd", text)

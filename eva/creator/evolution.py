@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 
@@ -14,7 +14,7 @@ from eva.creator.novelty import ALL_NEW, NoveltyCheck, jaccard, prompt_key, ques
 from eva.creator.operators import LEAVES_TOPIC, NEEDS_PARTNER
 from eva.measures.minhash import near_twins
 from eva.roles import Evolver
-from eva.seeds import derive, generator
+from eva.seeds import derive, generator, storable_text
 from eva.types import Attempt, Chain, Context, Feedback, Mutation, Prompt, Reply
 
 # Phrases from the instructions (WizardLM's and distilabel's templates) that a careless reply copies.
@@ -148,6 +148,7 @@ def evolve_chain(source: Prompt, evolver: Evolver, plan: EvolutionPlan, spending
                 return Chain(source.number, tuple(attempts))
             mutation = _mutation(source, texts[parent], (slot, number), evolver, plan)
             reply = evolver.evolve(mutation)
+            reply = replace(reply, text=storable_text(reply.text))  # what the store keeps is what evolves further
             budget.charge(reply)
             reason = _unfinished(reply) or refusal(reply.text, texts.values(), plan, source.context)
             attempts.append(Attempt(slot, number, mutation.operator, parent, reply, reason))

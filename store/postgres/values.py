@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from eva.runtime.redaction import known_secrets, redact, redact_json
+from eva.seeds import storable_text
 from eva.types import Reward
-
-_REFUSED = re.compile("[\x00\ud800-\udfff]")
 
 
 def clean_text(text: str) -> str:
@@ -19,7 +17,7 @@ def clean_text(text: str) -> str:
 
     Every text is cleaned before it is stored, and before its hash is computed.
     """
-    return _REFUSED.sub("\ufffd", text)
+    return storable_text(text)
 
 
 def clean_text_or_none(text: str | None) -> str | None:

@@ -278,3 +278,11 @@ def test_a_child_has_its_parents_topic_unless_its_operator_leaves_it(operator: s
     second = Attempt(1, 0, "constraints", 0, Reply("Its own child, in a hundred words."))
     children = number_children([Chain(7, (first, second))], {7: source}, 8, 1).children
     assert [child.topic for child in children] == [topic, topic]
+
+
+def test_a_lone_surrogate_in_a_reply_is_replaced_before_the_chain_goes_on() -> None:
+    writer = Writer("A first child \ud83d with half an emoji.", "A second child \x00 with a NUL character inside.")
+    chain = evolve_chain(SOURCE, writer, plan(per_prompt=2))
+    texts = [attempt.reply.text for attempt in chain.accepted]
+    assert texts == ["A first child \ufffd with half an emoji.", "A second child \ufffd with a NUL character inside."]
+    assert writer.asked[1].text == texts[0]
