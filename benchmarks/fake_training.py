@@ -58,7 +58,8 @@ def measure(config: PretrainedConfig, training: Training, *, attention: str) -> 
             _place(plain)
             model = _prepared(plain, training, mesh)
             ids = torch.randint(0, config.get_text_config().vocab_size, (2 * pairs, training.max_length))
-            return Measured(_peak(model, ids), _state(model, training))
+            passes = 2 if training.batch > pairs * training.devices else 1
+            return Measured(_peak(model, ids, passes), _state(model, training))
     finally:
         if sharded:
             torch.distributed.destroy_process_group()
@@ -124,12 +125,12 @@ class _Tracker(MemTracker):
         return super()._track_module_params_and_buffers(module, install_grad_hooks=False)
 
 
-def _peak(model: Any, ids: torch.Tensor) -> int:
+def _peak(model: Any, ids: torch.Tensor, passes: int) -> int:
     tracker = _Tracker()
     tracker.track_external(model, ids)
     with tracker:
-        # Twice: gradients of an earlier pass of the same step are there when the next one is at its peak.
-        for _ in range(2):
+        # A step of several passes has the gradients of the earlier ones while the next one is at its peak.
+        for _ in range(passes):
             output = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, fused_lm_head=True)
             output.log_probs.sum().backward()
             del output
