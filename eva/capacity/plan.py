@@ -132,35 +132,45 @@ def _more_devices(config: RunConfig) -> Overrides:
     for devices in (2, 4, 8, 16, 32, 64):
         if devices > training.devices and training.batch % devices == 0 and training.lora is None:
             per_device = min(training.per_device_batch or training.batch, training.batch // devices)
-            yield (f"training.devices={devices}", f"training.per_device_batch={per_device}")
+            yield (f"training.devices={devices}", f"training.per_device_batch={per_device}", *_auto(config))
+
+
+def _auto(config: RunConfig) -> tuple[str, ...]:
+    """Whatever sharding suits the devices, in place of one that is set."""
+    return () if config.training.sharding == "auto" else ("training.sharding=auto",)
 
 
 def _cheaper_training(config: RunConfig) -> Overrides:
     if config.training.per_device_batch != 1:
         yield ("training.per_device_batch=1",)
+    if config.training.activation_checkpointing is False:
+        yield ("training.activation_checkpointing=true",)
+    if sharding := _auto(config):
+        yield sharding
 
 
 def _smaller_state(config: RunConfig) -> Overrides:
     for devices in (config.training.devices, *(d for d in (2, 4, 8, 16) if config.training.batch % d == 0)):
         if devices > 1 and config.training.lora is None:
-            base = (f"training.devices={devices}", "training.per_device_batch=1")
+            base = (f"training.devices={devices}", "training.per_device_batch=1", *_auto(config))
             yield (*base, "training.optimiser=adamw_8bit")
     for devices in (config.training.devices, 2, 4, 8, 16):
         if devices > 1 and config.training.batch % devices == 0 and config.training.lora is None:
-            base = (f"training.devices={devices}", "training.per_device_batch=1")
+            base = (f"training.devices={devices}", "training.per_device_batch=1", *_auto(config))
             yield (*base, "training.offload=true")
-    yield ("training.lora.rank=16",)
+    yield ("training.lora.rank=16", *_auto(config))
     yield (
         "training.per_device_batch=1",
         "training.lora.rank=16",
         "training.reference_tokens=4096",
+        *_auto(config),
     )
 
 
 def _fewer_devices(config: RunConfig) -> Overrides:
     for devices in range(config.training.devices - 1, 0, -1):
         if config.training.batch % devices == 0:
-            yield (f"training.devices={devices}",)
+            yield (f"training.devices={devices}", *_auto(config))
 
 
 def _engine_memory(config: RunConfig) -> Overrides:
@@ -208,7 +218,7 @@ def _kept_last(config: RunConfig) -> Overrides:
 
 def _without_gpus(config: RunConfig) -> Overrides:
     rewards = [f"{key}.gpus=0" for key, _ in reward_networks(config)]
-    yield ("fleet.gpus_per_engine=0", *rewards)
+    yield ("fleet.gpus_per_engine=0", *_auto(config), *rewards)
 
 
 CANDIDATES: Mapping[str, tuple[Callable[[RunConfig], Overrides], ...]] = {

@@ -45,7 +45,7 @@ def refusal(plan: Plan) -> ModelError | None:
     first, *others = [problem.what for problem in plan.problems]
     return ModelError(
         "This run does not fit: " + "; ".join((first, *others)),
-        expected="machines and a config that go together, by the arithmetic that --dry-run --arithmetic shows",
+        expected="machines and a config that go together, by the arithmetic of docs/scale.md",
         next_move=_advice(plan),
     )
 

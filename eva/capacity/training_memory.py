@@ -53,13 +53,17 @@ class TrainingSetup:
 def setup_of(training: Training) -> TrainingSetup:
     """The setup that a config asks for, on GPUs."""
     return TrainingSetup(
-        sharding="ddp" if training.devices > 1 else "none",
+        sharding=training.sharding_on(gpu=True),
         devices=training.devices,
         batch=training.batch,
         per_device_batch=training.per_device_batch,
         max_length=training.max_length,
         optimiser=training.optimiser,
         rank=None if training.lora is None else training.lora.rank,
+        offload=training.offload,
+        activation_checkpointing=training.activation_checkpointing is not False,
+        attention=training.attention,
+        reference_tokens=training.reference_tokens or REFERENCE_TOKENS,
     )
 
 

@@ -1,6 +1,7 @@
 """The presets have the paper's settings, listed here as literals; every preset loads and says what it needs."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -124,11 +125,18 @@ def test_a_preset_says_what_it_is_and_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("loss", PAPER)
-def test_engines_rewarder_and_training_of_the_paper_share_eight_devices(loss: str) -> None:
+def test_engines_and_rewarder_of_the_paper_have_eight_devices_and_then_the_training(loss: str) -> None:
     config = load_config(f"paper-{loss}")
-    engines = config.fleet.engines * config.fleet.gpus_per_engine
-    assert engines + getattr(config.reward, "gpus", 0) + config.training.devices == 8
+    assert config.fleet.engines * config.fleet.gpus_per_engine + getattr(config.reward, "gpus", 0) == 8
+    assert config.training.devices == 8 and config.training.sharding_on(gpu=True) == "fsdp2"
     assert "8 GPUs" in read_preset(f"paper-{loss}").needs
+
+
+@pytest.mark.parametrize("loss", PAPER)
+def test_a_preset_of_the_paper_evaluates_each_policy_against_the_initial_model(loss: str) -> None:
+    evaluation = load_config(f"paper-{loss}").evaluation
+    assert (evaluation.when, evaluation.baseline) == ("each", "initial")
+    assert all(Path(file).name in read_preset(f"paper-{loss}").needs for file in evaluation.sets.values())
 
 
 def test_the_command_lists_every_preset() -> None:
