@@ -24,7 +24,9 @@ def rows(page: str) -> dict[str, list[str]]:
 
 
 def test_every_operator_has_a_row_with_its_family_and_pack() -> None:
-    said = {name: (family, pack) for name, (family, pack, _) in rows("reference/operators.md").items()}
+    # the page's other table, of fields, has one cell after the name
+    operators = {name: cells for name, cells in rows("reference/operators.md").items() if len(cells) == 3}
+    said = {name: (family, pack) for name, (family, pack, _) in operators.items()}
     assert said == {
         name: (family.replace("_", " "), "first" if name in FIRST_PACK else "second")
         for name, family in FAMILIES.items()
