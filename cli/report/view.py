@@ -250,7 +250,7 @@ def _change(scores: BeforeAfter, mode: Mode, by_reward: bool) -> Text:
     scale, places = (1, 3) if by_reward else (100, 0)
     value, low, high = (scale * part for part in (figure.value, figure.low, figure.high))
     style = "bold green" if low > 0 else "bold red" if high < 0 else "bold"
-    reach = "" if low == high else f" ({low:.{places}f} to {high:.{places}f})"
+    reach = "" if low == high else f" ({low:.{places}f}, {high:.{places}f})"
     return Text.assemble((f"{value:+.{places}f}", style), (reach, "dim"))
 
 

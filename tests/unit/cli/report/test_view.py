@@ -179,7 +179,7 @@ def test_what_was_left_out_is_counted_by_reason() -> None:
     assert "no pair: 5 no gap" in text
 
 
-@pytest.mark.parametrize(("low", "shown_as"), [(0.25, "+30 (25 to 35)"), (-0.02, "+30 (-2 to 35)")])
+@pytest.mark.parametrize(("low", "shown_as"), [(0.25, "+30 (25, 35)"), (-0.02, "+30 (-2, 35)")])
 def test_a_change_has_its_interval_and_a_colour_only_if_it_is_not_chance(low: float, shown_as: str) -> None:
     report = facts()
     interval = {"value": 0.3, "low": low, "high": 0.35}
