@@ -241,7 +241,8 @@ def test_log_probabilities_in_parts_and_their_gradients_equal_those_of_full_logi
     trainer = find_loss(name)(Ingredients(policy, None, tiny_models.tokenizer(), ROWS, asked, arguments, ()))
     batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[row] for row in range(len(ROWS))]))
     found: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
-    for forward in (trainer.concatenated_forward, super(type(trainer), trainer).concatenated_forward):
+    full_logits: Any = super(type(trainer), trainer)
+    for forward in (trainer.concatenated_forward, full_logits.concatenated_forward):
         chosen, rejected, _, _, likelihood = forward(trainer.model, batch)
         trainer.model.zero_grad()
         (chosen.sum() - rejected.sum() + likelihood).backward()
