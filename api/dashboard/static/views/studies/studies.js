@@ -11,6 +11,8 @@ import { StudyBody } from "./report.js";
 /** @typedef {import("../../data/schema.d.ts").StudyPage} StudyPage */
 /** @typedef {import("../../data/schema.d.ts").StudyReport} StudyReport */
 
+const DRIVERS = { queued: "waits for its turn", taken: "starts", submitted: "is played" };
+
 /** @param {string} name */
 const studyPath = (name) => `/studies/${encodeURIComponent(name)}`;
 
@@ -41,7 +43,7 @@ export function Studies() {
 const List = ({ items }) => html`
   <div class="card flush">
     <div class="scroll" tabindex="0" role="region" aria-label="Studies">
-      <table class="data">
+      <table class="data runs">
         <thead>
           <tr>
             <th scope="col">Study</th>
@@ -78,7 +80,12 @@ function Row({ study }) {
         <${Bar} share=${finished / study.planned} label=${`${finished} of ${study.planned} runs are finished`} />
         <span class="small soft">
           ${count(finished)} of ${count(study.planned)}${failed > 0 && `, ${count(failed)} failed`}
+          ${study.driver && study.driver.state !== "ended" && ` · ${DRIVERS[study.driver.state]}`}
         </span>
+        ${
+          study.driver?.message &&
+          html`<div class="small soft note" title=${study.driver.message}>${study.driver.message}</div>`
+        }
       </td>
       <td><code>${study.figure}</code></td>
       <td class="soft"><${TimeAgo} iso=${study.created_at} /></td>
