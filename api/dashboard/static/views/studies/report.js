@@ -60,7 +60,7 @@ function Summary({ report }) {
         ${
           others.length > 0 &&
           html`
-            <span class="soft small">
+            ${" "}<span class="soft small">
               (${others.map(([status, number]) => `${number} ${status.replaceAll("_", " ")}`).join(", ")})
             </span>
           `
