@@ -1,7 +1,8 @@
 """The language and the rules of eva: pure Python and numpy, no database, no Ray, no torch.
 
 `types`: what travels between the parts. `roles`: the parts that the loop plays with. `errors`: every error of eva.
-`seeds`: derived randomness. `settings`: what the environment says.
+`seeds`: derived randomness. `elementary`: logarithms with the same last bits on every processor.
+`settings`: what the environment says.
 `config/`: a run's config. `presets/`: configs that come with eva. `prompts/`: reading prompt files.
 `studies/`: what a study compares, run by run.
 `creator/`: estimate, sample, evolve, mix. `solver/`: pairs, losses, manifests. `evaluation/`: win rates.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eva import elementary
 from eva.runtime.user_functions import call_function, load_function, number_per_prompt
 from eva.types import Floats, Ints
 
@@ -67,9 +68,8 @@ def topic_balanced(candidates: Candidates) -> Floats:
     """
     _, topics_E, counts = np.unique(candidates.topics_E, return_inverse=True, return_counts=True)
     share = candidates.topic_share
-    blended_E = (1 - share) * np.exp(candidates.log_weights_E) + share / (len(counts) * counts[topics_E])
-    with np.errstate(divide="ignore"):
-        return gumbel_top_k(np.log(blended_E), candidates.gumbel_E)
+    blended_E = (1 - share) * elementary.exp(candidates.log_weights_E) + share / (len(counts) * counts[topics_E])
+    return gumbel_top_k(elementary.log(blended_E), candidates.gumbel_E)
 
 
 def gumbel_top_k(log_weights_E: Floats, gumbel_E: Floats) -> Floats:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eva import elementary
 from eva.creator.metrics import is_constant
 from eva.creator.samplers import Candidates, sampler_named
 from eva.creator.weights import weighting_named
@@ -84,7 +85,7 @@ def sample(
         if estimate.metric != "uniform":
             log.warning("all prompts of the pool have the same informativeness (%g): sampling uniformly", info_E[0])
     log_weights_E = _log_weights(info_E, traits.ages_P[eligible], rule, constant)
-    gumbel_E = -np.log(-np.log(uniforms(seed, iteration, "sample", numbers=numbers_E)))
+    gumbel_E = -elementary.log(-elementary.log(uniforms(seed, iteration, "sample", numbers=numbers_E)))
     keys_E = sampler_named(rule.sampler)(
         Candidates(info_E, log_weights_E, gumbel_E, traits.topics_P[eligible], rule.topic_share)
     )
@@ -92,7 +93,7 @@ def sample(
     if len(drawn_E) < min(count, len(eligible)):
         log.warning("only %d of %d prompts could be drawn: the others have weight 0", len(drawn_E), count)
     weights_P, keys_P = np.full((2, len(estimate.info_P)), np.nan)
-    weights_P[eligible], keys_P[eligible] = np.exp(log_weights_E), np.where(np.isfinite(keys_E), keys_E, np.nan)
+    weights_P[eligible], keys_P[eligible] = elementary.exp(log_weights_E), np.where(np.isfinite(keys_E), keys_E, np.nan)
     sampled_P = np.zeros(len(weights_P), dtype=bool)
     sampled_P[eligible[drawn_E]] = True
     return Draw(estimate.numbers_P, weights_P, keys_P, sampled_P, constant)
@@ -104,13 +105,12 @@ def _log_weights(info_E: Floats, ages_E: Ints, rule: SamplingRule, constant: boo
         return info_E
     log_weights_E = np.zeros(len(info_E)) if constant else weighting_named(rule.weights)(info_E, rule.temperature)
     peak = log_weights_E.max()
-    log_weights_E = log_weights_E - (peak + np.log(np.exp(log_weights_E - peak).sum()))
+    log_weights_E = log_weights_E - (peak + elementary.log(elementary.exp(log_weights_E - peak).sum()))
     if not rule.staleness:
         return log_weights_E
     # prompts that all have new responses are equally stale
     stale_E = ages_E / ages_E.sum() if ages_E.any() else np.full(len(info_E), 1 / len(info_E))
-    with np.errstate(divide="ignore"):
-        return np.log((1 - rule.staleness) * np.exp(log_weights_E) + rule.staleness * stale_E)
+    return elementary.log((1 - rule.staleness) * elementary.exp(log_weights_E) + rule.staleness * stale_E)
 
 
 def largest(keys_E: Floats, gumbel_E: Floats, numbers_E: Ints, count: int) -> Ints:

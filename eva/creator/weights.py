@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from eva import elementary
 from eva.runtime.user_functions import call_function, invalid_result, load_function, number_per_prompt
 from eva.types import Floats
 
@@ -31,7 +32,7 @@ def minmax(info_E: Floats, temperature: float = 1.0) -> Floats:
     """info rescaled to [0, 1] over the pool, plus a small epsilon (eva's weights)."""
     del temperature
     low, high = info_E.min(), info_E.max()
-    return np.log((info_E - low) / (high - low) + EPSILON)
+    return elementary.log((info_E - low) / (high - low) + EPSILON)
 
 
 def proportional(info_E: Floats, temperature: float = 1.0) -> Floats:
@@ -41,8 +42,7 @@ def proportional(info_E: Floats, temperature: float = 1.0) -> Floats:
     if low < 0:
         log.warning("informativeness is as low as %g: proportional weights are measured from there", low)
         info_E = info_E - low
-    with np.errstate(divide="ignore"):
-        return np.log(info_E)
+    return elementary.log(info_E)
 
 
 def rank(info_E: Floats, temperature: float = 1.0) -> Floats:
@@ -56,7 +56,7 @@ def rank(info_E: Floats, temperature: float = 1.0) -> Floats:
     counts = np.diff(np.concatenate([starts, [len(info_E)]]))
     ranks_E = np.empty(len(info_E))
     ranks_E[order] = np.repeat(starts + (counts + 1) / 2, counts)
-    return -np.log(ranks_E) / temperature
+    return -elementary.log(ranks_E) / temperature
 
 
 def softmax(info_E: Floats, temperature: float = 1.0) -> Floats:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eva import elementary
 from eva.types import Bools, Floats, Ints
 
 PRIOR = 0.1
@@ -83,7 +84,7 @@ def fit_bradley_terry(
     # leave out responses without a finite strength: they would never converge
     played_P_N_N = np.where(exists_P_N[:, :, None] & exists_P_N[:, None, :], flat_P_N_N, 0.0)
     strengths_P_N, sweeps, converged_P = _iterate(played_P_N_N, components_P_N, prior, tolerance, most_sweeps)
-    logs_P_N = np.where(exists_P_N, _centred(np.log(strengths_P_N), components_P_N), np.nan)
+    logs_P_N = np.where(exists_P_N, _centred(elementary.log(strengths_P_N), components_P_N), np.nan)
     lead = given.shape[:-2]
     return BradleyTerryFit(
         logs_P_N.reshape(*lead, count), components_P_N.reshape(*lead, count), sweeps, converged_P.reshape(lead)
@@ -100,13 +101,13 @@ def _iterate(
     while moving_P.any() and sweeps < most_sweeps:
         sweeps += 1
         pi, wins = pi_P_N[moving_P], wins_P_N_N[moving_P]
-        before = np.log(pi)
+        before = elementary.log(pi)
         for i in range(count):
             _update(pi, wins, i, prior)
-        after = np.log(pi)
+        after = elementary.log(pi)
         if prior == 0:  # only differences are determined: hold each component at mean 0
             after = _centred(after, components_P_N[moving_P])
-            pi = np.exp(after)
+            pi = elementary.exp(after)
         pi_P_N[moving_P] = pi
         moving_P[moving_P] = np.abs(after - before).max(-1, initial=0) > tolerance
     return pi_P_N, sweeps, ~moving_P
