@@ -30,10 +30,11 @@ _EXP: Any = np.frompyfunc(_exp, 1, 1)
 
 def log(values: Floats) -> Floats:
     """Returns the natural logarithm of each value: -inf of 0, NaN of negative numbers and of NaN."""
-    return np.asarray(_LOG(values), dtype=np.float64)
+    with np.errstate(all="ignore"):
+        return np.asarray(_LOG(values), dtype=np.float64)
 
 
 def exp(values: Floats) -> Floats:
     """Returns e to the power of each value: inf where that is too large, NaN of NaN."""
-    with np.errstate(under="ignore"):
+    with np.errstate(all="ignore"):
         return np.asarray(_EXP(values), dtype=np.float64)

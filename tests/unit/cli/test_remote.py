@@ -61,7 +61,7 @@ def test_a_config_file_is_sent_unchanged_and_its_paths_are_refused(
     config = tmp_path / "run.yaml"
     config.write_text(
         "name: file\nprompts: {path: mine.jsonl}\nmodel: {path: playground}\nreward: {kind: mock}\n"
-        "evolving: {evolver: {kind: playground}}\n",
+        "evolving: {evolver: {kind: playground}}\ngeneration: {max_tokens: 64}\n",
         "utf-8",
     )
     refused = eva("submit", config, "--url", served.url)
