@@ -113,8 +113,8 @@ def test_a_metric_of_the_policy_ranks_prompts_as_its_true_value_does(metric: str
         "a_avg": 1 - (1 - true_P) ** 8 - true_P,
     }[metric]
     found = estimate(table, metric=metric, threshold=0.5 if metric == "learnability" else None).info_P
-    ranks = [np.argsort(np.argsort(values)) for values in (found, expected_P)]
-    assert np.corrcoef(*ranks)[0, 1] > 0.6
+    ranks_2_P = np.stack([np.argsort(np.argsort(values)) for values in (found, expected_P)])
+    assert np.corrcoef(ranks_2_P)[0, 1] > 0.6
 
 
 def share_of_all(rewards_P_N: Floats) -> Floats:

@@ -145,7 +145,7 @@ def test_the_interval_covers_the_truth_where_a_figure_is_given() -> None:
         verdicts = (np.random.default_rng(seed).random(len(soft)) < soft).astype(np.float64)
         found = length_controlled(verdicts, baseline, length, rounds=40, seed=seed)
         assert found.interval is not None and found.interval.high - found.interval.low > 0.05
-        covered.append(found.interval.low <= sigmoid(np.array(0.6)) <= found.interval.high)
+        covered.append(found.interval.low <= float(sigmoid(np.array(0.6))) <= found.interval.high)
     assert np.mean(covered) >= 0.8
 
 
