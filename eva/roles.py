@@ -103,7 +103,7 @@ class Roles:
 
     `evaluator` rewards the responses to held-out prompts. `auditor`, if any, rewards a sample of what `rewarder` has
     rewarded. `embedder`, if any, lets the novelty checks compare meanings. `at_work` returns what each worker is doing,
-    on any thread; `meter` what the workers have counted.
+    on any thread; `meter` what the workers have counted. `rest_rewarders` free the rewarders' devices.
     """
 
     generator: Generator
@@ -115,6 +115,13 @@ class Roles:
     embedder: Embedder | None = None
     at_work: WorkerStatuses = no_workers
     meter: Readings = no_readings
+    rest_rewarders: Sequence[Callable[[], None]] = ()
+
+    def rest(self) -> None:
+        """Frees the devices of engines and rewarders for the trainer, where they are shared."""
+        self.generator.rest()
+        for rest in self.rest_rewarders:
+            rest()
 
     def respond(self, requests: Sequence[Request], policy: Checkpoint) -> Generating[PromptResponses]:
         """Yields responses of this policy in any order. Without requests the engines stay as they are.

@@ -16,6 +16,7 @@ from eva.config import RewardConfig, RunConfig
 from eva.config.rewards import has_budget
 from eva.errors import (
     DiskFullError,
+    EngineDiedError,
     EvaError,
     LeaseLostError,
     NoRoomError,
@@ -60,7 +61,7 @@ from workers.training.trainer import LocalTrainer
 RolesBuilder = Callable[[RunConfig, Path, Settings, Overseer], AbstractContextManager[Roles]]
 Trackers = Mapping[str, tuple[Tracker, str | None]]
 
-_PASSING = (StoreAwayError, DiskFullError, NoRoomError)
+_PASSING = (StoreAwayError, DiskFullError, NoRoomError, EngineDiedError)
 """Errors that end the driver but not the run: it can be resumed when the cause is fixed."""
 
 log = logging.getLogger(__name__)
@@ -223,7 +224,7 @@ def build_roles(
         evaluator = rewarders.start(reward, spent[1]) if (reward := config.evaluation.reward) else rewarder
         auditor = rewarders.start(reward, spent[2]) if (reward := config.audit.reward) else None
         rewarders.end_unused()
-        workers = (fleet, trainer, rewarder, *([evaluator] if evaluator is not rewarder else []), auditor)
+        workers = (fleet, trainer, *rewarders.all)
         yield Roles(
             generator=fleet,
             rewarder=rewarder,
@@ -232,8 +233,9 @@ def build_roles(
             evaluator=evaluator,
             auditor=auditor,
             embedder=embedder,
-            at_work=lambda: [status for worker in workers if worker is not None for status in worker.at_work()],
+            at_work=lambda: [status for worker in workers for status in worker.at_work()],
             meter=fleet.meter,
+            rest_rewarders=tuple(each.rest for each in rewarders.all),
         )
         if warm is not None:
             rewarders.release(warm.keep(fleet, model_dir, trainer, rewarders.started))
@@ -243,17 +245,23 @@ class _Rewarders:
     """The rewarders of a run. As a context manager it ends those that are not released."""
 
     def __init__(self, config: RunConfig, overseer: Overseer, warm: WarmWorkers | None) -> None:
-        self._hung_s, self._notice, self._warm = config.watchdog.rewarder_s, overseer.notice, warm
+        self._hung_s, self._room_s = config.watchdog.rewarder_s, config.fleet.start_s
+        self._notice, self._warm = overseer.notice, warm
         self.started: list[tuple[RewardConfig, Rewarder]] = []
 
     def start(self, config: RewardConfig, cost: Mapping[str, float]) -> Rewarder:
         rewarder = None if self._warm is None else self._warm.take_rewarder(config)
         if rewarder is None:
-            rewarder = build_rewarder(config, spent=cost, hung_s=self._hung_s, notice=self._notice)
+            rewarder = build_rewarder(config, spent=cost, hung_s=self._hung_s, room_s=self._room_s, notice=self._notice)
         else:
-            rewarder.take_over(hung_s=self._hung_s, notice=self._notice)
+            rewarder.take_over(hung_s=self._hung_s, room_s=self._room_s, notice=self._notice)
         self.started.append((config, rewarder))
         return rewarder
+
+    @property
+    def all(self) -> list[Rewarder]:
+        """The rewarders that were started."""
+        return [rewarder for _, rewarder in self.started]
 
     def end_unused(self) -> None:
         """Ends those that the last run has left and this one has not taken."""

@@ -103,7 +103,7 @@ def solve(
         trained = stage.checkpoint()
         if trained is None:
             job = journal.training_job(iteration, policy)
-            roles.generator.rest()
+            roles.rest()
             trained = stage.close_training(roles.trainer.train(job, stage.report_step) if job else None, policy)
 
     if journal.evaluates(iteration):

@@ -49,7 +49,11 @@ class RewardNetwork(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the weights; `auto`: float32 on a CPU, the model's own on a GPU."""
     gpus: float = Field(default=0, ge=0)
-    """GPUs for its process (a fraction shares one); 0 computes on the CPU."""
+    """GPUs for each of its processes (a fraction shares one, for example with an engine); 0 computes on the CPU. While
+    the solver trains, they are free for the training."""
+    replicas: int = Field(default=1, ge=1)
+    """Processes that compute rewards, each with the model and `gpus` of its own. Of an ensemble, the most that a member
+    asks for."""
     batch_tokens: int = Field(default=16384, ge=1)
     """Tokens per forward pass, padding included; a longer text gets a pass of its own."""
     max_length: int | None = Field(default=None, ge=2)

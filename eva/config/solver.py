@@ -305,7 +305,8 @@ class Fleet(Section):
     enforce_eager: bool | None = None
     """Skip compilation; unset: only on a CPU."""
     restarts: int = Field(default=3, ge=0)
-    """How often dead engines are replaced in one stage before the run gives up."""
+    """How often in a row, without a response in between, a dead engine is replaced before the stage goes on without it.
+    Lost machines do not count. If no engine is left, the run pauses."""
     stall_s: float = Field(default=600.0, gt=0)
     """Replace an engine with requests in flight that finishes none for this many seconds."""
     start_s: float = Field(default=900.0, gt=0)

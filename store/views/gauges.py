@@ -16,6 +16,7 @@ INCIDENTS = (
     "engine_lost",
     "engine_back",
     "engine_waits",
+    "engine_given_up",
     "trainer_lost",
     "stage_failed",
     "driver_died",

@@ -90,7 +90,8 @@ class SimulatedEngines:
 
     `kills` and `hangs` decide whether a prompt, once an engine has it in flight, ends that engine or makes
     it silent. `offs` are the canary's verdicts on the loads to come: True differs.
-    `rooms` says at which times a machine has room for an engine.
+    `rooms` says at which times a machine has room for a new engine. `machines` names prompts that take the engine's
+    whole machine with them. `broken` are slots whose new engines die while they start.
     """
 
     def __init__(
@@ -105,10 +106,13 @@ class SimulatedEngines:
         latency_s: float = 0.002,
         start_s: float = 20.0,
         rooms: Callable[[float], bool] = lambda now: True,
+        machines: Callable[[Request], bool] | None = None,
+        broken: frozenset[int] = frozenset(),
     ) -> None:
         self.speed, self.length_of = speed or Speed(), length_of
         self.kills, self.hangs, self.offs = kills, hangs, deque(offs)
         self.latency_s, self.start_s, self.rooms = latency_s, start_s, rooms
+        self.machines, self.broken, self.unplaced = machines, broken, set[int]()
         self.engines: list[SimulatedEngine] = [SimulatedEngine(self.speed, length_of) for _ in range(count)]
         self.starting: dict[int, float] = {}
         self.up, self.empty = set(range(count)), set[int]()
@@ -150,12 +154,13 @@ class SimulatedEngines:
     def serve(self, target: ServingTarget) -> None:
         self.loaded.append(target.folder)
         self.up.clear()
-        self.starting = dict.fromkeys(set(range(self.count)) - self.empty, self._clock)
+        self.starting = dict.fromkeys(set(range(self.count)) - self.empty - self.unplaced, self._clock)
 
     def end(self, slot: int) -> None:
         self.engines[slot] = SimulatedEngine(self.speed, self.length_of, self._clock)
         self.up.discard(slot)
         self.starting.pop(slot, None)
+        self.unplaced.discard(slot)
         self.empty.add(slot)
 
     def replace(self, slot: int) -> None:
@@ -163,10 +168,14 @@ class SimulatedEngines:
         self.empty.discard(slot)
         self.replacements.append(slot)
         self.replaced_at.append(self._clock)
-        self.starting[slot] = self._clock + self.start_s
+        self.unplaced.add(slot)
+        self.missing_room(slot)
 
-    def no_room(self) -> str | None:
-        return None if self.rooms(self._clock) else "CPU 0 free of 2, 2 needed"
+    def missing_room(self, slot: int) -> str | None:
+        if slot in self.unplaced and self.rooms(self._clock):
+            self.unplaced.discard(slot)
+            self.starting[slot] = self._clock + self.start_s
+        return "CPU 0 free of 2, 2 needed" if slot in self.unplaced else None
 
     def rest(self) -> None:
         self.rests += 1
@@ -194,14 +203,17 @@ class SimulatedEngines:
     def _happen(self, slot: int) -> Event:
         if slot in self.starting:
             del self.starting[slot]
+            if slot in self.broken and slot in self.replacements:
+                return EngineLost(slot, "it does not start")
             if self.offs and self.offs.popleft():
                 return EngineLost(slot, "its canary is off")
             self.up.add(slot)
             return EngineReady(slot)
-        if self._has(slot, self.kills):
+        lost = self._has(slot, self.machines)
+        if lost or self._has(slot, self.kills):
             self.up.discard(slot)
             self.engines[slot].calls.clear()
-            return EngineLost(slot, "it crashed")
+            return EngineLost(slot, "its machine is gone" if lost else "it crashed", with_machine=lost)
         return EngineResults(slot, [(ticket, answer_of(request)) for ticket, request in self.engines[slot].call()])
 
     def _has(self, slot: int, marked: Callable[[Request], bool] | None) -> bool:

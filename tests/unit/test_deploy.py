@@ -122,6 +122,40 @@ def test_no_service_is_or_can_become_root_and_no_secret_has_a_default() -> None:
         assert port.startswith("127.0.0.1:")
 
 
+def groups() -> list[dict[str, Any]]:
+    """The head and worker groups of all Ray clusters."""
+    heads = [value for document in documents() for value in within(document, "headGroupSpec")]
+    return heads + [
+        group for document in documents() for value in within(document, "workerGroupSpecs") for group in value
+    ]
+
+
+def test_only_machines_where_drivers_run_get_the_keys_of_other_services() -> None:
+    """Actors get them from the driver: those that need them, and no others."""
+    assert [name for name, service in services().items() if "env_file" in service] == ["head"]
+    with_keys = [group for group in groups() if "eva-keys" in str(group)]
+    assert with_keys == [group for group in groups() if "groupName" not in group] and len(with_keys) == 2
+    for ignored in (".gitignore", ".dockerignore"):
+        assert "keys.env" in (ROOT / ignored).read_text().splitlines()
+
+
+def test_every_ray_cluster_asks_for_a_token() -> None:
+    specs = [value for document in documents() for value in (document["spec"], *within(document, "rayClusterSpec"))]
+    clusters = [spec for spec in specs if "headGroupSpec" in spec]
+    assert [spec["authOptions"] for spec in clusters] == [{"mode": "token"}] * 2
+
+
+def test_pods_with_gpus_are_whole_machines() -> None:
+    asked = [
+        value["nvidia.com/gpu"] for group in groups() for value in within(group, "limits") if "nvidia.com/gpu" in value
+    ]
+    assert asked == ["8", "8"]
+
+
+def test_the_worker_image_has_what_probes_call() -> None:
+    assert any("wget" in line for line in dockerfile() if line[:2] == ["RUN", "apt-get"])
+
+
 def test_what_the_images_copy_and_install_exists() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for line in dockerfile():

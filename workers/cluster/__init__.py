@@ -5,5 +5,7 @@
 `machines`: the machines that a run may use, with their GPUs
 `jobs`: drivers as Ray jobs
 `environment`: the environment variables of every process that Ray starts for eva
+`room`: resources for an actor, asked of the cluster's machines
+`secrets`: keys and tokens for the actors that need them
 `actors`: end an actor even if its process is frozen
 """

@@ -1,4 +1,4 @@
-"""Ends Ray actors, including those whose process is frozen.
+"""Ends Ray actors, including those whose process is frozen, and tells when one was lost with its machine.
 
 Ray asks the process to end itself. A stopped process cannot do that, and would keep its memory, its GPU and its Ray
 resources. So another process on the same machine kills it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import NodeDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from eva.runtime.processes import end_process, this_process
@@ -39,6 +39,22 @@ def stop_actor(actor: Any, located: Any) -> None:
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         runtime_env={"env_vars": process_environment()},
     ).remote(process)
+
+
+def lost_machine(error: BaseException, located: Any) -> bool:
+    """Whether an actor was lost with its machine, so that neither the actor nor its work is to blame.
+
+    `located` comes from `find_process`.
+    """
+    if isinstance(error, NodeDiedError) or "its node has died" in str(error):
+        return True
+    if not ray.wait([located], timeout=0)[0]:
+        return False
+    try:
+        _, node = ray.get(located, timeout=_FETCH_S)
+    except RayError:  # it died before it could say
+        return False
+    return not any(known["Alive"] for known in ray.nodes() if known["NodeID"] == node)
 
 
 def _whereabouts(_actor: Any) -> tuple[dict[str, Any], str]:

@@ -51,17 +51,15 @@ def engine_environment(threads: int) -> dict[str, str]:
     }
 
 
-def training_environment(*, gpu: bool, devices: int) -> dict[str, str]:
-    """Environment of the training process: all cores, one device, few messages."""
+def training_environment(*, gpu: bool) -> dict[str, str]:
+    """Environment of the training process: all cores, few messages; without `gpu` no device, even if there is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    # With several devices Ray chooses them, and must find them all.
-    choice = {} if gpu and devices > 1 else {"CUDA_VISIBLE_DEVICES": visible if gpu else ""}
     return {
         **process_environment(),
         **_QUIET,
         **_thread_environment(cores),
-        **choice,
+        # Ray Train gives its processes their devices.
+        **({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         "TQDM_DISABLE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }

@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from eva.errors import EngineDiedError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import WorkerStatus, describe_in_flight
 from eva.types import PromptResponses, Request
@@ -35,10 +34,11 @@ class EngineResults:
 
 @dataclass(frozen=True, slots=True)
 class EngineLost:
-    """An engine died, or failed to start."""
+    """An engine died, or failed to start. `with_machine`: its machine was lost, so nothing else is to blame."""
 
     slot: int
     reason: str
+    with_machine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Limits:
 
     Args:
         window: prompts in flight per engine.
-        restarts: replacements of engines in one stage before the stage fails.
+        restarts: see `Recovery`.
         stall_s: seconds after which an engine that finishes nothing is replaced.
         start_s: seconds after which an engine that does not start is replaced.
         backoff_s: see `Recovery`.
@@ -134,7 +134,6 @@ class Ledger:
     slots: int
     limits: Limits
     open: set[int]
-    replaced: int = 0
     _in_flight: list[dict[int, Request]] = field(init=False)
     _silent_s: list[float] = field(init=False)
     _again: deque[Task] = field(default_factory=deque[Task])
@@ -178,28 +177,24 @@ class Ledger:
             self._alone.discard(slot)
         return owed
 
-    def lose(self, slot: int, reason: str) -> tuple[list[PromptResponses], int]:
-        """Record that an engine died. Return failed prompts that kill engines, and the number of prompts sent again."""
+    def lose(self, slot: int, reason: str, *, with_machine: bool = False) -> tuple[list[PromptResponses], int]:
+        """Record that an engine died. Return failed prompts that kill engines, and the number of prompts sent again.
+
+        `with_machine`: the prompts had no part in it.
+        """
         lost, self._in_flight[slot] = self._in_flight[slot], {}
         self.open.discard(slot)
         self._alone.discard(slot)
         self._silent_s[slot] = 0.0
+        if with_machine:
+            self._again.extendleft(reversed(lost.items()))
+            return [], len(lost)
         failed = [
             result
             for ticket, request in reversed(lost.items())
             if (result := self._after_death(ticket, request, reason)) is not None
         ]
         return failed, len(lost) - len(failed)
-
-    def count_replacement(self, slot: int, reason: str) -> None:
-        """Count one replacement. Raises EngineDiedError when `limits.restarts` are used up."""
-        if self.replaced >= self.limits.restarts:
-            raise EngineDiedError(
-                f"engine {slot} died ({reason}) after {self.replaced} replacements in this stage",
-                expected=f"at most {self.limits.restarts} (fleet.restarts)",
-                next_move="Read the engines' logs, then resume the run",
-            )
-        self.replaced += 1
 
     def ready(self, slot: int) -> None:
         """Record that a new engine accepts calls."""
@@ -209,7 +204,7 @@ class Ledger:
     def wait(self, seconds: float, empty: frozenset[int] = frozenset()) -> None:
         """Count seconds of waiting for events. The time of a slow caller is left out, as no engine is to blame for it.
 
-        `empty`: slots without an engine.
+        `empty`: slots without an engine that could start.
         """
         for slot in range(self.slots):
             idle = slot in empty or (slot in self.open and not self._in_flight[slot])
@@ -268,7 +263,7 @@ class Ledger:
 
 def dispatch(requests: Iterable[Request], engines: Engines, limits: Limits) -> Generator[PromptResponses, None, None]:
     """`run_requests` with its own ledger."""
-    recovery = Recovery(engines, backoff_s=limits.backoff_s, room_s=limits.start_s)
+    recovery = Recovery(engines, restarts=limits.restarts, backoff_s=limits.backoff_s, room_s=limits.start_s)
     yield from run_requests(new_ledger(requests, engines, limits), engines, recovery, EngineTime())
 
 
@@ -283,7 +278,7 @@ def run_requests(
 ) -> Generator[PromptResponses, None, None]:
     """Yield one result per request, in the order in which engines finish. `time` counts the engines' time.
 
-    When the caller stops, requests in flight are dropped. Raises EngineDiedError when the replacements are used up,
+    When the caller stops, requests in flight are dropped. Raises EngineDiedError when every engine was given up,
     NoRoomError when no machine can host an engine.
     """
     try:
@@ -322,10 +317,9 @@ def _settle(event: Event, ledger: Ledger, recovery: Recovery) -> list[PromptResp
             if owed := ledger.finish(slot, results):
                 recovery.answered(slot)
             return owed
-        case EngineLost(slot, reason):
-            failed, again = ledger.lose(slot, reason)
-            recovery.lose(slot, reason, asked_again=again, given_up=len(failed))
-            ledger.count_replacement(slot, reason)
+        case EngineLost(slot, reason, with_machine):
+            failed, again = ledger.lose(slot, reason, with_machine=with_machine)
+            recovery.lose(slot, reason, with_machine=with_machine, asked_again=again, given_up=len(failed))
             return failed
         case EngineReady(slot):
             recovery.ready(slot)

@@ -13,13 +13,15 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from eva.errors import InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import WorkerLog
-from eva.types import PromptResponses, Request, Response
+from eva.types import Checkpoint, PromptResponses, Request, Response
 from workers.models.chat_template import PromptEncoder, Prompting, UnusablePromptError
+from workers.training.checkpoints import verify_once
 
 Task = tuple[int, Request]
 """A request with the ticket that its result carries."""
@@ -75,11 +77,13 @@ class Engine:
         """Continues in another log file: the engine serves another run from now on."""
         log.begin()
 
-    def open(self, folder: str) -> float:
+    def open(self, folder: str, policy: Checkpoint | None = None) -> float:
         """Loads the model of a folder, replacing any other, and returns the seconds that took.
 
-        Raises ModelError if the model or its tokenizer cannot be served, or memory does not suffice.
+        `policy`: the checkpoint that the folder shows, which this machine verifies if it has not yet. Raises ModelError
+        if the model or its tokenizer cannot be served, or memory does not suffice, and CheckpointError.
         """
+        _verify(policy)
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
 
@@ -94,8 +98,12 @@ class Engine:
         log.info("serves %s", folder)
         return time.monotonic() - began
 
-    def reload(self, folder: str) -> None:
-        """Loads the weights of another folder in place, and discards everything computed with the old ones."""
+    def reload(self, folder: str, policy: Checkpoint | None = None) -> None:
+        """Loads the weights of another folder in place, and discards everything computed with the old ones.
+
+        For `policy` see `open`.
+        """
+        _verify(policy)
         self.forget()
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
         self._llm.reset_prefix_cache()
@@ -219,10 +227,16 @@ def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
     if setup.max_sequences is not None:
         arguments["max_num_seqs"] = setup.max_sequences
     if setup.gpus > 0:
-        return arguments | {
-            "gpu_memory_utilization": setup.memory_fraction,
-            "tensor_parallel_size": max(1, int(setup.gpus)),
-        }
+        # In a placement group vLLM would start actors of its own for tensor parallelism, with GPUs beside the engine's.
+        parallel = {"distributed_executor_backend": "mp"} if setup.gpus > 1 else {}
+        return (
+            arguments
+            | parallel
+            | {
+                "gpu_memory_utilization": setup.memory_fraction,
+                "tensor_parallel_size": max(1, int(setup.gpus)),
+            }
+        )
     # A seeded request with a chunked prefill crashes vLLM 0.32 on a CPU ("CPU Generator does not use offset").
     # So prompts are prefilled whole, and a step has room for the longest.
     return arguments | {
@@ -247,6 +261,11 @@ def start_error(folder: str, error: Exception) -> InfrastructureError | ModelErr
         expected="a causal LM of an architecture that vLLM serves",
         next_move="Read the engine's log; try the folder with `vllm serve`",
     )
+
+
+def _verify(policy: Checkpoint | None) -> None:
+    if policy is not None:
+        verify_once(Path(policy.path), policy.digest)
 
 
 def _tokens(ids: list[int]) -> Any:

@@ -15,10 +15,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from eva.errors import CanaryError, EvaError, ModelError
 from eva.runtime.logs import WorkerLog
-from workers.cluster.actors import find_process, stop_actor
+from eva.types import Checkpoint
+from workers.cluster.actors import find_process, lost_machine, stop_actor
+from workers.cluster.room import Room
 from workers.fleet.dispatch import EngineLost, EngineReady, EngineResults, Event, Task
 from workers.fleet.engine import EngineSetup
-from workers.fleet.placement import EngineResources, no_room, start_engine
+from workers.fleet.placement import EngineResources, start_engine
 from workers.fleet.proof import mean_difference, refuse_opened, refuse_reloaded
 from workers.training.canary import Canary
 
@@ -32,10 +34,12 @@ log = logging.getLogger(__name__)
 class ServingTarget:
     """What engines have to serve: a folder that they can reload, and the canary that proves it.
 
-    `previous`: the canary of the checkpoint before, where there is one.
+    `policy` is the checkpoint itself, which each machine verifies once; `previous` the canary of the checkpoint before,
+    where there is one.
     """
 
     folder: str
+    policy: Checkpoint
     canary: Canary
     previous: Canary | None = None
 
@@ -49,8 +53,8 @@ class _Call:
 class _Slot:
     """A slot for an engine: its actor, its calls in order, and its state."""
 
-    def __init__(self, actor: Any) -> None:
-        self.actor, self.located = actor, find_process(actor)
+    def __init__(self, actor: Any, room: Room) -> None:
+        self.actor, self.located, self.room = actor, find_process(actor), room
         self.calls: deque[_Call] = deque()
         self.opened = False
         self.fresh = True
@@ -69,7 +73,8 @@ class ActorEngines:
         self._setup, self._resources, self._logs_dir = setup, resources, logs_dir
         self._target: ServingTarget | None = None
         self._proven = False
-        self._slots = [_Slot(self._start(slot)) for slot in range(count)]
+        self._resting = False
+        self._slots = [self._start(slot) for slot in range(count)]
 
     @property
     def count(self) -> int:
@@ -89,7 +94,10 @@ class ActorEngines:
         for slot, state in enumerate(self._slots):
             state.calls.clear()
             state.serving = False
-            state.actor.log_to.remote(self._log(slot))
+            if state.empty and not self._resting:
+                self._slots[slot] = self._start(slot)
+            elif not state.empty:
+                state.actor.log_to.remote(self._log(slot))
 
     def now(self) -> float:
         return time.monotonic()
@@ -114,6 +122,9 @@ class ActorEngines:
         length = self._setup.max_model_len - 1  # one token is generated
         previous = None if target.previous is None else target.previous.fitting(length)
         self._target = replace(target, canary=target.canary.fitting(length), previous=previous)
+        if self._resting:
+            self._slots = [self._start(slot) for slot in range(self.count)]
+            self._resting = False
         for state in self._slots:
             state.calls.clear()
             if not state.empty:
@@ -121,22 +132,24 @@ class ActorEngines:
 
     def end(self, slot: int) -> None:
         state = self._slots[slot]
-        stop_actor(state.actor, state.located)
+        if not state.empty:
+            stop_actor(state.actor, state.located)
+            state.room.release()
         state.calls.clear()
         state.serving, state.empty = False, True
 
     def replace(self, slot: int) -> None:
-        self._slots[slot] = _Slot(self._start(slot))
+        self._slots[slot] = self._start(slot)
         self._prepare(self._slots[slot])
 
-    def no_room(self) -> str | None:
-        return no_room(self._resources)
+    def missing_room(self, slot: int) -> str | None:
+        return self._slots[slot].room.missing()
 
     def rest(self) -> None:
-        """End every engine, and start processes that leave the device alone until they load a policy."""
+        """End every engine and return its resources to the cluster. The next `serve` starts them again."""
         for slot in range(self.count):
             self.end(slot)
-        self._slots = [_Slot(self._start(slot)) for slot in range(self.count)]
+        self._resting = True
 
     def receive(self, timeout_s: float) -> list[Event]:
         """Raises CanaryError and ModelError where restarting the engine would not help."""
@@ -153,8 +166,9 @@ class ActorEngines:
         for slot in range(self.count):
             self.end(slot)
 
-    def _start(self, slot: int) -> Any:
-        return start_engine(replace(self._setup, log=self._log(slot)), self._resources)
+    def _start(self, slot: int) -> _Slot:
+        room = self._resources.reserve()
+        return _Slot(start_engine(replace(self._setup, log=self._log(slot)), self._resources, room), room)
 
     def _log(self, slot: int) -> WorkerLog:
         name = f"engine-{slot}"
@@ -165,7 +179,7 @@ class ActorEngines:
         state.serving, state.fresh = False, anew or not state.opened
         load = state.actor.open if state.fresh else state.actor.reload
         state.opened = True
-        state.calls.append(_Call("load", load.remote(self._target.folder)))
+        state.calls.append(_Call("load", load.remote(self._target.folder, self._target.policy)))
         state.calls.append(_Call("measure", state.actor.measure.remote(self._target.canary.tokens)))
 
     def _take(self, slot: int) -> Event | None:
@@ -176,7 +190,7 @@ class ActorEngines:
         except RayError as error:
             state.calls.clear()
             state.serving = False
-            return EngineLost(slot, self._reason(state, error))
+            return EngineLost(slot, self._reason(state, error), lost_machine(error, state.located))
         match call.kind:
             case "work":
                 return EngineResults(slot, value)

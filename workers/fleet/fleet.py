@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from eva.config import RunConfig
-from eva.errors import EngineDiedError, InfrastructureError, ModelError
+from eva.errors import InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
 from eva.solver.manifest import MANIFEST, TRAINING
@@ -35,7 +35,7 @@ from workers.fleet.recovery import Recovery
 from workers.fleet.serving_view import serving_view
 from workers.models.model_folder import inspect_model
 from workers.training.canary import CANARY, Canary, read_canary
-from workers.training.checkpoints import checkpoint_name, verify
+from workers.training.checkpoints import checkpoint_name, verify_once
 
 _SHAPE = (
     "architectures",
@@ -84,7 +84,9 @@ class Fleet:
         """
         self._engines, self._limits, self._views_dir = engines, limits, views_dir
         self._shares_device = shares_device
-        self._recovery = Recovery(engines, backoff_s=limits.backoff_s, room_s=limits.start_s, notice=notice)
+        self._recovery = Recovery(
+            engines, restarts=limits.restarts, backoff_s=limits.backoff_s, room_s=limits.start_s, notice=notice
+        )
         self._ledger: Ledger | None = None
         self._time = EngineTime()
         self._loading_since: float | None = None
@@ -98,12 +100,12 @@ class Fleet:
         """Make every engine serve this policy and prove it by the canary. Does nothing if all serve it already.
 
         Raises ModelError for a policy of another shape, CheckpointError if the checkpoint is damaged or has no
-        canary, CanaryError if even a freshly started engine serves other weights, EngineDiedError when the
-        replacements are used up, NoRoomError when no machine can host an engine.
+        canary, CanaryError if even a freshly opened engine serves other weights, EngineDiedError when every engine was
+        given up, NoRoomError when no machine can host an engine.
         """
         if self._policy is not None and self._policy.digest == policy.digest and self._all_serve():
             return
-        verify(Path(policy.path), policy.digest)
+        verify_once(Path(policy.path), policy.digest)
         facts = inspect_model(Path(policy.path))
         shape = _shape(facts.path)
         if self._shape not in (None, shape):
@@ -115,30 +117,33 @@ class Fleet:
             )
         view = serving_view(policy.path, self._views_dir / f"{policy.number}-{policy.digest[:16]}", facts)
         self._policy = None
+        self._recovery.begin_stage()
         reach("fleet.load.begun")
         canary = read_canary(Path(policy.path))
-        self._engines.serve(ServingTarget(str(view), canary, self._canary or _canary_before(policy)))
+        self._engines.serve(ServingTarget(str(view), policy, canary, self._canary or _canary_before(policy)))
         self._await_ready()
         reach("fleet.load.proven")
         self._policy, self._shape, self._canary = policy, shape, canary
         self._drop_views_except(view)
 
     def rest(self) -> None:
-        """Leave a shared device to the trainer. The next `load` starts the engines again."""
+        """Return shared devices to the cluster, for the trainer. The next `load` starts the engines again."""
         if self._shares_device:
             self._policy = None
             self._engines.rest()
+            self._recovery.forget()
 
     def generate(self, requests: Iterable[Request]) -> Generator[PromptResponses, None, None]:
         """Yield results in the order of finishing; requests are pulled lazily, `limits.window` in flight per engine.
 
-        Raises InfrastructureError before a policy is loaded, EngineDiedError when replacements are used up,
+        Raises InfrastructureError before a policy is loaded, EngineDiedError when every engine was given up,
         NoRoomError when no machine can host an engine.
         """
         if self._policy is None:
             raise InfrastructureError(
                 "responses were requested before the engines serve a policy", next_move="Call load(policy) first"
             )
+        self._recovery.begin_stage()
         for slot in range(self._engines.count):
             idle = not (self._engines.serving(slot) or self._engines.queued(slot))
             if idle and slot not in self._recovery.waiting:
@@ -190,33 +195,25 @@ class Fleet:
 
     def _await_ready(self) -> None:
         """Wait until every engine serves for which there is room, and at least one."""
-        waiting, deaths = set(range(self._engines.count)), 0
-        began = self._loading_since = self._engines.now()
+        engines, recovery = self._engines, self._recovery
+        waiting = set(range(engines.count))
+        self._loading_since = engines.now()
+        began = dict.fromkeys(waiting, engines.now())
         try:
-            while waiting - self._recovery.without_room or len(waiting) == self._engines.count:
-                self._recovery.act()
-                for event in self._engines.receive(POLL_S):
+            while waiting - recovery.hopeless or len(waiting) == engines.count:
+                recovery.act()
+                began |= dict.fromkeys(recovery.waiting, engines.now())
+                for event in engines.receive(POLL_S):
                     if isinstance(event, EngineReady):
                         waiting.discard(event.slot)
-                        self._recovery.ready(event.slot)
+                        recovery.ready(event.slot)
                     elif isinstance(event, EngineLost):
-                        deaths = self._replace(event.slot, event.reason, deaths)
-                if self._engines.now() - began > self._limits.start_s:
-                    for slot in waiting - self._recovery.waiting:
-                        deaths = self._replace(slot, f"it did not start within {self._limits.start_s:.0f} s", deaths)
-                    began = self._engines.now()
+                        recovery.lose(event.slot, event.reason, with_machine=event.with_machine)
+                late = [slot for slot in waiting if engines.now() - began[slot] > self._limits.start_s]
+                for slot in sorted({*late} - recovery.waiting):
+                    recovery.lose(slot, f"it did not start within {self._limits.start_s:.0f} s")
         finally:
             self._loading_since = None
-
-    def _replace(self, slot: int, reason: str, deaths: int) -> int:
-        if deaths >= self._limits.restarts * self._engines.count:
-            raise EngineDiedError(
-                f"engine {slot} could not be started ({reason})",
-                expected=f"success within {self._limits.restarts} restarts per engine",
-                next_move="Read the engines' logs, then resume the run",
-            )
-        self._recovery.lose(slot, reason)
-        return deaths + 1
 
     def _drop_views_except(self, view: Path) -> None:
         for folder in self._views_dir.glob("*"):

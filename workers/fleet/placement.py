@@ -8,12 +8,10 @@ from typing import Any
 
 import ray
 
-# What is free in the cluster's sum may lie on several machines; Ray has no public name for this.
-from ray._private.state import available_resources_per_node
-
 from eva.config import RunConfig
 from eva.errors import ModelError
 from workers.cluster.environment import engine_environment
+from workers.cluster.room import Room
 from workers.evolvers.context_need import fleet_needs
 from workers.fleet.engine import Engine, EngineSetup
 from workers.models.chat_template import read_prompting
@@ -34,6 +32,10 @@ class EngineResources:
     cpus: float
     threads: int
 
+    def reserve(self) -> Room:
+        """Asks the cluster's machines for room for one engine."""
+        return Room({"GPU": self.gpus, "CPU": self.cpus})
+
 
 def engine_resources(config: RunConfig, facts: ModelFacts) -> EngineResources:
     """Returns the resources of each engine of this run."""
@@ -46,19 +48,6 @@ def engine_resources(config: RunConfig, facts: ModelFacts) -> EngineResources:
     # several machines it spreads the engines.
     alone = sum(bool(node["Alive"]) for node in ray.nodes()) == 1
     return EngineResources(0, 0 if alone else threads, threads)
-
-
-def no_room(resources: EngineResources) -> str | None:
-    """Returns why no machine has the free resources for one more engine, or None if one has."""
-    needed = {name: amount for name, amount in (("GPU", resources.gpus), ("CPU", resources.cpus)) if amount > 0}
-    free: dict[str, dict[str, float]] = available_resources_per_node()
-    if any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in free.values()):
-        return None
-    most = [
-        f"{name} {amount:g} needed, {max((node.get(name, 0) for node in free.values()), default=0):g} free at most"
-        for name, amount in needed.items()
-    ]
-    return f"{'; '.join(most)}, but no machine of {len(free)} has all of it"
 
 
 def context_length(config: RunConfig, facts: ModelFacts, conversation: int = 0) -> int:
@@ -101,13 +90,15 @@ def engine_setup(config: RunConfig, facts: ModelFacts, conversation: int = 0) ->
     )
 
 
-def start_engine(setup: EngineSetup, resources: EngineResources) -> Any:
-    """Starts an actor around an `Engine` without a model. Returns at once, while the actor imports vLLM."""
-    actor = ray.remote(Engine).options(
+def start_engine(setup: EngineSetup, resources: EngineResources, room: Room | None = None) -> Any:
+    """Starts an actor around an `Engine` without a model, in `room`. Returns at once, while the actor imports vLLM."""
+    placed: dict[str, Any] = {} if room is None else room.options()
+    actor: Any = ray.remote(Engine)
+    return actor.options(
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
         max_restarts=0,
         max_task_retries=0,
         runtime_env={"env_vars": engine_environment(resources.threads)},
-    )
-    return actor.remote(setup)
+        **placed,
+    ).remote(setup)

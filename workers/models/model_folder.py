@@ -93,6 +93,13 @@ def resolve_model(path_or_id: str, revision: str | None = None, files: tuple[str
     )
 
 
+def is_hub_id(path_or_id: str) -> bool:
+    """Whether `resolve_model` would look for it on the hub."""
+    if path_or_id == PLAYGROUND or Path(path_or_id).expanduser().is_dir():
+        return False
+    return _HUB_ID.fullmatch(path_or_id) is not None
+
+
 def _download(hub_id: str, revision: str | None, files: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (

@@ -5,6 +5,7 @@
 `model`: what every reward model has
 `actor`: a reward model in a Ray actor; `window`: its prompts in flight
 `local`: a reward model in the caller's process
+`secrets`: the keys and tokens that its process needs
 """
 
 from __future__ import annotations
@@ -43,12 +44,14 @@ def build_rewarder(
     local: bool = False,
     spent: Mapping[str, float] | None = None,
     hung_s: float = 1800.0,
+    room_s: float = 900.0,
     notice: IncidentListener = ignore_incident,
 ) -> ActorRewarder | LocalRewarder:
     """Returns the run's rewarder: in its own Ray actor, or with `local` in this process.
 
     Both are an `eva.roles.Rewarder` with `close()`. `spent` is what its rewards have cost the run so far, by part;
-    for `hung_s` and `notice` see `Window`. Raises ConfigError before anything starts if the config cannot work.
+    for `hung_s`, `room_s` and `notice` see `Window`. Raises ConfigError before anything starts if the config cannot
+    work.
     """
     kind = model_class(config)
     kind.check(config)
@@ -59,5 +62,11 @@ def build_rewarder(
     from workers.rewards.actor import ActorRewarder
 
     return ActorRewarder(
-        kind.name_of(config), REWARDERS[config.kind], config, spent=spent, hung_s=hung_s, notice=notice
+        kind.name_of(config),
+        REWARDERS[config.kind],
+        config,
+        spent=spent,
+        hung_s=hung_s,
+        room_s=room_s,
+        notice=notice,
     )

@@ -21,14 +21,16 @@ from ray.exceptions import (
 )
 
 from eva.config import EnsembleReward, RewardConfig, RewardNetwork
-from eva.errors import ConfigError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
 from eva.types import PromptResponses, RewardedResponses
-from workers.cluster.actors import find_process, stop_actor
+from workers.cluster.actors import find_process, lost_machine, stop_actor
 from workers.cluster.environment import process_environment
+from workers.cluster.room import Room
+from workers.cluster.secrets import NO_SECRETS, Secrets
 from workers.rewards.model import COST, HasBudget, RewardModel, RewardRequest
-from workers.rewards.window import Rewards, Window
+from workers.rewards.secrets import rewarder_secrets
+from workers.rewards.window import Rewards, Window, emptiest, hand_over, take_from
 
 _STDERR = 2
 _REARM_S = 0.5
@@ -40,7 +42,10 @@ class RewardProcess:
     The watchdog is a C thread, so it works even while a function holds the interpreter's lock.
     """
 
-    def __init__(self, model: str, config: RewardConfig, spent: Mapping[str, float]) -> None:
+    def __init__(
+        self, model: str, config: RewardConfig, spent: Mapping[str, float], secrets: Secrets = NO_SECRETS
+    ) -> None:
+        secrets.install()
         self._model_path, self._config, self._spent = model, config, spent
         self._model: RewardModel | None = None
         self._armed_at = 0.0
@@ -90,7 +95,8 @@ class RayProcess:
         self.start()
 
     def start(self) -> None:
-        _require_gpus(self._gpus)
+        """Starts the actor, as soon as a machine has room for it."""
+        self._room = Room({"GPU": self._gpus, "CPU": self._cpus})
         actor: Any = ray.remote(RewardProcess)
         options = actor.options(
             num_cpus=self._cpus,
@@ -98,8 +104,9 @@ class RayProcess:
             max_restarts=0,
             max_concurrency=1,
             runtime_env={"env_vars": process_environment()},
+            **self._room.options(),
         )
-        self._actor = options.remote(self._model, self._config, self._spent())
+        self._actor = options.remote(self._model, self._config, self._spent(), rewarder_secrets(self._config))
         self._located = find_process(self._actor)
 
     def submit(self, requests: Sequence[RewardRequest]) -> Future[Rewards]:
@@ -109,20 +116,28 @@ class RayProcess:
         self.stop()
         self.start()
 
+    def missing_room(self) -> str | None:
+        return self._room.missing()
+
+    def lost_machine(self, error: BaseException) -> bool:
+        return lost_machine(error, self._located)
+
     def stop(self) -> None:
         stop_actor(self._actor, self._located)
+        self._room.release()
 
 
 class ActorRewarder:
-    """An `eva.roles.Rewarder` around a reward model in a Ray actor, which starts on first use.
+    """An `eva.roles.Rewarder` around a reward model in Ray actors, which start on first use.
 
     Args:
         name: the name under which its rewards are stored.
         model: `module:Class` of the reward model, which the actor builds from `config`.
         config: the reward model's section of the config.
-        cpus: CPUs that Ray reserves for it; with 0 it shares what the engines leave. GPUs are in the config.
+        cpus: CPUs that Ray reserves for each; with 0 it shares what the engines leave. GPUs are in the config, and so
+            is the number of actors (`replicas_of`), each of which has a window of its own.
         spent: what its rewards have cost the run so far, by part.
-        restarts, hung_s, notice: see `Window`.
+        restarts, hung_s, room_s, notice: see `Window`.
     """
 
     def __init__(
@@ -135,52 +150,64 @@ class ActorRewarder:
         spent: Mapping[str, float] | None = None,
         restarts: int = 10,
         hung_s: float = 1800.0,
+        room_s: float = 900.0,
         notice: IncidentListener = ignore_incident,
     ) -> None:
         self._name, self._model, self._config = name, model, config
         self._cpus, self._restarts, self._spent = cpus, restarts, Counter[str](spent or {})
-        self._hung_s, self._notice = hung_s, notice
-        self._process: RayProcess | None = None
-        self._window: Window | None = None
+        self._hung_s, self._room_s, self._notice = hung_s, room_s, notice
+        self._processes: list[RayProcess] = []
+        self._windows: list[Window] = []
 
     @property
     def name(self) -> str:
         return self._name
 
     def start(self) -> None:
-        """Starts the actor without waiting for it. Ray must be connected."""
-        self._process = self._process or RayProcess(
-            self._model, self._config, self._cpus, gpus_of(self._config), lambda: {**self._spent}
-        )
+        """Starts the actors without waiting for them. Ray must be connected."""
+        if not self._processes:
+            self._processes = [
+                RayProcess(self._model, self._config, self._cpus, gpus_of(self._config), lambda: {**self._spent})
+                for _ in range(replicas_of(self._config))
+            ]
 
     def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        """Pulls prompts with their responses, about a hundred in flight, and yields each once, as soon as it is done.
+        """Pulls prompts with responses, about a hundred in flight per actor, and yields each once, as soon as it is done.
 
-        Raises RewarderDiedError, and ConfigError if the reward model cannot be built on the actor's machine.
+        Raises RewarderDiedError, NoRoomError if no machine has room for any actor, and ConfigError if the reward model
+        cannot be built on the actor's machine.
         """
         self.start()
-        assert self._process
-        window = Window(self._process, restarts=self._restarts, hung_s=self._hung_s, notice=self._notice)
-        self._window = window
+        windows = self._windows = [
+            Window(process, restarts=self._restarts, hung_s=self._hung_s, room_s=self._room_s, notice=self._notice)
+            for process in self._processes
+        ]
         for prompt in prompts:
             if not prompt.responses:
                 yield RewardedResponses(prompt, ())
                 continue
-            window.put(prompt)
-            yield from self._take(window, block=False)
-            while window.full:
-                yield from self._take(window, block=True)
-        while not window.empty:
-            yield from self._take(window, block=True)
+            emptiest(windows).put(prompt)
+            yield from self._take(windows, block=False)
+            while emptiest(windows).full:
+                yield from self._take(windows, block=True)
+        while not all(window.empty for window in windows):
+            yield from self._take(windows, block=True)
 
     def at_work(self) -> list[WorkerStatus]:
-        """Returns what the actor is working on. Safe to call from another thread."""
-        window = self._window
-        return [] if window is None or window.empty else [window.at_work()]
+        """Returns what the actors are working on. Safe to call from another thread."""
+        windows = self._windows
+        names = ["rewarder"] if len(windows) == 1 else [f"rewarder {number}" for number in range(len(windows))]
+        return [window.at_work(name) for name, window in zip(names, windows, strict=True) if not window.empty]
 
-    def _take(self, window: Window, *, block: bool) -> list[RewardedResponses]:
+    def rest(self) -> None:
+        """Returns the GPUs to the cluster, for the trainer. The actors start again on the next use."""
+        if gpus_of(self._config) > 0:
+            self.close()
+
+    def _take(self, windows: Sequence[Window], *, block: bool) -> list[RewardedResponses]:
+        hand_over(windows)
         try:
-            taken = window.take(block=block)
+            taken = take_from(windows, block=block)
         except RayTaskError as error:
             # The reward model's own error, without Ray's wrapper.
             raise error.cause from None
@@ -188,15 +215,15 @@ class ActorRewarder:
             self._spent.update({name: part.value or 0 for name, part in reward.parts if name.endswith(COST)})
         return taken
 
-    def take_over(self, *, hung_s: float, notice: IncidentListener) -> None:
+    def take_over(self, *, hung_s: float, room_s: float, notice: IncidentListener) -> None:
         """Makes the rewarder that of another run with the same reward model."""
-        self._hung_s, self._notice, self._window = hung_s, notice, None
+        self._hung_s, self._room_s, self._notice, self._windows = hung_s, room_s, notice, []
 
     def close(self) -> None:
-        """Ends the actor. It starts again on the next use."""
-        if self._process:
-            self._process.stop()
-            self._process = None
+        """Ends the actors. They start again on the next use."""
+        for process in self._processes:
+            process.stop()
+        self._processes = []
 
 
 def gpus_of(config: RewardConfig) -> float:
@@ -206,12 +233,8 @@ def gpus_of(config: RewardConfig) -> float:
     return config.gpus if isinstance(config, RewardNetwork) else 0
 
 
-def _require_gpus(gpus: float) -> None:
-    """Raises ConfigError if the cluster has too few GPUs: Ray would wait for them for ever."""
-    available: float = ray.cluster_resources().get("GPU", 0)
-    if gpus > available:
-        raise ConfigError(
-            f"the rewarder asks for {gpus:g} GPUs, and Ray's cluster has {available:g}",
-            expected=f"reward.gpus of at most {available:g}",
-            next_move="Lower reward.gpus (0 computes on the CPU), or add machines with GPUs",
-        )
+def replicas_of(config: RewardConfig) -> int:
+    """Returns the number of a rewarder's processes; of an ensemble, the most that one of its members asks for."""
+    if isinstance(config, EnsembleReward):
+        return max(replicas_of(member.reward) for member in config.members)
+    return config.replicas if isinstance(config, RewardNetwork) else 1

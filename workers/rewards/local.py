@@ -34,8 +34,11 @@ class LocalRewarder:
         """Returns nothing: the work is done by the caller's thread."""
         return []
 
-    def take_over(self, *, hung_s: float, notice: IncidentListener) -> None:
+    def take_over(self, *, hung_s: float, room_s: float, notice: IncidentListener) -> None:
         """Does nothing: this rewarder knows nothing of the run."""
+
+    def rest(self) -> None:
+        """Does nothing: it has no device of its own."""
 
     def close(self) -> None:
         self._model.close()

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Protocol
 
-from eva.errors import RewarderDiedError
+from eva.errors import NoRoomError, RewarderDiedError
 from eva.runtime.worker_reports import Incident, IncidentListener, WorkerStatus, describe_in_flight, ignore_incident
 from eva.types import PromptResponses, Reward, RewardedResponses
 from workers.rewards.local import reward_request
@@ -23,6 +23,7 @@ from workers.rewards.model import PROCESS_DIED, RewardRequest, reason
 Rewards = list[tuple[Reward, ...]]
 
 _POLL_S = 1.0
+_ROOM_POLL_S = 0.2
 _DEATHS_ALONE = 2
 """A prompt is to blame if the process died this often while working on it alone."""
 
@@ -38,7 +39,15 @@ class Process(Protocol):
     def submit(self, requests: Sequence[RewardRequest]) -> Future[Rewards]: ...
 
     def restart(self) -> None:
-        """Drop everything in flight and start again."""
+        """Drop everything in flight and start again, as soon as a machine has room."""
+        ...
+
+    def missing_room(self) -> str | None:
+        """Return what no machine has free for the process, or None if it has a place."""
+        ...
+
+    def lost_machine(self, error: BaseException) -> bool:
+        """Whether the process was lost with its machine, so that no prompt is to blame."""
         ...
 
 
@@ -56,6 +65,7 @@ class Window:
         calls: calls in flight; one waits in the process's queue while another runs.
         restarts: deaths in a row, with no prompt rewarded in between, before it gives up.
         hung_s: seconds without a finished call after which the process counts as dead; a frozen process is found so.
+        room_s: seconds without a machine that has room for the process after which it gives up.
         notice: called at each death.
     """
 
@@ -67,12 +77,13 @@ class Window:
         calls: int = 2,
         restarts: int = 10,
         hung_s: float = 1800.0,
+        room_s: float = 900.0,
         notice: IncidentListener = ignore_incident,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._process, self._per_call, self._max_calls, self._restarts = process, per_call, calls, restarts
-        self._hung_s, self._notice, self._clock = hung_s, notice, clock
-        self._silent_s = 0.0
+        self._hung_s, self._room_s, self._notice, self._clock = hung_s, room_s, notice, clock
+        self._silent_s = self._roomless_s = 0.0
         self._waiting: deque[PromptResponses] = deque()
         self._suspects: deque[_Call] = deque()
         self._calls: dict[Future[Rewards], _Call] = {}
@@ -86,37 +97,82 @@ class Window:
     def empty(self) -> bool:
         return not (self._waiting or self._suspects or self._calls)
 
+    @property
+    def load(self) -> int:
+        """The number of prompts in the window."""
+        return len(self._waiting) + sum(len(call.prompts) for call in (*self._suspects, *self._calls.values()))
+
+    @property
+    def calls(self) -> tuple[Future[Rewards], ...]:
+        """The calls in flight."""
+        return tuple(self._calls)
+
+    @property
+    def hung(self) -> bool:
+        """Whether the process has been silent for too long."""
+        return bool(self._calls) and self._silent_s > self._hung_s
+
+    @property
+    def sendable(self) -> bool:
+        """Whether prompts wait although the process has a place and no call."""
+        return not self._calls and not self.empty and not self.without_room
+
+    @property
+    def without_room(self) -> bool:
+        """Whether no machine has room for the process."""
+        return self._process.missing_room() is not None
+
     def put(self, prompt: PromptResponses) -> None:
         """Adds one prompt. Before the next one, call `take` until the window is no longer full."""
         self._waiting.append(prompt)
         self._send()
 
+    def withdraw(self) -> list[PromptResponses]:
+        """Takes back the prompts that are not sent yet."""
+        prompts = [*self._waiting]
+        self._waiting.clear()
+        return prompts
+
     def take(self, *, block: bool) -> list[RewardedResponses]:
         """Returns what is done. With `block` it first waits until a call has ended.
 
-        Raises RewarderDiedError, and whatever the reward model raised.
+        Raises RewarderDiedError, NoRoomError, and whatever the reward model raised.
         """
+        return take_from([self], block=block, clock=self._clock)
+
+    def collect(self) -> list[RewardedResponses]:
+        """Returns what is done, without waiting. Raises as `take` does."""
         rewarded: list[RewardedResponses] = []
-        while block and self._calls and not rewarded:
-            began = self._clock()
-            done, _ = wait(self._calls, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            if done:
-                break
-            # Only time spent waiting here counts: a slow caller must not make the process look dead.
-            self._silent_s += self._clock() - began
-            if self._silent_s > self._hung_s:
-                rewarded += self._give_up_on_first()
-                self._send()
+        if self.hung:
+            rewarded += self._give_up_on_first()
         for future in [future for future in self._calls if future.done()]:
             if future in self._calls:  # a death in this loop empties the window
                 rewarded += self._end(future)
         self._send()
         return rewarded
 
-    def at_work(self) -> WorkerStatus:
+    def wait(self, seconds: float) -> None:
+        """Counts seconds during which the caller waited and nothing ended. A slow caller's own time is left out.
+
+        Raises NoRoomError when no machine has had room for the process for too long.
+        """
+        missing = self._process.missing_room()
+        if missing is None:
+            self._roomless_s = 0.0
+            self._silent_s += seconds if self._calls else 0.0
+            return
+        self._roomless_s += seconds
+        if self._roomless_s > self._room_s:
+            raise NoRoomError(
+                f"no machine has had room for the rewarder for {self._roomless_s:.0f} s: {missing}",
+                expected="a machine in the cluster with enough resources (reward.gpus)",
+                next_move="Add machines to the cluster or free some, then resume the run",
+            )
+
+    def at_work(self, name: str = "rewarder") -> WorkerStatus:
         """Returns what the process is working on. Safe to call from another thread."""
         prompts = [prompt.number for call in tuple(self._calls.values()) for prompt in call.prompts]
-        return WorkerStatus("rewarder", describe_in_flight(prompts), self._silent_s)
+        return WorkerStatus(name, describe_in_flight(prompts), self._silent_s)
 
     def _give_up_on_first(self) -> list[RewardedResponses]:
         """Calls are handled in order, so the process hangs in the first one."""
@@ -129,9 +185,27 @@ class Window:
         try:
             rewards = future.result()  # bounded: it is done
         except self._process.died as error:
+            if self._process.lost_machine(error):
+                self._handle_lost_machine(call, error)
+                return []
             return self._handle_death(call, error)
         self._deaths_in_a_row = 0
         return [RewardedResponses(prompt, rewards) for prompt, rewards in zip(call.prompts, rewards, strict=True)]
+
+    def _handle_lost_machine(self, call: _Call, error: BaseException) -> None:
+        lost = [call, *self._calls.values()]
+        prompts = [one for each in lost for one in each.prompts]
+        self._notice(
+            Incident(
+                "rewarder_lost",
+                f"the rewarder's machine was lost; {len(prompts)} prompts are rewarded again",
+                {"reason": reason(str(error)), "asked_again": len(prompts), "given_up": []},
+            )
+        )
+        self._waiting.extendleft(reversed(prompts))
+        self._calls.clear()
+        self._silent_s = self._roomless_s = 0.0
+        self._process.restart()
 
     def _handle_death(self, call: _Call, error: BaseException) -> list[RewardedResponses]:
         self._deaths_in_a_row += 1
@@ -166,6 +240,8 @@ class Window:
         )
 
     def _send(self) -> None:
+        if not (self._waiting or self._suspects) or self._process.missing_room() is not None:
+            return
         if self._suspects:
             if not self._calls:
                 self._submit(self._suspects.popleft())
@@ -176,6 +252,38 @@ class Window:
 
     def _submit(self, call: _Call) -> None:
         self._calls[self._process.submit([reward_request(prompt) for prompt in call.prompts])] = call
+
+
+def emptiest(windows: Sequence[Window]) -> Window:
+    """Returns the window with the fewest prompts; one whose process has no machine only if none has."""
+    return min(windows, key=lambda window: (window.without_room, window.load))
+
+
+def hand_over(windows: Sequence[Window]) -> None:
+    """Moves what waits for a process without a machine to processes that have one."""
+    lost = [window for window in windows if not window.empty and window.without_room]
+    others = [window for window in windows if window not in lost and not window.without_room]
+    for prompt in [prompt for window in lost for prompt in window.withdraw()] if others else []:
+        emptiest(others).put(prompt)
+
+
+def take_from(
+    windows: Sequence[Window], *, block: bool, clock: Callable[[], float] = time.monotonic
+) -> list[RewardedResponses]:
+    """Returns what is done in any of the windows. With `block` it first waits until a call in one of them has ended."""
+    while block and not all(window.empty for window in windows):
+        calls, began = [call for window in windows for call in window.calls], clock()
+        if calls:
+            ended = wait(calls, timeout=_POLL_S, return_when=FIRST_COMPLETED).done
+        else:
+            time.sleep(_ROOM_POLL_S)  # bounded: the windows count the time without room
+            ended = set[Future[Rewards]]()
+        for window in windows:
+            if not window.empty and ended.isdisjoint(window.calls):
+                window.wait(clock() - began)
+        if ended or any(window.hung or window.sendable for window in windows):
+            break
+    return [one for window in windows for one in window.collect()]
 
 
 def _given_up(deaths: int, error: BaseException) -> RewarderDiedError:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ from workers.training.job_lock import file_lock
 
 _TEMPORARY = ".publishing-"
 _LOCK = ".publishing.lock"
+# Reading the files of a large model may take this long.
+_VERIFY_S = 3600.0
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -87,6 +90,36 @@ def verify(path: Path, expected_digest: str | None = None) -> Manifest:
         _verify_file(path, entry)
     _refuse_unknown(path, {entry.path for entry in manifest.files})
     return manifest
+
+
+def verify_once(path: Path, digest: str) -> None:
+    """Does what `verify` does, unless this machine has verified these very files and none has changed since.
+
+    Size, inode and times of every file tell whether one has changed. Raises CheckpointError.
+    """
+    mark = _marks() / hashlib.sha256(f"{path.resolve()}\n{digest}".encode()).hexdigest()
+    with file_lock(mark.with_suffix(".lock"), give_up_s=_VERIFY_S, leave_s=_VERIFY_S):
+        found = _state(path)  # one process reads the files, and the others wait for it
+        if mark.is_file() and mark.read_text(encoding="utf-8") == found:
+            return
+        mark.unlink(missing_ok=True)
+        verify(path, digest)
+        mark.write_text(found, encoding="utf-8")
+
+
+def _marks() -> Path:
+    """The folder in which this machine notes what it has verified; no other user can write to it."""
+    folder = Path(tempfile.gettempdir()) / f"eva-verified-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        return Path(tempfile.mkdtemp(prefix="eva-verified-"))
+    return folder
+
+
+def _state(path: Path) -> str:
+    facts = [(file, (path / file).stat()) for file in (MANIFEST, *_files(path)) if (path / file).is_file()]
+    return json.dumps([[file, one.st_size, one.st_ino, one.st_mtime_ns, one.st_ctime_ns] for file, one in facts])
 
 
 def _verify_file(path: Path, entry: FileEntry) -> None:

@@ -23,13 +23,16 @@ from ray.exceptions import (
 )
 
 from eva.config import Model, RunConfig, Training
-from eva.errors import EvaError, TrainingFailedError
+from eva.errors import EvaError, NoRoomError, TrainingFailedError
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import WorkerLog, process_log_context
 from eva.runtime.worker_reports import Incident, IncidentListener, StepListener, WorkerStatus, ignore_incident
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
-from workers.cluster.actors import find_process, stop_actor
+from workers.cluster.actors import find_process, lost_machine, stop_actor
 from workers.cluster.environment import training_environment
+from workers.cluster.room import Room, beside_gpus
+from workers.cluster.secrets import Secrets, hub_secrets
+from workers.models.model_folder import is_hub_id
 
 _DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, GetTimeoutError)
 _RETRIES = 2
@@ -56,9 +59,12 @@ class TrainingProcess:
         """Import what a job needs, which takes many seconds once."""
         import_module("workers.training.job")
 
-    def publish_initial(self, model: Model, training: Training, folder: str, *, engines_on_gpu: bool) -> Checkpoint:
+    def publish_initial(
+        self, model: Model, training: Training, folder: str, secrets: Secrets, *, engines_on_gpu: bool
+    ) -> Checkpoint:
         from workers.training.job import publish_model
 
+        secrets.install()
         return publish_model(model, training, Path(folder), engines_on_gpu=engines_on_gpu)
 
     def train(self, job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool) -> TrainingResult:
@@ -101,8 +107,9 @@ class KeptProcess:
 class LocalTrainer:
     """Trains in a Ray actor beside the engines. As a context manager it ends the process.
 
-    A process that dies, or makes no progress for `training.timeout_s`, is replaced and its job repeated, twice at most.
-    The library's output goes to `logs/trainer.log`.
+    A process that dies, or makes no progress for `training.timeout_s`, is replaced and its job repeated, twice at most;
+    a machine that was lost does not count. A job that needs GPUs waits until machines have them free, and they are
+    asked of the cluster meanwhile. The library's output goes to `logs/trainer.log`.
     """
 
     def __init__(
@@ -115,7 +122,7 @@ class LocalTrainer:
     ) -> None:
         """`kept`: a process that another run has left. It is taken over if it fits this run, and ended otherwise."""
         self._config, self._log = config, logs / "trainer.log"
-        self._engines_on_gpu = config.fleet.gpus_per_engine > 0
+        self._on_gpu = config.fleet.gpus_per_engine > 0
         self._notice = notice
         self._actor: Any = None
         self._located: Any = None
@@ -151,26 +158,32 @@ class LocalTrainer:
 
         Raises ModelError, DiskFullError, TrainingFailedError.
         """
-        return self._ask("publish_initial", (self._config.model, self._config.training, folder))
+        model = self._config.model
+        secrets = hub_secrets(needed=is_hub_id(model.path))
+        return self._ask("publish_initial", (model, self._config.training, folder, secrets))
 
     def train(self, job: TrainingJob, report: StepListener) -> TrainingResult:
         """Train and publish. A valid checkpoint of this job is returned as it is.
 
         `report(step, total_steps)` is called for each logged step, again from the first one after a retry. An
-        exception in it ends the job. Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError.
+        exception in it ends the job. Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError,
+        NoRoomError.
         """
         return self._ask("train", (job, self._config.training, self._config.model), report)
 
     def _ask(self, method: str, arguments: tuple[Any, ...], report: StepListener | None = None) -> Any:
         death: Exception | None = None
-        for attempt in range(1 + _RETRIES):
+        attempt = 0
+        while attempt <= _RETRIES:
             try:
+                if self._on_gpu and method == "train" and self._config.training.enabled:
+                    self._await_gpus()
                 actor = self._process()
-                call = getattr(actor, method).remote(*arguments, engines_on_gpu=self._engines_on_gpu)
+                call = getattr(actor, method).remote(*arguments, engines_on_gpu=self._on_gpu)
                 reach("trainer.dispatched")
                 answer = self._follow(actor, call, report)
                 reach("trainer.answered")
-                if self._engines_on_gpu:
+                if self._on_gpu:
                     # A process keeps GPU memory that it once allocated, and the engines need the whole device.
                     self.close()
                 return answer
@@ -178,8 +191,10 @@ class LocalTrainer:
                 raise self._failure(error.cause) from error
             except _DEATHS as error:
                 death = error
+                with_machine = lost_machine(error, self._located)
                 self.close()
-                self._tell(method, attempt, error)
+                self._tell(method, attempt, error, with_machine)
+                attempt += not with_machine
             except BaseException:
                 # The caller leaves (a lost lease, Ctrl-C): nobody waits for the job any more.
                 self.close()
@@ -195,8 +210,27 @@ class LocalTrainer:
         working = self._working
         return [] if working is None else [working]
 
-    def _tell(self, method: str, attempt: int, error: Exception) -> None:
-        why, last = _first_line(error), attempt == _RETRIES
+    def _await_gpus(self) -> None:
+        """Wait until machines have the job's GPUs free. Raises NoRoomError after `fleet.start_s`."""
+        limit, since = self._config.fleet.start_s, time.monotonic()
+        room = Room(*[{"GPU": 1}] * self._config.training.devices)
+        try:
+            while (missing := room.missing()) is not None:
+                waited = time.monotonic() - since
+                self._working = WorkerStatus("training process", f"waiting for room: {missing}", waited)
+                if waited > limit:
+                    raise NoRoomError(
+                        f"no machines have had room for the training for {waited:.0f} s: {missing}",
+                        expected=f"{self._config.training.devices} free GPUs (training.devices)",
+                        next_move="Add machines to the cluster or free some, then resume the run",
+                    )
+                time.sleep(_POLL_S)
+        finally:
+            self._working = None
+            room.release()  # Ray Train reserves them for its own processes
+
+    def _tell(self, method: str, attempt: int, error: Exception, with_machine: bool) -> None:
+        why, last = _first_line(error), attempt == _RETRIES and not with_machine
         pause_s = 0.0 if last else _BACKOFF_S * 2.0**attempt
         then = "the job is given up" if last else f"the job starts again after {pause_s:.0f} s"
         self._notice(
@@ -243,6 +277,7 @@ class LocalTrainer:
                 max_task_retries=0,
                 concurrency_groups={"watch": 1},
                 runtime_env={"env_vars": self._environment()},
+                **(beside_gpus() if self._on_gpu else {}),
             )(TrainingProcess)
             self._actor = process.remote(self._worker_log())
             self._located = find_process(self._actor)
@@ -256,7 +291,7 @@ class LocalTrainer:
         self._actor.log_to.remote(self._worker_log())
 
     def _environment(self) -> dict[str, str]:
-        return training_environment(gpu=self._engines_on_gpu, devices=self._config.training.devices)
+        return training_environment(gpu=self._on_gpu)
 
     def _worker_log(self) -> WorkerLog:
         return WorkerLog(str(self._log.resolve()), "trainer")

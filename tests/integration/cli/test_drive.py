@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eva.errors import EngineDiedError
+from eva.errors import TrainingFailedError
 from eva.settings import Settings
 from store.rows import RunRow
 from store.runs import launches, leases, runs
@@ -31,7 +31,7 @@ def only(store: Store) -> RunRow:
 @pytest.fixture
 def failed(eva: Command, store: Store, monkeypatch: pytest.MonkeyPatch) -> RunRow:
     """A run whose first job failed in iteration 1."""
-    gone = stopping_at(1, "pair", EngineDiedError("the machine is gone"))
+    gone = stopping_at(1, "pair", TrainingFailedError("the machine is gone"))
     monkeypatch.setattr("orchestrator.driver.build_roles", gone)
     assert eva(*KEYED).exit_code == 4
     monkeypatch.setattr("orchestrator.driver.build_roles", lazily)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -6,10 +7,27 @@ from typing import Any
 
 import pytest
 
-from eva.errors import EvolverError, InputError, RunStoppedError
+from eva.errors import (
+    EngineDiedError,
+    EvolverError,
+    InfrastructureError,
+    InputError,
+    NoRoomError,
+    RunStoppedError,
+)
 from eva.roles import Roles
 from eva.settings import Settings
-from eva.types import Mutation, PromptResponses, Reply, Reward, RewardedResponses
+from eva.types import (
+    Checkpoint,
+    Mutation,
+    PromptResponses,
+    Reply,
+    Reward,
+    RewardedResponses,
+    TrainingJob,
+    TrainingResult,
+    TrainingStep,
+)
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from orchestrator.launch.resume import prepare
@@ -30,6 +48,7 @@ from tests.support.fakes import (
     always,
     fake_config,
     fake_roles,
+    skill_of,
 )
 
 ITERATION = ["judge_pool", "estimate", "sample", "evolve", "mix", "judge_batch", "audit", "pair", "train", "evaluate"]
@@ -242,6 +261,38 @@ def test_a_failure_of_infrastructure_is_told_in_the_runs_row_and_can_be_resumed(
     assert row.status == "failed" and "service is away" in (row.error or "")
     game.play(fake_roles())
     assert game.fingerprint() == undisturbed(new_game)
+
+
+@pytest.mark.parametrize("lost", [EngineDiedError("engine 0, the last one, died"), NoRoomError("no machine has room")])
+def test_a_run_whose_last_engine_is_lost_is_paused_with_the_reason_and_goes_on_later(
+    new_game: Callable[..., Game], lost: InfrastructureError
+) -> None:
+    class Gone(FakeGenerator):
+        def load(self, policy: Checkpoint) -> None:
+            if skill_of(policy) > 0:
+                raise lost
+            super().load(policy)
+
+    game = new_game()
+    with pytest.raises(type(lost)):
+        game.play(fake_roles(generator=Gone()))
+    row = game.read(lambda conn: runs.get_run(conn, game.run.id))
+    assert row.status == "paused" and str(lost) in (row.error or "")
+    game.play(fake_roles())
+    assert game.fingerprint() == undisturbed(new_game)
+
+
+def test_rewarders_rest_with_the_engines_before_every_training(new_game: Callable[..., Game]) -> None:
+    rests: list[str] = []
+
+    class Resting(FakeTrainer):
+        def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
+            rests.append("trains")
+            return super().train(job, report)
+
+    roles = dataclasses.replace(fake_roles(trainer=Resting()), rest_rewarders=(lambda: rests.append("rests"),))
+    new_game().play(roles)
+    assert rests[:2] == ["rests", "trains"] and rests.count("rests") == rests.count("trains") > 1
 
 
 def test_a_prompt_that_cannot_be_answered_is_quarantined_and_the_run_goes_on(new_game: Callable[..., Game]) -> None:

@@ -168,7 +168,7 @@ def test_engine_time_is_weighted_by_prompts_in_flight(prompts: int, busy: float,
     fleet, time, limits = SimulatedEngines(2), EngineTime(), limits_of(window=4)
     time.begin()
     for _ in run_requests(
-        new_ledger(requests_of(prompts), fleet, limits), fleet, Recovery(fleet, backoff_s=1, room_s=1), time
+        new_ledger(requests_of(prompts), fleet, limits), fleet, Recovery(fleet, restarts=1, backoff_s=1, room_s=1), time
     ):
         pass
     told = time.readings()

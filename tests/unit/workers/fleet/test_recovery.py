@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eva.errors import NoRoomError
+from eva.errors import EngineDiedError, NoRoomError
 from eva.runtime.worker_reports import Incident
 from eva.types import Checkpoint, Request, SamplingSettings
 from tests.support import tiny_models
@@ -118,6 +118,67 @@ def test_the_fleet_continues_with_fewer_engines_if_no_machine_has_room(policy: C
         assert len(list(fleet.generate(requests_of(3000)))) == 3000
     assert [incident.kind for incident in told] == ["engine_lost", "engine_waits", "engine_back"]
     assert told[1].data["reason"] == "CPU 0 free of 2, 2 needed"
+
+
+class Once:
+    """True the first time that one of these prompts is seen."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.left = set(numbers)
+
+    def __call__(self, request: Request) -> bool:
+        hit = request.number in self.left
+        self.left.discard(request.number)
+        return hit
+
+
+def test_a_slot_that_never_starts_again_costs_its_share_and_is_tried_again_in_the_next_stage(
+    policy: Checkpoint, tmp_path: Path
+) -> None:
+    told: list[Incident] = []
+    engines = SimulatedEngines(3, kills=Once(0), broken=frozenset({0, 1, 2}), start_s=0.0)
+    with Fleet(engines, Limits(8, 2, 60, start_s=300), tmp_path / "views", notice=told.append) as fleet:
+        fleet.load(policy)
+        assert len(list(fleet.generate(requests_of(1500)))) == 1500
+        dead = engines.replacements[0]
+        assert engines.replacements == [dead, dead] and len(engines.up) == 2
+        assert [incident.kind for incident in told] == ["engine_lost", "engine_lost", "engine_given_up"]
+        assert f"engine {dead} is given up in this stage after 2 replacements in a row: it does not" in told[-1].text
+        engines.broken = frozenset()
+        assert len(list(fleet.generate(requests_of(1500)))) == 1500
+        assert engines.up == {0, 1, 2}
+
+
+def test_a_lost_machine_counts_neither_against_its_engines_nor_against_their_prompts(
+    policy: Checkpoint, tmp_path: Path
+) -> None:
+    told: list[Incident] = []
+    engines = SimulatedEngines(1, machines=Once(*range(0, 60, 10)), start_s=0.0)
+    with Fleet(engines, Limits(8, 0, 60, start_s=300), tmp_path / "views", notice=told.append) as fleet:
+        fleet.load(policy)
+        answered = list(fleet.generate(requests_of(60)))
+    assert len(answered) == 60 and not any(each.failure for each in answered)
+    assert [incident.kind for incident in told] == ["engine_lost", "engine_back"] * 6
+    assert {incident.data["pause_s"] for incident in told if incident.kind == "engine_lost"} == {0.0}
+
+
+def test_an_engine_without_a_machine_is_asked_for_at_once_and_starts_when_one_comes(
+    policy: Checkpoint, tmp_path: Path
+) -> None:
+    """It is what an autoscaler sees. Engines that wait are no reason to replace them."""
+    told: list[Incident] = []
+    engines = SimulatedEngines(1, machines=Once(5), rooms=lambda now: now > 250, start_s=10)
+    with Fleet(engines, Limits(8, 0, 60, start_s=300), tmp_path / "views", notice=told.append) as fleet:
+        fleet.load(policy)
+        assert len(list(fleet.generate(requests_of(40)))) == 40
+    assert engines.replacements == [0] and engines.replaced_at[0] < 10
+    assert [incident.kind for incident in told] == ["engine_lost", "engine_waits", "engine_back"]
+
+
+def test_when_the_last_slot_is_given_up_the_reason_is_told(policy: Checkpoint, tmp_path: Path) -> None:
+    engines = SimulatedEngines(2, kills=lambda _: True, broken=frozenset({0, 1}), start_s=0.0)
+    with pytest.raises(EngineDiedError, match=r"the last one, died \(it does not start\) after 1 repl"):
+        played(engines, policy, tmp_path, [], restarts=1)
 
 
 def test_a_fleet_without_room_for_any_engine_gives_up_with_the_reason(policy: Checkpoint, tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eva.errors import RewarderDiedError
+from eva.errors import NoRoomError, RewarderDiedError
 from eva.runtime.worker_reports import Incident
 from eva.types import PromptResponses, Response, Reward, RewardedResponses
 from workers.rewards.model import PROCESS_DIED, RewardRequest
-from workers.rewards.window import Rewards, Window
+from workers.rewards.window import Rewards, Window, emptiest, hand_over, take_from
 
 
 class DiedError(Exception):
@@ -30,6 +30,14 @@ class FakeProcess:
         self.queue: list[tuple[list[RewardRequest], Future[Rewards]]] = []
         self.sizes: list[int] = []
         self.restarts = 0
+        self.missing: str | None = None
+        self.machine_lost = False
+
+    def missing_room(self) -> str | None:
+        return self.missing
+
+    def lost_machine(self, error: BaseException) -> bool:
+        return self.machine_lost
 
     def submit(self, requests: Sequence[RewardRequest]) -> Future[Rewards]:
         future: Future[Rewards] = Future()
@@ -180,3 +188,58 @@ def test_the_window_reports_what_the_process_is_working_on() -> None:
     assert str(window.at_work()) == "rewarder: nothing in flight, silent for 0 s"
     window.put(prompt(5))
     assert str(window.at_work()) == "rewarder: 1 prompts in flight (5), silent for 0 s"
+
+
+def test_a_lost_machine_makes_no_prompt_a_suspect() -> None:
+    told: list[Incident] = []
+    process = FakeProcess(accidents=1)
+    process.machine_lost = True
+    window = Window(process, per_call=4, restarts=0, notice=told.append)
+    for number in range(9):
+        window.put(prompt(number))
+    process.work()
+    assert window.take(block=True) == [] and process.restarts == 1
+    assert process.sizes == [1, 1, 4, 4], "no prompt is sent alone to find a culprit"
+    assert [incident.kind for incident in told] == ["rewarder_lost"] and "machine was lost" in told[0].text
+
+
+def test_nothing_is_sent_to_a_process_that_waits_for_a_machine_and_it_gives_up_after_a_while() -> None:
+    clock = iter(range(0, 10_000, 10))
+    process = FakeProcess()
+    process.missing = "GPU 1 needed, 0 free at most"
+    window = Window(process, room_s=60, clock=lambda: float(next(clock)))
+    window.put(prompt(1))
+    assert process.queue == [] and not window.empty
+    with pytest.raises(NoRoomError, match=r"no machine has had room for the rewarder for \d+ s: GPU 1 needed"):
+        window.take(block=True)
+    process.missing = None
+    window.take(block=False)
+    assert process.sizes == [1]
+
+
+def test_prompts_go_to_the_replica_with_the_fewest_and_leave_one_that_lost_its_machine() -> None:
+    processes = [FakeProcess(), FakeProcess()]
+    windows = [Window(process, per_call=2) for process in processes]
+    for number in range(12):
+        emptiest(windows).put(prompt(number))
+    assert [window.load for window in windows] == [6, 6]
+    processes[0].missing = "GPU 1 needed, 0 free at most"
+    hand_over(windows)
+    sent = 2
+    assert [window.load for window in windows] == [sent, 10]
+    assert emptiest(windows) is windows[1], "nothing new goes where no machine is"
+    processes[0].missing, rewarded = None, list[RewardedResponses]()
+    while not all(window.empty for window in windows):
+        for process in processes:
+            process.work()
+        rewarded += take_from(windows, block=True)
+    assert sorted(each.answered.number for each in rewarded) == list(range(12))
+
+
+def test_a_replica_without_a_machine_does_not_keep_the_others_from_their_work() -> None:
+    processes = [FakeProcess(), FakeProcess()]
+    processes[0].missing = "GPU 1 needed, 0 free at most"
+    windows = [Window(process, per_call=2, room_s=0.5) for process in processes]
+    for number in range(4):
+        emptiest(windows).put(prompt(number))
+    assert [window.load for window in windows] == [0, 4]

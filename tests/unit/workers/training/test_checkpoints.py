@@ -6,12 +6,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from eva.errors import CheckpointError, DiskFullError
+from eva.solver.manifest import Manifest
 from workers.training import checkpoints
 from workers.training.checkpoints import publish, verify
 from workers.training.job_lock import file_lock
@@ -207,3 +209,38 @@ def test_publishing_imports_no_torch() -> None:
     code = "import sys, workers.training.checkpoints; print('torch' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert loaded.stdout == "False\n"
+
+
+def test_a_machine_reads_the_files_of_a_checkpoint_once_until_one_of_them_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def count(path: Path, digest: str | None = None) -> Manifest:
+        read.append(path.name)
+        return original(path, digest)
+
+    original = checkpoints.verify
+    monkeypatch.setattr(checkpoints, "verify", count)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"0123456789")
+    digest = checkpoints.seal(folder)
+    for _ in range(3):
+        checkpoints.verify_once(folder, digest)
+    assert read == ["policy"]
+    time.sleep(0.01)  # the clock of some file systems is that coarse
+    (folder / "weights").write_bytes(b"0123456780")
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="weights has changed"):
+            checkpoints.verify_once(folder, digest)
+    (folder / "weights").write_bytes(b"0123456789")
+    checkpoints.verify_once(folder, digest)
+    (folder / "extra").touch()
+    with pytest.raises(CheckpointError, match="extra is not in its"):
+        checkpoints.verify_once(folder, digest)
+    assert len(read) == 5
+    (folder / "extra").unlink()
+    with pytest.raises(CheckpointError, match="digest"):
+        checkpoints.verify_once(folder, "another")

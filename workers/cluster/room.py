@@ -1,0 +1,90 @@
+"""Room on the cluster's machines for actors: asked for at once, granted when machines have it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+# What is free in the cluster's sum may lie on several machines; Ray has no public name for this.
+from ray._private.state import available_resources_per_node
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+_ASK_AGAIN_S = 0.5
+
+
+class Room:
+    """A reservation: resources of one machine, or of several. An autoscaler sees those that are not granted yet.
+
+    Only machines that have the resources can grant it. `release` returns them, also while it is not granted.
+    """
+
+    def __init__(self, *parts: Mapping[str, float]) -> None:
+        """Asks for the resources. Each part is granted by one machine; without any resources nothing is reserved."""
+        kept = [{name: amount for name, amount in part.items() if amount > 0} for part in parts]
+        self._parts = [part for part in kept if part]
+        self._group = placement_group(self._parts, strategy="PACK") if self._parts else None
+        self._granted = self._group is None
+        self._asked_at = -_ASK_AGAIN_S
+
+    @property
+    def granted(self) -> bool:
+        """Whether machines hold the resources for this reservation."""
+        now = time.monotonic()
+        if self._group is not None and not self._granted and now - self._asked_at >= _ASK_AGAIN_S:
+            self._granted = placement_group_table(self._group).get("state") == "CREATED"
+            self._asked_at = time.monotonic()
+        return self._granted
+
+    def missing(self) -> str | None:
+        """Returns what no machine has free, or None once the reservation is granted."""
+        if self.granted:
+            return None
+        return missing_room(self._parts)
+
+    def options(self) -> dict[str, Any]:
+        """Returns the actor options that place an actor in the first part."""
+        if self._group is None:
+            return {}
+        return {"scheduling_strategy": PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=0)}
+
+    def release(self) -> None:
+        """Returns the resources and ends what runs in them. Does nothing the second time."""
+        if self._group is not None:
+            remove_placement_group(self._group)
+            self._group, self._granted = None, True
+
+
+def missing_room(parts: list[dict[str, float]]) -> str:
+    """Returns a description of the resources that are needed, and of what is free."""
+    free: dict[str, dict[str, float]] = available_resources_per_node()
+    needed = [
+        f"{name} {amount * len(parts):g} needed, {_free(free, name, alone=len(parts) == 1)}"
+        for name, amount in parts[0].items()
+    ]
+    text = "; ".join(needed)
+    return text if len(needed) == 1 else f"{text}, but no machine of {len(free)} has all of it"
+
+
+def machine_with_gpus() -> str | None:
+    """Returns the node id of the machine with the most memory among those with a GPU, None where there is none."""
+    nodes: list[tuple[float, str]] = [
+        (node["Resources"].get("memory", 0), str(node["NodeID"]))
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("GPU", 0) > 0
+    ]
+    return max(nodes)[1] if nodes else None
+
+
+def beside_gpus() -> dict[str, Any]:
+    """Returns the actor options of an actor that needs no GPU itself, but the memory of a machine that has them."""
+    node = machine_with_gpus()
+    return {} if node is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+
+
+def _free(free: Mapping[str, Mapping[str, float]], name: str, *, alone: bool) -> str:
+    amounts = [node.get(name, 0.0) for node in free.values()]
+    return f"{max(amounts, default=0):g} free at most" if alone else f"{sum(amounts):g} free"
