@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray._private import worker as ray_worker
 
 # What is free in the cluster's sum may lie on several machines; Ray has no public name for this.
 from ray._private.state import available_resources_per_node
@@ -67,6 +68,12 @@ def missing_room(parts: list[dict[str, float]]) -> str:
     ]
     text = "; ".join(needed)
     return text if len(needed) == 1 else f"{text}, but no machine of {len(free)} has all of it"
+
+
+def never_has(name: str, amount: float) -> bool:
+    """Whether this process has started the cluster itself, so that no machine joins, and it has less than `amount`."""
+    node: Any = ray_worker._global_node  # Ray has no public name for this
+    return node is not None and node.head and float(ray.cluster_resources().get(name, 0)) < amount
 
 
 def machine_with_gpus() -> str | None:

@@ -21,12 +21,13 @@ from ray.exceptions import (
 )
 
 from eva.config import EnsembleReward, RewardConfig, RewardNetwork
+from eva.errors import ConfigError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
 from eva.types import PromptResponses, RewardedResponses
 from workers.cluster.actors import find_process, lost_machine, stop_actor
 from workers.cluster.environment import process_environment
-from workers.cluster.room import Room
+from workers.cluster.room import Room, never_has
 from workers.cluster.secrets import NO_SECRETS, Secrets
 from workers.rewards.model import COST, HasBudget, RewardModel, RewardRequest
 from workers.rewards.secrets import rewarder_secrets
@@ -96,6 +97,7 @@ class RayProcess:
 
     def start(self) -> None:
         """Starts the actor, as soon as a machine has room for it."""
+        _require_gpus(self._gpus)
         self._room = Room({"GPU": self._gpus, "CPU": self._cpus})
         actor: Any = ray.remote(RewardProcess)
         options = actor.options(
@@ -172,7 +174,7 @@ class ActorRewarder:
             ]
 
     def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
-        """Pulls prompts with responses, about a hundred in flight per actor, and yields each once, as soon as it is done.
+        """Pulls prompts with responses, about a hundred in flight per actor, and yields each as soon as it is done.
 
         Raises RewarderDiedError, NoRoomError if no machine has room for any actor, and ConfigError if the reward model
         cannot be built on the actor's machine.
@@ -231,6 +233,16 @@ def gpus_of(config: RewardConfig) -> float:
     if isinstance(config, EnsembleReward):
         return sum(gpus_of(member.reward) for member in config.members)
     return config.gpus if isinstance(config, RewardNetwork) else 0
+
+
+def _require_gpus(gpus: float) -> None:
+    """Raises ConfigError if the cluster is this machine's alone and has too few GPUs; others may still grow."""
+    if never_has("GPU", gpus):
+        raise ConfigError(
+            f"the rewarder asks for {gpus:g} GPUs, and this machine has {ray.cluster_resources().get('GPU', 0):g}",
+            expected="reward.gpus of at most what the machine has",
+            next_move="Lower reward.gpus (0 computes on the CPU), or join a cluster with GPUs (RAY_ADDRESS)",
+        )
 
 
 def replicas_of(config: RewardConfig) -> int:

@@ -114,7 +114,7 @@ class Scene:
 
 
 def complete(rewarded: list[RewardedResponses], count: int) -> bool:
-    numbers = {each.answered.number for each in rewarded}
+    numbers = {each.prompt.number for each in rewarded}
     whole = all(len(each.rewards) == 2 and all(one.value is not None for one in each.rewards) for each in rewarded)
     return whole and len(rewarded) == len(numbers) == count
 

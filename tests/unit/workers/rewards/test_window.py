@@ -233,7 +233,7 @@ def test_prompts_go_to_the_replica_with_the_fewest_and_leave_one_that_lost_its_m
         for process in processes:
             process.work()
         rewarded += take_from(windows, block=True)
-    assert sorted(each.answered.number for each in rewarded) == list(range(12))
+    assert sorted(each.prompt.number for each in rewarded) == list(range(12))
 
 
 def test_a_replica_without_a_machine_does_not_keep_the_others_from_their_work() -> None:
