@@ -302,6 +302,14 @@ class Fleet(Section):
     """Share of a GPU's memory for an engine."""
     cpu_cache_gb: float = Field(default=1.0, gt=0)
     """Size of an engine's key-value cache on a CPU, in GB."""
+    max_sequences: int | None = Field(default=None, ge=1)
+    """Sequences that an engine works on at once; unset: 256 on a CPU, on a GPU what vLLM takes for offline use (256 to
+    1,024, by the GPU)."""
+    step_tokens: int | None = Field(default=None, ge=1)
+    """Tokens that an engine computes in one step; unset: 4,096 on a CPU, and on a GPU what vLLM takes for offline use
+    (8,192 or 16,384, by the GPU). A CPU takes at least the context's length."""
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    """Precision of the key-value cache on a GPU; `auto`: the model's own; `fp8` holds twice as much and rounds more."""
     enforce_eager: bool | None = None
     """Skip compilation; unset: only on a CPU."""
     restarts: int = Field(default=3, ge=0)

@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 class EngineSetup:
     """The settings of an engine, apart from its weights.
 
-    `max_sequences`: None leaves it to vLLM. `gpus`: 0 serves on the CPU, more than 1 tensor-parallel.
+    `max_sequences`, `step_tokens`: None leaves it to vLLM, which has settings for offline use of each GPU. `gpus`: 0
+    serves on the CPU, more than 1 tensor-parallel.
     `cpu_cache_gb` (CPU) and `memory_fraction` (GPU) bound the key-value cache.
     """
 
@@ -51,6 +52,8 @@ class EngineSetup:
     gpus: float
     cpu_cache_gb: float
     memory_fraction: float
+    step_tokens: int | None = None
+    kv_cache_dtype: str = "auto"
     log: WorkerLog | None = None
 
 
@@ -85,13 +88,16 @@ class Engine:
         """
         _verify(policy)
         from vllm.engine.arg_utils import EngineArgs
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
 
         began = time.monotonic()
         self._close()
         self._encoder = PromptEncoder(folder, self._setup.prompting)
         try:
-            self._llm = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(self._setup, folder)))
+            self._llm = LLMEngine.from_engine_args(
+                EngineArgs(**engine_arguments(self._setup, folder)), usage_context=UsageContext.LLM_CLASS
+            )
         except (ValueError, RuntimeError, OSError, MemoryError, AttributeError, TypeError) as error:
             raise start_error(folder, error) from error
         reach("engine.opened")
@@ -223,10 +229,13 @@ def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
         "max_model_len": setup.max_model_len,
         "enforce_eager": setup.enforce_eager,
         "disable_log_stats": True,
+        "kv_cache_dtype": setup.kv_cache_dtype,
     }
     if setup.max_sequences is not None:
         arguments["max_num_seqs"] = setup.max_sequences
     if setup.gpus > 0:
+        if setup.step_tokens is not None:
+            arguments["max_num_batched_tokens"] = setup.step_tokens
         # In a placement group vLLM would start actors of its own for tensor parallelism, with GPUs beside the engine's.
         parallel = {"distributed_executor_backend": "mp"} if setup.gpus > 1 else {}
         return (
@@ -242,7 +251,7 @@ def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
     return arguments | {
         "kv_cache_memory_bytes": int(setup.cpu_cache_gb * 2**30),
         "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(STEP_TOKENS, setup.max_model_len),
+        "max_num_batched_tokens": max(setup.step_tokens or STEP_TOKENS, setup.max_model_len),
     }
 
 

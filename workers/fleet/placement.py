@@ -83,10 +83,12 @@ def engine_setup(config: RunConfig, facts: ModelFacts, conversation: int = 0) ->
         dtype="float32" if dtype == "auto" and on_cpu else dtype,
         max_model_len=context_length(config, facts, conversation),
         enforce_eager=on_cpu if fleet.enforce_eager is None else fleet.enforce_eager,
-        max_sequences=CPU_SEQUENCES if on_cpu else None,
+        max_sequences=fleet.max_sequences or (CPU_SEQUENCES if on_cpu else None),
         gpus=fleet.gpus_per_engine,
         cpu_cache_gb=fleet.cpu_cache_gb,
         memory_fraction=fleet.memory_fraction,
+        step_tokens=fleet.step_tokens,
+        kv_cache_dtype=fleet.kv_cache_dtype,
     )
 
 

@@ -23,11 +23,14 @@ for _name in (
     "inputs.engine",
     "sampling_params",
     "distributed",
+    "usage",
+    "usage.usage_lib",
 ):
     sys.modules[f"vllm.{_name}"] = sys.modules[__name__]
 
 EngineArgs = SamplingParams = SimpleNamespace
 RequestOutputKind = SimpleNamespace(FINAL_ONLY="final")
+UsageContext = SimpleNamespace(LLM_CLASS="offline")
 
 
 def tokens_input(ids: list[int]) -> list[int]:
@@ -42,7 +45,8 @@ class LLMEngine:
     """Finishes one request a step; what it answers depends on the request's seed alone."""
 
     @staticmethod
-    def from_engine_args(arguments: SimpleNamespace) -> LLMEngine:
+    def from_engine_args(arguments: SimpleNamespace, usage_context: str) -> LLMEngine:
+        assert usage_context == UsageContext.LLM_CLASS
         return LLMEngine(arguments.model)
 
     def __init__(self, folder: str) -> None:
