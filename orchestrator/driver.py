@@ -224,7 +224,6 @@ def build_roles(
         evaluator = rewarders.start(reward, spent[1]) if (reward := config.evaluation.reward) else rewarder
         auditor = rewarders.start(reward, spent[2]) if (reward := config.audit.reward) else None
         rewarders.end_unused()
-        workers = (fleet, trainer, *rewarders.all)
         yield Roles(
             generator=fleet,
             rewarder=rewarder,
@@ -233,7 +232,7 @@ def build_roles(
             evaluator=evaluator,
             auditor=auditor,
             embedder=embedder,
-            at_work=lambda: [status for worker in workers for status in worker.at_work()],
+            at_work=lambda: [status for one in (fleet, trainer, *rewarders.all) for status in one.at_work()],
             meter=fleet.meter,
             rest_rewarders=tuple(each.rest for each in rewarders.all),
         )
