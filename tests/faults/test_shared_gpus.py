@@ -54,7 +54,8 @@ def test_a_machine_lost_while_generating_costs_its_engines_until_another_machine
     part = seen["lost_while_generating"]
     assert part["complete"]
     kinds = [kind for kind, _ in part["told"]]
-    assert kinds.count("engine_back") == part["lost"] and "engine_given_up" not in kinds, part["told"]
+    assert kinds.count("engine_back") == kinds.count("engine_lost") == part["lost"], part["told"]
+    assert "engine_given_up" not in kinds, part["told"]
     assert part["serving"] >= 1
     if part["serving"] < ENGINES:
         assert {"GPU": ENGINE_GPUS} in part["demand"], "an autoscaler sees what is missing"

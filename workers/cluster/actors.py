@@ -6,16 +6,19 @@ resources. So another process on the same machine kills it.
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import NodeDiedError, RayError
+from ray.exceptions import ActorUnschedulableError, NodeDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from eva.runtime.processes import end_process, this_process
 from workers.cluster.environment import process_environment
 
 _FETCH_S = 10.0
+_ANSWER_S = 2.0
 
 
 def find_process(actor: Any) -> Any:
@@ -46,7 +49,7 @@ def lost_machine(error: BaseException, located: Any) -> bool:
 
     `located` comes from `find_process`.
     """
-    if isinstance(error, NodeDiedError) or "its node has died" in str(error):
+    if isinstance(error, NodeDiedError | ActorUnschedulableError) or "its node has died" in str(error):
         return True
     if not ray.wait([located], timeout=0)[0]:
         return False
@@ -54,7 +57,18 @@ def lost_machine(error: BaseException, located: Any) -> bool:
         _, node = ray.get(located, timeout=_FETCH_S)
     except RayError:  # it died before it could say
         return False
-    return not any(known["Alive"] for known in ray.nodes() if known["NodeID"] == node)
+    return not any(machine_answers(known) for known in ray.nodes() if known["NodeID"] == node)
+
+
+def machine_answers(node: Mapping[str, Any]) -> bool:
+    """Whether a machine (of `ray.nodes()`) is there. Ray lists a lost one until several health checks have failed."""
+    if not node["Alive"]:
+        return False
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=_ANSWER_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _whereabouts(_actor: Any) -> tuple[dict[str, Any], str]:

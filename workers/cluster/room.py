@@ -1,10 +1,16 @@
-"""Room on the cluster's machines for actors: asked for at once, granted when machines have it."""
+"""Room on the cluster's machines for actors: asked for at once, granted when machines have it.
+
+Ray asks for the place of a reservation that was lost with its machine again, before all others and for ever: no other
+is granted meanwhile, even if there is room for it. So whoever waits for room gives back the lost reservations of this
+process. Their actors ended with the machine.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakSet
 
 import ray
 from ray._private import worker as ray_worker
@@ -14,7 +20,10 @@ from ray._private.state import available_resources_per_node
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from workers.cluster.actors import machine_answers
+
 _ASK_AGAIN_S = 0.5
+_reservations: WeakSet[Room] = WeakSet()
 
 
 class Room:
@@ -30,15 +39,25 @@ class Room:
         self._group = placement_group(self._parts, strategy="PACK") if self._parts else None
         self._granted = self._group is None
         self._asked_at = -_ASK_AGAIN_S
+        if self._group is not None:
+            _reservations.add(self)
 
     @property
     def granted(self) -> bool:
-        """Whether machines hold the resources for this reservation."""
+        """Whether machines hold the resources for this reservation, or it was released."""
         now = time.monotonic()
-        if self._group is not None and not self._granted and now - self._asked_at >= _ASK_AGAIN_S:
-            self._granted = placement_group_table(self._group).get("state") == "CREATED"
+        if not self._granted and now - self._asked_at >= _ASK_AGAIN_S:
+            if self._state() == "CREATED":
+                self._granted = True
+            else:
+                _release_lost_except(self)
             self._asked_at = time.monotonic()
         return self._granted
+
+    @property
+    def lost(self) -> bool:
+        """Whether a machine that had granted it is gone, and no other has taken its place."""
+        return self._state() == "RESCHEDULING"
 
     def missing(self) -> str | None:
         """Returns what no machine has free, or None once the reservation is granted."""
@@ -54,9 +73,17 @@ class Room:
 
     def release(self) -> None:
         """Returns the resources and ends what runs in them. Does nothing the second time."""
-        if self._group is not None:
-            remove_placement_group(self._group)
-            self._group, self._granted = None, True
+        group, self._group, self._granted = self._group, None, True
+        if group is not None:
+            remove_placement_group(group)
+
+    def _state(self) -> str | None:
+        return None if self._group is None else placement_group_table(self._group).get("state")
+
+
+def _release_lost_except(waiting: Room) -> None:
+    for room in [room for room in _reservations if room is not waiting and room.lost]:
+        room.release()
 
 
 def missing_room(parts: list[dict[str, float]]) -> str:
@@ -81,15 +108,18 @@ def machine_with_gpus() -> str | None:
     nodes: list[tuple[float, str]] = [
         (node["Resources"].get("memory", 0), str(node["NodeID"]))
         for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("GPU", 0) > 0
+        if node["Resources"].get("GPU", 0) > 0 and machine_answers(node)
     ]
     return max(nodes)[1] if nodes else None
 
 
 def beside_gpus() -> dict[str, Any]:
-    """Returns the actor options of an actor that needs no GPU itself, but the memory of a machine that has them."""
+    """Returns the actor options of an actor that needs no GPU itself, but the memory of a machine that has them.
+
+    The actor starts on no other: a mere wish (`soft`) Ray heeds most of the time only.
+    """
     node = machine_with_gpus()
-    return {} if node is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+    return {} if node is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 def _free(free: Mapping[str, Mapping[str, float]], name: str, *, alone: bool) -> str:

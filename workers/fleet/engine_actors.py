@@ -56,13 +56,18 @@ class _Slot:
     def __init__(self, actor: Any, room: Room) -> None:
         self.actor, self.located, self.room = actor, find_process(actor), room
         self.calls: deque[_Call] = deque()
-        self.opened = False
         self.fresh = True
-        # What the engine serves, by its canary; and its mean difference when it was last opened, nats per token.
+        # What the engine serves, by its canary, once that is proven after it was opened; and its mean difference then,
+        # nats per token.
         self.served: Canary | None = None
         self.noise = 0.0
         self.serving = False
         self.empty = False
+
+    @property
+    def preparing(self) -> bool:
+        """Whether the engine is loading a policy, or proving it."""
+        return any(call.kind != "work" for call in self.calls)
 
 
 class ActorEngines:
@@ -118,14 +123,21 @@ class ActorEngines:
         state.actor.forget.remote()
 
     def serve(self, target: ServingTarget) -> None:
-        """Make every engine load a policy. An `EngineReady` or `EngineLost` event follows for each."""
+        """Make every engine load a policy. An `EngineReady` or `EngineLost` event follows for each.
+
+        An engine that is about to load this policy already goes on.
+        """
+        before = self._target
         length = self._setup.max_model_len - 1  # one token is generated
         previous = None if target.previous is None else target.previous.fitting(length)
         self._target = replace(target, canary=target.canary.fitting(length), previous=previous)
         if self._resting:
             self._slots = [self._start(slot) for slot in range(self.count)]
             self._resting = False
+        same = before is not None and (before.folder, before.policy.digest) == (target.folder, target.policy.digest)
         for state in self._slots:
+            if same and state.preparing:
+                continue
             state.calls.clear()
             if not state.empty:
                 self._prepare(state)
@@ -176,9 +188,11 @@ class ActorEngines:
 
     def _prepare(self, state: _Slot, *, anew: bool = False) -> None:
         assert self._target is not None
-        state.serving, state.fresh = False, anew or not state.opened
+        # A reload is proven by what the engine served before.
+        state.serving, state.fresh = False, anew or state.served is None
         load = state.actor.open if state.fresh else state.actor.reload
-        state.opened = True
+        if state.fresh:
+            state.served = None
         state.calls.append(_Call("load", load.remote(self._target.folder, self._target.policy)))
         state.calls.append(_Call("measure", state.actor.measure.remote(self._target.canary.tokens)))
 

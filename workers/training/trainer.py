@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import ray
 from ray.exceptions import (
+    ActorUnschedulableError,
     GetTimeoutError,
     NodeDiedError,
     ObjectLostError,
@@ -34,7 +35,15 @@ from workers.cluster.room import Room, beside_gpus
 from workers.cluster.secrets import Secrets, hub_secrets
 from workers.models.model_folder import is_hub_id
 
-_DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, GetTimeoutError)
+_DEATHS = (
+    RayActorError,
+    ActorUnschedulableError,
+    WorkerCrashedError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    GetTimeoutError,
+)
 _RETRIES = 2
 _BACKOFF_S = 1.0
 _FETCH_S = 60.0
@@ -150,8 +159,9 @@ class LocalTrainer:
         return None if actor is None else KeptProcess(actor, self._located, self._environment())
 
     def warm(self) -> None:
-        """Start the process and its imports. Returns at once."""
-        self._process().warm.remote()
+        """Start the process and its imports, if a machine has what it needs. Returns at once."""
+        if not self._on_gpu or beside_gpus():
+            self._process().warm.remote()
 
     def publish_initial(self, folder: str) -> Checkpoint:
         """Publish the run's model as checkpoint 0 below `folder`, with its canary. Idempotent.

@@ -51,6 +51,7 @@ class LLMEngine:
 
     def __init__(self, folder: str) -> None:
         self._folder, self._waiting = folder, dict[str, tuple[list[int], Any]]()
+        self.engine_core = SimpleNamespace(shutdown=lambda: None)
 
     def add_request(self, name: str, ids: list[int], asked: Any) -> None:
         self._waiting[name] = ids, asked

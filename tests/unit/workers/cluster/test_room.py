@@ -1,4 +1,4 @@
-"""What is said about room that no machine has."""
+"""What is said about room that no machine has, and reservations that would keep others from getting theirs."""
 
 from __future__ import annotations
 
@@ -24,3 +24,26 @@ def test_an_actor_that_needs_no_resources_needs_no_reservation() -> None:
     nothing = Room({"GPU": 0, "CPU": 0})
     assert nothing.granted and nothing.missing() is None and nothing.options() == {}
     nothing.release()
+
+
+def test_whoever_waits_for_room_gives_back_what_was_lost_with_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray grants nothing to others while it looks for another place for a lost reservation."""
+    states, removed = dict[str, str](), list[str]()
+
+    def ask(parts: list[dict[str, float]], strategy: str) -> str:
+        return f"group {len(states)}"
+
+    def table(group: str) -> dict[str, str]:
+        return {"state": states[group]}
+
+    monkeypatch.setattr(room, "placement_group", ask)
+    monkeypatch.setattr(room, "placement_group_table", table)
+    monkeypatch.setattr(room, "remove_placement_group", removed.append)
+    monkeypatch.setattr(room, "missing_room", lambda parts: "room")
+    rooms: list[Room] = []
+    for state in ("RESCHEDULING", "CREATED", "PENDING", "PENDING"):
+        rooms.append(Room({"GPU": 1}))
+        states[f"group {len(states)}"] = state
+    assert rooms[3].missing() == "room"
+    assert removed == ["group 0"]
+    assert rooms[0].missing() is None, "its holder learns of the loss from its actor"
