@@ -31,6 +31,7 @@ DECIDES: dict[str, bool] = {
     "eva/config/tracking.py": False,
     "eva/config/yaml_text.py": False,
     "eva/creator": True,
+    "eva/elementary.py": True,
     "eva/evaluation": True,
     "eva/measures": True,
     "eva/measures/text_difference.py": False,
