@@ -18,6 +18,7 @@ OWN = """# mine
 prompts: {playground: 16}
 model: {path: playground}
 reward: {kind: mock}
+generation: {max_tokens: 64}
 evolving:
   evolver: {kind: playground}   # offline
 evaluation: {playground: 4}
