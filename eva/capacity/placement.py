@@ -42,7 +42,7 @@ def reward_networks(config: RunConfig) -> Iterator[tuple[str, RewardNetwork]]:
 
 def replicas_of(reward: RewardNetwork) -> int:
     """How many processes compute this reward."""
-    return int(getattr(reward, "replicas", 1))
+    return reward.replicas
 
 
 def unplaced(demands: Sequence[Demand], machines: Machines) -> list[Demand]:

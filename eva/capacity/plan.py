@@ -200,6 +200,13 @@ def _fewer_engines(config: RunConfig) -> Overrides:
         yield (f"fleet.engines={engines}",)
 
 
+def _fewer_rewarders(config: RunConfig) -> Overrides:
+    alone = tuple(f"{key}.replicas=1" for key, network in reward_networks(config) if network.replicas > 1)
+    if alone:
+        yield alone
+        yield from ((*alone, *fewer) for fewer in _fewer_engines(config))
+
+
 def _smaller_share(config: RunConfig) -> Overrides:
     for share in range(int(config.fleet.memory_fraction * 20) - 1, 3, -1):
         yield (f"fleet.memory_fraction={share / 20:g}",)
@@ -225,7 +232,7 @@ CANDIDATES: Mapping[str, tuple[Callable[[RunConfig], Overrides], ...]] = {
     "training": (_cheaper_training, _more_devices, _smaller_state, _fewer_devices),
     "devices": (_fewer_devices,),
     "engine": (_engine_memory, _wider_engines),
-    "fleet": (_narrower_engines, _fewer_engines),
+    "fleet": (_narrower_engines, _fewer_engines, _fewer_rewarders),
     "sharing": (_smaller_share,),
     "reward": (_smaller_batches,),
     "disk": (_kept_last,),

@@ -14,8 +14,9 @@ ENGINE_OVERHEAD = 3 * 10**9
 """What vLLM's graphs, activations and sampler take of an engine's share on each GPU, about."""
 REWARD_OVERHEAD = 1.5 * 10**9
 """CUDA's context and the fragmentation of a reward process."""
-DEFAULT_SEQUENCES = 128
-"""vLLM's own bound on the sequences of one step, where eva sets none."""
+DEFAULT_SEQUENCES, DEFAULT_SEQUENCES_LARGE = 256, 1024
+"""vLLM's own bounds on the sequences of one step in offline use, where eva sets none; see `default_sequences`."""
+LARGE_GPU = 70 * 2**30
 TEMPLATE_TOKENS = 512
 
 
@@ -55,6 +56,12 @@ def engine_memory(shape: ModelShape, config: RunConfig, gpu: Gpu) -> EngineNeed:
         max(0, int(free / per_token)),
         context,
     )
+
+
+def default_sequences(gpu: Gpu) -> int:
+    """How many sequences vLLM works on at once in offline use: more on large GPUs, but for the A100."""
+    large = gpu.memory >= LARGE_GPU and "A100" not in gpu.name
+    return DEFAULT_SEQUENCES_LARGE if large else DEFAULT_SEQUENCES
 
 
 def context_tokens(shape: ModelShape, config: RunConfig) -> int:

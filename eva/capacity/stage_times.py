@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from eva.capacity.machines import Gpu, Machines
 from eva.capacity.placement import replicas_of, reward_networks
-from eva.capacity.serving_memory import DEFAULT_SEQUENCES, engine_memory
+from eva.capacity.serving_memory import default_sequences, engine_memory
 from eva.capacity.shapes import ModelShape
 from eva.capacity.training_memory import plain_attention, rows_of, setup_of
 from eva.config import EvolInstruct, FeedbackEvolver, JudgeReward, PairwiseReward, RewardNetwork, RunConfig
@@ -90,7 +90,7 @@ def stage_times(
 def engine_speed(policy: ModelShape, config: RunConfig, gpu: Gpu) -> tuple[float, int]:
     """Tokens per second of one engine, and how many sequences it runs at a time."""
     engine, response = engine_memory(policy, config, gpu), _response_tokens(config)
-    bound = getattr(config.fleet, "max_sequences", None) or DEFAULT_SEQUENCES
+    bound = config.fleet.max_sequences or default_sequences(gpu)
     sequences = min(engine.sequences(PROMPT_TOKENS + response), config.fleet.window * config.generation.n, bound)
     parts = max(1.0, config.fleet.gpus_per_engine)
     cached = sequences * (PROMPT_TOKENS + response / 2) * policy.cache_bytes()

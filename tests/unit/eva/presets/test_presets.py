@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from cli.commands.presets import presets as command
 from cli.commands.presets import read_preset
+from eva.config import RewardNetwork
 from eva.config.files import load_config, presets
 from eva.config.rewards import gives_win_rates
 
@@ -127,7 +128,9 @@ def test_a_preset_says_what_it_is_and_needs(name: str) -> None:
 @pytest.mark.parametrize("loss", PAPER)
 def test_engines_and_rewarder_of_the_paper_have_eight_devices_and_then_the_training(loss: str) -> None:
     config = load_config(f"paper-{loss}")
-    assert config.fleet.engines * config.fleet.gpus_per_engine + getattr(config.reward, "gpus", 0) == 8
+    assert isinstance(config.reward, RewardNetwork)
+    rewarders = config.reward.gpus * config.reward.replicas
+    assert config.fleet.engines * config.fleet.gpus_per_engine + rewarders == 8
     assert config.training.devices == 8 and config.training.sharding_on(gpu=True) == "fsdp2"
     assert "8 GPUs" in read_preset(f"paper-{loss}").needs
 
