@@ -51,7 +51,7 @@ def test_the_example_answers(played_service: Served, exported: int, path: str) -
 
 def test_the_example_of_two_runs_answers(pair_service: Pair) -> None:
     shown = next(path for path in EXAMPLES if "playground-b" in path)
-    names = dict(zip(("playground-a", "playground-b"), pair_service.names, strict=True))
+    names: dict[str, str] = dict(zip(("playground-a", "playground-b"), pair_service.names, strict=True))
     # in one pass: a run's own name may begin like the second one
     path = re.sub("|".join(names), lambda found: names[found[0]], shown)
     assert pair_service.served.client.get(path).status_code == 200
