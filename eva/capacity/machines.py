@@ -83,9 +83,9 @@ def gpu_named(name: str, memory: int | None = None) -> Gpu | None:
     flat = name.upper().replace(" ", "")
     matches = [gpu.name for gpu in GPUS if gpu.name.upper() in flat]
     longest = max(matches, key=len, default=None)
-    named = [] if longest is None else [gpu for gpu in GPUS if gpu.name.startswith(longest)]
     if memory is None:
-        return named[0] if named else None
+        return next((gpu for gpu in GPUS if gpu.name == longest), None)
+    named = [] if longest is None else [gpu for gpu in GPUS if gpu.name.startswith(longest)]
     kind = min(named or GPUS, key=lambda gpu: abs(gpu.memory - memory))
     return Gpu(name or kind.name, memory, kind.flops, kind.bandwidth)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eva.capacity.machines import GB, Gpu, gpu_named, parse_machines
+from eva.capacity.machines import GB, GPUS, Gpu, gpu_named, parse_machines
 from eva.capacity.serving_memory import engine_memory, reward_memory
 from eva.capacity.shapes import shape_of
 from eva.capacity.training_memory import OVERHEAD, TrainingSetup, host_memory, training_memory
@@ -133,6 +133,7 @@ def test_a_gpu_is_known_by_its_name_or_by_its_memory() -> None:
     for name, memory, bandwidth in (("NVIDIA A100-SXM4-40GB", 40_960, 1.56e12), ("A100-SXM4-80GB", 81_920, 2.04e12)):
         found = gpu_named(name, memory * 2**20)
         assert found is not None and found.bandwidth == pytest.approx(bandwidth)
+    assert [found and found.name for found in map(gpu_named, (gpu.name for gpu in GPUS))] == [gpu.name for gpu in GPUS]
     assert gpu_named("Foo") is None
     unknown = gpu_named("Foo", 24 * GB)
     assert unknown is not None and unknown.name == "Foo" and unknown.memory == 24 * GB
