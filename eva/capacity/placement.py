@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from eva.capacity.machines import Machines
 from eva.config import EnsembleReward, RewardConfig, RewardNetwork, RunConfig
+from eva.config.rewards import gpus_of, replicas_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +23,45 @@ def serving_demands(config: RunConfig) -> list[Demand]:
     fleet = config.fleet
     engines = [Demand("engine", fleet.gpus_per_engine)] * (fleet.engines if fleet.gpus_per_engine > 0 else 0)
     rewards = [
-        Demand(key, network.gpus)
-        for key, network in reward_networks(config)
-        if network.gpus > 0
-        for _ in range(replicas_of(network))
+        Demand(key, gpus)
+        for key, reward in rewarders(config)
+        if (gpus := gpus_of(reward)) > 0
+        for _ in range(replicas_of(reward))
     ]
     return [*engines, *rewards]
 
 
-def reward_networks(config: RunConfig) -> Iterator[tuple[str, RewardNetwork]]:
-    """Every reward model with a network of its own, with its key in the config."""
+def rewarders(config: RunConfig) -> Iterator[tuple[str, RewardConfig]]:
+    """The rewarders of a run, each with its key in the config."""
     for key, reward in (
         ("reward", config.reward),
         ("evaluation.reward", config.evaluation.reward),
         ("audit.reward", config.audit.reward),
     ):
-        yield from _networks(key, reward)
+        if reward is not None:
+            yield key, reward
 
 
-def replicas_of(reward: RewardNetwork) -> int:
-    """How many processes compute this reward."""
-    return reward.replicas
+def members(key: str, reward: RewardConfig) -> Iterator[tuple[str, RewardConfig]]:
+    """A rewarder with its key in the config, or the members of an ensemble with theirs: they share its processes."""
+    if isinstance(reward, EnsembleReward):
+        for place, member in enumerate(reward.members):
+            yield from members(f"{key}.members.{place}.reward", member.reward)
+    else:
+        yield key, reward
+
+
+def networks(key: str, reward: RewardConfig) -> Iterator[tuple[str, RewardNetwork]]:
+    """The reward models of a rewarder that have a network of their own, with their keys in the config."""
+    for place, member in members(key, reward):
+        if isinstance(member, RewardNetwork):
+            yield place, member
+
+
+def reward_networks(config: RunConfig) -> Iterator[tuple[str, RewardNetwork]]:
+    """Those of all rewarders of a run."""
+    for key, reward in rewarders(config):
+        yield from networks(key, reward)
 
 
 def unplaced(demands: Sequence[Demand], machines: Machines) -> list[Demand]:
@@ -66,11 +85,3 @@ def _take(gpus: list[float], wanted: float) -> bool:
     for index in whole:
         gpus[index] = 0.0
     return True
-
-
-def _networks(key: str, reward: RewardConfig | None) -> Iterator[tuple[str, RewardNetwork]]:
-    if isinstance(reward, RewardNetwork):
-        yield key, reward
-    elif isinstance(reward, EnsembleReward):
-        for place, member in enumerate(reward.members):
-            yield from _networks(f"{key}.members.{place}.reward", member.reward)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from eva.capacity.machines import GB, Machines
-from eva.capacity.placement import reward_networks, serving_demands, unplaced
+from eva.capacity.placement import networks, reward_networks, rewarders, serving_demands, unplaced
 from eva.capacity.serving_memory import EngineNeed, engine_memory, reward_memory
 from eva.capacity.shapes import ModelShape
 from eva.capacity.stage_times import Counts, StageTime, counts_of, stage_times, stored_bytes
 from eva.capacity.training_memory import GpuMemory, host_memory, setup_of, training_memory
 from eva.config import RunConfig
 from eva.config.files import with_overrides
+from eva.config.rewards import replicas_of
 from eva.errors import ConfigError
 
 ROUNDS = 5
@@ -282,10 +283,11 @@ def _roles(config: RunConfig, models: Models, machines: Machines) -> Iterator[Ro
     if fleet.gpus_per_engine > 0:
         engine = engine_memory(models.policy, config, gpu)
         yield Role("engine", fleet.gpus_per_engine, fleet.engines, engine.need, engine.share)
-    for key, network in reward_networks(config):
-        if network.gpus > 0 and (shape := models.rewards.get(key)) is not None:
-            count = sum(demand.role == key for demand in serving_demands(config))
-            yield Role(key, network.gpus, count, reward_memory(shape, network, gpu), gpu.memory)
+    for rewarder, reward in rewarders(config):
+        for key, network in networks(rewarder, reward):
+            if network.gpus > 0 and (shape := models.rewards.get(key)) is not None:
+                need = reward_memory(shape, network, gpu)
+                yield Role(key, network.gpus, replicas_of(reward), need, gpu.memory)
     if config.training.enabled and fleet.gpus_per_engine > 0:
         need = training_memory(models.policy, setup_of(config.training))
         yield Role("training", 1, config.training.devices, need, gpu.memory)

@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eva.capacity.machines import Gpu, Machines
-from eva.capacity.placement import replicas_of, reward_networks
+from eva.capacity.placement import networks
 from eva.capacity.serving_memory import default_sequences, engine_memory
 from eva.capacity.shapes import ModelShape
 from eva.capacity.training_memory import plain_attention, rows_of, setup_of
 from eva.config import EvolInstruct, FeedbackEvolver, JudgeReward, PairwiseReward, RewardNetwork, RunConfig
+from eva.config.rewards import replicas_of
 
 PROMPT_TOKENS, RESPONSE_TOKENS = 250, 450
 WRITING_SHARE = 0.5
@@ -128,12 +129,11 @@ def _rewarding(responses: int, config: RunConfig, rewards: Mapping[str, ModelSha
             f"{responses:,} calls of a judge at least, x {CALL_S:.0f} s / {config.reward.concurrency} at a time",
         )
     seconds, gpus, shown = 0.0, 0.0, list[str]()
-    for key, network in reward_networks(config):
-        shape = rewards.get(key)
-        if not key.startswith("reward") or shape is None:
+    for key, network in networks("reward", config.reward):
+        if (shape := rewards.get(key)) is None:
             continue
         tokens = _tokens_to_reward(network, responses, config)
-        replicas, gpu = replicas_of(network), machines.gpu
+        replicas, gpu = replicas_of(config.reward), machines.gpu
         if network.gpus > 0 and gpu is not None:
             speed, on = gpu.flops * REWARD_SHARE * min(1.0, network.gpus) * replicas, f"{replicas} x {gpu.name}"
             gpus += network.gpus * replicas

@@ -204,6 +204,20 @@ def gives_win_rates(reward: RewardConfig) -> bool:
     )
 
 
+def gpus_of(reward: RewardConfig) -> float:
+    """Returns the GPUs of a rewarder's process; the members of an ensemble share one process."""
+    if isinstance(reward, EnsembleReward):
+        return sum(gpus_of(member.reward) for member in reward.members)
+    return reward.gpus if isinstance(reward, RewardNetwork) else 0
+
+
+def replicas_of(reward: RewardConfig) -> int:
+    """Returns the number of a rewarder's processes; of an ensemble, the most that one of its members asks for."""
+    if isinstance(reward, EnsembleReward):
+        return max(replicas_of(member.reward) for member in reward.members)
+    return reward.replicas if isinstance(reward, RewardNetwork) else 1
+
+
 def has_budget(reward: RewardConfig) -> bool:
     """Returns whether the rewarder's cost is limited."""
     if isinstance(reward, EnsembleReward):

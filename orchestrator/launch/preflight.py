@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from eva.capacity.machines import Machines
-from eva.capacity.placement import reward_networks
+from eva.capacity.placement import members, reward_networks, rewarders
 from eva.capacity.plan import Models, Plan, plan_run
 from eva.capacity.report import refusal
 from eva.capacity.serving_memory import context_tokens
 from eva.config import (
-    EnsembleReward,
     EvolInstruct,
     FeedbackEvolver,
     JudgeReward,
     PointwiseReward,
-    RewardConfig,
     RunConfig,
 )
 from eva.config.cost_estimate import estimate_cost
@@ -176,11 +174,10 @@ def check_parts(config: RunConfig, model: ModelFacts, *, offline: bool = False) 
     if config.novelty.embedding_model is not None:
         embedding = check_embedding_model(config.novelty.embedding_model)
         lines.append(f"embeddings {embedding.architecture}, {embedding.parameters:,} parameters")
-    for reward in (config.reward, config.evaluation.reward, config.audit.reward):
-        if reward is not None:
-            kind = model_class(reward)
-            kind.check(reward)
-            lines.append(f"reward {kind.name_of(reward)}")
+    for _, reward in rewarders(config):
+        kind = model_class(reward)
+        kind.check(reward)
+        lines.append(f"reward {kind.name_of(reward)}")
     _check_reward_templates(config)
     lines += [require_endpoint(service, key, offline=offline) for key, service in _services(config)]
     return lines + [check_tracking(tracking) for tracking in config.tracking]
@@ -212,9 +209,9 @@ def _conversations(material: Material, config: RunConfig, folder: Path) -> list[
     from workers.models.chat_template import Prompting, require_conversations, require_rendering
 
     require_conversations(folder, config.model, contexts)
-    for reward in _pointwise([config.reward, config.evaluation.reward, config.audit.reward]):
+    for _, reward in reward_networks(config):
         # a model of the hub is not downloaded yet: a response that it cannot render gets its reason during the run
-        if reward.template == "chat" and Path(reward.model).is_dir():
+        if isinstance(reward, PointwiseReward) and reward.template == "chat" and Path(reward.model).is_dir():
             require_rendering(
                 Path(reward.model),
                 Prompting("chat", None, reward.system_prompt),
@@ -243,23 +240,7 @@ def _services(config: RunConfig) -> Iterator[tuple[str, EvolInstruct | JudgeRewa
         yield "evolving.evolver", evolver
     elif isinstance(evolver, FeedbackEvolver) and isinstance(evolver.writer, EvolInstruct):
         yield "evolving.evolver.writer", evolver.writer
-    for key, reward in (
-        ("reward", config.reward),
-        ("evaluation.reward", config.evaluation.reward),
-        ("audit.reward", config.audit.reward),
-    ):
-        if isinstance(reward, JudgeReward):
-            yield key, reward
-        elif isinstance(reward, EnsembleReward):
-            for place, member in enumerate(reward.members):
-                if isinstance(member.reward, JudgeReward):
-                    yield f"{key}.members.{place}.reward", member.reward
-
-
-def _pointwise(rewards: Iterable[RewardConfig | None]) -> Iterator[PointwiseReward]:
-    """The pointwise rewarders among these and among the members of ensembles."""
-    for reward in rewards:
-        if isinstance(reward, PointwiseReward):
-            yield reward
-        elif isinstance(reward, EnsembleReward):
-            yield from _pointwise([member.reward for member in reward.members])
+    for rewarder, reward in rewarders(config):
+        for key, member in members(rewarder, reward):
+            if isinstance(member, JudgeReward):
+                yield key, member

@@ -20,7 +20,8 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from eva.config import EnsembleReward, RewardConfig, RewardNetwork
+from eva.config import RewardConfig
+from eva.config.rewards import gpus_of, replicas_of
 from eva.errors import ConfigError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
@@ -228,13 +229,6 @@ class ActorRewarder:
         self._processes = []
 
 
-def gpus_of(config: RewardConfig) -> float:
-    """Returns the GPUs of a rewarder's process; the members of an ensemble share one process."""
-    if isinstance(config, EnsembleReward):
-        return sum(gpus_of(member.reward) for member in config.members)
-    return config.gpus if isinstance(config, RewardNetwork) else 0
-
-
 def _require_gpus(gpus: float) -> None:
     """Raises ConfigError if the cluster is this machine's alone and has too few GPUs; others may still grow."""
     if never_has("GPU", gpus):
@@ -243,10 +237,3 @@ def _require_gpus(gpus: float) -> None:
             expected="reward.gpus of at most what the machine has",
             next_move="Lower reward.gpus (0 computes on the CPU), or join a cluster with GPUs (RAY_ADDRESS)",
         )
-
-
-def replicas_of(config: RewardConfig) -> int:
-    """Returns the number of a rewarder's processes; of an ensemble, the most that one of its members asks for."""
-    if isinstance(config, EnsembleReward):
-        return max(replicas_of(member.reward) for member in config.members)
-    return config.replicas if isinstance(config, RewardNetwork) else 1

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from eva.config import EnsembleReward, PointwiseReward
+from eva.config import PointwiseReward
 from eva.errors import ConfigError
 from eva.types import PromptResponses, Response
 from tests.support import reward_models
 from workers.rewards import build_rewarder
-from workers.rewards.actor import gpus_of
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -58,9 +57,3 @@ def test_too_many_gpus_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="asks for 1000 GPUs, and this machine has 0"):
         list(rewarder.reward(PROMPTS))
     rewarder.close()
-
-
-def test_members_of_an_ensemble_share_the_gpus_of_its_process() -> None:
-    member = {"reward": {"kind": "pointwise", "model": "some/model", "gpus": 0.5}}
-    ensemble = EnsembleReward.model_validate({"kind": "ensemble", "on": "rank", "members": [member, member]})
-    assert gpus_of(ensemble) == 1

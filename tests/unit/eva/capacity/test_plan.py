@@ -7,7 +7,7 @@ import re
 import pytest
 
 from eva.capacity.machines import Machines, Node, parse_machines
-from eva.capacity.placement import Demand, unplaced
+from eva.capacity.placement import Demand, serving_demands, unplaced
 from eva.capacity.plan import Models, Plan, plan_run
 from eva.capacity.report import arithmetic, minutes, refusal, verdict
 from eva.capacity.stage_times import engine_speed
@@ -171,6 +171,18 @@ def test_places_are_found_whole_gpus_first_and_never_across_machines() -> None:
     assert not unplaced(engines, Machines((Node(2), Node(1))))
     assert unplaced(engines, Machines((Node(2),))) == [Demand("engine", 0.5), Demand("reward", 0.5)]
     assert unplaced([Demand("engine", 4)], Machines((Node(2), Node(2))))
+
+
+def test_members_of_an_ensemble_share_the_gpus_of_its_processes() -> None:
+    armo = {"kind": "pointwise", "model": "RLHFlow/ArmoRM-Llama3-8B-v0.1"}
+    members = [{"reward": armo | {"gpus": 0.5, "replicas": 2}}, {"reward": armo | {"gpus": 1.5}}]
+    reward = {"kind": "ensemble", "on": "rank", "members": members}
+    config = RunConfig.model_validate(paper("fleet.engines=4").model_dump() | {"reward": reward})
+    assert [demand for demand in serving_demands(config) if demand.role != "engine"] == [Demand("reward", 2.0)] * 2
+    shapes = {f"reward.members.{place}.reward": shape(str(armo["model"])) for place in range(2)}
+    found = plan_run(config, Models(shape(config.model.path), shapes), parse_machines("8x80"), 100)
+    assert not found.problems
+    assert {role.name: role.count for role in found.roles if role.name in shapes} == dict.fromkeys(shapes, 2)
 
 
 def test_idle_gpus_cost_and_the_arithmetic_are_shown() -> None:
