@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from eva.settings import Settings
 
@@ -286,10 +284,11 @@ def _token(settings: Settings) -> Finding:
 
 
 def _reachability(address: str) -> Finding:
-    parts = urlsplit(address if "://" in address else f"ray://{address}")
+    from eva.runtime.ray_address import require_listener
+
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or 6379), timeout=5):
-            return Finding("cluster", "ok", f"{address} answers")
+        require_listener(address)
+        return Finding("cluster", "ok", f"{address} answers")
     except (OSError, ValueError) as error:
         return Finding(
             "cluster",

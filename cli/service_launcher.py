@@ -33,7 +33,8 @@ def launcher_service(store: Store, settings: Settings) -> Generator[None]:
             loop.end(STOP_JOB_S)
         return
     cluster = LocalCluster(settings.logs_dir / "ray.log", {MARK: json.dumps(this_process())})
-    jobs = RayJobs(cluster.address, sys.executable, job_environment(settings, same_machine=True), cluster.started)
+    environment = job_environment(settings, same_machine=True)
+    jobs = RayJobs(cluster.address, sys.executable, environment, cluster.started, cluster.gcs_address)
     loop = LaunchLoop(store, jobs, settings.concurrent_runs)
     loop.start()
     try:

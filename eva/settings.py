@@ -11,6 +11,9 @@ from eva.errors import ConfigError
 from eva.runtime.failpoints import arm_from_environment
 from eva.runtime.logs import Form, parse_form
 
+DRIVERS_CLUSTER = "EVA_RAY_ADDRESS"
+"""What a launched driver joins. Ray overwrites its RAY_ADDRESS, with that of the newest cluster on the machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -19,7 +22,7 @@ class Settings:
     Attributes:
         data_dir: EVA_DATA_DIR, else `eva-data` in the current folder: checkpoints, logs and the embedded database.
         database_url: EVA_DATABASE_URL (a `postgresql://` URL), or None for the embedded database.
-        ray_address: RAY_ADDRESS, or None for a local cluster on this machine.
+        ray_address: EVA_RAY_ADDRESS (`eva serve` sets it for its drivers), else RAY_ADDRESS; None for a local cluster.
         hosts: EVA_HOSTS, the host names (separated by commas) of `eva serve`, for example behind a proxy.
         concurrent_runs: EVA_CONCURRENT_RUNS, how many runs the service plays at a time; 1 by default.
         log_format: EVA_LOG_FORMAT, `text` (the default) or `json`, one object per line.
@@ -49,7 +52,7 @@ def read_settings() -> Settings:
     return Settings(
         data_dir=Path(os.environ.get("EVA_DATA_DIR") or "eva-data").resolve(),
         database_url=os.environ.get("EVA_DATABASE_URL") or None,
-        ray_address=os.environ.get("RAY_ADDRESS") or None,
+        ray_address=os.environ.get(DRIVERS_CLUSTER) or os.environ.get("RAY_ADDRESS") or None,
         hosts=tuple(host.strip().lower() for host in os.environ.get("EVA_HOSTS", "").split(",") if host.strip()),
         concurrent_runs=_count("EVA_CONCURRENT_RUNS", 1),
         log_format=parse_form(os.environ.get("EVA_LOG_FORMAT") or "text"),

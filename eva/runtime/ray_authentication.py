@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 from urllib.error import URLError
-from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 from eva.errors import ConfigError, EvaError
+from eva.runtime.ray_address import host_of
 
 PROBE_S = 5.0
 ACCEPT = "EVA_RAY_UNGUARDED"
@@ -64,12 +64,6 @@ def authentication_mode(address: str) -> str | None:
     except (URLError, OSError, ValueError):
         return None
     return str(cast("dict[str, Any]", body).get("authentication_mode")) if isinstance(body, dict) else None
-
-
-def host_of(address: str) -> str:
-    """Returns host and port of an address, without credentials, for messages."""
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    return f"{parts.hostname or address}{f':{parts.port}' if parts.port else ''}"
 
 
 def _has_token(environment: Mapping[str, str]) -> bool:

@@ -16,6 +16,7 @@ from ray.job_config import JobConfig
 from typing_extensions import override
 
 from eva.errors import InfrastructureError
+from eva.runtime.ray_address import require_listener
 from eva.runtime.ray_authentication import require_guarded_ray
 from eva.settings import Settings
 from workers.cluster.environment import SAFE_PATH
@@ -57,6 +58,7 @@ def connect(settings: Settings) -> None:
             runtime_env: dict[str, Any] = {"env_vars": mark} if mark else {}
             if _submitted_with_folder(os.environ):
                 runtime_env["worker_process_setup_hook"] = working_directory_mover()
+            require_listener(settings.ray_address)
             ray.init(address=settings.ray_address, runtime_env=runtime_env or None, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = settings.ray_address or "this machine"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from eva.errors import InfrastructureError
 from eva.runtime.ray_authentication import require_guarded_ray
+from eva.settings import DRIVERS_CLUSTER
 from workers.cluster.environment import python_module
 
 JobState = Literal["pending", "running", "ended", "unknown"]
@@ -29,6 +30,8 @@ class RayJobs:
         python: the interpreter on the cluster, which must have eva installed.
         environment: extra environment variables of each job.
         started: whether the cluster runs; while it does not, jobs are not looked up.
+        gcs_address: HOST:PORT of the cluster that drivers join. Without it they join the one that Ray tells them, which
+            on a machine with several clusters may be another one.
     """
 
     def __init__(
@@ -37,19 +40,22 @@ class RayJobs:
         python: str = "python",
         environment: Mapping[str, str] | None = None,
         started: Callable[[], bool] = lambda: True,
+        gcs_address: Callable[[], str] | None = None,
     ) -> None:
         self._address, self._python, self._environment = address, python, dict(environment or {})
-        self._started = started
+        self._started, self._gcs_address = started, gcs_address
         self._client: Any = None
 
     def submit(self, job: str, arguments: Sequence[str]) -> None:
         """Starts `eva ARGUMENTS` under the name `job`. Does nothing if that job exists."""
 
         def request(client: Any) -> None:
+            joined = {} if self._gcs_address is None else {DRIVERS_CLUSTER: self._gcs_address()}
+            environment = {**self._environment, **joined}
             client.submit_job(
                 entrypoint=shlex.join([*python_module("cli.main", self._python), *arguments]),
                 submission_id=job,
-                runtime_env={"env_vars": self._environment} if self._environment else None,
+                runtime_env={"env_vars": environment} if environment else None,
                 metadata={"eva_run": arguments[1]},
             )
 

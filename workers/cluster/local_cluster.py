@@ -30,7 +30,8 @@ class LocalCluster:
     """The cluster: started by the first `address()`, and again after it died. `close` ends it with all its jobs."""
 
     def __init__(self, log: Path, environment: Mapping[str, str] | None = None) -> None:
-        self._log, self._environment, self._address = log, dict(environment or {}), ""
+        self._log, self._environment = log, dict(environment or {})
+        self._address, self._gcs_address = "", ""
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
@@ -40,6 +41,11 @@ class LocalCluster:
             if not self.started():
                 self._start()
             return self._address
+
+    def gcs_address(self) -> str:
+        """Returns HOST:PORT, by which a driver joins this cluster and no other one of the machine."""
+        with self._lock:
+            return self._gcs_address
 
     def started(self) -> bool:
         """Whether the cluster runs."""
@@ -87,7 +93,8 @@ class LocalCluster:
                 expected=f"one within {START_S} s",
                 next_move=f"Read {self._log}; or start one with `ray start --head` and set RAY_ADDRESS=auto",
             )
-        self._address = json.loads(line)["address"]
+        started = json.loads(line)
+        self._address, self._gcs_address = started["address"], started["gcs_address"]
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -129,7 +136,8 @@ def keep() -> None:
     folder = Path(str(context.address_info["session_dir"]))
     (folder / SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")
     try:
-        sys.stdout.write(json.dumps({"address": f"http://{context.dashboard_url}"}) + "\n")
+        started = {"address": f"http://{context.dashboard_url}", "gcs_address": context.address_info["gcs_address"]}
+        sys.stdout.write(json.dumps(started) + "\n")
         sys.stdout.flush()
         sys.stdin.read()
     finally:

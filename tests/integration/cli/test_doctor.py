@@ -112,8 +112,7 @@ def test_a_check_that_breaks_does_not_stop_the_others(eva: Command, monkeypatch:
 
 @pytest.mark.usefixtures("quick")
 def test_a_cluster_that_cannot_be_reached_is_broken(eva: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(address: tuple[str, int], **options: float) -> Any:
-        del options
+    def refuse(address: tuple[str, int], **_: float) -> Any:
         raise ConnectionRefusedError(f"nobody at {address[0]}:{address[1]}")
 
     monkeypatch.setattr("socket.create_connection", refuse)

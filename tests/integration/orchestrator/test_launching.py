@@ -6,9 +6,10 @@ A client that was generated from the API's document asks for it, watches it and 
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,10 +31,24 @@ OWN = ["reward={kind: verifier, function: 'rewards:length'}", "training.loss=los
 """A reward function and a loss that lie in the folder in which the service was started."""
 
 
+@pytest.fixture
+def other_cluster() -> Iterator[Path]:
+    """Where Ray keeps its sessions, with all that it finds of a newer cluster on this machine, at a closed port."""
+    nowhere = "127.0.0.1:1"
+    folder = Path(tempfile.mkdtemp(prefix="eva-"))  # Ray's sockets need a short path
+    (folder / "ray").mkdir()
+    (folder / "ray/ray_current_cluster").write_text(nowhere)
+    raylet = ["raylet", "-c", "read line", f"--gcs-address={nowhere}"]
+    with subprocess.Popen(raylet, executable="/bin/sh", stdin=subprocess.PIPE):
+        yield folder
+    shutil.rmtree(folder)
+
+
 @contextmanager
-def serving(folder: Path, cwd: Path, generated: Generated) -> Iterator[tuple[subprocess.Popen[str], Ask]]:
+def serving(folder: Path, cwd: Path, ray: Path, generated: Generated) -> Iterator[tuple[subprocess.Popen[str], Ask]]:
     """`eva serve`, and its operations as the generated client asks for them."""
-    with server(folder, cwd=cwd, env={"EVA_FUNCTIONS": "rewards:length,losses:unlikely"}) as (process, url):
+    env = {"EVA_FUNCTIONS": "rewards:length,losses:unlikely", "RAY_TMPDIR": str(ray)}
+    with server(folder, cwd=cwd, env=env) as (process, url):
         timeout = httpx.Timeout(60)
         with generated.part("Client")(base_url=url, timeout=timeout, httpx_args={"trust_env": False}) as client:
             yield process, partial(generated.ask, client)
@@ -71,11 +86,14 @@ def look(generated: Generated, ask: Ask, name: str) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(
-    tmp_path: Path, generated: Generated, misleading_folder: Path
+    tmp_path: Path, generated: Generated, misleading_folder: Path, other_cluster: Path
 ) -> None:
-    """It is started in a folder whose files have the names of modules: they hide none, in any process of a run."""
+    """Another cluster is on the machine, which no driver joins.
+
+    It is started in a folder whose files have the names of modules: they hide none, in any process of a run.
+    """
     tmp_path.chmod(0o755)
-    with serving(tmp_path / "data", misleading_folder, generated) as (process, ask):
+    with serving(tmp_path / "data", misleading_folder, other_cluster, generated) as (process, ask):
         new = generated.part("models.NewRun")(preset="playground", overrides=[*TINY, *OWN], name="tiny")
         rehearsed = ask("runs.create_run", body=new, dry_run=True)
         assert rehearsed.config["iterations"] == 2 and rehearsed.estimate and rehearsed.checks
@@ -96,10 +114,9 @@ def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(
         assert f"eva resume {name}" in told
     assert [one for one in begun if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
     assert not (tmp_path / "data/postgres/postmaster.pid").exists()
-    sessions = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray")  # noqa: S108 - where Ray keeps them
-    assert not [left for one in begun for left in sessions.glob(f"session_*_{one.pid}")]
+    assert not list(other_cluster.glob("ray/session_2*"))
 
-    with serving(tmp_path / "data", misleading_folder, generated) as (process, ask):
+    with serving(tmp_path / "data", misleading_folder, other_cluster, generated) as (process, ask):
         assert ask("runs.get_run", name).status == "paused"
         ask("runs.resume_run", name)
         assert wait(ask, name, "finished").launch.attempt == 2
