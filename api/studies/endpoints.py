@@ -14,7 +14,8 @@ from api.studies.requests import NewStudy
 from api.studies.schemas import ListedStudy, StudyName, StudyPage, listed
 from eva.runtime.redaction import redact_json, secrets_of
 from eva.studies.schema import StudyReport
-from store.runs.studies import find_study, list_studies
+from store.runs import studies
+from store.runs.studies import find_study
 from store.runs.study_launches import enqueue_study, list_study_launches, read_study_launch
 from store.views.studies import study_records
 
@@ -22,15 +23,15 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
 
 @router.get("")
-def list_all_studies(here: Here) -> StudyPage:
+def list_studies(here: Here) -> StudyPage:
     """All studies with the state of their runs, newest first."""
     with here.reading() as conn:
         launches = {launch.study_id: launch for launch in list_study_launches(conn)}
-        return StudyPage(items=[listed(count, launches.get(count.study.id)) for count in list_studies(conn)])
+        return StudyPage(items=[listed(count, launches.get(count.study.id)) for count in studies.list_studies(conn)])
 
 
 @router.post("", status_code=202)
-def launch_study(here: Here, new: NewStudy, response: Response) -> ListedStudy:
+def create_study(here: Here, new: NewStudy, response: Response) -> ListedStudy:
     """Play a study when its turn comes, or continue it: send the same study again. Other values under the name of a
     study that has runs are refused, with the differences."""
     # loads what plans a run, which a service that only shows studies does not need
@@ -46,7 +47,7 @@ def launch_study(here: Here, new: NewStudy, response: Response) -> ListedStudy:
     response.headers["Location"] = f"/v1/studies/{opened.row.name}"
     with here.reading() as conn:
         launch = read_study_launch(conn, opened.row.id)
-        count = next(count for count in list_studies(conn) if count.study.id == opened.row.id)
+        count = next(count for count in studies.list_studies(conn) if count.study.id == opened.row.id)
         return listed(count, launch)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -65,7 +64,10 @@ study.add_command(report)
 @click.option("--accept-changes", is_flag=True, help="Continue although its runs were played by other code.")
 @click.option("--part", hidden=True, metavar="I/N", help="Play every N-th seed and model, from the I-th on.")
 def run_study(file: str, dry_run: bool, jobs: int, accept_changes: bool, part: str | None) -> None:
-    """Play the study of FILE, or continue it: a YAML file, or a preset such as study-smoke."""
+    """Play the study of FILE, or continue it.
+
+    FILE is YAML or a preset, such as study-smoke.
+    """
     from eva.studies.files import load_study
 
     config = load_study(file)
@@ -110,7 +112,7 @@ def drive_study(name: str) -> None:
 @study.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
-    """List the studies of this data directory, newest first."""
+    """List the studies, newest first."""
     from eva.studies.study import StudyConfig
     from store.runs.studies import list_studies
 
@@ -235,8 +237,9 @@ def _play_side_by_side(file: str, jobs: int, *, accept: bool) -> None:
     An interrupt reaches this process alone, which passes it on and waits until their runs are paused.
     """
     from orchestrator.hold.interrupts import interrupt_handlers
+    from workers.cluster.environment import python_module
 
-    command = [sys.executable, "-m", "cli.main", "study", "run", file, *(["--accept-changes"] if accept else [])]
+    command = [*python_module("cli.main"), "study", "run", file, *(["--accept-changes"] if accept else [])]
     children = [
         subprocess.Popen([*command, "--part", f"{number}/{jobs}"], start_new_session=True) for number in range(jobs)
     ]

@@ -20,7 +20,7 @@ from eva.runtime.atomic_files import standard_output, whole_file
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API returns it (docs/studies.md).")
 @url_option
 def show(name: str, as_json: bool, url: str | None) -> None:
-    """Show what a study has shown so far: outcomes, paired differences with intervals, costs, and what to doubt."""
+    """Show outcomes, differences, costs, and what to doubt."""
     from cli.study.view import show_study
     from eva.studies.schema import StudyReport
 
@@ -37,7 +37,10 @@ def show(name: str, as_json: bool, url: str | None) -> None:
 @click.option("--out", metavar="FILE", help="The file to write; `-` is standard output.  [default: NAME.html]")
 @url_option
 def report(name: str, out: str | None, url: str | None) -> None:
-    """Write a study as one HTML page, which opens from disk, loads nothing, and can be sent to anybody."""
+    """Write the report as one HTML page.
+
+    The page opens from disk, loads nothing, and can be sent to anybody.
+    """
     from api.studies.endpoints import report_of, study_page
 
     target = Path(out or f"{name}.html")

@@ -187,7 +187,8 @@ def estimate(run: CheckedRun) -> list[str]:
     """What the run would cost, as lines for a person."""
     prices = price_of(getattr(run.config.evolving.evolver, "model", None))
     held_out = sum(map(len, run.material.held_out.values()))
-    return estimate_cost(run.config, len(run.material.seeds), held_out, run.model.parameters, prices)
+    parameters = run.model.parameters if run.config.fleet.gpus_per_engine > 0 else None
+    return estimate_cost(run.config, len(run.material.seeds), held_out, parameters, prices)
 
 
 def rewarder_of(config: RunConfig) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from eva.errors import InfrastructureError
 from eva.studies.study import StudyConfig
+from workers.cluster.environment import python_module
 
 _SEEDED = re.compile(r"playground:(\d{1,9})")
 MAKING_S = 6 * 3600.0
@@ -43,7 +43,7 @@ def make_models(names: Iterable[str], data_dir: Path, say: Callable[[str], None]
         shutil.rmtree(making, ignore_errors=True)
         making.parent.mkdir(parents=True, exist_ok=True)
         log = folder.with_suffix(".log")
-        command = [sys.executable, "-m", "workers.playground.make_model", "--seed", match[1], "--out", str(making)]
+        command = [*python_module("workers.playground.make_model"), "--seed", match[1], "--out", str(making)]
         with log.open("w", encoding="utf-8") as lines:
             done = subprocess.run(command, stdout=lines, stderr=subprocess.STDOUT, timeout=MAKING_S, check=False)
         if done.returncode != 0:
