@@ -59,16 +59,17 @@ def create_run(
     """Launch a run: check it as `eva run` does, store it, and play it when its turn comes."""
     # loads the checks of models and rewards, which a service that only shows runs does not need
     from orchestrator.launch.new_run import ClientConfig, launch, rehearse
-    from orchestrator.launch.preflight import estimate
+    from orchestrator.launch.preflight import estimate, find_machines
 
     config = ClientConfig(here.settings.allowed, new.preset, new.run, new.config, tuple(new.all_overrides))
+    machines = find_machines(here.settings)
     if dry_run:
         response.status_code = 200
-        checked = rehearse(here.store, config)
+        checked = rehearse(here.store, config, machines)
         values = checked.config.model_dump(mode="json")
         shown = redact_json(values, secrets_of(values, os.environ))
         return Rehearsal(config=shown, estimate=estimate(checked), checks=list(checked.checks))
-    return _run_details(here, launch(here.store, _request(new, config, idempotency_key)).run, response)
+    return _run_details(here, launch(here.store, _request(new, config, idempotency_key), machines).run, response)
 
 
 @router.post("/{run}:resume", status_code=202)
@@ -99,14 +100,16 @@ def fork_run(
 ) -> RunDetails | ForkRehearsal:
     """Launch a run that shares this run's history up to the start of an iteration."""
     from orchestrator.launch.new_run import ClientConfig, launch_fork, rehearse_fork
+    from orchestrator.launch.preflight import find_machines
 
     parent = _existing(here, run)
     config = ClientConfig(here.settings.allowed, None, parent.name, new.config, tuple(new.all_overrides))
+    machines = find_machines(here.settings)
     if dry_run:
         response.status_code = 200
-        return _fork_rehearsal(parent, rehearse_fork(here.store, parent, new.at, config))
+        return _fork_rehearsal(parent, rehearse_fork(here.store, parent, new.at, config, machines))
     request = _request(new, config, idempotency_key, parent.name)
-    return _run_details(here, launch_fork(here.store, parent, new.at, request).run, response)
+    return _run_details(here, launch_fork(here.store, parent, new.at, request, machines).run, response)
 
 
 def _request(new: NewRun | NewFork, config: ClientConfig, key: str | None, *parent: str) -> LaunchRequest:

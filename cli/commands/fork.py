@@ -35,12 +35,14 @@ def fork(
     """
     from orchestrator.launch.forks import forked_config
     from orchestrator.launch.new_run import LaunchRequest, launch_fork
+    from orchestrator.launch.preflight import find_machines
 
     settings = read_settings()
     with existing_store() as store:
         parent = find(store, run)
         config = forked_config(parent, at, (*overrides, *([f"name={name}"] if name else [])))
-        row = launch_fork(store, parent, at, LaunchRequest(config)).run
+        machines = None if no_play else find_machines(settings)
+        row = launch_fork(store, parent, at, LaunchRequest(config), machines).run
         click.echo(
             f"{printable(row.name)}: forked from {printable(parent.name)} at iteration {at}, "
             f"{row.prompt_count:,} prompts shared"

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection
 
+from eva.capacity.machines import Machines
 from eva.config import RunConfig
 from eva.config.admission import admit
 from eva.config.allowlist import Allowlist
@@ -20,7 +21,7 @@ from eva.runtime.redaction import redact_json, secrets_of
 from orchestrator.hold.pruning import require_weights
 from orchestrator.launch.forks import fork_run, require_forkable
 from orchestrator.launch.launcher import RestartPolicy, queue_new
-from orchestrator.launch.preflight import CheckedRun, check_model, check_parts, check_run
+from orchestrator.launch.preflight import CheckedRun, check_model, check_parts, check_run, plan_of, require_fit
 from orchestrator.launch.registration import register_run
 from store.game import checkpoints
 from store.rows import RunRow
@@ -110,40 +111,46 @@ class _KeyTakenError(Exception):
     """Another request has stored a run under the same key in the meantime."""
 
 
-def launch(store: Store, request: LaunchRequest) -> Launched:
+def launch(store: Store, request: LaunchRequest, machines: Machines | None = None) -> Launched:
     """Checks and stores a new run, and queues it for a launcher if the request asks for that.
 
-    Raises subclasses of InputError, and ConflictError when the key belongs to another request.
+    `machines`: those that it will play on, if they are known here: it must fit, and its endpoints must answer. None for
+    a run that plays elsewhere. Raises subclasses of InputError, and ConflictError when the key belongs to another
+    request.
     """
 
     def store_run(then: Callable[[Connection, RunRow], None]) -> RunRow:
-        checked = rehearse(store, request.config)
+        checked = rehearse(store, request.config, machines)
         return register_run(store, checked.config, checked.material, note=request.note, tags=request.tags, then=then)
 
     return _once(store, request, store_run)
 
 
-def rehearse(store: Store, config: ConfigSource) -> CheckedRun:
+def rehearse(store: Store, config: ConfigSource, machines: Machines | None = None) -> CheckedRun:
     """Checks a new run as `launch` does, and stores nothing. Raises subclasses of InputError."""
     if isinstance(config, CheckedRun):
         return config
     if isinstance(config, ClientConfig):
         config = absolute_paths(config.admitted(store), Path.cwd())
-    return check_run(config, offline=True)  # the run plays elsewhere
+    return check_run(config, machines, offline=machines is None)
 
 
-def launch_fork(store: Store, parent: RunRow, at: int, request: LaunchRequest) -> Launched:
+def launch_fork(
+    store: Store, parent: RunRow, at: int, request: LaunchRequest, machines: Machines | None = None
+) -> Launched:
     """Checks and stores a fork of `parent` that plays from iteration `at`, and queues it like `launch`. Raises as
     `launch` does."""
 
     def store_fork(then: Callable[[Connection, RunRow], None]) -> RunRow:
-        checked = rehearse_fork(store, parent, at, request.config)
+        checked = rehearse_fork(store, parent, at, request.config, machines)
         return fork_run(store, parent, at, checked.config, note=request.note, tags=request.tags, then=then)
 
     return _once(store, request, store_fork)
 
 
-def rehearse_fork(store: Store, parent: RunRow, at: int, config: ConfigSource) -> CheckedFork:
+def rehearse_fork(
+    store: Store, parent: RunRow, at: int, config: ConfigSource, machines: Machines | None = None
+) -> CheckedFork:
     """Checks a fork as `launch_fork` does, and stores nothing. Raises as `launch` does."""
     if isinstance(config, ClientConfig):
         config = config.admitted(store)
@@ -152,7 +159,9 @@ def rehearse_fork(store: Store, parent: RunRow, at: int, config: ConfigSource) -
     require_forkable(parent, at, config)
     with store.transaction() as conn:
         require_weights(checkpoints.read_checkpoints(conn, parent.id), parent, at, config)
-    checks = check_parts(config, check_model(config), offline=True)
+    if machines is not None:
+        require_fit(plan_of(config, machines, parent.prompt_count))
+    checks = check_parts(config, check_model(config), offline=machines is None)
     return CheckedFork(
         config, tuple(config_differences(RunConfig.model_validate(parent.config), config)), tuple(checks)
     )

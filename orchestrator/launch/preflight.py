@@ -58,14 +58,15 @@ class CheckedRun:
 
 def find_machines(settings: Settings, *, connect: bool = False) -> Machines | None:
     """The machines that a run of these settings would use; None for a Ray cluster that is not asked (`connect`)."""
-    # loads Ray, which commands that only read do not need
-    from workers.cluster.connection import ray_connection
     from workers.cluster.machines import machines_here, machines_of_cluster
 
     if settings.ray_address is None:
         return machines_here(settings.data_dir, model_folder.available_memory())
     if not connect:
         return None
+    # loads Ray, which a service does not need for this
+    from workers.cluster.connection import ray_connection
+
     with ray_connection(settings):
         return machines_of_cluster()
 

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from eva.capacity.machines import Gpu, Machines, Node, gpu_named
 
 _QUERY = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
@@ -33,6 +31,8 @@ def machines_here(data_dir: Path, host_memory: int) -> Machines:
 
 def machines_of_cluster(nodes: Sequence[dict[str, Any]] | None = None) -> Machines:
     """The machines of a Ray cluster (`ray.nodes()`). Ray names the kind of a GPU, but not its memory."""
+    import ray  # loaded late: machines_here does not need it
+
     alive = [node for node in (ray.nodes() if nodes is None else nodes) if node["Alive"]]
     resources: list[dict[str, float]] = [node["Resources"] for node in alive]
     kinds = {name.removeprefix(_LABEL) for each in resources for name in each if name.startswith(_LABEL)}

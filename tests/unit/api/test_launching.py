@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchestrator.launch.registration import register_run
 from store.runs import events, leases, runs
 from tests.support.cli_fixtures import command_line
 from tests.support.fake_jobs import FakeJobs
+from tests.support.openai_server import OpenAIServer
 from tests.support.service_fixtures import Served
 
 SMALL = ["prompts.playground=16", "evaluation.playground=3", "iterations=1"]
@@ -110,6 +112,7 @@ def test_a_request_that_is_sent_again_gives_the_same_run(served: Served) -> None
         ({"preset": "playground", "entrypoint": "rm -rf /"}, 422, "entrypoint"),
         ({"preset": "playground", "name": "../../x"}, 422, "name"),
         ({"preset": "playground", "restart": {"times": -1}}, 422, "restart"),
+        ({"preset": "playground", "overrides": ["fleet.gpus_per_engine=1"]}, 422, "and there is none: this machine"),
     ],
 )
 def test_what_cannot_be_launched_is_refused_and_nothing_is_stored(
@@ -146,8 +149,15 @@ def test_a_config_is_edited_as_text_checked_key_by_key_and_launched(served: Serv
     assert served.client.get("/v1/configs/schema").json()["properties"]["iterations"]["minimum"] == 1
 
 
-def test_a_fork_shows_its_changes_before_it_starts_and_keeps_hidden_credentials(served: Served) -> None:
-    url = "http://user:pa55w0rd-of-it@judge.example/v1"
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """The address of an endpoint that answers, with a password in it."""
+    with OpenAIServer() as server:
+        yield server.api_base.replace("://", "://user:pa55w0rd-of-it@")
+
+
+def test_a_fork_shows_its_changes_before_it_starts_and_keeps_hidden_credentials(served: Served, endpoint: str) -> None:
+    url = endpoint
     evolver = ["evolving.evolver={kind: evol_instruct, model: openai/m, api_base: '" + url + "'}"]
     row = register_run(served.service.store, load_config("playground", [*SMALL, *evolver]))
     draft = served.client.post("/v1/configs", json={"run": row.name, "changes": {"sampling.fraction": 0.5}}).json()
@@ -160,6 +170,17 @@ def test_a_fork_shows_its_changes_before_it_starts_and_keeps_hidden_credentials(
     fork = post(served, f"/{row.name}:fork", body, 201)
     with served.service.store.transaction() as conn:
         assert runs.get_run(conn, runs.find_run(conn, fork["name"]).id).config["evolving"]["evolver"]["api_base"] == url
+
+
+def test_a_fork_that_cannot_play_on_this_machine_is_refused(served: Served) -> None:
+    url = "http://127.0.0.1:1/v1"
+    evolver = f"evolving.evolver={{kind: evol_instruct, model: openai/m, api_base: '{url}'}}"
+    row = register_run(served.service.store, load_config("playground", [*SMALL, evolver]))
+    forked = served.client.post(f"/v1/runs/{row.name}:fork", json={"at": 0})
+    assert f"evolving.evolver.api_base {url} does not answer" in refused(forked, 422)
+    on_gpus = served.client.post(f"/v1/runs/{row.name}:fork", json={"at": 0, "overrides": ["fleet.gpus_per_engine=1"]})
+    assert "and there is none: this machine" in refused(on_gpus, 422)
+    assert len(served.client.get("/v1/runs").json()["items"]) == 1
 
 
 def test_runs_are_paused_resumed_and_cancelled(served: Served) -> None:
