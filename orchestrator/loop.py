@@ -147,7 +147,7 @@ def evolve(iteration: int, subset: list[int], policy: Checkpoint, roles: Roles, 
         plan = stage.complete_plan(journal.evolution_plan(iteration))
         if sources and config.asks_policy:
             roles.generator.load(policy)
-        for evolved in evolve_all(sources, roles.evolver, plan, config.concurrency, stage.spending()):
+        for evolved in evolve_all(sources, roles.evolver, plan, config.chains_at_once, stage.spending()):
             stage.keep_chain(evolved)
         return stage.close_evolution()
 

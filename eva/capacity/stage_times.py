@@ -154,7 +154,7 @@ def _tokens_to_reward(network: RewardNetwork, responses: int, config: RunConfig)
 
 
 def _evolving(children: int, config: RunConfig) -> StageTime:
-    evolver, at_once = config.evolving.evolver, config.evolving.concurrency
+    evolver, at_once = config.evolving.evolver, config.evolving.chains_at_once
     writer = evolver.writer if isinstance(evolver, FeedbackEvolver) else evolver
     if not isinstance(writer, EvolInstruct):
         return StageTime("evolve", 0.0, 0, f"{children:,} children without an endpoint")

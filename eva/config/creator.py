@@ -212,6 +212,10 @@ def _flat(value: object) -> object:
     return [name for names in families.values() for name in names]
 
 
+CHAINS, CHAINS_OF_SERVICE = 16, 128
+"""How many chains are evolved at the same time unless the config says it; the latter where a service is asked."""
+
+
 class Evolving(Section):
     """evolve: children of the sampled prompts."""
 
@@ -226,8 +230,9 @@ class Evolving(Section):
     """`chain`: child k grows from child k-1, all kept; `fan_out`: all from the sampled prompt."""
     attempts: int = Field(default=3, ge=1)
     """Tries per child before eva gives it up; each retry starts at the last good ancestor."""
-    concurrency: int = Field(default=16, ge=1)
-    """Chains that are evolved at the same time."""
+    concurrency: int | None = Field(default=None, ge=1)
+    """Chains that are evolved at the same time. Unset: as many as a service takes, which its answers show, at most 128;
+    16 with other evolvers."""
     max_chars: int = Field(default=8000, ge=1)
     """Characters of the longest child that is accepted."""
     similarity: float = Field(default=0.95, gt=0, le=1)
@@ -237,6 +242,15 @@ class Evolving(Section):
     """Limits per iteration; unset: no limits."""
     gate: Gate | None = None
     """Probe children before mixing; unset: every accepted child enters the mix."""
+
+    @property
+    def chains_at_once(self) -> int:
+        """How many chains are evolved at the same time; what a service takes may be less."""
+        if self.concurrency is not None:
+            return self.concurrency
+        evolver = self.evolver
+        writer = evolver.writer if isinstance(evolver, FeedbackEvolver) else evolver
+        return CHAINS_OF_SERVICE if isinstance(writer, EvolInstruct) else CHAINS
 
     @property
     def asks_policy(self) -> bool:

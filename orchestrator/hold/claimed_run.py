@@ -20,6 +20,7 @@ from orchestrator.hold.lease import Lease
 from orchestrator.watch.listener import Listener
 from orchestrator.watch.tracing import NoSpans, Spans
 from store.game import checkpoints
+from store.postgres.planner import PlannerStatistics
 from store.runs import leases, runs
 from store.session import Store
 
@@ -42,6 +43,7 @@ class ClaimedRun:
     listener: Listener
     spans: Spans = field(default_factory=NoSpans)
     meter: Meter = field(default_factory=Meter)
+    planner: PlannerStatistics = field(default_factory=PlannerStatistics)
 
     @property
     def retry(self) -> DatabaseRetry:
@@ -56,6 +58,10 @@ class ClaimedRun:
                 return query(conn)
 
         return self.retry.call(attempt)
+
+    def inform_planner(self) -> None:
+        """Lets the database plan its queries by how many rows the run has now."""
+        self.read(lambda conn: self.planner.inform(conn, self.id))
 
     def write(self, change: Callable[[Connection], T]) -> T:
         """Makes a change exactly once, in one transaction that checks the fence, even if the commit's answer is lost.

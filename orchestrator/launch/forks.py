@@ -14,6 +14,7 @@ from eva.errors import ConfigError, ConflictError
 from orchestrator.hold.pruning import require_weights
 from orchestrator.launch.code_identity import code_identity
 from store.game import checkpoints
+from store.postgres.planner import PlannerStatistics
 from store.rows import RunRow
 from store.runs import events, forks, runs
 from store.session import Store
@@ -83,6 +84,7 @@ def fork_run(
             code=code_identity(config),
         )
         shared = forks.copy_history(conn, parent.id, run.id, at)
+        PlannerStatistics().inform(conn, run.id)
         events.append_event(
             conn,
             run.id,

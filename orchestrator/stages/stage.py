@@ -60,6 +60,7 @@ class Stage:
             self._span = self._open.enter_context(
                 self.run.spans.stage(self.iteration, self.name, row.attempts, self._total)
             )
+            self.run.inform_planner()
             log.info("the stage begins")
             self.run.listener.on_stage_open(self.iteration, self.name, 0, self._total)
         return self

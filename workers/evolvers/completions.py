@@ -14,6 +14,7 @@ from eva.config.cost_estimate import Prices
 from eva.errors import ConfigError, EvolverError
 from eva.seeds import generator
 from eva.types import Reply
+from workers.evolvers.pace import Pace
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
@@ -22,7 +23,12 @@ LONGEST_RETRY_AFTER_S = 300.0
 DECLINED = "declined"
 """`Reply.finish` of a message that the model refuses: too long, or filtered."""
 
+CHARACTERS_PER_TOKEN = 4
+"""Of the languages that most prompts are in: what a service counts against its limits is known only afterwards."""
+
 _RETRIED = (408, 409, 425, 429)
+_TOO_MUCH = (408, 429, 503, 529)
+"""No answer in time, and what services say when they are asked too much."""
 _ABOUT_THE_PROMPT = (400, 413, 422)
 _SEED_BITS = 31
 """Some providers accept no larger seeds."""
@@ -56,7 +62,7 @@ def price_of(model: str | None) -> Prices | None:
 
 
 class Completions:
-    """Sends messages to one model. Safe to call from many threads.
+    """Sends messages to one model. Safe to call from many threads, which wait where the service takes no more.
 
     Args:
         config: model, address, key, sampling, time-out, retries.
@@ -66,7 +72,7 @@ class Completions:
     """
 
     def __init__(self, config: EvolInstruct, pause: Callable[[float], None] = time.sleep) -> None:
-        self._config, self._pause = config, pause
+        self._config, self._pause, self._pace = config, pause, Pace()
         self._key = _key(config)
         self._litellm = import_litellm()
         from openai import OpenAIError  # the base class of all that LiteLLM raises; slow to import
@@ -82,7 +88,7 @@ class Completions:
         """
         for attempt in range(self._config.retries + 1):
             try:
-                return self._reply(self._complete(message, seed))
+                return self._reply(self._in_turn(message, seed))
             except self._failure as error:
                 if self._is_about_the_prompt(error):
                     return Reply("", finish=DECLINED)
@@ -92,6 +98,17 @@ class Completions:
                     self._give_up(error)
                 self._pause(_pause_s(error, attempt, seed))
         raise AssertionError("the last attempt returns or raises")
+
+    def _in_turn(self, message: str, seed: int) -> Any:
+        with self._pace.turn(len(message) // CHARACTERS_PER_TOKEN + self._config.max_tokens) as turn:
+            try:
+                response = self._complete(message, seed)
+            except self._failure as error:
+                if getattr(error, "status_code", None) in _TOO_MUCH:
+                    turn.refused(_retry_after_s(error))
+                raise
+            turn.answered(_headers(response))
+            return response
 
     def _complete(self, message: str, seed: int) -> Any:
         config = self._config
@@ -210,6 +227,12 @@ def _retry_after_s(error: Exception) -> float | None:
             date = email.utils.parsedate_tz(value)
             return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
     return None
+
+
+def _headers(response: Any) -> dict[str, str]:
+    """Returns the headers of a response. LiteLLM marks those that it does not know."""
+    told: dict[str, Any] = response._hidden_params.get("additional_headers") or {}
+    return {name.lower().removeprefix("llm_provider-"): str(value) for name, value in told.items()}
 
 
 def _text(response: Any) -> str:
