@@ -18,18 +18,24 @@ from eva.runtime.atomic_files import standard_output, whole_file
 @click.command()
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API returns it (docs/studies.md).")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a page or a pull request.")
 @url_option
-def show(name: str, as_json: bool, url: str | None) -> None:
+def show(name: str, as_json: bool, as_markdown: bool, url: str | None) -> None:
     """Show outcomes, differences, costs, and what to doubt."""
+    from cli.study.markdown import study_markdown
     from cli.study.view import show_study
     from eva.studies.schema import StudyReport
 
+    if as_json and as_markdown:
+        raise click.UsageError("give either --json or --markdown")
     with source_of(url) as source:
         values = source.get(study_path(name))
     if as_json:
         click.echo(json.dumps(values, indent=1, ensure_ascii=False))
-        return
-    show_study(StudyReport.model_validate(values), Console(highlight=False))
+    elif as_markdown:
+        click.echo(study_markdown(StudyReport.model_validate(values)), nl=False)
+    else:
+        show_study(StudyReport.model_validate(values), Console(highlight=False))
 
 
 @click.command()

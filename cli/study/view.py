@@ -44,9 +44,9 @@ def _sections(report: StudyReport, width: int) -> Iterator[RenderableType]:
         yield from _titled("Outcome by arm (mean, 95 % interval)", _arms(report.arms, width))
     if report.comparisons:
         title = "Paired differences (95 % interval over seeds and held-out prompts)"
-        yield from _titled(title, _differences(report.comparisons, width), *_remarks(report.comparisons))
+        yield from _titled(title, _differences(report.comparisons, width), *remarks(report.comparisons))
     if finished:
-        yield from _titled("Can it be trusted?", *_honesty(report))
+        yield from _titled("Can it be trusted?", *doubts(report))
     if any(len(arm.curve) > 1 for arm in report.arms):
         yield from _titled("Outcome after each iteration", _curves(report.arms, width))
     if report.exploratory:
@@ -96,7 +96,7 @@ def _arms(arms: Sequence[StudyArm], width: int) -> Table:
         costs = arm.costs
         table.add_row(
             Text(one_line(arm.name, LONGEST_ARM)),
-            _mean(arm.outcome),
+            mean(arm.outcome),
             number(arm.outcome and arm.outcome.deviation, 3),
             number(arm.outcome.runs if arm.outcome else 0),
             *(
@@ -122,8 +122,8 @@ def _differences(comparisons: Sequence[StudyComparison], width: int) -> Table:
         verdict = "A/A" if each.repeats else each.verdict or "one seed"
         table.add_row(
             _pair(each.first, each.second),
-            _signed(each.difference),
-            _p(each),
+            signed(each.difference),
+            p_value(each),
             "" if each.p_adjusted is None else f"{each.p_adjusted:.3f}",
             number(each.detectable, 3),
             Text(verdict, style=_VERDICTS.get(verdict, "dim")),
@@ -131,7 +131,8 @@ def _differences(comparisons: Sequence[StudyComparison], width: int) -> Table:
     return table
 
 
-def _remarks(comparisons: Sequence[StudyComparison]) -> Iterator[Text]:
+def remarks(comparisons: Sequence[StudyComparison]) -> Iterator[Text]:
+    """What differs between two arms besides the outcome, and the difference on each given model."""
     for each in comparisons:
         label = f"{one_line(each.first, LONGEST_ARM)} − {one_line(each.second, LONGEST_ARM)}"
         if each.unequal:
@@ -146,7 +147,8 @@ def _remarks(comparisons: Sequence[StudyComparison]) -> Iterator[Text]:
             yield Text(f"{label}: {each.difference.left_out:,} held-out prompts lack a value", style="dim")
 
 
-def _honesty(report: StudyReport) -> Iterator[Text]:
+def doubts(report: StudyReport) -> Iterator[Text]:
+    """What a reader should know before believing a difference: what was equal, noise, held-out prompts."""
     if report.match is not None:
         yield _match(report.match)
     else:
@@ -220,7 +222,10 @@ def _exploratory(differences: Sequence[ExploratoryDifference], width: int) -> Ta
     for each in differences:
         figure = each.figure.removeprefix("heldout.")
         table.add_row(
-            Text(one_line(figure, LONGEST_FIGURE)), _pair(each.first, each.second), _signed(each.difference), _p(each)
+            Text(one_line(figure, LONGEST_FIGURE)),
+            _pair(each.first, each.second),
+            signed(each.difference),
+            p_value(each),
         )
     return table
 
@@ -238,19 +243,22 @@ def _pair(first: str, second: str) -> Text:
     return Text(f"{one_line(first, LONGEST_ARM)} − {one_line(second, LONGEST_ARM)}")
 
 
-def _mean(interval: StudyInterval | None) -> Text:
+def mean(interval: StudyInterval | None) -> Text:
+    """A mean with its interval."""
     if interval is None:
         return Text("·")
     ends = "" if interval.low is None else f" ({interval.low:.3f}–{interval.high:.3f})"
     return Text.assemble(f"{interval.value:.3f}", (ends, "dim"))
 
 
-def _signed(interval: StudyInterval) -> Text:
+def signed(interval: StudyInterval) -> Text:
+    """A difference with its interval."""
     ends = "" if interval.low is None else f" ({interval.low:+.3f} to {interval.high:+.3f})"
     return Text.assemble(f"{interval.value:+.3f}", (ends, "dim"))
 
 
-def _p(difference: StudyDifference) -> str:
+def p_value(difference: StudyDifference) -> str:
+    """The p of a difference."""
     return f"{difference.p:.3f}" if difference.p >= 0.001 else "<0.001"
 
 

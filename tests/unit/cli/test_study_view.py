@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from cli.main import eva
+from cli.study.markdown import study_markdown
 from cli.study.view import show_study
 from eva.studies.schema import StudyReport
 from tests.support.played_study import FIGURE, NAME
@@ -58,6 +60,24 @@ def test_the_command_prints_what_the_api_returns(study_service: Served, report: 
     assert StudyReport.model_validate(json.loads(printed.output)) == report
     shown = CliRunner().invoke(eva, ["study", "show", NAME, "--url", study_service.url])
     assert shown.exit_code == 0 and "Paired differences" in shown.output
+
+
+def test_the_report_as_markdown_has_whole_tables_whatever_its_texts_contain(
+    study_service: Served, report: StudyReport
+) -> None:
+    printed = CliRunner().invoke(eva, ["study", "show", NAME, "--markdown", "--url", study_service.url])
+    assert printed.exit_code == 0, printed.output
+    hostile = report.model_copy(update={"question": "a | b\n\n# c <script> `d` [e](f)", "models": ["a|b", "c`d"]})
+    for text in (printed.output, study_markdown(hostile)):
+        rows = [re.sub(r"\\.", "", line) for line in text.splitlines() if line.startswith("|")]
+        arms, differences = rows[: 2 + len(report.arms)], rows[2 + len(report.arms) :]
+        assert {row.count("|") for row in arms} == {10} and {row.count("|") for row in differences} == {8}
+        assert len(differences) == 2 + len(report.comparisons)
+        assert f"{report.comparisons[0].difference.value:+.3f}" in differences[2]
+        assert "an engine died" in text and "A/A: " in text
+        assert "<script" not in re.sub(r"\\.", "", text) and "\n#" not in text
+    both = CliRunner().invoke(eva, ["study", "show", NAME, "--markdown", "--json", "--url", study_service.url])
+    assert both.exit_code == 2 and "either" in both.output
 
 
 def test_the_page_is_written_to_a_file(study_service: Served, tmp_path: Path) -> None:
