@@ -22,8 +22,8 @@ def _lines(report: StudyReport) -> Iterator[str]:
     yield ""
     yield (
         f"Outcome: `{report.outcome.figure}`, {report.outcome.better} is better. "
-        f"{finished:,} of {report.planned:,} runs are finished: {len(report.arms)} arms, {len(seeds)} of {len(report.seeds)} seeds, given models "
-        f"{', '.join(map(_plain, report.models))}."
+        f"{finished:,} of {report.planned:,} runs are finished: {len(report.arms)} arms, "
+        f"{len(seeds)} of {len(report.seeds)} seeds, given models {', '.join(map(_plain, report.models))}."
     )
     yield ""
     yield from _arms(report.arms)
