@@ -33,6 +33,7 @@ from eva.runtime.worker_reports import Incident
 from eva.settings import Settings
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.database_retry import RETRY_S, DatabaseRetry
+from orchestrator.hold.driver_folder import driver_folder, remove_earlier_folders
 from orchestrator.hold.interrupts import interrupt_handlers
 from orchestrator.hold.lease import TTL_S, Lease, claim
 from orchestrator.hold.orphans import end_orphans, mark_ray_session, process_mark, remove_sessions
@@ -99,6 +100,7 @@ def drive(
         config = RunConfig.model_validate(run.config)
         folder = settings.runs_dir / run.folder_name
         folder.mkdir(parents=True, exist_ok=True)
+        remove_earlier_folders(folder, lease.fence.fence)
         overseer = Overseer(listener, config.watchdog)
         secrets = secrets_of(run.config, os.environ)
         trackers = build_trackers(config, settings, run) if trackers is None else trackers
@@ -118,7 +120,7 @@ def drive(
             if build is None:
                 longest = claimed.read(lambda conn: longest_context(conn, run.id))
                 spent = claimed.read(lambda conn: _spent(conn, run.id, config))
-                build = partial(build_roles, conversation=longest, spent=spent, warm=warm)
+                build = partial(build_roles, fence=lease.fence.fence, conversation=longest, spent=spent, warm=warm)
             with (
                 running_trackers(claimed, opening, trackers, overseer.notice) as follow,
                 _status_updates(claimed, lease),
@@ -184,14 +186,15 @@ def build_roles(
     settings: Settings,
     overseer: Overseer,
     *,
+    fence: int,
     conversation: int = 0,
     spent: Sequence[Mapping[str, float]] = ({}, {}, {}),
     warm: WarmWorkers | None = None,
 ) -> Generator[Roles]:
     """Builds the real parts: engines, rewarders, evolver, trainer. Starts Ray if it is not running.
 
-    `conversation` is the largest number of tokens before the text of a prompt; `spent` is what rewarder, evaluator
-    and auditor have cost so far. Engines and trainer import their libraries in parallel; the first use of each waits.
+    `fence`: of the driver's lease. `conversation`: the most tokens before the text of a prompt. `spent`: what rewarder,
+    evaluator and auditor have cost so far. Engines and trainer import their libraries in parallel; the first use waits.
     """
     overseer.on_stage_open(0, "start", 0, 0)
     # An evolver that asks the fleet is built after it. Whatever else can fail does so here, before anything starts.
@@ -202,9 +205,7 @@ def build_roles(
     logs.mkdir(parents=True, exist_ok=True)
     _end_orphans(overseer)
     with ExitStack() as stack:
-        stack.enter_context(process_mark())
-        stack.enter_context(ray_connection(settings))
-        mark_ray_session()
+        stack.enter_context(_marked_connection(settings))
         notice = overseer.notice
         trainer = stack.enter_context(LocalTrainer(config, logs, notice=notice, kept=warm and warm.take_process()))
         fleet = stack.enter_context(
@@ -212,7 +213,7 @@ def build_roles(
                 config,
                 model_dir,
                 logs_dir=logs,
-                views_dir=folder / "serving",
+                views_dir=driver_folder(folder, fence) / "serving",
                 conversation=conversation,
                 notice=notice,
                 kept=warm and warm.take_engines(),
@@ -238,6 +239,14 @@ def build_roles(
         )
         if warm is not None:
             rewarders.release(warm.keep(fleet, model_dir, trainer, rewarders.started))
+
+
+@contextmanager
+def _marked_connection(settings: Settings) -> Generator[None]:
+    """Connects to Ray; whatever this driver starts there has its mark."""
+    with process_mark(), ray_connection(settings):
+        mark_ray_session()
+        yield
 
 
 class _Rewarders:

@@ -226,7 +226,7 @@ class Journal:
         """Writes the iteration's pairs to a file and returns the training job; None when there is no pair."""
         training = self.config.training
         scratch = training.mode == "scratch"
-        path = self._run.folder / "jobs" / f"pairs-{iteration}.jsonl"
+        path = self._run.own_folder / "jobs" / f"pairs-{iteration}.jsonl"
         if write_pairs(self._run, path, range(iteration + 1) if scratch else [iteration]) == 0:
             return None
         start = self._checkpoint(0) if scratch else policy

@@ -15,6 +15,7 @@ from eva.errors import CheckpointError, DiskFullError, LeaseLostError, RunStoppe
 from eva.runtime.worker_reports import Meter
 from eva.types import Checkpoint
 from orchestrator.hold.database_retry import LAST_WRITE_S, DatabaseRetry
+from orchestrator.hold.driver_folder import driver_folder
 from orchestrator.hold.interrupts import interrupt_shield
 from orchestrator.hold.lease import Lease
 from orchestrator.watch.listener import Listener
@@ -44,6 +45,11 @@ class ClaimedRun:
     spans: Spans = field(default_factory=NoSpans)
     meter: Meter = field(default_factory=Meter)
     planner: PlannerStatistics = field(default_factory=PlannerStatistics)
+
+    @property
+    def own_folder(self) -> Path:
+        """The folder for files of this driver alone."""
+        return driver_folder(self.folder, self.lease.fence.fence)
 
     @property
     def retry(self) -> DatabaseRetry:

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import subprocess
+import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from workers.cluster.environment import python_module
 
 _SEEDED = re.compile(r"playground:(\d{1,9})")
 MAKING_S = 6 * 3600.0
+_PART = ".part-"
 
 
 def model_paths(study: StudyConfig, data_dir: str | Path) -> dict[str, str]:
@@ -40,9 +43,9 @@ def make_models(names: Iterable[str], data_dir: Path, say: Callable[[str], None]
         if match is None or (folder := _folder(int(match[1]), data_dir)).is_dir():
             continue
         say(f"makes the given model {name}, about ten minutes: {folder}")
-        making = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(making, ignore_errors=True)
-        making.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        making = folder.with_name(f"{folder.name}{_PART}{uuid.uuid4().hex[:8]}")  # another study may make it, too
         log = folder.with_suffix(".log")
         command = [*python_module("workers.playground.make_model"), "--seed", match[1], "--out", str(making)]
         # threads that spin while they wait make it ten times slower when other processes share the cores
@@ -55,7 +58,19 @@ def make_models(names: Iterable[str], data_dir: Path, say: Callable[[str], None]
             raise InfrastructureError(
                 f"the given model {name} could not be made (exit code {done.returncode})", next_move=f"Read {log}"
             )
-        making.rename(folder)
+        try:
+            making.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(making)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what was half made by processes that cannot be at work any more."""
+    for part in folder.parent.glob(f"{folder.name}{_PART}*"):
+        if time.time() - part.stat().st_mtime > MAKING_S:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _folder(seed: int, data_dir: Path) -> Path:

@@ -161,7 +161,7 @@ def test_every_stage_sees_the_conversation_and_children_inherit_it(
     rendered = "Assistant: River 2 is long.\n\nUser: And its source, number 2?"
     assert any(rendered in text for _, text, _ in generator.asked)
     assert pairs and all(pair.context == family[pair.number].context for pair in pairs)
-    (file,) = tmp_path.glob("runs/*/jobs/pairs-1.jsonl")
+    (file,) = tmp_path.glob("runs/*/driver-*/jobs/pairs-1.jsonl")
     for row in map(json.loads, file.read_text().splitlines()):
         context = [{"role": m.role, "content": m.content} for m in family[row["number"]].context]
         assert row.get("context", []) == context

@@ -372,7 +372,7 @@ def test_a_resumed_driver_tells_each_judge_what_it_has_cost_the_run(
     told: list[Any] = []
 
     @contextmanager
-    def building(*given: Any, conversation: int, spent: Any, warm: None) -> Iterator[Roles]:
+    def building(*given: Any, fence: int, conversation: int, spent: Any, warm: None) -> Iterator[Roles]:
         told.append(spent)
         yield fake_roles(
             rewarder=Discerning(NAME, bonus=False),
