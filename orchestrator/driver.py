@@ -26,6 +26,7 @@ from eva.errors import (
 )
 from eva.roles import Roles
 from eva.runtime.failpoints import reach
+from eva.runtime.full_disk import full_disk_errors
 from eva.runtime.logs import process_log_context
 from eva.runtime.redaction import hide_secrets, redact_json, secrets_of
 from eva.runtime.tracker import Opening, Tracker
@@ -99,7 +100,8 @@ def drive(
         require_unchanged(run)
         config = RunConfig.model_validate(run.config)
         folder = settings.runs_dir / run.folder_name
-        folder.mkdir(parents=True, exist_ok=True)
+        with full_disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         remove_earlier_folders(folder, lease.fence.fence)
         overseer = Overseer(listener, config.watchdog)
         secrets = secrets_of(run.config, os.environ)
@@ -124,6 +126,7 @@ def drive(
             with (
                 running_trackers(claimed, opening, trackers, overseer.notice) as follow,
                 _status_updates(claimed, lease),
+                full_disk_errors(folder),
                 overseer.watching(claimed),
             ):
                 follow()

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, TextIO, cast
+from typing import TextIO
 
 from eva.errors import DiskFullError, InputError
+from eva.runtime.full_disk import NO_SPACE, LossyFile, lossy_lines
 from eva.runtime.logs import Form, write_logs_to
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 PRINTED = "printed.log"
 """The file beside a log of JSON lines that takes what libraries print."""
@@ -33,8 +31,8 @@ def chatter_to(path: Path, form: Form = "text") -> Generator[TextIO]:
     with ExitStack() as stack:
         file = stack.enter_context(_appending(path))
         printed = file if form == "text" else stack.enter_context(_appending(path.with_name(PRINTED)))
-        log = stack.enter_context(_lines(printed))
-        records = log if printed is file else stack.enter_context(_lines(file))
+        log = stack.enter_context(lossy_lines(printed))
+        records = log if printed is file else stack.enter_context(lossy_lines(file))
         terminal = stack.enter_context(_terminal())
         stack.callback(
             lambda: (
@@ -51,28 +49,13 @@ def chatter_to(path: Path, form: Form = "text") -> Generator[TextIO]:
         yield terminal
 
 
-class _Log(io.FileIO):
-    """A file that counts the writes that fail because the disk is full, instead of raising."""
-
-    lost = 0
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data) or 0
-        except OSError as error:
-            if error.errno not in _NO_SPACE:
-                raise
-            self.lost += 1
-            return len(data)
-
-
 @contextmanager
-def _appending(path: Path) -> Generator[_Log]:
+def _appending(path: Path) -> Generator[LossyFile]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        log = _Log(path, "a")
+        log = LossyFile(path, "a")
     except OSError as error:
-        kind = DiskFullError if error.errno in _NO_SPACE else InputError
+        kind = DiskFullError if error.errno in NO_SPACE else InputError
         raise kind(
             f"cannot write the log {path}: {(error.strerror or str(error)).lower()}",
             expected="a data directory that eva may write to",
@@ -80,10 +63,6 @@ def _appending(path: Path) -> Generator[_Log]:
         ) from error
     with log:
         yield log
-
-
-def _lines(file: _Log) -> io.TextIOWrapper:
-    return io.TextIOWrapper(cast("IO[bytes]", file), encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 `api_keys`: the shape and the digest of API keys.
 `atomic_files`: files that are complete or absent.
 `failpoints`: faults on purpose, for tests.
+`full_disk`: recognises a full disk, whoever reports it.
 `import_path`: eva's modules before the user's on the path.
 `log_files`: reading a run's logs, page by page.
 `logs`: log records that carry run, iteration and stage.

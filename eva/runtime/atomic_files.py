@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import secrets
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from eva.errors import DiskFullError, InputError
+from eva.runtime.full_disk import NO_SPACE
 
 PAGE = 1000
 FORMATS = ("jsonl", "parquet")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _INTEGERS = (
     "iteration",
     "number",
@@ -121,7 +120,7 @@ def _pages(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _explained(path: Path, error: OSError) -> InputError | DiskFullError:
-    if error.errno in _NO_SPACE:
+    if error.errno in NO_SPACE:
         return DiskFullError(
             f"no space is left for {path}",
             next_move="Free some space on that disk, or name another file; no partial file was left behind",

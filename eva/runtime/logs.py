@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TextIO, cast, get_args
 
 from eva.errors import ConfigError
+from eva.runtime.full_disk import NO_SPACE, LossyFile, lossy_lines
 from eva.runtime.redaction import known_secrets, redact_json
 
 Form = Literal["text", "json"]
@@ -109,11 +110,18 @@ class WorkerLog:
     def begin(self) -> None:
         """Sends everything that this process prints or logs to the file, until the process ends or begins another."""
         _for_good.close()
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        log = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
+        try:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            log = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+        else:
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
+        # what is printed while the disk is full is lost, and does not end the work
+        sys.stdout, sys.stderr = (lossy_lines(LossyFile(number, "a", closefd=False)) for number in (1, 2))
         _Process.fields = {"run": self.run, "worker": self.worker}
         _for_good.enter_context(write_logs_to(sys.stderr, self.form))
 

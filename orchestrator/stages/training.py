@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 from array import array
@@ -18,6 +17,7 @@ from sqlalchemy import Connection
 from eva.config.rewards import gives_win_rates
 from eva.errors import DiskFullError
 from eva.runtime.failpoints import reach
+from eva.runtime.full_disk import NO_SPACE
 from eva.solver.losses import bradley_terry_win_rate, check_win_rate_spread, reward_spread
 from eva.types import Checkpoint, Floats, PreferencePair, TrainingResult, TrainingStep
 from orchestrator.hold.claimed_run import ClaimedRun
@@ -104,7 +104,7 @@ def new_text_file(path: Path) -> Generator[TextIO]:
         with path.open("w", encoding="utf-8") as file:
             yield file
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in NO_SPACE:
             raise
         raise DiskFullError(
             f"no space is left in {path.parent} for {path.name}", next_move="Free some space there"

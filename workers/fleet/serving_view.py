@@ -49,13 +49,16 @@ def serving_view(checkpoint_dir: str | Path, out_dir: str | Path, facts: ModelFa
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=".view-", dir=target.parent))
-        _build_view(source, building, weight_map)
         try:
+            _build_view(source, building, weight_map)
             building.rename(target)
         except OSError:
             shutil.rmtree(building)
             if not target.exists():
                 raise
+        except BaseException:
+            shutil.rmtree(building)
+            raise
     return target
 
 

@@ -7,7 +7,6 @@ it finds was left by a dead process. A holder that is frozen is ended.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -15,10 +14,12 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from eva.errors import CheckpointError, DiskFullError
 from eva.runtime.failpoints import reach
+from eva.runtime.full_disk import NO_SPACE
 from eva.solver.manifest import MANIFEST, FileEntry, Manifest, no_checkpoint, read_manifest
 from workers.training.job_lock import file_lock
 
@@ -26,7 +27,6 @@ _TEMPORARY = ".publishing-"
 _LOCK = ".publishing.lock"
 # Reading the files of a large model may take this long.
 _VERIFY_S = 3600.0
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def checkpoint_name(number: int) -> str:
@@ -104,7 +104,8 @@ def verify_once(path: Path, digest: str) -> None:
             return
         mark.unlink(missing_ok=True)
         verify(path, digest)
-        mark.write_text(found, encoding="utf-8")
+        with suppress(OSError):  # a full disk: it is verified again next time
+            mark.write_text(found, encoding="utf-8")
 
 
 def _marks() -> Path:
@@ -170,7 +171,7 @@ def _write_and_rename(write: Callable[[Path], None], target: Path, needed: int) 
         reach("checkpoint.sealed")
         _replace(temporary, target)
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if error.errno not in NO_SPACE:
             raise
         written = sum((temporary / file).stat().st_size for file in _files(temporary))
         free = shutil.disk_usage(target.parent).free

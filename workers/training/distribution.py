@@ -20,6 +20,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from eva.config import Model, Training
 from eva.errors import EvaError, TrainingFailedError
+from eva.runtime.full_disk import disk_full_cause, disk_full_error
 from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.types import TrainingJob, TrainingStep
 from workers.models.model_folder import inspect_model
@@ -142,12 +143,12 @@ def _follow(fitting: Future[Any], file: Path, report: StepListener | None, note:
             if report is not None:
                 report(steps[-1], total)
         if done:
-            _result(fitting)
+            _result(fitting, file.parent)
             return steps
         time.sleep(_POLL_S)
 
 
-def _result(fitting: Future[Any]) -> None:
+def _result(fitting: Future[Any], folder: Path) -> None:
     try:
         fitting.result()  # bounded: it is done
     except RayTrainingFailedError as error:
@@ -155,6 +156,9 @@ def _result(fitting: Future[Any]) -> None:
         ours = next((failure for failure in failures.values() if isinstance(failure, EvaError)), None)
         if ours is not None:
             raise ours from error
+        for failure in failures.values():
+            if (full := disk_full_cause(failure)) is not None:
+                raise disk_full_error(folder, full) from error
         raise TrainingFailedError(
             f"The training on several devices failed: {error}",
             next_move="Read the trainer's log, or set training.devices to 1",

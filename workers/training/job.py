@@ -12,6 +12,7 @@ from typing import Any
 from eva.config import Model, Training
 from eva.errors import TrainingFailedError
 from eva.runtime.failpoints import reach
+from eva.runtime.full_disk import full_disk_errors
 from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from workers.models.model_folder import BYTES, inspect_model, require_template, resolve_model
@@ -35,7 +36,8 @@ def publish_model(model: Model, training: Training, folder: Path, *, engines_on_
 
     silence_libraries()
     name = checkpoints.checkpoint_name(0)
-    digest = checkpoints.publish(write, folder, name)
+    with full_disk_errors(folder):
+        digest = checkpoints.publish(write, folder, name)
     return Checkpoint(0, 0, str(folder / name), digest)
 
 
@@ -56,7 +58,7 @@ def run_job(
     `engines_on_gpu`: the training has GPUs, too. `report(step, total_steps)` is called after every optimiser step, and
     `note` between them. Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError.
     """
-    with training_lock(Path(job.folder), job.fence) as check:
+    with full_disk_errors(Path(job.folder)), training_lock(Path(job.folder), job.fence) as check:
         target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
         note("looks for the checkpoint of an earlier attempt")
         manifest = checkpoints.valid_manifest(target)

@@ -80,15 +80,15 @@ def _announce(folder: Path, fence: int) -> None:
         if newest > fence:
             raise _superseded(folder, fence, newest)
         if newest < fence:
-            file.truncate(0)
-            file.write(str(fence))
+            # added, so that a full disk does not lose the number before it
+            file.write(f"\n{fence}\n")
             file.flush()
             os.fsync(file.fileno())
 
 
 def _announced(folder: Path) -> int:
-    text = (folder / FENCE).read_text(encoding="utf-8").strip()
-    return int(text) if text.isdigit() else -1
+    lines = (folder / FENCE).read_text(encoding="utf-8").split()
+    return max((int(line) for line in lines if line.isdigit()), default=-1)
 
 
 def _acquire(lock: TextIO, check: Callable[[], None], leave_s: float, give_up_s: float) -> None:

@@ -26,6 +26,7 @@ from ray.exceptions import (
 from eva.config import Model, RunConfig, Training
 from eva.errors import EvaError, NoRoomError, TrainingFailedError
 from eva.runtime.failpoints import reach
+from eva.runtime.full_disk import disk_full_cause, disk_full_error
 from eva.runtime.logs import WorkerLog, process_log_context
 from eva.runtime.worker_reports import Incident, IncidentListener, StepListener, WorkerStatus, ignore_incident
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
@@ -310,6 +311,8 @@ class LocalTrainer:
         """The error of a job that raised: eva's own, or one with the library's message."""
         if isinstance(cause, EvaError):
             return cause
+        if (full := disk_full_cause(cause)) is not None:
+            return disk_full_error(self._log.parent, full)
         return TrainingFailedError(
             f"The training failed: {type(cause).__name__}: {_first_line(cause)}", next_move=f"Read {self._log}"
         )

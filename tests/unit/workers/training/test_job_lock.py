@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from eva.errors import TrainingFailedError
+from eva.errors import DiskFullError, TrainingFailedError
 from eva.runtime.processes import this_process
+from eva.types import Checkpoint, TrainingJob
+from tests.support.fakes import fake_config
+from workers.training.job import run_job
 from workers.training.job_lock import FENCE, LOCK, training_lock
 
 HOLD = """
@@ -93,3 +97,27 @@ def test_the_holders_name_is_removed_when_it_leaves(tmp_path: Path) -> None:
     with training_lock(tmp_path, 1):
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
     assert (tmp_path / LOCK).read_text() == ""
+
+
+def test_a_full_disk_does_not_lose_the_number_of_the_newest_driver(tmp_path: Path) -> None:
+    (tmp_path / FENCE).write_text("5")  # as an earlier eva wrote it
+    with training_lock(tmp_path, 12):
+        pass
+    with (tmp_path / FENCE).open("a") as cut_short:
+        cut_short.write("\n1")
+    with pytest.raises(TrainingFailedError, match="fence 12, this job's is 7"), training_lock(tmp_path, 7):
+        pytest.fail("an older driver trains")
+
+
+def test_a_disk_that_is_full_when_a_job_takes_its_lock_is_reported_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> dict[str, object]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("workers.training.job_lock.this_process", full)
+    policy = Checkpoint(0, 0, str(tmp_path), "")
+    job = TrainingJob(1, 0, policy, policy, str(tmp_path / "pairs"), str(tmp_path), 0, 1)
+    config = fake_config()
+    with pytest.raises(DiskFullError, match=str(tmp_path)):
+        run_job(job, config.training, config.model)
