@@ -266,7 +266,7 @@ def _ray(settings: Settings) -> Iterator[Finding]:
 
 
 def _token(settings: Settings) -> Finding:
-    from eva.runtime.ray_authentication import ACCEPT, accepts_unguarded, why_unguarded
+    from eva.runtime.ray_access import ACCEPT, accepts_unguarded, why_unguarded
 
     why = why_unguarded(settings.ray_address)
     if why is None:
@@ -284,7 +284,7 @@ def _token(settings: Settings) -> Finding:
 
 
 def _reachability(address: str) -> Finding:
-    from eva.runtime.ray_address import require_listener
+    from eva.runtime.ray_access import require_listener
 
     try:
         require_listener(address)

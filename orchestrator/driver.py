@@ -99,10 +99,7 @@ def drive(
         require_resumable(run)
         require_unchanged(run)
         config = RunConfig.model_validate(run.config)
-        folder = settings.runs_dir / run.folder_name
-        with full_disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        remove_earlier_folders(folder, lease.fence.fence)
+        folder = _prepared_folder(settings, run, lease)
         overseer = Overseer(listener, config.watchdog)
         secrets = secrets_of(run.config, os.environ)
         trackers = build_trackers(config, settings, run) if trackers is None else trackers
@@ -133,6 +130,15 @@ def drive(
                 with build(config, folder, settings, overseer) as roles:
                     overseer.at_work, claimed.meter.read = roles.at_work, roles.meter
                     play(roles, Journal(claimed, roles.embedder))
+
+
+def _prepared_folder(settings: Settings, run: RunRow, lease: Lease) -> Path:
+    """The run's folder, without what earlier drivers have left. Raises DiskFullError."""
+    folder = settings.runs_dir / run.folder_name
+    with full_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    remove_earlier_folders(folder, lease.fence.fence)
+    return folder
 
 
 @contextmanager

@@ -8,8 +8,7 @@
 `log_files`: reading a run's logs, page by page.
 `logs`: log records that carry run, iteration and stage.
 `processes`: identifying a process of this machine, and ending it.
-`ray_address`: the parts of a Ray address, and whether anything listens there.
-`ray_authentication`: refuses a Ray cluster on which anybody may run programs.
+`ray_access`: whether a Ray cluster can be reached, and whether anybody may run programs on it.
 `redaction`: keeps secrets out of what people see.
 `tracker`: what a tracking service receives, and its interface.
 `user_functions`: loads and calls functions that the config names.

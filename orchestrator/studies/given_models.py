@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -13,11 +14,10 @@ from pathlib import Path
 
 from eva.errors import InfrastructureError
 from eva.studies.study import StudyConfig
-from workers.cluster.environment import python_module
 
 _SEEDED = re.compile(r"playground:(\d{1,9})")
 MAKING_S = 6 * 3600.0
-_PART = ".part-"
+_PART, _MAKER = ".part-", "workers.playground.make_model"
 
 
 def model_paths(study: StudyConfig, data_dir: str | Path) -> dict[str, str]:
@@ -47,7 +47,7 @@ def make_models(names: Iterable[str], data_dir: Path, say: Callable[[str], None]
         _remove_leftovers(folder)
         making = folder.with_name(f"{folder.name}{_PART}{uuid.uuid4().hex[:8]}")  # another study may make it, too
         log = folder.with_suffix(".log")
-        command = [*python_module("workers.playground.make_model"), "--seed", match[1], "--out", str(making)]
+        command = [sys.executable, "-P", "-m", _MAKER, "--seed", match[1], "--out", str(making)]
         # threads that spin while they wait make it ten times slower when other processes share the cores
         environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
         with log.open("w", encoding="utf-8") as lines:

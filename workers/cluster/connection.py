@@ -16,8 +16,7 @@ from ray.job_config import JobConfig
 from typing_extensions import override
 
 from eva.errors import InfrastructureError
-from eva.runtime.ray_address import require_listener
-from eva.runtime.ray_authentication import require_guarded_ray
+from eva.runtime.ray_access import require_guarded_ray, require_listener
 from eva.settings import Settings
 from workers.cluster.environment import SAFE_PATH
 

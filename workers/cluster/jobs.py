@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from eva.errors import InfrastructureError
-from eva.runtime.ray_authentication import require_guarded_ray
+from eva.runtime.ray_access import require_guarded_ray
 from eva.settings import DRIVERS_CLUSTER
 from workers.cluster.environment import python_module
 

@@ -1,7 +1,8 @@
-"""A Ray cluster without authentication is refused, unless it is accepted explicitly."""
+"""A Ray cluster that is not there is reported at once; one without authentication is refused, unless accepted."""
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from eva.errors import ConfigError
-from eva.runtime.ray_authentication import require_guarded_ray, why_unguarded
+from eva.runtime.ray_access import host_of, require_guarded_ray, require_listener, why_unguarded
 
 
 @contextmanager
@@ -80,3 +81,22 @@ def test_a_local_cluster_asks_for_a_token_unless_configured_otherwise() -> None:
 
 def test_credentials_of_an_address_are_not_shown() -> None:
     assert "hunter2" not in (why_unguarded("ray://user:hunter2@ray.example:10001", {"HOME": "/nowhere"}) or "hunter2")
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "http://me:secret@127.0.0.1:{}"])
+def test_an_address_at_which_nothing_listens_is_told_at_once(form: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = form.format(listener.getsockname()[1])
+        require_listener(address)
+    with pytest.raises(OSError, match="refused"):
+        require_listener(address)
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "head", "127.0.0.1", "http://head"])
+def test_without_a_port_there_is_nothing_to_try(address: str) -> None:
+    require_listener(address)
+
+
+def test_messages_name_a_host_without_its_credentials() -> None:
+    assert host_of("http://me:secret@head:8265") == "head:8265"
+    assert host_of("head:6379") == "head:6379" and host_of("auto") == "auto"

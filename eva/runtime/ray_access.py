@@ -1,20 +1,40 @@
-"""Refuses Ray clusters without authentication: a head that asks for no token runs any program that anybody sends."""
+"""Whether a Ray cluster can be reached, and whether it asks for a token: one without runs anybody's programs.
+
+An address is HOST:PORT, `ray://HOST:PORT`, `http://HOST:PORT`, or a word such as `auto`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 from urllib.error import URLError
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 from eva.errors import ConfigError, EvaError
-from eva.runtime.ray_address import host_of
 
 PROBE_S = 5.0
 ACCEPT = "EVA_RAY_UNGUARDED"
+
+
+def host_of(address: str) -> str:
+    """Returns host and port of an address, without credentials, for messages."""
+    parts = _parts(address)
+    return f"{parts.hostname or address}{f':{parts.port}' if parts.port else ''}"
+
+
+def require_listener(address: str, patience_s: float = 10.0) -> None:
+    """Raises OSError or ValueError if nothing listens there. Does nothing for an address without a port.
+
+    Ray itself waits minutes for a head that is not there, and Ctrl-C does not end that.
+    """
+    parts = _parts(address)
+    if parts.hostname and parts.port:
+        socket.create_connection((parts.hostname, parts.port), timeout=patience_s).close()
 
 
 def require_guarded_ray(
@@ -70,3 +90,7 @@ def _has_token(environment: Mapping[str, str]) -> bool:
     if environment.get("RAY_AUTH_TOKEN") or environment.get("RAY_AUTH_TOKEN_PATH"):
         return True
     return (Path(environment.get("HOME", "/")) / ".ray" / "auth_token").exists()
+
+
+def _parts(address: str) -> SplitResult:
+    return urlsplit(address if "://" in address else f"//{address}")
