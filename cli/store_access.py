@@ -37,7 +37,10 @@ def existing_store() -> Generator[Store]:
             expected="the data directory of a run (EVA_DATA_DIR, or eva-data in the current folder)",
             next_move="Change to the folder that holds it, set EVA_DATA_DIR, or start a run with `eva demo`",
         )
+    from orchestrator.hold.lease import end_dead_leases  # commands that only print help do not need it
+
     with store_of(settings) as store:
+        end_dead_leases(store)
         yield store
 
 

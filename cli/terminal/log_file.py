@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+from typing_extensions import override
 
 from eva.errors import DiskFullError, InputError
 from eva.runtime.full_disk import NO_SPACE, LossyFile, lossy_lines
@@ -49,6 +52,19 @@ def chatter_to(path: Path, form: Form = "text") -> Generator[TextIO]:
         yield terminal
 
 
+class _Terminal(io.FileIO):
+    """A terminal that may be closed, or a pipe whose reader may leave, while the run is being stopped."""
+
+    @override
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EPIPE):
+                raise
+            return len(data)
+
+
 @contextmanager
 def _appending(path: Path) -> Generator[LossyFile]:
     try:
@@ -67,14 +83,16 @@ def _appending(path: Path) -> Generator[LossyFile]:
 
 @contextmanager
 def _terminal() -> Generator[TextIO]:
-    """Standard output, with a descriptor of its own if it is descriptor 1."""
+    """Standard output, with a descriptor of its own if it is descriptor 1. Nothing fails if nobody reads it."""
     if _descriptor(sys.stdout) != 1:
         yield sys.stdout
         return
     sys.stdout.flush()
     encoding, errors = sys.stdout.encoding, sys.stdout.errors or "replace"
-    with os.fdopen(os.dup(1), "w", encoding=encoding, errors=errors, buffering=1) as terminal:
-        yield terminal
+    with _Terminal(os.dup(1), "w") as raw:
+        buffered = io.BufferedWriter(raw)
+        with io.TextIOWrapper(buffered, encoding=encoding, errors=errors, line_buffering=True) as terminal:
+            yield terminal
 
 
 @contextmanager

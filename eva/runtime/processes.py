@@ -15,17 +15,30 @@ SESSION_MARK = "eva-driver.json"
 
 
 def this_process() -> dict[str, Any]:
-    """Returns the identity of this process: host, boot, process id, start time."""
-    return {"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid(), "started": start_time(os.getpid())}
+    """Returns the identity of this process: host, boot, namespace of process ids, process id, start time."""
+    return {
+        "host": socket.gethostname(),
+        "boot": boot_id(),
+        "namespace": pid_namespace(),
+        "pid": os.getpid(),
+        "started": start_time(os.getpid()),
+    }
 
 
 def is_here(process: Mapping[str, Any]) -> bool:
-    """Returns whether the process was started on this machine since its last boot."""
-    return process.get("host") == socket.gethostname() and process.get("boot") == boot_id() != ""
+    """Returns whether the process was started on this machine since its last boot, and where its id means the same.
+
+    Containers may share host name and boot, but the process id of one means nothing in another.
+    """
+    return (
+        process.get("host") == socket.gethostname()
+        and process.get("boot") == boot_id() != ""
+        and process.get("namespace") == pid_namespace() != ""
+    )
 
 
 def is_dead(process: Mapping[str, Any]) -> bool:
-    """Returns True only if the process was started on this machine since its last boot and is certainly gone."""
+    """Returns True only if the process was started here (see `is_here`) and is certainly gone."""
     return is_here(process) and start_time(int(process["pid"])) != process.get("started")
 
 
@@ -53,6 +66,14 @@ def start_time(pid: int) -> int | None:
         return None
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] == "Z" else int(fields[19])
+
+
+def pid_namespace() -> str:
+    """Returns an id of the namespace in which this process has its number; empty if the system has none."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def boot_id() -> str:

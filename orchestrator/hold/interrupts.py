@@ -1,4 +1,4 @@
-"""Delays Ctrl-C and SIGTERM, so that they end a driver between two transactions, never inside one.
+"""Delays Ctrl-C, SIGTERM and SIGHUP, so that they end a driver between two transactions, never inside one.
 
 A KeyboardInterrupt in the middle of the database protocol breaks the connection, and with it the clean shutdown. So
 while the main thread talks to the database, an interrupt waits.
@@ -32,14 +32,20 @@ _interrupts = _Interrupts()
 
 @contextmanager
 def interrupt_handlers() -> Generator[None]:
-    """Makes Ctrl-C and SIGTERM, which schedulers send to end a job, raise KeyboardInterrupt outside `interrupt_shield`.
+    """Makes the signals that end a driver raise KeyboardInterrupt outside `interrupt_shield`.
+
+    These are Ctrl-C, SIGTERM, which schedulers send, and SIGHUP, which a terminal sends when it is closed (`nohup` has
+    that ignored, and it stays so).
 
     Unblocks SIGINT, which Ray blocks in a job's process: the lease and the watchdog use it to reach the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _interrupts.arrive) for number in (signal.SIGINT, signal.SIGTERM)}
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        ending.append(signal.SIGHUP)
+    before = {number: signal.signal(number, _interrupts.arrive) for number in ending}
     blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, before)
     try:
         yield

@@ -121,6 +121,18 @@ class Lease:
         )
 
 
+def end_dead_leases(store: Store) -> None:
+    """Ends the leases of dead processes of this machine, and leases that a clock which was set back has made longer.
+
+    Claims do this for one run. For commands that show runs, a run that nobody plays should look like one.
+    """
+    with store.transaction() as conn:
+        leases.shorten(conn, TTL_S)
+        for held in leases.read_held(conn):
+            if held.owner is not None and is_dead(held.owner):
+                leases.expire(conn, Fence(held.run_id, held.fence))
+
+
 def claim(store: Store, run: RunRow, ttl_s: float = TTL_S, retry: DatabaseRetry | None = None) -> Lease:
     """Claims a run for this process, at once if its holder is a dead process of this machine.
 
@@ -136,6 +148,8 @@ def claim(store: Store, run: RunRow, ttl_s: float = TTL_S, retry: DatabaseRetry 
             holder = None if fence else leases.read_lease(conn, run.id)
             if holder is not None and holder.owner is not None and is_dead(holder.owner):
                 fence = leases.claim(conn, run.id, me, ttl_s, break_owner=dict(holder.owner))
+            if fence is None:
+                leases.shorten(conn, max(ttl_s, TTL_S), run.id)
             reach("lease.claim.before_commit")
             return fence, holder
 

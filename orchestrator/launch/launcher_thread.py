@@ -7,6 +7,7 @@ import threading
 import time
 
 from eva.errors import EvaError
+from orchestrator.hold.lease import end_dead_leases
 from orchestrator.launch.launcher import Jobs, Launcher
 from orchestrator.launch.study_launcher import StudyLauncher
 from store.runs.leader_lock import leader_lock
@@ -60,6 +61,7 @@ class LaunchLoop:
                 pause_s = self._tick_s
                 try:
                     if leads():
+                        end_dead_leases(self._store)
                         self._launcher.tick()
                         self._studies.tick()
                 except EvaError as error:

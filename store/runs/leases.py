@@ -41,6 +41,30 @@ _CLAIM = text("""
     RETURNING fence
 """)
 
+_SHORTEN = text("""
+    UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => :ttl_s)
+    WHERE run_id IN (
+        SELECT run_id FROM leases
+        WHERE expires_at > clock_timestamp() + 2 * make_interval(secs => :ttl_s)
+          AND run_id = coalesce(:run_id, run_id)
+        FOR UPDATE SKIP LOCKED
+    )
+""")
+
+_EXPIRE = text("""
+    UPDATE leases SET expires_at = clock_timestamp()
+    WHERE run_id IN (
+        SELECT run_id FROM leases
+        WHERE run_id = :run_id AND fence = :fence AND expires_at > clock_timestamp()
+        FOR UPDATE SKIP LOCKED
+    )
+""")
+
+_HELD = text("""
+    SELECT run_id, fence, owner, expires_at, false FROM leases
+    WHERE owner IS NOT NULL AND expires_at > clock_timestamp()
+""")
+
 _RENEW = text("""
     UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => :ttl_s)
     WHERE run_id = :run_id AND fence = :fence AND owner IS NOT NULL
@@ -135,6 +159,24 @@ def begin_write(conn: Connection, fence: Fence, number: int, ttl_s: float, *, wa
 def end_own_writes(conn: Connection, fence: Fence) -> None:
     """Ends earlier writes of the caller that are still open on the server, over connections that it has lost."""
     conn.execute(_END_OWN, {"name": _WRITER_NAME.format(fence.run_id, fence.fence)})
+
+
+def shorten(conn: Connection, ttl_s: float, run_id: int | None = None) -> None:
+    """Lets leases end in `ttl_s` seconds that last more than twice as long: of all runs, or of one.
+
+    Nobody claims a run for so long. The database's clock was set back, and a driver that lives renews its lease soon.
+    """
+    conn.execute(_SHORTEN, {"ttl_s": ttl_s, "run_id": run_id})
+
+
+def read_held(conn: Connection) -> list[LeaseRow]:
+    """Returns the leases that have not expired."""
+    return [LeaseRow(*row) for row in conn.execute(_HELD)]
+
+
+def expire(conn: Connection, fence: Fence) -> None:
+    """Lets a lease end now whose owner the caller has proven to be dead."""
+    conn.execute(_EXPIRE, _keys(fence))
 
 
 def read_lease(conn: Connection, run_id: int) -> LeaseRow | None:

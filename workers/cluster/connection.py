@@ -50,7 +50,7 @@ def connect(settings: Settings) -> None:
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         if settings.ray_address is None:
-            with _environment(SAFE_PATH):
+            with _environment(SAFE_PATH), _hangup_ignored():
                 ray.init(address="local", **local, **quiet)
         else:
             mark = {"EVA_DRIVER": os.environ["EVA_DRIVER"]} if "EVA_DRIVER" in os.environ else {}
@@ -108,6 +108,19 @@ def _environment(variables: Mapping[str, str]) -> Generator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _hangup_ignored() -> Generator[None]:
+    """Has processes that start meanwhile survive the closing of the terminal: their driver ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def disconnect() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -74,3 +75,29 @@ def test_a_full_disk_under_the_log_is_reported_and_does_not_end_the_run(tmp_path
     said = subprocess.run([sys.executable, "-c", SHORT_CHATTER, str(full)], check=True, capture_output=True, text=True)
     first, second = said.stdout.splitlines()
     assert first == "eva speaks" and re.fullmatch(rf"The disk was full: \d+ writes to the log {full} were lost", second)
+
+
+CLOSED = """
+import os, sys
+from pathlib import Path
+from cli.terminal.log_file import chatter_to
+with chatter_to(Path(sys.argv[1])) as terminal:
+    terminal.write("before\\n")
+    sys.stdin.readline()
+    terminal.write("after\\n")
+    print("in the log")
+    Path(sys.argv[1]).with_name("done").touch()
+os._exit(0)
+"""
+
+
+def test_a_terminal_that_is_closed_does_not_end_the_run(tmp_path: Path) -> None:
+    master, terminal = os.openpty()
+    command = [sys.executable, "-c", CLOSED, str(tmp_path / "eva.log")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=terminal, stderr=subprocess.PIPE, text=True) as played:
+        os.close(terminal)
+        assert b"before" in os.read(master, 100)
+        os.close(master)
+        _, failure = played.communicate("go on\n", timeout=60)
+    assert played.returncode == 0 and failure == "", failure
+    assert (tmp_path / "done").exists() and "in the log" in (tmp_path / "eva.log").read_text()

@@ -6,7 +6,7 @@ import pytest
 from orchestrator.hold.interrupts import interrupt_handlers, interrupt_shield
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_waits_until_the_transaction_is_over(number: int) -> None:
     done: list[str] = []
 
@@ -52,3 +52,12 @@ def test_an_interrupt_arrives_where_the_process_was_started_with_it_blocked() ->
         assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "as it was before"
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def test_a_driver_that_was_started_with_nohup_survives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupt_handlers():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

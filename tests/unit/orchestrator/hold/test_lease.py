@@ -8,17 +8,19 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from eva.errors import ConflictError, LeaseLostError, LeaseTakenError
-from eva.runtime.processes import is_dead, this_process
+from eva.runtime.processes import is_alive, is_dead, this_process
 from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.hold.interrupts import interrupt_handlers
-from orchestrator.hold.lease import claim
+from orchestrator.hold.lease import claim, end_dead_leases
 from orchestrator.launch.registration import register_run
 from store.rows import RunRow
 from store.runs import leases, runs
 from store.session import Store
+from store.views.run_pages import read_standing
 from tests.support.fakes import Recorder, always, fake_config, fake_roles
 
 
@@ -118,3 +120,49 @@ def test_a_lease_is_renewed_again_and_again_while_it_is_held(store: Store, run: 
     with store.transaction() as conn:
         holder = leases.read_lease(conn, run.id)
     assert holder is not None and holder.owner is None
+
+
+def test_a_process_of_another_container_is_never_dead_for_certain(store: Store, run: RunRow) -> None:
+    """Containers on the network of their host share its name and boot, but each counts its processes from one."""
+    other = this_process() | {"namespace": "pid:[1]", "pid": 2**22 - 1, "started": 7}
+    assert is_dead(other | {"namespace": this_process()["namespace"]})
+    assert not is_dead(other) and not is_alive(other)
+    earlier = {key: value for key, value in other.items() if key != "namespace"}
+    assert not is_dead(earlier), "an older eva did not say which namespace it meant"
+    with store.transaction() as conn:
+        assert leases.claim(conn, run.id, other, 60) is not None
+    with pytest.raises(LeaseTakenError, match="try again in 30 s"):
+        claim(store, run)
+
+
+def test_a_dead_driver_of_this_machine_no_longer_looks_like_one_that_plays(store: Store, run: RunRow) -> None:
+    with store.transaction() as conn:
+        other = register_run(store, fake_config(iterations=1))
+        runs.set_status(conn, run.id, "running")
+        runs.set_status(conn, other.id, "running")
+        leases.claim(conn, run.id, this_process() | {"pid": 2**22 - 1}, 60)
+        leases.claim(conn, other.id, this_process(), 60)
+    end_dead_leases(store)
+    with store.transaction() as conn:
+        assert read_standing(conn, run).standing == "interrupted"
+        assert read_standing(conn, other).standing == "running"
+
+
+def test_a_clock_that_was_set_back_holds_a_run_no_longer_than_a_lease_lasts(store: Store, run: RunRow) -> None:
+    def left_s() -> float:
+        with store.transaction() as conn:
+            return conn.execute(
+                text("SELECT extract(epoch FROM expires_at - clock_timestamp()) FROM leases")
+            ).scalar_one()
+
+    def claim_it() -> None:
+        with pytest.raises(LeaseTakenError):
+            claim(store, run)
+
+    for settle in (lambda: end_dead_leases(store), claim_it):
+        with store.transaction() as conn:
+            conn.execute(
+                text("UPDATE leases SET owner = '{\"host\": \"h\"}', expires_at = clock_timestamp() + interval '1 h'")
+            )
+        settle()
+        assert 25 < left_s() <= 30
