@@ -47,7 +47,7 @@ class Bucket:
 
 
 @dataclass
-class Limits:
+class ServiceLimits:
     """What is known of a service's limits. `now` is in seconds of any clock.
 
     At first `BEGIN` requests may be on their way at once. Each answer allows one more, if so many were on their way,
@@ -110,7 +110,7 @@ class Pace:
     """Turns to ask one service, for as many threads as there are. `now` is a clock, in seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._limits, self._now = Limits(), now
+        self._limits, self._now = ServiceLimits(), now
         self._changed = threading.Condition()
 
     @contextmanager
@@ -131,7 +131,9 @@ class Pace:
 class Turn:
     """One request, which tells what became of it."""
 
-    def __init__(self, limits: Limits, changed: threading.Condition, now: Callable[[], float], begun_at: int) -> None:
+    def __init__(
+        self, limits: ServiceLimits, changed: threading.Condition, now: Callable[[], float], begun_at: int
+    ) -> None:
         self._limits, self._changed, self._now, self._begun_at = limits, changed, now, begun_at
         self._since = now()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from workers.evolvers.pace import BEGIN, Bucket, Limits, Pace, duration_s
+from workers.evolvers.pace import BEGIN, Bucket, Pace, ServiceLimits, duration_s
 
 THREADS = 128
 
@@ -66,9 +66,9 @@ class Service:
         return done, headers
 
 
-def play(service: Service, requests: int, tokens: int = 100) -> tuple[float, Limits]:
+def play(service: Service, requests: int, tokens: int = 100) -> tuple[float, ServiceLimits]:
     """Asks everything, each refused request again, and returns the seconds that it took."""
-    limits, now, waiting = Limits(), 0.0, requests
+    limits, now, waiting = ServiceLimits(), 0.0, requests
     ends: list[tuple[float, int, float, int, Mapping[str, str] | None]] = []
     while waiting or ends:
         wait_s = limits.wait_s(now, tokens) if waiting and len(ends) < THREADS else None
@@ -128,7 +128,7 @@ def test_a_service_that_queues_is_not_buried_in_requests() -> None:
 
 
 def test_a_refusal_counts_once_for_all_requests_that_were_on_their_way() -> None:
-    limits = Limits()
+    limits = ServiceLimits()
     begun = [limits.begin(0.0, 1) for _ in range(BEGIN)]
     for one in begun:
         limits.refused(1.0, one, None)
@@ -142,7 +142,7 @@ def test_a_refusal_counts_once_for_all_requests_that_were_on_their_way() -> None
 
 
 def test_few_threads_do_not_widen_what_they_never_use() -> None:
-    limits = Limits()
+    limits = ServiceLimits()
     for _ in range(1_000):
         limits.begin(0.0, 1)
         limits.answered(1.0, 1.0, {})
@@ -170,7 +170,7 @@ def test_resets_are_read_in_every_form_that_services_write(text: str, seconds: f
     ],
 )
 def test_headers_that_make_no_sense_are_no_limit(headers: dict[str, str]) -> None:
-    limits = Limits()
+    limits = ServiceLimits()
     limits.begin(0.0, 1)
     limits.answered(1.0, 1.0, {f"x-ratelimit-{name}-requests": value for name, value in headers.items()})
     assert limits.buckets == {}
