@@ -4,6 +4,6 @@
 `sampling`: draw the subset. `weights`: from info to weights. `samplers`: from weights to a subset.
 `evolution`: chains of children, and their numbers. `operators`: the operators' names. `budget`: what evolving may cost.
 `operator_gain`: how much more informative children are than their parents.
-`novelty`: whether a child is new. `semantic`: prompts with the same meaning.
+`unusable_text`: what is no prompt. `novelty`: whether a child is new. `semantic`: prompts with the same meaning.
 `mixing`: the batch, from children and a buffer.
 """

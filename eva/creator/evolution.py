@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -12,74 +11,11 @@ from typing import Literal
 from eva.creator.budget import Spending
 from eva.creator.novelty import ALL_NEW, NoveltyCheck, jaccard, prompt_key, question_key, scope
 from eva.creator.operators import LEAVES_TOPIC, NEEDS_PARTNER
+from eva.creator.unusable_text import unusable
 from eva.measures.minhash import near_twins
 from eva.roles import Evolver
 from eva.seeds import derive, generator, storable_text
 from eva.types import Attempt, Chain, Context, Feedback, Mutation, Prompt, Reply
-
-# Phrases from the instructions (WizardLM's and distilabel's templates) that a careless reply copies.
-_SCAFFOLDING = re.compile(
-    r"#\s*(?:given|rewritten|created|new|second|the given|the rewritten)\s+prompt\s*#"
-    r"|\b(?:given|rewritten|created) prompt\b",
-    re.IGNORECASE,
-)
-_APOLOGY = re.compile(
-    r"^\W*(?:i['’]?m (?:sorry|afraid|unable)|i am (?:sorry|afraid|unable)|sorry\b|my apologies|i apologi[sz]e"
-    r"|i can(?:['’]t|not) (?:help|assist|comply|fulfil|provide)|as an ai\b|unfortunately,? i)",
-    re.IGNORECASE,
-)
-_STOP_WORDS = frozenset(
-    (
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "he",
-        "i",
-        "if",
-        "in",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "our",
-        "she",
-        "so",
-        "that",
-        "the",
-        "their",
-        "them",
-        "they",
-        "this",
-        "to",
-        "us",
-        "was",
-        "we",
-        "were",
-        "what",
-        "which",
-        "who",
-        "will",
-        "with",
-        "you",
-        "your",
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +44,8 @@ class EvolutionPlan:
 
 def refusal(child: str, relatives: Iterable[str], plan: EvolutionPlan, context: Context = ()) -> str | None:
     """Returns why a child is refused, or None. `relatives`: its parent and its chain so far, with the same context."""
-    words = re.findall(r"\w+", child.casefold())
-    if not child.strip():
-        return "empty"
-    if not words or all(word in _STOP_WORDS for word in words):
-        return "no_content"
-    if len(child) > plan.max_chars:
-        return "too_long"
-    if _SCAFFOLDING.search(child):
-        return "scaffolding"
-    if _APOLOGY.search(child):
-        return "apology"
+    if (reason := unusable(child, plan.max_chars)) is not None:
+        return reason
     if question_key(child, context) in plan.protected:
         return "protected"
     if (key := prompt_key(child, context)) in plan.known:

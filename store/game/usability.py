@@ -18,25 +18,30 @@ _COUNTS = text("""
     WHERE r.run_id = :run_id AND r.checkpoint = :checkpoint AND r.prompt = ANY(:numbers)
 """)
 
+_VARYING = r"""("[^"]*("|$)|(?<!\w)'[^']*('|$)|[0-9]+)"""
+"""What differs between reasons of one kind: the texts that they quote, and numbers."""
+
 _UNREWARDED = text("""
-    SELECT count(*), w.reason, (array_agg(w.prompt ORDER BY w.prompt, w.sample))[1],
+    SELECT count(*), (array_agg(w.reason ORDER BY w.prompt, w.sample))[1],
+        (array_agg(w.prompt ORDER BY w.prompt, w.sample))[1],
         (array_agg(left(r.text, 200) ORDER BY w.prompt, w.sample))[1]
     FROM rewards w JOIN responses r USING (run_id, prompt, checkpoint, sample)
     WHERE w.run_id = :run_id AND w.checkpoint = :checkpoint AND w.rewarder = :rewarder AND w.prompt = ANY(:numbers)
         AND w.value IS NULL
-    GROUP BY w.reason ORDER BY count(*) DESC, w.reason LIMIT 1
+    GROUP BY regexp_replace(w.reason, :varying, '', 'g') ORDER BY count(*) DESC, min(w.reason) LIMIT 1
 """)
 
 _UNANSWERED = text("""
-    SELECT count(*), reason, min(prompt) FROM quarantines
+    SELECT count(*), (array_agg(reason ORDER BY prompt))[1], min(prompt) FROM quarantines
     WHERE run_id = :run_id AND checkpoint = :checkpoint AND prompt = ANY(:numbers)
-    GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 1
+    GROUP BY regexp_replace(reason, :varying, '', 'g') ORDER BY count(*) DESC, min(reason) LIMIT 1
 """)
 
 _UNSCORED = text("""
-    SELECT count(*), reason, min(item), min(left(text, 200)) FROM heldout_responses
+    SELECT count(*), (array_agg(reason ORDER BY item, sample))[1], min(item), min(left(text, 200))
+    FROM heldout_responses
     WHERE run_id = :run_id AND checkpoint = :checkpoint AND reward IS NULL
-    GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 1
+    GROUP BY regexp_replace(reason, :varying, '', 'g') ORDER BY count(*) DESC, min(reason) LIMIT 1
 """)
 
 _SCORES = text("""
@@ -53,6 +58,7 @@ def read_usability(
         "checkpoint": checkpoint,
         "rewarder": clean_text(rewarder),
         "numbers": [*numbers],
+        "varying": _VARYING,
     }
     responses, rewarded, whole, cut = conn.execute(_COUNTS, values).one()
     unrewarded, unanswered = (conn.execute(query, values).one_or_none() for query in (_UNREWARDED, _UNANSWERED))
@@ -67,7 +73,7 @@ def read_usability(
 
 def read_evaluated(conn: Connection, run_id: int, checkpoint: int) -> Usability:
     """Returns how usable a policy's responses to held-out prompts are."""
-    values = {"run_id": run_id, "checkpoint": checkpoint}
+    values = {"run_id": run_id, "checkpoint": checkpoint, "varying": _VARYING}
     responses, rewarded = conn.execute(_SCORES, values).one()
     unrewarded = conn.execute(_UNSCORED, values).one_or_none()
     return Usability(responses, rewarded, 0, None if unrewarded is None else Fault(*unrewarded), None)

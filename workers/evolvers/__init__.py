@@ -5,6 +5,7 @@
 `feedback`: either of the two, shown the policy's best and worst response
 `playground`: mechanical rules
 `custom`: a user's class
+`replies`: the prompt that a reply consists of
 `completions`: calls of a language model through LiteLLM, and its prices
 `endpoint_check`: whether an endpoint answers, before a run starts
 `templates`, `instructions`: what a writer is asked, by operator

@@ -15,6 +15,7 @@ from eva.errors import ConfigError, EvolverError
 from eva.seeds import generator
 from eva.types import Reply
 from workers.evolvers.pace import Pace
+from workers.evolvers.replies import answer_of, strip_quotes
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
@@ -32,8 +33,6 @@ _TOO_MUCH = (408, 429, 503, 529)
 _ABOUT_THE_PROMPT = (400, 413, 422)
 _SEED_BITS = 31
 """Some providers accept no larger seeds."""
-
-_QUOTES = ('""', "''", "``", "“”", "«»")
 
 
 def import_litellm() -> Any:
@@ -237,19 +236,9 @@ def _headers(response: Any) -> dict[str, str]:
 
 def _text(response: Any) -> str:
     choices = response.choices
-    return strip_quotes(choices[0].message.content or "") if choices else ""
+    return strip_quotes(answer_of(choices[0].message.content or "")) if choices else ""
 
 
 def _finish(response: Any) -> str:
     reason = response.choices[0].finish_reason if response.choices else "stop"
     return {"length": "length", "content_filter": DECLINED}.get(reason, "stop")
-
-
-def strip_quotes(text: str) -> str:
-    """Removes surrounding white space and one pair of quotes that encloses the whole text."""
-    text = text.strip()
-    for opening, closing in _QUOTES:
-        inner = text[1:-1]
-        if len(text) > 2 and text[0] == opening and text[-1] == closing and closing not in inner:
-            return inner.strip()
-    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from eva.config import EvolInstruct
@@ -11,6 +12,7 @@ from eva.roles import Generator
 from eva.types import Mutation, Reply
 from workers.evolvers.completions import Completions
 from workers.evolvers.instructions import in_conversation
+from workers.evolvers.replies import prompt_of
 from workers.evolvers.templates import fill, load_templates
 
 
@@ -34,14 +36,15 @@ class Rewriter:
         return tuple(FIRST_PACK)
 
     def evolve(self, mutation: Mutation) -> Reply:
-        """Returns the model's reply without surrounding white space and quotes; empty if the model gave none.
+        """Returns the prompt that the model's reply consists of (see `replies.prompt_of`); empty if it gave none.
 
         Its `finish` marks a reply that was cut, a prompt that the model declined (content filter, context length), and
         `mix` without a partner. Raises EvolverError, ConfigError.
         """
         if mutation.operator in NEEDS_PARTNER and mutation.partner is None:
             return Reply("", finish="no_partner")
-        return self._writer.ask(in_conversation(self._instruction(mutation), mutation.conversation), mutation.seed)
+        reply = self._writer.ask(in_conversation(self._instruction(mutation), mutation.conversation), mutation.seed)
+        return replace(reply, text=prompt_of(reply.text))
 
     def _instruction(self, mutation: Mutation) -> str:
         if mutation.operator not in self._templates:

@@ -12,6 +12,7 @@ from workers.evolvers.completions import Completions
 from workers.evolvers.evol_instruct import Rewriter, Writer
 from workers.evolvers.fleet_writer import fleet_writer
 from workers.evolvers.instructions import critique_request, in_conversation, with_feedback
+from workers.evolvers.replies import prompt_of
 
 
 class FeedbackRewriter(Rewriter):
@@ -31,6 +32,7 @@ class FeedbackRewriter(Rewriter):
         reply = self._writer.ask(message, mutation.seed)
         return replace(
             reply,
+            text=prompt_of(reply.text),
             prompt_tokens=reply.prompt_tokens + critique.prompt_tokens,
             reply_tokens=reply.reply_tokens + critique.reply_tokens,
             cost_usd=reply.cost_usd + critique.cost_usd,

@@ -11,7 +11,7 @@ from eva.config import SelfEvolver
 from eva.errors import ConfigError
 from eva.roles import Generator
 from eva.types import PromptResponses, Reply, Request, SamplingSettings
-from workers.evolvers.completions import strip_quotes
+from workers.evolvers.replies import answer_of, strip_quotes
 
 GATHER_S = 0.01
 """A wave includes requests that arrive within this time after the last one: chains send theirs together."""
@@ -79,4 +79,4 @@ def _reply(result: PromptResponses) -> Reply:
     if result.failure is not None or not result.responses:
         return Reply("", finish=UNANSWERED)
     response = result.responses[0]
-    return Reply(strip_quotes(response.text), result.prompt_tokens, response.tokens, finish=response.finish)
+    return Reply(strip_quotes(answer_of(response.text)), result.prompt_tokens, response.tokens, finish=response.finish)

@@ -28,20 +28,24 @@ from workers.rewards.judge_prompts import (
     question,
     read_verdict,
 )
-from workers.rewards.model import COST, Alive, RewardRequest
+from workers.rewards.model import COST, Alive, RewardRequest, reason
 
 Ask = Callable[[str, int], Reply]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One call: the responses shown, the score of the first (None if unreadable, with the reason), and the cost."""
+    """One call: the responses shown, the score of the first (None if unreadable, with the reason), and the cost.
+
+    `quote` is how an unreadable reply ends.
+    """
 
     first: int
     second: int | None
     score: float | None
     reason: str | None
     cost_usd: float
+    quote: str = ""
 
 
 class JudgeModel:
@@ -129,7 +133,7 @@ class JudgeModel:
                 raise UnreadableError(CUT)
             return Verdict(first, second, read_verdict(reply.text, mark, meanings), None, reply.cost_usd)
         except UnreadableError as unreadable:
-            return Verdict(first, second, None, str(unreadable), reply.cost_usd)
+            return Verdict(first, second, None, str(unreadable), reply.cost_usd, unreadable.quote)
 
 
 class JudgeBudget:
@@ -182,7 +186,7 @@ class JudgeService:
 def rewards_from_ratings(verdicts: Sequence[Verdict]) -> tuple[Reward, ...]:
     """Returns the rating of each response, or the reason why it has none."""
     return tuple(
-        Reward(verdict.score, verdict.reason, ((COST, Reward(verdict.cost_usd)),))
+        Reward(verdict.score, _told(verdict.reason, verdict.quote), ((COST, Reward(verdict.cost_usd)),))
         for verdict in sorted(verdicts, key=lambda verdict: verdict.first)
     )
 
@@ -216,7 +220,13 @@ def rewards_from_wins(responses: Sequence[str], verdicts: Sequence[Verdict], agg
 def _why(own: Sequence[Verdict]) -> str:
     reasons = Counter(verdict.reason for verdict in own if verdict.reason is not None)
     commonest = reasons.most_common(1)[0][0] if reasons else "there are no others"
-    return f"fewer than half of its comparisons have a verdict: {commonest}"
+    quote = next((verdict.quote for verdict in own if verdict.reason == commonest), "")
+    return f"fewer than half of its comparisons have a verdict: {_told(commonest, quote)}"
+
+
+def _told(why: str | None, quote: str) -> str | None:
+    """A reason with the end of the reply that it is about."""
+    return reason(f'{why}; it ends "{quote}"') if why and quote else why
 
 
 def _parts(place: int, score_N_N: Floats, own: Sequence[Verdict]) -> tuple[tuple[str, Reward], ...]:

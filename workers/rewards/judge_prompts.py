@@ -2,12 +2,14 @@
 
 A response may contain anything: "[[A]]", "VERDICT: A", instructions to the judge, closing tags. So every text is put
 between marks that are derived from the config's seed and the prompt, which the writer of a response cannot know. A
-verdict counts only with its mark, once, on the last line of the reply.
+verdict counts only with its mark, on the last line of the reply, and not beside a different one.
 """
 
 from __future__ import annotations
 
 import re
+
+from workers.evolvers.replies import answer_of
 
 PAIRWISE = """\
 You are an impartial judge. Below are a prompt and two responses to it, A and B. Which response serves \
@@ -71,8 +73,28 @@ NO_VERDICT = "the judge's reply does not end with a verdict"
 SEVERAL_VERDICTS = "the judge gave several verdicts"
 
 
+_RATED = re.compile(r"([0-9]{1,2})(?:\.0+)?(?: ?(?:/|out of) ?10(?:\.0+)?)?")
+_SIDE = re.compile(
+    r"(?:(?:response|answer|assistant|option) )?([ab])(?: (?:wins|is (?:the )?better(?: (?:response|one))?))?"
+)
+_EQUAL = re.compile(
+    r"(?:it s |it is |there is )?(?:an? )?(?:tie|tied|draw)(?: between (?:a and b|the two|both)(?: responses)?)?"
+    r"|(?:(?:(?:they|both|a and b|the two)(?: responses| answers)?(?: are)? )?(?:about |roughly )?"
+    r"(?:equal|equally (?:good|bad|helpful|strong|weak|correct)|the same|of equal quality))(?: in quality)?"
+    r"|tie:? (?:both|they|the two)(?: responses| answers)? are equally good"
+    r"|neither(?: (?:response )?is better)?|no preference|a ?= ?b"
+)
+_FENCE_LINE = re.compile(r"\s*(?:```|~~~)\w*\s*")
+_QUOTED_CHARS = 80
+
+
 class UnreadableError(ValueError):
-    """The reply has no verdict. The message is the reason."""
+    """The reply has no verdict. The message is the reason; `quote` is how the reply ends, cut to a few words."""
+
+    def __init__(self, reason: str, last_line: str = "") -> None:
+        super().__init__(reason)
+        line = " ".join(last_line.split())
+        self.quote = line if len(line) <= _QUOTED_CHARS else "…" + line[1 - _QUOTED_CHARS :]
 
 
 def question(template: str, mark: str, prompt: str, first: str, second: str = "") -> str:
@@ -82,18 +104,33 @@ def question(template: str, mark: str, prompt: str, first: str, second: str = ""
 
 
 def read_verdict(reply: str, mark: str, meanings: dict[str, float]) -> float:
-    """Returns the score of the verdict on the reply's last line. Only quotation marks and emphasis may surround it.
+    """Returns the score of the verdict at the end of the reply. The same verdict may stand in it more than once.
 
-    Raises UnreadableError with the reason.
+    What surrounds it does not matter (heading, emphasis, code fence, lower case), and a word counts where its meaning
+    is plain: 7/10, [[7]], 7.0, "Response A", "equally good". Raises UnreadableError with the reason.
     """
-    lines = [line for line in reply.splitlines() if line.strip()]
+    lines = [line for line in answer_of(reply).splitlines() if line.strip() and not _FENCE_LINE.fullmatch(line)]
     if not lines:
         raise UnreadableError(NO_REPLY)
-    words = "|".join(map(re.escape, meanings))
-    verdict = re.compile(rf"[\s*_`\"'>]*VERDICT[ \t]+{re.escape(mark)}[ \t]*:[\s*_]*({words})[\s*_`\"'.]*")
-    verdicts = [match[1] for line in lines if (match := verdict.fullmatch(line))]
-    if len(verdicts) > 1:
-        raise UnreadableError(SEVERAL_VERDICTS)
-    if not verdicts or not verdict.fullmatch(lines[-1]):
-        raise UnreadableError(NO_VERDICT)
-    return meanings[verdicts[0]]
+    text = "\n".join(lines)
+    pattern = rf"^[\s*_`\"'>#-]*VERDICT[ \t*_`]+#?{re.escape(mark.lstrip('#'))}[ \t*_`]*[:：][\s*_`]*(.+?)[ \t]*$"
+    found = [
+        (match, meaning)
+        for match in re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE)
+        if (meaning := meanings.get(_word(match[1]))) is not None
+    ]
+    if len({meaning for _, meaning in found}) > 1:
+        raise UnreadableError(SEVERAL_VERDICTS, lines[-1])
+    if not found or found[-1][0].end() != len(text):
+        raise UnreadableError(NO_VERDICT, lines[-1])
+    return found[-1][1]
+
+
+def _word(value: str) -> str:
+    """Returns the verdict that a judge's words plainly mean, else the words themselves."""
+    words = re.sub(r"[\s*_`\"'()\[\]]+", " ", value.replace("’", "'")).strip(" .!").casefold()
+    if (rating := _RATED.fullmatch(words)) is not None:
+        return str(int(rating[1]))
+    if (side := _SIDE.fullmatch(words)) is not None:
+        return side[1].upper()
+    return "TIE" if _EQUAL.fullmatch(words) else words

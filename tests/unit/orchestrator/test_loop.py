@@ -372,6 +372,17 @@ def test_a_stage_in_which_nothing_is_usable_stops_the_run_with_the_reason_and_an
     assert game.read(lambda conn: runs.get_run(conn, game.run.id)).status == "failed"
 
 
+def test_reasons_that_quote_different_texts_are_one_reason(new_game: Callable[..., Game]) -> None:
+    class Quoting(FakeRewarder):
+        def reward(self, prompts: Iterable[PromptResponses]) -> Iterator[RewardedResponses]:
+            for one in prompts:
+                why = f"the judge's reply has no verdict; it ends \"I can't say of {one.text}\""
+                yield RewardedResponses(one, (Reward(None, why if one.number > 4 else "died"),) * len(one.responses))
+
+    with pytest.raises(InputError, match=r"76 responses have no reward: the judge's reply has no verdict.*prompt 5"):
+        new_game().play(fake_roles(rewarder=Quoting()))
+
+
 def test_an_evaluation_without_any_reward_warns(
     new_game: Callable[..., Game], caplog: pytest.LogCaptureFixture
 ) -> None:

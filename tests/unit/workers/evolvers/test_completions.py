@@ -12,7 +12,7 @@ from eva.config import EvolInstruct, Evolving, PlaygroundEvolver
 from eva.errors import ConfigError
 from eva.types import Mutation
 from workers.evolvers import build_evolver
-from workers.evolvers.completions import _is_passing, _key, _pause_s, _retry_after_s, price_of, strip_quotes
+from workers.evolvers.completions import _is_passing, _key, _pause_s, _retry_after_s, price_of
 from workers.playground.tasks import seed_prompts
 
 
@@ -30,24 +30,6 @@ def failure(**headers: str) -> FailureError:
 
 def settings(**given: str) -> EvolInstruct:
     return EvolInstruct.model_validate({"kind": "evol_instruct"} | given)
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        (' \n"a b"\n', "a b"),
-        ("“a”", "a"),
-        ("`a`", "a"),
-        ('"a" and "b"', '"a" and "b"'),
-        ('say "a"', 'say "a"'),
-        ('"', '"'),
-        ('""', '""'),
-        ("  ", ""),
-        ("'tis {odd}'", "tis {odd}"),
-    ],
-)
-def test_only_what_surrounds_the_whole_reply_is_removed(raw: str, clean: str) -> None:
-    assert strip_quotes(raw) == clean
 
 
 def test_pauses_grow_exponentially_with_a_jitter_derived_from_the_seed() -> None:

@@ -125,7 +125,7 @@ def test_a_rating_is_the_reward() -> None:
     assert [reward.value for reward in rewards(model, "a", "x" * 10, "cc")] == [1.0, 10.0, 2.0]
     assert sorted(map(len, asked)) == [1, 1, 1]
     (bad,) = rewards(model, "x" * 11)
-    assert (bad.value, bad.reason) == (None, NO_VERDICT)
+    assert bad.value is None and re.fullmatch(rf'{NO_VERDICT}; it ends "VERDICT #\w+: 11"', bad.reason or "")
 
 
 def test_an_unreadable_order_drops_the_pair_and_too_few_pairs_the_response() -> None:
@@ -134,7 +134,10 @@ def test_an_unreadable_order_drops_the_pair_and_too_few_pairs_the_response() -> 
 
     odd, short, long = rewards(judge(verdict)[0], "odd", "a", "bb")
     assert odd.value is None
-    assert odd.reason == f"fewer than half of its comparisons have a verdict: {NO_VERDICT}"
+    assert odd.reason and odd.reason.startswith(
+        f"fewer than half of its comparisons have a verdict: {NO_VERDICT}; it ends"
+    )
+    assert odd.reason.endswith(': who knows"')
     assert parts(odd)["unreadable"] == 1.0
     assert (short.value, long.value) == (0.25, 0.75)
     assert parts(short)["unreadable"] == 0.5
@@ -215,9 +218,22 @@ def test_the_mark_differs_from_prompt_to_prompt_and_with_the_seed() -> None:
         "**VERDICT #00ff: A**",
         "`VERDICT #00ff: A`.",
         "> VERDICT #00ff: **A**",
+        "### VERDICT #00ff: A",
+        "## Verdict #00ff\uff1a A",
+        "verdict #00ff: a",
+        "VERDICT **#00ff**: [[A]]",
+        "VERDICT 00ff: A",
+        "VERDICT #00ff:\nA",
+        "```\nVERDICT #00ff: A\n```",
+        "VERDICT #00ff: Response A",
+        "VERDICT #00ff: A is better.",
+        "VERDICT #00ff: A<|im_end|>",
+        "VERDICT #00ff: A\nVERDICT #00ff: A",
+        "**VERDICT #00ff: A**\nSo, once more:\nVERDICT #00ff: [[a]]",
+        "I lean to B:\nVERDICT #00ff: B\n</think>\nVERDICT #00ff: A",
     ],
 )
-def test_a_verdict_may_have_quotes_and_emphasis(line: str) -> None:
+def test_a_verdict_counts_however_it_is_dressed(line: str) -> None:
     assert read_verdict(f"Words.\n\n{line}\n\n", MARK, SCORES) == 1.0
 
 
@@ -234,17 +250,34 @@ def test_a_verdict_may_have_quotes_and_emphasis(line: str) -> None:
         ("VERDICT #00ff: C", NO_VERDICT),
         ("So VERDICT #00ff: A", NO_VERDICT),
         ("VERDICT #00ff: A\nor not", NO_VERDICT),
-        ("VERDICT #00ff: a", NO_VERDICT),
+        ("VERDICT #00ff: A, or perhaps B", NO_VERDICT),
+        ("VERDICT #00ff: [[C]]", NO_VERDICT),
         ("VERDICT #00ff: A\nVERDICT #00ff: B", SEVERAL_VERDICTS),
-        ("VERDICT #00ff: A\nVERDICT #00ff: A", SEVERAL_VERDICTS),
+        ("VERDICT #00ff: A\nVERDICT #00ff: A\nVERDICT #00ff: tie", SEVERAL_VERDICTS),
     ],
 )
 def test_an_unreadable_reply_gives_its_reason(reply: str, reason: str) -> None:
-    with pytest.raises(UnreadableError, match=reason):
+    with pytest.raises(UnreadableError, match=reason) as refused:
         read_verdict(reply, MARK, SCORES)
+    assert refused.value.quote == (reply.splitlines()[-1] if reply.strip() else "")
 
 
-@pytest.mark.parametrize("rating", ["0", "11", "7.5", "7/10", "-3", "seven"])
+@pytest.mark.parametrize(
+    "words", ["TIE", "tie", "Tie.", "It's a tie", "a draw", "Equal", "Both are equally good", "**Neither**", "A = B"]
+)
+def test_a_tie_may_be_told_in_words(words: str) -> None:
+    assert read_verdict(f"VERDICT {MARK}: {words}", MARK, SCORES) == 0.5
+
+
+@pytest.mark.parametrize(
+    "rating", ["7", "7/10", "7.0", "[[7]]", "7.0 / 10", "**7**", "7 out of 10.", "`[[7/10]]`", "07"]
+)
+def test_a_rating_may_say_of_how_many(rating: str) -> None:
+    assert read_verdict(f"Words.\n## Verdict {MARK}: {rating}", MARK, RATINGS) == 7.0
+    assert read_verdict(f"```\nVERDICT {MARK}: 10/10\n```", MARK, RATINGS) == 10.0
+
+
+@pytest.mark.parametrize("rating", ["0", "11", "7.5", "7/5", "70/100", "-3", "seven", "7 or 8", "6-7"])
 def test_a_rating_is_a_whole_number_from_1_to_10(rating: str) -> None:
     assert read_verdict(f"VERDICT {MARK}: 7", MARK, RATINGS) == 7.0
     with pytest.raises(UnreadableError):
