@@ -33,6 +33,9 @@ class VerifierReward(Section):
     """`module:function`, importable where the driver runs (the working directory is on the path)."""
     timeout_s: float = Field(default=60.0, gt=0)
     """Seconds for one response; one that takes longer is quarantined."""
+    first_call_s: float = Field(default=300.0, gt=0)
+    """Seconds for a process's first call, if `timeout_s` is less: it may import libraries and load a model. A later
+    import may hold up `timeout_s` for as long."""
     concurrency: int = Field(default=8, ge=1)
     """Simultaneous calls of an async function."""
 

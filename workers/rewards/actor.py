@@ -50,7 +50,7 @@ class RewardProcess:
         secrets.install()
         self._model_path, self._config, self._spent = model, config, spent
         self._model: RewardModel | None = None
-        self._armed_at = 0.0
+        self._armed_at = self._armed_for_s = 0.0
 
     def reward_many(self, requests: Sequence[RewardRequest]) -> Rewards:
         # Built here rather than in __init__, so that the caller gets its own errors.
@@ -73,9 +73,10 @@ class RewardProcess:
 
     def _alive(self) -> None:
         now = time.monotonic()
-        if self._model and now - self._armed_at > _REARM_S:
-            self._armed_at = now
-            faulthandler.dump_traceback_later(self._model.patience_s + _REARM_S, exit=True, file=_STDERR)
+        patience_s = self._model.patience_s if self._model else 0.0
+        if self._model and (now - self._armed_at > _REARM_S or patience_s != self._armed_for_s):
+            self._armed_at, self._armed_for_s = now, patience_s
+            faulthandler.dump_traceback_later(patience_s + _REARM_S, exit=True, file=_STDERR)
 
 
 class RayProcess:

@@ -8,6 +8,10 @@ stopped:
 - async: its task is cancelled.
 If that does not help (C code that never returns, an async function that blocks its event loop), the actor's watchdog
 ends the process.
+
+The first call of a process may import libraries and load a model, so it has a limit of its own (`first_call_s`). The
+alarm never interrupts an import, which would leave half a library behind: it rings again when the import may be done.
+If one takes longer than `first_call_s`, the watchdog ends the process, and a new one begins.
 """
 
 from __future__ import annotations
@@ -17,8 +21,9 @@ import inspect
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -36,6 +41,9 @@ EXPECTED = (
 )
 
 _REPEAT_S = 1.0
+_IMPORTER = "<frozen importlib._bootstrap>"
+_NO_WATCHDOG_S = 60.0
+"""How much later an import is interrupted after all, where no watchdog has ended the process (LocalRewarder only)."""
 
 Arguments = tuple[str, dict[str, Any]]
 """The prompt, and the function's other arguments by name."""
@@ -45,11 +53,25 @@ class _TimedOut(BaseException):
     """Not an Exception, so that the user's `except Exception` lets it through."""
 
 
+@dataclass(frozen=True, slots=True)
+class CallLimit:
+    """How long one call may take, how long imports may hold this up, and what to call while they do."""
+
+    timeout_s: float
+    import_s: float
+    alive: Alive
+
+    @property
+    def patience_s(self) -> float:
+        """How long the watchdog has to wait."""
+        return 1.5 * self.timeout_s + 1.0
+
+
 class VerifierModel:
     """The user's function as a reward model."""
 
     def __init__(self, config: VerifierReward) -> None:
-        self._timeout_s, self._concurrency = config.timeout_s, config.concurrency
+        self._config, self._has_answered = config, False
         self._function = check_function(config.function)
         self._takes_context = takes(self._function, "context")
         self._loop = asyncio.Runner() if is_async(self._function) else None
@@ -65,7 +87,7 @@ class VerifierModel:
 
     @property
     def patience_s(self) -> float:
-        return 1.5 * self._timeout_s + 1.0
+        return self._limit(ignore).patience_s
 
     def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """Rewards all responses; an async function is called for up to `concurrency` of them at a time."""
@@ -89,19 +111,31 @@ class VerifierModel:
         reward = _reward_under_alarm if in_main_thread else _reward_in_thread
         for (prompt, named), response in flat:
             alive()
-            yield reward(partial(self._function, **named), prompt, response, self._timeout_s)
+            rewarded = reward(partial(self._function, **named), prompt, response, self._limit(alive))
+            self._has_answered = True
+            yield rewarded
 
     async def _all_async(self, flat: Sequence[tuple[Arguments, str]], alive: Alive) -> list[Reward]:
-        slots = asyncio.Semaphore(self._concurrency)
+        slots = asyncio.Semaphore(self._config.concurrency)
 
         async def one(arguments: Arguments, response: str) -> Reward:
             prompt, named = arguments
             async with slots:
-                reward = await _reward_async(partial(self._function, **named), prompt, response, self._timeout_s)
+                reward = await _reward_async(partial(self._function, **named), prompt, response, self._limit(alive))
+                self._has_answered = True
                 alive()
                 return reward
 
         return await asyncio.gather(*(one(arguments, response) for arguments, response in flat))
+
+    def _limit(self, alive: Alive) -> CallLimit:
+        """The limit of a call that begins now."""
+        timeout_s, first_s = self._config.timeout_s, self._config.first_call_s
+        return CallLimit(timeout_s if self._has_answered else max(timeout_s, first_s), first_s, alive)
+
+
+def ignore() -> None:
+    """Nobody waits for a sign of life."""
 
 
 def check_function(spec: str) -> UserFunction:
@@ -118,29 +152,45 @@ def is_async(function: UserFunction) -> bool:
     )
 
 
-def _reward_under_alarm(function: UserFunction, prompt: str, response: str, timeout_s: float) -> Reward:
-    before = signal.signal(signal.SIGALRM, _ring) or signal.SIG_DFL
+def _reward_under_alarm(function: UserFunction, prompt: str, response: str, limit: CallLimit) -> Reward:
+    began = time.monotonic()
+
+    def ring(_signal: int, frame: FrameType | None) -> None:
+        waited_s = time.monotonic() - began
+        if not is_importing(frame) or waited_s > limit.import_s + limit.patience_s + _NO_WATCHDOG_S:
+            raise _TimedOut
+        if waited_s < limit.import_s:
+            limit.alive()
+        # What follows the import has its own time.
+        signal.setitimer(signal.ITIMER_REAL, limit.timeout_s, _REPEAT_S)
+
+    before = signal.signal(signal.SIGALRM, ring) or signal.SIG_DFL
     try:
         # The alarm repeats every second, in case the user's code swallows the first.
-        signal.setitimer(signal.ITIMER_REAL, timeout_s, _REPEAT_S)
+        signal.setitimer(signal.ITIMER_REAL, limit.timeout_s, _REPEAT_S)
         try:
             return _as_reward(function(prompt, response))
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     except _TimedOut:
         signal.setitimer(signal.ITIMER_REAL, 0)  # it may have fired just before it was stopped
-        return _timed_out(timeout_s)
+        return _timed_out(limit.timeout_s)
     except (Exception, SystemExit) as error:  # noqa: BLE001, user code raises anything
         return _failed(error)
     finally:
         signal.signal(signal.SIGALRM, before)
 
 
-def _ring(_signal: int, _frame: FrameType | None) -> None:
-    raise _TimedOut
+def is_importing(frame: FrameType | None) -> bool:
+    """Whether the interrupted code of a user's function was importing a module, at any depth."""
+    while frame is not None and frame.f_code is not _reward_under_alarm.__code__:
+        if frame.f_code.co_filename == _IMPORTER:
+            return True
+        frame = frame.f_back
+    return False
 
 
-def _reward_in_thread(function: UserFunction, prompt: str, response: str, timeout_s: float) -> Reward:
+def _reward_in_thread(function: UserFunction, prompt: str, response: str, limit: CallLimit) -> Reward:
     rewards: list[Reward] = []
 
     def call() -> None:
@@ -151,18 +201,18 @@ def _reward_in_thread(function: UserFunction, prompt: str, response: str, timeou
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    thread.join(timeout_s)
-    return rewards[0] if rewards else _timed_out(timeout_s)
+    thread.join(limit.timeout_s)
+    return rewards[0] if rewards else _timed_out(limit.timeout_s)
 
 
-async def _reward_async(function: UserFunction, prompt: str, response: str, timeout_s: float) -> Reward:
-    limit = asyncio.timeout(timeout_s)
+async def _reward_async(function: UserFunction, prompt: str, response: str, limit: CallLimit) -> Reward:
+    clock = asyncio.timeout(limit.timeout_s)
     try:
-        async with limit:
+        async with clock:
             value = await function(prompt, response)
         return _as_reward(value)
     except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001, user code raises anything
-        return _timed_out(timeout_s) if limit.expired() else _failed(error)
+        return _timed_out(limit.timeout_s) if clock.expired() else _failed(error)
 
 
 def _as_reward(value: object) -> Reward:

@@ -26,7 +26,7 @@ FUNCTIONS = "tests.support.reward_functions"
 
 def config(function: str, **settings: float) -> VerifierReward:
     return VerifierReward.model_validate(
-        {"kind": "verifier", "function": f"{FUNCTIONS}:{function}", "timeout_s": 0.3} | settings
+        {"kind": "verifier", "function": f"{FUNCTIONS}:{function}", "timeout_s": 0.3, "first_call_s": 0.3} | settings
     )
 
 
@@ -129,6 +129,67 @@ def test_async_calls_of_several_prompts_run_together_up_to_the_concurrency() -> 
 
 def test_an_object_with_an_async_call_is_async(rewards_of: RewardsOf) -> None:
     assert rewards_of("grader", "4.5", timeout_s=10) == (Reward(4.5),)
+
+
+@pytest.fixture
+def slow_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A library of two modules that takes 0.7 s to import, and how a reward uses it in its first call or later."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "slow_part.py").write_text("import time\nfor _ in range(70):\n    time.sleep(0.01)\n")
+    (tmp_path / "slow_library.py").write_text("import slow_part\nvalue = 2.0\n")
+    (tmp_path / "lazy_rewards.py").write_text(
+        "import time\n\n"
+        "def imports(prompt, response):\n    import slow_library\n\n    return slow_library.value\n\n"
+        "def imports_later(prompt, response):\n    return 1.0 if response == 'first' else imports(prompt, response)\n\n"
+        "def imports_and_hangs(prompt, response):\n"
+        "    imports(prompt, response)\n    time.sleep(0 if response == 'ok' else 60)\n    return 1.0\n\n"
+        "def loads(prompt, response):\n    if response == 'first':\n        time.sleep(0.5)\n    return 3.0\n\n"
+        "async def imports_async(prompt, response):\n    import asyncio, slow_library\n\n"
+        "    await asyncio.sleep(0.01)\n    return slow_library.value\n"
+    )
+    yield "lazy_rewards"
+    for name in ("slow_part", "slow_library", "lazy_rewards"):
+        sys.modules.pop(name, None)
+
+
+def rewards_by(spec: str, *responses: str, alive: Callable[[], None] = lambda: None, **settings: float) -> list[Reward]:
+    model = VerifierModel(VerifierReward.model_validate({"kind": "verifier", "function": spec} | settings))
+    (rewarded,) = model.reward_many([RewardRequest("p", responses)], alive)
+    model.close()
+    return list(rewarded)
+
+
+@pytest.mark.parametrize(("function", "value"), [("imports", 2.0), ("loads", 3.0), ("imports_async", 2.0)])
+def test_the_first_call_may_import_and_load_for_longer_than_a_response_may_take(
+    slow_library: str, function: str, value: float
+) -> None:
+    given = rewards_by(f"{slow_library}:{function}", "first", "b", "c", timeout_s=0.2, first_call_s=30)
+    assert given == [Reward(value)] * 3
+
+
+def test_the_time_of_the_first_call_is_the_first_calls_alone(slow_library: str) -> None:
+    given = rewards_by(f"{slow_library}:imports_and_hangs", "ok", "b", timeout_s=0.2, first_call_s=30)
+    assert given == [Reward(1.0), Reward(None, "timed out after 0.2 s")]
+    model = VerifierModel(config("length", first_call_s=30))
+    assert model.patience_s > 30
+    model.reward_many([RewardRequest("p", ("a",))], lambda: None)
+    assert model.patience_s < 5
+
+
+def test_an_alarm_never_lands_in_an_import_and_what_follows_it_has_its_own_time(slow_library: str) -> None:
+    signs: list[int] = []
+    given = rewards_by(
+        f"{slow_library}:imports_later", "first", "b", "c", timeout_s=0.2, alive=lambda: signs.append(len(signs))
+    )
+    assert given == [Reward(1.0), Reward(2.0), Reward(2.0)]
+    assert sys.modules["slow_library"].value == 2.0
+    assert len(signs) > 3  # the watchdog hears of the import, too
+
+
+def test_a_call_that_hangs_behind_an_import_is_still_stopped(slow_library: str) -> None:
+    began = time.monotonic()
+    given = rewards_by(f"{slow_library}:imports_and_hangs", "a", timeout_s=0.2, first_call_s=0.2)
+    assert given == [Reward(None, "timed out after 0.2 s")] and time.monotonic() - began < 10
 
 
 def test_it_reports_progress_at_every_response() -> None:
