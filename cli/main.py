@@ -79,13 +79,16 @@ class Eva(click.Group):
                 raise
             click.echo("eva: interrupted", err=True)
             ctx.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
         except Exception as error:
-            from eva.errors import EvaError
+            from eva.runtime.library_failures import told_failure
 
-            if debug or not isinstance(error, EvaError):
+            told = told_failure(error)
+            if debug or told is None:
                 raise
-            click.echo(error_message(error), err=True)
-            ctx.exit(exit_code(error))
+            click.echo(error_message(told), err=True)
+            ctx.exit(exit_code(told))
 
 
 def exit_code(error: EvaError) -> int:

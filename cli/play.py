@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from cli.terminal.safe_text import printable
 from eva.config import RunConfig
 from eva.errors import ConflictError, EvaError, RunStoppedError
 from eva.runtime.atomic_files import write_json_file
+from eva.runtime.library_failures import told_failure
 from eva.settings import Settings
 from orchestrator.watch.listener import Listener
 from store.rows import RunRow
@@ -64,7 +66,11 @@ def play(store: Store, settings: Settings, run: RunRow, *, json_file: Path | Non
             raise click.exceptions.Exit(INTERRUPTED) from None
         except (ConflictError, RunStoppedError):
             raise
-        except EvaError:
+        except Exception as error:
+            if told_failure(error) is None:
+                raise
+            if not isinstance(error, EvaError):
+                logging.getLogger(__name__).error("the run stopped", exc_info=error)
             _say(
                 terminal,
                 f"The run stopped at {watch.where()}; what was finished is stored.",

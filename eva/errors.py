@@ -108,6 +108,14 @@ class NoRoomError(InfrastructureError):
     """No machine of the cluster has room for an engine; the run pauses until one has."""
 
 
+class RayAwayError(InfrastructureError):
+    """Ray did not start, cannot be reached or has ended; the run pauses."""
+
+
+class LibraryError(InfrastructureError):
+    """A library raised something that eva has no better words for."""
+
+
 class StalledError(InfrastructureError):
     """A stage made no progress for so long that the watchdog ended it."""
 

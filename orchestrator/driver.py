@@ -20,6 +20,7 @@ from eva.errors import (
     EvaError,
     LeaseLostError,
     NoRoomError,
+    RayAwayError,
     RunStoppedError,
     StoreAwayError,
     error_kind,
@@ -27,6 +28,7 @@ from eva.errors import (
 from eva.roles import Roles
 from eva.runtime.failpoints import reach
 from eva.runtime.full_disk import full_disk_errors
+from eva.runtime.library_failures import told_failure
 from eva.runtime.logs import process_log_context
 from eva.runtime.redaction import hide_secrets, redact_json, secrets_of
 from eva.runtime.tracker import Opening, Tracker
@@ -63,7 +65,7 @@ from workers.training.trainer import LocalTrainer
 RolesBuilder = Callable[[RunConfig, Path, Settings, Overseer], AbstractContextManager[Roles]]
 Trackers = Mapping[str, tuple[Tracker, str | None]]
 
-_PASSING = (StoreAwayError, DiskFullError, NoRoomError, EngineDiedError)
+_PASSING = (StoreAwayError, DiskFullError, NoRoomError, RayAwayError, EngineDiedError)
 """Errors that end the driver but not the run: it can be resumed when the cause is fixed."""
 
 log = logging.getLogger(__name__)
@@ -87,8 +89,8 @@ def drive(
 
     The run's row is read again once the lease is held. Raises LeaseTakenError when another driver plays the run,
     ConflictError when it is over or was started with other code (`resume.prepare` accepts changed code), and
-    RunStoppedError when it was asked to stop. Ctrl-C, SIGTERM, a full disk, and a database that is away for longer
-    than `retry_s` leave the run paused. All finished results are stored in each case.
+    RunStoppedError when it was asked to stop. Ctrl-C, SIGTERM, a full disk, a Ray that does not start, and a database
+    that is away for longer than `retry_s` leave the run paused. All finished results are stored in each case.
 
     `warm`: workers that other runs of this process have left, and where this run leaves its own.
     """
@@ -159,8 +161,13 @@ def _status_updates(run: ClaimedRun, lease: Lease) -> Generator[None]:
     except LeaseLostError:
         raise
     except BaseException as error:
-        _set_status(run, "paused" if isinstance(error, _PASSING) else "failed", error=error, last=True)
-        raise
+        told = told_failure(error) or error
+        if told is not error:
+            log.error("%s", told, exc_info=error)
+        _set_status(run, "paused" if isinstance(told, _PASSING) else "failed", error=told, last=True)
+        if told is error:
+            raise
+        raise told from error
     _set_status(run, "finished")
 
 

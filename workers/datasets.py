@@ -10,6 +10,7 @@ from eva.config import Prompts
 from eva.errors import PromptFileError
 from eva.prompts.files import PromptFile, read_prompts
 from eva.prompts.rows import Row
+from eva.runtime.library_failures import first_line
 
 
 def read_dataset(config: Prompts) -> PromptFile:
@@ -32,9 +33,9 @@ def _saved(folder: str, split: str) -> Iterator[Row]:
 
     try:
         loaded: Any = datasets.load_from_disk(folder)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # arrow and datasets raise anything
         raise PromptFileError(
-            f"{folder} holds no saved dataset ({error})",
+            f"{folder} holds no saved dataset ({first_line(error)})",
             expected="a folder that save_to_disk wrote",
             next_move="Save it with Dataset.save_to_disk, or name a file under prompts.path",
         ) from error
@@ -51,13 +52,12 @@ def _saved(folder: str, split: str) -> Iterator[Row]:
 
 def _hub(name: str, split: str) -> Iterator[Row]:
     import datasets
-    from datasets.exceptions import DatasetsError
 
     try:
         return _rows(datasets.load_dataset(name, split=split))
-    except (OSError, ValueError, DatasetsError) as error:
+    except Exception as error:  # the hub, arrow and datasets raise anything
         raise PromptFileError(
-            f"the dataset {name!r}, split {split!r}, cannot be loaded ({str(error).strip().splitlines()[0][:300]})",
+            f"the dataset {name!r}, split {split!r}, cannot be loaded ({first_line(error)})",
             expected="a dataset on the hub that can be reached or is in the cache, or an existing folder",
             next_move="Check the name. Without a network, save it elsewhere with Dataset.save_to_disk(FOLDER) and set "
             "prompts.dataset to that folder",

@@ -7,20 +7,30 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
 
 import ray
 from ray.job_config import JobConfig
 from typing_extensions import override
 
-from eva.errors import InfrastructureError
+from eva.errors import RayAwayError
+from eva.runtime.library_failures import first_line
 from eva.runtime.ray_access import require_guarded_ray, require_listener
 from eva.settings import Settings
 from workers.cluster.environment import SAFE_PATH
 
 OBJECT_STORE_BYTES = 200 * 2**20
+START_TRIES, FIRST_PAUSE_S = 5, 3.0
+"""How often Ray is started, and the pause after the first try; each later pause is twice as long."""
+
+_RAY_PROGRAMS = (b"/ray/core/src/ray/", b"/ray/_private/", b"/ray/dashboard/", b"/ray/autoscaler/")
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class _Job(JobConfig):
@@ -37,7 +47,8 @@ class _Job(JobConfig):
 def connect(settings: Settings) -> None:
     """Join the cluster at `settings.ray_address`, or start one for this process. Does nothing where connected already.
 
-    Raises InfrastructureError when it cannot be reached, ConfigError when it accepts connections without a token.
+    Raises RayAwayError when it cannot be reached or, after several tries, does not start, and ConfigError when it
+    accepts connections without a token.
     """
     if ray.is_initialized():
         return
@@ -51,18 +62,20 @@ def connect(settings: Settings) -> None:
     try:
         if settings.ray_address is None:
             with _environment(SAFE_PATH), _hangup_ignored():
-                ray.init(address="local", **local, **quiet)
+                start_patiently(lambda: ray.init(address="local", **local, **quiet), "on this machine")
         else:
             mark = {"EVA_DRIVER": os.environ["EVA_DRIVER"]} if "EVA_DRIVER" in os.environ else {}
             runtime_env: dict[str, Any] = {"env_vars": mark} if mark else {}
             if _submitted_with_folder(os.environ):
                 runtime_env["worker_process_setup_hook"] = working_directory_mover()
             require_listener(settings.ray_address)
-            ray.init(address=settings.ray_address, runtime_env=runtime_env or None, **quiet)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        where = settings.ray_address or "this machine"
-        raise InfrastructureError(
-            f"no Ray cluster at {where} ({str(error).splitlines()[0]})",
+            start_patiently(
+                lambda: ray.init(address=settings.ray_address, runtime_env=runtime_env or None, **quiet),
+                f"at {settings.ray_address}",
+            )
+    except (OSError, ValueError) as error:
+        raise RayAwayError(
+            f"no Ray cluster at {settings.ray_address or 'this machine'} ({first_line(error)})",
             expected="a running cluster at RAY_ADDRESS, or RAY_ADDRESS unset for one of its own",
             next_move="Check RAY_ADDRESS with `ray status`",
         ) from error
@@ -70,6 +83,53 @@ def connect(settings: Settings) -> None:
         # Ray installs a SIGTERM handler that ends the process; how to stop is the driver's own decision.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminated)
+
+
+def start_patiently(start: Callable[[], T], where: str) -> T:
+    """Returns what `start` returns, after START_TRIES tries at most: on a loaded machine, Ray's processes are late.
+
+    What a try has started is ended before the next. Raises RayAwayError, and ConnectionError or ValueError at once if
+    it says that nothing can be there. Each traceback is in the log.
+    """
+    for attempt in range(1, START_TRIES + 1):
+        before = set(_ray_children())
+        try:
+            return start()
+        except (ConnectionError, ValueError):
+            raise
+        except Exception as error:
+            # Ray raises bare exceptions
+            _end_attempt(before)
+            log.warning("Ray did not start %s (try %d of %d)", where, attempt, START_TRIES, exc_info=error)
+            if attempt == START_TRIES:
+                raise RayAwayError(
+                    f"Ray did not start {where} in {START_TRIES} tries, the last time with {first_line(error)}",
+                    expected="a machine with enough free memory and processor time for Ray's processes",
+                    next_move="Resume the run when the machine has less to do; the tracebacks are in the log",
+                ) from error
+        time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
+    raise AssertionError("the last try returns or raises")
+
+
+def _end_attempt(before: set[int]) -> None:
+    """Ends what a failed start has left: Ray itself only ends what it has started whole."""
+    ray.shutdown()
+    for pid in set(_ray_children()) - before:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _ray_children() -> list[int]:
+    """Returns the processes of Ray that this one has started itself."""
+    children: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and any(mark in (folder / "cmdline").read_bytes() for mark in _RAY_PROGRAMS):
+                children.append(int(folder.name))
+        except (OSError, ValueError, IndexError):  # it has ended meanwhile
+            continue
+    return children
 
 
 def _submitted_with_folder(environment: Mapping[str, str]) -> bool:

@@ -120,18 +120,21 @@ def keep() -> None:
     import ray
     from ray._private import parameter
 
-    from workers.cluster.connection import OBJECT_STORE_BYTES
+    from workers.cluster.connection import OBJECT_STORE_BYTES, start_patiently
 
     # Ray's job agent listens on a fixed port. If another cluster of this machine has it, jobs never start. `ray start`
     # has an option for the port, `ray.init` has none.
     parameter.RayParams = partial(parameter.RayParams, dashboard_agent_listen_port=0)  # pyright: ignore[reportAttributeAccessIssue] - see above
-    context: Any = ray.init(
-        address="local",
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=logging.ERROR,
+    context: Any = start_patiently(
+        lambda: ray.init(
+            address="local",
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.ERROR,
+        ),
+        "on this machine",
     )
     folder = Path(str(context.address_info["session_dir"]))
     (folder / SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")

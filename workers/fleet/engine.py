@@ -98,7 +98,7 @@ class Engine:
             self._llm = LLMEngine.from_engine_args(
                 EngineArgs(**engine_arguments(self._setup, folder)), usage_context=UsageContext.LLM_CLASS
             )
-        except (ValueError, RuntimeError, OSError, MemoryError, AttributeError, TypeError) as error:
+        except Exception as error:  # vLLM raises anything
             raise start_error(folder, error) from error
         reach("engine.opened")
         log.info("serves %s", folder)

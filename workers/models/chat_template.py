@@ -55,7 +55,7 @@ def load_tokenizer(folder: str, prompting: Prompting) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # tokenizers raises bare exceptions
         raise ModelError(
             f"the tokenizer in {folder} cannot be loaded ({_first_line(error)})",
             expected="tokenizer.json or another Hugging Face tokenizer beside the weights",

@@ -75,7 +75,7 @@ def _loaded(network: Any, torch: Any, folder: Path) -> Any:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError) as error:
+    except Exception as error:  # transformers, tokenizers and safetensors raise anything
         why = (str(error).strip() or repr(error)).splitlines()[0]
         raise ConfigError(
             f"novelty.embedding_model {folder} cannot be loaded: {why}",

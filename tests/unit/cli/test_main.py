@@ -139,6 +139,14 @@ def test_a_bug_in_the_program_is_not_hidden() -> None:
     assert isinstance(CliRunner().invoke(failing(ZeroDivisionError()), ["fail"]).exception, ZeroDivisionError)
 
 
+def test_what_a_library_or_the_machine_does_is_a_message_too() -> None:
+    library = CliRunner().invoke(failing(Exception("data did not match any variant")), ["fail"])
+    assert library.exit_code == 4 and library.stderr.startswith("eva: a library failed with Exception: data did not")
+    machine = CliRunner().invoke(failing(PermissionError(13, "Permission denied", "/etc/shadow")), ["fail"])
+    assert machine.exit_code == 4 and "permission denied (/etc/shadow)" in machine.stderr
+    assert "Traceback" not in library.output + machine.output
+
+
 def test_ctrl_c_prints_a_message_and_exits_with_130() -> None:
     shown = CliRunner().invoke(failing(KeyboardInterrupt()), ["fail"])
     assert (shown.exit_code, shown.stderr) == (130, "eva: interrupted\n")

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from eva.errors import (
     EngineDiedError,
     EvolverError,
     InfrastructureError,
     InputError,
+    LibraryError,
     NoRoomError,
+    RayAwayError,
     RunStoppedError,
 )
 from eva.roles import Roles
@@ -263,7 +266,14 @@ def test_a_failure_of_infrastructure_is_told_in_the_runs_row_and_can_be_resumed(
     assert game.fingerprint() == undisturbed(new_game)
 
 
-@pytest.mark.parametrize("lost", [EngineDiedError("engine 0, the last one, died"), NoRoomError("no machine has room")])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        EngineDiedError("engine 0, the last one, died"),
+        NoRoomError("no machine has room"),
+        RayAwayError("Ray did not start on this machine in 5 tries"),
+    ],
+)
 def test_a_run_whose_last_engine_is_lost_is_paused_with_the_reason_and_goes_on_later(
     new_game: Callable[..., Game], lost: InfrastructureError
 ) -> None:
@@ -280,6 +290,22 @@ def test_a_run_whose_last_engine_is_lost_is_paused_with_the_reason_and_goes_on_l
     assert row.status == "paused" and str(lost) in (row.error or "")
     game.play(fake_roles())
     assert game.fingerprint() == undisturbed(new_game)
+
+
+def test_what_a_library_raises_is_told_in_a_sentence_and_its_traceback_is_in_the_log(
+    new_game: Callable[..., Game], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Careless(FakeTrainer):
+        def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
+            yaml.safe_load("{")
+            return super().train(job, report)
+
+    game = new_game()
+    with pytest.raises(LibraryError, match="yaml failed with ParserError: while parsing"):
+        game.play(fake_roles(trainer=Careless()))
+    row = game.read(lambda conn: runs.get_run(conn, game.run.id))
+    assert row.status == "failed" and (row.error or "").startswith("yaml failed with ParserError")
+    assert any(record.exc_info and "yaml failed" in record.getMessage() for record in caplog.records)
 
 
 def test_rewarders_rest_with_the_engines_before_every_training(new_game: Callable[..., Game]) -> None:
