@@ -82,7 +82,7 @@ class Eva(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
-            from eva.runtime.library_failures import told_failure
+            from eva.library_failures import told_failure
 
             told = told_failure(error)
             if debug or told is None:

@@ -18,8 +18,8 @@ from cli.terminal.progress import watch_of
 from cli.terminal.safe_text import printable
 from eva.config import RunConfig
 from eva.errors import ConflictError, EvaError, RunStoppedError
+from eva.library_failures import told_failure
 from eva.runtime.atomic_files import write_json_file
-from eva.runtime.library_failures import told_failure
 from eva.settings import Settings
 from orchestrator.watch.listener import Listener
 from store.rows import RunRow

@@ -2,7 +2,7 @@
 
 `types`: what travels between the parts. `roles`: the parts that the loop plays with. `errors`: every error of eva.
 `seeds`: derived randomness. `elementary`: logarithms with the same last bits on every processor.
-`settings`: what the environment says.
+`settings`: what the environment says. `library_failures`: failures of libraries and of the machine, told from bugs.
 `config/`: a run's config. `presets/`: configs that come with eva. `prompts/`: reading prompt files.
 `studies/`: what a study compares, run by run.
 `creator/`: estimate, sample, evolve, mix. `solver/`: pairs, losses, manifests. `evaluation/`: win rates.

@@ -25,10 +25,10 @@ from eva.errors import (
     StoreAwayError,
     error_kind,
 )
+from eva.library_failures import told_failure
 from eva.roles import Roles
 from eva.runtime.failpoints import reach
 from eva.runtime.full_disk import full_disk_errors
-from eva.runtime.library_failures import told_failure
 from eva.runtime.logs import process_log_context
 from eva.runtime.redaction import hide_secrets, redact_json, secrets_of
 from eva.runtime.tracker import Opening, Tracker

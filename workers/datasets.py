@@ -8,9 +8,9 @@ from typing import Any
 
 from eva.config import Prompts
 from eva.errors import PromptFileError
+from eva.library_failures import first_line
 from eva.prompts.files import PromptFile, read_prompts
 from eva.prompts.rows import Row
-from eva.runtime.library_failures import first_line
 
 
 def read_dataset(config: Prompts) -> PromptFile:

@@ -5,7 +5,6 @@
 `failpoints`: faults on purpose, for tests.
 `full_disk`: recognises a full disk, whoever reports it.
 `import_path`: eva's modules before the user's on the path.
-`library_failures`: failures of libraries and of the machine, told from bugs.
 `log_files`: reading a run's logs, page by page.
 `logs`: log records that carry run, iteration and stage.
 `processes`: identifying a process of this machine, and ending it.

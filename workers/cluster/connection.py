@@ -18,7 +18,7 @@ from ray.job_config import JobConfig
 from typing_extensions import override
 
 from eva.errors import RayAwayError
-from eva.runtime.library_failures import first_line
+from eva.library_failures import first_line
 from eva.runtime.ray_access import require_guarded_ray, require_listener
 from eva.settings import Settings
 from workers.cluster.environment import SAFE_PATH

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from eva.errors import ConfigError, DiskFullError, InfrastructureError, LibraryError, RayAwayError
-from eva.runtime.library_failures import first_line, library_of, told_failure
+from eva.library_failures import first_line, library_of, told_failure
 
 
 def raised_by(code: Callable[[], object]) -> Exception:
