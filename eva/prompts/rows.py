@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from eva.errors import PromptFileError
+from eva.prompts.text_files import format_of, opened_text
 
 Row = tuple[str, Any]
 
@@ -22,12 +23,12 @@ Row = tuple[str, Any]
 def read_rows(path: Path) -> Iterator[Row]:
     """Yields the rows of a file in order. Raises PromptFileError if it is missing or not what its ending says."""
     with _readable(path):
-        yield from READERS.get(path.suffix.lower(), json_lines)(path)
+        yield from READERS.get(format_of(path), json_lines)(path)
 
 
 def json_lines(path: Path) -> Iterator[Row]:
     """Yields one JSON value per line; blank lines are skipped. Also used for unknown endings."""
-    with path.open(encoding="utf-8-sig") as lines:
+    with opened_text(path) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield f"line {number}", _decoded(line, number, path)
@@ -35,7 +36,8 @@ def json_lines(path: Path) -> Iterator[Row]:
 
 def json_array(path: Path) -> Iterator[Row]:
     """Yields the elements of one JSON array; a file that does not begin with [ is read as JSON Lines."""
-    text = path.read_text(encoding="utf-8-sig")
+    with opened_text(path) as file:
+        text = file.read()
     if not text.lstrip().startswith("["):
         yield from json_lines(path)
         return
@@ -55,7 +57,7 @@ def table(delimiter: str) -> Callable[[Path], Iterator[Row]]:
 
     def rows(path: Path) -> Iterator[Row]:
         csv.field_size_limit(2**31 - 1)
-        with path.open(encoding="utf-8-sig", newline="") as lines:
+        with opened_text(path, newline="") as lines:
             reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
             try:
                 for row in reader:
@@ -73,7 +75,7 @@ def table(delimiter: str) -> Callable[[Path], Iterator[Row]]:
 
 def plain_lines(path: Path) -> Iterator[Row]:
     """Yields one prompt per line; blank lines are skipped."""
-    with path.open(encoding="utf-8-sig") as lines:
+    with opened_text(path) as lines:
         yield from ((f"line {number}", line) for number, line in enumerate(lines, 1) if line.strip())
 
 
@@ -123,12 +125,6 @@ def _readable(path: Path) -> Generator[None]:
             f"{path} is a folder",
             expected=f"a prompt file ({endings})",
             next_move="Set prompts.path to the file itself, or prompts.dataset to the folder of a saved dataset",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise PromptFileError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start})",
-            expected="text in UTF-8",
-            next_move="Convert it, e.g. iconv -f latin1 -t utf-8",
         ) from error
 
 

@@ -1,6 +1,11 @@
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -310,3 +315,65 @@ def test_tool_messages_behind_the_last_user_turn_are_left_aside(tmp_path: Path) 
     assert found.prompts == (FilePrompt("Time?"),) and found.cut == {"answers behind the last user turn": 1}
     with pytest.raises(PromptFileError, match="message 1 in line 1"):
         read_prompt_file(written(tmp_path, json.dumps({"messages": [talk[1], talk[0]]})))
+
+
+def zipped(data: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("inside.jsonl", data)
+    return file.getvalue()
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
+    ".zip": zipped,
+}
+
+
+@pytest.mark.parametrize("ending", COMPRESSIONS)
+def test_compressed_files_are_read(tmp_path: Path, ending: str) -> None:
+    rows = "".join(json.dumps({"prompt": f"Prompt é {number}?"}) + "\n" for number in range(3000))
+    for name in (f"prompts.JSONL{ending}", "no-ending"):
+        path = tmp_path / name
+        path.write_bytes(COMPRESSIONS[ending](rows.encode()))
+        prompts = read_prompt_file(path).prompts
+        assert len(prompts) == 3000 and prompts[-1].text == "Prompt é 2999?"
+    (tmp_path / f"table.csv{ending}").write_bytes(COMPRESSIONS[ending](b"prompt\nHello?\n"))
+    assert read_prompt_file(tmp_path / f"table.csv{ending}").prompts == (FilePrompt("Hello?"),)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.jsonl", '{"prompt": "Was heißt 水?"}\n'),
+        ("x.json", '[{"prompt": "Was heißt 水?"}]'),
+        ("x.csv", "id,prompt\r\n1,Was heißt 水?\r\n"),
+        ("x.txt", "Was heißt 水?\n"),
+    ],
+)
+def test_files_in_utf_16_are_read(tmp_path: Path, encoding: str, name: str, content: str) -> None:
+    (tmp_path / name).write_bytes(content.encode(encoding))
+    assert read_prompt_file(tmp_path / name).prompts == (FilePrompt("Was heißt 水?"),)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_the_offset_of_bytes_that_are_no_text_is_the_files_own(tmp_path: Path, ending: str, mark: bytes) -> None:
+    lines = mark + b"".join(b'{"prompt": "Number %d? \xc3\xa9"}\n' % number for number in range(50_000))
+    data = lines + b'{"prompt": "caf\xe9?"}\n'
+    path = tmp_path / f"prompts.jsonl{ending}"
+    path.write_bytes(COMPRESSIONS[ending](data) if ending else data)
+    offset = data.index(b"\xe9?")
+    with pytest.raises(PromptFileError, match=rf"not UTF-8 text \(.* at byte {offset:,}.*, in line 50,001\)"):
+        read_prompt_file(path)
+
+
+def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"prompt": "a"}\n' * 10_000)[:60])
+    with pytest.raises(PromptFileError, match=r"prompts\.jsonl\.gz cannot be decompressed"):
+        read_prompt_file(path)
