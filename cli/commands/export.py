@@ -28,8 +28,8 @@ def export(run: str, what: str, form: str, out: str | None, url: str | None) -> 
     """Write a run's pairs, prompts, responses or judged prompts to a file.
 
     RUN is a name, a unique prefix of one, or `last`. The first columns of pairs are prompt, chosen and
-    rejected, as TRL expects them; if prompts continue conversations, these three hold messages. The file appears only
-    when it is complete.
+    rejected, as TRL expects them: messages, with model.system_prompt, or texts where model.template is none. So TRL
+    trains on the text that the run has trained on. The file appears only when it is complete.
     """
     with source_of(url) as source:
         name = str(source.get(run_path(run))["name"])

@@ -9,8 +9,8 @@ from typing import Any
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 _KINDS = {
-    "pairs": "preference pairs: `prompt`, `chosen`, `rejected` as TRL reads them (texts; messages where prompts "
-    "continue conversations), both rewards, their margin, the iteration, the prompt's number, the checkpoint",
+    "pairs": "preference pairs: `prompt`, `chosen`, `rejected` as TRL reads them (messages; texts where "
+    "`model.template` is `none`), both rewards, their margin, the iteration, the prompt's number, the checkpoint",
     "prompts": "every prompt with its lineage: `parent`, `root`, `operator`, `depth`, `born` (-1 for a seed prompt)",
     "responses": "every response with its prompt, checkpoint, sample, seed, finish reason, reward; a row per rewarder",
     "judged": "every prompt of each pool and batch: informativeness, weight, Gumbel key, responses, rewards",

@@ -79,6 +79,8 @@ _JUDGED = text("""
     ORDER BY j.iteration, j.part DESC, j.number
 """)
 
+_MODEL = text("SELECT config -> 'model' FROM runs WHERE id = :run_id")
+
 _COUNTS = text("""
     SELECT
         (SELECT count(*) FROM prompts WHERE run_id = :run_id AND born = -1) AS seeds,
@@ -91,11 +93,14 @@ _COUNTS = text("""
 
 
 def iter_pairs(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
-    """Streams the preference pairs with texts, by iteration and prompt; as messages if the run has conversations."""
-    has_messages = has_contexts(conn, run_id)
+    """Streams the preference pairs with texts, by iteration and prompt, as the run has trained on them.
+
+    They are messages, with the config's system prompt, where the model's template is `chat`: TRL renders the same text.
+    """
+    has_messages, system_prompt = _rendering(conn, run_id)
     for row, context in _stream(conn, _PAIRS, run_id):
         if has_messages:
-            row["prompt"] = as_messages(row["prompt"], context)
+            row["prompt"] = as_messages(row["prompt"], context, system_prompt)
             row |= {side: as_rows([Message("assistant", row[side])]) for side in ("chosen", "rejected")}
         yield row
 
@@ -116,10 +121,13 @@ def iter_judged(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
 
 
 def message_columns(conn: Connection, run_id: int, name: str) -> tuple[str, ...]:
-    """Returns the columns of an export that hold messages; none when no prompt continues a conversation."""
-    if not has_contexts(conn, run_id):
-        return ()
-    return ("prompt", "chosen", "rejected") if name == "pairs" else (MESSAGES,)
+    """Returns the columns of an export that hold messages.
+
+    Those of pairs do where the model's template is `chat`; other exports have one if a prompt continues a conversation.
+    """
+    if name == "pairs":
+        return ("prompt", "chosen", "rejected") if _rendering(conn, run_id)[0] else ()
+    return (MESSAGES,) if has_contexts(conn, run_id) else ()
 
 
 EXPORTS: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
@@ -195,6 +203,13 @@ def write_export(
 def count_rows(conn: Connection, run_id: int) -> dict[str, int]:
     """Counts a run's seed prompts, prompts, pairs and responses, and the judged prompts of its pools and batches."""
     return {name: int(count) for name, count in conn.execute(_COUNTS, {"run_id": run_id}).mappings().one().items()}
+
+
+def _rendering(conn: Connection, run_id: int) -> tuple[bool, str | None]:
+    """Returns whether the run renders prompts as messages, and the system prompt that it puts before them."""
+    model: dict[str, Any] = conn.execute(_MODEL, {"run_id": run_id}).scalar_one() or {}
+    chat = model.get("template", "chat") == "chat"
+    return chat or has_contexts(conn, run_id), model.get("system_prompt") if chat else None
 
 
 def _with_messages(conn: Connection, query: TextClause, run_id: int) -> Iterator[dict[str, Any]]:

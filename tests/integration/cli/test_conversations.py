@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from eva.prompts.files import read_prompt_file
 from eva.settings import Settings
 from store.game import prompts
+from store.game.pairs import iter_pairs_with_texts
 from store.rows import RunRow
 from store.session import Store
 from tests.support import tiny_models
@@ -19,6 +21,7 @@ from tests.support.cli_fixtures import Command
 from tests.support.fakes import always, fake_config, fake_roles
 from tests.support.played_run import play_run
 from workers.models.chat_template import PromptEncoder, Prompting
+from workers.training.rows import encode
 
 ENDING = {"jsonl": "json", "parquet": "parquet"}
 
@@ -72,6 +75,37 @@ def test_pairs_are_trls_conversational_format_and_render_as_the_prompts_were_ask
         assert rendered["prompt"] == encoder.render(prompt.text, prompt.context)
         assert [message["role"] for message in row["chosen"]] == ["assistant"]
         assert row["chosen"] != row["rejected"]
+
+
+@pytest.mark.parametrize(
+    "model", [{}, {"system_prompt": "Be brief."}, {"template": "none"}], ids=["chat", "system", "none"]
+)
+def test_trl_trains_on_the_text_that_eva_trained_on(
+    eva: Command, store: Store, store_settings: Settings, model: dict[str, str], tmp_path: Path
+) -> None:
+    from trl.data_utils import maybe_apply_chat_template
+
+    config = fake_config(model={"path": "fake/model", **model}, iterations=1)
+    run = play_run(store, store_settings, config, build=always(fake_roles()))
+    folder = str(tiny_models.llama(tmp_path / "model"))
+    encoder = PromptEncoder(folder, Prompting(config.model.template, None, config.model.system_prompt))
+    with store.transaction() as conn:
+        trained = list(iter_pairs_with_texts(conn, run.id, 0))
+    pairs = exported(eva, run, "pairs", "jsonl", tmp_path)
+    assert len(pairs) == len(trained) > 0
+    for row, pair in zip(pairs, trained, strict=True):
+        read = maybe_apply_chat_template({key: row[key] for key in ("prompt", "chosen", "rejected")}, encoder.tokenizer)
+        end = encoder.tokenizer.eos_token_id
+        (ids,) = encode([asdict(pair)], encoder, max_length=10**6, end=end).rows
+        for side in ("chosen", "rejected"):
+            text = encoder.tokenizer.decode([*ids["prompt_ids"], *ids[f"{side}_ids"]])
+            assert bare(read["prompt"] + read[side]) == bare(text)
+    assert ("Be brief." in str(pairs[0]["prompt"])) == ("system_prompt" in model)
+
+
+def bare(text: str) -> str:
+    """A text without the tokens around it, which TRL's tokenizer adds where the template does not write them."""
+    return text.removeprefix(tiny_models.BOS).removesuffix(tiny_models.EOS)
 
 
 @pytest.mark.parametrize("what", ["prompts", "responses"])
