@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.text import Text
 
 from cli.diagnosis import Finding, diagnose, diagnose_config
+from cli.reward_diagnosis import diagnose_reward
 from cli.terminal.safe_text import printable
-from eva.settings import read_settings
+from eva.settings import Settings, read_settings
 
 MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 
@@ -20,28 +23,47 @@ MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")
 @click.argument("config", required=False)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="With CONFIG: override a key.")
 @click.option("--gpus", metavar="MACHINES", help="With CONFIG: check it for these machines, as 8x80 or 4:8xH100.")
+@click.option("--reward", is_flag=True, help="With CONFIG: let its rewarder choose between good and bad responses.")
+@click.option(
+    "--pairs",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --reward: pairs of your own, with columns prompt, chosen, rejected, category.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--reap", is_flag=True, help="End the processes that dead drivers left on this machine, and do nothing else."
 )
 @click.pass_context
 def doctor(
-    ctx: click.Context, config: str | None, overrides: tuple[str, ...], gpus: str | None, as_json: bool, reap: bool
+    ctx: click.Context,
+    config: str | None,
+    overrides: tuple[str, ...],
+    gpus: str | None,
+    reward: bool,
+    pairs: Path | None,
+    as_json: bool,
+    reap: bool,
 ) -> None:
     """Check this machine: what is installed, what would fail, and how to fix it.
 
     With CONFIG (a YAML file or a preset) it checks that config in place of the machine: whether it fits, with the
-    arithmetic, and everything else that a run finds out before it starts. Exits with 1 if something is broken.
+    arithmetic, and everything else that a run finds out before it starts. With --reward it asks the config's rewarder
+    about pairs of responses of which one is better beyond doubt; a judge is paid for that. Exits with 1 if something is
+    broken.
     """
-    if config is None and (overrides or gpus):
-        raise click.UsageError("--set and --gpus go with a CONFIG")
+    if config is None and (overrides or gpus or reward):
+        raise click.UsageError("--set, --gpus and --reward go with a CONFIG")
+    if pairs is not None and not reward:
+        raise click.UsageError("--pairs goes with --reward")
+    if reward and gpus:
+        raise click.UsageError("give either --gpus or --reward: a rewarder is asked on this machine")
     if reap:
         _reap(as_json)
         return
     console = Console(highlight=False)
     findings: list[Finding] = []
     settings = read_settings()
-    for finding in diagnose(settings) if config is None else diagnose_config(settings, config, overrides, gpus):
+    for finding in _findings(settings, config, overrides, gpus, pairs, reward=reward):
         findings.append(finding)
         if not as_json:
             console.print(_line(finding), soft_wrap=True)
@@ -51,8 +73,25 @@ def doctor(
     if not as_json:
         named = ", ".join(printable(finding.check) for finding in broken)
         whole = "Everything that a run needs works." if config is None else "This config can be played."
+        if reward:
+            doubtful = any(finding.verdict == "warn" for finding in findings)
+            whole = "Read the warnings before you trust it." if doubtful else "It prefers what it should."
         console.print(Text(f"\nBroken: {named}." if broken else f"\n{whole}"))
     ctx.exit(1 if broken else 0)
+
+
+def _findings(
+    settings: Settings,
+    config: str | None,
+    overrides: tuple[str, ...],
+    gpus: str | None,
+    pairs: Path | None,
+    *,
+    reward: bool,
+) -> Iterator[Finding]:
+    if config is None:
+        return diagnose(settings)
+    return diagnose_reward(config, overrides, pairs) if reward else diagnose_config(settings, config, overrides, gpus)
 
 
 def _reap(as_json: bool) -> None:

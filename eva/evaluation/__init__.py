@@ -5,6 +5,8 @@
 `baseline`: a run's checkpoints against one baseline.
 `baseline_file`: reads a baseline's responses from a file.
 `length_control`: AlpacaEval's length-controlled win rate.
+`reward_pairs`: pairs of a better and a worse response, to check a rewarder with.
+`reward_sanity`: whether a rewarder prefers what it should.
 `style`: Arena-Hard's style-controlled scores.
 `win_rates`: win rates, their differences and self-preference, with bootstrap intervals.
 """

@@ -7,6 +7,7 @@
 `custom`: a user's class
 `replies`: the prompt that a reply consists of
 `completions`: calls of a language model through LiteLLM, and its prices
+`pace`: how much a service is asked at the same time
 `endpoint_check`: whether an endpoint answers, before a run starts
 `templates`, `instructions`: what a writer is asked, by operator
 `context_need`: how long that can get

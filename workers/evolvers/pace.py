@@ -16,6 +16,8 @@ QUEUEING = 2.0
 """How many times longer than at first an answer takes when requests wait in a queue of the service."""
 PERIOD_S = 60.0
 """The time that a limit is for, where the service does not say when it is free again."""
+ROUNDING = 1e-6
+"""Less than this of a request or a token is not waited for."""
 LOOK_S = 5.0
 """How often a waiting thread looks again, should nothing wake it."""
 
@@ -40,7 +42,7 @@ class Bucket:
     def wait_s(self, now: float, cost: float) -> float:
         """Returns the seconds until `cost` is left; a cost above the capacity waits for a full bucket."""
         missing = min(cost, self.capacity) - self.at(now)
-        return max(0.0, missing / self.per_s)
+        return missing / self.per_s if missing > ROUNDING else 0.0
 
     def take(self, now: float, cost: float) -> None:
         self.level, self.seen = self.at(now) - cost, now
