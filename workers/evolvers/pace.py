@@ -48,6 +48,15 @@ class Bucket:
         self.level, self.seen = self.at(now) - cost, now
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A request as it began: when, how often the number at once had been halved, and what had been asked till then."""
+
+    at: float
+    cuts: int
+    asked: Mapping[str, float]
+
+
 @dataclass
 class ServiceLimits:
     """What is known of a service's limits. `now` is in seconds of any clock.
@@ -64,6 +73,8 @@ class ServiceLimits:
     cuts: int = 0
     """How often the number was halved."""
     held_until: float = 0.0
+    asked: dict[str, float] = field(default_factory=lambda: {"requests": 0.0, "tokens": 0.0})
+    """All requests, and their tokens, so far."""
     buckets: dict[str, Bucket] = field(default_factory=dict[str, Bucket])
     _answers: int = 0
     _first_s: float = 0.0
@@ -76,33 +87,37 @@ class ServiceLimits:
         waits = [bucket.wait_s(now, _cost(kind, tokens)) for kind, bucket in self.buckets.items()]
         return max(0.0, self.held_until - now, *waits)
 
-    def begin(self, now: float, tokens: int) -> int:
-        """A request begins. Returns what `refused` is told about it."""
+    def begin(self, now: float, tokens: int) -> Begun:
+        """A request begins. Returns what `answered` and `refused` are told about it."""
         self.begun += 1
+        for kind in self.asked:
+            self.asked[kind] += _cost(kind, tokens)
         for kind, bucket in self.buckets.items():
             bucket.take(now, _cost(kind, tokens))
-        return self.cuts
+        return Begun(now, self.cuts, dict(self.asked))
 
     def end(self) -> None:
         """A request has ended, however it did."""
         self.begun -= 1
 
-    def answered(self, now: float, took_s: float, headers: Mapping[str, str]) -> None:
-        """A request was answered."""
+    def answered(self, now: float, begun: Begun, headers: Mapping[str, str]) -> None:
+        """A request was answered. A service counts when a request arrives: what was asked since then comes on top."""
+        took_s = now - begun.at
         self._answers += 1
         if self._answers <= BEGIN:
             self._first_s += (took_s - self._first_s) / self._answers
         self._recent_s += (took_s - self._recent_s) / min(self._answers, BEGIN)
         if self.begun >= int(self.at_once) and self._recent_s <= QUEUEING * self._first_s:
             self.at_once += 1.0 if self.cuts == 0 else 1.0 / self.at_once
-        for kind in ("requests", "tokens"):
-            if (bucket := _bucket(kind, headers, now)) is not None:
+        for kind, asked in self.asked.items():
+            if (bucket := _bucket(kind, headers, begun.at)) is not None:
+                bucket.take(now, asked - begun.asked[kind])
                 self.buckets[kind] = bucket
 
-    def refused(self, now: float, begun_at: int, retry_after_s: float | None) -> None:
+    def refused(self, now: float, begun: Begun, retry_after_s: float | None) -> None:
         """The service was asked too much. Requests that were on their way at the last cut do not cut again."""
         self.held_until = max(self.held_until, now + (retry_after_s or 0.0))
-        if begun_at == self.cuts:
+        if begun.cuts == self.cuts:
             self.cuts += 1
             self.at_once = max(1.0, self.at_once / 2)
             log.info("the service was asked too much; from now on %d requests at once", int(self.at_once))
@@ -134,20 +149,19 @@ class Turn:
     """One request, which tells what became of it."""
 
     def __init__(
-        self, limits: ServiceLimits, changed: threading.Condition, now: Callable[[], float], begun_at: int
+        self, limits: ServiceLimits, changed: threading.Condition, now: Callable[[], float], begun: Begun
     ) -> None:
-        self._limits, self._changed, self._now, self._begun_at = limits, changed, now, begun_at
-        self._since = now()
+        self._limits, self._changed, self._now, self._begun = limits, changed, now, begun
 
     def answered(self, headers: Mapping[str, str]) -> None:
         """The answer came, with these headers."""
         with self._changed:
-            self._limits.answered(self._now(), self._now() - self._since, headers)
+            self._limits.answered(self._now(), self._begun, headers)
 
     def refused(self, retry_after_s: float | None) -> None:
         """The service said that it is asked too much, or did not answer in time."""
         with self._changed:
-            self._limits.refused(self._now(), self._begun_at, retry_after_s)
+            self._limits.refused(self._now(), self._begun, retry_after_s)
 
 
 def _cost(kind: str, tokens: int) -> float:
