@@ -3,6 +3,7 @@
 `loop`: the algorithm
 `journal`: what the loop reads and writes of a run
 `driver`: plays a run: joins loop and journal to the workers
+`repair`: trains damaged checkpoints again
 `warm_workers`: workers that stay up between runs
 `stages`: the stages of an iteration, one module each
 `hold`: how a driver holds a run: lease, database retries, pause and cancel

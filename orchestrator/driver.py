@@ -26,7 +26,7 @@ from eva.errors import (
     error_kind,
 )
 from eva.library_failures import told_failure
-from eva.roles import Roles
+from eva.roles import Roles, Trainer
 from eva.runtime.failpoints import reach
 from eva.runtime.full_disk import full_disk_errors
 from eva.runtime.logs import process_log_context
@@ -44,6 +44,7 @@ from orchestrator.hold.overseer import Overseer
 from orchestrator.journal import Journal
 from orchestrator.launch.resume import require_resumable, require_unchanged
 from orchestrator.loop import play
+from orchestrator.repair import repair_checkpoints
 from orchestrator.tracking.tracking import running_trackers
 from orchestrator.warm_workers import Rewarder, WarmWorkers
 from orchestrator.watch.listener import Listener
@@ -60,6 +61,7 @@ from workers.models.embedding import LocalEmbedder
 from workers.models.model_folder import resolve_model
 from workers.rewards import build_rewarder, model_class
 from workers.tracking.process import TrackerProcess
+from workers.training.checkpoints import damage
 from workers.training.trainer import LocalTrainer
 
 RolesBuilder = Callable[[RunConfig, Path, Settings, Overseer], AbstractContextManager[Roles]]
@@ -132,6 +134,30 @@ def drive(
                 with build(config, folder, settings, overseer) as roles:
                     overseer.at_work, claimed.meter.read = roles.at_work, roles.meter
                     play(roles, Journal(claimed, roles.embedder))
+
+
+def repair(
+    store: Store, settings: Settings, run: RunRow, listener: Listener, trainer: Trainer | None = None
+) -> list[int]:
+    """Makes the damaged checkpoints of a run that nobody plays again. Returns their numbers.
+
+    Raises LeaseTakenError, and what `repair_checkpoints` raises.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(process_log_context(run=run.name))
+        stack.enter_context(interrupt_handlers())
+        lease = stack.enter_context(claim(store, run))
+        config, folder = RunConfig.model_validate(run.config), _prepared_folder(settings, run, lease)
+        rewarder = model_class(config.reward).name_of(config.reward)
+        claimed = ClaimedRun(run.id, run.name, config, folder, rewarder, store, lease, listener)
+        if trainer is None:
+            logs = settings.logs_dir / folder.name
+            stack.enter_context(_marked_connection(settings))
+            trainer = stack.enter_context(
+                LocalTrainer(config, logs, notice=lambda incident: listener.on_message(incident.text))
+            )
+        with full_disk_errors(folder):
+            return repair_checkpoints(claimed, trainer, damage)
 
 
 def _prepared_folder(settings: Settings, run: RunRow, lease: Lease) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path as Folder
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -12,7 +11,7 @@ from fastapi import APIRouter, Path
 from api.schema import LARGEST_SMALL, RunName, Schema
 from api.service import Here, Service
 from eva.errors import CheckpointError, NotFoundError
-from eva.solver.manifest import Manifest, read_manifest
+from eva.solver.manifest import Manifest, checkpoint_folder, read_manifest
 from store.game.checkpoints import read_checkpoint, read_checkpoints
 from store.rows import CheckpointRow
 from store.runs.runs import find_run
@@ -103,22 +102,23 @@ def get_checkpoint(
             expected="0, or the number of a trained checkpoint",
             next_move=f"List them at /v1/runs/{row.name}/checkpoints",
         )
-    manifest = _manifest(checkpoint)
+    manifest = _manifest(here, checkpoint)
     files = None if manifest is None else [File.model_validate(file) for file in manifest.files]
     return CheckpointDetails(**_facts(here, checkpoint, ends.get(number)), files=files)
 
 
-def _manifest(checkpoint: CheckpointRow) -> Manifest | None:
+def _manifest(here: Service, checkpoint: CheckpointRow) -> Manifest | None:
     """The manifest that was recorded with the checkpoint, None where it is not there any more."""
     try:
-        manifest = read_manifest(Folder(checkpoint.path))
+        manifest = read_manifest(checkpoint_folder(checkpoint.path, here.settings.runs_dir))
     except (CheckpointError, OSError):
         return None
     return manifest if manifest.digest == checkpoint.digest else None
 
 
 def _facts(here: Service, checkpoint: CheckpointRow, end: TrainingEnd | None) -> dict[str, Any]:
-    path, data, manifest = Folder(checkpoint.path), here.settings.data_dir, _manifest(checkpoint)
+    path, data = checkpoint_folder(checkpoint.path, here.settings.runs_dir), here.settings.data_dir
+    manifest = _manifest(here, checkpoint)
     return {
         "number": checkpoint.number,
         "iteration": checkpoint.iteration,

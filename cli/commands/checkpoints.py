@@ -22,6 +22,7 @@ from cli.terminal.safe_text import printable
 from eva.config import RunConfig
 from eva.errors import ConflictError, InputError, NotFoundError
 from eva.settings import read_settings
+from eva.solver.manifest import checkpoint_folder
 from store.rows import CheckpointRow, RunRow
 
 choice_option = click.option(
@@ -36,10 +37,7 @@ class Chosen:
     run: RunRow
     checkpoint: CheckpointRow
     steps: int | None
-
-    @property
-    def path(self) -> Path:
-        return Path(self.checkpoint.path)
+    path: Path
 
 
 @click.group()
@@ -143,6 +141,30 @@ def serve(run: str, choice: str, host: str, port: int, arguments: tuple[str, ...
 
 @checkpoints.command()
 @click.argument("run")
+def repair(run: str) -> None:
+    """Make the damaged checkpoints of RUN again, from the model and the pairs that the run has stored.
+
+    Every byte is compared with its manifest. The same libraries, devices and threads give the same weights again.
+    """
+    from orchestrator.driver import repair as repair_run
+    from orchestrator.watch.listener import NoListener
+
+    class Teller(NoListener):
+        def on_message(self, text: str) -> None:
+            click.echo(printable(text))
+
+    settings = read_settings()
+    with existing_store() as store:
+        row = find(store, run)
+        repaired = repair_run(store, settings, row, Teller())
+    names = ", ".join(map(str, repaired))
+    click.echo(
+        printable(f"{row.name}: " + (f"made checkpoint {names} again" if repaired else "no checkpoint is damaged"))
+    )
+
+
+@checkpoints.command()
+@click.argument("run")
 @click.option("--keep", required=True, metavar="WHICH", help="What stays: `last`, `best` and numbers, as last,best,3.")
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 def prune(run: str, keep: str, dry_run: bool) -> None:
@@ -225,12 +247,13 @@ def _chosen(run: str, choice: str, *, verified: bool = True) -> Chosen:
             expected="a checkpoint that has files",
             next_move=f"List them with `eva checkpoints list {row.name}`",
         )
+    folder = checkpoint_folder(checkpoint.path, read_settings().runs_dir)
     if verified:
         from workers.training.checkpoints import verify
 
-        verify(Path(checkpoint.path), checkpoint.digest)
+        verify(folder, checkpoint.digest)
     end = ends.get(checkpoint.number)
-    return Chosen(row, checkpoint, end and end.steps)
+    return Chosen(row, checkpoint, end and end.steps, folder)
 
 
 def _find(conn: Any, run: RunRow, choice: str) -> CheckpointRow:

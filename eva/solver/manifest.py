@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from eva.errors import CheckpointError
 MANIFEST = "manifest.json"
 TRAINING = "training.json"
 """The record of the training job that made a checkpoint."""
+
+
+_PLACE = re.compile(r"/.*/runs/([^/]+/[^/]+)")
+"""The folder of a checkpoint as an earlier eva recorded it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,23 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(files, hashlib.sha256(raw).hexdigest())
 
 
+def checkpoint_place(path: str) -> str:
+    """Returns how a checkpoint's folder is recorded: relative to the folder of all runs, which may be moved."""
+    match = _PLACE.fullmatch(path)
+    return path if match is None else match[1]
+
+
+def checkpoint_folder(recorded: str, runs_dir: Path) -> Path:
+    """Returns the folder of a checkpoint. What was recorded as an absolute path is first looked for in `runs_dir`."""
+    folder = runs_dir / checkpoint_place(recorded)
+    return Path(recorded) if Path(recorded).is_absolute() and not folder.is_dir() else folder
+
+
 def no_checkpoint(path: Path, what: str, expected: str) -> CheckpointError:
     """Returns the error for a folder that is not a checkpoint."""
     return CheckpointError(
         f"{path} is not a valid checkpoint: {what}",
         expected=expected,
-        next_move="Resume the run: it publishes the checkpoint again",
+        next_move="Make it again from the stored pairs: "
+        f"`eva checkpoints repair {path.parent.name}`; if the run has not recorded it yet, resume the run",
     )

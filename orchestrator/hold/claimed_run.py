@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from eva.config import RunConfig
 from eva.errors import CheckpointError, DiskFullError, LeaseLostError, RunStoppedError, StoreError
 from eva.runtime.worker_reports import Meter
+from eva.solver.manifest import checkpoint_folder
 from eva.types import Checkpoint
 from orchestrator.hold.database_retry import LAST_WRITE_S, DatabaseRetry
 from orchestrator.hold.driver_folder import driver_folder
@@ -136,7 +137,10 @@ class ClaimedRun:
                 expected="the files of a checkpoint that the run needs",
                 next_move="Undo the change of config that needs it, or start a new run",
             )
-        return None if row is None else Checkpoint(row.number, row.iteration, row.path, row.digest)
+        if row is None:
+            return None
+        path = checkpoint_folder(row.path, self.folder.parent)
+        return Checkpoint(row.number, row.iteration, str(path), row.digest)
 
     def _obey(self, desired: str) -> None:
         if desired == "cancel":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.errors import CheckpointError, ConflictError
-from eva.solver.manifest import read_manifest
+from eva.solver.manifest import checkpoint_folder, checkpoint_place, read_manifest
 from store.game import checkpoints
 from store.rows import CheckpointRow, HolderRow, RunRow
 from store.runs import events
@@ -45,7 +45,7 @@ def plan_pruning(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, res
     With `respect_configs`, a checkpoint that a fork shares also stays if the fork's own `checkpoints.keep` wants it.
     Raises ConflictError when `keep` names the best one and nothing was evaluated, or a number that does not exist.
     """
-    rows = [row for row in checkpoints.read_checkpoints(conn, run.id) if row.pruned_at is None]
+    rows = [row for row in located(checkpoints.read_checkpoints(conn, run.id), folder) if row.pruned_at is None]
     if keep == "all" or not rows:
         return Pruning((), {row.number: "all are kept" for row in rows})
     config = RunConfig.model_validate(run.config)
@@ -56,7 +56,7 @@ def plan_pruning(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, res
     for holder in checkpoints.read_holders(conn, [row.path for row in rows]):
         if holder.run_id != run.id and _needs(conn, holder, respect_config=respect_configs):
             for row in rows:
-                if row.path == holder.path:
+                if checkpoint_place(row.path) == holder.path:
                     reasons.setdefault(row.number, f"{holder.name} needs it")
     damaged = not is_whole(rows[-1])
     for row in rows:
@@ -94,11 +94,16 @@ def delete(rows: Iterable[CheckpointRow], folder: Path) -> None:
     Nobody sees a part of a checkpoint: it loses its name first. Pass all checkpoints of the run: what an earlier
     process marked and could not delete goes, too. Raises OSError.
     """
-    for path in {Path(row.path) for row in rows if row.pruned_at is not None}:
+    for path in {Path(row.path) for row in located(rows, folder) if row.pruned_at is not None}:
         if path.is_relative_to(folder) and path.is_dir():
             path.rename(folder / f"{_DOOMED}{uuid.uuid4().hex[:8]}")
     for doomed in folder.glob(f"{_DOOMED}*"):
         shutil.rmtree(doomed)
+
+
+def located(rows: Iterable[CheckpointRow], folder: Path) -> list[CheckpointRow]:
+    """Returns checkpoints with the paths of their folders as they are now. `folder`: of the run."""
+    return [replace(row, path=str(checkpoint_folder(row.path, folder.parent))) for row in rows]
 
 
 def needed(status: str, iteration: int, config: RunConfig) -> set[int]:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from eva.errors import ConflictError
+from eva.solver.manifest import checkpoint_place
 from eva.types import Checkpoint, TrainingStep
 from store.postgres.bulk import copy_once
 from store.postgres.values import clean_json, json_text
@@ -17,6 +18,9 @@ from store.schema.tables import checkpoints, runs, training_steps
 
 _FILES = 0x65766E
 """Key of the advisory lock between pruning, which takes it alone, and forks, which share it."""
+
+_PLACE = func.regexp_replace(checkpoints.c.path, "^/.*/runs/([^/]+/[^/]+)$", r"\1")
+"""`checkpoint_place`: an earlier eva recorded absolute paths."""
 
 _FIELDS = (
     checkpoints.c.number,
@@ -49,7 +53,7 @@ def insert_checkpoint(
             number=checkpoint.number,
             iteration=checkpoint.iteration,
             parent=parent,
-            path=checkpoint.path,
+            path=checkpoint_place(checkpoint.path),
             digest=checkpoint.digest,
             dropped=clean_json(dropped or {}),
         )
@@ -91,9 +95,9 @@ def read_holders(conn: Connection, paths: Sequence[str]) -> list[HolderRow]:
     newest = numbers.correlate(runs).scalar_subquery()
     of_run = (runs.c.id, runs.c.name, runs.c.status, runs.c.iteration, runs.c.config, newest)
     query = (
-        select(*of_run, checkpoints.c.number, checkpoints.c.path)
+        select(*of_run, checkpoints.c.number, _PLACE)
         .join(checkpoints, checkpoints.c.run_id == runs.c.id)
-        .where(checkpoints.c.path.in_(paths))
+        .where(_PLACE.in_([*map(checkpoint_place, paths)]))
         .order_by(runs.c.id, checkpoints.c.number)
     )
     return [HolderRow(*row) for row in conn.execute(query)]
@@ -103,7 +107,7 @@ def mark_pruned(conn: Connection, paths: Sequence[str]) -> None:
     """Records, in every run, that the checkpoints in these folders have no files any more."""
     conn.execute(
         update(checkpoints)
-        .where(checkpoints.c.path.in_(paths), checkpoints.c.pruned_at.is_(None))
+        .where(_PLACE.in_([*map(checkpoint_place, paths)]), checkpoints.c.pruned_at.is_(None))
         .values(pruned_at=func.clock_timestamp())
     )
 

@@ -92,6 +92,15 @@ def verify(path: Path, expected_digest: str | None = None) -> Manifest:
     return manifest
 
 
+def damage(path: Path, digest: str) -> str | None:
+    """Returns what is wrong with a checkpoint whose manifest has this digest, None if it is whole."""
+    try:
+        verify(path, digest)
+    except CheckpointError as error:
+        return error.given
+    return None
+
+
 def verify_once(path: Path, digest: str) -> None:
     """Does what `verify` does, unless this machine has verified these very files and none has changed since.
 

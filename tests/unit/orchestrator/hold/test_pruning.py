@@ -27,7 +27,12 @@ Play = Callable[..., RunRow]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(tmp_path, None, None)
+    _places[:] = [Settings(tmp_path, None, None)]
+    return _places[0]
+
+
+_places: list[Settings] = []
+"""The settings of the test that runs."""
 
 
 @pytest.fixture
@@ -62,7 +67,8 @@ def fresh(store: Store, run: RunRow) -> RunRow:
 
 def rows(store: Store, run: RunRow) -> list[CheckpointRow]:
     with store.transaction() as conn:
-        return checkpoints.read_checkpoints(conn, run.id)
+        recorded = checkpoints.read_checkpoints(conn, run.id)
+    return pruning.located(recorded, _places[0].runs_dir / run.folder_name)
 
 
 def whole(store: Store, run: RunRow) -> list[int]:

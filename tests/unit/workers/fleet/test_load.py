@@ -150,7 +150,7 @@ def test_a_checkpoint_with_a_damaged_file_is_not_served(tmp_path: Path, damage: 
             case _:
                 path.write_bytes(content)
         engines = SimulatedEngines(1)
-        with pytest.raises(CheckpointError, match=r"not a valid checkpoint.*Resume the run"):
+        with pytest.raises(CheckpointError, match=r"not a valid checkpoint.*eva checkpoints repair"):
             fleet_of(engines, tmp_path).load(policy)
         assert engines.loaded == []
         path.unlink(missing_ok=True)

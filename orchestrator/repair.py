@@ -1,0 +1,66 @@
+"""Trains damaged checkpoints again, from the pairs that the run has stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from eva.errors import CheckpointError, ConflictError
+from eva.roles import Trainer
+from eva.solver.manifest import checkpoint_folder
+from eva.types import Checkpoint, TrainingStep
+from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.journal import Journal
+from store.game import checkpoints
+from store.rows import CheckpointRow
+
+Damage = Callable[[Path, str], str | None]
+"""What is wrong with a folder, compared with its manifest's recorded digest; None if it is whole."""
+
+
+def repair_checkpoints(run: ClaimedRun, trainer: Trainer, damage: Damage) -> list[int]:
+    """Publishes again, in order, each recorded checkpoint of the run that is damaged. Returns their numbers.
+
+    The same pairs, seed and policy give the same weights with the same libraries on the same kind of machine. Raises
+    CheckpointError where they do not, and ConflictError for a checkpoint that belongs to another run.
+    """
+    repaired: list[int] = []
+    for row in run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id)):
+        folder = checkpoint_folder(row.path, run.folder.parent)
+        if row.pruned_at is not None or (why := damage(folder, row.digest)) is None:
+            continue
+        if folder.parent != run.folder:
+            raise ConflictError(
+                f"checkpoint {row.number} of run {run.name} is damaged ({why}), and is one of {folder.parent.name}",
+                expected="a damaged checkpoint of the run itself",
+                next_move=f"Repair it there: eva checkpoints repair {folder.parent.name}",
+            )
+        run.listener.on_message(f"checkpoint {row.number} is damaged ({why}); it is made again from what is stored")
+        again = _make_again(run, row, trainer)
+        if again.digest != row.digest:
+            raise CheckpointError(
+                f"checkpoint {row.number} of run {run.name} was made again with other weights (digest {again.digest})",
+                expected=f"the recorded digest, {row.digest}: this needs the same libraries, devices and threads",
+                next_move=f"Restore {folder} from a backup, or fork the run before iteration {row.number}",
+            )
+        repaired.append(row.number)
+    return repaired
+
+
+def _make_again(run: ClaimedRun, row: CheckpointRow, trainer: Trainer) -> Checkpoint:
+    journal = Journal(run)
+    if row.number == 0:
+        return trainer.publish_initial(journal.folder)
+    policy = run.checkpoint(row.number - 1)
+    job = None if policy is None else journal.training_job(row.iteration, policy)
+    if job is None:
+        raise CheckpointError(
+            f"run {run.name} has no pairs of which checkpoint {row.number} could be trained",
+            next_move="Restore its folder from a backup",
+        )
+
+    def report(_step: TrainingStep, _total: int) -> None:
+        if run.lease.lost:
+            raise run.lease.lost_error()
+
+    return trainer.train(job, report).checkpoint
