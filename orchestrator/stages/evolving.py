@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -19,6 +21,8 @@ from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.stage import Stage
 from store.game import batches, evolutions, feedback, prompts
 from store.runs import runs
+
+log = logging.getLogger(__name__)
 
 
 class EvolveStage(Stage):
@@ -95,9 +99,12 @@ class EvolveStage(Stage):
                     [(source, slot, child) for (source, slot), child in offspring.places.items()],
                 )
 
+            counts = evolution_counts(chains, offspring)
+            if (advice := refusal_advice(counts, run.config.evolving)) is not None:
+                log.warning("%s", advice)
             self.close(
                 store_children,
-                **evolution_counts(chains, offspring),
+                **counts,
                 **budget_counts(chains, len(self._subset), run.config.evolving),
             )
         return run.read(lambda conn: prompts.read_numbers_born(conn, run.id, iteration, iteration))
@@ -112,7 +119,7 @@ class EvolveStage(Stage):
         return self.run.read(lambda conn: evolutions.read_chains(conn, self.run.id, self.iteration))
 
 
-def evolution_counts(chains: Sequence[Chain], offspring: Offspring) -> Mapping[str, object]:
+def evolution_counts(chains: Sequence[Chain], offspring: Offspring) -> Mapping[str, Any]:
     """Counts of accepted children, refused attempts by reason, and slots that were given up; costs by operator."""
     attempts = [attempt for chain in chains for attempt in chain.attempts]
     refused = Counter(attempt.reason for attempt in attempts if attempt.reason is not None)
@@ -134,6 +141,23 @@ def evolution_counts(chains: Sequence[Chain], offspring: Offspring) -> Mapping[s
             for name, some in by_operator.items()
         },
     }
+
+
+def refusal_advice(counts: Mapping[str, Any], evolving: Evolving) -> str | None:
+    """Returns what to do where no child was accepted, by the commonest reason; None if one was, or none was tried."""
+    refused: Mapping[str, int] = counts["refused"]
+    if counts["accepted"] or not refused:
+        return None
+    reason = max(refused, key=lambda name: refused[name])
+    advice = {
+        "cut": "Raise the evolver's max_tokens: a model that reasons first needs room for it",
+        "too_long": f"Raise evolving.max_chars ({evolving.max_chars})",
+        "unanswered": "Raise fleet.max_model_len: the instructions do not fit",
+        "apology": "Ask another model to evolve: this one refuses",
+        "declined": "Ask another provider to evolve: this one refuses the prompts",
+    }.get(reason, "Look at a few with `eva lineage` and at docs/reference/evolvers.md")
+    total = sum(refused.values())
+    return f"all {total:,} children were refused, {refused[reason]:,} of them as {reason!r}. {advice}"
 
 
 def budget_counts(chains: Sequence[Chain], sources: int, evolving: Evolving) -> Mapping[str, object]:

@@ -15,6 +15,7 @@ from eva.settings import Settings
 from eva.types import Chain, Mutation, Reply
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
+from orchestrator.stages.evolving import refusal_advice
 from store.game import evolutions, prompts
 from store.rows import RunRow
 from store.runs import runs
@@ -162,3 +163,18 @@ def test_a_resumed_run_counts_what_was_spent_before(new_run: Any, play: Play, st
     assert 0 < before < 17
     assert len(rest.asked) == 20 - before
     assert sum(len(chain.attempts) for chain in chains) == 20
+
+
+@pytest.mark.parametrize(
+    ("refused", "says"),
+    [
+        ({"cut": 9, "empty": 1}, "all 10 children were refused, 9 of them as 'cut'. Raise the evolver's max_tokens"),
+        ({"too_long": 3}, "Raise evolving.max_chars"),
+        ({"known": 3}, "docs/reference/evolvers.md"),
+    ],
+)
+def test_where_every_child_was_refused_the_advice_fits_the_commonest_reason(refused: dict[str, int], says: str) -> None:
+    evolving = fake_config().evolving
+    assert says in (refusal_advice({"accepted": 0, "refused": refused}, evolving) or "")
+    assert refusal_advice({"accepted": 1, "refused": refused}, evolving) is None
+    assert refusal_advice({"accepted": 0, "refused": {}}, evolving) is None
