@@ -23,6 +23,8 @@ COMMANDS = {
     "pause": "Stop a run at its next batch boundary.",
     "resume": "Continue a run.",
     "cancel": "End a run for good at its next batch boundary.",
+    "delete": "Hide a run from lists; --purge frees its disk, too.",
+    "restore": "Show a deleted run in lists again.",
     "fork": "Start a run that continues another one with other settings.",
     "runs": "List the runs of this data directory.",
     "show": "Show what a run has done so far.",

@@ -150,14 +150,16 @@ def repair(
         config, folder = RunConfig.model_validate(run.config), _prepared_folder(settings, run, lease)
         rewarder = model_class(config.reward).name_of(config.reward)
         claimed = ClaimedRun(run.id, run.name, config, folder, rewarder, store, lease, listener)
-        if trainer is None:
-            logs = settings.logs_dir / folder.name
+
+        def start_trainer() -> Trainer:
             stack.enter_context(_marked_connection(settings))
-            trainer = stack.enter_context(
+            logs = settings.logs_dir / folder.name
+            return stack.enter_context(
                 LocalTrainer(config, logs, notice=lambda incident: listener.on_message(incident.text))
             )
+
         with full_disk_errors(folder):
-            return repair_checkpoints(claimed, trainer, damage)
+            return repair_checkpoints(claimed, start_trainer if trainer is None else lambda: trainer, damage)
 
 
 def _prepared_folder(settings: Settings, run: RunRow, lease: Lease) -> Path:

@@ -18,13 +18,14 @@ Damage = Callable[[Path, str], str | None]
 """What is wrong with a folder, compared with its manifest's recorded digest; None if it is whole."""
 
 
-def repair_checkpoints(run: ClaimedRun, trainer: Trainer, damage: Damage) -> list[int]:
+def repair_checkpoints(run: ClaimedRun, start_trainer: Callable[[], Trainer], damage: Damage) -> list[int]:
     """Publishes again, in order, each recorded checkpoint of the run that is damaged. Returns their numbers.
 
     The same pairs, seed and policy give the same weights with the same libraries on the same kind of machine. Raises
     CheckpointError where they do not, and ConflictError for a checkpoint that belongs to another run.
     """
     repaired: list[int] = []
+    trainer: Trainer | None = None
     for row in run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id)):
         folder = checkpoint_folder(row.path, run.folder.parent)
         if row.pruned_at is not None or (why := damage(folder, row.digest)) is None:
@@ -36,6 +37,7 @@ def repair_checkpoints(run: ClaimedRun, trainer: Trainer, damage: Damage) -> lis
                 next_move=f"Repair it there: eva checkpoints repair {folder.parent.name}",
             )
         run.listener.on_message(f"checkpoint {row.number} is damaged ({why}); it is made again from what is stored")
+        trainer = trainer or start_trainer()
         again = _make_again(run, row, trainer)
         if again.digest != row.digest:
             raise CheckpointError(

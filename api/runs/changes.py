@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
-from sqlalchemy import Connection
 
 from api.runs.representation import run_response, tags_in, words_tag
 from api.runs.requests import RunChanges
 from api.runs.schemas import RunDetails
 from api.schema import RunName
 from api.service import Here, Service
-from eva.errors import ConflictError, EvaError
-from orchestrator.hold.control import StopRequest, exclusive_transaction, request_stop
+from eva.errors import EvaError
+from orchestrator.hold.control import StopRequest, hide, request_stop, stopped_run
 from store.rows import RunRow
 from store.runs import events
-from store.runs.runs import annotate_run, find_run, get_run, rename_run, set_deleted
+from store.runs.runs import annotate_run, find_run, get_run, rename_run
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -72,7 +69,7 @@ def change_run(
             next_move=f"Send the ETag that GET /v1/runs/{run} returns, so that no other change is overwritten",
         )
     renames = changes.name is not None
-    with _stopped(here, run, "renamed") if renames else here.store.transaction() as conn:
+    with stopped_run(here.store, _row(here, run), "renamed") if renames else here.store.transaction() as conn:
         row = find_run(conn, run)
         seen = [tag.strip('"').rpartition("-")[2] for tag in tags_in(if_match)]
         if if_match.strip() != "*" and words_tag(row.name, row.note, list(row.tags)) not in seen:
@@ -96,8 +93,8 @@ def change_run(
 @router.delete("/{run:run}", status_code=204)
 def delete_run(here: Here, run: RunName) -> Response:
     """Hide a run from lists. Nothing is removed, and the run can be restored."""
-    with _stopped(here, run, "deleted") as conn:
-        _hide(conn, find_run(conn, run), hidden=True)
+    with stopped_run(here.store, _row(here, run), "deleted") as conn:
+        hide(conn, find_run(conn, run), hidden=True)
     return Response(status_code=204)
 
 
@@ -106,7 +103,7 @@ def restore_run(here: Here, run: RunName, response: Response) -> RunDetails:
     """Show a deleted run in lists again."""
     with here.store.transaction() as conn:
         row = find_run(conn, run)
-        _hide(conn, row, hidden=False)
+        hide(conn, row, hidden=False)
         return run_response(conn, get_run(conn, row.id), response)
 
 
@@ -114,26 +111,6 @@ def _request_stop(here: Service, reference: str, request: StopRequest, response:
     row = request_stop(here.store, _row(here, reference), request)
     with here.reading() as conn:
         return run_response(conn, get_run(conn, row.id), response)
-
-
-@contextmanager
-def _stopped(here: Service, reference: str, action: str) -> Generator[Connection]:
-    """A transaction on a run that no driver plays and that waits for none. Raises ConflictError."""
-    row = _row(here, reference)
-    with exclusive_transaction(here.store, row) as conn:
-        if get_run(conn, row.id).status == "queued":
-            raise ConflictError(
-                f"run {row.name} waits for a driver and cannot be {action}",
-                expected="a run that is stopped",
-                next_move=f"Pause it first: POST /v1/runs/{row.name}:pause",
-            )
-        yield conn
-
-
-def _hide(conn: Connection, row: RunRow, *, hidden: bool) -> None:
-    if (row.deleted_at is not None) != hidden:
-        set_deleted(conn, row.id, hidden)
-        events.append_event(conn, row.id, "deleted" if hidden else "restored")
 
 
 def _row(here: Service, reference: str) -> RunRow:

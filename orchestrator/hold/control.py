@@ -91,6 +91,29 @@ def exclusive_transaction(store: Store, run: RunRow) -> Generator[Connection]:
         yield conn
 
 
+@contextmanager
+def stopped_run(store: Store, run: RunRow, action: str) -> Generator[Connection]:
+    """A transaction on a run that no driver plays and that waits for none. Raises ConflictError.
+
+    `action` says what is to be done with the run: deleted, renamed.
+    """
+    with exclusive_transaction(store, run) as conn:
+        if runs.get_run(conn, run.id).status == "queued":
+            raise ConflictError(
+                f"run {run.name} waits for a driver and cannot be {action}",
+                expected="a run that is stopped",
+                next_move=f"Pause it first: `eva pause {run.name}`, or POST /v1/runs/{run.name}:pause",
+            )
+        yield conn
+
+
+def hide(conn: Connection, run: RunRow, *, hidden: bool) -> None:
+    """Hides a run from lists, or shows it again. Nothing is removed."""
+    if (run.deleted_at is not None) != hidden:
+        runs.set_deleted(conn, run.id, hidden)
+        events.append_event(conn, run.id, "deleted" if hidden else "restored")
+
+
 def _settle(store: Store, run: RunRow, request: StopRequest) -> None:
     """Puts the run into the requested state, unless somebody is playing it."""
     with suppress(LeaseTakenError), exclusive_transaction(store, run) as conn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.errors import CheckpointError, ConflictError
-from eva.solver.manifest import checkpoint_folder, checkpoint_place, read_manifest
+from eva.solver.manifest import MANIFEST, checkpoint_folder, checkpoint_place, read_manifest
 from store.game import checkpoints
 from store.rows import CheckpointRow, HolderRow, RunRow
 from store.runs import events
@@ -86,6 +87,47 @@ def mark(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, respect_con
         numbers = [row.number for row in pruning.doomed]
         events.append_event(conn, run.id, "checkpoints_pruned", {"numbers": numbers, "bytes": pruning.bytes})
     return pruning
+
+
+def mark_purged(conn: Connection, run: RunRow, folder: Path) -> Pruning:
+    """Records, in the caller's transaction, that a deleted run gives up the checkpoints that no other run uses.
+
+    `delete` and `remove_rest` come after its commit.
+    """
+    checkpoints.lock_files(conn, shared=False)
+    purging = plan_purging(conn, run, folder)
+    if purging.doomed:
+        checkpoints.mark_pruned(conn, [row.path for row in purging.doomed])
+    numbers = [row.number for row in purging.doomed]
+    events.append_event(conn, run.id, "purged", {"numbers": numbers, "bytes": purging.bytes})
+    return purging
+
+
+def plan_purging(conn: Connection, run: RunRow, folder: Path) -> Pruning:
+    """What purging would delete: the checkpoints below `folder` that no other run needs or keeps by its config."""
+    rows = [row for row in located(checkpoints.read_checkpoints(conn, run.id), folder) if row.pruned_at is None]
+    reasons = {row.number: "it lies outside the run's folder" for row in rows if not _lies_in(row, folder)}
+    for holder in checkpoints.read_holders(conn, [row.path for row in rows]):
+        if holder.run_id != run.id and _needs(conn, holder, respect_config=True):
+            for row in rows:
+                if checkpoint_place(row.path) == holder.path:
+                    reasons.setdefault(row.number, f"{holder.name} needs it")
+    doomed = tuple(row for row in rows if row.number not in reasons)
+    return Pruning(doomed, dict(sorted(reasons.items())), _bytes({row.path for row in doomed}))
+
+
+def remove_rest(folder: Path, logs: Path) -> None:
+    """Removes the logs of a purged run, and what else lies in its folder: all but the checkpoints that others need."""
+    shutil.rmtree(logs, ignore_errors=True)
+    for entry in folder.glob("*"):
+        if entry.is_file() or not (entry / MANIFEST).is_file():
+            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not empty: a checkpoint stays
+        folder.rmdir()
+
+
+def _lies_in(row: CheckpointRow, folder: Path) -> bool:
+    return Path(row.path).is_relative_to(folder)
 
 
 def delete(rows: Iterable[CheckpointRow], folder: Path) -> None:
