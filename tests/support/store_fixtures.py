@@ -1,4 +1,4 @@
-"""A real embedded PostgreSQL for a session of tests, and a fresh migrated database for each test."""
+"""A real embedded PostgreSQL for a session of tests, and an empty migrated database for each test."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy import make_url
 
 from eva.settings import Settings
 from store.postgres.embedded import SUPERUSER, EmbeddedServer
+from store.schema.tables import metadata
 from store.session import Store, open_store
 
 _names = itertools.count()
@@ -48,19 +50,90 @@ def fresh_database(postgres: EmbeddedServer, template: str = "eva") -> Generator
     _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture
-def database_url(postgres: EmbeddedServer) -> Iterator[str]:
-    """The URL of a fresh database at the newest schema, as EVA_DATABASE_URL would give it."""
-    with fresh_database(postgres) as url:
-        yield url
+class UsedDatabase:
+    """A database that tests use one after another: it is emptied in between, which is much cheaper than a new one."""
+
+    _EMPTY = "; ".join(
+        (
+            """SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()""",
+            "BEGIN",
+            "SET LOCAL session_replication_role = replica",
+            *(str(table.delete()) for table in metadata.sorted_tables),
+            "SELECT setval(format('%I', sequencename), start_value, false) FROM pg_sequences",
+            "COMMIT",
+        )
+    )
+    _SCHEMA = """SELECT count(*), max(xmin::text::bigint) FROM pg_class
+        UNION ALL SELECT count(*), max(xmin::text::bigint) FROM pg_attribute
+        UNION ALL SELECT count(*), max(xmin::text::bigint) FROM pg_constraint
+        UNION ALL SELECT count(*), max(xmin::text::bigint) FROM pg_trigger
+        UNION ALL SELECT count(*), max(xmin::text::bigint) FROM pg_proc"""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.uses = 0
+        self.store = Store(make_url(url).set(drivername="postgresql+psycopg"))
+        """Kept from test to test, with the statements that it has compiled."""
+        self._conn = psycopg.connect(url, autocommit=True)
+        self._schema = self._read_schema()
+
+    def empty(self) -> bool:
+        """Makes it as new. False if it cannot serve again: the server was stopped, or a test has changed the schema."""
+        self.store.engine.dispose()
+        with suppress(psycopg.Error):
+            self._conn.execute(self._EMPTY.encode())
+            return self._read_schema() == self._schema
+        return False
+
+    def close(self) -> None:
+        self.store.close()
+        self._conn.close()
+
+    def _read_schema(self) -> list[Any]:
+        return self._conn.execute(self._SCHEMA.encode()).fetchall()
+
+
+_USES = 20
+"""So often is a database used; the rows that were deleted from it stay in its files, and slow it down."""
+
+
+@pytest.fixture(scope="session")
+def _databases(postgres: EmbeddedServer) -> Iterator[list[tuple[UsedDatabase, ExitStack]]]:
+    """The databases that wait for their next test."""
+    waiting: list[tuple[UsedDatabase, ExitStack]] = []
+    yield waiting
+    for _, kept in waiting:
+        kept.close()
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    """A store over a fresh database."""
-    opened = Store(make_url(database_url).set(drivername="postgresql+psycopg"))
-    yield opened
-    opened.close()
+def database(postgres: EmbeddedServer, _databases: list[tuple[UsedDatabase, ExitStack]]) -> Iterator[UsedDatabase]:
+    """An empty database at the newest schema."""
+    if not _databases:
+        kept = ExitStack()
+        new = UsedDatabase(kept.enter_context(fresh_database(postgres)))
+        kept.callback(new.close)
+        _databases.append((new, kept))
+    used, kept = _databases.pop()
+    yield used
+    used.uses += 1
+    if used.empty() and used.uses < _USES:
+        _databases.append((used, kept))
+    else:
+        kept.close()
+
+
+@pytest.fixture
+def database_url(database: UsedDatabase) -> str:
+    """The URL of an empty database at the newest schema, as EVA_DATABASE_URL would give it."""
+    return database.url
+
+
+@pytest.fixture
+def store(database: UsedDatabase) -> Store:
+    """A store over the empty database."""
+    return database.store
 
 
 @pytest.fixture

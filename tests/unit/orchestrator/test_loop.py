@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from orchestrator.launch.resume import prepare
 from store.game import responses
-from store.rows import RunRow
+from store.rows import RunRow, StageRow
 from store.runs import runs, stages
 from store.session import Store
 from store.views.fingerprint import Fingerprint
@@ -88,6 +89,43 @@ def new_game(store: Store, tmp_path: Path) -> Callable[..., Game]:
     return lambda **changes: Game(store, settings, register_run(store, fake_config(**changes)))
 
 
+@dataclass
+class Undisturbed:
+    """What the default game gives, and what its parts saw, when nothing happens to it."""
+
+    row: RunRow
+    stages: list[StageRow]
+    decided: dict[str, Any]
+    fingerprint: Fingerprint
+    correct: list[int]
+    heard: Recorder
+    generator: FakeGenerator
+    trainer: FakeTrainer
+
+
+_undisturbed: list[Undisturbed] = []
+
+
+@pytest.fixture
+def undisturbed(new_game: Callable[..., Game]) -> Undisturbed:
+    """The default game, played once for all tests."""
+    if not _undisturbed:
+        game, generator, trainer = new_game(), FakeGenerator(), FakeTrainer()
+        heard = game.play(fake_roles(generator=generator, trainer=trainer))
+        row = game.read(lambda conn: runs.get_run(conn, game.run.id))
+        played = game.read(lambda conn: stages.read_stages(conn, game.run.id))
+        _undisturbed.append(
+            Undisturbed(row, played, game.decisions(), game.fingerprint(), correct(game), heard, generator, trainer)
+        )
+    return _undisturbed[0]
+
+
+def correct(game: Game) -> list[int]:
+    """How many held-out responses of each policy are correct."""
+    rows = game.read(lambda conn: heldout_scores(conn, game.run.id, 0.9))
+    return [sum(row.correct for row in rows if row.checkpoint == number) for number in range(4)]
+
+
 def test_another_stream_gives_the_same_prompts_other_draws(new_game: Callable[..., Game]) -> None:
     def draws(stream: int) -> dict[tuple[int, int], int]:
         game = new_game(iterations=1, generation={"n": 4, "stream": stream})
@@ -100,22 +138,8 @@ def test_another_stream_gives_the_same_prompts_other_draws(new_game: Callable[..
     assert not set(first.values()) & set(second.values())
 
 
-_undisturbed: list[Fingerprint] = []
-
-
-def undisturbed(new_game: Callable[..., Game]) -> Fingerprint:
-    """The fingerprint of the default game when nothing happens to it, played once."""
-    if not _undisturbed:
-        game = new_game()
-        game.play(fake_roles())
-        _undisturbed.append(game.fingerprint())
-    return _undisturbed[0]
-
-
-def test_a_run_plays_every_stage_in_order_and_ends_finished(new_game: Callable[..., Game]) -> None:
-    game = new_game()
-    heard = game.play(fake_roles())
-    assert heard.stages == [
+def test_a_run_plays_every_stage_in_order_and_ends_finished(undisturbed: Undisturbed) -> None:
+    assert undisturbed.heard.stages == [
         (0, "evaluate_initial"),
         (0, "judge_batch"),
         (0, "audit"),
@@ -124,15 +148,12 @@ def test_a_run_plays_every_stage_in_order_and_ends_finished(new_game: Callable[.
         (0, "evaluate"),
         *((iteration, stage) for iteration in (1, 2) for stage in ITERATION),
     ]
-    row = game.read(lambda conn: runs.get_run(conn, game.run.id))
-    assert (row.status, row.iteration) == ("finished", 3)
-    assert all(stage.status == "done" for stage in game.read(lambda conn: stages.read_stages(conn, game.run.id)))
+    assert (undisturbed.row.status, undisturbed.row.iteration) == ("finished", 3)
+    assert all(stage.status == "done" for stage in undisturbed.stages)
 
 
-def test_each_iteration_keeps_its_data_and_trains_the_policy_before_it(new_game: Callable[..., Game]) -> None:
-    trainer = FakeTrainer()
-    game = new_game()
-    game.play(fake_roles(trainer=trainer))
+def test_each_iteration_keeps_its_data_and_trains_the_policy_before_it(undisturbed: Undisturbed) -> None:
+    trainer, decided = undisturbed.trainer, undisturbed.decided
     assert [(job.policy.number, job.number, job.policy.path.rpartition("-")[2]) for job in trainer.jobs] == [
         (0, 1, "1"),
         (1, 2, "2"),
@@ -140,15 +161,12 @@ def test_each_iteration_keeps_its_data_and_trains_the_policy_before_it(new_game:
     ]
     assert all(job.reference == job.policy for job in trainer.jobs)
     assert len({job.seed for job in trainer.jobs}) == 3
-    decided = game.decisions()
     assert all(len(batch) == 24 for batch in decided["batches"]) and all(len(pairs) > 5 for pairs in decided["pairs"])
     assert len({row[:3] for row in decided["accuracy"]}) == 4 * 3 * 2
 
 
-def test_children_remember_parent_operator_root_and_birth(new_game: Callable[..., Game]) -> None:
-    game = new_game()
-    game.play(fake_roles())
-    everyone = game.decisions()["prompts"]
+def test_children_remember_parent_operator_root_and_birth(undisturbed: Undisturbed) -> None:
+    everyone = undisturbed.decided["prompts"]
     by_number = {prompt.number: prompt for prompt in everyone}
     assert [prompt.number for prompt in everyone] == list(range(len(everyone)))
     children = [prompt for prompt in everyone if prompt.born >= 0]
@@ -159,67 +177,68 @@ def test_children_remember_parent_operator_root_and_birth(new_game: Callable[...
         assert child.text.startswith(f"{parent.text} and {child.operator}")
 
 
-def test_buffer_prompts_are_not_asked_again_by_the_solver(new_game: Callable[..., Game]) -> None:
-    generator = FakeGenerator()
-    game = new_game()
-    game.play(fake_roles(generator=generator))
-    assert set(generator.asked.values()) == {1}
-    buffered = [row for batch in game.decisions()["batches"][1:] for row in batch if row.buffer]
+def test_buffer_prompts_are_not_asked_again_by_the_solver(undisturbed: Undisturbed) -> None:
+    assert set(undisturbed.generator.asked.values()) == {1}
+    buffered = [row for batch in undisturbed.decided["batches"][1:] for row in batch if row.buffer]
     assert len(buffered) >= 8
 
 
-def test_the_same_seed_gives_the_same_decisions_and_another_does_not(new_game: Callable[..., Game]) -> None:
-    games = [new_game(seed=seed) for seed in (7, 7, 8)]
+def test_the_same_seed_gives_the_same_decisions_and_another_does_not(
+    new_game: Callable[..., Game], undisturbed: Undisturbed
+) -> None:
+    games = [new_game(seed=seed) for seed in (7, 8)]
     for game in games:
         game.play(fake_roles())
-    one, same, other = (game.decisions() for game in games)
+    same, other = (game.decisions() for game in games)
+    one = undisturbed.decided
     assert one == same and one["prompts"] != other["prompts"] and one["pairs"] != other["pairs"]
-    assert games[0].fingerprint() == games[1].fingerprint() != games[2].fingerprint()
+    assert undisturbed.fingerprint == games[0].fingerprint() != games[1].fingerprint()
 
 
-def test_without_training_the_held_out_accuracy_stays_flat(new_game: Callable[..., Game]) -> None:
-    taught, untaught = new_game(), new_game()
-    taught.play(fake_roles())
+def test_without_training_the_held_out_accuracy_stays_flat(
+    new_game: Callable[..., Game], undisturbed: Undisturbed
+) -> None:
+    untaught = new_game()
     untaught.play(fake_roles(trainer=FakeTrainer(learns=False)))
-
-    def correct(game: Game) -> list[int]:
-        rows = game.read(lambda conn: heldout_scores(conn, game.run.id, 0.9))
-        return [sum(row.correct for row in rows if row.checkpoint == number) for number in range(4)]
-
-    assert len(set(correct(untaught))) == 1 and correct(taught)[-1] > correct(taught)[0]
+    assert len(set(correct(untaught))) == 1 and undisturbed.correct[-1] > undisturbed.correct[0]
 
 
-@pytest.mark.parametrize("asked", [0, 3, 20, 41, 60, 95, 130, 170])
+@pytest.mark.parametrize("kills", [(0, 20, 41), (3, 60, 95), (130,), (170,)])
 def test_a_run_killed_while_answering_ends_as_if_nothing_had_happened(
-    new_game: Callable[..., Game], asked: int
+    new_game: Callable[..., Game], undisturbed: Undisturbed, kills: tuple[int, ...]
 ) -> None:
     killed = new_game()
-    first, second = FakeGenerator(die_after=asked), FakeGenerator()
-    with pytest.raises(Died):
-        killed.play(fake_roles(generator=first))
-    killed.play(fake_roles(generator=second))
-    assert killed.fingerprint() == undisturbed(new_game)
+    for asked in kills:
+        with pytest.raises(Died):
+            killed.play(fake_roles(generator=FakeGenerator(die_after=asked)))
+    killed.play(fake_roles())
+    assert killed.fingerprint() == undisturbed.fingerprint
 
 
-@pytest.mark.parametrize("stage", ["evaluate_initial", *ITERATION])
-def test_a_run_killed_after_any_stage_ends_as_if_nothing_had_happened(
-    new_game: Callable[..., Game], stage: str
+def test_a_run_killed_after_each_of_its_stages_ends_as_if_nothing_had_happened(
+    new_game: Callable[..., Game], undisturbed: Undisturbed
 ) -> None:
-    def die(iteration: int, closed: str) -> None:
-        if (iteration, closed) == (0 if stage == "evaluate_initial" else 1, stage):
-            raise Died
+    killed, generators, trainer = new_game(), list[FakeGenerator](), FakeTrainer()
+    to_come = list(undisturbed.heard.stages)
 
-    killed = new_game()
-    first, second, trainer = FakeGenerator(), FakeGenerator(), FakeTrainer()
-    with pytest.raises(Died):
-        killed.play(fake_roles(generator=first, trainer=trainer), Recorder(on_close=die))
-    killed.play(fake_roles(generator=second, trainer=trainer))
-    assert killed.fingerprint() == undisturbed(new_game)
-    assert not first.asked.keys() & second.asked.keys(), "a finished response was generated twice"
+    def die(iteration: int, stage: str) -> None:
+        assert (iteration, stage) == to_come.pop(0), "a stage that was over was played again"
+        raise Died
+
+    while to_come:
+        generators.append(FakeGenerator())
+        with pytest.raises(Died):
+            killed.play(fake_roles(generator=generators[-1], trainer=trainer), Recorder(on_close=die))
+    killed.play(fake_roles(generator=FakeGenerator(die_after=0), trainer=trainer))
+    assert killed.fingerprint() == undisturbed.fingerprint
+    asked = sum((generator.asked for generator in generators), Counter())
+    assert asked == undisturbed.generator.asked, "a finished response was generated twice"
     assert len(trainer.jobs) == 3, "a finished job was trained twice"
 
 
-def test_a_run_that_is_paused_stops_at_the_next_batch_and_goes_on_later(new_game: Callable[..., Game]) -> None:
+def test_a_run_that_is_paused_stops_at_the_next_batch_and_goes_on_later(
+    new_game: Callable[..., Game], undisturbed: Undisturbed
+) -> None:
     paused = new_game()
 
     def wish(iteration: int, stage: str) -> None:
@@ -234,10 +253,12 @@ def test_a_run_that_is_paused_stops_at_the_next_batch_and_goes_on_later(new_game
         paused.play(fake_roles())
     prepare(paused.store, paused.run)
     paused.play(fake_roles())
-    assert paused.fingerprint() == undisturbed(new_game)
+    assert paused.fingerprint() == undisturbed.fingerprint
 
 
-def test_ctrl_c_leaves_the_run_paused_with_all_that_was_finished(new_game: Callable[..., Game]) -> None:
+def test_ctrl_c_leaves_the_run_paused_with_all_that_was_finished(
+    new_game: Callable[..., Game], undisturbed: Undisturbed
+) -> None:
     class Interrupted(FakeEvolver):
         def evolve(self, mutation: Mutation) -> Reply:
             if mutation.text.count(" and ") > 3:
@@ -249,10 +270,12 @@ def test_ctrl_c_leaves_the_run_paused_with_all_that_was_finished(new_game: Calla
         game.play(fake_roles(evolver=Interrupted()))
     assert game.read(lambda conn: runs.get_run(conn, game.run.id)).status == "paused"
     game.play(fake_roles())
-    assert game.fingerprint() == undisturbed(new_game)
+    assert game.fingerprint() == undisturbed.fingerprint
 
 
-def test_a_failure_of_infrastructure_is_told_in_the_runs_row_and_can_be_resumed(new_game: Callable[..., Game]) -> None:
+def test_a_failure_of_infrastructure_is_told_in_the_runs_row_and_can_be_resumed(
+    new_game: Callable[..., Game], undisturbed: Undisturbed
+) -> None:
     class Broken(FakeEvolver):
         def evolve(self, mutation: Mutation) -> Reply:
             raise EvolverError("the evolver's service is away")
@@ -263,7 +286,7 @@ def test_a_failure_of_infrastructure_is_told_in_the_runs_row_and_can_be_resumed(
     row = game.read(lambda conn: runs.get_run(conn, game.run.id))
     assert row.status == "failed" and "service is away" in (row.error or "")
     game.play(fake_roles())
-    assert game.fingerprint() == undisturbed(new_game)
+    assert game.fingerprint() == undisturbed.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -275,7 +298,7 @@ def test_a_failure_of_infrastructure_is_told_in_the_runs_row_and_can_be_resumed(
     ],
 )
 def test_a_run_whose_last_engine_is_lost_is_paused_with_the_reason_and_goes_on_later(
-    new_game: Callable[..., Game], lost: InfrastructureError
+    new_game: Callable[..., Game], undisturbed: Undisturbed, lost: InfrastructureError
 ) -> None:
     class Gone(FakeGenerator):
         def load(self, policy: Checkpoint) -> None:
@@ -289,7 +312,7 @@ def test_a_run_whose_last_engine_is_lost_is_paused_with_the_reason_and_goes_on_l
     row = game.read(lambda conn: runs.get_run(conn, game.run.id))
     assert row.status == "paused" and str(lost) in (row.error or "")
     game.play(fake_roles())
-    assert game.fingerprint() == undisturbed(new_game)
+    assert game.fingerprint() == undisturbed.fingerprint
 
 
 def test_what_a_library_raises_is_told_in_a_sentence_and_its_traceback_is_in_the_log(
@@ -317,12 +340,12 @@ def test_rewarders_rest_with_the_engines_before_every_training(new_game: Callabl
             return super().train(job, report)
 
     roles = dataclasses.replace(fake_roles(trainer=Resting()), rest_rewarders=(lambda: rests.append("rests"),))
-    new_game().play(roles)
+    new_game(iterations=2).play(roles)
     assert rests[:2] == ["rests", "trains"] and rests.count("rests") == rests.count("trains") > 1
 
 
 def test_a_prompt_that_cannot_be_answered_is_quarantined_and_the_run_goes_on(new_game: Callable[..., Game]) -> None:
-    game = new_game()
+    game = new_game(iterations=2)
     game.play(fake_roles(generator=FakeGenerator(unanswerable=frozenset({3, 30}))))
     failed = game.read(lambda conn: responses.read_failures(conn, game.run.id, 0))
     assert failed == {3: "the prompt is too long"}
@@ -446,12 +469,13 @@ def test_the_archive_pool_is_every_prompt_so_far_and_the_batch_stays_as_large(ne
     assert len(decided["estimates"][2]) == born_before > 24 == len(decided["batches"][2])
 
 
-def test_reused_informativeness_asks_the_creators_prompts_nothing_new(new_game: Callable[..., Game]) -> None:
-    fresh, reused = FakeGenerator(), FakeGenerator()
-    new_game().play(fake_roles(generator=fresh))
+def test_reused_informativeness_asks_the_creators_prompts_nothing_new(
+    new_game: Callable[..., Game], undisturbed: Undisturbed
+) -> None:
+    reused = FakeGenerator()
     game = new_game(info_from="reuse")
     game.play(fake_roles(generator=reused))
-    assert sum(reused.asked.values()) < 0.8 * sum(fresh.asked.values())
+    assert sum(reused.asked.values()) < 0.8 * sum(undisturbed.generator.asked.values())
     assert all(row.checkpoint < 2 for row in game.decisions()["estimates"][2])
 
 
