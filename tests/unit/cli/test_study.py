@@ -35,7 +35,7 @@ def study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         values: dict[str, Any] = {
             "name": "fakes",
             "question": "Is greedy better?",
-            "base": fake_config().model_dump(mode="json"),
+            "base": fake_config(iterations=2).model_dump(mode="json"),
             "arms": {"regret": {}, "greedy": {"sampling.sampler": "greedy"}},
             "seeds": 1,
             "outcome": {"figure": "heldout.hard.sampled.accuracy"},

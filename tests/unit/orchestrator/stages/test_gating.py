@@ -121,21 +121,20 @@ def test_a_gate_that_lets_all_pass_decides_as_no_gate_does(new_run: Any, play: A
     assert heard[0].counts[1, "gate"]["refused"] == {} and (1, "gate") not in heard[1].counts
 
 
-@pytest.mark.parametrize("asked", [4, 11, 19])
-def test_a_run_killed_while_probing_ends_as_if_nothing_had_happened(
-    new_run: Any, play: Any, store: Store, asked: int
-) -> None:
-    calm, killed, first, second = new_run(), new_run(), Counting(), Counting()
+def test_a_run_killed_while_probing_ends_as_if_nothing_had_happened(new_run: Any, play: Any, store: Store) -> None:
+    calm = new_run()
     play(calm, fake_roles())
+    for asked in (4, 11, 19):
+        killed, first = new_run(), Counting()
 
-    def arm(iteration: int, stage: str) -> None:
-        if (iteration, stage) == (1, "evolve"):
-            first.die_after = asked
+        def arm(iteration: int, stage: str, first: Counting = first, asked: int = asked) -> None:
+            if (iteration, stage) == (1, "evolve"):
+                first.die_after = asked
 
-    with pytest.raises(Died):
-        play(killed, fake_roles(generator=first), on_close=arm)
-    play(killed, fake_roles(generator=second))
-    assert batch(store, calm) == batch(store, killed)
+        with pytest.raises(Died):
+            play(killed, fake_roles(generator=first), on_close=arm)
+        play(killed, fake_roles(generator=Counting()))
+        assert batch(store, calm) == batch(store, killed), f"killed at {asked}"
 
 
 def test_a_band_that_holds_nothing_is_refused() -> None:

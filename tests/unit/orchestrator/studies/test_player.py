@@ -50,9 +50,9 @@ def play_alone(store: Store, run: RunRow, folder: Path) -> None:
 
 
 def test_a_finished_study_plays_nothing_when_it_is_started_again(store: Store, tmp_path: Path) -> None:
-    play_on_fakes(store, fake_study(), tmp_path)
+    play_on_fakes(store, fake_study(seeds=1), tmp_path)
     begun: list[RunRow] = []
-    again = play_on_fakes(store, fake_study(), tmp_path, begun.append)
+    again = play_on_fakes(store, fake_study(seeds=1), tmp_path, begun.append)
     assert begun == [] and {each.state for each in again} == {"finished"} and {each.seconds for each in again} == {0.0}
 
 
@@ -122,11 +122,12 @@ def test_a_study_of_an_earlier_version_without_todays_keys_is_the_same_study(sto
 def test_a_study_whose_runs_were_played_by_other_code_goes_on_only_when_told_to(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play_on_fakes(store, fake_study(), tmp_path)
+    study = fake_study(seeds=1)
+    play_on_fakes(store, study, tmp_path)
     monkeypatch.setattr("orchestrator.launch.resume.code_differences", lambda kept, new: ["eva/seeds.py: changed"])
     with pytest.raises(ConflictError, match="played by other code"):
-        open_study(store, fake_study(), str(tmp_path))
-    assert open_study(store, fake_study(), str(tmp_path), accept=True).row.name == "fakes"
+        open_study(store, study, str(tmp_path))
+    assert open_study(store, study, str(tmp_path), accept=True).row.name == "fakes"
 
 
 def test_the_shared_run_plays_only_what_is_shared(store: Store, tmp_path: Path) -> None:

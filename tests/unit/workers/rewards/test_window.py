@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 from eva.errors import NoRoomError, RewarderDiedError
 from eva.runtime.worker_reports import Incident
 from eva.types import PromptResponses, Response, Reward, RewardedResponses
+from workers.rewards import window as window_module
 from workers.rewards.model import PROCESS_DIED, RewardRequest
 from workers.rewards.window import Rewards, Window, emptiest, hand_over, take_from
+
+
+@pytest.fixture(autouse=True)
+def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window looks again soon: the time that counts is that of the tests' clocks."""
+    monkeypatch.setattr(window_module, "_POLL_S", 0.01)
+    monkeypatch.setattr(window_module, "_ROOM_POLL_S", 0.01)
 
 
 class DiedError(Exception):

@@ -177,7 +177,7 @@ def test_the_check_passes_a_good_folder_and_loads_no_torch(folder: Path) -> None
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[4]
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3]
     )
     assert done.stdout.split() == ["False", "False"]
 

@@ -22,8 +22,6 @@ from workers.playground.random_tasks import draw_task
 from workers.playground.tasks import heldout
 from workers.playground.world import solve
 
-pytestmark = pytest.mark.integration
-
 EXAMPLE = "Take k d b p: reverse, then sort, then add c."
 
 
