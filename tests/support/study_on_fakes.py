@@ -25,7 +25,7 @@ def fake_study(**changes: object) -> StudyConfig:
     """Two arms that share a warm-up, on two seeds."""
     values: dict[str, object] = {
         "name": "fakes",
-        "base": fake_config(iterations=2).model_dump(mode="json"),
+        "base": fake_config().model_dump(mode="json"),
         "arms": {"regret": {}, "greedy": {"sampling.sampler": "greedy"}},
         "seeds": 2,
         "outcome": {"figure": "heldout.hard.sampled.accuracy"},
