@@ -67,7 +67,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
 
     def build(function: str, timeout_s: float = 60) -> ActorRewarder:
         config = VerifierReward.model_validate(
-            {"kind": "verifier", "function": f"{module}:{function}", "timeout_s": timeout_s}
+            {"kind": "verifier", "function": f"{module}:{function}", "timeout_s": timeout_s, "first_call_s": timeout_s}
         )
         rewarder = build_rewarder(config)
         assert isinstance(rewarder, ActorRewarder)
