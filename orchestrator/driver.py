@@ -40,7 +40,7 @@ from orchestrator.hold.driver_folder import driver_folder, remove_earlier_folder
 from orchestrator.hold.interrupts import interrupt_handlers
 from orchestrator.hold.lease import TTL_S, Lease, claim
 from orchestrator.hold.orphans import end_orphans, mark_ray_session, process_mark, remove_sessions
-from orchestrator.hold.overseer import Overseer
+from orchestrator.hold.overseer import Overseer, all_answer
 from orchestrator.journal import Journal
 from orchestrator.launch.resume import require_resumable, require_unchanged
 from orchestrator.loop import play
@@ -54,7 +54,7 @@ from store.rows import JudgeRole, RunRow
 from store.runs import events, runs
 from store.session import Store
 from store.views import costs
-from workers.cluster.connection import ray_connection
+from workers.cluster.connection import cluster_watch, ray_connection
 from workers.evolvers import build_evolver
 from workers.fleet.fleet import start_fleet
 from workers.models.embedding import LocalEmbedder
@@ -250,6 +250,7 @@ def build_roles(
     _end_orphans(overseer)
     with ExitStack() as stack:
         stack.enter_context(_marked_connection(settings))
+        stack.enter_context(_watched_cluster(overseer))
         notice = overseer.notice
         trainer = stack.enter_context(LocalTrainer(config, logs, notice=notice, kept=warm and warm.take_process()))
         fleet = stack.enter_context(
@@ -291,6 +292,16 @@ def _marked_connection(settings: Settings) -> Generator[None]:
     with process_mark(), ray_connection(settings):
         mark_ray_session()
         yield
+
+
+@contextmanager
+def _watched_cluster(overseer: Overseer) -> Generator[None]:
+    """Has the overseer watch the cluster until it is left."""
+    overseer.cluster_loss = cluster_watch()
+    try:
+        yield
+    finally:
+        overseer.cluster_loss = all_answer
 
 
 class _Rewarders:

@@ -16,15 +16,22 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from eva.config import Watchdog
-from eva.errors import StalledError
+from eva.errors import RayAwayError, StalledError
 from eva.runtime.worker_reports import Incident, WorkerStatuses, no_workers
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.watch.listener import Listener
-from store.runs import events, stages
+from store.runs import events, runs, stages
 
 TICK_S = 1.0
+LOST_S = 15.0
+"""How long a cluster may not answer. Ray ends the process of a client whose head is gone for a minute."""
 
 log = logging.getLogger(__name__)
+
+
+def all_answer() -> str | None:
+    """Stands for a cluster of which nothing is lost."""
+    return None
 
 
 class Overseer:
@@ -33,10 +40,13 @@ class Overseer:
     def __init__(self, listener: Listener, config: Watchdog, tick_s: float = TICK_S) -> None:
         self._listener, self._config, self._tick_s = listener, config, tick_s
         self.at_work: WorkerStatuses = no_workers
+        self.cluster_loss: Callable[[], str | None] = all_answer
+        """Says what of the cluster does not answer, None if all of it does."""
+        self._lost_since: float | None = None
         self._place: tuple[int, str] | None = None
         self._idle_s = 0.0
         self._reported = False
-        self._stall: StalledError | None = None
+        self._stall: StalledError | RayAwayError | None = None
         self._run: ClaimedRun | None = None
         self._ended = threading.Event()
 
@@ -102,6 +112,9 @@ class Overseer:
             if self._idle_s >= self._config.end_s and main:
                 self._end()
                 return
+            if (why := self._lost_cluster()) is not None and main:
+                self._end_without_cluster(why)
+                return
 
     def _end(self) -> None:
         self._stall = StalledError(
@@ -118,6 +131,29 @@ class Overseer:
         # A signal reaches the main thread in the middle of a wait; `_thread.interrupt_main` waits for its end.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         self._store(fail)
+
+    def _lost_cluster(self) -> str | None:
+        """What of the cluster has not answered for too long."""
+        why = self.cluster_loss()
+        if why is None:
+            self._lost_since = None
+            return None
+        now = time.monotonic()
+        self._lost_since = now if self._lost_since is None else self._lost_since
+        return why if now - self._lost_since >= LOST_S else None
+
+    def _end_without_cluster(self, why: str) -> None:
+        """Says so and stores it first: calls of Ray may block now, or end the process."""
+        self._stall = RayAwayError(
+            f"the Ray cluster is lost: {why}",
+            expected="the cluster that the run was started on",
+            next_move="Nothing that was stored is lost: resume the run, on a new cluster if this one was not eva's own",
+        )
+        message = str(self._stall)
+        self._listener.on_message(message)
+        log.error("%s", message)
+        self._store(lambda conn, run, _place: runs.set_status(conn, run.id, "paused", message))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def _advanced(self) -> None:
         self._idle_s, self._reported = 0.0, False

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -31,6 +32,7 @@ _RAY_PROGRAMS = (b"/ray/core/src/ray/", b"/ray/_private/", b"/ray/dashboard/", b
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_ANSWER_S = 2.0
 
 
 class _Job(JobConfig):
@@ -186,6 +188,35 @@ def _hangup_ignored() -> Generator[None]:
 def disconnect() -> None:
     """Leave the cluster; one that `connect` started ends with its actors."""
     ray.shutdown()
+
+
+def cluster_watch() -> Callable[[], str | None]:
+    """Returns a function that says which of Ray's processes does not answer, None if all do. Ray must be connected.
+
+    It asks by TCP, never through Ray: a client of Ray waits a minute for a head that is gone, and then ends the process
+    without a word.
+    """
+    context = ray.get_runtime_context()
+    # through Ray's client (ray://) the cluster is another one's to watch
+    head, node = str(getattr(context, "gcs_address", "")), context.get_node_id()
+    if ":" not in head:
+        return lambda: None
+    places = [("Ray's head (GCS)", *head.rsplit(":", 1))]
+    places.extend(
+        ("Ray's process on this machine (raylet)", known["NodeManagerAddress"], known["NodeManagerPort"])
+        for known in ray.nodes()
+        if known["NodeID"] == node
+    )
+
+    def lost() -> str | None:
+        for name, host, port in places:
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+            except OSError:
+                return f"{name} at {host}:{port} does not answer"
+        return None
+
+    return lost
 
 
 @contextmanager

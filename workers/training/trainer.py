@@ -48,7 +48,7 @@ _DEATHS = (
 _RETRIES = 2
 _BACKOFF_S = 1.0
 _FETCH_S = 60.0
-_POLL_S = 0.2
+_POLL_S, _LOOK_S = 0.2, 5.0
 _TAIL_LINES = 15
 log = logging.getLogger(__name__)
 
@@ -264,9 +264,19 @@ class LocalTrainer:
         patience, heard = self._config.training.timeout_s, time.monotonic()
         seen, known, doing = 0, 0, "a job"
         while True:
-            self._working = WorkerStatus("training process", f"{doing}, {seen} steps done", time.monotonic() - heard)
             done, _ = ray.wait([call], timeout=_POLL_S)
-            steps, notes, doing = ray.get(actor.progress_since.remote(seen), timeout=patience)
+            asked, looked = actor.progress_since.remote(seen), time.monotonic()
+            # It may never answer: if the process that ran the actor's machine for Ray was killed, nobody tells us.
+            while not ray.wait([asked], timeout=_POLL_S)[0]:
+                silent_s = time.monotonic() - heard
+                self._working = WorkerStatus("training process", f"{doing}, {seen} steps done", silent_s)
+                if silent_s > patience:
+                    raise GetTimeoutError(f"no progress for {patience:g} s")
+                if time.monotonic() - looked > _LOOK_S:
+                    looked = time.monotonic()
+                    if lost_machine(GetTimeoutError(), self._located):
+                        raise GetTimeoutError("its machine does not answer any more")
+            steps, notes, doing = ray.get(asked, timeout=_FETCH_S)
             if notes != known:
                 known, heard = notes, time.monotonic()
             for step, total in steps:
@@ -275,7 +285,9 @@ class LocalTrainer:
                     report(step, total)
             if done:
                 return ray.get(call, timeout=_FETCH_S)
-            if time.monotonic() - heard > patience:
+            silent_s = time.monotonic() - heard
+            self._working = WorkerStatus("training process", f"{doing}, {seen} steps done", silent_s)
+            if silent_s > patience:
                 raise GetTimeoutError(f"no progress for {patience:g} s")
 
     def _process(self) -> Any:

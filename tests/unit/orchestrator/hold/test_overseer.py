@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eva.config import RunConfig
-from eva.errors import NoRoomError, StalledError
+from eva.errors import NoRoomError, RayAwayError, StalledError
 from eva.roles import Roles
 from eva.runtime.worker_reports import Incident, WorkerStatus
 from eva.settings import Settings
@@ -57,7 +57,7 @@ def playing(
 
     try:
         drive(store, Settings(folder, None, None), run, watch, build=build)
-    except (StalledError, NoRoomError) as raised:
+    except (StalledError, NoRoomError, RayAwayError) as raised:
         error = raised
     with store.transaction() as conn:
         return (
@@ -96,6 +96,33 @@ def test_a_stage_that_stands_still_is_told_once_with_what_the_workers_have_in_ha
         )
     ]
     assert [(event.stage, event.data["workers"]) for event in told] == [("evaluate_initial", [str(HANDS[0])])]
+
+
+def test_a_cluster_that_is_lost_pauses_the_run_before_ray_ends_the_process(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.hold.overseer.LOST_S", 0.05)
+
+    def lose_the_head(overseer: Overseer) -> None:
+        overseer.cluster_loss = lambda: "Ray's head (GCS) at 127.0.0.1:6379 does not answer"
+        threading.Event().wait(60)
+
+    row, _, _, watch, error = playing(store, tmp_path, lose_the_head)
+    assert isinstance(error, RayAwayError) and "head (GCS) at 127.0.0.1:6379" in str(error)
+    assert (row.status, row.error) == ("paused", str(error)) and watch.notes == [str(error)]
+
+
+def test_a_cluster_that_answers_again_soon_is_not_lost(store: Store, tmp_path: Path) -> None:
+    def blink(overseer: Overseer) -> None:
+        overseer.cluster_loss = lambda: "Ray's head (GCS) does not answer"
+        while overseer._lost_since is None:
+            threading.Event().wait(0.01)
+        overseer.cluster_loss = lambda: None
+        while overseer._lost_since is not None:
+            threading.Event().wait(0.01)
+
+    row, _, _, _, error = playing(store, tmp_path, blink)
+    assert (row.status, error) == ("finished", None)
 
 
 def test_a_stage_that_stands_still_for_too_long_fails_and_the_run_can_be_resumed(store: Store, tmp_path: Path) -> None:
