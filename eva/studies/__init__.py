@@ -9,5 +9,5 @@
 `records`: what the report is made from
 `contamination`: whether held-out prompts were trained on
 `admission`: what a study that is sent through the API may name
-`distributions`: Student's distribution and sign flips, from scipy
+`distributions`: the power of t-tests and sign flips, from scipy
 """

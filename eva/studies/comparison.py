@@ -13,8 +13,9 @@ from statistics import NormalDist
 import numpy as np
 
 from eva.evaluation.win_rates import bootstrap
+from eva.measures.statistics import student_quantile
 from eva.seeds import derive
-from eva.studies.distributions import flipped_sums, student_quantile
+from eva.studies.distributions import flipped_sums
 from eva.types import Bools, Floats, Ints
 
 LEVEL = 0.95
@@ -233,6 +234,6 @@ def _interval(parts: _Parts, seed: int, rounds: int, level: float) -> tuple[floa
                 seed=derive(seed, "study", name),
                 rounds=rounds,
             )
-    stretch = student_quantile(level, parts.degrees) / NormalDist().inv_cdf((1 + level) / 2)
+    stretch = student_quantile(parts.degrees, level) / NormalDist().inv_cdf((1 + level) / 2)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return stretch * float(low), stretch * float(high)

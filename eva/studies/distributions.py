@@ -1,8 +1,8 @@
-"""Student's distribution and sign flips, computed by scipy."""
+"""The power of t-tests and sign flips, computed by scipy."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportArgumentType=false
-# scipy comes without types; only this module imports it
+# scipy comes without types
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
+from eva.measures.statistics import student_quantile
 from eva.types import Floats
-
-
-def student_quantile(level: float, degrees: float) -> float:
-    """Returns the half width of a two-sided Student interval, in standard errors."""
-    return float(scipy.stats.t.ppf((1 + level) / 2, degrees))
 
 
 def power_of(shift: float, degrees: float, level: float) -> float:
@@ -24,7 +20,7 @@ def power_of(shift: float, degrees: float, level: float) -> float:
     The square of the statistic then has a noncentral F distribution. The noncentral t would say the same, but scipy's
     is NaN far from zero.
     """
-    return float(scipy.stats.ncf.sf(student_quantile(level, degrees) ** 2, 1, degrees, shift**2))
+    return float(scipy.stats.ncf.sf(student_quantile(degrees, level) ** 2, 1, degrees, shift**2))
 
 
 def shift_with(power: float, degrees: float, level: float) -> float:
@@ -33,8 +29,8 @@ def shift_with(power: float, degrees: float, level: float) -> float:
     `power` lies between 1/2 and 1.
     """
     # the power is about one half at the quantile of the test, and near one some quantiles further on
-    limit = student_quantile(level, degrees)
-    most = limit + 10 * student_quantile(power, degrees)
+    limit = student_quantile(degrees, level)
+    most = limit + 10 * student_quantile(degrees, power)
     return float(scipy.optimize.brentq(lambda shift: power_of(shift, degrees, level) - power, limit / 4, most))
 
 

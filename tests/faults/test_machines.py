@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.faults.simulated_cluster import play_apart
 from tests.support.faults.two_machines import WINDOW
-from tests.support.parent_death import end_with_parent
-
-ROOT = Path(__file__).parents[2]
-MODELLESS = ROOT / "tests/support/modelless"
 
 
 @pytest.mark.timeout(400)
 def test_engines_of_a_lost_machine_and_frozen_engines_are_replaced_and_only_their_prompts_are_asked_again(
     tmp_path: Path,
 ) -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "tests.support.faults.two_machines", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        timeout=390,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=end_with_parent,
-        env={**os.environ, "EVA_ASKED": str(tmp_path / "asked"), "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}"},
-    )
-    seen = json.loads(said.stdout.splitlines()[-1])
+    seen = play_apart("tests.support.faults.two_machines", tmp_path, timeout_s=390)
     for part, reason in ((seen["raylet"], "died"), (seen["frozen"], "finished nothing for")):
         assert [kind for kind, _, _ in part["told"]].count("engine_lost") == 1, part["told"]
         lost = next(data for kind, _, data in part["told"] if kind == "engine_lost")

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.faults.shared_gpus import ENGINE_GPUS, ENGINES, REPLICAS, REWARD_GPUS
-from tests.support.parent_death import end_with_parent
-
-ROOT = Path(__file__).parents[2]
-MODELLESS = ROOT / "tests/support/modelless"
+from tests.support.faults.simulated_cluster import play_apart
 
 pytestmark = pytest.mark.timeout(700)
 
@@ -23,18 +15,7 @@ pytestmark = pytest.mark.timeout(700)
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What happened on the cluster, by part."""
-    folder = tmp_path_factory.mktemp("shared")
-    said = subprocess.run(
-        [sys.executable, "-m", "tests.support.faults.shared_gpus", str(folder)],
-        cwd=ROOT,
-        check=True,
-        timeout=690,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=end_with_parent,
-        env={**os.environ, "EVA_ASKED": str(folder / "asked"), "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}"},
-    )
-    return json.loads(said.stdout.splitlines()[-1])
+    return play_apart("tests.support.faults.shared_gpus", tmp_path_factory.mktemp("shared"), timeout_s=690)
 
 
 def test_engines_rewarders_and_trainer_have_the_same_gpus_in_turn(seen: dict[str, Any]) -> None:

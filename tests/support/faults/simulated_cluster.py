@@ -1,0 +1,30 @@
+"""A process of its own that plays on a simulated Ray cluster, without real models, and says what it saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support.parent_death import end_with_parent
+
+ROOT = Path(__file__).parents[3]
+MODELLESS = ROOT / "tests/support/modelless"
+
+
+def play_apart(module: str, folder: Path, timeout_s: float) -> dict[str, Any]:
+    """Runs `python -m MODULE FOLDER` and returns what its last line says in JSON."""
+    ended = subprocess.run(
+        [sys.executable, "-m", module, str(folder)],
+        cwd=ROOT,
+        check=True,
+        timeout=timeout_s,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=end_with_parent,
+        env={**os.environ, "EVA_ASKED": str(folder / "asked"), "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}"},
+    )
+    return json.loads(ended.stdout.splitlines()[-1])
