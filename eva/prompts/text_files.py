@@ -53,7 +53,8 @@ def opened_text(path: Path, newline: str | None = None) -> Generator[TextIO]:
     except UnicodeError as error:
         name, offset, line = encoding.removesuffix("-sig").upper(), *_first_bad_byte(path, encoding)
         reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
-        inside = " of what is compressed" if _opener(path) is not _plain else ""
+        with path.open("rb") as plain:
+            inside = "" if _opener(plain) is None else " of what is compressed"
         raise PromptFileError(
             f"{path} is not {name} text ({reason} at byte {offset:,}{inside}, in line {line:,})",
             expected="text in UTF-8 or UTF-16",
@@ -65,47 +66,45 @@ def opened_text(path: Path, newline: str | None = None) -> Generator[TextIO]:
 
 @contextmanager
 def opened_bytes(path: Path) -> Generator[IO[bytes]]:
-    """Opens a file decompressed."""
+    """Opens a file once, and decompressed."""
     with ExitStack() as stack:
-        yield _opener(path)(path, stack)
+        file = stack.enter_context(path.open("rb"))
+        opener = _opener(file)
+        yield file if opener is None else opener(file, stack)
 
 
-def _plain(path: Path, stack: ExitStack) -> IO[bytes]:
-    return stack.enter_context(path.open("rb"))
+Opener = Callable[[io.BufferedReader, ExitStack], IO[bytes]]
 
 
-def _opener(path: Path) -> Callable[[Path, ExitStack], IO[bytes]]:
-    with path.open("rb") as file:
-        head = file.read(6)
-    for magic, opener in _OPENERS.items():
-        if head.startswith(magic):
-            return opener
-    return _plain
+def _opener(file: io.BufferedReader) -> Opener | None:
+    """Returns what decompresses a file that is open at its beginning; None for one that is not compressed."""
+    head = file.peek(6)
+    return next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
 
 
-def _opened_by(module: Any) -> Callable[[Path, ExitStack], IO[bytes]]:
-    return lambda path, stack: cast("IO[bytes]", io.BufferedReader(stack.enter_context(module.open(path))))
+def _opened_by(module: Any) -> Opener:
+    return lambda file, stack: cast("IO[bytes]", io.BufferedReader(stack.enter_context(module.open(file))))
 
 
-def _zstandard(path: Path, stack: ExitStack) -> IO[bytes]:
+def _zstandard(file: io.BufferedReader, stack: ExitStack) -> IO[bytes]:
     # pyarrow's annotations refer to types that it does not contain
     arrow: Any = importlib.import_module("pyarrow")
-    return cast("IO[bytes]", io.BufferedReader(stack.enter_context(arrow.input_stream(path, compression="zstd"))))
+    return cast("IO[bytes]", io.BufferedReader(stack.enter_context(arrow.input_stream(file, compression="zstd"))))
 
 
-def _only_member(path: Path, stack: ExitStack) -> IO[bytes]:
-    archive = stack.enter_context(zipfile.ZipFile(path))
+def _only_member(file: io.BufferedReader, stack: ExitStack) -> IO[bytes]:
+    archive = stack.enter_context(zipfile.ZipFile(file))
     names = [info.filename for info in archive.infolist() if not info.is_dir()]
     if len(names) != 1:
         raise PromptFileError(
-            f"the archive {path} has {len(names)} files",
+            f"the archive {file.name} has {len(names)} files",
             expected="an archive of one prompt file",
             next_move="Unpack it and name the file",
         )
     return cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", stack.enter_context(archive.open(names[0])))))
 
 
-_OPENERS: dict[bytes, Callable[[Path, ExitStack], IO[bytes]]] = {
+_OPENERS: dict[bytes, Opener] = {
     b"\x1f\x8b": _opened_by(gzip),
     b"BZh": _opened_by(bz2),
     b"\xfd7zXZ\x00": _opened_by(lzma),

@@ -12,6 +12,7 @@ from eva.settings import Settings
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from orchestrator.driver import drive
 from orchestrator.hold.driver_folder import driver_folder, remove_earlier_folders
+from orchestrator.hold.overseer import all_answer
 from orchestrator.launch.registration import register_run
 from orchestrator.studies.given_models import make_models
 from store.session import Store
@@ -84,6 +85,7 @@ def test_the_engines_of_a_driver_load_from_its_own_folder(
         yield
 
     monkeypatch.setattr("orchestrator.driver.ray_connection", lambda _settings: nullcontext())
+    monkeypatch.setattr("orchestrator.driver.cluster_watch", lambda: all_answer)
     monkeypatch.setattr("orchestrator.driver.start_fleet", start_fleet)
     settings = Settings(data_dir=tmp_path, database_url=None, ray_address=None)
     for _ in range(2):

@@ -90,7 +90,7 @@ def test_checkpoints_are_shared_by_path_and_new_ones_lie_in_the_forks_folder(
     with store.transaction() as conn:
         theirs, ours = (checkpoints.read_checkpoints(conn, run.id) for run in (parent, forked))
     assert [row.path for row in ours[:2]] == [row.path for row in theirs[:2]]
-    assert all(f"/{forked.name}/" in row.path for row in ours[2:])
+    assert all(forked.name in Path(row.path).parts for row in ours[2:])
     with store.transaction() as conn:
         assert {stage.iteration for stage in stages.read_stages(conn, forked.id)} == {0, 1, 2}
 
