@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,10 +87,36 @@ def authentication_mode(address: str) -> str | None:
     return str(cast("dict[str, Any]", body).get("authentication_mode")) if isinstance(body, dict) else None
 
 
+def keep_token_private(environment: Mapping[str, str] = os.environ) -> None:
+    """Makes the token of local clusters a file that nobody else can read, or closes the one that is there.
+
+    Ray would write it for everybody, and whoever has it runs programs as this user. Does nothing where the environment
+    holds the token, names another file or has no home, and for a file of another user.
+    """
+    if environment.get("RAY_AUTH_TOKEN") or environment.get("RAY_AUTH_TOKEN_PATH") or not environment.get("HOME"):
+        return
+    path = token_file(environment)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        status = path.stat()
+        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+            path.chmod(0o600)
+        return
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32))
+
+
+def token_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """Returns where Ray keeps the token of this user's clusters."""
+    return Path(environment.get("HOME", "/")) / ".ray" / "auth_token"
+
+
 def _has_token(environment: Mapping[str, str]) -> bool:
     if environment.get("RAY_AUTH_TOKEN") or environment.get("RAY_AUTH_TOKEN_PATH"):
         return True
-    return (Path(environment.get("HOME", "/")) / ".ray" / "auth_token").exists()
+    return token_file(environment).exists()
 
 
 def _parts(address: str) -> SplitResult:

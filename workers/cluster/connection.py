@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from eva.errors import RayAwayError
 from eva.library_failures import first_line
-from eva.runtime.ray_access import require_guarded_ray, require_listener
+from eva.runtime.ray_access import keep_token_private, require_guarded_ray, require_listener
 from eva.settings import Settings
 from workers.cluster.environment import SAFE_PATH
 
@@ -63,6 +63,7 @@ def connect(settings: Settings) -> None:
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         if settings.ray_address is None:
+            keep_token_private()
             with _environment(SAFE_PATH), _hangup_ignored():
                 start_patiently(lambda: ray.init(address="local", **local, **quiet), "on this machine")
         else:

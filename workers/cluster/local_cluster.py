@@ -19,6 +19,7 @@ from typing import Any
 
 from eva.errors import InfrastructureError
 from eva.runtime.processes import SESSION_MARK, this_process
+from eva.runtime.ray_access import keep_token_private
 from workers.cluster.environment import cluster_environment, python_module
 
 START_S, STOP_S = 300, 180
@@ -68,6 +69,7 @@ class LocalCluster:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         # the job service runs any command it is sent, so it requires the token in this user's home folder
         os.environ["RAY_AUTH_MODE"] = "token"
+        keep_token_private()
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 python_module("workers.cluster.local_cluster"),

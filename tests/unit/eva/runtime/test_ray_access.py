@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from eva.errors import ConfigError
-from eva.runtime.ray_access import host_of, require_guarded_ray, require_listener, why_unguarded
+from eva.runtime.ray_access import (
+    host_of,
+    keep_token_private,
+    require_guarded_ray,
+    require_listener,
+    token_file,
+    why_unguarded,
+)
 
 
 @contextmanager
@@ -71,6 +78,20 @@ def test_a_token_in_the_home_folder_counts(tmp_path: Path) -> None:
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("x")
     assert why_unguarded("auto", {"HOME": str(tmp_path)}) is None
+
+
+def test_the_token_of_local_clusters_is_nobody_elses(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path / "home")}
+    keep_token_private(home)
+    token = token_file(home)
+    first = token.read_text()
+    assert len(first) == 64 and token.stat().st_mode & 0o777 == 0o600 and token.parent.stat().st_mode & 0o077 == 0
+    token.chmod(0o644)
+    keep_token_private(home)
+    assert token.read_text() == first and token.stat().st_mode & 0o777 == 0o600, "as an earlier Ray has left it"
+    elsewhere = {"HOME": str(tmp_path / "other"), "RAY_AUTH_TOKEN": "x"}
+    keep_token_private(elsewhere)
+    assert not token_file(elsewhere).exists()
 
 
 def test_a_local_cluster_asks_for_a_token_unless_configured_otherwise() -> None:
