@@ -68,7 +68,8 @@ class UsedDatabase:
         UNION ALL SELECT count(*), max(xmin::text::bigint) FROM pg_attribute
         UNION ALL SELECT count(*), max(xmin::text::bigint) FROM pg_constraint
         UNION ALL SELECT count(*), max(xmin::text::bigint) FROM pg_trigger
-        UNION ALL SELECT count(*), max(xmin::text::bigint) FROM pg_proc"""
+        UNION ALL SELECT count(*), max(xmin::text::bigint) FROM pg_proc
+        UNION ALL SELECT count(*), max(xmin::text::bigint) FROM alembic_version"""
 
     def __init__(self, url: str) -> None:
         self.url = url

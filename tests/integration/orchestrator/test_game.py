@@ -64,7 +64,7 @@ def test_self_play_teaches_the_playgrounds_policy_and_every_checkpoint_is_proven
         batch = read_batch(conn, run.id, 1)
     assert [policy.number for policy in policies] == [0, 1, 2] and len({policy.digest for policy in policies}) == 3
     for policy in policies:
-        verify(Path(policy.path), policy.digest)
+        verify(tmp_path / "runs" / policy.path, policy.digest)
     assert steps[0].values["loss"] == pytest.approx(0.6931, abs=1e-3), "the policy starts as its own reference"
     assert steps[-1].values["rewards/margins"] > steps[0].values["rewards/margins"]
     assert len(children) > 60 and len(pairs) > 30 and len(batch) == 96

@@ -127,7 +127,7 @@ def test_a_folder_without_a_valid_manifest_is_replaced_by_publishing(tmp_path: P
 
 
 def test_a_missing_folder_is_not_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="Resume the run"):
+    with pytest.raises(CheckpointError, match="eva checkpoints repair"):
         verify(tmp_path / "a")
 
 
