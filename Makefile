@@ -1,7 +1,7 @@
 # The one place for commands. `make help` lists them; each is a line that you could type yourself.
 # PYTHON=python3.12 chooses the interpreter to install with; ARGS="…" is passed on to the command.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-browser lint format types bench chaos test-faults test-gpu bench-gpu screenshots vendor \
+.PHONY: help install demo test test-unit test-fakes test-integration test-browser lint format types bench chaos test-faults test-gpu bench-gpu screenshots vendor \
   dashboard-types tools playground-model doctor constraints clean
 PY := .venv/bin/python
 # two processes run the tests
@@ -20,8 +20,11 @@ demo: install  ## play eva on the playground with a tiny model and print a repor
 test: install lint types tools  ## run everything: formatting, types, and all tests
 	@$(PY) -m pytest $(SHARED) --durations=25 --durations-min=5 $(ARGS)
 
-test-unit: install  ## run the fast tests: pure code, and the whole game on fakes
-	@$(PY) -m pytest $(SHARED) tests/unit $(ARGS)
+test-unit: install  ## run the fast tests: pure code
+	@$(PY) -m pytest $(SHARED) tests/unit -m "not database" $(ARGS)
+
+test-fakes: install  ## run what needs no more than a database: the whole game on fakes, the API, the commands
+	@$(PY) -m pytest $(SHARED) tests/unit -m database $(ARGS)
 
 test-integration: install  ## run the slow tests: real Postgres, Ray, vLLM and TRL
 	@$(PY) -m pytest tests/integration $(ARGS)

@@ -35,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not any(item.get_closest_marker(name) for name in TIERS):
             item.add_marker(tier(item.path))
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("database")
     with_cluster = {item.path for item in items if "ray_cluster" in getattr(item, "fixturenames", ())}
     places = {name: place for place, name in enumerate(TIERS)}
     items.sort(
