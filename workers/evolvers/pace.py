@@ -18,6 +18,8 @@ PERIOD_S = 60.0
 """The time that a limit is for, where the service does not say when it is free again."""
 ROUNDING = 1e-6
 """Less than this of a request or a token is not waited for."""
+PATIENCE_S = 300.0
+"""The longest wait for room. A request that would wait longer is sent, so that the service says what is the matter."""
 LOOK_S = 5.0
 """How often a waiting thread looks again, should nothing wake it."""
 
@@ -85,7 +87,7 @@ class ServiceLimits:
         if self.begun >= int(self.at_once):
             return None
         waits = [bucket.wait_s(now, _cost(kind, tokens)) for kind, bucket in self.buckets.items()]
-        return max(0.0, self.held_until - now, *waits)
+        return max(0.0, self.held_until - now, *(wait for wait in waits if wait <= PATIENCE_S))
 
     def begin(self, now: float, tokens: int) -> Begun:
         """A request begins. Returns what `answered` and `refused` are told about it."""
@@ -116,7 +118,7 @@ class ServiceLimits:
 
     def refused(self, now: float, begun: Begun, retry_after_s: float | None) -> None:
         """The service was asked too much. Requests that were on their way at the last cut do not cut again."""
-        self.held_until = max(self.held_until, now + (retry_after_s or 0.0))
+        self.held_until = max(self.held_until, now + min(retry_after_s or 0.0, PATIENCE_S))
         if begun.cuts == self.cuts:
             self.cuts += 1
             self.at_once = max(1.0, self.at_once / 2)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from workers.evolvers.pace import BEGIN, Begun, Bucket, Pace, ServiceLimits, duration_s
+from workers.evolvers.pace import BEGIN, PATIENCE_S, Begun, Bucket, Pace, ServiceLimits, duration_s
 
 THREADS = 128
 
@@ -140,6 +140,18 @@ def test_a_refusal_counts_once_for_all_requests_that_were_on_their_way() -> None
     limits.end()
     assert limits.at_once == BEGIN / 4
     assert limits.wait_s(3.0, 1) == 29.0, "the service said when to come back"
+
+
+def test_a_day_is_not_waited_for_in_silence() -> None:
+    limits = ServiceLimits()
+    used_up = {"limit": "100", "remaining": "0", "reset": "23h59m0s"}
+    told = {f"x-ratelimit-{name}-requests": value for name, value in used_up.items()}
+    limits.answered(1.0, limits.begin(0.0, 1), told)
+    limits.end()
+    assert limits.wait_s(2.0, 1) == 0, "the service refuses it, and the refusal is told"
+    limits.refused(3.0, limits.begin(2.0, 1), 86_000.0)
+    limits.end()
+    assert limits.wait_s(3.0, 1) == PATIENCE_S
 
 
 def test_few_threads_do_not_widen_what_they_never_use() -> None:
