@@ -6,9 +6,9 @@ import sys
 from types import TracebackType
 
 from eva.errors import DiskFullError, EvaError, InfrastructureError, LibraryError, RayAwayError
+from eva.runtime.full_disk import NO_SPACE
 
 OWN = frozenset(("eva", "store", "orchestrator", "workers", "api", "cli", "migrations", "tests", "benchmarks"))
-_NO_SPACE = 28
 _LONGEST = 300
 
 
@@ -74,7 +74,7 @@ def first_line(error: BaseException) -> str:
 def _told_by_machine(error: OSError) -> EvaError:
     where = f" ({error.filename})" if error.filename is not None else ""
     why = f"{(error.strerror or first_line(error)).lower()}{where}"
-    if error.errno == _NO_SPACE:
+    if error.errno in NO_SPACE:
         return DiskFullError(f"the disk is full: {why}", next_move="Free some space, then run the command again")
     return InfrastructureError(
         f"this machine refused: {why}",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from eva.errors import PromptFileError
-from eva.prompts.messages import is_conversation, split_conversation
+from eva.prompts.messages import is_conversation, parsed_conversation, split_conversation
 from eva.prompts.rows import read_rows
 from eva.types import Context
 
@@ -82,13 +81,8 @@ def _split(cell: object, where: str) -> tuple[tuple[str, Context] | None, str]:
 
 def _parsed(cell: object) -> object:
     """The messages of a cell that is JSON. Any other text stays as it is: a response may be a list of numbers."""
-    if not isinstance(cell, str) or not cell.lstrip().startswith("["):
-        return cell
-    try:
-        value: object = json.loads(cell)
-    except ValueError:
-        return cell
-    return value if is_conversation(value) else cell
+    parsed = parsed_conversation(cell)
+    return cell if parsed is None else parsed
 
 
 def _refused(where: str, what: str) -> PromptFileError:

@@ -30,8 +30,7 @@ class Preference:
     """How often the better of two responses got the higher reward.
 
     `probe` is None for the pairs of `category` themselves. A tie counts half; `unrewarded` pairs, in which a response
-    got no reward, count as wrong, and `reason` is why the first of them got none. `low` and `high` are the ends of
-    Wilson's 95 % interval.
+    got no reward, count as wrong, and `reason` is why the first of them got none.
     """
 
     category: str
@@ -48,6 +47,7 @@ class Preference:
 
     @property
     def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of `share`."""
         return wilson(self.right, self.pairs)
 
 
@@ -109,7 +109,7 @@ def _preference(category: str, probe: Probe | None, found: list[tuple[float | No
 
 def _first_half(text: str) -> str:
     half = text[: len(text) // 2]
-    return half.rsplit(None, 1)[0]
+    return half.rpartition(" ")[0] or half
 
 
 def _padded(text: str, least: int) -> str:

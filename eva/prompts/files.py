@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from eva.prompts.messages import (
     SYSTEM_FIELD,
     is_conversation,
     parse_cell,
+    parsed_conversation,
     split_conversation,
     system_message,
 )
@@ -210,16 +210,5 @@ def _value(row: Any, field: str | None, where: str) -> tuple[str | None, object]
     value: object = cells[name]
     if name in CONVERSATIONS:
         return name, parse_cell(value, where)
-    parsed = _parsed_conversation(value)
+    parsed = parsed_conversation(value)
     return name, value if parsed is None else parsed
-
-
-def _parsed_conversation(value: object) -> object | None:
-    """Returns the conversation that a text holds as JSON, as tables store it; None for any other text."""
-    if not isinstance(value, str) or not value.lstrip().startswith("["):
-        return None
-    try:
-        parsed: object = json.loads(value)
-    except ValueError:
-        return None
-    return parsed if is_conversation(parsed) else None

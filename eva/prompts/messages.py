@@ -46,6 +46,17 @@ def parse_cell(value: object, where: str) -> object:
         ) from error
 
 
+def parsed_conversation(value: object) -> object | None:
+    """Returns the conversation that a text holds as JSON, as tables store it; None for any other text."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return None
+    try:
+        parsed: object = json.loads(value)
+    except ValueError:
+        return None
+    return parsed if is_conversation(parsed) else None
+
+
 def split_conversation(value: object, where: str) -> tuple[str, Context, str | None]:
     """Splits a conversation into its last user turn, the messages before it, and what was ignored after it.
 

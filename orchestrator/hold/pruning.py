@@ -29,6 +29,7 @@ Keep = Literal["all"] | tuple[str | int, ...]
 
 OVER = ("finished", "cancelled")
 _DOOMED = ".pruned-"
+_OUTSIDE = "it lies outside the run's folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,13 @@ def plan_pruning(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, res
     reasons = _wanted(run, keep, rows, scores)
     for number in needed(run.status, run.iteration, config) - reasons.keys():
         reasons[number] = "the run needs it to go on"
-    for holder in checkpoints.read_holders(conn, [row.path for row in rows]):
-        if holder.run_id != run.id and _needs(conn, holder, respect_config=respect_configs):
-            for row in rows:
-                if checkpoint_place(row.path) == holder.path:
-                    reasons.setdefault(row.number, f"{holder.name} needs it")
+    reasons = _of_other_runs(conn, run, rows, respect_configs=respect_configs) | reasons
     damaged = not is_whole(rows[-1])
     for row in rows:
         if damaged:
             reasons.setdefault(row.number, "the newest checkpoint is not whole")
-        if not Path(row.path).is_relative_to(folder):
-            reasons.setdefault(row.number, "it lies outside the run's folder")
+        if not _lies_in(row, folder):
+            reasons.setdefault(row.number, _OUTSIDE)
     kept_paths = {row.path: row.number for row in rows if row.number in reasons}
     for row in rows:
         if row.path in kept_paths:
@@ -83,9 +80,7 @@ def mark(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, respect_con
     checkpoints.lock_files(conn, shared=False)
     pruning = plan_pruning(conn, run, folder, keep, respect_configs=respect_configs)
     if pruning.doomed:
-        checkpoints.mark_pruned(conn, [row.path for row in pruning.doomed])
-        numbers = [row.number for row in pruning.doomed]
-        events.append_event(conn, run.id, "checkpoints_pruned", {"numbers": numbers, "bytes": pruning.bytes})
+        _record(conn, run, pruning, "checkpoints_pruned")
     return pruning
 
 
@@ -96,24 +91,38 @@ def mark_purged(conn: Connection, run: RunRow, folder: Path) -> Pruning:
     """
     checkpoints.lock_files(conn, shared=False)
     purging = plan_purging(conn, run, folder)
-    if purging.doomed:
-        checkpoints.mark_pruned(conn, [row.path for row in purging.doomed])
-    numbers = [row.number for row in purging.doomed]
-    events.append_event(conn, run.id, "purged", {"numbers": numbers, "bytes": purging.bytes})
+    _record(conn, run, purging, "purged")
     return purging
 
 
 def plan_purging(conn: Connection, run: RunRow, folder: Path) -> Pruning:
     """What purging would delete: the checkpoints below `folder` that no other run needs or keeps by its config."""
     rows = [row for row in located(checkpoints.read_checkpoints(conn, run.id), folder) if row.pruned_at is None]
-    reasons = {row.number: "it lies outside the run's folder" for row in rows if not _lies_in(row, folder)}
+    outside = {row.number: _OUTSIDE for row in rows if not _lies_in(row, folder)}
+    reasons = _of_other_runs(conn, run, rows, respect_configs=True) | outside
+    doomed = tuple(row for row in rows if row.number not in reasons)
+    return Pruning(doomed, dict(sorted(reasons.items())), _bytes({row.path for row in doomed}))
+
+
+def _record(conn: Connection, run: RunRow, pruning: Pruning, kind: str) -> None:
+    """Marks the checkpoints that are to go, and stores an event of this kind."""
+    if pruning.doomed:
+        checkpoints.mark_pruned(conn, [row.path for row in pruning.doomed])
+    numbers = [row.number for row in pruning.doomed]
+    events.append_event(conn, run.id, kind, {"numbers": numbers, "bytes": pruning.bytes})
+
+
+def _of_other_runs(
+    conn: Connection, run: RunRow, rows: list[CheckpointRow], *, respect_configs: bool
+) -> dict[int, str]:
+    """Why checkpoints stay that other runs need, by number."""
+    reasons: dict[int, str] = {}
     for holder in checkpoints.read_holders(conn, [row.path for row in rows]):
-        if holder.run_id != run.id and _needs(conn, holder, respect_config=True):
+        if holder.run_id != run.id and _needs(conn, holder, respect_config=respect_configs):
             for row in rows:
                 if checkpoint_place(row.path) == holder.path:
                     reasons.setdefault(row.number, f"{holder.name} needs it")
-    doomed = tuple(row for row in rows if row.number not in reasons)
-    return Pruning(doomed, dict(sorted(reasons.items())), _bytes({row.path for row in doomed}))
+    return reasons
 
 
 def remove_rest(folder: Path, logs: Path) -> None:

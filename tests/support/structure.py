@@ -74,7 +74,6 @@ FULL_FOLDERS = ("cli/commands", "migrations/versions")
 JOINS = (
     *("orchestrator/driver.py", "orchestrator/warm_workers.py"),
     *("orchestrator/launch/material.py", "orchestrator/launch/preflight.py"),
-    "orchestrator/studies/given_models.py",
 )
 """The only files where the game is joined to the workers."""
 

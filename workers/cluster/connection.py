@@ -27,12 +27,12 @@ from workers.cluster.environment import SAFE_PATH
 OBJECT_STORE_BYTES = 200 * 2**20
 START_TRIES, FIRST_PAUSE_S = 5, 3.0
 """How often Ray is started, and the pause after the first try; each later pause is twice as long."""
+_ANSWER_S = 2.0
 
 _RAY_PROGRAMS = (b"/ray/core/src/ray/", b"/ray/_private/", b"/ray/dashboard/", b"/ray/autoscaler/")
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_ANSWER_S = 2.0
 
 
 class _Job(JobConfig):

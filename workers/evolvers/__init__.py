@@ -11,7 +11,6 @@
 `endpoint_check`: whether an endpoint answers, before a run starts
 `templates`, `instructions`: what a writer is asked, by operator
 `context_need`: how long that can get
-`pace`: how fast a service may be asked, learnt from its answers
 """
 
 from __future__ import annotations

@@ -114,8 +114,11 @@ def test_an_address_at_which_nothing_listens_is_told_at_once(form: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["auto", "local", "head", "127.0.0.1", "http://head"])
-def test_without_a_port_there_is_nothing_to_try(address: str) -> None:
+def test_without_a_port_there_is_nothing_to_try(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+    monkeypatch.setattr(socket, "create_connection", tried.append)
     require_listener(address)
+    assert tried == []
 
 
 def test_messages_name_a_host_without_its_credentials() -> None:

@@ -59,5 +59,6 @@ def test_a_driver_that_was_started_with_nohup_survives_its_terminal() -> None:
     try:
         with interrupt_handlers():
             signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
