@@ -78,7 +78,8 @@ def test_yaml_and_form_are_one_config_and_survive_a_reload(fresh: Tab, tmp_path:
     page.get_by_label("reward.function").fill("os:system")
     page.get_by_text("EVA_FUNCTIONS allows none yet").first.wait_for()
     page.get_by_role("button", name="reward.function").click()
-    assert page.evaluate("document.activeElement.id") == "config-reward.function"
+    # the page moves the focus with its next frame
+    page.wait_for_function("document.activeElement.id === 'config-reward.function'")
     page.reload()
     page.get_by_label("reward.function").wait_for()
     assert page.get_by_label("reward.function").input_value() == "os:system"

@@ -1,11 +1,21 @@
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from orchestrator.hold.interrupts import interrupt_handlers, interrupt_shield
 
 
+@pytest.fixture
+def _terminal() -> Iterator[None]:
+    """Lets SIGHUP end the process, as it does on a terminal, even if the tests themselves were started with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_waits_until_the_transaction_is_over(number: int) -> None:
     done: list[str] = []
