@@ -66,7 +66,7 @@ class Finding:
 
 
 def diagnose_config(settings: Settings, source: str, overrides: Sequence[str], gpus: str | None) -> Iterator[Finding]:
-    """Check one config as `eva run` does before it starts, on this machine or on others, and yield the findings."""
+    """Checks one config as `eva run` does before it starts, on this machine or on others, and yields the findings."""
     from eva.capacity.machines import parse_machines
     from eva.capacity.report import arithmetic, refusal, verdict
     from eva.config.files import load_config
@@ -90,7 +90,7 @@ def diagnose_config(settings: Settings, source: str, overrides: Sequence[str], g
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Run every check, in order, and yield its findings."""
+    """Runs every check, in order, and yields its findings."""
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
         ("packages", _packages),

@@ -152,7 +152,7 @@ class Remote(Source):
         self.url = url.rstrip("/")
 
     def download(self, path: str, file: IO[bytes]) -> None:
-        """Write what is at a path to `file`. Raises the error that the problem document in the response describes."""
+        """Writes what is at a path to `file`. Raises the error that the problem document in the response describes."""
         self._open("GET", path, None, {}, lambda response: copyfileobj(response, file))
 
     def other_version(self, what: str) -> InfrastructureError:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def diagnose_reward(source: str, overrides: Sequence[str], pairs: Path | None) -> Iterator[Finding]:
-    """Ask every rewarder of a config about pairs of responses, and yield its accuracy by category and probe."""
+    """Asks every rewarder of a config about pairs of responses, and yields its accuracy by category and probe."""
     from eva.capacity.placement import rewarders
     from eva.config import VerifierReward
     from eva.config.files import load_config

@@ -56,7 +56,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduli
 
 
 def refuse(report: pytest.TestReport | pytest.CollectReport, *, in_ci: bool) -> None:
-    """Make a skip a failure in CI, where what did not run was not proven; only a GPU may be missing there."""
+    """Makes a skip a failure in CI, where what did not run was not proven; only a GPU may be missing there."""
     if in_ci and report.skipped and "gpu" not in report.nodeid.split("/") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"CI accepts no skip: {report.longrepr}"

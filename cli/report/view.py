@@ -59,7 +59,7 @@ class PolicyRow:
 
 
 def show_report(summary: RunSummary, console: Console) -> None:
-    """Print the whole report."""
+    """Prints the whole report."""
     width = min(console.width, WIDEST)
     console.print(Group(*_sections(summary, width)), width=width)
 

@@ -53,15 +53,15 @@ class BaselineComparison:
         return self._responses.get(split, {}).get(item)
 
     def keep(self, split: str, item: int, role: JudgeRole, own: Reward, baseline: Reward) -> None:
-        """Keep which response is better, by their rewards."""
+        """Keeps which response is better, by their rewards."""
         self._keep(split, role, self._compare(item, role, own, baseline))
 
     def keep_without_baseline(self, split: str, item: int, own: Reward) -> None:
-        """Keep that the baseline has no response to compare with."""
+        """Keeps that the baseline has no response to compare with."""
         self._keep(split, "evaluator", HeldoutComparison(item, _finite(own), None, None, NO_BASELINE))
 
     def keep_failure(self, split: str, item: int, reason: str) -> None:
-        """Keep that the policy gave no response."""
+        """Keeps that the policy gave no response."""
         self._keep(split, "evaluator", HeldoutComparison(item, None, None, None, reason))
 
     def store(self, conn: Connection) -> None:

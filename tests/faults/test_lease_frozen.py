@@ -23,7 +23,7 @@ Freeze = Callable[[Disturbed, str, str], "subprocess.Popen[str]"]
 
 @pytest.fixture
 def freeze(database_url: str, tmp_path: Path) -> Iterator[Freeze]:
-    """Start a driver, and return it when it has frozen itself."""
+    """Starts a driver, and returns it when it has frozen itself."""
     started: list[subprocess.Popen[str]] = []
 
     def start(game: Disturbed, failpoint: str, belief: str) -> subprocess.Popen[str]:

@@ -20,7 +20,7 @@ Start = Callable[[str, str, int], "list[subprocess.Popen[str]]"]
 
 @pytest.fixture
 def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
-    """Start so many processes of a module that play or claim this run."""
+    """Starts so many processes of a module that play or claim this run."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(module: str, run: str, count: int) -> list[subprocess.Popen[str]]:

@@ -43,7 +43,7 @@ class Tab:
         return self.page
 
     def settled(self) -> None:
-        """Wait until the view is drawn, and neither loads nor asks for more once it is."""
+        """Waits until the view is drawn, and neither loads nor asks for more once it is."""
         self.page.wait_for_selector("main h1")
         ends = time.monotonic() + PATIENCE_MS / 1000
         quiet = False

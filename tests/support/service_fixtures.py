@@ -132,7 +132,7 @@ def study_service(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFac
 
 
 def await_export(served: Served, run: str, kind: str, form: str) -> Any:
-    """Ask for an export, and wait until it is written."""
+    """Asks for an export, and waits until it is written."""
     asked = served.client.post(f"/v1/runs/{run}/exports", json={"kind": kind, "format": form})
     assert asked.status_code == 202, asked.text
     return awaited(served, asked.headers["location"])

@@ -145,7 +145,7 @@ def sentence_encoder(folder: Path, *, seed: int = 0, pooler: bool = False) -> Pa
 
 
 def record_canary(folder: Path, *, tolerance: float = 2e-3) -> Path:
-    """Write `canary.json` as the trainer does."""
+    """Writes `canary.json` as the trainer does."""
     from workers.training.canary import write_canary
     from workers.training.checkpoint_files import load_policy
 
@@ -154,7 +154,7 @@ def record_canary(folder: Path, *, tolerance: float = 2e-3) -> Path:
 
 
 def nudge(folder: Path, out: Path, step: float, seed: int = 0) -> Path:
-    """Write a copy of a model whose every weight is moved by `step` up or down, about as Adam's first steps move it."""
+    """Writes a copy of a model whose every weight is moved by `step` up or down, as Adam's first steps do."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -67,7 +67,7 @@ class Engines(Replaceable, Protocol):
         ...
 
     def receive(self, timeout_s: float) -> list[Event]:
-        """Return the events since the last call; wait up to `timeout_s` for the first one."""
+        """Returns the events since the last call; waits up to `timeout_s` for the first one."""
         ...
 
     def forget(self, slot: int) -> None:
@@ -105,11 +105,11 @@ class EngineTime:
         self._at: float | None = None
 
     def begin(self) -> None:
-        """Start counting at the next `passed`."""
+        """Starts counting at the next `passed`."""
         self._at = None
 
     def passed(self, now: float, in_flight: Sequence[int], window: int) -> None:
-        """Count the time since the last call, during which each engine had so many prompts in flight."""
+        """Counts the time since the last call, during which each engine had so many prompts in flight."""
         if self._at is not None:
             elapsed = now - self._at
             self._seconds += elapsed * len(in_flight)
@@ -118,7 +118,7 @@ class EngineTime:
         self._at = now
 
     def readings(self) -> Mapping[str, int]:
-        """Return the times in milliseconds. Safe to call from another thread."""
+        """Returns the times in milliseconds. Safe to call from another thread."""
         return {
             "engine_ms": int(self._seconds * 1000),
             "engine_busy_ms": int(self._busy_s * 1000),
@@ -152,7 +152,7 @@ class Ledger:
         return self._exhausted and not (self._again or self._suspects or any(self._in_flight))
 
     def busy(self) -> list[int]:
-        """Return the slots whose engine has prompts in flight."""
+        """Returns the slots whose engine has prompts in flight."""
         return [slot for slot in sorted(self.open) if self._in_flight[slot]]
 
     def fill(self) -> dict[int, list[Task]]:
@@ -202,7 +202,7 @@ class Ledger:
         self._silent_s[slot] = 0.0
 
     def wait(self, seconds: float, empty: frozenset[int] = frozenset()) -> None:
-        """Count seconds of waiting for events. The time of a slow caller is left out, as no engine is to blame for it.
+        """Counts seconds of waiting for events. The time of a slow caller is left out, as no engine is to blame for it.
 
         `empty`: slots without an engine that could start.
         """
@@ -211,7 +211,7 @@ class Ledger:
             self._silent_s[slot] = 0.0 if idle else self._silent_s[slot] + seconds
 
     def stalled(self) -> dict[int, float]:
-        """Return the engines that finished nothing, or did not start, for too long: slot -> seconds."""
+        """Returns the engines that finished nothing, or did not start, for too long: slot -> seconds."""
         return {
             slot: silence
             for slot, silence in enumerate(self._silent_s)
@@ -219,11 +219,11 @@ class Ledger:
         }
 
     def pass_time(self, time: EngineTime, now: float) -> None:
-        """Count the time until `now` with the prompts that are in flight."""
+        """Counts the time until `now` with the prompts that are in flight."""
         time.passed(now, [len(flight) for flight in self._in_flight], self.limits.window)
 
     def at_work(self) -> list[WorkerStatus]:
-        """Return what each engine is working on. Safe to call from another thread."""
+        """Returns what each engine is working on. Safe to call from another thread."""
         statuses: list[WorkerStatus] = []
         for slot in range(self.slots):
             prompts = sorted(request.number for request in tuple(self._in_flight[slot].values()))
@@ -268,7 +268,7 @@ def dispatch(requests: Iterable[Request], engines: Engines, limits: Limits) -> G
 
 
 def new_ledger(requests: Iterable[Request], engines: Engines, limits: Limits) -> Ledger:
-    """Return a ledger of these requests, none of them assigned."""
+    """Returns a ledger of these requests, none of them assigned."""
     serving = {slot for slot in range(engines.count) if engines.serving(slot)}
     return Ledger(iter(requests), engines.count, limits, serving)
 

@@ -123,7 +123,7 @@ class ActorEngines:
         state.actor.forget.remote()
 
     def serve(self, target: ServingTarget) -> None:
-        """Make every engine load a policy. An `EngineReady` or `EngineLost` event follows for each.
+        """Makes every engine load a policy. An `EngineReady` or `EngineLost` event follows for each.
 
         An engine that is about to load this policy already goes on.
         """
@@ -158,7 +158,7 @@ class ActorEngines:
         return self._slots[slot].room.missing()
 
     def rest(self) -> None:
-        """End every engine and return its resources to the cluster. The next `serve` starts them again."""
+        """Ends every engine and returns its resources to the cluster. The next `serve` starts them again."""
         for slot in range(self.count):
             self.end(slot)
         self._resting = True

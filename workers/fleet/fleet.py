@@ -97,7 +97,7 @@ class Fleet:
         self._shape: dict[str, Any] | None = None
 
     def load(self, policy: Checkpoint) -> None:
-        """Make every engine serve this policy and prove it by the canary. Does nothing if all serve it already.
+        """Makes every engine serve this policy and proves it by the canary. Does nothing if all serve it already.
 
         Raises ModelError for a policy of another shape, CheckpointError if the checkpoint is damaged or has no
         canary, CanaryError if even a freshly opened engine serves other weights, EngineDiedError when every engine was
@@ -127,7 +127,7 @@ class Fleet:
         self._drop_views_except(view)
 
     def rest(self) -> None:
-        """Return shared devices to the cluster, for the trainer. The next `load` starts the engines again."""
+        """Returns shared devices to the cluster, for the trainer. The next `load` starts the engines again."""
         if self._shares_device:
             self._policy = None
             self._engines.rest()
@@ -156,7 +156,7 @@ class Fleet:
             self._ledger = None
 
     def at_work(self) -> Sequence[WorkerStatus]:
-        """Return what each engine is working on. Safe to call from another thread."""
+        """Returns what each engine is working on. Safe to call from another thread."""
         ledger, since = self._ledger, self._loading_since
         if since is not None:
             return [
@@ -167,16 +167,16 @@ class Fleet:
         return [] if ledger is None else ledger.at_work()
 
     def meter(self) -> Mapping[str, int]:
-        """Return how busy the engines have been so far. Safe to call from another thread."""
+        """Returns how busy the engines have been so far. Safe to call from another thread."""
         return self._time.readings()
 
     def release(self) -> ServingEngines:
-        """Return the engines, which another fleet takes over: `close` leaves them running."""
+        """Returns the engines, which another fleet takes over: `close` leaves them running."""
         self._released = True
         return self._engines
 
     def close(self) -> None:
-        """End the engines, unless they were released."""
+        """Ends the engines, unless they were released."""
         self._policy = None
         if not self._released:
             self._engines.close()
@@ -194,7 +194,7 @@ class Fleet:
         return all(self._engines.serving(slot) for slot in range(self._engines.count))
 
     def _await_ready(self) -> None:
-        """Wait until every engine serves for which there is room, and at least one."""
+        """Waits until every engine serves for which there is room, and at least one."""
         engines, recovery = self._engines, self._recovery
         waiting = set(range(engines.count))
         self._loading_since = engines.now()

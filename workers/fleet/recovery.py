@@ -23,19 +23,19 @@ class Replaceable(Protocol):
     def count(self) -> int: ...
 
     def end(self, slot: int) -> None:
-        """End the engine. Its slot is empty until `replace`."""
+        """Ends the engine. Its slot is empty until `replace`."""
         ...
 
     def replace(self, slot: int) -> None:
-        """Start an engine in an empty slot, as soon as a machine has room. An `EngineReady` or `EngineLost` follows."""
+        """Starts an engine in an empty slot, as soon as a machine has room. `EngineReady` or `EngineLost` follows."""
         ...
 
     def missing_room(self, slot: int) -> str | None:
-        """Return what no machine has free for the slot's engine, or None if the engine has a place or was ended."""
+        """Returns what no machine has free for the slot's engine, or None if the engine has a place or was ended."""
         ...
 
     def now(self) -> float:
-        """Return the time of the engines' clock, seconds."""
+        """Returns the time of the engines' clock, seconds."""
         ...
 
 
@@ -123,7 +123,7 @@ class Recovery:
         self._notice(Incident("engine_lost", text, {**numbers, "pause_s": pause_s}))
 
     def act(self) -> None:
-        """Start the engines that are due. Raises NoRoomError after `room_s` without any engine or room for one."""
+        """Starts the engines that are due. Raises NoRoomError after `room_s` without any engine or room for one."""
         now = self._engines.now()
         for slot in [slot for slot, due in self._due.items() if due <= now]:
             del self._due[slot]

@@ -43,7 +43,7 @@ class Process(Protocol):
         ...
 
     def missing_room(self) -> str | None:
-        """Return what no machine has free for the process, or None if it has a place."""
+        """Returns what no machine has free for the process, or None if it has a place."""
         ...
 
     def lost_machine(self, error: BaseException) -> bool:

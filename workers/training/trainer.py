@@ -62,11 +62,11 @@ class TrainingProcess:
         log.begin()
 
     def log_to(self, log: WorkerLog) -> None:
-        """Continue in another log file: the jobs are another run's from now on."""
+        """Continues in another log file: the jobs are another run's from now on."""
         log.begin()
 
     def warm(self) -> None:
-        """Import what a job needs, which takes many seconds once."""
+        """Imports what a job needs, which takes many seconds once."""
         import_module("workers.training.job")
 
     def publish_initial(
@@ -110,7 +110,7 @@ class KeptProcess:
     environment: Mapping[str, str]
 
     def end(self) -> None:
-        """End the process."""
+        """Ends the process."""
         stop_actor(self.actor, self.located)
 
 
@@ -149,23 +149,23 @@ class LocalTrainer:
         self.close()
 
     def close(self) -> None:
-        """End the process. A running job is lost and leaves nothing behind."""
+        """Ends the process. A running job is lost and leaves nothing behind."""
         if self._actor is not None:
             stop_actor(self._actor, self._located)
             self._actor = None
 
     def release(self) -> KeptProcess | None:
-        """Return the process, which another run's trainer takes over; None if there is none."""
+        """Returns the process, which another run's trainer takes over; None if there is none."""
         actor, self._actor = self._actor, None
         return None if actor is None else KeptProcess(actor, self._located, self._environment())
 
     def warm(self) -> None:
-        """Start the process and its imports, if a machine has what it needs. Returns at once."""
+        """Starts the process and its imports, if a machine has what it needs. Returns at once."""
         if not self._on_gpu or beside_gpus():
             self._process().warm.remote()
 
     def publish_initial(self, folder: str) -> Checkpoint:
-        """Publish the run's model as checkpoint 0 below `folder`, with its canary. Idempotent.
+        """Publishes the run's model as checkpoint 0 below `folder`, with its canary. Idempotent.
 
         Raises ModelError, DiskFullError, TrainingFailedError.
         """
@@ -174,7 +174,7 @@ class LocalTrainer:
         return self._ask("publish_initial", (model, self._config.training, folder, secrets))
 
     def train(self, job: TrainingJob, report: StepListener) -> TrainingResult:
-        """Train and publish. A valid checkpoint of this job is returned as it is.
+        """Trains and publishes. A valid checkpoint of this job is returned as it is.
 
         `report(step, total_steps)` is called for each logged step, again from the first one after a retry. An
         exception in it ends the job. Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError,
@@ -217,12 +217,12 @@ class LocalTrainer:
         )
 
     def at_work(self) -> list[WorkerStatus]:
-        """Return what the process is working on. Safe to call from another thread."""
+        """Returns what the process is working on. Safe to call from another thread."""
         working = self._working
         return [] if working is None else [working]
 
     def _await_gpus(self) -> None:
-        """Wait until machines have the job's GPUs free. Raises NoRoomError after `fleet.start_s`."""
+        """Waits until machines have the job's GPUs free. Raises NoRoomError after `fleet.start_s`."""
         limit, since = self._config.fleet.start_s, time.monotonic()
         room = Room(*[{"GPU": 1}] * self._config.training.devices)
         try:
@@ -254,7 +254,7 @@ class LocalTrainer:
         time.sleep(pause_s)
 
     def _follow(self, actor: Any, call: Any, report: StepListener | None) -> Any:
-        """StepListener the steps until the call ends. Raises GetTimeoutError after too long without progress."""
+        """Follows the steps until the call ends. Raises GetTimeoutError after too long without progress."""
         try:
             return self._heard(actor, call, report)
         finally:

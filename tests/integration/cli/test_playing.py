@@ -250,7 +250,7 @@ eva(sys.argv[1:])
 
 
 def on_a_terminal(settings: Settings, *arguments: str) -> tuple[int, str]:
-    """Run `eva` on a pseudo-terminal of 80 columns; its exit code and what the terminal was sent."""
+    """Runs `eva` on a pseudo-terminal of 80 columns; its exit code and what the terminal was sent."""
     controller, terminal = pty.openpty()
     environment = os.environ | {
         "EVA_DATA_DIR": str(settings.data_dir),

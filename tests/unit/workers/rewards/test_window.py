@@ -58,7 +58,7 @@ class FakeProcess:
         self.queue.clear()
 
     def work(self) -> None:
-        """End the oldest call."""
+        """Ends the oldest call."""
         if not self.queue:
             return
         asked, future = self.queue.pop(0)
