@@ -140,6 +140,10 @@ class CheckpointError(InfrastructureError):
     """A checkpoint has no valid manifest, or one of its files differs from it."""
 
 
+class TokenRecordError(InfrastructureError):
+    """The record of the sampled tokens is missing, damaged or pruned."""
+
+
 class StoreError(InfrastructureError):
     """The database cannot be reached or refused to work."""
 

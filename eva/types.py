@@ -59,7 +59,10 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Asks for responses `first` .. `first + n - 1` to one prompt; sample i is drawn with `seed + i`."""
+    """Asks for responses `first` .. `first + n - 1` to one prompt; sample i is drawn with `seed + i`.
+
+    `record` asks for the sampled tokens and their log-probabilities too.
+    """
 
     number: int
     text: str
@@ -68,22 +71,32 @@ class Request:
     sampling: SamplingSettings
     first: int = 0
     context: Context = ()
+    record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One sampled response. `finish` is the engine's reason for ending it: "stop", or "length" (cut at the limit)."""
+    """One sampled response. `finish` is the engine's reason for ending it: "stop", or "length" (cut at the limit).
+
+    `token_ids` are the tokens as sampled, with the one that ended the turn; `logprobs` are their log-probabilities in
+    nats, under the policy and the distribution that was sampled from. Both are empty unless the request asked for them.
+    """
 
     sample: int
     text: str
     finish: str
     tokens: int
     seed: int
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PromptResponses:
-    """The responses to one prompt, or why there are none (`failure`: a fault of the data)."""
+    """The responses to one prompt, or why there are none (`failure`: a fault of the data).
+
+    `prompt_ids` are the prompt's tokens as the engine read them, empty unless the request asked for them.
+    """
 
     number: int
     text: str
@@ -91,6 +104,7 @@ class PromptResponses:
     failure: str | None = None
     prompt_tokens: int = 0
     context: Context = ()
+    prompt_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,5 +2,6 @@
 
 `pairs`: which two responses make a preference pair.
 `losses`: the losses by name, and what each needs.
+`token_record`: the tokens that were sampled, with log-probabilities, and the files that hold them.
 `manifest`: the files of a checkpoint with sizes and digests.
 """

@@ -22,7 +22,7 @@ class Loss:
     """A loss, described for readers and for the validation of configs.
 
     `reference_free`: needs no reference policy. `rewards`: also uses the pair's rewards. `divergences`: supports
-    f-divergences other than the reverse KL.
+    f-divergences other than the reverse KL. `online`: a policy gradient, which needs the tokens as sampled.
     """
 
     summary: str
@@ -32,6 +32,7 @@ class Loss:
     rewards: bool = False
     divergences: bool = False
     needs_flip_rate: bool = False
+    online: bool = False
 
 
 LOSSES: dict[str, Loss] = {
