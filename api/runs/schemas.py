@@ -54,6 +54,43 @@ class ForkedFrom(Schema):
     """The first iteration that the fork plays itself."""
 
 
+class PolicyScore(Schema):
+    """A policy's greedy responses to the prompts of a held-out set."""
+
+    policy: int
+    """Its number; 0 is the initial model."""
+    success: float
+    """Share of responses whose reward reaches `evaluation.success`."""
+    reward: float | None
+    """Their mean reward; null if none has one."""
+
+
+class PairedChange(Schema):
+    """A difference between two policies, paired by prompt."""
+
+    value: float
+    """The newer policy minus the older one."""
+    low: float
+    """Lower end of its 95 % interval."""
+    high: float
+    """Upper end of its 95 % interval."""
+
+
+class SetOutcome(Schema):
+    """What a run has achieved on one held-out set."""
+
+    split: str
+    """The name of the set."""
+    first: PolicyScore
+    """The first policy that was evaluated, which is the initial model unless `evaluation.when` says otherwise."""
+    newest: PolicyScore | None
+    """The newest policy that was evaluated; null until a second one is."""
+    success_change: PairedChange | None
+    """Change of the success; null where it is not stored."""
+    reward_change: PairedChange | None
+    """Change of the mean reward; null where it is not stored."""
+
+
 class Run(Schema):
     """One alignment run."""
 
@@ -71,6 +108,8 @@ class Run(Schema):
     """What it is doing, or did last if no driver plays it."""
     held_by: Holder | None
     """The driver that plays it, if any."""
+    outcome: list[SetOutcome]
+    """What it has achieved on each held-out set, the hardest for its first policy first; empty before an evaluation."""
     prompts: int
     """How many prompts it has. They are numbered from 0."""
     seed: int
@@ -162,6 +201,7 @@ def _facts(row: StandingRow) -> dict[str, Any]:
         "iterations": run.config["iterations"],
         "stage": None if row.stage is None else OpenStage.model_validate(row.stage),
         "held_by": None if owner is None else Holder(host=str(owner.get("host")), pid=owner.get("pid")),
+        "outcome": [SetOutcome.model_validate(each) for each in row.outcome],
         "prompts": run.prompt_count,
         "seed": run.seed,
         "last_event": run.event_seq,

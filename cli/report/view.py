@@ -130,7 +130,7 @@ def _headline(summary: RunSummary) -> Text:
 def _iterations(iterations: Sequence[Iteration], width: int) -> Table:
     table = plain_table(width)
     table.add_column("iteration", no_wrap=True)
-    for heading in ("prompts", "reward", "info", "sampled", "accepted", "refused", "pairs", "loss", "margin"):
+    for heading in ("prompts", "pool\nreward", "info", "sampled", "accepted", "refused", "pairs", "loss", "margin"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in iterations:
         table.add_row(

@@ -44,6 +44,7 @@ def test_runs_lead_to_a_run(tab: Tab, played: Played) -> None:
     row = page.locator("table.runs tbody tr", has_text=played.name)
     assert "finished" in row.inner_text() and "3 of 3" in row.inner_text()
     assert row.locator("svg.spark").count() == 2
+    assert re.search(r"hard \d+ → \d+%", row.locator(".outcome li").first.inner_text())
     row.get_by_role("link", name=played.name).click()
     tab.settled()
     assert page.url.endswith(f"/runs/{played.name}") and page.title() == f"{played.name} · Overview – eva"
@@ -88,6 +89,14 @@ def test_the_overview_draws_the_stored_figures(tab: Tab, played: Played, played_
     page.keyboard.press("ArrowRight")
     assert f"{batches[0]['data']['reward_mean']:.2f}" in card.locator(".tip").inner_text()
     assert page.get_by_role("region", name="Held-out evaluation").locator(".whisker").count() == 12
+
+
+def test_the_outcome_comes_first_on_the_overview(tab: Tab, played: Played, played_service: Served) -> None:
+    page = tab.open(f"/runs/{played.name}")
+    (hard, *_) = played_service.client.get(f"/v1/runs/{played.name}").json()["outcome"]
+    said = f"hard {100 * hard['first']['success']:.0f} → {100 * hard['newest']['success']:.0f}%"
+    assert page.locator(".head .outcome li").first.inner_text().startswith(said)
+    assert page.locator(".two > section h2").first.inner_text() == "Held-out evaluation"
 
 
 def test_prompts_are_filtered_sorted_and_paged_by_the_server(tab: Tab, played: Played, played_service: Served) -> None:

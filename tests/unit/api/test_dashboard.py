@@ -15,6 +15,7 @@ from api.dashboard.endpoints import STATIC
 from orchestrator.launch.registration import register_run
 from store.game.batches import read_estimates
 from store.schema.tables import evolutions
+from store.views.statistics import put_statistic
 from tests.support.cli_fixtures import Played
 from tests.support.played_run import playground_config
 from tests.support.service_fixtures import Served
@@ -103,6 +104,39 @@ def test_heldout_figures_are_stored_for_every_policy(played_service: Served, pla
         for one in row["data"]:
             low, high = one["accuracy_interval"]
             assert 0 <= low <= one["accuracy"] == one["correct"] / one["n"] <= high <= 1
+
+
+def test_a_run_says_what_its_stored_figures_say_of_its_first_and_its_newest_policy(
+    played_service: Served, played: Played
+) -> None:
+    (listed,) = played_service.client.get("/v1/runs").json()["items"]
+    assert listed["outcome"] == played_service.client.get(f"/v1/runs/{played.name}").json()["outcome"]
+    rows = played_service.client.get(f"/v1/runs/{played.name}/statistics", params={"name": "heldout"}).json()["items"]
+    first, newest = (
+        {one["split"]: one for one in row["data"] if one["mode"] == "greedy"} for row in (rows[0], rows[-1])
+    )
+    assert [one["split"] for one in listed["outcome"]] == ["hard", "medium", "easy"]
+    for one in listed["outcome"]:
+        before, after = first[one["split"]], newest[one["split"]]
+        assert one["first"] == {"policy": 0, "success": before["accuracy"], "reward": before["reward"]}
+        assert one["newest"] == {"policy": 3, "success": after["accuracy"], "reward": after["reward"]}
+        assert [*one["success_change"].values()] == [after["change"], *after["change_interval"]]
+        assert [*one["reward_change"].values()] == [after["reward_change"], *after["reward_change_interval"]]
+
+
+def test_a_run_without_evaluations_or_of_an_older_version_has_the_outcome_that_is_stored(served: Served) -> None:
+    store = served.service.store
+    run = register_run(store, playground_config("prompts.playground=16"))
+    assert served.client.get(f"/v1/runs/{run.name}").json()["outcome"] == []
+    old = {"split": "hard", "mode": "greedy", "reward": None}
+    with store.transaction() as conn:
+        put_statistic(conn, run.id, -1, "heldout", [{**old, "checkpoint": 0, "accuracy": 0.1}])
+    (outcome,) = served.client.get(f"/v1/runs/{run.name}").json()["outcome"]
+    assert (outcome["first"]["success"], outcome["newest"]) == (0.1, None)
+    with store.transaction() as conn:
+        put_statistic(conn, run.id, 1, "heldout", [{**old, "checkpoint": 2, "accuracy": 0.4}])
+    (outcome,) = served.client.get(f"/v1/runs/{run.name}").json()["outcome"]
+    assert (outcome["newest"]["policy"], outcome["newest"]["success"], outcome["success_change"]) == (2, 0.4, None)
 
 
 def test_the_threshold_of_a_draw_is_its_smallest_sampled_key(played_service: Served, played: Played) -> None:

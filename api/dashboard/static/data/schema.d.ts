@@ -423,6 +423,12 @@ export interface Paired {
   worse: number;
 }
 
+export interface PairedChange {
+  value: number;
+  low: number;
+  high: number;
+}
+
 export interface PairedRuns {
   seed: number;
   model: string;
@@ -447,6 +453,12 @@ export interface Point {
   iteration: number;
   reward: number | null;
   info: number | null;
+}
+
+export interface PolicyScore {
+  policy: number;
+  success: number;
+  reward: number | null;
 }
 
 export interface Preset {
@@ -583,6 +595,7 @@ export interface Run {
   iterations: number;
   stage: OpenStage | null;
   held_by: Holder | null;
+  outcome: SetOutcome[];
   prompts: number;
   seed: number;
   last_event: number;
@@ -610,6 +623,7 @@ export interface RunDetails {
   iterations: number;
   stage: OpenStage | null;
   held_by: Holder | null;
+  outcome: SetOutcome[];
   prompts: number;
   seed: number;
   last_event: number;
@@ -646,6 +660,14 @@ export interface Session {
   scope: "read" | "write" | "admin";
   key: string | null;
   until: string | null;
+}
+
+export interface SetOutcome {
+  split: string;
+  first: PolicyScore;
+  newest: PolicyScore | null;
+  success_change: PairedChange | null;
+  reward_change: PairedChange | null;
 }
 
 export interface Stage {

@@ -18,6 +18,7 @@ export function Curves({ rows, waiting, run }) {
     return waiting
       ? null
       : html`
+        ${rows.some((row) => row.name === "heldout") && html`<${Heldout} rows=${rows} run=${run} />`}
         <div class="card"><${Empty} title="No batch has been judged yet">The curves start with the first one.<//></div>
       `;
   const metric = /** @type {any} */ (run.config).informativeness?.metric ?? REGRET;
@@ -35,13 +36,14 @@ export function Curves({ rows, waiting, run }) {
   }));
   return html`
     <div class="two">
+      <${Heldout} rows=${rows} run=${run} />
       <${Figure}
         title="Reward of the batch"
         name=${`${run.name}-reward`}
         caption="Reward of each prompt's best, mean and worst response, averaged over the batch. It may fall while the
           solver improves, because the creator's prompts get harder."
         numbers=${() => ({
-          columns: ["iteration", "best reward", "mean reward", "worst reward", "prompts"],
+          columns: ["iteration", "best reward of the batch", "mean", "worst", "prompts"],
           rows: batches.map((row) => [
             row.iteration,
             row.data.reward_best,
@@ -54,7 +56,7 @@ export function Curves({ rows, waiting, run }) {
         <${Plot}
           label="Best, mean and worst reward by iteration"
           xLabel="iteration"
-          yLabel="reward"
+          yLabel="reward of the batch"
           series=${[
             { name: "best", hue: "--c3", points: points("reward_best"), dashed: true },
             { name: "mean", hue: "--c1", points: mean, band: true },
@@ -82,7 +84,6 @@ export function Curves({ rows, waiting, run }) {
           series=${[{ name: "mean; shaded: the middle half of the prompts", hue: "--c2", points: info, band: true }]}
         />
       <//>
-      <${Heldout} rows=${rows} run=${run} />
       <${Diversity} rows=${rows} run=${run} />
     </div>
   `;

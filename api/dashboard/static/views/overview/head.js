@@ -2,6 +2,8 @@
 import { html } from "../../ui.js";
 import { count, duration, figure, moment, stageName } from "../../parts/format.js";
 import { Bar, Facts, Status } from "../../parts/labels.js";
+import { Outcome, outcomeCaption } from "../../parts/outcome.js";
+import { Link, runPath } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
 /** @typedef {import("../../data/schema.d.ts").Iterations} Iterations */
@@ -10,8 +12,10 @@ import { Bar, Facts, Status } from "../../parts/labels.js";
 export function Head({ run, iterations, children }) {
   const stages = iterations?.items.flatMap((iteration) => iteration.stages) ?? [];
   const open = stages.find((stage) => stage.status === "running");
-  const spent = iterations?.items.reduce((sum, iteration) => sum + iteration.seconds, 0);
-  const done = iterations?.items.filter((iteration) => iteration.status === "done") ?? [];
+  // what a fork shares with its parent was played there
+  const own = iterations?.items.filter((iteration) => iteration.number >= (run.forked_from?.iteration ?? 0));
+  const spent = own?.reduce((sum, iteration) => sum + iteration.seconds, 0);
+  const done = own?.filter((iteration) => iteration.status === "done") ?? [];
   const left =
     run.status === "running" && done.length
       ? (run.iterations - run.iteration) * (done.reduce((sum, iteration) => sum + iteration.seconds, 0) / done.length)
@@ -20,17 +24,28 @@ export function Head({ run, iterations, children }) {
   const facts = [
     ["Iterations", `${count(run.iteration)} of ${count(run.iterations)}`],
     ["Prompts", count(run.prompts)],
-    ["Time spent", duration(spent)],
+    ["Time spent", spent === 0 ? "none yet" : duration(spent)],
     ...(left === null
       ? []
       : /** @type {[string, unknown][]} */ ([["Time left at this pace", `about ${duration(left)}`]])),
     ["Started", html`<span class="moment">${moment(run.started_at)}</span>`],
     ["Seed", String(run.seed)],
+    ...(run.forked_from === null
+      ? []
+      : /** @type {[string, unknown][]} */ ([["Forked from", html`<${Origin} of=${run.forked_from} />`]])),
   ];
   return html`
     <div class="head">
       <h1>${run.name}</h1>
       <${Status} status=${run.status} />
+      ${
+        run.outcome.length > 0 &&
+        html`
+          <span class="outcome-line">
+            <${Outcome} sets=${run.outcome} />${" "}<span class="soft small">${outcomeCaption(run.outcome)}</span>
+          </span>
+        `
+      }
       ${
         run.desired !== "run" &&
         run.status === "running" &&
@@ -79,3 +94,8 @@ export function Head({ run, iterations, children }) {
     </div>
   `;
 }
+
+/** @param {{of: import("../../data/schema.d.ts").ForkedFrom}} props */
+const Origin = ({ of }) => html`
+  <${Link} class="fork-origin" to=${runPath(of.run)} title=${of.run}>${of.run}<//> at iteration ${of.iteration}
+`;

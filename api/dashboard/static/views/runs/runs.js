@@ -5,6 +5,7 @@ import { runEndpoint, useRequest } from "../../data/api.js";
 import { Dialog } from "../../parts/dialog.js";
 import { count, duration, figure } from "../../parts/format.js";
 import { TimeAgo, Bar, Status } from "../../parts/labels.js";
+import { Outcome } from "../../parts/outcome.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { go, Link, query, runPath, withQuery } from "../../router.js";
 import { comparePath } from "./compare.js";
@@ -141,8 +142,9 @@ function List({ page, curves, manage }) {
               <th scope="col"><span class="hidden-but-read">Compare</span></th>
               <th scope="col">Run</th>
               <th scope="col">Status</th>
+              <th scope="col">Held-out</th>
               <th scope="col">Progress</th>
-              <th scope="col">Mean reward</th>
+              <th scope="col">Reward of the batch</th>
               <th scope="col">Regret (info)</th>
               <th scope="col" class="number">Prompts</th>
               <th scope="col">Created</th>
@@ -229,6 +231,7 @@ function Row({ run, points, marked, mark, manage }) {
           html`<div class="small soft note" title=${run.error}>${run.error}</div>`
         }
       </td>
+      <td><${Outcome} sets=${run.outcome} /></td>
       <td class="progress">
         <${Bar}
           share=${run.status === "finished" ? 1 : share}
@@ -247,7 +250,7 @@ function Row({ run, points, marked, mark, manage }) {
           }
         </span>
       </td>
-      <td><${Curve} points=${points} of="reward" hue="--c1" name="mean reward" /></td>
+      <td><${Curve} points=${points} of="reward" hue="--c1" name="mean reward of the batch" /></td>
       <td><${Curve} points=${points} of="info" hue="--c2" name="informativeness" /></td>
       <td class="number">${count(run.prompts)}</td>
       <td class="soft"><${TimeAgo} iso=${run.created_at} /></td>
