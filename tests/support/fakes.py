@@ -91,12 +91,20 @@ class FakeGenerator:
                 self._response(request, sample, chance) for sample in range(request.first, request.first + request.n)
             ),
             context=request.context,
+            prompt_ids=tuple(request.text.encode()) if request.record else (),
         )
 
     def _response(self, request: Request, sample: int, chance: float) -> Response:
         seed = request.seed + sample
         right = generator(seed, request.text).random() < chance
-        return Response(sample, f"{'right' if right else 'wrong'} answer {seed % 7}", "stop", 3, seed)
+        response = Response(sample, f"{'right' if right else 'wrong'} answer {seed % 7}", "stop", 3, seed)
+        return recorded(response) if request.record else response
+
+
+def recorded(response: Response) -> Response:
+    """The response with tokens that a fake engine sampled; they depend on its seed."""
+    token_ids = tuple((response.seed + index) % 1000 for index in range(response.tokens))
+    return replace(response, token_ids=token_ids, logprobs=tuple(-(token % 8) / 8 for token in token_ids))
 
 
 class FakeRewarder:

@@ -23,7 +23,7 @@ from orchestrator.launch.registration import register_run
 from orchestrator.watch.listener import Listener, NoListener
 from store.rows import RunRow
 from store.session import Store
-from tests.support.fakes import FakeTrainer, skill_of
+from tests.support.fakes import FakeTrainer, recorded, skill_of
 from workers.evolvers import build_evolver
 from workers.playground.lazy_writer import stop_probability
 from workers.playground.world import parse, write_steps
@@ -50,6 +50,7 @@ class LazySolver:
                 request.number,
                 request.text,
                 tuple(self._respond(request, sample) for sample in range(request.first, request.first + request.n)),
+                prompt_ids=tuple(request.text.encode()) if request.record else (),
             )
 
     def _respond(self, request: Request, sample: int) -> Response:
@@ -63,7 +64,8 @@ class LazySolver:
                 break
             steps += 1
         text = write_steps(task, steps)
-        return Response(sample, text, "stop", len(text.split()), request.seed + sample)
+        response = Response(sample, text, "stop", len(text.split()), request.seed + sample)
+        return recorded(response) if request.record else response
 
 
 def playground_config(*overrides: str) -> RunConfig:

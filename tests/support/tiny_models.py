@@ -49,11 +49,15 @@ class Maker(Protocol):
     def __call__(self, folder: Path, *, tied: bool = True, seed: int = 0, chat_template: bool = True) -> Path: ...
 
 
-def tokenizer(*, chat_template: bool = True) -> PreTrainedTokenizerFast:
-    """Byte level; its post-processor adds a BOS, as many tokenizers do."""
+def tokenizer(*, chat_template: bool = True, merges: tuple[tuple[str, str], ...] = ()) -> PreTrainedTokenizerFast:
+    """Byte level; its post-processor adds a BOS, as many tokenizers do.
+
+    `merges`: pairs of tokens with a token of their own. A model may sample the two, but no text is encoded as them.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate((PAD, BOS, EOS, *alphabet))}
-    inner = Tokenizer(models.BPE(vocabulary, []))
+    merged = [first + second for first, second in merges]
+    vocabulary = {token: index for index, token in enumerate((PAD, BOS, EOS, *alphabet, *merged))}
+    inner = Tokenizer(models.BPE(vocabulary, [*merges]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.decoder = decoders.ByteLevel()
     inner.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, vocabulary[BOS])])

@@ -72,7 +72,7 @@ class Engine:
         self._setup = setup
         self._llm: Any = None
         self._encoder: PromptEncoder | None = None
-        self._asked: dict[str, tuple[int, Request, int]] = {}
+        self._asked: dict[str, tuple[int, Request, list[int]]] = {}
         self._refused: list[Result] = []
         self._serial = 0
 
@@ -190,9 +190,10 @@ class Engine:
             max_tokens=request.sampling.max_tokens,
             output_kind=RequestOutputKind.FINAL_ONLY,
             detokenize=False,
+            **({"logprobs": 0, "flat_logprobs": True} if request.record else {}),
         )
         self._serial += 1
-        self._asked[str(self._serial)] = (ticket, request, len(ids))
+        self._asked[str(self._serial)] = (ticket, request, ids)
         self._llm.add_request(str(self._serial), _tokens(ids), asked)
 
     def _check_room(self, prompt_tokens: int, max_tokens: int) -> None:
@@ -204,21 +205,26 @@ class Engine:
             )
 
     def _answer(self, output: Any) -> Result:
-        ticket, request, prompt_tokens = self._asked.pop(output.request_id)
+        ticket, request, prompt_ids = self._asked.pop(output.request_id)
         assert self._encoder is not None
         kept = [_without_stop(completion) for completion in output.outputs]
         texts = self._encoder.tokenizer.batch_decode(kept, skip_special_tokens=True)
         made = [
-            (text, completion.finish_reason, len(completion.token_ids))
+            (text, completion.finish_reason, len(completion.token_ids), *_sampled(completion, request))
             for text, completion in zip(texts, output.outputs, strict=True)
         ]
         if len(made) < request.n:
             made *= request.n
         responses = tuple(
-            Response(request.first + index, text, reason, tokens, request.seed + request.first + index)
-            for index, (text, reason, tokens) in enumerate(made)
+            Response(
+                request.first + index, text, reason, tokens, request.seed + request.first + index, token_ids, logprobs
+            )
+            for index, (text, reason, tokens, token_ids, logprobs) in enumerate(made)
         )
-        return ticket, PromptResponses(request.number, request.text, responses, None, prompt_tokens, request.context)
+        recorded = tuple(prompt_ids) if request.record else ()
+        return ticket, PromptResponses(
+            request.number, request.text, responses, None, len(prompt_ids), request.context, recorded
+        )
 
 
 def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
@@ -230,6 +236,8 @@ def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
         "enforce_eager": setup.enforce_eager,
         "disable_log_stats": True,
         "kv_cache_dtype": setup.kv_cache_dtype,
+        # Of the distribution that is sampled from, after temperature and top_p. Where none are requested, nothing differs.
+        "logprobs_mode": "processed_logprobs",
     }
     if setup.max_sequences is not None:
         arguments["max_num_seqs"] = setup.max_sequences
@@ -281,6 +289,24 @@ def _tokens(ids: list[int]) -> Any:
     from vllm.inputs.engine import tokens_input
 
     return tokens_input(ids)
+
+
+def _sampled(completion: Any, request: Request) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The sampled token ids, with the one that ended the response, and their log-probabilities (nats), if requested.
+
+    Raises InfrastructureError if vLLM returned another number of log-probabilities than of tokens.
+    """
+    if not request.record:
+        return (), ()
+    token_ids, logprobs = tuple(completion.token_ids), tuple(completion.logprobs.logprobs)
+    if len(token_ids) != len(logprobs) or list(token_ids) != completion.logprobs.token_ids:
+        raise InfrastructureError(
+            f"vLLM returned {len(logprobs)} log-probabilities for the {len(token_ids)} tokens of a response to prompt "
+            f"{request.number}",
+            expected="the log-probability of each sampled token",
+            next_move="Use the pinned version of vLLM, or a loss that needs no token record",
+        )
+    return token_ids, logprobs
 
 
 def _without_stop(completion: Any) -> list[int]:

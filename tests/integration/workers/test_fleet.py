@@ -5,12 +5,13 @@ import json
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eva.errors import CanaryError, ModelError
@@ -80,6 +81,44 @@ def test_greedy_responses_are_those_of_transformers(fleet: Fleet, policies: Poli
     )
     made = model.generate(**ids, max_new_tokens=16, do_sample=False)[0, ids["input_ids"].shape[1] :]
     assert [r.text for r in responses] == [words.decode(made, skip_special_tokens=True)] * 2
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.9)])
+def test_the_recorded_log_probabilities_are_those_of_the_trainers_forward_pass(
+    temperature: float, top_p: float, fleet: Fleet, policies: Policies
+) -> None:
+    """Of the distribution that was sampled from: after the temperature, and within the top_p of its mass."""
+    fleet.load(policies[0])
+    sampling = SamplingSettings(temperature, top_p, 24)
+    asked = [dataclasses.replace(request, record=True, sampling=sampling) for request in requests_of(12)]
+    answered = {a.number: a for a in fleet.generate(asked)}
+    plain = fleet.generate([dataclasses.replace(request, record=False) for request in asked])
+    assert texts(list(plain)) == texts(list(answered.values())), "recording changes nothing that is sampled"
+
+    words = AutoTokenizer.from_pretrained(policies[0].path)
+    model: Any = AutoModelForCausalLM.from_pretrained(policies[0].path)
+    again = 0
+    for a in answered.values():
+        assert words.decode(a.prompt_ids) == f"<bos><user>{a.text}<assistant>"
+        for r in a.responses:
+            assert len(r.token_ids) == r.tokens and (r.token_ids[-1] == words.eos_token_id) == (r.finish == "stop")
+            expected = processed_logprobs(model, a.prompt_ids, r.token_ids, temperature, top_p)
+            assert r.logprobs == pytest.approx(expected, abs=1e-4)
+            text_ids = [token for token in r.token_ids if token != words.eos_token_id]
+            again += words.encode(r.text, add_special_tokens=False) == text_ids
+    assert again < 12, "most texts are written with other tokens than those that were sampled"
+
+
+def processed_logprobs(
+    model: Any, prompt_ids: Sequence[int], token_ids: Sequence[int], temperature: float, top_p: float
+) -> list[float]:
+    ids = torch.tensor([[*prompt_ids, *token_ids]])
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[0, len(prompt_ids) - 1 : -1].double() / temperature
+    ranked, order = logits.sort(descending=True)
+    before = ranked.softmax(-1).cumsum(-1) - ranked.softmax(-1)
+    logits = logits.masked_fill((before >= top_p).gather(-1, order.argsort(-1)), -torch.inf)
+    return logits.log_softmax(-1).gather(1, ids[0, len(prompt_ids) :, None])[:, 0].tolist()
 
 
 def test_a_prompt_that_does_not_fit_is_a_failure_of_its_own(fleet: Fleet, policies: Policies) -> None:

@@ -69,6 +69,8 @@ class LLMEngine:
             SimpleNamespace(token_ids=[5 + (asked.seed + sample) % 7] * 3, finish_reason="length")
             for sample in range(asked.n)
         ]
+        for completion in made if getattr(asked, "logprobs", None) == 0 else ():
+            completion.logprobs = SimpleNamespace(token_ids=completion.token_ids, logprobs=[-0.5] * 3)
         return [SimpleNamespace(request_id=name, outputs=made)]
 
     def has_unfinished_requests(self) -> bool:
