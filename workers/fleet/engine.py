@@ -236,7 +236,7 @@ def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
         "enforce_eager": setup.enforce_eager,
         "disable_log_stats": True,
         "kv_cache_dtype": setup.kv_cache_dtype,
-        # Of the distribution that is sampled from, after temperature and top_p. Where none are requested, nothing differs.
+        # of the distribution that is sampled from: after temperature and top_p
         "logprobs_mode": "processed_logprobs",
     }
     if setup.max_sequences is not None:
