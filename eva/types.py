@@ -223,8 +223,9 @@ class TrainingStep:
 class TrainingJob:
     """A training job: preference pairs in, a verified checkpoint out.
 
-    `pairs_path` is a JSONL file of PreferencePair rows. `policy` is trained and `reference` regularises it. The new
-    checkpoint is number `number`, published below `folder`.
+    `pairs_path` is a JSONL file of PreferencePair rows. `policy` is trained and `reference` regularises it. `initial`
+    is checkpoint 0, for losses that also compare with it. The new checkpoint is number `number`, published below
+    `folder`.
     """
 
     number: int
@@ -235,6 +236,7 @@ class TrainingJob:
     folder: str
     seed: int
     fence: int = 0
+    initial: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

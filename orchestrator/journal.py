@@ -239,6 +239,7 @@ class Journal:
             folder=self.folder,
             seed=derive(self.config.seed, iteration, "train"),
             fence=self._run.lease.fence.fence,
+            initial=self._checkpoint(0) if training.ranked else None,
         )
 
     def _checkpoint(self, number: int) -> Checkpoint:

@@ -249,7 +249,7 @@ def _plan(config: RunConfig, models: Models, machines: Machines, seeds: int, hel
     kept = config.iterations + 1 if config.checkpoints.keep == "all" else 1 + len(config.checkpoints.keep)
     disk = kept * stored_bytes(models.policy, config)
     needs_gpus = _needs_gpus(config)
-    host = host_memory(models.policy, setup_of(config.training)) if needs_gpus and config.training.enabled else 0
+    host = host_memory(models.policy, setup_of(config)) if needs_gpus and config.training.enabled else 0
     problems = [*_no_gpus(config, machines)] or [
         *_placement(config, machines),
         *_memory(config, models, machines, roles),
@@ -289,7 +289,7 @@ def _roles(config: RunConfig, models: Models, machines: Machines) -> Iterator[Ro
                 need = reward_memory(shape, network, gpu)
                 yield Role(key, network.gpus, replicas_of(reward), need, gpu.memory)
     if config.training.enabled and fleet.gpus_per_engine > 0:
-        need = training_memory(models.policy, setup_of(config.training))
+        need = training_memory(models.policy, setup_of(config))
         yield Role("training", 1, config.training.devices, need, gpu.memory)
 
 

@@ -18,7 +18,7 @@ from eva.capacity.machines import Gpu, Machines
 from eva.capacity.placement import networks
 from eva.capacity.serving_memory import default_sequences, engine_memory
 from eva.capacity.shapes import ModelShape
-from eva.capacity.training_memory import plain_attention, rows_of, setup_of
+from eva.capacity.training_memory import plain_attention, responses_per_row, rows_of, setup_of
 from eva.config import EvolInstruct, FeedbackEvolver, JudgeReward, PairwiseReward, RewardNetwork, RunConfig
 from eva.config.rewards import replicas_of
 
@@ -162,16 +162,19 @@ def _evolving(children: int, config: RunConfig) -> StageTime:
     return StageTime("evolve", seconds, 0, f"{children:,} calls x {CALL_S:.0f} s / {at_once} at a time")
 
 
-def _training(pairs: int, config: RunConfig, policy: ModelShape, gpu: Gpu | None, machines: Machines) -> StageTime:
+def _training(prompts: int, config: RunConfig, policy: ModelShape, gpu: Gpu | None, machines: Machines) -> StageTime:
     training = config.training
-    rows = 2 * (training.max_steps * training.batch if training.max_steps else int(pairs * training.epochs))
+    several = config.pairs.choice == "all_vs_best" and not training.ranked
+    items = prompts * (config.generation.n - 1) if several else prompts
+    taken = training.max_steps * training.batch if training.max_steps else int(items * training.epochs)
+    rows = responses_per_row(config) * taken
     length = min(PROMPT_TOKENS + _response_tokens(config), training.max_length)
     operations = 8.0 * policy.parameters * rows * length
     shown = f"{rows:,} rows x {length} tokens x 8 x {policy.parameters / 1e9:.2f} B = {operations:.1e} operations"
     if gpu is None:
         seconds = operations / (CPU_TRAINING * machines.cores)
         return StageTime("train", seconds, 0, f"{shown}, at {CPU_TRAINING / 1e9:.0f} G/s a core")
-    setup = setup_of(training)
+    setup = setup_of(config)
     plain = plain_attention(policy, setup)
     share = PLAIN_ATTENTION_SHARE if plain else TRAINING_SHARE
     seconds = operations / (gpu.flops * share * training.devices)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from eva.capacity.shapes import ModelShape
-from eva.config import Training
+from eva.config import RunConfig
 
 STATE_BYTES: Mapping[str, int] = {"adamw": 8, "rmsprop": 4, "adamw_8bit": 2}
 """Bytes of an optimiser's state per trained parameter."""
@@ -35,7 +35,10 @@ REFERENCE_TOKENS = 32_768
 
 @dataclass(frozen=True, slots=True)
 class TrainingSetup:
-    """What decides a training's memory and speed. `sharding`: what `training.sharding` stands for on GPUs."""
+    """What decides a training's memory and speed.
+
+    `sharding`: what `training.sharding` stands for on GPUs. `responses`: what the loss takes of a prompt at once.
+    """
 
     sharding: Literal["fsdp2", "ddp", "none"]
     devices: int = 1
@@ -48,10 +51,12 @@ class TrainingSetup:
     activation_checkpointing: bool = True
     attention: str = "auto"
     reference_tokens: int = REFERENCE_TOKENS
+    responses: int = 2
 
 
-def setup_of(training: Training) -> TrainingSetup:
+def setup_of(config: RunConfig) -> TrainingSetup:
     """The setup that a config asks for, on GPUs."""
+    training = config.training
     return TrainingSetup(
         sharding=training.sharding_on(gpu=True),
         devices=training.devices,
@@ -64,7 +69,13 @@ def setup_of(training: Training) -> TrainingSetup:
         activation_checkpointing=training.activation_checkpointing is not False,
         attention=training.attention,
         reference_tokens=training.reference_tokens or REFERENCE_TOKENS,
+        responses=responses_per_row(config),
     )
+
+
+def responses_per_row(config: RunConfig) -> int:
+    """How many responses the loss takes at once: a pair, or all that a prompt may have."""
+    return config.generation.n if config.training.ranked and config.pairs.choice == "all_vs_best" else 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +117,8 @@ def host_memory(shape: ModelShape, training: TrainingSetup) -> int:
 
 
 def rows_of(training: TrainingSetup) -> int:
-    """Rows of one forward pass on one device: two per pair."""
-    return 2 * (training.per_device_batch or max(1, training.batch // training.devices))
+    """Rows of one forward pass on one device: two per pair, or as many as a prompt has responses."""
+    return training.responses * (training.per_device_batch or max(1, training.batch // training.devices))
 
 
 def plain_attention(shape: ModelShape, training: TrainingSetup) -> bool:
@@ -147,7 +158,7 @@ def _divided(shape: ModelShape, training: TrainingSetup, activations: Mapping[st
     root, layer = shape.root_parameters, shape.layer_parameters
     held = 0.0 if training.offload else shape.parameters / training.devices
     state = {"weights": 4 * held, "optimiser": STATE_BYTES.get(training.optimiser, 8) * held}
-    pairs = rows_of(training) // 2 * training.devices
+    pairs = rows_of(training) // training.responses * training.devices
     waiting = 4 * held if training.batch > pairs else 0.0
     # the head's gradient waits in bfloat16; a layer's is reduced in float32 while the next layer is gathered
     gathered = 4.0 * root + 4.0 * layer + 6.0 * layer

@@ -12,7 +12,7 @@ from eva.config.section import Section, one_of
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Retention, Training
 from eva.config.tracking import Tracking
 from eva.measures.diversity import FIGURES
-from eva.solver.losses import check_win_rates
+from eva.solver.losses import check_ranking, check_win_rates
 
 
 class Prompts(Section):
@@ -225,6 +225,11 @@ class RunConfig(Section):
         names = [tracking.name for tracking in self.tracking]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"tracking lists {', '.join(twice)} more than once; remove the duplicate")
+        return self
+
+    @model_validator(mode="after")
+    def _ranking(self) -> RunConfig:
+        check_ranking(self.training.loss, self.pairs.choice, self.generation.n)
         return self
 
     @model_validator(mode="after")

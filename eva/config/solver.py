@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from eva.config.rewards import RewardConfig
 from eva.config.section import Section, one_of
-from eva.solver.losses import check_loss_name, loss_facts
+from eva.solver.losses import TRL_PREFIX, check_loss_name, loss_facts, takes_ranked
 from eva.solver.pairs import CHOICES
 
 Difficulty = Literal["easy", "medium", "hard"]
@@ -108,6 +108,15 @@ class Training(Section):
     """f-divergence between policy and reference; all except reverse_kl trade reward for diversity."""
     divergence_alpha: float = Field(default=0.5, gt=0, lt=1)
     """Order of `alpha_divergence`: reverse KL towards 1, forward KL towards 0."""
+    initial_share: float | None = Field(default=None, gt=0, le=1)
+    """For inpo: the share of the pull that goes to the initial model (the paper's tau / eta); the rest goes to the
+    previous policy. Unset: 1/3."""
+    takes: Literal["pairs", "ranked"] | None = None
+    """What your own loss takes: `pairs`, or `ranked`, all responses of a prompt's pairs, best first, with the
+    log-probabilities of the initial model besides the reference's. Unset: pairs."""
+    order: Literal["shuffled", "widest_first"] = "shuffled"
+    """`widest_first` trains on pairs in the order of their margin, from easy to hard (Curry-DPO), and each further pass
+    in the same order. With pairs.choice all_vs_best, that order runs over several pairs of each prompt."""
     win_rates: Literal["given", "bradley_terry"] | None = None
     """For sppo: `given` takes the rewards as win rates (the default for pairwise rewarders); `bradley_terry` derives
     them: P(i beats j) = sigmoid((reward i - reward j) / scale), averaged over all responses to the prompt, itself
@@ -151,7 +160,8 @@ class Training(Section):
     """At most this many optimiser steps in an iteration; fewer pairs give fewer. The schedule is laid out for the steps
     that are taken."""
     batch: int = Field(default=8, ge=1)
-    """Global batch in pairs: `per_device_batch` x devices x accumulation must equal this."""
+    """Global batch in pairs, or in prompts for losses over ranked responses: `per_device_batch` x devices x
+    accumulation must equal this."""
     per_device_batch: int | None = Field(default=None, ge=1)
     """Pairs per forward pass on one device; unset: `batch` on one device."""
     max_length: int = Field(default=2048, ge=2)
@@ -191,6 +201,7 @@ class Training(Section):
             )
         if loss.needs_flip_rate and self.flip_rate == 0:
             raise ValueError(f"loss {self.loss} needs a flip_rate above 0, for example 0.1")
+        self._check_ranked()
         if self.win_rate_scale != 1 and self.win_rates != "bradley_terry":
             raise ValueError(
                 f"win_rate_scale is {self.win_rate_scale}, but only win_rates bradley_terry uses it: set win_rates, or "
@@ -203,6 +214,24 @@ class Training(Section):
                 f"{per_device * self.devices}: change batch or per_device_batch"
             )
         return self
+
+    def _check_ranked(self) -> None:
+        if self.takes is not None and (":" not in self.loss or self.loss.startswith(TRL_PREFIX)):
+            raise ValueError(f"takes is {self.takes}, but loss {self.loss} is no function of yours: leave takes out")
+        if self.initial_share is not None and self.loss != "inpo":
+            raise ValueError(f"initial_share is {self.initial_share:g}, but loss {self.loss} does not use it")
+        if self.loss == "inpo" and self.reference == "initial":
+            raise ValueError(
+                "reference is initial, but loss inpo compares with the previous policy and with the initial one: leave "
+                "reference out"
+            )
+        if self.loss == "kto" and self.order != "shuffled":
+            raise ValueError(f"order is {self.order}, but loss kto takes single responses, which have no margin")
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the loss takes ranked responses in place of pairs."""
+        return takes_ranked(self.loss, self.takes)
 
     @model_validator(mode="after")
     def _shardable(self) -> Training:

@@ -22,7 +22,9 @@ class Loss:
     """A loss, described for readers and for the validation of configs.
 
     `reference_free`: needs no reference policy. `rewards`: also uses the pair's rewards. `divergences`: supports
-    f-divergences other than the reverse KL. `online`: a policy gradient, which needs the tokens as sampled.
+    f-divergences other than the reverse KL. `online`: a policy gradient, which needs the tokens as sampled. `ranked`:
+    takes all responses of a prompt's pairs at once, best first, with the initial policy as a second reference.
+    `ranks_many`: says more about three responses than about two.
     """
 
     summary: str
@@ -33,6 +35,8 @@ class Loss:
     divergences: bool = False
     needs_flip_rate: bool = False
     online: bool = False
+    ranked: bool = False
+    ranks_many: bool = False
 
 
 LOSSES: dict[str, Loss] = {
@@ -83,6 +87,32 @@ LOSSES: dict[str, Loss] = {
         "-log sigma(beta (log pi(y_w)/|y_w| - log pi(y_l)/|y_l|) - gamma)",
         "Meng et al. 2024, eq. 6",
         reference_free=True,
+    ),
+    "kto": Loss(
+        "Kahneman-Tversky optimisation: each response is desirable or not; z = max(0, mean h of exchanged responses)",
+        "(1 - sigma(beta (h_w - z)) + 1 - sigma(beta (z - h_l))) / 2",
+        "Ethayarajh et al. 2024",
+    ),
+    "plackett_luce": Loss(
+        "DPO over a whole ranking y_1 > … > y_K",
+        "-sum_k log(exp(beta h_k) / sum_(j >= k) exp(beta h_j))",
+        "Rafailov et al. 2023, appendix A.3",
+        ranked=True,
+        ranks_many=True,
+    ),
+    "pro": Loss(
+        "preference ranking optimisation; p = log pi per token; t_kj = r_k - r_j, t_kk = max_j t_kj",
+        "-sum_k log(exp(t_kk p_k) / sum_(j >= k) exp(t_kj p_j)) - beta p_1",
+        "Song et al. 2024",
+        reference_free=True,
+        ranked=True,
+        ranks_many=True,
+    ),
+    "inpo": Loss(
+        "iterative Nash policy optimisation; d = log ref/pi_0 with the initial policy pi_0; s = `initial_share`",
+        "(m + s (d_w - d_l) - 1/(2 beta))^2",
+        "Zhang et al. 2025",
+        ranked=True,
     ),
 }
 """The losses by name; LOSSES in workers/training/losses computes them."""
@@ -138,6 +168,20 @@ def loss_facts(name: str) -> Loss:
             f"TRL's {kind}", "", "TRL", divergences=kind in _DIVERGING_TYPES, needs_flip_rate=kind in _FLIPPING_TYPES
         )
     return Loss("a function of the user's", "", name, rewards=True)
+
+
+def takes_ranked(loss: str, own: str | None) -> bool:
+    """Whether a loss takes ranked responses in place of pairs. `own`: what the user says that their function takes."""
+    return loss_facts(loss).ranked or own == "ranked"
+
+
+def check_ranking(loss: str, choice: str, n: int) -> None:
+    """Raises ValueError if the loss learns from a ranking, and the rule gives it two responses of more."""
+    if loss_facts(loss).ranks_many and n > 2 and ":" not in choice and choice != "all_vs_best":
+        raise ValueError(
+            f"loss {loss} learns from a ranking of the n responses, but pairs.choice {choice} picks two of them: set "
+            "pairs.choice to all_vs_best"
+        )
 
 
 def check_win_rates(loss: str, win_rates: str | None, rewarder: str, *, gives_win_rates: bool) -> None:

@@ -47,6 +47,7 @@ def trainer_arguments(training: Training, *, seed: int, n_devices: int, gpu: boo
         # A value below 1 is a share of the steps, rounded up.
         "warmup_steps": training.warmup_ratio,
         "num_train_epochs": training.epochs,
+        **({} if training.order == "shuffled" else {"train_sampling_strategy": "sequential"}),
         "max_steps": training.max_steps or -1,
         "optim": _OPTIMISERS[training.optimiser],
         "adam_beta1": 0.9,

@@ -82,7 +82,8 @@ def _checked(check: Callable[[], None], report: StepListener | None) -> StepList
 def _train_and_publish(
     job: TrainingJob, training: Training, model: Model, gpu: bool, report: StepListener, note: Note
 ) -> str:
-    for needed in dict.fromkeys((job.policy, job.reference)):  # often one checkpoint is both
+    named = (job.policy, job.reference, *((job.initial,) if job.initial is not None else ()))
+    for needed in dict.fromkeys(named):  # often one checkpoint is several
         note(f"verifies {needed.path}")
         checkpoints.verify(Path(needed.path), needed.digest)
     reach("training.begun")
@@ -154,7 +155,8 @@ def _train(
 def _identity(job: TrainingJob, training: Training) -> dict[str, Any]:
     """Everything that determines the outcome of a job; digests of manifests stand for weights."""
     pairs = hashlib.sha256(Path(job.pairs_path).read_bytes()).hexdigest() if training.enabled else ""
-    return {
+    initial = {} if job.initial is None else {"initial": job.initial.digest}
+    return initial | {
         "number": job.number,
         "iteration": job.iteration,
         "policy": job.policy.digest,

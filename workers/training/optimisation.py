@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from eva.config import Model, Training
 from eva.errors import TrainingFailedError
 from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.solver.losses import loss_facts
-from eva.types import TrainingJob, TrainingStep
+from eva.types import Checkpoint, TrainingJob, TrainingStep
 from workers.models.chat_template import PromptEncoder, read_prompting
 from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files, rows
@@ -70,7 +71,7 @@ def optimise(
         loading = _Loading(training, gpu)
         note("loads the policy")
         ingredients = loading.ingredients(job, encoder.tokenizer, encoded.rows, arguments, recorder, note)
-        trainer = find_loss(training.loss)(ingredients)
+        trainer = find_loss(training.loss, ranked=training.ranked)(ingredients)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
         trained = trainer.model
@@ -129,13 +130,16 @@ class _Loading:
         if self.divided:
             layers = {"transformer_layer_cls_to_wrap": layer_classes(policy)}
             arguments = arguments | {"fsdp_config": arguments["fsdp_config"] | layers}
-        reference = Reference(
-            lambda: self._load(job.reference.path, self._reference_dtype),
-            training.reference_tokens or (_REFERENCE_TOKENS if self._gpu else None),
+        needed = None if loss_facts(training.loss).reference_free else self._reference(job.reference, note)
+        initial = None if needed is None or job.initial is None else self._reference(job.initial, note)
+        return Ingredients(policy, needed, tokenizer, encoded, training, arguments, (recorder,), initial)
+
+    def _reference(self, checkpoint: Checkpoint, note: Note) -> Reference:
+        return Reference(
+            lambda: self._load(checkpoint.path, self._reference_dtype),
+            self._training.reference_tokens or (_REFERENCE_TOKENS if self._gpu else None),
             note,
         )
-        needed = None if loss_facts(training.loss).reference_free else reference
-        return Ingredients(policy, needed, tokenizer, encoded, training, arguments, (recorder,))
 
     def _load(self, folder: str, dtype: str) -> Any:
         return load_part(folder, first=self.first, dtype=dtype, attention=self._training.attention)
@@ -143,13 +147,14 @@ class _Loading:
 
 def _rows(job: TrainingJob, training: Training, model: Model, encoder: PromptEncoder) -> rows.Rows:
     facts = inspect_model(Path(job.policy.path))
-    encoded = rows.encode(
+    encode = rows.encode_ranked if training.ranked else partial(rows.encode, rewards=loss_facts(training.loss).rewards)
+    encoded = encode(
         rows.read_pairs(Path(job.pairs_path)),
         encoder,
         max_length=min(training.max_length, facts.max_positions or training.max_length),
         max_prompt_length=training.max_prompt_length,
-        rewards=loss_facts(training.loss).rewards,
         end=rows.end_of_turn(facts.path, encoder.tokenizer, chat=model.template == "chat"),
+        widest_first=training.order == "widest_first",
     )
     if not encoded.rows:
         raise TrainingFailedError(

@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from eva.types import Message
 from workers.models.chat_template import PromptEncoder, UnusablePromptError
 
 Row = dict[str, Any]
-"""`prompt_ids`, `chosen_ids`, `rejected_ids` for TRL's collator; with both rewards if the loss needs them."""
+"""`prompt_ids`, `chosen_ids`, `rejected_ids` for TRL's collator, with both rewards if the loss needs them. Of a ranked
+row: `prompt_ids`, `responses_ids` and `rewards`, lists over responses, best first."""
 _REWARDS = ("chosen_reward", "rejected_reward")
 _MARK = "qzqz"
 
@@ -38,6 +41,7 @@ def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
         try:
             row = json.loads(line)
             pair = {key: row[key] for key in ("prompt", "chosen", "rejected")}
+            pair["number"] = row.get("number", number)
             pair["context"] = tuple(Message(one["role"], one["content"]) for one in row.get("context", ()))
             pair |= {key: float(row[key]) for key in _REWARDS if key in row}
             yield pair | {key: bool(row.get(key)) for key in ("chosen_cut", "rejected_cut")}
@@ -57,11 +61,14 @@ def encode(
     end: int,
     max_prompt_length: int | None = None,
     rewards: bool = False,
+    widest_first: bool = False,
 ) -> Rows:
     """Token ids of every pair, each response ended by `end` unless it was cut; pairs of no use are counted.
 
-    `rewards` keeps the pair's two rewards in its row.
+    `rewards` keeps the pair's two rewards in its row. `widest_first`: by falling margin; equal ones keep their order.
     """
+    if widest_first:
+        pairs = sorted(pairs, key=lambda pair: pair["rejected_reward"] - pair["chosen_reward"])
     dropped: Counter[str] = Counter()
     rows: list[Row] = []
     for pair in pairs:
@@ -79,6 +86,64 @@ def encode(
         else:
             rows.append(row | {key: pair[key] for key in _REWARDS} if rewards else row)
     return Rows(tuple(rows), dict(dropped))
+
+
+def encode_ranked(
+    pairs: Iterable[dict[str, Any]],
+    encoder: PromptEncoder,
+    *,
+    max_length: int,
+    end: int,
+    max_prompt_length: int | None = None,
+    widest_first: bool = False,
+) -> Rows:
+    """Token ids of every prompt with the responses of its pairs, best first; responses of no use are counted.
+
+    Pairs of one prompt stand behind each other. Responses with equal rewards keep the order of the pairs.
+    `widest_first`: prompts by falling gap between their best and worst response.
+    """
+    dropped: Counter[str] = Counter()
+    rows: list[Row] = []
+    for _, of_prompt in groupby(pairs, key=itemgetter("number")):
+        ranked = _ranked([*of_prompt])
+        prompt = ranked[0]["prompt"], ranked[0]["context"]
+        try:
+            prompt_ids = encoder.encode(*prompt)
+        except UnusablePromptError:
+            dropped["the prompt cannot be encoded"] += len(ranked)
+            continue
+        if max_prompt_length is not None and len(prompt_ids) > max_prompt_length:
+            dropped[f"prompt longer than {max_prompt_length} tokens"] += len(ranked)
+            continue
+        kept: dict[tuple[int, ...], float] = {}
+        for response in ranked:
+            ids = encode_response(encoder.tokenizer, prompt_ids, response["text"])
+            ids = ids if response["cut"] else [*ids, end]
+            if len(prompt_ids) + len(ids) > max_length:
+                dropped[f"longer than {max_length} tokens"] += 1
+            elif tuple(ids) in kept:
+                dropped["two responses are the same tokens"] += 1
+            else:
+                kept[tuple(ids)] = response["reward"]
+        if len(kept) > 1:
+            rows.append(
+                {"prompt_ids": prompt_ids, "responses_ids": [[*ids] for ids in kept], "rewards": [*kept.values()]}
+            )
+        else:
+            dropped["the only response left of its prompt"] += len(kept)
+    if widest_first:
+        rows.sort(key=lambda row: row["rewards"][-1] - row["rewards"][0])
+    return Rows(tuple(rows), {reason: count for reason, count in dropped.items() if count})
+
+
+def _ranked(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The different responses of a prompt's pairs, by falling reward."""
+    responses: dict[str, dict[str, Any]] = {}
+    for side in ("chosen", "rejected"):
+        for pair in pairs:
+            response = {"text": pair[side], "cut": pair[f"{side}_cut"], "reward": pair[f"{side}_reward"]}
+            responses.setdefault(pair[side], response | {key: pair[key] for key in ("prompt", "context")})
+    return sorted(responses.values(), key=lambda response: -response["reward"])
 
 
 def _encode_pair(pair: Mapping[str, Any], encoder: PromptEncoder, end: int) -> Row:

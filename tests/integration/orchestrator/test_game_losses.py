@@ -32,6 +32,8 @@ SETTINGS: dict[str, list[str]] = {
     "sppo": ["training.win_rates=bradley_terry"],
     "orpo": ["training.beta=0.5"],
     "simpo": ["training.beta=2"],
+    "plackett_luce": ["pairs.choice=all_vs_best"],
+    "pro": ["pairs.choice=all_vs_best"],
 }
 
 
@@ -109,5 +111,5 @@ def test_a_loss_plays_an_iteration_and_opens_its_margin(
     third = len(margins) // 3
     assert third >= 3 and len(pairs) > 30
     assert sum(margins[-third:]) > sum(margins[:third])
-    assert steps[-1].values["rewards/accuracies"] > 0.5
+    assert loss == "kto" or steps[-1].values["rewards/accuracies"] > 0.5  # its responses stand alone
     assert given.digest != trained.digest

@@ -31,7 +31,8 @@ from workers.training import checkpoint_files
 from workers.training.canary import difference, read_canary
 from workers.training.checkpoints import is_valid, verify
 from workers.training.job import publish_model, run_job
-from workers.training.losses.dpo import TokenDPOTrainer, reference_batches
+from workers.training.losses.dpo import TokenDPOTrainer
+from workers.training.losses.reference_scores import reference_batches
 from workers.training.optimisation import optimise
 from workers.training.trainer import LocalTrainer
 

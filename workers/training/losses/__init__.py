@@ -3,7 +3,10 @@
 `dpo`: DPO, and the losses that TRL's DPO trainer has
 `reference_free`: SimPO and ORPO
 `sppo`: SPPO
-`own`: a user's loss
+`kto`: KTO
+`ranked`: Plackett-Luce, PRO and INPO, over ranked responses
+`own`: a user's loss over pairs
+`reference_scores`: the reference's log-probabilities of all rows
 `configuration`: the configs of their trainers
 
 A new loss is a file or a function beside these, a line in `LOSSES`, and one in eva/solver/losses.py, which says what it
@@ -22,7 +25,9 @@ from eva.runtime.user_functions import load_function
 from eva.runtime.worker_reports import Note, ignore_note
 from eva.solver.losses import TRL_PREFIX
 from workers.training.losses.dpo import build_dpo, build_length_desensitised
+from workers.training.losses.kto import build_kto
 from workers.training.losses.own import build_own
+from workers.training.losses.ranked import build_ranked, inpo, plackett_luce, pro
 from workers.training.losses.reference_free import build_orpo, build_simpo
 from workers.training.losses.sppo import build_sppo
 from workers.training.rows import Row
@@ -42,7 +47,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ingredients:
-    """What a loss builds its trainer from. `reference` is None if unused.
+    """What a loss builds its trainer from. `reference` and `initial`, the second one, are None if unused.
 
     `arguments`: keyword arguments for the trainer's config class. `callbacks`: to be passed to the trainer.
     """
@@ -54,6 +59,7 @@ class Ingredients:
     training: Training
     arguments: dict[str, Any]
     callbacks: tuple[Any, ...]
+    initial: Reference | None = None
 
 
 Build = Callable[[Ingredients], Any]
@@ -68,20 +74,28 @@ LOSSES: dict[str, Build] = {
     "apo_zero": partial(build_dpo, loss_type="apo_zero"),
     "orpo": build_orpo,
     "simpo": build_simpo,
+    "kto": build_kto,
+    "plackett_luce": partial(build_ranked, function=plackett_luce),
+    "pro": partial(build_ranked, function=pro),
+    "inpo": partial(build_ranked, function=inpo),
 }
 """Name -> function that returns a `transformers.Trainer`, ready for `train()`."""
 
 
-def find_loss(name: str) -> Build:
-    """Returns the builder of a loss by name, `trl:TYPE` (TRL's) or `module:function` (a user's). Raises ConfigError."""
+def find_loss(name: str, *, ranked: bool = False) -> Build:
+    """Returns the builder of a loss by name, `trl:TYPE` (TRL's) or `module:function` (a user's). Raises ConfigError.
+
+    `ranked`: the user's function takes ranked responses in place of pairs.
+    """
     if name in LOSSES:
         return LOSSES[name]
     if name.startswith(TRL_PREFIX):
         return partial(build_dpo, loss_type=name.removeprefix(TRL_PREFIX))
+    batch, what = ("RankedBatch", "prompt") if ranked else ("PairBatch", "pair")
     function = load_function(
         name,
         what="loss",
-        expected="`module:function`, a function (batch: PairBatch, training: Training) -> a loss per pair",
+        expected=f"`module:function`, a function (batch: {batch}, training: Training) -> a loss per {what}",
         arguments=["batch", "training"],
     )
-    return partial(build_own, function=function)
+    return partial(build_ranked if ranked else build_own, function=function)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import nn
 from trl.trainer.dpo_config import DPOConfig
@@ -14,7 +12,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from typing_extensions import override
 
 from workers.training.losses.configuration import trainer_config
-from workers.training.policies import place_reference
+from workers.training.losses.reference_scores import score_rows
 
 if TYPE_CHECKING:
     from workers.training.losses import Ingredients, Reference
@@ -46,52 +44,45 @@ class TokenDPOTrainer(DPOTrainer):
 
     @override
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """Adds reference log-probabilities (nats, summed over the response). TRL's own method fills a disk cache.
-
-        Several devices share the rows and exchange their results. Each takes equally many batches, because devices that
-        share the weights must call the model equally often.
-        """
+        """Adds reference log-probabilities (nats, summed over the response). TRL's own method fills a disk cache."""
         rows: list[Any] = list(dataset)
-        lengths = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
-        batches = reference_batches(lengths, pairs=batch_size, tokens=self._reference.tokens)
-        while len(batches) % self.accelerator.num_processes:
-            batches.append(batches[0])
-        own = batches[self.accelerator.process_index :: self.accelerator.num_processes]
-        model = place_reference(self._reference.load(), self.accelerator)
-        results: list[tuple[int, float, float]] = []
-        for number, indices in enumerate(own):
-            self._reference.note(f"scores the reference: batch {number + 1} of {len(own)}")
-            batch = self._prepare_inputs(self.data_collator([rows[index] for index in indices]))
-            chosen, rejected = self.compute_ref_log_probs(model, batch)
-            results += zip(indices, chosen.tolist(), rejected.tolist(), strict=True)
-        if self.accelerator.num_processes > 1:
-            results = gather_object(results)
-        scored = {index: (chosen, rejected) for index, chosen, rejected in results}
-        return dataset.add_column("ref_chosen_logps", [scored[index][0] for index in range(len(rows))]).add_column(
-            "ref_rejected_logps", [scored[index][1] for index in range(len(rows))]
+        scored = score_rows(
+            self._reference,
+            rows,
+            lambda row: [row["chosen_ids"], row["rejected_ids"]],
+            lambda model, batch: torch.stack(self.compute_ref_log_probs(model, batch), dim=1).tolist(),
+            trainer=self,
+            batch_size=batch_size,
         )
+        return dataset.add_column("ref_chosen_logps", [chosen for chosen, _ in scored]).add_column(
+            "ref_rejected_logps", [rejected for _, rejected in scored]
+        )
+
+    def note_pairs(
+        self,
+        chosen: torch.Tensor,
+        rejected: torch.Tensor,
+        chosen_reference: torch.Tensor,
+        rejected_reference: torch.Tensor,
+    ) -> None:
+        """Records the figures that TRL's own losses record, under the same names, from log-probabilities [B]."""
+        chosen_reward = self.beta * (chosen - chosen_reference).detach()
+        rejected_reward = self.beta * (rejected - rejected_reference).detach()
+        figures = {
+            "rewards/chosen": chosen_reward,
+            "rewards/rejected": rejected_reward,
+            "rewards/margins": chosen_reward - rejected_reward,
+            "rewards/accuracies": (chosen_reward > rejected_reward).float(),
+            "logps/chosen": chosen.detach(),
+            "logps/rejected": rejected.detach(),
+        }
+        for name, values in figures.items():
+            gathered: Any = self.accelerator.gather(values)
+            self._metrics["train"][name].append(gathered.mean().item())
 
     @override
     def _send_telemetry(self) -> None:
         """Sends nothing."""
-
-
-def reference_batches(lengths: Sequence[int], *, pairs: int, tokens: int | None) -> list[list[int]]:
-    """Returns indices of rows in batches of similar length, which saves padding.
-
-    `tokens` bounds a batch's tokens, both responses and the padding counted; the longest rows come first, so that too
-    little memory shows at once. Without it, a batch has `pairs` rows.
-    """
-    if tokens is None:
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)
-        return [order[start : start + pairs] for start in range(0, len(order), pairs)]
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        if batches and 2 * lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
 
 
 def build_dpo(ingredients: Ingredients, loss_type: str = "sigmoid") -> DPOTrainer:
@@ -106,8 +97,8 @@ def build_length_desensitised(ingredients: Ingredients) -> DPOTrainer:
     )
 
 
-def release_reference(trainer: TokenDPOTrainer) -> TokenDPOTrainer:
-    """Frees what the reference left on the device."""
+def release_reference(trainer: Any) -> Any:
+    """Returns the trainer, and frees what the reference left on the device."""
     trainer.ref_model = None
     trainer.accelerator.free_memory()
     if torch.cuda.is_available():

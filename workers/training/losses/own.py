@@ -85,25 +85,9 @@ class OwnLossTrainer(TokenDPOTrainer):
             inputs["chosen_reward"],
             inputs["rejected_reward"],
         )
-        self._note(batch)
+        self.note_pairs(batch.chosen, batch.rejected, batch.chosen_reference, batch.rejected_reference)
         loss = self._function(batch, self._training).mean()
         return (loss, outputs) if return_outputs else loss
-
-    def _note(self, batch: PairBatch) -> None:
-        """Records the figures that TRL's own losses record, under the same names."""
-        chosen = self._training.beta * (batch.chosen - batch.chosen_reference).detach()
-        rejected = self._training.beta * (batch.rejected - batch.rejected_reference).detach()
-        figures = {
-            "rewards/chosen": chosen,
-            "rewards/rejected": rejected,
-            "rewards/margins": chosen - rejected,
-            "rewards/accuracies": (chosen > rejected).float(),
-            "logps/chosen": batch.chosen.detach(),
-            "logps/rejected": batch.rejected.detach(),
-        }
-        for name, values in figures.items():
-            gathered: Any = self.accelerator.gather(values)
-            self._metrics["train"][name].append(gathered.mean().item())
 
 
 class RewardCollator(DataCollatorForPreference):

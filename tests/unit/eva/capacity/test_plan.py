@@ -10,7 +10,7 @@ from eva.capacity.machines import Machines, Node, parse_machines
 from eva.capacity.placement import Demand, serving_demands, unplaced
 from eva.capacity.plan import Models, Plan, plan_run
 from eva.capacity.report import arithmetic, minutes, refusal, verdict
-from eva.capacity.stage_times import engine_speed
+from eva.capacity.stage_times import StageTime, engine_speed
 from eva.config import RunConfig
 from eva.config.files import load_config, presets, read_preset, with_overrides
 from tests.support.model_shapes import CONFIGS, shape
@@ -198,3 +198,17 @@ def test_the_playground_takes_minutes_on_two_cores() -> None:
     found = plan_run(load_config("playground"), Models(llama, {}), HERE, 256, 300)
     assert not found.problems and 2 < found.total_s / 60 < 12
     assert [minutes(seconds) for seconds in (40, 720, 9360, 270_000)] == ["40 s", "12 min", "2.6 h", "3.1 days"]
+
+
+def test_a_loss_over_ranked_responses_trains_on_all_of_them_at_once() -> None:
+    """n is 6: six responses to a prompt in place of a pair, or five pairs."""
+
+    def training(*overrides: str) -> StageTime:
+        stages = plan(paper("training.per_device_batch=1", *overrides), "8x80").stages
+        return next(stage for stage in stages if stage.name == "train")
+
+    pair, several = training(), training("pairs.choice=all_vs_best")
+    ranked = training("training.loss=plackett_luce", "pairs.choice=all_vs_best")
+    rows = [int(re.findall(r"(\d+) rows at a time", stage.arithmetic)[0]) for stage in (pair, several, ranked)]
+    assert rows == [2, 2, 6]
+    assert [several.seconds / pair.seconds, ranked.seconds / pair.seconds] == pytest.approx([5, 3])

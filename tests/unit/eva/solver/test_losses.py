@@ -63,6 +63,11 @@ def test_an_unknown_loss_fails_with_the_nearest_name(name: str, nearest: str) ->
         (["training.sharding=ddp"], r"sharding is ddp with 1 device\(s\); use auto"),
         (["training.offload=true"], "offload needs sharding fsdp2"),
         (["training.lora.rank=0"], "lora.rank.*greater than or equal to 1"),
+        (["training.takes=ranked"], "takes is ranked, but loss dpo is no function of yours"),
+        (["training.initial_share=0.5"], "initial_share is 0.5, but loss dpo does not use it"),
+        (["training.loss=inpo", "training.reference=initial"], "inpo compares with the previous policy and"),
+        (["training.loss=kto", "training.order=widest_first"], "kto takes single responses, which have no margin"),
+        (["training.loss=pro"], "pro learns from a ranking.*best_vs_worst picks two.*set pairs.choice to all_vs_best"),
     ],
 )
 def test_an_impossible_combination_is_refused(overrides: list[str], message: str) -> None:

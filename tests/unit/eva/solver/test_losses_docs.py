@@ -28,8 +28,9 @@ def test_the_page_on_presets_has_a_row_for_each() -> None:
     ]
 
 
-def test_the_example_of_a_users_loss_is_the_one_that_is_trained_with() -> None:
-    example = re.findall(r"```python\n(.*?)```", page("extending/losses.md"), re.DOTALL)
+def test_the_examples_of_a_users_loss_are_the_ones_that_are_trained_with() -> None:
+    examples = re.findall(r"```python\n(.*?)```", page("extending/losses.md"), re.DOTALL)
     tested = (ROOT / "tests/support/loss_functions.py").read_text(encoding="utf-8")
-    assert len(example) == 1
-    assert example[0] in tested
+    functions = [example[example.index("def ") :] for example in examples]
+    assert len(functions) == 2
+    assert all(function in tested for function in functions)

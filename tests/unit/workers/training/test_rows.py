@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from eva.errors import TrainingFailedError
 from tests.support.tiny_models import BOS, EOS, tokenizer
 from workers.models.chat_template import PromptEncoder, Prompting
-from workers.training.rows import encode, encode_response, end_of_turn, read_pairs
+from workers.training.rows import encode, encode_ranked, encode_response, end_of_turn, read_pairs
 
 PAIRS = [{"prompt": "What is 1+1?", "chosen": "two", "rejected": "three, I think"}]
 
@@ -144,3 +144,52 @@ def test_a_cut_response_is_not_taught_to_end_its_turn(tmp_path: Path) -> None:
     (cut,) = encode([PAIRS[0] | {"chosen_cut": True}], made, max_length=99, end=2).rows
     assert whole["chosen_ids"] == [*cut["chosen_ids"], 2]
     assert whole["rejected_ids"] == cut["rejected_ids"] and cut["rejected_ids"][-1] == 2
+
+
+def pair(number: int, chosen: tuple[str, float], rejected: tuple[str, float], **cut: bool) -> dict[str, Any]:
+    return {
+        "number": number,
+        "prompt": f"p{number}",
+        "context": (),
+        "chosen": chosen[0],
+        "rejected": rejected[0],
+        "chosen_reward": chosen[1],
+        "rejected_reward": rejected[1],
+        "chosen_cut": False,
+        "rejected_cut": False,
+    } | cut
+
+
+def test_the_pairs_of_a_prompt_become_one_row_of_its_responses_best_first(tmp_path: Path) -> None:
+    made = encoder(tmp_path, tokenizer())
+    pairs = [
+        pair(1, ("best", 3.0), ("cut", -1.0), rejected_cut=True),
+        pair(1, ("best", 3.0), ("second", 2.0)),
+        pair(2, ("a", 1.0), ("b", 0.0)),
+    ]
+    first, second = encode_ranked(pairs, made, max_length=100, end=2).rows
+    assert first["rewards"] == [3.0, 2.0, -1.0]
+    assert [text_of(made, ids) for ids in first["responses_ids"]] == [f"best{EOS}", f"second{EOS}", "cut"]
+    assert text_of(made, first["prompt_ids"]) == f"{BOS}<user>p1<assistant>"
+    assert second["rewards"] == [1.0, 0.0]
+
+
+def test_a_response_that_is_too_long_is_left_out_and_a_prompt_with_one_response_as_well(tmp_path: Path) -> None:
+    made = encoder(tmp_path, tokenizer())
+    pairs = [
+        pair(1, ("best", 3.0), ("x" * 80, 2.0)),
+        pair(1, ("best", 3.0), ("worst", 1.0)),
+        pair(2, ("a", 1.0), ("y" * 80, 0.0)),
+    ]
+    found = encode_ranked(pairs, made, max_length=60, end=2)
+    assert [row["rewards"] for row in found.rows] == [[3.0, 1.0]]
+    assert found.dropped == {"longer than 60 tokens": 2, "the only response left of its prompt": 1}
+
+
+def test_the_widest_margins_come_first_and_equal_ones_keep_their_order(tmp_path: Path) -> None:
+    made = encoder(tmp_path, tokenizer())
+    pairs = [pair(number, ("a", gap), ("b", 0.0)) for number, gap in enumerate([1.0, 3.0, 1.0, 2.0])]
+    for encode_rows in (encode, encode_ranked):
+        rows = encode_rows(pairs, made, max_length=60, end=2, widest_first=True).rows
+        prompts = [text_of(made, row["prompt_ids"]) for row in rows]
+        assert prompts == [f"{BOS}<user>p{number}<assistant>" for number in (1, 3, 0, 2)]
