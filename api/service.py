@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from eva.settings import Settings
 from store.rows import RunRow
 from store.session import Store, begin_snapshot
 
-MOST_STREAMS = 64
+MOST_STREAMS, MOST_STREAMS_OF_KEY = 64, 16
 LONGEST_S = 20.0
 
 
@@ -29,25 +30,33 @@ class Streams:
     """Limits the open event streams, so that they cannot use up the server's memory and connections."""
 
     most: int = MOST_STREAMS
-    open: int = 0
+    most_of_key: int = MOST_STREAMS_OF_KEY
+    open: Counter[str | None] = field(default_factory=Counter)
+    """How many are open, by the key that opened them; None where nobody needs a key."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def one_more(self) -> Generator[None]:
-        """Counts one stream while it is open. Raises BusyError when too many are."""
+    def one_more(self, key: str | None = None) -> Generator[None]:
+        """Counts one stream while it is open. Raises BusyError when too many are, in all or of this key."""
         with self._lock:
-            if self.open >= self.most:
-                raise BusyError(
-                    f"{self.open} event streams are open",
-                    expected=f"at most {self.most} at a time",
-                    next_move="Close one, or read the events in pages",
-                )
-            self.open += 1
+            for open_now, most, whose in (
+                (self.open.total(), self.most, ""),
+                (self.open[key], self.most if key is None else self.most_of_key, " of this key"),
+            ):
+                if open_now >= most:
+                    raise BusyError(
+                        f"{open_now} event streams{whose} are open",
+                        expected=f"at most {most} at a time",
+                        next_move="Close one, or read the events in pages",
+                    )
+            self.open[key] += 1
         try:
             yield
         finally:
             with self._lock:
-                self.open -= 1
+                self.open[key] -= 1
+                if not self.open[key]:
+                    del self.open[key]
 
 
 @dataclass(frozen=True, slots=True)

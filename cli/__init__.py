@@ -12,6 +12,7 @@
 - `desired_state`: requests to pause or cancel a run
 - `replay`: sampling redone on stored rewards
 - `diagnosis`: the checks of `eva doctor`
+- `privacy_diagnosis`: those of files and Ray clusters
 - `reward_diagnosis`: those of `eva doctor --reward`
 - `config_reference`: the reference of all config keys
 """

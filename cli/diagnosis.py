@@ -91,6 +91,8 @@ def diagnose_config(settings: Settings, source: str, overrides: Sequence[str], g
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
     """Runs every check, in order, and yields its findings."""
+    from cli.privacy_diagnosis import diagnose_clusters, diagnose_files
+
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
         ("packages", _packages),
@@ -98,7 +100,9 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
         ("memory", _memory),
         ("disk", lambda: _disk(settings)),
         ("database", lambda: _database(settings)),
+        ("private files", lambda: diagnose_files(settings)),
         ("ray", lambda: _ray(settings)),
+        ("clusters here", diagnose_clusters),
         ("tiny model", _tiny_model),
         ("orphans", _orphans),
     ]
@@ -211,16 +215,17 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 def _database(settings: Settings) -> Iterator[Finding]:
     from eva.errors import EvaError
+    from store.postgres.programs import ServerUser
     from store.session import open_store
 
     existing = (settings.data_dir / "postgres" / "PG_VERSION").exists()
     with tempfile.TemporaryDirectory(prefix="eva-doctor-") as trial:
         tried = settings
-        # root's server runs as another user, who must be able to enter the folder
-        Path(trial).chmod(0o755)
         if settings.database_url is None and not existing:
             tried = Settings(Path(trial), None, None)
         try:
+            if settings.database_url is None:
+                ServerUser.for_folder(settings.data_dir / "postgres").require_way(settings.data_dir)
             store = open_store(tried, migrate=False)
         except EvaError as error:
             yield Finding("database", "fail", error.given, error.next_move or "Fix what the message names")

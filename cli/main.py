@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eva.runtime.import_path import move_user_folders_last
+from eva.runtime.private_files import keep_files_private
 
 if TYPE_CHECKING:
     from eva.errors import EvaError
@@ -131,7 +132,8 @@ def eva(debug: bool) -> None:
 
 
 def main() -> None:
-    """The console script `eva`."""
+    """The console script `eva`. What it writes, its user alone can read."""
+    keep_files_private()
     move_user_folders_last()
     eva()
 

@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator
 
+from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from api.events.schemas import event_of
+from api.security.access import Caller
 from api.service import Here, Service, secrets_in
 from eva.errors import InputError, StoreError
 from store.rows import EventRow, RunRow
@@ -22,9 +24,10 @@ RETRY_MS = 1000
 _OVER = ("finished", "failed", "cancelled")
 
 
-def room(here: Here) -> Generator[None]:
+def room(here: Here, request: Request) -> Generator[None]:
     """Counts one open stream until the response is sent. Raises BusyError when too many are open."""
-    with here.streams.one_more():
+    caller: Caller | None = getattr(request.state, "caller", None)
+    with here.streams.one_more(caller and caller.prefix):
         yield
 
 

@@ -7,6 +7,7 @@
 `import_path`: eva's modules before the user's on the path.
 `log_files`: reading a run's logs, page by page.
 `logs`: log records that carry run, iteration and stage.
+`private_files`: keeps files from other users of the machine.
 `processes`: identifying a process of this machine, and ending it.
 `ray_access`: whether a Ray cluster can be reached, and whether anybody may run programs on it.
 `redaction`: keeps secrets out of what people see.

@@ -205,7 +205,7 @@ def _act(trap: _Trap, name: str) -> None:
 def _first_to_make(path: str) -> bool:
     """Returns whether this process, of all that share the file system, created the file."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         return False
     return True
@@ -213,7 +213,7 @@ def _first_to_make(path: str) -> bool:
 
 def _append(path: str, line: str) -> None:
     # a single write to a file opened for appending is atomic, whoever else writes
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(descriptor, line.encode())
     finally:

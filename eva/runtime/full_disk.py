@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 from typing_extensions import override
 
 from eva.errors import DiskFullError
+from eva.runtime.redaction import known_secrets, redact
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = (
@@ -74,6 +75,15 @@ class LossyFile(io.FileIO):
             return len(data)
 
 
+class _RedactedLines(io.TextIOWrapper):
+    """Text without the secrets that this process knows, whoever prints it here."""
+
+    @override
+    def write(self, text: str, /) -> int:
+        super().write(redact(text, known_secrets()))
+        return len(text)
+
+
 def lossy_lines(file: LossyFile) -> io.TextIOWrapper:
-    """Returns a stream of text that writes to the file at once."""
-    return io.TextIOWrapper(cast("IO[bytes]", file), encoding="utf-8", errors="backslashreplace", write_through=True)
+    """Returns a stream of text that writes to the file at once, without secrets."""
+    return _RedactedLines(cast("IO[bytes]", file), encoding="utf-8", errors="backslashreplace", write_through=True)

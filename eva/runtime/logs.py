@@ -21,6 +21,7 @@ from typing import Any, Literal, TextIO, cast, get_args
 
 from eva.errors import ConfigError
 from eva.runtime.full_disk import NO_SPACE, LossyFile, lossy_lines
+from eva.runtime.private_files import keep_files_private
 from eva.runtime.redaction import known_secrets, redact_json
 
 Form = Literal["text", "json"]
@@ -110,9 +111,10 @@ class WorkerLog:
     def begin(self) -> None:
         """Sends everything that this process prints or logs to the file, until the process ends or begins another."""
         _for_good.close()
+        keep_files_private()
         try:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-            log = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            log = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 from eva.errors import ConfigError, EvaError
+from eva.runtime.private_files import OTHERS, closed_folder, ray_sessions_folder
 
 PROBE_S = 5.0
 ACCEPT = "EVA_RAY_UNGUARDED"
@@ -87,36 +88,49 @@ def authentication_mode(address: str) -> str | None:
     return str(cast("dict[str, Any]", body).get("authentication_mode")) if isinstance(body, dict) else None
 
 
-def keep_token_private(environment: Mapping[str, str] = os.environ) -> None:
-    """Makes the token of local clusters a file that nobody else can read, or closes the one that is there.
+def closed_cluster_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Returns what a Ray cluster of this machine needs in its environment, so that other users cannot reach it.
 
-    Ray would write it for everybody, and whoever has it runs programs as this user. Does nothing where the environment
-    holds the token, names another file or has no home, and for a file of another user.
+    It asks for a token, from a file that only this user can read; its ports listen on loopback alone; its sessions lie
+    in a closed folder. The caller's own RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH and RAY_TMPDIR are kept. Raises
+    InfrastructureError if the folder belongs to another user.
     """
-    if environment.get("RAY_AUTH_TOKEN") or environment.get("RAY_AUTH_TOKEN_PATH") or not environment.get("HOME"):
-        return
-    path = token_file(environment)
+    closed = {
+        # Ray's own switch for systems whose firewalls ask about every open port
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }
+    if not environment.get("RAY_TMPDIR"):
+        closed["RAY_TMPDIR"] = str(closed_folder(ray_sessions_folder(environment)))
+    given = environment.get("RAY_AUTH_TOKEN") or environment.get("RAY_AUTH_TOKEN_PATH")
+    if not given and environment.get("HOME"):
+        closed["RAY_AUTH_TOKEN_PATH"] = str(_private_token(token_file(environment)))
+    return closed
+
+
+def token_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """Returns where the token of this user's local clusters is. Ray's own token file serves other clusters, too."""
+    return Path(environment.get("HOME", "/")) / ".ray" / "eva_token"
+
+
+def _private_token(path: Path) -> Path:
+    """Makes the token, or closes its file to others: whoever has it runs programs as this user."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         status = path.stat()
-        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+        if status.st_uid == os.geteuid() and status.st_mode & OTHERS:
             path.chmod(0o600)
-        return
+        return path
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_hex(32))
-
-
-def token_file(environment: Mapping[str, str] = os.environ) -> Path:
-    """Returns where Ray keeps the token of this user's clusters."""
-    return Path(environment.get("HOME", "/")) / ".ray" / "auth_token"
+    return path
 
 
 def _has_token(environment: Mapping[str, str]) -> bool:
     if environment.get("RAY_AUTH_TOKEN") or environment.get("RAY_AUTH_TOKEN_PATH"):
         return True
-    return token_file(environment).exists()
+    return (Path(environment.get("HOME", "/")) / ".ray" / "auth_token").exists()
 
 
 def _parts(address: str) -> SplitResult:

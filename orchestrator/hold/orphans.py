@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from eva.runtime.private_files import ray_sessions_folder
 from eva.runtime.processes import SESSION_MARK, is_dead, start_time, this_process
 
 MARK = "EVA_DRIVER"
@@ -50,7 +51,7 @@ def process_mark() -> Generator[None]:
 
 def mark_ray_session() -> None:
     """Marks the folder of the Ray session that this process has just started, if there is one."""
-    sessions = sorted(_ray_folder().glob(f"session_*_{os.getpid()}"))
+    sessions = sorted((ray_sessions_folder() / "ray").glob(f"session_*_{os.getpid()}"))
     if sessions:
         (sessions[-1] / SESSION_MARK).write_text(json.dumps(this_process()), encoding="utf-8")
 
@@ -80,7 +81,7 @@ def old_sessions(age_s: float = SESSION_AGE_S) -> list[Path]:
     """Returns the folders of dead drivers' Ray sessions in which nothing has changed for `age_s` seconds."""
     return [
         mark.parent
-        for mark in sorted(_ray_folder().glob(f"session_*/{SESSION_MARK}"))
+        for mark in sorted((ray_sessions_folder() / "ray").glob(f"session_*/{SESSION_MARK}"))
         if (owner := _read(mark.read_text(encoding="utf-8"))) is not None
         and is_dead(owner)
         and time.time() - mark.parent.stat().st_mtime >= age_s
@@ -129,7 +130,3 @@ def _same_numbers(pid: int) -> bool:
         return Path(f"/proc/{pid}/ns/pid").readlink() == Path("/proc/self/ns/pid").readlink()
     except OSError:
         return False
-
-
-def _ray_folder() -> Path:
-    return Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"  # noqa: S108 - where Ray keeps its sessions

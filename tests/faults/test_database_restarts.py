@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,15 +25,6 @@ from tests.support.faults.undisturbed import Disturbed, require_undisturbed
 
 
 @pytest.fixture
-def data_folder() -> Iterator[Path]:
-    # beside pytest's own folders, which only their owner may enter: root's server runs as another user
-    folder = Path(tempfile.mkdtemp(prefix="eva-restarts-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
 def own_store(data_folder: Path) -> Iterator[Store]:
     """The embedded database of a data directory of its own, as `eva run` opens it."""
     opened = open_store(Settings(data_folder, None, None))
@@ -48,7 +37,7 @@ def restart(folder: Path) -> None:
     server = folder / "postgres"
     with (folder / "postgres.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        Programs(ServerUser.for_folder(server)).run(
+        Programs(ServerUser.for_folder(server), folder).run(
             "pg_ctl", server, "-s", "-w", "-m", "immediate", "-l", "server.log", "restart"
         )
 

@@ -27,7 +27,6 @@ def postgres() -> Iterator[EmbeddedServer]:
     """The server. Its database `eva` is migrated and serves as the template of all others."""
     # beside pytest's own folders, which only their owner may enter: root's server runs as another user
     folder = Path(tempfile.mkdtemp(prefix="eva-tests-"))
-    folder.chmod(0o755)
     server = EmbeddedServer(folder / "postgres")
     try:
         # nothing here has to outlive a power cut, and no table grows old
@@ -39,6 +38,14 @@ def postgres() -> Iterator[EmbeddedServer]:
     finally:
         server.close()
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def data_folder() -> Iterator[Path]:
+    """A data folder for an embedded server, beside pytest's own: those are closed to root's server, another user."""
+    folder = Path(tempfile.mkdtemp(prefix="eva-data-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
+from ray._private import ray_constants
 from ray.job_config import JobConfig
 from typing_extensions import override
 
 from eva.errors import RayAwayError
 from eva.library_failures import first_line
-from eva.runtime.ray_access import keep_token_private, require_guarded_ray, require_listener
+from eva.runtime.ray_access import closed_cluster_environment, require_guarded_ray, require_listener
 from eva.settings import Settings
 from workers.cluster.environment import SAFE_PATH
 
@@ -63,7 +64,9 @@ def connect(settings: Settings) -> None:
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         if settings.ray_address is None:
-            keep_token_private()
+            os.environ.update(closed_cluster_environment())
+            # Ray has read this switch of its environment when it was imported
+            ray_constants.ENABLE_RAY_CLUSTER = False
             with _environment(SAFE_PATH), _hangup_ignored():
                 start_patiently(lambda: ray.init(address="local", **local, **quiet), "on this machine")
         else:

@@ -19,7 +19,7 @@ from typing import Any
 
 from eva.errors import InfrastructureError
 from eva.runtime.processes import SESSION_MARK, this_process
-from eva.runtime.ray_access import keep_token_private
+from eva.runtime.ray_access import closed_cluster_environment
 from workers.cluster.environment import cluster_environment, python_module
 
 START_S, STOP_S = 300, 180
@@ -67,9 +67,8 @@ class LocalCluster:
 
     def _start(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        # the job service runs any command it is sent, so it requires the token in this user's home folder
-        os.environ["RAY_AUTH_MODE"] = "token"
-        keep_token_private()
+        # the job service runs any command it is sent, so it requires a token; this process sends it, too
+        os.environ |= {"RAY_AUTH_MODE": "token", **closed_cluster_environment()}
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 python_module("workers.cluster.local_cluster"),

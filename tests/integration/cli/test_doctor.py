@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -73,11 +74,34 @@ def test_a_database_that_cannot_be_reached_is_broken_and_its_password_is_not_sho
 
 
 @pytest.mark.usefixtures("quick")
-def test_without_a_database_a_trial_server_is_started_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    _, found = findings(command_line(Settings(tmp_path / "data", None, None)))
+def test_without_a_database_a_trial_server_is_started_and_nothing_is_left_behind(data_folder: Path) -> None:
+    data_folder.rmdir()
+    _, found = findings(command_line(Settings(data_folder, None, None)))
     assert found["database"]["verdict"] == "ok"
     assert "trial" in found["database"]["detail"]
-    assert not (tmp_path / "data").exists()
+    assert not data_folder.exists()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts the server as another user")
+def test_roots_data_folder_in_a_closed_home_is_told_and_not_opened(data_folder: Path) -> None:
+    data_folder.chmod(0o700)
+    _, found = findings(command_line(Settings(data_folder / "data", None, None)))
+    assert found["database"]["verdict"] == "fail" and "EVA_DATA_DIR" in found["database"]["remedy"]
+    assert f"may not enter {data_folder}" in found["database"]["detail"] and data_folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.usefixtures("quick")
+def test_files_that_other_users_can_read_are_named(eva: Command, store_settings: Settings) -> None:
+    folder = store_settings.data_dir / "runs"
+    folder.mkdir(parents=True)
+    store_settings.data_dir.chmod(0o711)
+    folder.chmod(0o755)
+    _, found = findings(eva)
+    assert found["private files"]["verdict"] == "warn" and str(folder) in found["private files"]["detail"]
+    assert found["private files"]["remedy"] == f"Close the folder: chmod -R go-rw {store_settings.data_dir}"
+    store_settings.data_dir.chmod(0o700)
+    assert findings(eva)[1]["private files"]["verdict"] == "ok"
 
 
 @pytest.mark.usefixtures("quick")

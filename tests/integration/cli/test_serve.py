@@ -47,10 +47,9 @@ def server(
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_it_starts_with_nothing_configured_and_leaves_nothing_behind(tmp_path: Path, stop: signal.Signals) -> None:
-    tmp_path.chmod(0o755)
-    with server(tmp_path / "data") as (process, url):
-        me, postmaster = psutil.Process(process.pid), tmp_path / "data/postgres/postmaster.pid"
+def test_it_starts_with_nothing_configured_and_leaves_nothing_behind(data_folder: Path, stop: signal.Signals) -> None:
+    with server(data_folder) as (process, url):
+        me, postmaster = psutil.Process(process.pid), data_folder / "postgres/postmaster.pid"
         database = psutil.Process(int(postmaster.read_text().split()[0]))
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             assert client.get("/readyz").json()["status"] == "ok"
@@ -71,10 +70,9 @@ def test_it_refuses_to_listen_where_others_could_reach_it_without_a_key(host: st
     assert not (tmp_path / "postgres").exists(), "refused before anything started"
 
 
-def test_a_port_in_use_is_reported_with_a_remedy(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    with server(tmp_path / "data") as (_, url):
+def test_a_port_in_use_is_reported_with_a_remedy(data_folder: Path) -> None:
+    with server(data_folder) as (_, url):
         port = url.rpartition(":")[2]
-        refused = CliRunner(env={"EVA_DATA_DIR": str(tmp_path / "data")}).invoke(command, ["serve", "--port", port])
+        refused = CliRunner(env={"EVA_DATA_DIR": str(data_folder)}).invoke(command, ["serve", "--port", port])
     assert refused.exit_code == 2
     assert "--port" in refused.stderr

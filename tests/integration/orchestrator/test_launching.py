@@ -86,14 +86,13 @@ def look(generated: Generated, ask: Ask, name: str) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(
-    tmp_path: Path, generated: Generated, misleading_folder: Path, other_cluster: Path
+    data_folder: Path, generated: Generated, misleading_folder: Path, other_cluster: Path
 ) -> None:
     """Another cluster is on the machine, which no driver joins.
 
     It is started in a folder whose files have the names of modules: they hide none, in any process of a run.
     """
-    tmp_path.chmod(0o755)
-    with serving(tmp_path / "data", misleading_folder, other_cluster, generated) as (process, ask):
+    with serving(data_folder, misleading_folder, other_cluster, generated) as (process, ask):
         new = generated.part("models.NewRun")(preset="playground", overrides=[*TINY, *OWN], name="tiny")
         rehearsed = ask("runs.create_run", body=new, dry_run=True)
         assert rehearsed.config["iterations"] == 2 and rehearsed.estimate and rehearsed.checks

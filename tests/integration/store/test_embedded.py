@@ -19,9 +19,9 @@ import psycopg
 import pytest
 
 from eva.errors import DiskFullError, StoreError
-from store.postgres import embedded
+from store.postgres import embedded, programs
 from store.postgres.embedded import SUPERUSER, EmbeddedServer
-from store.postgres.programs import ProgramError, Programs
+from store.postgres.programs import ProgramError, Programs, _installed_programs
 
 ROOT = os.geteuid() == 0
 """Root starts the server as another user; an ordinary user as itself."""
@@ -168,6 +168,7 @@ def test_a_start_that_was_killed_halfway_is_made_anew(made: Path, monkeypatch: p
 
 def test_a_path_with_spaces_commas_and_quotes_and_a_very_long_one_work(made: Path) -> None:
     base = Path(tempfile.mkdtemp(prefix="eva-paths-"))
+    base.chmod(0o711)
     for name in ("with space, comma 'quote' \"double\" $HOME `x` % ü", "x" * 200):
         place = base / name / "postgres"
         place.parent.mkdir()
@@ -181,18 +182,42 @@ def test_a_path_with_spaces_commas_and_quotes_and_a_very_long_one_work(made: Pat
     shutil.rmtree(base)
 
 
-def test_root_makes_a_closed_home_passable_and_no_more(made: Path) -> None:
+@pytest.mark.skipif(not ROOT, reason="only root starts the server as another user")
+def test_roots_server_may_enter_the_data_folder_and_a_closed_home_stays_closed(made: Path) -> None:
     home = Path(tempfile.mkdtemp(prefix="eva-home-"))
     place = home / "data" / "postgres"
-    place.parent.mkdir(mode=0o750)
+    place.parent.mkdir(mode=0o700)
     _copy(made, place)
+    with pytest.raises(StoreError, match=f"may not enter {home}.*EVA_DATA_DIR to a folder such as"):
+        EmbeddedServer(place)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    home.chmod(0o711)
     server = EmbeddedServer(place)
     assert _answers(server)
     server.close()
-    assert stat.S_IMODE(home.stat().st_mode) == (0o701 if ROOT else 0o700)
-    assert stat.S_IMODE(place.parent.stat().st_mode) == (0o751 if ROOT else 0o750)
-    assert place.stat().st_uid != 0
+    assert stat.S_IMODE(place.parent.stat().st_mode) == 0o710, "to be passed through by the server's group alone"
+    assert place.parent.stat().st_gid == place.stat().st_gid
     shutil.rmtree(home)
+
+
+@pytest.mark.skipif(not ROOT, reason="only root starts the server as another user")
+def test_programs_that_are_installed_in_a_closed_folder_are_copied_once(
+    made: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del made
+    closed = Path(tempfile.mkdtemp(prefix="eva-closed-"))
+    package = _installed_programs().parents[1]
+    for name in (package.name, f"{package.name}.libs"):
+        (closed / name).symlink_to(package.parent / name)
+    monkeypatch.setattr(programs, "_installed_programs", lambda: closed / package.name / "pginstall18" / "bin")
+    for _ in range(2):
+        server = EmbeddedServer(folder)
+        assert _answers(server)
+        server.close()
+    copies = list((folder.parent / "postgres.programs").iterdir())
+    assert len(copies) == 1 and (copies[0] / package.name / "pginstall18" / "bin" / "postgres").exists()
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    shutil.rmtree(closed)
 
 
 def test_an_ordinary_user_needs_no_rights() -> None:

@@ -131,4 +131,4 @@ def test_streams_are_limited_and_a_closed_one_makes_room(store: Store, store_set
 def test_a_stream_of_an_unknown_run_is_refused_and_not_counted_as_open(served: Served) -> None:
     answer = served.client.get("/v1/runs/none-such/events/stream")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-    assert served.service.streams.open == 0
+    assert not served.service.streams.open

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 
 import httpx
@@ -12,11 +13,13 @@ from sqlalchemy import text
 from api.main import bare_app
 from api.security.access import COOKIE, Access, needed_scope
 from api.security.attempts import BURST, REFILL_S, FailedAttempts, TooManyTriesError
-from api.service import Service
+from api.service import Service, Streams
 from eva.runtime.api_keys import KEY, Scope, includes, make_key
 from eva.settings import Settings
+from orchestrator.launch.registration import register_run
 from store.runs.api_keys import create_key, list_keys, revoke_key
 from store.session import Store
+from tests.support.fakes import fake_config
 from tests.support.service_fixtures import Served, serving
 
 
@@ -210,3 +213,21 @@ def test_keys_are_random_and_of_one_shape() -> None:
     made = {make_key()[0] for _ in range(50)}
     assert len(made) == 50
     assert all(KEY.fullmatch(key) for key in made)
+
+
+def test_one_key_cannot_hold_every_stream(store: Store, store_settings: Settings) -> None:
+    service = Service(store, store_settings, access=Access(store), streams=Streams(most=3, most_of_key=2))
+    path = f"/v1/runs/{register_run(store, fake_config()).name}/events/stream"
+    with serving(service) as guarded, ExitStack() as opened:
+
+        def open_with(key: str) -> httpx.Response:
+            request = guarded.client.build_request("GET", path, headers=bearer(key))
+            response = guarded.client.send(request, stream=True)
+            opened.callback(response.close)
+            return response
+
+        first, second = a_key(guarded), a_key(guarded)
+        assert [open_with(first).status_code for _ in range(3)] == [200, 200, 429]
+        assert open_with(second).status_code == 200, "another key still has room"
+        refused = open_with(second)
+        assert refused.status_code == 429 and "3 event streams are open" in refused.read().decode()

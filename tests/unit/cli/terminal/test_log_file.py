@@ -63,6 +63,13 @@ def test_a_log_is_appended_to(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "first\nsecond\n"
 
 
+def test_what_is_printed_into_a_log_has_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", "a-secret-of-12")
+    with chatter_to(tmp_path / "log"):
+        print("asked with a-secret-of-12 and Authorization: Bearer abcdefghijklmnop")  # noqa: T201 - chatter
+    assert (tmp_path / "log").read_text() == "asked with *** and Authorization: ***\n"
+
+
 def test_a_log_that_cannot_be_written_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file")
     with pytest.raises(InputError, match="cannot write"), chatter_to(tmp_path / "logs" / "log"):

@@ -13,8 +13,8 @@ import pytest
 
 from eva.errors import ConfigError
 from eva.runtime.ray_access import (
+    closed_cluster_environment,
     host_of,
-    keep_token_private,
     require_guarded_ray,
     require_listener,
     token_file,
@@ -81,17 +81,17 @@ def test_a_token_in_the_home_folder_counts(tmp_path: Path) -> None:
 
 
 def test_the_token_of_local_clusters_is_nobody_elses(tmp_path: Path) -> None:
-    home = {"HOME": str(tmp_path / "home")}
-    keep_token_private(home)
+    home = {"HOME": str(tmp_path / "home"), "RAY_TMPDIR": str(tmp_path)}
+    closed = closed_cluster_environment(home)
     token = token_file(home)
     first = token.read_text()
+    assert closed == {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_TOKEN_PATH": str(token)}
     assert len(first) == 64 and token.stat().st_mode & 0o777 == 0o600 and token.parent.stat().st_mode & 0o077 == 0
     token.chmod(0o644)
-    keep_token_private(home)
-    assert token.read_text() == first and token.stat().st_mode & 0o777 == 0o600, "as an earlier Ray has left it"
-    elsewhere = {"HOME": str(tmp_path / "other"), "RAY_AUTH_TOKEN": "x"}
-    keep_token_private(elsewhere)
-    assert not token_file(elsewhere).exists()
+    closed_cluster_environment(home)
+    assert token.read_text() == first and token.stat().st_mode & 0o777 == 0o600
+    elsewhere = {"HOME": str(tmp_path / "other"), "RAY_AUTH_TOKEN": "x", "RAY_TMPDIR": str(tmp_path)}
+    assert "RAY_AUTH_TOKEN_PATH" not in closed_cluster_environment(elsewhere) and not token_file(elsewhere).exists()
 
 
 def test_a_local_cluster_asks_for_a_token_unless_configured_otherwise() -> None:

@@ -1,0 +1,40 @@
+"""A local Ray cluster, as other users and machines see it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import ray
+
+from cli.privacy_diagnosis import diagnose_clusters, listening_addresses
+from eva.runtime.ray_access import token_file
+from eva.settings import Settings
+
+
+def test_no_process_of_a_local_cluster_listens_beyond_loopback(ray_cluster: Settings) -> None:
+    del ray_cluster
+    ray.get(ray.remote(lambda: None).remote())
+    me = psutil.Process()
+    addresses = {process.name(): listening_addresses(process) for process in (me, *me.children(recursive=True))}
+    assert {"gcs_server", "raylet"} <= {name for name, listening in addresses.items() if listening}
+    everywhere = [
+        (name, ip, port)
+        for name, listening in addresses.items()
+        for ip, port in listening
+        if not ip.removeprefix("::ffff:").startswith("127.") and ip != "::1"
+    ]
+    assert everywhere == []
+    mine = [finding for finding in diagnose_clusters() if "which only this machine can reach" in finding.detail]
+    assert mine and {finding.verdict for finding in mine} == {"ok"}
+
+
+def test_the_sessions_of_a_local_cluster_lie_in_a_closed_folder_and_its_token_is_evas_own(
+    ray_cluster: Settings,
+) -> None:
+    del ray_cluster
+    sessions = Path(os.environ["RAY_TMPDIR"])
+    assert (sessions / "ray" / "session_latest").exists()
+    assert sessions.stat().st_mode & 0o077 == 0
+    assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(token_file())
