@@ -11,6 +11,7 @@
 - `store_access`: the store, opened for a command
 - `desired_state`: requests to pause or cancel a run
 - `replay`: sampling redone on stored rewards
+- `finding`: what a check of `eva doctor` finds
 - `diagnosis`: the checks of `eva doctor`
 - `privacy_diagnosis`: those of files and Ray clusters
 - `reward_diagnosis`: those of `eva doctor --reward`

@@ -9,17 +9,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from cli.finding import Finding, Verdict
+from cli.privacy_diagnosis import diagnose_clusters, diagnose_files
 from eva.settings import Settings
 
 if TYPE_CHECKING:
     from store.session import Store
-
-Verdict = Literal["ok", "warn", "fail"]
 
 REQUIRED = (
     "click",
@@ -55,16 +54,6 @@ else:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check. `remedy` says what to do if the verdict is not ok."""
-
-    check: str
-    verdict: Verdict
-    detail: str
-    remedy: str = ""
-
-
 def diagnose_config(settings: Settings, source: str, overrides: Sequence[str], gpus: str | None) -> Iterator[Finding]:
     """Checks one config as `eva run` does before it starts, on this machine or on others, and yields the findings."""
     from eva.capacity.machines import parse_machines
@@ -91,8 +80,6 @@ def diagnose_config(settings: Settings, source: str, overrides: Sequence[str], g
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
     """Runs every check, in order, and yields its findings."""
-    from cli.privacy_diagnosis import diagnose_clusters, diagnose_files
-
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
         ("packages", _packages),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from cli.diagnosis import Finding
+from cli.finding import Finding
 from eva.runtime.private_files import open_files
 from eva.settings import Settings
 from store.postgres.programs import COPIES

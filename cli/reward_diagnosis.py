@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.diagnosis import Finding
+from cli.finding import Finding
 
 if TYPE_CHECKING:
     from eva.evaluation.reward_sanity import Preference

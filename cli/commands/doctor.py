@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.diagnosis import Finding, diagnose, diagnose_config
+from cli.diagnosis import diagnose, diagnose_config
+from cli.finding import Finding
 from cli.reward_diagnosis import diagnose_reward
 from cli.terminal.safe_text import printable
 from eva.settings import Settings, read_settings

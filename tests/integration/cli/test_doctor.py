@@ -11,7 +11,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from cli import diagnosis
-from cli.diagnosis import Finding
+from cli.finding import Finding
 from eva.settings import Settings
 from tests.support.cli_fixtures import Command, command_line
 from tests.support.structure import ROOT

@@ -112,10 +112,10 @@ def test_a_service_launches_on_a_cluster_of_its_own_and_leaves_nothing_behind(
         assert process.wait(400) == 0, told
         assert f"eva resume {name}" in told
     assert [one for one in begun if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
-    assert not (tmp_path / "data/postgres/postmaster.pid").exists()
+    assert not (data_folder / "postgres/postmaster.pid").exists()
     assert not list(other_cluster.glob("ray/session_2*"))
 
-    with serving(tmp_path / "data", misleading_folder, other_cluster, generated) as (process, ask):
+    with serving(data_folder, misleading_folder, other_cluster, generated) as (process, ask):
         assert ask("runs.get_run", name).status == "paused"
         ask("runs.resume_run", name)
         assert wait(ask, name, "finished").launch.attempt == 2
