@@ -258,7 +258,7 @@ def _ray(settings: Settings) -> Iterator[Finding]:
 
 
 def _token(settings: Settings) -> Finding:
-    from eva.runtime.ray_access import ACCEPT, accepts_unguarded, why_unguarded
+    from workers.cluster.access import ACCEPT, accepts_unguarded, why_unguarded
 
     why = why_unguarded(settings.ray_address)
     if why is None:
@@ -276,7 +276,7 @@ def _token(settings: Settings) -> Finding:
 
 
 def _reachability(address: str) -> Finding:
-    from eva.runtime.ray_access import require_listener
+    from workers.cluster.access import require_listener
 
     try:
         require_listener(address)

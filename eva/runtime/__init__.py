@@ -9,7 +9,6 @@
 `logs`: log records that carry run, iteration and stage.
 `private_files`: keeps files from other users of the machine.
 `processes`: identifying a process of this machine, and ending it.
-`ray_access`: whether a Ray cluster can be reached, and whether anybody may run programs on it.
 `redaction`: keeps secrets out of what people see.
 `tracker`: what a tracking service receives, and its interface.
 `user_functions`: loads and calls functions that the config names.

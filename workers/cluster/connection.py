@@ -21,8 +21,8 @@ from typing_extensions import override
 
 from eva.errors import RayAwayError
 from eva.library_failures import first_line
-from eva.runtime.ray_access import closed_cluster_environment, require_guarded_ray, require_listener
 from eva.settings import Settings
+from workers.cluster.access import closed_cluster_environment, require_guarded_ray, require_listener
 from workers.cluster.environment import SAFE_PATH
 
 OBJECT_STORE_BYTES = 200 * 2**20

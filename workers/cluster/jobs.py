@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from eva.errors import InfrastructureError
-from eva.runtime.ray_access import require_guarded_ray
 from eva.settings import DRIVERS_CLUSTER
+from workers.cluster.access import require_guarded_ray
 from workers.cluster.environment import python_module
 
 JobState = Literal["pending", "running", "ended", "unknown"]

@@ -19,7 +19,7 @@ from typing import Any
 
 from eva.errors import InfrastructureError
 from eva.runtime.processes import SESSION_MARK, this_process
-from eva.runtime.ray_access import closed_cluster_environment
+from workers.cluster.access import closed_cluster_environment
 from workers.cluster.environment import cluster_environment, python_module
 
 START_S, STOP_S = 300, 180

@@ -9,8 +9,8 @@ import psutil
 import ray
 
 from cli.privacy_diagnosis import diagnose_clusters, listening_addresses
-from eva.runtime.ray_access import token_file
 from eva.settings import Settings
+from workers.cluster.access import token_file
 
 
 def test_no_process_of_a_local_cluster_listens_beyond_loopback(ray_cluster: Settings) -> None:

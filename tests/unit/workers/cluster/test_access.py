@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from eva.errors import ConfigError
-from eva.runtime.ray_access import (
+from workers.cluster.access import (
     closed_cluster_environment,
     host_of,
     require_guarded_ray,
