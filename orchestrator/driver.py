@@ -41,6 +41,7 @@ from orchestrator.hold.interrupts import interrupt_handlers
 from orchestrator.hold.lease import TTL_S, Lease, claim
 from orchestrator.hold.orphans import end_orphans, mark_ray_session, process_mark, remove_sessions
 from orchestrator.hold.overseer import Overseer, all_answer
+from orchestrator.hold.record_files import tidy_record_files
 from orchestrator.journal import Journal
 from orchestrator.launch.resume import require_resumable, require_unchanged
 from orchestrator.loop import play
@@ -131,6 +132,7 @@ def drive(
                 overseer.watching(claimed),
             ):
                 follow()
+                tidy_record_files(claimed)
                 with build(config, folder, settings, overseer) as roles:
                     overseer.at_work, claimed.meter.read = roles.at_work, roles.meter
                     play(roles, Journal(claimed, roles.embedder))

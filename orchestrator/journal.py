@@ -20,6 +20,7 @@ from eva.seeds import derive
 from eva.types import Checkpoint, RewardTable, TrainingJob
 from orchestrator.hold import pruning
 from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.hold.record_files import tidy_record_files
 from orchestrator.stages.auditing import AuditStage
 from orchestrator.stages.diversity import collapse_error, diversity_figures, store_diversity
 from orchestrator.stages.earlier_prompts import EarlierPrompts
@@ -139,6 +140,7 @@ class Journal:
             self._finish(iteration, pool, batch)
             if self.config.checkpoints.keep != "all":
                 self._prune()
+            tidy_record_files(self._run)
 
     def _finish(self, iteration: int, pool: Sequence[int], batch: Sequence[int]) -> None:
         touched = sorted({*pool, *batch})

@@ -1,8 +1,8 @@
 """The config of a run. Unknown keys are errors; a field's docstring is its help text everywhere.
 
 `run`: the whole config, prompts, novelty, collapse, watchdog. `creator`: informativeness, sampling, evolving, mixing.
-`solver`: model, generation, pairs, training, checkpoints, evaluation, fleet. `rewards`: rewarders and the audit.
-`tracking`: tracking services. `section`: the base of all sections.
+`solver`: model, generation, pairs, training, checkpoints, rollouts, evaluation, fleet.
+`rewards`: rewarders and the audit. `tracking`: tracking services. `section`: the base of all sections.
 `files`: loads and validates configs and presets. `yaml_text`: edits a config's text. `changes`: which keys may change.
 `allowlist`, `admission`: what a config sent through the API may name. `cost_estimate`: what its run would cost.
 """
@@ -35,7 +35,7 @@ from eva.config.rewards import (
 )
 from eva.config.run import Collapse, Novelty, Prompts, RunConfig, Watchdog
 from eva.config.section import Section
-from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Retention, Training
+from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Retention, Rollouts, Training
 from eva.config.tracking import MlflowTracking, TrackioTracking, WandbTracking
 
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "Retention",
     "RewardConfig",
     "RewardNetwork",
+    "Rollouts",
     "RunConfig",
     "Sampling",
     "Section",

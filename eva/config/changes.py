@@ -45,6 +45,7 @@ CHANGEABLE: dict[str, When] = {
     "pairs": "iteration",
     "training": "resume",
     "checkpoints": "resume",
+    "rollouts": "resume",
     "evaluation.playground": "never",
     "evaluation.difficulties": "never",
     "evaluation.sets": "never",

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
 from eva.config.rewards import Audit, RewardConfig, gives_win_rates
 from eva.config.section import Section, one_of
-from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Retention, Training
+from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Retention, Rollouts, Training
 from eva.config.tracking import Tracking
 from eva.measures.diversity import FIGURES
-from eva.solver.losses import check_ranking, check_win_rates
+from eva.solver.losses import check_ranking, check_win_rates, loss_facts
 
 
 class Prompts(Section):
@@ -162,6 +162,8 @@ class RunConfig(Section):
     """Preference optimisation."""
     checkpoints: Retention = Retention()
     """Which checkpoints are kept."""
+    rollouts: Rollouts = Rollouts()
+    """The token record."""
     evaluation: Evaluation = Evaluation()
     """Held-out evaluation."""
     audit: Audit = Audit()
@@ -173,6 +175,11 @@ class RunConfig(Section):
     tracking: list[Tracking] = Field(default_factory=list[Tracking])
     """Services that the run's figures are sent to: MLflow, Weights & Biases, trackio. The run goes on if one of them
     fails."""
+
+    @property
+    def records_tokens(self) -> bool:
+        """Whether the tokens of the solver's responses are recorded."""
+        return loss_facts(self.training.loss).online or self.rollouts.keep != "needed"
 
     @model_validator(mode="after")
     def _stale(self) -> RunConfig:

@@ -1,4 +1,4 @@
-"""The solver's sections: model, generation, pairs, training, checkpoints, evaluation, fleet."""
+"""The solver's sections: model, generation, pairs, training, checkpoints, rollouts, evaluation, fleet."""
 
 from __future__ import annotations
 
@@ -266,6 +266,15 @@ class Retention(Section):
     """Checkpoints that stay on the disk: `all`, or a list of `last` and `best` (the highest mean reward of greedy
     responses to held-out prompts). Others are deleted at the end of an iteration, once no run needs them: this run
     needs the policy it plays with and its reference, a fork what it starts from."""
+
+
+class Rollouts(Section):
+    """The token record: the tokens of each response as they were sampled, with their log-probabilities."""
+
+    keep: Literal["needed", "all"] | Annotated[int, Field(ge=1)] = "needed"
+    """Which token records are kept: `needed` records tokens only if the loss needs them, and deletes those of an
+    iteration when it is finished; `all` records them with every loss and deletes none; a number does, too, but deletes
+    those of all but so many finished iterations."""
 
 
 class Evaluation(Section):

@@ -54,6 +54,15 @@ def whole_file(path: Path) -> Generator[IO[bytes]]:
             partial.unlink()
 
 
+def sync_to_disk(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def standard_output() -> Generator[IO[bytes]]:
     """Opens standard output for bytes, and flushes it at the end."""

@@ -65,6 +65,11 @@ POINTS: dict[str, str] = {
     "pairs.file_written": "The training job's file of pairs is complete; no job was dispatched.",
     "train.step_reported": "The driver has received the report of an optimiser step.",
     "train.published": "The driver knows of a new checkpoint that is published but not recorded.",
+    # the token record
+    "tokens.file_unnamed": "A batch's token records are written to a file with a temporary name.",
+    "tokens.file_written": "A batch's token records are in a file; the manifest does not name it, nothing is stored.",
+    "tokens.prune.before_commit": "Token records that nothing needs are marked as deleted, but this is not committed.",
+    "tokens.prune.after_commit": "Token records are marked as deleted; their files are still there.",
     # the fleet, as the driver sees it
     "fleet.load.begun": "The driver is about to have the engines load a policy.",
     "fleet.load.proven": "Every engine has proven that it serves the policy.",

@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from eva.errors import TokenRecordError
 from eva.types import PromptResponses
+
+FOLDER = "tokens"
+"""The folder of the token records in a run's folder: a folder per iteration, with a file per batch of results."""
 
 ResponseKey = tuple[int, int]
 """A response of an iteration: the prompt's number, the sample index."""
@@ -41,14 +44,23 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class RecordFile:
-    """A file of token records as the manifest names it: its path relative to the run's folder, size, SHA-256."""
+    """A file of token records as the manifest names it, with its size in bytes and its SHA-256.
+
+    `fence` is that of the driver that wrote it, as its file number `serial`. `pruned`: it was deleted.
+    """
 
     iteration: int
-    path: str
+    fence: int
+    serial: int
     records: int
     size: int
     sha256: str
     pruned: bool = False
+
+    @property
+    def path(self) -> str:
+        """Its path, relative to the run's folder."""
+        return f"{FOLDER}/{self.iteration}/{self.fence}-{self.serial}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,15 @@ class RecordManifest:
 
 
 def token_records(generated: Iterable[PromptResponses], policy: int, step: int = 0) -> list[TokenRecord]:
-    """Returns the records of these responses, which carry their tokens."""
+    """Returns the records of these responses. Raises TokenRecordError if one does not carry its tokens."""
+    generated = [*generated]
+    for prompt in generated:
+        if bare := [response.sample for response in prompt.responses if not response.token_ids]:
+            raise TokenRecordError(
+                f"the engine returned response {bare[0]} to prompt {prompt.number} without its tokens",
+                expected="the sampled tokens, which were requested",
+                next_move="Check that every machine of the cluster has the same version of eva",
+            )
     return [
         TokenRecord(
             prompt.number, response.sample, policy, step, prompt.prompt_ids, response.token_ids, response.logprobs
@@ -69,6 +89,12 @@ def token_records(generated: Iterable[PromptResponses], policy: int, step: int =
         for prompt in generated
         for response in prompt.responses
     ]
+
+
+def without_tokens(prompt: PromptResponses) -> PromptResponses:
+    """Returns responses without their tokens, as they travel on once these are recorded."""
+    bare = tuple(replace(response, token_ids=(), logprobs=()) for response in prompt.responses)
+    return replace(prompt, responses=bare, prompt_ids=())
 
 
 def encode_records(records: Iterable[TokenRecord]) -> bytes:
@@ -99,8 +125,8 @@ def iter_token_records(
                 yield record
     if missing:
         number, sample = min(missing)
-        raise record_error(
-            manifest.run,
+        raise _error(
+            manifest,
             iteration,
             f"{len(missing)} responses of iteration {iteration} have no token record, the first of them response "
             f"{sample} to prompt {number}",
@@ -115,20 +141,20 @@ def read_token_records(
     return {(record.number, record.sample): record for record in iter_token_records(manifest, iteration, wanted)}
 
 
-def record_error(run: str, iteration: int, given: str, expected: str) -> TokenRecordError:
-    """Returns the error for token records that cannot be used. Tokens are never made from the text instead."""
+def _error(manifest: RecordManifest, iteration: int, given: str, expected: str) -> TokenRecordError:
+    """The error for token records that cannot be used. Tokens are never made from the text instead."""
     return TokenRecordError(
         given,
         expected=expected,
-        next_move=f"Restore the file from a backup and resume the run, or play the iteration again in a fork: "
-        f"`eva fork {run} --at {iteration}`",
+        next_move=f"Restore {manifest.folder / FOLDER / str(iteration)} from a backup and resume the run, or play the "
+        f"iteration again in a fork: `eva fork {manifest.run} --at {iteration}`",
     )
 
 
 def _read(manifest: RecordManifest, file: RecordFile) -> Iterator[TokenRecord]:
     if file.pruned:
-        raise record_error(
-            manifest.run,
+        raise _error(
+            manifest,
             file.iteration,
             f"the token records of iteration {file.iteration} of run {manifest.run} were pruned",
             "the records of an unfinished iteration, or a run with rollouts.keep: all",
@@ -138,10 +164,10 @@ def _read(manifest: RecordManifest, file: RecordFile) -> Iterator[TokenRecord]:
         raw = path.read_bytes()
     except OSError as error:
         why = f"the token records in {path} cannot be read: {(error.strerror or str(error)).lower()}"
-        raise record_error(manifest.run, file.iteration, why, "the file that the manifest names") from error
+        raise _error(manifest, file.iteration, why, "the file that the manifest names") from error
     if hashlib.sha256(raw).hexdigest() != file.sha256:
         what = f"the token records in {path} are damaged: {len(raw)} bytes with another SHA-256 than the manifest's"
-        raise record_error(manifest.run, file.iteration, what, f"the {file.size} bytes that the run wrote")
+        raise _error(manifest, file.iteration, what, f"the {file.size} bytes that the run wrote")
     _, parquet = _libraries()
     for batch in parquet.ParquetFile(io.BytesIO(raw)).iter_batches(256):
         for row in batch.to_pylist():

@@ -8,5 +8,6 @@
 `control`: pausing and cancelling a run
 `overseer`: records incidents, and notices when nothing advances
 `pruning`: deletes the checkpoints that no run needs
+`record_files`: writes the files of token records, and deletes those that nothing needs
 `orphans`: finds and ends the processes that a dead driver left behind
 """

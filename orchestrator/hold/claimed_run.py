@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +47,8 @@ class ClaimedRun:
     spans: Spans = field(default_factory=NoSpans)
     meter: Meter = field(default_factory=Meter)
     planner: PlannerStatistics = field(default_factory=PlannerStatistics)
+    serials: Iterator[int] = field(default_factory=count)
+    """Numbers for the files that this driver writes for the run to keep."""
 
     @property
     def own_folder(self) -> Path:
@@ -90,12 +93,15 @@ class ClaimedRun:
             raise self.lease.lost_error()
         self._obey(self.read(lambda conn: runs.read_desired(conn, self.id)))
 
-    def keep(self, change: Callable[[Connection], None]) -> None:
+    def keep(self, change: Callable[[Connection], None], prepare: Callable[[float], None] | None = None) -> None:
         """Makes a change that may fail, such as the last write of a driver: fenced, and retried for seconds only.
 
-        A failure is logged: a resumed run computes again what was not stored.
+        `prepare` is called before it, with those seconds: without the files that it writes, nothing is stored. A
+        failure is logged: a resumed run computes again what was not stored.
         """
         try:
+            if prepare is not None:
+                prepare(LAST_WRITE_S)
             self._commit(change, total_s=LAST_WRITE_S)
         except LeaseLostError:
             return

@@ -11,11 +11,14 @@ from sqlalchemy import Connection
 from eva.measures.usability import check_usability
 from eva.runtime.failpoints import reach
 from eva.seeds import derive
+from eva.solver.token_record import RecordFile, token_records, without_tokens
 from eva.types import Checkpoint, PromptResponses, Request, Reward, RewardedResponses, SamplingSettings
 from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.hold.record_files import write_record_file
 from orchestrator.stages.stage import Stage
 from store.game import prompts, responses
 from store.game.usability import read_usability
+from store.runs import token_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,11 @@ class JudgeStage(Stage):
     def __init__(self, run: ClaimedRun, iteration: int, name: str, numbers: Sequence[int], policy: Checkpoint) -> None:
         super().__init__(run, iteration, name, len(numbers))
         self.numbers, self.policy = numbers, policy
+        self.records = run.config.records_tokens
         self._responses: list[PromptResponses] = []
         self._rewarded: list[RewardedResponses] = []
+        self._unrecorded: list[PromptResponses] = []
+        self._files: list[RecordFile] = []
 
     @property
     def responses(self) -> int:
@@ -78,6 +84,7 @@ class JudgeStage(Stage):
                 sampling,
                 first,
                 prompt.context,
+                self.records,
             )
             for prompt in texts
         )
@@ -93,6 +100,9 @@ class JudgeStage(Stage):
         A prompt without a response is quarantined and not passed on.
         """
         for prompt in generated:
+            if self.records:
+                self._unrecorded.append(prompt)
+                prompt = without_tokens(prompt)
             self._responses.append(prompt)
             reach("judge.response_received")
             if prompt.failure is None:
@@ -119,7 +129,14 @@ class JudgeStage(Stage):
         )
         check_usability(usability, len(self.numbers), self.responses)
 
+    def prepare(self, total_s: float | None = None) -> None:
+        """Writes the token records of the kept responses."""
+        if records := token_records(self._unrecorded, self.policy.number):
+            self._files.append(write_record_file(self.run, self.iteration, records, total_s=total_s))
+        self._unrecorded = []
+
     def store(self, conn: Connection) -> None:
+        token_files.insert_token_files(conn, self.run.id, self._files)
         responses.copy_responses(conn, self.run.id, self.policy.number, self._responses)
         responses.copy_rewards(conn, self.run.id, self.policy.number, self.rewarder, self._rewarded)
 
@@ -134,7 +151,7 @@ class JudgeStage(Stage):
         }
 
     def forget(self) -> None:
-        self._responses, self._rewarded = [], []
+        self._responses, self._rewarded, self._files = [], [], []
 
     def _with_earlier(self, prompt: PromptResponses) -> PromptResponses:
         """The prompt's new responses after those that an earlier attempt or the gate stored."""

@@ -73,11 +73,17 @@ class Stage:
                 log.warning("the stage ends unfinished: %s", str(error) or type(error).__name__)
                 # No finished result is generated twice, whatever the error; a lost lease or store takes no writes.
                 if not isinstance(error, LeaseLostError | StoreError):
-                    self.run.keep(self._keep_all)
+                    self.run.keep(self._keep_all, self.prepare)
             if error is None:
                 reach("stage.left")
         finally:
             self._open.__exit__(kind, error, trace)
+
+    def prepare(self, total_s: float | None = None) -> None:
+        """Writes the files without which the kept results must not be stored. Stages that have some override it.
+
+        Safe to repeat. Raises DiskFullError when the disk is still full after `total_s` seconds.
+        """
 
     def store(self, conn: Connection) -> None:
         """Writes the results kept since the last flush. Stages that keep results override it."""
@@ -115,6 +121,7 @@ class Stage:
     def flush(self) -> None:
         """Stores the kept results in one transaction. Raises RunStoppedError when the run is to pause or cancel."""
         if self._kept:
+            self.prepare()
             try:
                 self.run.write(self._flush_all)
                 reach("stage.flush.after_commit")
@@ -136,6 +143,7 @@ class Stage:
             events.append_event(conn, self.run.id, "stage_closed", counts, iteration=self.iteration, stage=self.name)
             reach("stage.close.before_commit")
 
+        self.prepare()
         self.run.write(finish)
         reach("stage.close.after_commit")
         self.complete = True

@@ -5,6 +5,7 @@
 `leases`: which driver may write to a run.
 `stages`: their start, progress and end.
 `stage_totals`: totals over the closed stages of all runs.
+`token_files`: the manifest of the files with token records.
 `events`: what happened in a run, and how much of it tracking services have.
 `launches`: the queue of runs that wait for a driver, and the drivers' jobs.
 `leader_lock`: which process is the launcher.

@@ -32,6 +32,8 @@ SHARED: dict[str, tuple[str, int]] = {
 OWN = (
     *("runs", "leases", "events", "launches", "api_keys", "exports", "trackings", "stage_totals"),
     *("studies", "study_runs", "study_launches"),
+    # files of the run's own folder; a fork answers its first iteration itself
+    "token_files",
 )
 """The tables that a fork does not copy: each run has its own rows, or the rows belong to no run."""
 

@@ -136,6 +136,21 @@ rewards = table(
     of_response(),
 )
 
+# the manifest of the files with the tokens of the responses; (fence, serial) names a file and is their order
+token_files = table(
+    "token_files",
+    run_id(),
+    key("fence", BigInteger),
+    key("serial", Integer),
+    Column("iteration", SmallInteger, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("pruned_at", Time),  # the file was deleted; the row stays
+    CheckConstraint("iteration >= 0 AND records > 0 AND size > 0", "counters"),
+    of_run(),
+)
+
 quarantines = table(
     "quarantines",
     run_id(),

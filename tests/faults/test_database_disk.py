@@ -19,7 +19,7 @@ from eva.types import TrainingJob, TrainingResult, TrainingStep
 from orchestrator.hold import database_retry
 from store.runs import events
 from store.session import Store, open_store
-from tests.support.fakes import FakeTrainer, Recorder, fake_roles
+from tests.support.fakes import FakeTrainer, Recorder, fake_config, fake_roles
 from tests.support.faults.undisturbed import Disturbed, require_undisturbed
 from workers.training.checkpoints import checkpoint_name, publish
 
@@ -147,6 +147,15 @@ def test_a_full_disk_under_the_checkpoints_pauses_the_run_and_names_its_folder(
         assert not [*(disk.folder / "runs").rglob("checkpoint-0002")], "a part of a checkpoint is none"
         disk.clear()
         game.drive(roles)
+        require_undisturbed(game, tmp_path)
+
+
+def test_a_full_disk_under_the_token_records_is_waited_for(store: Store, tmp_path: Path) -> None:
+    with mounted(8) as disk:
+        heard = Janitor(at=(1, "mix"), then=disk.fill, told=disk.clear)
+        game = Disturbed(store, disk.folder, heard=heard, config=fake_config(rollouts={"keep": "all"}))
+        game.drive()
+        assert "/tokens/1/" in heard.notes[0]
         require_undisturbed(game, tmp_path)
 
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from eva.errors import CheckpointError, DiskFullError
+from eva.runtime.atomic_files import sync_to_disk
 from eva.runtime.failpoints import reach
 from eva.runtime.full_disk import NO_SPACE
 from eva.solver.manifest import MANIFEST, FileEntry, Manifest, no_checkpoint, read_manifest
@@ -55,12 +56,12 @@ def seal(directory: Path) -> str:
     """Flushes every file of a complete checkpoint to the disk, then writes its manifest and returns its digest."""
     entries: list[dict[str, str | int]] = []
     for file in _files(directory):
-        _fsync(directory / file)
+        sync_to_disk(directory / file)
         entries.append({"path": file, "size": (directory / file).stat().st_size, "sha256": _sha256(directory / file)})
     raw = json.dumps({"files": entries}, indent=1).encode()
     (directory / MANIFEST).write_bytes(raw)
     for path in (directory / MANIFEST, *(path for path in directory.rglob("*") if path.is_dir()), directory):
-        _fsync(path)
+        sync_to_disk(path)
     return hashlib.sha256(raw).hexdigest()
 
 
@@ -198,7 +199,7 @@ def _replace(temporary: Path, target: Path) -> None:
         target.rename(target.parent / f"{_TEMPORARY}invalid-{uuid.uuid4().hex[:8]}")
     temporary.rename(target)
     reach("checkpoint.renamed")
-    _fsync(target.parent)
+    sync_to_disk(target.parent)
     _remove_leftovers(target.parent)
 
 
@@ -209,14 +210,6 @@ def _files(directory: Path) -> list[str]:
         for file in directory.rglob("*")
         if file.is_file() and file != directory / MANIFEST
     )
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(file: Path) -> str:

@@ -22,7 +22,7 @@ Asked = tuple[str | int | float, ...]
 
 
 def game_config(seed: int = 7, **changes: Any) -> RunConfig:
-    """Returns the config of a game with two iterations, a gate and a second rewarder."""
+    """Returns the config of a game with two iterations, a gate, a second rewarder, and token records of the last."""
     return fake_config(
         **{
             "seed": seed,
@@ -30,6 +30,7 @@ def game_config(seed: int = 7, **changes: Any) -> RunConfig:
             "prompts": {"playground": 12},
             "evaluation": {"playground": 2},
             "audit": {"prompts": 4},
+            "rollouts": {"keep": 1},
             "evolving": {"evolver": {"kind": "playground"}, "gate": {"responses": 2, "low": 0.001}},
         }
         | changes

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from eva.config import RunConfig
 from eva.errors import LeaseTakenError
 from eva.roles import Roles
 from eva.settings import Settings
@@ -52,9 +53,10 @@ class Disturbed:
     folder: Path
     run: RunRow = field(init=False)
     heard: Recorder = field(default_factory=Recorder)
+    config: RunConfig = field(default_factory=fake_config)
 
     def __post_init__(self) -> None:
-        self.run = register_run(self.store, fake_config())
+        self.run = register_run(self.store, self.config)
 
     def drive(
         self,

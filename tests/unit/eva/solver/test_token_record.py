@@ -29,10 +29,12 @@ RECORDS = [
 
 def manifest_of(folder: Path, *files: list[TokenRecord]) -> RecordManifest:
     rows: list[RecordFile] = []
-    for index, records in enumerate(files):
+    for serial, records in enumerate(files):
         raw = encode_records(records)
-        (folder / f"{index}.parquet").write_bytes(raw)
-        rows.append(RecordFile(2, f"{index}.parquet", len(records), len(raw), hashlib.sha256(raw).hexdigest()))
+        file = RecordFile(2, 11, serial, len(records), len(raw), hashlib.sha256(raw).hexdigest())
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file.path).write_bytes(raw)
+        rows.append(file)
     return RecordManifest("quick-otter", folder, tuple(rows))
 
 
@@ -65,7 +67,7 @@ def test_a_missing_record_is_an_error_that_names_the_response_and_the_next_move(
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "changed", "pruned"])
 def test_a_file_that_is_not_what_the_run_wrote_is_an_error(damage: str, tmp_path: Path) -> None:
-    manifest, path = manifest_of(tmp_path, RECORDS), tmp_path / "0.parquet"
+    manifest, path = manifest_of(tmp_path, RECORDS), tmp_path / "tokens" / "2" / "11-0.parquet"
     raw = path.read_bytes()
     if damage == "missing":
         path.unlink()

@@ -90,6 +90,7 @@ SERVICES = (
     "eva/settings.py",
     "orchestrator/hold/claimed_run.py",
     "orchestrator/hold/pruning.py",
+    "orchestrator/hold/record_files.py",
     "orchestrator/watch/tracing.py",
     "workers/cluster/",
 )
