@@ -4,6 +4,7 @@
 `journal`: what the loop reads and writes of a run
 `driver`: plays a run: joins loop and journal to the workers
 `repair`: trains damaged checkpoints again
+`averaging`: whether the average of several policies is no worse than they are
 `warm_workers`: workers that stay up between runs
 `stages`: the stages of an iteration, one module each
 `hold`: how a driver holds a run: lease, database retries, pause and cancel

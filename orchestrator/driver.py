@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -34,6 +35,8 @@ from eva.runtime.redaction import hide_secrets, redact_json, secrets_of
 from eva.runtime.tracker import Opening, Tracker
 from eva.runtime.worker_reports import Incident
 from eva.settings import Settings
+from eva.types import Checkpoint
+from orchestrator.averaging import AverageOutcome, SharedSet, evaluate_average
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.database_retry import RETRY_S, DatabaseRetry
 from orchestrator.hold.driver_folder import driver_folder, remove_earlier_folders
@@ -162,6 +165,34 @@ def repair(
 
         with full_disk_errors(folder):
             return repair_checkpoints(claimed, start_trainer if trainer is None else lambda: trainer, damage)
+
+
+def check_average(
+    settings: Settings, config: RunConfig, policy: Checkpoint, sets: Sequence[SharedSet], listener: Listener
+) -> list[AverageOutcome]:
+    """Plays the average of several policies against them, with the engines and the evaluator of a run's config.
+
+    Raises what engines and rewarders raise.
+    """
+    logs = settings.logs_dir / Path(policy.path).name
+    logs.mkdir(parents=True, exist_ok=True)
+
+    def notice(incident: Incident) -> None:
+        listener.on_message(incident.text)
+
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as views:
+        stack.enter_context(_marked_connection(settings))
+        fleet = stack.enter_context(
+            start_fleet(config, policy.path, logs_dir=logs, views_dir=Path(views) / "serving", notice=notice)
+        )
+        evaluator = build_rewarder(
+            config.evaluation.reward or config.reward,
+            hung_s=config.watchdog.rewarder_s,
+            room_s=config.fleet.start_s,
+            notice=notice,
+        )
+        stack.callback(evaluator.close)
+        return evaluate_average(sets, policy, config.generation.max_tokens, fleet, evaluator)
 
 
 def _prepared_folder(settings: Settings, run: RunRow, lease: Lease) -> Path:

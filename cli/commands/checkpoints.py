@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -23,7 +23,11 @@ from eva.config import RunConfig
 from eva.errors import ConflictError, InputError, NotFoundError
 from eva.settings import read_settings
 from eva.solver.manifest import checkpoint_folder
+from eva.types import Checkpoint
 from store.rows import CheckpointRow, RunRow
+
+if TYPE_CHECKING:
+    from orchestrator.averaging import AverageOutcome
 
 choice_option = click.option(
     "--checkpoint", "choice", default="last", show_default=True, metavar="WHICH", help="`last`, `best`, or a number."
@@ -164,6 +168,54 @@ def repair(run: str) -> None:
 
 
 @checkpoints.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@choice_option
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="The folder to write.")
+@click.option("--no-check", is_flag=True, help="Do not compare it with the runs on their held-out prompts.")
+def average(runs: tuple[str, ...], choice: str, out: Path, no_check: bool) -> None:
+    """Write the mean of checkpoints of several runs as one model, and check that it is no worse.
+
+    The runs must have started from the same model, with other seeds or other prompts. Adapters are averaged, too: a
+    checkpoint contains them. The check asks the average for greedy responses to the held-out prompts that the runs have
+    in common, and rewards them like the first run's. If the interval of the difference lies below 0 on one of the sets,
+    the command ends with exit code 1.
+    """
+    from workers.training.averaging import publish_average
+
+    chosen = _to_average(runs, choice)
+    first = next(iter(chosen.values()))
+    config = RunConfig.model_validate(first.run.config)
+    settings = read_settings()
+    target = out.expanduser().resolve()
+    digest = publish_average(
+        {name: one.path for name, one in chosen.items()},
+        target,
+        config.training,
+        config.model,
+        engines_on_gpu=config.fleet.gpus_per_engine > 0,
+    )
+    click.echo(printable(f"The mean of {len(chosen)} checkpoints is written to {target}"))
+    if no_check:
+        return
+    from orchestrator.averaging import shared_sets
+    from orchestrator.driver import check_average
+    from orchestrator.watch.listener import NoListener
+
+    with existing_store() as store, store.transaction() as conn:
+        sets = shared_sets(conn, {name: (one.run.id, one.checkpoint.number) for name, one in chosen.items()})
+    if not sets:
+        click.echo(
+            "It is not checked: the runs have no held-out set in common that all of these checkpoints have answered."
+        )
+        return
+    outcomes = check_average(settings, config, Checkpoint(0, 0, str(target), digest), sets, NoListener())
+    for outcome in outcomes:
+        click.echo(printable(_outcome(outcome)))
+    if any(outcome.worse for outcome in outcomes):
+        sys.exit(1)
+
+
+@checkpoints.command()
 @click.argument("run")
 @click.option("--keep", required=True, metavar="WHICH", help="What stays: `last`, `best` and numbers, as last,best,3.")
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
@@ -201,6 +253,38 @@ def serving_command(folder: Path, name: str, host: str, port: int, arguments: tu
 
     served = ["serve", str(folder), "--served-model-name", name, "--host", host, "--port", str(port)]
     return [*python_module("vllm.entrypoints.cli.main"), *served, *arguments]
+
+
+def _to_average(runs: Sequence[str], choice: str) -> dict[str, Chosen]:
+    """The runs' checkpoints by run name. Raises InputError for fewer than two, and for runs of several models."""
+    chosen = {one.run.name: one for one in (_chosen(run, choice) for run in runs)}
+    if len(chosen) < 2:
+        raise InputError(
+            f"only {', '.join(chosen)} was named",
+            expected="two different runs or more",
+            next_move="Name each run whose checkpoint counts",
+        )
+    with existing_store() as store, store.transaction() as conn:
+        given = {name: _find(conn, one.run, "0").digest for name, one in chosen.items()}
+    if len({*given.values()}) > 1:
+        listed = ", ".join(f"{name} from {digest[:12]}" for name, digest in given.items())
+        raise ConflictError(
+            f"the runs started from different models: {listed}",
+            expected="one initial checkpoint, with the same digest",
+            next_move="Average runs that started from the same model",
+        )
+    return chosen
+
+
+def _outcome(outcome: AverageOutcome) -> str:
+    """How the average does on a held-out set, in a line."""
+    runs = ", ".join(f"{name} {value:.3f}" for name, value in outcome.runs.items())
+    interval = "" if outcome.interval is None else f" ({outcome.interval[0]:+.3f} to {outcome.interval[1]:+.3f})"
+    verdict = "worse" if outcome.worse else "better" if outcome.better else "not shown to be worse"
+    return (
+        f"{outcome.name}, {outcome.items} prompts: mean reward {outcome.average:.3f}; {runs}. "
+        f"Difference to the runs' mean {outcome.difference:+.3f}{interval}: {verdict}."
+    )
 
 
 def _cells(item: Mapping[str, Any]) -> tuple[str, ...]:

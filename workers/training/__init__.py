@@ -8,7 +8,8 @@
 `policies`: weights on one device or divided among several, and adapters
 `rows`: preference pairs as token ids
 `checkpoints`: publish and verify; `checkpoint_files`: what is in one
-`canary`: what proves which weights an engine serves; `canary_text`: its text
+`averaging`: the mean of several checkpoints
+`canary`: what proves which weights an engine serves
 """
 
 import os

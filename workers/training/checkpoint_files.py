@@ -51,7 +51,7 @@ def copy_model(facts: ModelFacts, directory: Path, chat_template: str | None = N
     for name in facts.weight_files:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         _link_or_copy(facts.path / name, directory / name)
-    _copy_companions(facts.path, directory, index=True)
+    copy_companions(facts.path, directory, index=True)
     if chat_template is not None:
         shutil.copyfile(chat_template, directory / CHAT_TEMPLATE_FILE)
         _edit_json(directory / "tokenizer_config.json", remove=("chat_template",))
@@ -68,7 +68,7 @@ def write_policy(policy: Any, source: Path, directory: Path, dtype: str) -> None
             raise OSError(errno.ENOSPC, str(error)) from error
         raise
     (directory / "generation_config.json").unlink(missing_ok=True)
-    _copy_companions(source, directory, index=False)
+    copy_companions(source, directory, index=False)
     _edit_json(directory / "config.json", dtype=dtype)
 
 
@@ -95,7 +95,8 @@ def seal_with_canary(directory: Path, training: Training, model: Model, *, dtype
     )
 
 
-def _copy_companions(source: Path, directory: Path, *, index: bool) -> None:
+def copy_companions(source: Path, directory: Path, *, index: bool) -> None:
+    """Copies what stands beside the weights: configs, tokenizer, template; with `index` the list of weights as well."""
     for file in sorted(source.iterdir()):
         if not file.is_file() or file.suffix not in _COMPANIONS or file.name in _OURS:
             continue
