@@ -202,13 +202,15 @@ class PreferencePair:
 class Checkpoint:
     """One stored, verified version of the policy.
 
-    `number` 0 is the initial model; `path` is its folder; `digest` is the SHA-256 of its manifest.
+    `number` 0 is the initial model; `path` is its folder; `digest` is the SHA-256 of its manifest. `step`: 0, or the
+    optimiser steps from checkpoint `number` to a policy inside an iteration.
     """
 
     number: int
     iteration: int
     path: str
     digest: str
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +222,24 @@ class TrainingStep:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkPairs:
+    """A chunk's preference pairs (a JSONL file), and the `steps` that it takes if each prompt gives one pair."""
+
+    pairs_path: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingJob:
     """A training job: preference pairs in, a verified checkpoint out.
 
     `pairs_path` is a JSONL file of PreferencePair rows. `policy` is trained and `reference` regularises it. `initial`
     is checkpoint 0, for losses that also compare with it. The new checkpoint is number `number`, published below
     `folder`.
+
+    In semi-online training `chunks`, in order, stand in place of `pairs_path`: all of the iteration so far, of
+    `planned_steps` in all chunks. With `hand_over`, the policy after the last of them is published in that folder, for
+    the engines alone, and the training goes on later.
     """
 
     number: int
@@ -237,6 +251,9 @@ class TrainingJob:
     seed: int
     fence: int = 0
     initial: Checkpoint | None = None
+    chunks: tuple[ChunkPairs, ...] = ()
+    planned_steps: int = 0
+    hand_over: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -17,7 +19,8 @@ from eva.roles import Embedder, Rewarder
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import process_log_context
 from eva.seeds import derive
-from eva.types import Checkpoint, RewardTable, TrainingJob
+from eva.solver.chunks import Chunk, cut_batch
+from eva.types import Checkpoint, ChunkPairs, RewardTable, TrainingJob
 from orchestrator.hold import pruning
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.record_files import tidy_record_files
@@ -44,6 +47,7 @@ class Journal:
 
     def __init__(self, run: ClaimedRun, embedder: Embedder | None = None) -> None:
         self._run, self._earlier = run, EarlierPrompts(run, embedder)
+        self._pairs_in: dict[Path, int] = {}
 
     @property
     def config(self) -> RunConfig:
@@ -59,8 +63,10 @@ class Journal:
     def stage(self, iteration: int, name: str, total: int) -> Stage:
         return Stage(self._run, iteration, name, total)
 
-    def judging(self, iteration: int, name: str, prompts: Sequence[int], policy: Checkpoint) -> JudgeStage:
-        return JudgeStage(self._run, iteration, name, prompts, policy)
+    def judging(
+        self, iteration: int, name: str, prompts: Sequence[int], policy: Checkpoint, chunk: Chunk | None = None
+    ) -> JudgeStage:
+        return JudgeStage(self._run, iteration, name, prompts, policy, _part(chunk))
 
     def sampling(self, iteration: int, pool: Sequence[int]) -> SampleStage:
         return SampleStage(self._run, iteration, "sample", len(pool))
@@ -76,11 +82,11 @@ class Journal:
     ) -> AuditStage:
         return AuditStage(self._run, iteration, batch, policy, None if auditor is None else auditor.name)
 
-    def pairing(self, iteration: int, batch: Sequence[int]) -> PairStage:
-        return PairStage(self._run, iteration, "pair", len(batch))
+    def pairing(self, iteration: int, chunk: Chunk) -> PairStage:
+        return PairStage(self._run, iteration, "pair", len(chunk.batch), _part(chunk), done=chunk.before)
 
-    def training(self, iteration: int) -> TrainStage:
-        return TrainStage(self._run, iteration, "train", 0)
+    def training(self, iteration: int, chunk: Chunk) -> TrainStage:
+        return TrainStage(self._run, iteration, "train", 0, _part(chunk))
 
     def evaluating(
         self, iteration: int, name: str, policy: Checkpoint, evaluator: Rewarder, auditor: Rewarder | None
@@ -224,25 +230,67 @@ class Journal:
             novelty=self._earlier.before(iteration),
         )
 
-    def training_job(self, iteration: int, policy: Checkpoint) -> TrainingJob | None:
-        """Writes the iteration's pairs to a file and returns the training job; None when there is no pair."""
+    def chunks(self, iteration: int, batch: Sequence[int]) -> list[Chunk]:
+        """Returns the parts of a batch that are judged, paired and trained on one after the other, usually one."""
+        training = self.config.training
+        return cut_batch(batch, training.chunk_prompts, training.steps_on, seed=self.config.seed, iteration=iteration)
+
+    def training_job(self, iteration: int, chunk: Chunk, policy: Checkpoint) -> TrainingJob | None:
+        """Writes the pairs of the iteration, up to this chunk, to files and returns the training job.
+
+        None when there is no pair, or when a chunk that others follow need not be trained on yet: then the responses
+        to the next one are stored, and a later job does it.
+        """
         training = self.config.training
         scratch = training.mode == "scratch"
-        path = self._run.own_folder / "jobs" / f"pairs-{iteration}.jsonl"
-        if write_pairs(self._run, path, range(iteration + 1) if scratch else [iteration]) == 0:
-            return None
-        start = self._checkpoint(0) if scratch else policy
-        return TrainingJob(
+        start = self._checkpoint(0) if scratch else policy if policy.step == 0 else self._checkpoint(policy.number)
+        job = TrainingJob(
             number=iteration + 1,
             iteration=iteration,
             policy=start,
             reference=self._checkpoint(0) if training.reference == "initial" else start,
-            pairs_path=str(path),
+            pairs_path="",
             folder=self.folder,
             seed=derive(self.config.seed, iteration, "train"),
             fence=self._run.lease.fence.fence,
             initial=self._checkpoint(0) if training.ranked else None,
         )
+        if chunk.cut:
+            return self._chunk_job(job, chunk)
+        path = self._run.own_folder / "jobs" / f"pairs-{iteration}.jsonl"
+        if write_pairs(self._run, path, range(iteration + 1) if scratch else [iteration]) == 0:
+            return None
+        return replace(job, pairs_path=str(path))
+
+    def _chunk_job(self, job: TrainingJob, chunk: Chunk) -> TrainingJob | None:
+        """Returns the job of all chunks so far. A chunk's file is written once per driver."""
+        if not chunk.last and not self._awaits_newest(job, chunk):
+            return None
+        parts = self.chunks(job.iteration, chunk.batch)
+        trained = parts[: chunk.number + 1]
+        files = [self._run.own_folder / "jobs" / f"pairs-{job.iteration}-{part.number}.jsonl" for part in trained]
+        for part, file in zip(trained, files, strict=True):
+            if file not in self._pairs_in:
+                self._pairs_in[file] = write_pairs(self._run, file, [job.iteration], part.number)
+        if not any(self._pairs_in[file] for file in files):
+            return None
+        inside = (self._run.folder if self.config.training.keep_synced else self._run.own_folder) / "inside"
+        return replace(
+            job,
+            chunks=tuple(ChunkPairs(str(file), part.steps) for file, part in zip(files, trained, strict=True)),
+            planned_steps=sum(part.steps for part in parts),
+            hand_over=None if chunk.last else str(inside / f"iteration-{job.iteration:04d}"),
+        )
+
+    def _awaits_newest(self, job: TrainingJob, chunk: Chunk) -> bool:
+        """Whether a prompt of the next chunk lacks responses, and no checkpoint says that all of this is over."""
+        run, n = self._run, self.config.generation.n
+        if self.policy(job.number) is not None:
+            return False
+        coverage = run.read(
+            lambda conn: responses.coverage(conn, run.id, job.iteration, run.rewarder, chunk.following, n)
+        )
+        return bool(coverage.to_generate)
 
     def _checkpoint(self, number: int) -> Checkpoint:
         if (checkpoint := self.policy(number)) is None:
@@ -252,3 +300,8 @@ class Journal:
     def _newest_policies(self, numbers: Sequence[int]) -> dict[int, int]:
         run, n = self._run, self.config.generation.n
         return run.read(lambda conn: responses.newest_checkpoints(conn, run.id, run.rewarder, numbers, n))
+
+
+def _part(chunk: Chunk | None) -> Chunk | None:
+    """The chunk that a stage is a part for; None where the batch is whole."""
+    return chunk if chunk is not None and chunk.cut else None

@@ -6,6 +6,7 @@ a resumed run walks the same path and does only what is missing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import chain
 
@@ -14,6 +15,7 @@ from eva.creator.informativeness import estimate
 from eva.creator.mixing import mix, share_of
 from eva.creator.sampling import sample
 from eva.roles import Roles
+from eva.solver.chunks import Chunk
 from eva.solver.pairs import pair
 from eva.types import Checkpoint, Estimate, RewardTable
 from orchestrator.journal import Journal, JudgeStage
@@ -81,40 +83,58 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
 def solve(
     iteration: int, pool: list[int], batch: list[int], policy: Checkpoint, roles: Roles, journal: Journal
 ) -> None:
-    """The solver's step: judge the batch, pair, train a new policy, evaluate it."""
+    """The solver's step: judge the batch, pair, train a new policy, evaluate it.
+
+    A batch may be cut into chunks, each judged with the newest weights.
+    """
     config = journal.config
-    judged = judge(iteration, "judge_batch", batch, policy, roles, journal)
-    audit(iteration, batch, policy, roles, journal)
+    for chunk in journal.chunks(iteration, batch):
+        judged = judge(iteration, "judge_batch", chunk.prompts, policy, roles, journal, chunk)
+        if chunk.last:
+            audit(iteration, batch, policy, roles, journal)
 
-    with journal.pairing(iteration, batch) as stage:
-        estimated = informativeness(judged, journal)
-        pairing = pair(
-            judged,
-            seed=config.seed,
-            iteration=iteration,
-            choice=config.pairs.choice,
-            min_margin=config.pairs.min_margin,
-            length_ratio=config.pairs.length_ratio,
-            keep_cut=config.generation.keep_cut,
-        )
-        stage.close_pairs(judged, estimated, pairing, pool, policy)
+        with journal.pairing(iteration, chunk) as stage:
+            estimated = informativeness(judged, journal)
+            pairing = pair(
+                judged,
+                seed=config.seed,
+                iteration=iteration,
+                choice=config.pairs.choice,
+                min_margin=config.pairs.min_margin,
+                length_ratio=config.pairs.length_ratio,
+                keep_cut=config.generation.keep_cut,
+            )
+            stage.close_pairs(judged, estimated, pairing, pool, policy)
 
-    with journal.training(iteration) as stage:
-        trained = stage.checkpoint()
-        if trained is None:
-            job = journal.training_job(iteration, policy)
-            roles.rest()
-            trained = stage.close_training(roles.trainer.train(job, stage.report_step) if job else None, policy)
+        policy = train(iteration, chunk, policy, roles, journal)
 
     if journal.evaluates(iteration):
-        evaluate(iteration, "evaluate", trained, roles, journal)
+        evaluate(iteration, "evaluate", policy, roles, journal)
+
+
+def train(iteration: int, chunk: Chunk, policy: Checkpoint, roles: Roles, journal: Journal) -> Checkpoint:
+    """Trains on the batch, or on a chunk of it. Returns the newest policy: after the last chunk a checkpoint."""
+    with journal.training(iteration, chunk) as stage:
+        trained = stage.checkpoint()
+        if trained is None:
+            job = journal.training_job(iteration, chunk, policy)
+            if not chunk.cut:
+                roles.rest()
+            trained = stage.close_training(roles.trainer.train(job, stage.report_step) if job else None, policy)
+    return trained
 
 
 def judge(
-    iteration: int, name: str, prompts: list[int], policy: Checkpoint, roles: Roles, journal: Journal
+    iteration: int,
+    name: str,
+    prompts: Sequence[int],
+    policy: Checkpoint,
+    roles: Roles,
+    journal: Journal,
+    chunk: Chunk | None = None,
 ) -> RewardTable:
     """Returns the rewards of n responses per prompt from this policy; generates only those that are missing."""
-    with journal.judging(iteration, name, prompts, policy) as stage:
+    with journal.judging(iteration, name, prompts, policy, chunk) as stage:
         generate_and_reward(stage, policy, roles)
         stage.close_judging()
     return journal.rewards(prompts, policy)

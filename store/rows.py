@@ -96,13 +96,27 @@ class EstimateRow:
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """One prompt that the solver trains on. `buffer`: it was kept from the pool rather than evolved."""
+    """One prompt that the solver trains on. `buffer`: it was kept from the pool rather than evolved. `chunk`: its chunk
+    of a batch that was cut."""
 
     prompt: int
     buffer: bool
     checkpoint: int
     info: float | None = None
     reason: str | None = None
+    chunk: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """One chunk of a batch, before it is trained on. `reward`: the mean over its responses."""
+
+    chunk: int
+    of: int
+    prompts: int
+    pairs: int
+    skipped: Mapping[str, int]
+    reward: float | None
 
 
 @dataclass(frozen=True, slots=True)

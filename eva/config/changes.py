@@ -44,6 +44,7 @@ CHANGEABLE: dict[str, When] = {
     "collapse": "resume",
     "pairs": "iteration",
     "training": "resume",
+    "training.sync_every": "iteration",
     "checkpoints": "resume",
     "rollouts": "resume",
     "evaluation.playground": "never",

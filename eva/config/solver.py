@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -159,6 +160,15 @@ class Training(Section):
     step_limit: int | None = Field(default=None, ge=1)
     """At most this many optimiser steps in an iteration; fewer pairs give fewer. The schedule is laid out for the steps
     that are taken."""
+    sync_every: int | None = Field(default=None, ge=1)
+    """Hand the newest weights to the engines after this many optimiser steps (semi-online training): the batch is cut
+    into chunks that are answered, paired and trained on one after the other. A multiple of `epochs`. Unset: once per
+    iteration."""
+    state_every: int | None = Field(default=None, ge=1)
+    """For sync_every: store the trainer's state after every so many chunks, so that a killed iteration goes on from
+    there. Unset: it trains on its stored chunks again from its start, and ends with the same weights."""
+    keep_synced: bool = False
+    """For sync_every: keep the weights that were handed over inside iterations, as folders beside the checkpoints."""
     batch: int = Field(default=8, ge=1)
     """Global batch in pairs, or in prompts for losses over ranked responses: `per_device_batch` x devices x
     accumulation must equal this."""
@@ -246,6 +256,47 @@ class Training(Section):
         if self.offload and (self.devices == 1 or self.lora is not None or self.sharding == "ddp"):
             raise ValueError("offload needs sharding fsdp2, so several devices and no adapters")
         return self
+
+    @model_validator(mode="after")
+    def _synced(self) -> Training:
+        every = self.sync_every
+        if every is None:
+            unused = [key for key in ("state_every", "keep_synced") if getattr(self, key)]
+            if unused:
+                raise ValueError(f"{unused[0]} is set, but sync_every is not: set sync_every, or unset {unused[0]}")
+            return self
+        if self.epochs != int(self.epochs) or every % int(self.epochs):
+            raise ValueError(
+                f"sync_every is {every} and epochs is {self.epochs:g}: a chunk is trained on in whole epochs, so "
+                "sync_every must be a multiple of a whole number of epochs"
+            )
+        if self.mode == "scratch":
+            raise ValueError(
+                f"sync_every is {every} with mode scratch: such a training starts from the first policy, so there is "
+                "no newest policy to answer the next chunk; use mode incremental"
+            )
+        for key in ("max_steps", "step_limit"):
+            if (limit := getattr(self, key)) is not None:
+                raise ValueError(
+                    f"{key} is {limit} and sync_every is {every}: each chunk takes the steps of its own pairs, and "
+                    f"prompts beyond a limit would be answered in vain; unset {key}"
+                )
+        if self.state_every is not None and self.optimiser == "adamw_8bit":
+            raise ValueError(
+                "state_every needs an optimiser whose state safetensors can hold: adamw or rmsprop, not adamw_8bit"
+            )
+        return self
+
+    @property
+    def chunk_prompts(self) -> int | None:
+        """How many prompts a chunk has: those of `sync_every` steps over all epochs. None: batches stay whole."""
+        if self.sync_every is None or not self.enabled:
+            return None
+        return self.sync_every // int(self.epochs) * self.batch
+
+    def steps_on(self, prompts: int) -> int:
+        """Returns the optimiser steps on a chunk of this many prompts, each of which gives one pair."""
+        return int(self.epochs) * math.ceil(prompts / self.batch)
 
     def sharding_on(self, *, gpu: bool) -> Literal["fsdp2", "ddp", "none"]:
         """Returns what `auto` stands for on this kind of device."""

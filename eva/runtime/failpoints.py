@@ -49,6 +49,8 @@ POINTS: dict[str, str] = {
     "stage.keep.before_commit": "An interrupted stage has written the results in memory, but not committed them.",
     "stage.close.before_commit": "A stage's last results and its closed row are written, but not committed.",
     "stage.close.after_commit": "A stage is closed, but this is not announced yet.",
+    "chunk.close.before_commit": "A chunk's part of a stage is written, but not committed.",
+    "chunk.close.after_commit": "A chunk's part of a stage is committed; what follows has not begun.",
     "stage.left": "One stage is over and the next has not begun.",
     "iteration.finish.before_commit": "The iteration's cost and the next iteration's number are not committed.",
     "iteration.finish.after_commit": "The iteration is finished, the next has not begun.",
@@ -64,6 +66,7 @@ POINTS: dict[str, str] = {
     "pairs.row_written": "The training job's file of pairs is half written.",
     "pairs.file_written": "The training job's file of pairs is complete; no job was dispatched.",
     "train.step_reported": "The driver has received the report of an optimiser step.",
+    "chunk.trained": "The driver knows of the weights after a chunk; no engine serves them yet.",
     "train.published": "The driver knows of a new checkpoint that is published but not recorded.",
     # the token record
     "tokens.file_unnamed": "A batch's token records are written to a file with a temporary name.",

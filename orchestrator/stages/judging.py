@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from eva.measures.usability import check_usability
 from eva.runtime.failpoints import reach
 from eva.seeds import derive
+from eva.solver.chunks import Chunk
 from eva.solver.token_record import RecordFile, token_records, without_tokens
 from eva.types import Checkpoint, PromptResponses, Request, Reward, RewardedResponses, SamplingSettings
 from orchestrator.hold.claimed_run import ClaimedRun
@@ -44,11 +45,20 @@ class JudgeStage(Stage):
     """Collects n responses per prompt from one policy, each rewarded.
 
     A prompt that already has some of them gets only the others. All n are rewarded together, because a rewarder
-    may compare the responses to a prompt.
+    may compare the responses to a prompt. A policy inside the iteration completes what its checkpoint has begun.
     """
 
-    def __init__(self, run: ClaimedRun, iteration: int, name: str, numbers: Sequence[int], policy: Checkpoint) -> None:
-        super().__init__(run, iteration, name, len(numbers))
+    def __init__(
+        self,
+        run: ClaimedRun,
+        iteration: int,
+        name: str,
+        numbers: Sequence[int],
+        policy: Checkpoint,
+        chunk: Chunk | None = None,
+    ) -> None:
+        total, done = (len(numbers), 0) if chunk is None else (len(chunk.batch), chunk.before)
+        super().__init__(run, iteration, name, total, chunk, done=done)
         self.numbers, self.policy = numbers, policy
         self.records = run.config.records_tokens
         self._responses: list[PromptResponses] = []
@@ -119,25 +129,24 @@ class JudgeStage(Stage):
 
     def close_judging(self) -> None:
         """Completes the stage. Raises InputError if none of its responses can be used; they stay stored."""
-        self.close(self.check_usable)
+        self.close(self.check_usable if self.chunk is None or self.chunk.last else None)
 
     def check_usable(self, conn: Connection) -> None:
         """Raises InputError if no response of the stage can be used, and warns if many cannot."""
         keep_cut = self.run.config.generation.keep_cut
-        usability = read_usability(
-            conn, self.run.id, self.policy.number, self.rewarder, self.numbers, keep_cut=keep_cut
-        )
-        check_usability(usability, len(self.numbers), self.responses)
+        numbers = self.numbers if self.chunk is None else self.chunk.batch
+        usability = read_usability(conn, self.run.id, self.policy.number, self.rewarder, numbers, keep_cut=keep_cut)
+        check_usability(usability, len(numbers), self.responses)
 
     def prepare(self, total_s: float | None = None) -> None:
         """Writes the token records of the kept responses."""
-        if records := token_records(self._unrecorded, self.policy.number):
+        if records := token_records(self._unrecorded, self.policy.number, self.policy.step):
             self._files.append(write_record_file(self.run, self.iteration, records, total_s=total_s))
         self._unrecorded = []
 
     def store(self, conn: Connection) -> None:
         token_files.insert_token_files(conn, self.run.id, self._files)
-        responses.copy_responses(conn, self.run.id, self.policy.number, self._responses)
+        responses.copy_responses(conn, self.run.id, self.policy.number, self._responses, self.policy.step)
         responses.copy_rewards(conn, self.run.id, self.policy.number, self.rewarder, self._rewarded)
 
     def tallies(self) -> Mapping[str, float]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 from sqlalchemy import Connection
 
+from eva.creator.informativeness import estimate
 from eva.measures.statistics import describe
 from eva.measures.usability import check_pairs
 from eva.solver.pairs import Pairing
 from eva.types import Checkpoint, Estimate, RewardTable
 from orchestrator.stages.gain import batch_gains, unprobed_info
 from orchestrator.stages.stage import Stage, null_for_nan
-from store.game import batches, pairs
-from store.rows import BatchRow
+from store.game import batches, pairs, responses
+from store.rows import BatchRow, ChunkRow
+from store.runs import events
 from store.views import statistics
 
 
@@ -23,24 +27,81 @@ class PairStage(Stage):
     def close_pairs(
         self, judged: RewardTable, estimated: Estimate, pairing: Pairing, pool: Sequence[int], policy: Checkpoint
     ) -> None:
+        """Stores the pairs of the batch, or of this stage's chunk of it.
+
+        Raises InputError if the first batch of the run has no pair at all.
+        """
         from_pool = set(pool)
+        part = None if self.chunk is None else self.chunk.number
         rows = [
-            BatchRow(number, number in from_pool, policy.number, info, estimated.reason(row))
+            BatchRow(number, number in from_pool, policy.number, info, estimated.reason(row), part)
             for row, (number, info) in enumerate(
                 zip(estimated.numbers_P.tolist(), null_for_nan(estimated.info_P), strict=True)
             )
         ]
+        earlier = self._earlier()
+        skipped = dict(sum((Counter(row.skipped) for row in earlier), Counter(pairing.skipped)))
+        count = len(pairing.pairs) + sum(row.pairs for row in earlier)
+        last = self.chunk is None or self.chunk.last
+        whole, info = (judged, estimated) if not earlier or not last else self._whole(policy)
+        new_info = unprobed_info(whole, info, self.run.config) if last else {}
 
-        new_info = unprobed_info(judged, estimated, self.run.config)
-
-        if self.iteration == 0 and not self.complete:
-            check_pairs(len(pairing.pairs), len(judged.numbers_P), pairing.skipped)
+        if self.iteration == 0 and last and not self.complete:
+            check_pairs(count, len(whole.numbers_P), skipped)
 
         def store_pairs(conn: Connection) -> None:
             batches.copy_batch(conn, self.run.id, self.iteration, rows)
             pairs.copy_pairs(conn, self.run.id, self.iteration, policy.number, pairing.pairs)
-            statistics.put_statistic(conn, self.run.id, self.iteration, "batch", describe(judged, estimated))
-            payoff = batch_gains(conn, self.run.id, self.iteration, new_info)
-            statistics.put_statistic(conn, self.run.id, self.iteration, "payoff", payoff)
+            if self.chunk is not None:
+                self._store_chunk(conn, judged, pairing)
+            if last:
+                statistics.put_statistic(conn, self.run.id, self.iteration, "batch", describe(whole, info))
+                payoff = batch_gains(conn, self.run.id, self.iteration, new_info)
+                statistics.put_statistic(conn, self.run.id, self.iteration, "payoff", payoff)
 
-        self.close(store_pairs, pairs=len(pairing.pairs), skipped=pairing.skipped)
+        if not self.complete:
+            self.advance(len(rows))
+        self.close(store_pairs, pairs=count, skipped=skipped, **self._cut())
+
+    def _earlier(self) -> list[ChunkRow]:
+        """The stored chunks of the batch before this one."""
+        if self.chunk is None or self.chunk.first:
+            return []
+        rows = self.run.read(lambda conn: batches.read_chunks(conn, self.run.id, self.iteration))
+        return rows[: self.chunk.number]
+
+    def _whole(self, policy: Checkpoint) -> tuple[RewardTable, Estimate]:
+        """The rewards and the info of the whole batch, whose chunks are all judged."""
+        assert self.chunk is not None
+        run, config, batch = self.run, self.run.config, self.chunk.batch
+        judged = run.read(
+            lambda conn: responses.read_reward_table(
+                conn, run.id, policy.number, run.rewarder, batch, config.generation.n
+            )
+        )
+        info = estimate(
+            judged,
+            metric=config.informativeness.metric,
+            threshold=config.informativeness.threshold,
+            keep_cut=config.generation.keep_cut,
+        )
+        return judged, info
+
+    def _store_chunk(self, conn: Connection, judged: RewardTable, pairing: Pairing) -> None:
+        """Stores the chunk's row, and an event the first time."""
+        assert self.chunk is not None
+        finite = judged.rewards_P_N[np.isfinite(judged.rewards_P_N)]
+        row = ChunkRow(
+            self.chunk.number,
+            self.chunk.of,
+            len(self.chunk.prompts),
+            len(pairing.pairs),
+            pairing.skipped,
+            float(finite.mean()) if len(finite) else None,
+        )
+        if batches.insert_chunk(conn, self.run.id, self.iteration, row):
+            told = {"chunk": row.chunk + 1, "of": row.of, "prompts": row.prompts, "pairs": row.pairs}
+            events.append_event(conn, self.run.id, "chunk_paired", told, iteration=self.iteration, stage=self.name)
+
+    def _cut(self) -> dict[str, int]:
+        return {} if self.chunk is None else {"chunks": self.chunk.of}

@@ -15,6 +15,7 @@ from eva.errors import LeaseLostError, RunStoppedError, StoreError
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import process_log_context
 from eva.runtime.worker_reports import added_since
+from eva.solver.chunks import Chunk
 from eva.types import Floats
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.watch.tracing import NoSpans, StageSpan
@@ -32,11 +33,16 @@ class Stage:
 
     Results are kept in memory and flushed in batches, each in one transaction. A stage that is already complete runs
     again without writing: its inputs are stored and its decisions derive from seeds, so it returns the same.
+
+    With a `chunk` of a batch that was cut, it is that chunk's part of the stage: the first part opens the stage's row,
+    the last one completes it.
     """
 
-    def __init__(self, run: ClaimedRun, iteration: int, name: str, total: int) -> None:
-        self.run, self.iteration, self.name = run, iteration, name
-        self._total, self._done, self._kept = total, 0, 0
+    def __init__(
+        self, run: ClaimedRun, iteration: int, name: str, total: int, chunk: Chunk | None = None, *, done: int = 0
+    ) -> None:
+        self.run, self.iteration, self.name, self.chunk = run, iteration, name, chunk
+        self._total, self._done, self._kept = total, done, 0
         self._stored_at = time.monotonic()
         self._metered = self._metering = run.meter.read()
         self.complete = False
@@ -44,8 +50,10 @@ class Stage:
         self._span: StageSpan = NoSpans()
 
     def __enter__(self) -> Self:
+        open_stage = stages.open_stage if self.chunk is None or self.chunk.first else stages.reopen_stage
+
         def open_row(conn: Connection) -> StageRow:
-            row = stages.open_stage(conn, self.run.id, self.iteration, self.name, total=self._total)
+            row = open_stage(conn, self.run.id, self.iteration, self.name, total=self._total)
             reach("stage.open.before_commit")
             return row
 
@@ -58,11 +66,11 @@ class Stage:
                 process_log_context(iteration=self.iteration, stage=self.name, attempt=row.attempts)
             )
             self._span = self._open.enter_context(
-                self.run.spans.stage(self.iteration, self.name, row.attempts, self._total)
+                self.run.spans.stage(self.iteration, self.name, row.attempts, self._total, self.chunk)
             )
             self.run.inform_planner()
             log.info("the stage begins")
-            self.run.listener.on_stage_open(self.iteration, self.name, 0, self._total)
+            self.run.listener.on_stage_open(self.iteration, self.name, self._done, self._total)
         return self
 
     def __exit__(
@@ -131,8 +139,14 @@ class Stage:
             self._stored()
 
     def close(self, change: Callable[[Connection], None] | None = None, /, **counts: object) -> None:
-        """Stores the remaining results and completes the stage in one transaction. A complete stage stays as it is."""
+        """Stores the remaining results and completes the stage in one transaction. A complete stage stays as it is.
+
+        The part of a chunk that others follow stores them and leaves the stage open.
+        """
         if self.complete:
+            return
+        if self.chunk is not None and not self.chunk.last:
+            self._close_part(change)
             return
 
         def finish(conn: Connection) -> None:
@@ -151,6 +165,18 @@ class Stage:
         self._span.set_counts(counts)
         log.info("the stage is done", extra={"data": counts})
         self.run.listener.on_stage_close(self.iteration, self.name, counts)
+
+    def _close_part(self, change: Callable[[Connection], None] | None) -> None:
+        def finish(conn: Connection) -> None:
+            self._store_all(conn)
+            if change is not None:
+                change(conn)
+            reach("chunk.close.before_commit")
+
+        self.prepare()
+        self.run.write(finish)
+        reach("chunk.close.after_commit")
+        self._stored()
 
     def _flush_all(self, conn: Connection) -> None:
         self._store_all(conn)

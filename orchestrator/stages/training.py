@@ -31,8 +31,8 @@ class TrainStage(Stage):
     """Runs a training job and stores the checkpoint that it publishes."""
 
     def checkpoint(self) -> Checkpoint | None:
-        """Returns the checkpoint of this iteration if it is already stored."""
-        return self.run.checkpoint(self.iteration + 1)
+        """Returns the checkpoint of this iteration if it is already stored, and this is no earlier chunk's part."""
+        return self.run.checkpoint(self.iteration + 1) if self.chunk is None or self.chunk.last else None
 
     def report_step(self, step: TrainingStep, total: int) -> None:
         """Reports an optimiser step that is done. Raises RunStoppedError when the run was asked to stop."""
@@ -41,7 +41,12 @@ class TrainStage(Stage):
         self.run.obey()
 
     def close_training(self, trained: TrainingResult | None, policy: Checkpoint) -> Checkpoint:
-        """Stores and returns the new checkpoint: the unchanged policy when there was no pair to train on."""
+        """Stores and returns the new checkpoint: the unchanged policy when there was no pair to train on.
+
+        After a chunk that others follow it returns the newest policy, which is no checkpoint.
+        """
+        if self.chunk is not None and not self.chunk.last:
+            return self._take_over(trained, policy)
         unchanged = Checkpoint(self.iteration + 1, self.iteration, policy.path, policy.digest)
         result = trained or TrainingResult(unchanged, ())
         reach("train.published")
@@ -52,12 +57,22 @@ class TrainStage(Stage):
             )
             checkpoints.copy_training_steps(conn, self.run.id, result.checkpoint.number, result.steps)
 
-        self.close(store_checkpoint, steps=len(result.steps), dropped=dict(result.dropped))
+        cut = {} if self.chunk is None else {"chunks": self.chunk.of}
+        self.close(store_checkpoint, steps=len(result.steps), dropped=dict(result.dropped), **cut)
         return result.checkpoint
 
+    def _take_over(self, trained: TrainingResult | None, policy: Checkpoint) -> Checkpoint:
+        if trained is None:
+            return policy
+        reach("chunk.trained")
+        self.close()
+        return trained.checkpoint
 
-def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int]) -> int:
+
+def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int], chunk: int | None = None) -> int:
     """Writes the preference pairs of these iterations as JSON Lines, in prompt order within each. Returns their number.
+
+    With `chunk`, only those of this chunk of the batch.
 
     Where the config asks for win rates, these stand in place of the rewards. Raises InputError if the loss learns win
     rates and those of the first batch teach nothing.
@@ -73,11 +88,11 @@ def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int]) -> int:
         with new_text_file(path) as lines:
             for iteration in wanted:
                 rewards_N_of = _rewards(conn, run, iteration) if derive else {}
-                for pair in pairs.iter_pairs_with_texts(conn, run.id, iteration):
+                for pair in pairs.iter_pairs_with_texts(conn, run.id, iteration, chunk):
                     row = _with_win_rates(pair, rewards_N_of[pair.number], scale) if derive else pair
                     lines.write(json.dumps(_as_row(row)) + "\n")
                     count += 1
-                    if iteration == 0 and training.loss == "sppo":
+                    if iteration == 0 and not chunk and training.loss == "sppo":
                         first.extend((row.chosen_reward, row.rejected_reward))
                     reach("pairs.row_written")
         against = run.config.generation.n - 1 if derive or gives_win_rates(run.config.reward) else None
@@ -111,19 +126,22 @@ def new_text_file(path: Path) -> Generator[TextIO]:
         ) from error
 
 
-def _rewards(conn: Connection, run: ClaimedRun, iteration: int) -> dict[int, Floats]:
-    """The rewards of each prompt of an iteration's batch, under the policy that the iteration started with."""
-    numbers = batches.read_batch_numbers(conn, run.id, iteration)
+def _rewards(conn: Connection, run: ClaimedRun, iteration: int, chunks: int | None = None) -> dict[int, Floats]:
+    """The rewards of each prompt of an iteration's batch, or of its first chunks, under the policies that it had."""
+    numbers = batches.read_batch_numbers(conn, run.id, iteration, chunks=chunks)
     judged = responses.read_reward_table(conn, run.id, iteration, run.rewarder, numbers, run.config.generation.n)
     return dict(zip(numbers, judged.rewards_P_N, strict=True))
 
 
 def _win_rate_scale(conn: Connection, run: ClaimedRun) -> float:
-    """The scale of the rewards: one for the whole run, so that later batches are not stretched to the first one's."""
+    """The scale of the rewards: one for the whole run, so that later batches are not stretched to the first one's.
+
+    Of a first batch that is cut, the first chunk decides.
+    """
     scale = run.config.training.win_rate_scale
     if scale != "spread":
         return scale
-    rewards_N_of = _rewards(conn, run, 0)
+    rewards_N_of = _rewards(conn, run, 0, chunks=1)
     spread = reward_spread(np.stack([*rewards_N_of.values()])) if rewards_N_of else None
     log.info("win rates are derived from the rewards with the scale %s", "1" if spread is None else f"{spread:g}")
     return spread or 1.0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from eva.errors import RunStoppedError
 from eva.runtime.redaction import known_secrets, redact
+from eva.solver.chunks import Chunk
 from store.rows import RunRow
 
 if TYPE_CHECKING:
@@ -39,8 +40,13 @@ class StageSpan(Protocol):
 class Spans(Protocol):
     """Receives the events of a run that become spans. Called on the driver's main thread."""
 
-    def stage(self, iteration: int, name: str, attempt: int, total: int) -> AbstractContextManager[StageSpan]:
-        """The span of a stage while it is open. The first stage of an iteration opens the iteration's span."""
+    def stage(
+        self, iteration: int, name: str, attempt: int, total: int, chunk: Chunk | None = None
+    ) -> AbstractContextManager[StageSpan]:
+        """The span of a stage while it is open. The first stage of an iteration opens the iteration's span.
+
+        A `chunk` of a batch has a span of its own in each of the stages that it goes through.
+        """
         ...
 
     def end_iteration(self) -> None:
@@ -55,8 +61,10 @@ class Spans(Protocol):
 class NoSpans:
     """Records nothing."""
 
-    def stage(self, iteration: int, name: str, attempt: int, total: int) -> AbstractContextManager[StageSpan]:
-        del iteration, name, attempt, total
+    def stage(
+        self, iteration: int, name: str, attempt: int, total: int, chunk: Chunk | None = None
+    ) -> AbstractContextManager[StageSpan]:
+        del iteration, name, attempt, total, chunk
         return nullcontext(self)
 
     def set_counts(self, counts: Mapping[str, object]) -> None:
@@ -95,7 +103,9 @@ class OtelSpans:
         self._number = -1
 
     @contextmanager
-    def stage(self, iteration: int, name: str, attempt: int, total: int) -> Generator[StageSpan]:
+    def stage(
+        self, iteration: int, name: str, attempt: int, total: int, chunk: Chunk | None = None
+    ) -> Generator[StageSpan]:
         if self._iteration is None or self._number != iteration:
             self.end_iteration()
             self._iteration = self._start_span("iteration", self._run, {"eva.iteration": iteration})
@@ -103,7 +113,13 @@ class OtelSpans:
         span = self._start_span(
             name,
             self._iteration,
-            {"eva.iteration": iteration, "eva.stage": name, "eva.attempt": attempt, "eva.total": total},
+            {
+                "eva.iteration": iteration,
+                "eva.stage": name,
+                "eva.attempt": attempt,
+                "eva.total": total,
+                **({} if chunk is None else {"eva.chunk": chunk.number + 1, "eva.chunks": chunk.of}),
+            },
         )
         try:
             yield _StageSpan(span)

@@ -7,7 +7,7 @@
 `pools`: a pool as its creator saw it, and its draw.
 `feedback`: the best and the worst responses to the sampled prompts.
 `evolutions`: the attempts made from each sampled prompt.
-`batches`: estimates, batches, and why a prompt was trained on.
+`batches`: estimates, batches and their chunks, and why a prompt was trained on.
 `pairs`: preference pairs.
 `checkpoints`: checkpoints and the training steps that made them.
 `heldout`: held-out prompts, and each checkpoint's responses to them.

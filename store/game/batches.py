@@ -1,19 +1,20 @@
-"""Queries about a pool's estimates and an iteration's batch, and the answer to "why was this prompt trained on?"."""
+"""Queries about a pool's estimates, an iteration's batch and its chunks, and the answer to "why was this prompt trained on?"."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, select, text
+from sqlalchemy import Connection, and_, func, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from store.postgres.bulk import copy_once
-from store.postgres.values import clean_text_or_none
-from store.rows import BatchRow, EstimateRow, WhyRow
-from store.schema.tables import batches, estimates, pairs, prompts
+from store.postgres.values import clean_json, clean_text_or_none
+from store.rows import BatchRow, ChunkRow, EstimateRow, WhyRow
+from store.schema.tables import batches, chunks, estimates, pairs, prompts
 
 _ESTIMATES = ("run_id", "iteration", "prompt", "checkpoint", "info", "reason", "weight", "key", "sampled", "first")
 
-_BATCHES = ("run_id", "iteration", "prompt", "buffer", "checkpoint", "info", "reason", "first")
+_BATCHES = ("run_id", "iteration", "prompt", "buffer", "checkpoint", "info", "reason", "first", "chunk")
 
 _JUDGED = text("""
     SELECT prompt FROM estimates WHERE run_id = :run_id AND first AND prompt = ANY(:numbers)
@@ -83,20 +84,53 @@ def copy_batch(conn: Connection, run_id: int, iteration: int, rows: Sequence[Bat
                 row.info,
                 clean_text_or_none(row.reason),
                 row.prompt not in judged,
+                row.chunk,
             )
             for row in rows
         ],
     )
 
 
-def read_batch_numbers(conn: Connection, run_id: int, iteration: int) -> list[int]:
-    """Returns the numbers of the prompts in an iteration's batch, ascending."""
+def read_batch_numbers(conn: Connection, run_id: int, iteration: int, *, chunks: int | None = None) -> list[int]:
+    """Returns the numbers of the prompts in an iteration's batch, ascending; with `chunks`, only of its first ones."""
     query = (
         select(batches.c.prompt)
         .where(batches.c.run_id == run_id, batches.c.iteration == iteration)
         .order_by(batches.c.prompt)
     )
+    if chunks is not None:
+        query = query.where(func.coalesce(batches.c.chunk, 0) < chunks)
     return list(conn.execute(query).scalars())
+
+
+def insert_chunk(conn: Connection, run_id: int, iteration: int, row: ChunkRow) -> bool:
+    """Stores a chunk whose pairs are stored. Returns False, and changes nothing, if it is stored already."""
+    inserted = conn.execute(
+        upsert(chunks)
+        .values(
+            run_id=run_id,
+            iteration=iteration,
+            chunk=row.chunk,
+            of=row.of,
+            prompts=row.prompts,
+            pairs=row.pairs,
+            skipped=clean_json(row.skipped),
+            reward=row.reward,
+        )
+        .on_conflict_do_nothing()
+        .returning(chunks.c.chunk)
+    )
+    return inserted.first() is not None
+
+
+def read_chunks(conn: Connection, run_id: int, iteration: int) -> list[ChunkRow]:
+    """Returns the stored chunks of an iteration, in the order of training."""
+    query = (
+        select(chunks.c.chunk, chunks.c.of, chunks.c.prompts, chunks.c.pairs, chunks.c.skipped, chunks.c.reward)
+        .where(chunks.c.run_id == run_id, chunks.c.iteration == iteration)
+        .order_by(chunks.c.chunk)
+    )
+    return [ChunkRow(*row) for row in conn.execute(query)]
 
 
 def why_trained(conn: Connection, run_id: int, prompt: int) -> list[WhyRow]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, select, text
 
 from eva.types import PairChoice, PreferencePair
 from store.game.contexts import is_root, read_context, roots
 from store.postgres.bulk import copy_once
-from store.schema.tables import pairs, prompts, responses
+from store.schema.tables import batches, pairs, prompts, responses
 
 _PAIRS = (
     "run_id",
@@ -22,6 +23,30 @@ _PAIRS = (
     "rejected_reward",
     "margin",
 )
+
+
+_SAMPLERS = text("""
+    SELECT p.iteration, p.prompt, p.chosen, p.rejected, p.checkpoint, chosen.step, rejected.step
+    FROM pairs p
+    JOIN responses chosen ON chosen.run_id = p.run_id AND chosen.prompt = p.prompt
+        AND chosen.checkpoint = p.checkpoint AND chosen.sample = p.chosen
+    JOIN responses rejected ON rejected.run_id = p.run_id AND rejected.prompt = p.prompt
+        AND rejected.checkpoint = p.checkpoint AND rejected.sample = p.rejected
+    WHERE p.run_id = :run_id AND p.iteration = :iteration ORDER BY p.prompt, p.chosen, p.rejected
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class SampledPair:
+    """A preference pair and who sampled it: a checkpoint, or the policy so many optimiser steps after it."""
+
+    iteration: int
+    prompt: int
+    chosen: int
+    rejected: int
+    checkpoint: int
+    chosen_step: int
+    rejected_step: int
 
 
 def copy_pairs(conn: Connection, run_id: int, iteration: int, checkpoint: int, chosen: Sequence[PairChoice]) -> None:
@@ -57,8 +82,10 @@ def read_pairs(conn: Connection, run_id: int, iteration: int) -> list[PairChoice
     return [PairChoice(*row) for row in conn.execute(query)]
 
 
-def iter_pairs_with_texts(conn: Connection, run_id: int, iteration: int) -> Iterator[PreferencePair]:
-    """Streams an iteration's preference pairs with their texts, by prompt.
+def iter_pairs_with_texts(
+    conn: Connection, run_id: int, iteration: int, chunk: int | None = None
+) -> Iterator[PreferencePair]:
+    """Streams an iteration's preference pairs with their texts, by prompt; with `chunk`, only those of that chunk.
 
     Read the stream to its end inside the transaction.
     """
@@ -91,6 +118,19 @@ def iter_pairs_with_texts(conn: Connection, run_id: int, iteration: int) -> Iter
                 alias.c.sample == sample,
             ),
         )
+    if chunk is not None:
+        of_pair = and_(
+            batches.c.run_id == pairs.c.run_id,
+            batches.c.iteration == pairs.c.iteration,
+            batches.c.prompt == pairs.c.prompt,
+        )
+        query = query.join(batches, of_pair).where(batches.c.chunk == chunk)
     with conn.execute(query, execution_options={"yield_per": 1000}) as rows:
         for row in rows:
             yield PreferencePair(*row[:-1], context=read_context(row[-1]))
+
+
+def sampled_pairs(conn: Connection, run_id: int, iteration: int) -> list[SampledPair]:
+    """Returns which policy (checkpoint, step) sampled each response of an iteration's pairs."""
+    rows = conn.execute(_SAMPLERS, {"run_id": run_id, "iteration": iteration})
+    return [SampledPair(*row) for row in rows]

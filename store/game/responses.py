@@ -16,7 +16,7 @@ from store.postgres.values import clean_text, redacted_text, value_or_reason
 from store.rows import ResponseCoverage
 from store.schema.tables import prompts, quarantines, responses, rewards
 
-_RESPONSES = ("run_id", "prompt", "checkpoint", "sample", "text", "text_hash", "finish", "tokens", "seed")
+_RESPONSES = ("run_id", "prompt", "checkpoint", "sample", "text", "text_hash", "finish", "tokens", "seed", "step")
 _REWARDS = ("run_id", "prompt", "checkpoint", "sample", "rewarder", "value", "reason")
 _QUARANTINES = ("run_id", "prompt", "checkpoint", "reason")
 
@@ -57,10 +57,13 @@ _NEWEST = """
 """
 
 
-def copy_responses(conn: Connection, run_id: int, checkpoint: int, generated: Sequence[PromptResponses]) -> None:
+def copy_responses(
+    conn: Connection, run_id: int, checkpoint: int, generated: Sequence[PromptResponses], step: int = 0
+) -> None:
     """Stores responses, and failures as quarantines. Rows that exist already stay as they are.
 
-    NUL characters and lone surrogates become U+FFFD.
+    `step`: of the policy inside an iteration that sampled them; 0 is the checkpoint itself. NUL characters and lone
+    surrogates become U+FFFD.
     """
     rows: list[Row] = []
     for prompt in generated:
@@ -77,6 +80,7 @@ def copy_responses(conn: Connection, run_id: int, checkpoint: int, generated: Se
                     response.finish,
                     response.tokens,
                     response.seed,
+                    step,
                 )
             )
     copy_once(conn, responses, _RESPONSES, rows)

@@ -17,6 +17,7 @@ SHARED: dict[str, tuple[str, int]] = {
     "estimates": ("iteration", 0),
     "evolutions": ("iteration", 0),
     "batches": ("iteration", 0),
+    "chunks": ("iteration", 0),
     "pairs": ("iteration", 0),
     # the checkpoint that an iteration starts from was trained and evaluated by the iteration before it
     "checkpoints": ("number", 1),

@@ -55,6 +55,19 @@ def open_stage(
     return StageRow(*conn.execute(select(*_FIELDS).where(_is_stage(run_id, iteration, name))).one())
 
 
+def reopen_stage(conn: Connection, run_id: int, iteration: int, name: str, *, total: int = 0) -> StageRow:
+    """Goes on with a stage that this driver has opened before: its attempt stays the same."""
+    opened = upsert(stages).values(
+        run_id=run_id,
+        iteration=iteration,
+        name=name,
+        position=select(func.count()).where(stages.c.run_id == run_id).scalar_subquery(),
+        total=total,
+    )
+    conn.execute(opened.on_conflict_do_nothing())
+    return StageRow(*conn.execute(select(*_FIELDS).where(_is_stage(run_id, iteration, name))).one())
+
+
 def advance_stage(
     conn: Connection,
     run_id: int,

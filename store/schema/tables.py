@@ -118,7 +118,10 @@ responses = table(
     Column("finish", Text, nullable=False),
     Column("tokens", Integer, nullable=False),
     Column("seed", BigInteger, nullable=False),
+    # optimiser steps from the checkpoint to the policy that sampled it; 0 is the checkpoint itself
+    Column("step", Integer, nullable=False, server_default=ZERO),
     CheckConstraint("checkpoint >= 0 AND sample >= 0 AND tokens >= 0", "counters"),
+    CheckConstraint("step >= 0", "step"),
     of_prompt(),
 )
 
@@ -214,10 +217,26 @@ batches = table(
     Column("info", Double),
     Column("reason", Text),
     Column("first", Boolean, nullable=False),
+    Column("chunk", SmallInteger),  # null: the batch was not cut
     of_prompt(),
     Index(None, "run_id", "prompt"),
     Index(None, "run_id", "iteration", "info", "prompt"),
     Index("batches_first_idx", "run_id", "info", "prompt", postgresql_where=text("first")),
+)
+
+# semi-online training: the parts of a batch that were judged and trained on one after the other
+chunks = table(
+    "chunks",
+    run_id(),
+    key("iteration", SmallInteger),
+    key("chunk", SmallInteger),
+    Column("of", SmallInteger, nullable=False),
+    Column("prompts", Integer, nullable=False),
+    Column("pairs", Integer, nullable=False),
+    Column("skipped", JSONB, nullable=False),  # prompts without a pair, by reason
+    Column("reward", Double),  # the mean over the chunk's responses
+    CheckConstraint("chunk >= 0 AND chunk < of", "place"),
+    of_run(),
 )
 
 pairs = table(

@@ -35,6 +35,8 @@ PARTS = (
     "child_quarantines",
     "child_rewards",
     "batch",
+    "chunks",
+    "steps",
     "pairs",
     "heldout",
 )
@@ -73,6 +75,11 @@ _QUERIES = (
     """SELECT iteration, 'evolutions', source, slot, attempt, operator, parent_slot, text, reason, child
     FROM evolutions WHERE run_id = %s ORDER BY iteration, source, slot, attempt""",
     """SELECT iteration, 'batch', prompt, buffer, checkpoint, info, reason FROM batches WHERE run_id = %s
+    ORDER BY iteration, prompt""",
+    # only semi-online training has such rows, so that other runs keep their fingerprints
+    """SELECT checkpoint, 'steps', prompt, sample, step FROM responses WHERE run_id = %s AND step > 0
+    ORDER BY prompt, checkpoint, sample""",
+    """SELECT iteration, 'chunks', prompt, chunk FROM batches WHERE run_id = %s AND chunk IS NOT NULL
     ORDER BY iteration, prompt""",
     """SELECT iteration, 'pairs', prompt, chosen, rejected, checkpoint, chosen_reward, rejected_reward, margin
     FROM pairs WHERE run_id = %s ORDER BY iteration, prompt, chosen, rejected""",

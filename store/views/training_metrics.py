@@ -1,8 +1,8 @@
-"""Queries about training metrics: one series over steps per metric, down-sampled if it is long."""
+"""Queries about trainings: a series over steps for each metric, down-sampled if it is long, and the chunks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,57 @@ class MetricPoint:
     value: float
     total: int
     missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFigures:
+    """One chunk of a batch, with the training's share in it.
+
+    `start`: optimiser steps of the iteration before the chunk. `steps`: the chunk's own. Both are None until the
+    iteration's training is over. `kept`: prompts of which a response was sampled by the checkpoint itself. `sampled`:
+    the step of the newest policy that sampled for the chunk. `staleness`: the mean age in steps of the responses in its
+    pairs when the chunk was trained on.
+    """
+
+    iteration: int
+    chunk: int
+    of: int
+    prompts: int
+    pairs: int
+    skipped: Mapping[str, int]
+    reward: float | None
+    kept: int
+    sampled: int
+    start: int | None
+    steps: int | None
+    staleness: float | None
+
+
+_FIGURES = text("""
+    WITH trained AS (
+        SELECT checkpoint - 1 AS iteration, (values->>'chunk')::int - 1 AS chunk, min(step) - 1 AS start,
+            count(*) AS steps
+        FROM training_steps WHERE run_id = :run_id AND values ? 'chunk' GROUP BY 1, 2
+    ), sampled AS (
+        SELECT b.iteration, b.chunk, count(DISTINCT r.prompt) FILTER (WHERE r.step = 0) AS kept, max(r.step) AS newest
+        FROM batches b JOIN responses r
+            ON r.run_id = b.run_id AND r.prompt = b.prompt AND r.checkpoint = b.checkpoint
+        WHERE b.run_id = :run_id AND b.chunk IS NOT NULL GROUP BY 1, 2
+    ), paired AS (
+        SELECT b.iteration, b.chunk, avg(r.step) AS step
+        FROM batches b JOIN pairs p ON p.run_id = b.run_id AND p.iteration = b.iteration AND p.prompt = b.prompt
+        JOIN responses r ON r.run_id = p.run_id AND r.prompt = p.prompt AND r.checkpoint = p.checkpoint
+            AND r.sample IN (p.chosen, p.rejected)
+        WHERE b.run_id = :run_id AND b.chunk IS NOT NULL GROUP BY 1, 2
+    )
+    SELECT c.iteration, c.chunk, c.of, c.prompts, c.pairs, c.skipped, c.reward, coalesce(s.kept, 0),
+        coalesce(s.newest, 0), t.start, t.steps, (t.start - p.step)::float8
+    FROM chunks c
+    LEFT JOIN trained t ON t.iteration = c.iteration AND t.chunk = c.chunk
+    LEFT JOIN sampled s ON s.iteration = c.iteration AND s.chunk = c.chunk
+    LEFT JOIN paired p ON p.iteration = c.iteration AND p.chunk = c.chunk
+    WHERE c.run_id = :run_id ORDER BY c.iteration, c.chunk
+""")
 
 
 _NAMES = text("""
@@ -57,6 +108,11 @@ def metric_points(
         for at, name in enumerate(sorted_names)
         for point in _series(name, rows_S["checkpoint"], rows_S["step"], rows_S[f"value_{at}"], points)
     ]
+
+
+def chunk_figures(conn: Connection, run_id: int) -> list[ChunkFigures]:
+    """Returns all chunks of a run with what their training and their sampling say about them."""
+    return [ChunkFigures(*row) for row in conn.execute(_FIGURES, {"run_id": run_id})]
 
 
 def _series(name: str, checkpoints_S: Ints, steps_S: Ints, values_S: Floats, points: int) -> Iterator[MetricPoint]:

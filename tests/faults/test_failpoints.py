@@ -10,6 +10,7 @@ import pytest
 from eva.runtime.failpoints import POINTS
 from tests.faults.test_real_parts import REACHED
 from tests.support.faults.contract import hold_contract
+from tests.support.faults.game import cut_config
 from tests.support.faults.trial import Trial
 
 ON_THE_WAY = {
@@ -26,7 +27,18 @@ REAL = sorted(name for name in POINTS if name.startswith(("engine.", "rewarder."
 LAUNCHING = sorted(name for name in POINTS if name.startswith("launch."))
 """Points of a launcher, which no driver passes: tests/unit/orchestrator/launch/test_launcher.py does."""
 
-ON_FAKES = [name for name in POINTS if name not in (*REAL, *LAUNCHING)]
+CUT = sorted(name for name in POINTS if name.startswith("chunk."))
+"""Points of a batch that is cut into chunks: a game of its own reaches them."""
+
+ON_FAKES = [name for name in POINTS if name not in (*REAL, *LAUNCHING, *CUT)]
+
+
+@pytest.fixture(scope="module")
+def cut(new_trial: Callable[..., Trial]) -> Trial:
+    """The small game with batches cut into chunks, played by one driver."""
+    trial = new_trial(cut_config())
+    trial.finish()
+    return trial
 
 
 def at(name: str, action: str, time: int = 1) -> str:
@@ -34,7 +46,7 @@ def at(name: str, action: str, time: int = 1) -> str:
 
 
 def test_an_undisturbed_game_stands_at_every_declared_point(
-    undisturbed: Trial, new_trial: Callable[..., Trial]
+    undisturbed: Trial, cut: Trial, new_trial: Callable[..., Trial]
 ) -> None:
     # a slow machine is at some of the others, too
     assert {*ON_FAKES} - {*ON_THE_WAY} <= set(undisturbed.points) <= {*ON_FAKES}
@@ -42,6 +54,7 @@ def test_an_undisturbed_game_stands_at_every_declared_point(
         trial = new_trial()
         trial.drive(before)
         assert name in trial.points
+    assert {*CUT} <= set(cut.points) <= {*ON_FAKES, *CUT}
     assert {*REAL} <= {*REACHED}, "the test of the real parts reaches the others"
 
 
@@ -66,3 +79,16 @@ def test_an_error_at_a_point_leaves_a_run_that_goes_on_and_survives_a_kill_in_it
         assert trial.drive(at(name, "kill", times // 2)).killed
     trial.finish()
     hold_contract(trial, undisturbed)
+
+
+@pytest.mark.parametrize("action", ["kill", "raise"])
+@pytest.mark.parametrize("name", [*CUT, "judge.response_received", "pairs.file_written", "train.step_reported"])
+def test_a_driver_that_ends_at_a_point_of_a_cut_batch_is_replaced_and_nothing_is_different(
+    name: str, action: str, cut: Trial, new_trial: Callable[..., Trial]
+) -> None:
+    times = Counter(cut.points)[name]
+    trial = new_trial(cut_config())
+    for time in (max(1, times // 3), max(1, times // 6)):
+        assert trial.drive(f"{name}={action}@{time}").status != 0
+    trial.finish()
+    hold_contract(trial, cut)

@@ -6,7 +6,7 @@ from sqlalchemy import delete, select
 from store.schema.tables import prompts, responses, rewards
 from tests.support.faults.contract import hold_contract
 from tests.support.faults.drivers import Order, Outcome, notebook
-from tests.support.faults.game import Notebook, game_config
+from tests.support.faults.game import Notebook, cut_config, game_config
 from tests.support.faults.kills import kill_at_random
 from tests.support.faults.trial import Trial
 
@@ -18,6 +18,15 @@ def test_a_run_whose_drivers_are_killed_by_chance_ends_as_if_nothing_had_happene
     trial = new_trial()
     kill_at_random(trial, seed, len(undisturbed.points), undisturbed.lasts_s)
     hold_contract(trial, undisturbed)
+
+
+def test_a_run_with_cut_batches_survives_kills_by_chance(new_trial: Callable[..., Trial]) -> None:
+    whole = new_trial(cut_config())
+    whole.finish()
+    for seed in range(4):
+        trial = new_trial(cut_config())
+        kill_at_random(trial, seed, len(whole.points), whole.lasts_s)
+        hold_contract(trial, whole)
 
 
 def test_the_contract_is_broken_by_a_run_that_decided_otherwise(

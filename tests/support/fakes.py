@@ -147,6 +147,8 @@ class FakeTrainer:
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         self.jobs.append(job)
+        if job.chunks:
+            return self._train_chunks(job, report)
         assert Path(job.pairs_path).read_text().count("\n") > 0
         steps = tuple(
             TrainingStep(step, {"loss": 0.7 - step / 100, "rewards/margins": step / 10}) for step in (1, 2, 3)
@@ -156,6 +158,32 @@ class FakeTrainer:
         skill = skill_of(job.policy) + int(self.learns)
         digest = hashlib.sha256(Path(job.pairs_path).read_bytes()).hexdigest()
         return TrainingResult(Checkpoint(job.number, job.iteration, f"{job.folder}/skill-{skill}", digest), steps)
+
+    def _train_chunks(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
+        """Takes the planned steps of every chunk that has a pair. Every chunk makes the policy more skilled by one."""
+        steps, digest = chunk_steps(job)
+        for step in steps:
+            report(step, job.planned_steps)
+        skill = skill_of(job.policy) + len(job.chunks)
+        if job.hand_over is not None:
+            path = f"{job.hand_over}/step-{len(steps)}-skill-{skill}"
+            return TrainingResult(
+                Checkpoint(job.policy.number, job.policy.iteration, path, digest, len(steps)), tuple(steps)
+            )
+        return TrainingResult(Checkpoint(job.number, job.iteration, f"{job.folder}/skill-{skill}", digest), steps)
+
+
+def chunk_steps(job: TrainingJob) -> tuple[tuple[TrainingStep, ...], str]:
+    """The steps of a job's chunks as a real trainer numbers them, and a digest over the chunks' pairs."""
+    steps: list[TrainingStep] = []
+    digest = hashlib.sha256()
+    for number, chunk in enumerate(job.chunks, 1):
+        pairs = Path(chunk.pairs_path).read_bytes()
+        digest.update(pairs)
+        for _ in range(chunk.steps if pairs else 0):
+            step = len(steps) + 1
+            steps.append(TrainingStep(step, {"loss": 0.7 - step / 100, "chunk": number}))
+    return tuple(steps), digest.hexdigest()
 
 
 class PublishingTrainer(FakeTrainer):
