@@ -14,6 +14,7 @@ from eva.config import RunConfig
 FLOPS = 312e12
 WRITING, WRITING_SHARE = 2, 0.15
 TRAINING, TRAINING_SHARE = 8, 0.35
+WEIGHT_BYTES = 4
 TEMPLATE_TOKENS = 400
 """Tokens of an evolver's instructions, about."""
 
@@ -51,6 +52,7 @@ def estimate_cost(
         f"responses per iteration, {n} per prompt: {warm_up}then at most {(fresh + new) * n:,}",
         f"children per iteration: {children:,} at most, from {sampled:,} sampled prompts",
         f"pairs per iteration: {pool:,} at most; optimiser steps: {steps:,} at most",
+        *_chunks(pool, config, parameters),
         f"responses to held-out prompts, in total: {evaluated:,}",
         *_writing(responses, config.generation.max_tokens, parameters),
         *_training(steps * config.iterations if config.training.enabled else 0, config, parameters),
@@ -67,6 +69,24 @@ def _writing(responses: int, limit: int, parameters: int | None) -> list[str]:
     tokens = responses * limit
     line = f"tokens to generate: {responses:,} responses x {limit:,} = {tokens:,} at most"
     return [line + _hours(tokens, parameters, WRITING, WRITING_SHARE)]
+
+
+def _chunks(pool: int, config: RunConfig, parameters: int | None) -> list[str]:
+    size = config.training.chunk_prompts
+    if size is None:
+        return []
+    chunks = max(1, -(-pool // size))
+    line = (
+        f"chunks per iteration: {chunks:,} of {min(size, pool):,} prompts, {config.training.sync_every:,} steps each; "
+        f"hand-overs to the engines: {chunks - 1:,}"
+    )
+    if chunks == 1:
+        return [line + ", because a whole batch fits into a chunk"]
+    if parameters is None:
+        return [line]
+    size_gb = parameters * WEIGHT_BYTES / 1e9
+    written_gb = (chunks - 1) * size_gb
+    return [f"{line}, {size_gb:.2g} GB in float32 each; written: {written_gb:.2g} GB, which every engine reads"]
 
 
 def _training(steps: int, config: RunConfig, parameters: int | None) -> list[str]:

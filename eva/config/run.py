@@ -191,6 +191,16 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _resident_trainer(self) -> RunConfig:
+        if self.training.sync_every is not None and self.fleet.gpus_per_engine > 0:
+            raise ValueError(
+                f"training.sync_every is {self.training.sync_every} with fleet.gpus_per_engine "
+                f"{self.fleet.gpus_per_engine:g}: engines on GPUs end before every training to give their memory back, "
+                "and the trainer of semi-online training would have to stay beside them; unset sync_every"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _cheap_probe(self) -> RunConfig:
         gate, n = self.evolving.gate, self.generation.n
         if gate is not None and gate.responses >= n:

@@ -275,6 +275,11 @@ class Training(Section):
                 f"sync_every is {every} with mode scratch: such a training starts from the first policy, so there is "
                 "no newest policy to answer the next chunk; use mode incremental"
             )
+        if self.devices > 1:
+            raise ValueError(
+                f"sync_every is {every} with {self.devices} devices: the trainer stays between chunks, which only a "
+                "process on one device can do so far; set devices to 1, or unset sync_every"
+            )
         for key in ("max_steps", "step_limit"):
             if (limit := getattr(self, key)) is not None:
                 raise ValueError(

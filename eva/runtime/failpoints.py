@@ -89,6 +89,8 @@ POINTS: dict[str, str] = {
     "rewarder.rewarded": "The rewarder's process has rewards that nobody has received.",
     "training.begun": "The training process has a job and has verified the checkpoint that it starts from.",
     "training.trained": "The policy is trained, in memory only.",
+    "training.chunk_trained": "The resident trainer has taken a chunk's steps, in memory only.",
+    "training.state_stored": "The resident trainer's state after a chunk is on the disk.",
     "checkpoint.written": "A checkpoint's files are in its temporary folder, without a manifest.",
     "checkpoint.sealed": "A checkpoint in its temporary folder has its manifest, but is not renamed.",
     "checkpoint.renamed": "A checkpoint has its final name, but this is not reported.",

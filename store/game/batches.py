@@ -1,4 +1,4 @@
-"""Queries about a pool's estimates, an iteration's batch and its chunks, and the answer to "why was this prompt trained on?"."""
+"""Queries about a pool's estimates, a batch and its chunks, and the answer to "why was this prompt trained on?"."""
 
 from __future__ import annotations
 

@@ -44,7 +44,16 @@ REACHED = (
 )
 """What real parts stand at; the first seven kinds are reached by no fake."""
 
+CUT_KILLS = ("training.chunk_trained=kill:{}@3", "training.state_stored=kill:{}", "engine.reloaded=kill:{}")
+CUT_REACHED = ("training.chunk_trained", "training.state_stored")
+"""What real parts stand at besides when the batches are cut into chunks."""
+
 SMALL = ["prompts.playground=16", "iterations=2", "evaluation.playground=4"]
+CUT = [
+    *("prompts.playground=16", "iterations=1", "evaluation.playground=4"),
+    *("training.batch=4", "training.epochs=1", "training.sync_every=1", "training.state_every=2"),
+]
+"""Four chunks of four prompts."""
 
 
 @pytest.fixture(autouse=True)
@@ -53,24 +62,33 @@ def disarmed() -> Iterator[None]:
     failpoints.arm("")
 
 
-def play(store: Store, folder: Path, points: str) -> Fingerprint:
-    run = register_run(store, load_config("playground", SMALL))
+def play(store: Store, folder: Path, points: str, changes: list[str] = SMALL) -> Fingerprint:
+    run = register_run(store, load_config("playground", changes))
     failpoints.arm(points)
     drive(store, Settings(folder, None, None), run, NoListener())
     with store.transaction() as conn:
         return fingerprint(conn, run.id)
 
 
+def killing(folder: Path, kills: tuple[str, ...]) -> str:
+    """The failpoints that kill once each; a file in the folder says which has."""
+    folder.mkdir()
+    return ",".join(entry.format(folder / re.sub(r"\W.*", "", entry.partition(".")[2])) for entry in kills)
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_cluster")
-def test_killed_processes_of_real_parts_are_replaced_and_nothing_is_different(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "kills", "expected"), [(SMALL, KILLS, REACHED), (CUT, CUT_KILLS, CUT_REACHED)], ids=["whole", "cut"]
+)
+def test_killed_processes_of_real_parts_are_replaced_and_nothing_is_different(
+    changes: list[str], kills: tuple[str, ...], expected: tuple[str, ...], store: Store, tmp_path: Path
+) -> None:
     notes, killed = tmp_path / "notes", tmp_path / "killed"
-    killed.mkdir()
-    undisturbed = play(store, tmp_path, f"*=note:{notes}")
+    undisturbed = play(store, tmp_path, f"*=note:{notes}", changes)
     reached = {line.split()[2] for line in notes.read_text().splitlines()}
-    assert {*REACHED} <= reached <= {*POINTS}
-    points = [entry.format(killed / re.sub(r"\W.*", "", entry.partition(".")[2])) for entry in KILLS]
-    disturbed = play(store, tmp_path, ",".join(points))
-    assert len(list(killed.iterdir())) == len(KILLS), "each of them was killed"
+    assert {*expected} <= reached <= {*POINTS}
+    disturbed = play(store, tmp_path, killing(killed, kills), changes)
+    assert len(list(killed.iterdir())) == len(kills), "each of them was killed"
     assert first_difference(disturbed, undisturbed) is None
     assert disturbed.weights == undisturbed.weights, "training that was killed gave other weights"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +17,11 @@ from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from workers.models.model_folder import BYTES, inspect_model, require_template, resolve_model
 from workers.training import checkpoint_files, checkpoints
+from workers.training.chunks.chunk_job import ChunkJob, Residence, hand_over, learn_chunks, verify_policies
+from workers.training.chunks.resident import pairs_digest
 from workers.training.distribution import TrainedPolicy, train_on_devices
 from workers.training.job_lock import training_lock
-from workers.training.optimisation import optimise, silence_libraries
+from workers.training.optimisation import no_pair_left, optimise, silence_libraries
 
 
 def publish_model(model: Model, training: Training, folder: Path, *, engines_on_gpu: bool = False) -> Checkpoint:
@@ -49,22 +51,32 @@ def run_job(
     engines_on_gpu: bool = False,
     report: StepListener | None = None,
     note: Note = ignore_note,
+    residence: Residence | None = None,
 ) -> TrainingResult:
     """Trains `job.policy` on the job's pairs and publishes the result. A valid checkpoint of this job is kept.
 
     A job that ended early starts again from the policy: equal pairs and an equal seed give equal weights. One job at a
-    time trains in a run's folder (see `training_lock`).
+    time trains in a run's folder (see `training_lock`). A job of chunks goes on where the trainer in the `residence`
+    stands, and leaves it there if the job hands its weights over.
 
     `engines_on_gpu`: the training has GPUs, too. `report(step, total_steps)` is called after every optimiser step, and
     `note` between them. Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError.
     """
+    residence = residence or Residence()
+    learning = ChunkJob(job, training, model, _iteration_identity(job, training), engines_on_gpu)
+    silence_libraries()
     with full_disk_errors(Path(job.folder)), training_lock(Path(job.folder), job.fence) as check:
+        if job.hand_over is not None:
+            return hand_over(learning, residence, _checked(check, report), note)
         target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
         note("looks for the checkpoint of an earlier attempt")
         manifest = checkpoints.valid_manifest(target)
         if manifest is not None:
+            residence.leave()
             return read_result(job, training, manifest.digest)
-        digest = _train_and_publish(job, training, model, engines_on_gpu, _checked(check, report), note)
+        digest = _train_and_publish(learning, residence, _checked(check, report), note)
+        residence.leave()
+        shutil.rmtree(learning.states, ignore_errors=True)
         return read_result(job, training, digest)
 
 
@@ -79,19 +91,20 @@ def _checked(check: Callable[[], None], report: StepListener | None) -> StepList
     return checked
 
 
-def _train_and_publish(
-    job: TrainingJob, training: Training, model: Model, gpu: bool, report: StepListener, note: Note
-) -> str:
-    named = (job.policy, job.reference, *((job.initial,) if job.initial is not None else ()))
-    for needed in dict.fromkeys(named):  # often one checkpoint is several
-        note(f"verifies {needed.path}")
-        checkpoints.verify(Path(needed.path), needed.digest)
-    reach("training.begun")
-    silence_libraries()
+def _train_and_publish(learning: ChunkJob, residence: Residence, report: StepListener, note: Note) -> str:
+    job, training, model, gpu = learning.job, learning.training, learning.model, learning.gpu
+    if not job.chunks:
+        verify_policies(job, note)
     facts = inspect_model(Path(job.policy.path))
     Path(job.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=job.folder, prefix=".training-") as scratch:
-        if training.enabled:
+        if job.chunks:
+            trainer = learn_chunks(learning, residence, report, note)
+            if not trainer.steps:
+                raise no_pair_left(trainer.dropped)
+            trained = TrainedPolicy(trainer.steps, dict(trainer.dropped), trainer.write_policy)
+            dtype = checkpoint_files.stored_dtype(training, facts.dtype, gpu=gpu)
+        elif training.enabled:
             trained = _train(job, training, model, Path(scratch), report, note, gpu=gpu)
             dtype = checkpoint_files.stored_dtype(training, facts.dtype, gpu=gpu)
         else:
@@ -154,7 +167,8 @@ def _train(
 
 def _identity(job: TrainingJob, training: Training) -> dict[str, Any]:
     """Everything that determines the outcome of a job; digests of manifests stand for weights."""
-    pairs = hashlib.sha256(Path(job.pairs_path).read_bytes()).hexdigest() if training.enabled else ""
+    pairs = pairs_digest(job.pairs_path) if training.enabled and not job.chunks else ""
+    chunks = {"chunks": [pairs_digest(chunk.pairs_path) for chunk in job.chunks]} if job.chunks else {}
     initial = {} if job.initial is None else {"initial": job.initial.digest}
     return initial | {
         "number": job.number,
@@ -164,9 +178,17 @@ def _identity(job: TrainingJob, training: Training) -> dict[str, Any]:
         "pairs": pairs,
         "seed": job.seed,
         "training": _decisive(training),
+        **chunks,
     }
 
 
+def _iteration_identity(job: TrainingJob, training: Training) -> dict[str, Any]:
+    """Everything but the pairs that determines the outcome of a job of chunks; empty for another job."""
+    whole = _identity(job, training) if job.chunks else {}
+    return {key: value for key, value in whole.items() if key not in ("pairs", "chunks")}
+
+
 def _decisive(training: Training) -> dict[str, Any]:
-    """Returns the keys that can change the trained weights."""
-    return training.model_dump(mode="json", exclude={"timeout_s"})
+    """Returns the keys that can change the trained weights. What a job without chunks records has no key for them."""
+    without = {"timeout_s", "state_every", "keep_synced"} | ({"sync_every"} if training.sync_every is None else set())
+    return training.model_dump(mode="json", exclude=without)

@@ -25,7 +25,7 @@ from workers.models.chat_template import PromptEncoder, read_prompting
 from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files, rows
 from workers.training.arguments import trainer_arguments
-from workers.training.losses import Ingredients, Reference, find_loss
+from workers.training.losses import Ingredients, LossTrainer, Reference, find_loss
 from workers.training.policies import add_adapters, gather_policy, layer_classes, load_part, merge_adapters
 from workers.training.step_limit import limited_steps
 
@@ -59,20 +59,21 @@ def optimise(
     `gpu`: whether it was promised a GPU; it never trains on the CPU instead. Raises TrainingFailedError, ConfigError.
     """
     if gpu:
-        _require_gpu()
+        require_gpu()
     encoder = PromptEncoder(job.policy.path, read_prompting(model))
-    encoded = _rows(job, training, model, encoder)
-    recorder = StepRecorder(None if loss_facts(training.loss).reference_free else training.beta, report, note)
+    encoded = encode_pairs(job.pairs_path, job, training, model, encoder)
+    if not encoded.rows:
+        raise no_pair_left(encoded.dropped)
+    recorder = StepRecorder.of(training, report, note)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = trainer_arguments(training, seed=job.seed, n_devices=training.devices, gpu=gpu, output_dir=scratch)
         if (steps := limited_steps(training, len(encoded.rows), training.devices)) is not None:
             arguments["max_steps"] = steps
         set_seed(arguments["seed"])
-        loading = _Loading(training, gpu)
+        loading = Loading(training, gpu)
         note("loads the policy")
         ingredients = loading.ingredients(job, encoder.tokenizer, encoded.rows, arguments, recorder, note)
-        trainer = find_loss(training.loss, ranked=training.ranked)(ingredients)
-        trainer.remove_callback(PrinterCallback)
+        trainer = build_trainer(ingredients)
         trainer.train()
         trained = trainer.model
         trainer.accelerator.free_memory()
@@ -89,7 +90,15 @@ def optimise(
     return OptimisationResult(tuple(recorder.steps), dict(encoded.dropped), trained)
 
 
-def _require_gpu() -> None:
+def build_trainer(ingredients: Ingredients) -> LossTrainer:
+    """Returns the trainer of the config's loss, which prints nothing."""
+    trainer = find_loss(ingredients.training.loss, ranked=ingredients.training.ranked)(ingredients)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def require_gpu() -> None:
+    """Raises TrainingFailedError if this process sees no GPU."""
     if not torch.cuda.is_available():
         raise TrainingFailedError(
             "The training was promised a GPU (fleet.gpus_per_engine is above 0), but its process sees none",
@@ -98,7 +107,7 @@ def _require_gpu() -> None:
         )
 
 
-class _Loading:
+class Loading:
     """Loads what a trainer is built from, in the precision that it needs, or this process's part of it.
 
     The reference has the precision in which the policy computes, so that equal weights give equal log-probabilities.
@@ -145,24 +154,27 @@ class _Loading:
         return load_part(folder, first=self.first, dtype=dtype, attention=self._training.attention)
 
 
-def _rows(job: TrainingJob, training: Training, model: Model, encoder: PromptEncoder) -> rows.Rows:
+def encode_pairs(path: str, job: TrainingJob, training: Training, model: Model, encoder: PromptEncoder) -> rows.Rows:
+    """Returns the pairs of a file as token ids. Raises TrainingFailedError for a file that is damaged."""
     facts = inspect_model(Path(job.policy.path))
     encode = rows.encode_ranked if training.ranked else partial(rows.encode, rewards=loss_facts(training.loss).rewards)
-    encoded = encode(
-        rows.read_pairs(Path(job.pairs_path)),
+    return encode(
+        rows.read_pairs(Path(path)),
         encoder,
         max_length=min(training.max_length, facts.max_positions or training.max_length),
         max_prompt_length=training.max_prompt_length,
         end=rows.end_of_turn(facts.path, encoder.tokenizer, chat=model.template == "chat"),
         widest_first=training.order == "widest_first",
     )
-    if not encoded.rows:
-        raise TrainingFailedError(
-            f"No pair is left to train on; dropped: {dict(encoded.dropped) or 'none, there were none'}",
-            expected="at least one pair",
-            next_move="Raise training.max_length or ask for more prompts",
-        )
-    return encoded
+
+
+def no_pair_left(dropped: Mapping[str, int]) -> TrainingFailedError:
+    """Returns the error of a training whose pairs were all dropped, by reason."""
+    return TrainingFailedError(
+        f"No pair is left to train on; dropped: {dict(dropped) or 'none, there were none'}",
+        expected="at least one pair",
+        next_move="Raise training.max_length or ask for more prompts",
+    )
 
 
 class StepRecorder(TrainerCallback):
@@ -175,11 +187,24 @@ class StepRecorder(TrainerCallback):
     def __init__(self, beta: float | None, report: StepListener | None, note: Note) -> None:
         self.steps: list[TrainingStep] = []
         self._beta, self._report, self._note = beta, report, note
+        self._before = 0
+        self._chunk: int | None = None
+        self._total: int | None = None
+
+    @classmethod
+    def of(cls, training: Training, report: StepListener | None, note: Note) -> StepRecorder:
+        """Returns a recorder for the config's loss."""
+        return cls(None if loss_facts(training.loss).reference_free else training.beta, report, note)
+
+    def go_on(self, chunk: int, total: int, report: StepListener | None, note: Note) -> None:
+        """Numbers the next steps after those of earlier chunks; `total` is the iteration's number of steps."""
+        self._before, self._chunk, self._total = len(self.steps), chunk, total
+        self._report, self._note = report, note
 
     @override
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer after each forward and backward pass but a step's last."""
-        self._note(f"takes step {state.global_step + 1}")
+        self._note(f"takes step {self._before + state.global_step + 1}")
 
     @override
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -189,15 +214,17 @@ class StepRecorder(TrainerCallback):
         values = {name: float(value) for name, value in logs.items() if isinstance(value, int | float)}
         if not all(math.isfinite(values[name]) for name in ("loss", "grad_norm") if name in values):
             raise TrainingFailedError(
-                f"The training diverged at step {state.global_step}: loss {values['loss']}",
+                f"The training diverged at step {self._before + state.global_step}: loss {values['loss']}",
                 expected="a finite loss",
                 next_move="Lower training.learning_rate",
             )
         if self._beta is not None and {"rewards/chosen", "rewards/rejected"} <= set(values):
             values["kl"] = -(values["rewards/chosen"] + values["rewards/rejected"]) / (2 * self._beta)
-        self.steps.append(TrainingStep(state.global_step, values))
+        if self._chunk is not None:
+            values["chunk"] = self._chunk
+        self.steps.append(TrainingStep(self._before + state.global_step, values))
         if self._report is not None:
-            self._report(self.steps[-1], state.max_steps)
+            self._report(self.steps[-1], self._total or state.max_steps)
 
 
 def silence_libraries() -> None:

@@ -34,10 +34,10 @@ def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
     """Reads a JSONL file of preference pairs. Raises TrainingFailedError with the number of a malformed line."""
     try:
         # `splitlines` would also split at U+2028 and the like, which JSON allows inside strings.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise TrainingFailedError(f"The pairs cannot be read: {error}", next_move="Resume the run") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), 1):
         try:
             row = json.loads(line)
             pair = {key: row[key] for key in ("prompt", "chosen", "rejected")}

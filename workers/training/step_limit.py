@@ -1,4 +1,4 @@
-"""The limit on the optimiser steps of an iteration (`training.step_limit`)."""
+"""How many optimiser steps pairs take, and the limit on them (`training.step_limit`)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ def limited_steps(training: Training, pairs: int, n_devices: int) -> int | None:
     """
     if training.step_limit is None:
         return None
+    return training.step_limit if training.step_limit < whole_steps(training, pairs, n_devices) else None
+
+
+def whole_steps(training: Training, pairs: int, n_devices: int) -> int:
+    """Returns the steps that so many pairs take in all epochs; a last batch that is not full is a step, too."""
     forward_passes = math.ceil(pairs / (per_device_batch(training, n_devices) * n_devices))
-    whole = math.ceil(training.epochs * math.ceil(forward_passes / accumulation(training, n_devices)))
-    return training.step_limit if training.step_limit < whole else None
+    return math.ceil(training.epochs * math.ceil(forward_passes / accumulation(training, n_devices)))

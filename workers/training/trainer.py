@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import ray
 from ray.exceptions import (
@@ -36,6 +36,9 @@ from workers.cluster.room import Room, beside_gpus
 from workers.cluster.secrets import Secrets, hub_secrets
 from workers.models.model_folder import is_hub_id
 
+if TYPE_CHECKING:
+    from workers.training.chunks.chunk_job import Residence
+
 _DEATHS = (
     RayActorError,
     ActorUnschedulableError,
@@ -59,6 +62,7 @@ class TrainingProcess:
     def __init__(self, log: WorkerLog) -> None:
         self._steps: list[tuple[TrainingStep, int]] = []
         self._notes, self._doing = 0, "a job"
+        self._residence: Residence | None = None
         log.begin()
 
     def log_to(self, log: WorkerLog) -> None:
@@ -78,8 +82,10 @@ class TrainingProcess:
         return publish_model(model, training, Path(folder), engines_on_gpu=engines_on_gpu)
 
     def train(self, job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool) -> TrainingResult:
+        from workers.training.chunks.chunk_job import Residence
         from workers.training.job import run_job
 
+        self._residence = self._residence or Residence()
         self._steps = []
         with process_log_context(iteration=job.iteration, stage="train"):
             log.info("trains checkpoint %d from %s", job.number, job.policy.path)
@@ -90,6 +96,7 @@ class TrainingProcess:
                 engines_on_gpu=engines_on_gpu,
                 report=lambda step, total: self._steps.append((step, total)),
                 note=self._note,
+                residence=self._residence,
             )
 
     @ray.method(concurrency_group="watch")

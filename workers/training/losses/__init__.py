@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from eva.config import Training
 from eva.runtime.user_functions import load_function
@@ -62,6 +62,32 @@ class Ingredients:
     initial: Reference | None = None
 
 
+class LossTrainer(Protocol):
+    """What a loss builds: a `transformers.Trainer`, which is ready to train and can go on with other rows."""
+
+    model: Any
+    args: Any
+    accelerator: Any
+    optimizer: Any
+    lr_scheduler: Any
+
+    def train(self) -> object:
+        """Takes the steps of all epochs over its rows. A second call goes on with the optimiser's state."""
+        ...
+
+    def take_rows(self, rows: tuple[Row, ...]) -> None:
+        """Replaces the rows; a reference scores the new ones, and is freed."""
+        ...
+
+    def create_optimizer(self) -> Any:
+        """Creates the optimiser, if there is none, and returns it."""
+        ...
+
+    def remove_callback(self, callback: Any) -> None:
+        """Removes a callback by its class."""
+        ...
+
+
 Build = Callable[[Ingredients], Any]
 
 LOSSES: dict[str, Build] = {
@@ -79,7 +105,7 @@ LOSSES: dict[str, Build] = {
     "pro": partial(build_ranked, function=pro),
     "inpo": partial(build_ranked, function=inpo),
 }
-"""Name -> function that returns a `transformers.Trainer`, ready for `train()`."""
+"""Name -> function that returns a LossTrainer."""
 
 
 def find_loss(name: str, *, ranked: bool = False) -> Build:

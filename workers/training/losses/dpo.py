@@ -16,6 +16,7 @@ from workers.training.losses.reference_scores import score_rows
 
 if TYPE_CHECKING:
     from workers.training.losses import Ingredients, Reference
+    from workers.training.rows import Row
 
 
 class NoReference(nn.Module):
@@ -79,6 +80,12 @@ class TokenDPOTrainer(DPOTrainer):
         for name, values in figures.items():
             gathered: Any = self.accelerator.gather(values)
             self._metrics["train"][name].append(gathered.mean().item())
+
+    def take_rows(self, rows: tuple[Row, ...]) -> None:
+        """Replaces the rows: the reference is loaded again, scores them, and is freed."""
+        dataset = Dataset.from_list(list(rows))
+        self.train_dataset = self._precompute_ref_logps(dataset, "train", self.args.per_device_train_batch_size)
+        release_reference(self)
 
     @override
     def _send_telemetry(self) -> None:

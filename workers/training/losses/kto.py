@@ -59,6 +59,13 @@ class TokenKTOTrainer(KTOTrainer):
         self._metrics["train"]["reference_point"] += self._metrics["train"].pop("kl")
         return loss
 
+    def take_rows(self, rows: tuple[Row, ...]) -> None:
+        """Replaces the rows by the responses of these pairs: the reference is loaded again, scores them, is freed."""
+        size = self.args.per_device_train_batch_size
+        dataset = Dataset.from_list(single_responses(rows, size, self.args.seed))
+        self.train_dataset = self._precompute_ref_logps(dataset, "train", size)
+        release_reference(self)
+
     @override
     def _send_telemetry(self) -> None:
         """Sends nothing."""

@@ -18,6 +18,7 @@ from workers.training.losses.dpo import TokenDPOTrainer, release_reference
 
 if TYPE_CHECKING:
     from workers.training.losses import Ingredients
+    from workers.training.rows import Row
 
 _REWARDS = ("chosen_reward", "rejected_reward")
 
@@ -48,9 +49,16 @@ OwnLoss = Callable[[PairBatch, Training], torch.Tensor]
 class OwnLossTrainer(TokenDPOTrainer):
     """TRL's DPO trainer with another loss. Data, reference, optimiser and figures are the same."""
 
-    def __init__(self, *, function: OwnLoss, training: Training, **arguments: Any) -> None:
-        self._function, self._training = function, training
+    def __init__(
+        self, *, function: OwnLoss, training: Training, check: Callable[[tuple[Row, ...]], None], **arguments: Any
+    ) -> None:
+        self._function, self._training, self._check = function, training, check
         super().__init__(**arguments)
+
+    @override
+    def take_rows(self, rows: tuple[Row, ...]) -> None:
+        self._check(rows)
+        super().take_rows(rows)
 
     @override
     def _set_signature_columns_if_needed(self) -> None:
@@ -99,8 +107,16 @@ class RewardCollator(DataCollatorForPreference):
         return super().torch_call(examples) | rewards
 
 
-def build_own(ingredients: Ingredients, function: OwnLoss) -> TokenDPOTrainer:
-    """Returns a trainer that minimises the mean of `function` over the pairs of a batch."""
+def accept_rows(rows: tuple[Row, ...]) -> None:
+    """Accepts every row."""
+    del rows
+
+
+def build_own(
+    ingredients: Ingredients, function: OwnLoss, check: Callable[[tuple[Row, ...]], None] = accept_rows
+) -> TokenDPOTrainer:
+    """Returns a trainer that minimises the mean of `function` over the pairs of a batch. `check` may refuse rows."""
+    check(ingredients.rows)
     config = trainer_config(
         DPOConfig, ingredients.arguments, beta=ingredients.training.beta, precompute_ref_log_probs=True
     )
@@ -110,6 +126,7 @@ def build_own(ingredients: Ingredients, function: OwnLoss) -> TokenDPOTrainer:
         OwnLossTrainer(
             function=function,
             training=ingredients.training,
+            check=check,
             model=ingredients.policy,
             reference=ingredients.reference,
             args=config,

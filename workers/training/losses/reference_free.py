@@ -68,6 +68,10 @@ class TokenORPOTrainer(ORPOTrainer):
         likelihood = -scored.log_probs[:count].sum() / scored.label_mask[:count].sum()
         return _split(self, scored, joined["concatenated_labels"], count, likelihood)
 
+    def take_rows(self, rows: tuple[Row, ...]) -> None:
+        """Replaces the rows."""
+        self.train_dataset = TokenRows(rows)
+
     @override
     def _send_telemetry(self) -> None:
         """Sends nothing."""
@@ -84,6 +88,10 @@ class TokenCPOTrainer(CPOTrainer):
         scored = _score(self, model, joined, labels)
         none = torch.zeros((), device=self.accelerator.device)
         return _split(self, scored, labels, batch["chosen_labels"].shape[0], none)
+
+    def take_rows(self, rows: tuple[Row, ...]) -> None:
+        """Replaces the rows."""
+        self.train_dataset = TokenRows(rows)
 
     @override
     def _send_telemetry(self) -> None:

@@ -12,6 +12,7 @@ from workers.training.losses.own import PairBatch, build_own
 
 if TYPE_CHECKING:
     from workers.training.losses import Ingredients
+    from workers.training.rows import Row
 
 
 def sppo(batch: PairBatch, training: Training) -> torch.Tensor:
@@ -23,13 +24,14 @@ def sppo(batch: PairBatch, training: Training) -> torch.Tensor:
 
 def build_sppo(ingredients: Ingredients) -> Any:
     """Returns the trainer. Raises TrainingFailedError if the pairs' rewards are not win rates."""
-    wrong = [
-        row[key] for row in ingredients.rows for key in ("chosen_reward", "rejected_reward") if not 0 <= row[key] <= 1
-    ]
+    return build_own(ingredients, sppo, _require_win_rates)
+
+
+def _require_win_rates(rows: tuple[Row, ...]) -> None:
+    wrong = [row[key] for row in rows for key in ("chosen_reward", "rejected_reward") if not 0 <= row[key] <= 1]
     if wrong:
         raise TrainingFailedError(
             f"sppo needs win rates, but a pair has the reward {wrong[0]:g}",
             expected="rewards from 0 to 1",
             next_move="Set training.win_rates to bradley_terry",
         )
-    return build_own(ingredients, sppo)

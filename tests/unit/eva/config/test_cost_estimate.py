@@ -28,3 +28,16 @@ def test_unknown_figures_are_left_out() -> None:
     lines = estimate_cost(fake_config(warm_start=False, training={"enabled": False}), 24, 0)
     assert not any("GPU-hours" in line or "$" in line or "evolver" in line for line in lines)
     assert lines[-1].startswith("tokens to train on: 0 steps")
+
+
+def test_the_chunks_of_a_batch_and_their_hand_overs_are_told_with_their_cost() -> None:
+    def told(sync_every: int | None, parameters: int | None = None) -> list[str]:
+        config = fake_config(training={"batch": 4, "epochs": 2, "sync_every": sync_every})
+        return [line for line in estimate_cost(config, 40, 9, parameters) if line.startswith("chunks")]
+
+    assert told(None) == []
+    assert told(4) == ["chunks per iteration: 5 of 8 prompts, 4 steps each; hand-overs to the engines: 4"]
+    (priced,) = told(4, 500_000_000)
+    assert priced.endswith("4, 2 GB in float32 each; written: 8 GB, which every engine reads")
+    (single,) = told(40)
+    assert single.endswith("hand-overs to the engines: 0, because a whole batch fits into a chunk")

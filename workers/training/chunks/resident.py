@@ -1,0 +1,140 @@
+"""The trainer of semi-online training: weights, optimiser and schedule go on from chunk to chunk of an iteration."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import set_seed
+
+from eva.config import Model, Training
+from eva.runtime.worker_reports import Note, StepListener, ignore_note
+from eva.seeds import derive
+from eva.types import ChunkPairs, TrainingJob
+from workers.models.chat_template import PromptEncoder, read_prompting
+from workers.models.model_folder import inspect_model
+from workers.training import checkpoint_files
+from workers.training.arguments import trainer_arguments
+from workers.training.chunks.rolling_state import StoredState, restore_state, state_tensors
+from workers.training.chunks.schedule import ChunkSchedule
+from workers.training.losses import LossTrainer
+from workers.training.optimisation import Loading, StepRecorder, build_trainer, encode_pairs, require_gpu
+from workers.training.policies import gather_policy, merge_adapters
+from workers.training.rows import Row
+from workers.training.step_limit import whole_steps
+
+
+class ResidentTrainer:
+    """Trains on the chunks of one iteration, in their order.
+
+    Every chunk draws from a seed of its own, so that a trainer that starts again, from the iteration's policy or from a
+    stored state, reaches the same weights.
+    """
+
+    def __init__(self, job: TrainingJob, training: Training, model: Model, *, gpu: bool = False) -> None:
+        """Raises TrainingFailedError if a GPU was promised and there is none."""
+        if gpu:
+            require_gpu()
+        self._job, self._training, self._model, self._gpu = job, training, model, gpu
+        self._encoder = PromptEncoder(job.policy.path, read_prompting(model))
+        self._loading = Loading(training, gpu)
+        self._recorder = StepRecorder.of(training, None, ignore_note)
+        self._scratch = tempfile.TemporaryDirectory()
+        self._trainer: LossTrainer | None = None
+        self._schedule: ChunkSchedule | None = None
+        self._stored: StoredState | None = None
+        self._planned = 0
+        self.dropped: Counter[str] = Counter()
+        self.learned: list[str] = []
+        """Digests of the files of pairs that it has trained on."""
+
+    @property
+    def steps(self) -> tuple[Any, ...]:
+        """The optimiser steps that it has taken in the iteration."""
+        return tuple(self._recorder.steps)
+
+    def resume(self, stored: StoredState) -> None:
+        """Goes on from a stored state of this iteration."""
+        self._stored = stored if stored.steps else None
+        self._recorder.steps[:] = stored.steps
+        self._planned, self.learned, self.dropped = stored.planned, list(stored.learned), Counter(stored.dropped)
+
+    def learn(self, chunk: ChunkPairs, report: StepListener | None = None, note: Note = ignore_note) -> None:
+        """Trains on the next chunk. One whose pairs were all dropped takes no step."""
+        encoded = encode_pairs(chunk.pairs_path, self._job, self._training, self._model, self._encoder)
+        if encoded.rows:
+            self._learn(encoded.rows, chunk, report, note)
+        self.dropped.update(encoded.dropped)
+        self._planned += chunk.steps
+        self.learned.append(pairs_digest(chunk.pairs_path))
+
+    def _learn(self, rows: tuple[Row, ...], chunk: ChunkPairs, report: StepListener | None, note: Note) -> None:
+        number, taken = len(self.learned), len(self._recorder.steps)
+        steps = whole_steps(self._training, len(rows), self._training.devices)
+        left = self._job.planned_steps - self._planned - chunk.steps
+        self._recorder.go_on(number + 1, taken + steps + left, report, note)
+        trainer, schedule = self._take_rows(rows, note)
+        if number:
+            set_seed(derive(self._job.seed, "chunk", number) % 2**32)
+        schedule.begin(self._planned, taken, chunk.steps, steps)
+        trainer.train()
+
+    def _take_rows(self, rows: tuple[Row, ...], note: Note) -> tuple[LossTrainer, ChunkSchedule]:
+        if self._trainer is not None and self._schedule is not None:
+            self._trainer.take_rows(rows)
+            return self._trainer, self._schedule
+        job, training = self._job, self._training
+        arguments = trainer_arguments(
+            training, seed=job.seed, n_devices=training.devices, gpu=self._gpu, output_dir=self._scratch.name
+        )
+        set_seed(arguments["seed"])
+        note("loads the policy")
+        ingredients = self._loading.ingredients(job, self._encoder.tokenizer, rows, arguments, self._recorder, note)
+        self._trainer = build_trainer(ingredients)
+        self._schedule = ChunkSchedule(self._trainer, job.planned_steps)
+        if self._stored is not None:
+            restore_state(self._trainer, self._stored)
+            self._stored = None
+        return self._trainer, self._schedule
+
+    def write_policy(self, directory: Path) -> None:
+        """Writes the newest weights into a checkpoint's folder, as they are published; the trainer keeps its own."""
+        source = Path(self._job.policy.path)
+        facts = inspect_model(source)
+        if self._trainer is None:
+            checkpoint_files.copy_model(facts, directory)
+            return
+        dtype = checkpoint_files.stored_dtype(self._training, facts.dtype, gpu=self._gpu)
+        trained = self._trainer.model
+        if isinstance(trained, PeftModel):
+            policy = merge_adapters(copy.deepcopy(trained).cpu().float())
+        else:
+            policy = gather_policy(trained, source, dtype=dtype, first=True)
+        checkpoint_files.write_policy(policy, source, directory, dtype)
+
+    def state(self) -> StoredState:
+        """Returns what `resume` needs to go on from here."""
+        return StoredState(
+            tuple(self.learned),
+            tuple(self._recorder.steps),
+            dict(self.dropped),
+            self._planned,
+            {} if self._trainer is None else state_tensors(self._trainer),
+        )
+
+    def close(self) -> None:
+        """Frees what the trainer holds."""
+        if self._trainer is not None:
+            self._trainer.accelerator.free_memory()
+        self._trainer = self._schedule = None
+        self._scratch.cleanup()
+
+
+def pairs_digest(path: str) -> str:
+    """Returns the SHA-256 of a file of pairs."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
