@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -44,7 +45,7 @@ class ResidentTrainer:
         self._encoder = PromptEncoder(job.policy.path, read_prompting(model))
         self._loading = Loading(training, gpu)
         self._recorder = StepRecorder.of(training, None, ignore_note)
-        self._scratch = tempfile.TemporaryDirectory()
+        self._scratch = tempfile.mkdtemp()
         self._trainer: LossTrainer | None = None
         self._schedule: ChunkSchedule | None = None
         self._stored: StoredState | None = None
@@ -90,7 +91,7 @@ class ResidentTrainer:
             return self._trainer, self._schedule
         job, training = self._job, self._training
         arguments = trainer_arguments(
-            training, seed=job.seed, n_devices=training.devices, gpu=self._gpu, output_dir=self._scratch.name
+            training, seed=job.seed, n_devices=training.devices, gpu=self._gpu, output_dir=self._scratch
         )
         set_seed(arguments["seed"])
         note("loads the policy")
@@ -132,7 +133,7 @@ class ResidentTrainer:
         if self._trainer is not None:
             self._trainer.accelerator.free_memory()
         self._trainer = self._schedule = None
-        self._scratch.cleanup()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def pairs_digest(path: str) -> str:
