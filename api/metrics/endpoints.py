@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import groupby
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from api.schema import LARGEST_SMALL, RunName, Schema
 from api.service import Here
 from eva.errors import NotFoundError
 from store.runs.runs import find_run
-from store.views.training_metrics import MetricPoint, metric_names, metric_points
+from store.views.training_metrics import MetricPoint, chunk_figures, metric_names, metric_points
 
 router = APIRouter(prefix="/v1/runs/{run}/metrics", tags=["metrics"])
 
@@ -73,6 +74,51 @@ def read_metrics(
     return Metrics(
         names=names, items=[_series(key, list(group)) for key, group in groupby(values, lambda value: value.name)]
     )
+
+
+class TrainedChunk(Schema):
+    """One chunk of a batch in semi-online training (`training.sync_every`)."""
+
+    iteration: int
+    """The iteration, from 0."""
+    chunk: int
+    """The chunk in the order of training, from 1."""
+    of: int
+    """How many chunks the batch has."""
+    prompts: int
+    """Its prompts."""
+    kept: int
+    """How many of them had responses of the checkpoint before the chunk was judged, or are of the first chunk."""
+    pairs: int
+    """Its preference pairs."""
+    skipped: dict[str, int]
+    """Prompts without a pair, by reason."""
+    reward: float | None
+    """The mean reward of its responses; null if there is none."""
+    start: int | None
+    """Optimiser steps of the iteration before the chunk; null until the iteration's training is over, or without a
+    step."""
+    steps: int | None
+    """The chunk's own optimiser steps."""
+    sampled: int
+    """The optimiser steps of the newest policy that sampled responses for the chunk."""
+    staleness: float | None
+    """The mean age, in optimiser steps, of the responses in its pairs when it was trained on."""
+
+
+class TrainedChunks(Schema):
+    """The chunks of a run's batches."""
+
+    items: list[TrainedChunk]
+    """All chunks, in the order of training."""
+
+
+@router.get("/chunks")
+def read_chunks(here: Here, run: RunName) -> TrainedChunks:
+    """The chunks of semi-online training: what each trained on, and how stale that was. Empty for other runs."""
+    with here.reading() as conn:
+        rows = chunk_figures(conn, find_run(conn, run).id)
+    return TrainedChunks(items=[TrainedChunk(**asdict(row) | {"chunk": row.chunk + 1}) for row in rows])
 
 
 def _series(name: str, points: list[MetricPoint]) -> Series:

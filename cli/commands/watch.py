@@ -60,12 +60,15 @@ def follow(look: Look, shown: Watch, sleep: Callable[[float], None] = time.sleep
     """
     known = {(stage["iteration"], stage["name"]) for stage in look()[1] if stage["status"] == "done"}
     last_note: str | None = None
+    last: dict[tuple[int, str], int] = {}
     while True:
         facts, stages = look()
         for stage in stages:
             at = int(stage["iteration"]), str(stage["name"])
-            if at in known:
+            # several stages are open while a batch goes through them in chunks: the one that advances is shown
+            if at in known or (stage["status"] == "running" and last.get(at) == stage["done"]):
                 continue
+            last[at] = stage["done"]
             shown.on_stage_open(*at, stage["done"], stage["total"])
             if stage["status"] == "done":
                 known.add(at)

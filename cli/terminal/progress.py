@@ -45,6 +45,18 @@ class StagePace:
         while now - self.points[0][0] > WINDOW_S and len(self.points) > 2:
             self.points.popleft()
 
+    def go_on(self, pause_s: float) -> None:
+        """Leaves out a pause in which other stages worked."""
+        self.since += pause_s
+        self.points = deque((at + pause_s, done) for at, done in self.points)
+
+    @property
+    def title(self) -> str:
+        """What the stage is doing, with the chunk of a batch that is cut."""
+        chunk, chunks = self.values.get("chunk"), self.values.get("chunks")
+        where = f", chunk {chunk:.0f} of {chunks:.0f}" if chunk is not None and chunks is not None else ""
+        return doing(self.name) + where
+
     def rate(self, now: float) -> float | None:
         """Units per second over the last WINDOW_S; None as long as there is too little to measure."""
         if not self.points:
@@ -74,6 +86,8 @@ class Watch:
         self.run, self.iterations = run, iterations
         self.clock, self.began = clock, clock()
         self.open: StagePace | None = None
+        # stages that wait while others work on a chunk of the batch, and since when
+        self._waiting: dict[tuple[int, str], tuple[StagePace, float]] = {}
         self.closed_stages: list[ClosedStage] = []
         self.note: str | None = None
         self.iteration = 0
@@ -93,9 +107,14 @@ class Watch:
             self.open.advance(now, done, total, {})
             return
         if (before := self.open) is not None:
-            # a start-up phase ends when the first stage begins
-            self.closed_stages.append(ClosedStage(before.iteration, before.name, now - before.since, ""))
-        self.open = StagePace(iteration, stage, done, total, now)
+            if before.name == "start":  # it ends when the first stage begins
+                self.closed_stages.append(ClosedStage(before.iteration, before.name, now - before.since, ""))
+            else:
+                self._waiting[before.iteration, before.name] = before, now
+        pace, left = self._waiting.pop((iteration, stage), (StagePace(iteration, stage, done, total, now), now))
+        pace.go_on(now - left)
+        pace.done, pace.total = done, total
+        self.open = pace
 
     def on_progress(self, done: int, total: int, values: Mapping[str, float]) -> None:
         if self.open is not None:
@@ -118,7 +137,7 @@ class Watch:
         if self.open is None:
             return where
         share = f" ({self.open.done:,} of {self.open.total:,} done)" if self.open.total else ""
-        return f"{where}, {doing(self.open.name)}{share}"
+        return f"{where}, {self.open.title}{share}"
 
 
 def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
@@ -193,7 +212,7 @@ class LiveProgress(Watch):
                 Text(duration(stage.seconds), style="dim", justify="right"),
             )
         if (current := self.open) is not None:
-            grid.add_row(self._spinner, doing(current.name), self._bar(current), self._pace(current, now))
+            grid.add_row(self._spinner, current.title, self._bar(current), self._pace(current, now))
         note = [Text(printable(self.note), style="yellow")] if self.note else []
         return Group(head, *self._finished_iterations(), grid, *note)
 

@@ -71,6 +71,8 @@ class Stage:
             self.run.inform_planner()
             log.info("the stage begins")
             self.run.listener.on_stage_open(self.iteration, self.name, self._done, self._total)
+            if self.chunk is not None:
+                self.run.listener.on_progress(self._done, self._total, self.chunk_figures())
         return self
 
     def __exit__(
@@ -102,6 +104,10 @@ class Stage:
 
     def forget(self) -> None:
         """Drops the kept results once they are stored."""
+
+    def chunk_figures(self) -> dict[str, float]:
+        """The chunk's place in its batch, counted from 1, as figures to show."""
+        return {} if self.chunk is None else {"chunk": self.chunk.number + 1, "chunks": self.chunk.of}
 
     def advance(self, count: int) -> None:
         """Reports that `count` more of the stage's units are finished."""

@@ -36,7 +36,7 @@ class TrainStage(Stage):
 
     def report_step(self, step: TrainingStep, total: int) -> None:
         """Reports an optimiser step that is done. Raises RunStoppedError when the run was asked to stop."""
-        self.report(step.step, total, step.values)
+        self.report(step.step, total, {**self.chunk_figures(), **step.values})
         reach("train.step_reported")
         self.run.obey()
 

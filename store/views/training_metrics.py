@@ -31,7 +31,7 @@ class ChunkFigures:
     """One chunk of a batch, with the training's share in it.
 
     `start`: optimiser steps of the iteration before the chunk. `steps`: the chunk's own. Both are None until the
-    iteration's training is over. `kept`: prompts of which a response was sampled by the checkpoint itself. `sampled`:
+    iteration's training is over. `kept`: prompts with a response that was sampled by the checkpoint itself. `sampled`:
     the step of the newest policy that sampled for the chunk. `staleness`: the mean age in steps of the responses in its
     pairs when the chunk was trained on.
     """

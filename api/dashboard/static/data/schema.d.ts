@@ -798,3 +798,22 @@ export interface StudyRun {
   value: number | null;
   costs: StudyCosts | null;
 }
+
+export interface TrainedChunk {
+  iteration: number;
+  chunk: number;
+  of: number;
+  prompts: number;
+  kept: number;
+  pairs: number;
+  skipped: Record<string, number>;
+  reward: number | null;
+  start: number | null;
+  steps: number | null;
+  sampled: number;
+  staleness: number | null;
+}
+
+export interface TrainedChunks {
+  items: TrainedChunk[];
+}

@@ -9,6 +9,8 @@ import { Empty, Loaded } from "../parts/states.js";
 
 /** @typedef {import("../data/schema.d.ts").Metrics} Metrics */
 /** @typedef {import("../data/schema.d.ts").Series} Series */
+/** @typedef {import("../data/schema.d.ts").TrainedChunk} TrainedChunk */
+/** @typedef {import("../data/schema.d.ts").TrainedChunks} TrainedChunks */
 
 /** @type {{title: string, y: string, caption: string, names: [string, string, string][], zero?: boolean}[]} */
 const PANELS = [
@@ -81,6 +83,7 @@ const NAMES = PANELS.flatMap((panel) => panel.names.map(([name]) => name));
 export function Training({ run }) {
   const { happened } = useRun(run);
   const request = useRequest(runEndpoint(run, "metrics"), { points: 400 }, happened);
+  const chunks = useRequest(runEndpoint(run, "metrics/chunks"), {}, happened);
   return html`
     <div class="head">
       <h1>Training</h1>
@@ -97,6 +100,78 @@ export function Training({ run }) {
             <div class="card"><${Empty} title="No training yet">The curves start with the first logged step.<//></div>
           `}
     <//>
+    <${Loaded} request=${chunks}>
+      ${(/** @type {TrainedChunks} */ { items }) => items.length > 0 && html`<${ChunkCharts} run=${run} items=${items} />`}
+    <//>
+  `;
+}
+
+/** What each chunk of semi-online training was trained on. @param {{run: string, items: TrainedChunk[]}} props */
+function ChunkCharts({ run, items }) {
+  const last = items[items.length - 1];
+  const names = items.map((chunk) => `iteration ${chunk.iteration}, chunk ${chunk.chunk} of ${chunk.of}`);
+  const curves = [
+    {
+      title: "Reward of the chunks",
+      y: "mean reward",
+      hue: "--c1",
+      value: (/** @type {TrainedChunk} */ chunk) => chunk.reward,
+    },
+    {
+      title: "Staleness of the chunks",
+      y: "steps",
+      hue: "--c8",
+      value: (/** @type {TrainedChunk} */ chunk) => chunk.staleness,
+    },
+  ];
+  const captions = [
+    "Mean reward of the responses to each chunk, by the newest policy.",
+    "Mean age of the responses in a chunk's pairs when it was trained on. Prompts from the buffer keep the responses " +
+      "that the pool's stage has generated.",
+  ];
+  return html`
+    <h2>Chunks</h2>
+    <p class="lead">
+      The solver trains on a chunk and answers the next with its newest weights. Chunk ${last.chunk} of ${last.of} of
+      iteration ${last.iteration} is the newest with pairs.
+    </p>
+    <div class="two">
+      ${curves.map(
+        ({ title, y, hue, value }, curve) => html`
+          <${Figure}
+            key=${title}
+            title=${title}
+            name=${`${run}-${title.toLowerCase().replaceAll(" ", "-")}`}
+            caption=${captions[curve]}
+            numbers=${() => ({
+              columns: ["iteration", "chunk", "prompts", "pairs", "steps", "steps before", "reward", "staleness"],
+              rows: items.map((chunk) => [
+                chunk.iteration,
+                chunk.chunk,
+                chunk.prompts,
+                chunk.pairs,
+                chunk.steps,
+                chunk.start,
+                chunk.reward,
+                chunk.staleness,
+              ]),
+            })}
+          >
+            <${Plot}
+              label=${`${title}, in the order of training`}
+              xLabel="chunk"
+              yLabel=${y}
+              zero=${curve === 1}
+              dots=${items.length < 60}
+              height=${220}
+              format=${figure}
+              xName=${(/** @type {number} */ x) => names[x] ?? `chunk ${x}`}
+              series=${[{ name: title, hue, points: items.map((chunk, n) => ({ x: n, y: value(chunk) })) }]}
+            />
+          <//>
+        `,
+      )}
+    </div>
   `;
 }
 

@@ -153,3 +153,19 @@ def test_where_the_run_stands_is_put_into_words() -> None:
 )
 def test_each_stage_reports_its_outcome(stage: str, counts: dict[str, object], text: str) -> None:
     assert outcome(stage, counts, 9) == text
+
+
+def test_stages_that_take_turns_over_the_chunks_of_a_batch_are_one_line_each_without_their_pauses() -> None:
+    clock = Clock()
+    progress, console = live(clock)
+    for chunk in (1, 2):
+        for stage, done, seconds in (("judge_batch", 8, 3.0), ("train", 4, 1.0)):
+            progress.on_stage_open(1, stage, done * (chunk - 1), 2 * done)
+            progress.on_progress(done * (chunk - 1), 2 * done, {"chunk": chunk, "chunks": 2})
+            if (chunk, stage) == (2, "train"):
+                assert "training, chunk 2 of 2" in shown(progress, console)
+            clock.now += seconds
+            progress.on_progress(done * chunk, 2 * done, {})
+            if chunk == 2:
+                progress.on_stage_close(1, stage, {"steps": 8})
+    assert [(stage.name, stage.seconds) for stage in progress.closed_stages] == [("judge_batch", 6.0), ("train", 2.0)]
