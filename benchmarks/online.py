@@ -112,10 +112,10 @@ class Iteration:
 
 def play(store: Store, settings: Settings, warm: WarmWorkers, prompts: int, *, cut: bool) -> Iteration:
     """Plays the warm-up with or without chunks."""
-    sync = [f"training.sync_every={2 * CHUNK // 32}"] if cut else []
-    config = load_config(
-        "playground", [f"prompts.playground={prompts}", "iterations=1", "evaluation.when=never", *sync]
-    )
+    changes = [f"prompts.playground={prompts}", "iterations=1", "evaluation.when=never"]
+    whole = load_config("playground", changes)
+    sync_every = int(whole.training.epochs) * CHUNK // whole.training.batch
+    config = load_config("playground", [*changes, f"training.sync_every={sync_every}"]) if cut else whole
     times = HandOvers()
     run = register_run(store, config)
     drive(store, settings, run, NoListener(), build=_timed(times, warm))
@@ -174,9 +174,10 @@ def main() -> None:
     if "--json" in arguments:
         print(json.dumps(hand_overs))
         return
+    writing_s, loading_s = hand_overs["writing_s"], hand_overs["loading_s"]
     print(
-        f"  each of {hand_overs['hand_overs']:.0f} hand-overs: {hand_overs['writing_s']:.2f} s to write and measure, "
-        f"{hand_overs['loading_s']:.2f} s to load and prove; the ratio with them is {hand_overs['ratio_with_hand_overs']:.2f}"
+        f"  each of {hand_overs['hand_overs']:.0f} hand-overs: {writing_s:.2f} s to write and measure, "
+        f"{loading_s:.2f} s to load and prove; with them the ratio is {hand_overs['ratio_with_hand_overs']:.2f}"
     )
 
 
