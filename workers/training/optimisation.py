@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -187,7 +187,7 @@ class StepRecorder(TrainerCallback):
     def __init__(self, beta: float | None, report: StepListener | None, note: Note) -> None:
         self.steps: list[TrainingStep] = []
         self._beta, self._report, self._note = beta, report, note
-        self._before = 0
+        self._before, self._tokens_before = 0, 0.0
         self._chunk: int | None = None
         self._total: int | None = None
 
@@ -195,6 +195,11 @@ class StepRecorder(TrainerCallback):
     def of(cls, training: Training, report: StepListener | None, note: Note) -> StepRecorder:
         """Returns a recorder for the config's loss."""
         return cls(None if loss_facts(training.loss).reference_free else training.beta, report, note)
+
+    def resume(self, steps: Sequence[TrainingStep]) -> None:
+        """Goes on after the steps of a trainer that has ended, whose count of tokens the new one does not know."""
+        self.steps[:] = steps
+        self._tokens_before = steps[-1].values.get("num_tokens", 0.0) if steps else 0.0
 
     def go_on(self, chunk: int, total: int, report: StepListener | None, note: Note) -> None:
         """Numbers the next steps after those of earlier chunks; `total` is the iteration's number of steps."""
@@ -222,6 +227,8 @@ class StepRecorder(TrainerCallback):
             values["kl"] = -(values["rewards/chosen"] + values["rewards/rejected"]) / (2 * self._beta)
         if self._chunk is not None:
             values["chunk"] = self._chunk
+        if "num_tokens" in values:
+            values["num_tokens"] += self._tokens_before
         self.steps.append(TrainingStep(self._before + state.global_step, values))
         if self._report is not None:
             self._report(self.steps[-1], self._total or state.max_steps)

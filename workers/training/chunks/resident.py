@@ -62,7 +62,7 @@ class ResidentTrainer:
     def resume(self, stored: StoredState) -> None:
         """Goes on from a stored state of this iteration."""
         self._stored = stored if stored.steps else None
-        self._recorder.steps[:] = stored.steps
+        self._recorder.resume(stored.steps)
         self._planned, self.learned, self.dropped = stored.planned, list(stored.learned), Counter(stored.dropped)
 
     def learn(self, chunk: ChunkPairs, report: StepListener | None = None, note: Note = ignore_note) -> None:
