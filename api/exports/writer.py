@@ -106,7 +106,15 @@ class ExportWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file, self._store.transaction() as conn:
             begin_snapshot(conn)
-            rows = write_export(conn, export.run_id, export.kind, export.format, file, self._passing(export))
+            rows = write_export(
+                conn,
+                export.run_id,
+                export.kind,
+                export.format,
+                file,
+                self._passing(export),
+                runs_dir=self._settings.runs_dir,
+            )
         return rows, path.stat().st_size
 
     def _passing(self, export: ExportRow) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""`eva export`: a run's pairs, prompts, responses or judged prompts, as a file for other tools."""
+"""`eva export`: a run's pairs, prompts, responses, judged prompts or rollouts, as a file for other tools."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from cli.terminal.safe_text import printable
 from eva.errors import InfrastructureError
 from eva.runtime.atomic_files import FORMATS, standard_output, whole_file
 from store.runs.runs import find_run
-from store.views.exports import EXPORTS, write_export
+from store.views.exports import KINDS, write_export
 
 POLL_S = 0.2
 
 
 @click.command()
 @click.argument("run")
-@click.option("--what", type=click.Choice([*EXPORTS]), required=True, help="What to write.")
+@click.option("--what", type=click.Choice(KINDS), required=True, help="What to write.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="jsonl", show_default=True)
 @click.option("--out", metavar="FILE", help="The file to write; `-` is standard output.  [default: RUN-WHAT.FORMAT]")
 @url_option
 def export(run: str, what: str, form: str, out: str | None, url: str | None) -> None:
-    """Write a run's pairs, prompts, responses or judged prompts to a file.
+    """Write a run's pairs, prompts, responses, judged prompts or rollouts to a file.
 
     RUN is a name, a unique prefix of one, or `last`. The first columns of pairs are prompt, chosen and
     rejected, as TRL expects them: messages, with model.system_prompt, or texts where model.template is none. So TRL
-    trains on the text that the run has trained on. The file appears only when it is complete.
+    trains on the text that the run has trained on. Rollouts are responses with their tokens as sampled
+    (docs/reference/rollouts.md). The file appears only when it is complete.
     """
     with source_of(url) as source:
         name = str(source.get(run_path(run))["name"])
@@ -46,7 +47,7 @@ def export(run: str, what: str, form: str, out: str | None, url: str | None) -> 
 
 def _write(source: Local, name: str, what: str, form: str, file: IO[bytes]) -> int:
     with source.store.transaction() as conn:
-        return write_export(conn, find_run(conn, name).id, what, form, file)
+        return write_export(conn, find_run(conn, name).id, what, form, file, runs_dir=source.service.settings.runs_dir)
 
 
 def _download(source: Remote, name: str, what: str, form: str, file: IO[bytes]) -> int:

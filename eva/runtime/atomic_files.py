@@ -26,6 +26,8 @@ _INTEGERS = (
     "depth",
     "born",
     "sample",
+    "policy",
+    "step",
     "tokens",
     "seed",
 )
@@ -93,6 +95,8 @@ def write_parquet(
     kinds |= {name: arrow.float64() for name in _FLOATS}
     kinds |= {name: arrow.bool_() for name in _FLAGS}
     kinds |= {"responses": arrow.list_(arrow.string()), "rewards": arrow.list_(arrow.float64())}
+    kinds |= {"prompt_ids": arrow.list_(arrow.int32()), "token_ids": arrow.list_(arrow.int32())}
+    kinds |= {"logprobs": arrow.list_(arrow.float32())}
     chat = arrow.list_(arrow.struct([("role", arrow.string()), ("content", arrow.string())]))
     kinds |= dict.fromkeys(messages, chat)
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in columns])

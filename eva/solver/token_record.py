@@ -117,7 +117,7 @@ def iter_token_records(
     for file in manifest.files:
         if file.iteration != iteration or (missing is not None and not missing):
             continue
-        for record in _read(manifest, file):
+        for record in read_record_file(manifest, file):
             key = (record.number, record.sample)
             if missing is None or key in missing:
                 if missing is not None:
@@ -151,7 +151,8 @@ def _error(manifest: RecordManifest, iteration: int, given: str, expected: str) 
     )
 
 
-def _read(manifest: RecordManifest, file: RecordFile) -> Iterator[TokenRecord]:
+def read_record_file(manifest: RecordManifest, file: RecordFile) -> Iterator[TokenRecord]:
+    """Yields the records of one file. Raises TokenRecordError if it is missing, damaged or pruned."""
     if file.pruned:
         raise _error(
             manifest,

@@ -21,7 +21,7 @@ from eva.errors import CheckpointError, ConflictError
 from eva.solver.manifest import MANIFEST, checkpoint_folder, checkpoint_place, read_manifest
 from store.game import checkpoints
 from store.rows import CheckpointRow, HolderRow, RunRow
-from store.runs import events
+from store.runs import events, token_files
 from store.views.report import HeldoutScore, heldout_scores
 
 Keep = Literal["all"] | tuple[str | int, ...]
@@ -85,12 +85,14 @@ def mark(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, respect_con
 
 
 def mark_purged(conn: Connection, run: RunRow, folder: Path) -> Pruning:
-    """Records, in the caller's transaction, that a deleted run gives up the checkpoints that no other run uses.
+    """Records, in the caller's transaction, that a deleted run gives up its token records, and the checkpoints that no
+    other run uses.
 
     `delete` and `remove_rest` come after its commit.
     """
     checkpoints.lock_files(conn, shared=False)
     purging = plan_purging(conn, run, folder)
+    token_files.mark_token_files_pruned(conn, run.id, range(run.iteration + 1))
     _record(conn, run, purging, "purged")
     return purging
 

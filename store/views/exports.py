@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import Connection, TextClause, text
 
+from eva.errors import NotFoundError
 from eva.prompts.conversations import as_messages, as_rows
 from eva.runtime.atomic_files import write_rows
+from eva.solver.token_record import RecordManifest, TokenRecord, read_record_file
 from eva.types import Context, Message
 from store.game.contexts import has_contexts, read_context
+from store.runs.runs import get_run
+from store.runs.token_files import read_token_files
 
 PAGE = 1000
 MESSAGES = "messages"
@@ -79,6 +84,20 @@ _JUDGED = text("""
     ORDER BY j.iteration, j.part DESC, j.number
 """)
 
+# Texts and rewards of recorded responses: of the rewards, the whole one, as above.
+_RECORDED = text("""
+    SELECT r.prompt, r.checkpoint, r.sample, p.text AS prompt_text, r.text, r.finish, w.value AS reward, root.context
+    FROM responses r
+    JOIN prompts p ON p.run_id = r.run_id AND p.number = r.prompt
+    JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
+    LEFT JOIN LATERAL (
+        SELECT value FROM rewards
+        WHERE run_id = r.run_id AND prompt = r.prompt AND checkpoint = r.checkpoint AND sample = r.sample
+        ORDER BY length(rewarder), rewarder LIMIT 1
+    ) AS w ON true
+    WHERE r.run_id = :run_id AND r.prompt = ANY(:numbers) AND r.checkpoint = ANY(:policies)
+""")
+
 _MODEL = text("SELECT config -> 'model' FROM runs WHERE id = :run_id")
 
 _COUNTS = text("""
@@ -120,6 +139,47 @@ def iter_judged(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
     return _with_messages(conn, _JUDGED, run_id)
 
 
+def iter_rollouts(conn: Connection, run_id: int, runs_dir: Path) -> Iterator[dict[str, Any]]:
+    """Streams the responses whose tokens were recorded and are still kept, in the order in which they were stored.
+
+    Raises NotFoundError if there is none, TokenRecordError if a file of the run's folder is missing or damaged.
+    """
+    run, has_messages = get_run(conn, run_id), has_contexts(conn, run_id)
+    files = read_token_files(conn, run_id)
+    kept = RecordManifest(run.name, runs_dir / run.folder_name, tuple(file for file in files if not file.pruned))
+    if not kept.files:
+        raise NotFoundError(
+            f"run {run.name} has no token records"
+            + (": they were deleted when their iterations were finished" if files else ""),
+            expected="a run with rollouts.keep: all, or a number of iterations",
+            next_move="Set it when you resume the run, or in a fork of it",
+        )
+    for file in kept.files:
+        records = [*read_record_file(kept, file)]
+        texts = _recorded_texts(conn, run_id, records)
+        for record in records:
+            row = {"iteration": file.iteration, "number": record.number, "sample": record.sample}
+            text_row, context = texts[record.number, record.policy, record.sample]
+            row |= {"policy": record.policy, "step": record.step} | text_row
+            row |= {"prompt_ids": record.prompt_ids, "token_ids": record.token_ids, "logprobs": record.logprobs}
+            yield row | {MESSAGES: as_messages(row["prompt"], context)} if has_messages else row
+
+
+def _recorded_texts(
+    conn: Connection, run_id: int, records: list[TokenRecord]
+) -> dict[tuple[int, int, int], tuple[dict[str, Any], Context]]:
+    """The columns of recorded responses that the database holds, and the contexts, by prompt, policy and sample."""
+    numbers, policies = {record.number for record in records}, {record.policy for record in records}
+    rows = conn.execute(_RECORDED, {"run_id": run_id, "numbers": [*numbers], "policies": [*policies]})
+    return {
+        (row.prompt, row.checkpoint, row.sample): (
+            {"prompt": row.prompt_text, "response": row.text, "finish": row.finish, "reward": row.reward},
+            read_context(row.context),
+        )
+        for row in rows
+    }
+
+
 def message_columns(conn: Connection, run_id: int, name: str) -> tuple[str, ...]:
     """Returns the columns of an export that hold messages.
 
@@ -136,7 +196,13 @@ EXPORTS: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
     "responses": iter_responses,
     "judged": iter_judged,
 }
-"""The exports by name."""
+"""The exports of what the database holds, by name."""
+
+ROLLOUTS = "rollouts"
+"""The export of what the files of the token records hold."""
+
+KINDS = (*EXPORTS, ROLLOUTS)
+"""The names of all exports."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "pairs": (
@@ -179,21 +245,42 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "responses",
         "rewards",
     ),
+    ROLLOUTS: (
+        "iteration",
+        "number",
+        "sample",
+        "policy",
+        "step",
+        "prompt",
+        "response",
+        "finish",
+        "reward",
+        "prompt_ids",
+        "token_ids",
+        "logprobs",
+    ),
 }
-"""The columns of each export, in order. Runs with conversations add MESSAGES to prompts and responses."""
+"""The columns of each export, in order. Runs with conversations add MESSAGES to all but pairs."""
 
 
 def write_export(
-    conn: Connection, run_id: int, name: str, form: str, file: IO[bytes], on_row: Callable[[], object] = lambda: None
+    conn: Connection,
+    run_id: int,
+    name: str,
+    form: str,
+    file: IO[bytes],
+    on_row: Callable[[], object] = lambda: None,
+    *,
+    runs_dir: Path,
 ) -> int:
-    """Writes one of EXPORTS in one of FORMATS and returns its number of rows. `on_row` is called for each row, and may
-    raise to stop.
+    """Writes one of KINDS in one of FORMATS and returns its number of rows. `on_row` is called for each row, and may
+    raise to stop. `runs_dir` is the folder of all runs. Raises as `iter_rollouts` does.
     """
     messages = message_columns(conn, run_id, name)
     columns = tuple(dict.fromkeys((*COLUMNS[name], *messages)))
 
     def rows() -> Iterator[dict[str, Any]]:
-        for row in EXPORTS[name](conn, run_id):
+        for row in iter_rollouts(conn, run_id, runs_dir) if name == ROLLOUTS else EXPORTS[name](conn, run_id):
             on_row()
             yield row
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -135,6 +136,51 @@ def test_hostile_texts_come_back_as_they_were(store: Any, store_settings: Any, e
     with (tmp_path / "jsonl").open(encoding="utf-8", newline="\n") as lines:
         rows = [json.loads(line) for line in lines]
     assert {row["prompt"] for row in rows} == {row["prompt"] for row in table.to_pylist()} == {hostile}
+
+
+def test_rollouts_are_taken_away_as_the_reference_says(
+    store: Any, store_settings: Any, eva: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    run = play_run(
+        store, store_settings, playground_config("iterations=2", "prompts.playground=8", "rollouts.keep=all")
+    )
+    page = (Path(__file__).parents[3] / "docs/reference/rollouts.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    command = re.findall(r"^    eva (export .*)$", page, re.MULTILINE)[0]
+    assert eva(*command.split()).exit_code == 0
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], {})  # noqa: S102 - an example of the page
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["0", "1"]
+
+    table: Any = pq.read_table("rollouts.parquet")
+    assert [str(table.schema.field(name).type) for name in ("prompt_ids", "token_ids", "logprobs")] == [
+        "list<element: int32>",
+        "list<element: int32>",
+        "list<element: float>",
+    ]
+    documented = re.findall(r"^\| (`.*?) \|", page.partition("| column | is |")[2], re.MULTILINE)
+    assert {*table.column_names, "messages"} == {*re.findall(r"`([a-z_]+)`", " ".join(documented[:6]))}
+    rows = table.to_pylist()
+    assert tuple(rows[0]) == COLUMNS["rollouts"]
+    eva("export", "last", "--what", "responses", "--out", "responses.jsonl")
+    stored = {(row["number"], row["checkpoint"], row["sample"]): row for row in jsonl(Path("responses.jsonl"))}
+    assert {(row["number"], row["policy"], row["sample"]) for row in rows} == stored.keys()
+    for row in rows:
+        of_store = stored[row["number"], row["policy"], row["sample"]]
+        assert (row["prompt"], row["response"], row["reward"]) == (
+            *(of_store["prompt"], of_store["response"], of_store["reward"]),
+        )
+        assert len(row["token_ids"]) == len(row["logprobs"]) == of_store["tokens"] and row["step"] == 0
+    (first, *_) = (store_settings.runs_dir / run.folder_name / "tokens").rglob("*.parquet")
+    first.write_bytes(b"")
+    refused = eva("export", "last", "--what", "rollouts", "--out", "again")
+    assert refused.exit_code == 4 and "are damaged" in refused.stderr and f"eva fork {run.name} --at" in refused.stderr
+    assert not Path("again").exists()
+
+
+def test_a_run_without_records_has_no_rollouts(played: Played, tmp_path: Path) -> None:
+    refused = played.eva("export", "last", "--what", "rollouts", "--out", tmp_path / "out")
+    assert refused.exit_code == 2 and f"run {played.name} has no token records. Expected" in refused.stderr
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_trl_takes_the_pairs_unchanged(played: Played, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ class Maker:
         folder = self.settings.data_dir / "exports"
         folder.mkdir(exist_ok=True)
         with (folder / "pairs.jsonl").open("wb") as file:
-            rows = write_export(conn, run.id, "pairs", "jsonl", file)
+            rows = write_export(conn, run.id, "pairs", "jsonl", file, runs_dir=self.settings.runs_dir)
             export_jobs.finish_export(conn, claimed.id, rows=rows, size=file.tell())
         api_keys.create_key(conn, "a colleague's", "read", None)
         events.set_points_sent(conn, run.id, "trackio", 3)

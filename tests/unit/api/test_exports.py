@@ -111,6 +111,11 @@ def test_an_export_that_fails_says_so_and_the_next_is_written(served: Served, mo
     assert await_export(served, "last", "prompts", "jsonl")["status"] == "done"
 
 
+def test_rollouts_of_a_run_without_token_records_fail_and_say_why(played_service: Served, played: Played) -> None:
+    failed = await_export(played_service, "last", "rollouts", "parquet")
+    assert failed["status"] == "failed" and f"run {played.name} has no token records" in failed["error"]
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"kind": "secrets"}, {"kind": "pairs", "format": "../x"}, {"kind": "pairs", "path": "/x"}, [], "x"]
 )

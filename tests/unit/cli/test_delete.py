@@ -7,7 +7,7 @@ from eva.settings import Settings
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from store.rows import RunRow
-from store.runs import runs
+from store.runs import runs, token_files
 from store.session import Store
 from tests.support.cli_fixtures import Command
 from tests.support.fakes import PublishingTrainer, Recorder, always, fake_config, fake_roles
@@ -15,7 +15,7 @@ from tests.support.fakes import PublishingTrainer, Recorder, always, fake_config
 
 @pytest.fixture
 def run(store: Store, store_settings: Settings) -> RunRow:
-    row = register_run(store, fake_config(model={"path": "playground"}, iterations=2))
+    row = register_run(store, fake_config(model={"path": "playground"}, iterations=2, rollouts={"keep": "all"}))
     drive(store, store_settings, row, Recorder(), build=always(fake_roles(trainer=PublishingTrainer())))
     logs = store_settings.logs_dir / row.folder_name
     logs.mkdir(parents=True)
@@ -34,14 +34,19 @@ def test_purging_frees_the_folder_and_the_logs_of_a_run_that_nobody_shares(
     eva: Command, run: RunRow, store: Store, store_settings: Settings
 ) -> None:
     folder, logs = store_settings.runs_dir / run.folder_name, store_settings.logs_dir / run.folder_name
-    assert "would go checkpoint 2" in eva("delete", run.name, "--purge", "--dry-run").stdout
+    with store.transaction() as conn:
+        kept = sum(file.size for file in token_files.read_token_files(conn, run.id))
+    would = eva("delete", run.name, "--purge", "--dry-run").stdout
+    assert "would go checkpoint 2" in would and f"would go token records: {kept / 1e9:.3f} GB" in would
     with store.transaction() as conn:
         assert runs.get_run(conn, run.id).deleted_at is None
     assert folder.is_dir() and logs.is_dir()
     assert "deleted  checkpoint 2" in eva("delete", run.name, "--purge").stdout
     assert not folder.exists() and not logs.exists()
-    assert eva("delete", run.name, "--purge").exit_code == 0, "again is harmless"
+    assert "token records" not in eva("delete", run.name, "--purge").stdout, "again is harmless"
     eva("restore", run.name)
+    refused = eva("export", run.name, "--what", "rollouts")
+    assert "has no token records: they were deleted" in refused.stderr and "rollouts.keep" in refused.stderr
     assert "was pruned" in eva("checkpoints", "path", run.name).stderr and eva("show", run.name).exit_code == 0
 
 

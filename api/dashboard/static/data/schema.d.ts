@@ -153,7 +153,7 @@ export interface Export {
 
 export type ExportFormat = "jsonl" | "parquet";
 
-export type ExportKind = "pairs" | "prompts" | "responses" | "judged";
+export type ExportKind = "pairs" | "prompts" | "responses" | "judged" | "rollouts";
 
 export interface ExportRequest {
   kind: ExportKind;
