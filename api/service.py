@@ -18,6 +18,7 @@ from api.security.access import Access
 from eva.errors import BusyError
 from eva.runtime.redaction import secrets_of
 from eva.settings import Settings
+from orchestrator.launch.check_process import Caller, call_here
 from store.rows import RunRow
 from store.session import Store, begin_snapshot
 
@@ -64,6 +65,7 @@ class Service:
     """The service as its endpoints see it.
 
     `stopping` says that streams must end now. `longest_s` limits each query. `access` is None where nobody needs a key.
+    `check` makes the checks of new runs.
     """
 
     store: Store
@@ -73,6 +75,7 @@ class Service:
     longest_s: float = LONGEST_S
     access: Access | None = None
     maps: MapCache = field(default_factory=MapCache)
+    check: Caller = call_here
 
     @contextmanager
     def reading(self) -> Generator[Connection]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
@@ -62,14 +63,14 @@ def create_run(
     from orchestrator.launch.preflight import estimate, find_machines
 
     config = ClientConfig(here.settings.allowed, new.preset, new.run, new.config, tuple(new.all_overrides))
-    machines = find_machines(here.settings)
     if dry_run:
         response.status_code = 200
-        checked = rehearse(here.store, config, machines)
+        checked = rehearse(here.store, config, find_machines(here.settings), here.check)
         values = checked.config.model_dump(mode="json")
         shown = redact_json(values, secrets_of(values, os.environ))
         return Rehearsal(config=shown, estimate=estimate(checked), checks=list(checked.checks))
-    return _run_details(here, launch(here.store, _request(new, config, idempotency_key), machines).run, response)
+    request, machines = _request(new, config, idempotency_key), partial(find_machines, here.settings)
+    return _run_details(here, launch(here.store, request, machines, here.check).run, response)
 
 
 @router.post("/{run}:resume", status_code=202)
@@ -104,12 +105,13 @@ def fork_run(
 
     parent = _existing(here, run)
     config = ClientConfig(here.settings.allowed, None, parent.name, new.config, tuple(new.all_overrides))
-    machines = find_machines(here.settings)
     if dry_run:
         response.status_code = 200
-        return _fork_rehearsal(parent, rehearse_fork(here.store, parent, new.at, config, machines))
+        machines = find_machines(here.settings)
+        return _fork_rehearsal(parent, rehearse_fork(here.store, parent, new.at, config, machines, here.check))
     request = _request(new, config, idempotency_key, parent.name)
-    return _run_details(here, launch_fork(here.store, parent, new.at, request, machines).run, response)
+    machines = partial(find_machines, here.settings)
+    return _run_details(here, launch_fork(here.store, parent, new.at, request, machines, here.check).run, response)
 
 
 def _request(new: NewRun | NewFork, config: ClientConfig, key: str | None, *parent: str) -> LaunchRequest:

@@ -41,8 +41,9 @@ def fork(
     with existing_store() as store:
         parent = find(store, run)
         config = forked_config(parent, at, (*overrides, *([f"name={name}"] if name else [])))
-        machines = None if no_play else find_machines(settings)
-        row = launch_fork(store, parent, at, LaunchRequest(config), machines).run
+        row = launch_fork(
+            store, parent, at, LaunchRequest(config), lambda: None if no_play else find_machines(settings)
+        ).run
         click.echo(
             f"{printable(row.name)}: forked from {printable(parent.name)} at iteration {at}, "
             f"{row.prompt_count:,} prompts shared"

@@ -117,10 +117,13 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
     from api.security.guards import Guards
     from api.service import Service
     from orchestrator.hold.interrupts import interrupt_handlers
+    from orchestrator.launch.check_process import CheckProcesses
 
     # a client that leaves in the middle of an event is not worth a log line
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    service = Service(store, settings, lambda: server.should_exit, access=Access(store) if needs_keys else None)
+    checks = CheckProcesses()
+    access = Access(store) if needs_keys else None
+    service = Service(store, settings, lambda: server.should_exit, access=access, check=checks.run)
     config = uvicorn.Config(
         Guards(create_app(service), hosts=allowed_hosts(host, settings), access=service.access),
         log_config=None,
@@ -135,7 +138,7 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
         store, settings, f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}", needs_keys=needs_keys
     )
     # uvicorn shuts down cleanly at either signal and then raises it again; only the store is left to close
-    with launcher_service(store, settings), interrupt_handlers(), suppress(KeyboardInterrupt):
+    with checks, launcher_service(store, settings), interrupt_handlers(), suppress(KeyboardInterrupt):
         asyncio.run(server.serve(sockets=[sock]))
 
 

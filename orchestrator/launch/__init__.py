@@ -3,6 +3,7 @@
 `new_run`: the one function that launches a run, for the API and every command
 `material`: the prompts that a new run starts from, read once
 `preflight`: everything that is checked before a run is stored
+`check_process`: the same checks in a process that can be ended
 `registration`: stores a new run
 `forks`: a new run that shares another one's history
 `resume`: what must hold before a run is resumed

@@ -19,9 +19,10 @@ from eva.config.files import absolute_paths, config_from_values, preset_values
 from eva.errors import ConflictError
 from eva.runtime.redaction import redact_json, secrets_of
 from orchestrator.hold.pruning import require_weights
+from orchestrator.launch.check_process import Caller, call_here
 from orchestrator.launch.forks import fork_run, require_forkable
 from orchestrator.launch.launcher import RestartPolicy, queue_new
-from orchestrator.launch.preflight import CheckedRun, check_model, check_parts, check_run, plan_of, require_fit
+from orchestrator.launch.preflight import CheckedRun, check_fork, check_run
 from orchestrator.launch.registration import register_run
 from store.game import checkpoints
 from store.rows import RunRow
@@ -61,6 +62,7 @@ class ClientConfig:
         return admit(config_from_values(values, self.overrides), self.allowed, base)
 
 
+FindMachines = Callable[[], Machines | None]
 ConfigSource = RunConfig | CheckedRun | ClientConfig
 """Of a user of this machine, checked already or not; or of a client."""
 
@@ -111,45 +113,59 @@ class _KeyTakenError(Exception):
     """Another request has stored a run under the same key in the meantime."""
 
 
-def launch(store: Store, request: LaunchRequest, machines: Machines | None = None) -> Launched:
+def launch(
+    store: Store, request: LaunchRequest, machines: FindMachines = lambda: None, call: Caller = call_here
+) -> Launched:
     """Checks and stores a new run, and queues it for a launcher if the request asks for that.
 
-    `machines`: those that it will play on, if they are known here: it must fit, and its endpoints must answer. None for
-    a run that plays elsewhere. Raises subclasses of InputError, and ConflictError when the key belongs to another
-    request.
+    `machines`: returns those that it will play on, if they are known here: it must fit, and its endpoints must answer.
+    None for a run that plays elsewhere. `call` makes the checks. Raises subclasses of InputError, and ConflictError
+    when the key belongs to another request.
     """
 
     def store_run(then: Callable[[Connection, RunRow], None]) -> RunRow:
-        checked = rehearse(store, request.config, machines)
+        checked = rehearse(store, request.config, machines(), call)
         return register_run(store, checked.config, checked.material, note=request.note, tags=request.tags, then=then)
 
     return _once(store, request, store_run)
 
 
-def rehearse(store: Store, config: ConfigSource, machines: Machines | None = None) -> CheckedRun:
+def rehearse(
+    store: Store, config: ConfigSource, machines: Machines | None = None, call: Caller = call_here
+) -> CheckedRun:
     """Checks a new run as `launch` does, and stores nothing. Raises subclasses of InputError."""
     if isinstance(config, CheckedRun):
         return config
     if isinstance(config, ClientConfig):
         config = absolute_paths(config.admitted(store), Path.cwd())
-    return check_run(config, machines, offline=machines is None)
+    return call(check_run, config, machines, machines is None)
 
 
 def launch_fork(
-    store: Store, parent: RunRow, at: int, request: LaunchRequest, machines: Machines | None = None
+    store: Store,
+    parent: RunRow,
+    at: int,
+    request: LaunchRequest,
+    machines: FindMachines = lambda: None,
+    call: Caller = call_here,
 ) -> Launched:
     """Checks and stores a fork of `parent` that plays from iteration `at`, and queues it like `launch`. Raises as
     `launch` does."""
 
     def store_fork(then: Callable[[Connection, RunRow], None]) -> RunRow:
-        checked = rehearse_fork(store, parent, at, request.config, machines)
+        checked = rehearse_fork(store, parent, at, request.config, machines(), call)
         return fork_run(store, parent, at, checked.config, note=request.note, tags=request.tags, then=then)
 
     return _once(store, request, store_fork)
 
 
 def rehearse_fork(
-    store: Store, parent: RunRow, at: int, config: ConfigSource, machines: Machines | None = None
+    store: Store,
+    parent: RunRow,
+    at: int,
+    config: ConfigSource,
+    machines: Machines | None = None,
+    call: Caller = call_here,
 ) -> CheckedFork:
     """Checks a fork as `launch_fork` does, and stores nothing. Raises as `launch` does."""
     if isinstance(config, ClientConfig):
@@ -159,12 +175,8 @@ def rehearse_fork(
     require_forkable(parent, at, config)
     with store.transaction() as conn:
         require_weights(checkpoints.read_checkpoints(conn, parent.id), parent, at, config)
-    if machines is not None:
-        require_fit(plan_of(config, machines, parent.prompt_count))
-    checks = check_parts(config, check_model(config), offline=machines is None)
-    return CheckedFork(
-        config, tuple(config_differences(RunConfig.model_validate(parent.config), config)), tuple(checks)
-    )
+    checks = call(check_fork, config, machines, parent.prompt_count)
+    return CheckedFork(config, tuple(config_differences(RunConfig.model_validate(parent.config), config)), checks)
 
 
 def run_of_key(store: Store, key: IdempotencyKey) -> RunRow | None:

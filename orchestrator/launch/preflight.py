@@ -71,7 +71,7 @@ def find_machines(settings: Settings, *, connect: bool = False) -> Machines | No
         return machines_of_cluster()
 
 
-def check_run(config: RunConfig, machines: Machines | None = None, *, offline: bool = False) -> CheckedRun:
+def check_run(config: RunConfig, machines: Machines | None = None, offline: bool = False) -> CheckedRun:
     """Reads the prompts and checks everything that can be checked without starting anything.
 
     With `machines`, also that they have what the run needs, before any weights are fetched. `offline` asks no endpoint.
@@ -100,6 +100,13 @@ def check_run(config: RunConfig, machines: Machines | None = None, *, offline: b
     if machines is not None:
         plan = plan_of(config, machines, len(material.seeds), sum(map(len, material.held_out.values())))
     return CheckedRun(config, material, model, tuple(lines), plan)
+
+
+def check_fork(config: RunConfig, machines: Machines | None, prompts: int) -> tuple[str, ...]:
+    """Checks a fork, which has its `prompts` already. Returns what was checked; raises as `check_run` does."""
+    if machines is not None:
+        require_fit(plan_of(config, machines, prompts))
+    return tuple(check_parts(config, check_model(config), offline=machines is None))
 
 
 def plan_of(config: RunConfig, machines: Machines, seeds: int | None = None, held_out: int = 0) -> Plan | None:

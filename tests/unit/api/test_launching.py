@@ -75,6 +75,25 @@ def test_a_launched_run_is_checked_and_stored_like_one_of_eva_run(served: Served
     assert row.code is not None and row.prompt_count == 16
 
 
+def test_a_request_that_is_sent_again_gets_its_reply_before_anything_is_checked(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = post(served, "", NEW, 201, **{"Idempotency-Key": "once"})
+
+    def absent(*_: object) -> None:
+        raise AssertionError("a repeated request looks for no machines")
+
+    monkeypatch.setattr("orchestrator.launch.preflight.find_machines", absent)
+    monkeypatch.setattr("orchestrator.launch.new_run.check_run", absent)
+    assert post(served, "", NEW, 201, **{"Idempotency-Key": "once"})["name"] == first["name"]
+
+
+def test_numbers_of_prompts_have_bounds(served: Served) -> None:
+    for key in ("prompts.playground", "evaluation.playground"):
+        asked = {**NEW, "overrides": [*SMALL, f"{key}=1000000000"]}
+        assert f"config.{key}" in str(post(served, "?dry_run=true", asked, 422)["errors"])
+
+
 def test_a_request_that_is_sent_again_gives_the_same_run(served: Served) -> None:
     first, again = (post(served, "", NEW, 201, **{"Idempotency-Key": "k1"}) for _ in range(2))
     assert first["name"] == again["name"]
