@@ -117,11 +117,12 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
     from api.security.guards import Guards
     from api.service import Service
     from orchestrator.hold.interrupts import interrupt_handlers
-    from orchestrator.launch.check_process import CheckProcesses
+    from orchestrator.launch.check_process import MODULE, CheckProcesses
+    from workers.cluster.environment import cluster_environment, python_module
 
     # a client that leaves in the middle of an event is not worth a log line
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    checks = CheckProcesses()
+    checks = CheckProcesses(python_module(MODULE), cluster_environment({}))
     access = Access(store) if needs_keys else None
     service = Service(store, settings, lambda: server.should_exit, access=access, check=checks.run)
     config = uvicorn.Config(

@@ -8,13 +8,13 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Protocol, Self, TypeVar, cast
 
 from eva.errors import BusyError, InfrastructureError, InputError
-from workers.cluster.environment import process_environment, python_module
 
+MODULE = "orchestrator.launch.check_process"
 LIMIT_S = 60.0
 """Seconds that the checks of one config may take: an endpoint may answer slowly, and a model's config be fetched."""
 MOST_RUNNING, MOST_WAITING = 2, 2
@@ -39,8 +39,9 @@ class CheckProcesses:
     As a context manager it ends them; they also end when this process does.
     """
 
-    def __init__(self, limit_s: float = LIMIT_S) -> None:
-        self.limit_s = limit_s
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], limit_s: float = LIMIT_S) -> None:
+        """`command` runs MODULE, in this environment."""
+        self._command, self._environment, self.limit_s = tuple(command), dict(environment), limit_s
         self._places = threading.BoundedSemaphore(MOST_RUNNING + MOST_WAITING)
         self._running = threading.BoundedSemaphore(MOST_RUNNING)
         self._idle: list[subprocess.Popen[bytes]] = []
@@ -91,7 +92,7 @@ class CheckProcesses:
 
     @contextmanager
     def _place(self) -> Generator[None]:
-        if not self._places.acquire(blocking=False):
+        if not self._places.acquire(timeout=0):
             raise BusyError(
                 f"{MOST_RUNNING + MOST_WAITING} configs are being checked",
                 expected="fewer at a time",
@@ -111,10 +112,10 @@ class CheckProcesses:
                     return process
                 _end(process)
         return subprocess.Popen(
-            python_module("orchestrator.launch.check_process"),
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **process_environment()},
+            env=self._environment,
             # Ctrl-C in the terminal is for the service, which ends this process
             start_new_session=True,
         )
