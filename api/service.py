@@ -18,7 +18,7 @@ from api.security.access import Access
 from eva.errors import BusyError
 from eva.runtime.redaction import secrets_of
 from eva.settings import Settings
-from orchestrator.launch.check_process import Caller, call_here
+from orchestrator.launch.check_process import FunctionCaller, call_here
 from store.rows import RunRow
 from store.session import Store, begin_snapshot
 
@@ -75,7 +75,7 @@ class Service:
     longest_s: float = LONGEST_S
     access: Access | None = None
     maps: MapCache = field(default_factory=MapCache)
-    check: Caller = call_here
+    check: FunctionCaller = call_here
 
     @contextmanager
     def reading(self) -> Generator[Connection]:

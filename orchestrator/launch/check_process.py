@@ -22,7 +22,7 @@ MOST_RUNNING, MOST_WAITING = 2, 2
 T = TypeVar("T")
 
 
-class Caller(Protocol):
+class FunctionCaller(Protocol):
     """Calls a function of a module: here, or in another process."""
 
     def __call__(self, function: Callable[..., T], /, *arguments: Any) -> T: ...

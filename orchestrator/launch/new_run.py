@@ -19,7 +19,7 @@ from eva.config.files import absolute_paths, config_from_values, preset_values
 from eva.errors import ConflictError
 from eva.runtime.redaction import redact_json, secrets_of
 from orchestrator.hold.pruning import require_weights
-from orchestrator.launch.check_process import Caller, call_here
+from orchestrator.launch.check_process import FunctionCaller, call_here
 from orchestrator.launch.forks import fork_run, require_forkable
 from orchestrator.launch.launcher import RestartPolicy, queue_new
 from orchestrator.launch.preflight import CheckedRun, check_fork, check_run
@@ -114,7 +114,7 @@ class _KeyTakenError(Exception):
 
 
 def launch(
-    store: Store, request: LaunchRequest, machines: FindMachines = lambda: None, call: Caller = call_here
+    store: Store, request: LaunchRequest, machines: FindMachines = lambda: None, call: FunctionCaller = call_here
 ) -> Launched:
     """Checks and stores a new run, and queues it for a launcher if the request asks for that.
 
@@ -131,7 +131,7 @@ def launch(
 
 
 def rehearse(
-    store: Store, config: ConfigSource, machines: Machines | None = None, call: Caller = call_here
+    store: Store, config: ConfigSource, machines: Machines | None = None, call: FunctionCaller = call_here
 ) -> CheckedRun:
     """Checks a new run as `launch` does, and stores nothing. Raises subclasses of InputError."""
     if isinstance(config, CheckedRun):
@@ -147,7 +147,7 @@ def launch_fork(
     at: int,
     request: LaunchRequest,
     machines: FindMachines = lambda: None,
-    call: Caller = call_here,
+    call: FunctionCaller = call_here,
 ) -> Launched:
     """Checks and stores a fork of `parent` that plays from iteration `at`, and queues it like `launch`. Raises as
     `launch` does."""
@@ -165,7 +165,7 @@ def rehearse_fork(
     at: int,
     config: ConfigSource,
     machines: Machines | None = None,
-    call: Caller = call_here,
+    call: FunctionCaller = call_here,
 ) -> CheckedFork:
     """Checks a fork as `launch_fork` does, and stores nothing. Raises as `launch` does."""
     if isinstance(config, ClientConfig):

@@ -41,9 +41,9 @@ def test_purging_frees_the_folder_and_the_logs_of_a_run_that_nobody_shares(
     with store.transaction() as conn:
         assert runs.get_run(conn, run.id).deleted_at is None
     assert folder.is_dir() and logs.is_dir()
-    assert "deleted  checkpoint 2" in eva("delete", run.name, "--purge").stdout
+    assert "deleted  checkpoint 2" in eva("delete", run.name, "--purge", "--yes").stdout
     assert not folder.exists() and not logs.exists()
-    assert "token records" not in eva("delete", run.name, "--purge").stdout, "again is harmless"
+    assert "token records" not in eva("delete", run.name, "--purge", "--yes").stdout, "again is harmless"
     eva("restore", run.name)
     refused = eva("export", run.name, "--what", "rollouts")
     assert "has no token records: they were deleted" in refused.stderr and "rollouts.keep" in refused.stderr
@@ -53,7 +53,7 @@ def test_purging_frees_the_folder_and_the_logs_of_a_run_that_nobody_shares(
 def test_purging_leaves_what_a_fork_shares(eva: Command, run: RunRow, store: Store, store_settings: Settings) -> None:
     forked = eva("fork", run.name, "--at", "1", "--no-play", "--name", "child")
     assert forked.exit_code == 0, forked.stderr
-    shown = eva("delete", run.name, "--purge").stdout
+    shown = eva("delete", run.name, "--purge", "--yes").stdout
     assert "kept     checkpoint 0: child" in shown and "kept     checkpoint 1: child" in shown
     assert "deleted  checkpoint 2" in shown
     folder = store_settings.runs_dir / run.folder_name
@@ -62,5 +62,17 @@ def test_purging_leaves_what_a_fork_shares(eva: Command, run: RunRow, store: Sto
         conn.execute(text("UPDATE runs SET status = 'cancelled' WHERE name LIKE 'child%'"))
         keep = """UPDATE runs SET config = jsonb_set(config, '{checkpoints}', '{"keep"\\: ["last"]}')"""
         conn.execute(text(keep))
-    assert "deleted  checkpoint 0" in eva("delete", run.name, "--purge").stdout
+    assert "deleted  checkpoint 0" in eva("delete", run.name, "--purge", "--yes").stdout
     assert [path.name for path in folder.iterdir()] == ["skill-2"], "what the fork ended with"
+
+
+def test_purging_asks_first_and_is_refused_where_nobody_can_answer(
+    eva: Command, run: RunRow, store_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = eva("delete", run.name, "--purge")
+    assert refused.exit_code == 2 and f"deletes the files of {run.name} for good: add --yes" in refused.stderr
+    monkeypatch.setattr("cli.commands.delete._answers", lambda: True)
+    declined = eva("delete", run.name, "--purge", stdin="n\n")
+    assert declined.exit_code == 1 and "for good (" in declined.stdout
+    assert (store_settings.runs_dir / run.folder_name).is_dir() and run.name in eva("runs").stdout
+    assert "deleted  checkpoint 2" in eva("delete", run.name, "--purge", stdin="y\n").stdout
