@@ -18,7 +18,7 @@ from eva.config import RunConfig
 from eva.runtime.atomic_files import sync_to_disk, whole_file
 from eva.runtime.failpoints import reach
 from eva.runtime.full_disk import full_disk_errors
-from eva.solver.token_record import FOLDER, RecordFile, RecordManifest, TokenRecord, encode_records
+from eva.solver.token_record import FOLDER, RecordFile, TokenRecord, encode_records
 from orchestrator.hold.claimed_run import ClaimedRun
 from store.runs import runs, token_files
 
@@ -51,12 +51,6 @@ def write_record_file(
     run.retry.call(write, total_s=total_s)
     reach("tokens.file_written")
     return file
-
-
-def record_manifest(run: ClaimedRun, iteration: int) -> RecordManifest:
-    """Returns the files with the token records of an iteration, for `read_token_records`."""
-    files = run.read(lambda conn: token_files.read_token_files(conn, run.id, iteration))
-    return RecordManifest(run.name, run.folder, files)
 
 
 def tidy_record_files(run: ClaimedRun) -> None:

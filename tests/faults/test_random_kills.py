@@ -1,10 +1,11 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
-from store.schema.tables import prompts, responses, rewards
-from tests.support.faults.contract import hold_contract
+from eva.solver.token_record import FOLDER
+from store.schema.tables import prompts, responses, rewards, token_files
+from tests.support.faults.contract import hold_contract, require_records
 from tests.support.faults.drivers import Order, Outcome, notebook
 from tests.support.faults.game import Notebook, cut_config, game_config
 from tests.support.faults.kills import kill_at_random
@@ -72,3 +73,20 @@ def test_the_contract_is_broken_by_rows_that_are_gone_and_by_answers_that_are_ma
     assert len(trial.repeated) == 1 and {row[0] for row in trial.lost} == {"rewards"}
     with pytest.raises(AssertionError, match="generated twice"):
         hold_contract(trial, undisturbed)
+
+
+def test_the_contract_is_broken_by_a_response_without_its_record_and_by_a_file_that_nothing_names(
+    new_trial: Callable[..., Trial],
+) -> None:
+    trial = new_trial()
+    trial.finish()
+    require_records(trial)
+    folder = trial.folder / "runs" / trial.run.name / FOLDER
+    (folder / "1" / "1-99.parquet").touch()
+    with pytest.raises(AssertionError, match="a file was left that nothing needs"):
+        require_records(trial)
+    with trial.store.transaction() as conn:
+        last = select(func.max(token_files.c.serial)).where(token_files.c.run_id == trial.run.id).scalar_subquery()
+        conn.execute(delete(token_files).where(token_files.c.run_id == trial.run.id, token_files.c.serial == last))
+    with pytest.raises(AssertionError, match="has no record of its own"):
+        require_records(trial)

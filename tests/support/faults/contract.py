@@ -28,12 +28,14 @@ def require_records(trial: Trial) -> None:
     with trial.store.transaction() as conn:
         files = read_token_files(conn, trial.run.id)
         of_last = (responses.c.run_id == trial.run.id, responses.c.checkpoint == last)
-        rows = conn.execute(select(responses.c.prompt, responses.c.sample, responses.c.seed).where(*of_last)).all()
+        columns = (responses.c.prompt, responses.c.sample, responses.c.seed, responses.c.step)
+        rows = conn.execute(select(*columns).where(*of_last)).all()
     folder = trial.folder / "runs" / trial.run.name
     assert {file.iteration for file in files if file.pruned} == {*range(last)}
     records = [*iter_token_records(RecordManifest(trial.run.name, folder, files), last)]
-    sampled = {(record.number, record.sample): record.token_ids[0] for record in records}
-    assert sampled == {(row.prompt, row.sample): row.seed % 1000 for row in rows}, "a response has no record of its own"
+    sampled = {(record.number, record.sample): (record.token_ids[0], record.step) for record in records}
+    stored = {(row.prompt, row.sample): (row.seed % 1000, row.step) for row in rows}
+    assert sampled == stored, "a response has no record of its own"
     assert len(records) == len(rows) > 0 and {record.policy for record in records} == {last}
     left = {path.relative_to(folder).as_posix() for path in (folder / FOLDER).rglob("*") if path.is_file()}
     assert left == {file.path for file in files if not file.pruned}, "a file was left that nothing needs"

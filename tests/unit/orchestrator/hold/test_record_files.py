@@ -20,6 +20,7 @@ from eva.solver.token_record import FOLDER, RecordFile, RecordManifest, TokenRec
 from eva.types import PromptResponses, Request
 from orchestrator.driver import drive
 from orchestrator.hold.record_files import unneeded_iterations
+from orchestrator.launch.forks import fork_run, forked_config
 from orchestrator.launch.registration import register_run
 from store.rows import RunRow
 from store.runs import runs
@@ -166,6 +167,20 @@ def test_without_space_for_its_record_no_response_is_stored_and_the_run_pauses(
     assert game.row().status == "paused" and game.responses(0) == {} and game.files() == ()
     game.drive()
     assert game.row().status == "finished" and len(game.records(0)) == len(game.responses(0)) > 0
+
+
+def test_a_fork_has_records_of_its_own_iterations_and_leaves_those_of_its_parent(
+    recorded: Callable[..., Recorded], store: Store
+) -> None:
+    game = recorded(iterations=2)
+    game.drive()
+    before = game.files()
+    fork = replace(game, config=fake_config(iterations=3, rollouts={"keep": "all"}))
+    fork.run = fork_run(store, game.row(), 1, forked_config(game.row(), 1, ["iterations=3", "rollouts.keep=1"]))
+    fork.drive()
+    assert {(file.iteration, file.pruned) for file in fork.files()} == {(1, True), (2, False)}
+    assert len(fork.records(2)) == len(fork.responses(2)) > 0 and fork.responses(0) == game.responses(0)
+    assert game.files() == before and game.on_disk() == {file.path for file in before}
 
 
 def test_a_generator_that_returns_no_tokens_is_told_of_it(recorded: Callable[..., Recorded]) -> None:
