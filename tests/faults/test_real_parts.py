@@ -44,7 +44,7 @@ REACHED = (
 )
 """What real parts stand at; the first seven kinds are reached by no fake."""
 
-CUT_KILLS = ("training.chunk_trained=kill:{}@3", "training.state_stored=kill:{}", "engine.reloaded=kill:{}")
+CUT_KILLS = ("training.chunk_trained=kill:{}@2", "training.state_stored=kill:{}", "engine.reloaded=kill:{}")
 CUT_REACHED = ("training.chunk_trained", "training.state_stored")
 """What real parts stand at besides when the batches are cut into chunks."""
 
