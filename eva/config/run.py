@@ -191,12 +191,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _resident_trainer(self) -> RunConfig:
-        if self.training.sync_every is not None and self.fleet.gpus_per_engine > 0:
+    def _stored_state(self) -> RunConfig:
+        if self.training.state_every is not None and self.fleet.gpus_per_engine > 0:
             raise ValueError(
-                f"training.sync_every is {self.training.sync_every} with fleet.gpus_per_engine "
-                f"{self.fleet.gpus_per_engine:g}: engines on GPUs end before every training to give their memory back, "
-                "and the trainer of semi-online training would have to stay beside them; unset sync_every"
+                f"training.state_every is {self.training.state_every} with fleet.gpus_per_engine "
+                f"{self.fleet.gpus_per_engine:g}: only a trainer on the CPU can store its state so far; unset "
+                "state_every, and a killed iteration trains on its stored chunks again"
             )
         return self
 

@@ -275,17 +275,17 @@ class Training(Section):
                 f"sync_every is {every} with mode scratch: such a training starts from the first policy, so there is "
                 "no newest policy to answer the next chunk; use mode incremental"
             )
-        if self.devices > 1:
-            raise ValueError(
-                f"sync_every is {every} with {self.devices} devices: the trainer stays between chunks, which only a "
-                "process on one device can do so far; set devices to 1, or unset sync_every"
-            )
         for key in ("max_steps", "step_limit"):
             if (limit := getattr(self, key)) is not None:
                 raise ValueError(
                     f"{key} is {limit} and sync_every is {every}: each chunk takes the steps of its own pairs, and "
                     f"prompts beyond a limit would be answered in vain; unset {key}"
                 )
+        if self.state_every is not None and self.devices > 1:
+            raise ValueError(
+                f"state_every is {self.state_every} with {self.devices} devices: only a single process can store its "
+                "state so far; unset state_every, and a killed iteration trains on its stored chunks again"
+            )
         if self.state_every is not None and self.optimiser == "adamw_8bit":
             raise ValueError(
                 "state_every needs an optimiser whose state safetensors can hold: adamw or rmsprop, not adamw_8bit"

@@ -59,31 +59,33 @@ def train_on_devices(
     Raises TrainingFailedError and what `optimise` raises.
     """
     if gpu:
-        _require_devices(training.devices)
+        require_devices(training.devices)
+    config = {"job": job, "training": training, "model": model, "scratch": str(scratch.resolve()), "gpu": gpu}
     with ThreadPoolExecutor(1) as pool:
-        trainer = TorchTrainer(
-            train_on_this_device,
-            train_loop_config={
-                "job": job,
-                "training": training,
-                "model": model,
-                "scratch": str(scratch.resolve()),
-                "gpu": gpu,
-            },
-            # Offloaded weights are summed in main memory, for which nccl has no operations.
-            torch_config=TorchConfig(backend=("cpu:gloo,cuda:nccl" if training.offload else "nccl") if gpu else "gloo"),
-            # No cores are reserved: engines and trainer take turns on them.
-            scaling_config=ScalingConfig(
-                num_workers=training.devices, use_gpu=gpu, resources_per_worker={"GPU": 1} if gpu else {"CPU": 0.001}
-            ),
-            run_config=RunConfig(name="job", storage_path=str(scratch.resolve())),
-        )
+        trainer = group_trainer(train_on_this_device, config, training, scratch, gpu=gpu)
         heard = _follow(pool.submit(trainer.fit), scratch / _STEPS, report, note)
     dropped = json.loads((scratch / _DROPPED).read_text())
     return TrainedPolicy(tuple(heard), dropped, lambda folder: checkpoint_files.move_files(scratch / _POLICY, folder))
 
 
-def _require_devices(needed: int) -> None:
+def group_trainer(
+    loop: Callable[[dict[str, Any]], None], config: dict[str, Any], training: Training, folder: Path, *, gpu: bool
+) -> TorchTrainer:
+    """Returns what runs `loop(config)` in a process on each device; the processes share the folder."""
+    return TorchTrainer(
+        loop,
+        train_loop_config=config,
+        # Offloaded weights are summed in main memory, for which nccl has no operations.
+        torch_config=TorchConfig(backend=("cpu:gloo,cuda:nccl" if training.offload else "nccl") if gpu else "gloo"),
+        # No cores are reserved: engines and trainer take turns on them.
+        scaling_config=ScalingConfig(
+            num_workers=training.devices, use_gpu=gpu, resources_per_worker={"GPU": 1} if gpu else {"CPU": 0.001}
+        ),
+        run_config=RunConfig(name="job", storage_path=str(folder.resolve())),
+    )
+
+
+def require_devices(needed: int) -> None:
     """Waits for free devices. Without this, Ray Train would wait for ever for devices that the engines hold."""
     deadline = time.monotonic() + _PATIENCE_S
     while (free := ray.available_resources().get("GPU", 0)) < needed:
@@ -143,12 +145,13 @@ def _follow(fitting: Future[Any], file: Path, report: StepListener | None, note:
             if report is not None:
                 report(steps[-1], total)
         if done:
-            _result(fitting, file.parent)
+            raise_failure(fitting, file.parent)
             return steps
         time.sleep(_POLL_S)
 
 
-def _result(fitting: Future[Any], folder: Path) -> None:
+def raise_failure(fitting: Future[Any], folder: Path) -> None:
+    """Raises what ended a group of processes early. Does nothing if they ended in peace."""
     try:
         fitting.result()  # bounded: it is done
     except RayTrainingFailedError as error:

@@ -143,6 +143,7 @@ class LocalTrainer:
         self._notice = notice
         self._actor: Any = None
         self._located: Any = None
+        self._stays = False
         if kept is not None:
             self._take_over(kept)
         self._working: WorkerStatus | None = None
@@ -160,6 +161,7 @@ class LocalTrainer:
         if self._actor is not None:
             stop_actor(self._actor, self._located)
             self._actor = None
+        self._stays = False
 
     def release(self) -> KeptProcess | None:
         """Returns the process, which another run's trainer takes over; None if there is none."""
@@ -194,14 +196,15 @@ class LocalTrainer:
         attempt = 0
         while attempt <= _RETRIES:
             try:
-                if self._on_gpu and method == "train" and self._config.training.enabled:
+                if self._on_gpu and method == "train" and self._config.training.enabled and not self._stays:
                     self._await_gpus()
                 actor = self._process()
                 call = getattr(actor, method).remote(*arguments, engines_on_gpu=self._on_gpu)
                 reach("trainer.dispatched")
                 answer = self._follow(actor, call, report)
                 reach("trainer.answered")
-                if self._on_gpu:
+                self._stays = method == "train" and arguments[0].hand_over is not None
+                if self._on_gpu and not self._stays:
                     # A process keeps GPU memory that it once allocated, and the engines need the whole device.
                     self.close()
                 return answer
@@ -240,7 +243,8 @@ class LocalTrainer:
                     raise NoRoomError(
                         f"no machines have had room for the training for {waited:.0f} s: {missing}",
                         expected=f"{self._config.training.devices} free GPUs (training.devices)",
-                        next_move="Add machines to the cluster or free some, then resume the run",
+                        next_move="Add machines to the cluster or free some, then resume the run; with "
+                        "training.sync_every the engines keep their GPUs while the training has its own",
                     )
                 time.sleep(_POLL_S)
         finally:

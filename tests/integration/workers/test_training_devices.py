@@ -8,13 +8,17 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
+
 from eva.config import Model, Training
+from eva.runtime.worker_reports import StepListener
 from eva.settings import Settings
-from eva.types import TrainingJob, TrainingStep
+from eva.types import ChunkPairs, TrainingJob, TrainingResult, TrainingStep
 from tests.support import tiny_models
 from tests.support.ray_fixtures import tiny_config
 from workers.training.checkpoints import verify
-from workers.training.job import publish_model
+from workers.training.job import publish_model, run_job
 from workers.training.trainer import LocalTrainer
 
 
@@ -52,6 +56,61 @@ def test_a_divided_job_killed_in_the_middle_is_done_again_and_ends_with_the_dige
     verify(Path(found.checkpoint.path), found.checkpoint.digest)
     assert found.checkpoint.digest == undisturbed.checkpoint.digest, "bit for bit as if nothing had happened"
     assert not list((tmp_path / "undisturbed").glob(".training-*"))
+
+
+def test_devices_that_share_the_weights_stay_from_chunk_to_chunk_and_a_killed_group_starts_again(
+    ray_cluster: Settings, tmp_path: Path
+) -> None:
+    model = Model(path=str(tiny_models.llama(tmp_path / "model")))
+    training = Training(
+        beta=0.1,
+        learning_rate=1e-3,
+        batch=4,
+        per_device_batch=2,
+        epochs=1,
+        devices=2,
+        sharding="fsdp2",
+        activation_checkpointing=True,
+        sync_every=1,
+    )
+    initial = publish_model(model, training, tmp_path / "initial")
+    config = tiny_config(model.path).model_copy(update={"training": training})
+    chunks = tuple(ChunkPairs(str(write_chunk(tmp_path / f"pairs-{number}.jsonl", number)), 1) for number in range(3))
+    killed: list[int] = []
+
+    def kill_once(step: TrainingStep, _total: int) -> None:
+        if step.step == 2 and not killed:
+            killed.append(process_id(trainer))
+            os.kill(killed[0], signal.SIGKILL)
+
+    def play(folder: Path, report: StepListener) -> list[TrainingResult]:
+        job = TrainingJob(1, 0, initial, initial, "", str(folder), 7, chunks=chunks, planned_steps=3)
+        parts = (replace(job, chunks=chunks[:count], hand_over=str(folder / "inside")) for count in (1, 2))
+        return [trainer.train(part, report) for part in (*parts, job)]
+
+    with LocalTrainer(config, ray_cluster.logs_dir / "chunks") as trainer:
+        disturbed = play(tmp_path / "killed", kill_once)
+        undisturbed = play(tmp_path / "undisturbed", lambda step, total: None)
+    assert killed
+    for one, other in zip(disturbed, undisturbed, strict=True):
+        assert one.checkpoint.digest == other.checkpoint.digest, "bit for bit as if nothing had happened"
+    assert [step.step for step in undisturbed[-1].steps] == [1, 2, 3]
+    # one process on one device, whose sums are added in another order
+    alone = training.model_copy(update={"devices": 1, "sharding": "auto", "activation_checkpointing": None})
+    job = TrainingJob(1, 0, initial, initial, "", str(tmp_path / "alone"), 7, chunks=chunks, planned_steps=3)
+    single = run_job(job, alone, model)
+    weights = [load_file(Path(result.checkpoint.path) / "model.safetensors") for result in (undisturbed[-1], single)]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], atol=2e-6, rtol=0)
+
+
+def write_chunk(file: Path, number: int) -> Path:
+    rows = [
+        {"prompt": f"prompt {number} {row}", "chosen": "a" * (2 + row + number), "rejected": "cd" * (1 + row)}
+        for row in range(4)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
 
 
 def process_id(trainer: LocalTrainer) -> int:

@@ -17,11 +17,14 @@ from eva.types import Checkpoint, TrainingJob, TrainingResult
 from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files, checkpoints
 from workers.training.chunks.resident import ResidentTrainer, pairs_digest
+from workers.training.chunks.resident_group import ResidentGroup
 from workers.training.chunks.rolling_state import newest_state, publish_state
 
 _KEPT = 2
 """How many of the handed-over policies of an iteration lie on the disk at a time: an engine that is replaced may still
 open the one that it serves until it gets the next."""
+
+Resident = ResidentTrainer | ResidentGroup
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,10 +52,10 @@ class Residence:
     """Where a training process keeps the trainer of an iteration between two jobs."""
 
     def __init__(self) -> None:
-        self._trainer: ResidentTrainer | None = None
+        self._trainer: Resident | None = None
         self._mark = ""
 
-    def trainer(self, wanted: ChunkJob, note: Note) -> ResidentTrainer:
+    def trainer(self, wanted: ChunkJob, note: Note) -> Resident:
         """Returns the trainer if it is the iteration's and has learned only from the job's chunks, else a new one.
 
         A new one goes on from the newest stored state, or from the iteration's policy. Raises CheckpointError.
@@ -63,11 +66,13 @@ class Residence:
             return trainer
         self.leave()
         verify_policies(wanted.job, note)
-        self._trainer = trainer = ResidentTrainer(wanted.job, wanted.training, wanted.model, gpu=wanted.gpu)
+        self._trainer = trainer = _new_trainer(wanted)
         self._mark = wanted.mark
-        if (stored := newest_state(wanted.states, wanted.mark, digests)) is not None:
-            note(f"goes on from its state after chunk {len(stored.learned)}")
-            trainer.resume(stored)
+        if isinstance(trainer, ResidentTrainer):
+            stored = newest_state(wanted.states, wanted.mark, digests)
+            if stored is not None:
+                note(f"goes on from its state after chunk {len(stored.learned)}")
+                trainer.resume(stored)
         return trainer
 
     def leave(self) -> None:
@@ -77,7 +82,13 @@ class Residence:
         self._trainer = None
 
 
-def learn_chunks(wanted: ChunkJob, residence: Residence, report: StepListener, note: Note) -> ResidentTrainer:
+def _new_trainer(wanted: ChunkJob) -> Resident:
+    group = wanted.gpu or wanted.training.devices > 1
+    kind = ResidentGroup if group else ResidentTrainer
+    return kind(wanted.job, wanted.training, wanted.model, gpu=wanted.gpu)
+
+
+def learn_chunks(wanted: ChunkJob, residence: Residence, report: StepListener, note: Note) -> Resident:
     """Returns the trainer of the job's iteration when it has trained on all of the job's chunks.
 
     Raises TrainingFailedError, CheckpointError, DiskFullError.
@@ -86,7 +97,7 @@ def learn_chunks(wanted: ChunkJob, residence: Residence, report: StepListener, n
     for chunk in wanted.job.chunks[len(trainer.learned) :]:
         trainer.learn(chunk, report, note)
         reach("training.chunk_trained")
-        if every is not None and len(trainer.learned) % every == 0:
+        if every is not None and len(trainer.learned) % every == 0 and isinstance(trainer, ResidentTrainer):
             note("stores the trainer's state")
             publish_state(trainer.state(), wanted.states, wanted.mark)
             reach("training.state_stored")

@@ -84,6 +84,8 @@ class ResidentTrainer:
             set_seed(derive(self._job.seed, "chunk", number) % 2**32)
         schedule.begin(self._planned, taken, chunk.steps, steps)
         trainer.train()
+        if (plugin := trainer.accelerator.state.fsdp_plugin) is not None:
+            plugin.activation_checkpointing = False  # its wrappers stay; the next chunk must not wrap them again
 
     def _take_rows(self, rows: tuple[Row, ...], note: Note) -> tuple[LossTrainer, ChunkSchedule]:
         if self._trainer is not None and self._schedule is not None:
@@ -103,20 +105,22 @@ class ResidentTrainer:
             self._stored = None
         return self._trainer, self._schedule
 
+    def gather(self) -> Any | None:
+        """Returns a plain copy of the newest weights on the CPU, None before the first step.
+
+        Of processes that share the weights every one takes part, and only the first returns the copy.
+        """
+        if self._trainer is None:
+            return None
+        trained, source = self._trainer.model, Path(self._job.policy.path)
+        if isinstance(trained, PeftModel):
+            return merge_adapters(copy.deepcopy(trained).cpu().float())
+        dtype = checkpoint_files.stored_dtype(self._training, inspect_model(source).dtype, gpu=self._gpu)
+        return gather_policy(trained, source, dtype=dtype, first=self._loading.first)
+
     def write_policy(self, directory: Path) -> None:
         """Writes the newest weights into a checkpoint's folder, as they are published; the trainer keeps its own."""
-        source = Path(self._job.policy.path)
-        facts = inspect_model(source)
-        if self._trainer is None:
-            checkpoint_files.copy_model(facts, directory)
-            return
-        dtype = checkpoint_files.stored_dtype(self._training, facts.dtype, gpu=self._gpu)
-        trained = self._trainer.model
-        if isinstance(trained, PeftModel):
-            policy = merge_adapters(copy.deepcopy(trained).cpu().float())
-        else:
-            policy = gather_policy(trained, source, dtype=dtype, first=True)
-        checkpoint_files.write_policy(policy, source, directory, dtype)
+        write_gathered(self.gather(), self._job, self._training, directory, gpu=self._gpu)
 
     def state(self) -> StoredState:
         """Returns what `resume` needs to go on from here."""
@@ -134,6 +138,17 @@ class ResidentTrainer:
             self._trainer.accelerator.free_memory()
         self._trainer = self._schedule = None
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def write_gathered(policy: Any | None, job: TrainingJob, training: Training, directory: Path, *, gpu: bool) -> None:
+    """Writes weights that a trainer has gathered beside the other files of the job's policy; None: its own weights."""
+    source = Path(job.policy.path)
+    facts = inspect_model(source)
+    if policy is None:
+        checkpoint_files.copy_model(facts, directory)
+    else:
+        dtype = checkpoint_files.stored_dtype(training, facts.dtype, gpu=gpu)
+        checkpoint_files.write_policy(policy, source, directory, dtype)
 
 
 def pairs_digest(path: str) -> str:
