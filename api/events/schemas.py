@@ -19,7 +19,7 @@ class Event(Schema):
     at: datetime
     """When it happened, by the database's clock."""
     kind: str
-    """What happened: `registered`, `running`, `stage_closed`, `chunk_paired`, `iteration_finished`, `paused`, `finished`, …"""
+    """What happened: `registered`, `running`, `stage_closed`, `chunk_paired`, `iteration_finished`, `finished`, …"""
     iteration: int | None
     """The iteration that it belongs to, if any."""
     stage: str | None

@@ -92,6 +92,18 @@ def test_stages_are_in_iterations_in_runs_and_a_resumed_run_goes_on_in_its_trace
     assert (facts["run", one, ""]["eva.resumed"], facts["run", two, ""]["eva.resumed"]) == (False, True)
 
 
+def test_a_chunk_of_a_batch_has_a_span_of_its_own_in_each_stage(
+    store: Store, store_settings: Settings, exported: Callable[[], list[ReadableSpan]]
+) -> None:
+    training = {"batch": 4, "epochs": 2, "sync_every": 4}
+    driven(store, store_settings, register_run(store, fake_config(iterations=1, training=training)))
+    facts = [(span.name, span.attributes or {}) for span in exported()]
+    for stage in ("judge_batch", "pair", "train"):
+        places = [(of["eva.chunk"], of["eva.chunks"], of["eva.attempt"]) for name, of in facts if name == stage]
+        assert places == [(1, 3, 1), (2, 3, 1), (3, 3, 1)], stage
+    assert not any("eva.chunk" in of for name, of in facts if name == "evaluate")
+
+
 def test_a_run_that_was_asked_to_pause_did_not_fail(
     store: Store, store_settings: Settings, exported: Callable[[], list[ReadableSpan]]
 ) -> None:
