@@ -11,7 +11,7 @@ from eva.solver.manifest import checkpoint_folder
 from eva.types import Checkpoint, TrainingStep
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.journal import Journal
-from store.game import checkpoints
+from store.game import batches, checkpoints
 from store.rows import CheckpointRow
 
 Damage = Callable[[Path, str], str | None]
@@ -54,7 +54,9 @@ def _make_again(run: ClaimedRun, row: CheckpointRow, trainer: Trainer) -> Checkp
     if row.number == 0:
         return trainer.publish_initial(journal.folder)
     policy = run.checkpoint(row.number - 1)
-    job = None if policy is None else journal.training_job(row.iteration, policy)
+    batch = run.read(lambda conn: batches.read_batch_numbers(conn, run.id, row.iteration))
+    last = journal.chunks(row.iteration, batch)[-1]
+    job = None if policy is None else journal.training_job(row.iteration, last, policy)
     if job is None:
         raise CheckpointError(
             f"run {run.name} has no pairs of which checkpoint {row.number} could be trained",
