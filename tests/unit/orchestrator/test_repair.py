@@ -125,3 +125,16 @@ def test_a_checkpoint_that_is_made_again_with_other_weights_is_refused(
         conn.execute(text("UPDATE checkpoints SET digest = 'other' WHERE number = 1"))
     with pytest.raises(CheckpointError, match=r"other weights.*same libraries.*from a backup, or fork"):
         repair(store, store_settings, run, Recorder(), PublishingTrainer())
+
+
+def test_a_checkpoint_that_was_trained_in_chunks_is_made_again_from_all_of_them(
+    store: Store, store_settings: Settings
+) -> None:
+    training = {"batch": 4, "epochs": 2, "sync_every": 4}
+    run = register_run(store, fake_config(iterations=2, training=training))
+    play(store, store_settings, run, PublishingTrainer())
+    damaged = store_settings.runs_dir / rows_of(store, run)[1].path
+    shutil.rmtree(damaged)
+    trainer = PublishingTrainer()
+    assert repair(store, store_settings, run, Recorder(), trainer) == [1]
+    assert damaged.is_dir() and [len(job.chunks) for job in trainer.jobs] == [3]
