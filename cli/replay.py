@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
+from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.config.files import validate
 from eva.creator.informativeness import estimate
 from eva.creator.mixing import share_of
+from eva.creator.operators.choice import FLOOR, operator_probabilities
 from eva.creator.sampling import Draw, sample
 from eva.errors import NotFoundError
 from eva.types import Estimate, Prompt
+from orchestrator.stages.gain import operator_record
 from store.game import pools, prompts
 from store.rows import RunRow
+from store.runs import stages
 from store.session import Store
+from store.views import statistics
 from workers.rewards import model_class
 
 REPLAYED = {
@@ -29,16 +35,19 @@ REPLAYED = {
     "topic_share": ("sampling", "topic_share"),
     "staleness": ("sampling", "staleness"),
     "fraction": ("sampling", "fraction"),
+    "choice": ("evolving", "choice"),
+    "floor": ("evolving", "floor"),
 }
 """Setting that a replay may change, besides the seed: its section and key in the config."""
 
-BELONGS = {"metric": "threshold", "weights": "temperature", "sampler": "topic_share"}
+BELONGS = {"metric": "threshold", "weights": "temperature", "sampler": "topic_share", "choice": "floor"}
 """Setting: the option that belongs to its old value and is reset when the value changes."""
 
 
 def with_changes(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> RunConfig:
     """The run's config with these settings changed. Raises ConfigError if they do not fit together."""
-    values = {**stored, **{name: {**cast("dict[str, Any]", stored[name])} for name in ("informativeness", "sampling")}}
+    sections = {section for section, _ in REPLAYED.values()}
+    values = {**stored, **{name: {**cast("dict[str, Any]", stored[name])} for name in sections}}
     for name, value in changes.items():
         if name == "seed":
             values["seed"] = value
@@ -85,6 +94,7 @@ def _iteration(store: Store, run: RunRow, config: RunConfig, iteration: int, exa
         judged = pools.read_rewards_by_policy(conn, run.id, rewarder, [*answered_by], answered_by, config.generation.n)
         traits = pools.read_traits(conn, run.id, judged, iteration)
         pool = {prompt.number: prompt for prompt in prompts.read_prompts(conn, run.id, [*answered_by])}
+        operators = _operator_choice(conn, run, config, iteration)
     estimated = estimate(
         judged,
         metric=config.informativeness.metric,
@@ -102,13 +112,36 @@ def _iteration(store: Store, run: RunRow, config: RunConfig, iteration: int, exa
     regret = estimate(judged, keep_cut=config.generation.keep_cut)
     chosen = {row.prompt for row in then.rows if row.sampled}
     return (
-        {"iteration": iteration, "pool": len(pool), "identical": _identical(then, draw), "left_out": estimated.counts()}
+        {
+            "iteration": iteration,
+            "pool": len(pool),
+            "identical": _identical(then, draw),
+            "left_out": estimated.counts(),
+            "operator_choice": operators,
+        }
         | _compared(pool, chosen, set(draw.subset), regret)
         | {
             "only_now": _examples(set(draw.subset) - chosen, pool, estimated, examples),
             "only_then": _examples(chosen - set(draw.subset), pool, estimated, examples),
         }
     )
+
+
+def _operator_choice(conn: Connection, run: RunRow, config: RunConfig, iteration: int) -> list[dict[str, Any]]:
+    """Each operator's probability then and now, and what is believed of it. Empty if no child was asked for."""
+    counts = {(row.iteration, row.name): row.counts for row in stages.read_stages(conn, run.id)}
+    asked: Mapping[str, Any] = counts.get((iteration, "evolve"), {}).get("per_operator", {})
+    stored = {
+        row["operator"]: row["probability"]
+        for row in statistics.get_statistics(conn, run.id, "operator_choice").get(iteration, [])
+    }
+    names = tuple(stored) or tuple(config.evolving.operators or sorted(asked))
+    if not names:
+        return []
+    record = operator_record(conn, run.id, config, iteration, names)
+    floor = FLOOR if config.evolving.floor is None else config.evolving.floor
+    beliefs = operator_probabilities(config.evolving.choice, record, floor)
+    return [asdict(row) | {"then": stored.get(row.operator, 1 / len(names))} for row in beliefs]
 
 
 def _identical(then: pools.StoredDraw, draw: Draw) -> bool:

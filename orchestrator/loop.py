@@ -164,7 +164,7 @@ def evolve(iteration: int, subset: list[int], policy: Checkpoint, roles: Roles, 
     config = journal.config.evolving
     with journal.evolving(iteration, subset) as stage:
         sources = stage.missing()
-        plan = stage.complete_plan(journal.evolution_plan(iteration))
+        plan = stage.complete_plan(journal.evolution_plan(iteration), roles.evolver.operators)
         if sources and config.asks_policy:
             roles.generator.load(policy)
         for evolved in evolve_all(sources, roles.evolver, plan, config.chains_at_once, stage.spending()):

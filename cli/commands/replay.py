@@ -28,11 +28,15 @@ from cli.terminal.safe_text import one_line, printable
 @click.option("--topic-share", type=float, help="For the sampler topic_balanced.")
 @click.option("--staleness", type=float, help="Share of the weight for prompts without recent responses.")
 @click.option("--fraction", type=float, help="Share of the pool that is sampled.")
+@click.option("--choice", help="How an evolution gets its operator: uniform, bandit, or `module:function`.")
+@click.option("--floor", type=float, help="The least probability of an operator.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the draw.")
 @click.option("--examples", type=click.IntRange(min=0), default=3, show_default=True, help="How many prompts to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replay(run: str, iteration: int | None, examples: int, as_json: bool, **choices: Any) -> None:
     """Redo the estimate and sample stages of RUN on its stored rewards, with other settings. Needs no model or GPU.
+
+    What the choice of operators depends on is stored as well: their probabilities are computed again.
 
     Settings that you leave out stay as in the run; without any, the stored draw comes out again. The run is not
     changed. RUN is a name, a unique prefix of one, or `last`.
@@ -74,6 +78,9 @@ def _show(facts: dict[str, Any], console: Console) -> None:
         )
     if facts["identical"]:
         console.print(Text("  Identical to the stored draw, bit for bit.", style="green"))
+    choice = facts["operator_choice"]
+    if any(row[when] != 1 / len(choice) for row in choice for when in ("then", "probability")):
+        _show_choice(choice, console)
     for heading in ("operators", "topics"):
         if [*facts[heading]] != ["none"]:
             _show_counts(heading.removesuffix("s"), facts[heading], console)
@@ -96,6 +103,18 @@ def _show_counts(heading: str, counts: dict[str, dict[str, int]], console: Conso
         table.add_column(name, justify="right")
     for kind, row in counts.items():
         table.add_row(Text(f"  {one_line(kind, 60)}"), *(f"{row[name]:,}" for name in ("pool", "then", "now")))
+    console.print(table)
+
+
+def _show_choice(beliefs: list[dict[str, Any]], console: Console) -> None:
+    """How likely each operator was and is, and what an attempt with it is believed to be worth."""
+    table = plain_table(console.width)
+    table.add_column("  operator", overflow="fold")
+    for name in ("likely then", "now", "worth", "error", "attempts"):
+        table.add_column(name, justify="right")
+    for row in beliefs:
+        figures = (_share(row["then"]), _share(row["probability"]), figure(row["worth"]), figure(row["error"]))
+        table.add_row(Text(f"  {one_line(row['operator'], 60)}"), *figures, f"{row['attempts']:,}")
     console.print(table)
 
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from eva.config.section import Section, one_of
 from eva.creator.metrics import METRICS, needs_threshold
 from eva.creator.operators import FAMILIES, FIRST_PACK
+from eva.creator.operators.choice import CHOICES
 from eva.creator.samplers import SAMPLERS
 from eva.creator.sampling import SamplingRule
 from eva.creator.weights import WEIGHTS, WITH_TEMPERATURE
@@ -222,8 +223,17 @@ class Evolving(Section):
     evolver: EvolverConfig
     """What writes the children."""
     operators: Annotated[list[str] | None, BeforeValidator(_flat)] = None
-    """The operators; each evolution draws one uniformly. A list, or lists under `in_depth` and `in_breadth`. Unset: the
-    evolver's own operators, for a language model EvolInstruct's five."""
+    """The operators; each evolution draws one (see `choice`). A list, or lists under `in_depth` and `in_breadth`.
+    Unset: the evolver's own operators, for a language model EvolInstruct's five."""
+    choice: Annotated[
+        str,
+        one_of("choice of operators", CHOICES, or_function=True),
+        Field(json_schema_extra={"enum": [*CHOICES, "module:function"]}),
+    ] = "uniform"
+    """How an evolution gets its operator (docs/reference/operators.md): `uniform`, `bandit` (those whose children were
+    informative in earlier iterations more often), or your own function, record -> probabilities."""
+    floor: float | None = Field(default=None, ge=0, le=1)
+    """The least probability of an operator, unless all are alike; unset: 0.05."""
     per_prompt: int = Field(default=4, ge=1)
     """Evolutions per sampled prompt."""
     mode: Literal["chain", "fan_out"] = "chain"
@@ -257,6 +267,12 @@ class Evolving(Section):
         """Whether the run's own fleet writes the children."""
         evolver = self.evolver
         return "self" in (evolver.kind, evolver.writer.kind if isinstance(evolver, FeedbackEvolver) else None)
+
+    @model_validator(mode="after")
+    def _floor_is_used(self) -> Evolving:
+        if self.floor is not None and self.choice == "uniform":
+            raise ValueError(f"floor is {self.floor:g}, but choice uniform draws all operators alike: leave floor out")
+        return self
 
     @model_validator(mode="after")
     def _known_operators(self) -> Evolving:

@@ -2,8 +2,8 @@
 
 `informativeness`: estimate info(x) per prompt. `metrics`: the metrics, one function each.
 `sampling`: draw the subset. `weights`: from info to weights. `samplers`: from weights to a subset.
-`evolution`: chains of children, and their numbers. `operators`: the operators' names. `budget`: what evolving may cost.
-`operator_gain`: how much more informative children are than their parents.
+`evolution`: chains of children, and their numbers. `budget`: what evolving may cost.
+`operators`: their names, which one a parent gets, and what their children gain.
 `unusable_text`: what is no prompt. `novelty`: whether a child is new. `semantic`: prompts with the same meaning.
 `mixing`: the batch, from children and a buffer.
 """

@@ -23,7 +23,8 @@ class EvolutionPlan:
     """Everything that decides the evolutions of one iteration, besides the sampled prompts.
 
     `known` holds the prompt keys of all prompts of the run, `protected` the question keys of the held-out prompts.
-    `operators` are the ones to draw from; empty means the evolver's own. `partners` are the sampled prompts that begin
+    `operators` are the ones to draw from; empty means the evolver's own. `probabilities` says how likely each is; None
+    means all alike. `partners` are the sampled prompts that begin
     a conversation, for operators that take a second prompt. `feedback` says how the policy did on each sampled prompt.
     """
 
@@ -37,6 +38,7 @@ class EvolutionPlan:
     known: Collection[int]
     protected: Collection[int]
     operators: tuple[str, ...] = ()
+    probabilities: Mapping[str, float] | None = None
     partners: Sequence[Prompt] = ()
     feedback: Mapping[int, Feedback] = field(default_factory=dict[int, Feedback])
     novelty: NoveltyCheck = ALL_NEW
@@ -62,7 +64,7 @@ def evolve_chain(source: Prompt, evolver: Evolver, plan: EvolutionPlan, spending
     """Evolves one prompt and returns all attempts.
 
     A refused child is retried from the last good ancestor, a bounded number of times. Each attempt draws its operator
-    uniformly from a seed of its own. If the budget is used up, the chain ends early and may be empty.
+    from a seed of its own. If the budget is used up, the chain ends early and may be empty.
     """
     budget = spending or Spending()
     attempts: list[Attempt] = []
@@ -94,7 +96,11 @@ def _mutation(source: Prompt, text: str, place: tuple[int, int], evolver: Evolve
     if not partnered:
         # if every operator needs a partner, draw one anyway: the evolver reports that the partner is missing
         operators = tuple(name for name in operators if name not in NEEDS_PARTNER) or operators
-    operator = generator(plan.seed, *path, "operator").choice(operators)
+    draw = generator(plan.seed, *path, "operator")
+    if plan.probabilities is None:
+        operator = draw.choice(operators)
+    else:
+        operator = draw.choices(operators, [plan.probabilities[name] for name in operators])[0]
     partner = None
     if operator in NEEDS_PARTNER and partnered:
         drawn = generator(plan.seed, *path, "partner").sample(plan.partners, min(2, len(plan.partners)))

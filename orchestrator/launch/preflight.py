@@ -21,6 +21,7 @@ from eva.config import (
 from eva.config.cost_estimate import estimate_cost
 from eva.creator.metrics import metric_named
 from eva.creator.novelty import load_check
+from eva.creator.operators.choice import choice_named as operator_choice_named
 from eva.creator.samplers import sampler_named
 from eva.creator.weights import weighting_named
 from eva.errors import ModelError
@@ -175,6 +176,7 @@ def check_parts(config: RunConfig, model: ModelFacts, *, offline: bool = False) 
     metric_named(config.informativeness.metric, config.informativeness.threshold)
     weighting_named(config.sampling.weights)
     sampler_named(config.sampling.sampler)
+    operator_choice_named(config.evolving.choice)
     choice_named(config.pairs.choice)
     for spec in config.novelty.checks:
         load_check(spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,13 +14,16 @@ from eva.config import Evolving, FeedbackEvolver
 from eva.creator.budget import Spending, SpendingLimits
 from eva.creator.evolution import EvolutionPlan, Offspring, Twins, number_children
 from eva.creator.operators import NEEDS_PARTNER
+from eva.creator.operators.choice import FLOOR, OperatorBelief, operator_probabilities
 from eva.prompts.conversations import has_turns
 from eva.runtime.failpoints import reach
 from eva.types import Attempt, Chain, Feedback, Prompt
 from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.stages.gain import operator_record
 from orchestrator.stages.stage import Stage
 from store.game import batches, evolutions, feedback, prompts
 from store.runs import runs
+from store.views import statistics
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ class EvolveStage(Stage):
         super().__init__(run, iteration, "evolve", len(subset))
         self._subset, self._same_meaning = subset, same_meaning
         self._chains: list[Chain] = []
+        self._beliefs: list[OperatorBelief] = []
 
     def missing(self) -> list[Prompt]:
         """Returns the sampled prompts whose chains are not stored yet; none when the stage is complete."""
@@ -42,12 +46,15 @@ class EvolveStage(Stage):
         rest = [number for number in self._subset if number not in evolved]
         return self.run.read(lambda conn: prompts.read_prompts(conn, self.run.id, rest))
 
-    def complete_plan(self, plan: EvolutionPlan) -> EvolutionPlan:
-        """Returns the plan with the config's operators, and with the partners and feedback that these need."""
+    def complete_plan(self, plan: EvolutionPlan, offered: tuple[str, ...]) -> EvolutionPlan:
+        """Returns the plan with its operators, and with the partners and feedback that these need.
+
+        `offered`: the evolver's own operators, which are used unless the config names some.
+        """
         run, evolving = self.run, self.run.config.evolving
-        operators = tuple(evolving.operators or ())
+        operators = tuple(evolving.operators or offered)
         partners: list[Prompt] = []
-        if NEEDS_PARTNER & set(operators) and not self.complete:
+        if NEEDS_PARTNER & set(evolving.operators or ()) and not self.complete:
             rows = run.read(lambda conn: batches.read_estimates(conn, run.id, self.iteration, sampled=True))
             numbers = [row.prompt for row in rows]
             sampled = run.read(lambda conn: prompts.read_prompts(conn, run.id, numbers))
@@ -60,7 +67,16 @@ class EvolveStage(Stage):
                     conn, run.id, self.iteration, run.rewarder, keep_cut=run.config.generation.keep_cut
                 )
             )
-        return replace(plan, operators=operators, partners=partners, feedback=feedback_of)
+        probabilities = None
+        if evolving.choice != "uniform" and not self.complete:
+            self._beliefs = self._choose(operators)
+            probabilities = {belief.operator: belief.probability for belief in self._beliefs}
+        return replace(plan, operators=operators, probabilities=probabilities, partners=partners, feedback=feedback_of)
+
+    def _choose(self, operators: tuple[str, ...]) -> list[OperatorBelief]:
+        run, evolving = self.run, self.run.config.evolving
+        record = run.read(lambda conn: operator_record(conn, run.id, run.config, self.iteration, operators))
+        return operator_probabilities(evolving.choice, record, FLOOR if evolving.floor is None else evolving.floor)
 
     def spending(self) -> Spending:
         """Returns the iteration's budget, less what the stored chains have cost."""
@@ -98,6 +114,9 @@ class EvolveStage(Stage):
                     iteration,
                     [(source, slot, child) for (source, slot), child in offspring.places.items()],
                 )
+                if self._beliefs:
+                    beliefs = [asdict(belief) for belief in self._beliefs]
+                    statistics.put_statistic(conn, run.id, iteration, "operator_choice", beliefs)
 
             counts = evolution_counts(chains, offspring)
             if (advice := refusal_advice(counts, run.config.evolving)) is not None:

@@ -1,4 +1,4 @@
-"""What each operator's children gained over their parents, from what the sampling and the pairing stage know."""
+"""What operators are worth: their children's gains over their parents, and the evidence for the choice of the next."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.creator.informativeness import estimate
-from eva.creator.operator_gain import ChildInfo, Measure, Shrinkage, measured_with, operator_gains
+from eva.creator.operators.choice import OperatorRecord, evidence_of
+from eva.creator.operators.gain import ChildInfo, Measure, Shrinkage, measured_with, operator_gains
 from eva.types import Estimate, RewardTable
 from orchestrator.stages.stage import null_for_nan
+from store.runs import stages
 from store.views import statistics
 
 
@@ -58,3 +60,32 @@ def batch_gains(
         for child in statistics.batch_children(conn, run_id, iteration)
     ]
     return operator_gains(children, None if stored is None else Shrinkage(**stored))
+
+
+def operator_record(
+    conn: Connection, run_id: int, config: RunConfig, iteration: int, operators: tuple[str, ...]
+) -> OperatorRecord:
+    """Returns the evidence of all iterations before this one; it never changes once they are over."""
+    payoffs = statistics.get_statistics(conn, run_id, "payoff")
+    counts = {(row.iteration, row.name): row.counts for row in stages.read_stages(conn, run_id)}
+    evidence = [
+        row
+        for earlier in range(iteration)
+        for row in evidence_of(
+            earlier,
+            counts.get((earlier, "evolve"), {}).get("per_operator", {}),
+            payoffs.get(earlier, []),
+            _admitted(counts.get((earlier, "gate"))),
+        )
+    ]
+    return OperatorRecord(operators, tuple(evidence), iteration, config.seed)
+
+
+def _admitted(gate: Mapping[str, Any] | None) -> float:
+    """The share of an iteration's children that its gate let through."""
+    if gate is None:
+        return 1.0
+    admitted: int = gate.get("admitted", 0)
+    refused: Mapping[str, int] = gate.get("refused", {})
+    total = admitted + sum(refused.values())
+    return admitted / total if total else 1.0

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 from sqlalchemy import Connection
 
-from eva.creator.operator_gain import pool_shrinkage
+from eva.creator.operators.gain import pool_shrinkage
 from eva.creator.sampling import Draw
 from eva.measures.spread import spread
 from eva.measures.statistics import describe

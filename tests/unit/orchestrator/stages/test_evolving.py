@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from store.game import evolutions, prompts
 from store.rows import RunRow
 from store.runs import runs
 from store.session import Store
+from store.views import statistics
+from store.views.fingerprint import fingerprint
+from tests.support.cli_fixtures import Command
 from tests.support.fakes import Died, FakeEvolver, FakeGenerator, Recorder, always, fake_config, fake_roles
 from workers.evolvers import build_evolver
 
@@ -178,3 +182,65 @@ def test_where_every_child_was_refused_the_advice_fits_the_commonest_reason(refu
     assert says in (refusal_advice({"accepted": 0, "refused": refused}, evolving) or "")
     assert refusal_advice({"accepted": 1, "refused": refused}, evolving) is None
     assert refusal_advice({"accepted": 0, "refused": {}}, evolving) is None
+
+
+class Dying(Recorder):
+    """Dies when a stage of an iteration is closed."""
+
+    def __init__(self, death: tuple[int, str]) -> None:
+        super().__init__()
+        self.death = death
+
+    def on_stage_close(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
+        super().on_stage_close(iteration, stage, counts)
+        if (iteration, stage) == self.death:
+            raise Died
+
+
+def play_with_bandit(store: Store, settings: Settings, *deaths: tuple[int, str]) -> RunRow:
+    """Plays a run whose operators are chosen by the bandit; each death ends a driver at the close of a stage."""
+    run = register_run(
+        store, fake_config(iterations=4, evolving={"evolver": {"kind": "playground"}, "choice": "bandit"})
+    )
+    for death in deaths:
+        with pytest.raises(Died):
+            drive(store, settings, run, Dying(death), build=always(fake_roles()), ttl_s=0.5)
+    drive(store, settings, run, Recorder(), build=always(fake_roles()))
+    return run
+
+
+def choices_of(store: Store, run: RunRow) -> dict[int, list[dict[str, Any]]]:
+    with store.transaction() as conn:
+        return statistics.get_statistics(conn, run.id, "operator_choice")
+
+
+def test_a_bandit_chooses_the_same_after_deaths_and_by_replay(
+    store: Store, store_settings: Settings, eva: Command
+) -> None:
+    whole = play_with_bandit(store, store_settings)
+    killed = play_with_bandit(store, store_settings, (1, "pair"), (2, "sample"), (3, "evolve"))
+    chosen = choices_of(store, whole)
+    assert chosen == choices_of(store, killed)
+    with store.transaction() as conn:
+        assert fingerprint(conn, whole.id) == fingerprint(conn, killed.id)
+    assert [*chosen] == [1, 2, 3]
+    assert {row["probability"] for row in chosen[1]} == {0.5}  # nothing was known yet
+    assert all(row["worth"] is not None and row["attempts"] > 0 for row in chosen[2])
+    assert {row["probability"] for row in chosen[3]} != {0.5}
+    facts = json.loads(eva("replay", killed.name, "--json").stdout)
+    for one in facts["iterations"]:
+        assert [row["then"] for row in one["operator_choice"]] == [row["probability"] for row in one["operator_choice"]]
+
+
+def test_a_replay_says_what_the_bandit_would_have_chosen(store: Store, store_settings: Settings, eva: Command) -> None:
+    run = register_run(store, fake_config(iterations=4))
+    drive(store, store_settings, run, Recorder(), build=always(fake_roles()))
+    assert choices_of(store, run) == {}
+    shown = eva("replay", run.name, "--iteration", "3", "--choice", "bandit")
+    assert "likely then" in shown.stdout and "50%" in shown.stdout
+    (one,) = json.loads(eva("replay", run.name, "--iteration", "3", "--choice", "bandit", "--json").stdout)[
+        "iterations"
+    ]
+    assert {row["then"] for row in one["operator_choice"]} == {0.5}
+    assert {row["probability"] for row in one["operator_choice"]} != {0.5}
+    assert "likely then" not in eva("replay", run.name, "--iteration", "3").stdout

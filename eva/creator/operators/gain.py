@@ -119,9 +119,10 @@ def pool_shrinkage(judged: RewardTable, measure: Measure, metric: str, *, skippe
 def operator_gains(children: Sequence[ChildInfo], shrinkage: Shrinkage | None) -> list[dict[str, Any]]:
     """Returns, by operator, the mean gain in info of its children over their parents, with its 95 % interval.
 
-    `change` compares with what new responses to the parents are expected to show, `measured` with the parents' measured
-    info. Children are clustered by family: siblings share their parent. `known` counts the children of which both
-    infos are known; sampled parents without a `shrinkage` are unknown.
+    `info` is the children's mean info, with its standard error. `change` compares with what new responses to the
+    parents are expected to show, `measured` with the parents' measured info. Children are clustered by family: siblings
+    share their parent. `known` counts the children of which both infos are known; sampled parents without a `shrinkage`
+    are unknown.
     """
     by_operator: dict[str, list[ChildInfo]] = {}
     for child in children:
@@ -143,8 +144,11 @@ def _gain(children: Sequence[ChildInfo], shrinkage: Shrinkage | None) -> dict[st
         changes.append(child.info - (child.parent_info if sampled is None else sampled.expected(child.parent_info)))
         levers.append(0.0 if sampled is None else child.parent_info - sampled.mean)
         families.append(child.family)
+    infos = [(child.info, child.family) for child in children if child.info is not None]
     facts: dict[str, Any] = {
         "children": len(children),
+        "info": float(np.mean([info for info, _ in infos])) if infos else None,
+        "info_error": _mean_error(infos),
         "known": len(changes),
         "change": float(np.mean(changes)) if changes else None,
         "error": None,
@@ -162,6 +166,13 @@ def _gain(children: Sequence[ChildInfo], shrinkage: Shrinkage | None) -> dict[st
     )
     half = student_quantile(clusters - 1) * error
     return facts | {"error": error, "low": facts["change"] - half, "high": facts["change"] + half}
+
+
+def _mean_error(infos: Sequence[tuple[float, int]]) -> float | None:
+    """The standard error of the children's mean info, with families as clusters; None with fewer than two families."""
+    if len({family for _, family in infos}) < 2:
+        return None
+    return clustered_error(np.array([info for info, _ in infos]), np.array([family for _, family in infos]))
 
 
 def clustered_error(values_C: Floats, clusters_C: Any) -> float:

@@ -1,4 +1,8 @@
-"""The operators' names. Each evolver says what an operator does (workers/evolvers/)."""
+"""The operators' names. Each evolver says what an operator does (workers/evolvers/).
+
+`choice`: which operator a parent gets
+`gain`: how much more informative children are than their parents
+"""
 
 from __future__ import annotations
 

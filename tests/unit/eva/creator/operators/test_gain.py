@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eva.creator.informativeness import estimate
-from eva.creator.operator_gain import ChildInfo, clustered_error, operator_gains, pool_shrinkage
+from eva.creator.operators.gain import ChildInfo, clustered_error, operator_gains, pool_shrinkage
 from eva.creator.sampling import PromptTraits, SamplingRule, sample
 from eva.types import Floats, RewardTable
 
