@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from api.runs.representation import run_response, tags_in, words_tag
 from api.runs.requests import RunChanges
@@ -12,7 +12,7 @@ from api.runs.schemas import RunDetails
 from api.schema import RunName
 from api.service import Here, Service
 from eva.errors import EvaError
-from orchestrator.hold.control import StopRequest, hide, request_stop, stopped_run
+from orchestrator.hold.control import StopRequest, force_cancel, hide, request_stop, stopped_run
 from store.rows import RunRow
 from store.runs import events
 from store.runs.runs import annotate_run, find_run, get_run, rename_run
@@ -27,6 +27,10 @@ _IF_MATCH: dict[str, Any] = {
     "description": "The ETag of the run as you last saw it; `*` matches any.",
 }
 """Documented as required; a request without it gets an error of its own."""
+
+
+FORCED_AFTER_S = 10.0
+"""Seconds that a driver has to obey before a forced cancel ends it: shorter than a client waits for a response."""
 
 
 class TagMissingError(EvaError):
@@ -48,8 +52,18 @@ def pause_run(here: Here, run: RunName, response: Response) -> RunDetails:
 
 
 @router.post("/{run}:cancel", status_code=202)
-def cancel_run(here: Here, run: RunName, response: Response) -> RunDetails:
+def cancel_run(
+    here: Here,
+    run: RunName,
+    response: Response,
+    force: Annotated[
+        bool,
+        Query(description="Take the run from a driver that does not obey within 10 s, and end the driver."),
+    ] = False,
+) -> RunDetails:
     """Cancel a run for good at its next batch boundary; at once if no driver plays it."""
+    if force:
+        force_cancel(here.store, _row(here, run), FORCED_AFTER_S)
     return _request_stop(here, run, "cancel", response)
 
 

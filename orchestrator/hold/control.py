@@ -10,8 +10,10 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from eva.errors import ConflictError, LeaseTakenError
+from eva.runtime.processes import end_process, is_alive
 from orchestrator.hold.lease import claim
-from store.rows import RunRow
+from orchestrator.hold.orphans import end_orphans
+from store.rows import Fence, JsonObject, LeaseRow, RunRow
 from store.runs import events, leases, runs
 from store.session import Store
 
@@ -20,6 +22,8 @@ StopRequest = Literal["pause", "cancel"]
 REACHED = {"pause": "paused", "cancel": "cancelled"}
 _OVER = ("finished", "cancelled")
 _POLL_S = 0.2
+OBEY_S, _DEATH_S = 30.0, 5.0
+"""Seconds that a driver has to obey before it is ended, and that a killed process has to be gone."""
 
 
 def request_stop(store: Store, run: RunRow, request: StopRequest) -> RunRow:
@@ -74,19 +78,69 @@ def wait_for_stop(
     return row
 
 
+def force_cancel(store: Store, run: RunRow, obey_s: float = OBEY_S) -> RunRow:
+    """Cancels a run, also if its driver does not obey within `obey_s`, whatever it waits for.
+
+    The run is then taken from the driver, which can write nothing more, and the driver's process is killed if it is
+    certainly one of this machine, with what it has left behind. Elsewhere it ends when it notices the loss, or its
+    launcher stops its job. Raises ConflictError when the run is over, or was taken over in the meantime.
+    """
+    before = _holder(store, run)
+    request_stop(store, run, "cancel")
+    try:
+        return wait_for_stop(store, run, "cancel", obey_s)
+    except ConflictError:
+        row = _row(store, run)
+        if row.status in (*_OVER, "failed") or row.desired != "cancel":
+            raise
+    holder = _holder(store, run)
+    if before is None or before.owner is None or holder is None or holder.owner != before.owner:
+        raise ConflictError(
+            f"run {run.name} was taken over in the meantime: {player(store, run)} is playing it",
+            next_move=f"Look at it with `eva show {run.name}`; force it again if you still want to",
+        )
+    _take_and_cancel(store, run, holder)
+    with suppress(PermissionError):  # of another user: it ends itself when it notices the loss
+        end_process(before.owner)
+    until = time.monotonic() + _DEATH_S
+    while is_alive(before.owner) and time.monotonic() < until:
+        time.sleep(_POLL_S / 10)
+    end_orphans()
+    return _row(store, run)
+
+
+def _take_and_cancel(store: Store, run: RunRow, holder: LeaseRow) -> None:
+    assert holder.owner is not None
+    with store.transaction() as conn:
+        # a driver that is frozen in the middle of a write would hold the claim up
+        leases.end_own_writes(conn, Fence(run.id, holder.fence))
+    facts = {"forced": True, "host": holder.owner.get("host"), "pid": holder.owner.get("pid")}
+    with exclusive_transaction(store, run, take_from=holder.owner) as conn:
+        if runs.get_run(conn, run.id).status not in _OVER:
+            runs.set_status(conn, run.id, "cancelled")
+            events.append_event(conn, run.id, "cancelled", facts)
+
+
 def player(store: Store, run: RunRow) -> str:
     """Names the process that plays the run, for a message; `nobody` if none does."""
-    with store.transaction() as conn:
-        holder = leases.read_lease(conn, run.id)
-    if holder is None or holder.owner is None or holder.expired:
+    holder = _holder(store, run)
+    if holder is None or holder.owner is None:
         return "nobody"
     return f"process {holder.owner.get('pid')} on {holder.owner.get('host')}"
 
 
+def _holder(store: Store, run: RunRow) -> LeaseRow | None:
+    """The lease of the driver that plays the run, None if none does."""
+    with store.transaction() as conn:
+        lease = leases.read_lease(conn, run.id)
+    return None if lease is None or lease.owner is None or lease.expired else lease
+
+
 @contextmanager
-def exclusive_transaction(store: Store, run: RunRow) -> Generator[Connection]:
-    """One transaction during which nobody else can play the run. Raises LeaseTakenError if somebody does already."""
-    with claim(store, run) as lease, lease.write_number() as number, store.transaction() as conn:
+def exclusive_transaction(store: Store, run: RunRow, *, take_from: JsonObject | None = None) -> Generator[Connection]:
+    """One transaction during which nobody else can play the run. Raises LeaseTakenError if somebody does already, other
+    than `take_from`."""
+    with claim(store, run, take_from=take_from) as lease, lease.write_number() as number, store.transaction() as conn:
         leases.begin_write(conn, lease.fence, number, lease.ttl_s)
         yield conn
 

@@ -19,7 +19,7 @@ from eva.runtime.processes import is_dead, this_process
 from orchestrator.hold.database_retry import RETRY_S, DatabaseRetry
 from orchestrator.hold.interrupts import interrupt_shield
 from orchestrator.watch.listener import NoListener
-from store.rows import Fence, LeaseRow
+from store.rows import Fence, JsonObject, LeaseRow
 from store.runs import leases
 from store.runs.runs import RunRow
 from store.session import Store
@@ -133,10 +133,18 @@ def end_dead_leases(store: Store) -> None:
                 leases.expire(conn, Fence(held.run_id, held.fence))
 
 
-def claim(store: Store, run: RunRow, ttl_s: float = TTL_S, retry: DatabaseRetry | None = None) -> Lease:
+def claim(
+    store: Store,
+    run: RunRow,
+    ttl_s: float = TTL_S,
+    retry: DatabaseRetry | None = None,
+    *,
+    take_from: JsonObject | None = None,
+) -> Lease:
     """Claims a run for this process, at once if its holder is a dead process of this machine.
 
-    Raises LeaseTakenError, which says who holds it.
+    `take_from`: the owner from whom the run is taken although it may live; it writes nothing more. Raises
+    LeaseTakenError, which says who holds it.
     """
     retry = retry or DatabaseRetry(store, run.name, NoListener())
     # The token tells this claim from others of this process, so that it is found again if its answer is lost.
@@ -146,7 +154,7 @@ def claim(store: Store, run: RunRow, ttl_s: float = TTL_S, retry: DatabaseRetry 
         with store.transaction() as conn:
             fence = leases.claim(conn, run.id, me, ttl_s, break_owner=me)
             holder = None if fence else leases.read_lease(conn, run.id)
-            if holder is not None and holder.owner is not None and is_dead(holder.owner):
+            if holder is not None and holder.owner and (holder.owner == take_from or is_dead(holder.owner)):
                 fence = leases.claim(conn, run.id, me, ttl_s, break_owner=dict(holder.owner))
             if fence is None:
                 leases.shorten(conn, max(ttl_s, TTL_S), run.id)

@@ -8,6 +8,7 @@ The state of the run counts more than what Ray says about its job.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ class Launcher:
 
     def __init__(self, store: Store, jobs: Jobs, most: int, silent_s: float = SILENT_S) -> None:
         self._store, self._jobs, self._most, self._silent_s = store, jobs, most, silent_s
+        self._over_since: dict[int, float] = {}
 
     def tick(self) -> bool:
         """Does everything that can be done now. Returns whether a driver was started.
@@ -178,13 +180,21 @@ class Launcher:
         state = self._jobs.state(job)
         if played.status not in ("queued", "running"):
             if state in ("ended", "unknown"):
+                self._over_since.pop(played.launch.run_id, None)
                 with self._store.transaction() as conn:
                     launches.set_ended(conn, played.launch.run_id)
+            elif not played.held and self._lingers(played.launch.run_id):
+                self._jobs.stop(job)
         elif state in ("ended", "unknown"):
             self._end_attempt(played)
         elif played.status == "running" and played.silent_s is not None and played.silent_s > self._silent_s:
             self._jobs.stop(job)
             self._end_attempt(played)
+
+    def _lingers(self, run_id: int) -> bool:
+        """Whether a driver has not ended for `silent_s` after its run was over, as after a forced cancel."""
+        since = self._over_since.setdefault(run_id, time.monotonic())
+        return time.monotonic() - since >= self._silent_s
 
     def _end_attempt(self, played: SubmittedLaunch) -> None:
         """Restarts a run whose driver is dead, or marks it failed. Does nothing while a driver holds the run."""

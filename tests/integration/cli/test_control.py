@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from orchestrator.launch.resume import prepare
 from store.rows import RunRow
-from store.runs import runs
+from store.runs import events, runs
 from store.session import Store
 from tests.integration.cli.test_playing import SMALL, stopping_at
 from tests.integration.orchestrator.test_killed_driver import responses_of, start
@@ -64,6 +65,27 @@ def test_a_driver_in_another_process_is_cancelled(
     assert "is cancelled" in eva("cancel", run.name, "--wait", "--timeout", "120").stdout
     assert driver.wait(timeout=60) != 0
     assert eva("resume", run.name).exit_code == 3
+
+
+def test_a_driver_that_does_not_obey_loses_its_run_and_is_ended_and_nobody_else(
+    store: Store, tmp_path: Path, database_url: str, eva: Command
+) -> None:
+    stuck, other = register_run(store, fake_config()), register_run(store, fake_config())
+    driver, beside = (start(run, tmp_path, database_url) for run in (stuck, other))
+    while min(responses_of(store, stuck), responses_of(store, other)) < 20:
+        assert driver.poll() is None and beside.poll() is None
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGSTOP)
+    shown = eva("cancel", stuck.name, "--force", "--timeout", "0.3")
+    assert f"{stuck.name} is cancelled" in shown.stdout, shown.output
+    assert f"process {driver.pid}" in shown.stdout and "did not obey" in shown.stdout
+    assert driver.wait(timeout=30) == -signal.SIGKILL
+    with store.transaction() as conn:
+        last = events.events_after(conn, stuck.id)[-1]
+    assert (last.kind, last.data["forced"], last.data["pid"]) == ("cancelled", True, driver.pid)
+    assert beside.poll() is None, "the driver of another run goes on"
+    assert "is cancelled" in eva("cancel", other.name, "--force", "--timeout", "60").stdout
+    assert beside.wait(timeout=60) not in (0, -signal.SIGKILL), "one that obeys ends by itself"
 
 
 @pytest.mark.usefixtures("fake_solver")

@@ -191,6 +191,19 @@ def test_what_ray_says_counts_less_than_the_lease(store: Store) -> None:
     assert len(jobs.jobs) == 2
 
 
+def test_the_job_of_a_driver_that_outlives_its_cancelled_run_is_stopped(store: Store) -> None:
+    run, jobs = queued(store), FakeJobs()
+    launcher = Launcher(store, jobs, most=1, silent_s=0)
+    launcher.tick()
+    with store.transaction() as conn:
+        runs.set_status(conn, run.id, "cancelled")
+    patient = Launcher(store, jobs, most=1)
+    patient.tick()
+    assert jobs.stopped == [], "it has time to end by itself"
+    launcher.tick()
+    assert jobs.stopped == [*jobs.jobs]
+
+
 def test_a_queued_run_that_is_paused_or_cancelled_starts_no_driver(store: Store) -> None:
     paused, cancelled, going = queued(store), queued(store), queued(store)
     assert request_stop(store, row_of(store, paused), "pause").status == "paused"
