@@ -134,13 +134,6 @@ def iter_token_records(
         )
 
 
-def read_token_records(
-    manifest: RecordManifest, iteration: int, wanted: Collection[ResponseKey]
-) -> dict[ResponseKey, TokenRecord]:
-    """Returns the records of these responses of an iteration. Raises as `iter_token_records` does."""
-    return {(record.number, record.sample): record for record in iter_token_records(manifest, iteration, wanted)}
-
-
 def _error(manifest: RecordManifest, iteration: int, given: str, expected: str) -> TokenRecordError:
     """The error for token records that cannot be used. Tokens are never made from the text instead."""
     return TokenRecordError(

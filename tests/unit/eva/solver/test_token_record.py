@@ -15,7 +15,6 @@ from eva.solver.token_record import (
     TokenRecord,
     encode_records,
     iter_token_records,
-    read_token_records,
     token_records,
 )
 from eva.types import PromptResponses, Response
@@ -41,14 +40,14 @@ def manifest_of(folder: Path, *files: list[TokenRecord]) -> RecordManifest:
 def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, RECORDS[:2], RECORDS[2:])
     assert [*iter_token_records(manifest, 2)] == RECORDS
-    assert read_token_records(manifest, 2, {(8, 0), (7, 1)}) == {(7, 1): RECORDS[1], (8, 0): RECORDS[2]}
-    assert read_token_records(manifest, 2, ()) == {}
+    assert [*iter_token_records(manifest, 2, {(8, 0), (7, 1)})] == RECORDS[1:]
+    assert [*iter_token_records(manifest, 2, ())] == []
     assert [*iter_token_records(manifest, 1)] == []
 
 
 def test_a_response_that_two_files_hold_has_the_record_that_was_stored_first(tmp_path: Path) -> None:
     later = replace(RECORDS[0], token_ids=(1,), logprobs=(-1.0,))
-    assert read_token_records(manifest_of(tmp_path, RECORDS[:2], [later]), 2, {(7, 0)}) == {(7, 0): RECORDS[0]}
+    assert [*iter_token_records(manifest_of(tmp_path, RECORDS[:2], [later]), 2, {(7, 0)})] == RECORDS[:1]
 
 
 def test_the_records_of_responses_are_their_tokens() -> None:
@@ -62,7 +61,7 @@ def test_a_missing_record_is_an_error_that_names_the_response_and_the_next_move(
     with pytest.raises(
         TokenRecordError, match=r"2 responses of iteration 2 .* response 3 to prompt 8.*eva fork quick-otter --at 2"
     ):
-        read_token_records(manifest, 2, {(7, 0), (8, 3), (9, 0)})
+        list(iter_token_records(manifest, 2, {(7, 0), (8, 3), (9, 0)}))
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "changed", "pruned"])
@@ -77,4 +76,4 @@ def test_a_file_that_is_not_what_the_run_wrote_is_an_error(damage: str, tmp_path
         path.write_bytes(raw[:-1] if damage == "truncated" else raw[:50] + bytes([raw[50] ^ 1]) + raw[51:])
     words = {"missing": "no such file", "pruned": "were pruned"}.get(damage, "are damaged")
     with pytest.raises(TokenRecordError, match=rf"token records .*{words}.*eva fork quick-otter --at 2"):
-        read_token_records(manifest, 2, {(7, 0)})
+        list(iter_token_records(manifest, 2, {(7, 0)}))
