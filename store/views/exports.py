@@ -158,10 +158,18 @@ def iter_rollouts(conn: Connection, run_id: int, runs_dir: Path) -> Iterator[dic
         records = [*read_record_file(kept, file)]
         texts = _recorded_texts(conn, run_id, records)
         for record in records:
-            row = {"iteration": file.iteration, "number": record.number, "sample": record.sample}
             text_row, context = texts[record.number, record.policy, record.sample]
-            row |= {"policy": record.policy, "step": record.step} | text_row
-            row |= {"prompt_ids": record.prompt_ids, "token_ids": record.token_ids, "logprobs": record.logprobs}
+            row: dict[str, Any] = {
+                "iteration": file.iteration,
+                "number": record.number,
+                "sample": record.sample,
+                "policy": record.policy,
+                "step": record.step,
+                **text_row,
+                "prompt_ids": record.prompt_ids,
+                "token_ids": record.token_ids,
+                "logprobs": record.logprobs,
+            }
             yield row | {MESSAGES: as_messages(row["prompt"], context)} if has_messages else row
 
 
