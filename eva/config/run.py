@@ -90,12 +90,16 @@ FigureBounds = Annotated[dict[Annotated[str, one_of("figure of diversity", FIGUR
 
 
 class Collapse(Section):
-    """What to do when the batch loses its diversity. Figures and their directions: docs/reference/diversity.md."""
+    """What to do when the batch loses its diversity, or the creator writes nothing that can be used. Figures and their
+    directions: docs/reference/diversity.md."""
 
     warn: FigureBounds = Field(default_factory=dict)
     """Bounds by figure, such as `effective_roots: 50`: a batch that crosses one is logged and stored as an event."""
     pause: FigureBounds = Field(default_factory=dict)
     """Bounds by figure: a batch that crosses one pauses the run at the end of its iteration."""
+    starved: Literal["pause", "warn"] = "pause"
+    """When none of an iteration's children was accepted: `pause` the run after the stage, with the commonest reason and
+    an example, or `warn` and go on with prompts of the pool."""
 
 
 class Watchdog(Section):

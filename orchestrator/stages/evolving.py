@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -15,6 +15,8 @@ from eva.creator.budget import Spending, SpendingLimits
 from eva.creator.evolution import EvolutionPlan, Offspring, Twins, number_children
 from eva.creator.operators import NEEDS_PARTNER
 from eva.creator.operators.choice import FLOOR, OperatorBelief, operator_probabilities
+from eva.errors import RunStoppedError
+from eva.measures.usability import LONGEST_TEXT
 from eva.prompts.conversations import has_turns
 from eva.runtime.failpoints import reach
 from eva.types import Attempt, Chain, Feedback, Prompt
@@ -22,7 +24,7 @@ from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.gain import operator_record
 from orchestrator.stages.stage import Stage
 from store.game import batches, evolutions, feedback, prompts
-from store.runs import runs
+from store.runs import events, runs
 from store.views import statistics
 
 log = logging.getLogger(__name__)
@@ -119,13 +121,22 @@ class EvolveStage(Stage):
                     statistics.put_statistic(conn, run.id, iteration, "operator_choice", beliefs)
 
             counts = evolution_counts(chains, offspring)
-            if (advice := refusal_advice(counts, run.config.evolving)) is not None:
-                log.warning("%s", advice)
-            self.close(
-                store_children,
-                **counts,
-                **budget_counts(chains, len(self._subset), run.config.evolving),
-            )
+            starved = starvation(counts, chains, run.config.evolving)
+            if starved is not None:
+                log.warning("%s", starved)
+
+            def store_outcome(conn: Connection) -> None:
+                store_children(conn)
+                if starved is not None:
+                    events.append_event(conn, run.id, "starved", asdict(starved), iteration=iteration)
+                    if run.config.collapse.starved == "pause" and runs.read_desired(conn, run.id) == "run":
+                        runs.set_desired(conn, run.id, "pause")
+
+            try:
+                self.close(store_outcome, **counts, **budget_counts(chains, len(self._subset), run.config.evolving))
+            except RunStoppedError as error:
+                self.complete = True  # the run stops, but the stage is stored
+                raise (starved_error(run.name, starved) if starved is not None else error) from None
         return run.read(lambda conn: prompts.read_numbers_born(conn, run.id, iteration, iteration))
 
     def store(self, conn: Connection) -> None:
@@ -162,12 +173,29 @@ def evolution_counts(chains: Sequence[Chain], offspring: Offspring) -> Mapping[s
     }
 
 
-def refusal_advice(counts: Mapping[str, Any], evolving: Evolving) -> str | None:
-    """Returns what to do where no child was accepted, by the commonest reason; None if one was, or none was tried."""
+@dataclass(frozen=True, slots=True)
+class Starvation:
+    """A creator none of whose children was accepted: the commonest reason with an example of it, and what to do."""
+
+    refused: int
+    reason: str
+    count: int
+    example: str
+    advice: str
+
+    def __str__(self) -> str:
+        shown = f", such as {self.example!r}" if self.example else ""
+        return f"all {self.refused:,} children were refused, {self.count:,} of them as {self.reason!r}{shown}"
+
+
+def starvation(counts: Mapping[str, Any], chains: Sequence[Chain], evolving: Evolving) -> Starvation | None:
+    """Returns why no child was accepted; None if one was, or none was tried."""
     refused: Mapping[str, int] = counts["refused"]
     if counts["accepted"] or not refused:
         return None
     reason = max(refused, key=lambda name: refused[name])
+    texts = (attempt.reply.text for chain in chains for attempt in chain.attempts if attempt.reason == reason)
+    example = " ".join(next(texts, "").split())
     advice = {
         "cut": "Raise the evolver's max_tokens: a model that reasons first needs room for it",
         "too_long": f"Raise evolving.max_chars ({evolving.max_chars})",
@@ -175,8 +203,18 @@ def refusal_advice(counts: Mapping[str, Any], evolving: Evolving) -> str | None:
         "apology": "Ask another model to evolve: this one refuses",
         "declined": "Ask another provider to evolve: this one refuses the prompts",
     }.get(reason, "Look at a few with `eva lineage` and at docs/reference/evolvers.md")
-    total = sum(refused.values())
-    return f"all {total:,} children were refused, {refused[reason]:,} of them as {reason!r}. {advice}"
+    cut = example if len(example) <= LONGEST_TEXT else example[: LONGEST_TEXT - 1] + "…"
+    return Starvation(sum(refused.values()), reason, refused[reason], cut, advice)
+
+
+def starved_error(name: str, starved: Starvation) -> RunStoppedError:
+    """The error with which a run whose creator wrote nothing of use pauses itself."""
+    return RunStoppedError(
+        f"run {name} has paused: {starved}",
+        expected="children that the creator accepts",
+        next_move=f"{starved.advice}. Then resume with `eva run --resume {name}`: this iteration goes on with prompts of "
+        "the pool. With collapse.starved: warn, a run never pauses for this",
+    )
 
 
 def budget_counts(chains: Sequence[Chain], sources: int, evolving: Evolving) -> Mapping[str, object]:

@@ -21,6 +21,7 @@ INCIDENTS = (
     "stage_failed",
     "driver_died",
     "collapse",
+    "starved",
     "tracking_failed",
 )
 

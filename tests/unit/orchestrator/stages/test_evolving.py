@@ -11,15 +11,16 @@ import pytest
 
 from eva.config import RunConfig
 from eva.creator.operators import FAMILIES
+from eva.errors import RunStoppedError
 from eva.roles import Roles
 from eva.settings import Settings
 from eva.types import Chain, Mutation, Reply
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from orchestrator.stages.evolving import refusal_advice
+from orchestrator.stages.evolving import starvation
 from store.game import evolutions, prompts
 from store.rows import RunRow
-from store.runs import runs
+from store.runs import events, runs
 from store.session import Store
 from store.views import statistics
 from store.views.fingerprint import fingerprint
@@ -172,16 +173,59 @@ def test_a_resumed_run_counts_what_was_spent_before(new_run: Any, play: Play, st
 @pytest.mark.parametrize(
     ("refused", "says"),
     [
-        ({"cut": 9, "empty": 1}, "all 10 children were refused, 9 of them as 'cut'. Raise the evolver's max_tokens"),
+        ({"cut": 9, "empty": 1}, "Raise the evolver's max_tokens"),
         ({"too_long": 3}, "Raise evolving.max_chars"),
         ({"known": 3}, "docs/reference/evolvers.md"),
     ],
 )
 def test_where_every_child_was_refused_the_advice_fits_the_commonest_reason(refused: dict[str, int], says: str) -> None:
     evolving = fake_config().evolving
-    assert says in (refusal_advice({"accepted": 0, "refused": refused}, evolving) or "")
-    assert refusal_advice({"accepted": 1, "refused": refused}, evolving) is None
-    assert refusal_advice({"accepted": 0, "refused": {}}, evolving) is None
+    starved = starvation({"accepted": 0, "refused": refused}, [], evolving)
+    assert starved is not None and says in starved.advice and starved.reason == next(iter(refused))
+    assert starvation({"accepted": 1, "refused": refused}, [], evolving) is None
+    assert starvation({"accepted": 0, "refused": {}}, [], evolving) is None
+
+
+class Refusing(FakeEvolver):
+    """Apologises in one iteration and writes in the others."""
+
+    def __init__(self, refuses: int) -> None:
+        self.refuses, self.asked = refuses, 0
+
+    def evolve(self, mutation: Mutation) -> Reply:
+        self.asked += 1
+        return Reply("I'm sorry, I cannot help with that.") if self.asked <= self.refuses else super().evolve(mutation)
+
+
+def test_a_creator_without_an_accepted_child_pauses_the_run_and_says_why(
+    store: Store, store_settings: Settings
+) -> None:
+    run = register_run(store, fake_config(iterations=3, evolving={"evolver": SELF, "per_prompt": 1, "attempts": 1}))
+    sampled = 6  # a quarter of 24 prompts
+    roles = fake_roles(evolver=Refusing(sampled))
+    with pytest.raises(
+        RunStoppedError, match=r"all 6 children were refused, 6 of them as 'apology', such as \"I'm sorry"
+    ):
+        drive(store, store_settings, run, Recorder(), build=always(roles))
+    with store.transaction() as conn:
+        assert runs.get_run(conn, run.id).status == "paused"
+        (event,) = [event for event in events.events_after(conn, run.id) if event.kind == "starved"]
+        runs.set_desired(conn, run.id, "run")
+    assert event.data["reason"] == "apology" and event.data["example"].startswith("I'm sorry") and event.iteration == 1
+    drive(store, store_settings, run, Recorder(), build=always(roles))
+    with store.transaction() as conn:
+        assert runs.get_run(conn, run.id).status == "finished"
+        assert prompts.read_numbers_born(conn, run.id, 1, 1) == []
+        assert prompts.read_numbers_born(conn, run.id, 2, 2) != []
+
+
+def test_a_starved_creator_only_warns_if_the_config_says_so(store: Store, store_settings: Settings) -> None:
+    evolving = {"evolver": SELF, "per_prompt": 1, "attempts": 1}
+    run = register_run(store, fake_config(iterations=2, evolving=evolving, collapse={"starved": "warn"}))
+    drive(store, store_settings, run, Recorder(), build=always(fake_roles(evolver=Refusing(99))))
+    with store.transaction() as conn:
+        assert runs.get_run(conn, run.id).status == "finished"
+        assert [event.iteration for event in events.events_after(conn, run.id) if event.kind == "starved"] == [1]
 
 
 class Dying(Recorder):

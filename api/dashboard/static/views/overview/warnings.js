@@ -22,6 +22,7 @@ const FAMILIES_LEFT = 0.1;
 export function Warnings(props) {
   const warnings = [
     ...runWarnings(props),
+    ...starvedWarnings(props),
     ...collapseWarnings(props),
     ...rewardWarnings(props),
     ...missingRewardWarnings(props),
@@ -73,6 +74,20 @@ function runWarnings({ run, iterations }) {
       });
   }
   return warnings;
+}
+
+/** @param {{events: any[]}} props @returns {Warning[]} */
+function starvedWarnings({ events }) {
+  return events
+    .filter((event) => event.kind === "starved")
+    .slice(-3)
+    .map((event) => ({
+      level: /** @type {const} */ ("warn"),
+      title: `Iteration ${event.iteration}: all ${count(event.data.refused)} children were refused`,
+      means:
+        `Most often as ${event.data.reason} (${count(event.data.count)})` +
+        `${event.data.example ? `, such as “${event.data.example}”` : ""}. ${event.data.advice}.`,
+    }));
 }
 
 /** @param {{statistics: any[], events: any[]}} props @returns {Warning[]} */
