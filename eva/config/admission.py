@@ -47,6 +47,7 @@ GUARDED: dict[str, Guard] = {
     "sampling.weights": "function",
     "sampling.sampler": "function",
     "novelty.checks": "function",
+    "evolving.choice": "function",
     "pairs.choice": "function",
     "training.loss": "function",
 }

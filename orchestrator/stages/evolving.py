@@ -212,8 +212,8 @@ def starved_error(name: str, starved: Starvation) -> RunStoppedError:
     return RunStoppedError(
         f"run {name} has paused: {starved}",
         expected="children that the creator accepts",
-        next_move=f"{starved.advice}. Then resume with `eva run --resume {name}`: this iteration goes on with prompts of "
-        "the pool. With collapse.starved: warn, a run never pauses for this",
+        next_move=f"{starved.advice}. Then resume with `eva run --resume {name}`: this iteration goes on with prompts "
+        "of the pool. With collapse.starved: warn, a run never pauses for this",
     )
 
 
