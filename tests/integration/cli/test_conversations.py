@@ -44,7 +44,12 @@ def run(store: Store, store_settings: Settings, tmp_path: Path) -> RunRow:
     seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
     turns = [("user", "Hello."), ("assistant", "Hi."), ("user", "Held out?")]
     held.write_text(json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]}) + "\n")
-    config = fake_config(prompts={"path": str(seeds)}, evaluation={"sets": {"talk": str(held)}}, iterations=2)
+    config = fake_config(
+        prompts={"path": str(seeds)},
+        evaluation={"sets": {"talk": str(held)}},
+        iterations=2,
+        rollouts={"keep": "all"},
+    )
     return play_run(store, store_settings, config, build=always(fake_roles()))
 
 
@@ -108,8 +113,8 @@ def bare(text: str) -> str:
     return text.removeprefix(tiny_models.BOS).removesuffix(tiny_models.EOS)
 
 
-@pytest.mark.parametrize("what", ["prompts", "responses"])
-def test_prompts_and_responses_carry_the_messages_beside_the_text(
+@pytest.mark.parametrize("what", ["prompts", "responses", "rollouts"])
+def test_prompts_responses_and_rollouts_carry_the_messages_beside_the_text(
     eva: Command, run: RunRow, what: str, tmp_path: Path
 ) -> None:
     rows = [exported(eva, run, what, form, tmp_path).to_list() for form in ENDING]
