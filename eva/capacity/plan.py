@@ -9,7 +9,7 @@ from eva.capacity.machines import GB, Machines
 from eva.capacity.placement import networks, reward_networks, rewarders, serving_demands, unplaced
 from eva.capacity.serving_memory import EngineNeed, engine_memory, reward_memory
 from eva.capacity.shapes import ModelShape
-from eva.capacity.stage_times import Counts, StageTime, counts_of, stage_times, stored_bytes
+from eva.capacity.stage_times import Counts, StageTime, counts_of, record_bytes, stage_times, stored_bytes
 from eva.capacity.training_memory import GpuMemory, host_memory, setup_of, training_memory
 from eva.config import RunConfig
 from eva.config.files import with_overrides
@@ -53,7 +53,7 @@ class Plan:
     """A config on machines. `change`: the smallest change that lets it fit, as overrides; None: none was found.
 
     Seconds are those of an iteration after the warm-up; `total_s` is the whole run. `disk`: bytes of all checkpoints
-    that exist at a time.
+    that exist at a time. `records`: bytes of all token records that do.
     """
 
     machines: Machines
@@ -63,6 +63,7 @@ class Plan:
     total_s: float
     host: int
     disk: int
+    records: int = 0
     change: tuple[str, ...] | None = None
 
     @property
@@ -263,7 +264,8 @@ def _plan(config: RunConfig, models: Models, machines: Machines, seeds: int, hel
                 f"disk, and {machines.free_disk / GB:.1f} GB are free",
             )
         )
-    return Plan(machines, roles, tuple(problems), stages, _total(config, stages, counts), host, disk)
+    total_s, records = _total(config, stages, counts), record_bytes(config, counts)
+    return Plan(machines, roles, tuple(problems), stages, total_s, host, disk, records)
 
 
 def _total(config: RunConfig, stages: Iterable[StageTime], counts: Counts) -> float:

@@ -24,6 +24,8 @@ def verdict(plan: Plan, gpu_hour_usd: float | None = None) -> list[str]:
         price = "" if gpu_hour_usd is None else f", ${hours * gpu_hour_usd:,.0f} at ${gpu_hour_usd:g} each"
         lines.append(f"GPUs: {gpus} for {hours:,.1f} GPU-hours in all{price}; {idle:.0%} of them idle")
     lines.append(f"disk for checkpoints: {plan.disk / GB:,.2f} GB" if plan.disk < 1e10 else _disk(plan))
+    if plan.records:
+        lines.append(f"disk for token records: {plan.records / GB:,.2f} GB (rollouts.keep says which stay)")
     return lines
 
 

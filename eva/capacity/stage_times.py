@@ -23,6 +23,8 @@ from eva.config import EvolInstruct, FeedbackEvolver, JudgeReward, PairwiseRewar
 from eva.config.rewards import replicas_of
 
 PROMPT_TOKENS, RESPONSE_TOKENS = 250, 450
+RECORDED_TOKEN = 8
+"""Bytes of a sampled token in a compressed token record, its share of the prompt's ids included."""
 WRITING_SHARE = 0.5
 REWARD_SHARE = 0.4
 TRAINING_SHARE, PLAIN_ATTENTION_SHARE = 0.4, 0.185
@@ -197,6 +199,15 @@ def stored_bytes(policy: ModelShape, config: RunConfig) -> int:
     named = {"float32": 4, "bfloat16": 2, "float16": 2}
     automatic = policy.stored if config.fleet.gpus_per_engine > 0 else 4
     return policy.parameters * named.get(config.training.checkpoint_dtype, automatic)
+
+
+def record_bytes(config: RunConfig, counts: Counts) -> int:
+    """The size of the token records that exist at a time: those of the running iteration, and of those kept."""
+    keep = config.rollouts.keep
+    if not config.records_tokens:
+        return 0
+    kept = config.iterations if keep == "all" else min(config.iterations, 1 + (0 if keep == "needed" else keep))
+    return kept * counts.responses * _response_tokens(config) * RECORDED_TOKEN
 
 
 def _response_tokens(config: RunConfig) -> int:

@@ -10,7 +10,7 @@ from eva.capacity.machines import Machines, Node, parse_machines
 from eva.capacity.placement import Demand, serving_demands, unplaced
 from eva.capacity.plan import Models, Plan, plan_run
 from eva.capacity.report import arithmetic, minutes, refusal, verdict
-from eva.capacity.stage_times import StageTime, engine_speed
+from eva.capacity.stage_times import StageTime, counts_of, engine_speed
 from eva.config import RunConfig
 from eva.config.files import load_config, presets, read_preset, with_overrides
 from tests.support.model_shapes import CONFIGS, shape
@@ -158,6 +158,16 @@ def test_a_disk_that_is_too_small_is_refused_and_keeping_the_last_is_advised() -
     found = plan(paper(), full)
     assert "5 checkpoints of 18.5 GB need 92.4 GB of disk, and 60.0 GB are free" in found.problems[0].what
     assert found.change == ("checkpoints.keep=[last]",)
+
+
+@pytest.mark.parametrize(("keep", "iterations"), [("all", 4), ("1", 2), ("9", 4), ("needed", 0)])
+def test_token_records_take_8_bytes_a_token_in_each_iteration_that_is_kept(keep: str, iterations: int) -> None:
+    config = paper("iterations=4", f"rollouts.keep={keep}")
+    found = plan(config, "8x80", 1000)
+    assert found.records == iterations * counts_of(config, 1000, 0).responses * 450 * 8
+    said = [line for line in verdict(found) if line.startswith("disk for token records: ")]
+    expected = f"disk for token records: {found.records / 1e9:.2f} GB (rollouts.keep says which stay)"
+    assert said == [expected] * (iterations > 0)
 
 
 def test_main_memory_that_is_too_small_is_refused() -> None:
