@@ -193,6 +193,24 @@ def test_a_chunk_covers_its_share_of_the_schedule_however_many_steps_it_takes(
     assert rates == pytest.approx([1, 5 / 6, 1 / 3, 1 / 4, 1 / 6, 1 / 12])
 
 
+@pytest.mark.parametrize("state_every", [None, 1])
+def test_rows_that_fill_no_batch_go_on_to_the_next_chunk(
+    state_every: int | None, model: Model, initial: Checkpoint, tmp_path: Path
+) -> None:
+    training = TRAINING.model_copy(update={"epochs": 2.0, "sync_every": 2, "state_every": state_every})
+    rows = pair_rows(17)
+    # 3 of 4 rows fill no batch; then 2 batches, and 2 rows go on; then 1 batch and what is left
+    parts = (rows[:3], rows[3:10], rows[10:17])
+    job = new_job(initial, tmp_path / "run", *parts, planned=4)
+    often = play(job, training, model, 1, 2, 3)
+    assert [result.checkpoint.step for result in often] == [0, 4, 0]
+    assert [step.values["chunk"] for step in often[-1].steps] == [2] * 4 + [3] * 6
+    again = new_job(initial, tmp_path / "again", *parts, planned=4)
+    for stop in (1, 2, 3):  # each time in a new process
+        (result,) = play(again, training, model, stop)
+    assert result.checkpoint.digest == often[-1].checkpoint.digest
+
+
 def test_only_the_newest_policies_of_an_iteration_are_kept_unless_all_are_asked_for(
     model: Model, initial: Checkpoint, tmp_path: Path
 ) -> None:

@@ -105,10 +105,15 @@ def learn_chunks(wanted: ChunkJob, residence: Residence, report: StepListener, n
 
 
 def hand_over(wanted: ChunkJob, residence: Residence, report: StepListener, note: Note) -> TrainingResult:
-    """Trains on the job's chunks and publishes the weights for the engines; the trainer goes on with the next job."""
+    """Trains on the job's chunks and publishes the weights for the engines; the trainer goes on with the next job.
+
+    Before the first step of an iteration the engines keep its policy.
+    """
     job, training = wanted.job, wanted.training
     assert job.hand_over is not None
     trainer = learn_chunks(wanted, residence, report, note)
+    if not trainer.steps:
+        return TrainingResult(job.policy, (), dict(trainer.dropped))
     folder, name = Path(job.hand_over), f"step-{len(trainer.steps):06d}"
     dtype = checkpoint_files.stored_dtype(training, inspect_model(Path(job.policy.path)).dtype, gpu=wanted.gpu)
 

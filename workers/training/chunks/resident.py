@@ -50,6 +50,7 @@ class ResidentTrainer:
         self._schedule: ChunkSchedule | None = None
         self._stored: StoredState | None = None
         self._planned = 0
+        self._carried: tuple[Row, ...] = ()
         self.dropped: Counter[str] = Counter()
         self.learned: list[str] = []
         """Digests of the files of pairs that it has trained on."""
@@ -64,12 +65,17 @@ class ResidentTrainer:
         self._stored = stored if stored.steps else None
         self._recorder.resume(stored.steps)
         self._planned, self.learned, self.dropped = stored.planned, list(stored.learned), Counter(stored.dropped)
+        self._carried = stored.carried
 
     def learn(self, chunk: ChunkPairs, report: StepListener | None = None, note: Note = ignore_note) -> None:
-        """Trains on the next chunk. One whose pairs were all dropped takes no step."""
+        """Trains on the next chunk in whole batches. Rows that fill none go on to the next chunk, if there is one."""
         encoded = encode_pairs(chunk.pairs_path, self._job, self._training, self._model, self._encoder)
-        if encoded.rows:
-            self._learn(encoded.rows, chunk, report, note)
+        rows = self._carried + encoded.rows
+        last = self._planned + chunk.steps == self._job.planned_steps
+        taken = len(rows) if last else len(rows) - len(rows) % self._training.batch
+        if taken:
+            self._learn(rows[:taken], chunk, report, note)
+        self._carried = rows[taken:]
         self.dropped.update(encoded.dropped)
         self._planned += chunk.steps
         self.learned.append(pairs_digest(chunk.pairs_path))
@@ -84,8 +90,9 @@ class ResidentTrainer:
             set_seed(derive(self._job.seed, "chunk", number) % 2**32)
         schedule.begin(self._planned, taken, chunk.steps, steps)
         trainer.train()
-        if (plugin := trainer.accelerator.state.fsdp_plugin) is not None:
-            plugin.activation_checkpointing = False  # its wrappers stay; the next chunk must not wrap them again
+        if trainer.accelerator.is_fsdp2:
+            # The wrappers stay; the next chunk must not wrap them again.
+            trainer.accelerator.state.fsdp_plugin.activation_checkpointing = False
 
     def _take_rows(self, rows: tuple[Row, ...], note: Note) -> tuple[LossTrainer, ChunkSchedule]:
         if self._trainer is not None and self._schedule is not None:
@@ -129,6 +136,7 @@ class ResidentTrainer:
             tuple(self._recorder.steps),
             dict(self.dropped),
             self._planned,
+            self._carried,
             {} if self._trainer is None else state_tensors(self._trainer),
         )
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from eva.types import TrainingStep
 from workers.training import checkpoints
+from workers.training.rows import Row
 
 if TYPE_CHECKING:
     from workers.training.losses import LossTrainer
@@ -26,14 +27,16 @@ _WEIGHT, _OPTIMISER = "weight.", "optimiser."
 class StoredState:
     """A trainer after a chunk. Draws are not stored: every chunk has a seed of its own.
 
-    `learned`: digests of the files of pairs so far. `planned`: the steps that were planned for them. `tensors`: trained
-    weights and the optimiser's state by name, empty before the first step.
+    `learned`: digests of the files of pairs so far. `planned`: the steps that were planned for them. `carried`: their
+    rows that filled no batch. `tensors`: trained weights and the optimiser's state by name, empty before the first
+    step.
     """
 
     learned: tuple[str, ...]
     steps: tuple[TrainingStep, ...]
     dropped: Mapping[str, int]
     planned: int
+    carried: tuple[Row, ...]
     tensors: Mapping[str, torch.Tensor]
 
 
@@ -74,6 +77,7 @@ def publish_state(state: StoredState, folder: Path, identity: str) -> None:
             "steps": [asdict(step) for step in state.steps],
             "dropped": dict(state.dropped),
             "planned": state.planned,
+            "carried": state.carried,
         }
         (directory / _PROGRESS).write_text(json.dumps(progress))
 
@@ -96,6 +100,7 @@ def newest_state(folder: Path, identity: str, learned: list[str]) -> StoredState
                     tuple(TrainingStep(step["step"], step["values"]) for step in progress["steps"]),
                     progress["dropped"],
                     progress["planned"],
+                    tuple(progress["carried"]),
                     load_file(place / _TENSORS),
                 )
     return None
