@@ -16,6 +16,7 @@ from eva.config import RunConfig
 from eva.config.files import validate
 from eva.errors import ConfigError, DiskFullError, TokenRecordError
 from eva.settings import Settings
+from eva.solver.losses import LOSSES
 from eva.solver.token_record import FOLDER, RecordFile, RecordManifest, TokenRecord, iter_token_records
 from eva.types import PromptResponses, Request
 from orchestrator.driver import drive
@@ -42,8 +43,8 @@ class Recorded:
     def __post_init__(self) -> None:
         self.run = register_run(self.store, self.config)
 
-    def drive(self, generator: FakeGenerator | None = None, **told: Any) -> Recorder:
-        heard, roles = Recorder(), fake_roles(generator=generator or FakeGenerator())
+    def drive(self, generator: FakeGenerator | None = None, heard: Recorder | None = None, **told: Any) -> Recorder:
+        heard, roles = heard or Recorder(), fake_roles(generator=generator or FakeGenerator())
         drive(self.store, Settings(self.folder, None, None), self.row(), heard, build=always(roles), ttl_s=60.0, **told)
         return heard
 
@@ -118,6 +119,28 @@ def test_the_records_of_all_but_the_wanted_iterations_are_deleted(recorded: Call
     assert {(file.iteration, file.pruned) for file in game.files()} == {(0, True), (1, True), (2, False)}
     assert game.on_disk() == {file.path for file in game.files() if not file.pruned}
     assert [path.name for path in (game.place / FOLDER).iterdir()] == ["2"]
+
+
+def test_what_only_a_loss_needs_is_there_while_its_iteration_is_unfinished(
+    recorded: Callable[..., Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    game = recorded(rollouts={})
+    assert not game.config.records_tokens
+    monkeypatch.setitem(LOSSES, "dpo", replace(LOSSES["dpo"], online=True))
+    assert game.config.records_tokens
+    monkeypatch.undo()
+    monkeypatch.setattr(RunConfig, "records_tokens", True)
+    seen: list[tuple[int, int, set[str]]] = []
+
+    def look(iteration: int, stage: str) -> None:
+        if stage == "train":
+            recorded_here = {(record.number, record.sample) for record in game.records(iteration)}
+            assert recorded_here == game.responses(iteration).keys()
+            seen.append((iteration, len(recorded_here), {path.split("/")[1] for path in game.on_disk()}))
+
+    game.drive(heard=Recorder(on_close=look))
+    assert [(iteration, folders) for iteration, _, folders in seen] == [(0, {"0"}), (1, {"1"}), (2, {"2"})]
+    assert game.on_disk() == set() and all(file.pruned for file in game.files())
 
 
 @pytest.mark.parametrize(("keep", "unneeded"), [("needed", range(3)), ("all", range(0)), (2, range(1)), (5, range(0))])
