@@ -215,7 +215,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class TrainingStep:
-    """One logged optimiser step, with TRL's names (loss, rewards/margins, logps/chosen, …)."""
+    """One logged optimiser step, with the names of docs/reference/losses.md (loss, rewards/margins, kl_k3, …)."""
 
     step: int
     values: Mapping[str, float]

@@ -23,7 +23,8 @@ class Series(Schema):
     """One metric by step. All lists have the same length."""
 
     name: str
-    """The metric, such as `loss`, `learning_rate`, `kl`, `rewards/margins`, `logps/chosen`."""
+    """The metric, such as `loss`, `learning_rate`, `kl_k3`, `rewards/margins`, `logps_sum/chosen`.
+    docs/reference/losses.md says what each is."""
     checkpoints: list[int]
     """The checkpoint that each step trained: number t + 1 in iteration t."""
     steps: list[int]
@@ -59,7 +60,7 @@ def read_metrics(
     ] = None,
     points: Annotated[int, Query(ge=2, le=5000, description="The most values to return of each metric.")] = 500,
 ) -> Metrics:
-    """Loss, margins, log-probabilities, KL and learning rate by step. Falling `logps/chosen` mean displacement."""
+    """Loss, margins, log-probabilities, KL and learning rate by step. Falling `logps_sum/chosen` mean displacement."""
     with here.reading() as conn:
         row = find_run(conn, run)
         names = metric_names(conn, row.id)

@@ -153,6 +153,9 @@ class Training(Section):
     """Learning-rate schedule after the warm-up."""
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps used for warm-up."""
+    warmup_from: Literal["first_step", "zero"] = "first_step"
+    """Where the warm-up begins: `first_step` gives the first of its w steps 1/w of the peak; with `zero`, as in
+    transformers, the first step has the learning rate 0 and changes nothing."""
     epochs: float = Field(default=2, gt=0)
     """Passes over the pairs."""
     max_steps: int | None = Field(default=None, ge=1)

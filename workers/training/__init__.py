@@ -3,7 +3,7 @@
 `trainer`: the training process, watched and replaced
 `job`: one training job from start to published checkpoint
 `job_lock`: one job at a time in a run's folder
-`optimisation`: the training itself, with `losses`, `arguments`, `step_limit`
+`optimisation`: the training itself, with `losses`, `arguments`, `schedule`
 `chunks`: the training on a batch in chunks, which goes on from job to job
 `distribution`: the same on GPUs or several devices, through Ray Train
 `policies`: weights on one device or divided among several, and adapters

@@ -9,7 +9,7 @@ from eva.config import Training
 from eva.errors import ConfigError
 
 _OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_torch_8bit", "rmsprop": "rmsprop"}
-_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 def per_device_batch(training: Training, n_devices: int) -> int:
@@ -43,7 +43,7 @@ def trainer_arguments(training: Training, *, seed: int, n_devices: int, gpu: boo
         "per_device_train_batch_size": per_device_batch(training, n_devices),
         "gradient_accumulation_steps": accumulation(training, n_devices),
         "learning_rate": training.learning_rate,
-        "lr_scheduler_type": _SCHEDULES[training.schedule],
+        "lr_scheduler_type": SCHEDULES[training.schedule],
         # A value below 1 is a share of the steps, rounded up.
         "warmup_steps": training.warmup_ratio,
         "num_train_epochs": training.epochs,

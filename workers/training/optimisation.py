@@ -27,7 +27,7 @@ from workers.training import checkpoint_files, rows
 from workers.training.arguments import trainer_arguments
 from workers.training.losses import Ingredients, LossTrainer, Reference, find_loss
 from workers.training.policies import add_adapters, gather_policy, layer_classes, load_part, merge_adapters
-from workers.training.step_limit import limited_steps
+from workers.training.schedule import limited_steps, set_rates
 
 _REFERENCE_TOKENS = 32_768
 """Of a batch of the reference on a GPU, by default: enough to keep a GPU busy, little beside a training step."""
@@ -74,6 +74,7 @@ def optimise(
         note("loads the policy")
         ingredients = loading.ingredients(job, encoder.tokenizer, encoded.rows, arguments, recorder, note)
         trainer = build_trainer(ingredients)
+        set_rates(trainer, training)
         trainer.train()
         trained = trainer.model
         trainer.accelerator.free_memory()
@@ -139,15 +140,19 @@ class Loading:
         if self.divided:
             layers = {"transformer_layer_cls_to_wrap": layer_classes(policy)}
             arguments = arguments | {"fsdp_config": arguments["fsdp_config"] | layers}
-        needed = None if loss_facts(training.loss).reference_free else self._reference(job.reference, note)
+        own_pairs = not job.chunks and (job.iteration == 0 or training.mode == "incremental")
+        sampled = own_pairs and job.reference.digest == job.policy.digest
+        reference = self._reference(job.reference, note, sampled=sampled)
+        needed = None if loss_facts(training.loss).reference_free else reference
         initial = None if needed is None or job.initial is None else self._reference(job.initial, note)
         return Ingredients(policy, needed, tokenizer, encoded, training, arguments, (recorder,), initial)
 
-    def _reference(self, checkpoint: Checkpoint, note: Note) -> Reference:
+    def _reference(self, checkpoint: Checkpoint, note: Note, *, sampled: bool = False) -> Reference:
         return Reference(
             lambda: self._load(checkpoint.path, self._reference_dtype),
             self._training.reference_tokens or (_REFERENCE_TOKENS if self._gpu else None),
             note,
+            sampled,
         )
 
     def _load(self, folder: str, dtype: str) -> Any:
@@ -180,13 +185,13 @@ def no_pair_left(dropped: Mapping[str, int]) -> TrainingFailedError:
 class StepRecorder(TrainerCallback):
     """Records and reports what the trainer logs at every optimiser step.
 
-    With a reference (`beta` is not None) it adds `kl`: the mean of log(reference / policy) over chosen and rejected
-    responses, nats per response. For responses sampled from the reference it estimates KL(reference || policy).
+    TRL's `logps/*` are summed, weighted or averaged over tokens by loss. They are left out, because the trainers record
+    sum and average under names of their own; those of `ld_dpo`, which are neither, get a name that says so.
     """
 
-    def __init__(self, beta: float | None, report: StepListener | None, note: Note) -> None:
+    def __init__(self, loss: str, report: StepListener | None, note: Note) -> None:
         self.steps: list[TrainingStep] = []
-        self._beta, self._report, self._note = beta, report, note
+        self._weighted, self._report, self._note = loss == "ld_dpo", report, note
         self._before, self._tokens_before = 0, 0.0
         self._chunk: int | None = None
         self._total: int | None = None
@@ -194,7 +199,7 @@ class StepRecorder(TrainerCallback):
     @classmethod
     def of(cls, training: Training, report: StepListener | None, note: Note) -> StepRecorder:
         """Returns a recorder for the config's loss."""
-        return cls(None if loss_facts(training.loss).reference_free else training.beta, report, note)
+        return cls(training.loss, report, note)
 
     def resume(self, steps: Sequence[TrainingStep]) -> None:
         """Goes on after the steps of a trainer that has ended, whose count of tokens the new one does not know."""
@@ -223,8 +228,10 @@ class StepRecorder(TrainerCallback):
                 expected="a finite loss",
                 next_move="Lower training.learning_rate",
             )
-        if self._beta is not None and {"rewards/chosen", "rewards/rejected"} <= set(values):
-            values["kl"] = -(values["rewards/chosen"] + values["rewards/rejected"]) / (2 * self._beta)
+        for side in ("chosen", "rejected"):
+            value = values.pop(f"logps/{side}", None)
+            if value is not None and self._weighted:
+                values[f"logps_weighted/{side}"] = value
         if self._chunk is not None:
             values["chunk"] = self._chunk
         if "num_tokens" in values:

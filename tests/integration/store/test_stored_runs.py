@@ -7,7 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 
 from eva.settings import Settings
 from store.postgres.embedded import EmbeddedServer
+from store.runs.runs import find_run
 from store.session import open_store
 from store.views.exports import EXPORTS
 from tests.support.cli_fixtures import Command, command_line
@@ -31,6 +32,7 @@ class Stored:
     """A database that an earlier eva wrote; `facts` were recorded with it."""
 
     eva: Command
+    settings: Settings
     facts: dict[str, Any]
 
     @property
@@ -61,7 +63,7 @@ def stored(
         settings = Settings(data_dir, url, None)
         open_store(settings).close()
         facts = json.loads(dump.with_name(dump.name.replace(".sql.gz", ".json")).read_text())
-        yield Stored(command_line(settings, width=200), facts)
+        yield Stored(command_line(settings, width=200), settings, facts)
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +90,12 @@ def test_stored_runs_are_shown(stored: Stored) -> None:
     assert facts["heldout"]["hard"]["after"]["greedy"]["correct"] == 4
     assert {name: rows[0]["wins"] for name, rows in facts["win_rates"].items()} == {"easy": 0, "hard": 4}
     assert [row["pairs"] for row in facts["iterations"]] == [6, 11, 13]
+
+
+def test_stored_runs_keep_the_warm_up_that_they_were_trained_with(stored: Stored) -> None:
+    with closing(open_store(stored.settings)) as store, store.transaction() as conn:
+        warm_ups = [find_run(conn, name).config["training"]["warmup_from"] for name in stored.names.values()]
+    assert warm_ups == ["zero"] * 3
 
 
 def test_a_prompt_of_a_stored_run_has_its_lineage(stored: Stored) -> None:

@@ -110,14 +110,29 @@ def test_the_first_loss_is_ln_2_and_training_lowers_it_and_opens_a_margin(traine
     assert last["loss"] < 0.5 < math.log(2)
     assert last["rewards/margins"] > 0.5
     assert last["rewards/accuracies"] == 1
-    assert {"logps/chosen", "logps/rejected", "learning_rate", "grad_norm", "kl"} <= set(last)
+    assert {"logps_sum/chosen", "logps_per_token/rejected", "learning_rate", "grad_norm", "kl_k3"} <= set(last)
+    assert not {"logps/chosen", "logps/rejected", "kl"} & set(last)
 
 
-def test_rewards_and_kl_are_log_ratios_of_policy_and_reference(trained: TrainingResult) -> None:
-    values = trained.steps[-1].values
-    chosen, rejected = values["rewards/chosen"], values["rewards/rejected"]
-    assert values["rewards/margins"] == pytest.approx(chosen - rejected, abs=1e-5)
-    assert values["kl"] == pytest.approx(-(chosen + rejected) / 2 / 0.1)
+def test_rewards_are_log_ratios_of_policy_and_reference(trained: TrainingResult) -> None:
+    first, last = trained.steps[0].values, trained.steps[-1].values
+    for side in ("chosen", "rejected"):
+        assert first[f"rewards/{side}"] == pytest.approx(0, abs=1e-4)
+    assert last["rewards/margins"] == pytest.approx(last["rewards/chosen"] - last["rewards/rejected"], abs=1e-5)
+
+
+def test_the_kl_is_never_negative_and_left_out_where_the_reference_did_not_sample_the_responses(
+    model: Model, trained: TrainingResult, ask: Ask, tmp_path: Path
+) -> None:
+    figures = [step.values["kl_k3"] for step in trained.steps]
+    assert figures[0] == pytest.approx(0, abs=1e-6) and min(figures) >= 0 and figures[-1] > 0.01
+    one = TRAINING.model_copy(update={"max_steps": 1})
+    later = {"iteration": 1, "number": 2}
+    of_scratch = one.model_copy(update={"mode": "scratch"})
+    of_initial = ask(policy=trained.checkpoint, folder=str(tmp_path / "initial"), **later)
+    assert "kl_k3" not in run_job(of_initial, one, model).steps[0].values
+    assert "kl_k3" not in run_job(ask(folder=str(tmp_path / "scratch"), **later), of_scratch, model).steps[0].values
+    assert "kl_k3" in run_job(ask(folder=str(tmp_path / "first")), of_scratch, model).steps[0].values
 
 
 def test_the_same_seed_gives_the_same_checkpoint_bit_for_bit_and_another_seed_does_not(
@@ -161,7 +176,11 @@ def test_exactly_the_asked_steps_are_taken(model: Model, ask: Ask) -> None:
     assert [step.step for step in trained.steps] == [1, 2, 3]
     assert reported == [(1, 3), (2, 3), (3, 3)]
     rates = [step.values["learning_rate"] for step in trained.steps]
-    assert rates == pytest.approx([0.0, 1e-3, 5e-4])  # one step of warm-up, then half a cosine
+    assert rates == pytest.approx([1e-3, 0.75e-3, 0.25e-3])  # one step of warm-up, then thirds of a cosine
+    wasteful = exact.model_copy(update={"warmup_from": "zero"})
+    as_before = run_job(ask(folder=f"{ask().folder}-2"), wasteful, model)
+    rates = [step.values["learning_rate"] for step in as_before.steps]
+    assert rates == pytest.approx([0.0, 1e-3, 5e-4])  # transformers' own
 
 
 def test_batches_of_the_reference_keep_to_their_tokens_and_take_every_row_once() -> None:

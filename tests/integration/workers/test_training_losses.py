@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import math
 import re
@@ -74,6 +75,18 @@ class Measured:
     prompt_and_chosen: torch.Tensor
 
 
+def row_logps(model: Any, row: Any, side: str) -> torch.Tensor:
+    """The log-probability of each token of prompt and response but the first."""
+    ids = torch.tensor([row["prompt_ids"] + row[f"{side}_ids"]])
+    with torch.no_grad():
+        return model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+
+
+def token_logps(model: Any, row: Any, side: str) -> torch.Tensor:
+    """The log-probability of each token of the response."""
+    return row_logps(model, row, side)[len(row["prompt_ids"]) - 1 :]
+
+
 def measure(folder: Path) -> Measured:
     """The rows' log-probabilities, one sequence at a time, nothing padded, nothing of TRL."""
     model = checkpoint_files.load_policy(folder).double()
@@ -81,15 +94,12 @@ def measure(folder: Path) -> Measured:
     for row in ROWS:
         shared = min(len(row["chosen_ids"]), len(row["rejected_ids"]))
         for side in ("chosen", "rejected"):
-            ids = torch.tensor([row["prompt_ids"] + row[f"{side}_ids"]])
-            with torch.no_grad():
-                logps = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
-            answer = logps[len(row["prompt_ids"]) - 1 :]
+            answer = token_logps(model, row, side)
             columns[side].append(answer.sum().item())
             columns[f"{side}_tokens"].append(len(answer))
             columns[f"shared_{side}"].append(answer[:shared].sum().item())
             if side == "chosen":
-                columns["prompt_and_chosen"] += logps.tolist()
+                columns["prompt_and_chosen"] += row_logps(model, row, side).tolist()
     return Measured(**{name: torch.tensor(values, dtype=torch.float64) for name, values in columns.items()})
 
 
@@ -208,8 +218,8 @@ def training(loss: str, **more: Any) -> Training:
     )
 
 
-def loss_of(asked: Training, folders: tuple[Path, Path], output: Path) -> float:
-    """What the trainer that a job would use makes of the rows as one padded batch."""
+def played(asked: Training, folders: tuple[Path, Path], output: Path, **of_reference: Any) -> tuple[Any, float]:
+    """The trainer that a job would use, and its loss of the rows as one padded batch."""
     policy, reference = folders
     arguments = trainer_arguments(asked, seed=0, n_devices=1, gpu=False, output_dir=str(output))
     trainer = find_loss(asked.loss)(
@@ -217,7 +227,7 @@ def loss_of(asked: Training, folders: tuple[Path, Path], output: Path) -> float:
             checkpoint_files.load_policy(policy),
             None
             if names.loss_facts(asked.loss).reference_free
-            else Reference(lambda: checkpoint_files.load_policy(reference)),
+            else Reference(lambda: checkpoint_files.load_policy(reference), **of_reference),
             tiny_models.tokenizer(),
             ROWS,
             asked,
@@ -227,7 +237,7 @@ def loss_of(asked: Training, folders: tuple[Path, Path], output: Path) -> float:
     )
     batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[row] for row in range(len(ROWS))]))
     trainer.model.train()
-    return float(trainer.compute_loss(trainer.model, batch).detach())
+    return trainer, float(trainer.compute_loss(trainer.model, batch).detach())
 
 
 @pytest.mark.parametrize("name", ["orpo", "simpo"])
@@ -264,7 +274,35 @@ def test_a_loss_equals_its_formula(
     name: str, folders: tuple[Path, Path], measured: tuple[Measured, Measured], tmp_path: Path
 ) -> None:
     expected = FORMULAS[name](*measured).mean().item()
-    assert loss_of(training(name), folders, tmp_path) == pytest.approx(expected, rel=1e-4)
+    assert played(training(name), folders, tmp_path)[1] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, MINE])
+def test_log_probabilities_mean_the_same_under_every_loss(
+    name: str, folders: tuple[Path, Path], measured: tuple[Measured, Measured], tmp_path: Path
+) -> None:
+    trainer, _ = played(training(name), folders, tmp_path)
+    stored = trainer._stored_metrics if names.loss_facts(name).reference_free else trainer._metrics
+    figures = {key: values[0] for key, values in stored["train"].items()}
+    policy = measured[0]
+    for side in ("chosen", "rejected"):
+        summed, tokens = getattr(policy, side), getattr(policy, f"{side}_tokens")
+        assert figures[f"logps_sum/{side}"] == pytest.approx(summed.mean().item(), rel=1e-4)
+        assert figures[f"logps_per_token/{side}"] == pytest.approx((summed / tokens).mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dpo", "ld_dpo", "sppo"])
+def test_the_kl_is_the_estimate_k3_over_the_tokens_of_the_responses(
+    name: str, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    trainer, _ = played(training(name), folders, tmp_path, sampled=True)
+    policy, reference = (checkpoint_files.load_policy(folder).double() for folder in folders)
+    estimates: list[float] = []
+    for row, side in itertools.product(ROWS, ("chosen", "rejected")):
+        r = (token_logps(policy, row, side) - token_logps(reference, row, side)).exp()
+        estimates.append((r - 1 - r.log()).sum().item())
+    assert trainer._metrics["train"]["kl_k3"] == pytest.approx([sum(estimates) / len(estimates)], rel=1e-4)
+    assert "kl_k3" not in played(training(name), folders, tmp_path)[0]._metrics["train"]
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
@@ -273,7 +311,7 @@ def test_an_f_divergence_equals_its_formula(
 ) -> None:
     expected = diverging(DIVERGENCES[divergence])(*measured).mean().item()
     asked = training("dpo", divergence=divergence)
-    assert loss_of(asked, folders, tmp_path) == pytest.approx(expected, rel=1e-4)
+    assert played(asked, folders, tmp_path)[1] == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_formulas_tell_the_losses_apart(measured: tuple[Measured, Measured]) -> None:
@@ -353,7 +391,11 @@ def test_a_loss_opens_the_margin_between_chosen_and_rejected(
     assert last.values["rewards/margins"] > first.values["rewards/margins"]
     assert last.values["loss"] < first.values["loss"]
     assert name == "kto" or last.values["rewards/accuracies"] > 0.85  # its responses stand alone
-    assert ("kl" in last.values) != names.loss_facts(name).reference_free
+    assert ("logps_weighted/chosen" in last.values) == (name == "ld_dpo")
+    assert ("logps_per_token/chosen" in last.values) == (name != "kto")
+    of_pairs = name not in RANKED_FORMULAS and name != "kto"
+    assert ("kl_k3" in last.values) == (of_pairs and not names.loss_facts(name).reference_free)
+    assert not {"kl", "logps/chosen", "logps/rejected"} & set(last.values)
 
 
 def test_a_loss_without_a_reference_loads_none(
@@ -381,7 +423,7 @@ def test_accumulated_batches_train_like_whole_ones(
     three = short(name).model_copy(update={"max_steps": 3})
     whole = play(three, model, initial, pairs, tmp_path / "whole")
     parts = play(three.model_copy(update={"per_device_batch": 4}), model, initial, pairs, tmp_path / "parts")
-    for key in ("loss", "logps/chosen"):
+    for key in ("loss", "logps_sum/chosen"):
         # orpo averages its likelihood over the tokens of a forward pass, which differ in number
         assert [step.values[key] for step in parts.steps] == pytest.approx(
             [step.values[key] for step in whole.steps], rel=0.05 if name == "orpo" else 2e-3, abs=2e-3

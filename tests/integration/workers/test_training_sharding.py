@@ -150,7 +150,7 @@ def test_two_processes_that_share_the_weights_learn_the_same_as_one(
 ) -> None:
     one, two = whole[case], divided[case]
     assert len(two.steps) == len(one.steps) == 3
-    for key in ("loss", "rewards/margins", "logps/chosen", "grad_norm"):
+    for key in ("loss", "rewards/margins", "logps_sum/chosen", "kl_k3", "grad_norm"):
         assert [step[key] for step in two.steps] == pytest.approx([step[key] for step in one.steps], rel=1e-5, abs=2e-6)
     before = load_file(Path(jobs[case][0].policy.path) / "model.safetensors")
     after, gathered = load_file(one.folder / "model.safetensors"), load_file(two.folder / "model.safetensors")

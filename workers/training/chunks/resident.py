@@ -27,7 +27,7 @@ from workers.training.losses import LossTrainer
 from workers.training.optimisation import Loading, StepRecorder, build_trainer, encode_pairs, require_gpu
 from workers.training.policies import gather_policy, merge_adapters
 from workers.training.rows import Row
-from workers.training.step_limit import whole_steps
+from workers.training.schedule import whole_steps
 
 
 class ResidentTrainer:
@@ -106,7 +106,7 @@ class ResidentTrainer:
         note("loads the policy")
         ingredients = self._loading.ingredients(job, self._encoder.tokenizer, rows, arguments, self._recorder, note)
         self._trainer = build_trainer(ingredients)
-        self._schedule = ChunkSchedule(self._trainer, job.planned_steps)
+        self._schedule = ChunkSchedule(self._trainer, training, job.planned_steps)
         if self._stored is not None:
             restore_state(self._trainer, self._stored)
             self._stored = None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torch.optim.lr_scheduler import LambdaLR
-from transformers.optimization import get_scheduler
+
+from eva.config import Training
+from workers.training.schedule import rate_share
 
 if TYPE_CHECKING:
     from workers.training.losses import LossTrainer
@@ -17,16 +19,11 @@ class ChunkSchedule:
     `planned`: the iteration's steps if each prompt gives one pair, for which the schedule is laid out.
     """
 
-    def __init__(self, trainer: LossTrainer, planned: int) -> None:
+    def __init__(self, trainer: LossTrainer, training: Training, planned: int) -> None:
         self._optimiser = trainer.create_optimizer()
         self._before, self._taken, self._pace = 0, 0, 1.0
-        shape = get_scheduler(
-            trainer.args.lr_scheduler_type,
-            self._optimiser,
-            num_warmup_steps=trainer.args.get_warmup_steps(planned),
-            num_training_steps=planned,
-        ).lr_lambdas[0]
-        self._rate = lambda taken: shape(self._before + (taken - self._taken) * self._pace)
+        share = rate_share(training, warm_up=trainer.args.get_warmup_steps(planned), steps=planned)
+        self._rate = lambda taken: share(self._before + (taken - self._taken) * self._pace)
         # The trainer steps it, and keeps it when it trains again.
         trainer.lr_scheduler = self._scheduler = LambdaLR(self._optimiser, self._rate)
 

@@ -38,11 +38,13 @@ class Reference:
     """How a trainer gets the reference, once: it scores the rows with it and frees it.
 
     `tokens`: of a batch, padding included; None: as many pairs as the policy takes. `note`: told of every batch.
+    `sampled`: whether the responses were sampled from it, so that they can estimate how far the policy moves from it.
     """
 
     load: Callable[[], Any]
     tokens: int | None = None
     note: Note = ignore_note
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from datasets import Dataset
 from torch import nn
 from trl.trainer.dpo_config import DPOConfig
-from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 from typing_extensions import override
 
 from workers.training.losses.configuration import trainer_config
@@ -17,6 +18,11 @@ from workers.training.losses.reference_scores import score_rows
 if TYPE_CHECKING:
     from workers.training.losses import Ingredients, Reference
     from workers.training.rows import Row
+
+
+SIDES = ("chosen", "rejected")
+_TOKEN_COLUMNS = tuple(f"ref_{side}_token_logps" for side in SIDES)
+_TOKENS = "ref_token_logps"
 
 
 class NoReference(nn.Module):
@@ -31,12 +37,52 @@ class NoReference(nn.Module):
         """Never called: the reference's log-probabilities are columns of the rows."""
 
 
+class TokenCollator(DataCollatorForPreference):
+    """TRL's batches with the reference's log-probability of each token of the responses, where the rows have it."""
+
+    @override
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super().torch_call(examples)
+        if _TOKEN_COLUMNS[0] in examples[0]:
+            mask = batch["completion_mask"][:, 1:].bool()
+            known = torch.zeros(mask.shape)
+            known[mask] = torch.tensor([value for name in _TOKEN_COLUMNS for row in examples for value in row[name]])
+            batch[_TOKENS] = known
+        return batch
+
+
 class TokenDPOTrainer(DPOTrainer):
     """TRL's trainer on rows of token ids. The reference is evaluated once per row, and freed before training."""
 
     def __init__(self, *, reference: Reference, model: Any, **arguments: Any) -> None:
         self._reference = reference
         super().__init__(model=model, ref_model=cast("Any", NoReference(model.config)), **arguments)
+
+    @override
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = sorted({*(self._signature_columns or ()), *_TOKEN_COLUMNS})
+
+    @override
+    def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
+        heard: list[torch.Tensor] = []
+        known = {key: value for key, value in inputs.items() if key != _TOKENS}
+        loss = super()._compute_loss(_heard(model, heard), known, return_outputs)
+        self.note_tokens(heard[0], inputs)
+        return loss
+
+    def note_tokens(self, logps: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> None:
+        """Records what the log-probabilities of the responses' tokens say, under names that hold for every loss.
+
+        `logps`: (2B, T), from the policy, chosen before rejected. See docs/reference/losses.md for the figures.
+        """
+        mask = inputs["completion_mask"][:, 1:]
+        tokens = logps[:, -mask.shape[1] :].float() * mask
+        figures = token_figures(tokens.sum(1), mask.sum(1))
+        if _TOKENS in inputs:
+            ratio = (tokens - inputs[_TOKENS]) * mask
+            figures["kl_k3"] = (torch.expm1(ratio) - ratio).sum(1)
+        self.note(figures)
 
     @override
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
@@ -51,13 +97,29 @@ class TokenDPOTrainer(DPOTrainer):
             self._reference,
             rows,
             lambda row: [row["chosen_ids"], row["rejected_ids"]],
-            lambda model, batch: torch.stack(self.compute_ref_log_probs(model, batch), dim=1).tolist(),
+            self._reference_figures,
             trainer=self,
             batch_size=batch_size,
         )
-        return dataset.add_column("ref_chosen_logps", [chosen for chosen, _ in scored]).add_column(
-            "ref_rejected_logps", [rejected for _, rejected in scored]
-        )
+        for column in scored[0]:
+            dataset = dataset.add_column(column, [figures[column] for figures in scored])
+        return dataset
+
+    def _reference_figures(self, model: Any, batch: Any) -> list[dict[str, Any]]:
+        """Returns columns for each pair of a batch; where they are wanted, also the tokens' log-probabilities."""
+        heard: list[torch.Tensor] = []
+        chosen, rejected = self.compute_ref_log_probs(_heard(model, heard), batch)
+        figures = [
+            {"ref_chosen_logps": one, "ref_rejected_logps": other}
+            for one, other in zip(chosen.tolist(), rejected.tolist(), strict=True)
+        ]
+        if self._reference.sampled:
+            mask = batch["completion_mask"][:, 1:].bool()
+            tokens = heard[0][:, -mask.shape[1] :].float()
+            for place, pair in enumerate(figures):
+                for name, row in zip(_TOKEN_COLUMNS, (place, place + len(figures)), strict=True):
+                    pair[name] = tokens[row][mask[row]].tolist()
+        return figures
 
     def note_pairs(
         self,
@@ -69,14 +131,17 @@ class TokenDPOTrainer(DPOTrainer):
         """Records the figures that TRL's own losses record, under the same names, from log-probabilities [B]."""
         chosen_reward = self.beta * (chosen - chosen_reference).detach()
         rejected_reward = self.beta * (rejected - rejected_reference).detach()
-        figures = {
-            "rewards/chosen": chosen_reward,
-            "rewards/rejected": rejected_reward,
-            "rewards/margins": chosen_reward - rejected_reward,
-            "rewards/accuracies": (chosen_reward > rejected_reward).float(),
-            "logps/chosen": chosen.detach(),
-            "logps/rejected": rejected.detach(),
-        }
+        self.note(
+            {
+                "rewards/chosen": chosen_reward,
+                "rewards/rejected": rejected_reward,
+                "rewards/margins": chosen_reward - rejected_reward,
+                "rewards/accuracies": (chosen_reward > rejected_reward).float(),
+            }
+        )
+
+    def note(self, figures: Mapping[str, torch.Tensor]) -> None:
+        """Records the mean of each figure over the devices' pairs."""
         for name, values in figures.items():
             gathered: Any = self.accelerator.gather(values)
             self._metrics["train"][name].append(gathered.mean().item())
@@ -90,6 +155,30 @@ class TokenDPOTrainer(DPOTrainer):
     @override
     def _send_telemetry(self) -> None:
         """Sends nothing."""
+
+
+def token_figures(sums: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Returns per response the log-probability of all its tokens and of one on average, by the name of the figure.
+
+    `sums`, `lengths`: (2B,), nats and tokens, chosen before rejected.
+    """
+    figures = {"logps_sum": sums, "logps_per_token": sums / lengths}
+    return {
+        f"{name}/{side}": half
+        for name, values in figures.items()
+        for side, half in zip(SIDES, values.detach().chunk(2), strict=True)
+    }
+
+
+def _heard(model: Any, heard: list[torch.Tensor]) -> Callable[..., Any]:
+    """Returns the model as a function that also hands over the log-probability of each token, without gradient."""
+
+    def call(**arguments: Any) -> Any:
+        outputs = model(**arguments)
+        heard.append(outputs.log_probs.detach())
+        return outputs
+
+    return call
 
 
 def build_dpo(ingredients: Ingredients, loss_type: str = "sigmoid") -> DPOTrainer:
@@ -113,6 +202,11 @@ def release_reference(trainer: Any) -> Any:
     return trainer
 
 
+def padding_token(tokenizer: Any) -> int:
+    """Returns the id that fills up short rows, as TRL chooses it."""
+    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+
 def _arguments(ingredients: Ingredients, loss_type: str, **more: Any) -> dict[str, Any]:
     training = ingredients.training
     config = trainer_config(
@@ -130,6 +224,7 @@ def _arguments(ingredients: Ingredients, loss_type: str, **more: Any) -> dict[st
         "model": ingredients.policy,
         "reference": ingredients.reference,
         "args": config,
+        "data_collator": TokenCollator(pad_token_id=padding_token(ingredients.tokenizer)),
         "train_dataset": Dataset.from_list(list(ingredients.rows)),
         "processing_class": ingredients.tokenizer,
         "callbacks": list(ingredients.callbacks),

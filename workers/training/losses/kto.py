@@ -12,7 +12,7 @@ from trl.trainer.kto_trainer import KTOTrainer
 from typing_extensions import override
 
 from workers.training.losses.configuration import trainer_config
-from workers.training.losses.dpo import NoReference, release_reference
+from workers.training.losses.dpo import SIDES, NoReference, release_reference
 from workers.training.losses.reference_scores import score_rows
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ class TokenKTOTrainer(KTOTrainer):
     def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
         loss = super()._compute_loss(model, inputs, return_outputs)
         # TRL calls z `kl`, but it is the mean log-ratio of responses to other prompts, not below 0.
-        self._metrics["train"]["reference_point"] += self._metrics["train"].pop("kl")
+        names = {"kl": "reference_point", **{f"logps/{side}": f"logps_sum/{side}" for side in SIDES}}
+        for old, new in names.items():
+            self._metrics["train"][new] += self._metrics["train"].pop(old, [])
         return loss
 
     def take_rows(self, rows: tuple[Row, ...]) -> None:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from datasets import Dataset
 from trl.trainer.dpo_config import DPOConfig
-from trl.trainer.dpo_trainer import DataCollatorForPreference
 from typing_extensions import override
 
 from eva.config import Training
 from workers.training.losses.configuration import trainer_config
-from workers.training.losses.dpo import TokenDPOTrainer, release_reference
+from workers.training.losses.dpo import TokenCollator, TokenDPOTrainer, padding_token, release_reference
 
 if TYPE_CHECKING:
     from workers.training.losses import Ingredients
@@ -94,11 +93,12 @@ class OwnLossTrainer(TokenDPOTrainer):
             inputs["rejected_reward"],
         )
         self.note_pairs(batch.chosen, batch.rejected, batch.chosen_reference, batch.rejected_reference)
+        self.note_tokens(outputs.log_probs.detach(), inputs)
         loss = self._function(batch, self._training).mean()
         return (loss, outputs) if return_outputs else loss
 
 
-class RewardCollator(DataCollatorForPreference):
+class RewardCollator(TokenCollator):
     """TRL's batches with the rewards of the chosen and the rejected response."""
 
     @override
@@ -120,8 +120,6 @@ def build_own(
     config = trainer_config(
         DPOConfig, ingredients.arguments, beta=ingredients.training.beta, precompute_ref_log_probs=True
     )
-    tokenizer = ingredients.tokenizer
-    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return release_reference(
         OwnLossTrainer(
             function=function,
@@ -130,9 +128,9 @@ def build_own(
             model=ingredients.policy,
             reference=ingredients.reference,
             args=config,
-            data_collator=RewardCollator(pad_token_id=padding),
+            data_collator=RewardCollator(pad_token_id=padding_token(ingredients.tokenizer)),
             train_dataset=Dataset.from_list(list(ingredients.rows)),
-            processing_class=tokenizer,
+            processing_class=ingredients.tokenizer,
             callbacks=list(ingredients.callbacks),
         )
     )

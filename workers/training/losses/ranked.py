@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from eva.config import Training
 from workers.training.losses.configuration import trainer_config
-from workers.training.losses.dpo import TokenDPOTrainer, release_reference
+from workers.training.losses.dpo import TokenDPOTrainer, padding_token, release_reference, token_figures
 from workers.training.losses.reference_scores import score_rows
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ class RankedTrainer(TokenDPOTrainer):
         last = present.sum(dim=1, keepdim=True) - 1
         worst = batch.policy.gather(1, last)[:, 0]
         self.note_pairs(batch.policy[:, 0], worst, batch.reference[:, 0], batch.reference.gather(1, last)[:, 0])
+        ends = torch.cat([batch.policy[:, 0], worst])
+        self.note(token_figures(ends, torch.cat([batch.tokens[:, 0], batch.tokens.gather(1, last)[:, 0]])))
         loss = self._function(batch, self._training).mean()
         return (loss, None) if return_outputs else loss
 
@@ -196,8 +198,6 @@ def build_ranked(ingredients: Ingredients, function: RankedLoss) -> Any:
     config = trainer_config(
         DPOConfig, ingredients.arguments, beta=ingredients.training.beta, precompute_ref_log_probs=True
     )
-    tokenizer = ingredients.tokenizer
-    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return release_reference(
         RankedTrainer(
             function=function,
@@ -206,9 +206,9 @@ def build_ranked(ingredients: Ingredients, function: RankedLoss) -> Any:
             reference=ingredients.reference,
             initial=ingredients.initial,
             args=config,
-            data_collator=RankedCollator(padding),
+            data_collator=RankedCollator(padding_token(ingredients.tokenizer)),
             train_dataset=Dataset.from_list(list(ingredients.rows)),
-            processing_class=tokenizer,
+            processing_class=ingredients.tokenizer,
             callbacks=list(ingredients.callbacks),
         )
     )

@@ -18,6 +18,7 @@ from trl.trainer.utils import add_fused_lm_head
 from typing_extensions import override
 
 from workers.training.losses.configuration import trainer_config
+from workers.training.losses.dpo import token_figures
 from workers.training.rows import Row
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ def _score(trainer: Any, model: Any, joined: dict[str, torch.Tensor], labels: to
 def _split(trainer: Any, scored: Any, labels: torch.Tensor, count: int, likelihood: torch.Tensor) -> tuple[Any, ...]:
     """Returns what the trainers' own `concatenated_forward` returns; in place of logits, their mean at each token."""
     responses = labels[:, 1:] != -100
-    means = (scored.log_probs * responses).sum(-1) / responses.sum(-1)
+    sums, lengths = (scored.log_probs * responses).sum(-1), responses.sum(-1)
+    means = sums / lengths
+    for name, values in token_figures(sums.float(), lengths).items():
+        trainer.store_metrics({name: trainer.accelerator.gather(values).mean().item()}, train_eval="train")
     logits = (scored.mean_logits[side][responses[side]] for side in (slice(count), slice(count, None)))
     more = (scored.aux_loss,) if trainer.aux_loss_enabled else ()
     return (means[:count], means[count:], *logits, likelihood, *more)

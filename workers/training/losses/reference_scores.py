@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from accelerate.utils import gather_object
 
@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from workers.training.losses import Reference
     from workers.training.rows import Row
 
+Figures = TypeVar("Figures")
+
 
 def score_rows(
     reference: Reference,
     rows: Sequence[Row],
     responses_of: Callable[[Row], list[list[int]]],
-    score: Callable[[Any, Any], list[list[float]]],
+    score: Callable[[Any, Any], list[Figures]],
     *,
     trainer: Any,
     batch_size: int,
-) -> list[list[float]]:
-    """Returns the log-probabilities of each row's responses under a reference, nats, and frees it.
+) -> list[Figures]:
+    """Returns the figures of each row under a reference, such as its responses' log-probabilities, and frees it.
 
     `responses_of` returns the token ids of a row's responses, `score` the figures of a batch's rows, given the model
     and the batch. Several devices share the rows and exchange their results. Each takes equally many batches, because
@@ -41,7 +43,7 @@ def score_rows(
         batches.append(batches[0])
     share = batches[accelerator.process_index :: accelerator.num_processes]
     model = place_reference(reference.load(), accelerator)
-    results: list[tuple[int, list[float]]] = []
+    results: list[tuple[int, Figures]] = []
     for number, indices in enumerate(share):
         reference.note(f"scores the reference: batch {number + 1} of {len(share)}")
         batch = trainer._prepare_inputs(trainer.data_collator([rows[index] for index in indices]))

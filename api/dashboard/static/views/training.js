@@ -24,7 +24,7 @@ const PANELS = [
   {
     title: "Reward margin",
     y: "margin",
-    caption: "How much more the policy prefers the chosen response than the reference does.",
+    caption: "The reward of the objective for the chosen response, minus the one for the rejected response.",
     zero: true,
     names: [["rewards/margins", "margin", "--c3"]],
   },
@@ -39,8 +39,28 @@ const PANELS = [
     title: "Log-probabilities",
     y: "log-probability",
     caption:
-      "Of the chosen and the rejected responses. If both fall together (displacement), " +
+      "Of the chosen and the rejected responses, each summed over its tokens. If both fall together (displacement), " +
       "the policy also moves away from what it should keep.",
+    names: [
+      ["logps_sum/chosen", "chosen", "--c3"],
+      ["logps_sum/rejected", "rejected", "--c2"],
+    ],
+  },
+  {
+    title: "Log-probabilities per token",
+    y: "nats per token",
+    caption: "The same for a token of the response on average, so that its length does not count.",
+    names: [
+      ["logps_per_token/chosen", "chosen", "--c3"],
+      ["logps_per_token/rejected", "rejected", "--c2"],
+    ],
+  },
+  {
+    title: "Log-probabilities, as an earlier version stored them",
+    y: "nats",
+    caption:
+      "As the loss used them: per token for orpo and simpo, with lighter tokens at the end for ld_dpo, " +
+      "and summed over the response for the others.",
     names: [
       ["logps/chosen", "chosen", "--c3"],
       ["logps/rejected", "rejected", "--c2"],
@@ -48,15 +68,28 @@ const PANELS = [
   },
   {
     title: "KL from the reference",
-    y: "nats",
-    caption: "How far the policy has moved from the one it started from.",
+    y: "nats per response",
+    caption:
+      "How far the policy has moved from the reference, which sampled these responses (the estimator k3, " +
+      "never negative). It is left out where another policy sampled them.",
     zero: true,
-    names: [["kl", "KL", "--c8"]],
+    names: [["kl_k3", "KL", "--c8"]],
+  },
+  {
+    title: "Log-ratio to the reference, stored as KL by an earlier version",
+    y: "nats per response",
+    caption:
+      "Mean of log(reference / policy) over chosen and rejected responses. It may be negative, " +
+      "and it estimates a KL only where the reference sampled the responses.",
+    zero: true,
+    names: [["kl", "log-ratio", "--c8"]],
   },
   {
     title: "Rewards of the objective",
     y: "implicit reward",
-    caption: "Beta times the log-ratio to the reference, for chosen and rejected.",
+    caption:
+      "The loss's own measure of a response: beta times its log-ratio to the reference, " +
+      "or for orpo and simpo, beta times its log-probability per token.",
     names: [
       ["rewards/chosen", "chosen", "--c3"],
       ["rewards/rejected", "rejected", "--c2"],
