@@ -160,6 +160,18 @@ def test_each_round_of_the_bootstrap_chooses_its_own_penalty() -> None:
     np.testing.assert_array_equal(chosen_R, alone)
 
 
+@pytest.mark.parametrize("count", [5, 13, 805, 2415])
+def test_the_folds_are_those_of_the_published_code(count: int) -> None:
+    """AlpacaEval has every row twice, as won and as lost, in one group; scikit-learn's GroupKFold takes the groups by
+    size, of equal ones the last first, and puts each into the first of the lightest folds."""
+    sizes = np.bincount(np.tile(np.arange(count), 2))
+    loads, folds = np.zeros(length_control.FOLDS), np.zeros(count, dtype=int)
+    for group in np.argsort(sizes, kind="stable")[::-1]:
+        folds[group] = np.argmin(loads)
+        loads[folds[group]] += sizes[group]
+    assert length_control.fold_of_rows(count).tolist() == folds.tolist()
+
+
 def test_without_a_difference_in_length_control_changes_nothing() -> None:
     rng = np.random.default_rng(0)
     preference, length = rng.random(400), np.full(400, 100.0)
