@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from threading import Event, Thread
 from types import TracebackType
 from typing import Self, cast
 
@@ -22,6 +23,8 @@ from cli.terminal.safe_text import printable
 WINDOW_S = 20.0
 SETTLED_S = 0.3
 """Units reported as done within this time after a stage opened were done by an earlier driver."""
+QUIET_S = 30.0
+"""In a pipe or log, the longest time without a line: loading engines or judging can take many minutes."""
 SHOWN_VALUES = {"loss": "loss", "rewards/margins": "margin"}
 
 
@@ -248,7 +251,7 @@ class LiveProgress(Watch):
 
 
 class PlainProgress(Watch):
-    """One line per finished stage, for pipes and logs."""
+    """One line per finished stage, for pipes and logs, and one for what is going on after QUIET_S without any."""
 
     def __init__(
         self,
@@ -258,20 +261,50 @@ class PlainProgress(Watch):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(run, iterations, clock)
-        self._write = write
+        self._write, self._wrote = write, self.began
+        self._over = Event()
+        self._thread = Thread(target=self._break_silence, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def on_stage_open(self, iteration: int, stage: str, done: int, total: int) -> None:
+        super().on_stage_open(iteration, stage, done, total)
+        if stage == "start":
+            self._say(f"{self.where()}: engines, rewarder and trainer load")
+
+    def break_silence(self) -> None:
+        """Writes where the run stands, if nothing was written for QUIET_S."""
+        if self.clock() - self._wrote >= QUIET_S:
+            self._say(self.where())
+
+    def _break_silence(self) -> None:
+        while not self._over.wait(1.0):
+            self.break_silence()
+
+    def _say(self, text: str) -> None:
+        self._wrote = self.clock()
+        self._write(f"[{duration(self._wrote - self.began)}] {text}")
 
     def on_stage_close(self, iteration: int, stage: str, counts: Mapping[str, object]) -> None:
         super().on_stage_close(iteration, stage, counts)
         last = self.closed_stages[-1]
-        self._write(
-            f"[{duration(self.clock() - self.began)}] iteration {iteration}  {done(stage)}"
+        self._say(
+            f"iteration {iteration}  {done(stage)}"
             + (f": {last.text}" if last.text else "")
             + f", {duration(last.seconds)}"
         )
 
     def on_message(self, text: str) -> None:
         super().on_message(text)
-        self._write(self.note or text)
+        self._say(text)
 
 
 def watch_of(name: str, iterations: int, iteration: int, console: Console, write: Callable[[str], None]) -> Watch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,13 @@ def code_differences(kept: Mapping[str, Any], present: Mapping[str, Any]) -> lis
         if was != is_now:
             lines.append(f"{name}: {'new' if was is None else 'gone' if is_now is None else 'changed'}")
     return lines
+
+
+def missing_modules(kept: Mapping[str, Any] | None, differences: Sequence[str]) -> list[str]:
+    """Returns the user's modules that the run was started with and that are not found, if nothing else differs."""
+    own = [] if kept is None else [name for name in kept["files"] if "/" not in name]
+    missing = [name for name in own if f"{name}: gone" in differences]
+    return missing if len(missing) == len(differences) else []
 
 
 def _places(package: str) -> list[Path]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from eva.config import RunConfig
 from eva.config.changes import Change, config_differences, when_changeable
 from eva.config.files import config_hash
 from eva.errors import ConflictError
 from orchestrator.hold.control import exclusive_transaction
-from orchestrator.launch.code_identity import code_differences, code_identity
+from orchestrator.launch.code_identity import code_differences, code_identity, missing_modules
 from store.rows import RunRow
 from store.runs import events, runs, stages
 from store.session import Store
@@ -78,6 +79,12 @@ def require_unchanged(run: RunRow, config: RunConfig | None = None, *, code: boo
     changes = all_changes if code else replace(all_changes, code=())
     if not changes:
         return
+    if not changes.config and (missing := missing_modules(run.code, changes.code)):
+        raise ConflictError(
+            f"run {run.name} uses {', '.join(missing)}, which cannot be found from the folder {Path.cwd()}",
+            expected="the folder that the run was started in, or another one that has these files",
+            next_move=f"Go to that folder and call `eva resume {run.name}` there",
+        )
     with_config = "another config" if changes.config else ""
     with_code = "other code" if changes.code else ""
     raise ConflictError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from rich.console import Console
 
-from cli.terminal.progress import LiveProgress, PlainProgress, Watch, outcome
+from cli.terminal.progress import QUIET_S, LiveProgress, PlainProgress, Watch, outcome
 
 
 @dataclass
@@ -169,3 +169,23 @@ def test_stages_that_take_turns_over_the_chunks_of_a_batch_are_one_line_each_wit
             if chunk == 2:
                 progress.on_stage_close(1, stage, {"steps": 8})
     assert [(stage.name, stage.seconds) for stage in progress.closed_stages] == [("judge_batch", 6.0), ("train", 2.0)]
+
+
+def test_a_log_is_not_silent_while_engines_load_or_a_stage_takes_long() -> None:
+    lines: list[str] = []
+    clock = Clock()
+    plain = PlainProgress("r", 3, lines.append, clock)
+    plain.on_stage_open(0, "start", 0, 0)
+    assert lines == ["[0.0 s] iteration 0 (1 of 3), starting: engines, rewarder and trainer load"]
+    plain.break_silence()
+    assert len(lines) == 1
+    clock.now += QUIET_S
+    plain.break_silence()
+    plain.on_stage_open(0, "judge_batch", 0, 256)
+    plain.on_progress(64, 256, {})
+    clock.now += QUIET_S
+    plain.break_silence()
+    assert [line.partition("] ")[2] for line in lines[1:]] == [
+        "iteration 0 (1 of 3), starting",
+        "iteration 0 (1 of 3), judging the batch (64 of 256 done)",
+    ]

@@ -181,6 +181,20 @@ def test_the_code_identity_covers_every_deciding_source_file_and_the_users_funct
     assert code_differences(before, code_identity(config)) == ["my_very_own_metric: gone"]
 
 
+def test_a_resume_from_another_folder_says_which_file_it_does_not_find_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    own = tmp_path / "my_metric_of_this_folder.py"
+    own.write_text("def gap(rewards):\n    return rewards\n")
+    run = register_run(store, with_overrides(fake_config(), ["informativeness.metric=my_metric_of_this_folder:gap"]))
+    own.unlink()
+    with pytest.raises(ConflictError) as refused:
+        require_unchanged(run)
+    assert "uses my_metric_of_this_folder, which cannot be found from the folder" in str(refused.value)
+    assert "other code" not in str(refused.value) and f"eva resume {run.name}" in str(refused.value)
+
+
 @pytest.mark.parametrize("status", ["finished", "cancelled"])
 def test_a_run_that_is_over_is_not_resumed_but_forked(store: Store, status: str) -> None:
     run = register_run(store, fake_config())
