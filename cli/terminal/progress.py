@@ -273,7 +273,7 @@ class PlainProgress(Watch):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.join()  # bounded: by the line that the thread writes
 
     def on_stage_open(self, iteration: int, stage: str, done: int, total: int) -> None:
         super().on_stage_open(iteration, stage, done, total)

@@ -82,8 +82,7 @@ def row_logps(model: Any, row: Any, side: str) -> torch.Tensor:
         return model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
 
 
-def token_logps(model: Any, row: Any, side: str) -> torch.Tensor:
-    """The log-probability of each token of the response."""
+def token_logps(model: Any, row: Any, side: str) -> torch.Tensor:  # of the response
     return row_logps(model, row, side)[len(row["prompt_ids"]) - 1 :]
 
 
