@@ -13,11 +13,14 @@ from api import openapi, problems
 from api.checkpoints import endpoints as checkpoints
 from api.compare import endpoints as compare
 from api.configs import endpoints as configs
+from api.configs import run_config
 from api.dashboard import endpoints as dashboard
 from api.events import endpoints as events
 from api.exports import endpoints as exports
 from api.exports.writer import ExportWriter
+from api.groups import endpoints as groups
 from api.health import endpoints as health
+from api.heldout import endpoints as heldout
 from api.iterations import endpoints as iterations
 from api.keys import endpoints as keys
 from api.logs import endpoints as logs
@@ -45,12 +48,15 @@ ROUTERS = (
     runs,
     launches,
     changes,
+    run_config,
+    groups,
     iterations,
     events,
     statistics,
     metrics,
     prompts,
     difference,
+    heldout,
     checkpoints,
     logs,
     compare,

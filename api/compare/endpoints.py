@@ -18,7 +18,7 @@ from store.rows import RunRow
 from store.runs.runs import find_run
 from store.views import run_comparison
 from store.views.report import heldout_scores
-from store.views.run_pages import read_standing
+from store.views.run_lists.pages import read_standing
 from store.views.statistics import get_statistics
 
 router = APIRouter(prefix="/v1/compare", tags=["compare"])
@@ -54,7 +54,10 @@ def compare(conn: Connection, references: list[str]) -> Comparison:
         )
     first, *others = rows
     return Comparison(
-        runs=[_run(conn, row) for row in rows],
+        runs=[
+            _run(conn, row, 0 if row is first else run_comparison.shared_iterations(conn, first.id, row.id))
+            for row in rows
+        ],
         config=_differing(rows),
         paired=[paired for row in others for paired in _paired(conn, first, row)],
     )
@@ -69,7 +72,7 @@ def _differing(rows: list[RunRow]) -> list[ConfigDifference]:
     ]
 
 
-def _run(conn: Connection, row: RunRow) -> ComparedRun:
+def _run(conn: Connection, row: RunRow, shared: int) -> ComparedRun:
     batches, costs, diversity = (get_statistics(conn, row.id, name) for name in ("batch", "cost", "diversity"))
     took = run_comparison.seconds_of(conn, row.id)
     until = dict(zip(took, accumulate(took.values()), strict=True))
@@ -101,7 +104,12 @@ def _run(conn: Connection, row: RunRow) -> ComparedRun:
         for score in heldout_scores(conn, row.id, success)
     ]
     return ComparedRun(
-        name=row.name, status=read_standing(conn, row).standing, seed=row.seed, curve=curve, heldout=heldout
+        name=row.name,
+        status=read_standing(conn, row).standing,
+        seed=row.seed,
+        shared=shared,
+        curve=curve,
+        heldout=heldout,
     )
 
 

@@ -65,6 +65,8 @@ class ComparedRun(Schema):
     """Its status."""
     seed: int
     """Its seed."""
+    shared: int
+    """How many iterations it shares with the first run, as a fork does: before that nothing can differ."""
     curve: list[CurvePoint]
     """Its iterations."""
     heldout: list[HeldoutPoint]

@@ -1,1 +1,1 @@
-"""Configs: their JSON schema, and their text with some keys changed."""
+"""Configs: their JSON schema, their text with some keys changed (`endpoints`), and that of a run (`run_config`)."""

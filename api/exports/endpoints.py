@@ -27,7 +27,9 @@ router = APIRouter(prefix="/v1/runs/{run}", tags=["exports"])
 
 MOST_SHOWN, MOST_UNFINISHED = 200, 20
 MEDIA_TYPES = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
-ExportKind = TypeAliasType("ExportKind", Literal["pairs", "prompts", "responses", "judged", "rollouts"])
+ExportKind = TypeAliasType(
+    "ExportKind", Literal["pairs", "prompts", "responses", "judged", "heldout", "rollouts"]
+)
 ExportFormat = TypeAliasType("ExportFormat", Literal["jsonl", "parquet"])
 ExportNumber = Annotated[int, Path(ge=1, le=LARGEST_INTEGER, description="The number of an export.")]
 
@@ -37,8 +39,9 @@ class ExportRequest(Schema):
 
     kind: ExportKind
     """`pairs`: preferences in TRL's format; `prompts` with their lineage; `responses` with their rewards; `judged`:
-    each prompt of each pool and batch with its informativeness, responses and rewards; `rollouts`: responses with
-    their sampled tokens and log-probabilities, as far as the run keeps them."""
+    each prompt of each pool and batch with its informativeness, responses and rewards; `heldout`: the responses of each
+    policy to the held-out prompts, with their rewards; `rollouts`: responses with their sampled tokens and
+    log-probabilities, as far as the run keeps them."""
     format: ExportFormat = "jsonl"
     """The file's format."""
 

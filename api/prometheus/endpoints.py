@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from api.service import Here
 from store.runs import stage_totals
 from store.views import gauges
-from store.views.run_pages import STATUSES
+from store.views.run_lists.pages import STATUSES
 
 router = APIRouter(tags=["health"])
 

@@ -43,7 +43,7 @@ from store.game import batches, prompts
 from store.rows import RunRow
 from store.runs.runs import find_run
 from store.views import prompt_details
-from store.views.prompt_pages import PageStart, PromptFilter, page_start_after, prompt_page
+from store.views.prompt_pages import PageStart, PromptFilter, count_prompts, page_start_after, prompt_page
 from store.views.report import read_infos
 
 router = APIRouter(prefix="/v1/runs/{run}/prompts", tags=["prompts"])
@@ -83,9 +83,12 @@ def list_prompts(
         iteration, born, operator, info_min, info_max, depth, root, topic, text, words, numbers
     )
     with here.reading() as conn:
-        rows = prompt_page(conn, find_run(conn, run).id, prompt_filter, sort, limit + 1, _place(cursor, sort))
+        run_id = find_run(conn, run).id
+        rows = prompt_page(conn, run_id, prompt_filter, sort, limit + 1, _place(cursor, sort))
+        total = count_prompts(conn, run_id, prompt_filter)
     page = rows[:limit]
     return PromptPage(
+        total=total,
         items=[in_page(row) for row in page],
         next=_cursor(page_start_after(page[-1], sort), sort) if len(rows) > limit else None,
     )

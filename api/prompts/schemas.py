@@ -12,7 +12,22 @@ from store.rows import LineageRow
 from store.views.prompt_details import OriginRow, PairRow, Participation, ResponseRow
 from store.views.prompt_pages import FoundPrompt
 
-Sort = Literal["number", "-number", "info", "-info", "depth", "-depth"]
+Sort = Literal[
+    "number",
+    "-number",
+    "info",
+    "-info",
+    "depth",
+    "-depth",
+    "reward",
+    "-reward",
+    "margin",
+    "-margin",
+    "length",
+    "-length",
+    "correlation",
+    "-correlation",
+]
 
 
 class Prompt(Schema):
@@ -43,10 +58,23 @@ class ListedPrompt(Prompt):
     """The iteration that `info` comes from: the requested one, else the first that judged the prompt."""
     info: float | None
     """Its informativeness there; null if it could not be estimated."""
+    checkpoint: int | None
+    """The policy whose responses were judged there; the figures below are those of these responses."""
+    reward: float | None
+    """Their mean reward."""
+    margin: float | None
+    """The best reward minus the worst."""
+    length: float | None
+    """Their mean number of tokens."""
+    correlation: float | None
+    """The correlation of reward and number of tokens over the responses; null where one of them does not vary."""
 
 
 class PromptPage(Schema):
     """Prompts in the requested order."""
+
+    total: int | None
+    """How many prompts match, on all pages; null if they are more than 100,000."""
 
     items: list[ListedPrompt]
     """The prompts of this page."""

@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from api.cursors import read_cursor, write_cursor
+from api.runs.parameters import CreatedAfter, CreatedBefore, Deleted, OfStatus, Tag, Words
 from api.runs.representation import shown, tag_of, tags_in
-from api.runs.schemas import RunDetails, RunPage, Status, run_of
-from api.schema import PAGE, Cursor, Moment, PageSize, RunName
+from api.runs.schemas import RunDetails, RunPage, run_of
+from api.schema import PAGE, Cursor, PageSize, RunName
 from api.service import Here
 from store.runs.runs import find_run
-from store.views.run_pages import RunFilter, run_page
+from store.views.run_lists.pages import RunFilter, run_page
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -20,23 +21,38 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"])
 @router.get("")
 def list_runs(
     here: Here,
-    status: Annotated[list[Status] | None, Query(description="Only runs with this status; may be repeated.")] = None,
+    status: OfStatus = None,
     name: Annotated[str | None, Query(max_length=200, description="Only runs whose name contains this.")] = None,
-    tag: Annotated[str | None, Query(max_length=200, description="Only runs with this tag.")] = None,
-    created_after: Annotated[Moment | None, Query(description="Only runs created at this time or later.")] = None,
-    created_before: Annotated[Moment | None, Query(description="Only runs created before this time.")] = None,
-    deleted: Annotated[bool, Query(description="Include deleted runs.")] = False,
+    tag: Tag = None,
+    words: Words = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
+    deleted: Deleted = False,
+    sort: Annotated[
+        str,
+        Query(
+            max_length=300,
+            description="Order: `created`, `name`, `status`, `iteration`, `prompts`, `seed`, `seconds`, `reward` or "
+            "`info` (of the newest batch), `heldout.SET` or `change.SET` (greedy success), `config.KEY`; a minus puts "
+            "the largest first. Runs without the value come last.",
+        ),
+    ] = "-created",
+    key: Annotated[
+        list[Annotated[str, Query(max_length=200)]] | None,
+        Query(max_length=50, description="A key of the config to show, such as `training.beta`; may be repeated."),
+    ] = None,
     limit: PageSize = PAGE,
     cursor: Cursor = None,
 ) -> RunPage:
-    """All runs, newest first."""
-    run_filter = RunFilter(status or (), name, tag, created_after, created_before, deleted)
+    """All runs, newest first unless sorted otherwise."""
+    run_filter = RunFilter(status or (), name, tag, words, created_after, created_before, deleted)
     place = read_cursor(cursor, int)
     with here.reading() as conn:
-        rows = run_page(conn, run_filter, limit + 1, None if place is None else place[0])
+        rows = run_page(conn, run_filter, limit + 1, None if place is None else place[0], sort)
     page = rows[:limit]
     return RunPage(
-        items=[run_of(row) for row in page], next=write_cursor(page[-1].run.id) if len(rows) > limit else None
+        items=[run_of(row, key or ()) for row in page],
+        next=write_cursor(page[-1].run.id) if len(rows) > limit else None,
     )
 
 

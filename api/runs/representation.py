@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from api.runs.schemas import Launch, RunDetails, details_of
 from store.rows import RunRow
 from store.runs import launches
-from store.views.run_pages import read_standing
+from store.views.run_lists.pages import read_standing
 
 
 def shown(conn: Connection, run: RunRow) -> RunDetails:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,8 +10,9 @@ from typing_extensions import TypeAliasType
 
 from api.schema import Schema
 from api.service import secrets_in
+from eva.config.changes import flatten
 from eva.runtime.redaction import redact, redact_json
-from store.views.run_pages import StandingRow
+from store.views.run_lists.pages import StandingRow
 
 Status = TypeAliasType(
     "Status", Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"]
@@ -91,8 +92,8 @@ class SetOutcome(Schema):
     """Change of the mean reward; null where it is not stored."""
 
 
-class Run(Schema):
-    """One alignment run."""
+class RunFacts(Schema):
+    """What a list and a single run show of a run."""
 
     name: str
     """Its name."""
@@ -118,6 +119,8 @@ class Run(Schema):
     """The sequence number of its newest event."""
     forked_from: ForkedFrom | None
     """The run that it is a fork of, if any."""
+    seconds: float
+    """The time that its own stages took. What a fork shares with its parent was played there, and does not count."""
     error: str | None
     """Why it failed; null if it did not."""
     note: str
@@ -154,7 +157,7 @@ class Launch(Schema):
     """What it waits for, if not for its turn."""
 
 
-class RunDetails(Run):
+class RunDetails(RunFacts):
     """One run with its config."""
 
     launch: Launch | None
@@ -166,8 +169,15 @@ class RunDetails(Run):
     """The config in full. Credentials read `***`."""
 
 
+class Run(RunFacts):
+    """One alignment run of a list."""
+
+    config: Mapping[str, Any]
+    """The requested keys of its config, dotted; null where it has no such key. Credentials read `***`."""
+
+
 class RunPage(Schema):
-    """Runs, newest first."""
+    """Runs, in the order that was asked for."""
 
     items: list[Run]
     """The runs of this page."""
@@ -175,9 +185,10 @@ class RunPage(Schema):
     """The `cursor` of the next page; null on the last page."""
 
 
-def run_of(row: StandingRow) -> Run:
-    """Describes a run for a list."""
-    return Run(**_facts(row))
+def run_of(row: StandingRow, keys: Sequence[str]) -> Run:
+    """Describes a run for a list, with these keys of its config."""
+    config = flatten(redact_json(row.run.config, secrets_in(row.run))) if keys else {}
+    return Run(**_facts(row), config={key: config.get(key) for key in keys})
 
 
 def details_of(row: StandingRow, launch: Launch | None) -> RunDetails:
@@ -206,6 +217,7 @@ def _facts(row: StandingRow) -> dict[str, Any]:
         "seed": run.seed,
         "last_event": run.event_seq,
         "forked_from": None if row.origin is None else ForkedFrom(run=row.origin, iteration=run.forked_at or 0),
+        "seconds": row.seconds,
         "error": error,
         "note": run.note,
         "tags": list(run.tags),

@@ -1,4 +1,4 @@
-"""`eva export`: a run's pairs, prompts, responses, judged prompts or rollouts, as a file for other tools."""
+"""`eva export`: a run's pairs, prompts, responses, judged prompts, held-out responses or rollouts, as a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POLL_S = 0.2
 @click.option("--out", metavar="FILE", help="The file to write; `-` is standard output.  [default: RUN-WHAT.FORMAT]")
 @url_option
 def export(run: str, what: str, form: str, out: str | None, url: str | None) -> None:
-    """Write a run's pairs, prompts, responses, judged prompts or rollouts to a file.
+    """Write a run's pairs, prompts, responses, judged prompts, held-out responses or rollouts to a file.
 
     RUN is a name, a unique prefix of one, or `last`. The first columns of pairs are prompt, chosen and
     rejected, as TRL expects them: messages, with model.system_prompt, or texts where model.template is none. So TRL

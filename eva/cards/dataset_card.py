@@ -14,6 +14,7 @@ _KINDS = {
     "prompts": "every prompt with its lineage: `parent`, `root`, `operator`, `depth`, `born` (-1 for a seed prompt)",
     "responses": "every response with its prompt, checkpoint, sample, seed, finish reason, reward; a row per rewarder",
     "judged": "every prompt of each pool and batch: informativeness, weight, Gumbel key, responses, rewards",
+    "heldout": "every policy's responses to the held-out prompts, greedy and sampled, with their rewards",
 }
 
 _CARD = """---

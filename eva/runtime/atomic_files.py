@@ -20,6 +20,7 @@ FORMATS = ("jsonl", "parquet")
 _INTEGERS = (
     "iteration",
     "number",
+    "item",
     "checkpoint",
     "parent",
     "root",

@@ -1,8 +1,9 @@
 """Queries for reading: what the API, the dashboard and the command line show.
 
-`run_pages`: pages of runs, with their state.
+`run_lists`: lists of runs: filtered, sorted, grouped.
 `prompt_pages`: pages of prompts, filtered and sorted.
 `prompt_details`: all about one prompt.
+`heldout_samples`: held-out prompts with the responses of several policies.
 `prompt_map`: the map of a run's prompts.
 `statistics`: statistics that are computed once per iteration.
 `training_metrics`: training metrics over steps.

@@ -98,6 +98,19 @@ _RECORDED = text("""
     WHERE r.run_id = :run_id AND r.prompt = ANY(:numbers) AND r.checkpoint = ANY(:policies)
 """)
 
+_HELDOUT = text("""
+    SELECT r.split, r.item, p.text AS prompt, r.checkpoint, r.mode, r.sample, r.text AS response, r.finish, r.tokens,
+        r.reward, r.reason, p.context
+    FROM heldout_responses r
+    JOIN heldout_prompts p ON p.run_id = r.run_id AND p.split = r.split AND p.item = r.item
+    WHERE r.run_id = :run_id
+    ORDER BY r.split, r.item, r.checkpoint, r.mode, r.sample
+""")
+
+_HELDOUT_CONTEXTS = text("""
+    SELECT EXISTS (SELECT FROM heldout_prompts WHERE run_id = :run_id AND context IS NOT NULL)
+""")
+
 _MODEL = text("SELECT config -> 'model' FROM runs WHERE id = :run_id")
 
 _COUNTS = text("""
@@ -107,7 +120,8 @@ _COUNTS = text("""
         (SELECT count(*) FROM pairs WHERE run_id = :run_id) AS pairs,
         (SELECT count(*) FROM responses WHERE run_id = :run_id) AS responses,
         (SELECT count(*) FROM estimates WHERE run_id = :run_id)
-            + (SELECT count(*) FROM batches WHERE run_id = :run_id) AS judged
+            + (SELECT count(*) FROM batches WHERE run_id = :run_id) AS judged,
+        (SELECT count(*) FROM heldout_responses WHERE run_id = :run_id) AS heldout
 """)
 
 
@@ -126,17 +140,22 @@ def iter_pairs(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
 
 def iter_prompts(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
     """Streams the prompts with their lineage, by number; with messages if the run has conversations."""
-    return _with_messages(conn, _PROMPTS, run_id)
+    return _with_messages(conn, _PROMPTS, run_id, has_messages=has_contexts(conn, run_id))
 
 
 def iter_responses(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
     """Streams the responses with prompt and reward, by prompt, checkpoint and sample; a row per rewarder."""
-    return _with_messages(conn, _RESPONSES, run_id)
+    return _with_messages(conn, _RESPONSES, run_id, has_messages=has_contexts(conn, run_id))
 
 
 def iter_judged(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
     """Streams the prompts of each pool and batch with their info, and the responses and rewards that it comes from."""
-    return _with_messages(conn, _JUDGED, run_id)
+    return _with_messages(conn, _JUDGED, run_id, has_messages=has_contexts(conn, run_id))
+
+
+def iter_heldout(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
+    """Streams what each policy responded to the held-out prompts, with rewards, by set, prompt and policy."""
+    return _with_messages(conn, _HELDOUT, run_id, has_messages=_has_heldout_contexts(conn, run_id))
 
 
 def iter_rollouts(conn: Connection, run_id: int, runs_dir: Path) -> Iterator[dict[str, Any]]:
@@ -195,6 +214,8 @@ def message_columns(conn: Connection, run_id: int, name: str) -> tuple[str, ...]
     """
     if name == "pairs":
         return ("prompt", "chosen", "rejected") if _rendering(conn, run_id)[0] else ()
+    if name == "heldout":
+        return (MESSAGES,) if _has_heldout_contexts(conn, run_id) else ()
     return (MESSAGES,) if has_contexts(conn, run_id) else ()
 
 
@@ -203,6 +224,7 @@ EXPORTS: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
     "prompts": iter_prompts,
     "responses": iter_responses,
     "judged": iter_judged,
+    "heldout": iter_heldout,
 }
 """The exports of what the database holds, by name."""
 
@@ -267,6 +289,19 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "token_ids",
         "logprobs",
     ),
+    "heldout": (
+        "split",
+        "item",
+        "prompt",
+        "checkpoint",
+        "mode",
+        "sample",
+        "response",
+        "finish",
+        "tokens",
+        "reward",
+        "reason",
+    ),
 }
 """The columns of each export, in order. Runs with conversations add MESSAGES to all but pairs."""
 
@@ -296,7 +331,7 @@ def write_export(
 
 
 def count_rows(conn: Connection, run_id: int) -> dict[str, int]:
-    """Counts a run's seed prompts, prompts, pairs and responses, and the judged prompts of its pools and batches."""
+    """Counts a run's seed prompts and the rows of its exports."""
     return {name: int(count) for name, count in conn.execute(_COUNTS, {"run_id": run_id}).mappings().one().items()}
 
 
@@ -307,8 +342,11 @@ def _rendering(conn: Connection, run_id: int) -> tuple[bool, str | None]:
     return chat or has_contexts(conn, run_id), model.get("system_prompt") if chat else None
 
 
-def _with_messages(conn: Connection, query: TextClause, run_id: int) -> Iterator[dict[str, Any]]:
-    has_messages = has_contexts(conn, run_id)
+def _has_heldout_contexts(conn: Connection, run_id: int) -> bool:
+    return bool(conn.execute(_HELDOUT_CONTEXTS, {"run_id": run_id}).scalar_one())
+
+
+def _with_messages(conn: Connection, query: TextClause, run_id: int, *, has_messages: bool) -> Iterator[dict[str, Any]]:
     for row, context in _stream(conn, query, run_id):
         yield row | {MESSAGES: as_messages(row["prompt"], context)} if has_messages else row
 

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
+    Numeric,
     Select,
     Table,
     and_,
@@ -27,7 +28,7 @@ from sqlalchemy.dialects.postgresql import REGCONFIG
 from sqlalchemy.sql.selectable import FromClause
 
 from store.postgres.values import clean_text
-from store.schema.tables import WORDS, batches, estimates, prompts
+from store.schema.tables import WORDS, batches, estimates, prompts, responses, rewards
 
 _Query = Select[*tuple[Any, ...]]
 
@@ -42,8 +43,15 @@ _PROMPT = (
     prompts.c.topic,
 )
 
-SORTS = ("number", "-number", "info", "-info", "depth", "-depth")
-"""The sort orders. A minus puts the largest first. Prompts without info always come last."""
+FIGURES = ("reward", "margin", "length", "correlation")
+"""What is computed from a prompt's responses: their mean reward, the best reward minus the worst, their mean number of
+tokens, and the correlation of the two over the responses."""
+
+SORTS = tuple(sign + name for name in ("number", "info", "depth", *FIGURES) for sign in ("", "-"))
+"""The sort orders. A minus puts the largest first. Prompts without the value always come last."""
+
+MOST_COUNTED = 100_000
+"""How far prompts are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,10 @@ class PromptFilter:
 
 @dataclass(frozen=True, slots=True)
 class FoundPrompt:
-    """A prompt on a page. `iteration` is the one that `info` comes from, or None if it was never judged."""
+    """A prompt on a page. `iteration` is the one that `info` comes from, or None if it was never judged.
+
+    `checkpoint` is the policy whose responses were judged there, and the FIGURES are those of these responses.
+    """
 
     number: int
     text: str
@@ -81,6 +92,11 @@ class FoundPrompt:
     topic: str | None
     iteration: int | None
     info: float | None
+    checkpoint: int | None
+    reward: float | None
+    margin: float | None
+    length: float | None
+    correlation: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +143,39 @@ def prompt_page(
 ) -> list[FoundPrompt]:
     """Returns a page of the prompts in the order of `sort`. Equal ones are sorted by number, in the same direction."""
     order = _Order(sort, after)
+    if order.by in FIGURES:
+        return _found(conn, _figure_page(run_id, wanted, order, limit))
     if order.by != "info":
-        return _found(conn, _page(run_id, wanted, order, limit))
+        return _found(conn, _with_figures(run_id, _page(run_id, wanted, order, limit), order))
     page: list[FoundPrompt] = []
     if after is None or after.value is not None:
-        page = _found(conn, _page(run_id, wanted, order, limit, informed=True))
+        page = _found(conn, _with_figures(run_id, _page(run_id, wanted, order, limit, informed=True), order))
         after = None
     if len(page) == limit or wanted.info_min is not None or wanted.info_max is not None:
         return page
-    return page + _found(conn, _page(run_id, wanted, _Order("number", after), limit - len(page), informed=False))
+    rest = _Order("number", after)
+    others = _page(run_id, wanted, rest, limit - len(page), informed=False)
+    return page + _found(conn, _with_figures(run_id, others, rest))
+
+
+def count_prompts(conn: Connection, run_id: int, wanted: PromptFilter) -> int | None:
+    """Returns how many prompts there are of these, or None if they are more than MOST_COUNTED."""
+    if wanted.iteration is None and wanted.info_min is None and wanted.info_max is None:
+        # which prompts match does not depend on when they were judged
+        matching = select(prompts.c.number).where(
+            prompts.c.run_id == run_id, *_conditions(run_id, wanted, literal(None, Float(53)), None)
+        )
+    else:
+        matching = _all(run_id, wanted)
+    some = matching.limit(MOST_COUNTED + 1).subquery()
+    count = int(conn.execute(select(func.count()).select_from(some)).scalar_one())
+    return count if count <= MOST_COUNTED else None
 
 
 def page_start_after(prompt: FoundPrompt, sort: str) -> PageStart:
     """Returns the start of the page that follows this prompt."""
-    value = {"info": prompt.info, "depth": float(prompt.depth)}.get(sort.removeprefix("-"))
+    by = sort.removeprefix("-")
+    value = {"info": prompt.info, "depth": float(prompt.depth)}.get(by, getattr(prompt, by) if by in FIGURES else None)
     return PageStart(value, prompt.number)
 
 
@@ -152,35 +187,117 @@ def _page(run_id: int, wanted: PromptFilter, order: _Order, limit: int, *, infor
     """Returns the query of a page. `informed`: only prompts that have info (True) or have none (False)."""
     if wanted.iteration is not None or order.by == "info":
         return _judged_page(run_id, wanted, order, limit, informed)
-    judged = _first_judged()
-    query = (
-        select(*_PROMPT, judged.c.iteration, judged.c.info)
-        .select_from(prompts)
-        .outerjoin(judged, true())
-        .where(prompts.c.run_id == run_id, *_conditions(run_id, wanted, judged.c.info, informed))
-    )
-    return order.cut(query, prompts.c[order.by], prompts.c.number, limit)
+    return order.cut(_all(run_id, wanted, informed), prompts.c[order.by], prompts.c.number, limit)
 
 
 def _judged_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int, informed: bool | None) -> _Query:
     """The same for judged prompts: a page of batches and a page of pools, merged."""
     arms: list[_Query] = []
     for table in (batches, estimates):
-        query = (
-            select(*_PROMPT, table.c.iteration, table.c.info)
-            .join(table, and_(table.c.run_id == prompts.c.run_id, table.c.prompt == prompts.c.number))
-            .where(
-                table.c.run_id == run_id,
-                prompts.c.run_id == run_id,
-                _counts(table, wanted.iteration),
-                *_conditions(run_id, wanted, table.c.info, informed),
-            )
-        )
+        query = _judged(run_id, wanted, table, informed)
         number = table.c.prompt
         column = {"info": table.c.info, "depth": prompts.c.depth, "number": number}[order.by]
         arms.append(select(order.cut(query, column, number, limit).subquery()))
     both = union_all(*arms).subquery()
     return order.ordered(select(both), both.c[order.by], both.c.number).limit(limit)
+
+
+def _judged(run_id: int, wanted: PromptFilter, table: Table, informed: bool | None = None) -> _Query:
+    """The judged prompts of the batches or of the pools."""
+    return (
+        select(*_PROMPT, table.c.iteration, table.c.info, table.c.checkpoint)
+        .join(table, and_(table.c.run_id == prompts.c.run_id, table.c.prompt == prompts.c.number))
+        .where(
+            table.c.run_id == run_id,
+            prompts.c.run_id == run_id,
+            _counts(table, wanted.iteration),
+            *_conditions(run_id, wanted, table.c.info, informed),
+        )
+    )
+
+
+def _all(run_id: int, wanted: PromptFilter, informed: bool | None = None) -> _Query:
+    """All prompts that match, in no order."""
+    if wanted.iteration is not None:
+        both = union_all(*(_judged(run_id, wanted, table, informed) for table in (batches, estimates))).subquery()
+        return select(both)
+    judged = _first_judged()
+    return (
+        select(*_PROMPT, judged.c.iteration, judged.c.info, judged.c.checkpoint)
+        .select_from(prompts)
+        .outerjoin(judged, true())
+        .where(prompts.c.run_id == run_id, *_conditions(run_id, wanted, judged.c.info, informed))
+    )
+
+
+def _with_figures(run_id: int, page: _Query, order: _Order) -> _Query:
+    """A page with the figures of its prompts, in its order."""
+    found = page.subquery()
+    figures = _figures(run_id, found)
+    query = select(found, *(figures.c[name] for name in FIGURES)).outerjoin(figures, true())
+    return order.ordered(query, found.c[order.by], found.c.number)
+
+
+def _figure_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int) -> _Query:
+    """A page in the order of a figure, which is computed for every prompt that matches."""
+    found = _all(run_id, wanted).subquery()
+    figures = _figures(run_id, found)
+    value, falling = figures.c[order.by], order.sort.startswith("-")
+    query = select(found, *(figures.c[name] for name in FIGURES)).outerjoin(figures, true())
+    if (after := order.after) is not None:
+        later = found.c.number > after.number
+        if after.value is None:
+            query = query.where(value.is_(None), later)
+        else:
+            bound = literal(after.value, Float(53))
+            further = value < bound if falling else value > bound
+            query = query.where(or_(further, and_(value == bound, later), value.is_(None)))
+    by_value = value.desc().nulls_last() if falling else value.nulls_last()
+    return query.order_by(by_value, found.c.number).limit(limit)
+
+
+def _figures(run_id: int, found: FromClause) -> FromClause:
+    """The figures of the responses that each prompt was judged by, with the whole reward and not its parts.
+
+    They are rounded, so that a sum in another order gives the same page.
+    """
+    of_response = (
+        select(rewards.c.value)
+        .where(
+            rewards.c.run_id == responses.c.run_id,
+            rewards.c.prompt == responses.c.prompt,
+            rewards.c.checkpoint == responses.c.checkpoint,
+            rewards.c["sample"] == responses.c["sample"],
+        )
+        # the names of parts begin with the name of the whole
+        .order_by(func.length(rewards.c.rewarder), rewards.c.rewarder)
+        .limit(1)
+        .correlate(responses)
+        .lateral("reward")
+    )
+    value, tokens = of_response.c.value, responses.c.tokens
+    computed = (
+        func.avg(value),
+        func.max(value) - func.min(value),
+        func.avg(cast(tokens, Float(53))),
+        func.corr(cast(tokens, Float(53)), value),
+    )
+    columns = [
+        cast(func.round(cast(figure, Numeric), 9), Float(53)).label(name)
+        for name, figure in zip(FIGURES, computed, strict=True)
+    ]
+    return (
+        select(*columns)
+        .select_from(responses)
+        .outerjoin(of_response, true())
+        .where(
+            responses.c.run_id == run_id,
+            responses.c.prompt == found.c.number,
+            responses.c.checkpoint == found.c.checkpoint,
+        )
+        .correlate(found)
+        .lateral("figures")
+    )
 
 
 def _counts(table: Table, iteration: int | None) -> ColumnElement[bool]:
@@ -198,7 +315,7 @@ def _counts(table: Table, iteration: int | None) -> ColumnElement[bool]:
 def _first_judged() -> FromClause:
     """When a prompt was first judged, with one lookup per prompt that is read."""
     of_prompt = [
-        select(table.c.iteration, table.c.info)
+        select(table.c.iteration, table.c.info, table.c.checkpoint)
         .where(table.c.run_id == prompts.c.run_id, table.c.prompt == prompts.c.number, table.c.first)
         .correlate(prompts)
         for table in (batches, estimates)

@@ -1,4 +1,4 @@
-"""Queries that compare two runs: how each did on the prompts that both have, and how long their iterations took."""
+"""Queries that compare two runs: on the prompts that both have, in the time that they took, and what they share."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ class Paired:
 MOST_SEEDS = 20_000
 """About how many seed prompts are compared at most. Of more, a part is selected by the hashes of their texts."""
 
-_FIGURES = """count(*), avg(a), avg(b), avg(b - a), stddev_samp(b - a), count(*) FILTER (WHERE b > a),
-        count(*) FILTER (WHERE b < a)"""
+_FIGURES = """count(*), avg(a), avg(b), avg(d), stddev_samp(d), count(*) FILTER (WHERE d > 0),
+        count(*) FILTER (WHERE d < 0)"""
+
+# means of the same rewards, added up in another order, differ by rounding
+_DIFFERENCE = "CASE WHEN abs(b - a) > 1e-9 * greatest(1, abs(a), abs(b)) THEN b - a ELSE 0 END AS d"
 
 _OVER_SEEDS = text(f"""
     WITH shared AS MATERIALIZED (
@@ -52,7 +55,7 @@ _OVER_SEEDS = text(f"""
         FROM rewarded WHERE rewarder NOT LIKE '%/cost_usd' GROUP BY pair, checkpoint, rewarder
     )
     SELECT checkpoint, 'seeds', 'sampled', rewarder, {_FIGURES}
-    FROM means WHERE a IS NOT NULL AND b IS NOT NULL
+    FROM (SELECT *, {_DIFFERENCE} FROM means WHERE a IS NOT NULL AND b IS NOT NULL) AS compared
     GROUP BY checkpoint, rewarder ORDER BY checkpoint, rewarder
 """)  # noqa: S608 - the parts are constants of this file
 
@@ -77,12 +80,33 @@ _OVER_HELDOUT = text(f"""
         FROM one JOIN other USING (checkpoint, split, mode, text) WHERE one.context IS NOT DISTINCT FROM other.context
     )
     SELECT checkpoint, split, mode, NULL, {_FIGURES}
-    FROM means GROUP BY checkpoint, split, mode ORDER BY checkpoint, split, mode
+    FROM (SELECT *, {_DIFFERENCE} FROM means) AS compared
+    GROUP BY checkpoint, split, mode ORDER BY checkpoint, split, mode
 """)  # noqa: S608 - the parts are constants of this file
 
 _SECONDS = text("""
     SELECT iteration, sum(seconds) FROM stages WHERE run_id = :run_id GROUP BY iteration ORDER BY iteration
 """)
+
+
+_ANCESTRY = text("""
+    WITH RECURSIVE line AS (
+        SELECT id, forked_from, forked_at, 32767 AS until FROM runs WHERE id = :run_id
+        UNION ALL
+        SELECT r.id, r.forked_from, r.forked_at, least(line.until, line.forked_at)
+        FROM line JOIN runs r ON r.id = line.forked_from
+    )
+    SELECT id, until FROM line
+""")
+
+
+def shared_iterations(conn: Connection, first: int, second: int) -> int:
+    """Returns how many iterations two runs share, because one of them or both are forks: 0 if they share none."""
+    lines = [
+        {int(run): int(until) for run, until in conn.execute(_ANCESTRY, {"run_id": run_id})}
+        for run_id in (first, second)
+    ]
+    return max((min(lines[0][run], lines[1][run]) for run in lines[0].keys() & lines[1].keys()), default=0)
 
 
 def paired_over_seeds(conn: Connection, first: int, second: int, most: int = MOST_SEEDS) -> list[Paired]:

@@ -16,7 +16,7 @@ from store.game import prompts
 from store.runs.runs import find_run
 from store.session import open_store
 from store.views.report import family_members, most_evolved_root
-from store.views.run_pages import RunFilter, run_page
+from store.views.run_lists.pages import RunFilter, run_page
 from tests.support.browser_fixtures import open_tab
 from tests.support.service_fixtures import serving
 from tests.support.structure import ROOT

@@ -45,6 +45,7 @@ ON_SEVERAL_FLOORS = {
     "Checkpoint",
     "CurvePoint",
     "Fleet",
+    "HeldoutResponse",
     "Interval",
     "Iteration",
     "LengthControlled",

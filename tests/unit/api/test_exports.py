@@ -30,7 +30,7 @@ def stored(played: Played, kind: str) -> list[dict[str, Any]]:
         return list(exports.EXPORTS[kind](conn, played.run_id))
 
 
-@pytest.mark.parametrize("kind", ["pairs", "prompts", "responses", "judged"])
+@pytest.mark.parametrize("kind", ["pairs", "prompts", "responses", "judged", "heldout"])
 def test_a_file_holds_what_the_store_does(played_service: Served, played: Played, kind: str) -> None:
     rows = stored(played, kind)
     for form in ("jsonl", "parquet"):

@@ -60,6 +60,7 @@ export interface ComparedRun {
   name: string;
   status: string;
   seed: number;
+  shared: number;
   curve: CurvePoint[];
   heldout: HeldoutPoint[];
 }
@@ -108,6 +109,15 @@ export interface Difference {
   truncated: boolean;
 }
 
+export interface DifferingKey {
+  key: string;
+  values: number;
+}
+
+export interface DifferingKeys {
+  items: DifferingKey[];
+}
+
 export interface Draft {
   text: string | null;
   preset: string | null;
@@ -153,7 +163,7 @@ export interface Export {
 
 export type ExportFormat = "jsonl" | "parquet";
 
-export type ExportKind = "pairs" | "prompts" | "responses" | "judged" | "rollouts";
+export type ExportKind = "pairs" | "prompts" | "responses" | "judged" | "heldout" | "rollouts";
 
 export interface ExportRequest {
   kind: ExportKind;
@@ -203,6 +213,15 @@ export interface HeldoutOverlap {
   examples: string[][];
 }
 
+export interface HeldoutPage {
+  splits: string[];
+  policies: number[];
+  success: number;
+  shown: number[];
+  items: HeldoutPrompt[];
+  next: string | null;
+}
+
 export interface HeldoutPoint {
   checkpoint: number;
   seconds: number;
@@ -211,6 +230,24 @@ export interface HeldoutPoint {
   responses: number;
   accuracy: number | null;
   reward_mean: number | null;
+}
+
+export interface HeldoutPrompt {
+  split: string;
+  item: number;
+  text: string;
+  context: Message[];
+  responses: HeldoutResponse[];
+}
+
+export interface HeldoutResponse {
+  checkpoint: number;
+  sample: number;
+  text: string;
+  finish: string;
+  tokens: number;
+  reward: number | null;
+  reason: string | null;
 }
 
 export interface Holder {
@@ -288,6 +325,11 @@ export interface ListedPrompt {
   topic: string | null;
   iteration: number | null;
   info: number | null;
+  checkpoint: number | null;
+  reward: number | null;
+  margin: number | null;
+  length: number | null;
+  correlation: number | null;
 }
 
 export interface ListedStudy {
@@ -522,6 +564,7 @@ export interface PromptMap {
 }
 
 export interface PromptPage {
+  total: number | null;
   items: ListedPrompt[];
   next: string | null;
 }
@@ -600,6 +643,7 @@ export interface Run {
   seed: number;
   last_event: number;
   forked_from: ForkedFrom | null;
+  seconds: number;
   error: string | null;
   note: string;
   tags: string[];
@@ -607,12 +651,20 @@ export interface Run {
   started_at: string | null;
   finished_at: string | null;
   deleted_at: string | null;
+  config: Record<string, any>;
 }
 
 export interface RunChanges {
   name: string | null;
   tags: string[] | null;
   note: string | null;
+}
+
+export interface RunConfigText {
+  text: string;
+  against: string;
+  choices: string[];
+  changes: ChangedKey[];
 }
 
 export interface RunDetails {
@@ -628,6 +680,7 @@ export interface RunDetails {
   seed: number;
   last_event: number;
   forked_from: ForkedFrom | null;
+  seconds: number;
   error: string | null;
   note: string;
   tags: string[];
@@ -638,6 +691,18 @@ export interface RunDetails {
   launch: Launch | null;
   config_hash: string;
   config: Record<string, any>;
+}
+
+export interface RunGroup {
+  value: any;
+  runs: string[];
+  seconds: number;
+  heldout: SetMean[];
+}
+
+export interface RunGroups {
+  items: RunGroup[];
+  truncated: boolean;
 }
 
 export interface RunPage {
@@ -660,6 +725,14 @@ export interface Session {
   scope: "read" | "write" | "admin";
   key: string | null;
   until: string | null;
+}
+
+export interface SetMean {
+  split: string;
+  runs: number;
+  mean: number;
+  low: number | null;
+  high: number | null;
 }
 
 export interface SetOutcome {

@@ -20,7 +20,7 @@ from orchestrator.launch.registration import register_run
 from store.rows import RunRow
 from store.runs import leases, runs
 from store.session import Store
-from store.views.run_pages import read_standing
+from store.views.run_lists.pages import read_standing
 from tests.support.fakes import Recorder, always, fake_config, fake_roles
 
 

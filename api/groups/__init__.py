@@ -1,0 +1,1 @@
+"""Runs in groups, by tag or by a key of their config."""

@@ -1,0 +1,1 @@
+"""Held-out prompts, and what each policy responded to them."""

@@ -1,0 +1,60 @@
+"""Prompts by the figures of their responses: as computed from the responses themselves, sorted over all pages."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import pytest
+
+from tests.support.cli_fixtures import Played
+from tests.support.service_fixtures import Served
+
+FIGURES = ("reward", "margin", "length", "correlation")
+
+
+def get(served: Served, path: str, **params: Any) -> Any:
+    answer = served.client.get(f"/v1/runs/last/prompts{path}", params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def walk(served: Served, **params: Any) -> list[Any]:
+    items: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = get(served, "", limit=20, **params, **cursor)
+        items += page["items"]
+        if page["next"] is None:
+            assert page["total"] == len(items)
+            return items
+        cursor = {"cursor": page["next"]}
+
+
+@pytest.mark.parametrize("params", [{}, {"iteration": 1}, {"iteration": 2, "operator": "depth"}, {"info_min": 0.5}])
+def test_every_order_gives_every_prompt_once_those_without_a_value_last(
+    played_service: Served, played: Played, params: dict[str, Any]
+) -> None:
+    everything = {prompt["number"]: prompt for prompt in walk(played_service, **params)}
+    for name in FIGURES:
+        for sign in ("", "-"):
+            found = walk(played_service, sort=f"{sign}{name}", **params)
+            assert {prompt["number"]: prompt for prompt in found} == everything
+            values = [prompt[name] for prompt in found]
+            known = [value for value in values if value is not None]
+            assert known == sorted(known, reverse=bool(sign)) == values[: len(known)]
+
+
+def test_the_figures_are_those_of_the_responses_that_were_judged(played_service: Served) -> None:
+    for prompt in get(played_service, "", iteration=2, sort="-correlation", limit=5)["items"]:
+        responses = [
+            response
+            for response in get(played_service, f"/{prompt['number']}")["responses"]["items"]
+            if response["checkpoint"] == prompt["checkpoint"]
+        ]
+        rewards = [response["rewards"][0]["value"] for response in responses]
+        tokens = [float(response["tokens"]) for response in responses]
+        assert prompt["reward"] == pytest.approx(statistics.fmean(rewards), abs=1e-8)
+        assert prompt["margin"] == pytest.approx(max(rewards) - min(rewards), abs=1e-8)
+        assert prompt["length"] == pytest.approx(statistics.fmean(tokens), abs=1e-8)
+        assert prompt["correlation"] == pytest.approx(statistics.correlation(tokens, rewards), abs=1e-8)

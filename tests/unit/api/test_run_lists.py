@@ -1,0 +1,135 @@
+"""Lists of runs: sorted, searched, grouped, with keys of their configs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from store.rows import RunRow
+from store.runs.runs import annotate_run, create_run
+from store.runs.stages import open_stage
+from store.schema.tables import runs, stages
+from store.session import Store
+from store.views.statistics import put_statistic
+from tests.support.service_fixtures import Served
+
+
+def get(served: Served, path: str, **params: Any) -> Any:
+    answer = served.client.get(path, params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def walk(served: Served, **params: Any) -> list[Any]:
+    """Every run, two to a page."""
+    items: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = get(served, "/v1/runs", limit=2, **params, **cursor)
+        items += page["items"]
+        if page["next"] is None:
+            return items
+        cursor = {"cursor": page["next"]}
+
+
+def make_run(store: Store, name: str, beta: float | None, success: float | None, *tags: str, note: str = "") -> RunRow:
+    """A run whose first policy succeeds on half of the held-out prompts; its newest on `success`, if any."""
+    config = {"iterations": 1, "training": {"beta": beta}, "reward": {"api_base": "https://me:hunter22@host/v1"}}
+    with store.transaction() as conn:
+        run = create_run(conn, stem=name, config=config, config_hash=name, seed=1)
+        annotate_run(conn, run.id, note=note, tags=tags)
+        for checkpoint, share in enumerate((0.5, success)):
+            score = {"checkpoint": checkpoint, "split": "hard set", "mode": "greedy", "reward": None}
+            if share is not None:
+                put_statistic(conn, run.id, checkpoint - 1, "heldout", [{**score, "accuracy": share}])
+    return run
+
+
+@pytest.fixture
+def listed(served: Served, store: Store) -> Served:
+    """Six runs with one key that differs, four of them trained."""
+    make_run(store, "a", 0.1, 0.6, "sweep", note="the first try")
+    make_run(store, "b", 0.2, 0.8, "sweep", "good")
+    make_run(store, "c", 0.1, 0.8)
+    make_run(store, "d", 10.0, None, "100%_sure")
+    make_run(store, "e", None, 0.9)
+    make_run(store, "f", 0.1, None)
+    return served
+
+
+def stems(items: list[Any]) -> str:
+    return "".join(run["name"].partition("-")[0] for run in items)
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("-created", "fedcba"),
+        ("created", "abcdef"),
+        ("name", "abcdef"),
+        ("-name", "fedcba"),
+        ("config.training.beta", "fcabde"),
+        ("-config.training.beta", "dbfcae"),
+        ("-heldout.hard set", "ecbafd"),
+        ("heldout.hard set", "fdacbe"),
+        ("-heldout.other", "fedcba"),
+        ("seconds", "fedcba"),
+        ("-config.no.such.key", "fedcba"),
+    ],
+)
+def test_runs_are_sorted_over_all_pages_those_without_a_value_last(listed: Served, sort: str, order: str) -> None:
+    assert stems(walk(listed, sort=sort)) == order
+
+
+def test_an_unknown_order_is_refused_with_the_known_ones(listed: Served) -> None:
+    refused = listed.client.get("/v1/runs", params={"sort": "-reward_mean"})
+    assert refused.status_code == 422 and "heldout.SET" in refused.json()["expected"]
+
+
+def test_words_are_parts_of_a_name_a_note_or_a_tag(listed: Served) -> None:
+    assert stems(walk(listed, words="SWEE")) == "ba"
+    assert stems(walk(listed, words="swee try")) == "a"
+    assert stems(walk(listed, words="0%_")) == "d"
+    assert stems(walk(listed, words="swee", tag="good")) == "b"
+    assert walk(listed, words="sweep nothing") == []
+
+
+def test_a_list_shows_keys_of_the_config_without_secrets(listed: Served) -> None:
+    (run,) = get(listed, "/v1/runs", words="try", key=["training.beta", "reward.api_base", "no.key"])["items"]
+    assert run["config"] == {"training.beta": 0.1, "reward.api_base": "https://***@host/v1", "no.key": None}
+
+
+def test_groups_have_the_mean_of_the_runs_that_were_trained(listed: Served) -> None:
+    groups = get(listed, "/v1/groups", by="config.training.beta")["items"]
+    assert [(group["value"], len(group["runs"])) for group in groups] == [(0.1, 3), (0.2, 1), (10.0, 1), (None, 1)]
+    (mean,) = groups[0]["heldout"]
+    assert (mean["split"], mean["runs"], mean["mean"]) == ("hard set", 2, pytest.approx(0.7))
+    # Student's t with one degree of freedom: 12.7 standard errors of 0.1
+    assert (mean["low"], mean["high"]) == (pytest.approx(0.7 - 1.27, abs=0.01), pytest.approx(0.7 + 1.27, abs=0.01))
+    assert groups[1]["heldout"][0]["low"] is None and groups[2]["heldout"] == []
+    by_tag = get(listed, "/v1/groups", by="tag")["items"]
+    assert [(group["value"], len(group["runs"])) for group in by_tag] == [
+        ("sweep", 2),
+        ("100%_sure", 1),
+        ("good", 1),
+        (None, 3),
+    ]
+    assert len(get(listed, "/v1/groups", by="tag", words="try")["items"]) == 1
+
+
+def test_the_keys_that_tell_runs_apart_are_named(listed: Served) -> None:
+    assert get(listed, "/v1/groups/keys")["items"] == [{"key": "training.beta", "values": 4}]
+
+
+def test_a_fork_has_not_spent_the_time_of_its_parent(served: Served, store: Store) -> None:
+    parent = make_run(store, "parent", 0.1, 0.6)
+    fork = make_run(store, "fork", 0.1, 0.6)
+    with store.transaction() as conn:
+        for run in (parent, fork):
+            for iteration in (0, 1):
+                open_stage(conn, run.id, iteration, "judge_batch")
+        conn.execute(stages.update().values(seconds=2.0))
+        conn.execute(runs.update().where(runs.c.id == fork.id).values(forked_from=parent.id, forked_at=1))
+    assert {run["name"]: run["seconds"] for run in walk(served)} == {parent.name: 4.0, fork.name: 2.0}
+    assert stems(walk(served, sort="-seconds")) == "parentfork"
