@@ -5,7 +5,7 @@ import { SignedIn, SignIn } from "./session.js";
 import { Empty } from "./parts/states.js";
 import { Runs } from "./views/runs/runs.js";
 import { Training } from "./views/training.js";
-import { Compare } from "./views/runs/compare.js";
+import { Compare } from "./views/compare/compare.js";
 import { Evolution } from "./views/evolution/evolution.js";
 import { Launch } from "./views/launch/launch.js";
 import { Lineage } from "./views/lineage/lineage.js";
@@ -13,6 +13,10 @@ import { MapView } from "./views/map/map.js";
 import { Overview } from "./views/overview/overview.js";
 import { Prompt } from "./views/prompts/prompt.js";
 import { Prompts } from "./views/prompts/prompts.js";
+import { Config } from "./views/record/config.js";
+import { Files } from "./views/record/files.js";
+import { Log } from "./views/record/log.js";
+import { Samples } from "./views/samples/samples.js";
 import { Studies, Study } from "./views/studies/studies.js";
 
 /** @typedef {{name: string, title: string, view: (props: any) => unknown}} Tab */
@@ -26,10 +30,14 @@ const TABS = [
     view: ({ run, rest }) =>
       rest.length ? html`<${Prompt} run=${run} rest=${rest} />` : html`<${Prompts} run=${run} />`,
   },
+  { name: "samples", title: "Samples", view: Samples },
   { name: "lineage", title: "Lineage", view: Lineage },
   { name: "map", title: "Map", view: MapView },
   { name: "evolution", title: "Evolution", view: Evolution },
   { name: "training", title: "Training", view: Training },
+  { name: "config", title: "Config", view: Config },
+  { name: "log", title: "Log", view: Log },
+  { name: "files", title: "Files", view: Files },
 ];
 
 const theme = signal(document.documentElement.dataset.theme ?? "");
@@ -75,6 +83,17 @@ class ErrorBoundary extends Component {
   }
 }
 
+/** @param {{run?: string}} props */
+const NotFound = ({ run }) => html`
+  <div class="head"><h1>Page not found</h1></div>
+  <div class="card">
+    <${Empty} title=${`There is no page ${decodeURI(location.pathname)}`}>
+      The address may have been cut off or mistyped.${" "}
+      ${run && html`<${Link} to=${runPath(run)}>Overview of ${run}<//>${" or "}`}<${Link} to="/">all runs<//>
+    <//>
+  </div>
+`;
+
 /** @returns {{title: string, run?: string, tab?: Tab, body: unknown}} */
 function currentView() {
   const [noun, run, part = "", ...rest] = path.value;
@@ -86,10 +105,7 @@ function currentView() {
   const tab = TABS.find((tab) => tab.name === part);
   if (noun === "runs" && run && tab)
     return { title: `${run} · ${tab.title}`, run, tab, body: html`<${tab.view} run=${run} rest=${rest} />` };
-  return {
-    title: "Page not found",
-    body: html`<${Empty} title="This page does not exist"><${Link} to="/">All runs<//><//>`,
-  };
+  return { title: "Page not found", body: html`<${NotFound} run=${noun === "runs" ? run : undefined} />` };
 }
 
 function App() {

@@ -3,9 +3,37 @@
 import { computed, html, signal } from "./ui.js";
 
 const address = signal(location.pathname + location.search);
-addEventListener("popstate", () => {
+// the page is long enough to scroll back only when its data has arrived
+history.scrollRestoration = "manual";
+addEventListener("popstate", (event) => {
   address.value = location.pathname + location.search;
+  scrollWhenPossible(Number(event.state?.scroll ?? 0));
 });
+const SCROLL_MS = 3000;
+let stopScrolling = () => {};
+
+/** Scrolls to a place as soon as the page reaches it, unless its reader scrolls first. @param {number} top */
+function scrollWhenPossible(top) {
+  stopScrolling();
+  const follow = () => {
+    scrollTo(0, top);
+    if (Math.abs(scrollY - top) < 2) stopScrolling();
+  };
+  const observer = new ResizeObserver(follow);
+  const timer = setTimeout(() => stopScrolling(), SCROLL_MS);
+  stopScrolling = () => {
+    observer.disconnect();
+    clearTimeout(timer);
+    for (const kind of ["wheel", "touchstart", "keydown"]) removeEventListener(kind, stopScrolling);
+  };
+  for (const kind of ["wheel", "touchstart", "keydown"]) addEventListener(kind, stopScrolling);
+  observer.observe(document.body);
+}
+
+// a reload and a link from elsewhere come back to the same place too
+addEventListener("pagehide", () => keepScroll());
+const keepScroll = () => history.replaceState({ ...history.state, scroll: scrollY }, "");
+if (history.state?.scroll) scrollWhenPossible(Number(history.state.scroll));
 
 /** The segments of the path, decoded. */
 export const path = computed(() =>
@@ -26,6 +54,8 @@ export const query = computed(() => new URL(address.value, location.origin).sear
 
 /** @param {string} to @param {{replace?: boolean}} [how] */
 export function go(to, how = {}) {
+  stopScrolling();
+  if (!how.replace) keepScroll();
   history[how.replace ? "replaceState" : "pushState"](null, "", to);
   const leavesPage = new URL(to, location.origin).pathname !== new URL(address.peek(), location.origin).pathname;
   address.value = location.pathname + location.search;

@@ -1,14 +1,19 @@
 // Line chart over iterations or steps, with intervals and bands. Most views are made of it.
-import { html, useEffect, useMemo, useRef, useState } from "../ui.js";
+import { classes, html, useEffect, useMemo, useRef, useState } from "../ui.js";
 import { figure } from "../parts/format.js";
 import { extent, linear, markText, pathOf, ticks } from "./scales.js";
 
 /** @typedef {{x: number, y: number | null, lo?: number | null, hi?: number | null}} Point */
-/** @typedef {{name: string, hue: string, points: Point[], dashed?: boolean, band?: boolean}} Series */
+/**
+ * @typedef {{name: string, hue: string, points: Point[], dashed?: boolean, band?: boolean,
+ *   faint?: boolean}} Series
+ */
 /**
  * @typedef {{series: Series[], xLabel: string, yLabel: string, label: string, height?: number, zero?: boolean,
  *   yDomain?: [number, number], whole?: boolean, format?: (value: number | null | undefined) => string,
- *   axisFormat?: (value: number) => string, xName?: (x: number) => string, dots?: boolean}} PlotProps
+ *   axisFormat?: (value: number) => string, xName?: (x: number) => string, dots?: boolean,
+ *   shared?: {value: number | null}, rules?: {x: number, label: string}[]}} PlotProps `shared`: the place that the
+ *   charts of a page mark together; `rules`: places to mark with a vertical line
  */
 
 const LEFT = 42;
@@ -42,9 +47,15 @@ export function Plot({
   axisFormat,
   xName,
   dots = true,
+  shared,
+  rules = [],
 }) {
   const [box, width] = useWidth();
-  const [at, setAt] = useState(/** @type {number | null} */ (null));
+  const [own, setOwn] = useState(/** @type {number | null} */ (null));
+  const setAt = (/** @type {number | null} */ place) => {
+    if (shared) shared.value = place;
+    else setOwn(place);
+  };
   const xs = useMemo(
     () =>
       [
@@ -56,6 +67,8 @@ export function Plot({
       ].sort((a, b) => a - b),
     [series],
   );
+  const place = shared ? shared.value : own;
+  const at = place !== null && xs.includes(place) ? place : null;
   const domainY = useMemo(
     () =>
       yDomain ??
@@ -120,6 +133,16 @@ export function Plot({
         )}
         <text class="axis-name" x=${(LEFT + width - RIGHT) / 2} y=${height - 6} text-anchor="middle">${xLabel}</text>
         <text class="axis-name" x="0" y="11">${yLabel}</text>
+        ${rules
+          .filter((rule) => rule.x >= domainX[0] && rule.x <= domainX[1])
+          .map(
+            (rule) => html`
+              <g key=${rule.x}>
+                <line class="rule" x1=${x(rule.x)} x2=${x(rule.x)} y1=${TOP} y2=${height - BOTTOM} />
+                <text class="rule-name" x=${x(rule.x) + 4} y=${TOP + 10}>${rule.label}</text>
+              </g>
+            `,
+          )}
         ${at !== null && html`<line class="cursor" x1=${x(at)} x2=${x(at)} y1=${TOP} y2=${height - BOTTOM} />`}
         ${series.map(
           (line) => html`
@@ -141,7 +164,7 @@ export function Plot({
           />
         `
       }
-      <${Legend} series=${series} />
+      <${Legend} series=${series.filter((line) => !line.faint)} />
     </div>
   `;
 }
@@ -186,7 +209,7 @@ function Line({ line, x, y, few, at }) {
         )
       }
       <path
-        class=${line.dashed ? "line dashed" : "line"}
+        class=${classes("line", line.dashed && "dashed", line.faint && "faint")}
         style=${{ stroke: hue }}
         d=${pathOf(line.points.map((point) => (point.y === null ? null : { x: x(point.x), y: y(point.y) })))}
       />

@@ -22,11 +22,35 @@ export function figure(value) {
   return signed(Number(value).toPrecision(2));
 }
 
+/**
+ * Formats the figures of a column alike: with as many decimals as show two digits of the typical one.
+ * @param {(number | null | undefined)[]} values
+ * @returns {(value: number | null | undefined) => string}
+ */
+export function inColumn(values) {
+  const sizes = values.flatMap((value) => (isMissing(value) || !value ? [] : [Math.abs(value)])).sort((a, b) => a - b);
+  const typical = sizes[sizes.length >> 1] ?? 1;
+  const digits = Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(typical))));
+  return (value) => (isMissing(value) ? "–" : signed(Number(value).toFixed(digits)));
+}
+
 /** @param {string} text */
 const signed = (text) => (text.startsWith("-") ? (Number(text) === 0 ? text.slice(1) : `−${text.slice(1)}`) : text);
 
 /** A share as a percentage. @param {number | null | undefined} value @param {number} [digits] */
 export const percent = (value, digits = 0) => (isMissing(value) ? "–" : `${(100 * Number(value)).toFixed(digits)}%`);
+
+/** A size: 812 B, 3.2 MB. @param {number | null | undefined} size */
+export function bytes(size) {
+  if (isMissing(size)) return "–";
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let [value, unit] = [Number(size), 0];
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit && value < 99.5 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+}
 
 /** Seconds: 0.4 s, 12 s, 3:11 min, 2:05 h. @param {number | null | undefined} seconds */
 export function duration(seconds) {

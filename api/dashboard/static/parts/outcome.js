@@ -9,7 +9,7 @@ import { figure, percent } from "./format.js";
  * By success, or by reward where no response of any set ever succeeds, as with a reward model.
  * @param {SetOutcome[]} sets
  */
-const isByReward = (sets) =>
+export const isByReward = (sets) =>
   sets.every((set) => !set.first.success && !set.newest?.success && set.first.reward !== null);
 
 /** @param {SetOutcome} set @param {boolean} byReward */
@@ -30,22 +30,25 @@ function parts(set, byReward) {
   };
 }
 
+/** One held-out set, before and after. @param {{set: SetOutcome, byReward: boolean, named?: boolean}} props */
+export function SetResult({ set, byReward, named = true }) {
+  const { before, after, clear, words } = parts(set, byReward);
+  return html`
+    <span class=${classes("result", clear)} title=${words}>
+      ${named && html`<span class="set-name">${set.split}</span>${" "}`}
+      <span class="number">${before}${after !== null && html` → <b>${after}</b>`}</span>
+      <span class="hidden-but-read">${`(${words})`}</span>
+    </span>
+  `;
+}
+
 /** @param {{sets: SetOutcome[]}} props */
 export function Outcome({ sets }) {
   if (!sets.length) return html`<span class="soft">–</span>`;
   const byReward = isByReward(sets);
   return html`
     <ul class="outcome" aria-label=${`Held-out ${byReward ? "reward" : "success"}, greedy`}>
-      ${sets.map((set) => {
-        const { before, after, clear, words } = parts(set, byReward);
-        return html`
-          <li key=${set.split} class=${classes(clear)} title=${words}>
-            <span class="set-name">${set.split}</span>${" "}
-            <span class="number">${before}${after !== null && html` → <b>${after}</b>`}</span>
-            <span class="hidden-but-read">${`(${words})`}</span>
-          </li>
-        `;
-      })}
+      ${sets.map((set) => html`<li key=${set.split}><${SetResult} set=${set} byReward=${byReward} /></li>`)}
     </ul>
   `;
 }

@@ -13,13 +13,22 @@ const placeOf = (to) => {
   return number === undefined ? null : `sample-${number}`;
 };
 
-/** @param {string} to */
+/** Goes to a prompt of the page, or changes what a view shows. @param {string} to */
 export function go(to) {
+  if (to.startsWith("?")) query.value = new URLSearchParams(to);
   const place = placeOf(to);
   if (place) document.getElementById(place)?.scrollIntoView();
 }
 
-export const withQuery = () => "";
+/** @param {Record<string, unknown>} changes */
+export function withQuery(changes) {
+  const next = new URLSearchParams(query.value);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null) next.delete(name);
+    else next.set(name, String(value));
+  }
+  return `?${next}`;
+}
 
 /** @param {{to: string, children?: unknown, [attribute: string]: unknown}} props */
 export function Link({ to, children, ...rest }) {

@@ -6,6 +6,7 @@ import { runEndpoint, useRequest } from "../data/api.js";
 import { useRun } from "../data/live-run.js";
 import { figure } from "../parts/format.js";
 import { Empty, Loaded } from "../parts/states.js";
+import { go, query, withQuery } from "../router.js";
 
 /** @typedef {import("../data/schema.d.ts").Metrics} Metrics */
 /** @typedef {import("../data/schema.d.ts").Series} Series */
@@ -110,6 +111,16 @@ const PANELS = [
     names: [["grad_norm", "gradient norm", "--c7"]],
   },
 ];
+/** How much of the earlier steps a smoothed value keeps. */
+const SMOOTHINGS = /** @type {[number, string][]} */ ([
+  [0, "as logged"],
+  [0.8, "smoothed"],
+  [0.95, "smoothed strongly"],
+]);
+const smoothing = () =>
+  SMOOTHINGS.map(([value]) => value).find((value) => String(value) === query.value.get("smooth")) ?? 0;
+const MOST_MARKS = 12;
+
 const NAMES = PANELS.flatMap((panel) => panel.names.map(([name]) => name));
 
 /** @param {{run: string}} props */
@@ -121,8 +132,8 @@ export function Training({ run }) {
     <div class="head">
       <h1>Training</h1>
       <p class="lead">
-        Each iteration trains once. All trainings share one axis of steps, with a gap in the line where the next one
-        starts.
+        Each iteration trains once. All trainings share one axis of steps, with a gap in the line and a mark where the
+        next one starts.
       </p>
     </div>
     <${Loaded} request=${request}>
@@ -210,6 +221,20 @@ function ChunkCharts({ run, items }) {
 
 /** @param {{run: string, items: Series[]}} props */
 export const TrainingCharts = ({ run, items }) => html`
+  <div class="buttons switch" role="group" aria-label="Smoothing">
+    ${SMOOTHINGS.map(
+      ([value, title]) => html`
+        <button
+          key=${value}
+          class="button"
+          aria-pressed=${value === smoothing()}
+          onClick=${() => go(withQuery({ smooth: value || null }), { replace: true })}
+        >
+          ${title}
+        </button>
+      `,
+    )}
+  </div>
   <div class="two">
     ${PANELS.map((panel) => html`<${Panel} key=${panel.title} panel=${panel} run=${run} items=${items} />`)}
   </div>
@@ -249,10 +274,44 @@ function Panel({ panel, run, items }) {
         format=${(/** @type {number | null | undefined} */ value) =>
           value && Math.abs(value) < 0.01 ? value.toExponential(1) : figure(value)}
         xName=${(/** @type {number} */ x) => stepNames.get(x) ?? `step ${x}`}
-        series=${lines.map(({ series, title, hue }) => ({ name: title, hue, points: withGaps(series) }))}
+        rules=${beginnings(lines[0].series)}
+        series=${lines.flatMap(({ series, title, hue }) => {
+          const points = withGaps(series);
+          return smoothing()
+            ? [
+                { name: `${title} as logged`, hue, points, faint: true },
+                { name: title, hue, points: smoothed(points, smoothing()) },
+              ]
+            : [{ name: title, hue, points }];
+        })}
       />
     <//>
   `;
+}
+
+/** Where each training starts; a mark for every so many of them if there are many. @param {Series} series */
+function beginnings(series) {
+  const starts = series.places.flatMap((place, n) =>
+    n === 0 || series.checkpoints[n] !== series.checkpoints[n - 1] ? [{ x: place, policy: series.checkpoints[n] }] : [],
+  );
+  const every = Math.ceil(starts.length / MOST_MARKS);
+  return starts
+    .filter((_, n) => n % every === 0)
+    .map(({ x, policy }, n) => ({ x, label: n ? String(policy) : `policy ${policy}` }));
+}
+
+/**
+ * An exponential mean of the values so far, of each training on its own.
+ * @param {{x: number, y: number | null}[]} points
+ * @param {number} kept
+ */
+function smoothed(points, kept) {
+  let [sum, weight] = [0, 0];
+  return points.map(({ x, y }) => {
+    if (y === null) [sum, weight] = [0, 0];
+    else [sum, weight] = [kept * sum + (1 - kept) * y, kept * weight + (1 - kept)];
+    return { x, y: y === null ? null : sum / weight };
+  });
 }
 
 /** The points of a curve, with a gap between trainings. @param {Series} series */

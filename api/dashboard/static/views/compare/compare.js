@@ -1,19 +1,16 @@
 // Compares runs: their curves over iterations, time, GPU time or tokens, and what differs in their configs.
-import { html, useState } from "../../ui.js";
-import { Figure } from "../../charts/figure.js";
-import { Plot } from "../../charts/plot.js";
+import { html } from "../../ui.js";
 import { useRequest } from "../../data/api.js";
-import { count, duration, figure, percent } from "../../parts/format.js";
 import { Empty, Loaded } from "../../parts/states.js";
-import { go, Link, query, runPath } from "../../router.js";
+import { go, Link, query, runPath, withQuery } from "../../router.js";
+import { Curve, HeldoutCurve, HUES } from "./curves.js";
+import { PairedTable } from "./paired.js";
+import { verdicts } from "./verdict.js";
 
 /** @typedef {import("../../data/schema.d.ts").Comparison} Comparison */
-/** @typedef {import("../../data/schema.d.ts").ComparedRun} ComparedRun */
-/** @typedef {import("../../data/schema.d.ts").CurvePoint} CurvePoint */
+/** @typedef {import("./curves.js").Axis} Axis */
 
-const HUES = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c8"];
 const MOST = HUES.length;
-/** @typedef {"iteration" | "seconds" | "gpu_seconds" | "tokens"} Axis */
 /** @type {[Axis, string, string][]} */
 const AXES = [
   ["iteration", "iteration", "iteration"],
@@ -87,19 +84,24 @@ function RunChooser({ names }) {
 
 /** @param {{comparison: Comparison}} props */
 function Body({ comparison }) {
-  const [axis, setAxis] = useState(/** @type {Axis} */ ("iteration"));
   const { runs } = comparison;
   const axes = AXES.filter(
     ([name]) => name !== "gpu_seconds" || runs.some((run) => run.curve.some((point) => point.gpu_seconds > 0)),
   );
-  const shown = AXES.find(([name]) => name === axis)?.[2] ?? axis;
+  const [axis, , shown] = axes.find(([name]) => name === query.value.get("axis")) ?? AXES[0];
   const splits = [...new Set(runs.flatMap((run) => run.heldout.map((point) => point.split)))].sort();
   return html`
     <div class="stack">
+      <section class="card" aria-label="Verdict">
+        ${verdicts(comparison).map((sentence, n) => html`<p key=${n} class="verdict">${sentence}</p>`)}
+      </section>
+      <${ConfigDifferences} comparison=${comparison} />
       <div class="buttons switch" role="group" aria-label="Horizontal axis">
         ${axes.map(
           ([name, title]) => html`
-            <button key=${name} class="button" aria-pressed=${name === axis} onClick=${() => setAxis(name)}>
+            <button key=${name} class="button" aria-pressed=${name === axis} 
+              onClick=${() => go(withQuery({ axis: name === AXES[0][0] ? null : name }), { replace: true })}
+            >
               by ${title}
             </button>
           `,
@@ -113,7 +115,7 @@ function Body({ comparison }) {
           xLabel=${shown}
           of="reward_mean"
           title="Mean reward of the batch"
-          y="reward"
+          y="reward of the batch"
           caption="Over each run's own prompts: a lower reward may mean harder prompts rather than a worse policy."
         />
         <${Curve}
@@ -136,184 +138,7 @@ function Body({ comparison }) {
         />
       </div>
       <${PairedTable} comparison=${comparison} />
-      <${ConfigDifferences} comparison=${comparison} />
     </div>
-  `;
-}
-
-/**
- * @param {{runs: ComparedRun[], axis: Axis, xLabel: string, of: "reward_mean" | "info_mean" | "effective_roots",
- *   title: string, y: string, caption: string}} props
- */
-function Curve({ runs, axis, xLabel, of, title, y, caption }) {
-  return html`
-    <${Figure}
-      title=${title}
-      caption=${caption}
-      name=${`compare-${of}`}
-      numbers=${() => ({
-        columns: ["run", "iteration", ...(axis === "iteration" ? [] : [xLabel]), title],
-        rows: runs.flatMap((run) =>
-          run.curve.map((point) => [
-            run.name,
-            String(point.iteration),
-            ...(axis === "iteration" ? [] : [point[axis]]),
-            point[of],
-          ]),
-        ),
-      })}
-    >
-      <${Plot}
-        label=${`${title} by ${xLabel}`}
-        xLabel=${xLabel}
-        yLabel=${y}
-        zero=${of !== "reward_mean"}
-        whole=${axis !== "seconds"}
-        xName=${axis === "seconds" ? duration : undefined}
-        series=${runs.map((run, n) => ({
-          name: run.name,
-          hue: HUES[n],
-          points: run.curve
-            .filter((point) => point[axis] !== null)
-            .map((point) => ({ x: Number(point[axis]), y: point[of] })),
-        }))}
-      />
-    <//>
-  `;
-}
-
-/** @param {{runs: ComparedRun[], split: string, axis: Axis}} props */
-function HeldoutCurve({ runs, split, axis }) {
-  const byTime = axis === "seconds";
-  const greedyPoints = (/** @type {ComparedRun} */ run) =>
-    run.heldout.filter((point) => point.split === split && point.mode === "greedy");
-  return html`
-    <${Figure}
-      title=${`Held-out: ${split}`}
-      name=${`compare-heldout-${split}`}
-      caption=${
-        byTime || axis === "iteration"
-          ? "Share of correct responses, sampled greedily."
-          : "Share of correct responses by policy, sampled greedily."
-      }
-      numbers=${() => ({
-        columns: ["run", "policy", "accuracy (share)", "mean reward", "responses"],
-        rows: runs.flatMap((run) =>
-          greedyPoints(run).map((point) => [
-            run.name,
-            String(point.checkpoint),
-            point.accuracy,
-            point.reward_mean,
-            point.responses,
-          ]),
-        ),
-      })}
-    >
-      <${Plot}
-        label=${`Held-out accuracy on ${split}`}
-        xLabel=${byTime ? "seconds of work" : "policy"}
-        yLabel="correct"
-        yDomain=${[0, 1]}
-        whole=${!byTime}
-        xName=${byTime ? duration : undefined}
-        format=${(/** @type {number} */ v) => percent(v)}
-        axisFormat=${(/** @type {number} */ v) => percent(v)}
-        series=${runs.map((run, n) => ({
-          name: run.name,
-          hue: HUES[n],
-          points: greedyPoints(run).map((point) => ({
-            x: byTime ? point.seconds : point.checkpoint,
-            y: point.accuracy,
-          })),
-        }))}
-      />
-    <//>
-  `;
-}
-
-/** The 95 % interval around a mean difference. @param {number} mean @param {number | null} error */
-const intervalOf = (mean, error) =>
-  error === null ? "–" : `${figure(mean - 1.96 * error)} to ${figure(mean + 1.96 * error)}`;
-
-/** @param {{comparison: Comparison}} props */
-function PairedTable({ comparison }) {
-  if (!comparison.paired.length)
-    return html`
-      <section class="card">
-        <header><h2>On the same prompts</h2></header>
-        <p class="soft">These runs have no prompts in common.</p>
-      </section>
-    `;
-  return html`
-    <${Figure}
-      title="On the same prompts"
-      name="compare-paired"
-      caption=${
-        `Each run against ${comparison.runs[0].name}, prompt by prompt, with policies of the same number. ` +
-        `The interval is 95%, from the standard error.`
-      }
-      numbers=${() => ({
-        columns: [
-          "run",
-          "against",
-          "prompts",
-          "sampling",
-          "policy",
-          "difference of reward",
-          "standard error",
-          "better (prompts)",
-          "worse (prompts)",
-          "compared (prompts)",
-        ],
-        rows: comparison.paired.map((pair) => [
-          pair.run,
-          comparison.runs[0].name,
-          pair.prompts,
-          pair.mode,
-          pair.checkpoint,
-          pair.difference,
-          pair.standard_error,
-          pair.better,
-          pair.worse,
-          pair.count,
-        ]),
-      })}
-    >
-      <div class="scroll" tabindex="0" role="region" aria-label="Paired differences">
-        <table class="data">
-          <thead>
-            <tr>
-              <th scope="col">Run</th>
-              <th scope="col">Prompts</th>
-              <th scope="col">Sampling</th>
-              <th scope="col" class="number">Policy</th>
-              <th scope="col" class="number">Difference of reward</th>
-              <th scope="col" class="number">Interval</th>
-              <th scope="col" class="number">Better</th>
-              <th scope="col" class="number">Worse</th>
-              <th scope="col" class="number">Compared</th>
-            </tr>
-          </thead>
-          <tbody>
-            ${comparison.paired.map(
-              (pair, n) => html`
-                <tr key=${n}>
-                  <td>${pair.run}</td>
-                  <td>${pair.prompts}</td>
-                  <td>${pair.mode}</td>
-                  <td class="number">${pair.checkpoint}</td>
-                  <td class="number">${pair.difference > 0 ? "+" : ""}${figure(pair.difference)}</td>
-                  <td class="number">${intervalOf(pair.difference, pair.standard_error)}</td>
-                  <td class="number">${count(pair.better)}</td>
-                  <td class="number">${count(pair.worse)}</td>
-                  <td class="number">${count(pair.count)}</td>
-                </tr>
-              `,
-            )}
-          </tbody>
-        </table>
-      </div>
-    <//>
   `;
 }
 

@@ -1,9 +1,10 @@
 // How prompts evolve: what the creator samples, and whether its mutations pay off.
-import { html, useState } from "../../ui.js";
+import { html } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
 import { useRun } from "../../data/live-run.js";
 import { Empty, Loaded } from "../../parts/states.js";
+import { go, query, withQuery } from "../../router.js";
 import { Gains, Payoff } from "./operators.js";
 import { Ridges } from "./ridges.js";
 import { Scatter } from "./scatter.js";
@@ -41,7 +42,6 @@ export function Evolution({ run }) {
 export function EvolutionCharts({ run, rows, stages }) {
   const spreads = rows.filter((row) => row.name === "spread");
   const payoffs = rows.filter((row) => row.name === "payoff" && row.data.length);
-  const [selectedIteration, setSelectedIteration] = useState(/** @type {number | null} */ (null));
   if (!spreads.length)
     return html`
       <div class="card">
@@ -51,7 +51,8 @@ export function EvolutionCharts({ run, rows, stages }) {
         <//>
       </div>
     `;
-  const chosen = spreads.find((row) => row.iteration === selectedIteration) ?? spreads[spreads.length - 1];
+  const chosen =
+    spreads.find((row) => String(row.iteration) === query.value.get("pool")) ?? spreads[spreads.length - 1];
   const ridge = (
     /** @type {"info" | "reward"} */ of,
     /** @type {string} */ title,
@@ -106,7 +107,8 @@ export function EvolutionCharts({ run, rows, stages }) {
           "info",
           "Informativeness of the pool",
           "One row per iteration: the prompts that were sampled to evolve, and the rest of the pool. " +
-            "Sampled prompts should lie further right.",
+            "Sampled prompts should lie further right. Each row is as tall as its own peak: compare shapes, not " +
+            "heights.",
           "info",
         )}
         ${ridge(
@@ -127,7 +129,7 @@ export function EvolutionCharts({ run, rows, stages }) {
           <select
             value=${String(chosen.iteration)}
             onChange=${(/** @type {Event} */ event) =>
-              setSelectedIteration(Number(/** @type {HTMLSelectElement} */ (event.currentTarget).value))}
+              go(withQuery({ pool: /** @type {HTMLSelectElement} */ (event.currentTarget).value }), { replace: true })}
           >
             ${spreads.map(
               (row) => html`

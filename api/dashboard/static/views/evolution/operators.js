@@ -2,9 +2,10 @@
 import { html } from "../../ui.js";
 import { hueOf } from "../../charts/colours.js";
 import { Figure } from "../../charts/figure.js";
+import { Interval, IntervalAxis, intervalScale } from "../../charts/interval.js";
 import { Plot } from "../../charts/plot.js";
-import { extent, linear, markText, ticks } from "../../charts/scales.js";
-import { count, figure, percent } from "../../parts/format.js";
+import { extent } from "../../charts/scales.js";
+import { count, figure, inColumn, percent } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
 
 /**
@@ -18,7 +19,6 @@ import { Operator } from "../../parts/labels.js";
  *   children: number, asked: number, accepted: number, cost: number}} Gain
  */
 
-const [WIDTH, ROW] = [300, 24];
 const MOST_OPERATORS = 12;
 
 /**
@@ -96,12 +96,11 @@ function pooled(payoffs, stages) {
 export function Payoff({ run, payoffs, stages }) {
   const rows = pooled(payoffs, stages);
   if (!rows.length) return null;
-  const domain = extent(
+  const scale = intervalScale(
     rows.flatMap((row) => (row.change === null ? [] : [row.change - (row.half ?? 0), row.change + (row.half ?? 0)])),
     { zero: true },
   );
-  const x = linear(domain, [8, WIDTH - 8]);
-  const marks = ticks(domain, 4);
+  const change = inColumn(rows.map((row) => row.change));
   const bounds = (/** @type {OperatorTotals} */ row) =>
     row.change === null || row.half === null ? [null, null] : [row.change - row.half, row.change + row.half];
   return html`
@@ -154,31 +153,15 @@ export function Payoff({ run, payoffs, stages }) {
                 <tr key=${row.operator}>
                   <td><${Operator} name=${row.operator} /></td>
                   <td>
-                    <svg
-                      class="interval"
-                      width=${WIDTH}
-                      height=${ROW}
-                      viewBox=${`0 0 ${WIDTH} ${ROW}`}
-                      role="img"
-                      aria-label=${`${figure(row.change)}, interval ${bounds(row).map(figure).join(" to ")}`}
-                    >
-                      <line class="zero" x1=${x(0)} x2=${x(0)} y1="0" y2=${ROW} />
-                      ${
-                        row.change !== null &&
-                        html`
-                          <line
-                            class="reach"
-                            x1=${x(row.change - (row.half ?? 0))}
-                            x2=${x(row.change + (row.half ?? 0))}
-                            y1=${ROW / 2}
-                            y2=${ROW / 2}
-                          />
-                          <circle cx=${x(row.change)} cy=${ROW / 2} r="4.5" />
-                        `
-                      }
-                    </svg>
+                    <${Interval}
+                      scale=${scale}
+                      value=${row.change}
+                      low=${bounds(row)[0]}
+                      high=${bounds(row)[1]}
+                      label=${`${figure(row.change)}, interval ${bounds(row).map(figure).join(" to ")}`}
+                    />
                   </td>
-                  <td class="number">${row.change !== null && row.change > 0 ? "+" : ""}${figure(row.change)}</td>
+                  <td class="number">${row.change !== null && row.change > 0 ? "+" : ""}${change(row.change)}</td>
                   <td class="number">${count(row.children)}</td>
                   <td class="number">${count(row.asked)}</td>
                   <td class="number">${percent(row.asked ? 1 - row.accepted / row.asked : null)}</td>
@@ -188,20 +171,7 @@ export function Payoff({ run, payoffs, stages }) {
               `,
             )}
           </tbody>
-          <tfoot aria-hidden="true">
-            <tr>
-              <td></td>
-              <td>
-                <svg class="interval" width=${WIDTH} height="16" viewBox=${`0 0 ${WIDTH} 16`}>
-                  ${marks.map(
-                    (mark) => html`
-                      <text key=${mark} x=${x(mark)} y="11" text-anchor="middle">${markText(mark, marks)}</text>
-                    `,
-                  )}
-                </svg>
-              </td>
-            </tr>
-          </tfoot>
+          <${IntervalAxis} scale=${scale} />
         </table>
       </div>
     <//>

@@ -1,9 +1,10 @@
 // The curves of the overview: rewards, informativeness, held-out evaluation and diversity, iteration by iteration.
-import { html, useState } from "../../ui.js";
+import { html } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
 import { Plot } from "../../charts/plot.js";
 import { percent } from "../../parts/format.js";
 import { Empty } from "../../parts/states.js";
+import { go, query, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
 /** @typedef {{iteration: number, name: string, data: any}} Statistic */
@@ -93,7 +94,7 @@ const SPLIT_HUES = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c8"];
 
 /** @param {{rows: Statistic[], run: RunDetails}} props */
 function Heldout({ rows, run }) {
-  const [mode, setMode] = useState("greedy");
+  const mode = query.value.get("mode") === "sampled" ? "sampled" : "greedy";
   const scores = rows.filter((row) => row.name === "heldout").flatMap((row) => /** @type {any[]} */ (row.data));
   const shown = scores.filter((score) => score.mode === mode).sort((a, b) => a.checkpoint - b.checkpoint);
   const splits = [...new Set(shown.map((score) => score.split))];
@@ -144,7 +145,12 @@ function Heldout({ rows, run }) {
           ["sampled", "sampled at T = 1"],
         ].map(
           ([value, name]) => html`
-            <button key=${value} class="button" aria-pressed=${mode === value} onClick=${() => setMode(value)}>
+            <button
+              key=${value}
+              class="button"
+              aria-pressed=${mode === value}
+              onClick=${() => go(withQuery({ mode: value === "greedy" ? null : value }), { replace: true })}
+            >
               ${name}
             </button>
           `,

@@ -2,6 +2,7 @@
 import { html } from "../../ui.js";
 import { count, figure, percent } from "../../parts/format.js";
 import { TextWithCode } from "../../parts/labels.js";
+import { Link, runPath } from "../../router.js";
 
 const FIGURES = /** @type {Record<string, string>} */ ({
   effective_roots: "seed families in the batch",
@@ -13,7 +14,10 @@ const LONGER_WINS = 0.8;
 const REWARDED = 0.98;
 const FAMILIES_LEFT = 0.1;
 
-/** @typedef {{level: "bad" | "warn", title: string, means: string}} Warning */
+/**
+ * @typedef {{level: "bad" | "warn", title: string, means: string, look?: [string, string]}} Warning `look`: the words
+ *   and the address of a link to what the warning is about
+ */
 
 /**
  * @param {{run: any, statistics: {iteration: number, name: string, data: any}[], events: any[], iterations: any}}
@@ -39,6 +43,7 @@ export function Warnings(props) {
           >
             <h3>${warning.title}</h3>
             <p class="soft"><${TextWithCode} text=${warning.means} /></p>
+            ${warning.look && html`<p><${Link} to=${warning.look[1]}>${warning.look[0]}<//></p>`}
           </div>
         `,
       )}
@@ -120,8 +125,11 @@ function collapseWarnings({ statistics, events }) {
   return warnings;
 }
 
-/** @param {{statistics: any[]}} props @returns {Warning[]} */
-function rewardWarnings({ statistics }) {
+/** The table of an iteration's prompts in an order. @param {any} run @param {number} iteration @param {string} sort */
+const promptsBy = (run, iteration, sort) => `${runPath(run.name, "prompts")}?iteration=${iteration}&sort=${sort}`;
+
+/** @param {{run: any, statistics: any[]}} props @returns {Warning[]} */
+function rewardWarnings({ run, statistics }) {
   const warnings = /** @type {Warning[]} */ ([]);
   const audit = statistics.filter((row) => row.name === "audit").pop();
   const wins = audit?.data.verbosity?.longer_wins;
@@ -132,6 +140,7 @@ function rewardWarnings({ statistics }) {
       means:
         "The reward may favour length itself. For tasks where longer really is better, such as those with several " +
         "steps, this is fine: compare best and worst responses before you trust it.",
+      look: ["Prompts whose reward grows most with length", promptsBy(run, audit.iteration, "-correlation")],
     });
   const batch = statistics.filter((row) => row.name === "batch").pop();
   if (batch && batch.data.responses > 0 && batch.data.cut_responses / batch.data.responses > 0.1)
@@ -141,12 +150,13 @@ function rewardWarnings({ statistics }) {
       means:
         "Their rewards judge unfinished responses. Raise `generation.max_tokens`, or set `generation.keep_cut` " +
         "to leave them out.",
+      look: ["Prompts with the longest responses", promptsBy(run, batch.iteration, "-length")],
     });
   return warnings;
 }
 
-/** @param {{statistics: any[]}} props @returns {Warning[]} */
-function missingRewardWarnings({ statistics }) {
+/** @param {{run: any, statistics: any[]}} props @returns {Warning[]} */
+function missingRewardWarnings({ run, statistics }) {
   const batch = statistics.filter((row) => row.name === "batch").pop();
   if (!batch || !batch.data.prompts || batch.data.rewarded_prompts / batch.data.prompts >= REWARDED) return [];
   const unrewarded = batch.data.prompts - batch.data.rewarded_prompts;
@@ -157,6 +167,7 @@ function missingRewardWarnings({ statistics }) {
       means:
         "Generating or rewarding their responses failed, so they were quarantined. The run continues without " +
         "them, and each prompt's page gives the reason.",
+      look: ["The prompts, those without a reward last", promptsBy(run, batch.iteration, "-reward")],
     },
   ];
 }

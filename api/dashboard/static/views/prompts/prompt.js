@@ -5,8 +5,10 @@ import { Difference } from "../../parts/difference.js";
 import { bornIn, count, figure } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
 import { Empty, Loaded } from "../../parts/states.js";
+import { Text } from "../../parts/text.js";
 import { go, Link, runPath } from "../../router.js";
 import { neighbours } from "./prompts.js";
+import { Policies } from "./policies.js";
 import { Responses } from "./responses.js";
 
 /** @typedef {import("../../data/schema.d.ts").PromptDetails} PromptDetails */
@@ -107,7 +109,7 @@ function Body({ run, prompt, family }) {
                 (message, n) => html`
                   <div key=${n}>
                     <div class="role">${message.role}</div>
-                    <pre class="text">${message.content}</pre>
+                    <pre class="text"><${Text} value=${message.content} /></pre>
                   </div>
                 `,
               )}
@@ -118,7 +120,7 @@ function Body({ run, prompt, family }) {
         ${
           parent
             ? html`<${Difference} before=${parent.text} after=${prompt.text} />`
-            : html`<pre class="text">${prompt.text}</pre>`
+            : html`<pre class="text"><${Text} value=${prompt.text} /></pre>`
         }
       </section>
       <${Family} run=${run} prompt=${prompt} family=${family} />
@@ -131,6 +133,7 @@ function Body({ run, prompt, family }) {
         `,
       )}
       <${Responses} prompt=${prompt} run=${run} />
+      <${Policies} prompt=${prompt} />
       <${Why} run=${run} prompt=${prompt} />
     </div>
   `;

@@ -3,7 +3,9 @@ import { html, useEffect } from "../../ui.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
 import { count, figure } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
+import { Sorted } from "../../parts/sorted.js";
 import { Empty, Loaded } from "../../parts/states.js";
+import { Text } from "../../parts/text.js";
 import { go, Link, query, runPath, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").PromptPage} PromptPage */
@@ -20,6 +22,13 @@ const FIELDS = [
   ["depth", "Depth", { type: "number", min: 0 }],
   ["root", "Seed prompt", { type: "number", min: 0 }],
   ["topic", "Topic", { type: "search", maxlength: 500 }],
+];
+/** Of the responses that a prompt was judged by. @type {[string, string, string][]} */
+const FIGURES = [
+  ["reward", "Reward", "Mean reward of the responses that it was judged by"],
+  ["margin", "Margin", "Best reward minus worst"],
+  ["length", "Length", "Mean number of tokens of the responses"],
+  ["correlation", "Reward ~ length", "Correlation of reward and length over the responses"],
 ];
 const FILTERS = ["iteration", "operator", "area", ...FIELDS.map(([name]) => name)];
 
@@ -154,6 +163,19 @@ function List({ run, page, sort, iteration }) {
                 first="-info"
                 number=${true}
               />
+              ${FIGURES.map(
+                ([name, title, hint]) => html`
+                  <${Sorted}
+                    key=${name}
+                    name=${name}
+                    title=${title}
+                    sort=${sort}
+                    first=${`-${name}`}
+                    number=${true}
+                    hint=${hint}
+                  />
+                `,
+              )}
             </tr>
           </thead>
           <tbody>
@@ -163,30 +185,12 @@ function List({ run, page, sort, iteration }) {
       </div>
     </div>
     <p class="buttons pager">
+      <span class="soft small">
+        ${page.total === null ? "More than 100,000" : count(page.total)} prompt${page.total === 1 ? "" : "s"}
+      </span>
       ${query.value.get("cursor") && html`<${Link} class="button" to=${withQuery({ cursor: null })}>First page<//>`}
       ${page.next && html`<${Link} class="button" to=${withQuery({ cursor: page.next })}>Next ${LIMIT}<//>`}
     </p>
-  `;
-}
-
-/**
- * A column header that sorts: the first click in its usual order, the next in reverse.
- * @param {{name: string, title: string, sort: string, first: string, number?: boolean}} props
- */
-function Sorted({ name, title, sort, first, number }) {
-  const active = sort.replace("-", "") === name;
-  const other = sort.startsWith("-") ? name : `-${name}`;
-  return html`
-    <th
-      scope="col"
-      class=${number ? "number" : ""}
-      aria-sort=${active ? (sort.startsWith("-") ? "descending" : "ascending") : undefined}
-    >
-      <${Link} to=${withQuery({ sort: active ? other : first, cursor: null })}>
-        ${title}
-        ${active ? (sort.startsWith("-") ? " ↓" : " ↑") : ""}
-      <//>
-    </th>
   `;
 }
 
@@ -195,13 +199,17 @@ const Row = ({ run, prompt }) => html`
   <tr>
     <td class="number"><${Link} to=${runPath(run, "prompts", prompt.number)}>${count(prompt.number)}<//></td>
     <td class="asks">
-      <${Link} to=${runPath(run, "prompts", prompt.number)} tabindex="-1">${prompt.text}<//>
+      <${Link} to=${runPath(run, "prompts", prompt.number)} tabindex="-1"><${Text} value=${prompt.text} /><//>
       ${prompt.topic && html`<span class="tag" title=${prompt.topic}>${prompt.topic}</span>`}
     </td>
     <td><${Operator} name=${prompt.operator} /></td>
     <td class="number">${count(prompt.depth)}</td>
     <td class="soft nowrap">${prompt.born < 0 ? "seed" : `iteration ${prompt.born}`}</td>
     <td class="number">${figure(prompt.info)}</td>
+    <td class="number">${figure(prompt.reward)}</td>
+    <td class="number">${figure(prompt.margin)}</td>
+    <td class="number">${figure(prompt.length)}</td>
+    <td class="number">${figure(prompt.correlation)}</td>
   </tr>
 `;
 

@@ -4,7 +4,9 @@ import { runEndpoint, useRequest } from "../../data/api.js";
 import { Difference } from "../../parts/difference.js";
 import { count, figure } from "../../parts/format.js";
 import { Bar } from "../../parts/labels.js";
+import { ResponseText } from "../../parts/side-by-side.js";
 import { Empty } from "../../parts/states.js";
+import { go, query, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").PromptDetails} PromptDetails */
 /** @typedef {import("../../data/schema.d.ts").Response} Response */
@@ -16,8 +18,8 @@ export function Responses({ prompt, run }) {
   const rewarders = [
     ...new Set(prompt.responses.items.flatMap((response) => response.rewards.map((reward) => reward.rewarder))),
   ];
-  const [selectedPolicy, setSelectedPolicy] = useState(/** @type {number | null} */ (null));
-  const [by, setBy] = useState(/** @type {string | null} */ (null));
+  const selectedPolicy = query.value.get("policy") === null ? null : Number(query.value.get("policy"));
+  const by = query.value.get("rewarder");
   const trained = prompt.pairs.map((pair) => pair.checkpoint);
   const checkpoint = [selectedPolicy, trained[trained.length - 1], checkpoints[checkpoints.length - 1]].find(
     (candidate) => candidate !== null && checkpoints.includes(candidate),
@@ -58,7 +60,7 @@ export function Responses({ prompt, run }) {
                     key=${policy}
                     class="button"
                     aria-pressed=${policy === checkpoint}
-                    onClick=${() => setSelectedPolicy(policy)}
+                    onClick=${() => go(withQuery({ policy }), { replace: true })}
                   >
                     policy ${policy}${trained.includes(policy) ? ", trained on" : ""}
                   </button>
@@ -73,7 +75,12 @@ export function Responses({ prompt, run }) {
             <div class="buttons switch" role="group" aria-label="Rewarder">
               ${rewarders.map(
                 (name) => html`
-                  <button key=${name} class="button" aria-pressed=${name === rewarder} onClick=${() => setBy(name)}>
+                  <button
+                    key=${name}
+                    class="button"
+                    aria-pressed=${name === rewarder}
+                    onClick=${() => go(withQuery({ rewarder: name }), { replace: true })}
+                  >
                     ${name}
                   </button>
                 `,
@@ -139,7 +146,11 @@ export function BestAndWorst({ ranked }) {
               ${
                 marked && name === "worst"
                   ? html`<${Difference} before=${best.response.text} after=${item.response.text} />`
-                  : html`<pre class="text">${item.response.text || html`<span class="soft">(empty)</span>`}</pre>`
+                  : html`
+                    <pre class="text">
+                      <${ResponseText} text=${item.response.text} />
+                    </pre>
+                  `
               }
             </article>
           `,
@@ -190,7 +201,7 @@ function Item({ item, share, pairs }) {
       <${Bar} share=${share} label=${`reward ${figure(item.value)}`} />
       <div>
         <pre class=${classes("text", long && !open && "folded")}>
-          ${response.text || html`<span class="soft">(empty)</span>`}
+          <${ResponseText} text=${response.text} />
         </pre>
         ${item.value === null && item.reason && html`<p class="small soft">no reward: ${item.reason}</p>`}
         ${

@@ -7,7 +7,7 @@ import { go } from "../../router.js";
 import { readOnly } from "../../session.js";
 import { DetailsForm } from "./details-form.js";
 
-/** @typedef {import("../../data/schema.d.ts").Run} Run */
+/** @typedef {import("../../data/schema.d.ts").Run | import("../../data/schema.d.ts").RunDetails} Run */
 /** @typedef {{name: string, title: string, why: string | null, run: () => void, grave?: boolean}} Action */
 
 const OVER = ["finished", "cancelled"];

@@ -1,19 +1,22 @@
-// The list of runs: their state, progress and curves.
+// The list of runs: filters, columns and order of choice, groups, and what to do with several runs.
 import { html, useEffect, useState } from "../../ui.js";
-import { Spark } from "../../charts/plot.js";
-import { runEndpoint, useRequest } from "../../data/api.js";
+import { useRequest } from "../../data/api.js";
 import { Dialog } from "../../parts/dialog.js";
-import { count, duration, figure } from "../../parts/format.js";
-import { TimeAgo, Bar, Status } from "../../parts/labels.js";
-import { Outcome } from "../../parts/outcome.js";
+import { count } from "../../parts/format.js";
+import { Status } from "../../parts/labels.js";
+import { SearchField } from "../../parts/search-field.js";
 import { Empty, Loaded } from "../../parts/states.js";
-import { go, Link, query, runPath, withQuery } from "../../router.js";
-import { comparePath } from "./compare.js";
+import { go, Link, query, withQuery } from "../../router.js";
+import { chosenColumns, configKeys, DEFAULT_COLUMNS, FIGURES } from "./columns.js";
 import { Controls } from "./controls.js";
+import { Groups } from "./groups.js";
+import { List } from "./list.js";
+import { Selection } from "./selection.js";
 
-/** @typedef {import("../../data/schema.d.ts").Run} Run */
 /** @typedef {import("../../data/schema.d.ts").RunPage} RunPage */
 /** @typedef {import("../../data/schema.d.ts").Curves} Curves */
+/** @typedef {import("../../data/schema.d.ts").DifferingKeys} DifferingKeys */
+/** @typedef {Record<"status" | "words" | "tag" | "deleted", string | null>} Filters */
 
 const STATUSES = ["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"];
 const AGAIN_S = 5;
@@ -21,39 +24,43 @@ const AGAIN_S = 5;
 export function Runs() {
   const filters = {
     status: query.value.get("status"),
-    name: query.value.get("name"),
+    words: query.value.get("words"),
     tag: query.value.get("tag"),
     deleted: query.value.get("deleted"),
-    cursor: query.value.get("cursor"),
   };
+  const columns = chosenColumns(query.value.get("columns"));
+  const sort = query.value.get("sort") ?? "-created";
+  const group = query.value.get("group");
   const [tick, setTick] = useState(0);
-  const runs = useRequest("/v1/runs", { ...filters, limit: 50 }, tick);
-  const items = /** @type {RunPage | null} */ (runs.data)?.items ?? [];
+  const runs = useRequest(
+    group ? null : "/v1/runs",
+    { ...filters, sort, key: configKeys(columns), cursor: query.value.get("cursor"), limit: 50 },
+    tick,
+  );
+  const items = (group ? null : /** @type {RunPage | null} */ (runs.data))?.items ?? [];
+  const curved = ["reward", "info"].some((name) => columns.includes(name));
   const names = items.filter((run) => run.iteration > 0 || run.status === "running").map((run) => run.name);
   const curves = useRequest(
-    names.length ? "/v1/curves" : null,
+    curved && names.length ? "/v1/curves" : null,
     { run: names },
     items.map((run) => run.last_event).join(),
   );
   const playing = items.some((run) => ["running", "queued"].includes(run.status));
+  const [marked, setMarked] = useState(/** @type {string[]} */ ([]));
   const [managed, setManaged] = useState(/** @type {string | null} */ (null));
   const chosen = items.find((run) => run.name === managed);
   const gone = managed !== null && runs.data !== null && !chosen && !runs.loading;
   useEffect(() => {
     if (gone) setManaged(null);
   }, [gone]);
-  const changed = (/** @type {string} */ name) => {
-    setManaged((old) => old && name);
-    setTick((n) => n + 1);
-  };
+  const again = () => setTick((n) => n + 1);
   useEffect(() => {
     if (!playing) return undefined;
     const timer = setInterval(() => {
-      if (!document.hidden) setTick((n) => n + 1);
+      if (!document.hidden) again();
     }, AGAIN_S * 1000);
     return () => clearInterval(timer);
   }, [playing]);
-  const filtered = Boolean(filters.status || filters.name || filters.tag);
 
   return html`
     <div class="head">
@@ -66,29 +73,8 @@ export function Runs() {
         and worst responses to them.
       </p>
     </div>
-    <div class="filters" role="search">
-      <label class="field">
-        Name<input type="search" value=${filters.name ?? ""} placeholder="any" onChange=${setFilter("name")} />
-      </label>
-      <label class="field">
-        Status
-        <select value=${filters.status ?? ""} onChange=${setFilter("status")}>
-          <option value="">any</option>
-          ${STATUSES.map((status) => html`<option key=${status} value=${status}>${status}</option>`)}
-        </select>
-      </label>
-      <label class="field">
-        Tag<input type="search" value=${filters.tag ?? ""} placeholder="any" onChange=${setFilter("tag")} />
-      </label>
-      <label class="check">
-        <input
-          type="checkbox"
-          checked=${Boolean(filters.deleted)}
-          onChange=${(/** @type {any} */ event) =>
-            go(withQuery({ deleted: event.currentTarget.checked ? "true" : null, cursor: null }))}
-        />Show deleted runs
-      </label>
-    </div>
+    <${FilterBar} filters=${filters} />
+    <${TableOptions} columns=${columns} group=${group} />
     ${
       chosen &&
       html`
@@ -97,29 +83,46 @@ export function Runs() {
             <${Status} status=${chosen.status} /> ${chosen.deleted_at && html`<span class="status">deleted</span>`}
             <span class="soft">${count(chosen.iteration)} of ${count(chosen.iterations)} iterations</span>
           </p>
-          <${Controls} run=${chosen} changed=${changed} />
+          <${Controls}
+            run=${chosen}
+            changed=${(/** @type {string} */ name) => {
+              setManaged((old) => old && name);
+              again();
+            }}
+          />
         <//>
       `
     }
-    <${Loaded} request=${runs}>
-      ${(/** @type {RunPage} */ page) =>
-        page.items.length === 0
-          ? html`
-            <div class="card">
-              ${
-                filtered
-                  ? html`<${Empty} title="No run matches these filters"><${Link} to="/">Show all runs<//><//>`
+    <${Selection}
+      names=${marked}
+      clear=${() => setMarked([])}
+      changed=${again}
+    />
+    ${
+      group
+        ? html`<${Groups} by=${group} filters=${filters} again=${tick} />`
+        : html`
+          <div class=${runs.loading && runs.data ? "old" : ""} aria-busy=${runs.loading && !playing}>
+            <${Loaded} request=${runs}>
+              ${(/** @type {RunPage} */ page) =>
+                page.items.length === 0
+                  ? html`<${NoRuns} filtered=${Boolean(filters.status || filters.words || filters.tag)} />`
                   : html`
-                    <${Empty} title="No runs yet">
-                      <${Link} to="/launch">Launch one here<//>, play a small one in minutes with <code>eva demo</code>,
-                      or your own with <code>eva run FILE</code>.
-                    <//>
-                  `
-              }
-            </div>
-          `
-          : html`<${List} page=${page} curves=${/** @type {Curves | null} */ (curves.data)} manage=${setManaged} />`}
-    <//>
+                    <${List}
+                      runs=${page.items}
+                      curves=${/** @type {Curves | null} */ (curves.data)}
+                      columns=${columns}
+                      sort=${sort}
+                      marked=${marked}
+                      mark=${setMarked}
+                      manage=${setManaged}
+                    />
+                    <${Pager} next=${page.next} />
+                  `}
+            <//>
+          </div>
+        `
+    }
   `;
 }
 
@@ -127,166 +130,131 @@ export function Runs() {
 const setFilter = (name) => (/** @type {Event} */ event) =>
   go(withQuery({ [name]: /** @type {HTMLInputElement} */ (event.currentTarget).value, cursor: null }));
 
-/** @param {{page: RunPage, curves: Curves | null, manage: (name: string) => void}} props */
-function List({ page, curves, manage }) {
-  const [marked, setMarked] = useState(/** @type {string[]} */ ([]));
-  const mark = (/** @type {string} */ name) =>
-    setMarked(marked.includes(name) ? marked.filter((other) => other !== name) : [...marked, name]);
-  const pointsByRun = new Map((curves?.items ?? []).map((curve) => [curve.run, curve.points]));
-  return html`
-    <div class="card flush">
-      <div class="scroll" tabindex="0" role="region" aria-label="Runs">
-        <table class="data runs">
-          <thead>
-            <tr>
-              <th scope="col"><span class="hidden-but-read">Compare</span></th>
-              <th scope="col">Run</th>
-              <th scope="col">Status</th>
-              <th scope="col">Held-out</th>
-              <th scope="col">Progress</th>
-              <th scope="col">Reward of the batch</th>
-              <th scope="col">Regret (info)</th>
-              <th scope="col" class="number">Prompts</th>
-              <th scope="col">Created</th>
-              <th scope="col"><span class="hidden-but-read">Manage</span></th>
-            </tr>
-          </thead>
-          <tbody>
-            ${page.items.map(
-              (run) => html`
-                <${Row}
-                  key=${run.name}
-                  run=${run}
-                  points=${pointsByRun.get(run.name) ?? []}
-                  marked=${marked.includes(run.name)}
-                  mark=${mark}
-                  manage=${manage}
-                />
-              `,
-            )}
-          </tbody>
-        </table>
-      </div>
-    </div>
+/** @param {{filters: Filters}} props */
+const FilterBar = ({ filters }) => html`
+  <div class="filters" role="search">
+    <${SearchField}
+      label="Words"
+      value=${filters.words ?? ""}
+      placeholder="in name, note or tags"
+      search=${(/** @type {string} */ words) => go(withQuery({ words, cursor: null }))}
+    />
+    <label class="field">
+      Status
+      <select value=${filters.status ?? ""} onChange=${setFilter("status")}>
+        <option value="">any</option>
+        ${STATUSES.map((status) => html`<option key=${status} value=${status}>${status}</option>`)}
+      </select>
+    </label>
+    <label class="check">
+      <input
+        type="checkbox"
+        checked=${Boolean(filters.deleted)}
+        onChange=${(/** @type {any} */ event) =>
+          go(withQuery({ deleted: event.currentTarget.checked ? "true" : null, cursor: null }))}
+      />Show deleted runs
+    </label>
     ${
-      (page.next || query.value.get("cursor") || marked.length > 0) &&
+      filters.tag &&
       html`
-        <p class="buttons pager">
-          ${
-            marked.length > 0 &&
-            html`
-              <button
-                class="button first"
-                disabled=${marked.length < 2 || marked.length > 6}
-                onClick=${() => go(comparePath(marked))}
-              >
-                ${
-                  marked.length < 2
-                    ? "Select another run to compare"
-                    : marked.length > 6
-                      ? "Select at most 6 runs"
-                      : `Compare ${marked.length} runs`
-                }
-              </button>
-            `
-          }
-          ${query.value.get("cursor") && html`<${Link} class="button" to=${withQuery({ cursor: null })}>Newest<//>`}
-          ${page.next && html`<${Link} class="button" to=${withQuery({ cursor: page.next })}>Older<//>`}
-        </p>
+        <span class="buttons chip">
+          <span>Tag: <strong class="config-value" title=${filters.tag}>${filters.tag}</strong></span>
+          <button
+            class="button bare"
+            aria-label="Remove the tag filter"
+            onClick=${() => go(withQuery({ tag: null, cursor: null }))}
+          >
+            ×
+          </button>
+        </span>
       `
     }
+  </div>
+`;
+
+/** @param {{columns: string[], group: string | null}} props */
+function TableOptions({ columns, group }) {
+  const [open, setOpen] = useState(false);
+  return html`
+    <details class="table-options" onToggle=${(/** @type {any} */ event) => setOpen(event.currentTarget.open)}>
+      <summary>
+        Columns and groups${
+          group &&
+          html`<span class="soft"> · grouped by ${group === "tag" ? group : group.replace("config.", "")}</span>`
+        }
+      </summary>
+      ${(open || group) && html`<${Choices} columns=${columns} group=${group} />`}
+    </details>
   `;
 }
 
-/**
- * @param {{run: Run, points: import("../../data/schema.d.ts").Point[], marked: boolean, mark: (name: string) => void,
- *   manage: (name: string) => void}} props
- */
-function Row({ run, points, marked, mark, manage }) {
-  const stage = run.stage;
-  const share = (run.iteration + (stage && stage.total ? 0.5 * (stage.done / stage.total) : 0)) / run.iterations;
+/** @param {{columns: string[], group: string | null}} props */
+function Choices({ columns, group }) {
+  const request = useRequest("/v1/groups/keys");
+  const differing = /** @type {DifferingKeys | null} */ (request.data)?.items.map((item) => `config.${item.key}`) ?? [];
+  const keys = [...new Set([...differing, ...columns.filter((name) => name.startsWith("config."))])];
+  const all = [...FIGURES.map(([name]) => name), ...keys];
+  const turn = (/** @type {string} */ name) => {
+    const next = all.filter((other) => (other === name) !== columns.includes(other));
+    go(withQuery({ columns: next.join(" ") === DEFAULT_COLUMNS.join(" ") ? null : next.join(" ") || " " }), {
+      replace: true,
+    });
+  };
+  const box = (/** @type {string} */ name, /** @type {string} */ title) => html`
+    <label class="check" key=${name}>
+      <input type="checkbox" checked=${columns.includes(name)} onChange=${() => turn(name)} />${title}
+    </label>
+  `;
   return html`
-    <tr>
-      <td class="mark-cell">
-        <input type="checkbox" aria-label=${`Compare ${run.name}`} checked=${marked} onChange=${() => mark(run.name)} />
-      </td>
-      <td>
-        <${Link} to=${runPath(run.name)}><strong>${run.name}</strong><//>
-        ${run.note && html`<div class="soft small note">${run.note}</div>`}
-        ${
-          run.tags.length > 0 &&
-          html`
-            <div class="tags">
-              ${run.tags.map((tag) => html`<span class="tag" key=${tag} title=${tag}>${tag}</span> `)}
-            </div>
-          `
-        }
-      </td>
-      <td>
-        <${Status} status=${run.status} />
-        ${run.deleted_at && html` <span class="status">deleted</span>`}
-        ${
-          run.status === "failed" &&
-          run.error &&
-          html`<div class="small soft note" title=${run.error}>${run.error}</div>`
-        }
-      </td>
-      <td><${Outcome} sets=${run.outcome} /></td>
-      <td class="progress">
-        <${Bar}
-          share=${run.status === "finished" ? 1 : share}
-          label=${`${run.iteration} of ${run.iterations} iterations`}
-        />
-        <span class="small soft">
-          ${count(run.iteration)} of ${count(run.iterations)}
-          ${
-            run.status === "running" && stage
-              ? html`
-                ${" "}· ${stage.name.replaceAll("_", " ")} ${
-                  stage.total ? `${count(stage.done)}/${count(stage.total)}` : ""
-                }<${TimeLeft} run=${run} />
-              `
-              : ""
-          }
-        </span>
-      </td>
-      <td><${Curve} points=${points} of="reward" hue="--c1" name="mean reward of the batch" /></td>
-      <td><${Curve} points=${points} of="info" hue="--c2" name="informativeness" /></td>
-      <td class="number">${count(run.prompts)}</td>
-      <td class="soft"><${TimeAgo} iso=${run.created_at} /></td>
-      <td>
-        <button
-          type="button"
-          class="button bare more"
-          aria-label=${`Manage ${run.name}`}
-          aria-haspopup="dialog"
-          onClick=${() => manage(run.name)}
+    <div class="choices">
+      <label class="field">
+        Group by
+        <select
+          value=${group ?? ""}
+          onChange=${(/** @type {any} */ event) => go(withQuery({ group: event.currentTarget.value, cursor: null }))}
         >
-          ⋯
-        </button>
-      </td>
-    </tr>
+          <option value="">nothing</option>
+          <option value="tag" selected=${group === "tag"}>tag</option>
+          ${[...new Set([...keys, ...(group && group !== "tag" ? [group] : [])])].map(
+            (name) => html`
+              <option key=${name} value=${name} selected=${group === name}>${name.slice("config.".length)}</option>
+            `,
+          )}
+        </select>
+      </label>
+      <fieldset>
+        <legend>Figures</legend>
+        ${FIGURES.map(([name, title]) => box(name, title))}
+      </fieldset>
+      <fieldset>
+        <legend>Keys of the config in which runs differ</legend>
+        ${keys.map((name) => box(name, name.slice("config.".length)))}
+        ${request.data !== null && !keys.length && html`<span class="soft small">All runs have the same config.</span>`}
+      </fieldset>
+    </div>
   `;
 }
 
-/** The time left in the current stage, at its rate so far. @param {{run: Run}} props */
-function TimeLeft({ run }) {
-  const request = useRequest(runEndpoint(run.name, "iterations"), {}, run.stage?.done ?? 0);
-  const data = /** @type {import("../../data/schema.d.ts").Iterations | null} */ (request.data);
-  const left = data?.items.flatMap((item) => item.stages).find((item) => item.status === "running")?.eta_s;
-  return left === null || left === undefined ? null : html` · ${duration(left)} left`;
-}
+/** @param {{filtered: boolean}} props */
+const NoRuns = ({ filtered }) => html`
+  <div class="card">
+    ${
+      filtered
+        ? html`<${Empty} title="No run matches these filters"><${Link} to="/">Show all runs<//><//>`
+        : html`
+          <${Empty} title="No runs yet">
+            <${Link} to="/launch">Launch one here<//>, play a small one in minutes with <code>eva demo</code>, or your
+            own with <code>eva run FILE</code>.
+          <//>
+        `
+    }
+  </div>
+`;
 
-/** @typedef {import("../../data/schema.d.ts").Point} Point */
-/** @param {{points: Point[], of: "reward" | "info", hue: string, name: string}} props */
-function Curve({ points, of, hue, name }) {
-  const values = points.map((point) => point[of]);
-  const last = values[values.length - 1];
-  if (last === undefined) return html`<span class="soft">–</span>`;
-  return html`
-    <span class="with-spark">
-      <${Spark} values=${values} hue=${hue} label=${`${name} by iteration, now ${figure(last)}`} />
-      <span class="number">${figure(last)}</span>
-    </span>
-  `;
-}
+/** @param {{next: string | null}} props */
+const Pager = ({ next }) => html`
+  <p class="buttons pager">
+    ${query.value.get("cursor") && html`<${Link} class="button" to=${withQuery({ cursor: null })}>First page<//>`}
+    ${next && html`<${Link} class="button" to=${withQuery({ cursor: next })}>Next 50<//>`}
+  </p>
+`;

@@ -1,7 +1,7 @@
 // The arms of a study: what each changes, its outcome with a dot for each run, and what it cost.
 import { html } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
-import { extent, linear, markText, ticks } from "../../charts/scales.js";
+import { Interval, IntervalAxis, intervalScale } from "../../charts/interval.js";
 import { count, duration } from "../../parts/format.js";
 import { go, runPath } from "../../router.js";
 import { armHue, outcome } from "./values.js";
@@ -9,19 +9,13 @@ import { armHue, outcome } from "./values.js";
 /** @typedef {import("../../data/schema.d.ts").StudyReport} StudyReport */
 /** @typedef {import("../../data/schema.d.ts").StudyArm} StudyArm */
 /** @typedef {import("../../data/schema.d.ts").StudyRun} StudyRun */
-
-const WIDTH = 260;
-const ROW = 40;
+/** @typedef {import("../../charts/interval.js").IntervalScale} IntervalScale */
 
 /** @param {{report: StudyReport}} props */
 export function Arms({ report }) {
   const { arms, runs } = report;
-  const domain = extent([
-    ...arms.flatMap((arm) => [arm.outcome?.low, arm.outcome?.high]),
-    ...runs.map((run) => run.value),
-  ]);
-  const x = linear(domain, [10, WIDTH - 10]);
-  const marks = ticks(domain, 4);
+  const reached = arms.flatMap((arm) => [arm.outcome?.low, arm.outcome?.high]);
+  const scale = intervalScale([...reached, ...runs.map((run) => run.value)], { width: 260 });
   const paid = arms.some((arm) => arm.costs?.dollars);
   return html`
     <${Figure}
@@ -86,34 +80,21 @@ export function Arms({ report }) {
                   arm=${arm}
                   runs=${runs.filter((run) => run.arm === arm.name)}
                   hue=${armHue(place)}
-                  x=${x}
+                  scale=${scale}
                   paid=${paid}
                 />
               `,
             )}
           </tbody>
-          <tfoot aria-hidden="true">
-            <tr>
-              <td></td>
-              <td>
-                <svg class="interval" width=${WIDTH} height="16" viewBox=${`0 0 ${WIDTH} 16`}>
-                  ${marks.map(
-                    (mark) => html`
-                      <text key=${mark} x=${x(mark)} y="11" text-anchor="middle">${markText(mark, marks)}</text>
-                    `,
-                  )}
-                </svg>
-              </td>
-            </tr>
-          </tfoot>
+          <${IntervalAxis} scale=${scale} />
         </table>
       </div>
     <//>
   `;
 }
 
-/** @param {{arm: StudyArm, runs: StudyRun[], hue: string, x: (value: number) => number, paid: boolean}} props */
-function Row({ arm, runs, hue, x, paid }) {
+/** @param {{arm: StudyArm, runs: StudyRun[], hue: string, scale: IntervalScale, paid: boolean}} props */
+function Row({ arm, runs, hue, scale, paid }) {
   const { outcome: found, costs } = arm;
   const changes = Object.entries(arm.changes).map(([key, value]) => `${key}: ${JSON.stringify(value)}`);
   return html`
@@ -123,39 +104,26 @@ function Row({ arm, runs, hue, x, paid }) {
         <div class="small soft">${changes.length ? changes.join(", ") : "as the base"}</div>
       </td>
       <td>
-        <svg
-          class="interval forest"
-          style=${{ "--hue": `var(${hue})` }}
-          width=${WIDTH}
-          height=${ROW}
-          viewBox=${`0 0 ${WIDTH} ${ROW}`}
-          role="img"
-          aria-label=${found ? `${arm.name}: ${outcome(found.value)}` : `${arm.name}: no finished run`}
-        >
-          ${runs.map(
-            (run, n) =>
-              run.value !== null &&
-              html`
-                <circle
-                  key=${run.name}
-                  class="mark"
-                  cx=${x(run.value)}
-                  cy=${ROW / 2 + (n % 2 ? 9 : -9) + ((n % 3) - 1) * 3}
-                  r="3.5"
-                  onClick=${() => go(runPath(run.name))}
-                >
-                  <title>${run.name}: ${outcome(run.value)}</title>
-                </circle>
-              `,
+        <${Interval}
+          scale=${scale}
+          value=${found?.value}
+          low=${found?.low}
+          high=${found?.high}
+          hue=${hue}
+          label=${found ? `${arm.name}: ${outcome(found.value)}` : `${arm.name}: no finished run`}
+          dots=${runs.flatMap((run) =>
+            run.value === null
+              ? []
+              : [
+                  {
+                    name: run.name,
+                    value: run.value,
+                    title: `${run.name}: ${outcome(run.value)}`,
+                    open: () => go(runPath(run.name)),
+                  },
+                ],
           )}
-          ${
-            found &&
-            found.low !== null &&
-            found.high !== null &&
-            html`<line class="reach" x1=${x(found.low)} x2=${x(found.high)} y1=${ROW / 2} y2=${ROW / 2} />`
-          }
-          ${found && html`<circle class="mean" cx=${x(found.value)} cy=${ROW / 2} r="5" />`}
-        </svg>
+        />
       </td>
       <td class="number">
         ${outcome(found?.value)}

@@ -1,17 +1,16 @@
 // The forest plot: a row for each comparison, with its interval and a dot for each pair of runs.
 import { html } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
-import { extent, linear, markText, ticks } from "../../charts/scales.js";
+import { Interval, IntervalAxis, intervalScale } from "../../charts/interval.js";
 import { go } from "../../router.js";
-import { comparePath } from "../runs/compare.js";
+import { comparePath } from "../compare/compare.js";
 import { difference, outcome } from "./values.js";
 
 /** @typedef {import("../../data/schema.d.ts").StudyReport} StudyReport */
 /** @typedef {import("../../data/schema.d.ts").StudyComparison} StudyComparison */
 /** @typedef {import("../../data/schema.d.ts").StudyInterval} StudyInterval */
+/** @typedef {import("../../charts/interval.js").IntervalScale} IntervalScale */
 
-const WIDTH = 300;
-const ROW = 40;
 const VERDICTS = /** @type {Record<string, string>} */ ({
   better: "finished",
   worse: "failed",
@@ -30,7 +29,7 @@ export function Comparisons({ report }) {
   const { comparisons } = report;
   if (!comparisons.length) return null;
   const margin = report.outcome.equivalent_within ?? 0;
-  const domain = extent(
+  const scale = intervalScale(
     [
       -margin,
       margin,
@@ -42,8 +41,6 @@ export function Comparisons({ report }) {
     ],
     { zero: true },
   );
-  const x = linear(domain, [10, WIDTH - 10]);
-  const marks = ticks(domain, 4);
   return html`
     <${Figure}
       title="Paired differences"
@@ -95,24 +92,11 @@ export function Comparisons({ report }) {
           <tbody>
             ${comparisons.map(
               (each) => html`
-                <${Row} key=${`${each.first} ${each.second}`} comparison=${each} x=${x} margin=${margin} />
+                <${Row} key=${`${each.first} ${each.second}`} comparison=${each} scale=${scale} margin=${margin} />
               `,
             )}
           </tbody>
-          <tfoot aria-hidden="true">
-            <tr>
-              <td></td>
-              <td>
-                <svg class="interval" width=${WIDTH} height="16" viewBox=${`0 0 ${WIDTH} 16`}>
-                  ${marks.map(
-                    (mark) => html`
-                      <text key=${mark} x=${x(mark)} y="11" text-anchor="middle">${markText(mark, marks)}</text>
-                    `,
-                  )}
-                </svg>
-              </td>
-            </tr>
-          </tfoot>
+          <${IntervalAxis} scale=${scale} />
         </table>
       </div>
       <${Remarks} comparisons=${comparisons} />
@@ -124,48 +108,28 @@ export function Comparisons({ report }) {
   `;
 }
 
-/** @param {{comparison: StudyComparison, x: (value: number) => number, margin: number}} props */
-function Row({ comparison, x, margin }) {
+/** @param {{comparison: StudyComparison, scale: IntervalScale, margin: number}} props */
+function Row({ comparison, scale, margin }) {
   const { first, second, difference: found, verdict } = comparison;
   const name = `${first} − ${second}`;
   return html`
     <tr>
       <td>${name}${comparison.repeats && html`<div class="small soft">A/A: the same arm, other draws</div>`}</td>
       <td>
-        <svg
-          class="interval forest"
-          width=${WIDTH}
-          height=${ROW}
-          viewBox=${`0 0 ${WIDTH} ${ROW}`}
-          role="img"
-          aria-label=${`${name}: ${difference(found.value)}${found.low === null ? "" : `, interval ${ends(found)}`}`}
-        >
-          ${
-            margin > 0 &&
-            html`<rect class="margin" x=${x(-margin)} width=${x(margin) - x(-margin)} y="0" height=${ROW} />`
-          }
-          <line class="zero" x1=${x(0)} x2=${x(0)} y1="0" y2=${ROW} />
-          ${comparison.pairs.map(
-            (pair, n) => html`
-              <circle
-                key=${`${pair.seed} ${pair.model}`}
-                class="mark"
-                cx=${x(pair.difference)}
-                cy=${ROW / 2 + (n % 2 ? 9 : -9) + ((n % 3) - 1) * 3}
-                r="3.5"
-                onClick=${() => go(comparePath([pair.second, pair.first]))}
-              >
-                <title>seed ${pair.seed}, ${pair.model}: ${difference(pair.difference)}</title>
-              </circle>
-            `,
-          )}
-          ${
-            found.low !== null &&
-            found.high !== null &&
-            html`<line class="reach" x1=${x(found.low)} x2=${x(found.high)} y1=${ROW / 2} y2=${ROW / 2} />`
-          }
-          <circle class="mean" cx=${x(found.value)} cy=${ROW / 2} r="5" />
-        </svg>
+        <${Interval}
+          scale=${scale}
+          value=${found.value}
+          low=${found.low}
+          high=${found.high}
+          margin=${margin}
+          label=${`${name}: ${difference(found.value)}${found.low === null ? "" : `, interval ${ends(found)}`}`}
+          dots=${comparison.pairs.map((pair) => ({
+            name: `${pair.seed} ${pair.model}`,
+            value: pair.difference,
+            title: `seed ${pair.seed}, ${pair.model}: ${difference(pair.difference)}`,
+            open: () => go(comparePath([pair.second, pair.first])),
+          }))}
+        />
       </td>
       <td class="number">
         ${difference(found.value)}<div class="small soft nowrap">${ends(found)}</div>
