@@ -42,7 +42,7 @@ COMMANDS = {
     "submit": "Launch a run on a service or a Ray cluster.",
     "watch": "Follow the progress of a run, wherever it plays.",
     "drive": "Play a stored run or a new one as a Ray job (Ray calls this).",
-    "export": "Write a run's pairs, prompts, responses, judged prompts or held-out responses to a file.",
+    "export": "Write a run's pairs, prompts, responses, judged prompts, held-out responses or rollouts.",
     "checkpoints": "List, push, serve or prune a run's checkpoints.",
     "report": "Write a run as one HTML page that opens from disk.",
     "presets": "List the configs that come with eva and what they need.",

@@ -27,9 +27,7 @@ router = APIRouter(prefix="/v1/runs/{run}", tags=["exports"])
 
 MOST_SHOWN, MOST_UNFINISHED = 200, 20
 MEDIA_TYPES = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
-ExportKind = TypeAliasType(
-    "ExportKind", Literal["pairs", "prompts", "responses", "judged", "heldout", "rollouts"]
-)
+ExportKind = TypeAliasType("ExportKind", Literal["pairs", "prompts", "responses", "judged", "heldout", "rollouts"])
 ExportFormat = TypeAliasType("ExportFormat", Literal["jsonl", "parquet"])
 ExportNumber = Annotated[int, Path(ge=1, le=LARGEST_INTEGER, description="The number of an export.")]
 
