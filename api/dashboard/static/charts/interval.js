@@ -19,9 +19,10 @@ export function intervalScale(values, { width = 300, zero = false, domain = exte
 
 /**
  * @param {{scale: IntervalScale, value: number | null | undefined, low?: number | null, high?: number | null,
- *   label: string, hue?: string, dots?: Dot[], margin?: number}} props `margin`: differences below it count as none
+ *   label: string, hue?: string, dots?: Dot[], margin?: number, tick?: number | null}} props `margin`: differences
+ *   below it count as none; `tick`: another value, to compare with
  */
-export function Interval({ scale, value, low, high, label, hue, dots, margin = 0 }) {
+export function Interval({ scale, value, low, high, label, hue, dots, margin = 0, tick = null }) {
   const { x, width } = scale;
   const height = dots ? WITH_DOTS : SMALL;
   const middle = height / 2;
@@ -63,6 +64,7 @@ export function Interval({ scale, value, low, high, label, hue, dots, margin = 0
         high !== undefined &&
         html`<line class="reach" x1=${x(low)} x2=${x(high)} y1=${middle} y2=${middle} />`
       }
+      ${tick !== null && html`<line class="tick" x1=${x(tick)} x2=${x(tick)} y1="3" y2=${height - 3} />`}
       ${known && html`<circle class="mean" cx=${x(value)} cy=${middle} r="5" />`}
     </svg>
   `;

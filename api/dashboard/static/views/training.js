@@ -145,7 +145,8 @@ export function Training({ run }) {
           `}
     <//>
     <${Loaded} request=${chunks}>
-      ${(/** @type {TrainedChunks} */ { items }) => items.length > 0 && html`<${ChunkCharts} run=${run} items=${items} />`}
+      ${(/** @type {TrainedChunks} */ { items }) =>
+        items.length > 0 && html`<${ChunkCharts} run=${run} items=${items} />`}
     <//>
   `;
 }

@@ -10,10 +10,13 @@ import { Operator } from "../../parts/labels.js";
 
 /**
  * @typedef {{operator: string, children: number, known: number, change: number | null, half: number | null,
- *   asked: number, accepted: number, tokens: number, cost: number}} OperatorTotals
+ *   measured: number | null, asked: number, accepted: number, tokens: number, cost: number}} OperatorTotals
  */
 /** @typedef {{iteration: number, name: string, data: any}} Row */
-/** @typedef {{n: number, sum: number, squares: number, complete: boolean, children: number}} Sums */
+/**
+ * @typedef {{n: number, measured: number | null, sum: number, squares: number, complete: boolean, children: number}}
+ *   Sums
+ */
 /**
  * @typedef {{operator: string, iteration: number, change: number | null, low: number | null, high: number | null,
  *   children: number, asked: number, accepted: number, cost: number}} Gain
@@ -69,23 +72,27 @@ function comparison(payoffs) {
 function pooled(payoffs, stages) {
   const sums = /** @type {Map<string, Sums>} */ (new Map());
   for (const payoff of payoffs.flatMap((row) => row.data)) {
-    const totals = sums.get(payoff.operator) ?? { n: 0, sum: 0, squares: 0, complete: true, children: 0 };
+    const totals = sums.get(payoff.operator) ?? { n: 0, measured: 0, sum: 0, squares: 0, complete: true, children: 0 };
     totals.children += payoff.children;
     if (payoff.known) {
       const error = errorOf(payoff);
       totals.n += payoff.known;
       totals.sum += payoff.known * payoff.change;
+      const measured = payoff.measured ?? null;
+      totals.measured =
+        measured === null || totals.measured === null ? null : totals.measured + payoff.known * measured;
       totals.squares += (payoff.known * (error ?? 0)) ** 2;
       totals.complete &&= error !== null;
     }
     sums.set(payoff.operator, totals);
   }
   return [...sums]
-    .map(([operator, { n, sum, squares, complete, children }]) => ({
+    .map(([operator, { n, measured, sum, squares, complete, children }]) => ({
       operator,
       children,
       known: n,
       change: n ? sum / n : null,
+      measured: n && measured !== null ? measured / n : null,
       half: n && complete ? (1.96 * Math.sqrt(squares)) / n : null,
       ...spentOn(operator, stages),
     }))
@@ -97,7 +104,9 @@ export function Payoff({ run, payoffs, stages }) {
   const rows = pooled(payoffs, stages);
   if (!rows.length) return null;
   const scale = intervalScale(
-    rows.flatMap((row) => (row.change === null ? [] : [row.change - (row.half ?? 0), row.change + (row.half ?? 0)])),
+    rows.flatMap((row) =>
+      row.change === null ? [] : [row.measured, row.change - (row.half ?? 0), row.change + (row.half ?? 0)],
+    ),
     { zero: true },
   );
   const change = inColumn(rows.map((row) => row.change));
@@ -108,13 +117,19 @@ export function Payoff({ run, payoffs, stages }) {
       title="Gain by operator"
       name=${`${run}-operators`}
       caption=${`How much more informative the children in the batch are than their parents: mean over all iterations,
-        with its 95% interval. Children are compared ${comparison(payoffs)}.`}
+        with its 95% interval. Children are compared ${comparison(payoffs)}.${
+          rows.some((row) => row.measured !== null)
+            ? ` So 0 is what regression to the mean alone would give. The tick is the change from the parents' measured
+                informativeness, which their selection makes look worse.`
+            : ""
+        }`}
       numbers=${() => ({
         columns: [
           "operator",
           "change of info",
           "low (95%)",
           "high (95%)",
+          "change from the measured info",
           "children in batches",
           "requests",
           "accepted",
@@ -125,6 +140,7 @@ export function Payoff({ run, payoffs, stages }) {
           row.operator,
           row.change,
           ...bounds(row),
+          row.measured,
           row.children,
           row.asked,
           row.accepted,
@@ -158,6 +174,7 @@ export function Payoff({ run, payoffs, stages }) {
                       value=${row.change}
                       low=${bounds(row)[0]}
                       high=${bounds(row)[1]}
+                      tick=${row.measured}
                       label=${`${figure(row.change)}, interval ${bounds(row).map(figure).join(" to ")}`}
                     />
                   </td>
