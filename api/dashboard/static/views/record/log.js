@@ -62,10 +62,9 @@ const wordsOf = (event) =>
 /** @param {{run: RunDetails, happened: number, words: string}} props */
 function Events({ run, happened, words }) {
   const [older, setOlder] = useState(/** @type {Event[]} */ ([]));
-  const [start] = useState(Math.max(0, run.last_event - EVENTS));
   const request = useRequest(
     runEndpoint(run.name, "events"),
-    { after: Math.max(start, run.last_event - EVENTS), limit: EVENTS },
+    { after: Math.max(0, run.last_event - EVENTS), limit: EVENTS },
     happened,
   );
   const newest = /** @type {{items: Event[]} | null} */ (request.data)?.items ?? [];

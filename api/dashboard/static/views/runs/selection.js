@@ -154,7 +154,7 @@ export function Selection({ names, clear, changed }) {
             yes=${`Delete ${runsWord(names.length)}`}
             busy=${busy}
             close=${() => setAsking("")}
-            go=${() => void actOnAll("Deleted", (name) => send("DELETE", runEndpoint(name)))}
+            go=${() => void actOnAll("Deleted", (name) => send("DELETE", runEndpoint(name))).then(clear)}
           >
             <p>They disappear from the lists. Nothing is erased: “Show deleted runs” finds them, to restore them.</p>
             <${Names} names=${names} />
