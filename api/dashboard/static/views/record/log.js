@@ -171,12 +171,19 @@ function Lines({ name, tick, words }) {
               : (log?.name ?? "")
           }
         </span>
-        <p>
-          ${words && `${count(lines.length)} of `}the last ${count(log?.lines.length ?? LINES)} lines, the newest below.
-          <label class="check">
-            <input type="checkbox" checked=${wrapped} onChange=${() => setWrapped(!wrapped)} />wrap long lines
-          </label>
-        </p>
+        ${
+          log &&
+          log.files.length > 0 &&
+          html`
+            <p>
+              ${words ? `${count(lines.length)} of the last` : "The last"} ${count(log.lines.length)} lines, the newest
+              below.
+              <label class="check">
+                <input type="checkbox" checked=${wrapped} onChange=${() => setWrapped(!wrapped)} />wrap long lines
+              </label>
+            </p>
+          `
+        }
       </header>
       <${Loaded} request=${request}>
         ${() =>
