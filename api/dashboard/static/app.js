@@ -88,8 +88,10 @@ const NotFound = ({ run }) => html`
   <div class="head"><h1>Page not found</h1></div>
   <div class="card">
     <${Empty} title=${`There is no page ${decodeURI(location.pathname)}`}>
-      The address may have been cut off or mistyped.${" "}
-      ${run && html`<${Link} to=${runPath(run)}>Overview of ${run}<//>${" or "}`}<${Link} to="/">all runs<//>
+      <p>
+        The address may have been cut off or mistyped.${" "}
+        ${run && html`<${Link} to=${runPath(run)}>Overview of ${run}<//>${" or "}`}<${Link} to="/">all runs<//>
+      </p>
     <//>
   </div>
 `;

@@ -83,8 +83,11 @@ function Choices({ page, wanted }) {
       </select>
     </label>
   `;
+  // as asked for, before the responses have arrived
+  const asked = query.value.getAll("policy").map(Number);
+  const chosen = asked.length ? asked : page.shown;
   const turn = (/** @type {number} */ policy) => {
-    const next = page.shown.includes(policy) ? page.shown.filter((each) => each !== policy) : [...page.shown, policy];
+    const next = chosen.includes(policy) ? chosen.filter((each) => each !== policy) : [...chosen, policy];
     if (next.length) go(withPolicies(next.sort((a, b) => a - b).map(String)));
   };
   const [first, last] = [page.shown[0], page.shown[page.shown.length - 1]];
@@ -117,8 +120,8 @@ function Choices({ page, wanted }) {
             <label class="check" key=${policy}>
               <input
                 type="checkbox"
-                checked=${page.shown.includes(policy)}
-                disabled=${page.shown.includes(policy) ? page.shown.length === 1 : page.shown.length >= MOST_POLICIES}
+                checked=${chosen.includes(policy)}
+                disabled=${chosen.includes(policy) ? chosen.length === 1 : chosen.length >= MOST_POLICIES}
                 onChange=${() => turn(policy)}
               />${policy}
             </label>
