@@ -22,6 +22,7 @@ from eva.config.creator import (
     SelfEvolver,
 )
 from eva.config.rewards import (
+    AgreementReward,
     Audit,
     EnsembleReward,
     JudgeReward,
@@ -39,6 +40,7 @@ from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Reten
 from eva.config.tracking import MlflowTracking, TrackioTracking, WandbTracking
 
 __all__ = [
+    "AgreementReward",
     "Audit",
     "Budget",
     "Collapse",

@@ -42,6 +42,7 @@ GUARDED: dict[str, Guard] = {
     "evolver.api_key_env": "secret",
     "writer.api_key_env": "secret",
     "reward.function": "function",
+    "reward.normaliser": "function",
     "evolver.path": "function",
     "informativeness.metric": "function",
     "sampling.weights": "function",

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from eva.config.section import Section
+from eva.config.section import Section, one_of
+from eva.evaluation.answers import NORMALISERS
 
 
 class MockReward(Section):
@@ -38,6 +39,30 @@ class VerifierReward(Section):
     import may hold up `timeout_s` for as long."""
     concurrency: int = Field(default=8, ge=1)
     """Simultaneous calls of an async function."""
+
+
+class AgreementReward(Section):
+    """Agreement with the majority of the responses to a prompt, where no verifier exists: 1 or 0."""
+
+    kind: Literal["agreement"]
+    """`agreement`."""
+    normaliser: Annotated[
+        str,
+        one_of("normaliser", NORMALISERS, or_function=True),
+        Field(json_schema_extra={"enum": [*NORMALISERS, "module:function"]}),
+    ] = "last_number"
+    """What counts as a response's answer: `last_number`, `boxed` (LaTeX's last \\boxed), `last_line`, or your own
+    function, response -> text or None."""
+    low: float | None = Field(default=None, ge=0, le=1)
+    """Least share of the responses that must agree; a prompt below it gets no rewards, and is not trained on."""
+    high: float | None = Field(default=None, ge=0, le=1)
+    """Greatest share; above it the prompt is too easy to teach anything."""
+
+    @model_validator(mode="after")
+    def _band(self) -> AgreementReward:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low is {self.low:g} and high is {self.high:g}; expected low <= high")
+        return self
 
 
 class RewardNetwork(Section):
@@ -188,12 +213,13 @@ class EnsembleReward(Section):
 
 
 MemberConfig = Annotated[
-    MockReward | VerifierReward | PointwiseReward | PairwiseReward | JudgeReward, Field(discriminator="kind")
+    MockReward | VerifierReward | AgreementReward | PointwiseReward | PairwiseReward | JudgeReward,
+    Field(discriminator="kind"),
 ]
 """What an ensemble may contain: every rewarder except another ensemble."""
 
 RewardConfig = Annotated[
-    MockReward | VerifierReward | PointwiseReward | PairwiseReward | JudgeReward | EnsembleReward,
+    MockReward | VerifierReward | AgreementReward | PointwiseReward | PairwiseReward | JudgeReward | EnsembleReward,
     Field(discriminator="kind"),
 ]
 

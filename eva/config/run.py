@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
-from eva.config.rewards import Audit, RewardConfig, gives_win_rates
+from eva.config.rewards import AgreementReward, Audit, RewardConfig, gives_win_rates
 from eva.config.section import Section, one_of
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Retention, Rollouts, Training
 from eva.config.tracking import Tracking
@@ -246,6 +246,22 @@ class RunConfig(Section):
         names = [tracking.name for tracking in self.tracking]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"tracking lists {', '.join(twice)} more than once; remove the duplicate")
+        return self
+
+    @model_validator(mode="after")
+    def _agreement(self) -> RunConfig:
+        evaluation = self.evaluation
+        held_out = evaluation.playground is not None or bool(evaluation.sets)
+        if isinstance(self.reward, AgreementReward) and held_out and evaluation.reward is None:
+            raise ValueError(
+                "reward.kind is agreement, which says nothing of a single greedy response to a held-out prompt: set "
+                "evaluation.reward to another rewarder, or evaluation.when to never without held-out prompts"
+            )
+        if isinstance(evaluation.reward, AgreementReward):
+            raise ValueError(
+                "evaluation.reward.kind is agreement, which says nothing of a single greedy response: choose "
+                "another kind"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """Evaluation by win rates: from annotations and battles to figures with intervals.
 
+`answers`: the answer in a response, in a form in which equal answers are equal texts.
 `alpaca`: AlpacaEval's annotations to the row of its leaderboard.
 `arena`: Arena-Hard's judgments to Bradley-Terry scores.
 `baseline`: a run's checkpoints against one baseline.

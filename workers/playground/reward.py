@@ -58,6 +58,12 @@ def last_result(response: str) -> Letters | None:
     return read_letters(result) if colon and result.strip() else None
 
 
+def stated_result(response: str) -> str | None:
+    """The last result as a text, for `reward.kind: agreement`; None without one."""
+    letters = last_result(response)
+    return None if letters is None else " ".join(letters)
+
+
 def similarity(given: Letters, truth: Letters) -> float:
     """1 - edit distance / length of the longer list: 1 for equal lists, 0 for nothing in common."""
     longest = max(len(given), len(truth))

@@ -1,6 +1,6 @@
 """Reward models: one file each, one line each in REWARDERS.
 
-`mock`, `verifier`, `judge`, `ensemble`, `networks`: the kinds of reward model
+`mock`, `verifier`, `agreement`, `judge`, `ensemble`, `networks`: the kinds of reward model
 `judge_prompts`: what a judge is asked, and how its verdict is read
 `model`: what every reward model has
 `actor`: a reward model in a Ray actor; `window`: its prompts in flight
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 REWARDERS: dict[str, str] = {
     "mock": "workers.rewards.mock:MockModel",
     "verifier": "workers.rewards.verifier:VerifierModel",
+    "agreement": "workers.rewards.agreement:AgreementModel",
     "pointwise": "workers.rewards.networks.pointwise:PointwiseModel",
     "pairwise": "workers.rewards.networks.pairwise:PairwiseModel",
     "judge": "workers.rewards.judge:JudgeModel",

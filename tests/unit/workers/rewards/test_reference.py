@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from eva.config import PairwiseReward, PointwiseReward, VerifierReward
+from eva.evaluation.answers import NORMALISERS
 from eva.measures.bradley_terry import AGGREGATIONS
 from workers.rewards import REWARDERS
 from workers.rewards.model import RewardRequest
@@ -40,6 +41,10 @@ def test_every_choice_of_the_networks_has_a_row() -> None:
     assert rows("architecture") == [choices(PointwiseReward, "architecture"), choices(PairwiseReward, "architecture")]
     assert rows("backend") == [choices(PointwiseReward, "backend")]
     assert rows("template") == [choices(PointwiseReward, "template")]
+
+
+def test_every_normaliser_has_a_row() -> None:
+    assert rows("normaliser") == [set(NORMALISERS)]
 
 
 def test_every_aggregation_has_a_row_and_a_function() -> None:
