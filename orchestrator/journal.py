@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.creator.evolution import EvolutionPlan
+from eva.creator.mixing import next_prompts
 from eva.creator.novelty import question_key
 from eva.creator.sampling import PromptTraits
 from eva.errors import NotFoundError, RunStoppedError
@@ -129,6 +130,8 @@ class Journal:
     def pool(self, iteration: int) -> list[int]:
         """Returns the numbers of the prompts that the creator looks at, ascending."""
         run = self._run
+        if (size := self.config.prompts.per_iteration) is not None:
+            return next_prompts(run.read(lambda conn: prompts.read_numbers_born(conn, run.id, -1, -1)), size, iteration)
         if iteration > 0 and self.config.pool == "last_batch":
             return run.read(lambda conn: batches.read_batch_numbers(conn, run.id, iteration - 1))
         return run.read(lambda conn: prompts.read_numbers_born(conn, run.id, -1, iteration - 1))

@@ -32,8 +32,8 @@ def play(roles: Roles, journal: Journal) -> None:
         if iteration == 0 and journal.evaluates_initial:
             evaluate(iteration, "evaluate_initial", policy, roles, journal)
         pool = journal.pool(iteration)
-        warm_up = iteration == 0 and journal.config.warm_start
-        batch = pool if warm_up else create(iteration, pool, policy, roles, journal)
+        creates = journal.config.creates(iteration)
+        batch = create(iteration, pool, policy, roles, journal) if creates else pool
         solve(iteration, pool, batch, policy, roles, journal)
         journal.finish_iteration(iteration, pool, batch)
 

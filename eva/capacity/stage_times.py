@@ -59,11 +59,12 @@ class Counts:
 
 def counts_of(config: RunConfig, seeds: int, held_out: int) -> Counts:
     """The upper limits of one iteration, as `estimate_cost` has them for the whole run."""
-    children = int(config.sampling.fraction * seeds) * config.evolving.per_prompt
-    new = min(children, seeds - int(config.mixing.buffer * seeds))
-    fresh = seeds if config.info_from == "fresh" else 0
+    creator, pool = config.batch_from == "creator", config.prompts.per_iteration or seeds
+    children = int(config.sampling.fraction * pool) * config.evolving.per_prompt if creator else 0
+    new = min(children, pool - int(config.mixing.buffer * pool)) if creator else pool
+    fresh = pool if creator and config.info_from == "fresh" else 0
     evaluated = held_out * (1 + config.evaluation.n) if config.evaluation.when == "each" else 0
-    return Counts(seeds, children, (fresh + new) * config.generation.n, evaluated)
+    return Counts(pool, children, (fresh + new) * config.generation.n, evaluated)
 
 
 def stage_times(

@@ -17,6 +17,7 @@ CHANGEABLE: dict[str, When] = {
     "warm_start": "never",
     "info_from": "iteration",
     "pool": "iteration",
+    "batch_from": "never",
     "prompts": "never",
     "model": "never",
     "reward": "iteration",

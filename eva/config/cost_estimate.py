@@ -34,11 +34,12 @@ def estimate_cost(
 
     The gate's probes are not counted.
     """
-    n, pool = config.generation.n, seeds
-    sampled = int(config.sampling.fraction * pool)
+    n, pool = config.generation.n, config.prompts.per_iteration or seeds
+    creator = config.batch_from == "creator"
+    sampled = int(config.sampling.fraction * pool) if creator else 0
     children = sampled * config.evolving.per_prompt
-    new = min(children, pool - int(config.mixing.buffer * pool))
-    fresh = pool if config.info_from == "fresh" else 0
+    new = min(children, pool - int(config.mixing.buffer * pool)) if creator else pool
+    fresh = pool if creator and config.info_from == "fresh" else 0
     warm_up = f"{pool * n:,} in the warm-up, " if config.warm_start else ""
     training = config.training
     steps = training.max_steps or -(-int(pool * training.epochs) // training.batch)
@@ -50,7 +51,9 @@ def estimate_cost(
     return [
         f"{seeds:,} seed prompts, {config.iterations} iterations{', the first a warm-up' * config.warm_start}",
         f"responses per iteration, {n} per prompt: {warm_up}then at most {(fresh + new) * n:,}",
-        f"children per iteration: {children:,} at most, from {sampled:,} sampled prompts",
+        f"children per iteration: {children:,} at most, from {sampled:,} sampled prompts"
+        if creator
+        else f"no creator: every iteration trains on {_same_or_new(config, pool)}",
         f"pairs per iteration: {pool:,} at most; optimiser steps: {steps:,} at most",
         *_chunks(pool, config, parameters),
         f"responses to held-out prompts, in total: {evaluated:,}",
@@ -58,6 +61,10 @@ def estimate_cost(
         *_training(steps * config.iterations if config.training.enabled else 0, config, parameters),
         *_evolving(children * later, config, prices),
     ]
+
+
+def _same_or_new(config: RunConfig, pool: int) -> str:
+    return "all seed prompts" if config.batch_from == "same_prompts" else f"the next {pool:,} seed prompts"
 
 
 def gpu_hours(tokens: int, parameters: int, operations: int, share: float) -> float:

@@ -36,6 +36,8 @@ class Prompts(Section):
     """Key of the prompt's topic; unset: no topic is stored."""
     limit: int | None = Field(default=None, ge=1)
     """Use only the first `limit` prompts."""
+    per_iteration: int | None = Field(default=None, ge=2)
+    """For `batch_from: new_prompts`: how many prompts each iteration takes, in the order of the file."""
     skip_empty: bool = False
     """Leave out rows whose prompt is null or empty, and count them. Unset: they are an error."""
 
@@ -140,6 +142,9 @@ class RunConfig(Section):
     """`fresh` generates responses to the pool with the current policy; `reuse` takes the newest stored ones."""
     pool: Literal["last_batch", "archive"] = "last_batch"
     """The next pool: the last batch, or every prompt so far."""
+    batch_from: Literal["creator", "same_prompts", "new_prompts"] = "creator"
+    """What the solver trains on. `creator`: what the creator evolves. As controls, without a creator: `same_prompts`,
+    all seed prompts in every iteration; `new_prompts`, in each iteration the next `prompts.per_iteration` of them."""
     prompts: Prompts
     """Seed prompts."""
     model: Model
@@ -203,6 +208,20 @@ class RunConfig(Section):
                 "state_every, and a killed iteration trains on its stored chunks again"
             )
         return self
+
+    @model_validator(mode="after")
+    def _slices(self) -> RunConfig:
+        size = self.prompts.per_iteration
+        if (self.batch_from == "new_prompts") != (size is not None):
+            raise ValueError(
+                f"batch_from is {self.batch_from} and prompts.per_iteration is {'unset' if size is None else size}: "
+                "batch_from new_prompts and prompts.per_iteration need each other; set or unset both"
+            )
+        return self
+
+    def creates(self, iteration: int) -> bool:
+        """Whether the creator plays in an iteration."""
+        return self.batch_from == "creator" and (iteration > 0 or not self.warm_start)
 
     @model_validator(mode="after")
     def _cheap_probe(self) -> RunConfig:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from eva.errors import InputError
 from eva.seeds import uniforms
 
 
@@ -25,6 +27,19 @@ class Mix:
 def share_of(share: float, size: int) -> int:
     """Returns floor(share * size), correct for products that rounding makes too small: 0.29 of 100 is 29."""
     return int(share * size + 1e-9)
+
+
+def next_prompts(seeds: Sequence[int], size: int, iteration: int) -> list[int]:
+    """Returns the seed prompts that are an iteration's turn, `size` in the order of the file. Raises InputError."""
+    turn = [*seeds[iteration * size : (iteration + 1) * size]]
+    if len(turn) < size:
+        raise InputError(
+            f"{len(seeds):,} seed prompts are too few for {iteration + 1} iterations with {size:,} new ones each "
+            "(prompts.per_iteration)",
+            expected=f"at least {(iteration + 1) * size:,}",
+            next_move="Add prompts, or lower iterations or prompts.per_iteration",
+        )
+    return turn
 
 
 def mix(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eva.config import Evaluation, Prompts, RunConfig
 from eva.config.solver import INITIAL
+from eva.creator.mixing import next_prompts
 from eva.creator.novelty import question_key
 from eva.errors import ConfigError, PromptFileError
 from eva.evaluation.baseline_file import BaselineResponses, read_baseline
@@ -42,7 +43,8 @@ def read_material(config: RunConfig) -> Material:
     """Reads the seed prompts, the held-out sets and the baseline's responses that a config names.
 
     Seed prompts that are held out or overlap with a protected file are left out and counted. Raises PromptFileError,
-    and ConfigError when the sampler balances topics but no prompt has one.
+    InputError when they are too few for `prompts.per_iteration`, and ConfigError when the sampler balances topics but
+    no prompt has one.
     """
     held_out = _held_out(config)
     held_out_keys = {question_key(prompt.text, prompt.context) for prompts in held_out.values() for prompt in prompts}
@@ -71,6 +73,8 @@ def read_material(config: RunConfig) -> Material:
             expected=f"at least {FEWEST_PROMPTS}",
             next_move="Add prompts",
         )
+    if (size := config.prompts.per_iteration) is not None:
+        next_prompts(range(len(seeds)), size, config.iterations - 1)
     if config.sampling.sampler == "topic_balanced" and not any(prompt.topic for prompt in seeds):
         raise ConfigError(
             "sampling.sampler is topic_balanced, but no prompt has a topic",

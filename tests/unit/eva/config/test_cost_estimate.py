@@ -30,6 +30,16 @@ def test_unknown_figures_are_left_out() -> None:
     assert lines[-1].startswith("tokens to train on: 0 steps")
 
 
+def test_a_control_without_a_creator_evolves_nothing_and_judges_its_prompts_once() -> None:
+    same = estimate_cost(fake_config(batch_from="same_prompts"), 24, 0)
+    assert "no creator: every iteration trains on all seed prompts" in same
+    assert "responses per iteration, 4 per prompt: 96 in the warm-up, then at most 96" in same
+    new = fake_config(batch_from="new_prompts", prompts={"playground": 24, "per_iteration": 8}, warm_start=False)
+    lines = estimate_cost(new, 24, 0)
+    assert "no creator: every iteration trains on the next 8 seed prompts" in lines
+    assert "responses per iteration, 4 per prompt: then at most 32" in lines
+
+
 def test_the_chunks_of_a_batch_and_their_hand_overs_are_told_with_their_cost() -> None:
     def told(sync_every: int | None, parameters: int | None = None) -> list[str]:
         config = fake_config(training={"batch": 4, "epochs": 2, "sync_every": sync_every})
