@@ -3,6 +3,7 @@
 `main`: the application, with every route in one list
 `service`: what all endpoints share: the store, the settings, the open streams
 `schema`: the base class and the common parameters of all schemas
+`parameters`: refuses query parameters that a path does not know
 `cursors`: where the next page of a list begins
 `map_cache`: the maps of prompts that were requested last
 `problems`: errors as problem documents (RFC 9457)

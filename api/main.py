@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.routing import APIRoute
 
 from api import openapi, problems
@@ -26,6 +27,7 @@ from api.keys import endpoints as keys
 from api.logs import endpoints as logs
 from api.map import endpoints as prompt_map
 from api.metrics import endpoints as metrics
+from api.parameters import refuse_unknown_parameters
 from api.presets import endpoints as presets
 from api.prometheus import endpoints as prometheus
 from api.prompts import difference
@@ -72,6 +74,9 @@ ROUTERS = (
 THREADS = 12
 """How many requests run at the same time: fewer than the store has connections."""
 
+SMALLEST_ZIPPED = 2000
+"""Bytes from which on a response is compressed, for clients that accept it."""
+
 _ABOUT = """Launch and watch runs of eva. Lists come in pages: send `next` of a page as `cursor` to get the next one.
 Every error is a problem document (RFC 9457) that says what was given, what is allowed, and what to do next."""
 
@@ -98,7 +103,10 @@ def bare_app() -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_operation,
         separate_input_output_schemas=False,
+        dependencies=[Depends(refuse_unknown_parameters)],
     )
+    # streams of events are left out by the middleware, since they would be held back
+    app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_ZIPPED, compresslevel=5)
     problems.install(app)
     for noun in ROUTERS:
         app.include_router(noun.router)

@@ -19,6 +19,7 @@ from eva.runtime.redaction import known_secrets, redact_json
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN = 200
+_ACTION = re.compile(r"(/v1/runs/[^/]+)/(pause|resume|cancel|fork|restore)/?")
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +130,12 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path = request.url.path[:_SHOWN]
     if error.status_code == HTTPStatus.NOT_FOUND:
+        action = _ACTION.fullmatch(path)
+        advice = f"Actions follow a colon: POST {action[1]}:{action[2]}" if action else "See them at /v1/openapi.json"
         failure = EvaError(
-            f"there is nothing at {path}", expected="a path of the API", next_move="See them at /v1/openapi.json"
+            f"there is nothing at {path}",
+            expected="a path of the API",
+            next_move=advice,
         )
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         failure = EvaError(
@@ -157,9 +162,16 @@ def _allowed(request: Request) -> str:
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
-    del request
     assert isinstance(error, RequestValidationError)
     fields = [_field(cast("dict[str, Any]", detail)) for detail in error.errors()]
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if any(field.where == "body" for field in fields) and media_type != "application/json":
+        failure = EvaError(
+            f"the request has Content-Type {media_type[:_SHOWN]}" if media_type else "the request has no Content-Type",
+            expected="a body of JSON with the header `Content-Type: application/json`",
+            next_move="Add that header: curl -H 'Content-Type: application/json' -d '{…}' URL",
+        )
+        return problem(failure, kind="request", errors=fields, status=422)
     failure = EvaError(
         "the request is not valid: " + "; ".join(f"{field.where}: {field.expected}" for field in fields[:5]),
         next_move="Correct these parts; /v1/openapi.json describes each",

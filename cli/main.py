@@ -18,38 +18,59 @@ if TYPE_CHECKING:
 INPUT, CONFLICT, INFRASTRUCTURE, INTERRUPTED = 2, 3, 4, 130
 """Exit codes: the input cannot be used, the run's state forbids it, a machine or service failed, Ctrl-C."""
 
-COMMANDS = {
-    "demo": "Play the playground: watch a tiny model learn.",
-    "run": "Play a run of self-play, or continue one.",
-    "pause": "Stop a run at its next batch boundary.",
-    "resume": "Continue a run.",
-    "cancel": "End a run for good at its next batch boundary.",
-    "delete": "Hide a run from lists; --purge frees its disk, too.",
-    "restore": "Show a deleted run in lists again.",
-    "fork": "Start a run that continues another one with other settings.",
-    "runs": "List the runs of this data directory.",
-    "show": "Show what a run has done so far.",
-    "study": "Compare arms over seeds and given models, with intervals.",
-    "compare": "Show how runs differ in config and results.",
-    "events": "List what happened in a run.",
-    "logs": "Show the logs of a run's driver and workers.",
-    "lineage": "Show the ancestors and descendants of a prompt.",
-    "replay": "Redo a run's sampling with other settings: what would have been chosen?",
-    "fingerprint": "Print a digest of a run's decisions, or where two runs differ.",
-    "evaluate": "Compute a leaderboard's figures from its published annotations.",
-    "serve": "Serve the dashboard and the REST API on this machine.",
-    "keys": "Create, list and revoke API keys.",
-    "submit": "Launch a run on a service or a Ray cluster.",
-    "watch": "Follow the progress of a run, wherever it plays.",
-    "drive": "Play a stored run or a new one as a Ray job (Ray calls this).",
-    "export": "Write a run's pairs, prompts, responses, judged prompts, held-out responses or rollouts.",
-    "checkpoints": "List, push, serve or prune a run's checkpoints.",
-    "report": "Write a run as one HTML page that opens from disk.",
-    "presets": "List the configs that come with eva and what they need.",
-    "config": "Print a full config, or explain every key.",
-    "doctor": "Check this machine and say how to fix what would fail.",
+GROUPS = {
+    "Play": {
+        "demo": "Play the playground: watch a tiny model learn.",
+        "run": "Play a run of self-play, or continue one.",
+        "pause": "Stop a run at its next batch boundary.",
+        "resume": "Continue a run.",
+        "cancel": "End a run for good at its next batch boundary.",
+        "fork": "Start a run that continues another one with other settings.",
+        "study": "Compare arms over seeds and given models, with intervals.",
+        "replay": "Redo a run's sampling with other settings: what would have been chosen?",
+    },
+    "Look": {
+        "runs": "List the runs of this data directory.",
+        "show": "Show what a run has done so far.",
+        "watch": "Follow the progress of a run, wherever it plays.",
+        "compare": "Show how runs differ in config and results.",
+        "events": "List what happened in a run.",
+        "logs": "Show the logs of a run's driver and workers.",
+        "lineage": "Show the ancestors and descendants of a prompt.",
+        "fingerprint": "Print a digest of a run's decisions, or where two runs differ.",
+        "report": "Write a run as one HTML page that opens from disk.",
+    },
+    "Keep": {
+        "checkpoints": "List, push, serve or prune a run's checkpoints.",
+        "export": "Write a run's pairs, prompts, responses, judged prompts, held-out responses or rollouts.",
+        "delete": "Hide a run from lists; --purge frees its disk, too.",
+        "restore": "Show a deleted run in lists again.",
+    },
+    "Serve": {
+        "serve": "Serve the dashboard and the REST API on this machine.",
+        "submit": "Launch a run on a service or a Ray cluster.",
+        "keys": "Create, list and revoke API keys.",
+        "drive": "Play a stored run or a new one as a Ray job (Ray calls this).",
+    },
+    "Set up": {
+        "doctor": "Check this machine and say how to fix what would fail.",
+        "presets": "List the configs that come with eva and what they need.",
+        "config": "Print a full config, or explain every key.",
+        "evaluate": "Compute a leaderboard's figures from its published annotations.",
+    },
 }
-"""Command: its line in the help, in the order of the help. The function NAME is in `cli.commands.NAME`."""
+"""Commands with their lines in the help, in groups, in the order of the help. NAME is in `cli.commands.NAME`."""
+COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
+_MEANT = {
+    "ls": ["runs"],
+    "list": ["runs"],
+    "stop": ["cancel"],
+    "kill": ["cancel"],
+    "rm": ["delete"],
+    "start": ["run"],
+    "status": ["runs"],
+}
+"""What other programs call these commands."""
 
 
 class Eva(click.Group):
@@ -59,6 +80,18 @@ class Eva(click.Group):
         del ctx
         return [*COMMANDS]
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            import difflib
+
+            close = _MEANT.get(name) or difflib.get_close_matches(name, COMMANDS, 1)
+            hint = f" Did you mean `eva {close[0]}`?" if close else " `eva --help` lists them."
+            ctx.fail(f"There is no command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
         if cmd_name not in COMMANDS:
@@ -67,8 +100,9 @@ class Eva(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([*COMMANDS.items()])
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([*commands.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         debug = bool(ctx.params["debug"])
@@ -112,7 +146,10 @@ def error_message(error: EvaError) -> str:
     return "\n".join(printable(line) for line in shown.split("\n"))
 
 
-@click.group(cls=Eva, context_settings={"help_option_names": ["-h", "--help"]})
+_COMPLETION = 'Completion in bash: eval "$(_EVA_COMPLETE=bash_source eva)"; in zsh and fish: docs/reference/control.md.'
+
+
+@click.group(cls=Eva, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_COMPLETION)
 @click.version_option("0.1.0", prog_name="eva")
 @click.option("--debug", is_flag=True, envvar="EVA_DEBUG", help="Show the traceback of an error (or set EVA_DEBUG=1).")
 def eva(debug: bool) -> None:

@@ -3,39 +3,75 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.text import Text
+from typing_extensions import override
 
 from cli.remote import LARGEST_PAGE, Source, source_of, url_option
 from cli.terminal.formats import age, doing, plain_table
 from cli.terminal.safe_text import printable
 
+STATUSES = ("created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Since(click.ParamType):
+    """A moment: ISO 8601 (without a time zone, in this machine's), or how long ago."""
+
+    name = "when"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        ago = re.fullmatch(r"(\d{1,6})([mhdw])", str(value))
+        try:
+            if ago is not None:
+                return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            return datetime.fromisoformat(str(value)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no date such as 2026-11-30 and no duration such as 12h", param, ctx)
+
 
 @click.command()
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Only runs with this status; repeatable."
+)
+@click.option("--tag", metavar="TAG", help="Only runs with this tag.")
+@click.option(
+    "--since", type=Since(), metavar="WHEN", help="Only runs created since: a date or time, or 30m, 12h, 7d ago."
+)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many of the newest runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API returns it.")
 @url_option
-def runs(limit: int, as_json: bool, url: str | None) -> None:
+def runs(
+    statuses: tuple[str, ...], tag: str | None, since: datetime | None, limit: int, as_json: bool, url: str | None
+) -> None:
     """List the runs of this data directory, or of a service, newest first."""
+    filters = {"status": statuses or None, "tag": tag, "created_after": since and since.isoformat()}
     with source_of(url) as source:
-        newest = _newest(source, limit)
+        newest = _newest(source, limit, filters)
         if as_json:
             click.echo(json.dumps(newest, indent=1, ensure_ascii=False))
         elif newest:
             _show(newest)
+        elif any(filters.values()):
+            click.echo("No run is like that. `eva runs` lists all.")
         else:
             click.echo("There are no runs yet. Start one with `eva demo` or `eva run CONFIG`.")
 
 
-def _newest(source: Source, limit: int) -> list[dict[str, Any]]:
+def _newest(source: Source, limit: int, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     cursor: str | None = None
     while len(rows) < limit:
-        page = source.get("/v1/runs", limit=min(LARGEST_PAGE, limit - len(rows)), cursor=cursor)
+        page = source.get("/v1/runs", limit=min(LARGEST_PAGE, limit - len(rows)), cursor=cursor, **filters)
         rows += page["items"]
         cursor = page["next"]
         if cursor is None:

@@ -152,3 +152,46 @@ def test_hostile_text_comes_back_as_data(served: Served) -> None:
 
 def test_the_run_of_the_fixture_is_there(played_service: Served, played: Played) -> None:
     assert played_service.client.get("/v1/runs/last").json()["name"] == played.name
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("/v1/runs?page=2", "Pages are walked with `cursor`"),
+        ("/v1/runs?tags=a", "Did you mean tag?"),
+        ("/v1/runs?limt=3", "Did you mean limit?"),
+        ("/v1/runs/last?verbose=1", "Leave it out"),
+        ("/healthz?x=1", "Leave it out"),
+    ],
+)
+def test_an_unknown_query_parameter_is_refused_with_the_right_one(
+    played_service: Served, path: str, advice: str
+) -> None:
+    refused = played_service.client.get(path)
+    assert refused.status_code == 422
+    assert "has no query parameter" in refused.json()["given"] and advice in refused.json()["next_move"]
+
+
+def test_an_action_behind_a_slash_is_shown_with_its_colon(played_service: Served) -> None:
+    refused = played_service.client.post("/v1/runs/last/cancel", json={})
+    assert refused.status_code == 404
+    assert refused.json()["next_move"] == "Actions follow a colon: POST /v1/runs/last:cancel"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "given"), [(None, "no Content-Type"), ("text/plain", "Content-Type text/plain")]
+)
+def test_a_body_that_is_not_called_json_is_told_so(played_service: Served, media_type: str | None, given: str) -> None:
+    headers = {} if media_type is None else {"Content-Type": media_type}
+    refused = played_service.client.post("/v1/runs", content=b'{"preset": "playground"}', headers=headers)
+    assert refused.status_code == 422
+    assert given in refused.json()["given"] and "application/json" in refused.json()["expected"]
+
+
+def test_large_responses_are_compressed_for_clients_that_accept_it(played_service: Served) -> None:
+    path = "/v1/runs/last/prompts?limit=100"
+    zipped = played_service.client.get(path, headers={"Accept-Encoding": "gzip"})
+    plain = played_service.client.get(path, headers={"Accept-Encoding": "identity"})
+    assert zipped.headers["content-encoding"] == "gzip" and "content-encoding" not in plain.headers
+    assert zipped.json() == plain.json()
+    assert int(zipped.headers["content-length"]) < int(plain.headers["content-length"]) / 2

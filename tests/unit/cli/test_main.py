@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli.main import COMMANDS, Eva, eva
+from cli.main import COMMANDS, GROUPS, Eva, eva
 from eva.errors import (
     ConfigError,
     DiskFullError,
@@ -160,3 +160,17 @@ def test_a_reader_that_leaves_early_ends_the_command_quietly(command: str) -> No
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("serv", "serve"), ("cancle", "cancel"), ("kill", "cancel"), ("ls", "runs")]
+)
+def test_a_command_that_does_not_exist_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    refused = CliRunner().invoke(eva, [typed])
+    assert refused.exit_code == 2
+    assert f"There is no command '{typed}'. Did you mean `eva {meant}`?" in refused.stderr
+
+
+def test_the_help_shows_commands_in_groups() -> None:
+    shown = CliRunner().invoke(eva, ["--help"]).stdout
+    assert [line[:-1] for line in shown.splitlines() if line in {f"{group}:" for group in GROUPS}] == [*GROUPS]
