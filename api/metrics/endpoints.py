@@ -97,10 +97,9 @@ class TrainedChunk(Schema):
     reward: float | None
     """The mean reward of its responses; null if there is none."""
     start: int | None
-    """Optimiser steps of the iteration before the chunk; null until the iteration's training is over, or without a
-    step."""
+    """Optimiser steps of the iteration before the chunk; null until the iteration's training is over."""
     steps: int | None
-    """The chunk's own optimiser steps."""
+    """The optimiser steps taken on the chunk, with the pairs that earlier chunks left; null until then."""
     sampled: int
     """The optimiser steps of the newest policy that sampled responses for the chunk."""
     staleness: float | None

@@ -30,10 +30,10 @@ class MetricPoint:
 class ChunkFigures:
     """One chunk of a batch, with the training's share in it.
 
-    `start`: optimiser steps of the iteration before the chunk. `steps`: the chunk's own. Both are None until the
-    iteration's training is over. `kept`: prompts with a response that was sampled by the checkpoint itself. `sampled`:
-    the step of the newest policy that sampled for the chunk. `staleness`: the mean age in steps of the responses in its
-    pairs when the chunk was trained on.
+    `start`: optimiser steps of the iteration before the chunk. `steps`: those taken on the chunk, with the pairs that
+    earlier ones left. Both are None until the iteration's training is over. `kept`: prompts with a response that was
+    sampled by the checkpoint itself. `sampled`: the step of the newest policy that sampled for the chunk. `staleness`:
+    the mean age in steps of the responses in its pairs when the chunk was trained on.
     """
 
     iteration: int
@@ -52,8 +52,7 @@ class ChunkFigures:
 
 _FIGURES = text("""
     WITH trained AS (
-        SELECT checkpoint - 1 AS iteration, (values->>'chunk')::int - 1 AS chunk, min(step) - 1 AS start,
-            count(*) AS steps
+        SELECT checkpoint - 1 AS iteration, (values->>'chunk')::int - 1 AS chunk, count(*) AS steps
         FROM training_steps WHERE run_id = :run_id AND values ? 'chunk' GROUP BY 1, 2
     ), sampled AS (
         SELECT b.iteration, b.chunk, count(DISTINCT r.prompt) FILTER (WHERE r.step = 0) AS kept, max(r.step) AS newest
@@ -70,7 +69,13 @@ _FIGURES = text("""
     SELECT c.iteration, c.chunk, c.of, c.prompts, c.pairs, c.skipped, c.reward, coalesce(s.kept, 0),
         coalesce(s.newest, 0), t.start, t.steps, (t.start - p.step)::float8
     FROM chunks c
-    LEFT JOIN trained t ON t.iteration = c.iteration AND t.chunk = c.chunk
+    LEFT JOIN (
+        SELECT c.iteration, c.chunk, coalesce(t.steps, 0) AS steps,
+            (coalesce(sum(t.steps) OVER (PARTITION BY c.iteration ORDER BY c.chunk), 0) - coalesce(t.steps, 0))::int
+            AS start
+        FROM chunks c LEFT JOIN trained t ON t.iteration = c.iteration AND t.chunk = c.chunk
+        WHERE c.run_id = :run_id AND c.iteration IN (SELECT iteration FROM trained)
+    ) t ON t.iteration = c.iteration AND t.chunk = c.chunk
     LEFT JOIN sampled s ON s.iteration = c.iteration AND s.chunk = c.chunk
     LEFT JOIN paired p ON p.iteration = c.iteration AND p.chunk = c.chunk
     WHERE c.run_id = :run_id ORDER BY c.iteration, c.chunk
