@@ -36,7 +36,7 @@ from orchestrator.watch.listener import NoListener
 from store.runs import stages
 from store.session import Store, open_store
 
-PROMPTS, CHUNK, REPEATS, TARGET = 128, 32, 3, 0.95
+PROMPTS, CHUNK, REPEATS, TARGET = 128, 32, 2, 0.95
 STAGES = ("judge_batch", "pair", "train")
 
 
@@ -141,8 +141,7 @@ def compare(prompts: int) -> tuple[Timings, dict[str, float]]:
         settings = Settings(Path(folder), None, None)
         store = open_store(settings)
         with WarmWorkers(settings) as warm:
-            for cut in (False, True):
-                play(store, settings, warm, CHUNK * 2, cut=cut)
+            play(store, settings, warm, CHUNK * 2, cut=True)  # imports and starts everything
             pairs = [
                 tuple(play(store, settings, warm, prompts, cut=cut) for cut in (True, False)) for _ in range(REPEATS)
             ]
