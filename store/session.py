@@ -68,6 +68,22 @@ class Store:
         with self._translated(), self._hung_server.watch(), self.engine.begin() as conn:
             yield conn
 
+    def require_sessions(self) -> None:
+        """Raises StoreError behind a pooler that gives each transaction any connection to the server.
+
+        eva holds locks of a session, and prepares statements in it. Such a pooler gives the connection that one client
+        has just used to the next one, or this client another one.
+        """
+        with self._translated(), self.engine.connect() as first, self.engine.connect() as second:
+            backends = [_backend(first), _backend(second), _backend(first)]
+        if backends[0] == backends[1] or backends[0] != backends[2]:
+            raise StoreError(
+                f"the database {self.url} is behind a pooler that shares connections between transactions, such as "
+                "pgbouncer with pool_mode=transaction",
+                expected="a connection that stays with its client: eva holds locks of a session",
+                next_move="Set pool_mode=session for this database, or name the server itself in EVA_DATABASE_URL",
+            )
+
     def _opened(self, connection: psycopg.Connection, _record: object) -> None:
         self._hung_server.add(connection)
 
@@ -112,6 +128,8 @@ def open_store(settings: Settings, *, migrate: bool = True) -> Store:
     try:
         with store.transaction() as conn:
             _require_version(conn, store.url)
+        if server is None:
+            store.require_sessions()
         if migrate:
             with store.transaction() as conn:
                 migrate_schema(conn)
@@ -119,6 +137,13 @@ def open_store(settings: Settings, *, migrate: bool = True) -> Store:
         store.close()
         raise
     return store
+
+
+def _backend(conn: Connection) -> int:
+    """The server's process that has just run a transaction of this connection."""
+    number = int(conn.execute(text("SELECT pg_backend_pid()")).scalar_one())
+    conn.commit()
+    return number
 
 
 def begin_snapshot(conn: Connection, timeout_s: float | None = None) -> None:

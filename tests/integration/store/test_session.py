@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import StaticPool, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from eva.errors import DiskFullError, StoreError
@@ -44,6 +45,16 @@ def test_a_database_that_does_not_exist_is_named(tmp_path: Path, database_url: s
     absent = make_url(database_url).set(database="absent").render_as_string(hide_password=False)
     with pytest.raises(StoreError, match='"absent" does not exist'):
         open_store(_settings(tmp_path, absent))
+
+
+def test_a_pooler_that_shares_connections_between_transactions_is_refused(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = partial(create_engine, poolclass=StaticPool)
+    # one connection to the server serves every client, as behind pgbouncer with pool_mode=transaction
+    monkeypatch.setattr(session, "create_engine", lambda url, **_: shared(url))
+    with pytest.raises(StoreError, match=r"behind a pooler.*Set pool_mode=session"):
+        open_store(_settings(tmp_path, database_url))
 
 
 @pytest.fixture
