@@ -225,12 +225,13 @@ class Journal:
             iteration=iteration,
             per_prompt=evolving.per_prompt,
             attempts=evolving.attempts,
-            mode=evolving.mode,
+            mode="fan_out" if evolving.copies else evolving.mode,
             max_chars=evolving.max_chars,
             similarity=evolving.similarity,
             known=known,
             protected=frozenset(question_key(text, context) for text, context in held_out),
             novelty=self._earlier.before(iteration),
+            copies=evolving.copies,
         )
 
     def chunks(self, iteration: int, batch: Sequence[int]) -> list[Chunk]:

@@ -9,6 +9,7 @@
 
 from eva.config.creator import (
     Budget,
+    CopyEvolver,
     CustomEvolver,
     EvolInstruct,
     EvolverConfig,
@@ -44,6 +45,7 @@ __all__ = [
     "Audit",
     "Budget",
     "Collapse",
+    "CopyEvolver",
     "CustomEvolver",
     "EnsembleReward",
     "Evaluation",

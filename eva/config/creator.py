@@ -155,6 +155,13 @@ class FeedbackEvolver(Section):
     """How many characters of each response are shown."""
 
 
+class CopyEvolver(Section):
+    """Copies in place of children: a control in which prompts are sampled by informativeness, but not evolved."""
+
+    kind: Literal["copy"]
+    """`copy`."""
+
+
 class CustomEvolver(Section):
     """Your own class with `operators` and `evolve(mutation)`."""
 
@@ -167,7 +174,8 @@ class CustomEvolver(Section):
 
 
 EvolverConfig = Annotated[
-    PlaygroundEvolver | EvolInstruct | SelfEvolver | FeedbackEvolver | CustomEvolver, Field(discriminator="kind")
+    PlaygroundEvolver | EvolInstruct | SelfEvolver | FeedbackEvolver | CopyEvolver | CustomEvolver,
+    Field(discriminator="kind"),
 ]
 
 
@@ -274,11 +282,18 @@ class Evolving(Section):
             raise ValueError(f"floor is {self.floor:g}, but choice uniform draws all operators alike: leave floor out")
         return self
 
+    @property
+    def copies(self) -> bool:
+        """Whether the children are copies of the sampled prompts, which no check may refuse as known."""
+        return isinstance(self.evolver, CopyEvolver)
+
     @model_validator(mode="after")
     def _known_operators(self) -> Evolving:
         names = self.operators
         if names is None:
             return self
+        if self.copies:
+            raise ValueError(f"`operators` is {names}, but evolver copy uses none: unset it")
         if not names or len(set(names)) < len(names):
             raise ValueError(f"`operators` is {names}; list at least one, and each only once")
         if isinstance(self.evolver, CustomEvolver):

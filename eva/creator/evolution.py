@@ -26,6 +26,7 @@ class EvolutionPlan:
     `operators` are the ones to draw from; empty means the evolver's own. `probabilities` says how likely each is; None
     means all alike. `partners` are the sampled prompts that begin
     a conversation, for operators that take a second prompt. `feedback` says how the policy did on each sampled prompt.
+    `copies`: the children are copies of the sampled prompts, of which none is refused.
     """
 
     seed: int
@@ -42,10 +43,13 @@ class EvolutionPlan:
     partners: Sequence[Prompt] = ()
     feedback: Mapping[int, Feedback] = field(default_factory=dict[int, Feedback])
     novelty: NoveltyCheck = ALL_NEW
+    copies: bool = False
 
 
 def refusal(child: str, relatives: Iterable[str], plan: EvolutionPlan, context: Context = ()) -> str | None:
     """Returns why a child is refused, or None. `relatives`: its parent and its chain so far, with the same context."""
+    if plan.copies:
+        return None
     if (reason := unusable(child, plan.max_chars)) is not None:
         return reason
     if question_key(child, context) in plan.protected:
@@ -165,11 +169,13 @@ def number_children(
     iteration: int,
     similarity: float = 1.0,
     same_meaning: Twins | None = None,
+    *,
+    copies: bool = False,
 ) -> Offspring:
     """Numbers the accepted children densely from `first`, in order of (source, slot): the same in every replay.
 
     Children whose shingles overlap those of an earlier child by `similarity` or more are dropped (1: only equal ones);
-    of the rest, those with an earlier twin by `same_meaning`.
+    of the rest, those with an earlier twin by `same_meaning`. With `copies` none is dropped.
     """
     accepted = [
         (chain.source, attempt)
@@ -181,8 +187,8 @@ def number_children(
     born: list[Prompt] = []
     dropped: dict[bool, list[tuple[int, int]]] = {False: [], True: []}
     contexts = [sources[source].context for source, _ in accepted]
-    twins = _twins(accepted, contexts, similarity)
-    alike = _alike(accepted, contexts, twins, same_meaning)
+    twins = [None] * len(accepted) if copies else _twins(accepted, contexts, similarity)
+    alike = {} if copies else _alike(accepted, contexts, twins, same_meaning)
     for place, (source, attempt) in enumerate(accepted):
         twin = alike.get(place, twins[place])
         if twin is None:

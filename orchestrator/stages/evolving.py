@@ -105,6 +105,7 @@ class EvolveStage(Stage):
                 iteration,
                 run.config.novelty.similarity,
                 self._same_meaning,
+                copies=run.config.evolving.copies,
             )
             reach("evolve.children_numbered")
 

@@ -3,7 +3,7 @@
 `evol_instruct`: any model through LiteLLM, with EvolInstruct's templates
 `policy`: the policy itself, through the run's own fleet (`fleet_writer`)
 `feedback`: either of the two, shown the policy's best and worst response
-`playground`: mechanical rules
+`mechanical`: the playground's rules, and copies as a control
 `custom`: a user's class
 `replies`: the prompt that a reply consists of
 `completions`: calls of a language model through LiteLLM, and its prices
@@ -22,10 +22,11 @@ from eva.errors import ConfigError
 from eva.roles import Evolver, Generator
 
 EVOLVERS: dict[str, str] = {
-    "playground": "workers.evolvers.playground:PlaygroundEvolver",
+    "playground": "workers.evolvers.mechanical:PlaygroundEvolver",
     "evol_instruct": "workers.evolvers.evol_instruct:EvolInstructEvolver",
     "self": "workers.evolvers.policy:PolicyEvolver",
     "feedback": "workers.evolvers.feedback:FeedbackRewriter",
+    "copy": "workers.evolvers.mechanical:PromptCopier",
     "custom": "workers.evolvers.custom:UserEvolver",
 }
 """`kind` in the config: the class of the evolver, imported on first use."""

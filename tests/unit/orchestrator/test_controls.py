@@ -1,4 +1,4 @@
-"""The paper's controls without a creator: the same prompts again, and new ones in every iteration."""
+"""The paper's controls: the same prompts again, new ones in every iteration, and sampled ones that are not evolved."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from orchestrator.launch.registration import register_run
 from store.session import Store
 from tests.support.decisions import decisions
 from tests.support.fakes import Recorder, always, fake_config, fake_roles
+from workers.evolvers import build_evolver
 
 WITHOUT_CREATOR = ["judge_batch", "audit", "pair", "train", "evaluate"]
 CONTROLS: dict[str, tuple[dict[str, int], list[list[int]]]] = {
@@ -47,3 +48,22 @@ def test_a_slice_without_its_source_is_refused_and_the_other_way_round() -> None
     for changes in ({"batch_from": "new_prompts"}, {"prompts": {"playground": 24, "per_iteration": 8}}):
         with pytest.raises(ConfigError, match="need each other"):
             fake_config(**changes)
+
+
+def test_sampled_prompts_that_are_not_evolved_enter_the_batch_as_copies(store: Store, tmp_path: Path) -> None:
+    config = fake_config(evolving={"evolver": {"kind": "copy"}}, iterations=2, prompts={"playground": 24})
+    run = register_run(store, config)
+    roles = fake_roles(evolver=build_evolver(config.evolving))
+    drive(store, Settings(tmp_path, None, None), run, Recorder(), build=always(roles), ttl_s=2.0)
+    played: dict[str, Any] = decisions(store, run)
+    prompts = played["prompts"]
+    copies = [prompt for prompt in prompts if prompt.parent is not None]
+    sampled = [row.prompt for row in played["estimates"][1] if row.sampled]
+    assert sorted(copy.parent for copy in copies) == sorted(4 * sampled)
+    assert all(
+        copy.text == prompts[copy.parent].text and copy.operator == "copy" and copy.depth == 1 for copy in copies
+    )
+    batch = played["batches"][1]
+    assert len(batch) == 24 and sum(not row.buffer for row in batch) == 20
+    with pytest.raises(ConfigError, match="evolver copy uses none"):
+        fake_config(evolving={"evolver": {"kind": "copy"}, "operators": ["breadth"]})
