@@ -28,7 +28,7 @@ from eva.roles import Generator as Fleet
 from eva.roles import Roles, Trainer
 from eva.settings import Settings
 from eva.types import Checkpoint, PromptResponses, Request, TrainingJob, TrainingResult, TrainingStep
-from orchestrator.driver import build_roles, drive
+from orchestrator.driver import RolesBuilder, build_roles, drive
 from orchestrator.hold.overseer import Overseer
 from orchestrator.launch.registration import register_run
 from orchestrator.warm_workers import WarmWorkers
@@ -124,7 +124,7 @@ def play(store: Store, settings: Settings, warm: WarmWorkers, prompts: int, *, c
     return Iteration(sum(rows[name].seconds for name in STAGES), int(rows["judge_batch"].counts["tokens"]), times)
 
 
-def _timed(times: HandOvers, warm: WarmWorkers) -> Callable[..., object]:
+def _timed(times: HandOvers, warm: WarmWorkers) -> RolesBuilder:
     @contextmanager
     def build(config: RunConfig, folder: Path, settings: Settings, overseer: Overseer) -> Generator[Roles]:
         with build_roles(config, folder, settings, overseer, fence=1, warm=warm) as roles:

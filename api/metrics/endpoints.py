@@ -118,7 +118,7 @@ def read_chunks(here: Here, run: RunName) -> TrainedChunks:
     """The chunks of semi-online training: what each trained on, and how stale that was. Empty for other runs."""
     with here.reading() as conn:
         rows = chunk_figures(conn, find_run(conn, run).id)
-    return TrainedChunks(items=[TrainedChunk(**asdict(row) | {"chunk": row.chunk + 1}) for row in rows])
+    return TrainedChunks(items=[TrainedChunk.model_validate(asdict(row) | {"chunk": row.chunk + 1}) for row in rows])
 
 
 def _series(name: str, points: list[MetricPoint]) -> Series:
