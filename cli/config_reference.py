@@ -128,7 +128,7 @@ def _kind(model: type[BaseModel]) -> str:
 def _type(field: FieldInfo) -> str:
     extra = field.json_schema_extra
     names = cast("dict[str, Any]", extra).get("enum") if isinstance(extra, dict) else None
-    shown = " or ".join(map(str, names)) if names else _name(field.annotation)
+    shown = " or ".join("unset" if name is None else str(name) for name in names) if names else _name(field.annotation)
     bounds = [text for item in field.metadata if (text := _bound(item))]
     return f"{shown}, {', '.join(bounds)}" if bounds else shown
 

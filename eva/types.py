@@ -199,6 +199,17 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseAdvantage:
+    """A response's advantage, or the reason why it is not trained on; `reward` is None if it has none."""
+
+    number: int
+    sample: int
+    reward: float | None
+    advantage: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """One stored, verified version of the policy.
 
@@ -223,7 +234,8 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True)
 class ChunkPairs:
-    """A chunk's preference pairs (a JSONL file), and the `steps` that it takes if each prompt gives one pair."""
+    """A chunk's preference pairs, or its responses (a file as in TrainingJob), and the `steps` that it takes if each
+    prompt gives one pair, or all its responses."""
 
     pairs_path: str
     steps: int
@@ -231,11 +243,11 @@ class ChunkPairs:
 
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """A training job: preference pairs in, a verified checkpoint out.
+    """A training job: preference pairs or weighted responses in, a verified checkpoint out.
 
-    `pairs_path` is a JSONL file of PreferencePair rows. `policy` is trained and `reference` regularises it. `initial`
-    is checkpoint 0, for losses that also compare with it. The new checkpoint is number `number`, published below
-    `folder`.
+    `pairs_path` is a JSONL file of PreferencePair rows; for an online loss, a Parquet file of WeightedResponse rows,
+    which were sampled as `sampling` says. `policy` is trained and `reference` regularises it. `initial` is checkpoint
+    0, for losses that also compare with it. The new checkpoint is number `number`, published below `folder`.
 
     In semi-online training `chunks`, in order, stand in place of `pairs_path`: all of the iteration so far, of
     `planned_steps` in all chunks. With `hand_over`, the policy after the last of them is published in that folder, for
@@ -254,6 +266,7 @@ class TrainingJob:
     chunks: tuple[ChunkPairs, ...] = ()
     planned_steps: int = 0
     hand_over: str | None = None
+    sampling: SamplingSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,10 @@ from orchestrator.stages.evaluation import EvaluateStage
 from orchestrator.stages.evolving import EvolveStage
 from orchestrator.stages.gating import GateStage
 from orchestrator.stages.judging import JudgeStage
-from orchestrator.stages.pairing import PairStage
+from orchestrator.stages.pairing import AdvantageStage, PairStage
 from orchestrator.stages.sampling import SampleStage
 from orchestrator.stages.stage import Stage
-from orchestrator.stages.training import TrainStage, write_pairs
+from orchestrator.stages.training import TrainStage, write_pairs, write_responses
 from store.game import batches, checkpoints, heldout, pools, prompts, responses
 from store.runs import events, runs
 from store.views import costs, statistics
@@ -85,6 +85,9 @@ class Journal:
 
     def pairing(self, iteration: int, chunk: Chunk) -> PairStage:
         return PairStage(self._run, iteration, "pair", len(chunk.batch), _part(chunk), done=chunk.before)
+
+    def weighing(self, iteration: int, chunk: Chunk) -> AdvantageStage:
+        return AdvantageStage(self._run, iteration, "advantage", len(chunk.batch), _part(chunk), done=chunk.before)
 
     def training(self, iteration: int, chunk: Chunk) -> TrainStage:
         return TrainStage(self._run, iteration, "train", 0, _part(chunk))
@@ -236,13 +239,13 @@ class Journal:
 
     def chunks(self, iteration: int, batch: Sequence[int]) -> list[Chunk]:
         """Returns the parts of a batch that are judged, paired and trained on one after the other, usually one."""
-        training = self.config.training
-        return cut_batch(batch, training.chunk_prompts, training.steps_on, seed=self.config.seed, iteration=iteration)
+        config = self.config
+        return cut_batch(batch, config.chunk_prompts, config.steps_on, seed=config.seed, iteration=iteration)
 
     def training_job(self, iteration: int, chunk: Chunk, policy: Checkpoint) -> TrainingJob | None:
-        """Writes the pairs of the iteration, up to this chunk, to files and returns the training job.
+        """Writes what the iteration learns from, up to this chunk, to files and returns the training job.
 
-        None when there is no pair, or when a chunk that others follow need not be trained on yet: then the responses
+        None when there is nothing, or when a chunk that others follow need not be trained on yet: then the responses
         to the next one are stored, and a later job does it.
         """
         training = self.config.training
@@ -258,13 +261,21 @@ class Journal:
             seed=derive(self.config.seed, iteration, "train"),
             fence=self._run.lease.fence.fence,
             initial=self._checkpoint(0) if training.ranked else None,
+            sampling=self.config.generation.settings if training.facts.online else None,
         )
         if chunk.cut:
             return self._chunk_job(job, chunk)
         path = self._run.own_folder / "jobs" / f"pairs-{iteration}.jsonl"
-        if write_pairs(self._run, path, range(iteration + 1) if scratch else [iteration]) == 0:
+        if self._write_learned(path, range(iteration + 1) if scratch else [iteration]) == 0:
             return None
         return replace(job, pairs_path=str(path))
+
+    def _write_learned(self, path: Path, iterations: Sequence[int], chunk: int | None = None) -> int:
+        """Writes a file of pairs, or of responses with their advantages. Returns their number."""
+        write = write_responses if self.config.training.facts.online else write_pairs
+        count = write(self._run, path, iterations, chunk)
+        reach("pairs.file_written")
+        return count
 
     def _chunk_job(self, job: TrainingJob, chunk: Chunk) -> TrainingJob | None:
         """Returns the job of all chunks so far. A chunk's file is written once per driver."""
@@ -275,7 +286,7 @@ class Journal:
         files = [self._run.own_folder / "jobs" / f"pairs-{job.iteration}-{part.number}.jsonl" for part in trained]
         for part, file in zip(trained, files, strict=True):
             if file not in self._pairs_in:
-                self._pairs_in[file] = write_pairs(self._run, file, [job.iteration], part.number)
+                self._pairs_in[file] = self._write_learned(file, [job.iteration], part.number)
         if not any(self._pairs_in[file] for file in files):
             return None
         inside = (self._run.folder if self.config.training.keep_synced else self._run.own_folder) / "inside"

@@ -15,6 +15,7 @@ from eva.creator.informativeness import estimate
 from eva.creator.mixing import mix, share_of
 from eva.creator.sampling import sample
 from eva.roles import Roles
+from eva.solver.advantages import weigh
 from eva.solver.chunks import Chunk
 from eva.solver.pairs import pair
 from eva.types import Checkpoint, Estimate, RewardTable
@@ -83,33 +84,32 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
 def solve(
     iteration: int, pool: list[int], batch: list[int], policy: Checkpoint, roles: Roles, journal: Journal
 ) -> None:
-    """The solver's step: judge the batch, pair, train a new policy, evaluate it.
-
-    A batch may be cut into chunks, each judged with the newest weights.
-    """
-    config = journal.config
+    """The solver's step, at once or chunk by chunk: judge the batch, choose what to learn from, train; evaluate."""
     for chunk in journal.chunks(iteration, batch):
         judged = judge(iteration, "judge_batch", chunk.prompts, policy, roles, journal, chunk)
         if chunk.last:
             audit(iteration, batch, policy, roles, journal)
-
-        with journal.pairing(iteration, chunk) as stage:
-            estimated = informativeness(judged, journal)
-            pairing = pair(
-                judged,
-                seed=config.seed,
-                iteration=iteration,
-                choice=config.pairs.choice,
-                min_margin=config.pairs.min_margin,
-                length_ratio=config.pairs.length_ratio,
-                keep_cut=config.generation.keep_cut,
-            )
-            stage.close_pairs(judged, estimated, pairing, pool, policy)
-
+        choose(iteration, chunk, pool, judged, policy, journal)
         policy = train(iteration, chunk, policy, roles, journal)
 
     if journal.evaluates(iteration):
         evaluate(iteration, "evaluate", policy, roles, journal)
+
+
+def choose(
+    iteration: int, chunk: Chunk, pool: list[int], judged: RewardTable, policy: Checkpoint, journal: Journal
+) -> None:
+    """Chooses two responses to each prompt for the solver to learn from, or weighs all of them for an online loss."""
+    config, estimated = journal.config, informativeness(judged, journal)
+    keep_cut = config.generation.keep_cut
+    if config.training.facts.online:
+        with journal.weighing(iteration, chunk) as stage:
+            weighing = weigh(judged, rule=config.training.advantage_rule, keep_cut=keep_cut)
+            stage.close_advantages(judged, estimated, weighing, pool, policy)
+    else:
+        with journal.pairing(iteration, chunk) as stage:
+            pairing = pair(judged, seed=config.seed, iteration=iteration, keep_cut=keep_cut, **dict(config.pairs))
+            stage.close_pairs(judged, estimated, pairing, pool, policy)
 
 
 def train(iteration: int, chunk: Chunk, policy: Checkpoint, roles: Roles, journal: Journal) -> Checkpoint:

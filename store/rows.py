@@ -124,7 +124,8 @@ class WhyRow:
     """Why a prompt was trained on in one iteration.
 
     `info`, `weight`, `key` and `sampled` are the prompt's own in that iteration's pool (None for a child that was made
-    in it); `parent_*` are those of the prompt that it was evolved from; `batch_*` are from the solver's step.
+    in it); `parent_*` are those of the prompt that it was evolved from; `batch_*` are from the solver's step. What
+    follows is a preference pair, or from `sample` on a response with its advantage, or why it has none.
     """
 
     iteration: int
@@ -146,6 +147,10 @@ class WhyRow:
     chosen_reward: float | None
     rejected_reward: float | None
     margin: float | None
+    sample: int | None = None
+    reward: float | None = None
+    advantage: float | None = None
+    unweighed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,9 @@ class Iteration(Schema):
     buffer: int | None
     """Prompts of its batch that were kept from the pool."""
     pairs: int | None
-    """Preference pairs that it trained on."""
+    """Preference pairs that it trained on; null for an online loss, which trains on every response."""
+    responses: int | None
+    """Responses that an online loss trained on; null for a preference loss."""
     stages: list[Stage]
     """Its stages."""
 
@@ -107,5 +109,6 @@ def iteration_of(number: int, played: int, rows: list[StageRow], secrets: Collec
         children=mixed.get("children"),
         buffer=mixed.get("buffer"),
         pairs=counts.get("pair", {}).get("pairs"),
+        responses=counts.get("advantage", {}).get("responses"),
         stages=[stage_of(row, secrets) for row in rows],
     )

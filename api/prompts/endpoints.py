@@ -107,6 +107,7 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
             origin=prompt_details.read_origin(conn, row.id, number),
             parts=prompt_details.read_participations(conn, row.id, number),
             pairs=prompt_details.read_prompt_pairs(conn, row.id, number),
+            advantages=prompt_details.read_prompt_advantages(conn, row.id, number),
             why=list(reasons(prompt, batches.why_trained(conn, row.id, number))),
             quarantined=redact_json(prompt_details.read_quarantines(conn, row.id, number), secrets_in(row)),
             responses=responses_of(responses, SHOWN_RESPONSES, secrets_in(row)),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from eva.solver.advantages import REASONS
 from eva.types import Prompt
 from store.rows import WhyRow
 
 
 def reasons(prompt: Prompt, rows: list[WhyRow]) -> Iterator[str]:
-    """One sentence per step, from how the prompt was made to the pair that was trained on.
+    """One sentence per step, from how the prompt was made to the pair or the responses that were trained on.
 
     `rows` come from `why_trained`, by iteration.
     """
@@ -21,7 +22,7 @@ def reasons(prompt: Prompt, rows: list[WhyRow]) -> Iterator[str]:
         if row.iteration != latest:
             yield _joined(row)
             latest = row.iteration
-        yield _trained(row)
+        yield _trained(row) if row.sample is None else _weighed(row)
 
 
 def _born(prompt: Prompt, row: WhyRow | None) -> str:
@@ -49,3 +50,11 @@ def _trained(row: WhyRow) -> str:
         f"Iteration {row.iteration}: {info}; trained on response {row.chosen} (reward {row.chosen_reward:.4g}) "
         f"over response {row.rejected} (reward {row.rejected_reward:.4g}), margin {row.margin:.4g}."
     )
+
+
+def _weighed(row: WhyRow) -> str:
+    rewarded = "" if row.reward is None else f" (reward {row.reward:.4g})"
+    if row.advantage is None:
+        why = REASONS.get(row.unweighed or "", row.unweighed)
+        return f"Iteration {row.iteration}: response {row.sample}{rewarded} was not trained on: {why}."
+    return f"Iteration {row.iteration}: trained on response {row.sample}{rewarded} with advantage {row.advantage:.4g}."

@@ -9,7 +9,7 @@ from api.schema import Schema
 from eva.runtime.redaction import redact
 from eva.types import Prompt as StoredPrompt
 from store.rows import LineageRow
-from store.views.prompt_details import OriginRow, PairRow, Participation, ResponseRow
+from store.views.prompt_details import AdvantageRow, OriginRow, PairRow, Participation, ResponseRow
 from store.views.prompt_pages import FoundPrompt
 
 Sort = Literal[
@@ -163,6 +163,21 @@ class Pair(Schema):
     """Their difference, in the units of the pair choice."""
 
 
+class Advantage(Schema):
+    """What a response counts for an online loss, which trains on every response in place of pairs."""
+
+    iteration: int
+    """The iteration."""
+    checkpoint: int
+    """The policy that generated it."""
+    sample: int
+    """Its index among the policy's responses to this prompt."""
+    advantage: float | None
+    """How much better it is than the prompt's other responses, by the rule of the loss; null if not trained on."""
+    reason: str | None
+    """Why it was not trained on."""
+
+
 class Origin(Schema):
     """How the creator made the prompt."""
 
@@ -200,6 +215,8 @@ class PromptDetails(Prompt):
     """The iterations that it took part in."""
     pairs: list[Pair]
     """The pairs of it that were trained on."""
+    advantages: list[Advantage]
+    """What its responses count for an online loss."""
     why: list[str]
     """Why it was trained on, or not: one sentence per step, from its origin on."""
     quarantined: dict[int, str]
@@ -272,6 +289,7 @@ def details_of(
     origin: OriginRow | None,
     parts: list[Participation],
     pairs: list[PairRow],
+    advantages: list[AdvantageRow],
     why: list[str],
     quarantined: dict[int, str],
     responses: Responses,
@@ -291,6 +309,7 @@ def details_of(
         origin=None if origin is None else Origin.model_validate(origin),
         parts=[Part.model_validate(part) for part in parts],
         pairs=[Pair.model_validate(pair) for pair in pairs],
+        advantages=[Advantage.model_validate(advantage) for advantage in advantages],
         why=why,
         quarantined=quarantined,
         responses=responses,

@@ -116,7 +116,9 @@ def _extremes(prompt: PromptDetails) -> list[Response]:
         for response in prompt.responses.items
         if any(reward.value is not None for reward in response.rewards[:1])
     ]
-    trained = [pair.checkpoint for pair in prompt.pairs] or [response.checkpoint for response in rewarded]
+    trained = [part.checkpoint for part in (*prompt.pairs, *prompt.advantages)] or [
+        response.checkpoint for response in rewarded
+    ]
     ranked = sorted(
         (response for response in rewarded if response.checkpoint == max(trained)),
         key=lambda response: (-cast("float", response.rewards[0].value), response.sample),

@@ -46,7 +46,7 @@ _STATUS_STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class PolicyRow:
-    """A policy in the table of held-out scores, and what it took so far: pairs, optimiser steps, sampled tokens."""
+    """A policy in the table of held-out scores, and what it took so far: pairs or responses, steps, sampled tokens."""
 
     label: str
     by_set: Mapping[str, SetScores]
@@ -130,7 +130,8 @@ def _headline(summary: RunSummary) -> Text:
 def _iterations(iterations: Sequence[Iteration], width: int) -> Table:
     table = plain_table(width)
     table.add_column("iteration", no_wrap=True)
-    for heading in ("prompts", "pool\nreward", "info", "sampled", "accepted", "refused", "pairs", "loss", "margin"):
+    learned = _learned_from(iterations)
+    for heading in ("prompts", "pool\nreward", "info", "sampled", "accepted", "refused", learned, "loss", "margin"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in iterations:
         table.add_row(
@@ -141,29 +142,41 @@ def _iterations(iterations: Sequence[Iteration], width: int) -> Table:
             number(row.sampled),
             number(row.children and row.children.accepted),
             number(row.children and sum(row.children.refused.values())),
-            number(row.pairs),
+            number(_taught(row)),
             number(row.loss, 3),
             number(row.margin, 2),
         )
     return table
 
 
+def _learned_from(iterations: Sequence[Iteration]) -> str:
+    """What the run's loss trains on: pairs, or every response."""
+    return "responses" if any(row.weighed for row in iterations) else "pairs"
+
+
+def _taught(row: Iteration) -> int | None:
+    return row.weighed.responses if row.weighed else row.pairs
+
+
 def _left_out(iterations: Sequence[Iteration]) -> Iterator[Text]:
     """What was left out and why, summed over all iterations."""
     not_judged: Counter[str] = Counter()
     refused: Counter[str] = Counter()
-    no_pair: Counter[str] = Counter()
+    taught_nothing: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     not_trained_on: Counter[str] = Counter()
     for row in iterations:
         # the other reasons give info 0, which the mean already shows
         not_judged.update({reason: row.degenerate.get(reason, 0) for reason in NOT_JUDGED})
         refused.update(row.children.refused if row.children else {})
-        no_pair.update(row.skipped)
+        taught_nothing.update(row.skipped)
+        left_out.update(row.weighed.left_out if row.weighed else {})
         not_trained_on.update(row.dropped)
     for title, total in (
         ("not judged", +not_judged),
         ("refused", refused),
-        ("no pair", no_pair),
+        ("no pair" if _learned_from(iterations) == "pairs" else "prompts that taught nothing", taught_nothing),
+        ("responses left out", left_out),
         ("not trained on", not_trained_on),
     ):
         if total:
@@ -197,7 +210,7 @@ def _heldout(summary: RunSummary, width: int) -> tuple[str, RenderableType, *tup
     table = plain_table(width)
     table.add_column("policy", no_wrap=True)
     table.add_column("", no_wrap=True, style="dim")
-    for heading in (*sets, "pairs", "steps", "tokens"):
+    for heading in (*sets, _learned_from(summary.iterations), "steps", "tokens"):
         table.add_column(Text(one_line(heading, LONGEST_SET)), justify="right", no_wrap=True)
     for row in rows:
         for mode, heading in MODES.items():
@@ -219,12 +232,12 @@ def _policies(summary: RunSummary) -> list[PolicyRow]:
     """The initial model and every evaluated policy, in order."""
     before = {name: scores.before for name, scores in summary.heldout.items() if scores.before is not None}
     rows = [PolicyRow("0 (given)", before, ("", "", ""))] if before else []
-    pairs = steps = tokens = 0
+    taught = steps = tokens = 0
     for row in summary.iterations:
-        pairs, steps = pairs + (row.pairs or 0), steps + (row.steps or 0)
+        taught, steps = taught + (_taught(row) or 0), steps + (row.steps or 0)
         tokens += row.sampled_tokens or 0
         if row.heldout:
-            spent = (number(pairs), number(steps), amount(tokens))
+            spent = (number(taught), number(steps), amount(tokens))
             rows.append(PolicyRow(str(row.iteration + 1), row.heldout, spent))
     return rows
 

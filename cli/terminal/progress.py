@@ -25,7 +25,7 @@ SETTLED_S = 0.3
 """Units reported as done within this time after a stage opened were done by an earlier driver."""
 QUIET_S = 30.0
 """In a pipe or log, the longest time without a line: loading engines or judging can take many minutes."""
-SHOWN_VALUES = {"loss": "loss", "rewards/margins": "margin"}
+SHOWN_VALUES = {"loss": "loss", "rewards/margins": "margin", "reward": "reward", "ratio": "ratio"}
 
 
 @dataclass
@@ -156,6 +156,8 @@ def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
             return f"{number(counts.get('children'))} children, {number(counts.get('buffer'))} from the pool"
         case "pair":
             return f"{number(counts.get('pairs'))} pairs"
+        case "advantage":
+            return f"{number(counts.get('responses'))} responses"
         case "train":
             return f"{number(counts.get('steps'))} steps"
         case _:
@@ -223,7 +225,7 @@ class LiveProgress(Watch):
         lines: list[Text] = []
         for iteration in range(self.iteration):
             stages = [stage for stage in self.closed_stages if stage.iteration == iteration]
-            facts = [stage.text for stage in stages if stage.name in ("evolve", "pair", "train")]
+            facts = [stage.text for stage in stages if stage.name in ("evolve", "pair", "advantage", "train")]
             if stages:
                 lines.append(
                     Text.assemble(

@@ -1,7 +1,8 @@
 """The config of a run. Unknown keys are errors; a field's docstring is its help text everywhere.
 
-`run`: the whole config, prompts, novelty, collapse, watchdog. `creator`: informativeness, sampling, evolving, mixing.
-`solver`: model, generation, pairs, training, checkpoints, rollouts, evaluation, fleet.
+`run`: the whole config, prompts, novelty, collapse, checkpoints, rollouts, watchdog.
+`creator`: informativeness, sampling, evolving, mixing.
+`solver`: model, generation, pairs, training, evaluation, fleet.
 `rewards`: rewarders and the audit. `tracking`: tracking services. `section`: the base of all sections.
 `files`: loads and validates configs and presets. `yaml_text`: edits a config's text. `changes`: which keys may change.
 `allowlist`, `admission`: what a config sent through the API may name. `cost_estimate`: what its run would cost.
@@ -35,9 +36,9 @@ from eva.config.rewards import (
     RewardNetwork,
     VerifierReward,
 )
-from eva.config.run import Collapse, Novelty, Prompts, RunConfig, Watchdog
+from eva.config.run import Collapse, Novelty, Prompts, Retention, Rollouts, RunConfig, Watchdog
 from eva.config.section import Section
-from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Retention, Rollouts, Training
+from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import MlflowTracking, TrackioTracking, WandbTracking
 
 __all__ = [

@@ -51,6 +51,7 @@ GUARDED: dict[str, Guard] = {
     "evolving.choice": "function",
     "pairs.choice": "function",
     "training.loss": "function",
+    "training.advantage": "function",
 }
 """Keys whose values refer to something outside the config, by the last two names of their path. A test checks that all
 other keys are free text, numbers or eva's own names."""

@@ -46,6 +46,7 @@ CHANGEABLE: dict[str, When] = {
     "pairs": "iteration",
     "training": "resume",
     "training.sync_every": "iteration",
+    "training.advantage": "iteration",
     "checkpoints": "resume",
     "rollouts": "resume",
     "evaluation.playground": "never",

@@ -79,7 +79,7 @@ def _writing(responses: int, limit: int, parameters: int | None) -> list[str]:
 
 
 def _chunks(pool: int, config: RunConfig, parameters: int | None) -> list[str]:
-    size = config.training.chunk_prompts
+    size = config.chunk_prompts
     if size is None:
         return []
     chunks = max(1, -(-pool // size))

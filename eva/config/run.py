@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
 from eva.config.rewards import AgreementReward, Audit, RewardConfig, gives_win_rates
 from eva.config.section import Section, one_of
-from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Retention, Rollouts, Training
+from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import Tracking
 from eva.measures.diversity import FIGURES
 from eva.solver.losses import check_ranking, check_win_rates, loss_facts
@@ -102,6 +102,27 @@ class Collapse(Section):
     starved: Literal["pause", "warn"] = "pause"
     """When none of an iteration's children was accepted: `pause` the run after the stage, with the commonest reason and
     an example, or `warn` and go on with prompts of the pool."""
+
+
+KeptName = Literal["last", "best"]
+
+
+class Retention(Section):
+    """What becomes of checkpoints that the run no longer needs."""
+
+    keep: Literal["all"] | Annotated[tuple[KeptName, ...], Field(min_length=1)] = "all"
+    """Checkpoints that stay on the disk: `all`, or a list of `last` and `best` (the highest mean reward of greedy
+    responses to held-out prompts). Others are deleted at the end of an iteration, once no run needs them: this run
+    needs the policy it plays with and its reference, a fork what it starts from."""
+
+
+class Rollouts(Section):
+    """The token record: the tokens of each response as they were sampled, with their log-probabilities."""
+
+    keep: Literal["needed", "all"] | Annotated[int, Field(ge=1)] = "needed"
+    """Which token records are kept: `needed` records tokens only if the loss needs them, and deletes those of an
+    iteration when it is finished; `all` records them with every loss and deletes none; a number does, too, but deletes
+    those of all but so many finished iterations."""
 
 
 class Watchdog(Section):
@@ -286,6 +307,42 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _ranking(self) -> RunConfig:
         check_ranking(self.training.loss, self.pairs.choice, self.generation.n)
+        return self
+
+    @property
+    def rows_per_prompt(self) -> int:
+        """What a prompt gives to a batch of the training, if all of it can be used: a pair, or n responses."""
+        return self.generation.n if self.training.facts.online else 1
+
+    @property
+    def chunk_prompts(self) -> int | None:
+        """How many prompts a chunk of semi-online training has; None: batches stay whole."""
+        rows = self.training.chunk_rows
+        return None if rows is None else rows // self.rows_per_prompt
+
+    def steps_on(self, prompts: int) -> int:
+        """Returns the optimiser steps on a chunk of this many prompts, of which nothing is left out."""
+        return self.training.steps_on(prompts * self.rows_per_prompt)
+
+    @model_validator(mode="after")
+    def _on_policy(self) -> RunConfig:
+        if not self.training.facts.online:
+            return self
+        if self.chunk_prompts == 0:
+            raise ValueError(
+                f"training.sync_every is {self.training.sync_every} steps of {self.training.batch} responses, fewer "
+                f"than the {self.generation.n} responses to one prompt: raise sync_every or batch"
+            )
+        if self.generation.top_p != 1:
+            raise ValueError(
+                f"generation.top_p is {self.generation.top_p:g}, but loss {self.training.loss} compares the policy "
+                "with what was sampled: where the unlikely tokens are left out, all others are likelier, and every "
+                "ratio is off by as much; set top_p to 1"
+            )
+        if self.pairs != Pairs():
+            raise ValueError(
+                f"pairs is set, but loss {self.training.loss} makes no pairs: it trains on every response; leave it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,10 +15,13 @@ class Section(BaseModel):
 
 
 def one_of(kind: str, names: Mapping[str, object], *, or_function: bool = False) -> AfterValidator:
-    """Returns a validator that accepts the keys of a dict, and with `or_function` also a user's `module:function`."""
+    """Returns a validator that accepts the keys of a dict, and with `or_function` also a user's `module:function`.
 
-    def check(value: str) -> str:
-        if value not in names and not (or_function and ":" in value):
+    It leaves an unset value as it is.
+    """
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names and not (or_function and ":" in value):
             close = difflib.get_close_matches(value, names, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             own = ", or your own `module:function`" if or_function else ""

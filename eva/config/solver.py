@@ -1,4 +1,4 @@
-"""The solver's sections: model, generation, pairs, training, checkpoints, rollouts, evaluation, fleet."""
+"""The solver's sections: model, generation, pairs, training, evaluation, fleet."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from eva.config.rewards import RewardConfig
 from eva.config.section import Section, one_of
-from eva.solver.losses import TRL_PREFIX, check_loss_name, loss_facts, takes_ranked
+from eva.solver.advantages import RULES
+from eva.solver.losses import TRL_PREFIX, Length, Loss, check_loss_name, loss_facts, takes_ranked
 from eva.solver.pairs import CHOICES
+from eva.types import SamplingSettings
 
 Difficulty = Literal["easy", "medium", "hard"]
 
@@ -51,7 +53,12 @@ class Generation(Section):
     stream: int = Field(default=0, ge=0)
     """Another number gives the responses other random draws, with the same prompts: what changes is noise."""
     keep_cut: bool = False
-    """Use responses that were cut at `max_tokens` for informativeness and pairs (they can fake a gap)."""
+    """Use responses that were cut at `max_tokens` for informativeness and training (they can fake a gap)."""
+
+    @property
+    def settings(self) -> SamplingSettings:
+        """How each response is sampled."""
+        return SamplingSettings(self.temperature, self.top_p, self.max_tokens)
 
 
 class Pairs(Section):
@@ -92,13 +99,18 @@ class Lora(Section):
     """Names of the modules to adapt (such as q_proj), or all linear ones except the output layer."""
 
 
+_ONLINE_KEYS = ("advantage", "length", "clip_low", "clip_high", "importance_cap", "kl", "stop_gap")
+
+
 class Training(Section):
-    """train: preference optimisation (DPO; the paper's settings by default)."""
+    """train: preference optimisation (DPO; the paper's settings by default), or a policy gradient."""
 
     loss: Annotated[str, AfterValidator(check_loss_name)] = "dpo"
-    """Preference loss by name (docs/reference/losses.md), TRL's own as `trl:NAME`, or your own `module:function`."""
+    """Loss by name (docs/reference/losses.md): of preference pairs, or online (rloo, grpo, dr_grpo); TRL's own as
+    `trl:NAME`, or your own `module:function`."""
     beta: float = Field(default=0.05, gt=0)
-    """Strength of the pull towards the reference. For orpo, the paper's lambda; for simpo, the scale of its reward."""
+    """Strength of the pull towards the reference. For orpo, the paper's lambda; for simpo, the scale of its reward; for
+    online losses, the coefficient of `kl`."""
     gamma: float = Field(default=0.5, ge=0)
     """For simpo: target margin in the units of its reward (the paper's gamma; a published ratio times `beta`)."""
     flip_rate: float = Field(default=0.0, ge=0, lt=0.5)
@@ -125,6 +137,33 @@ class Training(Section):
     win_rate_scale: Annotated[float, Field(gt=0)] | Literal["spread"] = 1.0
     """For `bradley_terry`: the scale of the rewards. 1 suits rewards that are logits of a preference; `spread` is the
     standard deviation of the rewards within a prompt, from the first batch."""
+    advantage: Annotated[
+        str | None,
+        one_of("advantage", RULES, or_function=True),
+        Field(json_schema_extra={"enum": [*RULES, "module:function", None]}),
+    ] = None
+    """For online losses: how a response's advantage follows from the rewards of its prompt's responses, by name, or
+    your own function, rewards -> advantages; unset: as the loss has it."""
+    length: Length | None = None
+    """For online losses: how the tokens of a response count. `response`: one ratio for the whole response;
+    `sequence_mean`: the mean over its tokens; `token_mean`: the mean over all tokens of a batch; `constant`: their sum
+    over `generation.max_tokens`. Unset: as the loss has it."""
+    clip_low: float = Field(default=0.2, gt=0, le=1)
+    """For online losses: the ratio to the policy that sampled counts down to 1 less this."""
+    clip_high: float = Field(default=0.2, gt=0)
+    """For online losses: the ratio to the policy that sampled counts up to 1 plus this."""
+    importance_cap: float | None = Field(default=2.0, ge=1)
+    """For online losses: a token weighs as much more or less as the trainer finds it likelier than the engine did, up
+    to this (truncated importance sampling). Null: no such weights."""
+    kl: Literal["none", "reward", "loss"] = "none"
+    """For online losses: where `beta` times the KL divergence from the reference goes. `reward`: off each response's
+    reward; `loss`: onto the loss, by the k3 estimator."""
+    stop_gap: float | None = Field(default=None, gt=0)
+    """For online losses: pause the run if the log-probabilities of trainer and engine differ by more than this in a
+    step, on average over its tokens (nats)."""
+    stop_kl: float | None = Field(default=None, gt=0)
+    """Pause the run if a step's `kl_k3` or `kl_reference` exceeds this (nats per response), for losses with a
+    reference."""
     optimiser: Literal["adamw", "adamw_8bit", "rmsprop"] = "adamw"
     """Optimiser. Its state takes 8 bytes per trained parameter with adamw, 4 with rmsprop, 2 with adamw_8bit (needs
     torchao: the extra `low-memory`)."""
@@ -157,7 +196,7 @@ class Training(Section):
     """Where the warm-up begins: `first_step` gives the first of its w steps 1/w of the peak; with `zero`, as in
     transformers, the first step has the learning rate 0 and changes nothing."""
     epochs: float = Field(default=2, gt=0)
-    """Passes over the pairs."""
+    """Passes over the pairs, or for online losses over the responses."""
     max_steps: int | None = Field(default=None, ge=1)
     """Exact number of optimiser steps, whatever the number of pairs (for comparisons at equal steps)."""
     step_limit: int | None = Field(default=None, ge=1)
@@ -173,10 +212,10 @@ class Training(Section):
     keep_synced: bool = False
     """For sync_every: keep the weights that were handed over inside iterations, as folders beside the checkpoints."""
     batch: int = Field(default=8, ge=1)
-    """Global batch in pairs, or in prompts for losses over ranked responses: `per_device_batch` x devices x
-    accumulation must equal this."""
+    """Global batch in pairs, in prompts for losses over ranked responses, in responses for online losses:
+    `per_device_batch` x devices x accumulation must equal this."""
     per_device_batch: int | None = Field(default=None, ge=1)
-    """Pairs per forward pass on one device; unset: `batch` on one device."""
+    """Pairs or responses per forward pass on one device; unset: `batch` on one device."""
     max_length: int = Field(default=2048, ge=2)
     """Limit on the tokens of prompt and response together; longer rows are dropped and counted, not cut."""
     max_prompt_length: int | None = Field(default=None, ge=1)
@@ -221,9 +260,10 @@ class Training(Section):
                 "leave win_rate_scale out"
             )
         per_device = self.per_device_batch or max(1, self.batch // self.devices)
+        noun = "responses" if loss.online else "pairs"
         if self.batch % (per_device * self.devices):
             raise ValueError(
-                f"batch is {self.batch}, which is no multiple of {self.devices} device(s) x {per_device} pairs = "
+                f"batch is {self.batch}, which is no multiple of {self.devices} device(s) x {per_device} {noun} = "
                 f"{per_device * self.devices}: change batch or per_device_batch"
             )
         return self
@@ -245,6 +285,59 @@ class Training(Section):
     def ranked(self) -> bool:
         """Whether the loss takes ranked responses in place of pairs."""
         return takes_ranked(self.loss, self.takes)
+
+    @model_validator(mode="after")
+    def _online(self) -> Training:
+        loss = loss_facts(self.loss)
+        if loss.online:
+            self._check_online()
+        elif unused := [key for key in _ONLINE_KEYS if getattr(self, key) != Training.model_fields[key].default]:
+            raise ValueError(
+                f"{', '.join(unused)} belong to online losses, and loss {self.loss} trains on preference pairs: leave "
+                "them out, or use rloo, grpo or dr_grpo"
+            )
+        if loss.reference_free and self.stop_kl is not None:
+            raise ValueError(f"stop_kl is {self.stop_kl:g}, but loss {self.loss} has no reference: leave it out")
+        return self
+
+    def _check_online(self) -> None:
+        if self.win_rates is not None:
+            raise ValueError(f"win_rates is {self.win_rates}, but loss {self.loss} takes rewards as they are: unset it")
+        if self.order != "shuffled":
+            raise ValueError(f"order is {self.order}, but loss {self.loss} has no pairs to order: leave it out")
+        if self.mode == "scratch":
+            raise ValueError(
+                f"mode is scratch, but loss {self.loss} learns from the responses of the policy that it trains: use "
+                "incremental"
+            )
+        if self.kl == "none" and self.reference == "initial":
+            raise ValueError("reference is initial, but kl is none, so that no reference is used: set kl, or unset it")
+        if self.kl == "reward" and self.reference == "previous" and self.sync_every is None:
+            raise ValueError(
+                "kl is reward, but the reference is the policy that samples, so that nothing would ever be taken off "
+                "a reward: set reference to initial, kl to loss, or sync_every"
+            )
+
+    @property
+    def facts(self) -> Loss:
+        """What the loss needs."""
+        return loss_facts(self.loss)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The figures of a step that pause the run, with their bounds."""
+        stops = {"gap": self.stop_gap, "kl_k3": self.stop_kl, "kl_reference": self.stop_kl}
+        return {figure: bound for figure, bound in stops.items() if bound is not None}
+
+    @property
+    def advantage_rule(self) -> str:
+        """The rule for advantages: the config's, or the loss's own."""
+        return self.advantage or self.facts.advantage
+
+    @property
+    def length_handling(self) -> Length:
+        """How a response's tokens count: as the config has it, or the loss."""
+        return self.length or self.facts.length or "response"
 
     @model_validator(mode="after")
     def _shardable(self) -> Training:
@@ -296,15 +389,16 @@ class Training(Section):
         return self
 
     @property
-    def chunk_prompts(self) -> int | None:
-        """How many prompts a chunk has: those of `sync_every` steps over all epochs. None: batches stay whole."""
+    def chunk_rows(self) -> int | None:
+        """How many pairs or responses a chunk has: those of `sync_every` steps over all epochs. None: batches stay
+        whole."""
         if self.sync_every is None or not self.enabled:
             return None
         return self.sync_every // int(self.epochs) * self.batch
 
-    def steps_on(self, prompts: int) -> int:
-        """Returns the optimiser steps on a chunk of this many prompts, each of which gives one pair."""
-        return int(self.epochs) * math.ceil(prompts / self.batch)
+    def steps_on(self, rows: int) -> int:
+        """Returns the optimiser steps on a chunk of this many pairs or responses."""
+        return int(self.epochs) * math.ceil(rows / self.batch)
 
     def sharding_on(self, *, gpu: bool) -> Literal["fsdp2", "ddp", "none"]:
         """Returns what `auto` stands for on this kind of device."""
@@ -313,27 +407,6 @@ class Training(Section):
         if self.devices == 1:
             return "none"
         return "fsdp2" if gpu and self.lora is None else "ddp"
-
-
-KeptName = Literal["last", "best"]
-
-
-class Retention(Section):
-    """What becomes of checkpoints that the run no longer needs."""
-
-    keep: Literal["all"] | Annotated[tuple[KeptName, ...], Field(min_length=1)] = "all"
-    """Checkpoints that stay on the disk: `all`, or a list of `last` and `best` (the highest mean reward of greedy
-    responses to held-out prompts). Others are deleted at the end of an iteration, once no run needs them: this run
-    needs the policy it plays with and its reference, a fork what it starts from."""
-
-
-class Rollouts(Section):
-    """The token record: the tokens of each response as they were sampled, with their log-probabilities."""
-
-    keep: Literal["needed", "all"] | Annotated[int, Field(ge=1)] = "needed"
-    """Which token records are kept: `needed` records tokens only if the loss needs them, and deletes those of an
-    iteration when it is finished; `all` records them with every loss and deletes none; a number does, too, but deletes
-    those of all but so many finished iterations."""
 
 
 class Evaluation(Section):

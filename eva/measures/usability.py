@@ -92,24 +92,46 @@ def _commonest(found: Usability, n: int) -> tuple[str, str, str]:
 
 
 PAIRLESS = {
+    "unanswered": "no response",
+    "left_out": "no advantage by the rule that training.advantage names",
     "too_few_responses": "fewer than two usable responses with different texts",
     "no_gap": "no two usable responses with different rewards",
     "lengths_differ": "no two responses of similar length with different rewards",
     "below_margin": "no two responses whose rewards differ by pairs.min_margin",
 }
-"""What each reason for a prompt without a pair means."""
+"""What each reason for a prompt without a pair, or without responses that are trained on, means."""
 
 
 def check_pairs(pairs: int, prompts: int, skipped: Mapping[str, int]) -> None:
     """Raises InputError if the first batch of a run gave no pair: there is nothing to train on."""
-    if pairs or not prompts:
+    _check_taught(
+        pairs,
+        prompts,
+        skipped,
+        "gave a preference pair",
+        "Try the reward on a few responses, raise generation.temperature, or lower pairs.min_margin",
+    )
+
+
+def check_weighed(responses: int, prompts: int, skipped: Mapping[str, int]) -> None:
+    """Raises InputError if no response to the first batch of a run is trained on."""
+    _check_taught(
+        responses,
+        prompts,
+        skipped,
+        "has responses with different rewards",
+        "Try the reward on a few responses, or raise generation.temperature or generation.n",
+    )
+
+
+def _check_taught(taught: int, prompts: int, skipped: Mapping[str, int], gave: str, move: str) -> None:
+    if taught or not prompts:
         return
     reason = max(skipped, key=lambda name: skipped[name], default="no_gap")
     count = skipped.get(reason, prompts)
     raise InputError(
-        f"none of the {prompts:,} prompts of the first batch gave a preference pair, so there is nothing to train on; "
+        f"none of the {prompts:,} prompts of the first batch {gave}, so there is nothing to train on; "
         f"most often ({count:,} prompts): {PAIRLESS.get(reason, reason)}",
         expected="at least one prompt with a better and a worse response",
-        next_move="Try the reward on a few responses, raise generation.temperature, or lower pairs.min_margin, and "
-        "start a new run",
+        next_move=f"{move}, and start a new run",
     )

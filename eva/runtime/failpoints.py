@@ -64,7 +64,7 @@ POINTS: dict[str, str] = {
     "evolve.chain_kept": "A chain of children is in memory and not stored.",
     "evolve.children_numbered": "The children are numbered, in memory only.",
     "pairs.row_written": "The training job's file of pairs is half written.",
-    "pairs.file_written": "The training job's file of pairs is complete; no job was dispatched.",
+    "pairs.file_written": "The training job's file of pairs or responses is complete; no job was dispatched.",
     "train.step_reported": "The driver has received the report of an optimiser step.",
     "chunk.trained": "The driver knows of the weights after a chunk; no engine serves them yet.",
     "train.published": "The driver knows of a new checkpoint that is published but not recorded.",

@@ -47,8 +47,8 @@ def cut_batch(
     Every prompt is in exactly one chunk.
 
     Args:
-        size: prompts of a chunk (`Training.chunk_prompts`); None leaves the batch whole.
-        steps: says how many optimiser steps so many prompts take (`Training.steps_on`).
+        size: prompts of a chunk (`RunConfig.chunk_prompts`); None leaves the batch whole.
+        steps: says how many optimiser steps so many prompts take (`RunConfig.steps_on`).
     """
     if size is None:
         return [Chunk(tuple(batch), batch=tuple(batch))]

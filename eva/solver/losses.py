@@ -1,13 +1,17 @@
-"""train: the preference losses by name, with what each needs. workers/training/losses computes them.
+"""train: the losses by name, with what each needs. workers/training/losses computes them.
 
 Symbols: w chosen, l rejected; h = log pi(y|x) - log ref(y|x), summed over the response; |y| its tokens; m = h_w - h_l.
 A loss of the user's own is named by its import path; TRL's other loss types as `trl:NAME`.
+
+Of online losses: A the advantage of a response; rho = pi(y_t|x, y_<t) / old(y_t|x, y_<t), or the product of these over
+the response; w = min(old / engine, `importance_cap`); clip bounds rho by 1 - `clip_low` and 1 + `clip_high`.
 """
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +19,8 @@ from eva.errors import InputError
 from eva.types import Floats
 
 TRL_PREFIX = "trl:"
+Length = Literal["response", "sequence_mean", "token_mean", "constant"]
+"""How the tokens of a response count in an online loss: docs/reference/online.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +28,10 @@ class Loss:
     """A loss, described for readers and for the validation of configs.
 
     `reference_free`: needs no reference policy. `rewards`: also uses the pair's rewards. `divergences`: supports
-    f-divergences other than the reverse KL. `online`: a policy gradient, which needs the tokens as sampled. `ranked`:
-    takes all responses of a prompt's pairs at once, best first, with the initial policy as a second reference.
-    `ranks_many`: says more about three responses than about two.
+    f-divergences other than the reverse KL. `ranked`: takes all responses of a prompt's pairs at once, best first, with
+    the initial policy as a second reference. `ranks_many`: says more about three responses than about two. `online`: a
+    policy gradient, which needs the tokens as sampled; `advantage` is its rule for the advantages and `length` how the
+    tokens of a response count, unless the config names others.
     """
 
     summary: str
@@ -37,6 +44,8 @@ class Loss:
     online: bool = False
     ranked: bool = False
     ranks_many: bool = False
+    advantage: str = ""
+    length: Length | None = None
 
 
 LOSSES: dict[str, Loss] = {
@@ -113,6 +122,30 @@ LOSSES: dict[str, Loss] = {
         "(m + s (d_w - d_l) - 1/(2 beta))^2",
         "Zhang et al. 2025",
         ranked=True,
+    ),
+    "rloo": Loss(
+        "REINFORCE with the other responses' mean reward as the baseline; rho of the whole response",
+        "-w min(rho A, clip(rho) A)",
+        "Ahmadian et al. 2024, eq. 8; clipped as TRL's",
+        online=True,
+        advantage="rloo",
+        length="response",
+    ),
+    "grpo": Loss(
+        "group relative policy optimisation: advantages in standard deviations, averaged over each response's tokens",
+        "mean over t of -w_t min(rho_t A, clip(rho_t) A)",
+        "Shao et al. 2024, eq. 3",
+        online=True,
+        advantage="grpo",
+        length="sequence_mean",
+    ),
+    "dr_grpo": Loss(
+        "GRPO without its two normalisations, which favour long wrong responses and easy prompts",
+        "sum over t of -w_t min(rho_t A, clip(rho_t) A) / max_tokens",
+        "Liu et al. 2025, section 3.2",
+        online=True,
+        advantage="dr_grpo",
+        length="constant",
     ),
 }
 """The losses by name; LOSSES in workers/training/losses computes them."""

@@ -8,7 +8,7 @@
 `gating`: a cheap probe of children before they enter the batch
 `auditing`: a second rewarder's view of the batch
 `diversity`: how diverse the batch is, and whether it has collapsed
-`pairing`: the batch and its preference pairs
+`pairing`: the batch, and its preference pairs or the advantages of its responses
 `gain`: what operators are worth, by their children
 `training`: the training job and its new checkpoint
 `evaluation`: a policy's test on held-out prompts

@@ -13,7 +13,7 @@ from eva.runtime.failpoints import reach
 from eva.seeds import derive
 from eva.solver.chunks import Chunk
 from eva.solver.token_record import RecordFile, token_records, without_tokens
-from eva.types import Checkpoint, PromptResponses, Request, Reward, RewardedResponses, SamplingSettings
+from eva.types import Checkpoint, PromptResponses, Request, Reward, RewardedResponses
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.record_files import write_record_file
 from orchestrator.stages.stage import Stage
@@ -83,7 +83,7 @@ class JudgeStage(Stage):
             lambda conn: responses.coverage(conn, run.id, policy.number, self.rewarder, self.numbers, self.responses)
         )
         texts = run.read(lambda conn: prompts.read_prompts(conn, run.id, sorted(coverage.to_generate)))
-        sampling = SamplingSettings(generation.temperature, generation.top_p, generation.max_tokens)
+        sampling = generation.settings
         stream = (generation.stream,) if generation.stream else ()
         requests = tuple(
             Request(

@@ -1,11 +1,11 @@
-"""The stage that trains a new policy: the file of preference pairs, the training job, the new checkpoint."""
+"""The stage that trains a new policy: the file that it learns from, the training job, the new checkpoint."""
 
 from __future__ import annotations
 
 import json
 import logging
 from array import array
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,14 +15,18 @@ import numpy as np
 from sqlalchemy import Connection
 
 from eva.config.rewards import gives_win_rates
-from eva.errors import DiskFullError
+from eva.errors import DiskFullError, RunStoppedError
 from eva.runtime.failpoints import reach
-from eva.runtime.full_disk import NO_SPACE
+from eva.runtime.full_disk import NO_SPACE, full_disk_errors
+from eva.solver.drift import Stray, strays
 from eva.solver.losses import bradley_terry_win_rate, check_win_rate_spread, reward_spread
+from eva.solver.token_record import RecordManifest, iter_token_records
+from eva.solver.weighted_responses import weighted_response, write_weighted_responses
 from eva.types import Checkpoint, Floats, PreferencePair, TrainingResult, TrainingStep
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.stage import Stage
 from store.game import batches, checkpoints, pairs, responses
+from store.runs import events, runs, token_files
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +42,31 @@ class TrainStage(Stage):
         """Reports an optimiser step that is done. Raises RunStoppedError when the run was asked to stop."""
         self.report(step.step, total, {**self.chunk_figures(), **step.values})
         reach("train.step_reported")
+        if strayed := strays(step.values, self.run.config.training.bounds):
+            self._pause(step, strayed)
         self.run.obey()
 
+    def _pause(self, step: TrainingStep, strayed: Sequence[Stray]) -> None:
+        """Pauses the run, unless it was already asked to stop. The training starts again when it is resumed."""
+        message = f"step {step.step} of the training of {self.run.name} left its bounds: {', '.join(map(str, strayed))}"
+        log.warning(message)
+
+        def pause(conn: Connection) -> None:
+            for stray in strayed:
+                told = {"step": step.step, **asdict(stray)}
+                events.append_event(conn, self.run.id, "drift", told, iteration=self.iteration, stage=self.name)
+            if runs.read_desired(conn, self.run.id) == "run":
+                runs.set_desired(conn, self.run.id, "pause")
+
+        self.run.tell(pause)
+        raise RunStoppedError(
+            message,
+            next_move="Lower training.learning_rate or training.epochs, or raise the bound, and resume with "
+            f"`eva run --resume {self.run.name} --accept-changes`; as it is, the run would stop at this step again",
+        )
+
     def close_training(self, trained: TrainingResult | None, policy: Checkpoint) -> Checkpoint:
-        """Stores and returns the new checkpoint: the unchanged policy when there was no pair to train on.
+        """Stores and returns the new checkpoint: the unchanged policy when there was nothing to train on.
 
         After a chunk that others follow it returns the newest policy, which is no checkpoint.
         """
@@ -99,9 +124,23 @@ def write_pairs(run: ClaimedRun, path: Path, iterations: Iterable[int], chunk: i
         check_win_rate_spread(np.array(first), against, derived=derive, scale=scale)
         return count
 
-    count = run.read(write)
-    reach("pairs.file_written")
-    return count
+    return run.read(write)
+
+
+def write_responses(run: ClaimedRun, path: Path, iterations: Iterable[int], chunk: int | None = None) -> int:
+    """Writes the responses that an iteration trains on, with their tokens, in one order. Returns their number.
+
+    With `chunk`, only those to the prompts of this chunk. Raises TokenRecordError if the tokens of one are missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (iteration,) = iterations
+    weighed = run.read(lambda conn: pairs.read_advantages(conn, run.id, iteration, trained=True, chunk=chunk))
+    files = run.read(lambda conn: token_files.read_token_files(conn, run.id, iteration))
+    of = {(row.number, row.sample): (row.reward, row.advantage) for row in weighed}
+    records = iter_token_records(RecordManifest(run.name, run.folder, files), iteration, of.keys())
+    rows = [weighted_response(record, *of[record.number, record.sample]) for record in records]
+    with full_disk_errors(path.parent):
+        return write_weighted_responses(path, rows)
 
 
 def _as_row(pair: PreferencePair) -> dict[str, object]:

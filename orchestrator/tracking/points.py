@@ -19,6 +19,7 @@ from store.views import statistics
 STATISTICS: dict[str, tuple[str, ...]] = {
     "sample": ("pool",),
     "pair": ("batch", "payoff"),
+    "advantage": ("batch", "payoff"),
     "audit": ("audit",),
     "evaluate": ("heldout", "win_rates"),
     "evaluate_initial": ("heldout", "win_rates"),

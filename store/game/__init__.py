@@ -8,7 +8,7 @@
 `feedback`: the best and the worst responses to the sampled prompts.
 `evolutions`: the attempts made from each sampled prompt.
 `batches`: estimates, batches and their chunks, and why a prompt was trained on.
-`pairs`: preference pairs.
+`pairs`: preference pairs, or for online losses the advantages of responses.
 `checkpoints`: checkpoints and the training steps that made them.
 `heldout`: held-out prompts, and each checkpoint's responses to them.
 `comparisons`: comparisons with a baseline.

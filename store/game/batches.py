@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from store.postgres.bulk import copy_once
 from store.postgres.values import clean_json, clean_text_or_none
 from store.rows import BatchRow, ChunkRow, EstimateRow, WhyRow
-from store.schema.tables import batches, chunks, estimates, pairs, prompts
+from store.schema.tables import advantages, batches, chunks, estimates, pairs, prompts
 
 _ESTIMATES = ("run_id", "iteration", "prompt", "checkpoint", "info", "reason", "weight", "key", "sampled", "first")
 
@@ -134,7 +134,7 @@ def read_chunks(conn: Connection, run_id: int, iteration: int) -> list[ChunkRow]
 
 
 def why_trained(conn: Connection, run_id: int, prompt: int) -> list[WhyRow]:
-    """Returns why a prompt was trained on: a row for each iteration, and for each of its pairs there."""
+    """Returns why a prompt was trained on: a row for each iteration, and for each of its pairs or responses there."""
     own, of_parent = estimates.alias("own"), estimates.alias("of_parent")
     query = (
         select(
@@ -157,13 +157,18 @@ def why_trained(conn: Connection, run_id: int, prompt: int) -> list[WhyRow]:
             pairs.c.chosen_reward,
             pairs.c.rejected_reward,
             pairs.c.margin,
+            advantages.c.sample,
+            advantages.c.reward,
+            advantages.c.advantage,
+            advantages.c.reason,
         )
         .select_from(batches)
         .join(prompts, and_(prompts.c.run_id == batches.c.run_id, prompts.c.number == batches.c.prompt))
         .where(batches.c.run_id == run_id, batches.c.prompt == prompt)
-        .order_by(batches.c.iteration, pairs.c.chosen, pairs.c.rejected)
+        .order_by(batches.c.iteration, pairs.c.chosen, pairs.c.rejected, advantages.c.sample)
     )
-    for table, number in ((own, batches.c.prompt), (of_parent, prompts.c.parent), (pairs, batches.c.prompt)):
+    joined = ((own, batches.c.prompt), (of_parent, prompts.c.parent), (pairs, batches.c.prompt))
+    for table, number in (*joined, (advantages, batches.c.prompt)):
         same = and_(table.c.run_id == batches.c.run_id, table.c.iteration == batches.c.iteration)
         query = query.outerjoin(table, and_(same, table.c.prompt == number))
     return [WhyRow(*row) for row in conn.execute(query)]

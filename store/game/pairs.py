@@ -1,16 +1,17 @@
-"""Queries about preference pairs: the responses that they consist of, and their texts."""
+"""Queries about what the solver learns from: preference pairs with their texts, or the advantages of responses."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, select, text
+from sqlalchemy import Connection, and_, func, select, text
 
-from eva.types import PairChoice, PreferencePair
+from eva.types import PairChoice, PreferencePair, ResponseAdvantage
 from store.game.contexts import is_root, read_context, roots
 from store.postgres.bulk import copy_once
-from store.schema.tables import batches, pairs, prompts, responses
+from store.schema.tables import advantages, batches, pairs, prompts, responses
 
 _PAIRS = (
     "run_id",
@@ -134,3 +135,62 @@ def sampled_pairs(conn: Connection, run_id: int, iteration: int) -> list[Sampled
     """Returns which policy (checkpoint, step) sampled each response of an iteration's pairs."""
     rows = conn.execute(_SAMPLERS, {"run_id": run_id, "iteration": iteration})
     return [SampledPair(*row) for row in rows]
+
+
+_ADVANTAGES = ("run_id", "iteration", "prompt", "sample", "checkpoint", "reward", "advantage", "reason")
+
+
+def copy_advantages(
+    conn: Connection, run_id: int, iteration: int, checkpoint: int, weighed: Sequence[ResponseAdvantage]
+) -> None:
+    """Stores what the responses of `checkpoint` count in an iteration. Rows that exist already stay as they are."""
+    copy_once(
+        conn,
+        advantages,
+        _ADVANTAGES,
+        [
+            (run_id, iteration, row.number, row.sample, checkpoint, row.reward, row.advantage, row.reason)
+            for row in weighed
+        ],
+    )
+
+
+def read_advantages(
+    conn: Connection, run_id: int, iteration: int, *, trained: bool | None = None, chunk: int | None = None
+) -> list[ResponseAdvantage]:
+    """Returns the advantages of an iteration's responses, by prompt; with `chunk`, only of those to its prompts.
+
+    With `trained`, only of those that are (not) trained on.
+    """
+    query = (
+        select(
+            advantages.c.prompt,
+            advantages.c.sample,
+            advantages.c.reward,
+            advantages.c.advantage,
+            advantages.c.reason,
+        )
+        .where(advantages.c.run_id == run_id, advantages.c.iteration == iteration)
+        .order_by(advantages.c.prompt, advantages.c.sample)
+    )
+    if trained is not None:
+        query = query.where(advantages.c.reason.is_(None) if trained else advantages.c.reason.is_not(None))
+    if chunk is not None:
+        of_prompt = and_(
+            batches.c.run_id == advantages.c.run_id,
+            batches.c.iteration == advantages.c.iteration,
+            batches.c.prompt == advantages.c.prompt,
+        )
+        query = query.join(batches, of_prompt).where(batches.c.chunk == chunk)
+    return [ResponseAdvantage(*row) for row in conn.execute(query)]
+
+
+def count_left_out(conn: Connection, run_id: int, iteration: int) -> Counter[str]:
+    """Counts an iteration's responses that are not trained on, by reason."""
+    query = (
+        select(advantages.c.reason, func.count())
+        .where(advantages.c.run_id == run_id, advantages.c.iteration == iteration, advantages.c.reason.is_not(None))
+        .group_by(advantages.c.reason)
+        .order_by(advantages.c.reason)
+    )
+    return Counter({str(row[0]): int(row[1]) for row in conn.execute(query)})

@@ -255,6 +255,22 @@ pairs = table(
     of_response("rejected"),
 )
 
+advantages = table(
+    "advantages",
+    run_id(),
+    key("iteration", SmallInteger),
+    key("prompt", Integer),
+    key("sample", SmallInteger),
+    Column("checkpoint", SmallInteger, nullable=False),
+    Column("reward", Double),
+    Column("advantage", Double),
+    # why the response is not trained on; null when it is
+    Column("reason", Text),
+    CheckConstraint("(advantage IS NULL) <> (reason IS NULL)", "advantage_or_reason"),
+    CheckConstraint("advantage - advantage = 0 AND reward - reward = 0", "finite"),
+    of_response(),
+)
+
 checkpoints = table(
     "checkpoints",
     run_id(),

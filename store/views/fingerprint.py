@@ -38,6 +38,7 @@ PARTS = (
     "chunks",
     "steps",
     "pairs",
+    "advantages",
     "heldout",
 )
 """The parts of an iteration in the order in which they are decided. Look first at the first one that differs."""
@@ -83,6 +84,8 @@ _QUERIES = (
     ORDER BY iteration, prompt""",
     """SELECT iteration, 'pairs', prompt, chosen, rejected, checkpoint, chosen_reward, rejected_reward, margin
     FROM pairs WHERE run_id = %s ORDER BY iteration, prompt, chosen, rejected""",
+    """SELECT iteration, 'advantages', prompt, sample, checkpoint, reward, advantage, reason
+    FROM advantages WHERE run_id = %s ORDER BY iteration, prompt, sample""",
     """SELECT checkpoint - 1, 'heldout', split, mode, item, sample, text, finish, tokens, reward, reason
     FROM heldout_responses WHERE run_id = %s
     ORDER BY checkpoint, split COLLATE "C", mode COLLATE "C", item, sample""",

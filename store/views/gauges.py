@@ -22,6 +22,7 @@ INCIDENTS = (
     "driver_died",
     "collapse",
     "starved",
+    "drift",
     "tracking_failed",
 )
 

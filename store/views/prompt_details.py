@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, Select, Table, and_, func, select
 
-from store.schema.tables import batches, estimates, evolutions, pairs, prompts, quarantines, responses, rewards
+from store.schema.tables import (
+    advantages,
+    batches,
+    estimates,
+    evolutions,
+    pairs,
+    prompts,
+    quarantines,
+    responses,
+    rewards,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,15 @@ class PairRow:
     chosen_reward: float
     rejected_reward: float
     margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class AdvantageRow:
+    iteration: int
+    checkpoint: int
+    sample: int
+    advantage: float | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,30 +158,16 @@ def read_participations(conn: Connection, run_id: int, number: int) -> list[Part
 
 def read_prompt_pairs(conn: Connection, run_id: int, number: int) -> list[PairRow]:
     """Returns the preference pairs that were made from a prompt's responses."""
-    # the primary key begins with the iteration, so the join with the prompt's batches lets the index be used
-    query = (
-        select(
-            pairs.c.iteration,
-            pairs.c.checkpoint,
-            pairs.c.chosen,
-            pairs.c.rejected,
-            pairs.c.chosen_reward,
-            pairs.c.rejected_reward,
-            pairs.c.margin,
-        )
-        .select_from(batches)
-        .join(
-            pairs,
-            and_(
-                pairs.c.run_id == batches.c.run_id,
-                pairs.c.iteration == batches.c.iteration,
-                pairs.c.prompt == batches.c.prompt,
-            ),
-        )
-        .where(batches.c.run_id == run_id, batches.c.prompt == number)
-        .order_by(pairs.c.iteration, pairs.c.chosen, pairs.c.rejected)
-    )
+    fields = ("iteration", "checkpoint", "chosen", "rejected", "chosen_reward", "rejected_reward", "margin")
+    query = _of_prompt(pairs, fields, run_id, number).order_by(pairs.c.iteration, pairs.c.chosen, pairs.c.rejected)
     return [PairRow(*row) for row in conn.execute(query)]
+
+
+def read_prompt_advantages(conn: Connection, run_id: int, number: int) -> list[AdvantageRow]:
+    """Returns what a prompt's responses counted in the iterations that trained on them, or why they did not."""
+    fields = ("iteration", "checkpoint", "sample", "advantage", "reason")
+    query = _of_prompt(advantages, fields, run_id, number).order_by(advantages.c.iteration, advantages.c.sample)
+    return [AdvantageRow(*row) for row in conn.execute(query)]
 
 
 def read_origin(conn: Connection, run_id: int, number: int) -> OriginRow | None:
@@ -189,6 +194,20 @@ def count_children(conn: Connection, run_id: int, number: int) -> int:
     """Counts the prompts that were evolved directly from this one."""
     query = select(func.count()).where(prompts.c.run_id == run_id, prompts.c.parent == number)
     return conn.execute(query).scalar_one()
+
+
+def _of_prompt(table: Table, fields: Sequence[str], run_id: int, number: int) -> Select[Any]:
+    """Selects a prompt's rows of a table whose primary key begins with the iteration.
+
+    The join with the prompt's batches lets its index be used.
+    """
+    same = and_(
+        table.c.run_id == batches.c.run_id,
+        table.c.iteration == batches.c.iteration,
+        table.c.prompt == batches.c.prompt,
+    )
+    query = select(*(table.c[field] for field in fields)).select_from(batches).join(table, same)
+    return query.where(batches.c.run_id == run_id, batches.c.prompt == number)
 
 
 def _response(rows: Sequence[Sequence[Any]]) -> ResponseRow:

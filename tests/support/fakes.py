@@ -149,9 +149,13 @@ class FakeTrainer:
         self.jobs.append(job)
         if job.chunks:
             return self._train_chunks(job, report)
-        assert Path(job.pairs_path).read_text().count("\n") > 0
+        assert Path(job.pairs_path).stat().st_size > 0
+        online = {"kl_k3": 0.5, "gap": 0.01, "reward": 0.4}
         steps = tuple(
-            TrainingStep(step, {"loss": 0.7 - step / 100, "rewards/margins": step / 10}) for step in (1, 2, 3)
+            TrainingStep(step, {"loss": 0.7 - step / 100, "rewards/margins": step / 10})
+            if job.sampling is None
+            else TrainingStep(step, {"loss": 0.0} | {name: value * step for name, value in online.items()})
+            for step in (1, 2, 3)
         )
         for step in steps:
             report(step, len(steps))

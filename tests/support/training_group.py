@@ -17,7 +17,7 @@ import torch
 import torch.distributed
 
 from eva.config import Model, Training
-from eva.types import Checkpoint, TrainingJob
+from eva.types import Checkpoint, SamplingSettings, TrainingJob
 from workers.training import checkpoint_files
 from workers.training.optimisation import OptimisationResult, optimise, silence_libraries
 
@@ -31,7 +31,8 @@ def write_result(optimised: OptimisationResult, job: TrainingJob, out: Path) -> 
 
 def read_job(raw: dict[str, Any]) -> TrainingJob:
     policy, reference = (Checkpoint(**raw[name]) for name in ("policy", "reference"))
-    return TrainingJob(**{**raw, "policy": policy, "reference": reference})
+    sampling = raw["sampling"] and SamplingSettings(**raw["sampling"])
+    return TrainingJob(**{**raw, "policy": policy, "reference": reference, "sampling": sampling})
 
 
 def main(arguments: Sequence[str]) -> None:

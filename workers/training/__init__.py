@@ -1,4 +1,4 @@
-"""The trainer: preference pairs in, a verified checkpoint out.
+"""The trainer: preference pairs or responses in, a verified checkpoint out.
 
 `trainer`: the training process, watched and replaced
 `job`: one training job from start to published checkpoint

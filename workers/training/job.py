@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def _train_and_publish(learning: ChunkJob, residence: Residence, report: StepLis
         if job.chunks:
             trainer = learn_chunks(learning, residence, report, note)
             if not trainer.steps:
-                raise no_pair_left(trainer.dropped)
+                raise no_pair_left(training, trainer.dropped)
             trained = TrainedPolicy(trainer.steps, dict(trainer.dropped), trainer.write_policy)
             dtype = checkpoint_files.stored_dtype(training, facts.dtype, gpu=gpu)
         elif training.enabled:
@@ -179,6 +180,8 @@ def _identity(job: TrainingJob, training: Training) -> dict[str, Any]:
         "seed": job.seed,
         "training": _decisive(training),
         **chunks,
+        # jobs of preference losses have the record that they had before there were others
+        **({} if job.sampling is None else {"sampling": asdict(job.sampling)}),
     }
 
 

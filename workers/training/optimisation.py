@@ -22,10 +22,10 @@ from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.solver.losses import loss_facts
 from eva.types import Checkpoint, TrainingJob, TrainingStep
 from workers.models.chat_template import PromptEncoder, read_prompting
-from workers.models.model_folder import inspect_model
+from workers.models.model_folder import ModelFacts, inspect_model
 from workers.training import checkpoint_files, rows
 from workers.training.arguments import trainer_arguments
-from workers.training.losses import Ingredients, LossTrainer, Reference, find_loss
+from workers.training.losses import Ingredients, LossTrainer, Reference, Sampled, find_loss, response_rows
 from workers.training.policies import add_adapters, gather_policy, layer_classes, load_part, merge_adapters
 from workers.training.schedule import limited_steps, set_rates
 
@@ -63,7 +63,7 @@ def optimise(
     encoder = PromptEncoder(job.policy.path, read_prompting(model))
     encoded = encode_pairs(job.pairs_path, job, training, model, encoder)
     if not encoded.rows:
-        raise no_pair_left(encoded.dropped)
+        raise no_pair_left(training, encoded.dropped)
     recorder = StepRecorder.of(training, report, note)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = trainer_arguments(training, seed=job.seed, n_devices=training.devices, gpu=gpu, output_dir=scratch)
@@ -140,12 +140,20 @@ class Loading:
         if self.divided:
             layers = {"transformer_layer_cls_to_wrap": layer_classes(policy)}
             arguments = arguments | {"fsdp_config": arguments["fsdp_config"] | layers}
+        own = (recorder,)
+        if job.sampling is not None:
+            reference = self._reference(job.reference, note)
+            sampled = Sampled(job.sampling, reference.tokens, note)
+            # the policy that samples is the reference, until a chunk has been trained on
+            other = job.reference != job.policy or bool(job.chunks)
+            needed = reference if training.kl != "none" and other else None
+            return Ingredients(policy, needed, tokenizer, encoded, training, arguments, own, sampled=sampled)
         own_pairs = not job.chunks and (job.iteration == 0 or training.mode == "incremental")
-        sampled = own_pairs and job.reference.digest == job.policy.digest
-        reference = self._reference(job.reference, note, sampled=sampled)
-        needed = None if loss_facts(training.loss).reference_free else reference
+        sampled_by_reference = own_pairs and job.reference.digest == job.policy.digest
+        reference = self._reference(job.reference, note, sampled=sampled_by_reference)
+        needed = None if training.facts.reference_free else reference
         initial = None if needed is None or job.initial is None else self._reference(job.initial, note)
-        return Ingredients(policy, needed, tokenizer, encoded, training, arguments, (recorder,), initial)
+        return Ingredients(policy, needed, tokenizer, encoded, training, arguments, own, initial)
 
     def _reference(self, checkpoint: Checkpoint, note: Note, *, sampled: bool = False) -> Reference:
         return Reference(
@@ -160,24 +168,36 @@ class Loading:
 
 
 def encode_pairs(path: str, job: TrainingJob, training: Training, model: Model, encoder: PromptEncoder) -> rows.Rows:
-    """Returns the pairs of a file as token ids. Raises TrainingFailedError for a file that is damaged."""
+    """Returns the pairs of a file as token ids, or for online losses its responses as they were sampled.
+
+    Raises TrainingFailedError for a file that is damaged.
+    """
+    if training.facts.online:
+        facts = inspect_model(Path(job.policy.path))
+        limits = _max_length(training, facts), training.max_prompt_length
+        return response_rows.read_responses(Path(path), *limits)
     facts = inspect_model(Path(job.policy.path))
     encode = rows.encode_ranked if training.ranked else partial(rows.encode, rewards=loss_facts(training.loss).rewards)
     return encode(
         rows.read_pairs(Path(path)),
         encoder,
-        max_length=min(training.max_length, facts.max_positions or training.max_length),
+        max_length=_max_length(training, facts),
         max_prompt_length=training.max_prompt_length,
         end=rows.end_of_turn(facts.path, encoder.tokenizer, chat=model.template == "chat"),
         widest_first=training.order == "widest_first",
     )
 
 
-def no_pair_left(dropped: Mapping[str, int]) -> TrainingFailedError:
-    """Returns the error of a training whose pairs were all dropped, by reason."""
+def _max_length(training: Training, facts: ModelFacts) -> int:
+    return min(training.max_length, facts.max_positions or training.max_length)
+
+
+def no_pair_left(training: Training, dropped: Mapping[str, int]) -> TrainingFailedError:
+    """Returns the error of a training whose pairs or responses were all dropped, by reason."""
+    noun = "response" if training.facts.online else "pair"
     return TrainingFailedError(
-        f"No pair is left to train on; dropped: {dict(dropped) or 'none, there were none'}",
-        expected="at least one pair",
+        f"No {noun} is left to train on; dropped: {dict(dropped) or 'none, there were none'}",
+        expected=f"at least one {noun}",
         next_move="Raise training.max_length or ask for more prompts",
     )
 

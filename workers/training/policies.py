@@ -58,10 +58,13 @@ def layer_classes(policy: Any) -> list[str]:
     return sorted({type(layer).__name__ for layer in max(lists, key=len)}) if lists else []
 
 
-def place_reference(reference: Any, accelerator: Any) -> Any:
-    """Returns the reference ready to score rows: on the device, or divided among the devices as the policy will be."""
+def place_reference(reference: Any, accelerator: Any, temperature: float = 1.0) -> Any:
+    """Returns the reference ready to score rows: on the device, or divided among the devices as the policy will be.
+
+    `temperature` divides its logits.
+    """
     disable_dropout_in_model(reference)
-    add_fused_lm_head(reference)
+    add_fused_lm_head(reference, temperature)
     reference.requires_grad_(False)
     if accelerator.is_fsdp2:
         return fsdp2_prepare_model(accelerator, reference).eval()

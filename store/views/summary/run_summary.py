@@ -37,6 +37,7 @@ from store.views.summary.schema import (
     SetScores,
     StageProgress,
     Timings,
+    Weighed,
     WinRate,
     read_part,
     read_summary,
@@ -197,6 +198,7 @@ def _iteration(
     """One iteration; `pool` and `batch` hold the statistics of those prompts, `sizes` the children and the buffer."""
     counts = {stage.name: stage.counts for stage in begun if stage.status == "done"}
     evolved, paired, trained = counts.get("evolve"), counts.get("pair", {}), counts.get("train", {})
+    weighed = counts.get("advantage")
     return Iteration(
         iteration=number,
         warm_up=number == 0 and config.warm_start,
@@ -214,7 +216,7 @@ def _iteration(
         batch_reward_mean=batch.get("reward_mean"),
         batch_info_mean=batch.get("info_mean"),
         pairs=paired.get("pairs"),
-        skipped=paired.get("skipped") or {},
+        skipped=(paired if weighed is None else weighed).get("skipped") or {},
         steps=end.steps if end else trained.get("steps"),
         dropped=trained.get("dropped") or {},
         loss=end and end.loss,
@@ -226,6 +228,7 @@ def _iteration(
         audit=None if audit is None else read_part(Audit, audit),
         heldout=heldout,
         seconds=sum(stage.seconds for stage in begun),
+        weighed=None if weighed is None else Weighed(weighed["responses"], weighed.get("left_out") or {}),
     )
 
 

@@ -277,6 +277,14 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class Weighed:
+    """The responses that an online loss trained on, and by reason how many it did not."""
+
+    responses: int
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Iteration:
     """One iteration that has begun: its creator step, its solver step, and the policy that it made."""
 
@@ -306,6 +314,8 @@ class Iteration:
     audit: Audit | None
     heldout: Mapping[str, SetScores]
     seconds: float
+    # in a run of an online loss, in place of pairs
+    weighed: Weighed | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True)

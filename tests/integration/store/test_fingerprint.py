@@ -268,7 +268,7 @@ def test_the_parts_stand_in_the_order_of_play_and_count_their_rows(store: Store,
         (0, "batch"),
         (0, "pairs"),
         (0, "heldout"),
-        *((1, part) for part in PARTS[1:] if part not in ("child_quarantines", "chunks", "steps")),
+        *((1, part) for part in PARTS[1:] if part not in ("child_quarantines", "chunks", "steps", "advantages")),
     ]
     rows = {(part.iteration, part.part): part.rows for part in parts}
     assert rows[0, "pool_responses"] == 23 * 4 and rows[0, "pool_quarantines"] == 1 and rows[1, "info"] == 24

@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from eva.config import Model, Training
-from eva.types import TrainingJob
+from eva.solver.weighted_responses import write_weighted_responses
+from eva.types import SamplingSettings, TrainingJob
 from tests.support import tiny_models
+from tests.support.sampled_responses import sample_responses
 from tests.support.training_group import write_result
 from workers.training import checkpoint_files
 from workers.training.canary import measure
@@ -33,6 +35,8 @@ MAKERS: dict[str, tiny_models.Maker] = {
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     # First: accelerate remembers FSDP in the environment of a process, which in a run trains once.
     "llama-ddp": ("llama", {"loss": "dpo", "sharding": "ddp"}),
+    "llama-rloo-ddp": ("llama", {"loss": "rloo", "sharding": "ddp"}),
+    "gemma2-grpo": ("gemma2", {"loss": "grpo", "length": "token_mean", "kl": "loss", "reference_tokens": 64}),
     "gemma2-dpo": ("gemma2", {"loss": "dpo", "activation_checkpointing": True, "reference_tokens": 256}),
     "gemma2-orpo": ("gemma2", {"loss": "orpo", "activation_checkpointing": True}),
     "llama-dpo": ("llama", {"loss": "dpo"}),
@@ -41,6 +45,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 TRAINING = Training(beta=0.1, learning_rate=1e-3, batch=8, per_device_batch=2, epochs=1, adam_beta2=0.95)
 WORLD = 2
+
+
+def odd(tokens: Sequence[int]) -> float:
+    return sum(token % 2 for token in tokens) / len(tokens)
 
 
 def sharding(case: str) -> str:
@@ -84,13 +92,21 @@ def jobs(folder: Path) -> dict[str, tuple[TrainingJob, Training, Model]]:
     pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
     models = {name: Model(path=str(make(folder / name, tied=True))) for name, make in MAKERS.items()}
     initial = {name: publish_model(model, Training(), folder / f"{name}-initial") for name, model in models.items()}
+    responses = {name: folder / f"{name}.parquet" for name in initial}
+    for name, policy in initial.items():
+        write_weighted_responses(responses[name], sample_responses(Path(policy.path), odd, prompts=6))
+
+    def job(case: str, name: str, training: Training) -> TrainingJob:
+        plain = TrainingJob(1, 0, initial[name], initial[name], str(pairs), str(folder / case), seed=7)
+        sampling = SamplingSettings(1.0, 1.0, 6)
+        return replace(plain, pairs_path=str(responses[name]), sampling=sampling) if training.facts.online else plain
+
+    trainings = {
+        case: TRAINING.model_copy(update={key: value for key, value in keys.items() if key != "sharding"})
+        for case, (_, keys) in CASES.items()
+    }
     return {
-        case: (
-            TrainingJob(1, 0, initial[name], initial[name], str(pairs), str(folder / case), seed=7),
-            TRAINING.model_copy(update={key: value for key, value in keys.items() if key != "sharding"}),
-            models[name],
-        )
-        for case, (name, keys) in CASES.items()
+        case: (job(case, name, trainings[case]), trainings[case], models[name]) for case, (name, _) in CASES.items()
     }
 
 
@@ -150,7 +166,9 @@ def test_two_processes_that_share_the_weights_learn_the_same_as_one(
 ) -> None:
     one, two = whole[case], divided[case]
     assert len(two.steps) == len(one.steps) == 3
-    for key in ("loss", "rewards/margins", "logps_sum/chosen", "kl_k3", "grad_norm"):
+    online = ("ratio", "clip_share", "kl_k3", "entropy", "gap", "advantage_sd")
+    preferred = ("rewards/margins", "logps_sum/chosen", "kl_k3")
+    for key in ("loss", "grad_norm", *(online if jobs[case][1].facts.online else preferred)):
         assert [step[key] for step in two.steps] == pytest.approx([step[key] for step in one.steps], rel=1e-5, abs=2e-6)
     before = load_file(Path(jobs[case][0].policy.path) / "model.safetensors")
     after, gathered = load_file(one.folder / "model.safetensors"), load_file(two.folder / "model.safetensors")

@@ -214,7 +214,7 @@ class PartlyIndifferent(FakeRewarder):
 def test_a_chunk_without_a_pair_takes_no_step_and_is_counted(new_game: Callable[..., Game]) -> None:
     game, generator = new_game(iterations=1), SteppingGenerator()
     config = fake_config(training=SYNCED)
-    second = cut_batch(range(24), 8, config.training.steps_on, seed=config.seed, iteration=0)[1].prompts
+    second = cut_batch(range(24), 8, config.steps_on, seed=config.seed, iteration=0)[1].prompts
     heard = game.play(fake_roles(generator=generator, rewarder=PartlyIndifferent(frozenset(second))))
     first, blank, third = game.figures()
     assert (blank.pairs, blank.steps, sum(blank.skipped.values())) == (0, 0, 8)

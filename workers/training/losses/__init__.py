@@ -1,10 +1,11 @@
-"""Preference losses by name.
+"""Losses by name.
 
 `dpo`: DPO, and the losses that TRL's DPO trainer has
 `reference_free`: SimPO and ORPO
 `sppo`: SPPO
 `kto`: KTO
 `ranked`: Plackett-Luce, PRO and INPO, over ranked responses
+`online`: RLOO, GRPO and Dr. GRPO; `policy_gradient`: what they minimise; `response_rows`: what they train on
 `own`: a user's loss over pairs
 `reference_scores`: the reference's log-probabilities of all rows
 `configuration`: the configs of their trainers
@@ -24,8 +25,10 @@ from eva.config import Training
 from eva.runtime.user_functions import load_function
 from eva.runtime.worker_reports import Note, ignore_note
 from eva.solver.losses import TRL_PREFIX
+from eva.types import SamplingSettings
 from workers.training.losses.dpo import build_dpo, build_length_desensitised
 from workers.training.losses.kto import build_kto
+from workers.training.losses.online import build_online
 from workers.training.losses.own import build_own
 from workers.training.losses.ranked import build_ranked, inpo, plackett_luce, pro
 from workers.training.losses.reference_free import build_orpo, build_simpo
@@ -48,8 +51,23 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """How an online loss's responses were sampled, and how the policy scores them before it changes.
+
+    `tokens` and `note` are as a Reference has them.
+    """
+
+    sampling: SamplingSettings
+    tokens: int | None = None
+    note: Note = ignore_note
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Ingredients:
-    """What a loss builds its trainer from. `reference` and `initial`, the second one, are None if unused.
+    """What a loss builds its trainer from; `sampled` is for online losses.
+
+    `reference` and `initial`, the second one, are None if unused; `reference` also if it is the policy itself and the
+    loss is online.
 
     `arguments`: keyword arguments for the trainer's config class. `callbacks`: to be passed to the trainer.
     """
@@ -62,6 +80,7 @@ class Ingredients:
     arguments: dict[str, Any]
     callbacks: tuple[Any, ...]
     initial: Reference | None = None
+    sampled: Sampled | None = None
 
 
 class LossTrainer(Protocol):
@@ -106,6 +125,9 @@ LOSSES: dict[str, Build] = {
     "plackett_luce": partial(build_ranked, function=plackett_luce),
     "pro": partial(build_ranked, function=pro),
     "inpo": partial(build_ranked, function=inpo),
+    "rloo": build_online,
+    "grpo": build_online,
+    "dr_grpo": build_online,
 }
 """Name -> function that returns a LossTrainer."""
 

@@ -1,5 +1,13 @@
 // Made by `make dashboard-types` from the API's OpenAPI document.
 
+export interface Advantage {
+  iteration: number;
+  checkpoint: number;
+  sample: number;
+  advantage: number | null;
+  reason: string | null;
+}
+
 export interface Alive {
   status: string;
 }
@@ -268,6 +276,7 @@ export interface Iteration {
   children: number | null;
   buffer: number | null;
   pairs: number | null;
+  responses: number | null;
   stages: Stage[];
 }
 
@@ -540,6 +549,7 @@ export interface PromptDetails {
   origin: Origin | null;
   parts: Part[];
   pairs: Pair[];
+  advantages: Advantage[];
   why: string[];
   quarantined: Record<string, string>;
   responses: Responses;

@@ -1,4 +1,4 @@
-// Training curves: how each preference optimisation went, step by step.
+// Training curves: how each optimisation went, step by step.
 import { html } from "../ui.js";
 import { Figure } from "../charts/figure.js";
 import { Plot } from "../charts/plot.js";
@@ -19,7 +19,8 @@ const PANELS = [
     title: "Loss",
     y: "loss",
     caption:
-      "Loss of the preference objective. DPO starts at ln 2 ≈ 0.69, where chosen and rejected are equally likely.",
+      "Loss of the objective. DPO starts at ln 2 ≈ 0.69, where chosen and rejected are equally likely; a policy " +
+      "gradient stays near 0, whether it learns or not.",
     names: [["loss", "loss", "--c1"]],
   },
   {
@@ -84,6 +85,53 @@ const PANELS = [
       "and it estimates a KL only where the reference sampled the responses.",
     zero: true,
     names: [["kl", "log-ratio", "--c8"]],
+  },
+  {
+    title: "Reward",
+    y: "mean reward",
+    caption: "Of the responses of a step. They were sampled before it, so this does not rise within an iteration.",
+    names: [["reward", "reward", "--c3"]],
+  },
+  {
+    title: "Advantages",
+    y: "standard deviation",
+    caption: "How far the rewards of a step's responses lie apart, by the rule of the loss.",
+    zero: true,
+    names: [["advantage_sd", "advantages", "--c4"]],
+  },
+  {
+    title: "Ratio",
+    y: "ratio",
+    caption: "Probability under the policy over that under the policy that sampled, on average: 1 until it has moved.",
+    names: [["ratio", "ratio", "--c1"]],
+  },
+  {
+    title: "Clipped",
+    y: "share of ratios",
+    caption: "Share of the ratios that have reached their bound, which ends their gradient.",
+    zero: true,
+    names: [["clip_share", "clipped", "--c2"]],
+  },
+  {
+    title: "Entropy",
+    y: "nats per token",
+    caption: "How undecided the policy is. When it falls towards 0, all responses to a prompt become the same.",
+    zero: true,
+    names: [["entropy", "entropy", "--c5"]],
+  },
+  {
+    title: "Gap between engine and trainer",
+    y: "nats per token",
+    caption: "Mean difference of their log-probabilities for the same tokens and weights: rounding, if all is well.",
+    zero: true,
+    names: [["gap", "gap", "--c7"]],
+  },
+  {
+    title: "Response length",
+    y: "tokens",
+    caption: "Mean length of the responses of a step.",
+    zero: true,
+    names: [["response_tokens", "tokens", "--c6"]],
   },
   {
     title: "Rewards of the objective",

@@ -15,7 +15,7 @@ def training(**changes: Any) -> Training:
 
 
 def cut(batch: list[int], settings: Training, *, seed: int = 7, iteration: int = 1) -> list[Chunk]:
-    return cut_batch(batch, settings.chunk_prompts, settings.steps_on, seed=seed, iteration=iteration)
+    return cut_batch(batch, settings.chunk_rows, settings.steps_on, seed=seed, iteration=iteration)
 
 
 def test_every_prompt_is_in_exactly_one_chunk_and_the_last_one_takes_what_is_left() -> None:
@@ -32,7 +32,7 @@ def test_a_full_chunk_takes_sync_every_steps_over_all_its_epochs() -> None:
     for changes in ({}, {"epochs": 1}, {"epochs": 4, "sync_every": 4}, {"batch": 8, "sync_every": 2}):
         settings = training(**changes)
         first = cut(BATCH, settings)[0]
-        assert first.steps == settings.sync_every and len(first.prompts) == settings.chunk_prompts
+        assert first.steps == settings.sync_every and len(first.prompts) == settings.chunk_rows
 
 
 def test_the_order_is_drawn_from_the_seed_and_the_iteration() -> None:

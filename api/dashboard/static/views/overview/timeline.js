@@ -81,6 +81,7 @@ function Row({ iteration, longest }) {
       <span class="number soft">${duration(iteration.seconds)}</span>
       <span class="soft small">
         ${iteration.pairs === null ? "" : `${count(iteration.pairs)} pairs`}
+        ${iteration.responses === null ? "" : `${count(iteration.responses)} responses trained on`}
         ${again.map((stage) => ` · ${stageName(stage.name)}: attempt ${stage.attempts}`).join("")}
       </span>
     </div>

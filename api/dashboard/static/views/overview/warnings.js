@@ -28,6 +28,7 @@ export function Warnings(props) {
     ...runWarnings(props),
     ...starvedWarnings(props),
     ...collapseWarnings(props),
+    ...driftWarnings(props),
     ...rewardWarnings(props),
     ...missingRewardWarnings(props),
   ];
@@ -123,6 +124,22 @@ function collapseWarnings({ statistics, events }) {
         "Check the held-out evaluation and Lineage.",
     });
   return warnings;
+}
+
+/** @param {{events: any[]}} props @returns {Warning[]} */
+function driftWarnings({ events }) {
+  return events
+    .filter((event) => event.kind === "drift")
+    .slice(-1)
+    .map(({ iteration, data }) => ({
+      level: "warn",
+      title:
+        `Iteration ${iteration}, step ${data.step}: ${data.figure} is ${figure(data.value)} ` +
+        `(limit ${figure(data.bound)})`,
+      means:
+        `The training was stopped there and starts again when the run is resumed. Lower \`training.learning_rate\` or ` +
+        `\`training.epochs\`, or raise \`training.${data.figure === "gap" ? "stop_gap" : "stop_kl"}\`.`,
+    }));
 }
 
 /** The table of an iteration's prompts in an order. @param {any} run @param {number} iteration @param {string} sort */

@@ -250,6 +250,13 @@ function Why({ run, prompt }) {
                               </div>
                             `,
                           )}
+                        ${prompt.advantages
+                          .filter((own) => own.iteration === part.iteration && own.advantage !== null)
+                          .map(
+                            (own) => html`
+                              <div key=${own.sample}>response ${own.sample}, advantage ${figure(own.advantage)}</div>
+                            `,
+                          )}
                       </td>
                     </tr>
                   `,

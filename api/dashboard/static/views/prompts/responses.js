@@ -20,7 +20,7 @@ export function Responses({ prompt, run }) {
   ];
   const selectedPolicy = query.value.get("policy") === null ? null : Number(query.value.get("policy"));
   const by = query.value.get("rewarder");
-  const trained = prompt.pairs.map((pair) => pair.checkpoint);
+  const trained = [...prompt.pairs, ...prompt.advantages].map((part) => part.checkpoint);
   const checkpoint = [selectedPolicy, trained[trained.length - 1], checkpoints[checkpoints.length - 1]].find(
     (candidate) => candidate !== null && checkpoints.includes(candidate),
   );
@@ -90,7 +90,11 @@ export function Responses({ prompt, run }) {
         }
       </div>
       <${BestAndWorst} ranked=${ranked} />
-      <${List} ranked=${ranked} pairs=${prompt.pairs.filter((pair) => pair.checkpoint === checkpoint)} />
+      <${List}
+        ranked=${ranked}
+        pairs=${prompt.pairs.filter((pair) => pair.checkpoint === checkpoint)}
+        advantages=${prompt.advantages.filter((own) => own.checkpoint === checkpoint)}
+      />
     </section>
   `;
 }
@@ -168,8 +172,10 @@ const ResponseFacts = ({ response }) => html`
   </span>
 `;
 
-/** @param {{ranked: Ranked[], pairs: import("../../data/schema.d.ts").Pair[]}} props */
-function List({ ranked, pairs }) {
+/** @typedef {import("../../data/schema.d.ts").Advantage} Advantage */
+
+/** @param {{ranked: Ranked[], pairs: import("../../data/schema.d.ts").Pair[], advantages: Advantage[]}} props */
+function List({ ranked, pairs, advantages }) {
   const values = ranked.map((item) => item.value).filter((value) => value !== null);
   const [low, high] = [Math.min(0, ...values), Math.max(...values, 1e-9)];
   return html`
@@ -181,6 +187,7 @@ function List({ ranked, pairs }) {
             item=${item}
             share=${item.value === null ? 0 : (item.value - low) / (high - low)}
             pairs=${pairs}
+            advantage=${advantages.find((own) => own.sample === item.response.sample)}
           />
         `,
       )}
@@ -188,8 +195,10 @@ function List({ ranked, pairs }) {
   `;
 }
 
-/** @param {{item: Ranked, share: number, pairs: import("../../data/schema.d.ts").Pair[]}} props */
-function Item({ item, share, pairs }) {
+/**
+ * @param {{item: Ranked, share: number, pairs: import("../../data/schema.d.ts").Pair[], advantage?: Advantage}} props
+ */
+function Item({ item, share, pairs, advantage }) {
   const [open, setOpen] = useState(false);
   const { response } = item;
   const chosen = pairs.some((pair) => pair.chosen === response.sample);
@@ -216,6 +225,12 @@ function Item({ item, share, pairs }) {
       <span class="small soft">
         ${chosen && html`<span class="tag trained">chosen</span> `}
         ${rejected && html`<span class="tag">rejected</span> `}
+        ${
+          advantage &&
+          (advantage.advantage === null
+            ? html`<span class="tag">not trained on: ${(advantage.reason ?? "").replaceAll("_", " ")}</span> `
+            : html`<span class="tag trained">advantage ${figure(advantage.advantage)}</span> `)
+        }
         <${ResponseFacts} response=${response} />
       </span>
     </li>
