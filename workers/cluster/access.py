@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +17,13 @@ from urllib.error import URLError
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-from eva.errors import ConfigError, EvaError
+from eva.errors import ConfigError, DiskFullError, EvaError
 from eva.runtime.private_files import OTHERS, closed_folder, ray_sessions_folder
 
 PROBE_S = 5.0
 ACCEPT = "EVA_RAY_UNGUARDED"
+LEAST_ROOM = 50 * 10**6
+"""Bytes that must be free where Ray keeps its sessions: logs, sockets and what its processes tell each other."""
 
 
 def host_of(address: str) -> str:
@@ -93,18 +96,32 @@ def closed_cluster_environment(environment: Mapping[str, str] = os.environ) -> d
 
     It asks for a token, from a file that only this user can read; its ports listen on loopback alone; its sessions lie
     in a closed folder. The caller's own RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH and RAY_TMPDIR are kept. Raises
-    InfrastructureError if the folder belongs to another user.
+    InfrastructureError if the folder belongs to another user, and DiskFullError if it has no room: Ray would wait for
+    its processes, and then say nothing about the disk.
     """
+    folder = closed_folder(ray_sessions_folder(environment)) if not environment.get("RAY_TMPDIR") else None
+    _require_room(folder or ray_sessions_folder(environment))
     closed = {
         # Ray's own switch for systems whose firewalls ask about every open port
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
-    if not environment.get("RAY_TMPDIR"):
-        closed["RAY_TMPDIR"] = str(closed_folder(ray_sessions_folder(environment)))
+    if folder is not None:
+        closed["RAY_TMPDIR"] = str(folder)
     given = environment.get("RAY_AUTH_TOKEN") or environment.get("RAY_AUTH_TOKEN_PATH")
     if not given and environment.get("HOME"):
         closed["RAY_AUTH_TOKEN_PATH"] = str(_private_token(token_file(environment)))
     return closed
+
+
+def _require_room(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < LEAST_ROOM:
+        raise DiskFullError(
+            f"{free / 1e6:.0f} MB are free in {folder}, where Ray keeps its sessions",
+            expected=f"at least {LEAST_ROOM / 1e6:.0f} MB",
+            next_move="Free some space there, or set RAY_TMPDIR to a folder with a short path on another disk",
+        )
 
 
 def token_file(environment: Mapping[str, str] = os.environ) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from eva.errors import ConfigError
+from eva.errors import ConfigError, DiskFullError
 from workers.cluster.access import (
     closed_cluster_environment,
     host_of,
@@ -124,3 +125,13 @@ def test_without_a_port_there_is_nothing_to_try(address: str, monkeypatch: pytes
 def test_messages_name_a_host_without_its_credentials() -> None:
     assert host_of("http://me:secret@head:8265") == "head:8265"
     assert host_of("head:6379") == "head:6379" and host_of("auto") == "auto"
+
+
+def test_a_full_disk_under_rays_sessions_is_told_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("workers.cluster.access.shutil.disk_usage", lambda _: usage._replace(free=10**6))
+    environment = {"HOME": str(tmp_path), "RAY_TMPDIR": str(tmp_path / "ray")}
+    with pytest.raises(DiskFullError, match=r"1 MB are free in .*ray, where Ray keeps.*RAY_TMPDIR"):
+        closed_cluster_environment(environment)
