@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from cli.remote import source_of, url_option
@@ -72,17 +74,22 @@ def _show_paired(paired: list[dict[str, Any]], console: Console) -> None:
     if not paired:
         console.print("\nCheckpoints of the same number have no prompt in common that both runs responded to.")
         return
-    table = plain_table(console.width)
-    for heading in ("run", "prompts", "sampling"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("checkpoint", "count", "first", "this", "difference", "better", "worse"):
-        table.add_column(heading, justify="right")
-    for row in paired:
+    console.print("\nMean rewards on the same prompts, compared with the first run (± one standard error)")
+    for name, rows in groupby(paired, lambda row: row["run"]):
+        console.print(Text(f"\n{printable(name)}"))
+        console.print(_paired_table([*rows], console.width))
+
+
+def _paired_table(rows: list[dict[str, Any]], width: int) -> Table:
+    """The comparisons of one run: few columns, so that they fit 80 characters."""
+    table = plain_table(width)
+    table.add_column("prompts", overflow="fold")
+    for heading in ("policy", "count", "first", "this", "difference", "better", "worse"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
         error = "" if row["standard_error"] is None else f" ± {number(row['standard_error'])}"
         table.add_row(
-            Text(printable(row["run"])),
-            Text(printable(row["prompts"])),
-            row["mode"],
+            Text(printable(f"{row['prompts']}, {row['mode']}")),
             str(row["checkpoint"]),
             str(row["count"]),
             number(row["first"]),
@@ -91,8 +98,7 @@ def _show_paired(paired: list[dict[str, Any]], console: Console) -> None:
             str(row["better"]),
             str(row["worse"]),
         )
-    console.print("\nMean rewards on the same prompts, compared with the first run (± one standard error)")
-    console.print(table)
+    return table
 
 
 def _figure(value: float | None) -> str:

@@ -33,7 +33,8 @@ def watch(run: str, url: str | None) -> None:
     """
     with _looking(run, url) as look:
         facts, _ = look()
-        click.echo(printable(f"{facts['name']} is {facts['status']} in {_place(facts)}"))
+        if facts["status"] not in OVER:
+            click.echo(printable(f"{facts['name']} is {facts['status']} in {_place(facts)}"))
         shown = watch_of(
             str(facts["name"]), int(facts["iterations"]), int(facts["iteration"]), Console(highlight=False), click.echo
         )

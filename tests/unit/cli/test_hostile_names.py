@@ -48,6 +48,10 @@ def test_events_come_in_order_as_text_and_as_json(served: Served, eva: Command) 
 
 def test_runs_are_compared_as_the_api_compares_them(pair_service: Pair) -> None:
     eva = command_line(pair_service.served.service.settings, width=140)
+    narrow = eva("compare", *pair_service.names, env={"COLUMNS": "80"}).stdout.splitlines()
+    tables = narrow[next(place for place, line in enumerate(narrow) if "Mean rewards" in line) :]
+    assert any(" better " in line and line.rstrip().endswith("worse") for line in tables), "a heading is one line"
+    assert max(map(len, narrow)) <= 80
     shown = eva("compare", *pair_service.names)
     assert shown.exit_code == 0, shown.stderr
     assert "pairs.min_margin" in shown.stdout and "seeds" in shown.stdout

@@ -52,7 +52,7 @@ def test_a_run_is_submitted_played_and_watched(served: Served, eva: Command, tmp
     for where in (("--url", served.url), ()):
         watched = eva("watch", name, *where)
         assert watched.exit_code == 0, watched.output
-        assert f"{name} is finished" in watched.stdout
+        assert watched.stdout.count(f"{name} is finished") == 1
 
 
 def test_a_config_file_is_sent_unchanged_and_its_paths_are_refused(
