@@ -49,7 +49,7 @@ def test_columns_and_order_are_chosen_and_live_in_the_address(fresh: Tab, severa
     assert names(fresh) == ["fork", "three", "a", "one"]
     page.get_by_text("Columns and groups").click()
     page.get_by_role("checkbox", name="training.beta").check()
-    page.get_by_label("Regret (info)").uncheck()
+    page.get_by_label("Regret (informativeness)").uncheck()
     page.get_by_role("link", name="training.beta").click()
     page.wait_for_url(re.compile(r"sort=config\.training\.beta"))
     expect(page.locator(".run-name").last).to_contain_text("three")

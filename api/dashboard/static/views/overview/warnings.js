@@ -44,7 +44,7 @@ export function Warnings(props) {
           >
             <h3>${warning.title}</h3>
             <p class="soft"><${TextWithCode} text=${warning.means} /></p>
-            ${warning.look && html`<p><${Link} to=${warning.look[1]}>${warning.look[0]}<//></p>`}
+            ${warning.look && html`<p><${Link} class="button" to=${warning.look[1]}>${warning.look[0]}<//></p>`}
           </div>
         `,
       )}

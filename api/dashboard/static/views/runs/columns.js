@@ -22,7 +22,7 @@ export const FIGURES = /** @type {[string, string][]} */ ([
   ["heldout", "Held-out success"],
   ["progress", "Progress"],
   ["reward", "Reward of the batch"],
-  ["info", "Regret (info)"],
+  ["info", "Regret (informativeness)"],
   ["prompts", "Prompts"],
   ["seconds", "Time spent"],
   ["seed", "Seed"],
@@ -62,7 +62,8 @@ const COLUMNS = {
   },
   info: {
     name: "info",
-    title: "Regret (info)",
+    title: "Regret",
+    hint: "Regret left to learn from: informativeness of the newest batch",
     sort: "info",
     first: "-info",
     cell: (_, points) => html`<${Curve} points=${points} of="info" hue="--c2" name="informativeness" />`,
