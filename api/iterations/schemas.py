@@ -80,7 +80,6 @@ class Iterations(Schema):
 def stage_of(row: StageRow, secrets: Collection[str]) -> Stage:
     """Describes a stage with its rate, without these secrets."""
     rate = row.done / row.seconds if row.done and row.seconds > 0 else None
-    running = row.status == "running" and rate is not None and row.total >= row.done
     return Stage(
         iteration=row.iteration,
         name=row.name,
@@ -90,12 +89,18 @@ def stage_of(row: StageRow, secrets: Collection[str]) -> Stage:
         total=row.total,
         seconds=row.seconds,
         per_second=rate,
-        eta_s=(row.total - row.done) / rate if running and rate else None,
+        eta_s=seconds_left(row.status, row.done, row.total, row.seconds),
         counts=row.counts,
         error=None if row.error is None else redact(row.error, secrets),
         started_at=row.started_at,
         finished_at=row.finished_at,
     )
+
+
+def seconds_left(status: str, done: int, total: int, seconds: float) -> float | None:
+    """The seconds that a running stage still takes at its mean rate so far; None if it is not known."""
+    known = status == "running" and done > 0 and seconds > 0 and total >= done
+    return (total - done) * seconds / done if known else None
 
 
 def iteration_of(number: int, played: int, rows: list[StageRow], secrets: Collection[str]) -> Iteration:

@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from typing_extensions import TypeAliasType
 
+from api.iterations.schemas import seconds_left
 from api.schema import Schema
 from api.service import secrets_in
 from eva.config.changes import flatten
 from eva.runtime.redaction import redact, redact_json
+from store.views.run_lists.pages import OpenStage as OpenStageRow
 from store.views.run_lists.pages import StandingRow
 
 Status = TypeAliasType(
@@ -35,6 +37,8 @@ class OpenStage(Schema):
     """Units that are stored."""
     total: int
     """All its units."""
+    eta_s: float | None
+    """Seconds that it still takes at its mean rate so far; null if that is not known."""
 
 
 class Holder(Schema):
@@ -201,6 +205,18 @@ def details_of(row: StandingRow, launch: Launch | None) -> RunDetails:
     )
 
 
+def _open_stage(row: OpenStageRow) -> OpenStage:
+    return OpenStage(
+        iteration=row.iteration,
+        name=row.name,
+        status=row.status,
+        attempts=row.attempts,
+        done=row.done,
+        total=row.total,
+        eta_s=seconds_left(row.status, row.done, row.total, row.seconds),
+    )
+
+
 def _facts(row: StandingRow) -> dict[str, Any]:
     run, owner = row.run, row.held_by
     error = None if run.error is None else redact(run.error, secrets_in(run))
@@ -210,7 +226,7 @@ def _facts(row: StandingRow) -> dict[str, Any]:
         "desired": run.desired,
         "iteration": run.iteration,
         "iterations": run.config["iterations"],
-        "stage": None if row.stage is None else OpenStage.model_validate(row.stage),
+        "stage": None if row.stage is None else _open_stage(row.stage),
         "held_by": None if owner is None else Holder(host=str(owner.get("host")), pid=owner.get("pid")),
         "outcome": [SetOutcome.model_validate(each) for each in row.outcome],
         "prompts": run.prompt_count,

@@ -30,6 +30,7 @@ class OpenStage:
     attempts: int
     done: int
     total: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ class RunFilter:
 
 
 _open = (
-    select(stages.c.iteration, stages.c.name, stages.c.status, stages.c.attempts, stages.c.done, stages.c.total)
+    select(
+        *(stages.c[name] for name in ("iteration", "name", "status", "attempts", "done", "total", "seconds")),
+    )
     .where(stages.c.run_id == runs.c.id, stages.c.status != "done")
     .order_by(stages.c.position.desc())
     .limit(1)
@@ -134,7 +137,7 @@ def runs_to_group(conn: Connection, wanted: RunFilter, limit: int) -> list[Group
     return [GroupedRun(row[0], tuple(row[1]), row[2], row[3], outcome_of(row[4], row[5])) for row in rows]
 
 
-def _query() -> Select[Any]:
+def _query() -> Select[*tuple[Any, ...]]:
     return (
         select(*runs.c, _standing, leases.c.owner, _origin.c.name, _seconds, FIRST_HELDOUT, NEWEST_HELDOUT, *_open.c)
         .select_from(runs)

@@ -439,6 +439,7 @@ export interface OpenStage {
   attempts: number;
   done: number;
   total: number;
+  eta_s: number | null;
 }
 
 export interface Origin {

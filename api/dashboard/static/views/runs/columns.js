@@ -1,7 +1,6 @@
 // The columns of the list of runs: figures of a run, and keys of its config. The address names those that are shown.
 import { html } from "../../ui.js";
 import { Spark } from "../../charts/plot.js";
-import { runEndpoint, useRequest } from "../../data/api.js";
 import { count, duration, figure } from "../../parts/format.js";
 import { Bar, Status, TimeAgo } from "../../parts/labels.js";
 import { isByReward, SetResult } from "../../parts/outcome.js";
@@ -166,21 +165,13 @@ function Progress({ run }) {
             ? html`
               ${" "}· ${stage.name.replaceAll("_", " ")} ${
                 stage.total ? `${count(stage.done)}/${count(stage.total)}` : ""
-              }<${TimeLeft} run=${run} />
+              }${stage.eta_s === null ? "" : ` · ${duration(stage.eta_s)} left`}
             `
             : ""
         }
       </span>
     </div>
   `;
-}
-
-/** The time left in the current stage, at its rate so far. @param {{run: Run}} props */
-function TimeLeft({ run }) {
-  const request = useRequest(runEndpoint(run.name, "iterations"), {}, run.stage?.done ?? 0);
-  const data = /** @type {import("../../data/schema.d.ts").Iterations | null} */ (request.data);
-  const left = data?.items.flatMap((item) => item.stages).find((item) => item.status === "running")?.eta_s;
-  return left === null || left === undefined ? null : html` · ${duration(left)} left`;
 }
 
 /** @param {{points: Point[], of: "reward" | "info", hue: string, name: string}} props */
