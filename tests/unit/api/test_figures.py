@@ -11,6 +11,7 @@ from sqlalchemy import text
 from eva.types import TrainingStep
 from store.game import checkpoints, prompts
 from store.runs.runs import create_run, find_run
+from store.schema.tables import runs
 from store.views import run_comparison
 from tests.support.cli_fixtures import Played
 from tests.support.service_fixtures import Pair, Served
@@ -144,3 +145,33 @@ def test_of_many_seed_prompts_the_same_few_are_compared(pair_service: Pair) -> N
 @pytest.mark.parametrize("runs", [["last"], ["last", "last"], ["last"] * 7])
 def test_only_different_runs_are_compared(pair_service: Pair, runs: list[str]) -> None:
     assert pair_service.served.client.get("/v1/compare", params={"run": runs}).status_code == 422
+
+
+def test_runs_share_what_was_played_before_their_lines_part(served: Served) -> None:
+    store = served.service.store
+    with store.transaction() as conn:
+        parent, early, late, grandchild, stranger = (
+            create_run(conn, stem=name, config={"iterations": 9}, config_hash=name, seed=1)
+            for name in ("parent", "early", "late", "grandchild", "stranger")
+        )
+        for run, origin, at in ((early, parent, 2), (late, parent, 5), (grandchild, early, 4)):
+            conn.execute(runs.update().where(runs.c.id == run.id).values(forked_from=origin.id, forked_at=at))
+        shared = {
+            (first.name.split("-")[0], second.name.split("-")[0]): run_comparison.shared_iterations(
+                conn, first.id, second.id
+            )
+            for first, second in (
+                (parent, late),
+                (early, late),
+                (grandchild, late),
+                (grandchild, early),
+                (late, stranger),
+            )
+        }
+    assert shared == {
+        ("parent", "late"): 5,
+        ("early", "late"): 2,
+        ("grandchild", "late"): 2,
+        ("grandchild", "early"): 4,
+        ("late", "stranger"): 0,
+    }

@@ -133,3 +133,13 @@ def test_a_fork_has_not_spent_the_time_of_its_parent(served: Served, store: Stor
         conn.execute(runs.update().where(runs.c.id == fork.id).values(forked_from=parent.id, forked_at=1))
     assert {run["name"]: run["seconds"] for run in walk(served)} == {parent.name: 4.0, fork.name: 2.0}
     assert stems(walk(served, sort="-seconds")) == "parentfork"
+
+
+def test_an_open_stage_says_how_long_it_still_takes(served: Served, store: Store) -> None:
+    run = make_run(store, "playing", 0.1, None)
+    with store.transaction() as conn:
+        open_stage(conn, run.id, 0, "judge_batch", total=10)
+    assert walk(served)[0]["stage"]["eta_s"] is None
+    with store.transaction() as conn:
+        conn.execute(stages.update().values(done=4, seconds=8.0))
+    assert walk(served)[0]["stage"]["eta_s"] == pytest.approx(12.0)
