@@ -156,17 +156,12 @@ def test_runs_share_what_was_played_before_their_lines_part(served: Served) -> N
         )
         for run, origin, at in ((early, parent, 2), (late, parent, 5), (grandchild, early, 4)):
             conn.execute(runs.update().where(runs.c.id == run.id).values(forked_from=origin.id, forked_at=at))
+        pairs = ((parent, late), (early, late), (grandchild, late), (grandchild, early), (late, stranger))
         shared = {
-            (first.name.split("-")[0], second.name.split("-")[0]): run_comparison.shared_iterations(
-                conn, first.id, second.id
+            tuple(run.name.split("-")[0] for run in pair): run_comparison.shared_iterations(
+                conn, pair[0].id, pair[1].id
             )
-            for first, second in (
-                (parent, late),
-                (early, late),
-                (grandchild, late),
-                (grandchild, early),
-                (late, stranger),
-            )
+            for pair in pairs
         }
     assert shared == {
         ("parent", "late"): 5,
