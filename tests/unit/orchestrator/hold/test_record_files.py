@@ -16,7 +16,6 @@ from eva.config import RunConfig
 from eva.config.files import validate
 from eva.errors import ConfigError, DiskFullError, TokenRecordError
 from eva.settings import Settings
-from eva.solver.losses import LOSSES
 from eva.solver.token_record import FOLDER, RecordFile, RecordManifest, TokenRecord, iter_token_records
 from eva.types import PromptResponses, Request
 from orchestrator.driver import drive
@@ -121,26 +120,58 @@ def test_the_records_of_all_but_the_wanted_iterations_are_deleted(recorded: Call
     assert [path.name for path in (game.place / FOLDER).iterdir()] == ["2"]
 
 
-def test_what_only_a_loss_needs_is_there_while_its_iteration_is_unfinished(
-    recorded: Callable[..., Recorded], monkeypatch: pytest.MonkeyPatch
+ONLINE: dict[str, Any] = {
+    "iterations": 2,
+    "rollouts": {},
+    "training": {"loss": "rloo"},
+    "generation": {"n": 4, "max_tokens": 64, "top_p": 1.0, "temperature": 1.0},
+}
+"""A run whose loss needs the tokens, and that keeps no more than it needs."""
+
+
+def test_what_only_the_loss_needs_is_there_while_its_iteration_is_unfinished(
+    recorded: Callable[..., Recorded],
 ) -> None:
-    game = recorded(rollouts={})
-    assert not game.config.records_tokens
-    monkeypatch.setitem(LOSSES, "dpo", replace(LOSSES["dpo"], online=True))
-    assert game.config.records_tokens
-    monkeypatch.undo()
-    monkeypatch.setattr(RunConfig, "records_tokens", True)
-    seen: list[tuple[int, int, set[str]]] = []
+    game = recorded(**ONLINE)
+    assert game.config.records_tokens and not fake_config().records_tokens
+    seen: list[tuple[int, set[str]]] = []
 
     def look(iteration: int, stage: str) -> None:
         if stage == "train":
-            recorded_here = {(record.number, record.sample) for record in game.records(iteration)}
-            assert recorded_here == game.responses(iteration).keys()
-            seen.append((iteration, len(recorded_here), {path.split("/")[1] for path in game.on_disk()}))
+            found = {(record.number, record.sample) for record in game.records(iteration)}
+            assert found == game.responses(iteration).keys()
+            seen.append((iteration, {path.split("/")[1] for path in game.on_disk()}))
 
     game.drive(heard=Recorder(on_close=look))
-    assert [(iteration, folders) for iteration, _, folders in seen] == [(0, {"0"}), (1, {"1"}), (2, {"2"})]
+    assert seen == [(0, {"0"}), (1, {"1"})]
     assert game.on_disk() == set() and all(file.pruned for file in game.files())
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_a_damaged_record_ends_the_run_before_it_trains_and_a_restored_one_lets_it_go_on(
+    damage: str, recorded: Callable[..., Recorded], store: Store
+) -> None:
+    undisturbed, game = recorded(**ONLINE), recorded(**ONLINE)
+    undisturbed.drive()
+    whole: dict[Path, bytes] = {}
+
+    def spoil(iteration: int, stage: str) -> None:
+        if (iteration, stage) == (1, "judge_batch") and not whole:
+            path = game.place / min(game.on_disk())
+            whole[path] = path.read_bytes()
+            path.unlink()
+            if damage == "changed":
+                path.write_bytes(whole[path][:-1])
+
+    with pytest.raises(TokenRecordError, match=rf"tokens/1/.*eva fork {game.run.name} --at 1"):
+        game.drive(heard=Recorder(on_close=spoil))
+    with pytest.raises(TokenRecordError):
+        game.drive()
+    (path,) = whole
+    assert game.row().status == "failed" and (damage == "missing") != path.exists()
+    path.write_bytes(whole[path])
+    game.drive()
+    assert fingerprint_of(store, game.run) == fingerprint_of(store, undisturbed.run)
 
 
 @pytest.mark.parametrize(("keep", "unneeded"), [("needed", range(3)), ("all", range(0)), (2, range(1)), (5, range(0))])
