@@ -168,7 +168,7 @@ def _evolving(children: int, config: RunConfig) -> StageTime:
 def _training(prompts: int, config: RunConfig, policy: ModelShape, gpu: Gpu | None, machines: Machines) -> StageTime:
     training = config.training
     several = config.pairs.choice == "all_vs_best" and not training.ranked
-    items = prompts * (config.generation.n - 1) if several else prompts
+    items = prompts * (config.generation.n - 1 if several else config.rows_per_prompt)
     taken = training.max_steps * training.batch if training.max_steps else int(items * training.epochs)
     rows = responses_per_row(config) * taken
     length = min(PROMPT_TOKENS + _response_tokens(config), training.max_length)

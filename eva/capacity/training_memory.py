@@ -74,7 +74,9 @@ def setup_of(config: RunConfig) -> TrainingSetup:
 
 
 def responses_per_row(config: RunConfig) -> int:
-    """How many responses the loss takes at once: a pair, or all that a prompt may have."""
+    """How many responses the loss takes at once: one if it is online, a pair, or all that a prompt may have."""
+    if config.training.facts.online:
+        return 1
     return config.generation.n if config.training.ranked and config.pairs.choice == "all_vs_best" else 2
 
 

@@ -42,7 +42,8 @@ def estimate_cost(
     fresh = pool if creator and config.info_from == "fresh" else 0
     warm_up = f"{pool * n:,} in the warm-up, " if config.warm_start else ""
     training = config.training
-    steps = training.max_steps or -(-int(pool * training.epochs) // training.batch)
+    rows = pool * config.rows_per_prompt
+    steps = training.max_steps or -(-int(rows * training.epochs) // training.batch)
     steps = min(steps, training.step_limit or steps)
     later = config.iterations - int(config.warm_start)
     policies = {"each": config.iterations + 1, "end": 2, "last": 1, "never": 0}[config.evaluation.when]
@@ -54,7 +55,7 @@ def estimate_cost(
         f"children per iteration: {children:,} at most, from {sampled:,} sampled prompts"
         if creator
         else f"no creator: every iteration trains on {_same_or_new(config, pool)}",
-        f"pairs per iteration: {pool:,} at most; optimiser steps: {steps:,} at most",
+        f"{_noun(config)} per iteration: {rows:,} at most; optimiser steps: {steps:,} at most",
         *_chunks(pool, config, parameters),
         f"responses to held-out prompts, in total: {evaluated:,}",
         *_writing(responses, config.generation.max_tokens, parameters),
@@ -97,12 +98,19 @@ def _chunks(pool: int, config: RunConfig, parameters: int | None) -> list[str]:
 
 
 def _training(steps: int, config: RunConfig, parameters: int | None) -> list[str]:
-    rows, length = steps * config.training.batch * 2, config.training.max_length
+    each = 1 if config.training.facts.online else 2
+    rows, length = steps * config.training.batch * each, config.training.max_length
+    times = "" if each == 1 else f" x {each}"
     line = (
-        f"tokens to train on: {steps:,} steps x {config.training.batch} pairs x 2 x {length:,} = "
+        f"tokens to train on: {steps:,} steps x {config.training.batch} {_noun(config)}{times} x {length:,} = "
         f"{rows * length:,} at most"
     )
     return [line + _hours(rows * length, parameters, TRAINING, TRAINING_SHARE)]
+
+
+def _noun(config: RunConfig) -> str:
+    """What the training counts in its batches."""
+    return "responses" if config.training.facts.online else "pairs"
 
 
 def _hours(tokens: int, parameters: int | None, operations: int, share: float) -> str:

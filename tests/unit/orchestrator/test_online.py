@@ -200,3 +200,25 @@ def test_a_step_beyond_its_bound_pauses_the_run_and_says_what_to_do(new_game: Ca
     told = [event.data for event in every if event.kind == "drift"]
     assert [(data["figure"], data["bound"], data["step"]) for data in told] == [("gap", 0.025, 3), ("kl_k3", 1.2, 3)]
     assert game.read(lambda conn: checkpoints.read_checkpoint(conn, game.run.id, 1)) is None
+
+
+def test_semi_online_every_chunk_is_weighed_on_its_own_and_a_killed_run_ends_the_same(
+    store: Store, new_game: Callable[..., Game]
+) -> None:
+    training = {"loss": "rloo", "sync_every": 2, "epochs": 1, "batch": 16}
+    undisturbed, killed = (new_game(iterations=1, training=training) for _ in range(2))
+    trainer = FakeTrainer()
+    heard = undisturbed.play(trainer=trainer)
+    rows = undisturbed.advantages(0)
+    weighed = [row for row in rows if row.reason is None]
+    assert [len(job.chunks) for job in trainer.jobs] == [1, 2, 3] and len(rows) == 24 * 4
+    assert heard.counts[0, "advantage"]["responses"] == len(weighed)
+    left_out = Counter(row.reason for row in rows if row.reason)
+    assert heard.counts[0, "advantage"]["left_out"] == dict(left_out)
+    learned = [row for chunk in trainer.jobs[-1].chunks for row in iter_weighted_responses(Path(chunk.pairs_path))]
+    assert Counter((row.number, row.sample) for row in learned) == Counter((row.number, row.sample) for row in weighed)
+    for asked in (3, 9, 12):
+        with pytest.raises(Died):
+            killed.play(generator=FakeGenerator(die_after=asked))
+    killed.play()
+    assert fingerprint_of(store, killed.run) == fingerprint_of(store, undisturbed.run)

@@ -22,6 +22,7 @@ MACHINES = {
     "paper-orpo": "8x80",
     "paper-simpo": "8x80",
     "paper-sppo": "8x80",
+    "paper-rloo": "8x80",
     "paper-dpo-141gb": "8x141",
     "70b": "4:8x80",
     "small-24gb": "1x24",

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from eva.config.files import load_config
 from eva.errors import ConfigError, InputError
 from eva.solver.advantages import EPSILON, RULES, rule_named, weigh
 from eva.types import Floats, RewardTable
@@ -125,3 +126,38 @@ def test_a_rule_that_breaks_its_contract_is_an_error(name: str) -> None:
 def test_a_rule_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(ConfigError, match="no_such_rule"):
         rule_named(f"{__name__}:no_such_rule")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["generation.top_p=0.9"], "top_p is 0.9.*every ratio is off by as much; set top_p to 1"),
+        (["pairs.choice=random"], "loss rloo makes no pairs"),
+        (["training.mode=scratch"], "mode is scratch.*use incremental"),
+        (["training.win_rates=given"], "win_rates is given"),
+        (["training.order=widest_first"], "no pairs to order"),
+        (["training.reference=initial"], "kl is none, so that no reference is used"),
+        (["training.kl=reward"], "nothing would ever be taken off a reward"),
+        (["training.advantage=rlo"], "there is no advantage 'rlo'.*did you mean 'rloo'"),
+        (
+            ["training.sync_every=1", "training.epochs=1", "training.batch=4"],
+            "fewer than the 6 responses to one",
+        ),
+        (["training.loss=dpo", "training.clip_high=0.3", "training.kl=loss"], "clip_high, kl belong to online losses"),
+        (["training.loss=simpo", "training.stop_kl=1"], "loss simpo has no reference"),
+    ],
+)
+def test_a_config_that_an_online_loss_cannot_have_is_refused_with_the_reason(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("playground", ["training.loss=rloo", "training.batch=12", *overrides])
+
+
+@pytest.mark.parametrize("loss", ["rloo", "grpo", "dr_grpo"])
+def test_an_online_loss_has_its_own_advantages_unless_the_config_names_others(loss: str) -> None:
+    own, other = (
+        load_config("playground", [f"training.loss={loss}", *more]) for more in ([], ["training.advantage=grpo"])
+    )
+    assert own.training.advantage_rule == loss and other.training.advantage_rule == "grpo"
+    assert own.rows_per_prompt == 6 and load_config("playground").rows_per_prompt == 1
