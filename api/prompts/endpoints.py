@@ -36,6 +36,7 @@ from api.prompts.schemas import (
 )
 from api.schema import LARGEST_SMALL, PAGE, Cursor, PageSize, PromptNumber, RunName
 from api.service import Here, Service, secrets_in
+from eva.config import Gate
 from eva.errors import InputError, NotFoundError
 from eva.runtime.redaction import redact_json
 from eva.types import Prompt
@@ -108,10 +109,15 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
             parts=prompt_details.read_participations(conn, row.id, number),
             pairs=prompt_details.read_prompt_pairs(conn, row.id, number),
             advantages=prompt_details.read_prompt_advantages(conn, row.id, number),
-            why=list(reasons(prompt, batches.why_trained(conn, row.id, number))),
+            why=list(reasons(prompt, batches.why_trained(conn, row.id, number), _gate_of(row))),
             quarantined=redact_json(prompt_details.read_quarantines(conn, row.id, number), secrets_in(row)),
             responses=responses_of(responses, SHOWN_RESPONSES, secrets_in(row)),
         )
+
+
+def _gate_of(row: RunRow) -> Gate | None:
+    gate = (row.config.get("evolving") or {}).get("gate")
+    return None if gate is None else Gate.model_validate(gate)
 
 
 @router.get("/{number}/responses")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from eva.config import Gate
 from eva.solver.advantages import REASONS
 from eva.types import Prompt
 from store.rows import WhyRow
 
 
-def reasons(prompt: Prompt, rows: list[WhyRow]) -> Iterator[str]:
+def reasons(prompt: Prompt, rows: list[WhyRow], gate: Gate | None = None) -> Iterator[str]:
     """One sentence per step, from how the prompt was made to the pair or the responses that were trained on.
 
-    `rows` come from `why_trained`, by iteration.
+    `rows` come from `why_trained`, by iteration; `gate` is the run's.
     """
     yield _born(prompt, rows[0] if rows and rows[0].iteration == prompt.born else None)
     if not rows:
@@ -22,6 +23,8 @@ def reasons(prompt: Prompt, rows: list[WhyRow]) -> Iterator[str]:
         if row.iteration != latest:
             yield _joined(row)
             latest = row.iteration
+            if gate is not None and row.iteration == prompt.born and row.batch_info is not None:
+                yield _probed(row, gate)
         yield _trained(row) if row.sample is None else _weighed(row)
 
 
@@ -40,6 +43,14 @@ def _joined(row: WhyRow) -> str:
     if row.iteration == 0 and row.operator is None and not row.buffer:
         came = "was among the seed prompts"
     return f"Iteration {row.iteration}: it {came} in the batch, and checkpoint {row.checkpoint} answered it."
+
+
+def _probed(row: WhyRow, gate: Gate) -> str:
+    high = "any higher one" if gate.high is None else f"{gate.high:g}"
+    return (
+        f"Iteration {row.iteration}: the gate admitted it, because its first {gate.responses} responses showed a "
+        f"regret from {gate.low:g} to {high}. Its info contains these responses, so it may be a little high."
+    )
 
 
 def _trained(row: WhyRow) -> str:
