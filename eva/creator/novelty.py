@@ -17,7 +17,7 @@ from eva.measures.minhash import MinHashIndex
 from eva.measures.ngrams import Hashes, grams, words
 from eva.runtime.user_functions import call_function, invalid_result, load_function
 from eva.seeds import text_hash
-from eva.types import Context
+from eva.types import Bools, Context
 
 SHINGLE_WORDS = 3
 _CHUNK = 4096
@@ -83,14 +83,21 @@ class ProtectedTexts:
 
     def overlaps(self, text: str) -> bool:
         """Returns whether the text shares n words in a row with a protected one. Thread-safe."""
-        split = words(text)
-        if tuple(split) in self._short:
-            return True
-        if not len(self._long) or len(split) < self._n:
-            return False
-        hashes_G = grams([split], self._n).hashes_G
-        places_G = np.minimum(np.searchsorted(self._long, hashes_G), len(self._long) - 1)
-        return bool((self._long[places_G] == hashes_G).any())
+        return bool(self.overlapping([text])[0])
+
+    def overlapping(self, texts: Sequence[str]) -> Bools:
+        """Returns whether each text does, many at once, [T]: much faster than one after the other."""
+        parts = [self._overlapping(texts[start : start + _CHUNK]) for start in range(0, len(texts), _CHUNK)]
+        return np.concatenate(parts) if parts else np.zeros(0, bool)
+
+    def _overlapping(self, texts: Sequence[str]) -> Bools:
+        split = [words(text) for text in texts]
+        found_T = np.array([tuple(text) in self._short for text in split])
+        if len(self._long):
+            of_texts = grams(split, self._n)
+            places_G = np.minimum(np.searchsorted(self._long, of_texts.hashes_G), len(self._long) - 1)
+            found_T[of_texts.owners[self._long[places_G] == of_texts.hashes_G]] = True
+        return found_T
 
 
 @dataclass(frozen=True, slots=True)

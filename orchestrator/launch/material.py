@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from eva.config import Evaluation, Prompts, RunConfig
 from eva.config.solver import INITIAL
 from eva.creator.mixing import next_prompts
-from eva.creator.novelty import question_key
+from eva.creator.novelty import ProtectedTexts, question_key
 from eva.errors import ConfigError, PromptFileError
 from eva.evaluation.baseline_file import BaselineResponses, read_baseline
 from eva.prompts.conversations import turn_texts
@@ -57,9 +59,7 @@ def read_material(config: RunConfig) -> Material:
         prompt for prompt in file.prompts if question_key(prompt.text, prompt.context) not in held_out_keys
     )
     protected = protected_texts(config.novelty.protected, config.novelty.protected_words)
-    seeds = tuple(
-        prompt for prompt in training if not any(map(protected.overlaps, turn_texts(prompt.text, prompt.context)))
-    )
+    seeds = _without_overlaps(training, protected)
     left_out = {
         **file.empty,
         "repeated": file.repeated,
@@ -90,6 +90,16 @@ def read_material(config: RunConfig) -> Material:
         file.unused,
         _baselines(config.evaluation, held_out),
     )
+
+
+def _without_overlaps(prompts: Sequence[FilePrompt], protected: ProtectedTexts) -> tuple[FilePrompt, ...]:
+    if not protected:
+        return tuple(prompts)
+    turns = [turn_texts(prompt.text, prompt.context) for prompt in prompts]
+    owners_T = np.repeat(np.arange(len(turns)), [len(texts) for texts in turns])
+    overlapping_T = protected.overlapping([text for texts in turns for text in texts])
+    contaminated = set(owners_T[overlapping_T].tolist())
+    return tuple(prompt for place, prompt in enumerate(prompts) if place not in contaminated)
 
 
 def read_seeds(config: Prompts) -> PromptFile:

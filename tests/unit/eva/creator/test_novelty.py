@@ -169,6 +169,17 @@ def test_thirteen_words_in_a_row_of_a_protected_text_contaminate(text: str, cont
     assert check.overlaps(text) is contaminated
 
 
+def test_many_texts_at_once_overlap_as_each_does_alone() -> None:
+    rng = random.Random(3)
+    check = ProtectedTexts([PROTECTED, "What is the capital of Peru?", *(drawn(rng) for _ in range(20))], n=4)
+    between = [f"{drawn(rng)} {PROTECTED if place % 7 == 0 else ''}" for place in range(5000)]
+    texts = [PROTECTED, "", "what is the capital of peru", *between, "what is a capital"]
+    found = check.overlapping(texts).tolist()
+    assert found == [check.overlaps(text) for text in texts]
+    assert found == [True, False, True, *(place % 7 == 0 for place in range(5000)), False]
+    assert check.overlapping([]).tolist() == []
+
+
 def test_the_number_of_words_can_be_lower_and_without_protected_texts_nothing_is_found() -> None:
     text = "the train meets a slower one after lunch"
     assert ProtectedTexts([PROTECTED], n=5).overlaps(text) and not ProtectedTexts([PROTECTED], n=6).overlaps(text)
