@@ -26,7 +26,7 @@ from workers.training.chunks.schedule import ChunkSchedule
 from workers.training.losses import LossTrainer
 from workers.training.optimisation import Loading, StepRecorder, build_trainer, encode_pairs, require_gpu
 from workers.training.policies import gather_policy, merge_adapters
-from workers.training.rows import Row
+from workers.training.rows import Row, Rows
 from workers.training.schedule import whole_steps
 
 
@@ -65,11 +65,23 @@ class ResidentTrainer:
         self._stored = stored if stored.steps else None
         self._recorder.resume(stored.steps)
         self._planned, self.learned, self.dropped = stored.planned, list(stored.learned), Counter(stored.dropped)
-        self._carried = stored.carried
+        self._carried = self._last_rows(stored.carried)
+
+    def _last_rows(self, count: int) -> tuple[Row, ...]:
+        """Returns the last rows of the chunks that it has trained on."""
+        rows: tuple[Row, ...] = ()
+        for chunk in reversed(self._job.chunks[: len(self.learned)]):
+            if len(rows) >= count:
+                break
+            rows = self._encode(chunk).rows + rows
+        return rows[len(rows) - count :]
+
+    def _encode(self, chunk: ChunkPairs) -> Rows:
+        return encode_pairs(chunk.pairs_path, self._job, self._training, self._model, self._encoder)
 
     def learn(self, chunk: ChunkPairs, report: StepListener | None = None, note: Note = ignore_note) -> None:
         """Trains on the next chunk in whole batches. Rows that fill none go on to the next chunk, if there is one."""
-        encoded = encode_pairs(chunk.pairs_path, self._job, self._training, self._model, self._encoder)
+        encoded = self._encode(chunk)
         rows = self._carried + encoded.rows
         last = self._planned + chunk.steps == self._job.planned_steps
         taken = len(rows) if last else len(rows) - len(rows) % self._training.batch
@@ -136,7 +148,7 @@ class ResidentTrainer:
             tuple(self._recorder.steps),
             dict(self.dropped),
             self._planned,
-            self._carried,
+            len(self._carried),
             {} if self._trainer is None else state_tensors(self._trainer),
         )
 

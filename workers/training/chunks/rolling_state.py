@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 
 from eva.types import TrainingStep
 from workers.training import checkpoints
-from workers.training.rows import Row
 
 if TYPE_CHECKING:
     from workers.training.losses import LossTrainer
@@ -27,16 +26,16 @@ _WEIGHT, _OPTIMISER = "weight.", "optimiser."
 class StoredState:
     """A trainer after a chunk. Draws are not stored: every chunk has a seed of its own.
 
-    `learned`: digests of the files of pairs so far. `planned`: the steps that were planned for them. `carried`: their
-    rows that filled no batch. `tensors`: trained weights and the optimiser's state by name, empty before the first
-    step.
+    `learned`: digests of the files of pairs so far. `planned`: the steps that were planned for them. `carried`: how many
+    of their last rows filled no batch. `tensors`: trained weights and the optimiser's state by name, empty before the
+    first step.
     """
 
     learned: tuple[str, ...]
     steps: tuple[TrainingStep, ...]
     dropped: Mapping[str, int]
     planned: int
-    carried: tuple[Row, ...]
+    carried: int
     tensors: Mapping[str, torch.Tensor]
 
 
@@ -100,7 +99,7 @@ def newest_state(folder: Path, identity: str, learned: list[str]) -> StoredState
                     tuple(TrainingStep(step["step"], step["values"]) for step in progress["steps"]),
                     progress["dropped"],
                     progress["planned"],
-                    tuple(progress["carried"]),
+                    progress["carried"],
                     load_file(place / _TENSORS),
                 )
     return None
