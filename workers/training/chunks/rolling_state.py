@@ -26,9 +26,9 @@ _WEIGHT, _OPTIMISER = "weight.", "optimiser."
 class StoredState:
     """A trainer after a chunk. Draws are not stored: every chunk has a seed of its own.
 
-    `learned`: digests of the files of pairs so far. `planned`: the steps that were planned for them. `carried`: how many
-    of their last rows filled no batch. `tensors`: trained weights and the optimiser's state by name, empty before the
-    first step.
+    `learned`: digests of the files of pairs so far. `planned`: the steps that were planned for them. `carried`: how
+    many of their last rows filled no batch. `tensors`: trained weights and the optimiser's state by name, empty before
+    the first step.
     """
 
     learned: tuple[str, ...]
