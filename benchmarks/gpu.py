@@ -46,7 +46,7 @@ from workers.training import checkpoint_files, checkpoints
 from workers.training.arguments import trainer_arguments
 from workers.training.canary import measure
 from workers.training.losses import Ingredients, Reference, find_loss
-from workers.training.losses.dpo import reference_batches
+from workers.training.losses.reference_scores import reference_batches
 from workers.training.optimisation import silence_libraries
 from workers.training.policies import add_adapters, place_reference
 

@@ -10,7 +10,13 @@ from eva.capacity.placement import networks, reward_networks, rewarders, serving
 from eva.capacity.serving_memory import EngineNeed, engine_memory, reward_memory
 from eva.capacity.shapes import ModelShape
 from eva.capacity.stage_times import Counts, StageTime, counts_of, record_bytes, stage_times, stored_bytes
-from eva.capacity.training_memory import GpuMemory, host_memory, setup_of, training_memory
+from eva.capacity.training_memory import (
+    GpuMemory,
+    host_memory,
+    responses_per_row,
+    setup_of,
+    training_memory,
+)
 from eva.config import RunConfig
 from eva.config.files import with_overrides
 from eva.config.rewards import replicas_of
@@ -250,7 +256,11 @@ def _plan(config: RunConfig, models: Models, machines: Machines, seeds: int, hel
     kept = config.iterations + 1 if config.checkpoints.keep == "all" else 1 + len(config.checkpoints.keep)
     disk = kept * stored_bytes(models.policy, config)
     needs_gpus = _needs_gpus(config)
-    host = host_memory(models.policy, setup_of(config)) if needs_gpus and config.training.enabled else 0
+    host = (
+        host_memory(models.policy, setup_of(config.training, responses_per_row(config)))
+        if needs_gpus and config.training.enabled
+        else 0
+    )
     problems = [*_no_gpus(config, machines)] or [
         *_placement(config, machines),
         *_memory(config, models, machines, roles),
@@ -291,7 +301,7 @@ def _roles(config: RunConfig, models: Models, machines: Machines) -> Iterator[Ro
                 need = reward_memory(shape, network, gpu)
                 yield Role(key, network.gpus, replicas_of(reward), need, gpu.memory)
     if config.training.enabled and fleet.gpus_per_engine > 0:
-        need = training_memory(models.policy, setup_of(config))
+        need = training_memory(models.policy, setup_of(config.training, responses_per_row(config)))
         yield Role("training", 1, config.training.devices, need, gpu.memory)
 
 

@@ -177,7 +177,7 @@ def _training(prompts: int, config: RunConfig, policy: ModelShape, gpu: Gpu | No
     if gpu is None:
         seconds = operations / (CPU_TRAINING * machines.cores)
         return StageTime("train", seconds, 0, f"{shown}, at {CPU_TRAINING / 1e9:.0f} G/s a core")
-    setup = setup_of(config)
+    setup = setup_of(training, responses_per_row(config))
     plain = plain_attention(policy, setup)
     share = PLAIN_ATTENTION_SHARE if plain else TRAINING_SHARE
     seconds = operations / (gpu.flops * share * training.devices)

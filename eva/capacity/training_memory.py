@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from eva.capacity.shapes import ModelShape
-from eva.config import RunConfig
+from eva.config import RunConfig, Training
 
 STATE_BYTES: Mapping[str, int] = {"adamw": 8, "rmsprop": 4, "adamw_8bit": 2}
 """Bytes of an optimiser's state per trained parameter."""
@@ -54,9 +54,8 @@ class TrainingSetup:
     responses: int = 2
 
 
-def setup_of(config: RunConfig) -> TrainingSetup:
-    """The setup that a config asks for, on GPUs."""
-    training = config.training
+def setup_of(training: Training, responses: int = 2) -> TrainingSetup:
+    """The setup that a config asks for, on GPUs; `responses` is what its loss takes of a prompt at once."""
     return TrainingSetup(
         sharding=training.sharding_on(gpu=True),
         devices=training.devices,
@@ -69,7 +68,7 @@ def setup_of(config: RunConfig) -> TrainingSetup:
         activation_checkpointing=training.activation_checkpointing is not False,
         attention=training.attention,
         reference_tokens=training.reference_tokens or REFERENCE_TOKENS,
-        responses=responses_per_row(config),
+        responses=responses,
     )
 
 
