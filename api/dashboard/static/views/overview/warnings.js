@@ -137,8 +137,8 @@ function driftWarnings({ events }) {
         `Iteration ${iteration}, step ${data.step}: ${data.figure} is ${figure(data.value)} ` +
         `(limit ${figure(data.bound)})`,
       means:
-        `The training was stopped there and starts again when the run is resumed. Lower \`training.learning_rate\` or ` +
-        `\`training.epochs\`, or raise \`training.${data.figure === "gap" ? "stop_gap" : "stop_kl"}\`.`,
+        `The training was stopped there and starts again when the run is resumed. Lower \`training.learning_rate\` ` +
+        `or \`training.epochs\`, or raise \`training.${data.figure === "gap" ? "stop_gap" : "stop_kl"}\`.`,
     }));
 }
 
