@@ -10,7 +10,7 @@ import pytest
 from eva.runtime.failpoints import POINTS
 from tests.faults.test_real_parts import CUT_REACHED, REACHED
 from tests.support.faults.contract import hold_contract
-from tests.support.faults.game import cut_config
+from tests.support.faults.game import cut_config, online_config
 from tests.support.faults.trial import Trial
 
 ON_THE_WAY = {
@@ -37,6 +37,14 @@ ON_FAKES = [name for name in POINTS if name not in (*REAL, *LAUNCHING, *CUT)]
 def cut(new_trial: Callable[..., Trial]) -> Trial:
     """The small game with batches cut into chunks, played by one driver."""
     trial = new_trial(cut_config())
+    trial.finish()
+    return trial
+
+
+@pytest.fixture(scope="module")
+def online(new_trial: Callable[..., Trial]) -> Trial:
+    """The same game with an online loss, played by one driver."""
+    trial = new_trial(online_config())
     trial.finish()
     return trial
 
@@ -92,3 +100,16 @@ def test_a_driver_that_ends_at_a_point_of_a_cut_batch_is_replaced_and_nothing_is
         assert trial.drive(f"{name}={action}@{time}").status != 0
     trial.finish()
     hold_contract(trial, cut)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["judge.response_received", "chunk.close.before_commit", "pairs.file_written", "chunk.trained", "train.published"],
+)
+def test_a_driver_of_an_online_loss_killed_at_a_point_is_replaced_and_nothing_is_different(
+    name: str, online: Trial, new_trial: Callable[..., Trial]
+) -> None:
+    trial = new_trial(online_config())
+    assert trial.drive(at(name, "kill", Counter(online.points)[name])).killed
+    trial.finish()
+    hold_contract(trial, online)

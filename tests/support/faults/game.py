@@ -42,6 +42,13 @@ def cut_config(seed: int = 7) -> RunConfig:
     return game_config(seed, training={"batch": 2, "epochs": 2, "sync_every": 4})
 
 
+def online_config(seed: int = 7) -> RunConfig:
+    """Returns the config of the same game with an online loss, and batches cut into three chunks."""
+    sampling = {"n": 4, "max_tokens": 64, "top_p": 1.0}
+    training = {"loss": "rloo", "batch": 8, "epochs": 2, "sync_every": 4}
+    return game_config(seed, generation=sampling, training=training)
+
+
 @dataclass
 class Notebook:
     """A file of the requests that processes receive, appended at once, so that a killed process leaves its own."""
