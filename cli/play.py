@@ -108,12 +108,13 @@ def finish(store: Store, settings: Settings, run: RunRow, json_file: Path | None
     if json_file is not None:
         lines.append(f"facts        {json_file.resolve()}")
     seed = summary.family[0].number if summary.family else 0
+    learned = "responses" if any(iteration.weighed for iteration in summary.iterations) else "pairs"
     lines += [
         "",
         "Next",
         f"  eva show {name}",
         f"  eva lineage {name} {seed}",
-        f"  eva export {name} --what pairs --format parquet",
+        f"  eva export {name} --what {learned} --format parquet",
         "  eva runs",
         "  eva config --reference",
     ]

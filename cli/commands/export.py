@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
@@ -12,6 +13,7 @@ from cli.remote import Local, Remote, run_path, source_of, url_option
 from cli.terminal.safe_text import printable
 from eva.errors import InfrastructureError
 from eva.runtime.atomic_files import FORMATS, standard_output, whole_file
+from eva.solver.losses import loss_facts
 from store.runs.runs import find_run
 from store.views.exports import KINDS, write_export
 
@@ -33,7 +35,8 @@ def export(run: str, what: str, form: str, out: str | None, url: str | None) -> 
     (docs/reference/rollouts.md). The file appears only when it is complete.
     """
     with source_of(url) as source:
-        name = str(source.get(run_path(run))["name"])
+        found = source.get(run_path(run))
+        name = str(found["name"])
         target = Path(out or f"{name}-{what}.{form}")
         with standard_output() if out == "-" else whole_file(target) as file:
             count = (
@@ -43,6 +46,16 @@ def export(run: str, what: str, form: str, out: str | None, url: str | None) -> 
             )
     if out != "-":
         click.echo(f"Wrote {count:,} {what} of {printable(name)} to {target}", err=True)
+        if what == "pairs" and _trains_online(found):
+            click.echo(
+                "There are no pairs: the run's loss trains on every response. See `--what responses` and rollouts.",
+                err=True,
+            )
+
+
+def _trains_online(run: Mapping[str, Any]) -> bool:
+    loss = run["config"].get("training", {}).get("loss")
+    return loss is not None and loss_facts(loss).online
 
 
 def _write(source: Local, name: str, what: str, form: str, file: IO[bytes]) -> int:

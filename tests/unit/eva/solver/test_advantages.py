@@ -95,8 +95,10 @@ def test_a_prompt_without_responses_is_counted_and_has_no_rows() -> None:
     assert weighing.skipped == {"unanswered": 1}
 
 
-def halved(rewards: Floats) -> Floats:
-    return np.where(rewards > 0, rewards / 2, np.nan)
+def only_better(rewards: Floats) -> Floats:
+    """Trains only on what is better than the mean of the prompt's responses, and by how much it is."""
+    advantages = rewards - np.nanmean(rewards, axis=1, keepdims=True)
+    return np.where(advantages > 0, advantages, np.nan)
 
 
 def of_another_shape(rewards: Floats) -> Floats:
@@ -108,13 +110,10 @@ def of_no_reward(rewards: Floats) -> Floats:
 
 
 def test_a_rule_of_the_users_decides_what_is_trained_on() -> None:
-    judged = table([1.0, 0.0, 0.5])
-    weighing = weigh(judged, rule=f"{__name__}:halved")
-    assert [(row.advantage, row.reason) for row in weighing.responses] == [
-        (0.5, None),
-        (None, "left_out"),
-        (0.25, None),
-    ]
+    judged = table([1.0, 0.0, 0.8])
+    weighing = weigh(judged, rule=f"{__name__}:only_better")
+    assert [row.reason for row in weighing.responses] == [None, "left_out", None]
+    assert [row.advantage for row in weighing.responses if row.advantage] == pytest.approx([0.4, 0.2])
 
 
 @pytest.mark.parametrize("name", ["of_another_shape", "of_no_reward"])

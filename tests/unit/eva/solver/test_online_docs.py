@@ -32,3 +32,8 @@ def test_the_example_is_a_config_that_loads() -> None:
     values = yaml.safe_load(example)
     overrides = [f"{section}.{key}={value}" for section, keys in values.items() for key, value in keys.items()]
     assert load_config("playground", overrides).training.loss == "rloo"
+
+
+def test_the_example_of_a_users_rule_is_the_one_that_is_tested() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    assert example in (Path(__file__).parent / "test_advantages.py").read_text(encoding="utf-8")
