@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
@@ -116,7 +116,8 @@ def get_prompt(here: Here, run: RunName, number: PromptNumber, checkpoint: Check
 
 
 def _gate_of(row: RunRow) -> Gate | None:
-    gate = (row.config.get("evolving") or {}).get("gate")
+    evolving: dict[str, Any] = row.config.get("evolving") or {}
+    gate: dict[str, Any] | None = evolving.get("gate")
     return None if gate is None else Gate.model_validate(gate)
 
 
