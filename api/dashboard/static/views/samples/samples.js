@@ -40,9 +40,11 @@ export function Samples({ run }) {
             ? html`
               <div class="card">
                 <${Empty} title="No policy has been evaluated yet">
-                  If the config has <code>evaluation</code> prompts, the initial model and each new policy respond to
-                  them. Responses to the prompts that the run trains on are on the pages of${" "}
-                  <${Link} to=${runPath(run, "prompts")}>its prompts<//>.
+                  <p>
+                    If the config has <code>evaluation</code> prompts, the initial model and each new policy respond to
+                    them. Responses to the prompts that the run trains on are on the pages of${" "}
+                    <${Link} to=${runPath(run, "prompts")}>its prompts<//>.
+                  </p>
                 <//>
               </div>
             `
