@@ -21,7 +21,7 @@ STATUSES = ("created", "queued", "running", "interrupted", "paused", "finished",
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Since(click.ParamType):
+class Since(click.ParamType[datetime]):
     """A moment: ISO 8601 (without a time zone, in this machine's), or how long ago."""
 
     name = "when"

@@ -123,19 +123,20 @@ def weigh(judged: RewardTable, *, rule: str, keep_cut: bool = False) -> Weighing
     if gap_P.any():
         advantages_P_N[gap_P] = rule_named(rule)(rewards_P_N[gap_P])
     trained_P_N = np.isfinite(advantages_P_N)
+    trained_P: Bools = np.asarray(trained_P_N.any(axis=1), dtype=np.bool_)
     reasons_P_N = np.where(trained_P_N, "", LEFT_OUT).astype(object)
     reasons_P_N[~gap_P] = EQUAL_REWARDS
     reasons_P_N[~enough_P] = ALONE
     reasons_P_N[judged.cut_P_N & ~usable_P_N] = CUT
     reasons_P_N[~rewarded_P_N] = NO_REWARD
     responses = tuple(
-        _response(judged, row, sample, advantages_P_N[row, sample], reasons_P_N[row, sample])
+        _response(judged, row, sample, float(advantages_P_N[row, sample]), str(reasons_P_N[row, sample]))
         for row, sample in zip(*(axis.tolist() for axis in np.nonzero(given_P_N)), strict=True)
     )
     return Weighing(
         responses,
-        int(trained_P_N.any(axis=1).sum()),
-        _skipped(given_P_N, enough_P, gap_P, trained_P_N.any(axis=1)),
+        int(trained_P.sum()),
+        _skipped(given_P_N, enough_P, gap_P, trained_P),
         dict(Counter(response.reason for response in responses if response.reason)),
     )
 

@@ -132,7 +132,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()  # bounded: it was killed
     for stream in (process.stdin, process.stdout):
         with suppress(OSError):
-            stream and stream.close()
+            if stream is not None:
+                stream.close()
 
 
 def answer(requests: IO[bytes], responses: IO[bytes]) -> None:

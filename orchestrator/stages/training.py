@@ -136,7 +136,11 @@ def write_responses(run: ClaimedRun, path: Path, iterations: Iterable[int], chun
     (iteration,) = iterations
     weighed = run.read(lambda conn: pairs.read_advantages(conn, run.id, iteration, trained=True, chunk=chunk))
     files = run.read(lambda conn: token_files.read_token_files(conn, run.id, iteration))
-    of = {(row.number, row.sample): (row.reward, row.advantage) for row in weighed}
+    of = {
+        (row.number, row.sample): (row.reward, row.advantage)
+        for row in weighed
+        if row.reward is not None and row.advantage is not None
+    }
     records = iter_token_records(RecordManifest(run.name, run.folder, files), iteration, of.keys())
     rows = [weighted_response(record, *of[record.number, record.sample]) for record in records]
     with full_disk_errors(path.parent):

@@ -44,15 +44,15 @@ def test_policies_are_seen_side_by_side_where_they_differ(tab: Tab, played: Play
 
 def test_a_prompt_shows_the_best_response_of_each_policy(tab: Tab, played: Played, played_service: Served) -> None:
     answered = played_service.client.get(f"/v1/runs/{played.name}/prompts", params={"iteration": 1}).json()["items"]
+    policies_of: dict[int, list[int]] = {}
     for prompt in answered:
         found = played_service.client.get(f"/v1/runs/{played.name}/prompts/{prompt['number']}").json()
-        policies = sorted({response["checkpoint"] for response in found["responses"]["items"]})
-        if len(policies) > 1:
-            break
-    page = tab.open(f"/runs/{played.name}/prompts/{prompt['number']}")
+        policies_of[prompt["number"]] = sorted({response["checkpoint"] for response in found["responses"]["items"]})
+    number, policies = next((number, some) for number, some in policies_of.items() if len(some) > 1)
+    page = tab.open(f"/runs/{played.name}/prompts/{number}")
     card = page.get_by_role("region", name="Policies side by side")
     assert [name.split("\n")[0] for name in card.locator("article header").all_inner_texts()] == [
-        f"Policy {number}" for number in policies
+        f"Policy {policy}" for policy in policies
     ]
 
 

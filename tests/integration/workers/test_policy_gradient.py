@@ -44,14 +44,15 @@ def known() -> Known:
     near = [new + rng.normal(0, spread, tokens.shape) for spread in (0.15, 0.1, 0.4)]
     old, reference = near[0], near[2]
     engine = old + rng.normal(0, 0.5, tokens.shape)
-    return Known(*(np.where(tokens, each, 0.0) for each in (new, old, engine, reference)), tokens)
+    new, old, engine, reference = (np.where(tokens, each, 0.0) for each in (new, old, engine, reference))
+    return Known(new, old, engine, reference, tokens)
 
 
 def batch_of(known: Known, *, on_policy: bool = False) -> PolicyBatch:
     new = torch.tensor(known.new, requires_grad=True)
     old = new.detach() if on_policy else torch.tensor(known.old)
-    rest = (torch.tensor(each) for each in (known.engine, known.reference, known.tokens))
-    return PolicyBatch(new, old, *rest, torch.tensor(ADVANTAGES, dtype=torch.float64))
+    engine, reference, tokens = (torch.tensor(each) for each in (known.engine, known.reference, known.tokens))
+    return PolicyBatch(new, old, engine, reference, tokens, torch.tensor(ADVANTAGES, dtype=torch.float64))
 
 
 def loss_of(batch: PolicyBatch, training: Training) -> torch.Tensor:

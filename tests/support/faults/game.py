@@ -141,7 +141,11 @@ class PublishingTrainer:
             report(step, job.planned_steps)
         skill, start = 10 * len(job.chunks) + skill_of(job.policy), job.policy
         name = f"step-{len(steps)}-skill-{skill}"
-        digest = publish(lambda folder: (folder / "weights.json").write_text(str(skill)), Path(job.hand_over), name)
+
+        def write(folder: Path) -> None:
+            (folder / "weights.json").write_text(str(skill))
+
+        digest = publish(write, Path(job.hand_over), name)
         path = f"{job.hand_over}/{name}"
         return TrainingResult(Checkpoint(start.number, start.iteration, path, digest, len(steps)), steps)
 

@@ -107,8 +107,9 @@ class PolicyGradientTrainer(Trainer):
         """Scores the responses under the policy that is about to be trained, if more than one step is taken."""
         training, responses = self._training, self._responses
         if self.state.max_steps > 1 or training.kl == "reward":
-            self.model_wrapped.eval()
-            responses.old = self.score(self.model_wrapped, self._sampled.tokens, self._sampled.note)
+            model: Any = self.model_wrapped
+            model.eval()
+            responses.old = self.score(model, self._sampled.tokens, self._sampled.note)
         if training.kl == "reward" and responses.old is not None and responses.reference is not None:
             responses.advantages = self._penalised(responses.old, responses.reference)
 
@@ -197,7 +198,7 @@ class PolicyGradientTrainer(Trainer):
 
 
 def _figures(sums: dict[str, float], ratios: float, tokens: float, responses: float) -> dict[str, float]:
-    over = dict.fromkeys(("clip_share", "ratio"), ratios) | dict.fromkeys(("entropy", "gap"), tokens)
+    over: dict[str, float] = {"clip_share": ratios, "ratio": ratios, "entropy": tokens, "gap": tokens}
     means = {name: total / max(over.get(name, responses), 1.0) for name, total in sums.items()}
     mean, square = means.pop("advantage"), means.pop("square")
     return means | {"advantage_sd": max(square - mean * mean, 0.0) ** 0.5}

@@ -11,7 +11,7 @@ BATCH = [number * 3 for number in range(50)]
 
 
 def training(**changes: Any) -> Training:
-    return Training(**{"batch": 4, "epochs": 2, "sync_every": 8} | changes)
+    return Training.model_validate({"batch": 4, "epochs": 2, "sync_every": 8} | changes)
 
 
 def cut(batch: list[int], settings: Training, *, seed: int = 7, iteration: int = 1) -> list[Chunk]:

@@ -18,7 +18,7 @@ def library_rates(schedule: str, warm_up: int, steps: int) -> list[float]:
     scheduler = get_scheduler(NAMES[schedule], optimizer=optimiser, num_warmup_steps=warm_up, num_training_steps=steps)
     rates: list[float] = []
     for _ in range(steps):
-        rates.append(scheduler.get_last_lr()[0])
+        rates.append(float(scheduler.get_last_lr()[0]))
         optimiser.step()
         scheduler.step()
     return rates
