@@ -144,7 +144,7 @@ def undisturbed(new_game: Callable[..., Game]) -> Undisturbed:
 
 def test_every_chunk_is_answered_by_the_newest_policy(undisturbed: Undisturbed) -> None:
     # the warm-up: 24 seed prompts in 3 chunks; the policy of chunk k has taken the steps of those before
-    starts = [row.start for row in undisturbed.figures if row.iteration == 0]
+    starts = [row.start or 0 for row in undisturbed.figures if row.iteration == 0]
     assert starts[0] == 0 and starts == sorted({start for start in starts if start is not None})
     assert undisturbed.steps[0] == dict.fromkeys(starts, 8 * 4)
     inside = [(number, step) for number, step, _ in undisturbed.generator.loaded if step]
