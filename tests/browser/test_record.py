@@ -38,7 +38,7 @@ def test_a_failure_comes_first_in_its_own_words_and_events_are_searched(
     with store.transaction() as conn:
         runs.set_status(conn, created.id, "failed", "the disk is full. Expected 2 GB. Delete old checkpoints")
         for number in range(250):
-            events.append_event(conn, created.id, "collapse", {"name": f"figure {number}"})
+            events.append_event(conn, created.id, "collapse", {"figure": f"figure {number}"})
     page = fresh.open(f"/runs/{created.name}/log")
     assert "the disk is full. Expected 2 GB. Delete old checkpoints" in fresh.text("[role=alert]")
     assert "This machine has no log of the run" in fresh.text()

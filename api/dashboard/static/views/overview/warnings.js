@@ -104,7 +104,7 @@ function collapseWarnings({ statistics, events }) {
     .map((event) => ({
       level: /** @type {const} */ ("warn"),
       title:
-        `Iteration ${event.iteration}: ${FIGURES[event.data.name] ?? event.data.name} ` +
+        `Iteration ${event.iteration}: ${FIGURES[event.data.figure] ?? event.data.figure} ` +
         `is ${figure(event.data.value)} (limit ${figure(event.data.bound)})`,
       means:
         "The batch is losing diversity: the creator uses fewer families or wordings. Raise the sampling temperature, " +
