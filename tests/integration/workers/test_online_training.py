@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from tests.support import tiny_models
 from tests.support.sampled_responses import sample_responses
 from workers.training import checkpoint_files
 from workers.training.job import publish_model, run_job
-from workers.training.optimisation import OptimisationResult, optimise, silence_libraries
+from workers.training.optimisation import OptimisationResult, optimise
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TEMPERATURE = 0.7
 SAMPLING = SamplingSettings(TEMPERATURE, 1.0, 6)
@@ -35,16 +37,6 @@ TRAINING = Training(loss="rloo", learning_rate=3e-4, batch=8, epochs=1, warmup_r
 def odd(tokens: Sequence[int]) -> float:
     """The share of tokens with an odd number."""
     return sum(token % 2 for token in tokens) / len(tokens)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spinning threads of torch and other processes on the same cores would hold each other up."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    silence_libraries()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

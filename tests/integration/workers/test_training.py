@@ -36,17 +36,10 @@ from workers.training.losses.reference_scores import reference_batches
 from workers.training.optimisation import optimise
 from workers.training.trainer import LocalTrainer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TRAINING = Training(beta=0.1, learning_rate=1e-3, batch=8, epochs=2, adam_beta2=0.95)
 NAMES = {"llama": tiny_models.llama, "qwen2": tiny_models.qwen2, "gemma2": tiny_models.gemma2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spinning threads of torch and other processes on the same cores would hold each other up."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def write_pairs(file: Path, count: int = 32) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,9 @@ from workers.training.chunks.chunk_job import Residence
 from workers.training.job import publish_model, run_job
 from workers.training.losses import LOSSES
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TRAINING = Training(beta=0.1, learning_rate=1e-3, batch=4, epochs=1, adam_beta2=0.95, sync_every=1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from workers.training import checkpoint_files
 from workers.training.arguments import trainer_arguments
 from workers.training.job import publish_model, run_job
 from workers.training.losses import LOSSES, Ingredients, Reference, find_loss
-from workers.training.optimisation import silence_libraries
 from workers.training.policies import add_adapters, merge_adapters
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 MINE = "tests.support.loss_functions:margin_dpo"
 BETA, GAMMA, FLIP, LENGTH, ALPHA = 0.3, 0.7, 0.2, 0.4, 0.25
@@ -43,16 +44,6 @@ ROWS = tuple(
     }
     for row in range(4)
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spinning threads of torch and other processes on the same cores would hold each other up."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    silence_libraries()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

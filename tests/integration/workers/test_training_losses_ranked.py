@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from workers.training import checkpoint_files
 from workers.training.arguments import trainer_arguments
 from workers.training.losses import Ingredients, Reference, find_loss
 from workers.training.losses.kto import single_responses
-from workers.training.optimisation import silence_libraries
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 BETA, SHARE = 0.3, 0.4
 MINE = "tests.support.loss_functions:best_likelihood"
@@ -35,16 +36,6 @@ PAIRS = tuple(
 
 Logps = list[list[torch.Tensor]]
 """The log-probabilities of each token of a response, nats, for each prompt and response."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spinning threads of torch and other processes on the same cores would hold each other up."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    silence_libraries()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

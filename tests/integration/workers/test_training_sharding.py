@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from workers.training import checkpoint_files
 from workers.training.canary import measure
 from workers.training.job import publish_model
 from workers.training.optimisation import optimise
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 MAKERS: dict[str, tiny_models.Maker] = {
     "llama": tiny_models.llama,
@@ -61,14 +63,6 @@ class Trained:
 
     steps: list[dict[str, float]]
     folder: Path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
