@@ -116,6 +116,9 @@ class Eva(click.Group):
                 raise
             click.echo("eva: interrupted", err=True)
             ctx.exit(INTERRUPTED)
+        except click.UsageError as error:
+            error.message += _hint_at_set(error)
+            raise
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
@@ -126,6 +129,14 @@ class Eva(click.Group):
                 raise
             click.echo(error_message(told), err=True)
             ctx.exit(exit_code(told))
+
+
+def _hint_at_set(error: click.UsageError) -> str:
+    """What to tell who writes KEY=VALUE behind a command that takes it by --set; empty for other errors."""
+    takes_set = error.ctx is not None and any("--set" in parameter.opts for parameter in error.ctx.command.params)
+    if takes_set and "unexpected extra argument" in error.message and "=" in error.message:
+        return " Keys of the config are set with --set KEY=VALUE, once for each key."
+    return ""
 
 
 def exit_code(error: EvaError) -> int:

@@ -174,3 +174,11 @@ def test_a_command_that_does_not_exist_is_answered_with_the_nearest(typed: str, 
 def test_the_help_shows_commands_in_groups() -> None:
     shown = CliRunner().invoke(eva, ["--help"]).stdout
     assert [line[:-1] for line in shown.splitlines() if line in {f"{group}:" for group in GROUPS}] == [*GROUPS]
+
+
+def test_a_key_that_is_given_without_set_is_told_how_to_set_it() -> None:
+    refused = CliRunner().invoke(eva, ["run", "playground", "seed=3", "iterations=1"])
+    assert refused.exit_code == 2
+    assert "(seed=3 iterations=1) Keys of the config are set with --set KEY=VALUE, once for each key." in refused.stderr
+    assert "--set" not in CliRunner().invoke(eva, ["runs", "seed=3"]).stderr
+    assert "--set" not in CliRunner().invoke(eva, ["run", "playground", "again"]).stderr
