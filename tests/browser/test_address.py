@@ -63,7 +63,7 @@ def test_back_comes_back_to_the_same_place(tab: Tab, played: Played) -> None:
     page.get_by_role("heading", name=re.compile(r"^Prompt \d+$")).wait_for()
     page.go_back()
     page.locator("td.number a").nth(40).wait_for()
-    page.wait_for_function(f"Math.abs(scrollY - {before}) < 5")
+    page.wait_for_function(f"() => Math.abs(scrollY - {before}) < 5")
 
 
 def test_an_unknown_address_has_a_page(tab: Tab, played: Played) -> None:

@@ -96,7 +96,7 @@ def playing(engine: AskedOnce, config: RunConfig) -> Callable[..., Any]:
     return lambda *_given: nullcontext(roles)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if not loss.online])
 def test_a_loss_plays_an_iteration_and_opens_its_margin(
     loss: str, engine: AskedOnce, store: Store, tmp_path: Path
 ) -> None:
@@ -113,3 +113,17 @@ def test_a_loss_plays_an_iteration_and_opens_its_margin(
     assert sum(margins[-third:]) > sum(margins[:third])
     assert loss == "kto" or steps[-1].values["rewards/accuracies"] > 0.5  # its responses stand alone
     assert given.digest != trained.digest
+
+
+def test_a_policy_gradient_trains_on_the_tokens_that_the_engine_sampled(
+    engine: AskedOnce, store: Store, tmp_path: Path
+) -> None:
+    config = load_config("playground", [*SMALL, "training.loss=rloo", "training.batch=96", "training.epochs=1"])
+    run = register_run(store, config)
+    drive(store, Settings(tmp_path, None, None), run, Recorder(), build=playing(engine, config))
+    with store.transaction() as conn:
+        steps = checkpoints.read_training_steps(conn, run.id, 1)
+        given, trained = checkpoints.read_checkpoints(conn, run.id)
+    assert len(steps) >= 3 and given.digest != trained.digest
+    assert steps[0].values["ratio"] == pytest.approx(1, abs=1e-5)
+    assert all(step.values["gap"] < 0.05 for step in steps)

@@ -32,6 +32,8 @@ from workers.training.policies import add_adapters, merge_adapters
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+ONLINE = {name for name, loss in names.LOSSES.items() if loss.online}
+"""Losses without pairs: their formulas are in test_policy_gradient.py."""
 MINE = "tests.support.loss_functions:margin_dpo"
 BETA, GAMMA, FLIP, LENGTH, ALPHA = 0.3, 0.7, 0.2, 0.4, 0.25
 ROWS = tuple(
@@ -312,7 +314,7 @@ def test_the_formulas_tell_the_losses_apart(measured: tuple[Measured, Measured])
 
 
 def test_every_loss_has_a_formula_here_a_builder_and_a_description() -> None:
-    assert set(LOSSES) == set(names.LOSSES) <= {*FORMULAS, *RANKED_FORMULAS, "kto"}
+    assert set(LOSSES) == set(names.LOSSES) <= {*FORMULAS, *RANKED_FORMULAS, "kto", *ONLINE}
 
 
 def test_the_loss_types_of_trl_are_those_of_the_installed_release() -> None:
@@ -373,7 +375,7 @@ def short(loss: str, **more: Any) -> Training:
     )
 
 
-@pytest.mark.parametrize("name", [*LOSSES, MINE, "trl:exo_pair", "trl:aot"])
+@pytest.mark.parametrize("name", [*(name for name in LOSSES if name not in ONLINE), MINE, "trl:exo_pair", "trl:aot"])
 def test_a_loss_opens_the_margin_between_chosen_and_rejected(
     name: str, model: Model, initial: Checkpoint, pairs: Path, tmp_path: Path
 ) -> None:
