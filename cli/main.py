@@ -117,8 +117,9 @@ class Eva(click.Group):
             click.echo("eva: interrupted", err=True)
             ctx.exit(INTERRUPTED)
         except click.UsageError as error:
-            error.message += _hint_at_set(error)
-            raise
+            if not (hint := _hint_at_set(error)):
+                raise
+            raise click.UsageError(error.message + hint, error.ctx) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
