@@ -201,7 +201,7 @@ class Training(Section):
     """Exact number of optimiser steps, whatever the number of pairs (for comparisons at equal steps)."""
     step_limit: int | None = Field(default=None, ge=1)
     """At most this many optimiser steps in an iteration; fewer pairs give fewer. The schedule is laid out for the steps
-    that are taken."""
+    that are taken. With sync_every, each chunk may use its prompts' share of the limit, and what earlier ones left."""
     sync_every: int | None = Field(default=None, ge=1)
     """Hand the newest weights to the engines after this many optimiser steps (semi-online training): the batch is cut
     into chunks that are answered, paired and trained on one after the other. A multiple of `epochs`. Unset: once per
@@ -371,12 +371,11 @@ class Training(Section):
                 f"sync_every is {every} with mode scratch: such a training starts from the first policy, so there is "
                 "no newest policy to answer the next chunk; use mode incremental"
             )
-        for key in ("max_steps", "step_limit"):
-            if (limit := getattr(self, key)) is not None:
-                raise ValueError(
-                    f"{key} is {limit} and sync_every is {every}: each chunk takes the steps of its own pairs, and "
-                    f"prompts beyond a limit would be answered in vain; unset {key}"
-                )
+        if self.max_steps is not None:
+            raise ValueError(
+                f"max_steps is {self.max_steps} and sync_every is {every}: each chunk takes the steps of its own "
+                "pairs, so their number cannot be given beforehand; use step_limit, which every chunk gets its share of"
+            )
         if self.state_every is not None and self.devices > 1:
             raise ValueError(
                 f"state_every is {self.state_every} with {self.devices} devices: only a single process can store its "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,35 @@ def test_a_chunk_covers_its_share_of_the_schedule_however_many_steps_it_takes(
     rates = [step.values["learning_rate"] / training.learning_rate for step in result.steps]
     # 2 steps of the first third, none of the second, 4 of the last
     assert rates == pytest.approx([1, 5 / 6, 1 / 3, 1 / 4, 1 / 6, 1 / 12])
+
+
+@pytest.mark.parametrize(
+    ("limit", "steps_by_chunk", "rates"),
+    [
+        (6, {1: 2, 3: 4}, [1, 5 / 6, 1 / 3, 1 / 4, 1 / 6, 1 / 12]),  # the last chunk takes what the second left
+        (3, {1: 1, 3: 2}, [1, 1 / 3, 1 / 6]),
+    ],
+)
+def test_a_limit_on_steps_is_shared_among_the_chunks_and_holds_after_a_kill(
+    limit: int,
+    steps_by_chunk: dict[int, int],
+    rates: list[float],
+    model: Model,
+    initial: Checkpoint,
+    tmp_path: Path,
+) -> None:
+    training = TRAINING.model_copy(
+        update={"schedule": "linear", "warmup_ratio": 0.0, "sync_every": 4, "step_limit": limit}
+    )
+    rows = pair_rows(24)
+    job = new_job(initial, tmp_path / "run", rows[:8], [], rows[8:24], planned=4)
+    result = play(job, training, model, 1, 3)[-1]
+    assert Counter(step.values["chunk"] for step in result.steps) == steps_by_chunk
+    assert [step.values["learning_rate"] / training.learning_rate for step in result.steps] == pytest.approx(rates)
+    again = new_job(initial, tmp_path / "again", rows[:8], [], rows[8:24], planned=4)
+    for stop in (1, 3):  # each time in a new process
+        (repeated,) = play(again, training, model, stop)
+    assert repeated.checkpoint.digest == result.checkpoint.digest
 
 
 @pytest.mark.parametrize("state_every", [None, 1])

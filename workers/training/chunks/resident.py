@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -94,17 +95,26 @@ class ResidentTrainer:
 
     def _learn(self, rows: tuple[Row, ...], chunk: ChunkPairs, report: StepListener | None, note: Note) -> None:
         number, taken = len(self.learned), len(self._recorder.steps)
-        steps = whole_steps(self._training, len(rows), self._training.devices)
+        whole = whole_steps(self._training, len(rows), self._training.devices)
+        steps = min(whole, self._allowed(chunk) - taken)
+        if steps <= 0:
+            return
         left = self._job.planned_steps - self._planned - chunk.steps
         self._recorder.go_on(number + 1, taken + steps + left, report, note)
         trainer, schedule = self._take_rows(rows, note)
         if number:
             set_seed(derive(self._job.seed, "chunk", number) % 2**32)
         schedule.begin(self._planned, taken, chunk.steps, steps)
+        trainer.args.max_steps = steps if steps < whole else -1
         trainer.train()
         if trainer.accelerator.is_fsdp2:
             # The wrappers stay; the next chunk must not wrap them again.
             trainer.accelerator.state.fsdp_plugin.activation_checkpointing = False
+
+    def _allowed(self, chunk: ChunkPairs) -> int:
+        """Returns the most steps that the iteration may have taken after a chunk: its prompts' share of the limit."""
+        planned, limit = self._job.planned_steps, self._training.step_limit
+        return sys.maxsize if limit is None else limit * (self._planned + chunk.steps) // planned
 
     def _take_rows(self, rows: tuple[Row, ...], note: Note) -> tuple[LossTrainer, ChunkSchedule]:
         if self._trainer is not None and self._schedule is not None:
