@@ -2,5 +2,4 @@
 
 `facts`: the data that the page shows
 `page`: the HTML, with style, data and script in it
-`script_bundle`: the dashboard's modules as one script
 """

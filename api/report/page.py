@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from api.dashboard.endpoints import STATIC
-from api.report.script_bundle import bundle
+from api.dashboard.script_bundle import bundle
 
 _STYLES = ("base", "parts", "charts", "views", "report")
 _INSTEAD = {"router.js": "report/router.js"}

@@ -2,22 +2,26 @@
 import { Component, effect, html, render, signal, useEffect } from "./ui.js";
 import { Link, path, runPath } from "./router.js";
 import { SignedIn, SignIn } from "./session.js";
+import { later, loadAll } from "./later.js";
 import { Empty } from "./parts/states.js";
-import { Runs } from "./views/runs/runs.js";
-import { Training } from "./views/training.js";
-import { Compare } from "./views/compare/compare.js";
-import { Evolution } from "./views/evolution/evolution.js";
-import { Launch } from "./views/launch/launch.js";
-import { Lineage } from "./views/lineage/lineage.js";
-import { MapView } from "./views/map/map.js";
 import { Overview } from "./views/overview/overview.js";
-import { Prompt } from "./views/prompts/prompt.js";
-import { Prompts } from "./views/prompts/prompts.js";
-import { Config } from "./views/record/config.js";
-import { Files } from "./views/record/files.js";
-import { Log } from "./views/record/log.js";
-import { Samples } from "./views/samples/samples.js";
-import { Studies, Study } from "./views/studies/studies.js";
+import { Runs } from "./views/runs/runs.js";
+
+// the first pages that people see come with this script; the others are loaded after it
+const Compare = later(() => import("./views/compare/compare.js").then((view) => view.Compare));
+const Config = later(() => import("./views/record/config.js").then((view) => view.Config));
+const Evolution = later(() => import("./views/evolution/evolution.js").then((view) => view.Evolution));
+const Files = later(() => import("./views/record/files.js").then((view) => view.Files));
+const Launch = later(() => import("./views/launch/launch.js").then((view) => view.Launch));
+const Lineage = later(() => import("./views/lineage/lineage.js").then((view) => view.Lineage));
+const Log = later(() => import("./views/record/log.js").then((view) => view.Log));
+const MapView = later(() => import("./views/map/map.js").then((view) => view.MapView));
+const Prompt = later(() => import("./views/prompts/prompt.js").then((view) => view.Prompt));
+const Prompts = later(() => import("./views/prompts/prompts.js").then((view) => view.Prompts));
+const Samples = later(() => import("./views/samples/samples.js").then((view) => view.Samples));
+const Studies = later(() => import("./views/studies/studies.js").then((view) => view.Studies));
+const Study = later(() => import("./views/studies/studies.js").then((view) => view.Study));
+const Training = later(() => import("./views/training.js").then((view) => view.Training));
 
 /** @typedef {{name: string, title: string, view: (props: any) => unknown}} Tab */
 
@@ -155,3 +159,4 @@ function App() {
 const root = /** @type {Element} */ (document.getElementById("app"));
 root.replaceChildren();
 render(html`<${App} />`, root);
+loadAll();

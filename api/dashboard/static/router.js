@@ -80,6 +80,9 @@ export function withQuery(changes) {
 export const runPath = (run, ...parts) =>
   ["/runs", run, ...parts].map((part, n) => (n ? encodeURIComponent(part) : part)).join("/");
 
+/** @param {string[]} names */
+export const comparePath = (names) => `/compare?${new URLSearchParams(names.map((name) => ["run", name]))}`;
+
 /**
  * A link within the dashboard that loads no new page, unless the click asks for another tab or window.
  * @param {{to: string, children?: unknown, [attribute: string]: unknown}} props

@@ -6,12 +6,14 @@ import hashlib
 import json
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from sqlalchemy import insert
 
 from api.clients.declarations import declarations
 from api.dashboard.endpoints import STATIC
+from api.dashboard.page_files import PageBuilder
 from orchestrator.launch.registration import register_run
 from store.game.batches import read_estimates
 from store.schema.tables import evolutions
@@ -43,6 +45,57 @@ def test_browsers_revalidate_files_and_unchanged_files_are_not_sent_again(served
     assert first.headers["content-security-policy"].startswith(POLICY)
     again = served.client.get("/static/app.js", headers={"If-None-Match": first.headers["etag"]})
     assert again.status_code == 304
+
+
+def test_a_page_loads_few_files_that_browsers_keep_for_good(served: Served) -> None:
+    page = served.client.get("/runs/a").text
+    loaded = re.findall(r'(?:src|rel="stylesheet" href)="(/static/built/[^"]+)"', page)
+    assert [path.rsplit("/", 1)[1] for path in loaded] == ["style.css", "theme.js", "app.js"]
+    for path in loaded:
+        zipped = served.client.get(path)
+        plain = served.client.get(path, headers={"Accept-Encoding": "identity"})
+        assert zipped.headers["cache-control"].endswith("immutable") and zipped.headers["vary"] == "Accept-Encoding"
+        assert zipped.headers["content-encoding"] == "gzip" and zipped.text == plain.text
+    assert served.client.get(re.sub(r"built/\w+", "built/0000", loaded[-1])).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "first"),
+    [
+        ("/", ["/v1/session", "/v1/runs?sort=-created&amp;limit=50"]),
+        ("/runs/a%22%3E/training", ["views-training.js", "shared.js", "/v1/session", "/v1/runs/a&quot;&gt;"]),
+        ("/runs/a/prompts/3", ["views-prompts-prompt.js", "shared.js", "/v1/session"]),
+        ("/runs/a/none", ["/v1/session", "/v1/runs/a"]),
+    ],
+)
+def test_a_page_names_what_its_view_needs_first(served: Served, path: str, first: list[str]) -> None:
+    named = re.findall(r'rel="preload"[^>]* href="([^"]+)">', served.client.get(path).text)
+    assert [re.sub(r"/static/built/\w+/", "", address) for address in named] == first
+
+
+def test_scripts_are_joined_again_after_a_change(tmp_path: Path) -> None:
+    sources = {
+        "index.html": '<link rel="stylesheet" href="/static/a.css">\n'
+        '<script type="module" src="/static/app.js"></script>',
+        "a.css": "p {}",
+        "app.js": '// a comment\nimport { one } from "./one.js";\nconst later = () => import("./two.js");\n',
+        "one.js": "export const one = 1;\n",
+        "two.js": 'import { one } from "./one.js";\nimport { both } from "./both.js";\nexport const two = 1;\n',
+        "three.js": 'import { both } from "./both.js";\nexport const three = both;\n',
+        "both.js": "export const both = 2;\n",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).write_text(text)
+    builder = PageBuilder(tmp_path)
+    before = builder.newest()
+    assert builder.newest() is before
+    assert b"a comment" not in before.files["app.js"].plain and b"both" not in before.files["app.js"].plain
+    assert b"modules['both.js'] =" in before.files["two.js"].plain
+    (tmp_path / "app.js").write_text(sources["app.js"] + 'const third = () => import("./three.js");\n')
+    after = builder.newest()
+    assert after.digest != before.digest and after.digest in after.page
+    assert b"modules['both.js'] =" in after.files["shared.js"].plain
+    assert [b"modules['both.js'] =" in after.files[name].plain for name in ("two.js", "three.js")] == [False, False]
 
 
 @pytest.mark.parametrize("path", ["nothing.js", "..%2fendpoints.py", "%2e%2e/endpoints.py", "views/"])

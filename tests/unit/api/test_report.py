@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import update
 
 from api.dashboard.endpoints import STATIC
+from api.dashboard.script_bundle import bundle
 from api.report.facts import LONGEST, facts
 from api.report.page import embedded
-from api.report.script_bundle import bundle
 from eva.errors import NotFoundError
 from orchestrator.launch.registration import register_run
 from store.schema.tables import prompts

@@ -7,6 +7,9 @@ export const query = signal(new URLSearchParams());
 /** @param {string} run @param {...(string | number)} parts */
 export const runPath = (run, ...parts) => ["/runs", run, ...parts].join("/");
 
+/** @param {string[]} names */
+export const comparePath = (names) => `/compare?${new URLSearchParams(names.map((name) => ["run", name]))}`;
+
 /** @param {string} to */
 const placeOf = (to) => {
   const number = /\/prompts\/(\d+)$/.exec(to)?.[1];

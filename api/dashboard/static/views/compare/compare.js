@@ -2,7 +2,7 @@
 import { html } from "../../ui.js";
 import { useRequest } from "../../data/api.js";
 import { Empty, Loaded } from "../../parts/states.js";
-import { go, Link, query, runPath, withQuery } from "../../router.js";
+import { comparePath, go, Link, query, runPath, withQuery } from "../../router.js";
 import { Curve, HeldoutCurve, HUES } from "./curves.js";
 import { PairedTable } from "./paired.js";
 import { verdicts } from "./verdict.js";
@@ -45,9 +45,6 @@ export function Compare() {
     }
   `;
 }
-
-/** @param {string[]} names */
-export const comparePath = (names) => `/compare?${new URLSearchParams(names.map((name) => ["run", name]))}`;
 
 /** @param {{names: string[]}} props */
 function RunChooser({ names }) {

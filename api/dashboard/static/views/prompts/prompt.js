@@ -7,7 +7,7 @@ import { Operator } from "../../parts/labels.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { Text } from "../../parts/text.js";
 import { go, Link, runPath } from "../../router.js";
-import { neighbours } from "./prompts.js";
+import { neighbours } from "./neighbours.js";
 import { Policies } from "./policies.js";
 import { Responses } from "./responses.js";
 

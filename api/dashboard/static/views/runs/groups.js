@@ -4,8 +4,7 @@ import { Interval, intervalScale } from "../../charts/interval.js";
 import { useRequest } from "../../data/api.js";
 import { count, duration, percent } from "../../parts/format.js";
 import { Empty, Loaded } from "../../parts/states.js";
-import { Link, runPath, withQuery } from "../../router.js";
-import { comparePath } from "../compare/compare.js";
+import { comparePath, Link, runPath, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").RunGroups} RunGroups */
 /** @typedef {import("../../data/schema.d.ts").RunGroup} RunGroup */

@@ -4,9 +4,8 @@ import { classes, html, useState } from "../../ui.js";
 import { ApiError, fetchWithTag, runEndpoint, send } from "../../data/api.js";
 import { Confirm, Dialog } from "../../parts/dialog.js";
 import { count } from "../../parts/format.js";
-import { go } from "../../router.js";
+import { comparePath, go } from "../../router.js";
 import { readOnly } from "../../session.js";
-import { comparePath } from "../compare/compare.js";
 
 /** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
 /** @typedef {(name: string) => Promise<unknown>} Act */

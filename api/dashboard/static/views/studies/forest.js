@@ -2,8 +2,7 @@
 import { html } from "../../ui.js";
 import { Figure } from "../../charts/figure.js";
 import { Interval, IntervalAxis, intervalScale } from "../../charts/interval.js";
-import { go } from "../../router.js";
-import { comparePath } from "../compare/compare.js";
+import { comparePath, go } from "../../router.js";
 import { difference, outcome } from "./values.js";
 
 /** @typedef {import("../../data/schema.d.ts").StudyReport} StudyReport */
