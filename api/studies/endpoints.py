@@ -13,6 +13,7 @@ from api.service import Here, Service
 from api.studies.requests import NewStudy
 from api.studies.schemas import ListedStudy, StudyName, StudyPage, listed
 from eva.runtime.redaction import redact_json, secrets_of
+from eva.studies.record_files import StudyRecordsFile, recorded
 from eva.studies.schema import StudyReport
 from store.runs import studies
 from store.runs.studies import find_study
@@ -55,6 +56,17 @@ def create_study(here: Here, new: NewStudy, response: Response) -> ListedStudy:
 def get_study(here: Here, study: StudyName) -> StudyReport:
     """What a study has shown so far: outcomes by arm, paired differences, their intervals, costs, what was unequal."""
     return report_of(here, study)
+
+
+@router.get("/{study}/records")
+def get_study_records(here: Here, study: StudyName) -> StudyRecordsFile:
+    """What the report is made from: every run's outcome on every held-out prompt, and what it cost. Parts of one study
+    that were played on several services are pooled from these by `eva study show FILE FILE`."""
+    with here.reading() as conn:
+        row = find_study(conn, study)
+        content = recorded(study_records(conn, row))
+    values = redact_json(content.model_dump(mode="json"), secrets_of(row.config, os.environ))
+    return StudyRecordsFile.model_validate(values)
 
 
 @router.get(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from typing import TYPE_CHECKING
@@ -13,11 +14,11 @@ from typing_extensions import override
 
 from cli.play import log_path
 from cli.store_access import existing_store, store_of
-from cli.study.show import report, show
+from cli.study.show import export, report, show
 from cli.terminal.formats import plain_table
 from cli.terminal.log_file import chatter_to
 from cli.terminal.safe_text import printable
-from eva.errors import InfrastructureError
+from eva.errors import InfrastructureError, InputError
 from eva.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -55,15 +56,35 @@ def study() -> None:
 
 study.add_command(show)
 study.add_command(report)
+study.add_command(export)
+
+
+class _Seeds(click.ParamType):
+    """Training seeds, such as 0-3 or 4,6-9."""
+
+    name = "seeds"
+
+    @override
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[int]:
+        seeds: set[int] = set()
+        for part in str(value).split(","):
+            ends = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+            if ends is None or int(ends[2] or ends[1]) < int(ends[1]):
+                self.fail(f"{value!r} names no seeds; give them like 0-3 or 4,6-9", param, ctx)
+            seeds.update(range(int(ends[1]), int(ends[2] or ends[1]) + 1))
+        return frozenset(seeds)
 
 
 @study.command("run")
 @click.argument("file")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what an arm would cost; start nothing.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes side by side.")
+@click.option("--seeds", type=_Seeds(), metavar="LIST", help="Play only these of its seeds here, such as 0-3 or 4,6-9.")
 @click.option("--accept-changes", is_flag=True, help="Continue although its runs were played by other code.")
 @click.option("--part", hidden=True, metavar="I/N", help="Play every N-th seed and model, from the I-th on.")
-def run_study(file: str, dry_run: bool, jobs: int, accept_changes: bool, part: str | None) -> None:
+def run_study(
+    file: str, dry_run: bool, jobs: int, seeds: frozenset[int] | None, accept_changes: bool, part: str | None
+) -> None:
     """Play the study of FILE, or continue it.
 
     FILE is YAML or a preset, such as study-smoke.
@@ -72,6 +93,12 @@ def run_study(file: str, dry_run: bool, jobs: int, accept_changes: bool, part: s
 
     config = load_study(file)
     settings = read_settings()
+    if seeds is not None and (unknown := sorted(seeds - {*config.seed_list})):
+        raise InputError(
+            f"--seeds names {unknown[0]}, which is no seed of study {config.name}",
+            expected=f"some of {', '.join(map(str, config.seed_list))}",
+            next_move="Name its own seeds, or change `seeds` in its file before anything has run",
+        )
     if dry_run:
         _rehearse(config, settings)
         return
@@ -81,10 +108,11 @@ def run_study(file: str, dry_run: bool, jobs: int, accept_changes: bool, part: s
     with store_of(settings) as store:
         study = open_study(store, config, str(settings.data_dir), accept=accept_changes)
         number, parts = (int(value) for value in (part or "0/1").split("/"))
-        planned = study.plan.part(number, parts)
+        chosen = frozenset(config.seed_list) if seeds is None else seeds
+        planned = [run for run in study.plan.part(number, parts) if run.cell.seed in chosen]
         make_models(dict.fromkeys(run.cell.model for run in planned), settings.data_dir, _say)
         if jobs > 1:
-            _play_side_by_side(file, jobs, accept=accept_changes)
+            _play_side_by_side(file, jobs, chosen, accept=accept_changes)
         else:
             name = study.row.name if part is None else f"{study.row.name}-{number}"
             played = _play(store, settings, study.row, planned, name, accept=accept_changes)
@@ -231,7 +259,7 @@ def _line(played: PlayedRun) -> str:
     return f"{place}: {played.state}{took}{name}{reason}"
 
 
-def _play_side_by_side(file: str, jobs: int, *, accept: bool) -> None:
+def _play_side_by_side(file: str, jobs: int, seeds: frozenset[int], *, accept: bool) -> None:
     """Plays parts of the study in processes of their own, and waits for all of them.
 
     An interrupt reaches this process alone, which passes it on and waits until their runs are paused.
@@ -239,7 +267,8 @@ def _play_side_by_side(file: str, jobs: int, *, accept: bool) -> None:
     from orchestrator.hold.interrupts import interrupt_handlers
     from workers.cluster.environment import python_module
 
-    command = [*python_module("cli.main"), "study", "run", file, *(["--accept-changes"] if accept else [])]
+    command = [*python_module("cli.main"), "study", "run", file, "--seeds", ",".join(map(str, sorted(seeds)))]
+    command += ["--accept-changes"] if accept else []
     children = [
         subprocess.Popen([*command, "--part", f"{number}/{jobs}"], start_new_session=True) for number in range(jobs)
     ]

@@ -6,7 +6,7 @@
 `power`: the smallest difference that a study could have shown, and how often intervals are right
 `report`: everything that a study has shown, from the records of its runs
 `schema`: the parts of that report
-`records`: what the report is made from
+`records`: what the report is made from; `record_files`: writes and reads it; `pooling`: one study's from several
 `contamination`: whether held-out prompts were trained on
 `admission`: what a study that is sent through the API may name
 `distributions`: the power of t-tests and sign flips, from scipy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -76,6 +76,19 @@ class ContaminationRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """What runs must have in common to be compared, as SHA-256 digests.
+
+    `code`: the code that played them, one digest if it was the same. `models`: the given models, by name. `heldout`:
+    the outcome's held-out prompts, in their order.
+    """
+
+    code: tuple[str, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
+    heldout: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StudyRecords:
     """All that is known of a study. `models` are the given models as its runs name them."""
 
@@ -83,3 +96,4 @@ class StudyRecords:
     models: tuple[str, ...]
     runs: tuple[RunRecord, ...]
     contamination: ContaminationRecord | None = None
+    provenance: Provenance = Provenance()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from eva.creator.novelty import question_key
 from eva.studies.contamination import Question, contamination
-from eva.studies.records import ContaminationRecord, PolicyRecord, RunRecord, Spent, StudyRecords
+from eva.studies.records import ContaminationRecord, PolicyRecord, Provenance, RunRecord, Spent, StudyRecords
 from eva.studies.study import StudyConfig
 from eva.types import Floats
 from store.game.contexts import read_context
@@ -57,6 +58,18 @@ _TRAINED_ON = text("""
     WHERE b.run_id = ANY(CAST(:runs AS int[]))
 """)
 
+_CODE = text("SELECT DISTINCT code::text FROM runs WHERE id = ANY(CAST(:runs AS int[])) AND code IS NOT NULL")
+
+_GIVEN = text("""
+    SELECT DISTINCT s.model, c.digest FROM checkpoints c JOIN study_runs s ON s.run_id = c.run_id
+    WHERE s.study_id = :study AND c.number = 0 ORDER BY s.model
+""")
+
+_HELDOUT_ORDER = text("""
+    SELECT array_agg(text ORDER BY item) FROM heldout_prompts
+    WHERE run_id = ANY(CAST(:runs AS int[])) AND split = :split GROUP BY run_id
+""")
+
 _HELDOUT = text("""
     SELECT DISTINCT text, context FROM heldout_prompts
     WHERE run_id = ANY(CAST(:runs AS int[])) AND split = :split ORDER BY text
@@ -89,7 +102,19 @@ def study_records(conn: Connection, study: StudyRow) -> StudyRecords:
         models,
         tuple(_run(row, outcomes.get(row.run_id, {}), spent.get(row.run_id, {})) for row in rows),
         _contamination(conn, values["runs"], config.outcome.split),
+        _provenance(conn, study.id, values["runs"], config.outcome.split),
     )
+
+
+def _provenance(conn: Connection, study: int, runs: Sequence[int], split: str) -> Provenance:
+    codes = {_digest(code) for (code,) in conn.execute(_CODE, {"runs": runs})}
+    heldout = {_digest("\0".join(texts)) for (texts,) in conn.execute(_HELDOUT_ORDER, {"runs": runs, "split": split})}
+    given = {row.model: row.digest for row in conn.execute(_GIVEN, {"study": study})}
+    return Provenance(tuple(sorted(codes)), given, tuple(sorted(heldout)))
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
 
 
 def _run(row: StudyRunRow, evaluated: _Figures, iterations: dict[int, _Iteration]) -> RunRecord:

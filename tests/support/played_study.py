@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eva.config.files import load_config
 from eva.settings import Settings
 from store.rows import RunRow
 from store.runs import runs, studies
@@ -16,7 +17,7 @@ SEEDS = 3
 CONFIG = {
     "name": NAME,
     "question": "Is a second iteration worth its responses?",
-    "base": "playground",
+    "base": load_config("playground").model_dump(mode="json"),
     "arms": ARMS,
     "seeds": SEEDS,
     "models": ["playground"],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,19 +73,17 @@ class TrainingProcess:
 
     def warm(self) -> None:
         """Imports what a job needs, which takes many seconds once."""
-        import_module("workers.training.job")
+        self._job_module()
 
     def publish_initial(
         self, model: Model, training: Training, folder: str, secrets: Secrets, *, engines_on_gpu: bool
     ) -> Checkpoint:
-        from workers.training.job import publish_model
-
         secrets.install()
-        return publish_model(model, training, Path(folder), engines_on_gpu=engines_on_gpu)
+        return self._job_module().publish_model(model, training, Path(folder), engines_on_gpu=engines_on_gpu)
 
     def train(self, job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool) -> TrainingResult:
+        run_job = self._job_module().run_job
         from workers.training.chunks.chunk_job import Residence
-        from workers.training.job import run_job
 
         self._residence = self._residence or Residence()
         self._steps = []
@@ -98,6 +98,17 @@ class TrainingProcess:
                 note=self._note,
                 residence=self._residence,
             )
+
+    @staticmethod
+    def _job_module() -> Any:
+        """Imports what a job needs. Trainers collect garbage often, and would go through all of the libraries' objects
+        each time, which takes as long as a small training step: those are exempt from then on."""
+        known = sys.modules.get("workers.training.job")
+        if known is None:
+            known = import_module("workers.training.job")
+            gc.collect()
+            gc.freeze()
+        return known
 
     @ray.method(concurrency_group="watch")
     def progress_since(self, count: int) -> tuple[list[tuple[TrainingStep, int]], int, str]:

@@ -53,6 +53,8 @@ def test_secrets_in_arms_are_not_shown(served: Served, monkeypatch: pytest.Monke
     answer = served.client.get("/v1/studies/s")
     assert answer.json()["arms"][1]["changes"]["reward.api_key_env"] == "MY_KEY"
     assert "hush" not in answer.text
+    records = served.client.get("/v1/studies/s/records")
+    assert records.json()["config"]["arms"]["b"]["reward.api_key_env"] == "MY_KEY" and "hush" not in records.text
 
 
 def test_a_study_is_launched_once_and_a_changed_one_under_its_name_is_refused(served: Served) -> None:

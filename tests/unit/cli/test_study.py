@@ -143,9 +143,9 @@ def test_jobs_play_parts_side_by_side_and_one_that_fails_is_told(
     file = study_file(seeds=2)
     children.codes = {"0/2": 0, "1/2": 4}
     played = eva("study", file, "--jobs", "2")
-    assert [child.command[-4:] for child in children.started] == [
-        ["run", str(file), "--part", "0/2"],
-        ["run", str(file), "--part", "1/2"],
+    assert [child.command[-6:] for child in children.started] == [
+        ["run", str(file), "--seeds", "0,1", "--part", "0/2"],
+        ["run", str(file), "--seeds", "0,1", "--part", "1/2"],
     ]
     assert played.exit_code == 4 and "1 of 2 processes of the study ended early" in played.stderr
 
@@ -162,3 +162,30 @@ def test_parts_are_played_alone(eva: Command, study_file: Callable[..., Path]) -
     played = eva("study", "run", study_file(seeds=2), "--part", "1/2")
     assert played.exit_code == 0
     assert "seed 1, playground, greedy: finished" in played.stdout and "seed 0" not in played.stdout
+
+
+def test_seeds_that_were_played_apart_are_pooled_from_their_records(
+    eva: Command, study_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    file, first, rest = study_file(seeds=3), tmp_path / "first.json.gz", tmp_path / "all.json"
+    assert eva("study", file, "--seeds", "0").exit_code == 0
+    written = eva("study", "export", "fakes", "--out", first)
+    assert written.exit_code == 0 and "2 runs, are written" in written.stderr
+    played = eva("study", file, "--seeds", "1-2")
+    assert "seed 2, playground, greedy: finished" in played.stdout and "seed 0" not in played.stdout
+    assert eva("study", "export", "fakes", "--out", rest).exit_code == 0
+    stored = json.loads(eva("study", "show", "fakes", "--json").stdout)
+    pooled = json.loads(eva("study", "show", first, rest, "--json").stdout)
+    # prompts that both parts trained on are counted in each
+    assert pooled.pop("contamination")["equal"] == stored.pop("contamination")["equal"] == 0
+    assert pooled == stored and len(pooled["runs"]) == 6
+    page = eva("study", "report", first, "fakes", "--out", tmp_path / "page.html")
+    assert page.exit_code == 0 and "fakes" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(("seeds", "words"), [("3", "which is no seed of study fakes"), ("2-1", "names no seeds")])
+def test_seeds_that_the_study_does_not_have_are_refused(
+    eva: Command, study_file: Callable[..., Path], seeds: str, words: str
+) -> None:
+    refused = eva("study", study_file(seeds=3), "--seeds", seeds)
+    assert refused.exit_code == 2 and words in refused.stderr
