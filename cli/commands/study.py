@@ -59,7 +59,7 @@ study.add_command(report)
 study.add_command(export)
 
 
-class _Seeds(click.ParamType):
+class _Seeds(click.ParamType[frozenset[int]]):
     """Training seeds, such as 0-3 or 4,6-9."""
 
     name = "seeds"

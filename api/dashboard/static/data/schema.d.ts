@@ -89,6 +89,15 @@ export interface ConfigText {
   config: Record<string, any>;
 }
 
+export interface ContaminationRecord {
+  heldout: number;
+  trained_on: number;
+  equal: number;
+  near: number;
+  similarity: number;
+  examples: Overlap[];
+}
+
 export interface Curve {
   run: string;
   points: Point[];
@@ -450,6 +459,11 @@ export interface Origin {
   operator: string;
 }
 
+export interface Overlap {
+  trained_on: string;
+  heldout: string;
+}
+
 export interface Pair {
   iteration: number;
   checkpoint: number;
@@ -580,9 +594,32 @@ export interface PromptPage {
   next: string | null;
 }
 
+export interface Provenance {
+  code: string[];
+  models: Record<string, string>;
+  heldout: string[];
+}
+
 export interface Ready {
   status: string;
   postgres: string;
+}
+
+export interface RecordedPolicy {
+  checkpoint: number;
+  spent: Spent;
+  steps_by_iteration: number[];
+  values: Record<string, (number | null)[]>;
+}
+
+export interface RecordedRun {
+  name: string;
+  arm: string;
+  seed: number;
+  model: string;
+  status: string;
+  error: string | null;
+  policies: RecordedPolicy[];
 }
 
 export interface Rehearsal {
@@ -754,6 +791,15 @@ export interface SetOutcome {
   reward_change: PairedChange | null;
 }
 
+export interface Spent {
+  responses: number;
+  tokens: number;
+  pairs: number;
+  steps: number;
+  seconds: number;
+  dollars: number;
+}
+
 export interface Stage {
   iteration: number;
   name: string;
@@ -851,6 +897,16 @@ export interface StudyOutcome {
 
 export interface StudyPage {
   items: ListedStudy[];
+}
+
+export interface StudyRecordsFile {
+  kind: "eva study records";
+  schema_version: 1;
+  config: Record<string, any>;
+  models: string[];
+  runs: RecordedRun[];
+  contamination: ContaminationRecord | null;
+  provenance: Provenance;
 }
 
 export interface StudyReport {
