@@ -22,7 +22,7 @@ class SharedSet:
     """A held-out set that several runs have in common: its prompts, and each run's rewards."""
 
     name: str
-    texts: Sequence[str]
+    texts: Mapping[int, str]
     contexts: Mapping[int, Context]
     rewards: Mapping[str, ItemRewards]
 
@@ -56,11 +56,11 @@ class AverageOutcome:
 def shared_sets(conn: Connection, policies: Mapping[str, tuple[int, int]]) -> list[SharedSet]:
     """Returns the held-out sets that all runs have answered with their policies; `policies`: (run, checkpoint) by name.
 
-    A set counts if the runs have the same prompts in it.
+    A set counts if the runs have the same prompts in it; later turns of conversations do not.
     """
     (first, _), *others = policies.values()
     shared: list[SharedSet] = []
-    for split in heldout.heldout_splits(conn, first):
+    for split in heldout.heldout_splits(conn, first, turn=1):
         texts, contexts = heldout.read_heldout(conn, first, split), heldout.read_heldout_contexts(conn, first, split)
         same = all(
             heldout.read_heldout(conn, run, split) == texts
@@ -85,7 +85,7 @@ def evaluate_average(
 ) -> list[AverageOutcome]:
     """Asks the average for greedy responses, rewards them, and compares them with the runs' own."""
     sampling = SamplingSettings(0.0, 1.0, max_tokens)
-    asked = [(each, item, text) for each in sets for item, text in enumerate(each.texts)]
+    asked = [(each, item, text) for each in sets for item, text in each.texts.items()]
     requests = [
         Request(number, text, 1, 0, sampling, context=each.contexts.get(item, ()))
         for number, (each, item, text) in enumerate(asked)

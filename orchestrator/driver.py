@@ -125,7 +125,7 @@ def drive(
                 spans,
             )
             if build is None:
-                longest = claimed.read(lambda conn: longest_context(conn, run.id))
+                longest = claimed.read(lambda conn: longest_context(conn, run.id, config.generation.max_tokens))
                 spent = claimed.read(lambda conn: _spent(conn, run.id, config))
                 build = partial(build_roles, fence=lease.fence.fence, conversation=longest, spent=spent, warm=warm)
             with (

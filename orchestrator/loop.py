@@ -191,9 +191,10 @@ def audit(iteration: int, batch: list[int], policy: Checkpoint, roles: Roles, jo
 def evaluate(iteration: int, name: str, policy: Checkpoint, roles: Roles, journal: Journal) -> None:
     """Tests the policy on the held-out prompts: rewards its responses, and compares them with a baseline's."""
     with journal.evaluating(iteration, name, policy, roles.evaluator, roles.auditor) as stage:
-        with closing(roles.respond(stage.requests(), policy)) as generated:
-            for rewarded in roles.evaluator.reward(stage.with_baseline(generated)):
-                stage.keep_rewards(rewarded)
+        for requests in stage.turns():
+            with closing(roles.respond(requests, policy)) as generated:
+                for rewarded in roles.evaluator.reward(stage.with_baseline(generated)):
+                    stage.keep_rewards(rewarded)
         if roles.auditor is not None:
             for rewarded in roles.auditor.reward(stage.second_opinions()):
                 stage.keep_second_opinion(rewarded)

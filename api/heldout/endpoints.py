@@ -21,6 +21,21 @@ PAGE, LARGEST_PAGE, MOST_POLICIES = 10, 100, 6
 Policy = Annotated[int, Query(ge=0, le=LARGEST_SMALL)]
 
 
+class EarlierResponse(Schema):
+    """A policy's response to an earlier turn of a conversation."""
+
+    text: str
+    """Its text."""
+    finish: str
+    """Why it ended: `stop`, `length` if it was cut off, or `failed`."""
+    tokens: int
+    """Its length in tokens."""
+    reward: float | None
+    """Its reward; null if it has none."""
+    reason: str | None
+    """Why it has no reward."""
+
+
 class HeldoutResponse(Schema):
     """A policy's response to a held-out prompt."""
 
@@ -38,6 +53,8 @@ class HeldoutResponse(Schema):
     """Its reward; null if it has none."""
     reason: str | None
     """Why it has no reward."""
+    earlier: list[EarlierResponse]
+    """Its responses to the earlier turns of the conversation, if this is a later one."""
 
 
 class HeldoutPrompt(Schema):
@@ -50,7 +67,9 @@ class HeldoutPrompt(Schema):
     text: str
     """Its text."""
     context: list[Message]
-    """The messages before it."""
+    """The messages before it. Those of a later turn end with the user's earlier turns."""
+    turn: int
+    """Which turn of the conversation it is, from 1."""
     responses: list[HeldoutResponse]
     """Responses of the requested policies, by policy and sample."""
 
@@ -129,6 +148,7 @@ def _prompt(prompt: SampledPrompt, secrets: frozenset[str]) -> HeldoutPrompt:
         item=prompt.item,
         text=prompt.text,
         context=[Message(role=message.role, content=message.content) for message in prompt.context],
+        turn=prompt.turn,
         responses=[
             HeldoutResponse(
                 checkpoint=response.checkpoint,
@@ -137,8 +157,22 @@ def _prompt(prompt: SampledPrompt, secrets: frozenset[str]) -> HeldoutPrompt:
                 finish=response.finish,
                 tokens=response.tokens,
                 reward=response.reward,
-                reason=None if response.reason is None else redact(response.reason, secrets),
+                reason=_redacted(response.reason, secrets),
+                earlier=[
+                    EarlierResponse(
+                        text=each.text,
+                        finish=each.finish,
+                        tokens=each.tokens,
+                        reward=each.reward,
+                        reason=_redacted(each.reason, secrets),
+                    )
+                    for each in response.earlier
+                ],
             )
             for response in prompt.responses
         ],
     )
+
+
+def _redacted(reason: str | None, secrets: frozenset[str]) -> str | None:
+    return None if reason is None else redact(reason, secrets)

@@ -52,6 +52,7 @@ CHANGEABLE: dict[str, When] = {
     "evaluation.playground": "never",
     "evaluation.difficulties": "never",
     "evaluation.sets": "never",
+    "evaluation.turns": "never",
     "evaluation.n": "never",
     "evaluation.reward": "never",
     "evaluation.reward.api_base": "resume",

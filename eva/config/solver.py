@@ -417,6 +417,9 @@ class Evaluation(Section):
     """Difficulties of the playground that are evaluated."""
     sets: dict[str, str] = Field(default_factory=dict)
     """Sets of held-out prompts, as NAME: prompt file."""
+    turns: int = Field(default=1, ge=1, le=8)
+    """How many user turns of a conversation the policy responds to, where rows of `sets` have `turns`: 2 for MT-Bench.
+    Each later turn continues with the policy's own responses, and is evaluated as a set of its own: NAME-turn-2."""
     n: int = Field(default=1, ge=1)
     """Sampled responses per prompt at temperature 1, besides the one greedy response."""
     reward: RewardConfig | None = None

@@ -9,5 +9,6 @@
 `reward_pairs`: pairs of a better and a worse response, to check a rewarder with.
 `reward_sanity`: whether a rewarder prefers what it should.
 `style`: Arena-Hard's style-controlled scores.
+`turns`: later turns of held-out conversations.
 `win_rates`: win rates, their differences and self-preference, with bootstrap intervals.
 """

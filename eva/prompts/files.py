@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -31,11 +31,16 @@ COMPANIONS = {"instruction": ("input", "context")}
 
 @dataclass(frozen=True, slots=True)
 class FilePrompt:
-    """One prompt of a file, with its topic, if it has one, and the messages before it."""
+    """One prompt of a file, with its topic, if it has one, and the messages before it.
+
+    `later` are the user's later turns, where the file has turns without responses (MT-Bench); only held-out sets use
+    them.
+    """
 
     text: str
     topic: str | None = None
     context: Context = ()
+    later: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +161,13 @@ def _prompt(row: Any, columns: _Columns, where: str) -> _ReadRow:
     name, value = _value(row, columns.prompt, where)
     if (empty := _emptiness(value)) is not None:
         return _ReadRow(None, (name,) if name else (), empty=empty)
-    left_aside, context, talk = None, (), is_conversation(value)
+    left_aside, context, talk, later = None, (), is_conversation(value), ()
     if talk:
         value, context, left_aside = split_conversation(value, where)
     elif isinstance(value, list) and value:
         turns = cast("list[object]", value)
         value, left_aside = turns[0], LATER_TURNS if len(turns) > 1 else None
+        later = tuple(text.strip() for text in _leading_texts(turns[1:]))
     if not isinstance(value, str) or not value.strip():
         raise PromptFileError(
             f"{where} has the prompt {str(cast(object, value))[:60]!r}",
@@ -173,8 +179,16 @@ def _prompt(row: Any, columns: _Columns, where: str) -> _ReadRow:
     if not has_system(context):
         context = (*system_message(cells, columns.system, talk=talk, where=where), *context)
     used = tuple(part for part in (name, joined, columns.topic, columns.system or (talk and SYSTEM_FIELD)) if part)
-    prompt = FilePrompt(text, None if topic is None else str(topic), context)
+    prompt = FilePrompt(text, None if topic is None else str(topic), context, later)
     return _ReadRow(prompt, used, left_aside, joined)
+
+
+def _leading_texts(values: Iterable[object]) -> Iterator[str]:
+    """Yields the values up to the first that is no text."""
+    for value in values:
+        if not isinstance(value, str) or not value.strip():
+            return
+        yield value
 
 
 def _emptiness(value: object) -> str | None:

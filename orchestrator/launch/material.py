@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from eva.creator.mixing import next_prompts
 from eva.creator.novelty import ProtectedTexts, question_key
 from eva.errors import ConfigError, PromptFileError
 from eva.evaluation.baseline_file import BaselineResponses, read_baseline
+from eva.evaluation.turns import HeldoutSet, split_turns
 from eva.prompts.conversations import turn_texts
 from eva.prompts.files import FilePrompt, PromptFile, read_prompt_file
 from orchestrator.stages.earlier_prompts import protected_texts
@@ -25,7 +26,7 @@ FEWEST_PROMPTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The seed prompts, the held-out prompts and the baseline's responses of a new run.
+    """The seed prompts, the held-out prompts (turn 1 of each, with its later turns) and the baseline's responses.
 
     `left_out` counts the prompts of the file that are not used, by reason. `cut` counts the conversations whose last
     messages were dropped, by what those were; `joined` the prompts to which another column was joined. `unused` are the
@@ -40,6 +41,16 @@ class Material:
     unused: tuple[str, ...]
     baselines: dict[str, BaselineResponses]
 
+    @property
+    def turns(self) -> list[HeldoutSet]:
+        """The held-out sets, each turn of a conversation being one."""
+        return [turn for name, prompts in self.held_out.items() for turn in split_turns(name, prompts)]
+
+    @property
+    def held_out_count(self) -> int:
+        """How many held-out prompts a policy responds to, each turn of a conversation counted."""
+        return sum(len(turn.prompts) for turn in self.turns)
+
 
 def read_material(config: RunConfig) -> Material:
     """Reads the seed prompts, the held-out sets and the baseline's responses that a config names.
@@ -49,7 +60,12 @@ def read_material(config: RunConfig) -> Material:
     no prompt has one.
     """
     held_out = _held_out(config)
-    held_out_keys = {question_key(prompt.text, prompt.context) for prompts in held_out.values() for prompt in prompts}
+    held_out_keys = {
+        question_key(prompt.text, prompt.context)
+        for name, prompts in held_out.items()
+        for turn in split_turns(name, prompts)
+        for prompt in turn.prompts.values()
+    }
     if config.prompts.playground is not None:
         texts = tasks.seed_prompts(config.prompts.playground, config.seed)
         file = PromptFile(tuple(map(FilePrompt, texts)), 0, {})
@@ -124,8 +140,23 @@ def _held_out(config: RunConfig) -> dict[str, tuple[FilePrompt, ...]]:
             for name, texts in tasks.heldout(per_set=config.evaluation.playground).items()
             if name in config.evaluation.difficulties
         }
+    later = config.evaluation.turns - 1
     for name, path in config.evaluation.sets.items():
-        sets[name] = read_prompt_file(Path(path)).prompts
+        prompts = read_prompt_file(Path(path)).prompts
+        sets[name] = tuple(replace(prompt, later=prompt.later[:later]) for prompt in prompts)
+    turns = {turn.name: name for name, prompts in sets.items() for turn in split_turns(name, prompts)[1:]}
+    if later and not turns:
+        raise ConfigError(
+            f"evaluation.turns is {config.evaluation.turns}, but no held-out prompt has a later turn",
+            expected='a set with rows such as {"turns": ["…", "…"]}',
+            next_move="Name such a file under evaluation.sets, or unset evaluation.turns",
+        )
+    if twice := [name for name in turns if name in sets]:
+        raise ConfigError(
+            f"evaluation.sets has {twice[0]}, which is what the later turn of {turns[twice[0]]} is called",
+            expected="another name",
+            next_move="Rename that set",
+        )
     return sets
 
 

@@ -25,6 +25,7 @@ from eva.creator.operators.choice import choice_named as operator_choice_named
 from eva.creator.samplers import sampler_named
 from eva.creator.weights import weighting_named
 from eva.errors import ModelError
+from eva.evaluation.turns import with_responses
 from eva.settings import Settings
 from eva.solver.pairs import choice_named
 from orchestrator.launch.material import Material, read_material
@@ -88,7 +89,7 @@ def check_run(config: RunConfig, machines: Machines | None = None, offline: bool
     lines += [f"{count} rows were cut: {what}" for what, count in material.cut.items()]
     lines += [f"column {name!r} was joined to the prompt in {count} rows" for name, count in material.joined.items()]
     lines += [f"columns that are not used: {', '.join(material.unused)}"] if material.unused else []
-    lines += [f"{len(prompts)} held-out prompts in {name}" for name, prompts in material.held_out.items()]
+    lines += [f"{len(turn.prompts)} held-out prompts in {turn.name}" for turn in material.turns]
     lines += [
         f"{len(answers.texts)} responses of the baseline in {name}, {answers.unused} more not used, "
         f"{answers.repeated} to a prompt that already had one"
@@ -99,7 +100,7 @@ def check_run(config: RunConfig, machines: Machines | None = None, offline: bool
     lines += check_parts(config, model, offline=offline)
     plan = None
     if machines is not None:
-        plan = plan_of(config, machines, len(material.seeds), sum(map(len, material.held_out.values())))
+        plan = plan_of(config, machines, len(material.seeds), material.held_out_count)
     return CheckedRun(config, material, model, tuple(lines), plan)
 
 
@@ -196,9 +197,8 @@ def check_parts(config: RunConfig, model: ModelFacts, *, offline: bool = False) 
 def estimate(run: CheckedRun) -> list[str]:
     """What the run would cost, as lines for a person."""
     prices = price_of(getattr(run.config.evolving.evolver, "model", None))
-    held_out = sum(map(len, run.material.held_out.values()))
     parameters = run.model.parameters if run.config.fleet.gpus_per_engine > 0 else None
-    return estimate_cost(run.config, len(run.material.seeds), held_out, parameters, prices)
+    return estimate_cost(run.config, len(run.material.seeds), run.material.held_out_count, parameters, prices)
 
 
 def rewarder_of(config: RunConfig) -> str:
@@ -208,12 +208,12 @@ def rewarder_of(config: RunConfig) -> str:
 
 def _conversations(material: Material, config: RunConfig, folder: Path) -> list[str]:
     """Checks that the chat templates can render every prompt that continues a conversation. Raises ModelError."""
-    contexts = [
-        prompt.context
-        for prompts in (material.seeds, *material.held_out.values())
-        for prompt in prompts
-        if prompt.context
-    ]
+    contexts = [prompt.context for prompt in material.seeds if prompt.context]
+    for turn in material.turns:
+        any_responses = ["a response"] * (turn.turn - 1)
+        contexts += [
+            with_responses(prompt.context, any_responses) for prompt in turn.prompts.values() if prompt.context
+        ]
     if not contexts:
         return []
     # loads the tokenizer, which a run without conversations does not need yet

@@ -51,10 +51,8 @@ def register_run(
                 for number, prompt in enumerate(material.seeds)
             ],
         )
-        for split, held_out in material.held_out.items():
-            heldout.insert_heldout(
-                conn, run.id, split, [prompt.text for prompt in held_out], [prompt.context for prompt in held_out]
-            )
+        for held_out in material.turns:
+            heldout.insert_heldout(conn, run.id, held_out)
         for split, answers in material.baselines.items():
             comparisons.insert_baseline(conn, run.id, split, answers.texts)
         events.append_event(

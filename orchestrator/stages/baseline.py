@@ -78,7 +78,8 @@ class BaselineComparison:
     @cached_property
     def _responses(self) -> dict[str, Mapping[int, str]]:
         """The baseline's responses by set and item; without the sets on which this policy is compared with nothing."""
-        splits = self._run.read(lambda conn: heldout.heldout_splits(conn, self._run.id))
+        # at a later turn, the two responses would be to different conversations
+        splits = self._run.read(lambda conn: heldout.heldout_splits(conn, self._run.id, turn=1))
         responses = {split: self._read_responses(split) for split in splits}
         return {split: by_item for split, by_item in responses.items() if by_item is not None}
 

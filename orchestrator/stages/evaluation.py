@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from eva.evaluation.turns import with_responses
 from eva.measures.statistics import clustered_wilson, mean_interval, paired_interval
 from eva.measures.usability import check_usability
 from eva.runtime.failpoints import reach
@@ -35,6 +36,15 @@ class HeldoutRequest:
     request: Request
 
 
+class _Missing(NamedTuple):
+    """Responses `first` .. `first + n - 1` to a held-out prompt, which the policy has not given yet."""
+
+    mode: str
+    item: int
+    first: int
+    n: int
+
+
 class EvaluateStage(Stage):
     """Asks the policy for responses to the held-out prompts, one greedy and some sampled at temperature 1.
 
@@ -49,20 +59,33 @@ class EvaluateStage(Stage):
         super().__init__(run, iteration, name, 0)
         self._policy, self._evaluator, self._auditor = policy, evaluator, auditor
         self._comparison = BaselineComparison(run, policy)
+        self._asked: list[HeldoutRequest] = []  # a request's number is its place here
         self._responses: dict[tuple[str, str], list[HeldoutResponse]] = {}
         self._parts: dict[tuple[str, str, JudgeRole], list[HeldoutPart]] = {}
 
-    def requests(self) -> list[Request]:
-        """Returns requests for the responses that are not stored yet."""
-        if not self.complete:
-            self.expect(len(self._missing))
-        return [missing.request for missing in self._missing]
+    def turns(self) -> Iterator[list[Request]]:
+        """Yields requests for the responses that are not stored yet, turn by turn of the conversations.
+
+        A later turn continues with the policy's own responses, so keep those to a turn before you take the next one.
+        """
+        if self.complete:
+            return
+        turns = self.run.read(lambda conn: heldout.heldout_turns(conn, self.run.id))
+        missing = {split: self._missing(split, later=bool(before)) for split, before in turns.items()}
+        self.expect(sum(map(len, missing.values())))
+        for number in sorted({len(before) for before in turns.values()}):
+            self.flush()
+            start = len(self._asked)
+            for split, before in turns.items():
+                if len(before) == number:
+                    self._ask(split, before, missing[split])
+            yield [asked.request for asked in self._asked[start:]]
 
     def with_baseline(self, generated: Iterable[PromptResponses]) -> Iterator[PromptResponses]:
         """Passes responses on to the evaluator, greedy ones with the baseline's behind them. Keeps failures."""
         for prompt in generated:
             reach("evaluate.response_received")
-            request = self._missing[prompt.number]
+            request = self._asked[prompt.number]
             baseline = self._baseline_response(request)
             if prompt.failure is not None:
                 if request.mode == "greedy" and self._comparison.has(request.split):
@@ -78,7 +101,7 @@ class EvaluateStage(Stage):
         """Keeps the policy's own responses with their rewards, and how they compare with the baseline's."""
         reach("evaluate.reward_received")
         responses, rewards = rewarded.prompt.responses, rewarded.rewards
-        request = self._missing[rewarded.prompt.number]
+        request = self._asked[rewarded.prompt.number]
         self._keep_parts(request.split, request.mode, request.item, "evaluator", rewarded)
         if self._baseline_response(request) is not None:
             self._comparison.keep(request.split, request.item, "evaluator", *rewards)
@@ -154,26 +177,57 @@ class EvaluateStage(Stage):
         self._responses, self._parts = {}, {}
         self._comparison.forget()
 
-    @cached_property
-    def _missing(self) -> list[HeldoutRequest]:
-        """What the policy has not answered when the stage starts; each request is numbered by its place here."""
-        run, limit = self.run, self.run.config.generation.max_tokens
-        modes = (
-            ("greedy", SamplingSettings(0.0, 1.0, limit), 1),
-            ("sampled", SamplingSettings(1.0, 1.0, limit), run.config.evaluation.n),
-        )
-        missing: list[HeldoutRequest] = []
-        for split in run.read(lambda conn: heldout.heldout_splits(conn, run.id)):
-            texts = run.read(lambda conn, split=split: heldout.read_heldout(conn, run.id, split))
-            contexts = run.read(lambda conn, split=split: heldout.read_heldout_contexts(conn, run.id, split))
-            for mode, sampling, n in modes:
-                for item, stored in self._stored_responses(split, mode, n).items():
-                    # The stage was first called "examine"; another word here would change every run's responses.
-                    seed = derive(run.config.seed, "examine", split, item) >> 1
-                    context = contexts.get(item, ())
-                    request = Request(len(missing), texts[item], n - stored, seed, sampling, stored, context)
-                    missing.append(HeldoutRequest(mode, split, item, request))
+    def _missing(self, split: str, *, later: bool) -> list[_Missing]:
+        """What the policy has not responded to. At a later turn, each sample continues a conversation of its own."""
+        run, policy = self.run, self._policy.number
+        missing: list[_Missing] = []
+        for mode, n in (("greedy", 1), ("sampled", run.config.evaluation.n)):
+            if later:
+                stored = run.read(lambda conn, mode=mode: heldout.heldout_samples(conn, run.id, policy, split, mode))
+                items = run.read(lambda conn: heldout.read_heldout(conn, run.id, split))
+                samples = ((item, sample) for item in items for sample in range(n))
+                missing += [_Missing(mode, item, sample, 1) for item, sample in samples if (item, sample) not in stored]
+            else:
+                present = run.read(
+                    lambda conn, mode=mode, n=n: heldout.heldout_missing(conn, run.id, policy, split, mode, n)
+                )
+                missing += [_Missing(mode, item, first, n - first) for item, first in present.items()]
         return missing
+
+    def _ask(self, split: str, before: Sequence[str], missing: Sequence[_Missing]) -> None:
+        """Adds requests for what is missing in a split. `before`: the splits of the earlier turns."""
+        run, limit = self.run, self.run.config.generation.max_tokens
+        texts = run.read(lambda conn: heldout.read_heldout(conn, run.id, split))
+        contexts = run.read(lambda conn: heldout.read_heldout_contexts(conn, run.id, split))
+        earlier = [self._responses_to(turn) for turn in before]
+        for mode, item, first, n in missing:
+            # of a prompt without responses, one row alone says so
+            said = [responses[key] for responses in earlier if (key := (mode, item, first)) in responses]
+            if len(said) < len(earlier):
+                continue
+            context = with_responses(contexts.get(item, ()), [response.text for response in said])
+            # the stage was first called "examine"; another word here would change every run's responses
+            seed = derive(run.config.seed, "examine", split, item) >> 1
+            sampling = SamplingSettings(0.0 if mode == "greedy" else 1.0, 1.0, limit)
+            request = Request(len(self._asked), texts[item], n, seed, sampling, first, context)
+            asked = HeldoutRequest(mode, split, item, request)
+            failed = next((response for response in said if response.finish == "failed"), None)
+            if failed is None:
+                self._asked.append(asked)
+            else:
+                reason = f"no response to an earlier turn: {failed.reason}"
+                self._keep(asked, [HeldoutResponse(item, first, "", "failed", 0, None, reason)])
+
+    def _responses_to(self, split: str) -> dict[tuple[str, int, int], HeldoutResponse]:
+        """The policy's stored responses to a split, by mode, item and sample."""
+        run, policy = self.run, self._policy.number
+        return {
+            (mode, row.item, row.sample): row
+            for mode in ("greedy", "sampled")
+            for row in run.read(
+                lambda conn, mode=mode: heldout.read_heldout_responses(conn, run.id, policy, split, mode)
+            )
+        }
 
     @cached_property
     def _unaudited(self) -> list[tuple[str, int, PromptResponses]]:
@@ -186,11 +240,6 @@ class EvaluateStage(Stage):
             ):
                 unaudited.append((split, pair.number, replace(pair, number=len(unaudited))))
         return unaudited
-
-    def _stored_responses(self, split: str, mode: str, n: int) -> dict[int, int]:
-        """How many responses are stored for each item that has fewer than n."""
-        run, policy = self.run, self._policy.number
-        return run.read(lambda conn: heldout.heldout_missing(conn, run.id, policy, split, mode, n))
 
     def _baseline_response(self, request: HeldoutRequest) -> str | None:
         """The baseline's response that a greedy one is compared with."""

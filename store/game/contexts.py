@@ -19,11 +19,12 @@ _ANY = text("SELECT EXISTS (SELECT FROM prompts WHERE run_id = :run_id AND conte
 _LONGEST = text("""
     SELECT coalesce(max(length), 0) FROM (
         SELECT (SELECT sum(length(message ->> 'content') + :around) FROM jsonb_array_elements(context) AS message)
+            + responses * (:response_tokens + :around)
         FROM (
-            SELECT context FROM prompts WHERE run_id = :run_id AND context IS NOT NULL
+            SELECT context, 0 FROM prompts WHERE run_id = :run_id AND context IS NOT NULL
             UNION ALL
-            SELECT context FROM heldout_prompts WHERE run_id = :run_id AND context IS NOT NULL
-        ) AS contexts
+            SELECT context, turn - 1 FROM heldout_prompts WHERE run_id = :run_id AND context IS NOT NULL
+        ) AS contexts (context, responses)
     ) AS lengths (length)
 """)
 
@@ -54,9 +55,11 @@ def has_contexts(conn: Connection, run_id: int) -> bool:
     return bool(conn.execute(_ANY, {"run_id": run_id}).scalar_one())
 
 
-def longest_context(conn: Connection, run_id: int) -> int:
+def longest_context(conn: Connection, run_id: int, response_tokens: int) -> int:
     """Returns an upper bound on the tokens before a prompt's text, over seed and held-out prompts.
 
-    It counts each character as a token.
+    It counts each character as a token, and `response_tokens` for each response of the policy that a later turn of a
+    held-out conversation has before it.
     """
-    return int(conn.execute(_LONGEST, {"run_id": run_id, "around": ROLE_TOKENS}).scalar_one())
+    values = {"run_id": run_id, "around": ROLE_TOKENS, "response_tokens": response_tokens}
+    return int(conn.execute(_LONGEST, values).scalar_one())

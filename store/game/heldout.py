@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, func, select
 
+from eva.evaluation.turns import HeldoutSet
 from eva.types import Context
 from store.game.contexts import clean_context, context_column, read_context
 from store.postgres.bulk import Row, copy_once
@@ -14,7 +15,7 @@ from store.postgres.values import clean_text, redacted_text, value_or_reason
 from store.rows import HeldoutPart, HeldoutResponse, JudgeRole
 from store.schema.tables import heldout_parts, heldout_prompts, heldout_responses
 
-_PROMPTS = ("run_id", "split", "item", "text", "context")
+_PROMPTS = ("run_id", "split", "item", "text", "context", "turn", "follows")
 _RESPONSES = (
     "run_id",
     "checkpoint",
@@ -31,28 +32,31 @@ _RESPONSES = (
 _PARTS = ("run_id", "checkpoint", "split", "mode", "item", "sample", "role", "name", "value", "reason")
 
 
-def insert_heldout(
-    conn: Connection, run_id: int, split: str, texts: Sequence[str], contexts: Sequence[Context] | None = None
-) -> None:
-    """Stores a split's prompts as items 0 .. len - 1. Rows that exist already stay as they are.
-
-    `contexts` are the messages before each text; None when no prompt has any.
-    """
+def insert_heldout(conn: Connection, run_id: int, held_out: HeldoutSet) -> None:
+    """Stores one turn of a held-out set. Rows that exist already stay as they are."""
     rows: list[Row] = [
-        (run_id, split, item, clean_text(text), context_column(clean_context(context)))
-        for item, (text, context) in enumerate(zip(texts, contexts or [()] * len(texts), strict=True))
+        (
+            run_id,
+            held_out.name,
+            item,
+            clean_text(prompt.text),
+            context_column(clean_context(prompt.context)),
+            held_out.turn,
+            held_out.follows,
+        )
+        for item, prompt in held_out.prompts.items()
     ]
     copy_once(conn, heldout_prompts, _PROMPTS, rows)
 
 
-def read_heldout(conn: Connection, run_id: int, split: str) -> list[str]:
-    """Returns the texts of a split's prompts, in item order."""
+def read_heldout(conn: Connection, run_id: int, split: str) -> dict[int, str]:
+    """Returns the texts of a split's prompts by item, in order."""
     query = (
-        select(heldout_prompts.c.text)
+        select(heldout_prompts.c.item, heldout_prompts.c.text)
         .where(heldout_prompts.c.run_id == run_id, heldout_prompts.c.split == split)
         .order_by(heldout_prompts.c.item)
     )
-    return list(conn.execute(query).scalars())
+    return {int(item): str(text) for item, text in conn.execute(query)}
 
 
 def read_heldout_contexts(conn: Connection, run_id: int, split: str) -> dict[int, Context]:
@@ -70,10 +74,27 @@ def read_all_heldout(conn: Connection, run_id: int) -> list[tuple[str, Context]]
     return [(text, read_context(context)) for text, context in conn.execute(query)]
 
 
-def heldout_splits(conn: Connection, run_id: int) -> list[str]:
-    """Returns the names of the run's splits, sorted."""
+def heldout_splits(conn: Connection, run_id: int, turn: int | None = None) -> list[str]:
+    """Returns the names of the run's splits, sorted; with `turn`, of those that hold this turn of conversations."""
     query = select(heldout_prompts.c.split).where(heldout_prompts.c.run_id == run_id).distinct()
+    if turn is not None:
+        query = query.where(heldout_prompts.c.turn == turn)
     return sorted(conn.execute(query).scalars())
+
+
+def heldout_turns(conn: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
+    """Returns each split with those that hold the turns before it, from turn 1 on."""
+    columns = heldout_prompts.c
+    query = (
+        select(columns.split, columns.follows)
+        .where(columns.run_id == run_id)
+        .group_by(columns.turn, columns.split, columns.follows)
+        .order_by(columns.turn, columns.split)
+    )
+    turns: dict[str, tuple[str, ...]] = {}
+    for split, follows in conn.execute(query):
+        turns[split] = () if follows is None else (*turns[follows], follows)
+    return turns
 
 
 def copy_heldout_responses(
@@ -141,6 +162,15 @@ def read_heldout_responses(
         .order_by(columns.item, columns["sample"])
     )
     return [HeldoutResponse(*row) for row in conn.execute(query)]
+
+
+def heldout_samples(conn: Connection, run_id: int, checkpoint: int, split: str, mode: str) -> set[tuple[int, int]]:
+    """Returns the item and sample of each response of a checkpoint that is stored."""
+    columns = heldout_responses.c
+    query = select(columns.item, columns["sample"]).where(
+        columns.run_id == run_id, columns.checkpoint == checkpoint, columns.split == split, columns.mode == mode
+    )
+    return {(int(item), int(sample)) for item, sample in conn.execute(query)}
 
 
 def heldout_missing(conn: Connection, run_id: int, checkpoint: int, split: str, mode: str, n: int) -> dict[int, int]:

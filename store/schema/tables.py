@@ -364,8 +364,18 @@ heldout_prompts = table(
     key("split", Text),
     key("item", Integer),
     Column("text", Text, nullable=False),
+    # the messages before the text; of a later turn, without the policies' responses to the earlier ones
     Column("context", JSONB),
+    Column("turn", SmallInteger, nullable=False, server_default=text("1")),
+    # the split that holds the turn before
+    Column("follows", Text),
+    CheckConstraint("(turn = 1) = (follows IS NULL) AND turn >= 1", "turn"),
     of_run(),
+    ForeignKeyConstraint(
+        ["run_id", "follows", "item"],
+        ["heldout_prompts.run_id", "heldout_prompts.split", "heldout_prompts.item"],
+        ondelete="RESTRICT",
+    ),
 )
 
 heldout_responses = table(

@@ -9,6 +9,7 @@ from typing import IO, Any
 from sqlalchemy import Connection, TextClause, text
 
 from eva.errors import NotFoundError
+from eva.evaluation.turns import with_responses
 from eva.prompts.conversations import as_messages, as_rows
 from eva.runtime.atomic_files import write_rows
 from eva.solver.token_record import RecordManifest, TokenRecord, read_record_file
@@ -98,9 +99,22 @@ _RECORDED = text("""
     WHERE r.run_id = :run_id AND r.prompt = ANY(:numbers) AND r.checkpoint = ANY(:policies)
 """)
 
+# `earlier`: what the policy responded to the earlier turns of the same conversation.
 _HELDOUT = text("""
+    WITH RECURSIVE turns AS (
+        SELECT DISTINCT split, follows FROM heldout_prompts WHERE run_id = :run_id AND follows IS NOT NULL
+    ), before AS (
+        SELECT split, follows AS earlier, 1 AS back FROM turns
+        UNION ALL
+        SELECT before.split, turns.follows, before.back + 1 FROM before JOIN turns ON turns.split = before.earlier
+    )
     SELECT r.split, r.item, p.text AS prompt, r.checkpoint, r.mode, r.sample, r.text AS response, r.finish, r.tokens,
-        r.reward, r.reason, p.context
+        r.reward, r.reason, p.context, ARRAY(
+            SELECT said.text FROM before JOIN heldout_responses said ON said.run_id = r.run_id
+                AND said.checkpoint = r.checkpoint AND said.split = before.earlier AND said.mode = r.mode
+                AND said.item = r.item AND said.sample = r.sample
+            WHERE before.split = r.split ORDER BY before.back DESC
+        ) AS earlier
     FROM heldout_responses r
     JOIN heldout_prompts p ON p.run_id = r.run_id AND p.split = r.split AND p.item = r.item
     WHERE r.run_id = :run_id
@@ -155,7 +169,10 @@ def iter_judged(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
 
 def iter_heldout(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
     """Streams what each policy responded to the held-out prompts, with rewards, by set, prompt and policy."""
-    return _with_messages(conn, _HELDOUT, run_id, has_messages=_has_heldout_contexts(conn, run_id))
+    has_messages = _has_heldout_contexts(conn, run_id)
+    for row, context in _stream(conn, _HELDOUT, run_id):
+        context = with_responses(context, row.pop("earlier"))
+        yield row | {MESSAGES: as_messages(row["prompt"], context)} if has_messages else row
 
 
 def iter_rollouts(conn: Connection, run_id: int, runs_dir: Path) -> Iterator[dict[str, Any]]:

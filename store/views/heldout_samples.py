@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, tuple_
@@ -11,6 +11,7 @@ from sqlalchemy.sql import operators
 
 from eva.types import Context
 from store.game.contexts import read_context
+from store.game.heldout import heldout_turns
 from store.postgres.values import clean_text
 from store.schema.tables import heldout_prompts, heldout_responses
 
@@ -34,7 +35,10 @@ class SampleFilter:
 
 @dataclass(frozen=True, slots=True)
 class HeldoutSample:
-    """A policy's response to a held-out prompt, with its reward or the reason why there is none."""
+    """A policy's response to a held-out prompt, with its reward or the reason why there is none.
+
+    `earlier`: its responses to the earlier turns of the same conversation.
+    """
 
     checkpoint: int
     sample: int
@@ -43,16 +47,21 @@ class HeldoutSample:
     tokens: int
     reward: float | None
     reason: str | None
+    earlier: tuple[HeldoutSample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SampledPrompt:
-    """A held-out prompt with responses, by policy and sample."""
+    """A held-out prompt with responses, by policy and sample.
+
+    `turn`: which of the user's turns it is; the context ends with the earlier ones.
+    """
 
     split: str
     item: int
     text: str
     context: Context
+    turn: int
     responses: tuple[HeldoutSample, ...]
 
 
@@ -73,17 +82,39 @@ def sampled_prompts(
 ) -> list[SampledPrompt]:
     """Returns a page of held-out prompts, by set and item, with these policies' responses in a mode of sampling."""
     columns = heldout_prompts.c
-    query = select(columns.split, columns.item, columns.text, columns.context).where(columns.run_id == run_id)
+    query = select(columns.split, columns.item, columns.text, columns.context, columns.turn).where(
+        columns.run_id == run_id
+    )
     if after is not None:
         query = query.where(tuple_(columns.split, columns.item) > after)
     rows = conn.execute(
         query.where(*_conditions(run_id, wanted)).order_by(columns.split, columns.item).limit(limit)
     ).all()
-    responses = _responses(conn, run_id, [(row.split, row.item) for row in rows], policies, mode)
+    turns = heldout_turns(conn, run_id)
+    items = [(split, row.item) for row in rows for split in (*turns[row.split], row.split)]
+    responses = _responses(conn, run_id, items, policies, mode)
     return [
-        SampledPrompt(row.split, row.item, row.text, read_context(row.context), tuple(responses[row.split, row.item]))
+        SampledPrompt(
+            row.split,
+            row.item,
+            row.text,
+            read_context(row.context),
+            row.turn,
+            _with_earlier(responses[row.split, row.item], [responses[turn, row.item] for turn in turns[row.split]]),
+        )
         for row in rows
     ]
+
+
+def _with_earlier(
+    responses: Sequence[HeldoutSample], turns: Sequence[Sequence[HeldoutSample]]
+) -> tuple[HeldoutSample, ...]:
+    """Adds to each response those of the same policy and sample to the earlier turns."""
+    said = [{(each.checkpoint, each.sample): each for each in turn} for turn in turns]
+    return tuple(
+        replace(each, earlier=tuple(turn[key] for turn in said if (key := (each.checkpoint, each.sample)) in turn))
+        for each in responses
+    )
 
 
 def _responses(

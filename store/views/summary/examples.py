@@ -97,7 +97,13 @@ def heldout_example(
 ) -> HeldoutExample | None:
     """One prompt of the hardest set with every policy's greedy response; None if no policy has responded to one."""
     greedy = [score for score in scores if score.mode == "greedy"]
-    before = {score.split: (score.correct / score.n, score.reward or 0.0) for score in greedy if score.checkpoint == 0}
+    # a later turn would have to be shown with what each policy responded before it
+    first_turns = heldout.heldout_splits(conn, run_id, turn=1)
+    before = {
+        score.split: (score.correct / score.n, score.reward or 0.0)
+        for score in greedy
+        if score.checkpoint == 0 and score.split in first_turns
+    }
     if not before:
         return None
     split = min(before, key=lambda name: (before[name], name))

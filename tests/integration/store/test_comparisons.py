@@ -9,6 +9,7 @@ from store.game import comparisons, heldout
 from store.rows import ComparedRow, HeldoutComparison, HeldoutResponse
 from store.runs import runs
 from store.session import Store
+from tests.support.heldout_sets import held_out
 
 COMPARED = [HeldoutComparison(0, 0.625, 0.375, 0.75), HeldoutComparison(1, 0.5, None, None, "no verdict\0")]
 
@@ -17,8 +18,8 @@ COMPARED = [HeldoutComparison(0, 0.625, 0.375, 0.75), HeldoutComparison(1, 0.5, 
 def run_id(store: Store) -> int:
     with store.transaction() as conn:
         run = runs.create_run(conn, stem="demo", config={}, config_hash="h", seed=7)
-        heldout.insert_heldout(conn, run.id, "set", ["one", "two"])
-        heldout.insert_heldout(conn, run.id, "other", ["one"])
+        heldout.insert_heldout(conn, run.id, held_out("set", "one", "two"))
+        heldout.insert_heldout(conn, run.id, held_out("other", "one"))
         return run.id
 
 

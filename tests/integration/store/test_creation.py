@@ -27,6 +27,7 @@ from store.runs import runs
 from store.session import Store
 from store.views import prompt_pages, report, statistics
 from tests.support.decisions import read_batch
+from tests.support.heldout_sets import held_out
 
 POOL = [
     EstimateRow(0, 0, 0.5, None, 0.8, 1.25, True),
@@ -161,9 +162,9 @@ def test_held_out_responses_know_what_is_missing_and_how_good_they_are(store: St
     good, bad = HeldoutResponse(0, 0, "4", "stop", 1, 1.0), HeldoutResponse(0, 1, "5\x00", "stop", 1, 0.0)
     unknown = HeldoutResponse(2, 0, "", "failed", 0, math.nan)
     with store.transaction() as conn:
-        heldout.insert_heldout(conn, run_id, "test", ["2+2\x00", "3+3", "4+4"])
-        heldout.insert_heldout(conn, run_id, "far", ["9+9"])
-        assert heldout.read_heldout(conn, run_id, "test") == ["2+2\ufffd", "3+3", "4+4"]
+        heldout.insert_heldout(conn, run_id, held_out("test", "2+2\x00", "3+3", "4+4"))
+        heldout.insert_heldout(conn, run_id, held_out("far", "9+9"))
+        assert heldout.read_heldout(conn, run_id, "test") == {0: "2+2\ufffd", 1: "3+3", 2: "4+4"}
         assert heldout.heldout_splits(conn, run_id) == ["far", "test"]
         questions = [(text, ()) for text in ("2+2\ufffd", "3+3", "4+4", "9+9")]
         assert sorted(heldout.read_all_heldout(conn, run_id)) == questions

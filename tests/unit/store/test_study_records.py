@@ -13,6 +13,7 @@ from store.runs import runs, studies
 from store.session import Store
 from store.views.report import heldout_scores
 from store.views.studies import study_records
+from tests.support.heldout_sets import held_out
 from tests.support.played_study import FIGURE, NAME, SEEDS, play_study_on_fakes
 
 
@@ -50,7 +51,7 @@ def test_responses_without_a_reward_are_wrong_and_leave_the_mean_reward_alone(st
         config = {"name": "s", "base": "playground", "arms": {"a": {}}, "outcome": {"figure": FIGURE}}
         study = studies.create_study(conn, "s", config, "h")
         studies.add_run(conn, study.id, seed=1, model="m", arm="a", shared=False, run_id=run.id)
-        heldout.insert_heldout(conn, run.id, "hard", ["one", "two", "three"])
+        heldout.insert_heldout(conn, run.id, held_out("hard", "one", "two", "three"))
         rows = [
             heldout.HeldoutResponse(0, 0, "x", "stop", 1, 0.6),
             heldout.HeldoutResponse(0, 1, "x", "stop", 1, None, "no verdict"),

@@ -142,6 +142,14 @@ export interface Draft {
   changes: Record<string, any>;
 }
 
+export interface EarlierResponse {
+  text: string;
+  finish: string;
+  tokens: number;
+  reward: number | null;
+  reason: string | null;
+}
+
 export interface Event {
   seq: number;
   at: string;
@@ -254,6 +262,7 @@ export interface HeldoutPrompt {
   item: number;
   text: string;
   context: Message[];
+  turn: number;
   responses: HeldoutResponse[];
 }
 
@@ -265,6 +274,7 @@ export interface HeldoutResponse {
   tokens: number;
   reward: number | null;
   reason: string | null;
+  earlier: EarlierResponse[];
 }
 
 export interface Holder {

@@ -36,7 +36,8 @@ def written(folder: Path, text: str) -> Path:
     ],
 )
 def test_the_usual_shapes_of_prompt_files_are_read(tmp_path: Path, line: str) -> None:
-    assert read_prompt_file(written(tmp_path, line)).prompts == (FilePrompt("Hello?"),)
+    (prompt,) = read_prompt_file(written(tmp_path, line)).prompts
+    assert (prompt.text, prompt.context) == ("Hello?", ())
 
 
 def test_equal_prompts_count_once_and_blank_lines_are_skipped(tmp_path: Path) -> None:
@@ -163,7 +164,12 @@ def test_a_response_after_the_last_user_turn_is_ignored_and_counted(tmp_path: Pa
         {"turns": ["First?", "Second?"]},
     ]
     found = read_prompt_file(written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows)))
-    assert found.prompts == (FilePrompt("Why?", None, TALK), FilePrompt("Hi"), FilePrompt("x"), FilePrompt("First?"))
+    assert found.prompts == (
+        FilePrompt("Why?", None, TALK),
+        FilePrompt("Hi"),
+        FilePrompt("x"),
+        FilePrompt("First?", later=("Second?",)),
+    )
     assert found.cut == {"answers behind the last user turn": 2, "later turns without answers": 1}
 
 

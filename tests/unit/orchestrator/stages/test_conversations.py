@@ -144,7 +144,7 @@ def test_every_stage_sees_the_conversation_and_children_inherit_it(
     with store.transaction() as conn:
         family = {prompt.number: prompt for prompt in prompts.read_prompts(conn, run.id)}
         first = [event for event in events.events_after(conn, run.id, 0) if event.kind == "registered"]
-        longest = longest_context(conn, run.id)
+        longest = longest_context(conn, run.id, 64)
         pairs = list(iter_pairs_with_texts(conn, run.id, 1))
         contexts = heldout.read_heldout_contexts(conn, run.id, "talks")
     seeds = [prompt for prompt in family.values() if prompt.parent is None]

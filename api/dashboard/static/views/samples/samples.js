@@ -167,10 +167,29 @@ function Prompts({ page, mode }) {
 function Sample({ prompt, page, mode }) {
   const name = `${prompt.split}, prompt ${prompt.item}`;
   const samples = [...new Set(prompt.responses.map((response) => response.sample))];
+  const given = prompt.context.slice(0, prompt.context.length - prompt.turn + 1);
+  const earlier = prompt.context.slice(given.length);
+  const sideBySide = (/** @type {number} */ sample, /** @type {number} */ turn) => html`
+    <${SideBySide}
+      key=${sample}
+      marked=${isMarked() && mode === "greedy"}
+      responses=${prompt.responses
+        .filter((response) => response.sample === sample && (turn > earlier.length || response.earlier[turn - 1]))
+        .map((response) => {
+          const shown = turn > earlier.length ? response : response.earlier[turn - 1];
+          return {
+            ...shown,
+            title: `Policy ${response.checkpoint}`,
+            facts: mode === "greedy" ? "" : `response ${sample}`,
+            success: shown.reward !== null && shown.reward >= page.success,
+          };
+        })}
+    />
+  `;
   return html`
     <section class="card" aria-label=${name}>
       <header><h2>${name}</h2></header>
-      ${prompt.context.map(
+      ${given.map(
         (message, n) => html`
           <div class="messages" key=${n}>
             <div class="role">${message.role}</div>
@@ -178,21 +197,13 @@ function Sample({ prompt, page, mode }) {
           </div>
         `,
       )}
-      <pre class="text sampled-prompt"><${Text} value=${prompt.text} /></pre>
-      ${samples.map(
-        (sample) => html`
-          <${SideBySide}
-            key=${sample}
-            marked=${isMarked() && mode === "greedy"}
-            responses=${prompt.responses
-              .filter((response) => response.sample === sample)
-              .map((response) => ({
-                ...response,
-                title: `Policy ${response.checkpoint}`,
-                facts: mode === "greedy" ? "" : `response ${sample}`,
-                success: response.reward !== null && response.reward >= page.success,
-              }))}
-          />
+      ${[...earlier.map((message) => message.content), prompt.text].map(
+        (text, n) => html`
+          <div key=${n}>
+            ${earlier.length > 0 && html`<h3>Turn ${n + 1}</h3>`}
+            <pre class="text sampled-prompt"><${Text} value=${text} /></pre>
+            ${samples.map((sample) => sideBySide(sample, n + 1))}
+          </div>
         `,
       )}
     </section>
