@@ -195,7 +195,6 @@ def evaluate(iteration: int, name: str, policy: Checkpoint, roles: Roles, journa
             with closing(roles.respond(requests, policy)) as generated:
                 for rewarded in roles.evaluator.reward(stage.with_baseline(generated)):
                     stage.keep_rewards(rewarded)
-        if roles.auditor is not None:
-            for rewarded in roles.auditor.reward(stage.second_opinions()):
-                stage.keep_second_opinion(rewarded)
+        for rewarded in roles.auditor.reward(stage.second_opinions()) if roles.auditor else ():
+            stage.keep_second_opinion(rewarded)
         stage.close_evaluation()
