@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from eva.errors import InputError
 from eva.studies.files import current_values, validate_study
@@ -18,6 +18,7 @@ from eva.studies.records import ContaminationRecord, PolicyRecord, Provenance, R
 from eva.studies.schema import ReportPart
 
 SUFFIXES = (".json", ".json.gz")
+RECORDS_SCHEMA = 1
 
 
 class RecordedPolicy(ReportPart):
@@ -57,7 +58,7 @@ class StudyRecordsFile(ReportPart):
 
     kind: Literal["eva study records"] = "eva study records"
     """What the file is."""
-    schema_version: Literal[1] = 1
+    schema_version: int = Field(default=RECORDS_SCHEMA, ge=1, le=RECORDS_SCHEMA)
     """The version of this format."""
     config: dict[str, Any]
     """The study."""

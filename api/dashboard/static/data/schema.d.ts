@@ -911,7 +911,7 @@ export interface StudyPage {
 
 export interface StudyRecordsFile {
   kind: "eva study records";
-  schema_version: 1;
+  schema_version: number;
   config: Record<string, any>;
   models: string[];
   runs: RecordedRun[];
