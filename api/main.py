@@ -40,6 +40,7 @@ from api.session import endpoints as session
 from api.statistics import endpoints as statistics
 from api.studies import endpoints as studies
 from api.summary import endpoints as summary
+from api.webhooks import endpoints as webhooks
 
 VERSION = "1"
 ROUTERS = (
@@ -69,6 +70,7 @@ ROUTERS = (
     prompt_map,
     session,
     keys,
+    webhooks,
 )
 
 THREADS = 12

@@ -33,6 +33,8 @@ _OF_A_RUN = (
     "get_card",
     "get_summary",
 )
+_OF_A_WEBHOOK = ("remove_webhook", "send_test", "list_deliveries")
+_WEBHOOK = {"webhook": "$response.body#/name"}
 _TAGGED = {"change_run": {"if-match": "$response.header.ETag"}}
 _RUN_LEADS = {name: _MADE | _TAGGED.get(name, {}) for name in _OF_A_RUN}
 _PROMPT = _RUN | {"number": "$response.body#/items/0/number"}
@@ -48,6 +50,7 @@ LINKS: dict[tuple[str, int], dict[str, dict[str, str]]] = {
     ("list_checkpoints", 200): {"get_checkpoint": _RUN | {"number": "$response.body#/items/0/number"}},
     ("create_export", 202): dict.fromkeys(("get_export", "get_export_file"), _EXPORT),
     ("list_exports", 200): dict.fromkeys(("get_export", "get_export_file"), _LISTED_EXPORT),
+    ("create_webhook", 201): dict.fromkeys(_OF_A_WEBHOOK, _WEBHOOK),
     ("create_key", 201): {"revoke_key": {"key": "$response.body#/key"}},
 }
 """By operation and status: the operations whose parameters are in the response."""

@@ -49,6 +49,7 @@ GROUPS = {
     "Serve": {
         "serve": "Serve the dashboard and the REST API on this machine.",
         "submit": "Launch a run on a service or a Ray cluster.",
+        "webhooks": "Tell others when runs finish, fail, pause or deserve a look.",
         "keys": "Create, list and revoke API keys.",
         "drive": "Play a stored run or a new one as a Ray job (Ray calls this).",
     },

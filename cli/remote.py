@@ -75,6 +75,10 @@ class Source(ABC):
         """POST to a path. Raises the error that the problem document in the response describes."""
         return self._send("POST", path, body, headers or {})
 
+    def delete(self, path: str) -> None:
+        """DELETE what is at a path. Raises the error that the problem document in the response describes."""
+        self._send("DELETE", path, None, {})
+
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Any:
         all_headers = {"Accept": "application/json", **headers}
         if body is not None:
@@ -101,7 +105,7 @@ class Local(Source):
         status, content = asyncio.run(self._call(method, path, body or b"", headers))
         if status >= http.client.BAD_REQUEST:
             raise _error_of(status, content, path)
-        return json.loads(content)
+        return json.loads(content) if content else None
 
     async def _call(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         address, _, query = path.partition("?")
@@ -164,7 +168,7 @@ class Remote(Source):
         )
 
     def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
-        return self._open(method, path, body, headers, json.load)
+        return self._open(method, path, body, headers, _content)
 
     def _open(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str], read: Callable[[Any], Any]
@@ -188,6 +192,12 @@ class Remote(Source):
                 expected="a service started with `eva serve`",
                 next_move="Compare --url with the address that `eva serve` printed",
             ) from error
+
+
+def _content(response: IO[bytes]) -> Any:
+    """The JSON of a response, None if it has no body."""
+    content = response.read()
+    return json.loads(content) if content else None
 
 
 def _error_of(status: int, content: bytes, address: str) -> EvaError:

@@ -9,5 +9,6 @@
 `measures/`: statistics of prompts, responses and rewards. `prompt_map/`: prompts on a plane.
 `capacity/`: what a run needs of machines: memory, GPUs, time, disk.
 `cards/`: READMEs of exports and published checkpoints.
+`webhooks/`: messages about runs, their signatures, and who may receive them.
 `runtime/`: logs, redaction, processes, failpoints.
 """

@@ -10,6 +10,7 @@ from eva.config.allowlist import Allowlist, read_allowlist
 from eva.errors import ConfigError
 from eva.runtime.failpoints import arm_from_environment
 from eva.runtime.logs import Form, parse_form
+from eva.webhooks.addresses import NETWORKS, Network, parse_networks
 
 DRIVERS_CLUSTER = "EVA_RAY_ADDRESS"
 """What a launched driver joins. Ray overwrites its RAY_ADDRESS, with that of the newest cluster on the machine."""
@@ -26,6 +27,8 @@ class Settings:
         hosts: EVA_HOSTS, the host names (separated by commas) of `eva serve`, for example behind a proxy.
         concurrent_runs: EVA_CONCURRENT_RUNS, how many runs the service plays at a time; 1 by default.
         log_format: EVA_LOG_FORMAT, `text` (the default) or `json`, one object per line.
+        webhook_networks: EVA_WEBHOOK_NETWORKS, the networks (separated by commas) that webhooks may reach although they
+            are not public, or without TLS.
         allowed: the names that configs sent through the API may use, and what each stands for.
     """
 
@@ -35,6 +38,7 @@ class Settings:
     hosts: tuple[str, ...] = ()
     concurrent_runs: int = 1
     log_format: Form = "text"
+    webhook_networks: tuple[Network, ...] = ()
     allowed: Allowlist = field(default_factory=Allowlist)
 
     @property
@@ -56,6 +60,7 @@ def read_settings() -> Settings:
         hosts=tuple(host.strip().lower() for host in os.environ.get("EVA_HOSTS", "").split(",") if host.strip()),
         concurrent_runs=_count("EVA_CONCURRENT_RUNS", 1),
         log_format=parse_form(os.environ.get("EVA_LOG_FORMAT") or "text"),
+        webhook_networks=parse_networks(os.environ.get(NETWORKS, "")),
         allowed=read_allowlist(os.environ),
     )
 

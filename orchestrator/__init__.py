@@ -11,5 +11,6 @@
 `launch`: new runs, forks and resumed runs, and the launcher that starts their drivers
 `studies`: many runs that are compared
 `tracking`: sends a run's figures to tracking services
+`webhooks`: sends messages about runs to others
 `watch`: who hears of progress: listeners and traces
 """

@@ -31,7 +31,7 @@ _LOOKING = ("GET", "HEAD", "OPTIONS")
 KEYLESS_READS = ("/healthz", "/readyz")
 """Paths that nobody needs a key for, so that no key is looked up: they answer while every thread is busy."""
 _OPEN = (*KEYLESS_READS, "/v1/session")
-_RULES: tuple[tuple[str, Scope], ...] = (("/v1/keys", "admin"),)
+_RULES: tuple[tuple[str, Scope], ...] = (("/v1/keys", "admin"), ("/v1/webhooks", "admin"))
 """Paths that always need this scope, with everything below them."""
 
 

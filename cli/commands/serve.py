@@ -118,6 +118,7 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
     from api.service import Service
     from orchestrator.hold.interrupts import interrupt_handlers
     from orchestrator.launch.check_process import MODULE, CheckProcesses
+    from orchestrator.webhooks.sender import sending
     from workers.cluster.environment import cluster_environment, python_module
 
     # a client that leaves in the middle of an event is not worth a log line
@@ -139,7 +140,8 @@ def _serve(store: Store, settings: Settings, sock: socket.socket, host: str, *, 
         store, settings, f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}", needs_keys=needs_keys
     )
     # uvicorn shuts down cleanly at either signal and then raises it again; only the store is left to close
-    with checks, launcher_service(store, settings), interrupt_handlers(), suppress(KeyboardInterrupt):
+    told = sending(store, settings.webhook_networks)
+    with checks, told, launcher_service(store, settings), interrupt_handlers(), suppress(KeyboardInterrupt):
         asyncio.run(server.serve(sockets=[sock]))
 
 

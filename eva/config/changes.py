@@ -70,6 +70,7 @@ CHANGEABLE: dict[str, When] = {
     "fleet": "resume",
     "watchdog": "resume",
     "tracking": "resume",
+    "webhooks": "resume",
 }
 """When a key, or a section whose keys are all alike, may change; the longest matching entry counts.
 

@@ -206,6 +206,10 @@ class RunConfig(Section):
     """Services that the run's figures are sent to: MLflow, Weights & Biases, trackio. The run goes on if one of them
     fails."""
 
+    webhooks: list[Annotated[str, Field(min_length=1, max_length=60)]] = Field(default_factory=list[str])
+    """Names of webhooks (`eva webhooks list`) that are told about this run: those that are told only about runs which
+    name them, and others whose tags the run does not have."""
+
     @property
     def records_tokens(self) -> bool:
         """Whether the tokens of the solver's responses are recorded."""

@@ -35,6 +35,7 @@ _KEYS = re.compile(
     r"\b(?:sk|pk|rk)-[\w-]{16,300}|\beva_[A-Za-z0-9]{8}_[A-Za-z0-9]{43}\b|\bhf_[A-Za-z0-9]{20,100}|\bgh[opusr]_[A-Za-z0-9]{20,255}"
     r"|\bgithub_pat_\w{20,255}|\bglpat-[\w-]{20,100}|\bgsk_[A-Za-z0-9]{20,100}|\bxox[abeprs]-[\w-]{10,250}|\bA[KS]IA[0-9A-Z]{16}\b"
     r"|\bAIza[\w-]{35}|\bya29\.[\w.-]{20,300}|\beyJ[\w-]{10,2000}\.[\w-]{10,4000}\.[\w-]{10,1000}"
+    r"|\bwhsec_[A-Za-z0-9+/]{20,100}={0,2}|\bhooks\.slack\.com/(?:services|workflows)/[\w/-]{8,300}"
     r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{1,10000}-----END [A-Z ]{0,30}PRIVATE KEY-----"
 )
 _SECRET_NAME = re.compile(

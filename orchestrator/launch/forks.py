@@ -18,6 +18,7 @@ from store.postgres.planner import PlannerStatistics
 from store.rows import RunRow
 from store.runs import events, forks, runs
 from store.session import Store
+from store.webhooks.webhooks import require_webhooks
 
 
 def forked_config(parent: RunRow, at: int, overrides: Iterable[str]) -> RunConfig:
@@ -67,10 +68,12 @@ def fork_run(
 ) -> RunRow:
     """Stores the fork with its share of the history, ready for a driver, and calls `then` in the same transaction.
 
-    Raises ConflictError when it needs a checkpoint that was pruned.
+    Raises ConflictError when it needs a checkpoint that was pruned, InputError if the config names a webhook that does
+    not exist.
     """
     changed = config_differences(RunConfig.model_validate(parent.config), config)
     with store.transaction() as conn:
+        require_webhooks(conn, config.webhooks)
         checkpoints.lock_files(conn, shared=True)
         require_weights(checkpoints.read_checkpoints(conn, parent.id), parent, at, config)
         run = runs.create_run(

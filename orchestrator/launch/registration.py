@@ -15,6 +15,7 @@ from store.game import comparisons, heldout, prompts
 from store.rows import RunRow
 from store.runs import events, runs
 from store.session import Store
+from store.webhooks.webhooks import require_webhooks
 
 
 def register_run(
@@ -29,10 +30,11 @@ def register_run(
     """Stores a new run with its prompts, ready for a driver, and calls `then` in the same transaction.
 
     `material`: the config's prompts where they have been read already. Without it they are read here, which raises
-    PromptFileError.
+    PromptFileError. Raises InputError if the config names a webhook that does not exist.
     """
     material = material or read_material(config)
     with store.transaction() as conn:
+        require_webhooks(conn, config.webhooks)
         run = runs.create_run(
             conn,
             stem=config.name,

@@ -8,7 +8,7 @@
 `token_files`: the manifest of the files with token records.
 `events`: what happened in a run, and how much of it tracking services have.
 `launches`: the queue of runs that wait for a driver, and the drivers' jobs.
-`leader_lock`: which process is the launcher.
+`leader_lock`: which process launches runs, and which sends the messages of webhooks.
 `study_launches`: the queue of studies, and the jobs that play them.
 `studies`: studies, and which runs they consist of.
 `export_jobs`: requested exports.

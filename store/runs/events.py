@@ -9,6 +9,7 @@ from eva.errors import NotFoundError
 from store.postgres.values import redacted_json
 from store.rows import EventRow, JsonObject
 from store.schema.tables import events, runs, trackings
+from store.webhooks.deliveries import store_deliveries
 
 
 def append_event(
@@ -20,7 +21,7 @@ def append_event(
     iteration: int | None = None,
     stage: str | None = None,
 ) -> int:
-    """Appends an event and returns its number in the run.
+    """Appends an event, for the webhooks that are told about it too, and returns its number in the run.
 
     The number is assigned under the run's row lock, which is held until the transaction ends, so a reader
     who has seen number k never sees a smaller one appear later. Raises NotFoundError when there is no such run.
@@ -30,16 +31,9 @@ def append_event(
     ).scalar()
     if seq is None:
         raise NotFoundError(f"there is no run number {run_id}", next_move="List the runs with `eva runs`")
-    conn.execute(
-        insert(events).values(
-            run_id=run_id,
-            seq=seq,
-            kind=kind,
-            iteration=iteration,
-            stage=stage,
-            data=redacted_json(data or {}),
-        )
-    )
+    shown = redacted_json(data or {})
+    conn.execute(insert(events).values(run_id=run_id, seq=seq, kind=kind, iteration=iteration, stage=stage, data=shown))
+    store_deliveries(conn, run_id, int(seq), kind, shown, iteration=iteration, stage=stage)
     return int(seq)
 
 

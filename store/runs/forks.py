@@ -33,6 +33,7 @@ SHARED: dict[str, tuple[str, int]] = {
 
 OWN = (
     *("runs", "leases", "events", "launches", "api_keys", "exports", "trackings", "stage_totals"),
+    *("webhooks", "webhook_deliveries"),
     *("studies", "study_runs", "study_launches"),
     # files of the run's own folder; a fork answers its first iteration itself
     "token_files",

@@ -517,6 +517,46 @@ trackings = table(
     of_run(),
 )
 
+# Webhooks: who is told about runs, and the messages that are on their way.
+
+webhooks = table(
+    "webhooks",
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("form", Text, nullable=False),
+    Column("topics", ARRAY(Text), nullable=False),
+    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),  # empty: runs of any tags
+    Column("only_named", Boolean, nullable=False),  # told only about runs whose config names it
+    Column("secret", Text, nullable=False),  # signs messages, so it cannot be a digest
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    UniqueConstraint("name"),
+    CheckConstraint("form IN ('json', 'slack')", "form"),
+)
+
+webhook_deliveries = table(
+    "webhook_deliveries",
+    Column("id", Text, primary_key=True),  # receivers see it at every attempt
+    Column("webhook_id", Integer, nullable=False),
+    Column("run_id", Integer),  # null for a test
+    Column("event", BigInteger),
+    Column("topic", Text, nullable=False),
+    Column("message", JSON, nullable=False),  # in the order in which it is sent, which JSONB would forget
+    Column("state", Text, nullable=False, server_default="waiting"),
+    Column("attempts", Integer, nullable=False, server_default=ZERO),
+    Column("next_at", Time, nullable=False, server_default=NOW),  # when it may be sent, again
+    Column("status", SmallInteger),  # of the last response
+    Column("error", Text),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("finished_at", Time),
+    CheckConstraint("state IN ('waiting', 'delivered', 'given_up')", "state"),
+    ForeignKeyConstraint(["webhook_id"], ["webhooks.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="RESTRICT"),
+    UniqueConstraint("webhook_id", "run_id", "event"),
+)
+
+Index("webhook_deliveries_waiting_idx", webhook_deliveries.c.next_at, postgresql_where=text("state = 'waiting'"))
+
 # Studies: arms x seeds x given models, each an ordinary run.
 
 studies = table(

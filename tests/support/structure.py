@@ -25,9 +25,9 @@ MAY_IMPORT = {
 """The floors of the house: which folders may each folder import, besides itself?"""
 
 STOREYS: dict[str, tuple[set[str], ...]] = {
-    "store": ({"schema", "postgres", "rows"}, {"session"}, {"runs", "game"}, {"views"}),
+    "store": ({"schema", "postgres", "rows"}, {"session"}, {"webhooks"}, {"runs", "game"}, {"views"}),
     "orchestrator": (
-        *({"watch"}, {"hold"}, {"stages", "tracking"}, {"journal", "launch"}, {"loop", "warm_workers"}),
+        *({"watch", "webhooks"}, {"hold"}, {"stages", "tracking"}, {"journal", "launch"}, {"loop", "warm_workers"}),
         *({"driver"}, {"studies"}),
     ),
     "workers": (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, select
 
 from store.rows import JsonObject
 from store.schema.tables import runs, statistics
@@ -47,13 +47,18 @@ class SetOutcome:
 
 def _statistic(name: str, order: ColumnElement[Any]) -> ScalarSelect[Any]:
     of_run = (statistics.c.run_id == runs.c.id, statistics.c.name == name)
-    return select(statistics.c.data).where(*of_run).order_by(order).limit(1).scalar_subquery()
+    return select(statistics.c.data).where(*of_run).order_by(order).limit(1).correlate(runs).scalar_subquery()
 
 
 FIRST_HELDOUT = _statistic("heldout", statistics.c.iteration.asc())
 NEWEST_HELDOUT = _statistic("heldout", statistics.c.iteration.desc())
 NEWEST_BATCH = _statistic("batch", statistics.c.iteration.desc())
 """Parts of a query of runs: their oldest or newest statistic of this name."""
+
+
+def run_outcome(conn: Connection, run_id: int) -> tuple[SetOutcome, ...]:
+    """What a run has achieved so far."""
+    return outcome_of(*conn.execute(select(FIRST_HELDOUT, NEWEST_HELDOUT).where(runs.c.id == run_id)).one())
 
 
 def outcome_of(first: Sequence[JsonObject] | None, newest: Sequence[JsonObject] | None) -> tuple[SetOutcome, ...]:

@@ -118,6 +118,23 @@ export interface Curves {
   items: Curve[];
 }
 
+export interface Deliveries {
+  items: Delivery[];
+}
+
+export interface Delivery {
+  id: string;
+  topic: string;
+  run: string | null;
+  state: "waiting" | "delivered" | "given_up";
+  attempts: number;
+  status: number | null;
+  error: string | null;
+  created_at: string;
+  next_at: string | null;
+  finished_at: string | null;
+}
+
 export interface Difference {
   number: number;
   against: number;
@@ -449,6 +466,21 @@ export interface NewRun {
 export interface NewStudy {
   preset: string | null;
   study: Record<string, any> | null;
+}
+
+export interface NewWebhook {
+  name: string;
+  url: string;
+  form: "json" | "slack";
+  topics: ("finished" | "failed" | "paused" | "warning")[];
+  tags: string[];
+  runs: "all" | "named";
+  created_at: string;
+  waiting: number;
+  delivered: number;
+  given_up: number;
+  last_error: string | null;
+  secret: string;
 }
 
 export interface OpenStage {
@@ -966,4 +998,31 @@ export interface TrainedChunk {
 
 export interface TrainedChunks {
   items: TrainedChunk[];
+}
+
+export interface Webhook {
+  name: string;
+  url: string;
+  form: "json" | "slack";
+  topics: ("finished" | "failed" | "paused" | "warning")[];
+  tags: string[];
+  runs: "all" | "named";
+  created_at: string;
+  waiting: number;
+  delivered: number;
+  given_up: number;
+  last_error: string | null;
+}
+
+export interface WebhookRequest {
+  name: string;
+  url: string;
+  form: "json" | "slack";
+  topics: ("finished" | "failed" | "paused" | "warning")[];
+  tags: string[];
+  runs: "all" | "named";
+}
+
+export interface Webhooks {
+  items: Webhook[];
 }

@@ -42,6 +42,7 @@ FREE = {
     "tracking.run_name",
     "tracking.experiment",
     "tracking.project",
+    "webhooks",
 }
 """Keys with harmless text; `options` go to a function that is allowed."""
 
