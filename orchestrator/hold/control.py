@@ -10,10 +10,10 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from eva.errors import ConflictError, LeaseTakenError
-from eva.runtime.processes import end_process, is_alive
+from eva.runtime.processes import end_process, is_alive, is_dead
 from orchestrator.hold.lease import claim
 from orchestrator.hold.orphans import end_orphans
-from store.rows import Fence, JsonObject, LeaseRow, RunRow
+from store.rows import JsonObject, LeaseRow, RunRow
 from store.runs import events, leases, runs
 from store.session import Store
 
@@ -22,17 +22,30 @@ StopRequest = Literal["pause", "cancel"]
 REACHED = {"pause": "paused", "cancel": "cancelled"}
 _OVER = ("finished", "cancelled")
 _POLL_S = 0.2
-OBEY_S, _DEATH_S = 30.0, 5.0
-"""Seconds that a driver has to obey before it is ended, and that a killed process has to be gone."""
+OBEY_S, _DEATH_S, _WRITE_S = 30.0, 5.0, 10.0
+"""Seconds that a driver has to obey before it is ended, that a killed process has to be gone, and that a request waits
+for a write of the driver to end."""
 
 
-def request_stop(store: Store, run: RunRow, request: StopRequest) -> RunRow:
+class StuckWriteError(ConflictError):
+    """The run's driver is in the middle of a write that does not end, so nobody can ask it anything."""
+
+
+def request_stop(store: Store, run: RunRow, request: StopRequest, write_s: float | None = None) -> RunRow:
     """Requests that a run pauses or is cancelled, and returns its row after that.
 
     Its driver stops at the next batch boundary. If it has no driver, the run is paused or cancelled at once.
-    Raises ConflictError when the run's state does not allow the request.
+    Raises ConflictError when the run's state does not allow the request, StuckWriteError when the driver's write does
+    not end within `write_s` (10 s by default).
     """
+    write_s = _WRITE_S if write_s is None else write_s
     with store.transaction() as conn:
+        if not runs.lock_run(conn, run.id, write_s):
+            raise StuckWriteError(
+                f"{player(store, run)} has been in the middle of a write of run {run.name} for over {write_s:g} s, "
+                "so the run cannot be asked",
+                next_move=f"Try again, or end the run with `eva cancel {run.name} --force`",
+            )
         # a paused run may be asked to play again: its driver is about to start
         run = runs.get_run(conn, run.id)
         if (run.status, run.desired) == (REACHED[request], request):
@@ -86,9 +99,11 @@ def force_cancel(store: Store, run: RunRow, obey_s: float = OBEY_S) -> RunRow:
     launcher stops its job. Raises ConflictError when the run is over, or was taken over in the meantime.
     """
     before = _holder(store, run)
-    request_stop(store, run, "cancel")
     try:
+        request_stop(store, run, "cancel", obey_s)
         return wait_for_stop(store, run, "cancel", obey_s)
+    except StuckWriteError:
+        pass
     except ConflictError:
         row = _row(store, run)
         if row.status in (*_OVER, "failed") or row.desired != "cancel":
@@ -99,9 +114,9 @@ def force_cancel(store: Store, run: RunRow, obey_s: float = OBEY_S) -> RunRow:
             f"run {run.name} was taken over in the meantime: {player(store, run)} is playing it",
             next_move=f"Look at it with `eva show {run.name}`; force it again if you still want to",
         )
-    _take_and_cancel(store, run, holder)
     with suppress(PermissionError):  # of another user: it ends itself when it notices the loss
         end_process(before.owner)
+    _take_and_cancel(store, run, before.owner)
     until = time.monotonic() + _DEATH_S
     while is_alive(before.owner) and time.monotonic() < until:
         time.sleep(_POLL_S / 10)
@@ -109,14 +124,11 @@ def force_cancel(store: Store, run: RunRow, obey_s: float = OBEY_S) -> RunRow:
     return _row(store, run)
 
 
-def _take_and_cancel(store: Store, run: RunRow, holder: LeaseRow) -> None:
-    assert holder.owner is not None
-    with store.transaction() as conn:
-        # a driver that is frozen in the middle of a write would hold the claim up
-        leases.end_own_writes(conn, Fence(run.id, holder.fence))
-    facts = {"forced": True, "host": holder.owner.get("host"), "pid": holder.owner.get("pid")}
-    with exclusive_transaction(store, run, take_from=holder.owner) as conn:
+def _take_and_cancel(store: Store, run: RunRow, owner: JsonObject) -> None:
+    facts = {"forced": True, "host": owner.get("host"), "pid": owner.get("pid")}
+    with exclusive_transaction(store, run, take_from=owner) as conn:
         if runs.get_run(conn, run.id).status not in _OVER:
+            runs.set_desired(conn, run.id, "cancel")
             runs.set_status(conn, run.id, "cancelled")
             events.append_event(conn, run.id, "cancelled", facts)
 
@@ -170,6 +182,9 @@ def hide(conn: Connection, run: RunRow, *, hidden: bool) -> None:
 
 def _settle(store: Store, run: RunRow, request: StopRequest) -> None:
     """Puts the run into the requested state, unless somebody is playing it."""
+    holder = _holder(store, run)
+    if holder is not None and holder.owner is not None and not is_dead(holder.owner):
+        return  # a claim would wait for what the driver is writing
     with suppress(LeaseTakenError), exclusive_transaction(store, run) as conn:
         row = runs.get_run(conn, run.id)
         if row.status in (*_OVER, REACHED[request]) or (row.status == "failed" and request == "pause"):

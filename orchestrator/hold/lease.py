@@ -143,8 +143,8 @@ def claim(
 ) -> Lease:
     """Claims a run for this process, at once if its holder is a dead process of this machine.
 
-    `take_from`: the owner from whom the run is taken although it may live; it writes nothing more. Raises
-    LeaseTakenError, which says who holds it.
+    `take_from`: the owner from whom the run is taken although it may live; what it is writing is ended, and it writes
+    nothing more. Raises LeaseTakenError, which says who holds it.
     """
     retry = retry or DatabaseRetry(store, run.name, NoListener())
     # The token tells this claim from others of this process, so that it is found again if its answer is lost.
@@ -152,9 +152,13 @@ def claim(
 
     def attempt() -> tuple[Fence | None, LeaseRow | None]:
         with store.transaction() as conn:
+            holder = leases.read_lease(conn, run.id) if take_from else None
+            if holder is not None and holder.owner == take_from and take_from is not None:
+                # does not wait for what the holder is writing
+                return leases.claim(conn, run.id, me, ttl_s, break_owner=take_from, end_writes=True), holder
             fence = leases.claim(conn, run.id, me, ttl_s, break_owner=me)
             holder = None if fence else leases.read_lease(conn, run.id)
-            if holder is not None and holder.owner and (holder.owner == take_from or is_dead(holder.owner)):
+            if holder is not None and holder.owner and is_dead(holder.owner):
                 fence = leases.claim(conn, run.id, me, ttl_s, break_owner=dict(holder.owner))
             if fence is None:
                 leases.shorten(conn, max(ttl_s, TTL_S), run.id)

@@ -18,11 +18,12 @@ _WRITER_NAME = "eva run {0} fence {1}"
 _CLAIM_WAIT_S, _CLAIM_TRIES = 2.0, 15
 """How long a claim waits for the row's lock before it tries again, and how often it tries."""
 
-_END_EXPIRED = text("""
+_END_WRITES = text("""
     SELECT pg_terminate_backend(activity.pid)
     FROM leases JOIN pg_stat_activity activity
         ON replace(activity.application_name, ' lease', '') = 'eva run ' || leases.run_id || ' fence ' || leases.fence
-    WHERE leases.run_id = :run_id AND leases.expires_at <= clock_timestamp()
+    WHERE leases.run_id = :run_id
+      AND (leases.expires_at <= clock_timestamp() OR leases.owner = CAST(:break_owner AS jsonb))
       AND activity.datname = current_database() AND activity.usename = current_user
 """)
 
@@ -91,14 +92,20 @@ _READ = text("""
 
 
 def claim(
-    conn: Connection, run_id: int, owner: JsonObject, ttl_s: float, *, break_owner: JsonObject | None = None
+    conn: Connection,
+    run_id: int,
+    owner: JsonObject,
+    ttl_s: float,
+    *,
+    break_owner: JsonObject | None = None,
+    end_writes: bool = False,
 ) -> Fence | None:
     """Claims a run for `owner` for `ttl_s` seconds: returns a new fence, or None when someone else holds the run.
 
     Succeeds when nobody holds the run, its lease has expired, or `break_owner` is its current owner, which the
     caller has proven to be dead. Waits for writes that the old owner is committing. Ends writes that were left open
-    under an expired lease, because their driver may be frozen in the middle of one. Since the lease may expire at any
-    moment, it tries again.
+    under an expired lease, because their driver may be frozen in the middle of one; with `end_writes` also those of
+    `break_owner`. Since the lease may expire at any moment, it tries again.
     """
     values = {
         "run_id": run_id,
@@ -108,7 +115,8 @@ def claim(
     }
     tries_left = _CLAIM_TRIES
     while True:
-        conn.execute(_END_EXPIRED, {"run_id": run_id})
+        ended = {"run_id": run_id, "break_owner": values["break_owner"] if end_writes else None}
+        conn.execute(_END_WRITES, ended)
         try:
             with conn.begin_nested():
                 _name(conn, f"eva claims run {run_id}", _CLAIM_WAIT_S)

@@ -7,8 +7,10 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, RowMapping, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import DBAPIError
 
 from eva.errors import ConflictError, NotFoundError, StoreError
 from store.postgres.values import clean_json, clean_text, redacted_text
@@ -17,6 +19,7 @@ from store.schema.tables import leases, runs
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _NAME_TRIES = 100
+_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
 _LAST = ("last", "latest")
 _ENDED = ("finished", "failed", "cancelled")
 
@@ -116,6 +119,19 @@ def set_status(conn: Connection, run_id: int, status: str, error: str | None = N
     if status in _ENDED:
         values["finished_at"] = now
     _change(conn, run_id, values)
+
+
+def lock_run(conn: Connection, run_id: int, wait_s: float) -> bool:
+    """Locks the run's row until the transaction ends. False: somebody else has not let go of it for `wait_s`."""
+    try:
+        with conn.begin_nested():
+            conn.execute(_LOCK_WAIT, {"milliseconds": str(max(1, int(wait_s * 1000)))})
+            conn.execute(select(runs.c.id).where(runs.c.id == run_id).with_for_update(key_share=True))
+    except DBAPIError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            return False
+        raise
+    return True
 
 
 def set_desired(conn: Connection, run_id: int, desired: str) -> None:

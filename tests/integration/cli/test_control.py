@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import text
 
@@ -86,6 +87,42 @@ def test_a_driver_that_does_not_obey_loses_its_run_and_is_ended_and_nobody_else(
     assert beside.poll() is None, "the driver of another run goes on"
     assert "is cancelled" in eva("cancel", other.name, "--force", "--timeout", "60").stdout
     assert beside.wait(timeout=60) not in (0, -signal.SIGKILL), "one that obeys ends by itself"
+
+
+def test_a_driver_that_is_frozen_in_the_middle_of_a_write_is_cancelled_too(
+    store: Store, tmp_path: Path, database_url: str, eva: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its transaction holds the locks of the run and of its lease, on the server."""
+    run = register_run(store, fake_config())
+    monkeypatch.setenv("EVA_FAILPOINTS", "stage.close.before_commit=stop")
+    driver = start(run, tmp_path, database_url)
+    monkeypatch.delenv("EVA_FAILPOINTS")
+    while driver.poll() is None and psutil.Process(driver.pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.05)
+    monkeypatch.setattr("orchestrator.hold.control._WRITE_S", 0.3)
+    refused = eva("pause", run.name)
+    assert refused.exit_code == 3 and "in the middle of a write" in refused.stderr and "--force" in refused.stderr
+    shown = eva("cancel", run.name, "--force", "--timeout", "0.3")
+    assert f"{run.name} is cancelled" in shown.stdout, shown.output
+    assert driver.wait(timeout=30) == -signal.SIGKILL
+    assert (row_of(store, run.name).status, row_of(store, run.name).desired) == ("cancelled", "cancel")
+
+
+def test_a_write_that_a_lock_of_somebody_else_holds_up_does_not_hold_up_a_forced_cancel(
+    store: Store, tmp_path: Path, database_url: str, eva: Command
+) -> None:
+    """The driver lives and renews nothing: its write waits for a table, and it tries again when its connection ends."""
+    run = register_run(store, fake_config())
+    driver = start(run, tmp_path, database_url)
+    while responses_of(store, run) < 20 and driver.poll() is None:
+        time.sleep(0.01)
+    with store.transaction() as conn:
+        conn.execute(text("LOCK TABLE responses IN ACCESS EXCLUSIVE MODE"))
+        time.sleep(1)
+        assert driver.poll() is None
+        shown = eva("cancel", run.name, "--force", "--timeout", "0.3")
+    assert f"{run.name} is cancelled" in shown.stdout, shown.output
+    assert driver.wait(timeout=30) == -signal.SIGKILL
 
 
 @pytest.mark.usefixtures("fake_solver")
