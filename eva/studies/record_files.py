@@ -14,11 +14,37 @@ from pydantic import Field, ValidationError
 
 from eva.errors import InputError
 from eva.studies.files import current_values, validate_study
-from eva.studies.records import ContaminationRecord, PolicyRecord, Provenance, RunRecord, Spent, StudyRecords
-from eva.studies.schema import ReportPart
+from eva.studies.records import (
+    ContaminationRecord,
+    Overlap,
+    PolicyRecord,
+    Provenance,
+    RunRecord,
+    Spent,
+    StudyRecords,
+    heldout_overlap,
+)
+from eva.studies.schema import HeldoutOverlap, ReportPart
 
 SUFFIXES = (".json", ".json.gz")
 RECORDS_SCHEMA = 1
+
+
+class RecordedCosts(ReportPart):
+    """What a run had used when a policy was made, without evaluation."""
+
+    responses: int
+    """Responses sampled from its policies."""
+    tokens: int
+    """Tokens of these responses."""
+    pairs: int
+    """Preference pairs."""
+    steps: int
+    """Optimiser steps."""
+    seconds: float
+    """Seconds in its stages."""
+    dollars: float
+    """What evolving and rewards had cost, US dollars."""
 
 
 class RecordedPolicy(ReportPart):
@@ -26,7 +52,7 @@ class RecordedPolicy(ReportPart):
 
     checkpoint: int
     """Its number: how many iterations had been trained on."""
-    spent: Spent
+    spent: RecordedCosts
     """What the run had used when it was made."""
     steps_by_iteration: tuple[int, ...]
     """Optimiser steps of each iteration before it."""
@@ -53,6 +79,17 @@ class RecordedRun(ReportPart):
     """Its evaluated policies, in order."""
 
 
+class RecordedProvenance(ReportPart):
+    """What runs must have in common to be compared, as SHA-256 digests."""
+
+    code: tuple[str, ...]
+    """The code that played them: one digest if it was the same."""
+    models: dict[str, str]
+    """The given models, by name."""
+    heldout: tuple[str, ...]
+    """The outcome's held-out prompts, in their order: one digest if they were the same."""
+
+
 class StudyRecordsFile(ReportPart):
     """All that a study's report is made from."""
 
@@ -66,10 +103,10 @@ class StudyRecordsFile(ReportPart):
     """The given models, as the runs name them."""
     runs: tuple[RecordedRun, ...]
     """The runs that have begun."""
-    contamination: ContaminationRecord | None
+    contamination: HeldoutOverlap | None
     """Whether held-out prompts were trained on; null before anything was."""
-    provenance: Provenance
-    """Digests of the code that played the runs, of the given models and of the held-out prompts."""
+    provenance: RecordedProvenance
+    """What the runs have in common."""
 
 
 def recorded(records: StudyRecords) -> StudyRecordsFile:
@@ -78,8 +115,8 @@ def recorded(records: StudyRecords) -> StudyRecordsFile:
         config=records.config.model_dump(mode="json"),
         models=records.models,
         runs=tuple(_recorded_run(run) for run in records.runs),
-        contamination=records.contamination,
-        provenance=records.provenance,
+        contamination=records.contamination and heldout_overlap(records.contamination),
+        provenance=RecordedProvenance.model_validate(records.provenance),
     )
 
 
@@ -116,12 +153,13 @@ def read_records(path: Path) -> StudyRecords:
 
 def records_of(content: StudyRecordsFile) -> StudyRecords:
     """Returns the records in a file's content. Raises ConfigError."""
+    found, shared = content.contamination, content.provenance
     return StudyRecords(
         validate_study(current_values(content.config)),
         content.models,
         tuple(_run(run) for run in content.runs),
-        content.contamination,
-        content.provenance,
+        found and ContaminationRecord(**found.model_dump(exclude={"examples"}), examples=_overlaps(found)),
+        Provenance(shared.code, shared.models, shared.heldout),
     )
 
 
@@ -133,11 +171,15 @@ def _no_records(path: Path, reason: str) -> InputError:
     )
 
 
+def _overlaps(found: HeldoutOverlap) -> tuple[Overlap, ...]:
+    return tuple(Overlap(trained_on, heldout) for trained_on, heldout in found.examples)
+
+
 def _recorded_run(run: RunRecord) -> RecordedRun:
     policies = tuple(
         RecordedPolicy(
             checkpoint=policy.checkpoint,
-            spent=policy.spent,
+            spent=RecordedCosts.model_validate(policy.spent),
             steps_by_iteration=policy.steps_by_iteration,
             values={
                 figure: [None if math.isnan(value) else float(value) for value in values_P]
@@ -161,7 +203,7 @@ def _run(run: RecordedRun) -> RunRecord:
     policies = tuple(
         PolicyRecord(
             policy.checkpoint,
-            policy.spent,
+            Spent(**policy.spent.model_dump()),
             policy.steps_by_iteration,
             {
                 figure: np.array([math.nan if value is None else value for value in values], dtype=float)

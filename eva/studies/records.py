@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from eva.studies.schema import HeldoutOverlap
 from eva.studies.study import StudyConfig
 from eva.types import Floats
 
@@ -97,3 +98,15 @@ class StudyRecords:
     runs: tuple[RunRecord, ...]
     contamination: ContaminationRecord | None = None
     provenance: Provenance = Provenance()
+
+
+def heldout_overlap(record: ContaminationRecord) -> HeldoutOverlap:
+    """Returns the part of the report that says whether held-out prompts were trained on."""
+    return HeldoutOverlap(
+        heldout=record.heldout,
+        trained_on=record.trained_on,
+        equal=record.equal,
+        near=record.near,
+        similarity=record.similarity,
+        examples=[[each.trained_on, each.heldout] for each in record.examples],
+    )

@@ -13,12 +13,11 @@ from eva.config.changes import flatten
 from eva.seeds import derive
 from eva.studies.comparison import ROUNDS, Outcomes, SignFlips, Spread, holm, paired, sign_flips, spread
 from eva.studies.power import coverage, detectable
-from eva.studies.records import ContaminationRecord, PolicyRecord, RunRecord, Spent, StudyRecords
+from eva.studies.records import PolicyRecord, RunRecord, Spent, StudyRecords, heldout_overlap
 from eva.studies.schema import (
     ArmPoint,
     ArmUse,
     ExploratoryDifference,
-    HeldoutOverlap,
     Inequality,
     MatchProof,
     ModelDifference,
@@ -110,7 +109,7 @@ def study_report(records: StudyRecords) -> StudyReport:
         comparisons=comparisons,
         match=None if config.match is None else _match_proof(config.match, arms.values()),
         repeats=_repeats(config, comparisons, exploratory),
-        contamination=records.contamination and _overlap(records.contamination),
+        contamination=records.contamination and heldout_overlap(records.contamination),
         exploratory=[each for each in exploratory if not config.repeats(each.first, each.second)],
         runs=[_run(run, arms[run.arm], figure) for run in records.runs if run.arm in arms],
     )
@@ -285,17 +284,6 @@ def _repeats(
 
 def _ends(intervals: Iterable[StudyInterval]) -> list[tuple[float, float]]:
     return [(each.low, each.high) for each in intervals if each.low is not None and each.high is not None]
-
-
-def _overlap(record: ContaminationRecord) -> HeldoutOverlap:
-    return HeldoutOverlap(
-        heldout=record.heldout,
-        trained_on=record.trained_on,
-        equal=record.equal,
-        near=record.near,
-        similarity=record.similarity,
-        examples=[[each.trained_on, each.heldout] for each in record.examples],
-    )
 
 
 def _outcomes(values: Mapping[Key, Floats | None]) -> Outcomes | None:

@@ -89,15 +89,6 @@ export interface ConfigText {
   config: Record<string, any>;
 }
 
-export interface ContaminationRecord {
-  heldout: number;
-  trained_on: number;
-  equal: number;
-  near: number;
-  similarity: number;
-  examples: Overlap[];
-}
-
 export interface Curve {
   run: string;
   points: Point[];
@@ -501,11 +492,6 @@ export interface Origin {
   operator: string;
 }
 
-export interface Overlap {
-  trained_on: string;
-  heldout: string;
-}
-
 export interface Pair {
   iteration: number;
   checkpoint: number;
@@ -636,22 +622,31 @@ export interface PromptPage {
   next: string | null;
 }
 
-export interface Provenance {
-  code: string[];
-  models: Record<string, string>;
-  heldout: string[];
-}
-
 export interface Ready {
   status: string;
   postgres: string;
 }
 
+export interface RecordedCosts {
+  responses: number;
+  tokens: number;
+  pairs: number;
+  steps: number;
+  seconds: number;
+  dollars: number;
+}
+
 export interface RecordedPolicy {
   checkpoint: number;
-  spent: Spent;
+  spent: RecordedCosts;
   steps_by_iteration: number[];
   values: Record<string, (number | null)[]>;
+}
+
+export interface RecordedProvenance {
+  code: string[];
+  models: Record<string, string>;
+  heldout: string[];
 }
 
 export interface RecordedRun {
@@ -833,15 +828,6 @@ export interface SetOutcome {
   reward_change: PairedChange | null;
 }
 
-export interface Spent {
-  responses: number;
-  tokens: number;
-  pairs: number;
-  steps: number;
-  seconds: number;
-  dollars: number;
-}
-
 export interface Stage {
   iteration: number;
   name: string;
@@ -947,8 +933,8 @@ export interface StudyRecordsFile {
   config: Record<string, any>;
   models: string[];
   runs: RecordedRun[];
-  contamination: ContaminationRecord | null;
-  provenance: Provenance;
+  contamination: HeldoutOverlap | null;
+  provenance: RecordedProvenance;
 }
 
 export interface StudyReport {
