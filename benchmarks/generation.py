@@ -83,7 +83,9 @@ class StageSide:
         row = register_run(self._store, self._config)
         name = model_class(self._config.reward).name_of(self._config.reward)
         with claim(self._store, row) as lease:
-            run = ClaimedRun(row.id, row.name, self._config, Path(), name, self._store, lease, NoListener())
+            run = ClaimedRun(
+                row.id, row.name, self._config, Path(), row.stored_name, name, self._store, lease, NoListener()
+            )
             run.write(lambda conn: checkpoints.insert_checkpoint(conn, row.id, self._policy))
             use(Journal(run), run)
 

@@ -77,7 +77,7 @@ def start_run(store: Store, prompt_file: Path) -> RunRow:
 def stream(store: Store, run: RunRow, lease: Lease, rewarded: Sequence[RewardedResponses]) -> float:
     """Returns the seconds for storing results as the loop's judge does, if engine and rewarder take no time."""
     config = RunConfig.model_validate(run.config)
-    claimed = ClaimedRun(run.id, run.name, config, Path(), "mock", store, lease, NoListener())
+    claimed = ClaimedRun(run.id, run.name, config, Path(), run.stored_name, "mock", store, lease, NoListener())
     numbers = [row.prompt.number for row in rewarded]
     with JudgeStage(claimed, 0, "judge_pool", numbers, POLICY) as stage:
         stage.missing()

@@ -158,6 +158,14 @@ class DiskFullError(InfrastructureError):
     status = 507
 
 
+class StorageError(InfrastructureError):
+    """An object store does not answer, or refused a request; the run pauses."""
+
+
+class MissingObjectError(StorageError):
+    """An object store has no such object."""
+
+
 class EvolverError(InfrastructureError):
     """The evolver's service failed after all retries."""
 

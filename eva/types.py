@@ -252,6 +252,8 @@ class TrainingJob:
     In semi-online training `chunks`, in order, stand in place of `pairs_path`: all of the iteration so far, of
     `planned_steps` in all chunks. With `hand_over`, the policy after the last of them is published in that folder, for
     the engines alone, and the training goes on later.
+
+    `machine`: Ray's name for the machine whose disk has the job's files, None if all machines see them.
     """
 
     number: int
@@ -267,6 +269,7 @@ class TrainingJob:
     planned_steps: int = 0
     hand_over: str | None = None
     sampling: SamplingSettings | None = None
+    machine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

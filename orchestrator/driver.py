@@ -23,6 +23,7 @@ from eva.errors import (
     NoRoomError,
     RayAwayError,
     RunStoppedError,
+    StorageError,
     StoreAwayError,
     error_kind,
 )
@@ -35,6 +36,8 @@ from eva.runtime.redaction import hide_secrets, redact_json, secrets_of
 from eva.runtime.tracker import Opening, Tracker
 from eva.runtime.worker_reports import Incident
 from eva.settings import Settings
+from eva.solver.manifest import is_stored
+from eva.storage.stored_manifests import stored_damage
 from eva.types import Checkpoint
 from orchestrator.averaging import AverageOutcome, SharedSet, evaluate_average
 from orchestrator.hold.claimed_run import ClaimedRun
@@ -71,7 +74,7 @@ from workers.training.trainer import LocalTrainer
 RolesBuilder = Callable[[RunConfig, Path, Settings, Overseer], AbstractContextManager[Roles]]
 Trackers = Mapping[str, tuple[Tracker, str | None]]
 
-_PASSING = (StoreAwayError, DiskFullError, NoRoomError, RayAwayError, EngineDiedError)
+_PASSING = (StoreAwayError, DiskFullError, StorageError, NoRoomError, RayAwayError, EngineDiedError)
 """Errors that end the driver but not the run: it can be resumed when the cause is fixed."""
 
 log = logging.getLogger(__name__)
@@ -118,6 +121,7 @@ def drive(
                 run.name,
                 config,
                 folder,
+                run.stored_name,
                 model_class(config.reward).name_of(config.reward),
                 store,
                 lease,
@@ -154,17 +158,27 @@ def repair(
         lease = stack.enter_context(claim(store, run))
         config, folder = RunConfig.model_validate(run.config), _prepared_folder(settings, run, lease)
         rewarder = model_class(config.reward).name_of(config.reward)
-        claimed = ClaimedRun(run.id, run.name, config, folder, rewarder, store, lease, listener)
+        claimed = ClaimedRun(run.id, run.name, config, folder, run.stored_name, rewarder, store, lease, listener)
 
         def start_trainer() -> Trainer:
             stack.enter_context(_marked_connection(settings))
             logs = settings.logs_dir / folder.name
             return stack.enter_context(
-                LocalTrainer(config, logs, notice=lambda incident: listener.on_message(incident.text))
+                LocalTrainer(
+                    config,
+                    logs,
+                    notice=lambda incident: listener.on_message(incident.text),
+                    data_dir=settings.data_dir,
+                )
             )
 
         with full_disk_errors(folder):
-            return repair_checkpoints(claimed, start_trainer if trainer is None else lambda: trainer, damage)
+            return repair_checkpoints(claimed, start_trainer if trainer is None else lambda: trainer, _damage)
+
+
+def _damage(place: str, digest: str) -> str | None:
+    """What is wrong with a checkpoint, None if every byte is right. Raises StorageError."""
+    return stored_damage(place, digest) if is_stored(place) else damage(Path(place), digest)
 
 
 def check_average(
@@ -285,7 +299,8 @@ def build_roles(
         stack.enter_context(_marked_connection(settings))
         stack.enter_context(_watched_cluster(overseer))
         notice = overseer.notice
-        trainer = stack.enter_context(LocalTrainer(config, logs, notice=notice, kept=warm and warm.take_process()))
+        kept = warm and warm.take_process()
+        trainer = stack.enter_context(LocalTrainer(config, logs, notice=notice, kept=kept, data_dir=settings.data_dir))
         fleet = stack.enter_context(
             start_fleet(
                 config,

@@ -14,13 +14,14 @@ from eva.creator.evolution import EvolutionPlan
 from eva.creator.mixing import next_prompts
 from eva.creator.novelty import question_key
 from eva.creator.sampling import PromptTraits
-from eva.errors import NotFoundError, RunStoppedError
+from eva.errors import NotFoundError, RunStoppedError, StorageError
 from eva.measures.diversity import Breach
 from eva.roles import Embedder, Rewarder
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import process_log_context
 from eva.seeds import derive
 from eva.solver.chunks import Chunk, cut_batch
+from eva.solver.manifest import is_stored
 from eva.types import Checkpoint, ChunkPairs, RewardTable, TrainingJob
 from orchestrator.hold import pruning
 from orchestrator.hold.claimed_run import ClaimedRun
@@ -37,6 +38,7 @@ from orchestrator.stages.sampling import SampleStage
 from orchestrator.stages.stage import Stage
 from orchestrator.stages.training import TrainStage, write_pairs, write_responses
 from store.game import batches, checkpoints, heldout, pools, prompts, responses
+from store.rows import CheckpointRow
 from store.runs import events, runs
 from store.views import costs, statistics
 
@@ -56,8 +58,8 @@ class Journal:
 
     @property
     def folder(self) -> str:
-        """The folder of the run's checkpoints and training jobs."""
-        return str(self._run.folder)
+        """Where the run's checkpoints are published: a folder, or an address in an object store."""
+        return self._run.place
 
     # Stages, as context managers. One that is complete runs again without doing anything.
 
@@ -179,18 +181,23 @@ class Journal:
             raise (collapse_error(self._run, pausing) if pausing else error) from None
 
     def _prune(self) -> None:
-        """Deletes the checkpoints that nobody needs any more. A folder that cannot be deleted is tried again later."""
+        """Deletes the checkpoints that nobody needs any more. What cannot be deleted is tried again later."""
         run = self._run
 
         def mark(conn: Connection) -> pruning.Pruning:
             row = runs.get_run(conn, run.id)
-            return pruning.mark(conn, row, run.folder, self.config.checkpoints.keep, respect_configs=True)
+            keep = self.config.checkpoints.keep
+            return pruning.mark(conn, row, run.folder, keep, respect_configs=True, stored_whole=whole)
 
-        doomed = run.write(mark).doomed
-        rows = run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id))
+        def rows() -> list[CheckpointRow]:
+            return run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id))
+
+        doomed: Sequence[CheckpointRow] = ()
         try:
-            pruning.delete(rows, run.folder)
-        except OSError as error:
+            whole = pruning.is_stored_whole(rows())
+            doomed = run.write(mark).doomed
+            pruning.delete(rows(), run.folder, run.stored_name)
+        except (OSError, StorageError) as error:
             run.listener.on_message(f"a checkpoint that is no longer needed could not be deleted: {error}")
         else:
             for row in doomed:
@@ -289,12 +296,13 @@ class Journal:
                 self._pairs_in[file] = self._write_learned(file, [job.iteration], part.number)
         if not any(self._pairs_in[file] for file in files):
             return None
-        inside = (self._run.folder if self.config.training.keep_synced else self._run.own_folder) / "inside"
+        stays = self.config.training.keep_synced or is_stored(self.folder)
+        inside = self.folder if stays else str(self._run.own_folder)
         return replace(
             job,
             chunks=tuple(ChunkPairs(str(file), part.steps) for file, part in zip(files, trained, strict=True)),
             planned_steps=sum(part.steps for part in parts),
-            hand_over=None if chunk.last else str(inside / f"iteration-{job.iteration:04d}"),
+            hand_over=None if chunk.last else f"{inside}/inside/iteration-{job.iteration:04d}",
         )
 
     def _awaits_newest(self, job: TrainingJob, chunk: Chunk) -> bool:

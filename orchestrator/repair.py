@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from eva.errors import CheckpointError, ConflictError
 from eva.roles import Trainer
-from eva.solver.manifest import checkpoint_folder
+from eva.solver.manifest import is_stored, located
+from eva.storage.places import belongs_to
+from eva.storage.stored_folder import StoredFolder
 from eva.types import Checkpoint, TrainingStep
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.journal import Journal
 from store.game import batches, checkpoints
 from store.rows import CheckpointRow
 
-Damage = Callable[[Path, str], str | None]
-"""What is wrong with a folder, compared with its manifest's recorded digest; None if it is whole."""
+Damage = Callable[[str, str], str | None]
+"""What is wrong with the checkpoint at a place, compared with its recorded digest; None if it is whole."""
 
 
 def repair_checkpoints(run: ClaimedRun, start_trainer: Callable[[], Trainer], damage: Damage) -> list[int]:
@@ -27,15 +29,12 @@ def repair_checkpoints(run: ClaimedRun, start_trainer: Callable[[], Trainer], da
     repaired: list[int] = []
     trainer: Trainer | None = None
     for row in run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id)):
-        folder = checkpoint_folder(row.path, run.folder.parent)
-        if row.pruned_at is not None or (why := damage(folder, row.digest)) is None:
+        place = located(row.path, run.folder.parent)
+        if row.pruned_at is not None or (why := damage(place, row.digest)) is None:
             continue
-        if folder.parent != run.folder:
-            raise ConflictError(
-                f"checkpoint {row.number} of run {run.name} is damaged ({why}), and is one of {folder.parent.name}",
-                expected="a damaged checkpoint of the run itself",
-                next_move=f"Repair it there: eva checkpoints repair {folder.parent.name}",
-            )
+        _require_own(run, row, place, why)
+        if is_stored(place):
+            StoredFolder(place).unseal()  # what is there does not count as published any more
         run.listener.on_message(f"checkpoint {row.number} is damaged ({why}); it is made again from what is stored")
         trainer = trainer or start_trainer()
         again = _make_again(run, row, trainer)
@@ -43,10 +42,21 @@ def repair_checkpoints(run: ClaimedRun, start_trainer: Callable[[], Trainer], da
             raise CheckpointError(
                 f"checkpoint {row.number} of run {run.name} was made again with other weights (digest {again.digest})",
                 expected=f"the recorded digest, {row.digest}: this needs the same libraries, devices and threads",
-                next_move=f"Restore {folder} from a backup, or fork the run before iteration {row.number}",
+                next_move=f"Restore {place} from a backup, or fork the run before iteration {row.number}",
             )
         repaired.append(row.number)
     return repaired
+
+
+def _require_own(run: ClaimedRun, row: CheckpointRow, place: str, why: str) -> None:
+    stored = is_stored(place)
+    owner = PurePosixPath(place).parent.name if stored else Path(place).parent.name
+    if not (belongs_to(place, run.stored_name) if stored else Path(place).parent == run.folder):
+        raise ConflictError(
+            f"checkpoint {row.number} of run {run.name} is damaged ({why}), and is one of {owner}",
+            expected="a damaged checkpoint of the run itself",
+            next_move=f"Repair it there: eva checkpoints repair {owner.rpartition('-')[0] if stored else owner}",
+        )
 
 
 def _make_again(run: ClaimedRun, row: CheckpointRow, trainer: Trainer) -> Checkpoint:

@@ -68,6 +68,11 @@ class RunRow:
         """The name of the folder that holds the run's files: the name that the run was created with."""
         return self.folder or self.name
 
+    @property
+    def stored_name(self) -> str:
+        """The name of the run's folder in an object store, which runs of other databases may share."""
+        return f"{self.folder_name}-{self.identity[:8]}"
+
 
 @dataclass(frozen=True, slots=True)
 class ResponseCoverage:

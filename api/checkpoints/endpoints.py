@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
+from fastapi import Path as PathParameter
 
 from api.schema import LARGEST_SMALL, RunName, Schema
 from api.service import Here, Service
 from eva.errors import CheckpointError, NotFoundError
-from eva.solver.manifest import Manifest, checkpoint_folder, read_manifest
+from eva.solver.manifest import Manifest, checkpoint_folder, is_stored, located, read_manifest
+from eva.storage.stored_manifests import kept_copy
 from store.game.checkpoints import read_checkpoint, read_checkpoints
 from store.rows import CheckpointRow
 from store.runs.runs import find_run
@@ -31,7 +34,9 @@ class Checkpoint(Schema):
     """The checkpoint that it was trained from."""
     folder: str | None
     """Its folder below the server's data directory, in the Hugging Face layout with a manifest; null if it is
-    elsewhere, as the initial model is."""
+    elsewhere."""
+    address: str | None
+    """Its address in an object store (checkpoints.store); null if it is a folder."""
     digest: str
     """SHA-256 of the manifest: equal digests mean equal weights."""
     steps: int | None
@@ -43,7 +48,7 @@ class Checkpoint(Schema):
     dropped: Mapping[str, int]
     """Preference pairs that were not trained on, by reason."""
     bytes: int | None
-    """The size of its files; null where they cannot be read on the server's machine."""
+    """The size of its files; null where neither they nor a copy of their manifest is on the server's machine."""
     created_at: datetime
     """When it was published."""
     pruned_at: datetime | None
@@ -65,7 +70,8 @@ class CheckpointDetails(Checkpoint):
     """A checkpoint with its manifest."""
 
     files: list[File] | None
-    """Every file, by path; null if its folder is not on the server's machine, or is no longer complete."""
+    """Every file, by path; null if its folder is not on the server's machine or is no longer complete, or, for one in
+    an object store, if there is no copy of its manifest here."""
 
 
 class Checkpoints(Schema):
@@ -90,7 +96,7 @@ def list_checkpoints(here: Here, run: RunName) -> Checkpoints:
 def get_checkpoint(
     here: Here,
     run: RunName,
-    number: Annotated[int, Path(ge=0, le=LARGEST_SMALL, description="The number of a checkpoint.")],
+    number: Annotated[int, PathParameter(ge=0, le=LARGEST_SMALL, description="The number of a checkpoint.")],
 ) -> CheckpointDetails:
     """One policy with its manifest: its files with their sizes and digests."""
     with here.reading() as conn:
@@ -109,6 +115,8 @@ def get_checkpoint(
 
 def _manifest(here: Service, checkpoint: CheckpointRow) -> Manifest | None:
     """The manifest that was recorded with the checkpoint, None where it is not there any more."""
+    if is_stored(checkpoint.path):
+        return kept_copy(checkpoint.digest, here.settings.data_dir)
     try:
         manifest = read_manifest(checkpoint_folder(checkpoint.path, here.settings.runs_dir))
     except (CheckpointError, OSError):
@@ -117,13 +125,14 @@ def _manifest(here: Service, checkpoint: CheckpointRow) -> Manifest | None:
 
 
 def _facts(here: Service, checkpoint: CheckpointRow, end: TrainingEnd | None) -> dict[str, Any]:
-    path, data = checkpoint_folder(checkpoint.path, here.settings.runs_dir), here.settings.data_dir
+    path, data = Path(located(checkpoint.path, here.settings.runs_dir)), here.settings.data_dir
     manifest = _manifest(here, checkpoint)
     return {
         "number": checkpoint.number,
         "iteration": checkpoint.iteration,
         "parent": checkpoint.parent,
         "digest": checkpoint.digest,
+        "address": checkpoint.path if is_stored(checkpoint.path) else None,
         "folder": path.relative_to(data).as_posix() if path.is_relative_to(data) else None,
         "steps": end and end.steps,
         "loss": end and end.loss,

@@ -22,7 +22,7 @@ from cli.terminal.safe_text import printable
 from eva.config import RunConfig
 from eva.errors import ConflictError, InputError, NotFoundError
 from eva.settings import read_settings
-from eva.solver.manifest import checkpoint_folder
+from eva.solver.manifest import is_stored, located
 from eva.types import Checkpoint
 from store.rows import CheckpointRow, RunRow
 
@@ -81,7 +81,10 @@ def list_(run: str, as_json: bool, url: str | None) -> None:
 @choice_option
 @click.option("--unverified", is_flag=True, help="Print it at once, without comparing its files with its manifest.")
 def path(run: str, choice: str, unverified: bool) -> None:
-    """Print the folder of a checkpoint of RUN, for other programs: it loads with transformers and vLLM."""
+    """Print the folder of a checkpoint of RUN, for other programs: it loads with transformers and vLLM.
+
+    One in an object store is fetched first, once: the folder is this machine's copy (EVA_CACHE_DIR).
+    """
     click.echo(_chosen(run, choice, verified=not unverified).path)
 
 
@@ -234,11 +237,15 @@ def prune(run: str, keep: str, dry_run: bool) -> None:
         row = find(store, run)
         folder = settings.runs_dir / row.folder_name
         with store.transaction() as conn:
-            planned = (pruning.plan_pruning if dry_run else pruning.mark)(conn, row, folder, wanted)
+            rows = read_checkpoints(conn, row.id)
+        whole = pruning.is_stored_whole(rows)
+        with store.transaction() as conn:
+            plan = pruning.plan_pruning if dry_run else pruning.mark
+            planned = plan(conn, row, folder, wanted, stored_whole=whole)
         if not dry_run:
             with store.transaction() as conn:
                 rows = read_checkpoints(conn, row.id)
-            pruning.delete(rows, folder)
+            pruning.delete(rows, folder, row.stored_name)
     for number, why in planned.kept.items():
         click.echo(printable(f"kept     checkpoint {number}: {why}"))
     for doomed in planned.doomed:
@@ -289,7 +296,7 @@ def _outcome(outcome: AverageOutcome) -> str:
 
 def _cells(item: Mapping[str, Any]) -> tuple[str, ...]:
     size = item["bytes"]
-    folder = "pruned" if item["pruned_at"] else printable(item["folder"] or "elsewhere")
+    folder = "pruned" if item["pruned_at"] else printable(item["folder"] or item["address"] or "elsewhere")
     return (
         str(item["number"]),
         figure(item["steps"]),
@@ -331,13 +338,22 @@ def _chosen(run: str, choice: str, *, verified: bool = True) -> Chosen:
             expected="a checkpoint that has files",
             next_move=f"List them with `eva checkpoints list {row.name}`",
         )
-    folder = checkpoint_folder(checkpoint.path, read_settings().runs_dir)
-    if verified:
+    place = located(checkpoint.path, read_settings().runs_dir)
+    folder = _copy_here(place, checkpoint.digest) if is_stored(place) else Path(place)
+    if verified and not is_stored(place):
         from workers.training.checkpoints import verify
 
         verify(folder, checkpoint.digest)
     end = ends.get(checkpoint.number)
     return Chosen(row, checkpoint, end and end.steps, folder)
+
+
+def _copy_here(place: str, digest: str) -> Path:
+    """This machine's verified copy of a stored checkpoint, which stays until the command ends."""
+    from workers.training.stored.node_cache import node_cache
+
+    copy = node_cache().opened(place, digest, lambda text: click.echo(printable(text), err=True))
+    return click.get_current_context().with_resource(copy)
 
 
 def _find(conn: Any, run: RunRow, choice: str) -> CheckpointRow:

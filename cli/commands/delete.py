@@ -54,7 +54,8 @@ def delete(run: str, purge: bool, yes: bool, dry_run: bool) -> None:
         if not dry_run:
             with store.transaction() as conn:
                 rows = read_checkpoints(conn, row.id)
-            pruning.delete(rows, folder)
+            pruning.delete(rows, folder, row.stored_name)
+            pruning.remove_stored_rest(row, folder)
             pruning.remove_rest(folder, settings.logs_dir / row.folder_name)
     for number, why in planned.kept.items():
         click.echo(printable(f"kept     checkpoint {number}: {why}"))

@@ -266,7 +266,7 @@ def _plan(config: RunConfig, models: Models, machines: Machines, seeds: int, hel
         *_memory(config, models, machines, roles),
         *_host(host, machines),
     ]
-    if machines.free_disk is not None and disk > machines.free_disk:
+    if config.checkpoints.store is None and machines.free_disk is not None and disk > machines.free_disk:
         problems.append(
             Obstacle(
                 "disk",
@@ -328,6 +328,13 @@ def _placement(config: RunConfig, machines: Machines) -> Iterator[Obstacle]:
     devices = config.training.devices if config.training.enabled and config.fleet.gpus_per_engine > 0 else 0
     if devices > machines.gpus:
         yield Obstacle("devices", f"training.devices is {devices}: {machines}")
+    widest = max((node.gpus for node in machines.nodes), default=0)
+    if config.checkpoints.store is not None and widest < devices <= machines.gpus:
+        yield Obstacle(
+            "devices",
+            f"training.devices is {devices}, and the largest machine has {widest} GPUs: with checkpoints.store, which "
+            "needs no disk that machines share, one machine trains",
+        )
 
 
 def _memory(config: RunConfig, models: Models, machines: Machines, roles: Iterable[Role]) -> Iterator[Obstacle]:

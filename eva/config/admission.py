@@ -41,6 +41,7 @@ GUARDED: dict[str, Guard] = {
     "reward.api_key_env": "secret",
     "evolver.api_key_env": "secret",
     "writer.api_key_env": "secret",
+    "checkpoints.store": "store",
     "reward.function": "function",
     "reward.normaliser": "function",
     "evolver.path": "function",

@@ -9,7 +9,7 @@ from typing import Literal
 
 from eva.errors import ConfigError
 
-Kind = Literal["model", "dataset", "endpoint", "function", "secret"]
+Kind = Literal["model", "dataset", "endpoint", "function", "secret", "store"]
 
 VARIABLES: dict[Kind, str] = {
     "model": "EVA_MODELS",
@@ -17,6 +17,7 @@ VARIABLES: dict[Kind, str] = {
     "endpoint": "EVA_ENDPOINTS",
     "function": "EVA_FUNCTIONS",
     "secret": "EVA_SECRETS",
+    "store": "EVA_STORES",
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -35,8 +36,8 @@ class Allowlist:
 def read_allowlist(environment: Mapping[str, str]) -> Allowlist:
     """Reads the allowlist from environment variables.
 
-    EVA_MODELS, EVA_DATASETS and EVA_ENDPOINTS are `name=value,…`; EVA_FUNCTIONS and EVA_SECRETS are `value,…`. Raises
-    ConfigError if an entry is malformed.
+    EVA_MODELS, EVA_DATASETS, EVA_ENDPOINTS and EVA_STORES are `name=value,…`; EVA_FUNCTIONS and EVA_SECRETS are
+    `value,…`. Raises ConfigError if an entry is malformed.
     """
     names: dict[Kind, Mapping[str, str]] = {}
     for kind, variable in VARIABLES.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
 from eva.config.rewards import AgreementReward, Audit, RewardConfig, gives_win_rates
@@ -13,6 +13,7 @@ from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Train
 from eva.config.tracking import Tracking
 from eva.measures.diversity import FIGURES
 from eva.solver.losses import check_ranking, check_win_rates, loss_facts
+from eva.storage.places import checked_store
 
 
 class Prompts(Section):
@@ -108,8 +109,12 @@ KeptName = Literal["last", "best"]
 
 
 class Retention(Section):
-    """What becomes of checkpoints that the run no longer needs."""
+    """Where checkpoints are stored, and what becomes of those that the run no longer needs."""
 
+    store: Annotated[str, AfterValidator(checked_store)] | None = None
+    """An object store for checkpoints: `s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER`, or the absolute path of a folder
+    that all machines see. Each machine fetches a checkpoint once (EVA_CACHE_DIR, EVA_CACHE_GB). null: the run's folder
+    in the data directory, which all machines must share then."""
     keep: Literal["all"] | Annotated[tuple[KeptName, ...], Field(min_length=1)] = "all"
     """Checkpoints that stay on the disk: `all`, or a list of `last` and `best` (the highest mean reward of greedy
     responses to held-out prompts). Others are deleted at the end of an iteration, once no run needs them: this run

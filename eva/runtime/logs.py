@@ -6,10 +6,12 @@ record until it is closed carries them, including those of libraries.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -109,12 +111,15 @@ class WorkerLog:
     run: str | None = field(default_factory=lambda: log_fields().get("run"))
 
     def begin(self) -> None:
-        """Sends everything that this process prints or logs to the file, until the process ends or begins another."""
+        """Sends everything that this process prints or logs to the file, until the process ends or begins another.
+
+        On a machine that has no place for it, as where no disk is shared, the file is below the folder of temporary
+        files.
+        """
         _for_good.close()
         keep_files_private()
         try:
-            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-            log = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            log = _opened(Path(self.path))
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
@@ -126,6 +131,18 @@ class WorkerLog:
         sys.stdout, sys.stderr = (lossy_lines(LossyFile(number, "a", closefd=False)) for number in (1, 2))
         _Process.fields = {"run": self.run, "worker": self.worker}
         _for_good.enter_context(write_logs_to(sys.stderr, self.form))
+
+
+def _opened(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        folder = Path(tempfile.gettempdir()) / f"eva-logs-{os.getuid()}" / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / path.name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def log_entry(record: logging.LogRecord) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from eva.errors import CheckpointError
 
@@ -50,11 +50,16 @@ def read_manifest(path: Path) -> Manifest:
         raw = (path / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise no_checkpoint(path, f"it has no {MANIFEST}", "a published checkpoint") from error
+    return parse_manifest(path, raw)
+
+
+def parse_manifest(place: Path | str, raw: bytes) -> Manifest:
+    """Returns the manifest that these bytes are, of the checkpoint at `place`. Raises CheckpointError."""
     try:
         rows = json.loads(raw)["files"]
         files = tuple(FileEntry(row["path"], row["size"], row["sha256"]) for row in rows)
     except (ValueError, KeyError, TypeError) as error:
-        raise no_checkpoint(path, f"its {MANIFEST} is malformed ({error!r})", "JSON with `files`") from error
+        raise no_checkpoint(place, f"its {MANIFEST} is malformed ({error!r})", "JSON with `files`") from error
     return Manifest(files, hashlib.sha256(raw).hexdigest())
 
 
@@ -70,11 +75,22 @@ def checkpoint_folder(recorded: str, runs_dir: Path) -> Path:
     return Path(recorded) if Path(recorded).is_absolute() and not folder.is_dir() else folder
 
 
-def no_checkpoint(path: Path, what: str, expected: str) -> CheckpointError:
-    """Returns the error for a folder that is not a checkpoint."""
+def is_stored(place: str) -> bool:
+    """Whether a checkpoint's place is an address in an object store, rather than a folder."""
+    return "://" in place
+
+
+def located(recorded: str, runs_dir: Path) -> str:
+    """Returns the place of a checkpoint: an address in a store as it was recorded, otherwise its folder."""
+    return recorded if is_stored(recorded) else str(checkpoint_folder(recorded, runs_dir))
+
+
+def no_checkpoint(place: Path | str, what: str, expected: str) -> CheckpointError:
+    """Returns the error for a folder, here or in a store, that is not a checkpoint."""
+    run = PurePosixPath(place).parent.name if isinstance(place, Path) or not is_stored(place) else "RUN"
     return CheckpointError(
-        f"{path} is not a valid checkpoint: {what}",
+        f"{place} is not a valid checkpoint: {what}",
         expected=expected,
         next_move="Make it again from the stored pairs: "
-        f"`eva checkpoints repair {path.parent.name}`; if the run has not recorded it yet, resume the run",
+        f"`eva checkpoints repair {run}`; if the run has not recorded it yet, resume the run",
     )

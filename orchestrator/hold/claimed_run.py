@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 from eva.config import RunConfig
 from eva.errors import CheckpointError, DiskFullError, LeaseLostError, RunStoppedError, StoreError
 from eva.runtime.worker_reports import Meter
-from eva.solver.manifest import checkpoint_folder
+from eva.solver.manifest import located
+from eva.storage.places import run_place
 from eva.types import Checkpoint
 from orchestrator.hold.database_retry import LAST_WRITE_S, DatabaseRetry
 from orchestrator.hold.driver_folder import driver_folder
@@ -34,12 +35,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRun:
-    """What the journal and its stages share. `folder` holds checkpoints and jobs; `rewarder` is the rewards' name."""
+    """What the journal and its stages share.
+
+    `folder` holds the run's files on this machine. `stored_name` is the name of its folder in an object store.
+    `rewarder` is the rewards' name.
+    """
 
     id: int
     name: str
     config: RunConfig
     folder: Path
+    stored_name: str
     rewarder: str
     store: Store
     lease: Lease
@@ -49,6 +55,11 @@ class ClaimedRun:
     planner: PlannerStatistics = field(default_factory=PlannerStatistics)
     serials: Iterator[int] = field(default_factory=count)
     """Numbers for the files that this driver writes for the run to keep."""
+
+    @property
+    def place(self) -> str:
+        """Where its checkpoints are published: its folder, or an address in an object store."""
+        return run_place(self.config.checkpoints.store, self.folder, self.stored_name)
 
     @property
     def own_folder(self) -> Path:
@@ -145,8 +156,7 @@ class ClaimedRun:
             )
         if row is None:
             return None
-        path = checkpoint_folder(row.path, self.folder.parent)
-        return Checkpoint(row.number, row.iteration, str(path), row.digest)
+        return Checkpoint(row.number, row.iteration, located(row.path, self.folder.parent), row.digest)
 
     def _obey(self, desired: str) -> None:
         if desired == "cancel":

@@ -1,14 +1,15 @@
 """Pruning: deletes the files of checkpoints that neither their run nor a fork of it needs.
 
-A run needs the policy it plays with, the one it is about to finish, and its reference. Only folders of the run itself
-are deleted: what a fork shares belongs to the run that it was forked from. The rows stay and say when it happened.
+A run needs the policy it plays with, the one it is about to finish, and its reference. Only checkpoints of the run
+itself are deleted: what a fork shares belongs to the run that it was forked from. The rows stay and say when it
+happened.
 """
 
 from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,11 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from eva.config import RunConfig
-from eva.errors import CheckpointError, ConflictError
-from eva.solver.manifest import MANIFEST, checkpoint_folder, checkpoint_place, read_manifest
+from eva.errors import CheckpointError, ConflictError, MissingObjectError
+from eva.solver.manifest import MANIFEST, checkpoint_place, is_stored, located, read_manifest
+from eva.storage.places import belongs_to, run_place
+from eva.storage.stored_folder import StoredFolder
+from eva.storage.stored_manifests import is_complete, kept_copy, read_stored_manifest
 from store.game import checkpoints
 from store.rows import CheckpointRow, HolderRow, RunRow
 from store.runs import events, token_files
@@ -41,13 +45,22 @@ class Pruning:
     bytes: int = 0
 
 
-def plan_pruning(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, respect_configs: bool = False) -> Pruning:
-    """What pruning would delete: every checkpoint below `folder` that is not in `keep` and that no run needs.
+def plan_pruning(
+    conn: Connection,
+    run: RunRow,
+    folder: Path,
+    keep: Keep,
+    *,
+    respect_configs: bool = False,
+    stored_whole: bool = True,
+) -> Pruning:
+    """What pruning would delete: every checkpoint of the run itself that is not in `keep` and that no run needs.
 
-    With `respect_configs`, a checkpoint that a fork shares also stays if the fork's own `checkpoints.keep` wants it.
+    `folder`: of the run. With `respect_configs`, a checkpoint that a fork shares also stays if the fork's own
+    `checkpoints.keep` wants it. `stored_whole`: what `is_stored_whole` found, before the transaction.
     Raises ConflictError when `keep` names the best one and nothing was evaluated, or a number that does not exist.
     """
-    rows = [row for row in located(checkpoints.read_checkpoints(conn, run.id), folder) if row.pruned_at is None]
+    rows = [row for row in located_rows(checkpoints.read_checkpoints(conn, run.id), folder) if row.pruned_at is None]
     if keep == "all" or not rows:
         return Pruning((), {row.number: "all are kept" for row in rows})
     config = RunConfig.model_validate(run.config)
@@ -56,11 +69,11 @@ def plan_pruning(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, res
     for number in needed(run.status, run.iteration, config) - reasons.keys():
         reasons[number] = "the run needs it to go on"
     reasons = _of_other_runs(conn, run, rows, respect_configs=respect_configs) | reasons
-    damaged = not is_whole(rows[-1])
+    damaged = not (stored_whole if is_stored(rows[-1].path) else is_whole(rows[-1]))
     for row in rows:
         if damaged:
             reasons.setdefault(row.number, "the newest checkpoint is not whole")
-        if not _lies_in(row, folder):
+        if not _lies_in(row, folder, run.stored_name):
             reasons.setdefault(row.number, _OUTSIDE)
     kept_paths = {row.path: row.number for row in rows if row.number in reasons}
     for row in rows:
@@ -69,16 +82,24 @@ def plan_pruning(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, res
     doomed = tuple(row for row in rows if row.number not in reasons)
     present = {row.number for row in rows}
     kept = {number: why for number, why in sorted(reasons.items()) if number in present}
-    return Pruning(doomed, kept, _bytes({row.path for row in doomed}))
+    return Pruning(doomed, kept, _bytes(doomed, folder))
 
 
-def mark(conn: Connection, run: RunRow, folder: Path, keep: Keep, *, respect_configs: bool = False) -> Pruning:
+def mark(
+    conn: Connection,
+    run: RunRow,
+    folder: Path,
+    keep: Keep,
+    *,
+    respect_configs: bool = False,
+    stored_whole: bool = True,
+) -> Pruning:
     """Records the pruning of a run in the caller's transaction, and an event. `delete` comes after its commit.
 
     Raises as `plan_pruning` does.
     """
     checkpoints.lock_files(conn, shared=False)
-    pruning = plan_pruning(conn, run, folder, keep, respect_configs=respect_configs)
+    pruning = plan_pruning(conn, run, folder, keep, respect_configs=respect_configs, stored_whole=stored_whole)
     if pruning.doomed:
         _record(conn, run, pruning, "checkpoints_pruned")
     return pruning
@@ -98,12 +119,12 @@ def mark_purged(conn: Connection, run: RunRow, folder: Path) -> Pruning:
 
 
 def plan_purging(conn: Connection, run: RunRow, folder: Path) -> Pruning:
-    """What purging would delete: the checkpoints below `folder` that no other run needs or keeps by its config."""
-    rows = [row for row in located(checkpoints.read_checkpoints(conn, run.id), folder) if row.pruned_at is None]
-    outside = {row.number: _OUTSIDE for row in rows if not _lies_in(row, folder)}
+    """What purging would delete: the run's own checkpoints that no other run needs or keeps by its config."""
+    rows = [row for row in located_rows(checkpoints.read_checkpoints(conn, run.id), folder) if row.pruned_at is None]
+    outside = {row.number: _OUTSIDE for row in rows if not _lies_in(row, folder, run.stored_name)}
     reasons = _of_other_runs(conn, run, rows, respect_configs=True) | outside
     doomed = tuple(row for row in rows if row.number not in reasons)
-    return Pruning(doomed, dict(sorted(reasons.items())), _bytes({row.path for row in doomed}))
+    return Pruning(doomed, dict(sorted(reasons.items())), _bytes(doomed, folder))
 
 
 def _record(conn: Connection, run: RunRow, pruning: Pruning, kind: str) -> None:
@@ -137,26 +158,36 @@ def remove_rest(folder: Path, logs: Path) -> None:
         folder.rmdir()
 
 
-def _lies_in(row: CheckpointRow, folder: Path) -> bool:
-    return Path(row.path).is_relative_to(folder)
+def remove_stored_rest(run: RunRow, folder: Path) -> None:
+    """Removes the policies inside an iteration that a purged run has left in its store. Raises StorageError."""
+    store = RunConfig.model_validate(run.config).checkpoints.store
+    if store is not None:
+        StoredFolder(run_place(store, folder, run.stored_name)).folder("inside").delete()
 
 
-def delete(rows: Iterable[CheckpointRow], folder: Path) -> None:
-    """Deletes the files of the pruned ones among these checkpoints, as far as they lie below `folder`.
+def _lies_in(row: CheckpointRow, folder: Path, stored_name: str) -> bool:
+    return belongs_to(row.path, stored_name) if is_stored(row.path) else Path(row.path).is_relative_to(folder)
 
-    Nobody sees a part of a checkpoint: it loses its name first. Pass all checkpoints of the run: what an earlier
-    process marked and could not delete goes, too. Raises OSError.
+
+def delete(rows: Iterable[CheckpointRow], folder: Path, stored_name: str) -> None:
+    """Deletes the files of the pruned ones among these checkpoints, as far as they are the run's own.
+
+    Nobody sees a part of a checkpoint: it loses its name, or its manifest, first. Pass all checkpoints of the run: what
+    an earlier process marked and could not delete goes, too. Raises OSError, StorageError.
     """
-    for path in {Path(row.path) for row in located(rows, folder) if row.pruned_at is not None}:
-        if path.is_relative_to(folder) and path.is_dir():
-            path.rename(folder / f"{_DOOMED}{uuid.uuid4().hex[:8]}")
+    for path in {row.path for row in located_rows(rows, folder) if row.pruned_at is not None}:
+        if is_stored(path):
+            if belongs_to(path, stored_name):
+                StoredFolder(path).delete()
+        elif Path(path).is_relative_to(folder) and Path(path).is_dir():
+            Path(path).rename(folder / f"{_DOOMED}{uuid.uuid4().hex[:8]}")
     for doomed in folder.glob(f"{_DOOMED}*"):
         shutil.rmtree(doomed)
 
 
-def located(rows: Iterable[CheckpointRow], folder: Path) -> list[CheckpointRow]:
-    """Returns checkpoints with the paths of their folders as they are now. `folder`: of the run."""
-    return [replace(row, path=str(checkpoint_folder(row.path, folder.parent))) for row in rows]
+def located_rows(rows: Iterable[CheckpointRow], folder: Path) -> list[CheckpointRow]:
+    """Returns checkpoints with their places as they are now. `folder`: of the run."""
+    return [replace(row, path=located(row.path, folder.parent)) for row in rows]
 
 
 def needed(status: str, iteration: int, config: RunConfig) -> set[int]:
@@ -177,6 +208,20 @@ def is_whole(row: CheckpointRow) -> bool:
         )
     except (CheckpointError, OSError):
         return False
+
+
+def is_stored_whole(rows: Sequence[CheckpointRow]) -> bool:
+    """Whether the newest of these checkpoints is complete, if it is in a store. Asks the store: raises StorageError.
+
+    Digests of files are not read.
+    """
+    if not rows or not is_stored(rows[-1].path):
+        return True
+    try:
+        manifest = read_stored_manifest(rows[-1].path, rows[-1].digest)
+    except (CheckpointError, MissingObjectError):
+        return False
+    return is_complete(manifest, StoredFolder(rows[-1].path).sizes())
 
 
 def best_checkpoint(scores: Iterable[HeldoutScore]) -> int | None:
@@ -246,11 +291,13 @@ def _needs(conn: Connection, holder: HolderRow, *, respect_config: bool) -> bool
     return holder.number in numbers
 
 
-def _bytes(paths: Iterable[str]) -> int:
+def _bytes(rows: Iterable[CheckpointRow], folder: Path) -> int:
+    """The size of their files; of stored ones as far as this machine keeps copies of their manifests."""
     total = 0
-    for path in paths:
+    for path, digest in {row.path: row.digest for row in rows}.items():
         try:
-            total += read_manifest(Path(path)).bytes
+            manifest = kept_copy(digest, folder.parents[1]) if is_stored(path) else read_manifest(Path(path))
         except (CheckpointError, OSError):
             continue
+        total += 0 if manifest is None else manifest.bytes
     return total

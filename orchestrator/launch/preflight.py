@@ -24,10 +24,12 @@ from eva.creator.novelty import load_check
 from eva.creator.operators.choice import choice_named as operator_choice_named
 from eva.creator.samplers import sampler_named
 from eva.creator.weights import weighting_named
-from eva.errors import ModelError
+from eva.errors import ConfigError, ModelError
 from eva.evaluation.turns import with_responses
 from eva.settings import Settings
 from eva.solver.pairs import choice_named
+from eva.storage.places import is_name, run_place
+from eva.storage.stored_folder import StoredFolder
 from orchestrator.launch.material import Material, read_material
 from workers.evolvers.completions import price_of
 from workers.evolvers.endpoint_check import require_endpoint
@@ -191,7 +193,23 @@ def check_parts(config: RunConfig, model: ModelFacts, *, offline: bool = False) 
         lines.append(f"reward {kind.name_of(reward)}")
     _check_reward_templates(config)
     lines += [require_endpoint(service, key, offline=offline) for key, service in _services(config)]
+    if (store := config.checkpoints.store) is not None:
+        lines.append(_check_store(store, offline=offline))
     return lines + [check_tracking(tracking) for tracking in config.tracking]
+
+
+def _check_store(store: str, *, offline: bool) -> str:
+    """Checks that objects can be written, read and deleted. Raises ConfigError for a name, StorageError."""
+    if is_name(store):
+        raise ConfigError(
+            f"checkpoints.store is {store!r}",
+            expected="s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or an absolute path; the API takes names",
+            next_move="Write the address of the store",
+        )
+    if offline:
+        return f"checkpoints go to {store}, which is not asked now"
+    StoredFolder(run_place(store, Path(), "probe"), pauses_s=()).probe()
+    return f"checkpoints go to {store}: an object was written, read and deleted there"
 
 
 def estimate(run: CheckedRun) -> list[str]:

@@ -40,7 +40,7 @@ class Died(BaseException):
 
 def skill_of(policy: Checkpoint) -> int:
     """A fake policy's skill is how often it was trained: its path says so."""
-    return int(policy.path.rpartition("-")[2])
+    return int(policy.path.rpartition("skill-")[2].partition("-")[0])
 
 
 def difficulty_of(prompt: str) -> float:

@@ -113,6 +113,12 @@ def machine_with_gpus() -> str | None:
     return max(nodes)[1] if nodes else None
 
 
+def free_gpus(machine: str | None = None) -> float:
+    """Returns how many GPUs are free in the cluster, or on the machine with this name of Ray's (`node:ADDRESS`)."""
+    nodes: dict[str, dict[str, float]] = available_resources_per_node()
+    return sum(node.get("GPU", 0.0) for node in nodes.values() if machine is None or machine in node)
+
+
 def beside_gpus() -> dict[str, Any]:
     """Returns the actor options of an actor that needs no GPU itself, but the memory of a machine that has them.
 

@@ -23,6 +23,10 @@ class Secrets:
         for name, value in self.values.items():
             os.environ.setdefault(name, value)
 
+    def and_those(self, names: Iterable[str]) -> Secrets:
+        """Returns these secrets with the values that this process has for other variables."""
+        return Secrets({**self.values, **read_secrets(names).values})
+
 
 NO_SECRETS = Secrets()
 

@@ -11,7 +11,8 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,13 @@ from typing import Any
 from eva.errors import InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import WorkerLog
+from eva.solver.manifest import is_stored
 from eva.types import Checkpoint, PromptResponses, Request, Response
+from workers.cluster.secrets import NO_SECRETS, Secrets
+from workers.fleet.serving_view import serving_view
 from workers.models.chat_template import PromptEncoder, Prompting, UnusablePromptError
 from workers.training.checkpoints import verify_once
+from workers.training.stored.node_cache import node_cache
 
 Task = tuple[int, Request]
 """A request with the ticket that its result carries."""
@@ -80,13 +85,18 @@ class Engine:
         """Continues in another log file: the engine serves another run from now on."""
         log.begin()
 
-    def open(self, folder: str, policy: Checkpoint | None = None) -> float:
+    def open(self, folder: str, policy: Checkpoint | None = None, secrets: Secrets = NO_SECRETS) -> float:
         """Loads the model of a folder, replacing any other, and returns the seconds that took.
 
-        `policy`: the checkpoint that the folder shows, which this machine verifies if it has not yet. Raises ModelError
-        if the model or its tokenizer cannot be served, or memory does not suffice, and CheckpointError.
+        `policy`: the checkpoint that the folder shows, which this machine verifies if it has not yet. One in an object
+        store is loaded from this machine's copy instead; `secrets` give access to the store. Raises ModelError if the
+        model or its tokenizer cannot be served, or memory does not suffice, CheckpointError, StorageError and
+        DiskFullError.
         """
-        _verify(policy)
+        with _servable(folder, policy, secrets) as servable:
+            return self._open(servable)
+
+    def _open(self, folder: str) -> float:
         from vllm.engine.arg_utils import EngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -104,14 +114,14 @@ class Engine:
         log.info("serves %s", folder)
         return time.monotonic() - began
 
-    def reload(self, folder: str, policy: Checkpoint | None = None) -> None:
+    def reload(self, folder: str, policy: Checkpoint | None = None, secrets: Secrets = NO_SECRETS) -> None:
         """Loads the weights of another folder in place, and discards everything computed with the old ones.
 
-        For `policy` see `open`.
+        For `policy` and `secrets` see `open`.
         """
-        _verify(policy)
-        self.forget()
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+        with _servable(folder, policy, secrets) as servable:
+            self.forget()
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": servable})
         self._llm.reset_prefix_cache()
         reach("engine.reloaded")
         log.info("serves %s", folder)
@@ -280,9 +290,18 @@ def start_error(folder: str, error: Exception) -> InfrastructureError | ModelErr
     )
 
 
-def _verify(policy: Checkpoint | None) -> None:
-    if policy is not None:
-        verify_once(Path(policy.path), policy.digest)
+@contextmanager
+def _servable(folder: str, policy: Checkpoint | None, secrets: Secrets) -> Generator[str]:
+    """The folder to load a policy from: the one that the driver made, or this machine's copy of a stored checkpoint."""
+    if policy is None or not is_stored(policy.path):
+        if policy is not None:
+            verify_once(Path(policy.path), policy.digest)
+        yield folder
+        return
+    secrets.install()
+    cache = node_cache()
+    with cache.opened(policy.path, policy.digest, log.info) as copy:
+        yield str(serving_view(copy, cache.view(policy.digest)))
 
 
 def _tokens(ids: list[int]) -> Any:

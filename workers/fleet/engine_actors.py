@@ -13,11 +13,12 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from eva.errors import CanaryError, EvaError, ModelError
+from eva.errors import CanaryError, DiskFullError, EvaError, ModelError, StorageError
 from eva.runtime.logs import WorkerLog
 from eva.types import Checkpoint
 from workers.cluster.actors import find_process, lost_machine, stop_actor
 from workers.cluster.room import Room
+from workers.cluster.secrets import NO_SECRETS, Secrets
 from workers.fleet.dispatch import EngineLost, EngineReady, EngineResults, Event, Task
 from workers.fleet.engine import EngineSetup
 from workers.fleet.placement import EngineResources, start_engine
@@ -35,13 +36,14 @@ class ServingTarget:
     """What engines have to serve: a folder that they can reload, and the canary that proves it.
 
     `policy` is the checkpoint itself, which each machine verifies once; `previous` the canary of the checkpoint before,
-    where there is one.
+    where there is one. `secrets` give access to the object store that the checkpoint is in.
     """
 
     folder: str
     policy: Checkpoint
     canary: Canary
     previous: Canary | None = None
+    secrets: Secrets = NO_SECRETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ class ActorEngines:
         load = state.actor.open if state.fresh else state.actor.reload
         if state.fresh:
             state.served = None
-        state.calls.append(_Call("load", load.remote(self._target.folder, self._target.policy)))
+        state.calls.append(_Call("load", load.remote(self._target.folder, self._target.policy, self._target.secrets)))
         state.calls.append(_Call("measure", state.actor.measure.remote(self._target.canary.tokens)))
 
     def _take(self, slot: int) -> Event | None:
@@ -217,6 +219,9 @@ class ActorEngines:
         cause = error.cause if isinstance(error, RayTaskError) else error
         # If no engine has ever served, the same folder and settings would fail again.
         if isinstance(cause, ModelError) and not self._proven:
+            raise cause from error
+        # Another engine would find the same store, and a full disk stays full.
+        if isinstance(cause, StorageError | DiskFullError):
             raise cause from error
         words = str(cause).strip().splitlines() or [""]
         return (

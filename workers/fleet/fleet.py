@@ -15,8 +15,11 @@ from eva.config import RunConfig
 from eva.errors import InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
-from eva.solver.manifest import MANIFEST, TRAINING
+from eva.solver.manifest import MANIFEST, TRAINING, is_stored
+from eva.storage.places import credentials_for
+from eva.storage.stored_manifests import fetch_files
 from eva.types import Checkpoint, PromptResponses, Request
+from workers.cluster.secrets import read_secrets
 from workers.fleet.dispatch import (
     POLL_S,
     EngineLost,
@@ -36,6 +39,7 @@ from workers.fleet.serving_view import serving_view
 from workers.models.model_folder import inspect_model
 from workers.training.canary import CANARY, Canary, read_canary
 from workers.training.checkpoints import checkpoint_name, verify_once
+from workers.training.stored.publication import find_stored
 
 _SHAPE = (
     "architectures",
@@ -99,15 +103,20 @@ class Fleet:
     def load(self, policy: Checkpoint) -> None:
         """Makes every engine serve this policy and proves it by the canary. Does nothing if all serve it already.
 
+        A checkpoint in an object store is fetched by each machine that has an engine, once.
+
         Raises ModelError for a policy of another shape, CheckpointError if the checkpoint is damaged or has no
-        canary, CanaryError if even a freshly opened engine serves other weights, EngineDiedError when every engine was
-        given up, NoRoomError when no machine can host an engine.
+        canary, StorageError, CanaryError if even a freshly opened engine serves other weights, EngineDiedError when
+        every engine was given up, NoRoomError when no machine can host an engine.
         """
         if self._policy is not None and self._policy.digest == policy.digest and self._all_serve():
             return
-        verify_once(Path(policy.path), policy.digest)
-        facts = inspect_model(Path(policy.path))
-        shape = _shape(facts.path)
+        stored = is_stored(policy.path)
+        if not stored:
+            verify_once(Path(policy.path), policy.digest)
+        name = f"{policy.number}-{policy.digest[:16]}"
+        files = self._files_of(policy, name) if stored else Path(policy.path)
+        shape = _shape(files)
         if self._shape not in (None, shape):
             raise ModelError(
                 f"checkpoint {policy.number} ({policy.path}) has another shape than the engines' model: "
@@ -115,12 +124,15 @@ class Fleet:
                 expected="checkpoints of one model",
                 next_move="Start a run of its own for another model",
             )
-        view = serving_view(policy.path, self._views_dir / f"{policy.number}-{policy.digest[:16]}", facts)
+        view = files if stored else serving_view(policy.path, self._views_dir / name)
         self._policy = None
         self._recovery.begin_stage()
         reach("fleet.load.begun")
-        canary = read_canary(Path(policy.path))
-        self._engines.serve(ServingTarget(str(view), policy, canary, self._canary or _canary_before(policy)))
+        canary = read_canary(files)
+        secrets = read_secrets(credentials_for(policy.path))
+        self._engines.serve(
+            ServingTarget(str(view), policy, canary, self._canary or self._canary_before(policy), secrets)
+        )
         self._await_ready()
         reach("fleet.load.proven")
         self._policy, self._shape, self._canary = policy, shape, canary
@@ -215,6 +227,22 @@ class Fleet:
         finally:
             self._loading_since = None
 
+    def _files_of(self, policy: Checkpoint, name: str) -> Path:
+        """A folder with the files of a stored checkpoint that the driver itself reads, which are small."""
+        return fetch_files(policy.path, policy.digest, ("config.json", CANARY), self._views_dir / name)
+
+    def _canary_before(self, policy: Checkpoint) -> Canary | None:
+        """The canary of the run's checkpoint before this one, None where there is none."""
+        if policy.number == 0 or policy.step:
+            return None
+        name = checkpoint_name(policy.number - 1)
+        if not is_stored(policy.path):
+            folder = Path(policy.path).parent / name
+            return read_canary(folder) if (folder / CANARY).is_file() else None
+        for place, manifest in find_stored(policy.path.rpartition("/")[0], name):
+            return read_canary(fetch_files(place, manifest.digest, (CANARY,), self._views_dir / name))
+        return None
+
     def _drop_views_except(self, view: Path) -> None:
         for folder in self._views_dir.glob("*"):
             if folder != view:
@@ -287,12 +315,6 @@ def start_fleet(
         engines = ActorEngines(setup, resources, fleet.engines, logs_dir)
     limits = Limits(fleet.window, fleet.restarts, fleet.stall_s, fleet.start_s, fleet.backoff_s)
     return Fleet(engines, limits, views_dir, shares_device=fleet.gpus_per_engine > 0, notice=notice)
-
-
-def _canary_before(policy: Checkpoint) -> Canary | None:
-    """The canary of the run's checkpoint before this one, None where there is none."""
-    folder = Path(policy.path).parent / checkpoint_name(policy.number - 1)
-    return read_canary(folder) if policy.number > 0 and (folder / CANARY).is_file() else None
 
 
 def _shape(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.train
 import torch
 from ray.train import RunConfig, ScalingConfig
@@ -23,6 +22,7 @@ from eva.errors import EvaError, TrainingFailedError
 from eva.runtime.full_disk import disk_full_cause, disk_full_error
 from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.types import TrainingJob, TrainingStep
+from workers.cluster.room import free_gpus
 from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files
 from workers.training.optimisation import optimise, silence_libraries
@@ -59,19 +59,29 @@ def train_on_devices(
     Raises TrainingFailedError and what `optimise` raises.
     """
     if gpu:
-        require_devices(training.devices)
+        require_devices(training.devices, job.machine)
     config = {"job": job, "training": training, "model": model, "scratch": str(scratch.resolve()), "gpu": gpu}
     with ThreadPoolExecutor(1) as pool:
-        trainer = group_trainer(train_on_this_device, config, training, scratch, gpu=gpu)
+        trainer = group_trainer(train_on_this_device, config, training, scratch, gpu=gpu, machine=job.machine)
         heard = _follow(pool.submit(trainer.fit), scratch / _STEPS, report, note)
     dropped = json.loads((scratch / _DROPPED).read_text())
     return TrainedPolicy(tuple(heard), dropped, lambda folder: checkpoint_files.move_files(scratch / _POLICY, folder))
 
 
 def group_trainer(
-    loop: Callable[[dict[str, Any]], None], config: dict[str, Any], training: Training, folder: Path, *, gpu: bool
+    loop: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    training: Training,
+    folder: Path,
+    *,
+    gpu: bool,
+    machine: str | None = None,
 ) -> TorchTrainer:
-    """Returns what runs `loop(config)` in a process on each device; the processes share the folder."""
+    """Returns what runs `loop(config)` in a process on each device; the processes share the folder.
+
+    `machine`: Ray's name for the only machine that has it.
+    """
+    there = {} if machine is None else {machine: 0.001}
     return TorchTrainer(
         loop,
         train_loop_config=config,
@@ -79,19 +89,23 @@ def group_trainer(
         torch_config=TorchConfig(backend=("cpu:gloo,cuda:nccl" if training.offload else "nccl") if gpu else "gloo"),
         # No cores are reserved: engines and trainer take turns on them.
         scaling_config=ScalingConfig(
-            num_workers=training.devices, use_gpu=gpu, resources_per_worker={"GPU": 1} if gpu else {"CPU": 0.001}
+            num_workers=training.devices,
+            use_gpu=gpu,
+            resources_per_worker=({"GPU": 1} if gpu else {"CPU": 0.001}) | there,
         ),
         run_config=RunConfig(name="job", storage_path=str(folder.resolve())),
     )
 
 
-def require_devices(needed: int) -> None:
-    """Waits for free devices. Without this, Ray Train would wait for ever for devices that the engines hold."""
+def require_devices(needed: int, machine: str | None = None) -> None:
+    """Waits for free devices, of one machine if its name is given. Without this, Ray Train would wait for ever for
+    devices that the engines hold."""
     deadline = time.monotonic() + _PATIENCE_S
-    while (free := ray.available_resources().get("GPU", 0)) < needed:
+    where = "" if machine is None else " on the machine that has the job's files"
+    while (free := free_gpus(machine)) < needed:
         if time.monotonic() > deadline:
             raise TrainingFailedError(
-                f"training.devices is {needed}, but {free:g} GPUs are free beside engines and rewarder",
+                f"training.devices is {needed}, but {free:g} GPUs are free{where} beside engines and rewarder",
                 expected="enough free GPUs",
                 next_move="Lower fleet.engines or training.devices",
             )

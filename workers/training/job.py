@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -137,18 +137,25 @@ def read_result(job: TrainingJob, training: Training, digest: str) -> TrainingRe
     """Reads the record of a published checkpoint. Raises TrainingFailedError if another job made it."""
     target = Path(job.folder) / checkpoints.checkpoint_name(job.number)
     record = json.loads((target / checkpoint_files.TRAINING).read_text())
+    return read_record(job, training, record, str(target), digest)
+
+
+def read_record(
+    job: TrainingJob, training: Training, record: Mapping[str, Any], place: str, digest: str
+) -> TrainingResult:
+    """Returns what the record of the checkpoint at `place` says. Raises TrainingFailedError if another job made it."""
     wanted = _identity(job, training)
     # Keys that an older eva did not know had what is now their default.
     stored = record["job"] | {"training": _decisive(Training.model_validate(record["job"].get("training", {})))}
     other = [key for key, value in wanted.items() if stored.get(key) != value]
     if other:
         raise TrainingFailedError(
-            f"{target} was made by another training job: its {', '.join(other)} differ",
+            f"{place} was made by another training job: its {', '.join(other)} differ",
             expected="the checkpoint of this job",
-            next_move=f"Move {target} away and resume",
+            next_move=f"Move {place} away and resume",
         )
     steps = tuple(TrainingStep(row["step"], row["values"]) for row in record["steps"])
-    return TrainingResult(Checkpoint(job.number, job.iteration, str(target), digest), steps, record["dropped"])
+    return TrainingResult(Checkpoint(job.number, job.iteration, place, digest), steps, record["dropped"])
 
 
 def _train(

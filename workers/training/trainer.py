@@ -7,7 +7,9 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -31,11 +33,14 @@ from eva.runtime.failpoints import reach
 from eva.runtime.full_disk import disk_full_cause, disk_full_error
 from eva.runtime.logs import WorkerLog, process_log_context
 from eva.runtime.worker_reports import Incident, IncidentListener, StepListener, WorkerStatus, ignore_incident
+from eva.solver.manifest import is_stored
+from eva.storage.places import credentials_for
+from eva.storage.stored_manifests import keep_copy
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from workers.cluster.actors import find_process, lost_machine, stop_actor
 from workers.cluster.environment import training_environment
 from workers.cluster.room import Room, beside_gpus
-from workers.cluster.secrets import Secrets, hub_secrets
+from workers.cluster.secrets import NO_SECRETS, Secrets, hub_secrets, read_secrets
 from workers.models.model_folder import is_hub_id
 
 if TYPE_CHECKING:
@@ -65,6 +70,7 @@ class TrainingProcess:
         self._steps: list[tuple[TrainingStep, int]] = []
         self._notes, self._doing = 0, "a job"
         self._residence: Residence | None = None
+        self._used = ExitStack()
         log.begin()
 
     def log_to(self, log: WorkerLog) -> None:
@@ -78,26 +84,50 @@ class TrainingProcess:
     def publish_initial(
         self, model: Model, training: Training, folder: str, secrets: Secrets, *, engines_on_gpu: bool
     ) -> Checkpoint:
-        secrets.install()
-        return self._job_module().publish_model(model, training, Path(folder), engines_on_gpu=engines_on_gpu)
+        job_module = self._job_module()
+        from workers.training.stored.stored_job import publish_stored_model
 
-    def train(self, job: TrainingJob, training: Training, model: Model, *, engines_on_gpu: bool) -> TrainingResult:
+        secrets.install()
+        if is_stored(folder):
+            return publish_stored_model(model, training, folder, engines_on_gpu=engines_on_gpu)
+        return job_module.publish_model(model, training, Path(folder), engines_on_gpu=engines_on_gpu)
+
+    def train(
+        self,
+        job: TrainingJob,
+        training: Training,
+        model: Model,
+        files: Mapping[str, bytes] | None = None,
+        secrets: Secrets = NO_SECRETS,
+        *,
+        engines_on_gpu: bool,
+    ) -> TrainingResult:
+        """Runs a job. `files` and `secrets` are those of a job whose checkpoints are in a store."""
         run_job = self._job_module().run_job
         from workers.training.chunks.chunk_job import Residence
+        from workers.training.stored.stored_job import run_stored_job
 
         self._residence = self._residence or Residence()
         self._steps = []
+        secrets.install()
+        used = ExitStack()
+        run = run_job if files is None else partial(run_stored_job, files=files, used=used)
         with process_log_context(iteration=job.iteration, stage="train"):
             log.info("trains checkpoint %d from %s", job.number, job.policy.path)
-            return run_job(
-                job,
-                training,
-                model,
-                engines_on_gpu=engines_on_gpu,
-                report=lambda step, total: self._steps.append((step, total)),
-                note=self._note,
-                residence=self._residence,
-            )
+            try:
+                return run(
+                    job,
+                    training=training,
+                    model=model,
+                    engines_on_gpu=engines_on_gpu,
+                    report=lambda step, total: self._steps.append((step, total)),
+                    note=self._note,
+                    residence=self._residence,
+                )
+            finally:
+                # The trainer that stays reads the copies of its policy until the next job.
+                before, self._used = self._used, used
+                before.close()
 
     @staticmethod
     def _job_module() -> Any:
@@ -147,9 +177,11 @@ class LocalTrainer:
         *,
         notice: IncidentListener = ignore_incident,
         kept: KeptProcess | None = None,
+        data_dir: Path | None = None,
     ) -> None:
-        """`kept`: a process that another run has left. It is taken over if it fits this run, and ended otherwise."""
-        self._config, self._log = config, logs / "trainer.log"
+        """`kept`: a process that another run has left. It is taken over if it fits this run, and ended otherwise.
+        `data_dir`: where copies of the manifests of stored checkpoints are kept."""
+        self._config, self._log, self._data_dir = config, logs / "trainer.log", data_dir
         self._on_gpu = config.fleet.gpus_per_engine > 0
         self._notice = notice
         self._actor: Any = None
@@ -187,20 +219,34 @@ class LocalTrainer:
     def publish_initial(self, folder: str) -> Checkpoint:
         """Publishes the run's model as checkpoint 0 below `folder`, with its canary. Idempotent.
 
-        Raises ModelError, DiskFullError, TrainingFailedError.
+        Raises ModelError, DiskFullError, StorageError, TrainingFailedError.
         """
         model = self._config.model
-        secrets = hub_secrets(needed=is_hub_id(model.path))
-        return self._ask("publish_initial", (model, self._config.training, folder, secrets))
+        secrets = hub_secrets(needed=is_hub_id(model.path)).and_those(credentials_for(folder))
+        return self._published(self._ask("publish_initial", (model, self._config.training, folder, secrets)))
 
     def train(self, job: TrainingJob, report: StepListener) -> TrainingResult:
         """Trains and publishes. A valid checkpoint of this job is returned as it is.
 
         `report(step, total_steps)` is called for each logged step, again from the first one after a retry. An
         exception in it ends the job. Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError,
-        NoRoomError.
+        StorageError, NoRoomError.
         """
-        return self._ask("train", (job, self._config.training, self._config.model), report)
+        arguments: tuple[Any, ...] = (job, self._config.training, self._config.model)
+        if is_stored(job.folder):
+            paths = [chunk.pairs_path for chunk in job.chunks] or [job.pairs_path]
+            files = {path: Path(path).read_bytes() for path in paths}
+            arguments += (files, read_secrets(credentials_for(job.folder)))
+        result: TrainingResult = self._ask("train", arguments, report)
+        if job.hand_over is None:
+            self._published(result.checkpoint)
+        return result
+
+    def _published(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Proves that a checkpoint in a store is there, and keeps a copy of its manifest on this machine."""
+        if is_stored(checkpoint.path) and self._data_dir is not None:
+            keep_copy(checkpoint.path, checkpoint.digest, self._data_dir)
+        return checkpoint
 
     def _ask(self, method: str, arguments: tuple[Any, ...], report: StepListener | None = None) -> Any:
         death: Exception | None = None

@@ -20,7 +20,7 @@ from workers.training.chunks.resident import ResidentTrainer, pairs_digest
 from workers.training.chunks.resident_group import ResidentGroup
 from workers.training.chunks.rolling_state import newest_state, publish_state
 
-_KEPT = 2
+KEPT_STEPS = 2
 """How many of the handed-over policies of an iteration lie on the disk at a time: an engine that is replaced may still
 open the one that it serves until it gets the next."""
 
@@ -125,7 +125,7 @@ def hand_over(wanted: ChunkJob, residence: Residence, report: StepListener, note
 
     digest = checkpoints.publish(write, folder, name)
     if not training.keep_synced:
-        for older in sorted(folder.glob("step-*"))[:-_KEPT]:
+        for older in sorted(folder.glob("step-*"))[:-KEPT_STEPS]:
             shutil.rmtree(older, ignore_errors=True)
     handed = Checkpoint(job.policy.number, job.policy.iteration, str(folder / name), digest, len(trainer.steps))
     return TrainingResult(handed, trainer.steps, dict(trainer.dropped))

@@ -38,11 +38,11 @@ class ResidentGroup:
         for leftover in Path(job.folder).glob(f"{_PREFIX}*"):  # of a process that died; the job's lock is held
             shutil.rmtree(leftover, ignore_errors=True)
         if gpu:
-            require_devices(training.devices)
+            require_devices(training.devices, job.machine)
         self._folder = Path(tempfile.mkdtemp(dir=job.folder, prefix=_PREFIX)).resolve()
         self._pool = ThreadPoolExecutor(1)
         config = {"job": job, "training": training, "model": model, "folder": str(self._folder), "gpu": gpu}
-        trainer = group_trainer(obey_orders, config, training, self._folder, gpu=gpu)
+        trainer = group_trainer(obey_orders, config, training, self._folder, gpu=gpu, machine=job.machine)
         self._fitting: Future[Any] = self._pool.submit(trainer.fit)
         self._orders = self._seen = 0
         self.steps: tuple[TrainingStep, ...] = ()

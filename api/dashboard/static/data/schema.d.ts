@@ -34,6 +34,7 @@ export interface Checkpoint {
   iteration: number;
   parent: number | null;
   folder: string | null;
+  address: string | null;
   digest: string;
   steps: number | null;
   loss: number | null;
@@ -49,6 +50,7 @@ export interface CheckpointDetails {
   iteration: number;
   parent: number | null;
   folder: string | null;
+  address: string | null;
   digest: string;
   steps: number | null;
   loss: number | null;

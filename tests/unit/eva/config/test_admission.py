@@ -22,6 +22,7 @@ ALLOWED = read_allowlist(
         "EVA_ENDPOINTS": "local=http://10.0.0.1:8000/v1",
         "EVA_FUNCTIONS": "mine.rules:check",
         "EVA_SECRETS": "JUDGE_KEY",
+        "EVA_STORES": "team=s3://bucket/eva",
     }
 )
 
@@ -113,6 +114,8 @@ BASE: dict[str, Any] = {
             "EVA_SECRETS allows JUDGE_KEY",
         ),
         ({"informativeness": {"metric": "os:getcwd"}}, "informativeness.metric"),
+        ({"checkpoints": {"store": "s3://other/place"}}, "EVA_STORES allows team"),
+        ({"checkpoints": {"store": "/etc"}}, "checkpoints.store"),
     ],
 )
 def test_a_value_that_is_not_on_the_allowlist_is_refused(changes: dict[str, Any], told: str) -> None:

@@ -68,7 +68,7 @@ def fresh(store: Store, run: RunRow) -> RunRow:
 def rows(store: Store, run: RunRow) -> list[CheckpointRow]:
     with store.transaction() as conn:
         recorded = checkpoints.read_checkpoints(conn, run.id)
-    return pruning.located(recorded, _places[0].runs_dir / run.folder_name)
+    return pruning.located_rows(recorded, _places[0].runs_dir / run.folder_name)
 
 
 def whole(store: Store, run: RunRow) -> list[int]:
@@ -82,7 +82,7 @@ def prune(store: Store, settings: Settings, run: RunRow, *keep: str | int) -> pr
     folder = settings.runs_dir / run.folder_name
     with store.transaction() as conn:
         done = pruning.mark(conn, run, folder, keep)
-    pruning.delete(rows(store, run), folder)
+    pruning.delete(rows(store, run), folder, run.stored_name)
     return done
 
 
