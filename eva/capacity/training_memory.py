@@ -97,7 +97,7 @@ class GpuMemory:
 
 def training_memory(shape: ModelShape, training: TrainingSetup) -> GpuMemory:
     """What one process holds on its GPU at most: in a step, or while the reference scores the pairs."""
-    step, reference = _step(shape, training), _reference_pass(shape, training)
+    step, reference = step_memory(shape, training), _reference_pass(shape, training)
     return max((step, reference), key=lambda need: need.total)
 
 
@@ -127,7 +127,8 @@ def plain_attention(shape: ModelShape, training: TrainingSetup) -> bool:
     return training.attention == "eager" or (training.attention == "auto" and shape.soft_capped)
 
 
-def _step(shape: ModelShape, training: TrainingSetup) -> GpuMemory:
+def step_memory(shape: ModelShape, training: TrainingSetup) -> GpuMemory:
+    """What one process holds on its GPU in an optimiser step."""
     total, state = shape.parameters, STATE_BYTES.get(training.optimiser, 8)
     rows, length = rows_of(training), training.max_length
     activations = _activations(shape, training, rows)

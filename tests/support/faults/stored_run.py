@@ -37,7 +37,7 @@ from workers.cluster.connection import start_patiently
 CONFIG = (
     *("prompts.playground=24", "iterations=1", "generation.n=4", "generation.max_tokens=16", "evaluation.playground=4"),
     *("evaluation.when=each", "reward={kind: mock}", "training.batch=8", "fleet.engines=2", "fleet.cpu_cache_gb=0.1"),
-    "checkpoints.store=s3://eva/runs",
+    *("generation.keep_cut=true", "checkpoints.store=s3://eva/runs"),
 )
 SECRETS = {"AWS_ACCESS_KEY_ID": "a-key-of-tests", "AWS_SECRET_ACCESS_KEY": "a-secret-of-tests"}
 
