@@ -10,5 +10,6 @@
 `capacity/`: what a run needs of machines: memory, GPUs, time, disk.
 `cards/`: READMEs of exports and published checkpoints.
 `webhooks/`: messages about runs, their signatures, and who may receive them.
+`storage/`: checkpoints in object storage.
 `runtime/`: logs, redaction, processes, failpoints.
 """

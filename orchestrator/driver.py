@@ -55,7 +55,7 @@ from orchestrator.repair import repair_checkpoints
 from orchestrator.tracking.tracking import running_trackers
 from orchestrator.warm_workers import Rewarder, WarmWorkers
 from orchestrator.watch.listener import Listener
-from orchestrator.watch.tracing import tracing
+from orchestrator.watch.tracing import NoSpans, Spans, tracing
 from store.game.contexts import longest_context
 from store.rows import JudgeRole, RunRow
 from store.runs import events, runs
@@ -116,18 +116,7 @@ def drive(
         trackers = build_trackers(config, settings, run) if trackers is None else trackers
         opening = Opening(run.identity, run.name, redact_json(run.config, secrets))
         with hide_secrets(secrets), tracing(run, lease.fence.fence) as spans:
-            claimed = ClaimedRun(
-                run.id,
-                run.name,
-                config,
-                folder,
-                run.stored_name,
-                model_class(config.reward).name_of(config.reward),
-                store,
-                lease,
-                overseer,
-                spans,
-            )
+            claimed = _claimed_run(run, config, folder, store, lease, overseer, spans)
             if build is None:
                 longest = claimed.read(lambda conn: longest_context(conn, run.id, config.generation.max_tokens))
                 spent = claimed.read(lambda conn: _spent(conn, run.id, config))
@@ -157,8 +146,7 @@ def repair(
         stack.enter_context(interrupt_handlers())
         lease = stack.enter_context(claim(store, run))
         config, folder = RunConfig.model_validate(run.config), _prepared_folder(settings, run, lease)
-        rewarder = model_class(config.reward).name_of(config.reward)
-        claimed = ClaimedRun(run.id, run.name, config, folder, run.stored_name, rewarder, store, lease, listener)
+        claimed = _claimed_run(run, config, folder, store, lease, listener, NoSpans())
 
         def start_trainer() -> Trainer:
             stack.enter_context(_marked_connection(settings))
@@ -174,6 +162,13 @@ def repair(
 
         with full_disk_errors(folder):
             return repair_checkpoints(claimed, start_trainer if trainer is None else lambda: trainer, _damage)
+
+
+def _claimed_run(
+    run: RunRow, config: RunConfig, folder: Path, store: Store, lease: Lease, listener: Listener, spans: Spans
+) -> ClaimedRun:
+    rewarder = model_class(config.reward).name_of(config.reward)
+    return ClaimedRun(run.id, run.name, config, folder, run.stored_name, rewarder, store, lease, listener, spans)
 
 
 def _damage(place: str, digest: str) -> str | None:
@@ -298,8 +293,7 @@ def build_roles(
     with ExitStack() as stack:
         stack.enter_context(_marked_connection(settings))
         stack.enter_context(_watched_cluster(overseer))
-        notice = overseer.notice
-        kept = warm and warm.take_process()
+        notice, kept = overseer.notice, warm and warm.take_process()
         trainer = stack.enter_context(LocalTrainer(config, logs, notice=notice, kept=kept, data_dir=settings.data_dir))
         fleet = stack.enter_context(
             start_fleet(

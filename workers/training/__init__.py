@@ -9,6 +9,7 @@
 `policies`: weights on one device or divided among several, and adapters
 `rows`: preference pairs as token ids
 `checkpoints`: publish and verify; `checkpoint_files`: what is in one
+`stored`: checkpoints in an object store, and this machine's copies of them
 `averaging`: the mean of several checkpoints
 `canary`: what proves which weights an engine serves
 """
