@@ -8,6 +8,7 @@
 `map_cache`: the maps of prompts that were requested last
 `problems`: errors as problem documents (RFC 9457)
 `security`: keys, sessions, hosts, limits of requests
+`examples`: an example of every schema
 `openapi`: completes the OpenAPI document; `clients`: prints it, and types for the dashboard
 `dashboard`: the static files
 Every other folder is one noun of the API: its endpoints, and its schemas where there are many.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api import problems
+from api.examples import add_examples
 from api.security.access import COOKIE, needed_scope
 
 Document = dict[str, Any]
@@ -73,12 +74,13 @@ PROBLEM: Document = {
 
 
 def complete(document: Document) -> Document:
-    """Adds the schema of errors, the security of each operation and the links between operations."""
+    """Adds the schema of errors, the security of each operation, the links between them, and examples."""
     schema = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     document["components"]["schemas"] |= {**schema.pop("$defs"), "Problem": schema}
     simplify(document)
     add_security(document)
     add_links(document)
+    add_examples(document["components"]["schemas"])
     return document
 
 

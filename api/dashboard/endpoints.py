@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import Scope
@@ -63,6 +63,12 @@ def _hints(files: PageFiles, path: str, query: str) -> list[str]:
         *(f'<link rel="preload" as="script" href="{address}">' for address in scripts),
         *(f'<link rel="preload" as="fetch" crossorigin="anonymous" href="{address}">' for address in data),
     ]
+
+
+@router.get("/docs")
+def api_docs() -> FileResponse:
+    """The interactive documentation of the API."""
+    return FileResponse(STATIC / "api-docs.html", headers=_HEADERS)
 
 
 @router.get(f"/static/{BUILT}/{{digest}}/{{name}}")

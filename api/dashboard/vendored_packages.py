@@ -94,7 +94,9 @@ def _with_places(code: str) -> str:
     for package, place in _PLACES.items():
         code = code.replace(f'from"{package}"', f'from"./{place}"')
     code = code.replace("'../util/string.js'", "'./diff-string.js'").replace("'./base.js'", "'./diff-base.js'")
-    lines = [line for line in code.splitlines() if not line.startswith("//# sourceMappingURL=")]
+    # not splitlines: it also splits at characters that lie inside of texts
+    lines = code.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    lines = [line for line in lines if not line.startswith("//# sourceMappingURL=")]
     return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,9 @@ from eva.runtime.api_keys import Scope
 
 router = APIRouter(tags=["session"])
 
+API_DOCS = "/docs"
+"""The page of the API's documentation, which leads visitors without a key to the login."""
+
 
 class Login(Schema):
     """A login."""
@@ -76,16 +79,17 @@ def delete_session(here: Here, request: Request, response: Response) -> None:
 
 
 @router.get("/login", include_in_schema=False)
-def login_page() -> HTMLResponse:
+def login_page(request: Request) -> HTMLResponse:
     """The login form, which needs no script."""
-    return HTMLResponse(_page())
+    return HTMLResponse(_page(then=_destination(request)))
 
 
 @router.post("/login", include_in_schema=False)
 async def log_in(here: Here, request: Request) -> Response:
     """Handles the login form."""
     key = parse_qs((await request.body()).decode("utf-8", "replace")).get("key", [""])[0]
-    response = RedirectResponse("/", HTTPStatus.SEE_OTHER)
+    then = _destination(request)
+    response = RedirectResponse(then, HTTPStatus.SEE_OTHER)
     try:
         await run_in_threadpool(_log_in, _access(here), request, response, key.strip())
     except RefusedError as error:
@@ -93,7 +97,8 @@ async def log_in(here: Here, request: Request) -> Response:
             _page(
                 "This key is not valid."
                 if error.status == HTTPStatus.UNAUTHORIZED
-                else "Too many invalid keys. Wait a while, then try again."
+                else "Too many invalid keys. Wait a while, then try again.",
+                then,
             ),
             error.status,
             error.headers,
@@ -126,14 +131,19 @@ def _session(caller: Caller, until: datetime | None) -> Session:
     return Session(keys_required=True, scope=caller.scope, key=f"eva_{caller.prefix}", until=until)
 
 
-def _page(problem: str = "") -> str:
+def _destination(request: Request) -> str:
+    """Where a login leads: to the dashboard, or to the page of the API's documentation if it sent the visitor here."""
+    return API_DOCS if request.query_params.get("next") == API_DOCS else "/"
+
+
+def _page(problem: str = "", then: str = "/") -> str:
     alert = f"<p class=mistake role=alert>{problem}</p>" if problem else ""
     return f"""<!doctype html>
 <html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">
 <title>eva: log in</title><link rel=icon href=/static/icon.svg type=image/svg+xml>
 <link rel=stylesheet href=/static/style/base.css><link rel=stylesheet href=/static/style/parts.css>
 <link rel=stylesheet href=/static/style/forms.css>
-<main class=entrance><form class="card form" method=post action=/login>
+<main class=entrance><form class="card form" method=post action="/login{"" if then == "/" else f"?next={then}"}">
 <h1 class=brand><img src=/static/icon.svg width=26 height=26 alt="">eva</h1>{alert}
 <div class=field><label for=key>API key</label>
 <input id=key name=key type=password maxlength=200 required autofocus autocomplete=current-password></div>

@@ -169,7 +169,7 @@ def _greet(store: Store, settings: Settings, address: str, *, needs_keys: bool) 
     click.echo(f"  {curl} -d '{{\"preset\": \"playground\"}}' -H 'Content-Type: application/json' {address}/v1/runs")
     click.echo(f"  {curl} {address}/v1/runs/last")
     click.echo(f"  {curl} -N {address}/v1/runs/last/events/stream")
-    click.echo(f"  {curl} {address}/v1/openapi.json")
+    click.echo(f"  {curl} {address}/v1/openapi.json   (to read and to try: {address}/docs)")
     if needs_keys:
         click.echo(
             f"Clients need API keys (`eva keys`); browsers sign in at {address}/login. The connection is plain HTTP: "

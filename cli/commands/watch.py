@@ -36,7 +36,12 @@ def watch(run: str, url: str | None) -> None:
         if facts["status"] not in OVER:
             click.echo(printable(f"{facts['name']} is {facts['status']} in {_place(facts)}"))
         shown = watch_of(
-            str(facts["name"]), int(facts["iterations"]), int(facts["iteration"]), Console(highlight=False), click.echo
+            str(facts["name"]),
+            int(facts["iterations"]),
+            int(facts["iteration"]),
+            Console(highlight=False),
+            click.echo,
+            stays=True,  # no report follows
         )
         try:
             with shown:

@@ -176,10 +176,16 @@ def _sum(counts: object) -> int:
 
 
 class LiveProgress(Watch):
-    """A display that is redrawn in place and removed at the end."""
+    """A display that is redrawn in place. It is removed at the end, unless `stays`."""
 
     def __init__(
-        self, run: str, iterations: int, console: Console, clock: Callable[[], float] = time.monotonic
+        self,
+        run: str,
+        iterations: int,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        stays: bool = False,
     ) -> None:
         super().__init__(run, iterations, clock)
         self._spinner = Spinner("dots")
@@ -187,7 +193,7 @@ class LiveProgress(Watch):
             console=console,
             get_renderable=self.render,
             refresh_per_second=8,
-            transient=True,
+            transient=not stays,
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -309,9 +315,14 @@ class PlainProgress(Watch):
         self._say(text)
 
 
-def watch_of(name: str, iterations: int, iteration: int, console: Console, write: Callable[[str], None]) -> Watch:
-    """The progress display for a run at `iteration`: live on a terminal, otherwise lines passed to `write`."""
+def watch_of(
+    name: str, iterations: int, iteration: int, console: Console, write: Callable[[str], None], *, stays: bool = False
+) -> Watch:
+    """The progress display for a run at `iteration`: live on a terminal, otherwise lines passed to `write`.
+
+    `stays`: what the live display has listed stays on the terminal at the end.
+    """
     live = console.is_terminal and not console.is_dumb_terminal
-    watch = LiveProgress(name, iterations, console) if live else PlainProgress(name, iterations, write)
+    watch = LiveProgress(name, iterations, console, stays=stays) if live else PlainProgress(name, iterations, write)
     watch.iteration = iteration
     return watch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ from packaging.requirements import Requirement
 
 from eva import config
 from eva.config.files import load_config, presets
+from store.schema.columns import SCHEMA_REVISION
 from tests.support.structure import (
     FILE_LINES,
     FOLDER_MODULES,
@@ -179,6 +181,15 @@ def test_every_rule_is_shown_to_find_something() -> None:
 def test_the_rules_read_the_whole_project(project: list[Source]) -> None:
     paths = {source.path for source in project}
     assert {"eva/types.py", "orchestrator/loop.py", "store/schema/tables.py", "tests/unit/test_structure.py"} <= paths
+
+
+def test_every_migration_follows_the_one_before_it() -> None:
+    files = sorted((ROOT / "migrations/versions").glob("[0-9]*.py"))
+    chain = [re.findall(r'^(?:down_)?revision = (?:"(\d+)"|None)', path.read_text("utf-8"), re.M) for path in files]
+    numbers = [f"{number:04}" for number in range(1, len(files) + 1)]
+    assert [path.name[:4] for path in files] == numbers, "two migrations have one number: renumber the newer one"
+    assert chain == [[number, before] for number, before in zip(numbers, ["", *numbers], strict=False)]
+    assert numbers[-1] == SCHEMA_REVISION
 
 
 def test_no_committed_file_names_a_machine_or_a_registry() -> None:

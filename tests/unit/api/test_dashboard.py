@@ -110,7 +110,7 @@ def test_libraries_are_those_of_the_lock_file() -> None:
     there = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in VENDOR.iterdir()
-        if path.suffix in {".js", ".LICENSE"}
+        if path.suffix in {".js", ".css", ".LICENSE", ".NOTICE"}
     }
     assert there == locked, "`make vendor` writes both"
     assert all(package["version"] and package["licence"] and package["integrity"] for package in packages)

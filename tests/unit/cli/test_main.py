@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -17,6 +20,7 @@ from eva.errors import (
     RunStoppedError,
     StoreError,
 )
+from tests.support.structure import ROOT
 
 HEAVY = (
     "torch",
@@ -182,3 +186,31 @@ def test_a_key_that_is_given_without_set_is_told_how_to_set_it() -> None:
     assert "(seed=3 iterations=1) Keys of the config are set with --set KEY=VALUE, once for each key." in refused.stderr
     assert "--set" not in CliRunner().invoke(eva, ["runs", "seed=3"]).stderr
     assert "--set" not in CliRunner().invoke(eva, ["run", "playground", "again"]).stderr
+
+
+EVA = Path(sys.executable).with_name("eva")
+
+
+@pytest.mark.parametrize(("typed", "completed"), [("ru", ["run", "runs"]), ("webhooks re", ["remove"])])
+def test_bash_completes_commands_after_the_documented_line(typed: str, completed: list[str]) -> None:
+    page = (ROOT / "docs/reference/control.md").read_text("utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("eval") and "bash_source" in line)
+    words = " ".join(shlex.quote(word) for word in ["eva", *typed.split(" ")])
+    script = (
+        f"{line}\nCOMP_WORDS=({words}); COMP_CWORD={typed.count(' ') + 1}; "
+        "_eva_completion eva; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    environment = {**os.environ, "PATH": f"{EVA.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == completed and not done.stderr
+
+
+@pytest.mark.parametrize(("shell", "word"), [("zsh", "1"), ("fish", "ru")])
+def test_other_shells_are_given_a_script_that_asks_eva(shell: str, word: str) -> None:
+    def ask(instruction: str, **more: str) -> str:
+        environment = {**os.environ, "_EVA_COMPLETE": f"{shell}_{instruction}", **more}
+        return subprocess.run([EVA], capture_output=True, text=True, check=True, env=environment).stdout
+
+    assert f"_EVA_COMPLETE={shell}_complete" in ask("source")
+    answered = ask("complete", COMP_WORDS="eva ru", COMP_CWORD=word)
+    assert "run" in answered and "runs" in answered and "replay" not in answered

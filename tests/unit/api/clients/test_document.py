@@ -8,8 +8,11 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from api.clients.openapi_document import document_text
+from api.examples import REQUESTS, NoExampleError, add_examples
+from api.schema import Schema
 from tests.support.api_changes import breaking
 from tests.support.service_fixtures import Served
 from tests.support.structure import ROOT
@@ -48,6 +51,32 @@ def test_every_operation_describes_its_responses_and_errors() -> None:
         assert "422" not in operation["responses"], f"{name} promises another form of error than it gives"
         for parameter in operation.get("parameters", []):
             assert parameter.get("description"), f"{name}: {parameter['name']}"
+
+
+def test_every_schema_has_an_example_that_is_valid_by_it() -> None:
+    components = json.loads(document_text())["components"]
+    assert len(components["schemas"]) > 100
+    for name, schema in components["schemas"].items():
+        (example,) = schema["examples"]
+        problems = [*Draft202012Validator({**schema, "components": components}).iter_errors(example)]
+        assert not problems, f"{name}: {problems[0].message}"
+
+
+def test_a_text_without_an_example_is_found() -> None:
+    with pytest.raises(NoExampleError, match=r"New\.colour"):
+        add_examples({"New": {"type": "object", "properties": {"colour": {"type": "string"}}}})
+
+
+@pytest.mark.parametrize("name", [*REQUESTS])
+def test_an_example_of_a_request_is_one_that_the_api_takes(name: str) -> None:
+    (model,) = (each for each in _schemas(Schema) if each.__name__ == name)
+    model.model_validate(REQUESTS[name])
+
+
+def _schemas(base: type[Schema]) -> Iterator[type[Schema]]:
+    for each in base.__subclasses__():
+        yield each
+        yield from _schemas(each)
 
 
 def test_every_field_of_every_schema_is_explained() -> None:

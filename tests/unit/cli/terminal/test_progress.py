@@ -81,6 +81,16 @@ def test_finished_stages_stay_with_their_counts_until_the_next_iteration() -> No
     assert "iteration 0  93 pairs" in shown(progress, console)
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_what_was_listed_stays_on_the_terminal_where_nothing_follows_it(*, stays: bool) -> None:
+    console = Console(width=80, file=(written := io.StringIO()), force_terminal=True)
+    with LiveProgress("demo-abcd", 4, console, Clock(), stays=stays) as progress:
+        progress.on_stage_open(0, "pair", 0, 10)
+        progress.on_stage_close(0, "pair", {"pairs": 93})
+    erased = "\x1b[2K" in written.getvalue().rpartition("93 pairs")[2]
+    assert "93 pairs" in written.getvalue() and erased is not stays
+
+
 def test_training_shows_loss_and_margin() -> None:
     clock = Clock()
     progress, console = live(clock, 100)

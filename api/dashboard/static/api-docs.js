@@ -1,0 +1,52 @@
+// The interactive documentation of the API: Swagger UI over the document of this service, from this service alone.
+const place = /** @type {HTMLElement} */ (document.getElementById("docs"));
+
+/** @param {string} text @param {string} [address] @param {string} [label] a link behind the text */
+function say(text, address, label) {
+  const line = document.createElement("p");
+  line.className = "docs-note";
+  line.setAttribute("role", "status");
+  line.append(text);
+  if (address && label) {
+    const link = document.createElement("a");
+    link.href = address;
+    link.textContent = label;
+    line.append(" ", link);
+  }
+  place.replaceChildren(line);
+}
+
+/** Swagger UI knows a theme of its own: it follows the dashboard's. */
+function followTheme() {
+  const chosen = document.documentElement.dataset.theme;
+  const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.classList.toggle("dark-mode", dark);
+}
+
+async function show() {
+  followTheme();
+  const answer = await fetch("/v1/openapi.json").catch(() => null);
+  if (answer?.status === 401) {
+    say("This service asks for an API key, for its documentation too.", "/login?next=/docs", "Log in");
+    return;
+  }
+  if (!answer?.ok) {
+    say(
+      answer ? `The service answered with status ${answer.status}.` : "The service does not answer.",
+      "/docs",
+      "Try again",
+    );
+    return;
+  }
+  /** @type {any} */ (window).SwaggerUIBundle({
+    spec: await answer.json(),
+    domNode: place,
+    docExpansion: "list",
+    defaultModelsExpandDepth: 0,
+    displayRequestDuration: true,
+    filter: true,
+    validatorUrl: null,
+  });
+}
+
+void show();
