@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.hold.lease import claim
 from orchestrator.launch.registration import register_run
 from store.rows import RunRow
 from store.runs.runs import set_status
@@ -50,6 +51,27 @@ def test_a_run_is_started_paused_and_cancelled_after_a_question(fresh: Tab, serv
     page.locator(".status.cancelled").wait_for()
     resume = page.get_by_role("button", name=re.compile("^Pause"))
     assert resume.get_attribute("aria-disabled") == "true" and "The run is cancelled" in resume.inner_text()
+
+
+def test_a_run_whose_driver_does_not_obey_is_cancelled_by_force(
+    fresh: Tab, created: RunRow, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.runs.changes.FORCED_AFTER_S", 0.2)
+    monkeypatch.setattr("orchestrator.hold.control.end_process", lambda _process: None)
+    monkeypatch.setattr("orchestrator.hold.control._DEATH_S", 0)
+    with claim(store, created, ttl_s=600):  # this process stands for a driver that hangs
+        with store.transaction() as conn:
+            set_status(conn, created.id, "running")
+        page = fresh.open(f"/runs/{created.name}")
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        force = page.get_by_role("checkbox", name=re.compile("^End its driver"))
+        assert not force.is_checked() and fresh.axe() == []
+        page.get_by_role("button", name="Cancel the run").click()
+        page.get_by_text("Accepted: takes effect after the current batch.").wait_for()
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        assert force.is_checked(), "who asks again wants more than to ask"
+        page.get_by_role("button", name="Cancel the run").click()
+        page.locator(".status.cancelled").wait_for()
 
 
 def test_what_the_api_refuses_is_said_in_its_words(fresh: Tab, served: Served, created: RunRow, store: Store) -> None:

@@ -81,6 +81,49 @@ def test_kubernetes_objects_have_their_kinds_and_names() -> None:
         assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", document["metadata"]["name"])
 
 
+FIELDS = {
+    "RayJob": {
+        *("activeDeadlineSeconds", "backoffLimit", "clusterSelector", "deletionStrategy", "entrypoint"),
+        *("entrypointNumCpus", "entrypointNumGpus", "entrypointResources", "jobId", "managedBy", "metadata"),
+        *("rayClusterSpec", "runtimeEnvYAML", "shutdownAfterJobFinishes", "submissionMode", "submitterConfig"),
+        *("submitterPodTemplate", "suspend", "ttlSecondsAfterFinished"),
+    },
+    "RayCluster": {
+        *("authOptions", "autoscalerOptions", "enableInTreeAutoscaling", "gcsFaultToleranceOptions"),
+        *("headGroupSpec", "headServiceAnnotations", "managedBy", "rayVersion", "suspend", "workerGroupSpecs"),
+    },
+    "head": {"enableIngress", "headService", "rayStartParams", "serviceType", "template"},
+    "worker": {
+        *("groupName", "maxReplicas", "minReplicas", "numOfHosts", "rayStartParams", "replicas", "scaleStrategy"),
+        *("suspend", "template"),
+    },
+    "autoscaler": {
+        *("env", "envFrom", "idleTimeoutSeconds", "image", "imagePullPolicy", "resources", "securityContext"),
+        *("upscalingMode", "volumeMounts"),
+    },
+}
+"""The fields of KubeRay's kinds, from its types (ray.io/v1). Its schemas are in no package that a test can install."""
+
+
+def test_every_field_of_a_ray_object_is_one_that_kuberay_knows() -> None:
+    """The API server drops a field that it does not know, without a word: a token or a key would be missing."""
+    objects = [document for document in documents() if document["apiVersion"] == "ray.io/v1"]
+    jobs = [document["spec"] for document in objects if document["kind"] == "RayJob"]
+    clusters = [document["spec"] for document in objects if document["kind"] == "RayCluster"]
+    clusters += [job["rayClusterSpec"] for job in jobs]
+    found = {
+        "RayJob": jobs,
+        "RayCluster": clusters,
+        "head": [cluster["headGroupSpec"] for cluster in clusters],
+        "worker": [group for cluster in clusters for group in cluster["workerGroupSpecs"]],
+        "autoscaler": [cluster["autoscalerOptions"] for cluster in clusters if "autoscalerOptions" in cluster],
+    }
+    for kind, specs in found.items():
+        assert specs, kind
+        for spec in specs:
+            assert spec.keys() <= FIELDS[kind], f"{kind}: {spec.keys() - FIELDS[kind]}"
+
+
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_a_command_of_a_container_parses(command: list[str]) -> None:
     program, name, *arguments = command

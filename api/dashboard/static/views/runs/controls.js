@@ -31,7 +31,7 @@ export function whyNot(run) {
   return {
     pause: read ?? over ?? obeys,
     resume: read ?? deleted ?? over,
-    cancel: read ?? over ?? (run.desired === "cancel" ? obeys : null),
+    cancel: read ?? over,
     fork: read ?? deleted,
     details: read,
     name: busy,
@@ -54,6 +54,7 @@ const OUTCOMES = {
  */
 export function Controls({ run, changed, children }) {
   const [asking, setAsking] = useState(/** @type {"" | "cancel" | "delete" | "details"} */ (""));
+  const [forced, setForced] = useState(false);
   const [busy, setBusy] = useState(false);
   const [message, setMessage] = useState(/** @type {{text: string, bad?: boolean}} */ ({ text: "" }));
   const why = whyNot(run);
@@ -90,7 +91,17 @@ export function Controls({ run, changed, children }) {
       run: () => go(`/launch?run=${encodeURIComponent(run.name)}`),
     },
     { name: "details", title: "Name, tags, note", why: why.details, run: () => setAsking("details") },
-    { name: "cancel", title: "Cancel", why: why.cancel, run: () => setAsking("cancel"), grave: true },
+    {
+      name: "cancel",
+      title: "Cancel",
+      why: why.cancel,
+      run: () => {
+        // who asks again wants more than to ask
+        setForced(run.status === "running" && run.desired === "cancel");
+        setAsking("cancel");
+      },
+      grave: true,
+    },
     run.deleted_at === null
       ? { name: "delete", title: "Delete", why: why.remove, run: () => setAsking("delete"), grave: true }
       : {
@@ -124,12 +135,25 @@ export function Controls({ run, changed, children }) {
             yes="Cancel the run"
             busy=${busy}
             close=${() => setAsking("")}
-            go=${control("cancel")}
+            go=${control(forced ? "cancel?force=true" : "cancel")}
           >
             <p>
               The run ends for good after the current batch and cannot be resumed. Everything it has made is kept, and
               it can be forked. To stop it for a while, pause it instead.
             </p>
+            ${
+              run.status === "running" &&
+              html`
+                <label class="check">
+                  <input
+                    type="checkbox"
+                    checked=${forced}
+                    onChange=${(/** @type {any} */ event) => setForced(event.target.checked)}
+                  />
+                  End its driver if it does not obey within 10 seconds, whatever it waits for
+                </label>
+              `
+            }
           <//>
         `
       }
