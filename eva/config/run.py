@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
 from eva.config.rewards import AgreementReward, Audit, RewardConfig, gives_win_rates
@@ -111,7 +111,7 @@ KeptName = Literal["last", "best"]
 class Retention(Section):
     """Where checkpoints are stored, and what becomes of those that the run no longer needs."""
 
-    store: Annotated[str, AfterValidator(checked_store)] | None = None
+    store: str | None = None
     """An object store for checkpoints: `s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER`, or the absolute path of a folder
     that all machines see. Each machine fetches a checkpoint once (EVA_CACHE_DIR, EVA_CACHE_GB). null: the run's folder
     in the data directory, which all machines must share then."""
@@ -119,6 +119,11 @@ class Retention(Section):
     """Checkpoints that stay on the disk: `all`, or a list of `last` and `best` (the highest mean reward of greedy
     responses to held-out prompts). Others are deleted at the end of an iteration, once no run needs them: this run
     needs the policy it plays with and its reference, a fork what it starts from."""
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, store: str | None) -> str | None:
+        return None if store is None else checked_store(store)
 
 
 class Rollouts(Section):
