@@ -54,6 +54,7 @@ class Machines:
     """The machines that a run may use. `gpu` is None where there is none, or where its kind is not known.
 
     `found`: on this machine, in the connected Ray cluster, or as the user says. `free_disk`: bytes for checkpoints.
+    `free_gpus`: those that nobody uses now, where that is known.
     """
 
     nodes: tuple[Node, ...]
@@ -61,6 +62,7 @@ class Machines:
     found: Literal["here", "cluster", "told"] = "told"
     cores: int = 2
     free_disk: int | None = None
+    free_gpus: float | None = None
 
     @property
     def gpus(self) -> int:

@@ -317,18 +317,19 @@ def _no_gpus(config: RunConfig, machines: Machines) -> Iterator[Obstacle]:
 
 
 def _placement(config: RunConfig, machines: Machines) -> Iterator[Obstacle]:
+    widest = max((node.gpus for node in machines.nodes), default=0)
     demands = serving_demands(config)
     if left := unplaced(demands, machines):
         asked = sum(demand.gpus for demand in demands)
-        widest = max((node.gpus for node in machines.nodes), default=0)
-        what = f"engines and rewarders ask for {asked:g} GPUs, of which {left[0].role} finds no {left[0].gpus:g}"
+        what = f"engines and rewarders ask for {asked:g} GPUs together"
+        if asked <= machines.gpus:
+            what += f", and no machine has {left[0].gpus:g} left for the next {left[0].role}"
         if left[0].gpus > widest:
             what = f"an {left[0].role} asks for {left[0].gpus:g} GPUs of one machine, and the largest has {widest}"
         yield Obstacle("fleet", f"{what}: {machines}")
     devices = config.training.devices if config.training.enabled and config.fleet.gpus_per_engine > 0 else 0
     if devices > machines.gpus:
         yield Obstacle("devices", f"training.devices is {devices}: {machines}")
-    widest = max((node.gpus for node in machines.nodes), default=0)
     if config.checkpoints.store is not None and widest < devices <= machines.gpus:
         yield Obstacle(
             "devices",

@@ -23,6 +23,9 @@ def verdict(plan: Plan, gpu_hour_usd: float | None = None) -> list[str]:
         hours, idle = gpus * plan.total_s / 3600, plan.idle / max(1e-9, gpus * plan.iteration_s)
         price = "" if gpu_hour_usd is None else f", ${hours * gpu_hour_usd:,.0f} at ${gpu_hour_usd:g} each"
         lines.append(f"GPUs: {gpus} for {hours:,.1f} GPU-hours in all{price}; {idle:.0%} of them idle")
+    taken = 0.0 if plan.machines.free_gpus is None else gpus - plan.machines.free_gpus
+    if taken > 0:
+        lines.append(f"{taken:g} of the {gpus} GPUs are in use now: the run waits for them, for at most fleet.start_s")
     lines.append(f"disk for checkpoints: {plan.disk / GB:,.2f} GB" if plan.disk < 1e10 else _disk(plan))
     if plan.records:
         lines.append(f"disk for token records: {plan.records / GB:,.2f} GB (rollouts.keep says which stay)")

@@ -33,6 +33,7 @@ def machines_of_cluster(nodes: Sequence[dict[str, Any]] | None = None) -> Machin
     """The machines of a Ray cluster (`ray.nodes()`). Ray names the kind of a GPU, but not its memory."""
     import ray  # loaded late: machines_here does not need it
 
+    free = ray.available_resources().get("GPU", 0.0) if nodes is None else None
     alive = [node for node in (ray.nodes() if nodes is None else nodes) if node["Alive"]]
     resources: list[dict[str, float]] = [node["Resources"] for node in alive]
     kinds = {name.removeprefix(_LABEL) for each in resources for name in each if name.startswith(_LABEL)}
@@ -42,6 +43,7 @@ def machines_of_cluster(nodes: Sequence[dict[str, Any]] | None = None) -> Machin
         min(known, key=lambda gpu: gpu.memory, default=None),
         "cluster",
         int(sum(each.get("CPU", 0) for each in resources)) or 1,
+        free_gpus=free,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -130,7 +131,8 @@ def test_training_that_does_not_fit_is_refused_with_the_smallest_change() -> Non
 @pytest.mark.parametrize(
     ("overrides", "machines", "what"),
     [
-        ((), "4x80", "ask for 8 GPUs, of which"),
+        ((), "4x80", "engines and rewarders ask for 8 GPUs together: these machines (4 x"),
+        (("fleet.gpus_per_engine=4", "fleet.engines=3"), "2:7x80", "no machine has 4 left for the next engine"),
         ((), "8x24", "an engine needs 24.3 GB on each of its GPUs, and may use 20.4 GB"),
         (("fleet.gpus_per_engine=4", "fleet.engines=1", "training.devices=2"), "2:2x80", "4 GPUs of one machine"),
         (("reward.batch_tokens=1000000",), "8x80", "reward needs"),
@@ -144,6 +146,22 @@ def test_the_change_that_a_refusal_names_lets_the_run_fit(overrides: tuple[str, 
     assert any(what in problem.what for problem in found.problems), found.problems
     assert found.change is not None
     assert not plan(with_overrides(config, found.change), machines).problems
+
+
+def test_gpus_that_others_use_are_said_and_refuse_nothing() -> None:
+    found = plan(paper(), replace(parse_machines("8x80"), free_gpus=3.0))
+    assert not found.problems and any(line.startswith("5 of the 8 GPUs are in use now") for line in verdict(found))
+
+
+def test_training_with_a_store_works_on_one_machine() -> None:
+    config = paper("checkpoints.store=s3://bucket/eva")
+    assert not plan(config, "4:8x80").problems
+    found = plan(config, "2:4x80")
+    assert "training.devices is 8, and the largest machine has 4 GPUs" in found.problems[0].what
+    assert found.change is not None
+    assert not plan(with_overrides(config, found.change), "2:4x80").problems
+    small = replace(HERE, free_disk=1)
+    assert not [problem for problem in plan(config, small).problems if problem.area == "disk"], "they go elsewhere"
 
 
 def test_a_large_model_is_not_sent_to_a_cpu_but_a_small_one_is() -> None:
