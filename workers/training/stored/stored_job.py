@@ -155,6 +155,9 @@ def _tidy(job: TrainingJob, training: Training, folder: Path) -> None:
         shutil.rmtree(folder / "inside", ignore_errors=True)
     if training.keep_synced or training.sync_every is None:
         return
-    inside = StoredFolder(job.hand_over or f"{job.folder}/inside/iteration-{job.iteration:04d}")
-    for older in inside.folders()[: -KEPT_STEPS if job.hand_over else None]:
+    if job.hand_over is None:
+        StoredFolder(f"{job.folder}/inside").delete()
+        return
+    inside = StoredFolder(job.hand_over)
+    for older in inside.folders()[:-KEPT_STEPS]:
         inside.folder(older).delete()
