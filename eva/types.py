@@ -34,7 +34,8 @@ class Prompt:
 
     `text` is what evolves; a child has the `context` of its parent. `parent` and `operator` are None for a seed
     prompt. `root` is the number of its seed prompt, `depth` the number of evolutions from there, and `born` the
-    iteration that made it (-1 for a seed prompt).
+    iteration that made it (-1 for a seed prompt). `reference` is the answer that is known to be right: from the prompt
+    file, or from the creator that wrote the child.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Prompt:
     born: int = -1
     topic: str | None = None
     context: Context = ()
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class Response:
 class PromptResponses:
     """The responses to one prompt, or why there are none (`failure`: a fault of the data).
 
-    `prompt_ids` are the prompt's tokens as the engine read them, empty unless the request asked for them.
+    `prompt_ids` are the prompt's tokens as the engine read them, empty unless the request asked for them. `reference`
+    is the prompt's reference answer, which rewarders see and engines do not.
     """
 
     number: int
@@ -105,6 +108,7 @@ class PromptResponses:
     prompt_tokens: int = 0
     context: Context = ()
     prompt_ids: tuple[int, ...] = ()
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +116,14 @@ class Reward:
     """r(x, y), or None with the reason why this response could not be rewarded.
 
     `parts` are the rewards that it was computed from, by name: an ensemble's members, a judge's figures. Each is stored
-    as a reward of its own, named REWARDER/PART.
+    as a reward of its own, named REWARDER/PART. `answer` is what the rewarder read as the response's answer, if it
+    reads one.
     """
 
     value: float | None
     reason: str | None = None
     parts: tuple[tuple[str, Reward], ...] = ()
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +325,7 @@ class Reply:
     """An evolver's reply: a child's text as received, with its cost.
 
     `finish` is "stop" for a complete reply and "length" for one that was cut; anything else says why there is none.
+    `reference` is the child's reference answer, from an evolver that knows it.
     """
 
     text: str
@@ -326,6 +333,7 @@ class Reply:
     reply_tokens: int = 0
     cost_usd: float = 0.0
     finish: str = "stop"
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

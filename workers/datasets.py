@@ -23,6 +23,7 @@ def read_dataset(config: Prompts) -> PromptFile:
         field=config.field,
         topic_field=config.topic_field,
         system_field=config.system_field,
+        reference_field=config.reference_field,
         limit=config.limit,
         skip_empty=config.skip_empty,
     )

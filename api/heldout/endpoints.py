@@ -70,6 +70,8 @@ class HeldoutPrompt(Schema):
     """The messages before it. Those of a later turn end with the user's earlier turns."""
     turn: int
     """Which turn of the conversation it is, from 1."""
+    reference: str | None
+    """Its reference answer, if its file has one."""
     responses: list[HeldoutResponse]
     """Responses of the requested policies, by policy and sample."""
 
@@ -149,6 +151,7 @@ def _prompt(prompt: SampledPrompt, secrets: frozenset[str]) -> HeldoutPrompt:
         text=prompt.text,
         context=[Message(role=message.role, content=message.content) for message in prompt.context],
         turn=prompt.turn,
+        reference=prompt.reference,
         responses=[
             HeldoutResponse(
                 checkpoint=response.checkpoint,

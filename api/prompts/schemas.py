@@ -27,6 +27,8 @@ Sort = Literal[
     "-length",
     "correlation",
     "-correlation",
+    "vote",
+    "-vote",
 ]
 
 
@@ -49,6 +51,8 @@ class Prompt(Schema):
     """The iteration that made it; -1 for a seed prompt."""
     topic: str | None
     """Its topic, if the file of prompts has one."""
+    reference: str | None
+    """Its reference answer: a seed prompt's from the file, a child's from the creator that wrote it."""
 
 
 class ListedPrompt(Prompt):
@@ -68,6 +72,10 @@ class ListedPrompt(Prompt):
     """Their mean number of tokens."""
     correlation: float | None
     """The correlation of reward and number of tokens over the responses; null where one of them does not vary."""
+    vote: float | None
+    """With `reward.kind: agreement`, the share of the responses that have the commonest answer."""
+    answer: str | None
+    """That answer. Of equally common ones, the first in alphabetical order."""
 
 
 class PromptPage(Schema):
@@ -91,6 +99,8 @@ class Reward(Schema):
     """The reward; null if there is none."""
     reason: str | None
     """Why there is no reward."""
+    answer: str | None
+    """What the rewarder read as the response's answer, if it reads one."""
 
 
 class Response(Schema):
@@ -304,6 +314,7 @@ def details_of(
         depth=prompt.depth,
         born=prompt.born,
         topic=prompt.topic,
+        reference=prompt.reference,
         children=children,
         context=[Message.model_validate(message) for message in prompt.context],
         origin=None if origin is None else Origin.model_validate(origin),

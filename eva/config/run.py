@@ -35,6 +35,9 @@ class Prompts(Section):
     """Key of a system message for the prompt; unset: `system` beside messages, otherwise none."""
     topic_field: str | None = None
     """Key of the prompt's topic; unset: no topic is stored."""
+    reference_field: str | None = None
+    """Key of the prompt's reference answer, which verifiers and judges see (docs/reference/references.md); unset: no
+    prompt has one."""
     limit: int | None = Field(default=None, ge=1)
     """Use only the first `limit` prompts."""
     per_iteration: int | None = Field(default=None, ge=2)

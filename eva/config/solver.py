@@ -417,6 +417,9 @@ class Evaluation(Section):
     """Difficulties of the playground that are evaluated."""
     sets: dict[str, str] = Field(default_factory=dict)
     """Sets of held-out prompts, as NAME: prompt file."""
+    reference_field: str | None = None
+    """Key of the reference answers in the files of `sets`, a list of them where a row has `turns`; unset: there are
+    none."""
     turns: int = Field(default=1, ge=1, le=8)
     """How many user turns of a conversation the policy responds to, where rows of `sets` have `turns`: 2 for MT-Bench.
     Each later turn continues with the policy's own responses, and is evaluated as a set of its own: NAME-turn-2."""

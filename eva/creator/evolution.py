@@ -81,7 +81,7 @@ def evolve_chain(source: Prompt, evolver: Evolver, plan: EvolutionPlan, spending
                 return Chain(source.number, tuple(attempts))
             mutation = _mutation(source, texts[parent], (slot, number), evolver, plan)
             reply = evolver.evolve(mutation)
-            reply = replace(reply, text=storable_text(reply.text))  # what the store keeps is what evolves further
+            reply = _storable(reply)  # what the store keeps is what evolves further
             budget.charge(reply)
             reason = _unfinished(reply) or refusal(reply.text, texts.values(), plan, source.context)
             attempts.append(Attempt(slot, number, mutation.operator, parent, reply, reason))
@@ -110,6 +110,11 @@ def _mutation(source: Prompt, text: str, place: tuple[int, int], evolver: Evolve
         drawn = generator(plan.seed, *path, "partner").sample(plan.partners, min(2, len(plan.partners)))
         partner = next(prompt.text for prompt in drawn if prompt.number != source.number)
     return Mutation(text, operator, derive(plan.seed, *path), partner, plan.feedback.get(source.number), source.context)
+
+
+def _storable(reply: Reply) -> Reply:
+    reference = None if reply.reference is None else storable_text(reply.reference).strip() or None
+    return replace(reply, text=storable_text(reply.text), reference=reference)
 
 
 def _unfinished(reply: Reply) -> str | None:
@@ -204,6 +209,7 @@ def number_children(
                     iteration,
                     None if attempt.operator in LEAVES_TOPIC else parent.topic,
                     parent.context,
+                    parent.reference if copies else attempt.reply.reference,
                 )
             )
             born.append(children[-1])

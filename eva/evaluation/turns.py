@@ -43,7 +43,9 @@ def split_turns(name: str, prompts: Sequence[FilePrompt]) -> list[HeldoutSet]:
 def _at_turn(prompt: FilePrompt, turn: int) -> FilePrompt:
     asked = (prompt.text, *prompt.later)
     earlier = tuple(Message("user", text) for text in asked[: turn - 1])
-    return FilePrompt(asked[turn - 1], prompt.topic, (*prompt.context, *earlier))
+    references = (prompt.reference, *prompt.later_references)
+    reference = references[turn - 1] if turn <= len(references) else None
+    return FilePrompt(asked[turn - 1], prompt.topic, (*prompt.context, *earlier), reference=reference)
 
 
 def with_responses(context: Context, responses: Sequence[str]) -> Context:

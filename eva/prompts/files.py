@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,25 +32,28 @@ COMPANIONS = {"instruction": ("input", "context")}
 
 @dataclass(frozen=True, slots=True)
 class FilePrompt:
-    """One prompt of a file, with its topic, if it has one, and the messages before it.
+    """One prompt of a file, with its topic and its reference answer, if it has them, and the messages before it.
 
-    `later` are the user's later turns, where the file has turns without responses (MT-Bench); only held-out sets use
-    them.
+    `later` are the user's later turns, where the file has turns without responses (MT-Bench), with their references;
+    only held-out sets use them.
     """
 
     text: str
     topic: str | None = None
     context: Context = ()
     later: tuple[str, ...] = ()
+    reference: str | None = None
+    later_references: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The keys of a row's prompt, topic and system message; None where the row decides."""
+    """The keys of a row's prompt, topic, system message and reference answer; None where the row decides, or unset."""
 
     prompt: str | None
     topic: str | None
     system: str | None
+    reference: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ def read_prompt_file(
     field: str | None = None,
     topic_field: str | None = None,
     system_field: str | None = None,
+    reference_field: str | None = None,
     limit: int | None = None,
     skip_empty: bool = False,
 ) -> PromptFile:
@@ -99,6 +104,7 @@ def read_prompt_file(
         field=field,
         topic_field=topic_field,
         system_field=system_field,
+        reference_field=reference_field,
         limit=limit,
         skip_empty=skip_empty,
     )
@@ -111,6 +117,7 @@ def read_prompts(
     field: str | None = None,
     topic_field: str | None = None,
     system_field: str | None = None,
+    reference_field: str | None = None,
     limit: int | None = None,
     skip_empty: bool = False,
 ) -> PromptFile:
@@ -118,7 +125,7 @@ def read_prompts(
 
     Rows without a prompt are an error that counts them all, or are left out with `skip_empty`.
     """
-    columns = _Columns(field, topic_field, system_field)
+    columns = _Columns(field, topic_field, system_field, reference_field)
     prompts: dict[int, FilePrompt] = {}
     cut, empty, joined = Counter[str](), Counter[str](), Counter[str]()
     seen, used = dict[str, None](), set[str]()
@@ -178,8 +185,10 @@ def _prompt(row: Any, columns: _Columns, where: str) -> _ReadRow:
     topic = cells.get(columns.topic) if columns.topic else None
     if not has_system(context):
         context = (*system_message(cells, columns.system, talk=talk, where=where), *context)
-    used = tuple(part for part in (name, joined, columns.topic, columns.system or (talk and SYSTEM_FIELD)) if part)
-    prompt = FilePrompt(text, None if topic is None else str(topic), context, later)
+    parts = (name, joined, columns.topic, columns.system or (talk and SYSTEM_FIELD), columns.reference)
+    used = tuple(part for part in parts if part)
+    reference, *later_references = _references(columns.reference and cells.get(columns.reference), 1 + len(later))
+    prompt = FilePrompt(text, None if topic is None else str(topic), context, later, reference, tuple(later_references))
     return _ReadRow(prompt, used, left_aside, joined)
 
 
@@ -197,6 +206,19 @@ def _emptiness(value: object) -> str | None:
         return "null"
     blank = (isinstance(value, str) and not value.strip()) or (isinstance(value, list) and not value)
     return "empty" if blank else None
+
+
+def _references(value: object, turns: int) -> list[str | None]:
+    """Returns the reference answer of each turn. Only where there are several turns, a list has one for each."""
+    values = cast("list[object]", value) if isinstance(value, list) and turns > 1 else [value]
+    return [_reference(values[turn]) if turn < len(values) else None for turn in range(turns)]
+
+
+def _reference(value: object) -> str | None:
+    """Returns a reference answer as text, lists and objects as JSON; None for null or nothing but white space."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return None if value is None else str(value).strip() or None
 
 
 def _joined(text: str, cells: Mapping[str, Any], name: str | None) -> tuple[str, str | None]:

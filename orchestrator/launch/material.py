@@ -120,13 +120,18 @@ def _without_overlaps(prompts: Sequence[FilePrompt], protected: ProtectedTexts) 
 
 def read_seeds(config: Prompts) -> PromptFile:
     """Reads the prompts of the file or dataset. Raises PromptFileError."""
-    if config.dataset is not None:
-        return read_dataset(config)
+    file = _read_file(config) if config.dataset is None else read_dataset(config)
+    _require_references("prompts.reference_field", config.reference_field, [file])
+    return file
+
+
+def _read_file(config: Prompts) -> PromptFile:
     return read_prompt_file(
         Path(config.path or ""),
         field=config.field,
         topic_field=config.topic_field,
         system_field=config.system_field,
+        reference_field=config.reference_field,
         limit=config.limit,
         skip_empty=config.skip_empty,
     )
@@ -140,10 +145,11 @@ def _held_out(config: RunConfig) -> dict[str, tuple[FilePrompt, ...]]:
             for name, texts in tasks.heldout(per_set=config.evaluation.playground).items()
             if name in config.evaluation.difficulties
         }
-    later = config.evaluation.turns - 1
-    for name, path in config.evaluation.sets.items():
-        prompts = read_prompt_file(Path(path)).prompts
-        sets[name] = tuple(replace(prompt, later=prompt.later[:later]) for prompt in prompts)
+    later, field = config.evaluation.turns - 1, config.evaluation.reference_field
+    files = {name: read_prompt_file(Path(path), reference_field=field) for name, path in config.evaluation.sets.items()}
+    _require_references("evaluation.reference_field", field, [*files.values()])
+    for name, file in files.items():
+        sets[name] = tuple(replace(prompt, later=prompt.later[:later]) for prompt in file.prompts)
     turns = {turn.name: name for name, prompts in sets.items() for turn in split_turns(name, prompts)[1:]}
     if later and not turns:
         raise ConfigError(
@@ -158,6 +164,18 @@ def _held_out(config: RunConfig) -> dict[str, tuple[FilePrompt, ...]]:
             next_move="Rename that set",
         )
     return sets
+
+
+def _require_references(key: str, field: str | None, files: Sequence[PromptFile]) -> None:
+    """Raises PromptFileError if a field of reference answers is set that no row has."""
+    if field is None or any(prompt.reference is not None for file in files for prompt in file.prompts):
+        return
+    others = dict.fromkeys(name for file in files for name in file.unused)
+    raise PromptFileError(
+        f"{key} is {field!r}, but no row has a reference answer there",
+        expected=f"one of the other columns: {', '.join(map(repr, others))}" if others else "a file with answers",
+        next_move=f"Set {key} to the key of the right answer, or leave it out",
+    )
 
 
 def _baselines(config: Evaluation, held_out: Mapping[str, Sequence[FilePrompt]]) -> dict[str, BaselineResponses]:

@@ -92,6 +92,10 @@ def check_run(config: RunConfig, machines: Machines | None = None, offline: bool
     lines += [f"column {name!r} was joined to the prompt in {count} rows" for name, count in material.joined.items()]
     lines += [f"columns that are not used: {', '.join(material.unused)}"] if material.unused else []
     lines += [f"{len(turn.prompts)} held-out prompts in {turn.name}" for turn in material.turns]
+    if config.prompts.reference_field is not None:
+        lines.append(
+            f"{sum(seed.reference is not None for seed in material.seeds)} seed prompts have reference answers"
+        )
     lines += [
         f"{len(answers.texts)} responses of the baseline in {name}, {answers.unused} more not used, "
         f"{answers.repeated} to a prompt that already had one"

@@ -49,7 +49,14 @@ def register_run(
             conn,
             run.id,
             [
-                Prompt(number, prompt.text, root=number, topic=prompt.topic, context=prompt.context)
+                Prompt(
+                    number,
+                    prompt.text,
+                    root=number,
+                    topic=prompt.topic,
+                    context=prompt.context,
+                    reference=prompt.reference,
+                )
                 for number, prompt in enumerate(material.seeds)
             ],
         )

@@ -28,12 +28,13 @@ from store.views.report import HeldoutChange, HeldoutScore, heldout_changes, hel
 
 @dataclass(frozen=True, slots=True)
 class HeldoutRequest:
-    """A request for responses to a held-out prompt. `mode`: greedy or sampled."""
+    """A request for responses to a held-out prompt, with its reference answer. `mode`: greedy or sampled."""
 
     mode: str
     split: str
     item: int
     request: Request
+    reference: str | None = None
 
 
 class _Missing(NamedTuple):
@@ -92,10 +93,10 @@ class EvaluateStage(Stage):
                     self._comparison.keep_failure(request.split, request.item, prompt.failure)
                 self._keep(request, [HeldoutResponse(request.item, 0, "", "failed", 0, None, prompt.failure)])
             elif baseline is None:
-                yield prompt
+                yield replace(prompt, reference=request.reference)
             else:
                 second = Response(len(prompt.responses), baseline, "stop", 0, 0)
-                yield replace(prompt, responses=(*prompt.responses, second))
+                yield replace(prompt, responses=(*prompt.responses, second), reference=request.reference)
 
     def keep_rewards(self, rewarded: RewardedResponses) -> None:
         """Keeps the policy's own responses with their rewards, and how they compare with the baseline's."""
@@ -199,6 +200,7 @@ class EvaluateStage(Stage):
         run, limit = self.run, self.run.config.generation.max_tokens
         texts = run.read(lambda conn: heldout.read_heldout(conn, run.id, split))
         contexts = run.read(lambda conn: heldout.read_heldout_contexts(conn, run.id, split))
+        references = run.read(lambda conn: heldout.read_heldout_references(conn, run.id, split))
         earlier = [self._responses_to(turn) for turn in before]
         for mode, item, first, n in missing:
             # of a prompt without responses, one row alone says so
@@ -210,7 +212,7 @@ class EvaluateStage(Stage):
             seed = derive(run.config.seed, "examine", split, item) >> 1
             sampling = SamplingSettings(0.0 if mode == "greedy" else 1.0, 1.0, limit)
             request = Request(len(self._asked), texts[item], n, seed, sampling, first, context)
-            asked = HeldoutRequest(mode, split, item, request)
+            asked = HeldoutRequest(mode, split, item, request, references.get(item))
             failed = next((response for response in said if response.finish == "failed"), None)
             if failed is None:
                 self._asked.append(asked)

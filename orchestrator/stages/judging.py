@@ -65,6 +65,7 @@ class JudgeStage(Stage):
         self._rewarded: list[RewardedResponses] = []
         self._unrecorded: list[PromptResponses] = []
         self._files: list[RecordFile] = []
+        self._references: dict[int, str] = {}
 
     @property
     def responses(self) -> int:
@@ -83,6 +84,7 @@ class JudgeStage(Stage):
             lambda conn: responses.coverage(conn, run.id, policy.number, self.rewarder, self.numbers, self.responses)
         )
         texts = run.read(lambda conn: prompts.read_prompts(conn, run.id, sorted(coverage.to_generate)))
+        self._references = {prompt.number: prompt.reference for prompt in texts if prompt.reference is not None}
         sampling = generation.settings
         stream = (generation.stream,) if generation.stream else ()
         requests = tuple(
@@ -116,7 +118,8 @@ class JudgeStage(Stage):
             self._responses.append(prompt)
             reach("judge.response_received")
             if prompt.failure is None:
-                yield prompt if len(prompt.responses) == self.responses else self._with_earlier(prompt)
+                whole = prompt if len(prompt.responses) == self.responses else self._with_earlier(prompt)
+                yield replace(whole, reference=self._references.get(prompt.number))
             else:
                 self.advance(1)
                 self.flush_when_full()

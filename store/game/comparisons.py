@@ -34,7 +34,7 @@ _COMPARED = text(
     "ORDER BY c.checkpoint, c.item"
 )
 _NOT_AUDITED = text(
-    f"SELECT c.item, p.text, p.context, own.text, {_BESIDE} {_TEXTS}"
+    f"SELECT c.item, p.text, p.context, p.reference, own.text, {_BESIDE} {_TEXTS}"
     "JOIN heldout_prompts p ON p.run_id = c.run_id AND p.split = c.split AND p.item = c.item "
     "LEFT JOIN heldout_comparisons second ON second.run_id = c.run_id AND second.checkpoint = c.checkpoint "
     "AND second.split = c.split AND second.item = c.item AND second.role = 'auditor' "
@@ -120,6 +120,7 @@ def read_not_audited(conn: Connection, run_id: int, checkpoint: int, split: str)
             prompt,
             tuple(Response(sample, response, "stop", 0, 0) for sample, response in enumerate(texts)),
             context=read_context(context),
+            reference=reference,
         )
-        for item, prompt, context, *texts in conn.execute(_NOT_AUDITED, values)
+        for item, prompt, context, reference, *texts in conn.execute(_NOT_AUDITED, values)
     ]

@@ -25,6 +25,7 @@ _EVOLUTIONS = (
     "prompt_tokens",
     "reply_tokens",
     "cost_usd",
+    "reference",
 )
 
 _ASSIGN = text("""
@@ -59,7 +60,7 @@ def read_chains(conn: Connection, run_id: int, iteration: int) -> list[Chain]:
                     row.attempt,
                     row.operator,
                     row.parent_slot,
-                    Reply(row.text, row.prompt_tokens, row.reply_tokens, row.cost_usd),
+                    Reply(row.text, row.prompt_tokens, row.reply_tokens, row.cost_usd, reference=row.reference),
                     row.reason,
                 )
                 for row in rows
@@ -98,4 +99,5 @@ def _evolution(run_id: int, iteration: int, source: int, attempt: Attempt) -> Ro
         reply.prompt_tokens,
         reply.reply_tokens,
         reply.cost_usd,
+        clean_text_or_none(reply.reference),
     )

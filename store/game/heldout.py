@@ -11,11 +11,11 @@ from eva.evaluation.turns import HeldoutSet
 from eva.types import Context
 from store.game.contexts import clean_context, context_column, read_context
 from store.postgres.bulk import Row, copy_once
-from store.postgres.values import clean_text, redacted_text, value_or_reason
+from store.postgres.values import clean_text, clean_text_or_none, redacted_text, value_or_reason
 from store.rows import HeldoutPart, HeldoutResponse, JudgeRole
 from store.schema.tables import heldout_parts, heldout_prompts, heldout_responses
 
-_PROMPTS = ("run_id", "split", "item", "text", "context", "turn", "follows")
+_PROMPTS = ("run_id", "split", "item", "text", "context", "turn", "follows", "reference")
 _RESPONSES = (
     "run_id",
     "checkpoint",
@@ -43,6 +43,7 @@ def insert_heldout(conn: Connection, run_id: int, held_out: HeldoutSet) -> None:
             context_column(clean_context(prompt.context)),
             held_out.turn,
             held_out.follows,
+            clean_text_or_none(prompt.reference),
         )
         for item, prompt in held_out.prompts.items()
     ]
@@ -66,6 +67,15 @@ def read_heldout_contexts(conn: Connection, run_id: int, split: str) -> dict[int
         columns.run_id == run_id, columns.split == split, columns.context.is_not(None)
     )
     return {int(item): read_context(context) for item, context in conn.execute(query)}
+
+
+def read_heldout_references(conn: Connection, run_id: int, split: str) -> dict[int, str]:
+    """Returns the reference answers of a split's prompts by item. Prompts without one are left out."""
+    columns = heldout_prompts.c
+    query = select(columns.item, columns.reference).where(
+        columns.run_id == run_id, columns.split == split, columns.reference.is_not(None)
+    )
+    return {int(item): str(reference) for item, reference in conn.execute(query)}
 
 
 def read_all_heldout(conn: Connection, run_id: int) -> list[tuple[str, Context]]:

@@ -15,7 +15,10 @@ from store.postgres.values import clean_text, clean_text_or_none
 from store.rows import LineageRow
 from store.schema.tables import prompts, runs
 
-_COLUMNS = ("run_id", "number", "text", "context", "text_key", "parent", "root", "operator", "depth", "born", "topic")
+_COLUMNS = (
+    *("run_id", "number", "text", "context", "text_key", "parent", "root", "operator", "depth", "born", "topic"),
+    "reference",
+)
 _FIELDS = (
     prompts.c.number,
     prompts.c.text,
@@ -26,6 +29,7 @@ _FIELDS = (
     prompts.c.born,
     prompts.c.topic,
     roots.c.context,
+    prompts.c.reference,
 )
 
 _FAMILY_FACTS = text("""
@@ -170,9 +174,10 @@ def _columns_of(run_id: int, prompt: Prompt) -> tuple[int | str | None, ...]:
         prompt.depth,
         prompt.born,
         clean_text_or_none(prompt.topic),
+        clean_text_or_none(prompt.reference),
     )
 
 
 def _prompt(row: Row[*tuple[Any, ...]]) -> Prompt:
-    number, text, parent, root, operator, depth, born, topic, context = row
-    return Prompt(number, text, parent, root, operator, depth, born, topic, read_context(context))
+    *facts, context, reference = row
+    return Prompt(*facts, context=read_context(context), reference=reference)

@@ -12,12 +12,12 @@ from eva.seeds import text_hash
 from eva.types import Ints, PromptResponses, Response, RewardedResponses, RewardTable
 from store.game.contexts import is_root, read_context, roots
 from store.postgres.bulk import Row, copy_once, read_array
-from store.postgres.values import clean_text, redacted_text, value_or_reason
+from store.postgres.values import clean_text, clean_text_or_none, redacted_text, value_or_reason
 from store.rows import ResponseCoverage
 from store.schema.tables import prompts, quarantines, responses, rewards
 
 _RESPONSES = ("run_id", "prompt", "checkpoint", "sample", "text", "text_hash", "finish", "tokens", "seed", "step")
-_REWARDS = ("run_id", "prompt", "checkpoint", "sample", "rewarder", "value", "reason")
+_REWARDS = ("run_id", "prompt", "checkpoint", "sample", "rewarder", "value", "reason", "answer")
 _QUARANTINES = ("run_id", "prompt", "checkpoint", "reason")
 
 _JUDGED = """
@@ -105,7 +105,8 @@ def copy_rewards(
         for response, reward in zip(prompt.responses, prompt_rewards, strict=True):
             for name, each in ((rewarder, reward), *((f"{rewarder}/{name}", part) for name, part in reward.parts)):
                 value, reason = value_or_reason(each)
-                rows.append((run_id, prompt.number, checkpoint, response.sample, name, value, reason))
+                answer = clean_text_or_none(each.answer)
+                rows.append((run_id, prompt.number, checkpoint, response.sample, name, value, reason, answer))
     copy_once(conn, rewards, _REWARDS, rows)
 
 
@@ -145,6 +146,7 @@ def read_responses(conn: Connection, run_id: int, checkpoint: int, numbers: Sequ
             prompts.c.number,
             prompts.c.text.label("prompt_text"),
             roots.c.context,
+            prompts.c.reference,
             responses.c.sample,
             responses.c.text,
             responses.c.finish,
@@ -160,15 +162,16 @@ def read_responses(conn: Connection, run_id: int, checkpoint: int, numbers: Sequ
         )
         .order_by(prompts.c.number, responses.c.sample)
     )
-    grouped = groupby(conn.execute(query), key=lambda row: (row.number, row.prompt_text, row.context))
+    grouped = groupby(conn.execute(query), key=lambda row: (row.number, row.prompt_text, row.context, row.reference))
     return [
         PromptResponses(
             number,
             text,
             tuple(Response(r.sample, r.text, r.finish, r.tokens, r.seed) for r in rows),
             context=read_context(context),
+            reference=reference,
         )
-        for (number, text, context), rows in grouped
+        for (number, text, context, reference), rows in grouped
     ]
 
 

@@ -91,6 +91,8 @@ prompts = table(
     Column("depth", SmallInteger, nullable=False),
     Column("born", SmallInteger, nullable=False),  # -1 for a seed prompt
     Column("topic", Text),
+    # the answer that is known to be right: a seed prompt's from its file, a child's from the creator
+    Column("reference", Text),
     # a parent's number is smaller than its child's, so lineages cannot form a circle
     CheckConstraint("number >= 0 AND parent >= 0 AND parent < number AND root <= number", "order"),
     CheckConstraint("(parent IS NULL) = (depth = 0) AND (parent IS NULL) = (operator IS NULL)", "seed"),
@@ -134,6 +136,7 @@ rewards = table(
     key("rewarder", Text),
     Column("value", Double),
     Column("reason", Text),
+    Column("answer", Text),  # what the rewarder read as the response's answer
     CheckConstraint("(value IS NULL) <> (reason IS NULL)", "value_or_reason"),
     CheckConstraint("value - value = 0", "finite"),
     of_response(),
@@ -201,6 +204,8 @@ evolutions = table(
     Column("cost_usd", Double, nullable=False),
     # the child's number, assigned at the end of the stage
     Column("child", Integer),
+    # the reference answer that the creator gave with the child
+    Column("reference", Text),
     CheckConstraint("child IS NULL OR reason IS NULL", "child_accepted"),
     of_prompt("source"),
     of_prompt("child"),
@@ -369,6 +374,7 @@ heldout_prompts = table(
     Column("turn", SmallInteger, nullable=False, server_default=text("1")),
     # the split that holds the turn before
     Column("follows", Text),
+    Column("reference", Text),
     CheckConstraint("(turn = 1) = (follows IS NULL) AND turn >= 1", "turn"),
     of_run(),
     ForeignKeyConstraint(

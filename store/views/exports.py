@@ -37,7 +37,7 @@ _PAIRS = text("""
 """)
 
 _PROMPTS = text("""
-    SELECT p.number, p.text AS prompt, p.parent, p.root, p.operator, p.depth, p.born, p.topic, root.context
+    SELECT p.number, p.text AS prompt, p.parent, p.root, p.operator, p.depth, p.born, p.topic, p.reference, root.context
     FROM prompts p
     JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
     WHERE p.run_id = :run_id ORDER BY p.number
@@ -45,7 +45,7 @@ _PROMPTS = text("""
 
 _RESPONSES = text("""
     SELECT r.prompt AS number, p.text AS prompt, r.checkpoint, r.sample, r.text AS response, r.finish,
-        r.tokens, r.seed, w.rewarder, w.value AS reward, w.reason, root.context
+        r.tokens, r.seed, w.rewarder, w.value AS reward, w.reason, w.answer, p.reference, root.context
     FROM responses r
     JOIN prompts p ON p.run_id = r.run_id AND p.number = r.prompt
     JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
@@ -60,7 +60,7 @@ _RESPONSES = text("""
 # rewards, the whole one and not its parts, whose names are longer.
 _JUDGED = text("""
     SELECT j.number, p.text AS prompt, j.iteration, j.part, j.checkpoint, j.info, j.reason, j.weight, j.key, j.sampled,
-        j.buffer, answered.responses, answered.rewards, root.context
+        j.buffer, answered.responses, answered.rewards, p.reference, root.context
     FROM (
         SELECT prompt AS number, iteration, 'pool' AS part, checkpoint, info, reason, weight, key, sampled,
             NULL::boolean AS buffer
@@ -109,7 +109,7 @@ _HELDOUT = text("""
         SELECT before.split, turns.follows, before.back + 1 FROM before JOIN turns ON turns.split = before.earlier
     )
     SELECT r.split, r.item, p.text AS prompt, r.checkpoint, r.mode, r.sample, r.text AS response, r.finish, r.tokens,
-        r.reward, r.reason, p.context, ARRAY(
+        r.reward, r.reason, p.reference, p.context, ARRAY(
             SELECT said.text FROM before JOIN heldout_responses said ON said.run_id = r.run_id
                 AND said.checkpoint = r.checkpoint AND said.split = before.earlier AND said.mode = r.mode
                 AND said.item = r.item AND said.sample = r.sample
@@ -263,7 +263,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "number",
         "checkpoint",
     ),
-    "prompts": ("number", "prompt", "parent", "root", "operator", "depth", "born", "topic"),
+    "prompts": ("number", "prompt", "parent", "root", "operator", "depth", "born", "topic", "reference"),
     "responses": (
         "number",
         "prompt",
@@ -276,6 +276,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "rewarder",
         "reward",
         "reason",
+        "answer",
+        "reference",
     ),
     "judged": (
         "number",
@@ -291,6 +293,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "buffer",
         "responses",
         "rewards",
+        "reference",
     ),
     ROLLOUTS: (
         "iteration",
@@ -318,6 +321,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "tokens",
         "reward",
         "reason",
+        "reference",
     ),
 }
 """The columns of each export, in order. Runs with conversations add MESSAGES to all but pairs."""

@@ -24,6 +24,7 @@ START = -1
 
 PARTS = (
     "heldout_prompts",
+    "heldout_references",
     "pool_responses",
     "pool_quarantines",
     "pool_rewards",
@@ -31,6 +32,7 @@ PARTS = (
     "draw",
     "evolutions",
     "prompts",
+    "references",
     "child_responses",
     "child_quarantines",
     "child_rewards",
@@ -56,6 +58,11 @@ _QUERIES = (
     ORDER BY split COLLATE "C", item""",
     """SELECT born, 'prompts', number, text, context, topic, parent, root, operator, depth FROM prompts
     WHERE run_id = %s ORDER BY number""",
+    # only runs with reference answers have such rows, so that other runs keep their fingerprints
+    """SELECT born, 'references', number, reference FROM prompts
+    WHERE run_id = %s AND reference IS NOT NULL ORDER BY number""",
+    """SELECT -1, 'heldout_references', split, item, reference FROM heldout_prompts
+    WHERE run_id = %s AND reference IS NOT NULL ORDER BY split COLLATE "C", item""",
     _BY_POLICY.format(
         table="responses",
         columns="prompt, sample, text_hash, finish, tokens, seed",

@@ -62,6 +62,7 @@ class SampledPrompt:
     text: str
     context: Context
     turn: int
+    reference: str | None
     responses: tuple[HeldoutSample, ...]
 
 
@@ -82,7 +83,7 @@ def sampled_prompts(
 ) -> list[SampledPrompt]:
     """Returns a page of held-out prompts, by set and item, with these policies' responses in a mode of sampling."""
     columns = heldout_prompts.c
-    query = select(columns.split, columns.item, columns.text, columns.context, columns.turn).where(
+    query = select(columns.split, columns.item, columns.text, columns.context, columns.turn, columns.reference).where(
         columns.run_id == run_id
     )
     if after is not None:
@@ -100,6 +101,7 @@ def sampled_prompts(
             row.text,
             read_context(row.context),
             row.turn,
+            row.reference,
             _with_earlier(responses[row.split, row.item], [responses[turn, row.item] for turn in turns[row.split]]),
         )
         for row in rows

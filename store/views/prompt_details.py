@@ -24,11 +24,12 @@ from store.schema.tables import (
 
 @dataclass(frozen=True, slots=True)
 class RewardRow:
-    """One rewarder's reward of a response: `value`, or the `reason` why there is none."""
+    """One rewarder's reward of a response: `value`, or the `reason` why there is none. `answer`: what it has read."""
 
     rewarder: str
     value: float | None
     reason: str | None
+    answer: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ def read_responses(
             rewards.c.rewarder,
             rewards.c.value,
             rewards.c.reason,
+            rewards.c.answer,
         )
         .select_from(page)
         .outerjoin(rewards, same)

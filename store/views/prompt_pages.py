@@ -41,11 +41,12 @@ _PROMPT = (
     prompts.c.depth,
     prompts.c.born,
     prompts.c.topic,
+    prompts.c.reference,
 )
 
-FIGURES = ("reward", "margin", "length", "correlation")
+FIGURES = ("reward", "margin", "length", "correlation", "vote")
 """What is computed from a prompt's responses: their mean reward, the best reward minus the worst, their mean number of
-tokens, and the correlation of the two over the responses."""
+tokens, the correlation of the two over the responses, and the share of the commonest answer where a vote decides."""
 
 SORTS = tuple(sign + name for name in ("number", "info", "depth", *FIGURES) for sign in ("", "-"))
 """The sort orders. A minus puts the largest first. Prompts without the value always come last."""
@@ -80,6 +81,7 @@ class FoundPrompt:
     """A prompt on a page. `iteration` is the one that `info` comes from, or None if it was never judged.
 
     `checkpoint` is the policy whose responses were judged there, and the FIGURES are those of these responses.
+    `answer` is the commonest answer among them, where the rewarder reads answers.
     """
 
     number: int
@@ -90,6 +92,7 @@ class FoundPrompt:
     depth: int
     born: int
     topic: str | None
+    reference: str | None
     iteration: int | None
     info: float | None
     checkpoint: int | None
@@ -97,6 +100,8 @@ class FoundPrompt:
     margin: float | None
     length: float | None
     correlation: float | None
+    vote: float | None
+    answer: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +239,7 @@ def _with_figures(run_id: int, page: _Query, order: _Order) -> _Query:
     """A page with the figures of its prompts, in its order."""
     found = page.subquery()
     figures = _figures(run_id, found)
-    query = select(found, *(figures.c[name] for name in FIGURES)).outerjoin(figures, true())
+    query = select(found, *figures.c).outerjoin(figures, true())
     return order.ordered(query, found.c[order.by], found.c.number)
 
 
@@ -243,7 +248,7 @@ def _figure_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int) -
     found = _all(run_id, wanted).subquery()
     figures = _figures(run_id, found)
     value, falling = figures.c[order.by], order.sort.startswith("-")
-    query = select(found, *(figures.c[name] for name in FIGURES)).outerjoin(figures, true())
+    query = select(found, *figures.c).outerjoin(figures, true())
     if (after := order.after) is not None:
         later = found.c.number > after.number
         if after.value is None:
@@ -261,19 +266,31 @@ def _figures(run_id: int, found: FromClause) -> FromClause:
 
     They are rounded, so that a sum in another order gives the same page.
     """
+    same_response = (
+        rewards.c.run_id == responses.c.run_id,
+        rewards.c.prompt == responses.c.prompt,
+        rewards.c.checkpoint == responses.c.checkpoint,
+        rewards.c["sample"] == responses.c["sample"],
+    )
     of_response = (
-        select(rewards.c.value)
-        .where(
-            rewards.c.run_id == responses.c.run_id,
-            rewards.c.prompt == responses.c.prompt,
-            rewards.c.checkpoint == responses.c.checkpoint,
-            rewards.c["sample"] == responses.c["sample"],
-        )
+        select(rewards.c.value, rewards.c.rewarder)
+        .where(*same_response)
         # the names of parts begin with the name of the whole
         .order_by(func.length(rewards.c.rewarder), rewards.c.rewarder)
         .limit(1)
         .correlate(responses)
         .lateral("reward")
+    )
+    name = rewards.c.rewarder
+    part = func.starts_with(name, of_response.c.rewarder.concat("/"))
+    of_vote = (
+        select(
+            func.max(rewards.c.value).filter(part, name.endswith("/share")).label("share"),
+            func.max(rewards.c.answer).filter(or_(part, name == of_response.c.rewarder)).label("answer"),
+        )
+        .where(*same_response)
+        .correlate(responses, of_response)
+        .lateral("vote")
     )
     value, tokens = of_response.c.value, responses.c.tokens
     computed = (
@@ -281,15 +298,18 @@ def _figures(run_id: int, found: FromClause) -> FromClause:
         func.max(value) - func.min(value),
         func.avg(cast(tokens, Float(53))),
         func.corr(cast(tokens, Float(53)), value),
+        func.max(of_vote.c.share),
     )
     columns = [
         cast(func.round(cast(figure, Numeric), 9), Float(53)).label(name)
         for name, figure in zip(FIGURES, computed, strict=True)
     ]
+    commonest = func.mode().within_group(of_vote.c.answer)
     return (
-        select(*columns)
+        select(*columns, commonest.label("answer"))
         .select_from(responses)
         .outerjoin(of_response, true())
+        .outerjoin(of_vote, true())
         .where(
             responses.c.run_id == run_id,
             responses.c.prompt == found.c.number,

@@ -60,9 +60,8 @@ class AgreementModel:
                 return tuple(Reward(None, why) for _ in responses)
         counts = Counter(answer for answer in answers if answer is not None).most_common(2)
         share = counts[0][1] / len(responses) if counts else 0.0
-        if (why := self._no_vote(counts, share, len(responses))) is not None:
-            return tuple(Reward(None, why, ((SHARE, Reward(share)),)) for _ in responses)
-        return tuple(Reward(float(answer == counts[0][0]), None, ((SHARE, Reward(share)),)) for answer in answers)
+        why, parts = self._no_vote(counts, share, len(responses)), ((SHARE, Reward(share)),)
+        return tuple(Reward(None if why else float(answer == counts[0][0]), why, parts, answer) for answer in answers)
 
     def _no_vote(self, counts: Sequence[tuple[str, int]], share: float, responses: int) -> str | None:
         """Returns why the vote does not count, or None."""

@@ -94,4 +94,4 @@ def _number(reward: Reward) -> float:
 def _flat(parts: Sequence[tuple[str, Reward]]) -> tuple[tuple[str, Reward], ...]:
     """Flattens the members' rewards and their parts into one level of names."""
     inner = [(f"{name}/{inner_name}", part) for name, reward in parts for inner_name, part in reward.parts]
-    return (*((name, Reward(reward.value, reward.reason)) for name, reward in parts), *inner)
+    return (*((name, Reward(reward.value, reward.reason, answer=reward.answer)) for name, reward in parts), *inner)

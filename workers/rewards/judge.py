@@ -76,9 +76,7 @@ class JudgeModel:
         verdicts: list[list[Verdict]] = [[] for _ in requests]
         with ThreadPoolExecutor(self._config.concurrency) as pool:
             calls = {
-                pool.submit(
-                    self._verdict, transcript(request.prompt, request.context), request.responses, *shown
-                ): place
+                pool.submit(self._verdict, request, *shown): place
                 for place, request in enumerate(requests)
                 for shown in self._questions(request.responses)
             }
@@ -118,12 +116,13 @@ class JudgeModel:
         different = [(i, j) for i, j in sorted(pairs) if responses[i] != responses[j]]
         return [shown for i, j in different for shown in ((i, j), (j, i))]
 
-    def _verdict(self, prompt: str, responses: Sequence[str], first: int, second: int | None) -> Verdict:
+    def _verdict(self, request: RewardRequest, first: int, second: int | None) -> Verdict:
+        prompt, responses = transcript(request.prompt, request.context), request.responses
         config, key = self._config, text_hash(prompt)
         mark = f"#{derive(config.seed, 'mark', key):016x}"
         template, meanings = (RATING, RATINGS) if second is None else (PAIRWISE, SCORES)
         other = "" if second is None else responses[second]
-        message = question(template, mark, prompt, responses[first], other)
+        message = question(template, mark, prompt, responses[first], other, request.reference)
         self._budget.require()
         reply = self._ask(message, derive(config.seed, "judge", key, first, -1 if second is None else second))
         self._budget.charge(reply.cost_usd)

@@ -11,7 +11,8 @@ from workers.rewards.model import RewardModel, RewardRequest
 
 def reward_request(prompt: PromptResponses) -> RewardRequest:
     """Returns the texts of a prompt and its responses, as reward models take them."""
-    return RewardRequest(prompt.text, tuple(response.text for response in prompt.responses), prompt.context)
+    texts = tuple(response.text for response in prompt.responses)
+    return RewardRequest(prompt.text, texts, prompt.context, prompt.reference)
 
 
 class LocalRewarder:

@@ -9,11 +9,12 @@ from eva.types import Context, Reward
 
 
 class RewardRequest(NamedTuple):
-    """The texts of a prompt and its responses, and the messages before the prompt."""
+    """The texts of a prompt and its responses, the messages before the prompt, and its reference answer, if any."""
 
     prompt: str
     responses: tuple[str, ...]
     context: Context = ()
+    reference: str | None = None
 
 
 Alive = Callable[[], None]

@@ -25,11 +25,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from types import FrameType
 from typing import Any
 
 from eva.config import VerifierReward
-from eva.runtime.user_functions import load_function, takes
+from eva.runtime.user_functions import load_function, load_object, takes
 from eva.types import Reward
 from workers.rewards.model import Alive, RewardRequest, reason
 
@@ -37,9 +38,12 @@ UserFunction = Callable[..., Any]
 
 EXPECTED = (
     "`module:function`, a function (prompt: str, response: str) -> float, sync or async; it may also take "
-    "`context`, the messages before the prompt"
+    "`reference`, the prompt's reference answer, and `context`, the messages before the prompt"
 )
 
+NO_REFERENCE = "the prompt has no reference answer, which the reward function needs"
+
+_NONE = inspect.Parameter.empty
 _REPEAT_S = 1.0
 _IMPORTER = "<frozen importlib._bootstrap>"
 _NO_WATCHDOG_S = 60.0
@@ -74,6 +78,7 @@ class VerifierModel:
         self._config, self._has_answered = config, False
         self._function = check_function(config.function)
         self._takes_context = takes(self._function, "context")
+        self._reference = reference_parameter(self._function)
         self._loop = asyncio.Runner() if is_async(self._function) else None
 
     @staticmethod
@@ -91,10 +96,14 @@ class VerifierModel:
 
     def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """Rewards all responses; an async function is called for up to `concurrency` of them at a time."""
-        flat = [(self._arguments(request), response) for request in requests for response in request.responses]
+        asked = [request for request in requests if not self._lacks_reference(request)]
+        flat = [(self._arguments(request), response) for request in asked for response in request.responses]
         together = self._loop.run(self._all_async(flat, alive)) if self._loop else self._all_sync(flat, alive)
-        rewards = iter(together)
-        return [tuple(next(rewards) for _ in request.responses) for request in requests]
+        rewards, without = iter(together), Reward(None, NO_REFERENCE)
+        return [
+            tuple(without if self._lacks_reference(request) else next(rewards) for _ in request.responses)
+            for request in requests
+        ]
 
     def close(self) -> None:
         if self._loop:
@@ -102,9 +111,16 @@ class VerifierModel:
 
     def _arguments(self, request: RewardRequest) -> Arguments:
         """Returns the function's arguments apart from the response."""
-        if not self._takes_context:
-            return request.prompt, {}
-        return request.prompt, {"context": [asdict(message) for message in request.context]}
+        named: dict[str, Any] = {}
+        if self._takes_context:
+            named["context"] = [asdict(message) for message in request.context]
+        if self._reference is not None and request.reference is not None:
+            named[self._reference.name] = request.reference
+        return request.prompt, named
+
+    def _lacks_reference(self, request: RewardRequest) -> bool:
+        """Whether the function needs a reference answer that the prompt does not have."""
+        return self._reference is not None and self._reference.default is _NONE and request.reference is None
 
     def _all_sync(self, flat: Sequence[tuple[Arguments, str]], alive: Alive) -> Iterator[Reward]:
         in_main_thread = threading.current_thread() is threading.main_thread()
@@ -140,9 +156,28 @@ def ignore() -> None:
 
 def check_function(spec: str) -> UserFunction:
     """Returns the reward function that `module:function` names. Raises ConfigError when it cannot be used."""
+    parameter = reference_parameter(load_object(spec, what="reward function", expected=EXPECTED))
     return load_function(
-        spec, what="reward function", expected=EXPECTED, arguments=["prompt", "response"], named=["context"]
+        spec,
+        what="reward function",
+        expected=EXPECTED,
+        arguments=["prompt", "response"],
+        named=["context", *([parameter.name] if parameter else [])],
     )
+
+
+def reference_parameter(function: UserFunction) -> inspect.Parameter | None:
+    """Returns the parameter that gets the reference answer: `reference`, or else a third one without a default."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:  # some functions written in C do not tell theirs
+        return None
+    if takes(function, "reference"):
+        return parameters["reference"]
+    third = next(islice(parameters.values(), 2, None), None)
+    if third is None or third.kind is not third.POSITIONAL_OR_KEYWORD or third.name == "context":
+        return None
+    return third if third.default is _NONE else None
 
 
 def is_async(function: UserFunction) -> bool:

@@ -104,7 +104,7 @@ def test_rewards_are_mean_win_rates_of_both_orders(
     folder: Path = request.getfixturevalue(kind)
     model = PairwiseModel(config(folder, batch_tokens=batch_tokens))
     asked = [RewardRequest("Two and two?", RESPONSES[:3]), RewardRequest("And the rest?", RESPONSES[2:])]
-    for (prompt, responses, _), rewards in zip(asked, model.reward_many(asked, lambda: None), strict=True):
+    for (prompt, responses, *_), rewards in zip(asked, model.reward_many(asked, lambda: None), strict=True):
 
         def beats(one: str, other: str, prompt: str = prompt) -> float:
             p_ij, p_ji = (1 / (1 + np.exp(-plainly(folder, prompt, *pair))) for pair in ((one, other), (other, one)))

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from eva.config import AgreementReward
+from eva.seeds import generator
+from eva.settings import Settings
+from eva.types import Request, Response
+from orchestrator.driver import drive
+from orchestrator.launch.registration import register_run
+from store.session import Store
 from tests.support.cli_fixtures import Played
+from tests.support.fakes import FakeGenerator, Recorder, always, fake_config, fake_roles
 from tests.support.service_fixtures import Served
+from workers.rewards import build_rewarder
 
 FIGURES = ("reward", "margin", "length", "correlation")
 
@@ -58,3 +68,27 @@ def test_the_figures_are_those_of_the_responses_that_were_judged(played_service:
         assert prompt["margin"] == pytest.approx(max(rewards) - min(rewards), abs=1e-8)
         assert prompt["length"] == pytest.approx(statistics.fmean(tokens), abs=1e-8)
         assert prompt["correlation"] == pytest.approx(statistics.correlation(tokens, rewards), abs=1e-8)
+
+
+class Voter(FakeGenerator):
+    def _response(self, request: Request, sample: int, chance: float) -> Response:
+        return Response(sample, f"it is {generator(request.seed + sample).randrange(3)}", "stop", 3, request.seed)
+
+
+def test_a_vote_has_its_share_and_answer_and_sorts_the_prompts(
+    store: Store, store_settings: Settings, served: Served
+) -> None:
+    reward = build_rewarder(AgreementReward(kind="agreement", low=0.75), local=True)
+    run = register_run(store, fake_config(iterations=1, evaluation={}))
+    drive(store, store_settings, run, Recorder(), build=always(fake_roles(generator=Voter(), rewarder=reward)))
+    found = get(served, "", sort="-vote")["items"]
+    shares = [prompt["vote"] for prompt in found]
+    assert shares == sorted(shares, reverse=True) and len(set(shares)) > 1
+    for prompt in (found[0], found[-1]):
+        responses = get(served, f"/{prompt['number']}")["responses"]["items"]
+        answers = [response["rewards"][0]["answer"] for response in responses]
+        assert answers == [response["text"].split()[-1] for response in responses]
+        (_, most), *_ = Counter(answers).most_common()
+        assert prompt["vote"] == most / 4 and answers.count(prompt["answer"]) == most
+    # below the band a prompt has no reward, but the vote and the answers are stored all the same
+    assert found[-1]["vote"] < 0.75 and found[-1]["reward"] is None

@@ -59,7 +59,7 @@ class PairwiseModel:
     def reward_many(self, requests: Sequence[RewardRequest], alive: Alive) -> list[tuple[Reward, ...]]:
         """Rewards all responses. One that could not be compared with any other gets no reward, but the reason."""
         alive()
-        contests = [_Contest(*request) for request in requests]
+        contests = [_Contest(request.prompt, request.responses, request.context) for request in requests]
         placed: list[tuple[_Contest, int, int]] = []
         pairs: list[EncodedComparison] = []
         for contest in contests:

@@ -324,3 +324,24 @@ def test_every_choice_has_its_row_in_the_reference() -> None:
         for field in fields:
             for choice in get_args(section.model_fields[field].annotation):
                 assert f"| `{field}: {choice}` |" in page
+
+
+@pytest.mark.parametrize("template", [PAIRWISE, RATING])
+def test_a_judge_sees_the_reference_between_marks_and_without_one_nothing_changes(template: str) -> None:
+    told = question(template, "#m", "p", "a", "b", "six {first}")
+    assert "#m REFERENCE ANSWER BEGINS\nsix {first}\n#m REFERENCE ANSWER ENDS\n\n#m RESPONSE" in told
+    start = told.index("What follows is a reference answer")
+    end = told.index("#m RESPONSE")
+    assert told[:start] + told[end:] == question(template, "#m", "p", "a", "b")
+
+
+def test_the_judge_of_a_prompt_is_told_its_reference() -> None:
+    asked: list[str] = []
+
+    def ask(message: str, seed: int) -> Reply:
+        asked.append(message)
+        return Reply(f"VERDICT {shown(message)[0]}: TIE")
+
+    requests = [RewardRequest("p", ("a", "b"), (), "the truth"), RewardRequest("q", ("a", "b"))]
+    JudgeModel(settings(), ask).reward_many(requests, lambda: None)
+    assert sorted("the truth" in message for message in asked) == [False, False, True, True]

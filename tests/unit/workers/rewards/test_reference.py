@@ -9,9 +9,10 @@ from typing import get_args
 import pytest
 import yaml
 
-from eva.config import PairwiseReward, PointwiseReward, VerifierReward
+from eva.config import Evaluation, PairwiseReward, PointwiseReward, Prompts, VerifierReward
 from eva.evaluation.answers import NORMALISERS
 from eva.measures.bradley_terry import AGGREGATIONS
+from orchestrator.launch.material import read_seeds
 from workers.rewards import REWARDERS
 from workers.rewards.model import RewardRequest
 from workers.rewards.verifier import VerifierModel
@@ -49,6 +50,22 @@ def test_every_normaliser_has_a_row() -> None:
 
 def test_every_aggregation_has_a_row_and_a_function() -> None:
     assert rows("aggregation") == [choices(PairwiseReward, "aggregation")] == [set(AGGREGATIONS)]
+
+
+def test_the_example_of_reference_answers_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (DOCS / "reference/references.md").read_text("utf-8")
+    (code,), (settings,) = (re.findall(rf"```{name}\n(.*?)```", page, re.DOTALL) for name in ("python", "yaml"))
+    (tmp_path / "my_checks.py").write_text(code)
+    (tmp_path / "sums.jsonl").write_text('{"prompt": "2 + 2?", "answer": 4}\n{"prompt": "And 3?", "answer": null}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    values = yaml.safe_load(settings)
+    seeds = read_seeds(Prompts.model_validate(values["prompts"])).prompts
+    Evaluation.model_validate(values["evaluation"])
+    model = VerifierModel(VerifierReward.model_validate(values["reward"]))
+    asked = [RewardRequest(seed.text, ("It is 4.", "5"), (), seed.reference) for seed in seeds]
+    rewards = model.reward_many(asked, lambda: None)
+    assert [[reward.value for reward in row] for row in rewards] == [[1.0, 0.0], [None, None]]
 
 
 def test_the_example_of_a_users_reward_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,3 +248,38 @@ def test_a_module_of_the_working_directory_is_found(tmp_path: Path, monkeypatch:
 def test_the_name_is_the_functions_path() -> None:
     rewarder = build_rewarder(config("length"), local=True)
     assert rewarder.name == f"verifier:{FUNCTIONS}:length"
+
+
+def told(prompt: str, response: str, reference: str | None = None) -> float:
+    return float(response == (reference or prompt))
+
+
+def by_place(prompt: str, response: str, gold: str) -> float:
+    return float(prompt == "p" and response == gold)
+
+
+def with_both(prompt: str, response: str, context: list[dict[str, str]], reference: str) -> float:
+    return len(context) + float(response == reference)
+
+
+def with_an_option(prompt: str, response: str, strict: bool = True) -> float:
+    return float(strict)
+
+
+@pytest.mark.parametrize(
+    ("function", "with_reference", "without"),
+    [
+        (told, 1.0, 0.0),
+        (by_place, 1.0, "the prompt has no reference answer"),
+        (with_both, 1.0, "the prompt has no reference answer"),
+        (with_an_option, 1.0, 1.0),
+    ],
+)
+def test_a_function_gets_the_reference_where_it_takes_one_and_is_not_called_if_it_needs_one(
+    function: Callable[..., float], with_reference: float, without: float | str
+) -> None:
+    model = VerifierModel(VerifierReward(kind="verifier", function=f"{__name__}:{function.__name__}"))
+    asked = [RewardRequest("p", ("6",), (), "6"), RewardRequest("p", ("6",)), RewardRequest("p", ("6",), (), "6")]
+    (first,), (second,), (third,) = model.reward_many(asked, lambda: None)
+    assert first.value == third.value == with_reference
+    assert without in (second.reason or "") if isinstance(without, str) else second.value == without

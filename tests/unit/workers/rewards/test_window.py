@@ -68,7 +68,7 @@ class FakeProcess:
                 lost.set_exception(DiedError("gone"))
             return
         future.set_result(
-            [tuple(Reward(float(len(text))) for text in texts) for _, texts, _ in asked],
+            [tuple(Reward(float(len(text))) for text in texts) for _, texts, *_ in asked],
         )
 
 

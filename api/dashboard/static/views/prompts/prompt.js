@@ -4,6 +4,7 @@ import { runEndpoint, useRequest } from "../../data/api.js";
 import { Difference } from "../../parts/difference.js";
 import { bornIn, count, figure } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
+import { Reference } from "../../parts/reference.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { Text } from "../../parts/text.js";
 import { go, Link, runPath } from "../../router.js";
@@ -122,6 +123,9 @@ function Body({ run, prompt, family }) {
             ? html`<${Difference} before=${parent.text} after=${prompt.text} />`
             : html`<pre class="text"><${Text} value=${prompt.text} /></pre>`
         }
+        <${Reference} value=${prompt.reference} from=${
+          prompt.parent === null || prompt.operator === "copy" ? "the prompt file" : "the creator"
+        } />
       </section>
       <${Family} run=${run} prompt=${prompt} family=${family} />
       ${Object.entries(prompt.quarantined).map(

@@ -30,6 +30,8 @@ const FIGURES = [
   ["length", "Length", "Mean number of tokens of the responses"],
   ["correlation", "Reward ~ length", "Correlation of reward and length over the responses"],
 ];
+/** Only where a vote rewards the responses. @type {[string, string, string]} */
+const VOTE = ["vote", "Vote", "Share of the responses that have the commonest answer, and that answer"];
 const FILTERS = ["iteration", "operator", "area", ...FIELDS.map(([name]) => name)];
 
 /** @param {{run: string}} props */
@@ -145,6 +147,7 @@ function Filters({ run, wanted, filtered }) {
 
 /** @param {{run: string, page: PromptPage, sort: string, iteration: string | null}} props */
 function List({ run, page, sort, iteration }) {
+  const votes = sort.endsWith("vote") || page.items.some((prompt) => prompt.vote !== null);
   return html`
     <div class="card flush">
       <div class="scroll" tabindex="0" role="region" aria-label="Prompts">
@@ -163,7 +166,7 @@ function List({ run, page, sort, iteration }) {
                 first="-info"
                 number=${true}
               />
-              ${FIGURES.map(
+              ${(votes ? [...FIGURES, VOTE] : FIGURES).map(
                 ([name, title, hint]) => html`
                   <${Sorted}
                     key=${name}
@@ -179,7 +182,9 @@ function List({ run, page, sort, iteration }) {
             </tr>
           </thead>
           <tbody>
-            ${page.items.map((prompt) => html`<${Row} key=${prompt.number} run=${run} prompt=${prompt} />`)}
+            ${page.items.map(
+              (prompt) => html`<${Row} key=${prompt.number} run=${run} prompt=${prompt} votes=${votes} />`,
+            )}
           </tbody>
         </table>
       </div>
@@ -194,8 +199,8 @@ function List({ run, page, sort, iteration }) {
   `;
 }
 
-/** @param {{run: string, prompt: ListedPrompt}} props */
-const Row = ({ run, prompt }) => html`
+/** @param {{run: string, prompt: ListedPrompt, votes: boolean}} props */
+const Row = ({ run, prompt, votes }) => html`
   <tr>
     <td class="number"><${Link} to=${runPath(run, "prompts", prompt.number)}>${count(prompt.number)}<//></td>
     <td class="asks">
@@ -210,5 +215,14 @@ const Row = ({ run, prompt }) => html`
     <td class="number">${figure(prompt.margin)}</td>
     <td class="number">${figure(prompt.length)}</td>
     <td class="number">${figure(prompt.correlation)}</td>
+    ${
+      votes &&
+      html`
+        <td class="number">
+          ${figure(prompt.vote)}${" "}
+          ${prompt.answer && html`<span class="tag" title=${prompt.answer}><${Text} value=${prompt.answer} /></span>`}
+        </td>
+      `
+    }
   </tr>
 `;

@@ -6,11 +6,12 @@ import { count, figure } from "../../parts/format.js";
 import { Bar } from "../../parts/labels.js";
 import { ResponseText } from "../../parts/side-by-side.js";
 import { Empty } from "../../parts/states.js";
+import { Text } from "../../parts/text.js";
 import { go, query, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").PromptDetails} PromptDetails */
 /** @typedef {import("../../data/schema.d.ts").Response} Response */
-/** @typedef {{response: Response, value: number | null, reason: string | null}} Ranked */
+/** @typedef {{response: Response, value: number | null, reason: string | null, answer: string | null}} Ranked */
 
 /** @param {{prompt: PromptDetails, run: string}} props */
 export function Responses({ prompt, run }) {
@@ -109,7 +110,12 @@ export function rank(responses, rewarder) {
   return responses
     .map((response) => {
       const reward = response.rewards.find((candidate) => candidate.rewarder === rewarder);
-      return { response, value: reward?.value ?? null, reason: reward?.reason ?? (reward ? null : "not rewarded") };
+      return {
+        response,
+        value: reward?.value ?? null,
+        reason: reward?.reason ?? (reward ? null : "not rewarded"),
+        answer: reward?.answer ?? null,
+      };
     })
     .sort((a, b) => (b.value ?? -Infinity) - (a.value ?? -Infinity) || a.response.sample - b.response.sample);
 }
@@ -223,6 +229,10 @@ function Item({ item, share, pairs, advantage }) {
         }
       </div>
       <span class="small soft">
+        ${
+          item.answer &&
+          html`<span class="tag" title="What the rewarder read">answer <${Text} value=${item.answer} /></span> `
+        }
         ${chosen && html`<span class="tag trained">chosen</span> `}
         ${rejected && html`<span class="tag">rejected</span> `}
         ${

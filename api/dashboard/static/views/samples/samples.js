@@ -1,6 +1,7 @@
 // Held-out prompts with what several policies responded to them, side by side.
 import { html } from "../../ui.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
+import { Reference } from "../../parts/reference.js";
 import { SearchField } from "../../parts/search-field.js";
 import { SideBySide } from "../../parts/side-by-side.js";
 import { Empty, Loaded } from "../../parts/states.js";
@@ -202,6 +203,7 @@ function Sample({ prompt, page, mode }) {
           <div key=${n}>
             ${earlier.length > 0 && html`<h3>Turn ${n + 1}</h3>`}
             <pre class="text sampled-prompt"><${Text} value=${text} /></pre>
+            ${n === earlier.length && html`<${Reference} value=${prompt.reference} from="the prompt file" />`}
             ${samples.map((sample) => sideBySide(sample, n + 1))}
           </div>
         `,
