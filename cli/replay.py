@@ -16,6 +16,7 @@ from eva.creator.informativeness import estimate
 from eva.creator.mixing import share_of
 from eva.creator.operators.choice import FLOOR, operator_probabilities
 from eva.creator.sampling import Draw, sample
+from eva.creator.steering import UNSTEERED, Steering, steering_of
 from eva.errors import NotFoundError
 from eva.types import Estimate, Prompt
 from orchestrator.stages.gain import operator_record
@@ -34,9 +35,11 @@ REPLAYED = {
     "sampler": ("sampling", "sampler"),
     "topic_share": ("sampling", "topic_share"),
     "staleness": ("sampling", "staleness"),
+    "pull": ("novelty", "pull"),
     "fraction": ("sampling", "fraction"),
     "choice": ("evolving", "choice"),
     "floor": ("evolving", "floor"),
+    "breadth": ("evolving", "breadth"),
 }
 """Setting that a replay may change, besides the seed: its section and key in the config."""
 
@@ -94,7 +97,12 @@ def _iteration(store: Store, run: RunRow, config: RunConfig, iteration: int, exa
         judged = pools.read_rewards_by_policy(conn, run.id, rewarder, [*answered_by], answered_by, config.generation.n)
         traits = pools.read_traits(conn, run.id, judged, iteration)
         pool = {prompt.number: prompt for prompt in prompts.read_prompts(conn, run.id, [*answered_by])}
-        operators = _operator_choice(conn, run, config, iteration)
+        figures = statistics.get_statistics(conn, run.id, "diversity")
+        steered = statistics.get_statistics(conn, run.id, "steering").get(iteration)
+        rule = config.collapse.rule
+        earlier = [figures[before] for before in sorted(figures) if before < iteration]
+        steering = UNSTEERED if rule is None else steering_of(rule, earlier)
+        operators = _operator_choice(conn, run, config, iteration, steering)
     estimated = estimate(
         judged,
         metric=config.informativeness.metric,
@@ -104,7 +112,7 @@ def _iteration(store: Store, run: RunRow, config: RunConfig, iteration: int, exa
     draw = sample(
         estimated,
         share_of(config.sampling.fraction, then.size),
-        config.sampling.rule,
+        config.sampling_rule(steering.temperature),
         seed=config.seed,
         iteration=iteration,
         traits=traits,
@@ -118,6 +126,7 @@ def _iteration(store: Store, run: RunRow, config: RunConfig, iteration: int, exa
             "identical": _identical(then, draw),
             "left_out": estimated.counts(),
             "operator_choice": operators,
+            "steering": {"then": steered, "now": asdict(steering) if rule is not None else None},
         }
         | _compared(pool, chosen, set(draw.subset), regret)
         | {
@@ -127,7 +136,9 @@ def _iteration(store: Store, run: RunRow, config: RunConfig, iteration: int, exa
     )
 
 
-def _operator_choice(conn: Connection, run: RunRow, config: RunConfig, iteration: int) -> list[dict[str, Any]]:
+def _operator_choice(
+    conn: Connection, run: RunRow, config: RunConfig, iteration: int, steering: Steering
+) -> list[dict[str, Any]]:
     """Each operator's probability then and now, and what is believed of it. Empty if no child was asked for."""
     counts = {(row.iteration, row.name): row.counts for row in stages.read_stages(conn, run.id)}
     asked: Mapping[str, Any] = counts.get((iteration, "evolve"), {}).get("per_operator", {})
@@ -140,7 +151,8 @@ def _operator_choice(conn: Connection, run: RunRow, config: RunConfig, iteration
         return []
     record = operator_record(conn, run.id, config, iteration, names)
     floor = FLOOR if config.evolving.floor is None else config.evolving.floor
-    beliefs = operator_probabilities(config.evolving.choice, record, floor)
+    breadth = min(1.0, config.evolving.breadth + steering.breadth)
+    beliefs = operator_probabilities(config.evolving.choice, record, floor, breadth)
     return [asdict(row) | {"then": stored.get(row.operator, 1 / len(names))} for row in beliefs]
 
 

@@ -10,7 +10,9 @@ from typing import Protocol
 from eva.runtime.worker_reports import Readings, WorkerStatuses, no_readings, no_workers
 from eva.types import (
     Checkpoint,
+    Context,
     Floats,
+    GuideScore,
     Mutation,
     PromptResponses,
     Reply,
@@ -73,6 +75,18 @@ class Evolver(Protocol):
         ...
 
 
+class Guide(Protocol):
+    """A second opinion on what the creator writes. Called from several threads at once."""
+
+    def score(self, text: str, context: Context, seed: int) -> GuideScore:
+        """Returns how sensible and useful a task this prompt is after these messages, 0 to 1. `seed`: of this attempt.
+
+        Raises JudgeError when its service still fails after a bounded number of retries, InputError when a user's
+        function fails.
+        """
+        ...
+
+
 class Trainer(Protocol):
     """Runs preference-optimisation jobs."""
 
@@ -102,8 +116,9 @@ class Roles:
     """The parts of one run.
 
     `evaluator` rewards the responses to held-out prompts. `auditor`, if any, rewards a sample of what `rewarder` has
-    rewarded. `embedder`, if any, lets the novelty checks compare meanings. `at_work` returns what each worker is doing,
-    on any thread; `meter` what the workers have counted. `rest_rewarders` free the rewarders' devices.
+    rewarded. `guide`, if any, scores the creator's children. `embedder`, if any, lets the novelty checks compare
+    meanings. `at_work` returns what each worker is doing, on any thread; `meter` what the workers have counted.
+    `rest_rewarders` free the rewarders' devices.
     """
 
     generator: Generator
@@ -112,6 +127,7 @@ class Roles:
     trainer: Trainer
     evaluator: Rewarder
     auditor: Rewarder | None = None
+    guide: Guide | None = None
     embedder: Embedder | None = None
     at_work: WorkerStatuses = no_workers
     meter: Readings = no_readings

@@ -35,7 +35,8 @@ class Prompt:
     `text` is what evolves; a child has the `context` of its parent. `parent` and `operator` are None for a seed
     prompt. `root` is the number of its seed prompt, `depth` the number of evolutions from there, and `born` the
     iteration that made it (-1 for a seed prompt). `reference` is the answer that is known to be right: from the prompt
-    file, or from the creator that wrote the child.
+    file, or from the creator that wrote the child. `likeness`: how much a child repeats other prompts, 0 to 1
+    (eva.creator.likeness), and `guide`: the guide's score, 0 to 1; None where they were not measured.
     """
 
     number: int
@@ -48,6 +49,8 @@ class Prompt:
     topic: str | None = None
     context: Context = ()
     reference: str | None = None
+    likeness: float | None = None
+    guide: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,11 +340,24 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class GuideScore:
+    """How sensible and useful a task a child is, from 0 to 1, with what the opinion cost.
+
+    None where the guide's reply could not be read.
+    """
+
+    score: float | None
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One mutation and its outcome: `reason` is None if the child was accepted.
 
     `slot` is the child's position in its chain, from 0; `parent_slot` is the slot of the prompt that was mutated, None
-    for the sampled prompt itself.
+    for the sampled prompt itself. `guide` is the guide's score of the child; the reply's cost includes the guide's.
     """
 
     slot: int
@@ -350,6 +366,7 @@ class Attempt:
     parent_slot: int | None
     reply: Reply
     reason: str | None = None
+    guide: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ from workers.fleet.fleet import start_fleet
 from workers.models.embedding import LocalEmbedder
 from workers.models.model_folder import resolve_model
 from workers.rewards import build_rewarder, model_class
+from workers.rewards.guide import build_guide
 from workers.tracking.process import TrackerProcess
 from workers.training.checkpoints import damage
 from workers.training.trainer import LocalTrainer
@@ -285,6 +286,7 @@ def build_roles(
     overseer.on_stage_open(0, "start", 0, 0)
     # An evolver that asks the fleet is built after it. Whatever else can fail does so here, before anything starts.
     evolver = None if config.evolving.asks_policy else build_evolver(config.evolving)
+    guide = build_guide(config.evolving.guide) if config.evolving.guide is not None else None
     embedder = LocalEmbedder(path) if (path := config.novelty.embedding_model) is not None else None
     model_dir = resolve_model(config.model.path, config.model.revision)
     logs = settings.logs_dir / folder.name
@@ -319,6 +321,7 @@ def build_roles(
             trainer=trainer,
             evaluator=evaluator,
             auditor=auditor,
+            guide=guide,
             embedder=embedder,
             at_work=lambda: [status for one in (fleet, trainer, *rewarders.all) for status in one.at_work()],
             meter=fleet.meter,

@@ -14,6 +14,7 @@ from eva.creator.evolution import EvolutionPlan
 from eva.creator.mixing import next_prompts
 from eva.creator.novelty import question_key
 from eva.creator.sampling import PromptTraits
+from eva.creator.steering import UNSTEERED, Steering, steering_of
 from eva.errors import NotFoundError, RunStoppedError, StorageError
 from eva.measures.diversity import Breach
 from eva.roles import Embedder, Rewarder
@@ -75,7 +76,7 @@ class Journal:
         return SampleStage(self._run, iteration, "sample", len(pool))
 
     def evolving(self, iteration: int, subset: Sequence[int]) -> EvolveStage:
-        return EvolveStage(self._run, iteration, subset, self._earlier.twins)
+        return EvolveStage(self._run, iteration, subset, self._earlier, self.steering(iteration))
 
     def gating(self, iteration: int, children: Sequence[int], policy: Checkpoint) -> GateStage:
         return GateStage(self._run, iteration, "gate", children, policy)
@@ -242,7 +243,16 @@ class Journal:
             protected=frozenset(question_key(text, context) for text, context in held_out),
             novelty=self._earlier.before(iteration),
             copies=evolving.copies,
+            guide_floor=0.0 if evolving.guide is None else evolving.guide.floor,
         )
+
+    def steering(self, iteration: int) -> Steering:
+        """Returns what an iteration's creator is steered by, which only stored figures of earlier batches decide."""
+        rule, run = self.config.collapse.rule, self._run
+        if rule is None:
+            return UNSTEERED
+        figures = run.read(lambda conn: statistics.get_statistics(conn, run.id, "diversity"))
+        return steering_of(rule, [figures[earlier] for earlier in sorted(figures) if earlier < iteration])
 
     def chunks(self, iteration: int, batch: Sequence[int]) -> list[Chunk]:
         """Returns the parts of a batch that are judged, paired and trained on one after the other, usually one."""

@@ -29,6 +29,10 @@ Sort = Literal[
     "-correlation",
     "vote",
     "-vote",
+    "likeness",
+    "-likeness",
+    "guide",
+    "-guide",
 ]
 
 
@@ -53,6 +57,10 @@ class Prompt(Schema):
     """Its topic, if the file of prompts has one."""
     reference: str | None
     """Its reference answer: a seed prompt's from the file, a child's from the creator that wrote it."""
+    likeness: float | None
+    """How much a child repeats other prompts of the run, 0 to 1, where `novelty.pull` has it measured."""
+    guide: float | None
+    """How sensible and useful a task the guide finds it, 0 to 1."""
 
 
 class ListedPrompt(Prompt):
@@ -315,6 +323,8 @@ def details_of(
         born=prompt.born,
         topic=prompt.topic,
         reference=prompt.reference,
+        likeness=prompt.likeness,
+        guide=prompt.guide,
         children=children,
         context=[Message.model_validate(message) for message in prompt.context],
         origin=None if origin is None else Origin.model_validate(origin),

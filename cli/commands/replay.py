@@ -27,9 +27,11 @@ from cli.terminal.safe_text import one_line, printable
 @click.option("--sampler", help="How weights become a subset: a name or `module:function`.")
 @click.option("--topic-share", type=float, help="For the sampler topic_balanced.")
 @click.option("--staleness", type=float, help="Share of the weight for prompts without recent responses.")
+@click.option("--pull", type=float, help="How much of its weight a prompt loses that repeats others.")
 @click.option("--fraction", type=float, help="Share of the pool that is sampled.")
 @click.option("--choice", help="How an evolution gets its operator: uniform, bandit, or `module:function`.")
 @click.option("--floor", type=float, help="The least probability of an operator.")
+@click.option("--breadth", type=float, help="The least probability of all operators in breadth together.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the draw.")
 @click.option("--examples", type=click.IntRange(min=0), default=3, show_default=True, help="How many prompts to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -78,6 +80,7 @@ def _show(facts: dict[str, Any], console: Console) -> None:
         )
     if facts["identical"]:
         console.print(Text("  Identical to the stored draw, bit for bit.", style="green"))
+    _show_steering(facts["steering"], console)
     choice = facts["operator_choice"]
     if any(row[when] != 1 / len(choice) for row in choice for when in ("then", "probability")):
         _show_choice(choice, console)
@@ -104,6 +107,15 @@ def _show_counts(heading: str, counts: dict[str, dict[str, int]], console: Conso
     for kind, row in counts.items():
         table.add_row(Text(f"  {one_line(kind, 60)}"), *(f"{row[name]:,}" for name in ("pool", "then", "now")))
     console.print(table)
+
+
+def _show_steering(steering: dict[str, Any], console: Console) -> None:
+    """The level that the creator was steered at, and the one that the stored figures of diversity give now."""
+    then, now = steering["then"], steering["now"]
+    if (then or {}).get("level") or (now or {}).get("level"):
+        levels = ", ".join(f"{when} {facts['level']}" for when, facts in (("then", then), ("now", now)) if facts)
+        why = ", ".join(f"{breach['figure']} {figure(breach['value'])}" for breach in (now or then)["why"])
+        console.print(Text(f"  steered: level {levels}" + (f" ({why})" if why else "")))
 
 
 def _show_choice(beliefs: list[dict[str, Any]], console: Console) -> None:

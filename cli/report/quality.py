@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli.terminal.formats import number, plain_table
 from cli.terminal.safe_text import one_line
-from store.views.summary.schema import Audit, Correlations, Diversity, Figure, Iteration
+from store.views.summary.schema import Audit, Correlations, Diversity, Figure, Iteration, SteeringFacts
 
 Part = TypeVar("Part")
 Cell = Callable[[Part], str | None]
@@ -87,7 +87,9 @@ def quality_sections(iterations: Sequence[Iteration], width: int) -> Iterator[Se
     """The sections about diversity and audit, each with its title; none where nothing is stored."""
     batches = [(row.iteration, row.diversity) for row in iterations if row.diversity is not None]
     if batches:
-        yield "Diversity of the batch", [_table(batches, DIVERSITY, width), *_breaches(batches)]
+        steered = [(row.iteration, row.steering) for row in iterations if row.steering is not None]
+        parts = [_table(batches, DIVERSITY, width), *_breaches(batches), *_steering(steered)]
+        yield "Diversity of the batch", parts
     audits = [(row.iteration, row.audit) for row in iterations if row.audit is not None]
     auditors = [audit.second.rewarder for _, audit in audits if audit.second is not None]
     auditor = one_line(auditors[-1], LONGEST_REWARDER) if auditors else ""
@@ -105,6 +107,21 @@ def _breaches(rows: Sequence[tuple[int, Diversity]]) -> Iterator[Text]:
         for breach in diversity.breaches:
             consequence, style = ("pauses the run", "red") if breach.pauses else ("warned", "yellow")
             yield Text(f"iteration {iteration}: {breach.text} ({consequence})", style=style)
+
+
+def _steering(rows: Sequence[tuple[int, SteeringFacts]]) -> Iterator[Text]:
+    """What each iteration's creator was steered by, and why."""
+    for iteration, steering in rows:
+        if steering.level:
+            why = ", ".join(f"{name.figure} {number(name.value)}, bound {number(name.bound)}" for name in steering.why)
+            changes = (
+                f"buffer +{100 * steering.buffer:.0f} %, weights flattened by {number(steering.temperature)}, "
+                f"breadth +{100 * steering.breadth:.0f} %"
+            )
+            yield Text(
+                f"iteration {iteration}: steered at level {steering.level} ({why or 'on the way back'}): {changes}",
+                style="yellow",
+            )
 
 
 def _table(rows: Sequence[tuple[int, Part]], columns: Sequence[tuple[str, Cell[Part]]], width: int) -> Table:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from eva.config.section import Section, one_of
 from eva.creator.metrics import METRICS, needs_threshold
 from eva.creator.operators import FAMILIES, FIRST_PACK
-from eva.creator.operators.choice import CHOICES
+from eva.creator.operators.choice import CHOICES, is_broad
 from eva.creator.samplers import SAMPLERS
 from eva.creator.sampling import SamplingRule
 from eva.creator.weights import WEIGHTS, WITH_TEMPERATURE
@@ -191,6 +191,35 @@ class Budget(Section):
     `max_tokens`."""
 
 
+class Guide(Section):
+    """A second opinion on each child, by a judge or a function of your own: is it a sensible, useful task?"""
+
+    model: str | None = None
+    """LiteLLM's `provider/model` of the judge; `openai/NAME` with `api_base` for your own server."""
+    function: str | None = None
+    """Instead of a judge: `module:function`, text -> a number from 0 to 1."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """Refuse a child with a lower score, as `guide`."""
+    api_base: str | None = None
+    """Address of an OpenAI-compatible server."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key (never the key itself)."""
+    temperature: float = Field(default=0.0, ge=0)
+    """Sampling temperature."""
+    max_tokens: int = Field(default=512, ge=16)
+    """Limit on the reply's tokens; an opinion that is cut off does not count."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds for one call."""
+    retries: int = Field(default=5, ge=0)
+    """Retries after a failed call, with exponential back-off and jitter."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Guide:
+        if (self.model is None) == (self.function is None):
+            raise ValueError("set exactly one of `model` (a judge) and `function` (your own)")
+        return self
+
+
 class Gate(Section):
     """Admits a child to the mix only if a cheap probe by the current policy shows a regret within limits."""
 
@@ -260,6 +289,11 @@ class Evolving(Section):
     """Limits per iteration; unset: no limits."""
     gate: Gate | None = None
     """Probe children before mixing; unset: every accepted child enters the mix."""
+    guide: Guide | None = None
+    """Score each child before it is accepted; the score enters the weights by which prompts are sampled. Unset: no
+    scores."""
+    breadth: float = Field(default=0.0, ge=0, le=1)
+    """The least probability of all operators in breadth together, whatever `choice` says."""
 
     @property
     def chains_at_once(self) -> int:
@@ -296,6 +330,11 @@ class Evolving(Section):
             raise ValueError(f"`operators` is {names}, but evolver copy uses none: unset it")
         if not names or len(set(names)) < len(names):
             raise ValueError(f"`operators` is {names}; list at least one, and each only once")
+        if self.breadth and not any(map(is_broad, names)):
+            broad = ", ".join(name for name in FAMILIES if is_broad(name))
+            raise ValueError(
+                f"breadth is {self.breadth:g}, but no operator of {names} is one in breadth: add one of {broad}"
+            )
         if isinstance(self.evolver, CustomEvolver):
             return self
         kind, known = self.evolver.kind, FIRST_PACK if isinstance(self.evolver, PlaygroundEvolver) else FAMILIES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -11,6 +12,8 @@ from eva.config.rewards import AgreementReward, Audit, RewardConfig, gives_win_r
 from eva.config.section import Section, one_of
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import Tracking
+from eva.creator.sampling import SamplingRule
+from eva.creator.steering import SteeringRule
 from eva.measures.diversity import FIGURES
 from eva.solver.losses import check_ranking, check_win_rates, loss_facts
 from eva.storage.places import checked_store
@@ -76,6 +79,9 @@ class Novelty(Section):
     semantic_similarity: float | None = Field(default=None, gt=0, le=1)
     """For `embedding_model`: refuse a child if the cosine of two prompts' embeddings is at least this; unset: 0.95. The
     right value depends on the model."""
+    pull: float = Field(default=0.0, ge=0, le=1)
+    """How much of its weight in sampling a prompt loses that repeats other prompts of the run, of its own and of all
+    earlier iterations: the weight is multiplied by 1 - pull x likeness (docs/reference/guards.md)."""
 
     @property
     def cosine(self) -> float:
@@ -95,6 +101,19 @@ class Novelty(Section):
 FigureBounds = Annotated[dict[Annotated[str, one_of("figure of diversity", FIGURES)], float], Field()]
 
 
+class SteeringStrength(Section):
+    """How strongly a run is steered: what each level changes."""
+
+    levels: int = Field(default=3, ge=1)
+    """The highest level. A batch that crosses a bound of `collapse.steer` raises it by one, another lowers it."""
+    buffer: float = Field(default=0.1, ge=0, le=1)
+    """Added to `mixing.buffer` per level, up to 1 in all."""
+    temperature: float = Field(default=1.5, ge=1)
+    """The logs of the weights by which prompts are sampled are divided by this per level, whatever the weighting."""
+    breadth: float = Field(default=0.15, ge=0, le=1)
+    """Added to `evolving.breadth` per level, up to 1 in all."""
+
+
 class Collapse(Section):
     """What to do when the batch loses its diversity, or the creator writes nothing that can be used. Figures and their
     directions: docs/reference/diversity.md."""
@@ -103,9 +122,32 @@ class Collapse(Section):
     """Bounds by figure, such as `effective_roots: 50`: a batch that crosses one is logged and stored as an event."""
     pause: FigureBounds = Field(default_factory=dict)
     """Bounds by figure: a batch that crosses one pauses the run at the end of its iteration."""
+    steer: FigureBounds = Field(default_factory=dict)
+    """Bounds by figure: after a batch that crosses one, the creator is steered (`steering`), before the run has to
+    pause."""
+    steering: SteeringStrength = SteeringStrength()
+    """What steering changes."""
     starved: Literal["pause", "warn"] = "pause"
     """When none of an iteration's children was accepted: `pause` the run after the stage, with the commonest reason and
     an example, or `warn` and go on with prompts of the pool."""
+
+    @property
+    def rule(self) -> SteeringRule | None:
+        """How the run is steered; None if it is not."""
+        if not self.steer:
+            return None
+        return SteeringRule(self.steer, **dict(self.steering))
+
+    @model_validator(mode="after")
+    def _steers_first(self) -> Collapse:
+        for name, bound in self.steer.items():
+            pause = self.pause.get(name)
+            if pause is not None and (pause >= bound if FIGURES[name] else pause <= bound):
+                raise ValueError(
+                    f"steer has {name}: {bound:g} and pause has {pause:g}, so the run would pause before it is "
+                    f"steered: {'lower' if FIGURES[name] else 'raise'} the bound of pause, or leave it out"
+                )
+        return self
 
 
 KeptName = Literal["last", "best"]
@@ -227,6 +269,19 @@ class RunConfig(Section):
     def records_tokens(self) -> bool:
         """Whether the tokens of the solver's responses are recorded."""
         return loss_facts(self.training.loss).online or self.rollouts.keep != "needed"
+
+    def sampling_rule(self, flatten: float = 1.0) -> SamplingRule:
+        """How prompts are sampled. `flatten`: what steering divides the logs of the weights by."""
+        return replace(self.sampling.rule, pull=self.novelty.pull, flatten=flatten)
+
+    @model_validator(mode="after")
+    def _pulled(self) -> RunConfig:
+        if self.novelty.pull and self.sampling.sampler == "greedy":
+            raise ValueError(
+                f"novelty.pull is {self.novelty.pull:g}, but sampler greedy uses info alone: choose another sampler, "
+                "or unset pull"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stale(self) -> RunConfig:

@@ -13,9 +13,12 @@ from eva.creator.novelty import ALL_NEW, NoveltyCheck, jaccard, prompt_key, ques
 from eva.creator.operators import LEAVES_TOPIC, NEEDS_PARTNER
 from eva.creator.unusable_text import unusable
 from eva.measures.minhash import near_twins
-from eva.roles import Evolver
+from eva.roles import Evolver, Guide
 from eva.seeds import derive, generator, storable_text
-from eva.types import Attempt, Chain, Context, Feedback, Mutation, Prompt, Reply
+from eva.types import Attempt, Chain, Context, Feedback, GuideScore, Mutation, Prompt, Reply
+
+GUIDE = "guide"
+"""The reason for refusing a child that the guide finds no sensible task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class EvolutionPlan:
     `operators` are the ones to draw from; empty means the evolver's own. `probabilities` says how likely each is; None
     means all alike. `partners` are the sampled prompts that begin
     a conversation, for operators that take a second prompt. `feedback` says how the policy did on each sampled prompt.
-    `copies`: the children are copies of the sampled prompts, of which none is refused.
+    `copies`: the children are copies of the sampled prompts, of which none is refused. `guide_floor`: the least score
+    of a guide, if there is one.
     """
 
     seed: int
@@ -44,6 +48,7 @@ class EvolutionPlan:
     feedback: Mapping[int, Feedback] = field(default_factory=dict[int, Feedback])
     novelty: NoveltyCheck = ALL_NEW
     copies: bool = False
+    guide_floor: float = 0.0
 
 
 def refusal(child: str, relatives: Iterable[str], plan: EvolutionPlan, context: Context = ()) -> str | None:
@@ -64,11 +69,18 @@ def refusal(child: str, relatives: Iterable[str], plan: EvolutionPlan, context: 
     return plan.novelty.reason(child, context)
 
 
-def evolve_chain(source: Prompt, evolver: Evolver, plan: EvolutionPlan, spending: Spending | None = None) -> Chain:
+def evolve_chain(
+    source: Prompt,
+    evolver: Evolver,
+    plan: EvolutionPlan,
+    spending: Spending | None = None,
+    guide: Guide | None = None,
+) -> Chain:
     """Evolves one prompt and returns all attempts.
 
     A refused child is retried from the last good ancestor, a bounded number of times. Each attempt draws its operator
-    from a seed of its own. If the budget is used up, the chain ends early and may be empty.
+    from a seed of its own. If the budget is used up, the chain ends early and may be empty. A `guide` scores what
+    passed all other checks.
     """
     budget = spending or Spending()
     attempts: list[Attempt] = []
@@ -84,7 +96,13 @@ def evolve_chain(source: Prompt, evolver: Evolver, plan: EvolutionPlan, spending
             reply = _storable(reply)  # what the store keeps is what evolves further
             budget.charge(reply)
             reason = _unfinished(reply) or refusal(reply.text, texts.values(), plan, source.context)
-            attempts.append(Attempt(slot, number, mutation.operator, parent, reply, reason))
+            score = None
+            if guide is not None and reason is None and not plan.copies:
+                opinion = guide.score(reply.text, source.context, mutation.seed)
+                budget.charge(_cost_of(opinion))
+                reply, score = _with_cost(reply, opinion), opinion.score
+                reason = GUIDE if score is not None and score < plan.guide_floor else None
+            attempts.append(Attempt(slot, number, mutation.operator, parent, reply, reason, score))
             if reason is None:
                 texts[slot], good = reply.text, slot
                 break
@@ -112,6 +130,19 @@ def _mutation(source: Prompt, text: str, place: tuple[int, int], evolver: Evolve
     return Mutation(text, operator, derive(plan.seed, *path), partner, plan.feedback.get(source.number), source.context)
 
 
+def _cost_of(opinion: GuideScore) -> Reply:
+    return Reply("", opinion.prompt_tokens, opinion.reply_tokens, opinion.cost_usd)
+
+
+def _with_cost(reply: Reply, opinion: GuideScore) -> Reply:
+    return replace(
+        reply,
+        prompt_tokens=reply.prompt_tokens + opinion.prompt_tokens,
+        reply_tokens=reply.reply_tokens + opinion.reply_tokens,
+        cost_usd=reply.cost_usd + opinion.cost_usd,
+    )
+
+
 def _storable(reply: Reply) -> Reply:
     reference = None if reply.reference is None else storable_text(reply.reference).strip() or None
     return replace(reply, text=storable_text(reply.text), reference=reference)
@@ -123,7 +154,12 @@ def _unfinished(reply: Reply) -> str | None:
 
 
 def evolve_all(
-    sources: Iterable[Prompt], evolver: Evolver, plan: EvolutionPlan, concurrency: int, spending: Spending | None = None
+    sources: Iterable[Prompt],
+    evolver: Evolver,
+    plan: EvolutionPlan,
+    concurrency: int,
+    spending: Spending | None = None,
+    guide: Guide | None = None,
 ) -> Iterator[Chain]:
     """Yields chains as they finish. At most `concurrency` run at a time, and sources are pulled lazily.
 
@@ -134,7 +170,7 @@ def evolve_all(
 
         def start(count: int) -> set[Future[Chain]]:
             some = () if budget.used_up else islice(waiting, count)
-            return {threads.submit(evolve_chain, source, evolver, plan, budget) for source in some}
+            return {threads.submit(evolve_chain, source, evolver, plan, budget, guide) for source in some}
 
         running = start(concurrency)
         try:
@@ -210,6 +246,7 @@ def number_children(
                     None if attempt.operator in LEAVES_TOPIC else parent.topic,
                     parent.context,
                     parent.reference if copies else attempt.reply.reference,
+                    guide=attempt.guide,
                 )
             )
             born.append(children[-1])

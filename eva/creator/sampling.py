@@ -10,7 +10,7 @@ import numpy as np
 from eva import elementary
 from eva.creator.metrics import is_constant
 from eva.creator.samplers import Candidates, sampler_named
-from eva.creator.weights import weighting_named
+from eva.creator.weights import EPSILON, weighting_named
 from eva.seeds import uniforms
 from eva.types import Bools, Estimate, Floats, Ints
 
@@ -22,7 +22,9 @@ class SamplingRule:
     """Everything that decides a draw besides the seed. Names are those of WEIGHTS and SAMPLERS, or `module:function`.
 
     `staleness` is rho of prioritised level replay: the share of the weight that depends on how many iterations ago a
-    prompt last got responses. `topic_share` is the share that `topic_balanced` distributes by topic.
+    prompt last got responses. `topic_share` is the share that `topic_balanced` distributes by topic. `pull` is how much
+    of its weight a prompt loses that repeats others. `flatten` divides the logs of the weights: above 1 they are more
+    alike.
     """
 
     weights: str = "minmax"
@@ -30,6 +32,8 @@ class SamplingRule:
     temperature: float = 1.0
     staleness: float = 0.0
     topic_share: float = 0.5
+    pull: float = 0.0
+    flatten: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +41,23 @@ class PromptTraits:
     """Facts about the pool's prompts besides their rewards; rows as in the estimate.
 
     `ages_P` counts the iterations since a prompt last got responses; `topics_P` is its topic's number, -1 for none.
+    `likeness_P` is how much it repeats other prompts, `guide_P` the guide's score, both 0 to 1 and NaN where they were
+    not measured; None where no prompt has them.
     """
 
     ages_P: Ints
     topics_P: Ints
+    likeness_P: Floats | None = None
+    guide_P: Floats | None = None
+
+    def factors(self, pull: float) -> Floats:
+        """Returns what weights are multiplied by: (1 - pull * likeness) * guide score, at least EPSILON, (P,)."""
+        factors_P = np.ones(len(self.ages_P))
+        if self.likeness_P is not None and pull:
+            factors_P *= 1 - pull * np.nan_to_num(self.likeness_P, nan=0.0)
+        if self.guide_P is not None:
+            factors_P *= np.nan_to_num(self.guide_P, nan=1.0)
+        return np.maximum(factors_P, EPSILON)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +101,8 @@ def sample(
         info_E = np.full_like(info_E, info_E[0])
         if estimate.metric != "uniform":
             log.warning("all prompts of the pool have the same informativeness (%g): sampling uniformly", info_E[0])
-    log_weights_E = _log_weights(info_E, traits.ages_P[eligible], rule, constant)
+    factors_E = traits.factors(rule.pull)[eligible]
+    log_weights_E = _log_weights(info_E, traits.ages_P[eligible], factors_E, rule, constant)
     gumbel_E = -elementary.log(-elementary.log(uniforms(seed, iteration, "sample", numbers=numbers_E)))
     keys_E = sampler_named(rule.sampler)(
         Candidates(info_E, log_weights_E, gumbel_E, traits.topics_P[eligible], rule.topic_share)
@@ -99,11 +117,15 @@ def sample(
     return Draw(estimate.numbers_P, weights_P, keys_P, sampled_P, constant)
 
 
-def _log_weights(info_E: Floats, ages_E: Ints, rule: SamplingRule, constant: bool) -> Floats:
-    """Returns the logs of weights that sum to 1: (1 - rho) * info part + rho * staleness part."""
+def _log_weights(info_E: Floats, ages_E: Ints, factors_E: Floats, rule: SamplingRule, constant: bool) -> Floats:
+    """Returns the logs of weights that sum to 1: (1 - rho) * info part * factor + rho * staleness part."""
     if not len(info_E):
         return info_E
     log_weights_E = np.zeros(len(info_E)) if constant else weighting_named(rule.weights)(info_E, rule.temperature)
+    if rule.flatten != 1:
+        log_weights_E = log_weights_E / rule.flatten
+    if (factors_E != 1).any():
+        log_weights_E = log_weights_E + elementary.log(factors_E)
     peak = log_weights_E.max()
     log_weights_E = log_weights_E - (peak + elementary.log(elementary.exp(log_weights_E - peak).sum()))
     if not rule.staleness:

@@ -32,6 +32,7 @@ FIGURES: dict[str, bool] = {
     "near_duplicates": False,
     "effective_roots": True,
     "effective_topics": True,
+    "largest_topic": False,
     "response_distinct_1": True,
     "response_distinct_2": True,
     "response_distinct_3": True,
@@ -66,6 +67,7 @@ def describe_prompts(prompts: Sequence[Prompt], sample: Collection[int], similar
         "near_duplicates": sum(twin is not None for twin in twins) / len(prompts) if prompts else None,
         "effective_roots": effective_number(Counter(prompt.root for prompt in prompts).values()),
         "effective_topics": effective_number(topics.values()),
+        "largest_topic": max(topics.values()) / topics.total() if topics else None,
         "topics": {topic: count / topics.total() for topic, count in topics.most_common()},
     }
 

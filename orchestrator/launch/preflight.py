@@ -14,6 +14,7 @@ from eva.capacity.serving_memory import context_tokens
 from eva.config import (
     EvolInstruct,
     FeedbackEvolver,
+    Guide,
     JudgeReward,
     PointwiseReward,
     RunConfig,
@@ -38,6 +39,7 @@ from workers.models.embedding import check_embedding_model
 from workers.models.model_folder import PLAYGROUND, ModelFacts
 from workers.models.model_shape import read_shape, small_files
 from workers.rewards import model_class
+from workers.rewards.guide import build_guide
 from workers.tracking.process import check_tracking
 
 ASSUMED_PROMPTS = 10_000
@@ -187,6 +189,8 @@ def check_parts(config: RunConfig, model: ModelFacts, *, offline: bool = False) 
     choice_named(config.pairs.choice)
     for spec in config.novelty.checks:
         load_check(spec)
+    if config.evolving.guide is not None:
+        build_guide(config.evolving.guide)
     lines = [f"{model.architecture}, {model.parameters:,} parameters"]
     if config.novelty.embedding_model is not None:
         embedding = check_embedding_model(config.novelty.embedding_model)
@@ -266,13 +270,15 @@ def _check_reward_templates(config: RunConfig) -> None:
                 require_reward_template(folder, key, network.system_prompt)
 
 
-def _services(config: RunConfig) -> Iterator[tuple[str, EvolInstruct | JudgeReward]]:
+def _services(config: RunConfig) -> Iterator[tuple[str, EvolInstruct | JudgeReward | Guide]]:
     """The language models behind endpoints, with their sections in the config."""
     evolver = config.evolving.evolver
     if isinstance(evolver, EvolInstruct):
         yield "evolving.evolver", evolver
     elif isinstance(evolver, FeedbackEvolver) and isinstance(evolver.writer, EvolInstruct):
         yield "evolving.evolver.writer", evolver.writer
+    if config.evolving.guide is not None and config.evolving.guide.model is not None:
+        yield "evolving.guide", config.evolving.guide
     for rewarder, reward in rewarders(config):
         for key, member in members(rewarder, reward):
             if isinstance(member, JudgeReward):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eva.creator.likeness import likeness_of
 from eva.creator.novelty import (
     ContaminationCheck,
     NearDuplicateCheck,
@@ -42,15 +43,23 @@ class EarlierPrompts:
         """Returns the checks against every prompt that is older than the iteration. Raises PromptFileError."""
         novelty = self._run.config.novelty
         checks: list[NoveltyCheck] = [ContaminationCheck(self._protected)] if self._protected else []
-        if novelty.similarity < 1:
+        if novelty.similarity < 1 or novelty.pull:
             for older in self._older(iteration, len(self._index)):
                 self._index.extend([prompt.text for prompt in older], [scope(prompt.context) for prompt in older])
+        if novelty.similarity < 1:
             checks.append(NearDuplicateCheck(self._index))
         if self._embedder is not None:
             for older in self._older(iteration, len(self._meanings)):
                 self._index_meanings(older, self._embedder)
             checks.append(SemanticCheck(self._meanings, self._embedder, novelty.cosine))
         return NoveltyChecks((*checks, *self._user_checks))
+
+    def likeness(self, children: Sequence[Prompt]) -> dict[int, float]:
+        """Returns how much each child repeats other prompts, by number; nothing if no weight depends on it."""
+        if not self._run.config.novelty.pull:
+            return {}
+        parents = self._run.read(lambda conn: prompts.read_parents(conn, self._run.id))
+        return likeness_of(children, self._index, parents)
 
     def twins(self, texts: Sequence[str], contexts: Sequence[Context]) -> list[int | None]:
         """Returns, for each text, the place of the first text before it that means nearly the same, or None."""

@@ -12,15 +12,17 @@ from sqlalchemy import Connection
 
 from eva.config import Evolving, FeedbackEvolver
 from eva.creator.budget import Spending, SpendingLimits
-from eva.creator.evolution import EvolutionPlan, Offspring, Twins, number_children
-from eva.creator.operators import NEEDS_PARTNER
-from eva.creator.operators.choice import FLOOR, OperatorBelief, operator_probabilities
-from eva.errors import RunStoppedError
+from eva.creator.evolution import EvolutionPlan, Offspring, number_children
+from eva.creator.operators import FAMILIES, NEEDS_PARTNER
+from eva.creator.operators.choice import FLOOR, OperatorBelief, is_broad, operator_probabilities
+from eva.creator.steering import Steering
+from eva.errors import ConfigError, RunStoppedError
 from eva.measures.usability import LONGEST_TEXT
 from eva.prompts.conversations import has_turns
 from eva.runtime.failpoints import reach
 from eva.types import Attempt, Chain, Feedback, Prompt
 from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.stages.earlier_prompts import EarlierPrompts
 from orchestrator.stages.gain import operator_record
 from orchestrator.stages.stage import Stage
 from store.game import batches, evolutions, feedback, prompts
@@ -33,9 +35,11 @@ log = logging.getLogger(__name__)
 class EvolveStage(Stage):
     """Stores each chain of children as it finishes, and numbers the children when all chains are stored."""
 
-    def __init__(self, run: ClaimedRun, iteration: int, subset: Sequence[int], same_meaning: Twins) -> None:
+    def __init__(
+        self, run: ClaimedRun, iteration: int, subset: Sequence[int], earlier: EarlierPrompts, steering: Steering
+    ) -> None:
         super().__init__(run, iteration, "evolve", len(subset))
-        self._subset, self._same_meaning = subset, same_meaning
+        self._subset, self._earlier, self._steering = subset, earlier, steering
         self._chains: list[Chain] = []
         self._beliefs: list[OperatorBelief] = []
 
@@ -70,15 +74,27 @@ class EvolveStage(Stage):
                 )
             )
         probabilities = None
-        if evolving.choice != "uniform" and not self.complete:
+        if (evolving.choice != "uniform" or self._breadth) and not self.complete:
             self._beliefs = self._choose(operators)
             probabilities = {belief.operator: belief.probability for belief in self._beliefs}
         return replace(plan, operators=operators, probabilities=probabilities, partners=partners, feedback=feedback_of)
 
     def _choose(self, operators: tuple[str, ...]) -> list[OperatorBelief]:
         run, evolving = self.run, self.run.config.evolving
+        if evolving.breadth and not any(map(is_broad, operators)):
+            raise ConfigError(
+                f"evolving.breadth is {evolving.breadth:g}, but of {', '.join(operators)} no operator is in breadth",
+                expected=f"one of {', '.join(name for name in FAMILIES if is_broad(name))}",
+                next_move="Add one to evolving.operators, or set evolving.breadth to 0",
+            )
         record = run.read(lambda conn: operator_record(conn, run.id, run.config, self.iteration, operators))
-        return operator_probabilities(evolving.choice, record, FLOOR if evolving.floor is None else evolving.floor)
+        floor = FLOOR if evolving.floor is None else evolving.floor
+        return operator_probabilities(evolving.choice, record, floor, self._breadth)
+
+    @property
+    def _breadth(self) -> float:
+        """The least probability of all operators in breadth together."""
+        return min(1.0, self.run.config.evolving.breadth + self._steering.breadth)
 
     def spending(self) -> Spending:
         """Returns the iteration's budget, less what the stored chains have cost."""
@@ -104,13 +120,15 @@ class EvolveStage(Stage):
                 first,
                 iteration,
                 run.config.novelty.similarity,
-                self._same_meaning,
+                self._earlier.twins,
                 copies=run.config.evolving.copies,
             )
+            likeness = self._earlier.likeness(offspring.children)
+            children = [replace(child, likeness=likeness.get(child.number)) for child in offspring.children]
             reach("evolve.children_numbered")
 
             def store_children(conn: Connection) -> None:
-                prompts.insert_prompts(conn, run.id, offspring.children)
+                prompts.insert_prompts(conn, run.id, children)
                 evolutions.assign_children(
                     conn,
                     run.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 
 import numpy as np
@@ -9,6 +10,7 @@ from sqlalchemy import Connection
 
 from eva.creator.operators.gain import pool_shrinkage
 from eva.creator.sampling import Draw
+from eva.creator.steering import Steering
 from eva.measures.spread import spread
 from eva.measures.statistics import describe
 from eva.types import Checkpoint, Estimate, RewardTable
@@ -16,13 +18,18 @@ from orchestrator.stages.gain import info_measure, probed_responses
 from orchestrator.stages.stage import Stage, null_for_nan
 from store.game import batches
 from store.rows import EstimateRow
+from store.runs import events
 from store.views import statistics
+
+log = logging.getLogger(__name__)
 
 
 class SampleStage(Stage):
     """Stores the info, weight and sampling key of every prompt of the pool: why one was evolved, and another not."""
 
-    def close_draw(self, judged: RewardTable, estimated: Estimate, draw: Draw, policy: Checkpoint) -> None:
+    def close_draw(
+        self, judged: RewardTable, estimated: Estimate, draw: Draw, policy: Checkpoint, steering: Steering
+    ) -> None:
         checkpoints = (
             [policy.number] * len(judged.numbers_P) if judged.checkpoints_P is None else judged.checkpoints_P.tolist()
         )
@@ -56,6 +63,13 @@ class SampleStage(Stage):
             )
             if shrinkage is not None:
                 statistics.put_statistic(conn, self.run.id, self.iteration, "shrinkage", asdict(shrinkage))
+            if config.collapse.steer:
+                statistics.put_statistic(conn, self.run.id, self.iteration, "steering", asdict(steering))
+            if steering.level:
+                events.append_event(conn, self.run.id, "steered", asdict(steering), iteration=self.iteration)
+
+        if steering.level:
+            log.warning("%s", steering)
 
         self.close(store_draw, sampled=int(draw.sampled_P.sum()), uniform=draw.uniform)
 

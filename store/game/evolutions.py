@@ -26,6 +26,7 @@ _EVOLUTIONS = (
     "reply_tokens",
     "cost_usd",
     "reference",
+    "guide",
 )
 
 _ASSIGN = text("""
@@ -62,6 +63,7 @@ def read_chains(conn: Connection, run_id: int, iteration: int) -> list[Chain]:
                     row.parent_slot,
                     Reply(row.text, row.prompt_tokens, row.reply_tokens, row.cost_usd, reference=row.reference),
                     row.reason,
+                    row.guide,
                 )
                 for row in rows
             ),
@@ -100,4 +102,5 @@ def _evolution(run_id: int, iteration: int, source: int, attempt: Attempt) -> Ro
         reply.reply_tokens,
         reply.cost_usd,
         clean_text_or_none(reply.reference),
+        attempt.guide,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import Connection, func, select
 
 from eva.creator.sampling import PromptTraits
-from eva.types import RewardTable
+from eva.types import Floats, RewardTable
 from store.game.batches import read_estimates
 from store.game.responses import read_reward_table
 from store.rows import EstimateRow
@@ -53,22 +53,30 @@ def read_rewards_by_policy(
 
 
 def read_traits(conn: Connection, run_id: int, pool: RewardTable, checkpoint: int) -> PromptTraits:
-    """Returns the ages and topics of the pool's prompts, when `checkpoint` is the current policy."""
-    topics = read_topics(conn, run_id, pool.numbers_P.tolist())
+    """Returns the traits of the pool's prompts, when `checkpoint` is the current policy."""
+    numbers = pool.numbers_P.tolist()
+    columns = prompts.c
+    query = select(columns.number, columns.topic, columns.likeness, columns.guide).where(
+        columns.run_id == run_id, columns.number == func.any(numbers)
+    )
+    rows = {row.number: row for row in conn.execute(query)}
+    topics = {number: row.topic for number, row in rows.items()}
     codes = {topic: code for code, topic in enumerate(sorted({topic for topic in topics.values() if topic}))}
+    likeness, guide = ({number: getattr(row, name) for number, row in rows.items()} for name in ("likeness", "guide"))
     policies = checkpoint if pool.checkpoints_P is None else pool.checkpoints_P
     return PromptTraits(
         ages_P=np.full(len(pool.numbers_P), checkpoint, dtype=np.int64) - policies,
-        topics_P=np.array([codes.get(topics.get(number) or "", -1) for number in pool.numbers_P.tolist()], np.int64),
+        topics_P=np.array([codes.get(topics.get(number) or "", -1) for number in numbers], np.int64),
+        likeness_P=_measured(likeness, numbers),
+        guide_P=_measured(guide, numbers),
     )
 
 
-def read_topics(conn: Connection, run_id: int, numbers: Sequence[int]) -> dict[int, str | None]:
-    """Returns the topics of these prompts, by number."""
-    query = select(prompts.c.number, prompts.c.topic).where(
-        prompts.c.run_id == run_id, prompts.c.number == func.any(list(numbers))
-    )
-    return {row.number: row.topic for row in conn.execute(query)}
+def _measured(values: Mapping[int, float | None], numbers: Sequence[int]) -> Floats | None:
+    """The values in the order of the numbers, NaN where there is none; None if there are none at all."""
+    if all(value is None for value in values.values()):
+        return None
+    return np.array([np.nan if (value := values.get(number)) is None else value for number in numbers])
 
 
 def read_drawn_iterations(conn: Connection, run_id: int) -> list[int]:

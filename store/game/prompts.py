@@ -17,7 +17,7 @@ from store.schema.tables import prompts, runs
 
 _COLUMNS = (
     *("run_id", "number", "text", "context", "text_key", "parent", "root", "operator", "depth", "born", "topic"),
-    "reference",
+    *("reference", "likeness", "guide"),
 )
 _FIELDS = (
     prompts.c.number,
@@ -30,6 +30,8 @@ _FIELDS = (
     prompts.c.topic,
     roots.c.context,
     prompts.c.reference,
+    prompts.c.likeness,
+    prompts.c.guide,
 )
 
 _FAMILY_FACTS = text("""
@@ -96,6 +98,12 @@ def read_text_keys(conn: Connection, run_id: int) -> set[int]:
     return set(rows["key"].tolist())
 
 
+def read_parents(conn: Connection, run_id: int) -> dict[int, int | None]:
+    """Returns the parent of each prompt of the run, by number; None for seed prompts."""
+    rows = conn.execute(select(prompts.c.number, prompts.c.parent).where(prompts.c.run_id == run_id))
+    return {row.number: row.parent for row in rows}
+
+
 def ancestors(conn: Connection, run_id: int, number: int) -> list[Prompt]:
     """Returns a prompt's ancestors, its seed first and itself last. Empty if the prompt does not exist."""
     line = (
@@ -160,7 +168,7 @@ def family_facts(conn: Connection, run_id: int, numbers: Sequence[int]) -> dict[
     return {int(number): (int(count), list(iterations)) for number, count, iterations in rows}
 
 
-def _columns_of(run_id: int, prompt: Prompt) -> tuple[int | str | None, ...]:
+def _columns_of(run_id: int, prompt: Prompt) -> tuple[int | float | str | None, ...]:
     text, context = clean_text(prompt.text), clean_context(prompt.context)
     return (
         run_id,
@@ -175,9 +183,11 @@ def _columns_of(run_id: int, prompt: Prompt) -> tuple[int | str | None, ...]:
         prompt.born,
         clean_text_or_none(prompt.topic),
         clean_text_or_none(prompt.reference),
+        prompt.likeness,
+        prompt.guide,
     )
 
 
 def _prompt(row: Row[*tuple[Any, ...]]) -> Prompt:
-    *facts, context, reference = row
-    return Prompt(*facts, context=read_context(context), reference=reference)
+    *facts, context, reference, likeness, guide = row
+    return Prompt(*facts, context=read_context(context), reference=reference, likeness=likeness, guide=guide)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-SCHEMA_REVISION = "0025"
+SCHEMA_REVISION = "0026"
 """The migration that the tables correspond to. A database that is at it already needs no migration."""
 
 metadata = MetaData(

@@ -93,6 +93,9 @@ prompts = table(
     Column("topic", Text),
     # the answer that is known to be right: a seed prompt's from its file, a child's from the creator
     Column("reference", Text),
+    # how much it repeats other prompts, and the guide's score, both 0 to 1; null where they were not measured
+    Column("likeness", Double),
+    Column("guide", Double),
     # a parent's number is smaller than its child's, so lineages cannot form a circle
     CheckConstraint("number >= 0 AND parent >= 0 AND parent < number AND root <= number", "order"),
     CheckConstraint("(parent IS NULL) = (depth = 0) AND (parent IS NULL) = (operator IS NULL)", "seed"),
@@ -206,6 +209,7 @@ evolutions = table(
     Column("child", Integer),
     # the reference answer that the creator gave with the child
     Column("reference", Text),
+    Column("guide", Double),  # the guide's score
     CheckConstraint("child IS NULL OR reason IS NULL", "child_accepted"),
     of_prompt("source"),
     of_prompt("child"),

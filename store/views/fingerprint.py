@@ -33,6 +33,7 @@ PARTS = (
     "evolutions",
     "prompts",
     "references",
+    "guards",
     "child_responses",
     "child_quarantines",
     "child_rewards",
@@ -58,6 +59,9 @@ _QUERIES = (
     ORDER BY split COLLATE "C", item""",
     """SELECT born, 'prompts', number, text, context, topic, parent, root, operator, depth FROM prompts
     WHERE run_id = %s ORDER BY number""",
+    # only runs with a pull for novelty or a guide have such rows
+    """SELECT born, 'guards', number, likeness, guide FROM prompts
+    WHERE run_id = %s AND (likeness IS NOT NULL OR guide IS NOT NULL) ORDER BY number""",
     # only runs with reference answers have such rows, so that other runs keep their fingerprints
     """SELECT born, 'references', number, reference FROM prompts
     WHERE run_id = %s AND reference IS NOT NULL ORDER BY number""",

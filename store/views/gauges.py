@@ -22,6 +22,7 @@ INCIDENTS = (
     "driver_died",
     "collapse",
     "starved",
+    "steered",
     "drift",
     "tracking_failed",
 )

@@ -42,13 +42,18 @@ _PROMPT = (
     prompts.c.born,
     prompts.c.topic,
     prompts.c.reference,
+    prompts.c.likeness,
+    prompts.c.guide,
 )
 
 FIGURES = ("reward", "margin", "length", "correlation", "vote")
 """What is computed from a prompt's responses: their mean reward, the best reward minus the worst, their mean number of
 tokens, the correlation of the two over the responses, and the share of the commonest answer where a vote decides."""
 
-SORTS = tuple(sign + name for name in ("number", "info", "depth", *FIGURES) for sign in ("", "-"))
+GUARDS = ("likeness", "guide")
+"""What is known of a child from its birth on: how much it repeats other prompts, and the guide's score."""
+
+SORTS = tuple(sign + name for name in ("number", "info", "depth", *FIGURES, *GUARDS) for sign in ("", "-"))
 """The sort orders. A minus puts the largest first. Prompts without the value always come last."""
 
 MOST_COUNTED = 100_000
@@ -93,6 +98,8 @@ class FoundPrompt:
     born: int
     topic: str | None
     reference: str | None
+    likeness: float | None
+    guide: float | None
     iteration: int | None
     info: float | None
     checkpoint: int | None
@@ -148,7 +155,7 @@ def prompt_page(
 ) -> list[FoundPrompt]:
     """Returns a page of the prompts in the order of `sort`. Equal ones are sorted by number, in the same direction."""
     order = _Order(sort, after)
-    if order.by in FIGURES:
+    if order.by in (*FIGURES, *GUARDS):
         return _found(conn, _figure_page(run_id, wanted, order, limit))
     if order.by != "info":
         return _found(conn, _with_figures(run_id, _page(run_id, wanted, order, limit), order))
@@ -180,7 +187,9 @@ def count_prompts(conn: Connection, run_id: int, wanted: PromptFilter) -> int | 
 def page_start_after(prompt: FoundPrompt, sort: str) -> PageStart:
     """Returns the start of the page that follows this prompt."""
     by = sort.removeprefix("-")
-    value = {"info": prompt.info, "depth": float(prompt.depth)}.get(by, getattr(prompt, by) if by in FIGURES else None)
+    value = {"info": prompt.info, "depth": float(prompt.depth)}.get(
+        by, getattr(prompt, by) if by in (*FIGURES, *GUARDS) else None
+    )
     return PageStart(value, prompt.number)
 
 
@@ -244,10 +253,10 @@ def _with_figures(run_id: int, page: _Query, order: _Order) -> _Query:
 
 
 def _figure_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int) -> _Query:
-    """A page in the order of a figure, which is computed for every prompt that matches."""
+    """A page in the order of a figure, which is computed for every prompt that matches, or of a guard."""
     found = _all(run_id, wanted).subquery()
     figures = _figures(run_id, found)
-    value, falling = figures.c[order.by], order.sort.startswith("-")
+    value, falling = (found if order.by in GUARDS else figures).c[order.by], order.sort.startswith("-")
     query = select(found, *figures.c).outerjoin(figures, true())
     if (after := order.after) is not None:
         later = found.c.number > after.number

@@ -1,6 +1,7 @@
 """Reward models: one file each, one line each in REWARDERS.
 
 `mock`, `verifier`, `agreement`, `judge`, `ensemble`, `networks`: the kinds of reward model
+`guide`: scores what the creator writes
 `judge_prompts`: what a judge is asked, and how its verdict is read
 `model`: what every reward model has
 `actor`: a reward model in a Ray actor; `window`: its prompts in flight

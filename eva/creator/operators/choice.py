@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from eva.creator.operators import FAMILIES
 from eva.runtime.user_functions import call_function, invalid_result, load_function
 from eva.seeds import uniforms
 from eva.types import Floats
@@ -110,20 +111,41 @@ def choice_named(name: str) -> Choice:
     return checked
 
 
-def operator_probabilities(choice: str, record: OperatorRecord, floor: float) -> list[OperatorBelief]:
+def operator_probabilities(
+    choice: str, record: OperatorRecord, floor: float, breadth: float = 0.0
+) -> list[OperatorBelief]:
     """Returns each operator's probability, at least `floor` (or 1 / K if that is less), and what is believed of it.
 
-    Raises ConfigError, and InputError if the user's rule returns no probabilities.
+    The operators in breadth get at least `breadth` together, in proportion to each other; so do the others in what is
+    left. Raises ConfigError, and InputError if the user's rule returns no probabilities.
     """
     raw_K = choice_named(choice)(record)
     least = min(floor, 1 / len(record.operators)) if choice != "uniform" else 0.0
     probabilities_K = least + (1 - len(record.operators) * least) * raw_K / raw_K.sum()
+    probabilities_K = _with_breadth(probabilities_K, record.operators, breadth)
     attempts = {name: sum(row.asked for row in record.evidence if row.operator == name) for name in record.operators}
     beliefs = {name: _pooled(name, record) or (None, None) for name in record.operators}
     return [
         OperatorBelief(name, *beliefs[name], attempts[name], probability)
         for name, probability in zip(record.operators, probabilities_K.tolist(), strict=True)
     ]
+
+
+def is_broad(operator: str) -> bool:
+    """Whether the operator's children ask about something else than their parents."""
+    return FAMILIES.get(operator) == "in_breadth"
+
+
+def _with_breadth(probabilities_K: Floats, operators: Sequence[str], breadth: float) -> Floats:
+    broad_K = np.array([is_broad(name) for name in operators])
+    share = float(probabilities_K[broad_K].sum())
+    if share >= breadth or not broad_K.any():
+        return probabilities_K
+    # a rule of the user's may give all of them 0
+    inner_K = probabilities_K[broad_K] / share if share else np.full(int(broad_K.sum()), 1 / broad_K.sum())
+    raised_K = probabilities_K * (1 - breadth) / (1 - share)
+    raised_K[broad_K] = breadth * inner_K
+    return raised_K
 
 
 def evidence_of(

@@ -36,6 +36,7 @@ from store.views.summary.schema import (
     SetChange,
     SetScores,
     StageProgress,
+    SteeringFacts,
     Timings,
     Weighed,
     WinRate,
@@ -158,8 +159,9 @@ def _win_rates(conn: Connection, run_id: int) -> dict[str, tuple[WinRate, ...]]:
 def _iterations(
     conn: Connection, run: RunRow, config: RunConfig, begun: Sequence[StageRow], scores: Sequence[HeldoutScore]
 ) -> tuple[Iteration, ...]:
-    pools, batches, costs, diversity, audits = (
-        statistics.get_statistics(conn, run.id, name) for name in ("pool", "batch", "cost", "diversity", "audit")
+    pools, batches, costs, diversity, audits, steered = (
+        statistics.get_statistics(conn, run.id, name)
+        for name in ("pool", "batch", "cost", "diversity", "audit", "steering")
     )
     ends, sizes = report.training_ends(conn, run.id), report.batch_sizes(conn, run.id)
     sets = sorted({score.split for score in scores})
@@ -175,6 +177,7 @@ def _iterations(
             cost=costs.get(number) or {},
             diversity=diversity.get(number),
             audit=audits.get(number),
+            steering=steered.get(number),
             heldout={name: at for name in sets if (at := _set_scores(scores, number + 1, name))},
         )
         for number in sorted({stage.iteration for stage in begun})
@@ -193,6 +196,7 @@ def _iteration(
     cost: JsonObject,
     diversity: JsonObject | None,
     audit: JsonObject | None,
+    steering: JsonObject | None,
     heldout: Mapping[str, SetScores],
 ) -> Iteration:
     """One iteration; `pool` and `batch` hold the statistics of those prompts, `sizes` the children and the buffer."""
@@ -229,6 +233,7 @@ def _iteration(
         heldout=heldout,
         seconds=sum(stage.seconds for stage in begun),
         weighed=None if weighed is None else Weighed(weighed["responses"], weighed.get("left_out") or {}),
+        steering=None if steering is None else read_part(SteeringFacts, steering),
     )
 
 

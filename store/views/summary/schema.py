@@ -203,6 +203,26 @@ class BoundBreach:
 
 
 @dataclass(frozen=True, slots=True)
+class CrossedBound:
+    """A figure of diversity and the bound that it has crossed."""
+
+    figure: str
+    value: Figure
+    bound: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringFacts:
+    """What the creator was steered by, and why: docs/reference/diversity.md."""
+
+    level: int
+    why: tuple[CrossedBound, ...]
+    buffer: Figure
+    temperature: Figure
+    breadth: Figure
+
+
+@dataclass(frozen=True, slots=True)
 class Diversity:
     """How diverse a batch and its responses were: docs/reference/diversity.md."""
 
@@ -316,6 +336,8 @@ class Iteration:
     seconds: float
     # in a run of an online loss, in place of pairs
     weighed: Weighed | None = field(default=None, metadata=OMITTED)
+    # in a run with collapse.steer
+    steering: SteeringFacts | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,10 @@ import { go, query, withQuery } from "../../router.js";
 import { Gains, Payoff } from "./operators.js";
 import { Ridges } from "./ridges.js";
 import { Scatter } from "./scatter.js";
+import { Steering } from "./steering.js";
 import { Topics } from "./topics.js";
+
+const STATISTICS = ["spread", "payoff", "diversity", "steering"];
 
 /** @typedef {{low: number, high: number, sampled: number[], rest: number[]}} Histogram */
 /** @typedef {[number, number | null, number | null, number | null, number]} Dot */
@@ -17,7 +20,7 @@ import { Topics } from "./topics.js";
 /** @param {{run: string}} props */
 export function Evolution({ run }) {
   const { happened } = useRun(run);
-  const request = useRequest(runEndpoint(run, "statistics"), { name: ["spread", "payoff", "diversity"] }, happened);
+  const request = useRequest(runEndpoint(run, "statistics"), { name: STATISTICS }, happened);
   const iterations = useRequest(runEndpoint(run, "iterations"), {}, happened);
   return html`
     <div class="head">
@@ -122,6 +125,7 @@ export function EvolutionCharts({ run, rows, stages }) {
       <${Payoff} run=${run} payoffs=${payoffs} stages=${stages} />
       <${Gains} run=${run} payoffs=${payoffs} stages=${stages} />
       <${Topics} run=${run} diversity=${rows.filter((row) => row.name === "diversity")} />
+      <${Steering} run=${run} rows=${rows.filter((row) => row.name === "steering")} />
       <div class="filters">
         <label class="field">
           Pool

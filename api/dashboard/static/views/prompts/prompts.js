@@ -30,8 +30,12 @@ const FIGURES = [
   ["length", "Length", "Mean number of tokens of the responses"],
   ["correlation", "Reward ~ length", "Correlation of reward and length over the responses"],
 ];
-/** Only where a vote rewards the responses. @type {[string, string, string]} */
-const VOTE = ["vote", "Vote", "Share of the responses that have the commonest answer, and that answer"];
+/** Only where they are known. @type {["vote" | "likeness" | "guide", string, string][]} */
+const RARE = [
+  ["vote", "Vote", "Share of the responses that have the commonest answer, and that answer"],
+  ["likeness", "Likeness", "How much it repeats other prompts of the run, 0 to 1"],
+  ["guide", "Guide", "How sensible and useful a task the guide finds it, 0 to 1"],
+];
 const FILTERS = ["iteration", "operator", "area", ...FIELDS.map(([name]) => name)];
 
 /** @param {{run: string}} props */
@@ -147,7 +151,7 @@ function Filters({ run, wanted, filtered }) {
 
 /** @param {{run: string, page: PromptPage, sort: string, iteration: string | null}} props */
 function List({ run, page, sort, iteration }) {
-  const votes = sort.endsWith("vote") || page.items.some((prompt) => prompt.vote !== null);
+  const rare = RARE.filter(([name]) => sort.endsWith(name) || page.items.some((prompt) => prompt[name] !== null));
   return html`
     <div class="card flush">
       <div class="scroll" tabindex="0" role="region" aria-label="Prompts">
@@ -166,7 +170,7 @@ function List({ run, page, sort, iteration }) {
                 first="-info"
                 number=${true}
               />
-              ${(votes ? [...FIGURES, VOTE] : FIGURES).map(
+              ${[...FIGURES, ...rare].map(
                 ([name, title, hint]) => html`
                   <${Sorted}
                     key=${name}
@@ -183,7 +187,7 @@ function List({ run, page, sort, iteration }) {
           </thead>
           <tbody>
             ${page.items.map(
-              (prompt) => html`<${Row} key=${prompt.number} run=${run} prompt=${prompt} votes=${votes} />`,
+              (prompt) => html`<${Row} key=${prompt.number} run=${run} prompt=${prompt} rare=${rare.map(([name]) => name)} />`,
             )}
           </tbody>
         </table>
@@ -199,8 +203,8 @@ function List({ run, page, sort, iteration }) {
   `;
 }
 
-/** @param {{run: string, prompt: ListedPrompt, votes: boolean}} props */
-const Row = ({ run, prompt, votes }) => html`
+/** @param {{run: string, prompt: ListedPrompt, rare: ("vote" | "likeness" | "guide")[]}} props */
+const Row = ({ run, prompt, rare }) => html`
   <tr>
     <td class="number"><${Link} to=${runPath(run, "prompts", prompt.number)}>${count(prompt.number)}<//></td>
     <td class="asks">
@@ -215,14 +219,17 @@ const Row = ({ run, prompt, votes }) => html`
     <td class="number">${figure(prompt.margin)}</td>
     <td class="number">${figure(prompt.length)}</td>
     <td class="number">${figure(prompt.correlation)}</td>
-    ${
-      votes &&
-      html`
-        <td class="number">
-          ${figure(prompt.vote)}${" "}
-          ${prompt.answer && html`<span class="tag" title=${prompt.answer}><${Text} value=${prompt.answer} /></span>`}
+    ${rare.map(
+      (name) => html`
+        <td class="number" key=${name}>
+          ${figure(prompt[name])}${" "}
+          ${
+            name === "vote" &&
+            prompt.answer &&
+            html`<span class="tag" title=${prompt.answer}><${Text} value=${prompt.answer} /></span>`
+          }
         </td>
-      `
-    }
+      `,
+    )}
   </tr>
 `;
