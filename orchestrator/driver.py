@@ -286,8 +286,7 @@ def build_roles(
     overseer.on_stage_open(0, "start", 0, 0)
     # An evolver that asks the fleet is built after it. Whatever else can fail does so here, before anything starts.
     evolver = None if config.evolving.asks_policy else build_evolver(config.evolving)
-    guide = build_guide(config.evolving.guide) if config.evolving.guide is not None else None
-    embedder = LocalEmbedder(path) if (path := config.novelty.embedding_model) is not None else None
+    guide, embedder = build_guide(config.evolving.guide), _embedder(config.novelty.embedding_model)
     model_dir = resolve_model(config.model.path, config.model.revision)
     logs = settings.logs_dir / folder.name
     logs.mkdir(parents=True, exist_ok=True)
@@ -329,6 +328,10 @@ def build_roles(
         )
         if warm is not None:
             rewarders.release(warm.keep(fleet, model_dir, trainer, rewarders.started))
+
+
+def _embedder(path: str | None) -> LocalEmbedder | None:
+    return None if path is None else LocalEmbedder(path)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from eva.config import RunConfig
 from eva.creator.evolution import EvolutionPlan
 from eva.creator.mixing import next_prompts
 from eva.creator.novelty import question_key
-from eva.creator.sampling import PromptTraits
+from eva.creator.sampling import PromptTraits, SamplingRule
 from eva.creator.steering import UNSTEERED, Steering, steering_of
 from eva.errors import NotFoundError, RunStoppedError, StorageError
 from eva.measures.diversity import Breach
@@ -73,7 +73,7 @@ class Journal:
         return JudgeStage(self._run, iteration, name, prompts, policy, _part(chunk))
 
     def sampling(self, iteration: int, pool: Sequence[int]) -> SampleStage:
-        return SampleStage(self._run, iteration, "sample", len(pool))
+        return SampleStage(self._run, iteration, len(pool), self.steering(iteration))
 
     def evolving(self, iteration: int, subset: Sequence[int]) -> EvolveStage:
         return EvolveStage(self._run, iteration, subset, self._earlier, self.steering(iteration))
@@ -253,6 +253,14 @@ class Journal:
             return UNSTEERED
         figures = run.read(lambda conn: statistics.get_statistics(conn, run.id, "diversity"))
         return steering_of(rule, [figures[earlier] for earlier in sorted(figures) if earlier < iteration])
+
+    def sampling_rule(self, iteration: int) -> SamplingRule:
+        """Returns how an iteration's prompts are sampled."""
+        return self.config.sampling_rule(self.steering(iteration).temperature)
+
+    def buffer_share(self, iteration: int) -> float:
+        """Returns the buffer's share of an iteration's batch."""
+        return min(1.0, self.config.mixing.buffer + self.steering(iteration).buffer)
 
     def chunks(self, iteration: int, batch: Sequence[int]) -> list[Chunk]:
         """Returns the parts of a batch that are judged, paired and trained on one after the other, usually one."""

@@ -52,17 +52,16 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
         estimated = informativeness(judged, journal)
         stage.close(**estimated.counts())
 
-    steering = journal.steering(iteration)
     with journal.sampling(iteration, pool) as stage:
         draw = sample(
             estimated,
             share_of(config.sampling.fraction, size),
-            config.sampling_rule(steering.temperature),
+            journal.sampling_rule(iteration),
             seed=config.seed,
             iteration=iteration,
             traits=journal.traits(judged, policy),
         )
-        stage.close_draw(judged, estimated, draw, policy, steering)
+        stage.close_draw(judged, estimated, draw, policy)
 
     children = evolve(iteration, draw.subset, policy, roles, journal)
     if config.evolving.gate is not None:
@@ -74,7 +73,7 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
             pool,
             size,
             child_share=config.mixing.children,
-            buffer_share=min(1.0, config.mixing.buffer + steering.buffer),
+            buffer_share=journal.buffer_share(iteration),
             seed=config.seed,
             iteration=iteration,
         )
@@ -168,8 +167,7 @@ def evolve(iteration: int, subset: list[int], policy: Checkpoint, roles: Roles, 
         plan = stage.complete_plan(journal.evolution_plan(iteration), roles.evolver.operators)
         if sources and config.asks_policy:
             roles.generator.load(policy)
-        spending = stage.spending()
-        for evolved in evolve_all(sources, roles.evolver, plan, config.chains_at_once, spending, roles.guide):
+        for evolved in evolve_all(sources, roles.evolver, plan, config.chains_at_once, stage.spending(), roles.guide):
             stage.keep_chain(evolved)
         return stage.close_evolution()
 

@@ -8,7 +8,7 @@
 `models`: model folders, chat templates, embeddings
 `playground`: the micro-world of `eva demo`
 `tracking`: MLflow, Weights & Biases, trackio
-`datasets`: prompts from the hub
+`datasets`: prompts from the hub; `environments`: prompts and rewards of the `verifiers` package
 """
 
 import os

@@ -44,8 +44,11 @@ GUARDED: dict[str, Guard] = {
     "evolver.api_key_env": "secret",
     "writer.api_key_env": "secret",
     "checkpoints.store": "store",
+    "reward.secrets": "secret",
     "guide.api_key_env": "secret",
     "reward.function": "function",
+    "reward.id": "function",
+    "environment.id": "function",
     "reward.normaliser": "function",
     "guide.function": "function",
     "evolver.path": "function",
@@ -84,7 +87,7 @@ def admit(config: RunConfig, allowed: Allowlist, given: RunConfig | None = None)
         guard = guard_of(path)
         if guard is None or value in (None, False) or own.get(path) == value or value in _OWN.get(guard, ()):
             return value
-        if guard == "function" and ":" not in value and path[-1] not in ("function", "path"):
+        if guard == "function" and ":" not in value and path[-1] not in ("function", "path", "id"):
             return value
         if guard == "fixed":
             refused.append(KeyProblem(".".join(path), "cannot be set through the API", repr(str(value)[:80])))

@@ -191,7 +191,7 @@ class Budget(Section):
     `max_tokens`."""
 
 
-class Guide(Section):
+class Guidance(Section):
     """A second opinion on each child, by a judge or a function of your own: is it a sensible, useful task?"""
 
     model: str | None = None
@@ -214,7 +214,7 @@ class Guide(Section):
     """Retries after a failed call, with exponential back-off and jitter."""
 
     @model_validator(mode="after")
-    def _one_source(self) -> Guide:
+    def _one_source(self) -> Guidance:
         if (self.model is None) == (self.function is None):
             raise ValueError("set exactly one of `model` (a judge) and `function` (your own)")
         return self
@@ -289,7 +289,7 @@ class Evolving(Section):
     """Limits per iteration; unset: no limits."""
     gate: Gate | None = None
     """Probe children before mixing; unset: every accepted child enters the mix."""
-    guide: Guide | None = None
+    guide: Guidance | None = None
     """Score each child before it is accepted; the score enters the weights by which prompts are sampled. Unset: no
     scores."""
     breadth: float = Field(default=0.0, ge=0, le=1)

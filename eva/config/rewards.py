@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -63,6 +63,29 @@ class AgreementReward(Section):
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"low is {self.low:g} and high is {self.high:g}; expected low <= high")
         return self
+
+
+class Environment(Section):
+    """An environment of the `verifiers` package with one turn (docs/extending/environments.md)."""
+
+    id: str
+    """Name of an importable module with a function `load_environment`; hyphens stand for underscores."""
+    args: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Arguments of `load_environment`."""
+
+
+class EnvironmentReward(Environment):
+    """An environment's rollout around each response, scored by its rubric."""
+
+    kind: Literal["environment"]
+    """`environment`."""
+    needs_answer: bool = True
+    """Give no reward to responses to prompts that are neither in its data set nor have a reference answer, such as most
+    children. Set it to false if the rubric can do without an answer."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """Seconds for one response, or for all of a prompt where the rubric compares them."""
+    secrets: tuple[str, ...] = ()
+    """Names of the environment variables that hold keys which the rubric needs, for example for a judge."""
 
 
 class RewardNetwork(Section):
@@ -213,13 +236,20 @@ class EnsembleReward(Section):
 
 
 MemberConfig = Annotated[
-    MockReward | VerifierReward | AgreementReward | PointwiseReward | PairwiseReward | JudgeReward,
+    MockReward | VerifierReward | AgreementReward | EnvironmentReward | PointwiseReward | PairwiseReward | JudgeReward,
     Field(discriminator="kind"),
 ]
 """What an ensemble may contain: every rewarder except another ensemble."""
 
 RewardConfig = Annotated[
-    MockReward | VerifierReward | AgreementReward | PointwiseReward | PairwiseReward | JudgeReward | EnsembleReward,
+    MockReward
+    | VerifierReward
+    | AgreementReward
+    | EnvironmentReward
+    | PointwiseReward
+    | PairwiseReward
+    | JudgeReward
+    | EnsembleReward,
     Field(discriminator="kind"),
 ]
 

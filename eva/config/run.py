@@ -8,7 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
-from eva.config.rewards import AgreementReward, Audit, RewardConfig, gives_win_rates
+from eva.config.rewards import (
+    AgreementReward,
+    Audit,
+    Environment,
+    EnvironmentReward,
+    RewardConfig,
+    gives_win_rates,
+)
 from eva.config.section import Section, one_of
 from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import Tracking
@@ -31,6 +38,8 @@ class Prompts(Section):
     """Split of the dataset."""
     playground: int | None = Field(default=None, ge=8, le=100_000)
     """Instead of a file: this many seed prompts from the playground."""
+    environment: Environment | None = None
+    """Instead of a file: the data set of an environment of the `verifiers` package; its answers are references."""
     field: str | None = None
     """Key of the prompt's text or messages; unset: the first of `prompt`, `instruction`, `question`, `text`, `turns`,
     `messages`, `conversations`, `conversation` that a row has."""
@@ -50,10 +59,11 @@ class Prompts(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Prompts:
-        given = sum(source is not None for source in (self.path, self.dataset, self.playground))
+        given = sum(source is not None for source in (self.path, self.dataset, self.playground, self.environment))
         if given != 1:
             raise ValueError(
-                "set exactly one of `path` (a file), `dataset` (hub id or folder), `playground` (a number)"
+                "set exactly one of `path` (a file), `dataset` (hub id or folder), `playground` (a number), "
+                "`environment`"
             )
         return self
 
@@ -273,6 +283,18 @@ class RunConfig(Section):
     def sampling_rule(self, flatten: float = 1.0) -> SamplingRule:
         """How prompts are sampled. `flatten`: what steering divides the logs of the weights by."""
         return replace(self.sampling.rule, pull=self.novelty.pull, flatten=flatten)
+
+    @model_validator(mode="after")
+    def _one_environment(self) -> RunConfig:
+        prompts, reward = self.prompts.environment, self.reward
+        if prompts is None or not isinstance(reward, EnvironmentReward):
+            return self
+        if (prompts.id, prompts.args) != (reward.id, reward.args):
+            raise ValueError(
+                f"prompts.environment is {prompts.id} with {prompts.args}, but reward is {reward.id} with "
+                f"{reward.args}: give both the same id and args"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pulled(self) -> RunConfig:

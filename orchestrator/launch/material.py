@@ -19,6 +19,7 @@ from eva.prompts.conversations import turn_texts
 from eva.prompts.files import FilePrompt, PromptFile, read_prompt_file
 from orchestrator.stages.earlier_prompts import protected_texts
 from workers.datasets import read_dataset
+from workers.environments import read_environment
 from workers.playground import tasks
 
 FEWEST_PROMPTS = 2
@@ -83,7 +84,8 @@ def read_material(config: RunConfig) -> Material:
         "contaminated": len(training) - len(seeds),
     }
     if len(seeds) < FEWEST_PROMPTS:
-        source = config.prompts.path or config.prompts.dataset or "the playground"
+        environment = config.prompts.environment and f"environment {config.prompts.environment.id}"
+        source = config.prompts.path or config.prompts.dataset or environment or "the playground"
         raise PromptFileError(
             f"{source} leaves {len(seeds)} seed prompts ({left_out})",
             expected=f"at least {FEWEST_PROMPTS}",
@@ -120,7 +122,10 @@ def _without_overlaps(prompts: Sequence[FilePrompt], protected: ProtectedTexts) 
 
 def read_seeds(config: Prompts) -> PromptFile:
     """Reads the prompts of the file or dataset. Raises PromptFileError."""
-    file = _read_file(config) if config.dataset is None else read_dataset(config)
+    if config.environment is not None:
+        file = read_environment(config)
+    else:
+        file = _read_file(config) if config.dataset is None else read_dataset(config)
     _require_references("prompts.reference_field", config.reference_field, [file])
     return file
 

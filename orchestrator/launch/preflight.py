@@ -14,7 +14,7 @@ from eva.capacity.serving_memory import context_tokens
 from eva.config import (
     EvolInstruct,
     FeedbackEvolver,
-    Guide,
+    Guidance,
     JudgeReward,
     PointwiseReward,
     RunConfig,
@@ -189,8 +189,7 @@ def check_parts(config: RunConfig, model: ModelFacts, *, offline: bool = False) 
     choice_named(config.pairs.choice)
     for spec in config.novelty.checks:
         load_check(spec)
-    if config.evolving.guide is not None:
-        build_guide(config.evolving.guide)
+    build_guide(config.evolving.guide)
     lines = [f"{model.architecture}, {model.parameters:,} parameters"]
     if config.novelty.embedding_model is not None:
         embedding = check_embedding_model(config.novelty.embedding_model)
@@ -270,7 +269,7 @@ def _check_reward_templates(config: RunConfig) -> None:
                 require_reward_template(folder, key, network.system_prompt)
 
 
-def _services(config: RunConfig) -> Iterator[tuple[str, EvolInstruct | JudgeReward | Guide]]:
+def _services(config: RunConfig) -> Iterator[tuple[str, EvolInstruct | JudgeReward | Guidance]]:
     """The language models behind endpoints, with their sections in the config."""
     evolver = config.evolving.evolver
     if isinstance(evolver, EvolInstruct):

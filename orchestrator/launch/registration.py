@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.config.files import config_hash
+from eva.prompts.files import FilePrompt
 from eva.types import Prompt
 from orchestrator.launch.code_identity import code_identity
 from orchestrator.launch.material import Material, read_material
@@ -45,21 +46,7 @@ def register_run(
             seed=config.seed,
             code=code_identity(config),
         )
-        prompts.insert_prompts(
-            conn,
-            run.id,
-            [
-                Prompt(
-                    number,
-                    prompt.text,
-                    root=number,
-                    topic=prompt.topic,
-                    context=prompt.context,
-                    reference=prompt.reference,
-                )
-                for number, prompt in enumerate(material.seeds)
-            ],
-        )
+        prompts.insert_prompts(conn, run.id, [_seed(number, prompt) for number, prompt in enumerate(material.seeds)])
         for held_out in material.turns:
             heldout.insert_heldout(conn, run.id, held_out)
         for split, answers in material.baselines.items():
@@ -77,3 +64,9 @@ def register_run(
         if then is not None:
             then(conn, run)
         return runs.get_run(conn, run.id)
+
+
+def _seed(number: int, prompt: FilePrompt) -> Prompt:
+    return Prompt(
+        number, prompt.text, root=number, topic=prompt.topic, context=prompt.context, reference=prompt.reference
+    )

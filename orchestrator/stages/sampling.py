@@ -14,6 +14,7 @@ from eva.creator.steering import Steering
 from eva.measures.spread import spread
 from eva.measures.statistics import describe
 from eva.types import Checkpoint, Estimate, RewardTable
+from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.gain import info_measure, probed_responses
 from orchestrator.stages.stage import Stage, null_for_nan
 from store.game import batches
@@ -27,9 +28,11 @@ log = logging.getLogger(__name__)
 class SampleStage(Stage):
     """Stores the info, weight and sampling key of every prompt of the pool: why one was evolved, and another not."""
 
-    def close_draw(
-        self, judged: RewardTable, estimated: Estimate, draw: Draw, policy: Checkpoint, steering: Steering
-    ) -> None:
+    def __init__(self, run: ClaimedRun, iteration: int, total: int, steering: Steering) -> None:
+        super().__init__(run, iteration, "sample", total)
+        self._steering = steering
+
+    def close_draw(self, judged: RewardTable, estimated: Estimate, draw: Draw, policy: Checkpoint) -> None:
         checkpoints = (
             [policy.number] * len(judged.numbers_P) if judged.checkpoints_P is None else judged.checkpoints_P.tolist()
         )
@@ -48,7 +51,7 @@ class SampleStage(Stage):
             )
         ]
 
-        config = self.run.config
+        config, steering = self.run.config, self._steering
         shrinkage = pool_shrinkage(
             judged, info_measure(config), config.informativeness.metric, skipped=probed_responses(config)
         )
@@ -68,7 +71,7 @@ class SampleStage(Stage):
             if steering.level:
                 events.append_event(conn, self.run.id, "steered", asdict(steering), iteration=self.iteration)
 
-        if steering.level:
+        if steering.level and not self.complete:
             log.warning("%s", steering)
 
         self.close(store_draw, sampled=int(draw.sampled_P.sum()), uniform=draw.uniform)

@@ -9,7 +9,7 @@ import urllib.request
 from http.client import HTTPException
 from urllib.parse import unquote, urlsplit
 
-from eva.config import EvolInstruct, Guide, JudgeReward
+from eva.config import EvolInstruct, Guidance, JudgeReward
 from eva.errors import ConfigError
 from workers.evolvers.completions import Completions
 
@@ -17,7 +17,7 @@ PING_S = 10.0
 _KEYLESS = (401, 403)
 
 
-def require_endpoint(config: EvolInstruct | JudgeReward | Guide, key: str, *, offline: bool = False) -> str:
+def require_endpoint(config: EvolInstruct | JudgeReward | Guidance, key: str, *, offline: bool = False) -> str:
     """Checks provider and key and, unless `offline`, that a server of the user's own answers. No token is spent.
 
     Returns what was checked. Raises ConfigError. `key`: the section of the config.
@@ -41,7 +41,7 @@ def require_endpoint(config: EvolInstruct | JudgeReward | Guide, key: str, *, of
     return f"{key}: {shown} answers"
 
 
-def _ping(config: EvolInstruct | JudgeReward | Guide, shown: str, credentials: str, key: str) -> None:
+def _ping(config: EvolInstruct | JudgeReward | Guidance, shown: str, credentials: str, key: str) -> None:
     """Asks for the list of models, which every OpenAI-compatible server has. Any answer but a refused key will do."""
     request = urllib.request.Request(f"{shown.rstrip('/')}/models")  # noqa: S310 - checked above
     if secret := os.environ.get(config.api_key_env or ""):

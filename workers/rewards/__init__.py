@@ -1,6 +1,6 @@
 """Reward models: one file each, one line each in REWARDERS.
 
-`mock`, `verifier`, `agreement`, `judge`, `ensemble`, `networks`: the kinds of reward model
+`mock`, `verifier`, `agreement`, `environment`, `judge`, `ensemble`, `networks`: the kinds of reward model
 `guide`: scores what the creator writes
 `judge_prompts`: what a judge is asked, and how its verdict is read
 `model`: what every reward model has
@@ -27,6 +27,7 @@ REWARDERS: dict[str, str] = {
     "mock": "workers.rewards.mock:MockModel",
     "verifier": "workers.rewards.verifier:VerifierModel",
     "agreement": "workers.rewards.agreement:AgreementModel",
+    "environment": "workers.rewards.environment:EnvironmentModel",
     "pointwise": "workers.rewards.networks.pointwise:PointwiseModel",
     "pairwise": "workers.rewards.networks.pairwise:PairwiseModel",
     "judge": "workers.rewards.judge:JudgeModel",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from eva.config import Guide as GuideConfig
+from eva.config import Guidance
 from eva.errors import InputError
 from eva.prompts.conversations import transcript
 from eva.roles import Guide
@@ -40,7 +40,7 @@ OWN = {"what": "guide", "expected": "a function (text) -> a number from 0 to 1"}
 class JudgeGuide:
     """An `eva.roles.Guide` that asks a language model for a whole number from 1 to 10, which becomes 0 to 1."""
 
-    def __init__(self, config: GuideConfig, ask: Callable[[str, int], Reply] | None = None) -> None:
+    def __init__(self, config: Guidance, ask: Callable[[str, int], Reply] | None = None) -> None:
         self._ask = ask or JudgeService(config).ask
 
     def score(self, text: str, context: Context, seed: int) -> GuideScore:
@@ -79,6 +79,8 @@ class FunctionGuide:
         return invalid_result(self._spec, repr(given), **OWN)
 
 
-def build_guide(config: GuideConfig) -> Guide:
-    """Returns the configured guide. Raises ConfigError if its model, key or function cannot be used."""
+def build_guide(config: Guidance | None) -> Guide | None:
+    """Returns the configured guide, if any. Raises ConfigError if its model, key or function cannot be used."""
+    if config is None:
+        return None
     return JudgeGuide(config) if config.function is None else FunctionGuide(config.function)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eva.config import EvolInstruct, Guide, JudgeReward
+from eva.config import EvolInstruct, Guidance, JudgeReward
 from eva.errors import ConfigError, EvolverError, JudgeError
 from eva.measures.audit import position_bias
 from eva.measures.bradley_terry import AGGREGATIONS, symmetrise
@@ -160,7 +160,7 @@ class JudgeBudget:
 class JudgeService:
     """The judge's model behind LiteLLM. Safe to call from many threads."""
 
-    def __init__(self, config: JudgeReward | Guide) -> None:
+    def __init__(self, config: JudgeReward | Guidance) -> None:
         shared = ("model", "api_base", "api_key_env", "temperature", "max_tokens", "timeout_s", "retries")
         self._completions = Completions(
             EvolInstruct.model_validate({"kind": "evol_instruct"} | {name: getattr(config, name) for name in shared})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eva.config import EnsembleReward, JudgeReward, RewardConfig, RewardNetwork
+from eva.config import EnsembleReward, EnvironmentReward, JudgeReward, RewardConfig, RewardNetwork
 from workers.cluster.secrets import HUB_TOKEN, Secrets, read_secrets
 from workers.models.model_folder import is_hub_id
 
@@ -25,6 +25,8 @@ def _names(config: RewardConfig) -> Iterator[str]:
             elif config.api_base is None:  # the variable that LiteLLM reads for this provider
                 provider = config.model.partition("/")[0] if "/" in config.model else "openai"
                 yield f"{provider.upper()}_API_KEY"
+        case EnvironmentReward():
+            yield from config.secrets
         case RewardNetwork() if is_hub_id(config.model):
             yield HUB_TOKEN
         case _:

@@ -26,11 +26,20 @@ from tests.support.decisions import fingerprint_of
 from tests.support.fakes import FakeGenerator, Recorder, always, fake_config, fake_roles
 
 DECISIONS = {
-    "heldout_prompts": {"text": "text || '!'", "context": "'[]'::jsonb", "item": None, "split": None},
+    "heldout_prompts": {
+        "text": "text || '!'",
+        "context": "'[]'::jsonb",
+        "reference": "'42'",
+        "item": None,
+        "split": None,
+    },
     "prompts": {
         "text": "text || '!'",
         "context": "'[]'::jsonb",
         "topic": "'maths'",
+        "reference": "'42'",
+        "likeness": "0.5",
+        "guide": "0.5",
         "operator": "operator || '!'",
         "depth": "depth + 1",
         "born": None,
@@ -115,7 +124,10 @@ DECISIONS = {
 NO_DECISIONS = {
     "prompts": {"text_key": "text_key + 1"},
     "responses": {"text": "text || '!'"},
+    "rewards": {"answer": "'42'"},
     "evolutions": {
+        "reference": "'42'",
+        "guide": "0.5",
         "prompt_tokens": "prompt_tokens + 1",
         "reply_tokens": "reply_tokens + 1",
         "cost_usd": "cost_usd + 1",

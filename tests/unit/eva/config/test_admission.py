@@ -32,12 +32,17 @@ FREE = {
     "prompts.field",
     "prompts.system_field",
     "prompts.topic_field",
+    "prompts.reference_field",
+    "evaluation.reference_field",
+    "environment.args",
+    "reward.args",
     "model.system_prompt",
     "reward.system_prompt",
     "evolver.options",
     "evolving.operators",
     "collapse.warn",
     "collapse.pause",
+    "collapse.steer",
     "lora.targets",
     "evaluation.judges_own",
     "tracking.run_name",
@@ -45,7 +50,7 @@ FREE = {
     "tracking.project",
     "webhooks",
 }
-"""Keys with harmless text; `options` go to a function that is allowed."""
+"""Keys with harmless text; `options` and `args` go to a function that is allowed."""
 
 
 def texts(section: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from eva.config import Guide
+from eva.config import Guidance
 from eva.config.files import load_config
 from eva.errors import ConfigError, InputError
 from eva.types import Message, Reply
@@ -21,7 +21,7 @@ def judge(verdict: str, finish: str = "stop") -> tuple[JudgeGuide, list[str]]:
         mark = re.findall(r"^VERDICT (#\w+):", message, re.MULTILINE)[-1]
         return Reply(f"Fine.\nVERDICT {mark}: {verdict}", 30, 5, 0.01, finish)
 
-    return JudgeGuide(Guide(model="openai/m"), ask), asked
+    return JudgeGuide(Guidance(model="openai/m"), ask), asked
 
 
 @pytest.mark.parametrize(("verdict", "score"), [("1", 0.0), ("10", 1.0), ("7", 6 / 9), ("eleven", None)])
@@ -41,12 +41,12 @@ def length(text: str) -> float:
 
 
 def test_a_users_function_gives_the_score_and_no_other_number() -> None:
-    guide = build_guide(Guide(function=f"{__name__}:length"))
+    guide = build_guide(Guidance(function=f"{__name__}:length"))
     assert isinstance(guide, FunctionGuide) and guide.score("12345", (), 1).score == 0.5
     with pytest.raises(InputError, match=r"gave 1\.1.*a number from 0 to 1"):
         guide.score("12345678901", (), 1)
     with pytest.raises(ConfigError, match="no function 'lenght'"):
-        build_guide(Guide(function=f"{__name__}:lenght"))
+        build_guide(Guidance(function=f"{__name__}:lenght"))
 
 
 @pytest.mark.parametrize("guide", ["{}", "{model: openai/m, function: 'm:f'}"])
