@@ -273,6 +273,7 @@ export interface HeldoutPrompt {
   text: string;
   context: Message[];
   turn: number;
+  reference: string | null;
   responses: HeldoutResponse[];
 }
 
@@ -361,6 +362,9 @@ export interface ListedPrompt {
   depth: number;
   born: number;
   topic: string | null;
+  reference: string | null;
+  likeness: number | null;
+  guide: number | null;
   iteration: number | null;
   info: number | null;
   checkpoint: number | null;
@@ -368,6 +372,8 @@ export interface ListedPrompt {
   margin: number | null;
   length: number | null;
   correlation: number | null;
+  vote: number | null;
+  answer: string | null;
 }
 
 export interface ListedStudy {
@@ -589,6 +595,9 @@ export interface PromptDetails {
   depth: number;
   born: number;
   topic: string | null;
+  reference: string | null;
+  likeness: number | null;
+  guide: number | null;
   context: Message[];
   children: number;
   origin: Origin | null;
@@ -715,6 +724,7 @@ export interface Reward {
   rewarder: string;
   value: number | null;
   reason: string | null;
+  answer: string | null;
 }
 
 export interface Run {

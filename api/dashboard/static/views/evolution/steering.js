@@ -8,8 +8,8 @@ import { figure } from "../../parts/format.js";
 /** Draws a table, where the run is steered. @param {{run: string, rows: Row[]}} props */
 export function Steering({ run, rows }) {
   if (!rows.length) return null;
-  const why = (/** @type {Row} */ row) =>
-    row.data.why.map((/** @type {any} */ bound) => `${bound.figure} ${figure(bound.value)}, bound ${figure(bound.bound)}`);
+  const told = (/** @type {any} */ bound) => `${bound.figure} ${figure(bound.value)}, bound ${figure(bound.bound)}`;
+  const why = (/** @type {Row} */ row) => row.data.why.map(told);
   const percent = (/** @type {number} */ share) => `+${Math.round(100 * share)} %`;
   return html`
     <${Figure}

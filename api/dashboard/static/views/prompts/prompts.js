@@ -152,6 +152,7 @@ function Filters({ run, wanted, filtered }) {
 /** @param {{run: string, page: PromptPage, sort: string, iteration: string | null}} props */
 function List({ run, page, sort, iteration }) {
   const rare = RARE.filter(([name]) => sort.endsWith(name) || page.items.some((prompt) => prompt[name] !== null));
+  const shown = rare.map(([name]) => name);
   return html`
     <div class="card flush">
       <div class="scroll" tabindex="0" role="region" aria-label="Prompts">
@@ -187,7 +188,7 @@ function List({ run, page, sort, iteration }) {
           </thead>
           <tbody>
             ${page.items.map(
-              (prompt) => html`<${Row} key=${prompt.number} run=${run} prompt=${prompt} rare=${rare.map(([name]) => name)} />`,
+              (prompt) => html`<${Row} key=${prompt.number} run=${run} prompt=${prompt} rare=${shown} />`,
             )}
           </tbody>
         </table>
