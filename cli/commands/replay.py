@@ -111,10 +111,10 @@ def _show_counts(heading: str, counts: dict[str, dict[str, int]], console: Conso
 
 def _show_steering(steering: dict[str, Any], console: Console) -> None:
     """The level that the creator was steered at, and the one that the stored figures of diversity give now."""
-    then, now = steering["then"], steering["now"]
-    if (then or {}).get("level") or (now or {}).get("level"):
-        levels = ", ".join(f"{when} {facts['level']}" for when, facts in (("then", then), ("now", now)) if facts)
-        why = ", ".join(f"{breach['figure']} {figure(breach['value'])}" for breach in (now or then)["why"])
+    known: dict[str, dict[str, Any]] = {when: facts for when, facts in steering.items() if facts is not None}
+    if any(facts["level"] for facts in known.values()):
+        levels = ", ".join(f"{when} {facts['level']}" for when, facts in known.items())
+        why = ", ".join(f"{breach['figure']} {figure(breach['value'])}" for breach in [*known.values()][-1]["why"])
         console.print(Text(f"  steered: level {levels}" + (f" ({why})" if why else "")))
 
 

@@ -210,7 +210,8 @@ def _emptiness(value: object) -> str | None:
 
 def _references(value: object, turns: int) -> list[str | None]:
     """Returns the reference answer of each turn. Only where there are several turns, a list has one for each."""
-    values = cast("list[object]", value) if isinstance(value, list) and turns > 1 else [value]
+    listed = isinstance(value, list) and turns > 1
+    values: list[object] = cast("list[object]", value) if listed else [value]
     return [_reference(values[turn]) if turn < len(values) else None for turn in range(turns)]
 
 

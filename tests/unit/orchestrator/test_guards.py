@@ -83,6 +83,7 @@ def test_likeness_and_guide_are_stored_enter_the_weights_and_sort_the_prompts(
     for info in infos:
         alike = [(factor(children.get(row.prompt)), row.weight) for row in rows if row.info == info]
         for (one, weight), (other, other_weight) in pairwise(alike):
+            assert weight is not None and other_weight is not None
             assert weight / other_weight == pytest.approx(one / other)
     page = served.client.get(f"/v1/runs/{guarded.name}/prompts", params={"sort": "-likeness", "limit": 200}).json()
     values = [prompt["likeness"] for prompt in page["items"] if prompt["likeness"] is not None]

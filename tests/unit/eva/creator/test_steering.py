@@ -49,6 +49,7 @@ def test_the_docs_example_is_a_config_and_its_guide_works(tmp_path: Path, monkey
     config = config_from_values(values, [])
     assert config.evolving.guide is not None and config.collapse.rule is not None
     guide = build_guide(config.evolving.guide)
+    assert guide is not None
     assert (guide.score("short", (), 1).score, guide.score("long " * 200, (), 1).score) == (1.0, 0.5)
 
 
