@@ -184,8 +184,7 @@ def check_average(
 
     Raises what engines and rewarders raise.
     """
-    logs = settings.logs_dir / Path(policy.path).name
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = _logs_folder(settings, Path(policy.path).name)
 
     def notice(incident: Incident) -> None:
         listener.on_message(incident.text)
@@ -288,8 +287,7 @@ def build_roles(
     evolver = None if config.evolving.asks_policy else build_evolver(config.evolving)
     guide, embedder = build_guide(config.evolving.guide), _embedder(config.novelty.embedding_model)
     model_dir = resolve_model(config.model.path, config.model.revision)
-    logs = settings.logs_dir / folder.name
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = _logs_folder(settings, folder.name)
     _end_orphans(overseer)
     with ExitStack() as stack:
         stack.enter_context(_marked_connection(settings))
@@ -328,6 +326,12 @@ def build_roles(
         )
         if warm is not None:
             rewarders.release(warm.keep(fleet, model_dir, trainer, rewarders.started))
+
+
+def _logs_folder(settings: Settings, name: str) -> Path:
+    logs = settings.logs_dir / name
+    logs.mkdir(parents=True, exist_ok=True)
+    return logs
 
 
 def _embedder(path: str | None) -> LocalEmbedder | None:
