@@ -187,8 +187,9 @@ def _prompt(row: Any, columns: _Columns, where: str) -> _ReadRow:
         context = (*system_message(cells, columns.system, talk=talk, where=where), *context)
     parts = (name, joined, columns.topic, columns.system or (talk and SYSTEM_FIELD), columns.reference)
     used = tuple(part for part in parts if part)
-    reference, *later_references = _references(columns.reference and cells.get(columns.reference), 1 + len(later))
-    prompt = FilePrompt(text, None if topic is None else str(topic), context, later, reference, tuple(later_references))
+    reference, *others = _references(columns.reference and cells.get(columns.reference), 1 + len(later))
+    later_references = tuple(others) if any(others) else ()
+    prompt = FilePrompt(text, None if topic is None else str(topic), context, later, reference, later_references)
     return _ReadRow(prompt, used, left_aside, joined)
 
 

@@ -391,13 +391,13 @@ def test_references_are_text_and_each_turn_has_its_own(tmp_path: Path) -> None:
         {"prompt": "b", "gold": ["x", "y"]},
         {"prompt": "c", "gold": "  "},
         {"prompt": "d"},
-        {"turns": ["e", "e2"], "gold": ["first", None]},
+        {"turns": ["e", "e2"], "gold": ["first", 2]},
         {"turns": ["f", "f2"], "gold": "only one"},
     ]
     path = tmp_path / "p.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     file = read_prompt_file(path, reference_field="gold")
     assert [prompt.reference for prompt in file.prompts] == ["4", '["x", "y"]', None, None, "first", "only one"]
-    assert [prompt.later_references for prompt in file.prompts[-2:]] == [(None,), (None,)]
+    assert [prompt.later_references for prompt in file.prompts[-2:]] == [("2",), ()]
     assert "gold" not in file.unused
     assert all(prompt.reference is None for prompt in read_prompt_file(path).prompts)
