@@ -2,7 +2,7 @@
 # PYTHON=python3.12 chooses the interpreter to install with; ARGS="…" is passed on to the command.
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-unit test-fakes test-integration test-browser lint format types bench chaos test-faults test-gpu bench-gpu screenshots vendor \
-  dashboard-types tools playground-model doctor constraints clean
+  dashboard-types tools playground-model playground-creator doctor constraints clean
 PY := .venv/bin/python
 # two processes run the tests
 SHARED := -n 2
@@ -76,6 +76,9 @@ chaos: install  ## kill many runs at random and write the figures into docs/reli
 
 playground-model: install  ## train the playground's solver again (seeded; takes minutes)
 	@$(PY) -m workers.playground.make_model --seed 0 --out workers/playground/solver $(ARGS)
+
+playground-creator: install  ## train the playground's creator, which runs make when they first need it (seeded; takes minutes)
+	@$(PY) -m workers.playground.make_creator --seed 0 --out eva-data/models/playground-creator $(ARGS)
 
 doctor: install  ## check this machine and say how to fix what would fail
 	@.venv/bin/eva doctor $(ARGS)

@@ -15,6 +15,7 @@ from api.checkpoints import endpoints as checkpoints
 from api.compare import endpoints as compare
 from api.configs import endpoints as configs
 from api.configs import run_config
+from api.creator import endpoints as creator
 from api.dashboard import endpoints as dashboard
 from api.events import endpoints as events
 from api.exports import endpoints as exports
@@ -61,6 +62,7 @@ ROUTERS = (
     difference,
     heldout,
     checkpoints,
+    creator,
     logs,
     compare,
     studies,

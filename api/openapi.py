@@ -26,6 +26,7 @@ _OF_A_RUN = (
     "list_events",
     "read_statistics",
     "read_metrics",
+    "read_creator",
     "list_prompts",
     "list_checkpoints",
     "read_logs",

@@ -27,7 +27,7 @@ from eva.config.files import load_config
 from eva.roles import Generator as Fleet
 from eva.roles import Roles, Trainer
 from eva.settings import Settings
-from eva.types import Checkpoint, PromptResponses, Request, TrainingJob, TrainingResult, TrainingStep
+from eva.types import Checkpoint, Player, PromptResponses, Request, TrainingJob, TrainingResult, TrainingStep
 from orchestrator.driver import RolesBuilder, build_roles, drive
 from orchestrator.hold.overseer import Overseer
 from orchestrator.launch.registration import register_run
@@ -79,8 +79,8 @@ class TimedTrainer:
     trainer: Trainer
     times: HandOvers
 
-    def publish_initial(self, folder: str) -> Checkpoint:
-        return self.trainer.publish_initial(folder)
+    def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
+        return self.trainer.publish_initial(folder, player)
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         last_s = time.perf_counter()

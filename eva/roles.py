@@ -14,6 +14,7 @@ from eva.types import (
     Floats,
     GuideScore,
     Mutation,
+    Player,
     PromptResponses,
     Reply,
     Request,
@@ -90,15 +91,15 @@ class Guide(Protocol):
 class Trainer(Protocol):
     """Runs preference-optimisation jobs."""
 
-    def publish_initial(self, folder: str) -> Checkpoint:
-        """Publishes the initial model as checkpoint 0 below `folder`, with its canary. Idempotent."""
+    def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
+        """Publishes the initial model of a player as checkpoint 0 below `folder`, with its canary. Idempotent."""
         ...
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
-        """Trains a policy and publishes it as a checkpoint. Calls `report(step, total_steps)` as steps are logged.
+        """Trains the weights of the job's player and publishes them as a checkpoint.
 
-        Publishing twice is harmless: if this job's checkpoint is already valid, it is returned as it is.
-        Raises TrainingFailedError.
+        Calls `report(step, total_steps)` as steps are logged. Publishing twice is harmless: if this job's checkpoint is
+        already valid, it is returned as it is. Raises TrainingFailedError.
         """
         ...
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,11 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+
+Player = Literal["solver", "creator"]
+"""Whose weights: the policy that the run aligns, or a creator of its own that writes children."""
+PLAYERS: tuple[Player, ...] = get_args(Player)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +269,7 @@ class TrainingJob:
     the engines alone, and the training goes on later.
 
     `machine`: Ray's name for the machine whose disk has the job's files, None if all machines see them.
+    `player`: whose weights these are, and so which settings of the config train them.
     """
 
     number: int
@@ -279,6 +286,7 @@ class TrainingJob:
     hand_over: str | None = None
     sampling: SamplingSettings | None = None
     machine: str | None = None
+    player: Player = "solver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +337,8 @@ class Reply:
 
     `finish` is "stop" for a complete reply and "length" for one that was cut; anything else says why there is none.
     `reference` is the child's reference answer, from an evolver that knows it.
+    A creator that is trained gives the tokens that it was asked with and those that it sampled, with their
+    log-probabilities (nats).
     """
 
     text: str
@@ -337,6 +347,9 @@ class Reply:
     cost_usd: float = 0.0
     finish: str = "stop"
     reference: str | None = None
+    prompt_ids: tuple[int, ...] = ()
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The game being played. Read `loop`, `journal` and `driver` first.
 
 `loop`: the algorithm
+`creator_update`: the part of it for a creator with weights of its own
 `journal`: what the loop reads and writes of a run
 `driver`: plays a run: joins loop and journal to the workers
 `repair`: trains damaged checkpoints again

@@ -49,6 +49,7 @@ from orchestrator.hold.orphans import end_orphans, mark_ray_session, process_mar
 from orchestrator.hold.overseer import Overseer, all_answer
 from orchestrator.hold.record_files import tidy_record_files
 from orchestrator.journal import Journal
+from orchestrator.launch.made_models import playground_creator
 from orchestrator.launch.resume import require_resumable, require_unchanged
 from orchestrator.loop import play
 from orchestrator.repair import repair_checkpoints
@@ -156,6 +157,7 @@ def repair(
                 LocalTrainer(
                     config,
                     logs,
+                    _creator_folder(config, settings, listener),
                     notice=lambda incident: listener.on_message(incident.text),
                     data_dir=settings.data_dir,
                 )
@@ -284,7 +286,7 @@ def build_roles(
     """
     overseer.on_stage_open(0, "start", 0, 0)
     # An evolver that asks the fleet is built after it. Whatever else can fail does so here, before anything starts.
-    evolver = None if config.evolving.asks_policy else build_evolver(config.evolving)
+    evolver = None if config.evolving.asks_fleet else build_evolver(config.evolving)
     guide, embedder = build_guide(config.evolving.guide), _embedder(config.novelty.embedding_model)
     model_dir = resolve_model(config.model.path, config.model.revision)
     logs = _logs_folder(settings, folder.name)
@@ -292,8 +294,8 @@ def build_roles(
     with ExitStack() as stack:
         stack.enter_context(_marked_connection(settings))
         stack.enter_context(_watched_cluster(overseer))
-        notice, kept = overseer.notice, warm and warm.take_process()
-        trainer = stack.enter_context(LocalTrainer(config, logs, notice=notice, kept=kept, data_dir=settings.data_dir))
+        notice = overseer.notice
+        trainer = stack.enter_context(_trainer(config, settings, overseer, logs, warm))
         fleet = stack.enter_context(
             start_fleet(
                 config,
@@ -336,6 +338,22 @@ def _logs_folder(settings: Settings, name: str) -> Path:
 
 def _embedder(path: str | None) -> LocalEmbedder | None:
     return None if path is None else LocalEmbedder(path)
+
+
+def _trainer(
+    config: RunConfig, settings: Settings, overseer: Overseer, logs: Path, warm: WarmWorkers | None
+) -> LocalTrainer:
+    creator = _creator_folder(config, settings, overseer)
+    kept = warm and warm.take_process()
+    return LocalTrainer(config, logs, creator, notice=overseer.notice, kept=kept, data_dir=settings.data_dir)
+
+
+def _creator_folder(config: RunConfig, settings: Settings, listener: Listener) -> Path | None:
+    """The folder of the playground's creator, which is made if it has to be; None for another creator, or none."""
+    creator = config.evolving.creator
+    if creator is None or not creator.of_playground:
+        return None
+    return playground_creator(settings.data_dir, listener.on_message)
 
 
 @contextmanager

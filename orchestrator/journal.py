@@ -22,8 +22,8 @@ from eva.runtime.failpoints import reach
 from eva.runtime.logs import process_log_context
 from eva.seeds import derive
 from eva.solver.chunks import Chunk, cut_batch
-from eva.solver.manifest import is_stored
-from eva.types import Checkpoint, ChunkPairs, RewardTable, TrainingJob
+from eva.solver.manifest import CREATOR, is_stored
+from eva.types import Checkpoint, ChunkPairs, Player, RewardTable, TrainingJob
 from orchestrator.hold import pruning
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.record_files import tidy_record_files
@@ -32,12 +32,13 @@ from orchestrator.stages.diversity import collapse_error, diversity_figures, sto
 from orchestrator.stages.earlier_prompts import EarlierPrompts
 from orchestrator.stages.evaluation import EvaluateStage
 from orchestrator.stages.evolving import EvolveStage
+from orchestrator.stages.gain import CreatorRewardStage
 from orchestrator.stages.gating import GateStage
 from orchestrator.stages.judging import JudgeStage
 from orchestrator.stages.pairing import AdvantageStage, PairStage
 from orchestrator.stages.sampling import SampleStage
 from orchestrator.stages.stage import Stage
-from orchestrator.stages.training import TrainStage, write_pairs, write_responses
+from orchestrator.stages.training import CreatorTrainStage, TrainStage, write_children, write_pairs, write_responses
 from store.game import batches, checkpoints, heldout, pools, prompts, responses
 from store.rows import CheckpointRow
 from store.runs import events, runs
@@ -95,6 +96,12 @@ class Journal:
     def training(self, iteration: int, chunk: Chunk) -> TrainStage:
         return TrainStage(self._run, iteration, "train", 0, _part(chunk))
 
+    def rewarding_creator(self, iteration: int) -> CreatorRewardStage:
+        return CreatorRewardStage(self._run, iteration, "reward_creator", 0)
+
+    def training_creator(self, iteration: int) -> CreatorTrainStage:
+        return CreatorTrainStage(self._run, iteration, "train_creator", 0)
+
     def evaluating(
         self, iteration: int, name: str, policy: Checkpoint, evaluator: Rewarder, auditor: Rewarder | None
     ) -> EvaluateStage:
@@ -122,11 +129,32 @@ class Journal:
         """Returns the policy that an iteration starts with; None before the initial model is adopted."""
         return self._run.checkpoint(iteration)
 
-    def adopt(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Stores the initial model as checkpoint 0."""
+    def creator(self, iteration: int) -> Checkpoint | None:
+        """Returns the weights that a creator of its own writes with; None before its initial model is adopted."""
+        return self._run.creator(iteration)
+
+    def writer(self, iteration: int, policy: Checkpoint) -> Checkpoint:
+        """Returns the weights that write children where the fleet does: the policy's, or those of a creator's own."""
+        if self.config.evolving.creator is None:
+            return policy
+        if (creator := self.creator(iteration)) is None:
+            raise NotFoundError(f"the creator of run {self._run.name} has no checkpoint")
+        return creator
+
+    def lacks_creator(self, iteration: int) -> bool:
+        """Whether a creator with weights of its own is to write, and its initial model is not adopted yet."""
+        return self.config.evolving.creator is not None and self.creator(iteration) is None
+
+    @property
+    def creator_folder(self) -> str:
+        """Where the creator's checkpoints are published, as `folder` is for the solver's."""
+        return f"{self._run.place}/{CREATOR}"
+
+    def adopt(self, checkpoint: Checkpoint, player: Player = "solver") -> Checkpoint:
+        """Stores the initial model of a player as its checkpoint 0."""
 
         def insert(conn: Connection) -> None:
-            checkpoints.insert_checkpoint(conn, self._run.id, checkpoint)
+            checkpoints.insert_checkpoint(conn, self._run.id, checkpoint, player=player)
             reach("journal.adopt.before_commit")
 
         self._run.write(insert)
@@ -190,19 +218,19 @@ class Journal:
             keep = self.config.checkpoints.keep
             return pruning.mark(conn, row, run.folder, keep, respect_configs=True, stored_whole=whole)
 
-        def rows() -> list[CheckpointRow]:
-            return run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id))
+        def rows(player: Player | None) -> list[CheckpointRow]:
+            return run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id, player))
 
         doomed: Sequence[CheckpointRow] = ()
         try:
-            whole = pruning.is_stored_whole(rows())
+            whole = pruning.is_stored_whole(rows("solver"))
             doomed = run.write(mark).doomed
-            pruning.delete(rows(), run.folder, run.stored_name)
+            pruning.delete(rows(None), run.folder, run.stored_name)
         except (OSError, StorageError) as error:
             run.listener.on_message(f"a checkpoint that is no longer needed could not be deleted: {error}")
         else:
             for row in doomed:
-                log.info("deleted checkpoint %d, which is no longer needed", row.number)
+                log.info("deleted checkpoint %d of the %s, which is no longer needed", row.number, row.player)
 
     # What creator and solver need.
 
@@ -294,6 +322,27 @@ class Journal:
         if self._write_learned(path, range(iteration + 1) if scratch else [iteration]) == 0:
             return None
         return replace(job, pairs_path=str(path))
+
+    def creator_job(self, iteration: int, creator: Checkpoint) -> TrainingJob | None:
+        """Writes the children that the creator learns from to a file and returns its training job; None without any."""
+        config, run = self.config.evolving.creator, self._run
+        path = run.own_folder / "jobs" / f"creator-{iteration}.parquet"
+        if config is None or write_children(run, path, iteration) == 0:
+            return None
+        reach("creator.file_written")
+        initial = run.checkpoint(0, "creator") if config.training.reference == "initial" else None
+        return TrainingJob(
+            number=iteration + 1,
+            iteration=iteration,
+            policy=creator,
+            reference=initial or creator,
+            pairs_path=str(path),
+            folder=self.creator_folder,
+            seed=derive(self.config.seed, iteration, "train_creator"),
+            fence=run.lease.fence.fence,
+            sampling=config.settings,
+            player="creator",
+        )
 
     def _write_learned(self, path: Path, iterations: Sequence[int], chunk: int | None = None) -> int:
         """Writes a file of pairs, or of responses with their advantages. Returns their number."""

@@ -19,6 +19,7 @@ from eva.solver.advantages import weigh
 from eva.solver.chunks import Chunk
 from eva.solver.pairs import pair
 from eva.types import Checkpoint, Estimate, RewardTable
+from orchestrator.creator_update import adopt_creator, teach
 from orchestrator.journal import Journal, JudgeStage
 
 
@@ -30,12 +31,15 @@ def play(roles: Roles, journal: Journal) -> None:
     """
     for iteration in journal.remaining_iterations():
         policy = journal.policy(iteration) or journal.adopt(roles.trainer.publish_initial(journal.folder))
+        adopt_creator(iteration, roles, journal)
         if iteration == 0 and journal.evaluates_initial:
             evaluate(iteration, "evaluate_initial", policy, roles, journal)
         pool = journal.pool(iteration)
-        creates = journal.config.creates(iteration)
-        batch = create(iteration, pool, policy, roles, journal) if creates else pool
-        solve(iteration, pool, batch, policy, roles, journal)
+        batch = create(iteration, pool, policy, roles, journal) if journal.config.creates(iteration) else pool
+        policy = solve(iteration, pool, batch, policy, roles, journal)
+        teach(iteration, policy, roles, journal)
+        if journal.evaluates(iteration):
+            evaluate(iteration, "evaluate", policy, roles, journal)
         journal.finish_iteration(iteration, pool, batch)
 
 
@@ -83,17 +87,15 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
 
 def solve(
     iteration: int, pool: list[int], batch: list[int], policy: Checkpoint, roles: Roles, journal: Journal
-) -> None:
-    """The solver's step, at once or chunk by chunk: judge the batch, choose what to learn from, train; evaluate."""
+) -> Checkpoint:
+    """The solver's step, whole or by chunks: judge the batch, choose what to learn from, train. Returns the policy."""
     for chunk in journal.chunks(iteration, batch):
         judged = judge(iteration, "judge_batch", chunk.prompts, policy, roles, journal, chunk)
         if chunk.last:
             audit(iteration, batch, policy, roles, journal)
         choose(iteration, chunk, pool, judged, policy, journal)
         policy = train(iteration, chunk, policy, roles, journal)
-
-    if journal.evaluates(iteration):
-        evaluate(iteration, "evaluate", policy, roles, journal)
+    return policy
 
 
 def choose(
@@ -115,8 +117,7 @@ def choose(
 def train(iteration: int, chunk: Chunk, policy: Checkpoint, roles: Roles, journal: Journal) -> Checkpoint:
     """Trains on the batch, or on a chunk of it. Returns the newest policy: after the last chunk a checkpoint."""
     with journal.training(iteration, chunk) as stage:
-        trained = stage.checkpoint()
-        if trained is None:
+        if (trained := stage.checkpoint()) is None:
             job = journal.training_job(iteration, chunk, policy)
             if not chunk.cut:
                 roles.rest()
@@ -165,8 +166,8 @@ def evolve(iteration: int, subset: list[int], policy: Checkpoint, roles: Roles, 
     with journal.evolving(iteration, subset) as stage:
         sources = stage.missing()
         plan = stage.complete_plan(journal.evolution_plan(iteration), roles.evolver.operators)
-        if sources and config.asks_policy:
-            roles.generator.load(policy)
+        if sources and config.asks_fleet:
+            roles.generator.load(journal.writer(iteration, policy))
         for evolved in evolve_all(sources, roles.evolver, plan, config.chains_at_once, stage.spending(), roles.guide):
             stage.keep_chain(evolved)
         return stage.close_evolution()
@@ -182,9 +183,8 @@ def admit(iteration: int, children: list[int], policy: Checkpoint, roles: Roles,
 def audit(iteration: int, batch: list[int], policy: Checkpoint, roles: Roles, journal: Journal) -> None:
     """Measures what the rewarder likes besides quality, and whether a second rewarder agrees with it."""
     with journal.auditing(iteration, batch, policy, roles.auditor) as stage:
-        if roles.auditor is not None:
-            for rewarded in roles.auditor.reward(stage.missing()):
-                stage.keep_rewards(rewarded)
+        for rewarded in roles.auditor.reward(stage.missing()) if roles.auditor else ():
+            stage.keep_rewards(rewarded)
         stage.close_audit()
 
 

@@ -28,7 +28,7 @@ def repair_checkpoints(run: ClaimedRun, start_trainer: Callable[[], Trainer], da
     """
     repaired: list[int] = []
     trainer: Trainer | None = None
-    for row in run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id)):
+    for row in run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id, None)):
         place = located(row.path, run.folder.parent)
         if row.pruned_at is not None or (why := damage(place, row.digest)) is None:
             continue
@@ -50,8 +50,10 @@ def repair_checkpoints(run: ClaimedRun, start_trainer: Callable[[], Trainer], da
 
 def _require_own(run: ClaimedRun, row: CheckpointRow, place: str, why: str) -> None:
     stored = is_stored(place)
-    owner = PurePosixPath(place).parent.name if stored else Path(place).parent.name
-    if not (belongs_to(place, run.stored_name) if stored else Path(place).parent == run.folder):
+    folder = PurePosixPath(place).parent
+    folder = folder.parent if row.player == "creator" else folder
+    owner = folder.name
+    if not (belongs_to(place, run.stored_name) if stored else Path(folder) == run.folder):
         raise ConflictError(
             f"checkpoint {row.number} of run {run.name} is damaged ({why}), and is one of {owner}",
             expected="a damaged checkpoint of the run itself",
@@ -61,6 +63,8 @@ def _require_own(run: ClaimedRun, row: CheckpointRow, place: str, why: str) -> N
 
 def _make_again(run: ClaimedRun, row: CheckpointRow, trainer: Trainer) -> Checkpoint:
     journal = Journal(run)
+    if row.player == "creator":
+        return _make_creator_again(run, row, trainer, journal)
     if row.number == 0:
         return trainer.publish_initial(journal.folder)
     policy = run.checkpoint(row.number - 1)
@@ -72,9 +76,25 @@ def _make_again(run: ClaimedRun, row: CheckpointRow, trainer: Trainer) -> Checkp
             f"run {run.name} has no pairs of which checkpoint {row.number} could be trained",
             next_move="Restore its folder from a backup",
         )
+    return trainer.train(job, _while_held(run)).checkpoint
 
+
+def _make_creator_again(run: ClaimedRun, row: CheckpointRow, trainer: Trainer, journal: Journal) -> Checkpoint:
+    if row.parent is None:
+        return trainer.publish_initial(journal.creator_folder, "creator")
+    start = run.checkpoint(row.parent, "creator")
+    job = None if start is None else journal.creator_job(row.iteration, start)
+    if job is None:
+        raise CheckpointError(
+            f"run {run.name} has no children of which checkpoint {row.number} of its creator could be trained",
+            next_move="Restore its folder from a backup",
+        )
+    return trainer.train(job, _while_held(run)).checkpoint
+
+
+def _while_held(run: ClaimedRun) -> Callable[[TrainingStep, int], None]:
     def report(_step: TrainingStep, _total: int) -> None:
         if run.lease.lost:
             raise run.lease.lost_error()
 
-    return trainer.train(job, report).checkpoint
+    return report

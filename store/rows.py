@@ -8,7 +8,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Literal
 
-from eva.types import Reward
+from eva.types import Player, Reward
 
 JsonObject = Mapping[str, Any]
 JudgeRole = Literal["evaluator", "auditor"]
@@ -196,11 +196,12 @@ class CheckpointRow:
     dropped: Mapping[str, int]
     pruned_at: datetime | None = None
     """When its files were deleted; the row stays."""
+    player: Player = "solver"
 
 
 @dataclass(frozen=True, slots=True)
 class HolderRow:
-    """A run that has a checkpoint in a folder. `newest` is the number of the run's newest checkpoint."""
+    """A run that has a checkpoint in a folder. `newest` is the number of its player's newest checkpoint."""
 
     run_id: int
     name: str
@@ -210,6 +211,7 @@ class HolderRow:
     newest: int
     number: int
     path: str
+    player: Player = "solver"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
 
 from api.schema import LARGEST_SMALL, RunName, Schema
@@ -15,6 +15,7 @@ from api.service import Here, Service
 from eva.errors import CheckpointError, NotFoundError
 from eva.solver.manifest import Manifest, checkpoint_folder, is_stored, located, read_manifest
 from eva.storage.stored_manifests import kept_copy
+from eva.types import Player
 from store.game.checkpoints import read_checkpoint, read_checkpoints
 from store.rows import CheckpointRow
 from store.runs.runs import find_run
@@ -24,8 +25,10 @@ router = APIRouter(prefix="/v1/runs/{run}/checkpoints", tags=["checkpoints"])
 
 
 class Checkpoint(Schema):
-    """One stored, verified version of the policy."""
+    """One stored, verified version of the policy, or of a creator with weights of its own."""
 
+    player: Player
+    """Whose weights these are."""
     number: int
     """Its number: 0 is the initial model; t + 1 was trained in iteration t."""
     iteration: int
@@ -78,15 +81,18 @@ class Checkpoints(Schema):
     """Checkpoints by number."""
 
     items: list[Checkpoint]
-    """All checkpoints of the run. The last one is its current policy."""
+    """All checkpoints of the player. The solver's last one is the run's current policy."""
+
+
+Whose = Annotated[Player, Query(description="Whose: the solver's, or those of a creator with weights of its own.")]
 
 
 @router.get("")
-def list_checkpoints(here: Here, run: RunName) -> Checkpoints:
-    """All policies of the run, and how their training ended."""
+def list_checkpoints(here: Here, run: RunName, player: Whose = "solver") -> Checkpoints:
+    """All policies of the run, or all weights of its creator, and how their training ended."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        rows, ends = read_checkpoints(conn, row.id), training_ends(conn, row.id)
+        rows, ends = read_checkpoints(conn, row.id, player), training_ends(conn, row.id, player)
     return Checkpoints(
         items=[Checkpoint(**_facts(here, checkpoint, ends.get(checkpoint.number))) for checkpoint in rows]
     )
@@ -97,14 +103,16 @@ def get_checkpoint(
     here: Here,
     run: RunName,
     number: Annotated[int, PathParameter(ge=0, le=LARGEST_SMALL, description="The number of a checkpoint.")],
+    player: Whose = "solver",
 ) -> CheckpointDetails:
-    """One policy with its manifest: its files with their sizes and digests."""
+    """One checkpoint with its manifest: its files with their sizes and digests."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        checkpoint, ends = read_checkpoint(conn, row.id, number), training_ends(conn, row.id)
+        checkpoint, ends = read_checkpoint(conn, row.id, number, player), training_ends(conn, row.id, player)
     if checkpoint is None:
+        whose = " of its creator" if player == "creator" else ""
         raise NotFoundError(
-            f"run {row.name} has no checkpoint {number}",
+            f"run {row.name} has no checkpoint {number}{whose}",
             expected="0, or the number of a trained checkpoint",
             next_move=f"List them at /v1/runs/{row.name}/checkpoints",
         )
@@ -128,6 +136,7 @@ def _facts(here: Service, checkpoint: CheckpointRow, end: TrainingEnd | None) ->
     path, data = Path(located(checkpoint.path, here.settings.runs_dir)), here.settings.data_dir
     manifest = _manifest(here, checkpoint)
     return {
+        "player": checkpoint.player,
         "number": checkpoint.number,
         "iteration": checkpoint.iteration,
         "parent": checkpoint.parent,

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 from api.schema import LARGEST_SMALL, RunName, Schema
 from api.service import Here
 from eva.errors import NotFoundError
+from eva.types import Player
 from store.runs.runs import find_run
 from store.views.training_metrics import MetricPoint, chunk_figures, metric_names, metric_points
 
@@ -59,11 +60,14 @@ def read_metrics(
         int | None, Query(ge=0, le=LARGEST_SMALL, description="Only the training of this checkpoint.")
     ] = None,
     points: Annotated[int, Query(ge=2, le=5000, description="The most values to return of each metric.")] = 500,
+    player: Annotated[
+        Player, Query(description="Whose training: the solver's, or that of a creator with weights of its own.")
+    ] = "solver",
 ) -> Metrics:
     """Loss, margins, log-probabilities, KL and learning rate by step. Falling `logps_sum/chosen` mean displacement."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        names = metric_names(conn, row.id)
+        names = metric_names(conn, row.id, player)
         unknown = sorted({*(name or ())} - {*names})
         if unknown:
             raise NotFoundError(
@@ -71,7 +75,7 @@ def read_metrics(
                 expected=f"one of {', '.join(names)}" if names else "a run that has trained",
                 next_move="Leave out `name` to get all metrics",
             )
-        values = metric_points(conn, row.id, name or names[:MOST_NAMES], points, checkpoint)
+        values = metric_points(conn, row.id, name or names[:MOST_NAMES], points, checkpoint, player)
     return Metrics(
         names=names, items=[_series(key, list(group)) for key, group in groupby(values, lambda value: value.name)]
     )

@@ -23,7 +23,7 @@ from eva.config import RunConfig
 from eva.errors import ConflictError, InputError, NotFoundError
 from eva.settings import read_settings
 from eva.solver.manifest import is_stored, located
-from eva.types import Checkpoint
+from eva.types import PLAYERS, Checkpoint, Player
 from store.rows import CheckpointRow, RunRow
 
 if TYPE_CHECKING:
@@ -56,16 +56,27 @@ def checkpoints() -> None:
 @checkpoints.command("list")
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as GET /v1/runs/RUN/checkpoints returns it.")
+@click.option(
+    "--player",
+    type=click.Choice(PLAYERS),
+    default="solver",
+    show_default=True,
+    help="Whose: the policies of the run, or the weights of a creator that has its own.",
+)
 @url_option
-def list_(run: str, as_json: bool, url: str | None) -> None:
+def list_(run: str, as_json: bool, player: Player, url: str | None) -> None:
     """List the checkpoints of RUN: size, digest, and how each training ended."""
     with source_of(url) as source:
-        items = source.get(f"{run_path(run)}/checkpoints")["items"]
+        items = source.get(f"{run_path(run)}/checkpoints", player=None if player == "solver" else player)["items"]
         if as_json:
             click.echo(json.dumps(items, indent=1, ensure_ascii=False))
             return
         if not items:
-            click.echo("There is no checkpoint yet: the initial model becomes checkpoint 0 when the run starts.")
+            click.echo(
+                "There is no checkpoint yet: the initial model becomes checkpoint 0 when the run starts."
+                if player == "solver"
+                else "The run's creator has no weights of its own, or has not started yet."
+            )
             return
         console = Console(highlight=False)
         table = plain_table(console.width)
@@ -244,12 +255,13 @@ def prune(run: str, keep: str, dry_run: bool) -> None:
             planned = plan(conn, row, folder, wanted, stored_whole=whole)
         if not dry_run:
             with store.transaction() as conn:
-                rows = read_checkpoints(conn, row.id)
+                rows = read_checkpoints(conn, row.id, None)
             pruning.delete(rows, folder, row.stored_name)
     for number, why in planned.kept.items():
         click.echo(printable(f"kept     checkpoint {number}: {why}"))
     for doomed in planned.doomed:
-        click.echo(f"{'would go' if dry_run else 'deleted '} checkpoint {doomed.number}")
+        whose = " of the creator" if doomed.player == "creator" else ""
+        click.echo(f"{'would go' if dry_run else 'deleted '} checkpoint {doomed.number}{whose}")
     verb = "would be freed" if dry_run else "freed"
     click.echo(f"{planned.bytes / 1e9:,.2f} GB {verb}; {len(planned.doomed)} of {_total(planned)} checkpoints.")
 

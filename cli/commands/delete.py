@@ -37,7 +37,7 @@ def delete(run: str, purge: bool, yes: bool, dry_run: bool) -> None:
         row = find(store, run)
         folder, name = settings.runs_dir / row.folder_name, printable(row.name)
         with store.transaction() as conn:
-            tokens = sum(file.size for file in read_token_files(conn, row.id) if not file.pruned)
+            tokens = sum(file.size for file in read_token_files(conn, row.id, player=None) if not file.pruned)
         planned = None
         if purge and (dry_run or not yes):
             with store.transaction() as conn:
@@ -53,14 +53,15 @@ def delete(run: str, purge: bool, yes: bool, dry_run: bool) -> None:
             return
         if not dry_run:
             with store.transaction() as conn:
-                rows = read_checkpoints(conn, row.id)
+                rows = read_checkpoints(conn, row.id, None)
             pruning.delete(rows, folder, row.stored_name)
             pruning.remove_stored_rest(row, folder)
             pruning.remove_rest(folder, settings.logs_dir / row.folder_name)
     for number, why in planned.kept.items():
         click.echo(printable(f"kept     checkpoint {number}: {why}"))
     for doomed in planned.doomed:
-        click.echo(f"{'would go' if dry_run else 'deleted '} checkpoint {doomed.number}")
+        whose = " of the creator" if doomed.player == "creator" else ""
+        click.echo(f"{'would go' if dry_run else 'deleted '} checkpoint {doomed.number}{whose}")
     if tokens:
         click.echo(f"{'would go' if dry_run else 'deleted '} token records: {tokens / 1e9:,.3f} GB")
     click.echo(f"{name}: {planned.bytes / 1e9:,.2f} GB of checkpoints {'would be' if dry_run else 'were'} freed.")

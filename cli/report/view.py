@@ -69,6 +69,8 @@ def _sections(summary: RunSummary, width: int) -> Iterator[RenderableType]:
     iterations = summary.iterations
     if iterations:
         yield from _titled("What happened", _iterations(iterations, width), *_left_out(iterations), *_cost(iterations))
+    if taught := [row for row in iterations if row.creator is not None]:
+        yield from _titled("What the creator's replies were worth", _creator(taught, width))
     if summary.heldout:
         yield from _titled(*_heldout(summary, width))
     if summary.win_rates:
@@ -146,6 +148,18 @@ def _iterations(iterations: Sequence[Iteration], width: int) -> Table:
             number(row.loss, 3),
             number(row.margin, 2),
         )
+    return table
+
+
+def _creator(iterations: Sequence[Iteration], width: int) -> Table:
+    table = plain_table(width)
+    table.add_column("iteration", no_wrap=True)
+    for heading in ("reward", "regret", "likeness", "learned from", "steps"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in iterations:
+        if (step := row.creator) is not None:
+            figures = (step.reward, step.regret, step.likeness, step.trained, step.steps)
+            table.add_row(str(row.iteration), *map(number, figures))
     return table
 
 

@@ -21,6 +21,8 @@ DOING = {
     "pair": "pairing responses",
     "advantage": "weighing responses",
     "train": "training",
+    "reward_creator": "rewarding the creator",
+    "train_creator": "training the creator",
     "evaluate": "evaluating the policy",
     "evaluate_initial": "evaluating the initial model",
 }
@@ -39,6 +41,8 @@ DONE = {
     "pair": "paired responses",
     "advantage": "weighed responses",
     "train": "trained",
+    "reward_creator": "rewarded the creator",
+    "train_creator": "trained the creator",
     "evaluate": "evaluated the policy",
     "evaluate_initial": "evaluated the initial model",
 }

@@ -158,8 +158,10 @@ def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
             return f"{number(counts.get('pairs'))} pairs"
         case "advantage":
             return f"{number(counts.get('responses'))} responses"
-        case "train":
+        case "train" | "train_creator":
             return f"{number(counts.get('steps'))} steps"
+        case "reward_creator":
+            return f"{number(counts.get('trained'))} replies to learn from"
         case _:
             return f"{total:,}" if total else ""
 

@@ -12,6 +12,7 @@ from eva.capacity.shapes import ModelShape
 from eva.capacity.stage_times import Counts, StageTime, counts_of, record_bytes, stage_times, stored_bytes
 from eva.capacity.training_memory import (
     GpuMemory,
+    TrainingSetup,
     host_memory,
     responses_per_row,
     setup_of,
@@ -23,6 +24,7 @@ from eva.config.rewards import replicas_of
 from eva.errors import ConfigError
 
 ROUNDS = 5
+CREATOR_TRAINING = "creator's training"
 LONGEST_ON_CPU_S = 24 * 3600.0
 """Nobody is advised to play on a CPU a run whose iterations take longer there."""
 
@@ -135,6 +137,12 @@ def _settling(
 Overrides = Iterator[tuple[str, ...]]
 
 
+def _cheaper_creator(_config: RunConfig) -> Overrides:
+    key = "evolving.evolver.training"
+    yield (f"{key}.per_device_batch=1",)
+    yield (f"{key}.per_device_batch=1", f"{key}.lora.rank=16")
+
+
 def _more_devices(config: RunConfig) -> Overrides:
     training = config.training
     for devices in (2, 4, 8, 16, 32, 64):
@@ -238,6 +246,7 @@ def _without_gpus(config: RunConfig) -> Overrides:
 
 CANDIDATES: Mapping[str, tuple[Callable[[RunConfig], Overrides], ...]] = {
     "training": (_cheaper_training, _more_devices, _smaller_state, _fewer_devices),
+    CREATOR_TRAINING: (_cheaper_creator,),
     "devices": (_fewer_devices,),
     "engine": (_engine_memory, _wider_engines),
     "fleet": (_narrower_engines, _fewer_engines, _fewer_rewarders),
@@ -254,13 +263,12 @@ def _plan(config: RunConfig, models: Models, machines: Machines, seeds: int, hel
     roles = tuple(_roles(config, models, machines))
     stages = tuple(stage_times(config, models.policy, models.rewards, machines, counts))
     kept = config.iterations + 1 if config.checkpoints.keep == "all" else 1 + len(config.checkpoints.keep)
+    if (creator := config.evolving.creator) is not None:
+        # the weights that write, those that they were trained from, and the update that is being published
+        kept += 1 if creator.frozen else config.iterations + 1 if config.checkpoints.keep == "all" else 3
     disk = kept * stored_bytes(models.policy, config)
     needs_gpus = _needs_gpus(config)
-    host = (
-        host_memory(models.policy, setup_of(config.training, responses_per_row(config)))
-        if needs_gpus and config.training.enabled
-        else 0
-    )
+    host = max((host_memory(models.policy, setup) for _, setup in _trainings(config)), default=0) if needs_gpus else 0
     problems = [*_no_gpus(config, machines)] or [
         *_placement(config, machines),
         *_memory(config, models, machines, roles),
@@ -300,9 +308,17 @@ def _roles(config: RunConfig, models: Models, machines: Machines) -> Iterator[Ro
             if network.gpus > 0 and (shape := models.rewards.get(key)) is not None:
                 need = reward_memory(shape, network, gpu)
                 yield Role(key, network.gpus, replicas_of(reward), need, gpu.memory)
-    if config.training.enabled and fleet.gpus_per_engine > 0:
-        need = training_memory(models.policy, setup_of(config.training, responses_per_row(config)))
-        yield Role("training", 1, config.training.devices, need, gpu.memory)
+    if fleet.gpus_per_engine > 0:
+        for name, setup in _trainings(config):
+            yield Role(name, 1, setup.devices, training_memory(models.policy, setup), gpu.memory)
+
+
+def _trainings(config: RunConfig) -> Iterator[tuple[str, TrainingSetup]]:
+    """The trainings of a run, one after the other on the same devices: of the solver, and of a creator of its own."""
+    if config.training.enabled:
+        yield "training", setup_of(config.training, responses_per_row(config))
+    if (creator := config.evolving.creator) is not None and not creator.frozen:
+        yield CREATOR_TRAINING, setup_of(creator.training, 1)
 
 
 def _needs_gpus(config: RunConfig) -> bool:
@@ -327,15 +343,16 @@ def _placement(config: RunConfig, machines: Machines) -> Iterator[Obstacle]:
         if left[0].gpus > widest:
             what = f"an {left[0].role} asks for {left[0].gpus:g} GPUs of one machine, and the largest has {widest}"
         yield Obstacle("fleet", f"{what}: {machines}")
-    devices = config.training.devices if config.training.enabled and config.fleet.gpus_per_engine > 0 else 0
-    if devices > machines.gpus:
-        yield Obstacle("devices", f"training.devices is {devices}: {machines}")
-    if config.checkpoints.store is not None and widest < devices <= machines.gpus:
-        yield Obstacle(
-            "devices",
-            f"training.devices is {devices}, and the largest machine has {widest} GPUs: with checkpoints.store, which "
-            "needs no disk that machines share, one machine trains",
-        )
+    for name, setup in _trainings(config) if config.fleet.gpus_per_engine > 0 else ():
+        key = "training" if name == "training" else "evolving.evolver.training"
+        if setup.devices > machines.gpus:
+            yield Obstacle("devices", f"{key}.devices is {setup.devices}: {machines}")
+        elif config.checkpoints.store is not None and widest < setup.devices:
+            yield Obstacle(
+                "devices",
+                f"{key}.devices is {setup.devices}, and the largest machine has {widest} GPUs: with checkpoints.store, "
+                "which needs no disk that machines share, one machine trains",
+            )
 
 
 def _memory(config: RunConfig, models: Models, machines: Machines, roles: Iterable[Role]) -> Iterator[Obstacle]:
@@ -348,7 +365,7 @@ def _memory(config: RunConfig, models: Models, machines: Machines, roles: Iterab
             if not engine.fits:
                 yield Obstacle("engine", _engine_problem(engine, config))
         elif role.limit is not None and role.need.total > role.limit:
-            area = "training" if role.name == "training" else "reward"
+            area = role.name if role.name in ("training", CREATOR_TRAINING) else "reward"
             yield Obstacle(
                 area, f"{role.name} needs {role.need.total / GB:.0f} GB on each GPU, which has {role.limit / GB:.0f} GB"
             )

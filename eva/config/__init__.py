@@ -11,6 +11,7 @@
 from eva.config.creator import (
     Budget,
     CopyEvolver,
+    CreatorTraining,
     CustomEvolver,
     EvolInstruct,
     EvolverConfig,
@@ -23,6 +24,7 @@ from eva.config.creator import (
     PlaygroundEvolver,
     Sampling,
     SelfEvolver,
+    TrainedEvolver,
 )
 from eva.config.rewards import (
     AgreementReward,
@@ -50,6 +52,7 @@ __all__ = [
     "Budget",
     "Collapse",
     "CopyEvolver",
+    "CreatorTraining",
     "CustomEvolver",
     "EnsembleReward",
     "Environment",
@@ -85,6 +88,7 @@ __all__ = [
     "Section",
     "SelfEvolver",
     "TrackioTracking",
+    "TrainedEvolver",
     "Training",
     "VerifierReward",
     "WandbTracking",

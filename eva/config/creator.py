@@ -5,15 +5,18 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from eva.config.section import Section, one_of
+from eva.config.solver import Training
 from eva.creator.metrics import METRICS, needs_threshold
 from eva.creator.operators import FAMILIES, FIRST_PACK
 from eva.creator.operators.choice import CHOICES, is_broad
 from eva.creator.samplers import SAMPLERS
 from eva.creator.sampling import SamplingRule
 from eva.creator.weights import WEIGHTS, WITH_TEMPERATURE
+from eva.solver.losses import check_loss_name
+from eva.types import SamplingSettings
 
 
 class Informativeness(Section):
@@ -140,6 +143,11 @@ class SelfEvolver(Section):
     max_tokens: int = Field(default=666, ge=16)
     """Limit on the reply's tokens."""
 
+    @property
+    def settings(self) -> SamplingSettings:
+        """How each reply is sampled."""
+        return SamplingSettings(self.temperature, self.top_p, self.max_tokens)
+
 
 class FeedbackEvolver(Section):
     """EvolInstruct that sees how the policy did: its best and worst response to the sampled prompt, with rewards."""
@@ -153,6 +161,74 @@ class FeedbackEvolver(Section):
     separate call and shows them to the writer."""
     response_chars: int = Field(default=2000, ge=1)
     """How many characters of each response are shown."""
+
+
+class CreatorTraining(Training):
+    """Updates a creator of its own by a policy gradient: the keys of `training`, with defaults for a creator."""
+
+    loss: Annotated[str, AfterValidator(check_loss_name)] = "rloo"
+    """An online loss: rloo, grpo, dr_grpo. The children of one sampled prompt are its group."""
+    epochs: float = Field(default=1, gt=0)
+    """Passes over the children."""
+
+    @model_validator(mode="after")
+    def _of_a_creator(self) -> CreatorTraining:
+        if not self.facts.online:
+            raise ValueError(
+                f"loss is {self.loss}, but a creator learns from the rewards of single children: use rloo, grpo or "
+                "dr_grpo"
+            )
+        if self.sync_every is not None:
+            raise ValueError(
+                f"sync_every is {self.sync_every}, but a creator is updated once per iteration, when its children have "
+                "been judged: leave it out"
+            )
+        if not self.enabled:
+            raise ValueError("enabled is false: for a creator that is not updated, set evolver.frozen to true")
+        return self
+
+
+class TrainedEvolver(Section):
+    """A creator of its own: a second set of weights in the run's fleet, updated from what its children are worth."""
+
+    kind: Literal["trained"]
+    """`trained`."""
+    model: str | None = None
+    """Folder or hub id of the creator's first weights, of the same shape and with the same tokenizer as the solver, or
+    `playground`. Unset: the run's model. Relative to the config file's folder."""
+    frozen: bool = False
+    """Never update it: the control of a trained creator, with the same seeds, samples and rewards."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature; every token can be sampled (top_p is 1), as the loss needs it."""
+    max_tokens: int = Field(default=666, ge=16)
+    """Limit on the reply's tokens."""
+    feedback: bool = False
+    """Show the policy's best and worst response to the sampled prompt above the instruction, with their rewards."""
+    response_chars: int = Field(default=2000, ge=1)
+    """For `feedback`: how many characters of each response are shown."""
+    likeness: float = Field(default=1.0, ge=0, le=1)
+    """How much of a child's reward its likeness to other children and earlier prompts takes away: a child that repeats
+    one entirely keeps 1 less this."""
+    training: CreatorTraining = Field(default_factory=CreatorTraining)
+    """How it is updated."""
+
+    @property
+    def of_playground(self) -> bool:
+        """Whether this is the playground's creator, which is asked in the words of the micro-world."""
+        return self.model == "playground"
+
+    @property
+    def settings(self) -> SamplingSettings:
+        """How each child is sampled."""
+        return SamplingSettings(self.temperature, 1.0, self.max_tokens)
+
+    @model_validator(mode="after")
+    def _words(self) -> TrainedEvolver:
+        if self.feedback and self.of_playground:
+            raise ValueError(
+                "feedback is true, but the playground's creator was only taught operator and parent: leave it out"
+            )
+        return self
 
 
 class CopyEvolver(Section):
@@ -174,7 +250,7 @@ class CustomEvolver(Section):
 
 
 EvolverConfig = Annotated[
-    PlaygroundEvolver | EvolInstruct | SelfEvolver | FeedbackEvolver | CopyEvolver | CustomEvolver,
+    PlaygroundEvolver | EvolInstruct | SelfEvolver | TrainedEvolver | FeedbackEvolver | CopyEvolver | CustomEvolver,
     Field(discriminator="kind"),
 ]
 
@@ -305,10 +381,37 @@ class Evolving(Section):
         return CHAINS_OF_SERVICE if isinstance(writer, EvolInstruct) else CHAINS
 
     @property
-    def asks_policy(self) -> bool:
-        """Whether the run's own fleet writes the children."""
+    def asks_fleet(self) -> bool:
+        """Whether the run's own fleet writes the children: with the policy's weights, or with a creator's own."""
         evolver = self.evolver
-        return "self" in (evolver.kind, evolver.writer.kind if isinstance(evolver, FeedbackEvolver) else None)
+        kinds = (evolver.kind, evolver.writer.kind if isinstance(evolver, FeedbackEvolver) else None)
+        return "self" in kinds or "trained" in kinds
+
+    @property
+    def creator(self) -> TrainedEvolver | None:
+        """The creator that has weights of its own, if there is one."""
+        return self.evolver if isinstance(self.evolver, TrainedEvolver) else None
+
+    @property
+    def shows_responses(self) -> bool:
+        """Whether the writer sees the policy's best and worst response to the sampled prompt."""
+        return isinstance(self.evolver, FeedbackEvolver) or (self.creator is not None and self.creator.feedback)
+
+    @model_validator(mode="after")
+    def _siblings(self) -> Evolving:
+        if self.creator is None:
+            return self
+        if self.mode != "fan_out":
+            raise ValueError(
+                f"mode is {self.mode}, but a creator that is trained compares the children of one parent: set mode to "
+                "fan_out"
+            )
+        if self.per_prompt < 2:
+            raise ValueError(
+                f"per_prompt is {self.per_prompt}, but a creator learns from what sets siblings apart: set it to 2 or "
+                "more"
+            )
+        return self
 
     @model_validator(mode="after")
     def _floor_is_used(self) -> Evolving:
@@ -337,7 +440,10 @@ class Evolving(Section):
             )
         if isinstance(self.evolver, CustomEvolver):
             return self
-        kind, known = self.evolver.kind, FIRST_PACK if isinstance(self.evolver, PlaygroundEvolver) else FAMILIES
+        playground = isinstance(self.evolver, PlaygroundEvolver) or (
+            self.creator is not None and self.creator.of_playground
+        )
+        kind, known = self.evolver.kind, FIRST_PACK if playground else FAMILIES
         for name in names:
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1)

@@ -139,7 +139,7 @@ def config_hash(config: RunConfig) -> str:
 
 
 def absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
-    """Makes file paths relative to `folder` absolute, and `model.path` too if it names an existing folder."""
+    """Makes file paths relative to `folder` absolute, and a model's path too if it names an existing folder."""
 
     def absolute(path: str | None) -> str | None:
         return None if path is None else str((folder / Path(path).expanduser()).resolve())
@@ -168,9 +168,14 @@ def absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
             "chat_template": absolute(config.model.chat_template),
         }
     )
+    evolving = config.evolving
+    if (creator := evolving.creator) is not None:
+        here = creator.model_copy(update={"model": _local(creator.model, folder)})
+        evolving = evolving.model_copy(update={"evolver": here})
     return config.model_copy(
         update={
             "prompts": prompts,
+            "evolving": evolving,
             "novelty": novelty,
             "model": model,
             "evaluation": config.evaluation.model_copy(update={"sets": sets, "baseline": baseline}),

@@ -24,6 +24,7 @@ from eva.creator.steering import SteeringRule
 from eva.measures.diversity import FIGURES
 from eva.solver.losses import check_ranking, check_win_rates, loss_facts
 from eva.storage.places import checked_store
+from eva.types import Player
 
 
 class Prompts(Section):
@@ -274,6 +275,18 @@ class RunConfig(Section):
     webhooks: list[Annotated[str, Field(min_length=1, max_length=60)]] = Field(default_factory=list[str])
     """Names of webhooks (`eva webhooks list`) that are told about this run: those that are told only about runs which
     name them, and others whose tags the run does not have."""
+
+    def training_of(self, player: Player) -> Training:
+        """The settings that train the weights of a player."""
+        creator = self.evolving.creator
+        return self.training if player == "solver" or creator is None else creator.training
+
+    def model_of(self, player: Player) -> Model:
+        """The first weights of a player; a creator is prompted as the solver is."""
+        creator = self.evolving.creator
+        if player == "solver" or creator is None or creator.model is None:
+            return self.model
+        return self.model.model_copy(update={"path": creator.model, "revision": None})
 
     @property
     def records_tokens(self) -> bool:

@@ -68,6 +68,9 @@ POINTS: dict[str, str] = {
     "train.step_reported": "The driver has received the report of an optimiser step.",
     "chunk.trained": "The driver knows of the weights after a chunk; no engine serves them yet.",
     "train.published": "The driver knows of a new checkpoint that is published but not recorded.",
+    "creator.rewarded": "What the creator's replies are worth is known, in memory only.",
+    "creator.file_written": "The file of the creator's training job is complete; no job was dispatched.",
+    "creator.published": "The driver knows of a new checkpoint of the creator that is not recorded.",
     # the token record
     "tokens.file_unnamed": "A batch's token records are written to a file with a temporary name.",
     "tokens.file_written": "A batch's token records are in a file; the manifest does not name it, nothing is stored.",

@@ -16,9 +16,11 @@ from eva.errors import CheckpointError
 MANIFEST = "manifest.json"
 TRAINING = "training.json"
 """The record of the training job that made a checkpoint."""
+CREATOR = "creator"
+"""The folder in a run's folder with the checkpoints of a creator that has weights of its own."""
 
 
-_PLACE = re.compile(r"/.*/runs/([^/]+/[^/]+)")
+_PLACE = re.compile(rf"/.*/runs/([^/]+/(?:{CREATOR}/)?[^/]+)")
 """The folder of a checkpoint as an earlier eva recorded it."""
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eva.errors import TokenRecordError
-from eva.types import PromptResponses
+from eva.types import Chain, Player, PromptResponses
 
 FOLDER = "tokens"
 """The folder of the token records in a run's folder: a folder per iteration, with a file per batch of results."""
@@ -46,7 +46,8 @@ class TokenRecord:
 class RecordFile:
     """A file of token records as the manifest names it, with its size in bytes and its SHA-256.
 
-    `fence` is that of the driver that wrote it, as its file number `serial`. `pruned`: it was deleted.
+    `fence` is that of the driver that wrote it, as its file number `serial`. `pruned`: it was deleted. `player`: who
+    sampled the tokens.
     """
 
     iteration: int
@@ -56,6 +57,7 @@ class RecordFile:
     size: int
     sha256: str
     pruned: bool = False
+    player: Player = "solver"
 
     @property
     def path(self) -> str:
@@ -88,6 +90,25 @@ def token_records(generated: Iterable[PromptResponses], policy: int, step: int =
         )
         for prompt in generated
         for response in prompt.responses
+    ]
+
+
+def creator_token_records(chains: Iterable[Chain], checkpoint: int) -> list[TokenRecord]:
+    """Returns the records of a creator's first reply for each child: `number` is the source, `sample` the slot.
+
+    A reply that an engine could not write has none. Raises TokenRecordError if another does not carry its tokens.
+    """
+    first = [(chain.source, one.slot, one.reply) for chain in chains for one in chain.attempts if one.attempt == 0]
+    written = [(source, slot, reply) for source, slot, reply in first if reply.reply_tokens]
+    if bare := [source for source, _, reply in written if not reply.token_ids]:
+        raise TokenRecordError(
+            f"the engine returned a child of prompt {bare[0]} without its tokens",
+            expected="the sampled tokens, which were requested",
+            next_move="Check that every machine of the cluster has the same version of eva",
+        )
+    return [
+        TokenRecord(source, slot, checkpoint, 0, reply.prompt_ids, reply.token_ids, reply.logprobs)
+        for source, slot, reply in written
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from eva.solver.manifest import is_stored
+from eva.solver.manifest import CREATOR, is_stored
 
 CREDENTIALS: dict[str, tuple[str, ...]] = {
     "s3": (
@@ -64,7 +64,8 @@ def checkpoint_in_store(place: str, name: str, digest: str) -> str:
 
 def belongs_to(place: str, stored_name: str) -> bool:
     """Whether a stored checkpoint is one of the run with this name in the store, whichever store that is."""
-    return is_stored(place) and PurePosixPath(place).parent.name == stored_name
+    folder = PurePosixPath(place).parent
+    return is_stored(place) and (folder.parent if folder.name == CREATOR else folder).name == stored_name
 
 
 def scheme_of(place: str) -> str:

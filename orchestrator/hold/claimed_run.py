@@ -16,7 +16,7 @@ from eva.errors import CheckpointError, DiskFullError, LeaseLostError, RunStoppe
 from eva.runtime.worker_reports import Meter
 from eva.solver.manifest import located
 from eva.storage.places import run_place
-from eva.types import Checkpoint
+from eva.types import Checkpoint, Player
 from orchestrator.hold.database_retry import LAST_WRITE_S, DatabaseRetry
 from orchestrator.hold.driver_folder import driver_folder
 from orchestrator.hold.interrupts import interrupt_shield
@@ -145,18 +145,27 @@ class ClaimedRun:
             desired = self.retry.call(attempt, total_s=total_s)
         return results[0], desired
 
-    def checkpoint(self, number: int) -> Checkpoint | None:
-        """Returns the checkpoint with this number, if it is stored. Raises CheckpointError if its files were pruned."""
-        row = self.read(lambda conn: checkpoints.read_checkpoint(conn, self.id, number))
+    def checkpoint(self, number: int, player: Player = "solver") -> Checkpoint | None:
+        """Returns a player's checkpoint, if it is stored. Raises CheckpointError if its files were pruned."""
+        row = self.read(lambda conn: checkpoints.read_checkpoint(conn, self.id, number, player))
         if row is not None and row.pruned_at is not None:
             raise CheckpointError(
-                f"checkpoint {number} of run {self.name} was pruned: its files are deleted",
+                f"checkpoint {number} of the {player} of run {self.name} was pruned: its files are deleted",
                 expected="the files of a checkpoint that the run needs",
                 next_move="Undo the change of config that needs it, or start a new run",
             )
         if row is None:
             return None
         return Checkpoint(row.number, row.iteration, located(row.path, self.folder.parent), row.digest)
+
+    def creator(self, iteration: int) -> Checkpoint | None:
+        """Returns the weights that write an iteration's children, for a creator that has its own: the newest before.
+
+        None before its initial model is adopted. Raises CheckpointError if their files were pruned.
+        """
+        rows = self.read(lambda conn: checkpoints.read_checkpoints(conn, self.id, "creator"))
+        numbers = [row.number for row in rows if row.number <= iteration]
+        return self.checkpoint(numbers[-1], "creator") if numbers else None
 
     def _obey(self, desired: str) -> None:
         if desired == "cancel":

@@ -19,10 +19,11 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.errors import CheckpointError, ConflictError, MissingObjectError
-from eva.solver.manifest import MANIFEST, checkpoint_place, is_stored, located, read_manifest
+from eva.solver.manifest import CREATOR, MANIFEST, checkpoint_place, is_stored, located, read_manifest
 from eva.storage.places import belongs_to, run_place
 from eva.storage.stored_folder import StoredFolder
 from eva.storage.stored_manifests import is_complete, kept_copy, read_stored_manifest
+from eva.types import PLAYERS
 from store.game import checkpoints
 from store.rows import CheckpointRow, HolderRow, RunRow
 from store.runs import events, token_files
@@ -38,7 +39,8 @@ _OUTSIDE = "it lies outside the run's folder"
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """The checkpoints that go, and by number why each other one stays. `bytes`: what their files take."""
+    """The checkpoints that go, of both players, and by number why each other one of the solver stays. `bytes`: what
+    their files take."""
 
     doomed: tuple[CheckpointRow, ...]
     kept: Mapping[int, str]
@@ -56,7 +58,8 @@ def plan_pruning(
 ) -> Pruning:
     """What pruning would delete: every checkpoint of the run itself that is not in `keep` and that no run needs.
 
-    `folder`: of the run. With `respect_configs`, a checkpoint that a fork shares also stays if the fork's own
+    `folder`: of the run. `keep` is about the solver's; of a creator with weights of its own the last one stays besides
+    what runs need. With `respect_configs`, a checkpoint that a fork shares also stays if the fork's own
     `checkpoints.keep` wants it. `stored_whole`: what `is_stored_whole` found, before the transaction.
     Raises ConflictError when `keep` names the best one and nothing was evaluated, or a number that does not exist.
     """
@@ -80,9 +83,26 @@ def plan_pruning(
         if row.path in kept_paths:
             reasons.setdefault(row.number, f"its files are those of checkpoint {kept_paths[row.path]}")
     doomed = tuple(row for row in rows if row.number not in reasons)
+    doomed += _doomed_of_creator(conn, run, folder, config, respect_configs=respect_configs)
     present = {row.number for row in rows}
     kept = {number: why for number, why in sorted(reasons.items()) if number in present}
     return Pruning(doomed, kept, _bytes(doomed, folder))
+
+
+def _doomed_of_creator(
+    conn: Connection, run: RunRow, folder: Path, config: RunConfig, *, respect_configs: bool
+) -> tuple[CheckpointRow, ...]:
+    """The creator's checkpoints that go; none if the newest one here is not whole."""
+    rows = located_rows(checkpoints.read_checkpoints(conn, run.id, "creator"), folder)
+    kept = {row.number for row in rows[-1:]} | _needed_of_creator(conn, run.id, run.status, run.iteration, config)
+    kept |= _of_other_runs(conn, run, rows, respect_configs=respect_configs).keys()
+    if rows and rows[-1].pruned_at is None and not (is_stored(rows[-1].path) or is_whole(rows[-1])):
+        return ()
+    return tuple(
+        row
+        for row in rows
+        if row.pruned_at is None and row.number not in kept and _lies_in(row, folder, run.stored_name)
+    )
 
 
 def mark(
@@ -120,19 +140,25 @@ def mark_purged(conn: Connection, run: RunRow, folder: Path) -> Pruning:
 
 def plan_purging(conn: Connection, run: RunRow, folder: Path) -> Pruning:
     """What purging would delete: the run's own checkpoints that no other run needs or keeps by its config."""
-    rows = [row for row in located_rows(checkpoints.read_checkpoints(conn, run.id), folder) if row.pruned_at is None]
-    outside = {row.number: _OUTSIDE for row in rows if not _lies_in(row, folder, run.stored_name)}
-    reasons = _of_other_runs(conn, run, rows, respect_configs=True) | outside
-    doomed = tuple(row for row in rows if row.number not in reasons)
-    return Pruning(doomed, dict(sorted(reasons.items())), _bytes(doomed, folder))
+    doomed: list[CheckpointRow] = []
+    kept: dict[int, str] = {}
+    for player in PLAYERS:
+        all_rows = located_rows(checkpoints.read_checkpoints(conn, run.id, player), folder)
+        rows = [row for row in all_rows if row.pruned_at is None]
+        outside = {row.number: _OUTSIDE for row in rows if not _lies_in(row, folder, run.stored_name)}
+        reasons = _of_other_runs(conn, run, rows, respect_configs=True) | outside
+        doomed += [row for row in rows if row.number not in reasons]
+        kept |= reasons if player == "solver" else {}
+    return Pruning(tuple(doomed), dict(sorted(kept.items())), _bytes(doomed, folder))
 
 
 def _record(conn: Connection, run: RunRow, pruning: Pruning, kind: str) -> None:
     """Marks the checkpoints that are to go, and stores an event of this kind."""
     if pruning.doomed:
         checkpoints.mark_pruned(conn, [row.path for row in pruning.doomed])
-    numbers = [row.number for row in pruning.doomed]
-    events.append_event(conn, run.id, kind, {"numbers": numbers, "bytes": pruning.bytes})
+    numbers = {player: [row.number for row in pruning.doomed if row.player == player] for player in PLAYERS}
+    own = {"creator": numbers["creator"]} if numbers["creator"] else {}
+    events.append_event(conn, run.id, kind, {"numbers": numbers["solver"], "bytes": pruning.bytes, **own})
 
 
 def _of_other_runs(
@@ -151,7 +177,14 @@ def _of_other_runs(
 def remove_rest(folder: Path, logs: Path) -> None:
     """Removes the logs of a purged run, and what else lies in its folder: all but the checkpoints that others need."""
     shutil.rmtree(logs, ignore_errors=True)
+    _remove_all_but_checkpoints(folder / CREATOR)
+    _remove_all_but_checkpoints(folder)
+
+
+def _remove_all_but_checkpoints(folder: Path) -> None:
     for entry in folder.glob("*"):
+        if entry.name == CREATOR and entry.is_dir():
+            continue  # not empty, or it would be gone: others need a checkpoint in it
         if entry.is_file() or not (entry / MANIFEST).is_file():
             shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
     with suppress(OSError):  # it is not empty: a checkpoint stays
@@ -196,6 +229,16 @@ def needed(status: str, iteration: int, config: RunConfig) -> set[int]:
         return set()
     initial = config.training.reference == "initial" or config.training.mode == "scratch"
     return {iteration, iteration + 1, *([0] if initial else [])}
+
+
+def _needed_of_creator(conn: Connection, run_id: int, status: str, iteration: int, config: RunConfig) -> set[int]:
+    """The checkpoints of a run's creator with which it plays on from this iteration: none if it is over."""
+    creator = config.evolving.creator
+    if creator is None or status in OVER or iteration >= config.iterations:
+        return set()
+    numbers = [row.number for row in checkpoints.read_checkpoints(conn, run_id, "creator")]
+    writing = max((number for number in numbers if number <= iteration), default=0)
+    return {writing, iteration + 1, *([0] if creator.training.reference == "initial" else [])}
 
 
 def is_whole(row: CheckpointRow) -> bool:
@@ -280,6 +323,10 @@ def _wanted(
 def _needs(conn: Connection, holder: HolderRow, *, respect_config: bool) -> bool:
     """Whether another run needs these files: to go on, as its result, or (`respect_config`) because it keeps them."""
     config = RunConfig.model_validate(holder.config)
+    if holder.player == "creator":
+        of_creator = _needed_of_creator(conn, holder.run_id, holder.status, holder.iteration, config)
+        wanted = of_creator or {holder.newest}
+        return holder.number in wanted or (respect_config and config.checkpoints.keep == "all")
     numbers = needed(holder.status, holder.iteration, config) or {holder.newest}
     if respect_config:
         keep = config.checkpoints.keep

@@ -19,6 +19,7 @@ from eva.runtime.atomic_files import sync_to_disk, whole_file
 from eva.runtime.failpoints import reach
 from eva.runtime.full_disk import full_disk_errors
 from eva.solver.token_record import FOLDER, RecordFile, TokenRecord, encode_records
+from eva.types import Player
 from orchestrator.hold.claimed_run import ClaimedRun
 from store.runs import runs, token_files
 
@@ -29,7 +30,12 @@ log = logging.getLogger(__name__)
 
 
 def write_record_file(
-    run: ClaimedRun, iteration: int, records: Sequence[TokenRecord], *, total_s: float | None = None
+    run: ClaimedRun,
+    iteration: int,
+    records: Sequence[TokenRecord],
+    *,
+    total_s: float | None = None,
+    player: Player = "solver",
 ) -> RecordFile:
     """Writes token records as one file, which is complete and on the disk when this returns.
 
@@ -37,7 +43,8 @@ def write_record_file(
     """
     raw = encode_records(records)
     fence, serial = run.lease.fence.fence, next(run.serials)
-    file = RecordFile(iteration, fence, serial, len(records), len(raw), hashlib.sha256(raw).hexdigest())
+    digest = hashlib.sha256(raw).hexdigest()
+    file = RecordFile(iteration, fence, serial, len(records), len(raw), digest, player=player)
     path = run.folder / file.path
 
     def write() -> None:
@@ -69,7 +76,7 @@ def tidy_record_files(run: ClaimedRun) -> None:
 
     run.write(mark)
     reach("tokens.prune.after_commit")
-    files = run.read(lambda conn: token_files.read_token_files(conn, run.id))
+    files = run.read(lambda conn: token_files.read_token_files(conn, run.id, player=None))
     kept = {run.folder / file.path for file in files if not file.pruned}
     for path in folder.glob("*/*"):
         match = _NAME.fullmatch(path.name)

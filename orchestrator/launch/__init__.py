@@ -1,5 +1,6 @@
 """How a run comes to be played: stored, queued, started as a Ray job, resumed, forked.
 
+`made_models`: the playground's models that are made when they are first needed
 `new_run`: the one function that launches a run, for the API and every command
 `material`: the prompts that a new run starts from, read once
 `preflight`: everything that is checked before a run is stored

@@ -22,6 +22,7 @@ FLOORS = ("eva", "orchestrator", "workers")
 DECIDES: dict[str, bool] = {
     "eva": False,
     "eva/capacity": False,
+    "eva/child_rewards.py": True,
     "eva/cards": False,
     "eva/config": True,
     "eva/config/admission.py": False,
@@ -46,6 +47,7 @@ DECIDES: dict[str, bool] = {
     "eva/types.py": True,
     "eva/webhooks": False,
     "orchestrator": False,
+    "orchestrator/creator_update.py": True,
     "orchestrator/driver.py": True,
     "orchestrator/hold": False,
     "orchestrator/journal.py": True,

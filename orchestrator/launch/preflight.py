@@ -34,6 +34,7 @@ from eva.storage.stored_folder import StoredFolder
 from orchestrator.launch.material import Material, read_material
 from workers.evolvers.completions import price_of
 from workers.evolvers.endpoint_check import require_endpoint
+from workers.fleet.model_interface import require_same_interface
 from workers.models import model_folder
 from workers.models.embedding import check_embedding_model
 from workers.models.model_folder import PLAYGROUND, ModelFacts
@@ -104,6 +105,7 @@ def check_run(config: RunConfig, machines: Machines | None = None, offline: bool
         for name, answers in material.baselines.items()
     ]
     model = check_model(config)
+    lines += _creator(config, model)
     lines += _conversations(material, config, model.path)
     lines += check_parts(config, model, offline=offline)
     plan = None
@@ -116,7 +118,8 @@ def check_fork(config: RunConfig, machines: Machines | None, prompts: int) -> tu
     """Checks a fork, which has its `prompts` already. Returns what was checked; raises as `check_run` does."""
     if machines is not None:
         require_fit(plan_of(config, machines, prompts))
-    return tuple(check_parts(config, check_model(config), offline=machines is None))
+    model = check_model(config)
+    return (*_creator(config, model), *check_parts(config, model, offline=machines is None))
 
 
 def plan_of(config: RunConfig, machines: Machines, seeds: int | None = None, held_out: int = 0) -> Plan | None:
@@ -151,6 +154,22 @@ def check_model(config: RunConfig) -> ModelFacts:
 
         require_prompting(model.path, config.model)
     return model
+
+
+def _creator(config: RunConfig, model: ModelFacts) -> list[str]:
+    """Checks the model of a creator with weights of its own: the solver's engines must serve it. Raises ModelError."""
+    creator = config.evolving.creator
+    if creator is None:
+        return []
+    kept = "never updated" if creator.frozen else f"updated by {creator.training.loss}"
+    if creator.of_playground:
+        folder = model_folder.resolve_model(PLAYGROUND)  # the creator is made from it, and shares its interface
+    elif creator.model is not None:
+        folder = model_folder.inspect_model(model_folder.resolve_model(creator.model)).path
+    else:
+        return [f"a creator that starts from the solver's weights, {kept}"]
+    require_same_interface(folder, model.path)
+    return [f"a creator with weights of its own, {kept}"]
 
 
 def _require_servable(config: RunConfig, folder: Path) -> None:

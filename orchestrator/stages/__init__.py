@@ -9,7 +9,7 @@
 `auditing`: a second rewarder's view of the batch
 `diversity`: how diverse the batch is, and whether it has collapsed
 `pairing`: the batch, and its preference pairs or the advantages of its responses
-`gain`: what operators are worth, by their children
+`gain`: what operators are worth, by their children, and what these are worth to the creator
 `training`: the training job and its new checkpoint
 `evaluation`: a policy's test on held-out prompts
 `baseline`: its greedy responses compared with a baseline's

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from eva.config import Evolving, FeedbackEvolver
+from eva.config import Evolving
 from eva.creator.budget import Spending, SpendingLimits
 from eva.creator.evolution import EvolutionPlan, Offspring, number_children
 from eva.creator.operators import FAMILIES, NEEDS_PARTNER
@@ -20,13 +20,15 @@ from eva.errors import ConfigError, RunStoppedError
 from eva.measures.usability import LONGEST_TEXT
 from eva.prompts.conversations import has_turns
 from eva.runtime.failpoints import reach
+from eva.solver.token_record import RecordFile, creator_token_records
 from eva.types import Attempt, Chain, Feedback, Prompt
 from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.hold.record_files import write_record_file
 from orchestrator.stages.earlier_prompts import EarlierPrompts
 from orchestrator.stages.gain import operator_record
 from orchestrator.stages.stage import Stage
 from store.game import batches, evolutions, feedback, prompts
-from store.runs import events, runs
+from store.runs import events, runs, token_files
 from store.views import statistics
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,10 @@ class EvolveStage(Stage):
         self._subset, self._earlier, self._steering = subset, earlier, steering
         self._chains: list[Chain] = []
         self._beliefs: list[OperatorBelief] = []
+        creator = run.config.evolving.creator
+        self._records = creator is not None and not creator.frozen
+        self._unrecorded: list[Chain] = []
+        self._files: list[RecordFile] = []
 
     def missing(self) -> list[Prompt]:
         """Returns the sampled prompts whose chains are not stored yet; none when the stage is complete."""
@@ -67,7 +73,7 @@ class EvolveStage(Stage):
             # A prompt that replies to earlier turns makes no sense in another conversation.
             partners = [prompt for prompt in sampled if not has_turns(prompt.context)]
         feedback_of: dict[int, Feedback] = {}
-        if isinstance(evolving.evolver, FeedbackEvolver) and not self.complete:
+        if evolving.shows_responses and not self.complete:
             feedback_of = run.read(
                 lambda conn: feedback.read_feedback(
                     conn, run.id, self.iteration, run.rewarder, keep_cut=run.config.generation.keep_cut
@@ -102,6 +108,8 @@ class EvolveStage(Stage):
 
     def keep_chain(self, chain: Chain) -> None:
         self._chains.append(chain)
+        if self._records:
+            self._unrecorded.append(chain)
         reach("evolve.chain_kept")
         self.advance(1)
         self.flush_when_full()
@@ -158,11 +166,20 @@ class EvolveStage(Stage):
                 raise (starved_error(run.name, starved) if starved is not None else error) from None
         return run.read(lambda conn: prompts.read_numbers_born(conn, run.id, iteration, iteration))
 
+    def prepare(self, total_s: float | None = None) -> None:
+        """Writes the token records of the kept chains, for a creator that is trained on them."""
+        if self._unrecorded and (creator := self.run.creator(self.iteration)) is not None:
+            if records := creator_token_records(self._unrecorded, creator.number):
+                written = write_record_file(self.run, self.iteration, records, total_s=total_s, player="creator")
+                self._files.append(written)
+            self._unrecorded = []
+
     def store(self, conn: Connection) -> None:
+        token_files.insert_token_files(conn, self.run.id, self._files)
         evolutions.copy_chains(conn, self.run.id, self.iteration, self._chains)
 
     def forget(self) -> None:
-        self._chains = []
+        self._chains, self._files = [], []
 
     def _stored_chains(self) -> list[Chain]:
         return self.run.read(lambda conn: evolutions.read_chains(conn, self.run.id, self.iteration))

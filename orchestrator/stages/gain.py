@@ -1,20 +1,27 @@
-"""What operators are worth: their children's gains over their parents, and the evidence for the choice of the next."""
+"""What children are worth: to their operators, by the gain over their parents, and to the creator that wrote them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection
 
+from eva.child_rewards import ChildReward, likeness_of, reward_children
 from eva.config import RunConfig
 from eva.creator.informativeness import estimate
 from eva.creator.operators.choice import OperatorRecord, evidence_of
 from eva.creator.operators.gain import ChildInfo, Measure, Shrinkage, measured_with, operator_gains
-from eva.types import Estimate, RewardTable
-from orchestrator.stages.stage import null_for_nan
+from eva.runtime.failpoints import reach
+from eva.types import Estimate, Prompt, RewardTable
+from orchestrator.stages.stage import Stage, null_for_nan
+from store.game import evolutions, prompts
 from store.runs import stages
 from store.views import statistics
+
+PAGE = 10_000
 
 
 def info_measure(config: RunConfig) -> Measure:
@@ -89,3 +96,47 @@ def _admitted(gate: Mapping[str, Any] | None) -> float:
     refused: Mapping[str, int] = gate.get("refused", {})
     total = admitted + sum(refused.values())
     return admitted / total if total else 1.0
+
+
+class CreatorRewardStage(Stage):
+    """Rewards the creator's replies by what their children turned out to be, and weighs them against their siblings."""
+
+    def close_rewards(self) -> None:
+        """Stores reward and advantage of every reply of the iteration. Does nothing if the stage is complete."""
+        run, iteration, creator = self.run, self.iteration, self.run.config.evolving.creator
+        if self.complete or creator is None:
+            return
+        writings = run.read(lambda conn: evolutions.read_writings(conn, run.id, iteration))
+        numbers = sorted(writing.child for writing in writings if writing.child is not None)
+        children = run.read(lambda conn: prompts.read_prompts(conn, run.id, numbers))
+        likeness = likeness_of(children, self._earlier())
+        rule = creator.training.advantage_rule
+        rewarded = reward_children(writings, likeness, rule=rule, weight=creator.likeness)
+        reach("creator.rewarded")
+
+        def store(conn: Connection) -> None:
+            evolutions.copy_creator_rewards(conn, run.id, iteration, rewarded)
+
+        self.advance(len(rewarded))
+        self.close(store, **reward_counts(rewarded))
+
+    def _earlier(self) -> list[Prompt]:
+        """The prompts that are older than the iteration, by number."""
+        older: list[Prompt] = []
+        while True:
+            after = older[-1].number if older else -1
+            page = self.run.read(lambda conn, after=after: prompts.iter_prompts(conn, self.run.id, after, PAGE))
+            born_before = [prompt for prompt in page if prompt.born < self.iteration]
+            older += born_before
+            if len(born_before) < PAGE:
+                return older
+
+
+def reward_counts(rewarded: list[ChildReward]) -> dict[str, object]:
+    """The means of what replies are worth, and how many are trained on; the others by reason."""
+    counts: dict[str, object] = {"trained": sum(one.reason is None for one in rewarded)}
+    for name in ("reward", "regret", "likeness"):
+        values = [value for one in rewarded if (value := getattr(one, name)) is not None]
+        if values:
+            counts[name] = float(np.mean(values))
+    return counts | {"left_out": dict(sorted(Counter(one.reason for one in rewarded if one.reason).items()))}

@@ -1,4 +1,4 @@
-"""The stage that trains a new policy: the file that it learns from, the training job, the new checkpoint."""
+"""The stages that train a new policy, or a creator: the file to learn from, the training job, the new checkpoint."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from eva.solver.drift import Stray, strays
 from eva.solver.losses import bradley_terry_win_rate, check_win_rate_spread, reward_spread
 from eva.solver.token_record import RecordManifest, iter_token_records
 from eva.solver.weighted_responses import weighted_response, write_weighted_responses
-from eva.types import Checkpoint, Floats, PreferencePair, TrainingResult, TrainingStep
+from eva.types import Checkpoint, Floats, Player, PreferencePair, TrainingResult, TrainingStep
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.stage import Stage
-from store.game import batches, checkpoints, pairs, responses
+from store.game import batches, checkpoints, evolutions, pairs, responses
 from store.runs import events, runs, token_files
 
 log = logging.getLogger(__name__)
@@ -34,21 +34,26 @@ log = logging.getLogger(__name__)
 class TrainStage(Stage):
     """Runs a training job and stores the checkpoint that it publishes."""
 
+    player: Player = "solver"
+
     def checkpoint(self) -> Checkpoint | None:
         """Returns the checkpoint of this iteration if it is already stored, and this is no earlier chunk's part."""
-        return self.run.checkpoint(self.iteration + 1) if self.chunk is None or self.chunk.last else None
+        over = self.chunk is None or self.chunk.last
+        return self.run.checkpoint(self.iteration + 1, self.player) if over else None
 
     def report_step(self, step: TrainingStep, total: int) -> None:
         """Reports an optimiser step that is done. Raises RunStoppedError when the run was asked to stop."""
         self.report(step.step, total, {**self.chunk_figures(), **step.values})
         reach("train.step_reported")
-        if strayed := strays(step.values, self.run.config.training.bounds):
+        if strayed := strays(step.values, self.run.config.training_of(self.player).bounds):
             self._pause(step, strayed)
         self.run.obey()
 
     def _pause(self, step: TrainingStep, strayed: Sequence[Stray]) -> None:
         """Pauses the run, unless it was already asked to stop. The training starts again when it is resumed."""
-        message = f"step {step.step} of the training of {self.run.name} left its bounds: {', '.join(map(str, strayed))}"
+        whose = self.run.name if self.player == "solver" else f"{self.run.name}'s creator"
+        message = f"step {step.step} of the training of {whose} left its bounds: {', '.join(map(str, strayed))}"
+        section = "training" if self.player == "solver" else "evolving.evolver.training"
         log.warning(message)
 
         def pause(conn: Connection) -> None:
@@ -61,7 +66,7 @@ class TrainStage(Stage):
         self.run.tell(pause)
         raise RunStoppedError(
             message,
-            next_move="Lower training.learning_rate or training.epochs, or raise the bound, and resume with "
+            next_move=f"Lower {section}.learning_rate or {section}.epochs, or raise the bound, and resume with "
             f"`eva run --resume {self.run.name} --accept-changes`; as it is, the run would stop at this step again",
         )
 
@@ -91,6 +96,28 @@ class TrainStage(Stage):
             return policy
         reach("chunk.trained")
         self.close()
+        return trained.checkpoint
+
+
+class CreatorTrainStage(TrainStage):
+    """Runs the training job of the creator and stores the checkpoint that it publishes."""
+
+    player: Player = "creator"
+
+    def close_training(self, trained: TrainingResult | None, policy: Checkpoint) -> Checkpoint:
+        """Stores and returns the creator's new checkpoint; the old one if there was nothing to train on."""
+        reach("creator.published")
+        if trained is None:
+            self.close(steps=0)
+            return policy
+
+        def store_checkpoint(conn: Connection) -> None:
+            checkpoints.insert_checkpoint(
+                conn, self.run.id, trained.checkpoint, parent=policy.number, dropped=trained.dropped, player="creator"
+            )
+            checkpoints.copy_training_steps(conn, self.run.id, trained.checkpoint.number, trained.steps, "creator")
+
+        self.close(store_checkpoint, steps=len(trained.steps), dropped=dict(trained.dropped))
         return trained.checkpoint
 
 
@@ -145,6 +172,26 @@ def write_responses(run: ClaimedRun, path: Path, iterations: Iterable[int], chun
     rows = [weighted_response(record, *of[record.number, record.sample]) for record in records]
     with full_disk_errors(path.parent):
         return write_weighted_responses(path, rows)
+
+
+def write_children(run: ClaimedRun, path: Path, iteration: int) -> int:
+    """Writes the creator's replies of an iteration that are trained on, with their tokens. Returns their number.
+
+    Raises TokenRecordError if the tokens of one are missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rewarded = run.read(lambda conn: evolutions.read_creator_rewards(conn, run.id, iteration))
+    files = run.read(lambda conn: token_files.read_token_files(conn, run.id, iteration, "creator"))
+    of = {
+        (one.source, one.slot): (one.reward, one.advantage)
+        for one in rewarded
+        if one.reward is not None and one.advantage is not None
+    }
+    records = iter_token_records(RecordManifest(run.name, run.folder, files), iteration, of.keys())
+    with full_disk_errors(path.parent):
+        return write_weighted_responses(
+            path, (weighted_response(record, *of[record.number, record.sample]) for record in records)
+        )
 
 
 def _as_row(pair: PreferencePair) -> dict[str, object]:

@@ -6,7 +6,7 @@
 `usability`: how many responses of a stage can be used, and why not the others.
 `pools`: a pool as its creator saw it, and its draw.
 `feedback`: the best and the worst responses to the sampled prompts.
-`evolutions`: the attempts made from each sampled prompt.
+`evolutions`: the attempts made from each sampled prompt, and what they were worth to a creator that learns.
 `batches`: estimates, batches and their chunks, and why a prompt was trained on.
 `pairs`: preference pairs, or for online losses the advantages of responses.
 `checkpoints`: checkpoints and the training steps that made them.

@@ -1,16 +1,18 @@
-"""Queries about evolutions: the attempts made from each sampled prompt, and the children that came of them."""
+"""Queries about evolutions: the attempts made from each sampled prompt, their children, what these were worth."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 from itertools import groupby
 
 from sqlalchemy import Connection, select, text
 
+from eva.child_rewards import ChildReward, Writing
 from eva.types import Attempt, Chain, Reply
 from store.postgres.bulk import Row, copy_once
 from store.postgres.values import clean_text, clean_text_or_none
-from store.schema.tables import evolutions
+from store.schema.tables import creator_rewards, evolutions
 
 _EVOLUTIONS = (
     "run_id",
@@ -29,6 +31,19 @@ _EVOLUTIONS = (
     "guide",
 )
 
+_REWARDS = (
+    "run_id",
+    "iteration",
+    "source",
+    "slot",
+    "attempt",
+    "regret",
+    "likeness",
+    "reward",
+    "advantage",
+    "reason",
+)
+
 _ASSIGN = text("""
     UPDATE evolutions SET child = assigned.child
     FROM unnest(CAST(:sources AS int[]), CAST(:slots AS int[]), CAST(:children AS int[]))
@@ -36,6 +51,45 @@ _ASSIGN = text("""
     WHERE evolutions.run_id = :run_id AND evolutions.iteration = :iteration
       AND evolutions.source = assigned.source AND evolutions.slot = assigned.slot AND evolutions.reason IS NULL
 """)
+
+# of several replies that became one child, the first in canonical order wrote it
+_WRITINGS = text("""
+    SELECT e.source, e.slot, e.attempt,
+        CASE WHEN row_number() OVER (PARTITION BY e.child ORDER BY e.source, e.slot) = 1 THEN e.child END AS child,
+        b.prompt IS NOT NULL AS judged, b.info
+    FROM evolutions e
+    LEFT JOIN batches b ON b.run_id = e.run_id AND b.iteration = e.iteration AND b.prompt = e.child AND NOT b.buffer
+    WHERE e.run_id = :run_id AND e.iteration = :iteration ORDER BY e.source, e.slot, e.attempt
+""")
+
+_FIGURES = text("""
+    SELECT r.iteration, count(*), count(*) FILTER (WHERE e.reason IS NULL),
+        count(r.likeness), avg(r.regret), avg(r.likeness), avg(r.reward), stddev_samp(r.reward), count(r.reward),
+        count(r.advantage)
+    FROM creator_rewards r JOIN evolutions e USING (run_id, iteration, source, slot, attempt)
+    WHERE r.run_id = :run_id GROUP BY r.iteration ORDER BY r.iteration
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class CreatorFigures:
+    """What the creator's replies of one iteration were worth.
+
+    `accepted`: replies that no check refused; `children`: those that also repeat no other child of the iteration, and
+    became prompts. `regret`, `likeness` and `reward` are means over the replies that have one, `spread` is the standard
+    deviation of the rewards, `judged` the number of rewards, `trained` the number of replies with an advantage.
+    """
+
+    iteration: int
+    replies: int
+    accepted: int
+    children: int
+    regret: float | None
+    likeness: float | None
+    reward: float | None
+    spread: float | None
+    judged: int
+    trained: int
 
 
 def copy_chains(conn: Connection, run_id: int, iteration: int, chains: Iterable[Chain]) -> None:
@@ -84,6 +138,36 @@ def assign_children(conn: Connection, run_id: int, iteration: int, children: Seq
             "children": [child for _, _, child in children],
         },
     )
+
+
+def read_writings(conn: Connection, run_id: int, iteration: int) -> list[Writing]:
+    """Returns an iteration's replies with what decides their worth, by source, slot and attempt."""
+    rows = conn.execute(_WRITINGS, {"run_id": run_id, "iteration": iteration})
+    return [
+        Writing(row.source, row.slot, row.attempt, row.child, row.judged and row.child is not None, row.info)
+        for row in rows
+    ]
+
+
+def copy_creator_rewards(conn: Connection, run_id: int, iteration: int, rewarded: Sequence[ChildReward]) -> None:
+    """Stores what an iteration's replies are worth. Rows that exist already stay as they are."""
+    copy_once(conn, creator_rewards, _REWARDS, [(run_id, iteration, *astuple(reward)) for reward in rewarded])
+
+
+def read_creator_rewards(conn: Connection, run_id: int, iteration: int) -> list[ChildReward]:
+    """Returns what an iteration's replies are worth, by source, slot and attempt."""
+    fields = [creator_rewards.c[name] for name in _REWARDS[2:]]
+    query = (
+        select(*fields)
+        .where(creator_rewards.c.run_id == run_id, creator_rewards.c.iteration == iteration)
+        .order_by(creator_rewards.c.source, creator_rewards.c.slot, creator_rewards.c.attempt)
+    )
+    return [ChildReward(*row) for row in conn.execute(query)]
+
+
+def creator_figures(conn: Connection, run_id: int) -> list[CreatorFigures]:
+    """Returns the figures of every iteration whose creator had weights of its own, in order."""
+    return [CreatorFigures(*row) for row in conn.execute(_FIGURES, {"run_id": run_id})]
 
 
 def _evolution(run_id: int, iteration: int, source: int, attempt: Attempt) -> Row:

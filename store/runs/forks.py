@@ -16,6 +16,7 @@ SHARED: dict[str, tuple[str, int]] = {
     "quarantines": ("checkpoint", 0),
     "estimates": ("iteration", 0),
     "evolutions": ("iteration", 0),
+    "creator_rewards": ("iteration", 0),
     "batches": ("iteration", 0),
     "chunks": ("iteration", 0),
     "pairs": ("iteration", 0),

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from eva.solver.token_record import RecordFile
+from eva.types import Player
 from store.schema.tables import token_files
 
 _FIELDS = (
@@ -18,6 +19,7 @@ _FIELDS = (
     token_files.c.size,
     token_files.c.sha256,
     token_files.c.pruned_at.is_not(None),
+    token_files.c.player,
 )
 
 
@@ -33,6 +35,7 @@ def insert_token_files(conn: Connection, run_id: int, files: Sequence[RecordFile
             "records": file.records,
             "size": file.size,
             "sha256": file.sha256,
+            "player": file.player,
         }
         for file in files
     ]
@@ -40,11 +43,18 @@ def insert_token_files(conn: Connection, run_id: int, files: Sequence[RecordFile
         conn.execute(upsert(token_files).values(rows).on_conflict_do_nothing())
 
 
-def read_token_files(conn: Connection, run_id: int, iteration: int | None = None) -> tuple[RecordFile, ...]:
-    """Returns the files of a run or of one of its iterations, in the order in which they were stored."""
+def read_token_files(
+    conn: Connection, run_id: int, iteration: int | None = None, player: Player | None = "solver"
+) -> tuple[RecordFile, ...]:
+    """Returns the files of a run or of one of its iterations, in the order in which they were stored.
+
+    Those of both players with `player` None.
+    """
     query = select(*_FIELDS).where(token_files.c.run_id == run_id).order_by(token_files.c.fence, token_files.c.serial)
     if iteration is not None:
         query = query.where(token_files.c.iteration == iteration)
+    if player is not None:
+        query = query.where(token_files.c.player == player)
     return tuple(RecordFile(*row) for row in conn.execute(query))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     ForeignKeyConstraint,
@@ -19,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-SCHEMA_REVISION = "0026"
+SCHEMA_REVISION = "0027"
 """The migration that the tables correspond to. A database that is at it already needs no migration."""
 
 metadata = MetaData(
@@ -44,6 +45,15 @@ def table(name: str, *items: SchemaItem) -> Table:
 
 def key(name: str, kind: type[BigInteger | Boolean | Integer | SmallInteger | Text]) -> Column[Any]:
     return Column(name, kind, primary_key=True, autoincrement=False, nullable=False)
+
+
+def player() -> Column[Any]:
+    """Whose weights a row is about, `eva.types.Player`: a part of its key."""
+    return Column("player", Text, primary_key=True, nullable=False, server_default="solver")
+
+
+def of_player() -> CheckConstraint:
+    return CheckConstraint("player IN ('solver', 'creator')", "player")
 
 
 def run_id() -> Column[Any]:

@@ -24,7 +24,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
-from store.schema.columns import EMPTY, NOW, ZERO, Time, key, of_prompt, of_response, of_run, run_id, table
+from store.schema.columns import (
+    EMPTY,
+    NOW,
+    ZERO,
+    Time,
+    key,
+    of_player,
+    of_prompt,
+    of_response,
+    of_run,
+    player,
+    run_id,
+    table,
+)
 from store.schema.columns import metadata as metadata
 
 runs = table(
@@ -156,7 +169,9 @@ token_files = table(
     Column("size", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("pruned_at", Time),  # the file was deleted; the row stays
+    Column("player", Text, nullable=False, server_default="solver"),  # whose tokens these are
     CheckConstraint("iteration >= 0 AND records > 0 AND size > 0", "counters"),
+    of_player(),
     of_run(),
 )
 
@@ -214,6 +229,36 @@ evolutions = table(
     of_prompt("source"),
     of_prompt("child"),
     Index(None, "run_id", "child"),
+)
+
+# what the creator's replies are worth, for a creator with weights of its own
+creator_rewards = table(
+    "creator_rewards",
+    run_id(),
+    key("iteration", SmallInteger),
+    key("source", Integer),
+    key("slot", SmallInteger),
+    key("attempt", SmallInteger),
+    Column("regret", Double),  # the child's info in the batch; null if it was refused or not judged
+    Column("likeness", Double),  # null if it was refused
+    Column("reward", Double),  # null if it was not judged
+    Column("advantage", Double),
+    # why the reply is not trained on; null when it may be
+    Column("reason", Text),
+    CheckConstraint("(advantage IS NULL) <> (reason IS NULL)", "advantage_or_reason"),
+    CheckConstraint("advantage - advantage = 0 AND reward - reward = 0 AND regret - regret = 0", "finite"),
+    CheckConstraint("likeness BETWEEN 0 AND 1", "likeness"),
+    ForeignKeyConstraint(
+        ["run_id", "iteration", "source", "slot", "attempt"],
+        [
+            "evolutions.run_id",
+            "evolutions.iteration",
+            "evolutions.source",
+            "evolutions.slot",
+            "evolutions.attempt",
+        ],
+        ondelete="RESTRICT",
+    ),
 )
 
 batches = table(
@@ -292,7 +337,9 @@ checkpoints = table(
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("dropped", JSONB, nullable=False, server_default=EMPTY),
     Column("pruned_at", Time),  # its files were deleted; the row stays
+    player(),
     CheckConstraint("number >= 0 AND (parent IS NULL OR parent < number)", "order"),
+    of_player(),
     of_run(),
 )
 
@@ -302,6 +349,8 @@ training_steps = table(
     key("checkpoint", SmallInteger),
     key("step", Integer),
     Column("values", JSONB, nullable=False),
+    player(),
+    of_player(),
     of_run(),
 )
 

@@ -42,6 +42,7 @@ PARTS = (
     "steps",
     "pairs",
     "advantages",
+    "creator_rewards",
     "heldout",
 )
 """The parts of an iteration in the order in which they are decided. Look first at the first one that differs."""
@@ -97,6 +98,9 @@ _QUERIES = (
     FROM pairs WHERE run_id = %s ORDER BY iteration, prompt, chosen, rejected""",
     """SELECT iteration, 'advantages', prompt, sample, checkpoint, reward, advantage, reason
     FROM advantages WHERE run_id = %s ORDER BY iteration, prompt, sample""",
+    # only a creator with weights of its own has such rows
+    """SELECT iteration, 'creator_rewards', source, slot, attempt, regret, likeness, reward, advantage, reason
+    FROM creator_rewards WHERE run_id = %s ORDER BY iteration, source, slot, attempt""",
     """SELECT checkpoint - 1, 'heldout', split, mode, item, sample, text, finish, tokens, reward, reason
     FROM heldout_responses WHERE run_id = %s
     ORDER BY checkpoint, split COLLATE "C", mode COLLATE "C", item, sample""",

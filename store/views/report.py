@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from eva.types import Player
 from store.rows import RunRow
 from store.runs.runs import get_run
 
@@ -112,10 +113,11 @@ _TRAINING_ENDS = text("""
     SELECT number, max(step), avg((values->>'loss')::float8), avg((values->>'rewards/margins')::float8)
     FROM checkpoints JOIN LATERAL (
         SELECT step, values FROM training_steps
-        WHERE run_id = checkpoints.run_id AND checkpoint = number AND jsonb_exists(values, 'loss')
+        WHERE run_id = checkpoints.run_id AND player = checkpoints.player AND checkpoint = number
+            AND jsonb_exists(values, 'loss')
         ORDER BY step DESC LIMIT :last
     ) AS ends ON true
-    WHERE run_id = :run_id GROUP BY number ORDER BY number
+    WHERE run_id = :run_id AND player = :player GROUP BY number ORDER BY number
 """)
 
 _HELDOUT_SCORES = text("""
@@ -230,9 +232,9 @@ _SAME_CONFIG = text("""
 """)
 
 
-def training_ends(conn: Connection, run_id: int) -> dict[int, TrainingEnd]:
-    """Returns how each checkpoint's training ended, by checkpoint. Those without logged steps are left out."""
-    rows = conn.execute(_TRAINING_ENDS, {"run_id": run_id, "last": LAST_STEPS})
+def training_ends(conn: Connection, run_id: int, player: Player = "solver") -> dict[int, TrainingEnd]:
+    """Returns how the training of each of a player's checkpoints ended, by number, of those that logged steps."""
+    rows = conn.execute(_TRAINING_ENDS, {"run_id": run_id, "player": player, "last": LAST_STEPS})
     return {int(row[0]): TrainingEnd(*row) for row in rows}
 
 

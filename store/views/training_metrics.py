@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import Connection, text
 
-from eva.types import Floats, Ints
+from eva.types import Floats, Ints, Player
 from store.postgres.bulk import read_array
 
 
@@ -53,7 +53,7 @@ class ChunkFigures:
 _FIGURES = text("""
     WITH trained AS (
         SELECT checkpoint - 1 AS iteration, (values->>'chunk')::int - 1 AS chunk, count(*) AS steps
-        FROM training_steps WHERE run_id = :run_id AND values ? 'chunk' GROUP BY 1, 2
+        FROM training_steps WHERE run_id = :run_id AND player = 'solver' AND values ? 'chunk' GROUP BY 1, 2
     ), sampled AS (
         SELECT b.iteration, b.chunk, count(DISTINCT r.prompt) FILTER (WHERE r.step = 0) AS kept, max(r.step) AS newest
         FROM batches b JOIN responses r
@@ -84,7 +84,7 @@ _FIGURES = text("""
 
 _NAMES = text("""
     SELECT DISTINCT m.key COLLATE "C" AS name FROM training_steps t, jsonb_object_keys(t.values) AS m (key)
-    WHERE t.run_id = :run_id ORDER BY name
+    WHERE t.run_id = :run_id AND t.player = :player ORDER BY name
 """)
 
 # a finite number, NaN if the logged value was not finite, infinity if the step did not log this metric
@@ -92,22 +92,28 @@ _VALUE = """CASE jsonb_typeof(values -> %s) WHEN 'number' THEN (values ->> %s)::
     ELSE 'Infinity' END"""
 
 
-def metric_names(conn: Connection, run_id: int) -> list[str]:
-    """Returns the names of the metrics that the run's trainings logged."""
-    return list(conn.execute(_NAMES, {"run_id": run_id}).scalars())
+def metric_names(conn: Connection, run_id: int, player: Player = "solver") -> list[str]:
+    """Returns the names of the metrics that the trainings of a player logged."""
+    return list(conn.execute(_NAMES, {"run_id": run_id, "player": player}).scalars())
 
 
 def metric_points(
-    conn: Connection, run_id: int, names: Sequence[str], points: int, checkpoint: int | None = None
+    conn: Connection,
+    run_id: int,
+    names: Sequence[str],
+    points: int,
+    checkpoint: int | None = None,
+    player: Player = "solver",
 ) -> list[MetricPoint]:
     """Returns at most `points` values of each metric, by name and place. Down-sampling keeps the extremes."""
     sorted_names = sorted(names)
     columns = "".join(f", {_VALUE}" for _ in sorted_names)
     query = f"""SELECT checkpoint, step {columns} FROM training_steps
-        WHERE run_id = %s AND (%s::int IS NULL OR checkpoint = %s) ORDER BY checkpoint, step"""  # noqa: S608 - of constants
+        WHERE run_id = %s AND player = %s AND (%s::int IS NULL OR checkpoint = %s)
+        ORDER BY checkpoint, step"""  # noqa: S608 - of constants
     columns_twice = [name for name in sorted_names for _ in range(2)]
     fields = [("checkpoint", ">i2"), ("step", ">i4"), *((f"value_{at}", ">f8") for at in range(len(sorted_names)))]
-    rows_S = read_array(conn, query, [*columns_twice, run_id, checkpoint, checkpoint], fields)
+    rows_S = read_array(conn, query, [*columns_twice, run_id, player, checkpoint, checkpoint], fields)
     return [
         point
         for at, name in enumerate(sorted_names)

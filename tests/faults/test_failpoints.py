@@ -10,7 +10,7 @@ import pytest
 from eva.runtime.failpoints import POINTS
 from tests.faults.test_real_parts import CUT_REACHED, REACHED
 from tests.support.faults.contract import hold_contract
-from tests.support.faults.game import cut_config, online_config
+from tests.support.faults.game import creator_config, cut_config, online_config
 from tests.support.faults.trial import Trial
 
 ON_THE_WAY = {
@@ -30,7 +30,10 @@ LAUNCHING = sorted(name for name in POINTS if name.startswith("launch."))
 CUT = sorted(name for name in POINTS if name.startswith("chunk."))
 """Points of a batch that is cut into chunks: a game of its own reaches them."""
 
-ON_FAKES = [name for name in POINTS if name not in (*REAL, *LAUNCHING, *CUT)]
+CREATOR = sorted(name for name in POINTS if name.startswith("creator."))
+"""Points of a creator with weights of its own: a game of its own reaches them."""
+
+ON_FAKES = [name for name in POINTS if name not in (*REAL, *LAUNCHING, *CUT, *CREATOR)]
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +52,20 @@ def online(new_trial: Callable[..., Trial]) -> Trial:
     return trial
 
 
+@pytest.fixture(scope="module")
+def creator(new_trial: Callable[..., Trial]) -> Trial:
+    """The same game with a creator that has weights of its own and learns, played by one driver."""
+    trial = new_trial(creator_config())
+    trial.finish()
+    return trial
+
+
 def at(name: str, action: str, time: int = 1) -> str:
     return ",".join([*filter(None, [ON_THE_WAY.get(name)]), f"{name}={action}@{time}"])
 
 
 def test_an_undisturbed_game_stands_at_every_declared_point(
-    undisturbed: Trial, cut: Trial, new_trial: Callable[..., Trial]
+    undisturbed: Trial, cut: Trial, creator: Trial, new_trial: Callable[..., Trial]
 ) -> None:
     # a slow machine is at some of the others, too
     assert {*ON_FAKES} - {*ON_THE_WAY} <= set(undisturbed.points) <= {*ON_FAKES}
@@ -63,6 +74,7 @@ def test_an_undisturbed_game_stands_at_every_declared_point(
         trial.drive(before)
         assert name in trial.points
     assert {*CUT} <= set(cut.points) <= {*ON_FAKES, *CUT}
+    assert {*CREATOR} <= set(creator.points) <= {*ON_FAKES, *CREATOR}
     assert {*REAL} <= {*REACHED, *CUT_REACHED}, "the test of the real parts reaches the others"
 
 
@@ -113,3 +125,16 @@ def test_a_driver_of_an_online_loss_killed_at_a_point_is_replaced_and_nothing_is
     assert trial.drive(at(name, "kill", Counter(online.points)[name])).killed
     trial.finish()
     hold_contract(trial, online)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*CREATOR, "journal.adopt.before_commit", "evolve.chain_kept", "tokens.file_written", "train.step_reported"],
+)
+def test_a_driver_of_a_game_with_a_trained_creator_killed_at_a_point_is_replaced_and_nothing_is_different(
+    name: str, creator: Trial, new_trial: Callable[..., Trial]
+) -> None:
+    trial = new_trial(creator_config())
+    assert trial.drive(at(name, "kill", Counter(creator.points)[name])).killed
+    trial.finish()
+    hold_contract(trial, creator)

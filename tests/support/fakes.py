@@ -20,6 +20,7 @@ from eva.settings import Settings
 from eva.types import (
     Checkpoint,
     Mutation,
+    Player,
     PromptResponses,
     Reply,
     Request,
@@ -136,14 +137,33 @@ class FakeEvolver:
 
 
 @dataclass
+class FakeCreator:
+    """Writes with the creator's weights that a fake generator has loaded: the more skilled, the fewer refusals."""
+
+    generator: FakeGenerator
+    operators = FakeEvolver.operators
+
+    def evolve(self, mutation: Mutation) -> Reply:
+        writer = self.generator.policy
+        assert writer is not None and Path(writer.path).parent.name == "creator", "asked without a creator's weights"
+        skill, rng = skill_of(writer), generator(mutation.seed, mutation.text)
+        refuses = rng.random() < 1 / (1 + skill)
+        text = "I'm sorry, I cannot." if refuses else f"{mutation.text} and {mutation.operator} {rng.randrange(50)}"
+        tokens = tuple(len(word) for word in text.split())
+        logprobs = tuple(-skill / 8 for _ in tokens)
+        return Reply(text, 10, len(tokens), prompt_ids=(1, 2), token_ids=tokens, logprobs=logprobs)
+
+
+@dataclass
 class FakeTrainer:
     """Publishes a policy that is more skilled by one, and counts its jobs."""
 
     jobs: list[TrainingJob] = field(default_factory=list)
     learns: bool = True
 
-    def publish_initial(self, folder: str) -> Checkpoint:
-        return Checkpoint(0, 0, f"{folder}/skill-1", hashlib.sha256(b"0").hexdigest())
+    def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
+        first = b"0" if player == "solver" else player.encode()
+        return Checkpoint(0, 0, f"{folder}/skill-1", hashlib.sha256(first).hexdigest())
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         self.jobs.append(job)
@@ -193,8 +213,8 @@ def chunk_steps(job: TrainingJob) -> tuple[tuple[TrainingStep, ...], str]:
 class PublishingTrainer(FakeTrainer):
     """A fake trainer whose checkpoints are folders with files and a manifest."""
 
-    def publish_initial(self, folder: str) -> Checkpoint:
-        return self._published(super().publish_initial(folder))
+    def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
+        return self._published(super().publish_initial(folder, player))
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         result = super().train(job, report)
@@ -233,6 +253,18 @@ def fake_roles(**changes: Any) -> Roles:
         "evaluator": FakeRewarder(),
     }
     return Roles(**(roles | changes))
+
+
+def creator_section(**changes: Any) -> dict[str, Any]:
+    """The section `evolving` of a creator with weights of its own."""
+    evolver = {"kind": "trained", "temperature": 0.5} | changes
+    return {"evolver": evolver, "operators": [*FakeEvolver.operators], "mode": "fan_out"}
+
+
+def creator_roles(**changes: Any) -> Roles:
+    """Roles with a creator that writes with its own weights."""
+    made = changes.pop("generator", None) or FakeGenerator()
+    return fake_roles(**({"generator": made, "evolver": FakeCreator(made)} | changes))
 
 
 def always(roles: Roles) -> Callable[[RunConfig, Path, Settings, Listener], AbstractContextManager[Roles]]:

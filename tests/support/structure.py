@@ -193,12 +193,12 @@ def joins(source: Source) -> Iterator[str]:
 
 
 def pure_loop(source: Source) -> Iterator[str]:
-    """The loop names the language and its journal, nothing else of the project."""
-    if source.path != "orchestrator/loop.py":
+    """The loop and its creator's part name the language and the journal, nothing else of the project."""
+    if source.path not in ("orchestrator/loop.py", "orchestrator/creator_update.py"):
         return
     for line, name in source.imports:
         known = name.split(".")[0] in {*MAY_IMPORT, "ray"}
-        if known and not name.startswith(("eva.", "orchestrator.journal.")):
+        if known and not name.startswith(("eva.", "orchestrator.journal.", "orchestrator.creator_update.")):
             yield f"{source.path}:{line} imports {name}; the loop names eva and orchestrator.journal"
 
 

@@ -1,7 +1,7 @@
 """Evolvers: one file each, one line each in EVOLVERS.
 
 `evol_instruct`: any model through LiteLLM, with EvolInstruct's templates
-`policy`: the policy itself, through the run's own fleet (`fleet_writer`)
+`policy`: the policy itself, or a creator with weights of its own, through the run's own fleet (`fleet_writer`)
 `feedback`: either of the two, shown the policy's best and worst response
 `mechanical`: the playground's rules, and copies as a control
 `custom`: a user's class
@@ -25,11 +25,12 @@ EVOLVERS: dict[str, str] = {
     "playground": "workers.evolvers.mechanical:PlaygroundEvolver",
     "evol_instruct": "workers.evolvers.evol_instruct:EvolInstructEvolver",
     "self": "workers.evolvers.policy:PolicyEvolver",
+    "trained": "workers.evolvers.policy:creator_evolver",
     "feedback": "workers.evolvers.feedback:FeedbackRewriter",
     "copy": "workers.evolvers.mechanical:PromptCopier",
     "custom": "workers.evolvers.custom:UserEvolver",
 }
-"""`kind` in the config: the class of the evolver, imported on first use."""
+"""`kind` in the config: the class of the evolver or a function that builds it, imported on first use."""
 
 
 def build_evolver(evolving: Evolving, generator: Generator | None = None) -> Evolver:

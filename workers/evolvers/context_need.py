@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eva.config import Evolving, FeedbackEvolver, SelfEvolver
+from eva.config import Evolving, FeedbackEvolver, SelfEvolver, TrainedEvolver
 from eva.creator.operators import FIRST_PACK
 from eva.types import Feedback, Message
 from workers.evolvers.instructions import in_conversation, with_feedback
@@ -17,13 +17,16 @@ def fleet_needs(evolving: Evolving, conversation: int = 0) -> tuple[int, int]:
     """
     evolver = evolving.evolver
     writer = evolver.writer if isinstance(evolver, FeedbackEvolver) else evolver
-    if not isinstance(writer, SelfEvolver):
+    if not isinstance(writer, SelfEvolver | TrainedEvolver):
         return 0, 0
+    if isinstance(writer, TrainedEvolver) and writer.of_playground:
+        return evolving.max_chars, writer.max_tokens
     prompt, templates = "x" * evolving.max_chars, load_templates()
     instruction = max((fill(templates[name], prompt, prompt) for name in evolving.operators or FIRST_PACK), key=len)
-    if isinstance(evolver, FeedbackEvolver):
+    if isinstance(evolver, FeedbackEvolver | TrainedEvolver) and evolving.shows_responses:
         answer = "x" * (evolver.response_chars + 1)
-        critique = "x" * writer.max_tokens if evolver.critique == "written" else None
+        written = isinstance(evolver, FeedbackEvolver) and evolver.critique == "written"
+        critique = "x" * writer.max_tokens if written else None
         shown = Feedback(prompt, answer, -1.2345e-100, answer, -1.2345e-100)
         instruction = with_feedback(instruction, shown, evolver.response_chars, critique)
     before = (Message("user", "x" * conversation),) if conversation else ()

@@ -47,4 +47,4 @@ class FeedbackRewriter(Rewriter):
 
 
 def _writer(config: EvolInstruct | SelfEvolver, generator: Generator | None) -> Writer:
-    return Completions(config) if isinstance(config, EvolInstruct) else fleet_writer(config, generator)
+    return Completions(config) if isinstance(config, EvolInstruct) else fleet_writer(config.settings, generator)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
-from eva.config import SelfEvolver
 from eva.errors import ConfigError
 from eva.roles import Generator
 from eva.types import PromptResponses, Reply, Request, SamplingSettings
@@ -21,15 +20,15 @@ UNANSWERED = "unanswered"
 
 
 class FleetWriter:
-    """Answers messages with the policy that the fleet serves. Load the policy first.
+    """Answers messages with the weights that the fleet serves. Load them first.
 
     Requests wait in a queue. One thread passes them to `generator.generate` in waves: a wave ends when the queue is
     empty. Each reply is returned as soon as it is finished. It depends only on its message and seed, not on the wave.
     """
 
-    def __init__(self, config: SelfEvolver, generator: Generator) -> None:
-        self._generator = generator
-        self._sampling = SamplingSettings(config.temperature, config.top_p, config.max_tokens)
+    def __init__(self, sampling: SamplingSettings, generator: Generator, *, record: bool = False) -> None:
+        """`record`: replies carry their tokens, with log-probabilities."""
+        self._generator, self._sampling, self._record = generator, sampling, record
         self._waiting: SimpleQueue[tuple[Request, Future[PromptResponses]]] = SimpleQueue()
         self._tickets = itertools.count()
         self._feeder = ThreadPoolExecutor(1, thread_name_prefix="self-evolver")
@@ -38,7 +37,8 @@ class FleetWriter:
         """Returns the policy's reply. Raises what the generator raises."""
         future: Future[PromptResponses] = Future()
         # Engines take seeds of 63 bits and add the sample's index.
-        self._waiting.put((Request(next(self._tickets), message, 1, seed >> 1, self._sampling), future))
+        request = Request(next(self._tickets), message, 1, seed >> 1, self._sampling, record=self._record)
+        self._waiting.put((request, future))
         self._feeder.submit(self._wave)
         return _reply(future.result())  # bounded: the fleet answers or raises by its own time-outs
 
@@ -64,7 +64,7 @@ class FleetWriter:
             yield request
 
 
-def fleet_writer(config: SelfEvolver, generator: Generator | None) -> FleetWriter:
+def fleet_writer(sampling: SamplingSettings, generator: Generator | None, *, record: bool = False) -> FleetWriter:
     """Returns a writer on the fleet. Raises ConfigError without a fleet."""
     if generator is None:
         raise ConfigError(
@@ -72,11 +72,19 @@ def fleet_writer(config: SelfEvolver, generator: Generator | None) -> FleetWrite
             expected="the run's generator",
             next_move="Pass it to build_evolver",
         )
-    return FleetWriter(config, generator)
+    return FleetWriter(sampling, generator, record=record)
 
 
 def _reply(result: PromptResponses) -> Reply:
     if result.failure is not None or not result.responses:
         return Reply("", finish=UNANSWERED)
     response = result.responses[0]
-    return Reply(strip_quotes(answer_of(response.text)), result.prompt_tokens, response.tokens, finish=response.finish)
+    return Reply(
+        strip_quotes(answer_of(response.text)),
+        result.prompt_tokens,
+        response.tokens,
+        finish=response.finish,
+        prompt_ids=result.prompt_ids,
+        token_ids=response.token_ids,
+        logprobs=response.logprobs,
+    )

@@ -5,6 +5,7 @@
 `recovery`: when a dead engine is replaced
 `engine_actors`: the engines as Ray actors
 `engine`: one vLLM engine in its process
+`model_interface`: whether engines can exchange the weights of two models
 `placement`: what an engine gets of a machine
 `proof`: whether an engine serves the policy that it should
 `serving_view`: the folder that an engine loads a checkpoint from

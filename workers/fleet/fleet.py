@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from eva.config import RunConfig
 from eva.errors import InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
-from eva.solver.manifest import MANIFEST, TRAINING, is_stored
+from eva.solver.manifest import is_stored
 from eva.storage.places import credentials_for
 from eva.storage.stored_manifests import fetch_files
 from eva.types import Checkpoint, PromptResponses, Request
@@ -33,6 +32,7 @@ from workers.fleet.dispatch import (
 )
 from workers.fleet.engine import EngineSetup
 from workers.fleet.engine_actors import ActorEngines, ServingTarget
+from workers.fleet.model_interface import model_interface
 from workers.fleet.placement import EngineResources, engine_resources, engine_setup
 from workers.fleet.recovery import Recovery
 from workers.fleet.serving_view import serving_view
@@ -51,11 +51,6 @@ _SHAPE = (
     "num_key_value_heads",
     "head_dim",
 )
-
-_ABOUT_THE_FILE = ("transformers_version", "_name_or_path")
-"""What a model's JSON files say about how they were written."""
-_ABOUT_WEIGHTS = (CANARY, MANIFEST, TRAINING)
-"""What a checkpoint's files say about its weights."""
 
 
 class ServingEngines(Engines, Protocol):
@@ -265,23 +260,6 @@ def keep_engines(fleet: Fleet, model_dir: Path) -> KeptEngines | None:
     """Releases the engines of a fleet that serves `model_dir` or a checkpoint of it."""
     engines = fleet.release()
     return KeptEngines(engines, model_interface(model_dir)) if isinstance(engines, ActorEngines) else None
-
-
-def model_interface(folder: Path) -> str:
-    """Returns a digest of everything of a model but its weights: shape, tokenizer, chat template.
-
-    Engines can load one model's weights in place of another's if their digests are equal.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.suffix in (".jinja", ".model", ".txt", ".tiktoken"):
-            digest.update(file.name.encode() + file.read_bytes())
-        elif file.suffix == ".json" and file.name not in _ABOUT_WEIGHTS and not file.name.endswith(".index.json"):
-            values = json.loads(file.read_text(encoding="utf-8"))
-            if isinstance(values, dict):
-                values = {key: value for key, value in values.items() if key not in _ABOUT_THE_FILE}
-            digest.update(file.name.encode() + json.dumps(values, sort_keys=True).encode())
-    return digest.hexdigest()
 
 
 def start_fleet(

@@ -6,6 +6,7 @@
 `reward`: how much of a response is correct
 `lazy_writer`, `architecture`, `make_model`: how the solver was made
 `measure`: its accuracy
+`written_prompts`, `make_creator`: a creator with weights of its own, and how it is made
 """
 
 from pathlib import Path

@@ -9,6 +9,7 @@ import argparse
 import math
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -30,19 +31,27 @@ REPORT_EVERY = 50
 IGNORED = -100
 
 
-def lesson_tokens(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[list[int], int]:
+Draw = Callable[[random.Random], tuple[str, str]]
+"""Draws a lesson: what is asked, and the response to learn."""
+
+
+def lesson_tokens(
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, draw: Draw = draw_lesson
+) -> tuple[list[int], int]:
     """Returns (tokens of one templated lesson, number of the prompt's tokens)."""
-    prompt, response = draw_lesson(rng)
+    prompt, response = draw(rng)
     asked = tokenizer.encode(render_chat(tokenizer, prompt))
     return tokenizer.encode(render_chat(tokenizer, prompt, response)), len(asked)
 
 
-def draw_batch(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def draw_batch(
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, draw: Draw = draw_lesson
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Draws one batch as slices (tokens_B_T, labels_B_T) of similar length, which halves the padding.
 
     Padded on the right; only the response's tokens have labels.
     """
-    lessons = sorted((lesson_tokens(tokenizer, rng) for _ in range(BATCH)), key=lambda lesson: len(lesson[0]))
+    lessons = sorted((lesson_tokens(tokenizer, rng, draw) for _ in range(BATCH)), key=lambda lesson: len(lesson[0]))
     return [_pad(lessons[start : start + SLICE]) for start in range(0, BATCH, SLICE)]
 
 
@@ -84,7 +93,13 @@ def learn(model: LlamaForCausalLM, batch: list[tuple[torch.Tensor, torch.Tensor]
     return total / labelled
 
 
-def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int) -> None:
+def train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    steps: int,
+    seed: int,
+    draw: Draw = draw_lesson,
+) -> None:
     """Teaches the model in place."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
@@ -93,7 +108,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
     model.train()
     for step in range(1, steps + 1):
         optimiser.zero_grad()
-        loss = learn(model, draw_batch(tokenizer, rng))
+        loss = learn(model, draw_batch(tokenizer, rng, draw))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()

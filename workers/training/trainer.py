@@ -36,7 +36,7 @@ from eva.runtime.worker_reports import Incident, IncidentListener, StepListener,
 from eva.solver.manifest import is_stored
 from eva.storage.places import credentials_for
 from eva.storage.stored_manifests import keep_copy
-from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
+from eva.types import Checkpoint, Player, TrainingJob, TrainingResult, TrainingStep
 from workers.cluster.actors import find_process, lost_machine, stop_actor
 from workers.cluster.environment import training_environment
 from workers.cluster.room import Room, beside_gpus
@@ -174,14 +174,20 @@ class LocalTrainer:
         self,
         config: RunConfig,
         logs: Path,
+        creator: Path | None = None,
         *,
         notice: IncidentListener = ignore_incident,
         kept: KeptProcess | None = None,
         data_dir: Path | None = None,
     ) -> None:
-        """`kept`: a process that another run has left. It is taken over if it fits this run, and ended otherwise.
-        `data_dir`: where copies of the manifests of stored checkpoints are kept."""
-        self._config, self._log, self._data_dir = config, logs / "trainer.log", data_dir
+        """
+        Args:
+            creator: a folder with the creator's first weights, where the config does not name one.
+            kept: a process that another run has left. It is taken over if it fits this run, and ended otherwise.
+            data_dir: where copies of the manifests of stored checkpoints are kept.
+        """
+        self._config, self._log, self._creator = config, logs / "trainer.log", creator
+        self._data_dir = data_dir
         self._on_gpu = config.fleet.gpus_per_engine > 0
         self._notice = notice
         self._actor: Any = None
@@ -216,14 +222,17 @@ class LocalTrainer:
         if not self._on_gpu or beside_gpus():
             self._process().warm.remote()
 
-    def publish_initial(self, folder: str) -> Checkpoint:
-        """Publishes the run's model as checkpoint 0 below `folder`, with its canary. Idempotent.
+    def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
+        """Publishes the initial model of a player as checkpoint 0 below `folder`, with its canary. Idempotent.
 
         Raises ModelError, DiskFullError, StorageError, TrainingFailedError.
         """
-        model = self._config.model
+        model = self._config.model_of(player)
+        if player == "creator" and self._creator is not None:
+            model = model.model_copy(update={"path": str(self._creator)})
         secrets = hub_secrets(needed=is_hub_id(model.path)).and_those(credentials_for(folder))
-        return self._published(self._ask("publish_initial", (model, self._config.training, folder, secrets)))
+        training = self._config.training_of(player)
+        return self._published(self._ask("publish_initial", (model, training, folder, secrets)))
 
     def train(self, job: TrainingJob, report: StepListener) -> TrainingResult:
         """Trains and publishes. A valid checkpoint of this job is returned as it is.
@@ -232,7 +241,8 @@ class LocalTrainer:
         exception in it ends the job. Raises TrainingFailedError, CheckpointError, ConfigError, DiskFullError,
         StorageError, NoRoomError.
         """
-        arguments: tuple[Any, ...] = (job, self._config.training, self._config.model)
+        config, player = self._config, job.player
+        arguments: tuple[Any, ...] = (job, config.training_of(player), config.model_of(player))
         if is_stored(job.folder):
             paths = [chunk.pairs_path for chunk in job.chunks] or [job.pairs_path]
             files = {path: Path(path).read_bytes() for path in paths}
@@ -253,8 +263,8 @@ class LocalTrainer:
         attempt = 0
         while attempt <= _RETRIES:
             try:
-                if self._on_gpu and method == "train" and self._config.training.enabled and not self._stays:
-                    self._await_gpus()
+                if self._on_gpu and method == "train" and arguments[1].enabled and not self._stays:
+                    self._await_gpus(arguments[1].devices)
                 actor = self._process()
                 call = getattr(actor, method).remote(*arguments, engines_on_gpu=self._on_gpu)
                 reach("trainer.dispatched")
@@ -288,10 +298,10 @@ class LocalTrainer:
         working = self._working
         return [] if working is None else [working]
 
-    def _await_gpus(self) -> None:
+    def _await_gpus(self, devices: int) -> None:
         """Waits until machines have the job's GPUs free. Raises NoRoomError after `fleet.start_s`."""
         limit, since = self._config.fleet.start_s, time.monotonic()
-        room = Room(*[{"GPU": 1}] * self._config.training.devices)
+        room = Room(*[{"GPU": 1}] * devices)
         try:
             while (missing := room.missing()) is not None:
                 waited = time.monotonic() - since
@@ -299,7 +309,7 @@ class LocalTrainer:
                 if waited > limit:
                     raise NoRoomError(
                         f"no machines have had room for the training for {waited:.0f} s: {missing}",
-                        expected=f"{self._config.training.devices} free GPUs (training.devices)",
+                        expected=f"{devices} free GPUs (training.devices)",
                         next_move="Add machines to the cluster or free some, then resume the run; with "
                         "training.sync_every the engines keep their GPUs while the training has its own",
                     )

@@ -25,6 +25,7 @@ from store.views.summary.schema import (
     BeforeAfter,
     BoundBreach,
     Children,
+    CreatorStep,
     Diversity,
     ForkOrigin,
     Interval,
@@ -202,7 +203,7 @@ def _iteration(
     """One iteration; `pool` and `batch` hold the statistics of those prompts, `sizes` the children and the buffer."""
     counts = {stage.name: stage.counts for stage in begun if stage.status == "done"}
     evolved, paired, trained = counts.get("evolve"), counts.get("pair", {}), counts.get("train", {})
-    weighed = counts.get("advantage")
+    weighed, earned = counts.get("advantage"), counts.get("reward_creator")
     return Iteration(
         iteration=number,
         warm_up=number == 0 and config.warm_start,
@@ -234,6 +235,15 @@ def _iteration(
         seconds=sum(stage.seconds for stage in begun),
         weighed=None if weighed is None else Weighed(weighed["responses"], weighed.get("left_out") or {}),
         steering=None if steering is None else read_part(SteeringFacts, steering),
+        creator=None
+        if earned is None
+        else CreatorStep(
+            earned.get("reward"),
+            earned.get("regret"),
+            earned.get("likeness"),
+            earned["trained"],
+            counts.get("train_creator", {}).get("steps"),
+        ),
     )
 
 

@@ -305,6 +305,21 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
+class CreatorStep:
+    """What the replies of a creator with weights of its own were worth, and its update.
+
+    `regret` and `likeness` are means over its children, `reward` over its judged replies. `steps` is None until it is
+    updated, and for a frozen one.
+    """
+
+    reward: Figure | None
+    regret: Figure | None
+    likeness: Figure | None
+    trained: int
+    steps: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Iteration:
     """One iteration that has begun: its creator step, its solver step, and the policy that it made."""
 
@@ -338,6 +353,8 @@ class Iteration:
     weighed: Weighed | None = field(default=None, metadata=OMITTED)
     # in a run with collapse.steer
     steering: SteeringFacts | None = field(default=None, metadata=OMITTED)
+    # in a run whose creator has weights of its own
+    creator: CreatorStep | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True)

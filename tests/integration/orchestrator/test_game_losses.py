@@ -14,7 +14,7 @@ from eva.config.files import load_config
 from eva.roles import Roles
 from eva.settings import Settings
 from eva.solver.losses import LOSSES
-from eva.types import Checkpoint, PromptResponses, Request, TrainingJob, TrainingResult, TrainingStep
+from eva.types import Checkpoint, Player, PromptResponses, Request, TrainingJob, TrainingResult, TrainingStep
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
 from store.game import checkpoints
@@ -43,10 +43,10 @@ class TrainerHere:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
 
-    def publish_initial(self, folder: str) -> Checkpoint:
+    def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
         from workers.training.job import publish_model
 
-        return publish_model(self._config.model, self._config.training, Path(folder))
+        return publish_model(self._config.model_of(player), self._config.training_of(player), Path(folder))
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         from workers.training.job import run_job

@@ -20,6 +20,7 @@ def hold_contract(trial: Trial, undisturbed: Trial) -> None:
     difference = first_difference(actual, expected)
     assert difference is None, f"its decisions differ, first here: {difference}"
     assert actual.weights == expected.weights, "its checkpoints differ"
+    assert trial.creator_weights() == undisturbed.creator_weights(), "its creator's checkpoints differ"
 
 
 def require_records(trial: Trial) -> None:
@@ -27,6 +28,7 @@ def require_records(trial: Trial) -> None:
     last = trial.config.iterations - 1
     with trial.store.transaction() as conn:
         files = read_token_files(conn, trial.run.id)
+        all_files = read_token_files(conn, trial.run.id, player=None)
         of_last = (responses.c.run_id == trial.run.id, responses.c.checkpoint == last)
         columns = (responses.c.prompt, responses.c.sample, responses.c.seed, responses.c.step)
         rows = conn.execute(select(*columns).where(*of_last)).all()
@@ -38,4 +40,4 @@ def require_records(trial: Trial) -> None:
     assert sampled == stored, "a response has no record of its own"
     assert len(records) == len(rows) > 0 and {record.policy for record in records} == {last}
     left = {path.relative_to(folder).as_posix() for path in (folder / FOLDER).rglob("*") if path.is_file()}
-    assert left == {file.path for file in files if not file.pruned}, "a file was left that nothing needs"
+    assert left == {file.path for file in all_files if not file.pruned}, "a file was left that nothing needs"

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from eva.config import RunConfig
 from eva.runtime import failpoints
 from eva.settings import Settings
 from orchestrator.driver import drive
@@ -129,7 +130,7 @@ def _play(order: Order) -> None:
     with store.transaction() as conn:
         run = runs.find_run(conn, order.run)
     failpoints.arm(order.failpoints)
-    roles = game_roles(Notebook(notebook(order.folder, order.run)))
+    roles = game_roles(Notebook(notebook(order.folder, order.run)), RunConfig.model_validate(run.config))
     drive(store, settings, run, NoListener(), build=always(roles), ttl_s=6.0)
 
 

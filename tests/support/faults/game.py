@@ -11,11 +11,24 @@ from typing import Any
 
 from eva.config import RunConfig
 from eva.roles import Roles
-from eva.types import Checkpoint, PromptResponses, Request, TrainingJob, TrainingResult, TrainingStep
-from tests.support.fakes import FakeGenerator, FakeRewarder, chunk_steps, fake_config, fake_roles, skill_of
+from eva.solver.manifest import CREATOR
+from eva.solver.weighted_responses import iter_weighted_responses
+from eva.types import Checkpoint, Player, PromptResponses, Request, TrainingJob, TrainingResult, TrainingStep
+from tests.support.fakes import (
+    FakeGenerator,
+    FakeRewarder,
+    chunk_steps,
+    creator_roles,
+    creator_section,
+    fake_config,
+    fake_roles,
+    skill_of,
+)
 from tests.support.simulated_engines import SimulatedEngines
 from workers.fleet.dispatch import EngineResults, Event, Limits, Task, dispatch
 from workers.training.checkpoints import is_valid, publish
+
+_TRAINED = {"solver": "checkpoint", "creator": "checkpoint of the creator"}
 
 Asked = tuple[str | int | float, ...]
 """Work that must not be repeated once it is stored: a response (policy, text, temperature, sample) or a checkpoint."""
@@ -47,6 +60,11 @@ def online_config(seed: int = 7) -> RunConfig:
     sampling = {"n": 4, "max_tokens": 64, "top_p": 1.0}
     training = {"loss": "rloo", "batch": 8, "epochs": 2, "sync_every": 4}
     return game_config(seed, generation=sampling, training=training)
+
+
+def creator_config(seed: int = 7) -> RunConfig:
+    """Returns the config of the same game with a creator that has weights of its own and learns."""
+    return game_config(seed, evolving=creator_section())
 
 
 @dataclass
@@ -111,7 +129,7 @@ class PublishingTrainer:
 
     notebook: Notebook
 
-    def publish_initial(self, folder: str) -> Checkpoint:
+    def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
         return Checkpoint(0, -1, f"{folder}/skill-1", self._publish(folder, 0, 1))
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
@@ -122,9 +140,12 @@ class PublishingTrainer:
             if job.hand_over is not None:
                 return self._hand_over(job, steps, report)
         elif not is_valid(Path(job.folder) / f"skill-{skill}"):
-            assert Path(job.pairs_path).read_text().endswith("}\n"), "the file of pairs is incomplete"
+            if job.player == "creator":
+                assert [*iter_weighted_responses(Path(job.pairs_path))], "the file of children is incomplete"
+            else:
+                assert Path(job.pairs_path).read_text().endswith("}\n"), "the file of pairs is incomplete"
         if not is_valid(Path(job.folder) / f"skill-{skill}"):
-            self.notebook.note(("checkpoint", job.number))
+            self.notebook.note((_TRAINED[job.player], job.number))
             for step in steps:
                 report(step, len(steps))
         path = f"{job.folder}/skill-{skill}"
@@ -160,10 +181,16 @@ class SecondRewarder(FakeRewarder):
     name = "second"
 
 
-def game_roles(notebook: Notebook) -> Roles:
-    return fake_roles(generator=NotedGenerator(notebook), trainer=PublishingTrainer(notebook), auditor=SecondRewarder())
+def game_roles(notebook: Notebook, config: RunConfig) -> Roles:
+    roles = fake_roles if config.evolving.creator is None else creator_roles
+    return roles(generator=NotedGenerator(notebook), trainer=PublishingTrainer(notebook), auditor=SecondRewarder())
 
 
 def published(folder: Path) -> set[Asked]:
     """Returns the trained checkpoints in a run's folder, in the form in which the trainer notes them."""
-    return {("checkpoint", int(path.name.partition("-")[2]) - 1) for path in folder.glob("skill-*") if is_valid(path)}
+    return {
+        (_TRAINED[player], int(json.loads((path / "weights.json").read_text())[0]))
+        for player, place in (("solver", folder), ("creator", folder / CREATOR))
+        for path in place.glob("skill-*")
+        if is_valid(path)
+    }

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from eva.config import RunConfig
 from orchestrator.launch.registration import register_run
+from store.game.checkpoints import read_checkpoints
 from store.rows import RunRow
 from store.runs import runs
 from store.schema.tables import heldout_prompts, heldout_responses, metadata, prompts, responses
@@ -93,6 +94,11 @@ class Trial:
     def fingerprint(self) -> Fingerprint:
         with self.store.transaction() as conn:
             return fingerprint(conn, self.run.id)
+
+    def creator_weights(self) -> list[tuple[int, str]]:
+        """The number and digest of each checkpoint of the run's creator, if that has weights of its own."""
+        with self.store.transaction() as conn:
+            return [(row.number, row.digest) for row in read_checkpoints(conn, self.run.id, "creator")]
 
     def _recovered(self, outcome: Outcome) -> None:
         lines = [line.split() for line in self.notes.read_text().splitlines()] if self.notes.exists() else []

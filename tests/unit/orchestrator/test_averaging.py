@@ -3,7 +3,7 @@
 import pytest
 
 from eva.settings import Settings
-from eva.types import Checkpoint
+from eva.types import Checkpoint, Player
 from orchestrator.averaging import SharedSet, evaluate_average, shared_sets
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
@@ -66,7 +66,7 @@ def test_one_run_or_runs_of_different_models_are_refused(store: Store, store_set
     assert alone.exit_code == 2 and "two different runs or more" in alone.stderr
 
     class OtherModel(PublishingTrainer):
-        def publish_initial(self, folder: str) -> Checkpoint:
+        def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
             return self._published(Checkpoint(0, 0, f"{folder}/skill-1", "another"))
 
     other = register_run(store, fake_config(name="other", iterations=1, evaluation={"playground": 1}))

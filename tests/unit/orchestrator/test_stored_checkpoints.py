@@ -15,7 +15,7 @@ from eva.settings import Settings
 from eva.solver.manifest import MANIFEST
 from eva.storage.stored_folder import StoredFolder
 from eva.storage.stored_manifests import keep_copy, stored_damage
-from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
+from eva.types import Checkpoint, Player, TrainingJob, TrainingResult, TrainingStep
 from orchestrator.driver import drive, repair
 from orchestrator.launch.forks import fork_run, forked_config
 from orchestrator.launch.registration import register_run
@@ -37,8 +37,8 @@ class StoringTrainer(FakeTrainer):
         super().__init__()
         self.settings, self.away = settings, away
 
-    def publish_initial(self, folder: str) -> Checkpoint:
-        return self._published(super().publish_initial(folder))
+    def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
+        return self._published(super().publish_initial(folder, player))
 
     def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
         if self.away:

@@ -30,6 +30,7 @@ export interface ChangedKey {
 }
 
 export interface Checkpoint {
+  player: "solver" | "creator";
   number: number;
   iteration: number;
   parent: number | null;
@@ -46,6 +47,7 @@ export interface Checkpoint {
 }
 
 export interface CheckpointDetails {
+  player: "solver" | "creator";
   number: number;
   iteration: number;
   parent: number | null;
@@ -89,6 +91,23 @@ export interface ConfigDifference {
 export interface ConfigText {
   text: string;
   config: Record<string, any>;
+}
+
+export interface CreatorIteration {
+  iteration: number;
+  replies: number;
+  accepted: number;
+  children: number;
+  judged: number;
+  trained: number;
+  regret: number | null;
+  likeness: number | null;
+  reward: number | null;
+  spread: number | null;
+}
+
+export interface CreatorIterations {
+  items: CreatorIteration[];
 }
 
 export interface Curve {

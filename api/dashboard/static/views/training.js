@@ -8,6 +8,7 @@ import { figure } from "../parts/format.js";
 import { Empty, Loaded } from "../parts/states.js";
 import { go, query, withQuery } from "../router.js";
 
+/** @typedef {import("../data/schema.d.ts").CreatorIterations} CreatorIterations */
 /** @typedef {import("../data/schema.d.ts").Metrics} Metrics */
 /** @typedef {import("../data/schema.d.ts").Series} Series */
 /** @typedef {import("../data/schema.d.ts").TrainedChunk} TrainedChunk */
@@ -174,7 +175,9 @@ const NAMES = PANELS.flatMap((panel) => panel.names.map(([name]) => name));
 /** @param {{run: string}} props */
 export function Training({ run }) {
   const { happened } = useRun(run);
-  const request = useRequest(runEndpoint(run, "metrics"), { points: 400 }, happened);
+  const player = query.value.get("player") === "creator" ? "creator" : "solver";
+  const request = useRequest(runEndpoint(run, "metrics"), { points: 400, player }, happened);
+  const creator = useRequest(runEndpoint(run, "creator"), {}, happened);
   const chunks = useRequest(runEndpoint(run, "metrics/chunks"), {}, happened);
   return html`
     <div class="head">
@@ -184,6 +187,10 @@ export function Training({ run }) {
         next one starts.
       </p>
     </div>
+    ${
+      /** @type {CreatorIterations | undefined} */ (creator.data?.items.length || player === "creator") &&
+      html`<${PlayerSwitch} player=${player} />`
+    }
     <${Loaded} request=${request}>
       ${(/** @type {Metrics} */ metrics) =>
         metrics.items.some((series) => NAMES.includes(series.name))
@@ -194,10 +201,28 @@ export function Training({ run }) {
     <//>
     <${Loaded} request=${chunks}>
       ${(/** @type {TrainedChunks} */ { items }) =>
-        items.length > 0 && html`<${ChunkCharts} run=${run} items=${items} />`}
+        player === "solver" && items.length > 0 && html`<${ChunkCharts} run=${run} items=${items} />`}
     <//>
   `;
 }
+
+/** Whose training is shown: of the solver, or of a creator with its own weights. @param {{player: string}} props */
+const PlayerSwitch = ({ player }) => html`
+  <div class="buttons switch" role="group" aria-label="Player">
+    ${["solver", "creator"].map(
+      (name) => html`
+        <button
+          key=${name}
+          class="button"
+          aria-pressed=${name === player}
+          onClick=${() => go(withQuery({ player: name === "creator" ? name : null }), { replace: true })}
+        >
+          ${name}
+        </button>
+      `,
+    )}
+  </div>
+`;
 
 /** What each chunk of semi-online training was trained on. @param {{run: string, items: TrainedChunk[]}} props */
 function ChunkCharts({ run, items }) {

@@ -57,7 +57,38 @@ def test_only_evolvers_that_write_with_the_fleet_use_the_policy() -> None:
         "fed by itself": {"kind": "feedback", "writer": {"kind": "self"}},
         "own": {"kind": "custom", "path": "a:B"},
     }
-    assert {name for name, kind in kinds.items() if evolving(evolver=kind).asks_policy} == {"self", "fed by itself"}
+    assert {name for name, kind in kinds.items() if evolving(evolver=kind).asks_fleet} == {"self", "fed by itself"}
+    assert creator().asks_fleet and not creator().shows_responses and creator(feedback=True).shows_responses
+
+
+def creator(given: dict[str, Any] | None = None, **evolver: Any) -> Evolving:
+    return evolving(**{"evolver": {"kind": "trained"} | evolver, "mode": "fan_out"} | (given or {}))
+
+
+def test_a_trained_creator_learns_by_a_policy_gradient_unless_it_is_told_otherwise() -> None:
+    section = creator(training={"learning_rate": 1e-4}).creator
+    assert section is not None and section.training.loss == "rloo" and section.training.facts.online
+    assert section.settings.top_p == 1.0, "ratios need every token"
+    assert evolving().creator is None
+    stored = creator(frozen=True).model_dump(mode="json")
+    assert Evolving.model_validate(stored) == creator(frozen=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "evolver", "says"),
+    [
+        ({"mode": "chain"}, {}, "compares the children of one parent: set mode to fan_out"),
+        ({"per_prompt": 1}, {}, "what sets siblings apart"),
+        ({}, {"training": {"loss": "dpo"}}, "use rloo, grpo or dr_grpo"),
+        ({}, {"training": {"sync_every": 2}}, "updated once per iteration"),
+        ({}, {"training": {"enabled": False}}, "set evolver.frozen to true"),
+        ({}, {"model": "playground", "feedback": True}, "only taught operator and parent"),
+        ({"operators": ["mix"]}, {"model": "playground"}, "trained has no operator 'mix'"),
+    ],
+)
+def test_a_creator_that_could_not_learn_is_refused(given: dict[str, Any], evolver: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        creator(given, **evolver)
 
 
 @pytest.mark.parametrize("budget", [{"max_attempts": 0}, {"max_cost_usd": -1}, {"max_euros": 3}])

@@ -112,6 +112,6 @@ def test_a_study_that_makes_a_model_does_not_remove_what_another_one_is_making(
         (tmp_path / "models" / "playground-3" / "config.json").write_text("{}")
         return type("Done", (), {"returncode": 0})
 
-    monkeypatch.setattr("orchestrator.studies.given_models.subprocess.run", make)
+    monkeypatch.setattr("orchestrator.launch.made_models.subprocess.run", make)
     make_models(["playground:3"], tmp_path, lambda _line: None)
     assert sorted(path.name for path in other.parent.iterdir() if path.is_dir()) == ["playground-3", other.name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -58,12 +59,12 @@ def section() -> SelfEvolver:
 
 
 def built(generator: Echo | None = None, **evolver: object) -> Evolver:
-    return build_evolver(Evolving.model_validate({"evolver": evolver}), generator)
+    return build_evolver(Evolving.model_validate({"evolver": evolver, "mode": "fan_out"}), generator)
 
 
 def test_many_threads_each_get_their_own_reply_in_few_waves() -> None:
     echo = Echo()
-    writer = FleetWriter(section(), echo)
+    writer = FleetWriter(section().settings, echo)
     with ThreadPoolExecutor(32) as threads:
         replies = list(threads.map(lambda place: writer.ask(f"message {place}", 2 * place), range(64)))
     assert [reply.text for reply in replies] == [f"message {place} seen with {place}" for place in range(64)]
@@ -84,15 +85,15 @@ def test_a_reply_returns_before_its_wave_is_finished() -> None:
                 yield self.answer(request)
                 assert first_is_back.wait(10)
 
-    writer = FleetWriter(section(), Slow())
+    writer = FleetWriter(section().settings, Slow())
     writer.ask("first", 1)
     first_is_back.set()
     assert writer.ask("second", 2).text == "second seen with 1"
 
 
 def test_an_instruction_that_cannot_be_answered_says_so_and_dead_engines_end_the_stage() -> None:
-    assert FleetWriter(section(), Echo()).ask("too long", 1) == Reply("", finish="unanswered")
-    dead = FleetWriter(section(), Dead())
+    assert FleetWriter(section().settings, Echo()).ask("too long", 1) == Reply("", finish="unanswered")
+    dead = FleetWriter(section().settings, Dead())
     with ThreadPoolExecutor(8) as threads:
         for failed in [threads.submit(dead.ask, "m", place) for place in range(8)]:
             with pytest.raises(EngineDiedError, match="all engines died"):
@@ -186,3 +187,50 @@ def test_operators_that_a_users_evolver_lacks_are_refused() -> None:
     evolver = CustomEvolver(kind="custom", path=f"{__name__}:Loud")
     with pytest.raises(ConfigError, match=r"no operator 'sing'.*shout, whisper"):
         build_evolver(Evolving(evolver=evolver, operators=["shout", "sing"]))
+
+
+class Recording(Echo):
+    """Answers with tokens, where they are asked for."""
+
+    def answer(self, request: Request) -> PromptResponses:
+        bare = super().answer(request)
+        if not request.record:
+            return bare
+        response = replace(bare.responses[0], token_ids=(4, 5), logprobs=(-0.1, -0.2))
+        return replace(bare, responses=(response,), prompt_ids=(1, 2, 3))
+
+
+def test_a_creator_with_weights_of_its_own_is_asked_by_operator_and_parent_and_gives_its_tokens() -> None:
+    fleet = Recording()
+    reply = built(fleet, kind="trained", temperature=0.5).evolve(Mutation("Name a river.", "deepening", 8))
+    assert (reply.prompt_ids, reply.token_ids, reply.logprobs) == ((1, 2, 3), (4, 5), (-0.1, -0.2))
+    (request,) = fleet.asked
+    assert "Name a river." in request.text and request.record and request.sampling.top_p == 1
+    assert "An apple." not in request.text
+    frozen = Recording()
+    built(frozen, kind="trained", frozen=True, temperature=0.5).evolve(Mutation("Name a river.", "deepening", 8))
+    assert frozen.asked == [replace(request, record=False)], "a frozen one is asked the same"
+
+
+def test_a_creator_sees_the_best_and_the_worst_response_if_it_is_to() -> None:
+    fleet = Recording()
+    mutation = Mutation("Name a river.", "deepening", 8, feedback=CONTEXT)
+    built(fleet, kind="trained", feedback=True, response_chars=9).evolve(mutation)
+    asked = fleet.asked[0].text
+    assert asked.index("An apple.") < asked.index("A stone.") < asked.index("Name a river.") and "0.75" in asked
+
+
+def test_the_playgrounds_creator_is_asked_in_the_words_of_its_world() -> None:
+    class Writing(Recording):
+        def answer(self, request: Request) -> PromptResponses:
+            answered = super().answer(request)
+            text = "Take k d : sort , then reverse ." if "k d" in request.text else "sort : d k"
+            return replace(answered, responses=(replace(answered.responses[0], text=text),))
+
+    fleet = Writing()
+    creator = built(fleet, kind="trained", model="playground")
+    written = creator.evolve(Mutation("Take k d: sort.", "reasoning", 8))
+    assert (written.text, written.finish) == ("Take k d: sort, then reverse.", "stop") and written.token_ids == (4, 5)
+    assert fleet.asked[0].text == "then ; Take k d: sort."
+    refused = creator.evolve(Mutation("Take a b: sort.", "breadth", 8))
+    assert refused.finish == "unreadable" and refused.token_ids == (4, 5), "a refusal is a lesson, too"

@@ -11,7 +11,8 @@ from eva.types import Checkpoint, Request, SamplingSettings
 from tests.support import tiny_models
 from tests.support.simulated_engines import SimulatedEngines
 from workers.fleet.dispatch import Limits
-from workers.fleet.fleet import Fleet, model_interface
+from workers.fleet.fleet import Fleet
+from workers.fleet.model_interface import model_interface
 from workers.training.checkpoints import seal
 
 

@@ -5,6 +5,7 @@ import { runEndpoint, useRequest } from "../../data/api.js";
 import { useRun } from "../../data/live-run.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { go, query, withQuery } from "../../router.js";
+import { Earnings } from "./earnings.js";
 import { Gains, Payoff } from "./operators.js";
 import { Ridges } from "./ridges.js";
 import { Scatter } from "./scatter.js";
@@ -16,12 +17,14 @@ const STATISTICS = ["spread", "payoff", "diversity", "steering"];
 /** @typedef {{low: number, high: number, sampled: number[], rest: number[]}} Histogram */
 /** @typedef {[number, number | null, number | null, number | null, number]} Dot */
 /** @typedef {{iteration: number, name: string, data: any}} Row */
+/** @typedef {import("../../data/schema.d.ts").CreatorIterations} CreatorIterations */
 
 /** @param {{run: string}} props */
 export function Evolution({ run }) {
   const { happened } = useRun(run);
   const request = useRequest(runEndpoint(run, "statistics"), { name: STATISTICS }, happened);
   const iterations = useRequest(runEndpoint(run, "iterations"), {}, happened);
+  const creator = useRequest(runEndpoint(run, "creator"), {}, happened);
   return html`
     <div class="head">
       <h1>Evolution</h1>
@@ -37,6 +40,9 @@ export function Evolution({ run }) {
           stages=${/** @type {any} */ (iterations.data)?.items ?? []}
         />
       `}
+    <//>
+    <${Loaded} request=${creator}>
+      ${(/** @type {CreatorIterations} */ { items }) => html`<${Earnings} run=${run} rows=${items} />`}
     <//>
   `;
 }

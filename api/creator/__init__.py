@@ -1,0 +1,1 @@
+"""What a creator with weights of its own has earned."""

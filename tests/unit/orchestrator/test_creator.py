@@ -1,0 +1,142 @@
+"""The game with a creator that has weights of its own, on fakes: who writes, what it earns, what it learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eva.settings import Settings
+from eva.solver.manifest import CREATOR
+from eva.solver.weighted_responses import WeightedResponse, iter_weighted_responses
+from eva.types import Checkpoint, Player, TrainingJob
+from orchestrator.driver import drive
+from orchestrator.launch.registration import register_run
+from store.game import checkpoints, evolutions
+from store.rows import RunRow
+from store.runs import runs
+from store.session import Store
+from tests.support.decisions import fingerprint_of, read_batch
+from tests.support.fakes import (
+    Died,
+    FakeGenerator,
+    FakeTrainer,
+    Recorder,
+    always,
+    creator_roles,
+    creator_section,
+    fake_config,
+)
+
+
+class ReadingTrainer(FakeTrainer):
+    """Remembers the rows of the creator's jobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[WeightedResponse]] = []
+
+    def train(self, job: TrainingJob, report: Any) -> Any:
+        if job.player == "creator":
+            self.rows.append([*iter_weighted_responses(Path(job.pairs_path))])
+        return super().train(job, report)
+
+
+class LoadingGenerator(FakeGenerator):
+    """Remembers what it loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+
+    def load(self, policy: Checkpoint) -> None:
+        super().load(policy)
+        own = Path(policy.path).parent.name == CREATOR
+        step = f"{'creator' if own else 'solver'} {policy.number}"
+        if self.loaded[-1:] != [step]:
+            self.loaded.append(step)
+
+
+class Game:
+    def __init__(self, store: Store, folder: Path, **creator: Any) -> None:
+        self.store, self.settings = store, Settings(folder, None, None)
+        self.config = fake_config(evolving=creator_section(**creator))
+        self.run: RunRow = register_run(store, self.config)
+
+    def play(self, listener: Recorder | None = None, **roles: Any) -> Recorder:
+        listener = listener or Recorder()
+        row = self.read(lambda conn: runs.get_run(conn, self.run.id))
+        drive(self.store, self.settings, row, listener, build=always(creator_roles(**roles)), ttl_s=2.0)
+        return listener
+
+    def read(self, query: Callable[..., Any]) -> Any:
+        with self.store.transaction() as conn:
+            return query(conn)
+
+    def rewards(self, iteration: int) -> Any:
+        return self.read(lambda conn: evolutions.read_creator_rewards(conn, self.run.id, iteration))
+
+    def numbers(self, player: Player) -> list[int]:
+        return [one.number for one in self.read(lambda c: checkpoints.read_checkpoints(c, self.run.id, player))]
+
+
+def test_the_creator_writes_with_its_newest_weights_and_learns_from_what_its_children_were_worth(
+    store: Store, tmp_path: Path
+) -> None:
+    game, generator, trainer = Game(store, tmp_path), LoadingGenerator(), ReadingTrainer()
+    game.play(generator=generator, trainer=trainer)
+
+    writes = [step for step in generator.loaded if step.startswith("creator")]
+    assert writes == ["creator 0", "creator 2"], "there is nothing to write in the warm-up, nor to learn from"
+    assert game.numbers("creator") == [0, 2, 3] and game.numbers("solver") == [0, 1, 2, 3]
+    jobs = [job for job in trainer.jobs if job.player == "creator"]
+    assert [(job.policy.number, job.number, Path(job.folder).name) for job in jobs] == [
+        (0, 2, CREATOR),
+        (2, 3, CREATOR),
+    ]
+    assert all(job.sampling is not None and job.sampling.temperature == 0.5 for job in jobs)
+
+    rewards = game.rewards(1)
+    chains = game.read(lambda conn: evolutions.read_chains(conn, game.run.id, 1))
+    refused = {(c.source, a.slot, a.attempt) for c in chains for a in c.attempts if a.reason is not None}
+    info = {row.prompt: row.info for row in game.read(lambda conn: read_batch(conn, game.run.id, 1))}
+    assert refused and {one.reward for one in rewards if (one.source, one.slot, one.attempt) in refused} == {0.0}
+    earning = [one for one in rewards if one.regret]
+    assert earning and {one.regret for one in earning} <= {*info.values()}
+    assert all(one.reward == pytest.approx(one.regret * (1 - one.likeness)) for one in earning)
+    trained = [one for one in rewards if one.advantage is not None]
+    read = {(row.number, row.sample): row for row in trainer.rows[0]}
+    assert {*read} == {(one.source, one.slot) for one in trained}, "only first replies with an advantage are learnt"
+    assert all(read[one.source, one.slot].advantage == one.advantage for one in trained)
+    assert all(row.logprobs_T[0] == pytest.approx(-1 / 8) for row in trainer.rows[0]), "as the first weights sampled"
+    assert all(row.logprobs_T[0] == pytest.approx(-2 / 8) for row in trainer.rows[1]), "as the updated ones did"
+
+
+def test_a_frozen_creator_writes_the_same_first_children_and_is_never_updated(store: Store, tmp_path: Path) -> None:
+    trained, frozen = Game(store, tmp_path), Game(store, tmp_path, frozen=True)
+    trainer = ReadingTrainer()
+    trained.play()
+    frozen.play(trainer=trainer)
+    assert frozen.numbers("creator") == [0] and trainer.rows == []
+    assert frozen.rewards(1) == trained.rewards(1), "the first update changes nothing before it"
+    assert frozen.rewards(2) and frozen.rewards(2) != trained.rewards(2)
+
+
+@pytest.mark.parametrize("stage", ["evolve", "judge_batch", "train", "reward_creator", "train_creator"])
+def test_a_game_whose_driver_dies_after_a_stage_ends_like_an_undisturbed_one(
+    store: Store, tmp_path: Path, stage: str
+) -> None:
+    undisturbed, killed = Game(store, tmp_path / "one"), Game(store, tmp_path / "two")
+    undisturbed.play()
+
+    def die(iteration: int, name: str) -> None:
+        if (iteration, name) == (1, stage):
+            raise Died
+
+    with pytest.raises(Died):
+        killed.play(Recorder(on_close=die))
+    killed.play()
+    assert fingerprint_of(store, killed.run) == fingerprint_of(store, undisturbed.run)
+    assert killed.numbers("creator") == undisturbed.numbers("creator")
