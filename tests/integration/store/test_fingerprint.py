@@ -32,6 +32,8 @@ DECISIONS = {
         "reference": "'42'",
         "item": None,
         "split": None,
+        "turn": None,
+        "follows": None,
     },
     "prompts": {
         "text": "text || '!'",
