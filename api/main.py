@@ -31,7 +31,8 @@ from api.metrics import endpoints as metrics
 from api.parameters import refuse_unknown_parameters
 from api.presets import endpoints as presets
 from api.prometheus import endpoints as prometheus
-from api.prompts import difference
+from api.prompt_files import endpoints as prompt_files
+from api.prompts import difference, families
 from api.prompts import endpoints as prompts
 from api.report import endpoints as report
 from api.runs import changes, launches
@@ -49,6 +50,7 @@ ROUTERS = (
     prometheus,
     presets,
     configs,
+    prompt_files,
     runs,
     launches,
     changes,
@@ -60,6 +62,7 @@ ROUTERS = (
     metrics,
     prompts,
     difference,
+    families,
     heldout,
     checkpoints,
     creator,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eva.config.allowlist import Allowlist, read_allowlist
 from eva.errors import ConfigError
+from eva.prompts.uploads import FOLDER as UPLOADS
 from eva.runtime.failpoints import arm_from_environment
 from eva.runtime.logs import Form, parse_form
 from eva.webhooks.addresses import NETWORKS, Network, parse_networks
@@ -44,6 +45,10 @@ class Settings:
     @property
     def runs_dir(self) -> Path:
         return self.data_dir / "runs"
+
+    @property
+    def uploads_dir(self) -> Path:
+        return self.data_dir / UPLOADS
 
     @property
     def logs_dir(self) -> Path:

@@ -1,1 +1,4 @@
-"""The checkpoints of a run, with their manifests."""
+"""The checkpoints of a run, with their manifests.
+
+`archive`: one as a tar stream
+"""

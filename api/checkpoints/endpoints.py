@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
+from fastapi.responses import StreamingResponse
+from sqlalchemy import Connection
 
+from api.checkpoints.archive import archive, archive_size, members
 from api.schema import LARGEST_SMALL, RunName, Schema
 from api.service import Here, Service
 from eva.errors import CheckpointError, NotFoundError
@@ -17,11 +20,13 @@ from eva.solver.manifest import Manifest, checkpoint_folder, is_stored, located,
 from eva.storage.stored_manifests import kept_copy
 from eva.types import Player
 from store.game.checkpoints import read_checkpoint, read_checkpoints
-from store.rows import CheckpointRow
+from store.rows import CheckpointRow, RunRow
 from store.runs.runs import find_run
 from store.views.report import TrainingEnd, training_ends
 
 router = APIRouter(prefix="/v1/runs/{run}/checkpoints", tags=["checkpoints"])
+
+CheckpointNumber = Annotated[int, PathParameter(ge=0, le=LARGEST_SMALL, description="The number of a checkpoint.")]
 
 
 class Checkpoint(Schema):
@@ -99,26 +104,68 @@ def list_checkpoints(here: Here, run: RunName, player: Whose = "solver") -> Chec
 
 
 @router.get("/{number}")
-def get_checkpoint(
-    here: Here,
-    run: RunName,
-    number: Annotated[int, PathParameter(ge=0, le=LARGEST_SMALL, description="The number of a checkpoint.")],
-    player: Whose = "solver",
-) -> CheckpointDetails:
+def get_checkpoint(here: Here, run: RunName, number: CheckpointNumber, player: Whose = "solver") -> CheckpointDetails:
     """One checkpoint with its manifest: its files with their sizes and digests."""
     with here.reading() as conn:
         row = find_run(conn, run)
-        checkpoint, ends = read_checkpoint(conn, row.id, number, player), training_ends(conn, row.id, player)
-    if checkpoint is None:
-        whose = " of its creator" if player == "creator" else ""
-        raise NotFoundError(
-            f"run {row.name} has no checkpoint {number}{whose}",
-            expected="0, or the number of a trained checkpoint",
-            next_move=f"List them at /v1/runs/{row.name}/checkpoints",
-        )
+        checkpoint, ends = _existing(conn, row, number, player), training_ends(conn, row.id, player)
     manifest = _manifest(here, checkpoint)
     files = None if manifest is None else [File.model_validate(file) for file in manifest.files]
     return CheckpointDetails(**_facts(here, checkpoint, ends.get(number)), files=files)
+
+
+@router.get(
+    "/{number}/archive",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "A tar archive of the checkpoint's folder. `ETag` is the SHA-256 of its manifest.json, "
+            "which has that of every other file.",
+            "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+def get_checkpoint_archive(
+    here: Here, run: RunName, number: CheckpointNumber, player: Whose = "solver"
+) -> StreamingResponse:
+    """The files of one checkpoint, to serve or to train on elsewhere."""
+    with here.reading() as conn:
+        row = find_run(conn, run)
+        checkpoint = _existing(conn, row, number, player)
+    folder, manifest = Path(located(checkpoint.path, here.settings.runs_dir)), _manifest(here, checkpoint)
+    try:
+        if manifest is None or not folder.is_relative_to(here.settings.data_dir):
+            raise FileNotFoundError(folder)
+        name = f"{row.name}-{'creator-' if player == 'creator' else ''}{number}"
+        found = members(folder, manifest, name)
+    except OSError as error:
+        raise NotFoundError(
+            f"checkpoint {number} of run {row.name} is not below the data directory of this service",
+            expected="a checkpoint that the run has made and that was not pruned",
+            next_move=f"Fetch it from {checkpoint.path}"
+            if is_stored(checkpoint.path)
+            else "Choose another checkpoint; the initial model is where the config's model.path says",
+        ) from error
+    headers = {
+        "Content-Length": str(archive_size(found)),
+        "Content-Disposition": f'attachment; filename="{name}.tar"',
+        "ETag": f'"{checkpoint.digest}"',
+        # weights do not get smaller, and the length must stay true
+        "Content-Encoding": "identity",
+    }
+    return StreamingResponse(archive(found), media_type="application/x-tar", headers=headers)
+
+
+def _existing(conn: Connection, run: RunRow, number: int, player: Player) -> CheckpointRow:
+    checkpoint = read_checkpoint(conn, run.id, number, player)
+    if checkpoint is None:
+        whose = " of its creator" if player == "creator" else ""
+        raise NotFoundError(
+            f"run {run.name} has no checkpoint {number}{whose}",
+            expected="0, or the number of a trained checkpoint",
+            next_move=f"List them at /v1/runs/{run.name}/checkpoints",
+        )
+    return checkpoint
 
 
 def _manifest(here: Service, checkpoint: CheckpointRow) -> Manifest | None:

@@ -24,6 +24,8 @@ _HEADERS = {"Cache-Control": "no-cache"}
 # the address changes with the content
 _FOR_GOOD = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
 _builder = PageBuilder(STATIC)
+_FOLLOWING = ("", "evolution", "training")
+"""The views that begin with the run itself. A browser warns of what a page names and does not use."""
 
 
 class _Files(StaticFiles):
@@ -54,7 +56,7 @@ def _hints(files: PageFiles, path: str, query: str) -> list[str]:
     data = ["/v1/session"]
     if path == "/" and not query:
         data.append("/v1/runs?sort=-created&amp;limit=50")
-    if noun == "runs" and view != "prompts":
+    if noun == "runs" and view in _FOLLOWING:
         data.append(f"/v1/runs/{html.escape(run)}")
     word = "prompt" if view == "prompts" and item else view or noun
     own = [name for name in files.files if word and name.endswith(f"-{word}.js")]

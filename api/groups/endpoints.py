@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api.runs.parameters import CreatedAfter, CreatedBefore, Deleted, OfStatus, Tag, Words
+from api.runs.parameters import CreatedAfter, CreatedBefore, Deleted, OfConfig, OfStatus, Tag, Words
 from api.schema import Schema
 from api.service import Here
 from eva.config.changes import flatten
@@ -89,12 +89,13 @@ def list_groups(
     status: OfStatus = None,
     tag: Tag = None,
     words: Words = None,
+    config: OfConfig = None,
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,
     deleted: Deleted = False,
 ) -> RunGroups:
     """Runs in groups, with the mean success of their newest policies."""
-    wanted = RunFilter(status or (), None, tag, words, created_after, created_before, deleted)
+    wanted = RunFilter(status or (), None, tag, words, created_after, created_before, deleted, config or ())
     with here.reading() as conn:
         rows = runs_to_group(conn, wanted, MOST_RUNS + 1)
     groups: defaultdict[str, list[GroupedRun]] = defaultdict(list)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from api.cursors import read_cursor, write_cursor
-from api.runs.parameters import CreatedAfter, CreatedBefore, Deleted, OfStatus, Tag, Words
+from api.runs.parameters import CreatedAfter, CreatedBefore, Deleted, OfConfig, OfStatus, Tag, Words
 from api.runs.representation import shown, tag_of, tags_in
 from api.runs.schemas import RunDetails, RunPage, run_of
 from api.schema import PAGE, Cursor, PageSize, RunName
@@ -25,6 +25,7 @@ def list_runs(
     name: Annotated[str | None, Query(max_length=200, description="Only runs whose name contains this.")] = None,
     tag: Tag = None,
     words: Words = None,
+    config: OfConfig = None,
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,
     deleted: Deleted = False,
@@ -45,7 +46,7 @@ def list_runs(
     cursor: Cursor = None,
 ) -> RunPage:
     """All runs, newest first unless sorted otherwise."""
-    run_filter = RunFilter(status or (), name, tag, words, created_after, created_before, deleted)
+    run_filter = RunFilter(status or (), name, tag, words, created_after, created_before, deleted, config or ())
     place = read_cursor(cursor, int)
     with here.reading() as conn:
         rows = run_page(conn, run_filter, limit + 1, None if place is None else place[0], sort)

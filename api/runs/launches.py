@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 
 from api.runs.representation import run_response
-from api.runs.requests import UNCHANGED, ChangedKey, ForkRehearsal, NewFork, NewRun, Rehearsal, ResumeOptions
+from api.runs.requests import (
+    UNCHANGED,
+    ChangedKey,
+    ForkRehearsal,
+    NewFork,
+    NewRun,
+    PlannedStage,
+    Rehearsal,
+    ResumeOptions,
+    RunPlan,
+)
 from api.runs.schemas import RunDetails
 from api.schema import RunName, Schema
 from api.service import Here, Service, secrets_in
+from eva.capacity.plan import Plan
+from eva.capacity.report import arithmetic
 from eva.config import RunConfig
 from eva.config.admission import admit
+from eva.config.allowlist import Allowlist
 from eva.config.files import config_from_values
 from eva.errors import ConflictError
 from eva.runtime.redaction import redact_json, secrets_of
@@ -62,13 +76,14 @@ def create_run(
     from orchestrator.launch.new_run import ClientConfig, launch, rehearse
     from orchestrator.launch.preflight import estimate, find_machines
 
-    config = ClientConfig(here.settings.allowed, new.preset, new.run, new.config, tuple(new.all_overrides))
+    config = ClientConfig(_allowed(here), new.preset, new.run, new.config, tuple(new.all_overrides))
     if dry_run:
         response.status_code = 200
         checked = rehearse(here.store, config, find_machines(here.settings), here.check)
         values = checked.config.model_dump(mode="json")
         shown = redact_json(values, secrets_of(values, os.environ))
-        return Rehearsal(config=shown, estimate=estimate(checked), checks=list(checked.checks))
+        plan = None if checked.plan is None else _plan(checked.plan)
+        return Rehearsal(config=shown, estimate=estimate(checked), checks=list(checked.checks), plan=plan)
     request, machines = _request(new, config, idempotency_key), partial(find_machines, here.settings)
     return _run_details(here, launch(here.store, request, machines, here.check).run, response)
 
@@ -82,7 +97,7 @@ def resume_run(here: Here, run: RunName, response: Response, options: ResumeOpti
     config: RunConfig | None = None
     if options.overrides:
         before = RunConfig.model_validate(row.config)
-        config = admit(config_from_values(row.config, options.overrides), here.settings.allowed, before)
+        config = admit(config_from_values(row.config, options.overrides), _allowed(here), before)
     row = prepare(here.store, row, config, accept=options.accept_changes)
     restart = options.restart and launcher.RestartPolicy(options.restart.times, options.restart.backoff_s)
     return _run_details(here, launcher.queue_again(here.store, row, restart), response)
@@ -104,7 +119,7 @@ def fork_run(
     from orchestrator.launch.preflight import find_machines
 
     parent = _existing(here, run)
-    config = ClientConfig(here.settings.allowed, None, parent.name, new.config, tuple(new.all_overrides))
+    config = ClientConfig(_allowed(here), None, parent.name, new.config, tuple(new.all_overrides))
     if dry_run:
         response.status_code = 200
         machines = find_machines(here.settings)
@@ -112,6 +127,22 @@ def fork_run(
     request = _request(new, config, idempotency_key, parent.name)
     machines = partial(find_machines, here.settings)
     return _run_details(here, launch_fork(here.store, parent, new.at, request, machines, here.check).run, response)
+
+
+def _plan(plan: Plan) -> RunPlan:
+    return RunPlan(
+        machines=str(plan.machines),
+        iteration_s=plan.iteration_s,
+        total_s=plan.total_s,
+        gpu_hours=plan.machines.gpus * plan.total_s / 3600,
+        stages=[PlannedStage(name=stage.name, seconds=stage.seconds) for stage in plan.stages],
+        disk=plan.disk,
+        arithmetic=arithmetic(plan),
+    )
+
+
+def _allowed(here: Service) -> Allowlist:
+    return replace(here.settings.allowed, uploads=here.settings.uploads_dir)
 
 
 def _request(new: NewRun | NewFork, config: ClientConfig, key: str | None, *parent: str) -> LaunchRequest:

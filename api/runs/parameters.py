@@ -15,7 +15,16 @@ Words = Annotated[
     str | None,
     Query(
         max_length=200,
-        description="Only runs that have each of these words somewhere in their name, note or tags, in any case.",
+        description="Only runs that have each of these words somewhere in their name, note or tags, in any case, or "
+        "in whose config it is true, as `training.loss=rloo` may be.",
+    ),
+]
+OfConfig = Annotated[
+    list[Annotated[str, Query(max_length=500, pattern="^[^=]+=")]] | None,
+    Query(
+        max_length=20,
+        description="Only runs whose config has this value under this key, as `training.loss=rloo`; may be repeated. "
+        "The value is JSON, or else a text; `null` is a key without a value.",
     ),
 ]
 CreatedAfter = Annotated[Moment | None, Query(description="Only runs created at this time or later.")]

@@ -12,6 +12,7 @@ from api.runs.schemas import Launch, RunDetails, details_of
 from store.rows import RunRow
 from store.runs import launches
 from store.views.run_lists.pages import read_standing
+from store.views.waits import read_wait
 
 
 def shown(conn: Connection, run: RunRow) -> RunDetails:
@@ -30,7 +31,8 @@ def shown(conn: Connection, run: RunRow) -> RunDetails:
             message=row.message,
         )
     )
-    return details_of(read_standing(conn, run), launch)
+    standing = read_standing(conn, run)
+    return details_of(standing, launch, read_wait(conn, standing, row is not None and row.state != "queued"))
 
 
 def run_response(conn: Connection, run: RunRow, response: Response) -> RunDetails:

@@ -98,6 +98,34 @@ class RunChanges(Schema):
     """A note in your own words."""
 
 
+class PlannedStage(Schema):
+    """A stage of an iteration, by arithmetic."""
+
+    name: str
+    """What is done."""
+    seconds: float
+    """How long it takes."""
+
+
+class RunPlan(Schema):
+    """How long a run takes on the service's machines, and how much of their GPUs, by arithmetic."""
+
+    machines: str
+    """The machines, in words."""
+    iteration_s: float
+    """Seconds of an iteration after the warm-up."""
+    total_s: float
+    """Seconds of the whole run."""
+    gpu_hours: float
+    """The hours of all GPUs for the whole run: what a cloud counts; 0 without a GPU."""
+    stages: list[PlannedStage]
+    """What an iteration consists of."""
+    disk: int
+    """Bytes of all checkpoints that exist at a time."""
+    arithmetic: list[str]
+    """How memory and seconds come about, one line each."""
+
+
 class Rehearsal(Schema):
     """What a run would be. Nothing was stored."""
 
@@ -107,6 +135,8 @@ class Rehearsal(Schema):
     """What it would cost at most, one line each."""
     checks: list[str]
     """What was checked, one line each."""
+    plan: RunPlan | None
+    """How long it would take; null where the machines or the dimensions of its model are not known."""
 
 
 class ChangedKey(Schema):

@@ -15,6 +15,7 @@ from eva.config.changes import flatten
 from eva.runtime.redaction import redact, redact_json
 from store.views.run_lists.pages import OpenStage as OpenStageRow
 from store.views.run_lists.pages import StandingRow
+from store.views.waits import Wait as WaitRow
 
 Status = TypeAliasType(
     "Status", Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"]
@@ -161,8 +162,26 @@ class Launch(Schema):
     """What it waits for, if not for its turn."""
 
 
+class Wait(Schema):
+    """What a run waits for while nothing of it advances."""
+
+    what: str
+    """`driver`: its process starts; `start`: Ray, engines and other workers start; else a stage of which nothing is
+    done yet, as its model is loaded first."""
+    since: datetime | None
+    """Since when; null if that is not known."""
+    usual_s: float | None
+    """How long the start, or the whole stage, took in earlier runs of this store with the same model: the median of up
+    to 20; null if there was none."""
+    runs: int
+    """How many runs that is the median of."""
+
+
 class RunDetails(RunFacts):
     """One run with its config."""
+
+    wait: Wait | None
+    """What it waits for; null while it advances, waits in the queue, or is not played."""
 
     launch: Launch | None
     """How it is launched; null if a command such as `eva run` plays it."""
@@ -195,10 +214,11 @@ def run_of(row: StandingRow, keys: Sequence[str]) -> Run:
     return Run(**_facts(row), config={key: config.get(key) for key in keys})
 
 
-def details_of(row: StandingRow, launch: Launch | None) -> RunDetails:
+def details_of(row: StandingRow, launch: Launch | None, wait: WaitRow | None) -> RunDetails:
     """Describes one run with its config."""
     return RunDetails(
         **_facts(row),
+        wait=None if wait is None else Wait.model_validate(wait),
         launch=launch,
         config_hash=row.run.config_hash,
         config=redact_json(row.run.config, secrets_in(row.run)),

@@ -14,12 +14,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import RefusedError, problem
 from api.security.access import KEYLESS_READS, Access, is_api, needed_scope
 from eva.errors import EvaError
+from eva.prompts.uploads import MOST_BYTES
 
 MOST_BODY, DEEPEST, MOST_BRACKETS, SLOWEST_S = 2**20, 64, 20_000, 20.0
 """Limits of a body: its bytes, how deep its JSON's lists and objects are and how many, and its seconds on the way."""
 MOST_KEYLESS_BODY = 4096
 """Limit of a body that needs no key: a login is small, and anybody may send one."""
 _BODILESS = ("GET", "HEAD")
+UPLOADS = "/v1/prompt-files"
+"""Files are sent here, and read piece by piece by the endpoint, which has limits of its own."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _HEADERS = {
@@ -77,9 +80,11 @@ class Guards:
 
         try:
             most = self.most_body if needed_scope(method, path) else min(self.most_body, MOST_KEYLESS_BODY)
+            most = MOST_BYTES if path == UPLOADS else most
             self._check(Headers(scope=scope), method, most)
             await self._admit(scope, method, path)
-            received = receive if method in _BODILESS else await self._whole_body(receive, most)
+            streams = method in _BODILESS or path == UPLOADS
+            received = receive if streams else await self._whole_body(receive, most)
         except EvaError as error:
             await problem(error)(scope, receive, sending)
         else:

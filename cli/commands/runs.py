@@ -45,16 +45,34 @@ class Since(click.ParamType[datetime]):
 )
 @click.option("--tag", metavar="TAG", help="Only runs with this tag.")
 @click.option(
+    "--config",
+    "configs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only runs whose config has this value, such as training.loss=rloo; repeatable.",
+)
+@click.option(
     "--since", type=Since(), metavar="WHEN", help="Only runs created since: a date or time, or 30m, 12h, 7d ago."
 )
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many of the newest runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API returns it.")
 @url_option
 def runs(
-    statuses: tuple[str, ...], tag: str | None, since: datetime | None, limit: int, as_json: bool, url: str | None
+    statuses: tuple[str, ...],
+    tag: str | None,
+    configs: tuple[str, ...],
+    since: datetime | None,
+    limit: int,
+    as_json: bool,
+    url: str | None,
 ) -> None:
     """List the runs of this data directory, or of a service, newest first."""
-    filters = {"status": statuses or None, "tag": tag, "created_after": since and since.isoformat()}
+    filters = {
+        "status": statuses or None,
+        "tag": tag,
+        "config": configs or None,
+        "created_after": since and since.isoformat(),
+    }
     with source_of(url) as source:
         newest = _newest(source, limit, filters)
         if as_json:

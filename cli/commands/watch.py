@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cli.main import CONFLICT, INTERRUPTED
 from cli.remote import run_path, source_of, url_option
-from cli.terminal.formats import place
+from cli.terminal.formats import place, waiting
 from cli.terminal.progress import Watch, watch_of
 from cli.terminal.safe_text import printable
 
@@ -88,7 +88,9 @@ def follow(look: Look, shown: Watch, sleep: Callable[[float], None] = time.sleep
 
 
 def _waiting(facts: dict[str, Any]) -> str | None:
-    launch = facts.get("launch")
+    launch, wait = facts.get("launch"), facts.get("wait")
+    if wait is not None:
+        return waiting(wait)
     if facts["status"] != "queued" or launch is None:
         return None
     if launch["message"]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich import box
 from rich.table import Table
 
@@ -27,6 +30,18 @@ DOING = {
     "evaluate_initial": "evaluating the initial model",
 }
 """Stage: what it is doing, while it is open."""
+
+WAITING = {
+    "driver": "its driver starts",
+    "start": "Ray, engines and the other workers start",
+    "evaluate_initial": "the engines load the model, before the first held-out prompt",
+    "evaluate": "the engines take over the new policy, before the first held-out prompt",
+    "judge_pool": "the engines take over the policy, before the first response",
+    "judge_batch": "the engines take over the policy, before the first response",
+    "evolve": "the evolver has not answered yet",
+    "train": "the trainer loads the model, before its first step",
+}
+"""What a run waits for (`store.views.waits`), in words."""
 
 DONE = {
     "start": "started",
@@ -55,6 +70,16 @@ def doing(stage: str) -> str:
 
 def done(stage: str) -> str:
     return DONE.get(stage, stage.replace("_", " "))
+
+
+def waiting(wait: Mapping[str, Any]) -> str:
+    """What a run waits for, and how long that usually takes."""
+    what = WAITING.get(wait["what"], f"{doing(wait['what'])} has begun")
+    if wait["usual_s"] is None:
+        return what
+    runs = "an earlier run" if wait["runs"] == 1 else f"{wait['runs']} earlier runs"
+    of = "" if wait["what"] in ("driver", "start") else "all of it "
+    return f"{what} ({of}took {duration(wait['usual_s'])} in {runs} with this model)"
 
 
 def number(value: object, digits: int = 2) -> str:

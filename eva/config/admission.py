@@ -14,6 +14,7 @@ from eva.config.allowlist import VARIABLES, Allowlist, Kind
 from eva.config.files import validate
 from eva.config.solver import INITIAL
 from eva.errors import InputError, KeyProblem
+from eva.prompts.uploads import uploaded
 
 Guard = Kind | Literal["fixed"]
 
@@ -64,6 +65,8 @@ GUARDED: dict[str, Guard] = {
 """Keys whose values refer to something outside the config, by the last two names of their path. A test checks that all
 other keys are free text, numbers or eva's own names."""
 
+_UPLOADABLE = ("prompts.path", "evaluation.sets", "evaluation.baseline", "novelty.protected")
+"""Those of them that may name a prompt file which was sent to the service."""
 _OWN: dict[Guard, tuple[str, ...]] = {"model": ("playground",), "dataset": (INITIAL,)}
 """Names that are always allowed."""
 
@@ -85,6 +88,10 @@ def admit(config: RunConfig, allowed: Allowlist, given: RunConfig | None = None)
 
     def value_of(path: tuple[str, ...], value: Any) -> Any:
         guard = guard_of(path)
+        if _key_of(path) in _UPLOADABLE and value is not None:
+            file = uploaded(allowed.uploads, value)
+            if file is not None:
+                return str(file)
         if guard is None or value in (None, False) or own.get(path) == value or value in _OWN.get(guard, ()):
             return value
         if guard == "function" and ":" not in value and path[-1] not in ("function", "path", "id"):
@@ -114,10 +121,15 @@ def admit(config: RunConfig, allowed: Allowlist, given: RunConfig | None = None)
 
 def guard_of(path: tuple[str, ...]) -> Guard | None:
     """Returns the guard of the key at this path, ignoring list indexes, or None."""
+    return GUARDED.get(_key_of(path))
+
+
+def _key_of(path: tuple[str, ...]) -> str:
+    """The last two names of a path, without list indexes and names of held-out sets."""
     names = [name for name in path if not name.isdigit()]
     if len(names) > 2 and names[-3:-1] in (["evaluation", "sets"], ["evaluation", "baseline"]):
         names = names[:-1]
-    return GUARDED.get(".".join(names[-2:]))
+    return ".".join(names[-2:])
 
 
 def _mapped(value: Any, change: Callable[[tuple[str, ...], Any], Any], path: tuple[str, ...]) -> Any:

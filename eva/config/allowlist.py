@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from eva.errors import ConfigError
@@ -25,9 +26,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, slots=True)
 class Allowlist:
-    """The allowed names of each kind, and what each stands for. A function or a secret stands for itself."""
+    """The allowed names of each kind, and what each stands for. A function or a secret stands for itself.
+
+    `uploads`: the folder of prompt files that were sent to the service, which may be named, too.
+    """
 
     names: Mapping[Kind, Mapping[str, str]] = field(default_factory=dict[Kind, Mapping[str, str]])
+    uploads: Path | None = None
 
     def of(self, kind: Kind) -> Mapping[str, str]:
         return self.names.get(kind, {})

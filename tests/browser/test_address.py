@@ -30,6 +30,26 @@ def test_choices_within_a_view_survive_a_reload(tab: Tab, played: Played, played
     page.wait_for_url(re.compile("smooth=0.8"))
     card = page.get_by_role("region", name="Loss", exact=True)
     assert card.locator("path.line").count() == 2 and card.locator(".rule-name").count() == 3
+    chart = card.locator(".chart svg")
+    box = chart.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 90)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 90)
+    page.mouse.up()
+    page.wait_for_url(re.compile(r"steps=\d-\d"))
+    whole = page.get_by_text(re.compile(r"^Steps \d to \d of 0 to 8\.$"))
+    page.reload()
+    whole.wait_for()
+    chart.focus()
+    page.keyboard.press("0")
+    page.wait_for_url(re.compile(r"/training\?smooth=0.8$"))
+    page.keyboard.press("+")
+    page.wait_for_url(re.compile(r"steps=2-6"))
+    page.get_by_role("button", name="on top of each other").click()
+    page.wait_for_url(re.compile(r"trainings=overlaid$"))
+    assert card.locator(".legend li").all_inner_texts() == ["policy 1", "policy 2", "policy 3"]
+    assert tab.axe() == []
     answered = played_service.client.get(f"/v1{base}/prompts", params={"iteration": 1, "sort": "-depth"}).json()
     number = next(
         prompt["number"]

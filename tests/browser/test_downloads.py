@@ -51,6 +51,8 @@ def check_downloads(tab: Tab, most: int | None = None) -> int:
             seen = card.locator(".figure-body").bounding_box()
             assert seen is not None and image.width >= seen["width"] and image.height >= seen["height"], name
             colours = image.convert("RGB").getcolors(2**24) or []
+            corner = image.convert("RGB").crop((image.width - 120, 30, image.width - 40, 70))
+            assert len(corner.getcolors(2**16) or []) > 5, f"{name}: the name of the run is not in the picture"
             assert len(colours) > 20 and max(count for count, _ in colours) < 0.999 * image.width * image.height, name
     return len(cards)
 
@@ -59,7 +61,7 @@ def test_every_figure_of_every_view_has_both(tab: Tab, played: Played) -> None:
     base = f"/runs/{played.name}"
     views = ("", "/lineage", "/map", "/training", "/evolution")
     figures = {view: check_downloads(tab) for view in views if tab.open(base + view)}
-    assert figures == {"": 5, "/lineage": 1, "/map": 1, "/training": 2, "/evolution": 6}
+    assert figures == {"": 5, "/lineage": 1, "/map": 1, "/training": 2, "/evolution": 7}
 
 
 def test_compared_runs_have_both_too(browser: Browser, pair_service: Pair) -> None:

@@ -37,6 +37,20 @@ PAYLOADS = (
     "<link rel=stylesheet href=//evil.example/x.css><meta http-equiv=refresh content=0;url=//evil.example>",
 )
 
+HIDDEN = r"[\u0000-\u0008\u200b\u202a-\u202e\u2066-\u2069\ufeff]"
+UNSEEN = """hidden => {
+  const raw = new RegExp(hidden), found = [];
+  const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  for (let node = walker.currentNode; node; node = walker.nextNode()) {
+    if (node.nodeType === Node.TEXT_NODE) {
+      const parent = node.parentElement;
+      if (raw.test(node.data) && !parent.matches(".hidden-character")) found.push(parent.outerHTML);
+    } else for (const name of ["title", "aria-label"]) if (raw.test(node.getAttribute(name) ?? "")) found.push(name);
+  }
+  return found;
+}"""
+"""The texts of a page with a character that hides something and is not marked."""
+
 MAKEABLE = "script, img, iframe, base, meta, link, body, animate, textarea"
 
 
@@ -64,7 +78,9 @@ def test_it_gives_no_dialog_no_csp_report_and_no_element(
                 .where(prompts.c.run_id == run.id, prompts.c.number == number)
                 .values(text=payload, topic=payload)
             )
-        conn.execute(update(runs).where(runs.c.id == run.id).values(note=PAYLOADS[1], tags=list(PAYLOADS[:5])))
+        conn.execute(
+            update(runs).where(runs.c.id == run.id).values(note=PAYLOADS[1], tags=[*PAYLOADS[:5], PAYLOADS[9]])
+        )
     roles = fake_roles(generator=HostileGenerator(), evolver=HostileEvolver())
     drive(store, store_settings, run, NoListener(), build=always(roles))
 
@@ -85,6 +101,8 @@ def test_it_gives_no_dialog_no_csp_report_and_no_element(
         page = tab.open(path)
         assert not page.locator(f"main :is({MAKEABLE})").count(), path
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path
+        assert page.evaluate(UNSEEN, HIDDEN) == [], path
+    assert page.locator(".hidden-character").count() or tab.open("/").locator(".hidden-character").count() > 1
     shown = tab.open(f"{base}/prompts/0").locator(".asked pre").inner_text()
     assert shown == PAYLOADS[0]
     _check_report(tab, served, run.name, tmp_path / "report.html")

@@ -35,10 +35,19 @@ def runs_of(served: Served) -> list[Any]:
 
 def test_a_preset_is_edited_checked_and_launched_once(fresh: Tab, served: Served) -> None:
     page = fresh.open("/launch")
+    first = page.locator(".preset").first
+    assert first.get_by_role("heading").inner_text().split() == ["playground", "start", "here"]
+    lacking = page.locator(".preset", has_text="paper-dpo").first.locator(".lacks")
+    gpus = next(one for one in served.client.get("/v1/presets").json()["items"] if one["name"] == "paper-dpo")
+    assert lacking.all_inner_texts() == ([f"{gpus['lacks']}."] if gpus["lacks"] else [])
+    assert fresh.axe() == []
     page.get_by_role("link", name=re.compile(r"^playground\b(?!-)")).click()
     assert page.url.endswith("/launch?preset=playground")
     checked(page)
     assert "responses to held-out prompts, in total" in fresh.text("aside")
+    assert re.search(r"About \d+ (s|min) in all, \d+ s an iteration, on this machine", fresh.text(".plan"))
+    page.get_by_text("Arithmetic", exact=True).click()
+    page.get_by_text("time, train:").wait_for()
     assert page.locator(".entry").count() > 30
     assert fresh.axe() == []
     beta = page.get_by_label("training.beta")
@@ -48,7 +57,7 @@ def test_a_preset_is_edited_checked_and_launched_once(fresh: Tab, served: Served
     assert "Input should be greater than 0" in fresh.text("#config-training\\.beta-hint")
     launch = page.get_by_role("button", name="Launch")
     launch.press("Enter")
-    assert runs_of(served) == [] and "Fix the problems above first" in fresh.text(".start")
+    assert runs_of(served) == [] and "Fix the problems first" in fresh.text(".start")
     assert fresh.axe() == []
     beta.fill("0.2")
     page.get_by_label("prompts.playground").fill("16")
@@ -69,7 +78,7 @@ def test_a_preset_is_edited_checked_and_launched_once(fresh: Tab, served: Served
 def test_yaml_and_form_are_one_config_and_survive_a_reload(fresh: Tab, tmp_path: Path) -> None:
     page = fresh.open("/launch?own=1")
     (tmp_path / "mine.yaml").write_text(OWN)
-    page.locator("input[type=file]").set_input_files(tmp_path / "mine.yaml")
+    page.get_by_label("Open a config").set_input_files(tmp_path / "mine.yaml")
     checked(page)
     page.get_by_role("button", name="Form").click()
     page.get_by_label("iterations", exact=False).first.fill("7")
@@ -94,6 +103,51 @@ def test_yaml_and_form_are_one_config_and_survive_a_reload(fresh: Tab, tmp_path:
     page.get_by_role("button", name="Discard").click()
     page.get_by_text("Nothing to check yet").wait_for()
     assert [one for one in fresh.wrong if "422" not in one and "403" not in one] == []
+    fresh.wrong.clear()
+
+
+def test_a_file_of_prompts_is_sent_and_named_in_the_config(fresh: Tab, served: Served, tmp_path: Path) -> None:
+    page = fresh.open("/launch?own=1&as=form")
+    (tmp_path / "mine.yaml").write_text(OWN)
+    page.get_by_label("Open a config").set_input_files(tmp_path / "mine.yaml")
+    checked(page)
+    (tmp_path / "bad.jsonl").write_text('{"q": "x"}\n')
+    page.get_by_label("Upload prompts").set_input_files(tmp_path / "bad.jsonl")
+    page.get_by_text("Set prompts.field to the key of the prompt").wait_for()
+    page.get_by_role("button", name="Done").click()
+    (tmp_path / "rows.jsonl").write_text(
+        '{"prompt": "one"}\n{"prompt": "two"}\n{"prompt": "<b>three"}\n{"prompt": "one"}\n'
+    )
+    page.get_by_label("Upload prompts").set_input_files(tmp_path / "rows.jsonl")
+    page.get_by_text("1 repeated rows left out").wait_for()
+    assert fresh.axe() == []
+    page.keyboard.press("Escape")
+    page.locator("[aria-busy=false]", has_text="3 seed prompts").wait_for()
+    assert page.get_by_label("prompts.path").input_value().startswith("upload:")
+    assert page.get_by_label("prompts.playground").input_value() == ""
+    page.get_by_label("prompts.path").press("Control+Enter")
+    page.wait_for_url(re.compile(r"/runs/\w+-\w+$"))
+    (run,) = runs_of(served)
+    assert run["prompts"] == 3
+    fresh.settled()
+    assert [one for one in fresh.wrong if "422" not in one] == []
+    fresh.wrong.clear()
+
+
+def test_a_page_recovers_by_itself_when_the_service_is_back(fresh: Tab) -> None:
+    page = fresh.open("/launch?own=1")
+    page.context.set_offline(True)
+    page.get_by_role("link", name="Start from something else").click()
+    page.get_by_text("The service is not reachable").wait_for()
+    page.context.set_offline(False)
+    page.get_by_role("link", name=re.compile(r"^playground\b(?!-)")).wait_for()
+    page.context.set_offline(True)
+    page.get_by_role("link", name=re.compile(r"^playground\b(?!-)")).click()
+    page.get_by_text("No response from the service").first.wait_for()
+    page.context.set_offline(False)
+    checked(page)
+    assert fresh.axe() == []
+    assert [one for one in fresh.wrong if "ERR_INTERNET_DISCONNECTED" not in one] == []
     fresh.wrong.clear()
 
 

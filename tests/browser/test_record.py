@@ -72,6 +72,7 @@ def test_files_are_made_and_fetched(tab: Tab, played: Played, played_service: Se
     assert listed.count() == len(stored)
     assert f"eva checkpoints serve {played.name} --checkpoint 3" in listed.last.inner_text()
     assert stored[-1]["digest"][:12] in listed.last.inner_text()
+    assert played_service.client.get(f"/v1/runs/{played.name}/checkpoints/0/archive").status_code == 404
     page.get_by_label("What").select_option("heldout")
     page.get_by_role("button", name="Write the file").click()
     link = page.get_by_role("link", name=f"{played.name}-heldout.jsonl")

@@ -66,12 +66,21 @@ def test_words_and_tags_select_runs(fresh: Tab, several: list[RunRow]) -> None:
     page = fresh.open("/")
     page.locator(".run-cell a.tag", has_text="good").click()
     expect(page.locator(".run-name")).to_have_count(1)
-    page.get_by_role("button", name="Remove the tag filter").click()
+    page.get_by_role("button", name="Remove the filter tag: good").click()
     page.get_by_label("Words").fill("swee")
     page.get_by_label("Words").press("Enter")
     expect(page.locator(".run-name")).to_have_count(2)
     page.go_back()
     expect(page.locator(".run-name")).to_have_count(4)
+    page = fresh.open("/?columns=config.training.beta")
+    page.locator("[data-column='config.training.beta'] a", has_text="0.4").click()
+    expect(page.locator(".run-name")).to_have_count(1)
+    assert "config=training.beta%3D0.4" in page.url
+    page.get_by_role("button", name="Remove the filter config: training.beta=0.4").click()
+    expect(page.locator(".run-name")).to_have_count(4)
+    page.get_by_label("Words").fill("training.beta=0.4")
+    page.get_by_label("Words").press("Enter")
+    expect(page.locator(".run-name")).to_have_count(1)
 
 
 def test_a_fork_names_its_parent_and_has_spent_no_time(fresh: Tab, several: list[RunRow]) -> None:

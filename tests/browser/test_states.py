@@ -83,6 +83,8 @@ def test_every_view_of_a_run_that_plays_and_of_one_that_failed(
         page.locator(".status.running").wait_for()
         page.locator(".now").wait_for()
         assert fresh.axe() == []
+        page.get_by_text("The engines take over the new policy, before the first held-out prompt.").wait_for()
+        assert "0 of 0" not in fresh.text(".overview-head")
         page.get_by_role("button", name="Pause", exact=True).click()
         page.get_by_text("asked to pause, takes effect").wait_for()
         page.evaluate("window.sameVisit = true")

@@ -13,7 +13,7 @@ from tests.support.cli_fixtures import Played
 from tests.support.service_fixtures import Pair, Served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 VIEWS = [
     "/",
@@ -223,6 +223,39 @@ def test_evolution_draws_what_was_sampled_and_what_operators_gained(
     assert dots.count() == sum(None not in dot[1:3] for dot in spreads[-1]["data"]["dots"])
     dots.last.click()
     page.get_by_role("heading", name=re.compile(r"^Prompt \d+$")).first.wait_for()
+
+
+def test_families_and_the_choice_of_operators_are_drawn(tab: Tab, played: Played, played_service: Served) -> None:
+    families = played_service.client.get(f"/v1/runs/{played.name}/families").json()
+    listed = played_service.client.get(f"/v1/runs/{played.name}/prompts", params={"root": families["items"][0]["root"]})
+    assert families["items"][0]["descendants"] == listed.json()["total"] - 1
+    assert families["total"] == 48 and all(
+        sum(family["members"][n] for family in families["items"]) <= size for n, size in enumerate(families["sizes"])
+    )
+    known = {"worth": 0.41, "error": 0.02, "attempts": 30, "probability": 0.95}
+    unknown = {"worth": None, "error": None, "attempts": 0, "probability": 0.05}
+    beliefs = [{"operator": "breadth", **unknown}, {"operator": "deepening", **known}]
+
+    def with_choice(route: Route) -> None:
+        body = route.fetch().json()
+        body["items"] += [{"iteration": n, "name": "operator_choice", "data": beliefs} for n in (1, 2)]
+        route.fulfill(json=body)
+
+    tab.page.route(re.compile(r"/statistics\?"), with_choice)
+    page = tab.open(f"/runs/{played.name}/evolution")
+    choice = page.get_by_role("region", name="Choice of operators")
+    assert choice.locator("path.line").count() == 2
+    assert [row.split("\t")[0::2] for row in choice.locator("tbody tr").all_inner_texts()] == [
+        ["deepening", "0.41", "95.0%"],
+        ["breadth", "–", "5.0%"],
+    ]
+    assert tab.axe() == []
+    bands = page.get_by_role("region", name="Population").locator(".family-band")
+    assert bands.count() == len(families["items"])
+    bands.first.hover()
+    assert families["items"][0]["text"] in page.locator(".family-tip").inner_text()
+    bands.first.click()
+    page.wait_for_url(re.compile(rf"/lineage\?prompt={families['items'][0]['root']}$"))
 
 
 def test_topics_drift_where_prompts_carry_them(tab: Tab, played: Played, played_service: Served) -> None:

@@ -2,6 +2,7 @@
 import { Component, effect, html, render, signal, useEffect } from "./ui.js";
 import { Link, path, runPath } from "./router.js";
 import { SignedIn, SignIn } from "./session.js";
+import { withCodes } from "./hidden-characters.js";
 import { later, loadAll } from "./later.js";
 import { Empty } from "./parts/states.js";
 import { Overview } from "./views/overview/overview.js";
@@ -21,7 +22,7 @@ const Prompts = later(() => import("./views/prompts/prompts.js").then((view) => 
 const Samples = later(() => import("./views/samples/samples.js").then((view) => view.Samples));
 const Studies = later(() => import("./views/studies/studies.js").then((view) => view.Studies));
 const Study = later(() => import("./views/studies/studies.js").then((view) => view.Study));
-const Training = later(() => import("./views/training.js").then((view) => view.Training));
+const Training = later(() => import("./views/training/training.js").then((view) => view.Training));
 
 /** @typedef {{name: string, title: string, view: (props: any) => unknown}} Tab */
 
@@ -116,7 +117,7 @@ function currentView() {
 
 function App() {
   const { title, run, tab, body } = currentView();
-  document.title = `${title} – eva`;
+  document.title = withCodes(`${title} – eva`);
   // on a narrow screen the tabs scroll: bring the current one into view
   useEffect(
     () => document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }),

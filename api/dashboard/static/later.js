@@ -1,11 +1,10 @@
 // Views whose scripts are loaded after the page: when they are shown, or when the browser has nothing else to do.
 import { html, useEffect, useState } from "./ui.js";
-import { ApiError } from "./data/api.js";
+import { AGAIN_MS, ApiError } from "./data/api.js";
 import { ErrorNotice, Loading } from "./parts/states.js";
 
 /** @typedef {(props: any) => any} View */
 
-const AGAIN_MS = 3000;
 const REST_MS = 200;
 const waiting = /** @type {(() => Promise<View>)[]} */ ([]);
 
@@ -49,7 +48,10 @@ export function later(load) {
       };
     }, []);
     if (loaded) return html`<${loaded} ...${props} />`;
-    return failed ? html`<${ErrorNotice} error=${UNREACHABLE} />` : html`<${Loading} />`;
+    return html`
+      <h1 class="hidden-but-read">${document.title.split(" – ")[0]}</h1>
+      ${failed ? html`<${ErrorNotice} error=${UNREACHABLE} />` : html`<${Loading} />`}
+    `;
   };
 }
 

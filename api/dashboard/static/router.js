@@ -63,14 +63,15 @@ export function go(to, how = {}) {
 }
 
 /**
- * The current address with some parameters changed; null or "" removes one.
+ * The current address with some parameters changed; null or "" removes one, a list gives it several values.
  * @param {Record<string, unknown>} changes
  */
 export function withQuery(changes) {
   const next = new URLSearchParams(query.value);
   for (const [name, value] of Object.entries(changes)) {
-    if (value === null || value === undefined || value === "") next.delete(name);
-    else next.set(name, String(value));
+    next.delete(name);
+    for (const item of Array.isArray(value) ? value : [value])
+      if (item !== null && item !== undefined && item !== "") next.append(name, String(item));
   }
   const text = next.toString();
   return new URL(address.value, location.origin).pathname + (text ? `?${text}` : "");

@@ -1,6 +1,6 @@
 // Signing in and out where the service requires API keys, and what the current key may do.
 import { html, effect, signal, useState } from "./ui.js";
-import { ApiError, fetchJson, send, signInDialog, signIns } from "./data/api.js";
+import { AGAIN_MS, ApiError, fetchJson, isAway, send, signInDialog, signIns } from "./data/api.js";
 import { Dialog } from "./parts/dialog.js";
 
 /** @typedef {import("./data/schema.d.ts").Session} Session */
@@ -9,20 +9,24 @@ export const session = signal(/** @type {Session | null} */ (null));
 /** True once the service has said who is signed in, if anyone. */
 export const settled = signal(false);
 
-effect(() => {
-  void signIns.value;
+const ask = () =>
   fetchJson("/v1/session")
     .then(
       (data) => {
         session.value = /** @type {Session} */ (data);
       },
-      () => {
+      (error) => {
         session.value = null;
+        if (isAway(error)) setTimeout(() => void ask(), AGAIN_MS);
       },
     )
     .then(() => {
       settled.value = true;
     });
+
+effect(() => {
+  void signIns.value;
+  void ask();
 });
 
 /** Says why this key may not change anything; null if it may. */

@@ -14,7 +14,7 @@ from store.postgres.values import clean_text
 from store.rows import JsonObject, RunRow
 from store.schema.tables import leases, runs, stages
 from store.views.run_lists.outcomes import FIRST_HELDOUT, NEWEST_HELDOUT, SetOutcome, outcome_of
-from store.views.run_lists.sorting import own_seconds, sort_value
+from store.views.run_lists.sorting import config_is, own_seconds, sort_value
 
 STATUSES = ("created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled")
 """The values of `standing`: a run's stored status, or `interrupted` when that is running but no driver holds it."""
@@ -54,7 +54,8 @@ class StandingRow:
 class RunFilter:
     """Selects runs by state, part of the name, tag, words and time of creation, and with `deleted` deleted ones too.
 
-    Each of the `words` is part of the name, the note or a tag, in upper or lower case.
+    Each of the `words` is part of the name, the note or a tag, in upper or lower case, or is true of the config as
+    `configs` are: `training.loss=rloo`.
     """
 
     standings: Sequence[str] = ()
@@ -64,6 +65,7 @@ class RunFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     deleted: bool = False
+    configs: Sequence[str] = ()
 
 
 _open = (
@@ -157,7 +159,9 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
         found.append(runs.c.tags.contains([clean_text(wanted.tag)]))
     for word in clean_text(wanted.words or "").split():
         tags = func.array_to_string(runs.c.tags, "\n")
-        found.append(or_(*(each.icontains(word, autoescape=True) for each in (runs.c.name, runs.c.note, tags))))
+        in_text = [each.icontains(word, autoescape=True) for each in (runs.c.name, runs.c.note, tags)]
+        found.append(or_(*in_text, *([config_is(word)] if "=" in word[1:] else [])))
+    found += [config_is(clean_text(each)) for each in wanted.configs]
     if wanted.created_after is not None:
         found.append(runs.c.created_at >= wanted.created_after)
     if wanted.created_before is not None:

@@ -1,14 +1,15 @@
-"""What a list of runs is sorted by: a column, a figure of the run, or a key of its config, all as JSON values."""
+"""What lists of runs are sorted by: a column, a figure, or a key of the config, as JSON values; and filters by keys."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, cast, func, literal, select
+from sqlalchemy import ColumnElement, ScalarSelect, cast, func, literal, null, or_, select
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
 from eva.errors import InputError
-from store.postgres.values import clean_text
+from store.postgres.values import clean_json, clean_text
 from store.schema.tables import runs, stages
 from store.views.run_lists.outcomes import NEWEST_BATCH, NEWEST_HELDOUT
 
@@ -61,3 +62,27 @@ def sort_value(by: str) -> ColumnElement[Any]:
 def config_value(key: str) -> ColumnElement[Any]:
     """Part of a query of runs: the value of a dotted key of the config, NULL where it is missing or null."""
     return func.nullif(runs.c.config[tuple(clean_text(key).split("."))], _JSON_NULL, type_=JSONB)
+
+
+def config_is(condition: str) -> ColumnElement[bool]:
+    """Part of a query of runs: whether a key of the config has a value, as `training.loss=rloo`.
+
+    The value is JSON (`0.1`, `true`, `"0.1"`, `[1, 2]`) or, if it is not, a text; `null` is a key without a value.
+    Raises InputError for a condition without a key.
+    """
+    key, equals, text = condition.partition("=")
+    if not key or not equals:
+        raise InputError(
+            f"config: {condition[:100]!r}",
+            expected="a key and its value, such as training.loss=rloo",
+            next_move="Write it as KEY=VALUE",
+        )
+    value = config_value(key)
+    if text == "null":
+        return value.is_(null())
+    as_text = value == literal(text, JSONB)
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return as_text
+    return or_(as_text, value == literal(clean_json(parsed), JSONB(none_as_null=False)))

@@ -63,9 +63,10 @@ def test_a_page_loads_few_files_that_browsers_keep_for_good(served: Served) -> N
     ("path", "first"),
     [
         ("/", ["/v1/session", "/v1/runs?sort=-created&amp;limit=50"]),
-        ("/runs/a%22%3E/training", ["views-training.js", "shared.js", "/v1/session", "/v1/runs/a&quot;&gt;"]),
+        ("/runs/a%22%3E/training", ["views-training-training.js", "shared.js", "/v1/session", "/v1/runs/a&quot;&gt;"]),
         ("/runs/a/prompts/3", ["views-prompts-prompt.js", "shared.js", "/v1/session"]),
-        ("/runs/a/none", ["/v1/session", "/v1/runs/a"]),
+        ("/runs/a/none", ["/v1/session"]),
+        ("/runs/a", ["/v1/session", "/v1/runs/a"]),
     ],
 )
 def test_a_page_names_what_its_view_needs_first(served: Served, path: str, first: list[str]) -> None:

@@ -36,11 +36,11 @@ def exported(played_service: Served) -> int:
 @pytest.mark.parametrize(
     "path",
     [
-        # runs beside each other need two of them, and keys a service that asks for some (test_access.py); webhooks are
-        # made by those who need them (test_webhooks.py)
+        # runs beside each other need two of them, keys a service that asks for some (test_access.py), an archive a
+        # checkpoint with files (test_reading.py); webhooks are made by those who need them (test_webhooks.py)
         path
         for path in EXAMPLES
-        if "playground-b" not in path and not path.startswith(("/v1/keys", "/v1/studies/", "/v1/webhooks/"))
+        if not re.search("playground-b|^/v1/keys|^/v1/studies/|^/v1/webhooks/|/archive", path)
     ],
 )
 def test_the_example_answers(played_service: Served, exported: int, path: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import tarfile
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import func, select, text
 
@@ -295,6 +298,19 @@ def test_a_checkpoint_shows_its_manifest_and_no_path_of_the_server(
     assert (given["folder"], given["files"], given["bytes"]) == (None, None, None)
     shown = served.client.get(f"{BASE}/checkpoints").text + json.dumps([found, given])
     assert str(store_settings.data_dir) not in shown and "/somewhere" not in shown
+    archive = served.client.get(f"{BASE}/checkpoints/1/archive")
+    sealed = (folder / "manifest.json").read_bytes()
+    assert archive.headers["content-length"] == str(len(archive.content))
+    assert archive.headers["etag"] == f'"{hashlib.sha256(sealed).hexdigest()}"'
+    with tarfile.open(fileobj=io.BytesIO(archive.content)) as tar:
+        held = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    name = archive.headers["content-disposition"].split('"')[1].removesuffix(".tar")
+    assert held == {f"{name}/manifest.json": sealed, f"{name}/model.safetensors": b"weights"}
+    (folder / "model.safetensors").write_bytes(b"weigh")
+    with pytest.raises(httpx.RemoteProtocolError):
+        served.client.get(f"{BASE}/checkpoints/1/archive")
+    for missing in (0, 7):
+        assert served.client.get(f"{BASE}/checkpoints/{missing}/archive").status_code == 404
     (folder / "manifest.json").write_text('{"files": []}')
     assert get(served, f"{BASE}/checkpoints/1")["files"] is None, "another manifest than the recorded one is none"
     assert served.client.get(f"{BASE}/checkpoints/7").status_code == 404

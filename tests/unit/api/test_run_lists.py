@@ -95,6 +95,19 @@ def test_words_are_parts_of_a_name_a_note_or_a_tag(listed: Served) -> None:
     assert walk(listed, words="sweep nothing") == []
 
 
+def test_runs_are_selected_by_values_of_their_config(listed: Served) -> None:
+    def having(*conditions: str, **more: Any) -> str:
+        return stems(walk(listed, config=list(conditions), **more))
+
+    assert having("training.beta=0.1") == "fca" == having("training.beta=1e-1")
+    assert having("training.beta=null") == "e" and having("no.key=null", words="try") == "a"
+    assert having("iterations=1", "training.beta=0.2") == "b"
+    assert having("training.beta=NaN") == having('training.beta=["\\ud800"]') == having("no.key=1") == ""
+    assert stems(walk(listed, words="swee training.beta=0.2")) == "b" and walk(listed, words="=x a=b") == []
+    assert get(listed, "/v1/groups", by="tag", config="training.beta=0.2")["items"][0]["runs"]
+    assert listed.client.get("/v1/runs", params={"config": "training.loss"}).status_code == 422
+
+
 def test_a_list_shows_keys_of_the_config_without_secrets(listed: Served) -> None:
     (run,) = get(listed, "/v1/runs", words="try", key=["training.beta", "reward.api_base", "no.key"])["items"]
     assert run["config"] == {"training.beta": 0.1, "reward.api_base": "https://***@host/v1", "no.key": None}

@@ -108,6 +108,8 @@ def test_watching_shows_each_stage_once_and_what_a_run_waits_for() -> None:
             (run("queued"), [first]),
             (run("queued", ahead=2), [first]),
             (run("queued", message="Ray is away"), [first]),
+            (run("queued") | {"wait": {"what": "start", "usual_s": 65.0, "runs": 3}}, [first]),
+            (run("running") | {"wait": {"what": "evaluate", "usual_s": None, "runs": 0}}, [first]),
             (run("running"), [first, stage("pair", "running", 3)]),
             (run("running"), [first, stage("pair", "done", 8), stage("train", "running", 0)]),
             (run("finished"), [first]),
@@ -116,7 +118,8 @@ def test_watching_shows_each_stage_once_and_what_a_run_waits_for() -> None:
     lines: list[str] = []
     facts = follow(lambda: next(seen), PlainProgress("r", 1, lines.append), sleep=lambda seconds: None)
     assert facts["status"] == "finished"
-    told = zip(["behind 2 runs", "Ray is away", "5 pairs"], lines, strict=True)
+    waits = ["workers start (took 1:05", "take over the new policy"]
+    told = zip(["behind 2 runs", "Ray is away", *waits, "5 pairs"], lines, strict=True)
     assert all(part in line for part, line in told), lines
 
 

@@ -29,7 +29,8 @@ def test_runs_are_selected_by_status_tag_and_age(eva: Command, store: Store) -> 
     for chosen in (("--status", "paused", "--status", "failed"), ("--tag", "paper")):
         shown = eva("runs", *chosen).stdout
         assert second.name in shown and first.name not in shown
-    assert first.name in eva("runs", "--since", "1h").stdout
+    assert first.name in eva("runs", "--since", "1h", "--config", f"seed={first.seed}").stdout
+    assert "No run is like that" in eva("runs", "--config", "training.loss=orpo").stdout
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert eva("runs", "--since", later).stdout == "No run is like that. `eva runs` lists all.\n"
     assert "no date such as" in eva("runs", "--since", "yesterday").stderr

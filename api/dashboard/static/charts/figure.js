@@ -1,6 +1,7 @@
 // A chart in its card, with a caption, its numbers as a table, and downloads as CSV and PNG. Every chart uses it.
 import { html, useRef, useState } from "../ui.js";
-import { count, figure as number } from "../parts/format.js";
+import { count, inColumn } from "../parts/format.js";
+import { path, query } from "../router.js";
 import { pictureOf } from "./picture.js";
 
 /**
@@ -18,7 +19,7 @@ export function Figure({ title, caption, name, numbers, aside, children }) {
   const body = useRef(/** @type {HTMLElement | null} */ (null));
   const [open, setOpen] = useState(false);
   const picture = async () => {
-    const blob = body.current && (await pictureOf(body.current, title));
+    const blob = body.current && (await pictureOf(body.current, title, shownRuns()));
     if (blob) save(`${name}.png`, blob);
   };
   return html`
@@ -47,8 +48,20 @@ export function Figure({ title, caption, name, numbers, aside, children }) {
   `;
 }
 
+/** The names of the runs, or of the study, that the page is about. */
+function shownRuns() {
+  const [noun, name = ""] = path.value;
+  return noun === "compare" ? query.value.getAll("run").join(", ") : name;
+}
+
 /** @param {Numbers} props */
-const Table = ({ columns, rows }) => html`
+function Table({ columns, rows }) {
+  // the figures of a column have the same precision
+  const formats = columns.map((_, k) => {
+    const values = rows.flatMap((row) => (typeof row[k] === "number" ? [row[k]] : []));
+    return values.every(Number.isInteger) ? count : inColumn(values);
+  });
+  return html`
   <div class="scroll" tabindex="0" role="region" aria-label="Numbers">
     <table class="data">
       <thead>
@@ -63,7 +76,7 @@ const Table = ({ columns, rows }) => html`
               ${row.map(
                 (value, k) => html`
                   <td key=${k} class=${k ? "number" : ""}>
-                    ${typeof value === "number" && k ? number(value) : (value ?? "–")}
+                    ${typeof value === "number" && k ? formats[k](value) : (value ?? "–")}
                   </td>
                 `,
               )}
@@ -82,6 +95,7 @@ const Table = ({ columns, rows }) => html`
     `
   }
 `;
+}
 
 /**
  * CSV by RFC 4180. A text that a spreadsheet would read as a formula gets an apostrophe in front.

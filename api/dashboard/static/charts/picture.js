@@ -26,9 +26,10 @@ const [PAD, EDGE, SHARP, LONGEST, LARGEST] = [20, 12, 2, 16_000, 1e8];
  * Paints `body` under its title as PNG, including what one would have to scroll to.
  * @param {HTMLElement} body
  * @param {string} title
+ * @param {string} of the run or study that it belongs to
  * @returns {Promise<Blob | null>}
  */
-export async function pictureOf(body, title) {
+export async function pictureOf(body, title, of) {
   body.classList.add("taken");
   const pieces = /** @type {Piece[]} */ ([]);
   collectPieces(body, null, pieces);
@@ -49,6 +50,11 @@ export async function pictureOf(body, title) {
   pen.fillStyle = page.color;
   pen.font = `600 15px ${page.fontFamily}`;
   pen.fillText(title, PAD, PAD + 12, width - 2 * PAD);
+  const room = width - 3 * PAD - Math.min(pen.measureText(title).width, width - 2 * PAD);
+  pen.font = `13px ${page.fontFamily}`;
+  pen.textAlign = "right";
+  if (room > 60) pen.fillText(of, width - PAD, PAD + 12, room);
+  pen.textAlign = "left";
   pen.translate(PAD - left, 2 * PAD + 16 - top);
   for (const piece of pieces) {
     pen.save();

@@ -12,14 +12,18 @@ import { extent, linear, markText, pathOf, ticks } from "./scales.js";
  * @typedef {{series: Series[], xLabel: string, yLabel: string, label: string, height?: number, zero?: boolean,
  *   yDomain?: [number, number], whole?: boolean, format?: (value: number | null | undefined) => string,
  *   axisFormat?: (value: number) => string, xName?: (x: number) => string, dots?: boolean,
- *   shared?: {value: number | null}, rules?: {x: number, label: string}[]}} PlotProps `shared`: the place that the
- *   charts of a page mark together; `rules`: places to mark with a vertical line
+ *   shared?: {value: number | null}, rules?: {x: number, label: string}[],
+ *   zoom?: (range: [number, number] | null) => void}} PlotProps `shared`: the place that the charts of a page mark
+ *   together; `rules`: places to mark with a vertical line; `zoom`: called with the part that was dragged over or
+ *   chosen by keyboard, null for the whole
  */
 
 const LEFT = 42;
 const RIGHT = 12;
 const TOP = 28;
 const BOTTOM = 40;
+/** Pixels below which a drag is a click. */
+const SHORTEST_BRUSH = 8;
 
 /** Measures the width of an element, also when it changes. @returns {[{current: any}, number]} */
 export function useWidth() {
@@ -49,9 +53,11 @@ export function Plot({
   dots = true,
   shared,
   rules = [],
+  zoom,
 }) {
   const [box, width] = useWidth();
   const [own, setOwn] = useState(/** @type {number | null} */ (null));
+  const [brush, setBrush] = useState(/** @type {[number, number] | null} */ (null));
   const setAt = (/** @type {number | null} */ place) => {
     if (shared) shared.value = place;
     else setOwn(place);
@@ -87,12 +93,36 @@ export function Plot({
   const marksX = xs.length === 1 ? xs : ticks(domainX, Math.min(xs.length, width / 70), whole);
   const marksY = ticks(domainY, Math.max(2, (height - BOTTOM) / 48));
 
+  const placeOf = (/** @type {PointerEvent} */ event) =>
+    event.clientX - /** @type {Element} */ (event.currentTarget).getBoundingClientRect().left;
+  const valueAt = linear([LEFT + inset, width - RIGHT - inset], domainX);
+  const startBrush = (/** @type {PointerEvent} */ event) => {
+    // a finger that moves over a chart scrolls the page
+    if (!zoom || event.button || event.pointerType === "touch") return;
+    event.preventDefault();
+    /** @type {Element} */ (event.currentTarget).setPointerCapture(event.pointerId);
+    setBrush([placeOf(event), placeOf(event)]);
+  };
+  const endBrush = () => {
+    if (brush && Math.abs(brush[1] - brush[0]) >= SHORTEST_BRUSH) {
+      const ends = brush.map((pixel) => Math.min(domainX[1], Math.max(domainX[0], valueAt(pixel))));
+      zoom?.([Math.min(...ends), Math.max(...ends)]);
+    }
+    setBrush(null);
+  };
   const near = (/** @type {PointerEvent} */ event) => {
-    const frame = /** @type {Element} */ (event.currentTarget).getBoundingClientRect();
-    const pointerX = event.clientX - frame.left;
+    const pointerX = placeOf(event);
+    if (brush) setBrush([brush[0], pointerX]);
     setAt(xs.length ? xs.reduce((a, b) => (Math.abs(x(b) - pointerX) < Math.abs(x(a) - pointerX) ? b : a)) : null);
   };
   const step = (/** @type {KeyboardEvent} */ event) => {
+    if (zoom && ["+", "=", "-", "0"].includes(event.key)) {
+      event.preventDefault();
+      const [middle, half] = [at ?? (domainX[0] + domainX[1]) / 2, (domainX[1] - domainX[0]) / 2];
+      const reach = event.key === "-" ? 2 * half : half / 2;
+      zoom(event.key === "0" ? null : [middle - reach, middle + reach]);
+      return;
+    }
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by || !xs.length) return;
     event.preventDefault();
@@ -108,6 +138,10 @@ export function Plot({
         role="img"
         aria-label=${label}
         tabindex="0"
+        class=${zoom ? "brushed" : undefined}
+        onPointerDown=${startBrush}
+        onPointerUp=${endBrush}
+        onPointerCancel=${() => setBrush(null)}
         onPointerMove=${near}
         onPointerLeave=${() => setAt(null)}
         onKeyDown=${step}
@@ -143,6 +177,18 @@ export function Plot({
               </g>
             `,
           )}
+        ${
+          brush &&
+          html`
+            <rect
+              class="brush"
+              x=${Math.min(...brush)}
+              width=${Math.abs(brush[1] - brush[0])}
+              y=${TOP}
+              height=${height - BOTTOM - TOP}
+            />
+          `
+        }
         ${at !== null && html`<line class="cursor" x1=${x(at)} x2=${x(at)} y1=${TOP} y2=${height - BOTTOM} />`}
         ${series.map(
           (line) => html`

@@ -13,6 +13,13 @@ export class ApiError extends Error {
   }
 }
 
+/** Milliseconds after which a request is repeated while the service is away. */
+export const AGAIN_MS = 3000;
+
+/** Whether the service, or what stands in front of it, could not be reached. @param {unknown} error */
+export const isAway = (error) =>
+  error instanceof ApiError && (error.problem.status === 0 || [502, 503, 504].includes(error.problem.status));
+
 /** Whether the sign-in dialog is open. It opens over the page, so that nothing typed there is lost. */
 export const signInDialog = signal(/** @type {"closed" | "open" | "declined"} */ ("closed"));
 
@@ -145,7 +152,7 @@ export function useRequest(path, query = {}, again = 0) {
           if (!(error instanceof ApiError)) throw error;
           const old = state.peek();
           state.value = { of: url, data: old.of === url ? old.data : null, error, loading: false };
-          if (error.problem.status === 0 || error.problem.status >= 503) timer = setTimeout(run, 3000);
+          if (isAway(error)) timer = window.setTimeout(run, AGAIN_MS);
         },
       );
     };
@@ -159,14 +166,30 @@ export function useRequest(path, query = {}, again = 0) {
 }
 
 /**
- * Calls back for every event of a run as it happens. After a lost connection the browser resumes where it stopped.
+ * Calls back for every event of a run as it happens. After a lost connection it resumes where it stopped: the browser
+ * does so by itself, unless something between it and the service has answered with an error.
  * @param {string} run
  * @param {number} after
  * @param {(event: import("./schema.d.ts").Event) => void} onEvent
  * @returns {() => void} stops it
  */
 export function listenToEvents(run, after, onEvent) {
-  const source = new EventSource(address(runEndpoint(run, "events", "stream"), { after }));
-  source.onmessage = (message) => onEvent(JSON.parse(message.data));
-  return () => source.close();
+  let last = after;
+  let timer = 0;
+  let source = /** @type {EventSource | null} */ (null);
+  const open = () => {
+    source = new EventSource(address(runEndpoint(run, "events", "stream"), { after: last }));
+    source.onmessage = (message) => {
+      last = Number(message.lastEventId) || last;
+      onEvent(JSON.parse(message.data));
+    };
+    source.onerror = () => {
+      if (source?.readyState === EventSource.CLOSED) timer = window.setTimeout(open, AGAIN_MS);
+    };
+  };
+  open();
+  return () => {
+    source?.close();
+    clearTimeout(timer);
+  };
 }

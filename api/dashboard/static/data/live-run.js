@@ -3,6 +3,8 @@ import { useEffect, useState } from "../ui.js";
 import { listenToEvents, runEndpoint, useRequest, signIns } from "./api.js";
 
 const COUNTS_MS = 2000;
+/** A run that failed may be resumed at any time; nothing else happens in it. */
+const RESUMED_MS = 5000;
 
 /**
  * The run, and two counters to fetch by: `happened` goes up with every event, `tick` also every two seconds while the
@@ -15,11 +17,16 @@ export function useRun(name) {
   const request = useRequest(runEndpoint(name), {}, tick);
   const run = /** @type {import("./schema.d.ts").RunDetails | null} */ (request.data);
   const loaded = run !== null;
-  const over = run !== null && ["finished", "failed", "cancelled"].includes(run.status);
+  const over = run !== null && ["finished", "cancelled"].includes(run.status);
+  const failed = run?.status === "failed";
   const lastEvent = run?.last_event ?? 0;
   useEffect(() => {
     if (!loaded || over) return undefined;
     let waiting = 0;
+    if (failed) {
+      const timer = setInterval(() => setTick((n) => n + 1), RESUMED_MS);
+      return () => clearInterval(timer);
+    }
     // several stages may close at once: fetch only once for all of them
     const stopListening = listenToEvents(name, lastEvent, () => {
       waiting ||= window.setTimeout(() => {
@@ -36,6 +43,6 @@ export function useRun(name) {
       clearInterval(counts);
       clearTimeout(waiting);
     };
-  }, [name, loaded, over, signIns.value]);
+  }, [name, loaded, over, failed, signIns.value]);
   return { request, run, happened, tick, again: () => setTick((n) => n + 1) };
 }

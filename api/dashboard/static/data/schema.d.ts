@@ -570,6 +570,11 @@ export interface Part {
   batch_reason: string | null;
 }
 
+export interface PlannedStage {
+  name: string;
+  seconds: number;
+}
+
 export interface Point {
   iteration: number;
   reward: number | null;
@@ -588,10 +593,13 @@ export interface Preset {
   needs: string;
   model: string;
   loss: string;
+  gpus: number;
+  lacks: string | null;
 }
 
 export interface Presets {
   items: Preset[];
+  machines: string | null;
 }
 
 export interface Problem {
@@ -626,6 +634,32 @@ export interface PromptDetails {
   why: string[];
   quarantined: Record<string, string>;
   responses: Responses;
+}
+
+export interface PromptFamilies {
+  items: PromptFamily[];
+  total: number;
+  iterations: number[];
+  sizes: number[];
+}
+
+export interface PromptFamily {
+  root: number;
+  text: string;
+  descendants: number;
+  members: number[];
+}
+
+export interface PromptFileUpload {
+  name: string;
+  bytes: number;
+  prompts: number;
+  repeated: number;
+  empty: Record<string, number>;
+  cut: Record<string, number>;
+  joined: Record<string, number>;
+  unused: string[];
+  first: string[];
 }
 
 export interface PromptMap {
@@ -693,6 +727,7 @@ export interface Rehearsal {
   config: Record<string, any>;
   estimate: string[];
   checks: string[];
+  plan: RunPlan | null;
 }
 
 export interface Relative {
@@ -804,6 +839,7 @@ export interface RunDetails {
   started_at: string | null;
   finished_at: string | null;
   deleted_at: string | null;
+  wait: Wait | null;
   launch: Launch | null;
   config_hash: string;
   config: Record<string, any>;
@@ -824,6 +860,16 @@ export interface RunGroups {
 export interface RunPage {
   items: Run[];
   next: string | null;
+}
+
+export interface RunPlan {
+  machines: string;
+  iteration_s: number;
+  total_s: number;
+  gpu_hours: number;
+  stages: PlannedStage[];
+  disk: number;
+  arithmetic: string[];
 }
 
 export interface Series {
@@ -1015,6 +1061,13 @@ export interface TrainedChunk {
 
 export interface TrainedChunks {
   items: TrainedChunk[];
+}
+
+export interface Wait {
+  what: string;
+  since: string | null;
+  usual_s: number | null;
+  runs: number;
 }
 
 export interface Webhook {

@@ -65,6 +65,13 @@ export function duration(seconds) {
   return `${(total / 86400).toFixed(1)} days`;
 }
 
+/** A length of time as people say it: 40 s, 12 min, 2.6 h, 3.1 days. @param {number} seconds */
+export function span(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${(seconds / 3600).toFixed(1)} h` : `${(seconds / 86_400).toFixed(1)} days`;
+}
+
 /** A date and time, in the reader's own time zone. @param {string | null | undefined} iso */
 export const moment = (iso) =>
   iso ? new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–";

@@ -12,7 +12,7 @@ export const Operator = ({ name }) => html`
 
 /** Shows text, with what stands between backticks as code. @param {{text: string}} props */
 export const TextWithCode = ({ text }) => html`
-  ${text.split("`").map((part, n) => (n % 2 ? html`<code key=${n}>${part}</code>` : part))}
+  <span>${text.split("`").map((part, n) => (n % 2 ? html`<code key=${n}>${part}</code>` : part))}</span>
 `;
 
 /** @param {{status: string}} props */

@@ -1,6 +1,5 @@
 // The answer that is known to be right, which verifiers and judges see.
 import { html } from "../ui.js";
-import { Text } from "./text.js";
 
 /** @param {{value: string | null, from: string}} props */
 export const Reference = ({ value, from }) =>
@@ -8,6 +7,6 @@ export const Reference = ({ value, from }) =>
   html`
     <div class="messages reference">
       <div class="role">reference answer, from ${from}</div>
-      <pre class="text"><${Text} value=${value} /></pre>
+      <pre class="text">${value}</pre>
     </div>
   `;

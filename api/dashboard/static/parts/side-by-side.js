@@ -2,16 +2,14 @@
 import { classes, html } from "../ui.js";
 import { Difference } from "./difference.js";
 import { count, figure } from "./format.js";
-import { Text } from "./text.js";
 
 /**
  * @typedef {{title: string, reward: number | null, reason: string | null, success: boolean | null, text: string,
  *   tokens: number, finish: string, facts?: string}} Shown
  */
 
-/** @param {{text: string}} props */
-export const ResponseText = ({ text }) =>
-  text ? html`<${Text} value=${text} />` : html`<span class="soft">(empty)</span>`;
+/** A response as it is shown. @param {string} text */
+export const responseText = (text) => text || html`<span class="soft">(empty)</span>`;
 
 /** @param {{responses: Shown[], marked: boolean}} props `marked`: each is compared with the one before it */
 export const SideBySide = ({ responses, marked }) => html`
@@ -37,7 +35,7 @@ export const SideBySide = ({ responses, marked }) => html`
                 ? html`<${Difference} before=${before.text} after=${response.text} />`
                 : html`
                   <pre class="text">
-                    <${ResponseText} text=${response.text} />
+                    ${responseText(response.text)}
                   </pre>
                 `
           }

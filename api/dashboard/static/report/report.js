@@ -15,7 +15,7 @@ import { Head } from "../views/overview/head.js";
 import { Timeline } from "../views/overview/timeline.js";
 import { Warnings } from "../views/overview/warnings.js";
 import { rank, BestAndWorst } from "../views/prompts/responses.js";
-import { TrainingCharts } from "../views/training.js";
+import { TrainingCharts } from "../views/training/training.js";
 
 /** @typedef {import("../data/schema.d.ts").RunDetails} RunDetails */
 /** @typedef {import("../data/schema.d.ts").Iterations} Iterations */

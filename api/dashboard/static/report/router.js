@@ -1,7 +1,9 @@
 // Replaces the dashboard's router in a report: a link leads to a prompt that the page contains, or is plain text.
 import { html, signal } from "../ui.js";
 
-export const path = signal(/** @type {string[]} */ ([]));
+/** @type {{run?: {name: string}, study?: {name: string}}} */
+const facts = JSON.parse(document.getElementById("facts")?.textContent ?? "{}");
+export const path = signal(facts.run ? ["runs", facts.run.name] : ["studies", facts.study?.name ?? ""]);
 export const query = signal(new URLSearchParams());
 
 /** @param {string} run @param {...(string | number)} parts */

@@ -6,18 +6,21 @@ import { useRun } from "../../data/live-run.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { go, query, withQuery } from "../../router.js";
 import { Earnings } from "./earnings.js";
+import { OperatorChoice } from "./choice.js";
 import { Gains, Payoff } from "./operators.js";
+import { Population } from "./population.js";
 import { Ridges } from "./ridges.js";
 import { Scatter } from "./scatter.js";
 import { Steering } from "./steering.js";
 import { Topics } from "./topics.js";
 
-const STATISTICS = ["spread", "payoff", "diversity", "steering"];
+const STATISTICS = ["operator_choice", "spread", "payoff", "diversity", "steering"];
 
 /** @typedef {{low: number, high: number, sampled: number[], rest: number[]}} Histogram */
 /** @typedef {[number, number | null, number | null, number | null, number]} Dot */
 /** @typedef {{iteration: number, name: string, data: any}} Row */
 /** @typedef {import("../../data/schema.d.ts").CreatorIterations} CreatorIterations */
+/** @typedef {import("../../data/schema.d.ts").PromptFamilies} PromptFamilies */
 
 /** @param {{run: string}} props */
 export function Evolution({ run }) {
@@ -25,6 +28,7 @@ export function Evolution({ run }) {
   const request = useRequest(runEndpoint(run, "statistics"), { name: STATISTICS }, happened);
   const iterations = useRequest(runEndpoint(run, "iterations"), {}, happened);
   const creator = useRequest(runEndpoint(run, "creator"), {}, happened);
+  const families = useRequest(runEndpoint(run, "families"), {}, happened);
   return html`
     <div class="head">
       <h1>Evolution</h1>
@@ -38,6 +42,7 @@ export function Evolution({ run }) {
           run=${run}
           rows=${statistics.items}
           stages=${/** @type {any} */ (iterations.data)?.items ?? []}
+          families=${/** @type {PromptFamilies | null} */ (families.data)}
         />
       `}
     <//>
@@ -47,8 +52,8 @@ export function Evolution({ run }) {
   `;
 }
 
-/** @param {{run: string, rows: Row[], stages: any[]}} props */
-export function EvolutionCharts({ run, rows, stages }) {
+/** @param {{run: string, rows: Row[], stages: any[], families?: PromptFamilies | null}} props */
+export function EvolutionCharts({ run, rows, stages, families = null }) {
   const spreads = rows.filter((row) => row.name === "spread");
   const payoffs = rows.filter((row) => row.name === "payoff" && row.data.length);
   if (!spreads.length)
@@ -128,6 +133,12 @@ export function EvolutionCharts({ run, rows, stages }) {
           "mean reward",
         )}
       </div>
+      ${families && html`<${Population} run=${run} families=${families} />`}
+      <${OperatorChoice}
+        run=${run}
+        choices=${rows.filter((row) => row.name === "operator_choice")}
+        shown=${chosen.iteration}
+      />
       <${Payoff} run=${run} payoffs=${payoffs} stages=${stages} />
       <${Gains} run=${run} payoffs=${payoffs} stages=${stages} />
       <${Topics} run=${run} diversity=${rows.filter((row) => row.name === "diversity")} />

@@ -1,13 +1,14 @@
 // A config being edited. Its YAML text is the state, and the form is another view of it. After each change the API
 // says what is wrong and what the run would cost. Edits survive a reload of the tab.
 import { signal } from "../../ui.js";
-import { ApiError, runEndpoint, send } from "../../data/api.js";
+import { AGAIN_MS, ApiError, isAway, runEndpoint, send } from "../../data/api.js";
 import { tagsIn } from "../runs/details-form.js";
 
 /** @typedef {import("../../data/schema.d.ts").ConfigText} ConfigText */
 /** @typedef {{kind: "preset" | "run" | "fork" | "own", name: string}} Source */
 /**
  * @typedef {{config: Record<string, any>, checks: string[], estimate?: string[],
+ *   plan?: import("../../data/schema.d.ts").RunPlan | null,
  *   changes?: import("../../data/schema.d.ts").ChangedKey[]}} CheckedConfig
  */
 /** @typedef {{note: string, tags: string, at: number}} Extras */
@@ -126,6 +127,7 @@ export class Draft {
       this.refused.value = error;
       this.busy.value = false;
       this.checked.value = null;
+      if (isAway(error)) this.timer = window.setTimeout(() => void this.checkNow(), AGAIN_MS);
     }
   }
 

@@ -1,7 +1,9 @@
 // The result of a dry run: what is wrong, what differs, what the run would cost, and what was checked.
 import { html } from "../../ui.js";
 import { TextWithCode } from "../../parts/labels.js";
+import { bytes, count, figure, span } from "../../parts/format.js";
 import { Empty } from "../../parts/states.js";
+import { go, query, withQuery } from "../../router.js";
 
 /** @typedef {import("./draft.js").Draft} Draft */
 /** @typedef {import("./draft.js").CheckedConfig} CheckedConfig */
@@ -65,6 +67,45 @@ const Refusal = ({ problem: { given, expected, next_move: move } }) => html`
   </div>
 `;
 
+/**
+ * How long the run would take and what it would cost, with the arithmetic on demand.
+ * @param {{plan: import("../../data/schema.d.ts").RunPlan}} props
+ */
+function Plan({ plan }) {
+  const price = Number(query.value.get("gpu_usd"));
+  const change = (/** @type {any} */ event) => {
+    const text = event.currentTarget.value.trim();
+    go(withQuery({ gpu_usd: Number(text) > 0 ? text : null }), { replace: true });
+  };
+  return html`
+    <h3>How long, and for how much</h3>
+    <p class="plan">
+      About <strong>${span(plan.total_s)}</strong> in all, ${span(plan.iteration_s)} an iteration, on ${plan.machines}, by
+      arithmetic.
+    </p>
+    <p class="small soft">
+      An iteration: ${plan.stages.map((stage) => `${stage.name} ${span(stage.seconds)}`).join(", ")}. Checkpoints take
+      ${" "}${bytes(plan.disk)} of disk.
+    </p>
+    ${
+      plan.gpu_hours > 0 &&
+      html`
+        <div class="entry">
+          <label for="gpu-usd">Dollars per GPU-hour</label>
+          <input id="gpu-usd" inputmode="decimal" value=${price > 0 ? price : ""} autocomplete="off" onChange=${change} />
+          <span class="hint">
+            ${figure(plan.gpu_hours)} GPU-hours${price > 0 ? `: about $${count(plan.gpu_hours * price)}` : ""}
+          </span>
+        </div>
+      `
+    }
+    <details>
+      <summary>Arithmetic</summary>
+      <ul class="checks small">${plan.arithmetic.map((line) => html`<li key=${line}>${line}</li>`)}</ul>
+    </details>
+  `;
+}
+
 /** @param {{outcome: CheckedConfig}} props */
 function Outcome({ outcome }) {
   const lines = (outcome.estimate ?? []).map((line) => line.split(": "));
@@ -92,10 +133,11 @@ function Outcome({ outcome }) {
           }
         `
       }
+      ${outcome.plan && html`<${Plan} plan=${outcome.plan} />`}
       ${
         outcome.estimate &&
         html`
-          <h3>Cost, at most</h3>
+          <h3>Work and cost, at most</h3>
           ${lines.filter((line) => line.length === 1).map(([line]) => html`<p key=${line}>${line}</p>`)}
           <dl class="estimate">
             ${lines

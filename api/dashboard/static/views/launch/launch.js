@@ -1,8 +1,7 @@
 // Launches a run: choose a config, edit it as a form or YAML, let the API check it, start it.
-import { html, useEffect, useMemo, useState } from "../../ui.js";
+import { html, useEffect, useMemo, useRef, useState } from "../../ui.js";
 import { runEndpoint, useRequest, signIns } from "../../data/api.js";
 import { Confirm } from "../../parts/dialog.js";
-import { TextWithCode } from "../../parts/labels.js";
 import { Empty, Loaded, Loading } from "../../parts/states.js";
 import { go, Link, query, runPath, withQuery } from "../../router.js";
 import { readOnly, settled } from "../../session.js";
@@ -10,8 +9,9 @@ import { GROUPS, fieldsOf } from "./config-fields.js";
 import { ConfigForm, idOf } from "./config-form.js";
 import { Draft } from "./draft.js";
 import { DryRun } from "./dry-run.js";
+import { PresetList } from "./preset-list.js";
+import { PromptUpload } from "./prompt-upload.js";
 
-/** @typedef {import("../../data/schema.d.ts").Preset} Preset */
 /** @typedef {import("./draft.js").Source} Source */
 
 const LONGEST = 100_000;
@@ -35,39 +35,6 @@ export function Launch() {
       <div class="card"><${Empty} title="This key cannot launch runs">${readOnlyReason}.<//></div>
     `;
   return source ? html`<${Editor} key=${`${source.kind} ${source.name}`} source=${source} />` : html`<${PresetList} />`;
-}
-
-function PresetList() {
-  const presets = useRequest("/v1/presets");
-  return html`
-    <div class="head">
-      <h1>Launch a run</h1>
-      <p class="lead">
-        Choose what to start from. You will see what it would cost before anything runs. To start from an existing run,
-        open it and choose “New from this”, or “Fork” to share its history.
-      </p>
-    </div>
-    <${Loaded} request=${presets}>
-      ${(/** @type {{items: Preset[]}} */ page) => html`
-        <div class="presets">
-          <${Link} class="card preset" to="/launch?own=1">
-            <h2>Your own config</h2>
-            <p class="soft">Paste YAML, or open a file.</p>
-          <//>
-          ${page.items.map(
-            (preset) => html`
-              <${Link} key=${preset.name} class="card preset" to=${`/launch?preset=${encodeURIComponent(preset.name)}`}>
-                <h2>${preset.name}</h2>
-                <p><${TextWithCode} text=${preset.summary} /></p>
-                <p class="soft small">Needs: ${preset.needs}</p>
-                <p class="small soft"><code>${preset.model}</code> · ${preset.loss}</p>
-              <//>
-            `,
-          )}
-        </div>
-      `}
-    <//>
-  `;
 }
 
 /** @param {{source: Source}} props */
@@ -120,6 +87,7 @@ function Editor({ source }) {
           }[source.kind]
         } <${Link} to="/launch">Start from something else<//>
       </p>
+      <${Start} draft=${draft} />
     </div>
     ${
       parent.error && !run
@@ -144,7 +112,6 @@ function Editor({ source }) {
             </div>
             <aside>
               <${DryRun} draft=${draft} shown=${shown} find=${find} />
-              <${Start} draft=${draft} />
             </aside>
           </div>
         `
@@ -185,8 +152,9 @@ function Toolbar({ draft, asYaml }) {
         )}
       </div>
       <span class="spring" />
+      ${draft.source.kind !== "fork" && html`<${PromptUpload} draft=${draft} />`}
       <label class="button file">
-        Open a file<input type="file" class="hidden-but-read" accept=".yaml,.yml,.json,text/plain" onChange=${open} />
+        Open a config<input type="file" class="hidden-but-read" accept=".yaml,.yml,.json,text/plain" onChange=${open} />
       </label>
       ${
         draft.touched.value &&
@@ -308,13 +276,16 @@ function TagsAndNote({ draft, wrong }) {
   `;
 }
 
-/** @param {{draft: Draft}} props */
+/**
+ * The button that launches: above the form, so that it is reached at once, and by Ctrl+Enter from everywhere in it.
+ * @param {{draft: Draft}} props
+ */
 function Start({ draft }) {
   const [busy, setBusy] = useState(false);
   const why = busy
     ? "Launching"
     : draft.refused.value
-      ? "Fix the problems above first"
+      ? "Fix the problems first"
       : draft.busy.value
         ? "Checking"
         : draft.fresh.value
@@ -327,6 +298,17 @@ function Start({ draft }) {
     if (run) go(runPath(run.name));
     else setBusy(false);
   };
+  const latest = useRef(start);
+  latest.current = start;
+  useEffect(() => {
+    const pressed = (/** @type {KeyboardEvent} */ event) => {
+      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault();
+      void latest.current();
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, []);
   return html`
     <div class="start">
       <button
@@ -334,11 +316,14 @@ function Start({ draft }) {
         class="button first"
         aria-disabled=${why ? "true" : undefined}
         aria-describedby="launch-why"
+        aria-keyshortcuts="Control+Enter"
         onClick=${start}
       >
         ${draft.source.kind === "fork" ? "Launch the fork" : "Launch"}
       </button>
-      <span id="launch-why" class="small soft">${why ? `${why}.` : "The run goes to the end of the queue."}</span>
+      <span id="launch-why" class="small soft" role="status">
+        ${why ? `${why}.` : "The run goes to the end of the queue. Ctrl+Enter launches it from anywhere on this page."}
+      </span>
     </div>
   `;
 }

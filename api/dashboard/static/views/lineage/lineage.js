@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from "../../ui.js";
 import { hueOf } from "../../charts/colours.js";
 import { Figure } from "../../charts/figure.js";
-import { ApiError, fetchJson, runEndpoint } from "../../data/api.js";
+import { AGAIN_MS, ApiError, fetchJson, isAway, runEndpoint } from "../../data/api.js";
 import { bornIn, count, figure } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
 import { Loading, ErrorNotice } from "../../parts/states.js";
@@ -24,6 +24,7 @@ export function Lineage({ run }) {
   const promptNumber = text === null || !/^\d{1,9}$/.test(text) ? null : Number(text);
   const family = useRef(new Family());
   const [, setTurn] = useState(0);
+  const [again, setAgain] = useState(0);
   const [error, setError] = useState(/** @type {ApiError | null} */ (null));
   const [selected, setSelected] = useState(promptNumber);
   const changed = () => setTurn((n) => n + 1);
@@ -34,6 +35,7 @@ export function Lineage({ run }) {
     } catch (problem) {
       if (!(problem instanceof ApiError)) throw problem;
       setError(problem);
+      if (isAway(problem)) setTimeout(() => setAgain((n) => n + 1), AGAIN_MS);
     }
     changed();
   };
@@ -57,7 +59,7 @@ export function Lineage({ run }) {
     return () => {
       stale = true;
     };
-  }, [run, promptNumber]);
+  }, [run, promptNumber, again]);
 
   /** @param {number} number */
   const turn = (number) =>

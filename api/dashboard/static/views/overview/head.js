@@ -3,6 +3,7 @@ import { html } from "../../ui.js";
 import { count, duration, figure, moment, stageName } from "../../parts/format.js";
 import { Bar, Facts, Status } from "../../parts/labels.js";
 import { Outcome, outcomeCaption } from "../../parts/outcome.js";
+import { Waiting } from "../../parts/wait.js";
 import { Link, runPath } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
@@ -77,13 +78,16 @@ export function Head({ run, iterations, children }) {
     </div>
     <div class="card overview-head">
       <${Facts} facts=${facts} />
+      ${run.wait && html`<${Waiting} wait=${run.wait} />`}
       ${
         run.status === "running" &&
+        !run.wait &&
         open &&
+        open.total > 0 &&
         html`
           <div class="now" aria-live="polite">
             <span>Iteration ${open.iteration}: <strong>${stageName(open.name)}</strong></span>
-            <${Bar} share=${open.total ? open.done / open.total : 0} label=${`${open.done} of ${open.total}`} />
+            <${Bar} share=${open.done / open.total} label=${`${open.done} of ${open.total}`} />
             <span class="number soft">
               ${count(open.done)} of ${count(open.total)}${open.per_second ? ` · ${figure(open.per_second)}/s` : ""}
               ${open.eta_s !== null ? ` · ${duration(open.eta_s)} left` : ""}

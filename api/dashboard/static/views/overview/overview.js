@@ -34,7 +34,7 @@ export function Overview({ run: name }) {
   );
   const rows = /** @type {{items: Statistic[]} | null} */ (statistics.data)?.items ?? [];
   return html`
-    ${run === null && request.error && html`<div class="head"><h1>${name}</h1></div>`}
+    ${run === null && html`<div class="head"><h1>${name}</h1></div>`}
     <${Loaded} request=${request}>
       ${(/** @type {RunDetails} */ shown) => html`
         <${Head} run=${shown} iterations=${/** @type {Iterations | null} */ (iterations.data)}>

@@ -6,7 +6,6 @@ import { bornIn, count, figure } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
 import { Reference } from "../../parts/reference.js";
 import { Empty, Loaded } from "../../parts/states.js";
-import { Text } from "../../parts/text.js";
 import { go, Link, runPath } from "../../router.js";
 import { neighbours } from "./neighbours.js";
 import { Policies } from "./policies.js";
@@ -110,7 +109,7 @@ function Body({ run, prompt, family }) {
                 (message, n) => html`
                   <div key=${n}>
                     <div class="role">${message.role}</div>
-                    <pre class="text"><${Text} value=${message.content} /></pre>
+                    <pre class="text">${message.content}</pre>
                   </div>
                 `,
               )}
@@ -121,7 +120,7 @@ function Body({ run, prompt, family }) {
         ${
           parent
             ? html`<${Difference} before=${parent.text} after=${prompt.text} />`
-            : html`<pre class="text"><${Text} value=${prompt.text} /></pre>`
+            : html`<pre class="text">${prompt.text}</pre>`
         }
         <${Reference} value=${prompt.reference} from=${
           prompt.parent === null || prompt.operator === "copy" ? "the prompt file" : "the creator"

@@ -5,7 +5,6 @@ import { count, figure } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
 import { Sorted } from "../../parts/sorted.js";
 import { Empty, Loaded } from "../../parts/states.js";
-import { Text } from "../../parts/text.js";
 import { go, Link, query, runPath, withQuery } from "../../router.js";
 import { rememberList } from "./neighbours.js";
 
@@ -209,7 +208,7 @@ const Row = ({ run, prompt, rare }) => html`
   <tr>
     <td class="number"><${Link} to=${runPath(run, "prompts", prompt.number)}>${count(prompt.number)}<//></td>
     <td class="asks">
-      <${Link} to=${runPath(run, "prompts", prompt.number)} tabindex="-1"><${Text} value=${prompt.text} /><//>
+      <${Link} to=${runPath(run, "prompts", prompt.number)} tabindex="-1">${prompt.text}<//>
       ${prompt.topic && html`<span class="tag" title=${prompt.topic}>${prompt.topic}</span>`}
     </td>
     <td><${Operator} name=${prompt.operator} /></td>
@@ -227,7 +226,7 @@ const Row = ({ run, prompt, rare }) => html`
           ${
             name === "vote" &&
             prompt.answer &&
-            html`<span class="tag" title=${prompt.answer}><${Text} value=${prompt.answer} /></span>`
+            html`<span class="tag" title=${prompt.answer}>${prompt.answer}</span>`
           }
         </td>
       `,

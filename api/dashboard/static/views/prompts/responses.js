@@ -4,9 +4,8 @@ import { runEndpoint, useRequest } from "../../data/api.js";
 import { Difference } from "../../parts/difference.js";
 import { count, figure } from "../../parts/format.js";
 import { Bar } from "../../parts/labels.js";
-import { ResponseText } from "../../parts/side-by-side.js";
+import { responseText } from "../../parts/side-by-side.js";
 import { Empty } from "../../parts/states.js";
-import { Text } from "../../parts/text.js";
 import { go, query, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").PromptDetails} PromptDetails */
@@ -158,7 +157,7 @@ export function BestAndWorst({ ranked }) {
                   ? html`<${Difference} before=${best.response.text} after=${item.response.text} />`
                   : html`
                     <pre class="text">
-                      <${ResponseText} text=${item.response.text} />
+                      ${responseText(item.response.text)}
                     </pre>
                   `
               }
@@ -216,7 +215,7 @@ function Item({ item, share, pairs, advantage }) {
       <${Bar} share=${share} label=${`reward ${figure(item.value)}`} />
       <div>
         <pre class=${classes("text", long && !open && "folded")}>
-          <${ResponseText} text=${response.text} />
+          ${responseText(response.text)}
         </pre>
         ${item.value === null && item.reason && html`<p class="small soft">no reward: ${item.reason}</p>`}
         ${
@@ -231,7 +230,7 @@ function Item({ item, share, pairs, advantage }) {
       <span class="small soft">
         ${
           item.answer &&
-          html`<span class="tag" title="What the rewarder read">answer <${Text} value=${item.answer} /></span> `
+          html`<span class="tag" title="What the rewarder read">answer ${item.answer}</span> `
         }
         ${chosen && html`<span class="tag trained">chosen</span> `}
         ${rejected && html`<span class="tag">rejected</span> `}

@@ -3,7 +3,6 @@ import { html } from "../../ui.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
 import { save } from "../../charts/figure.js";
 import { Empty, Loaded } from "../../parts/states.js";
-import { Text } from "../../parts/text.js";
 import { go, Link, query, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").RunConfigText} RunConfigText */
@@ -36,7 +35,7 @@ export function Config({ run }) {
               </span>
               <p>Keys at their defaults are left out. <code>eva run ${run}.yaml</code> plays it again.</p>
             </header>
-            <pre class="text"><${Text} value=${config.text} /></pre>
+            <pre class="text">${config.text}</pre>
           </section>
         </div>
       `}
@@ -89,8 +88,8 @@ const Changes = ({ config }) => html`
                   (change) => html`
                     <tr key=${change.key}>
                       <td><code>${change.key}</code></td>
-                      <td class="soft"><${Text} value=${shown(change.before)} /></td>
-                      <td><strong><${Text} value=${shown(change.after)} /></strong></td>
+                      <td class="soft">${shown(change.before)}</td>
+                      <td><strong>${shown(change.after)}</strong></td>
                     </tr>
                   `,
                 )}

@@ -49,7 +49,8 @@ function Checkpoints({ run }) {
         <h2>Checkpoints</h2>
         <p>
           The weights of each policy, in the Hugging Face layout, in a folder below the data directory of the machine
-          that plays the run. The commands work there.
+          that plays the run. The commands work there. A download is a tar archive with the folder; its manifest.json,
+          whose digest is listed, has the digest of every file.
         </p>
       </header>
       <${Loaded} request=${request}>
@@ -67,6 +68,7 @@ function Checkpoints({ run }) {
                       <th scope="col" class="number">Size</th>
                       <th scope="col">Folder</th>
                       <th scope="col">SHA-256 of the manifest</th>
+                      <th scope="col">Download</th>
                       <th scope="col">Serve it</th>
                     </tr>
                   </thead>
@@ -105,6 +107,16 @@ function Row({ run, checkpoint }) {
         }
       </td>
       <td><${Copied} text=${digest} short=${digest.slice(0, 12)} /></td>
+      <td>
+        ${
+          !gone &&
+          folder !== null &&
+          checkpoint.bytes !== null &&
+          html`
+            <a href=${runEndpoint(run, "checkpoints", number, "archive")} download>${run}-${number}.tar</a>
+          `
+        }
+      </td>
       <td>${!gone && html`<${Copied} text=${`eva checkpoints serve ${run} --checkpoint ${number}`} />`}</td>
     </tr>
   `;

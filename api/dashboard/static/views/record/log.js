@@ -4,7 +4,6 @@ import { fetchJson, runEndpoint, useRequest } from "../../data/api.js";
 import { useRun } from "../../data/live-run.js";
 import { count, moment, stageName } from "../../parts/format.js";
 import { Empty, Loaded } from "../../parts/states.js";
-import { Text } from "../../parts/text.js";
 import { go, query, withQuery } from "../../router.js";
 import { Warnings } from "../overview/warnings.js";
 
@@ -127,7 +126,7 @@ const Details = ({ data }) =>
     ([name, value]) => html`
       <div key=${name}>
         <span class="soft">${name}:</span>${" "}
-        <${Text} value=${typeof value === "string" ? value : JSON.stringify(value)} />
+        ${typeof value === "string" ? value : JSON.stringify(value)}
       </div>
     `,
   );
@@ -190,7 +189,7 @@ function Lines({ name, tick, words }) {
           log && log.files.length
             ? html`
               <pre class=${wrapped ? "text log-frame" : "text log-frame unwrapped"} id="log-lines" tabindex="0">
-                <${Text} value=${lines.join("\n")} />
+                ${lines.join("\n")}
               </pre>
             `
             : html`

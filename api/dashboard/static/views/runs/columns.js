@@ -4,6 +4,7 @@ import { Spark } from "../../charts/plot.js";
 import { count, duration, figure } from "../../parts/format.js";
 import { Bar, Status, TimeAgo } from "../../parts/labels.js";
 import { isByReward, SetResult } from "../../parts/outcome.js";
+import { Link, query, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").Run} Run */
 /** @typedef {import("../../data/schema.d.ts").Point} Point */
@@ -137,10 +138,30 @@ function configColumn(name) {
       const value = run.config[key];
       const text =
         value === null || value === undefined ? "–" : typeof value === "string" ? value : JSON.stringify(value);
-      return html`<span class="config-value" title=${text}>${text}</span>`;
+      return html`
+        <${Link}
+          class="config-value"
+          to=${withConfig(key, text === "–" ? "null" : text)}
+          title=${`Only runs with ${key} ${text === "–" ? "not set" : `= ${text}`}`}
+        >
+          ${text}
+        <//>
+      `;
     },
   };
 }
+
+/**
+ * The address of this list with only the runs whose config has this value.
+ * @param {string} key
+ * @param {string} value as text or JSON
+ */
+export const withConfig = (key, value) =>
+  withQuery({
+    config: [...new Set([...query.value.getAll("config"), `${key}=${value}`])],
+    cursor: null,
+    group: null,
+  });
 
 /** @param {{run: Run}} props */
 const State = ({ run }) => html`

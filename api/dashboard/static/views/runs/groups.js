@@ -4,6 +4,7 @@ import { Interval, intervalScale } from "../../charts/interval.js";
 import { useRequest } from "../../data/api.js";
 import { count, duration, percent } from "../../parts/format.js";
 import { Empty, Loaded } from "../../parts/states.js";
+import { withConfig } from "./columns.js";
 import { comparePath, Link, runPath, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").RunGroups} RunGroups */
@@ -71,7 +72,17 @@ function Row({ group, by, splits }) {
         ${
           by === "tag" && group.value !== null
             ? html`<${Link} class="tag" to=${withQuery({ tag: group.value, group: null })} title=${name}>${name}<//>`
-            : html`<strong class="config-value" title=${name}>${name}</strong>`
+            : by === "tag"
+              ? html`<strong class="config-value">${name}</strong>`
+              : html`
+                <${Link}
+                  class="config-value"
+                  to=${withConfig(by.replace("config.", ""), group.value === null ? "null" : name)}
+                  title=${`Only runs with ${name}`}
+                >
+                  <strong>${name}</strong>
+                <//>
+              `
         }
       </td>
       ${splits.map((split) => {

@@ -16,7 +16,7 @@ import { Selection } from "./selection.js";
 /** @typedef {import("../../data/schema.d.ts").RunPage} RunPage */
 /** @typedef {import("../../data/schema.d.ts").Curves} Curves */
 /** @typedef {import("../../data/schema.d.ts").DifferingKeys} DifferingKeys */
-/** @typedef {Record<"status" | "words" | "tag" | "deleted", string | null>} Filters */
+/** @typedef {Record<"status" | "words" | "tag" | "deleted", string | null> & {config: string[]}} Filters */
 
 const STATUSES = ["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"];
 const AGAIN_S = 5;
@@ -26,6 +26,7 @@ export function Runs() {
     status: query.value.get("status"),
     words: query.value.get("words"),
     tag: query.value.get("tag"),
+    config: query.value.getAll("config"),
     deleted: query.value.get("deleted"),
   };
   const columns = chosenColumns(query.value.get("columns"));
@@ -106,7 +107,7 @@ export function Runs() {
             <${Loaded} request=${runs}>
               ${(/** @type {RunPage} */ page) =>
                 page.items.length === 0
-                  ? html`<${NoRuns} filtered=${Boolean(filters.status || filters.words || filters.tag)} />`
+                  ? html`<${NoRuns} filtered=${Boolean(filters.status || filters.words || filters.tag || filters.config.length)} />`
                   : html`
                     <${List}
                       runs=${page.items}
@@ -136,7 +137,7 @@ const FilterBar = ({ filters }) => html`
     <${SearchField}
       label="Words"
       value=${filters.words ?? ""}
-      placeholder="in name, note or tags"
+      placeholder="words, or training.loss=dpo"
       search=${(/** @type {string} */ words) => go(withQuery({ words, cursor: null }))}
     />
     <label class="field">
@@ -156,20 +157,29 @@ const FilterBar = ({ filters }) => html`
     </label>
     ${
       filters.tag &&
-      html`
-        <span class="buttons chip">
-          <span>Tag: <strong class="config-value" title=${filters.tag}>${filters.tag}</strong></span>
-          <button
-            class="button bare"
-            aria-label="Remove the tag filter"
-            onClick=${() => go(withQuery({ tag: null, cursor: null }))}
-          >
-            ×
-          </button>
-        </span>
-      `
+      html`<${Chip} title="Tag" value=${filters.tag} remove=${() => go(withQuery({ tag: null, cursor: null }))} />`
     }
+    ${filters.config.map(
+      (condition) => html`
+        <${Chip}
+          key=${condition}
+          title="Config"
+          value=${condition}
+          remove=${() => go(withQuery({ config: filters.config.filter((other) => other !== condition), cursor: null }))}
+        />
+      `,
+    )}
   </div>
+`;
+
+/** A filter that was set by a click. @param {{title: string, value: string, remove: () => void}} props */
+const Chip = ({ title, value, remove }) => html`
+  <span class="buttons chip">
+    <span>${title}: <strong class="config-value" title=${value}>${value}</strong></span>
+    <button class="button bare" aria-label=${`Remove the filter ${title.toLowerCase()}: ${value}`} onClick=${remove}>
+      ×
+    </button>
+  </span>
 `;
 
 /** @param {{columns: string[], group: string | null}} props */

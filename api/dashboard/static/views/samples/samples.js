@@ -5,7 +5,6 @@ import { Reference } from "../../parts/reference.js";
 import { SearchField } from "../../parts/search-field.js";
 import { SideBySide } from "../../parts/side-by-side.js";
 import { Empty, Loaded } from "../../parts/states.js";
-import { Text } from "../../parts/text.js";
 import { go, Link, query, runPath, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").HeldoutPage} HeldoutPage */
@@ -194,7 +193,7 @@ function Sample({ prompt, page, mode }) {
         (message, n) => html`
           <div class="messages" key=${n}>
             <div class="role">${message.role}</div>
-            <pre class="text"><${Text} value=${message.content} /></pre>
+            <pre class="text">${message.content}</pre>
           </div>
         `,
       )}
@@ -202,7 +201,7 @@ function Sample({ prompt, page, mode }) {
         (text, n) => html`
           <div key=${n}>
             ${earlier.length > 0 && html`<h3>Turn ${n + 1}</h3>`}
-            <pre class="text sampled-prompt"><${Text} value=${text} /></pre>
+            <pre class="text sampled-prompt">${text}</pre>
             ${n === earlier.length && html`<${Reference} value=${prompt.reference} from="the prompt file" />`}
             ${samples.map((sample) => sideBySide(sample, n + 1))}
           </div>
