@@ -16,7 +16,7 @@ from eva.prompt_map.projection import MapFidelity, PromptMap, fit_map, measure_m
 from eva.prompt_map.tfidf import LONGEST, Reals
 from eva.types import Ints
 from store.rows import RunRow
-from store.views.prompt_map import MappedPrompt, read_births, read_mapped
+from store.views.population.prompt_map import MappedPrompt, read_births, read_mapped
 from store.views.report import read_infos
 
 POINTS, LANDMARKS, UNTIL = 10_000, 1_000, 3

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from api.schema import RunName, Schema
 from api.service import Here
 from store.runs.runs import find_run
-from store.views.families import read_families
+from store.views.population.families import read_families
 
 router = APIRouter(prefix="/v1/runs/{run}/families", tags=["prompts"])
 

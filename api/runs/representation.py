@@ -12,7 +12,7 @@ from api.runs.schemas import Launch, RunDetails, details_of
 from store.rows import RunRow
 from store.runs import launches
 from store.views.run_lists.pages import read_standing
-from store.views.waits import read_wait
+from store.views.run_lists.waits import read_wait
 
 
 def shown(conn: Connection, run: RunRow) -> RunDetails:

@@ -15,7 +15,7 @@ from eva.config.changes import flatten
 from eva.runtime.redaction import redact, redact_json
 from store.views.run_lists.pages import OpenStage as OpenStageRow
 from store.views.run_lists.pages import StandingRow
-from store.views.waits import Wait as WaitRow
+from store.views.run_lists.waits import Wait as WaitRow
 
 Status = TypeAliasType(
     "Status", Literal["created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled"]

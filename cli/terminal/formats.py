@@ -41,7 +41,7 @@ WAITING = {
     "evolve": "the evolver has not answered yet",
     "train": "the trainer loads the model, before its first step",
 }
-"""What a run waits for (`store.views.waits`), in words."""
+"""What a run waits for (`store.views.run_lists.waits`), in words."""
 
 DONE = {
     "start": "started",

@@ -3,10 +3,8 @@
 `run_lists`: lists of runs: filtered, sorted, grouped.
 `prompt_pages`: pages of prompts, filtered and sorted.
 `prompt_details`: all about one prompt.
-`families`: what each seed prompt grew into.
 `heldout_samples`: held-out prompts with the responses of several policies.
-`prompt_map`: the map of a run's prompts.
-`waits`: what a run waits for, and how long that usually takes.
+`population`: all prompts of a run at once: families, the map.
 `statistics`: statistics that are computed once per iteration.
 `training_metrics`: training metrics over steps.
 `summary`: the summary of a run, which `eva show` prints.

@@ -64,6 +64,7 @@ ON_SEVERAL_FLOORS = {
     "SetOutcome",
     "Stage",
     "Stretch",
+    "Wait",
     "WinRate",
 }
 """Names of classes that are one thing on several floors: a section of the config and its part, a value and its schema

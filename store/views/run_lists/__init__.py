@@ -2,5 +2,6 @@
 
 `pages`: pages of runs, with their state, and runs to be grouped
 `outcomes`: what runs have achieved on held-out prompts
-`sorting`: what a list is sorted by
+`sorting`: what a list is sorted by, and filters by keys of the config
+`waits`: what a run waits for, and how long that usually takes
 """

@@ -1,0 +1,5 @@
+"""All prompts of a run at once.
+
+`families`: what each seed prompt grew into.
+`prompt_map`: the map of a run's prompts.
+"""
