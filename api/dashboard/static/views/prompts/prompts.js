@@ -223,11 +223,7 @@ const Row = ({ run, prompt, rare }) => html`
       (name) => html`
         <td class="number" key=${name}>
           ${figure(prompt[name])}${" "}
-          ${
-            name === "vote" &&
-            prompt.answer &&
-            html`<span class="tag" title=${prompt.answer}>${prompt.answer}</span>`
-          }
+          ${name === "vote" && prompt.answer && html`<span class="tag" title=${prompt.answer}>${prompt.answer}</span>`}
         </td>
       `,
     )}

@@ -228,10 +228,7 @@ function Item({ item, share, pairs, advantage }) {
         }
       </div>
       <span class="small soft">
-        ${
-          item.answer &&
-          html`<span class="tag" title="What the rewarder read">answer ${item.answer}</span> `
-        }
+        ${item.answer && html`<span class="tag" title="What the rewarder read">answer ${item.answer}</span> `}
         ${chosen && html`<span class="tag trained">chosen</span> `}
         ${rejected && html`<span class="tag">rejected</span> `}
         ${
