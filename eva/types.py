@@ -84,6 +84,11 @@ class Request:
     context: Context = ()
     record: bool = False
 
+    @property
+    def sequences(self) -> int:
+        """How many responses are sampled: greedy ones are all equal."""
+        return 1 if self.sampling.temperature == 0 else self.n
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

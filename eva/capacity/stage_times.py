@@ -94,8 +94,9 @@ def stage_times(
 def engine_speed(policy: ModelShape, config: RunConfig, gpu: Gpu) -> tuple[float, int]:
     """Tokens per second of one engine, and how many sequences it runs at a time."""
     engine, response = engine_memory(policy, config, gpu), _response_tokens(config)
-    bound = config.fleet.max_sequences or default_sequences(gpu)
-    sequences = min(engine.sequences(PROMPT_TOKENS + response), config.fleet.window * config.generation.n, bound)
+    bound, window = config.fleet.max_sequences or default_sequences(gpu), config.fleet.window
+    bound = bound if window == "auto" else min(bound, window * config.generation.n)
+    sequences = min(engine.sequences(PROMPT_TOKENS + response), bound)
     parts = max(1.0, config.fleet.gpus_per_engine)
     cached = sequences * (PROMPT_TOKENS + response / 2) * policy.cache_bytes()
     reading = (2.0 * policy.parameters + cached) / (gpu.bandwidth * parts)

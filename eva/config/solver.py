@@ -467,8 +467,9 @@ class Fleet(Section):
 
     engines: int = Field(default=1, ge=1)
     """Number of vLLM engines."""
-    window: int = Field(default=128, ge=1)
-    """Prompts in flight per engine."""
+    window: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Prompts in flight per engine; `auto`: as many as have twice the sequences that the engine works on at once, so
+    that it never waits for the next one."""
     gpus_per_engine: float = Field(default=0, ge=0)
     """GPUs per engine (tensor parallel if above 1); 0 serves on the CPU."""
     max_model_len: int | None = Field(default=None, ge=16)

@@ -2,6 +2,7 @@
 
 `lease`: which driver may write to a run
 `claimed_run`: a run that this driver holds, and its writes
+`writer`: stores a stage's results in a thread of its own
 `driver_folder`: the files of one driver, named by its fence number
 `database_retry`: waits and retries while the database is away or a disk is full
 `interrupts`: delays Ctrl-C and SIGTERM until a transaction is over

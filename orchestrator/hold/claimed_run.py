@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -84,13 +85,14 @@ class ClaimedRun:
         """Lets the database plan its queries by how many rows the run has now."""
         self.read(lambda conn: self.planner.inform(conn, self.id))
 
-    def write(self, change: Callable[[Connection], T]) -> T:
+    def write(self, change: Callable[[Connection], T], hurry: threading.Event | None = None) -> T:
         """Makes a change exactly once, in one transaction that checks the fence, even if the commit's answer is lost.
 
-        While the database is away, `change` is rolled back and called again, so it must have no side effects. Raises
-        LeaseLostError, RunStoppedError, and StoreAwayError or DiskFullError when the time for retries is over.
+        While the database is away, `change` is rolled back and called again, so it must have no side effects. Once
+        `hurry` is set, it is tried for seconds only. Raises LeaseLostError, RunStoppedError, and StoreAwayError or
+        DiskFullError when the time for retries is over.
         """
-        result, desired = self._commit(change)
+        result, desired = self._commit(change, hurry=hurry)
         self._obey(desired)
         return result
 
@@ -123,7 +125,9 @@ class ClaimedRun:
                 f"`eva run --resume {self.name}` continues from what is stored"
             )
 
-    def _commit(self, change: Callable[[Connection], T], total_s: float | None = None) -> tuple[T, str]:
+    def _commit(
+        self, change: Callable[[Connection], T], total_s: float | None = None, hurry: threading.Event | None = None
+    ) -> tuple[T, str]:
         """Returns the change's result and the run's desired state."""
         if self.lease.lost:
             raise self.lease.lost_error()
@@ -142,7 +146,7 @@ class ClaimedRun:
             return desired
 
         with self.lease.write_number() as number:
-            desired = self.retry.call(attempt, total_s=total_s)
+            desired = replace(self.retry, hurry=hurry).call(attempt, total_s=total_s)
         return results[0], desired
 
     def checkpoint(self, number: int, player: Player = "solver") -> Checkpoint | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +32,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DatabaseRetry:
-    """Repeats a transaction until the store answers. `run` is for messages; tests replace `sleep` and `clock`."""
+    """Repeats a transaction until the store answers. `run` is for messages; tests replace `sleep` and `clock`.
+
+    From when `hurry` is set, it tries for `LAST_WRITE_S` at most.
+    """
 
     store: Store
     run: str
@@ -39,6 +43,7 @@ class DatabaseRetry:
     total_s: float = RETRY_S
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    hurry: threading.Event | None = None
 
     def call(self, transaction: Callable[[], T], *, total_s: float | None = None) -> T:
         """Returns the transaction's result. Raises StoreAwayError or DiskFullError after `total_s`, others at once."""
@@ -64,6 +69,7 @@ class _Outage:
     since: float = field(init=False)
     tries: int = 0
     reported: bool = False
+    hurried: bool = False
 
     def __post_init__(self) -> None:
         self.since = self.retry.clock()
@@ -72,6 +78,9 @@ class _Outage:
         """Pauses before the next try, longer each time. Raises when the time for retries is over."""
         lasted = self.retry.clock() - self.since
         log.info("the database did not answer, try %d, %.1f s: %s", self.tries + 1, lasted, error)
+        if not self.hurried and self.retry.hurry is not None and self.retry.hurry.is_set():
+            self.hurried = True
+            self.total_s = min(self.total_s, lasted + LAST_WRITE_S)
         pause = min(_FIRST_PAUSE_S * 2**self.tries, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
         if lasted + pause > self.total_s:
             raise self._final_error(error, lasted) from error

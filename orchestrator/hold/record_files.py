@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -36,10 +38,12 @@ def write_record_file(
     *,
     total_s: float | None = None,
     player: Player = "solver",
+    hurry: threading.Event | None = None,
 ) -> RecordFile:
     """Writes token records as one file, which is complete and on the disk when this returns.
 
-    Raises DiskFullError when the disk is still full after `total_s` seconds (None: as long as for the database).
+    Raises DiskFullError when the disk is still full after `total_s` seconds (None: as long as for the database), or
+    seconds after `hurry` was set.
     """
     raw = encode_records(records)
     fence, serial = run.lease.fence.fence, next(run.serials)
@@ -55,7 +59,7 @@ def write_record_file(
                 reach("tokens.file_unnamed")
             sync_to_disk(path.parent)
 
-    run.retry.call(write, total_s=total_s)
+    replace(run.retry, hurry=hurry).call(write, total_s=total_s)
     reach("tokens.file_written")
     return file
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -14,10 +15,26 @@ from eva.seeds import uniforms
 from eva.types import Checkpoint, Floats, PromptResponses, RewardedResponses
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.stages.judging import reward_cost
-from orchestrator.stages.stage import Stage
+from orchestrator.stages.stage import Batch, Stage
 from store.game import audit, responses
 from store.rows import PartRow
 from store.views import statistics
+
+
+@dataclass(slots=True)
+class AuditedBatch(Batch):
+    """The second rewarder's rewards of responses of the policy."""
+
+    run: ClaimedRun
+    policy: Checkpoint
+    auditor: str
+    rewarded: list[RewardedResponses] = field(default_factory=list[RewardedResponses])
+
+    def store(self, conn: Connection) -> None:
+        responses.copy_rewards(conn, self.run.id, self.policy.number, self.auditor, self.rewarded)
+
+    def tallies(self) -> Mapping[str, float]:
+        return reward_cost(self.rewarded)
 
 
 class AuditStage(Stage):
@@ -31,7 +48,7 @@ class AuditStage(Stage):
     ) -> None:
         super().__init__(run, iteration, "audit", 0)
         self._batch, self._policy, self._auditor = batch, policy, auditor
-        self._rewarded: list[RewardedResponses] = []
+        self._kept_rewards: list[RewardedResponses] = []
 
     def missing(self) -> list[PromptResponses]:
         """Returns the responses of the audit's sample that the auditor has not rewarded yet."""
@@ -44,7 +61,7 @@ class AuditStage(Stage):
         return unrewarded
 
     def keep_rewards(self, rewarded: RewardedResponses) -> None:
-        self._rewarded.append(rewarded)
+        self._kept_rewards.append(rewarded)
         reach("audit.reward_received")
         self.advance(1)
         self.flush_when_full()
@@ -57,15 +74,9 @@ class AuditStage(Stage):
         figures = self._figures()
         self.close(lambda conn: statistics.put_statistic(conn, self.run.id, self.iteration, "audit", figures))
 
-    def store(self, conn: Connection) -> None:
-        if self._auditor is not None:
-            responses.copy_rewards(conn, self.run.id, self._policy.number, self._auditor, self._rewarded)
-
-    def tallies(self) -> Mapping[str, float]:
-        return reward_cost(self._rewarded)
-
-    def forget(self) -> None:
-        self._rewarded = []
+    def take(self) -> Batch:
+        kept, self._kept_rewards = self._kept_rewards, []
+        return Batch() if self._auditor is None else AuditedBatch(self.run, self._policy, self._auditor, kept)
 
     @cached_property
     def _sample(self) -> list[int]:

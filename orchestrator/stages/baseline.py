@@ -34,6 +34,10 @@ class _Styled(NamedTuple):
     baseline: tuple[int, ...] | None
 
 
+Comparisons = Mapping[tuple[str, JudgeRole], Sequence[HeldoutComparison]]
+"""Comparisons by held-out set and by who has judged."""
+
+
 class BaselineComparison:
     """Compares one policy with the baseline of each held-out set that has one.
 
@@ -64,12 +68,10 @@ class BaselineComparison:
         """Keeps that the policy gave no response."""
         self._keep(split, "evaluator", HeldoutComparison(item, None, None, None, reason))
 
-    def store(self, conn: Connection) -> None:
-        for (split, role), rows in self._kept.items():
-            comparisons.copy_comparisons(conn, self._run.id, self._policy.number, split, rows, role)
-
-    def forget(self) -> None:
-        self._kept = {}
+    def take(self) -> Comparisons:
+        """Returns what was kept since it was called last."""
+        kept, self._kept = self._kept, {}
+        return kept
 
     def figures(self, evaluator: str, auditor: str | None) -> dict[str, dict[str, Any]]:
         """The figures of every set, from all comparisons that are stored. The names are those of the rewarders."""

@@ -16,9 +16,9 @@ from eva.runtime.failpoints import reach
 from eva.seeds import derive
 from eva.types import Checkpoint, PromptResponses, Request, Response, RewardedResponses, SamplingSettings
 from orchestrator.hold.claimed_run import ClaimedRun
-from orchestrator.stages.baseline import BaselineComparison
+from orchestrator.stages.baseline import BaselineComparison, Comparisons
 from orchestrator.stages.judging import cost_tally
-from orchestrator.stages.stage import Stage
+from orchestrator.stages.stage import Batch, Stage
 from store.game import comparisons, heldout
 from store.game.usability import read_evaluated
 from store.rows import HeldoutPart, HeldoutResponse, JudgeRole
@@ -44,6 +44,36 @@ class _Missing(NamedTuple):
     item: int
     first: int
     n: int
+
+
+Responses = Mapping[tuple[str, str], Sequence[HeldoutResponse]]
+"""Responses by held-out set and mode."""
+Parts = Mapping[tuple[str, str, JudgeRole], Sequence[HeldoutPart]]
+"""The parts of their rewards, by set, mode and who has judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedBatch(Batch):
+    """Responses to held-out prompts with their rewards, and how they compare with a baseline's."""
+
+    run: int
+    policy: int
+    responses: Responses
+    comparisons: Comparisons
+    parts: Parts
+
+    def store(self, conn: Connection) -> None:
+        for (split, mode), rows in self.responses.items():
+            heldout.copy_heldout_responses(conn, self.run, self.policy, split, mode, rows)
+        for (split, role), compared in self.comparisons.items():
+            comparisons.copy_comparisons(conn, self.run, self.policy, split, compared, role)
+        for (split, mode, role), parts in self.parts.items():
+            heldout.copy_heldout_parts(conn, self.run, self.policy, split, mode, role, parts)
+
+    def tallies(self) -> Mapping[str, float]:
+        responses = [row for rows in self.responses.values() for row in rows if row.finish != "failed"]
+        parts = ((part.name, part.part) for rows in self.parts.values() for part in rows)
+        return {"responses": len(responses), "tokens": sum(row.tokens for row in responses), **cost_tally(parts)}
 
 
 class EvaluateStage(Stage):
@@ -161,22 +191,10 @@ class EvaluateStage(Stage):
 
         self.close(store_figures, **({"win_rate": shares} if by_split else {}))
 
-    def store(self, conn: Connection) -> None:
-        run, policy = self.run.id, self._policy.number
-        for (split, mode), rows in self._responses.items():
-            heldout.copy_heldout_responses(conn, run, policy, split, mode, rows)
-        self._comparison.store(conn)
-        for (split, mode, role), parts in self._parts.items():
-            heldout.copy_heldout_parts(conn, run, policy, split, mode, role, parts)
-
-    def tallies(self) -> Mapping[str, float]:
-        responses = [row for rows in self._responses.values() for row in rows if row.finish != "failed"]
-        parts = ((part.name, part.part) for rows in self._parts.values() for part in rows)
-        return {"responses": len(responses), "tokens": sum(row.tokens for row in responses), **cost_tally(parts)}
-
-    def forget(self) -> None:
+    def take(self) -> EvaluatedBatch:
+        kept, parts = self._responses, self._parts
         self._responses, self._parts = {}, {}
-        self._comparison.forget()
+        return EvaluatedBatch(self.run.id, self._policy.number, kept, self._comparison.take(), parts)
 
     def _missing(self, split: str, *, later: bool) -> list[_Missing]:
         """What the policy has not responded to. At a later turn, each sample continues a conversation of its own."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -26,12 +27,37 @@ from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.record_files import write_record_file
 from orchestrator.stages.earlier_prompts import EarlierPrompts
 from orchestrator.stages.gain import operator_record
-from orchestrator.stages.stage import Stage
+from orchestrator.stages.stage import Batch, Stage
 from store.game import batches, evolutions, feedback, prompts
 from store.runs import events, runs, token_files
 from store.views import statistics
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ChainBatch(Batch):
+    """Chains of children that have finished; with records of the tokens of `unrecorded`, which are written first."""
+
+    run: ClaimedRun
+    iteration: int
+    chains: list[Chain]
+    unrecorded: list[Chain]
+    files: list[RecordFile] = field(default_factory=list[RecordFile])
+
+    def prepare(self, total_s: float | None = None, hurry: threading.Event | None = None) -> None:
+        """Writes the token records of the chains, for a creator that is trained on them."""
+        if self.unrecorded and (creator := self.run.creator(self.iteration)) is not None:
+            if records := creator_token_records(self.unrecorded, creator.number):
+                written = write_record_file(
+                    self.run, self.iteration, records, total_s=total_s, hurry=hurry, player="creator"
+                )
+                self.files.append(written)
+            self.unrecorded = []
+
+    def store(self, conn: Connection) -> None:
+        token_files.insert_token_files(conn, self.run.id, self.files)
+        evolutions.copy_chains(conn, self.run.id, self.iteration, self.chains)
 
 
 class EvolveStage(Stage):
@@ -47,7 +73,6 @@ class EvolveStage(Stage):
         creator = run.config.evolving.creator
         self._records = creator is not None and not creator.frozen
         self._unrecorded: list[Chain] = []
-        self._files: list[RecordFile] = []
 
     def missing(self) -> list[Prompt]:
         """Returns the sampled prompts whose chains are not stored yet; none when the stage is complete."""
@@ -166,20 +191,10 @@ class EvolveStage(Stage):
                 raise (starved_error(run.name, starved) if starved is not None else error) from None
         return run.read(lambda conn: prompts.read_numbers_born(conn, run.id, iteration, iteration))
 
-    def prepare(self, total_s: float | None = None) -> None:
-        """Writes the token records of the kept chains, for a creator that is trained on them."""
-        if self._unrecorded and (creator := self.run.creator(self.iteration)) is not None:
-            if records := creator_token_records(self._unrecorded, creator.number):
-                written = write_record_file(self.run, self.iteration, records, total_s=total_s, player="creator")
-                self._files.append(written)
-            self._unrecorded = []
-
-    def store(self, conn: Connection) -> None:
-        token_files.insert_token_files(conn, self.run.id, self._files)
-        evolutions.copy_chains(conn, self.run.id, self.iteration, self._chains)
-
-    def forget(self) -> None:
-        self._chains, self._files = [], []
+    def take(self) -> ChainBatch:
+        chains, unrecorded = self._chains, self._unrecorded
+        self._chains, self._unrecorded = [], []
+        return ChainBatch(self.run, self.iteration, chains, unrecorded)
 
     def _stored_chains(self) -> list[Chain]:
         return self.run.read(lambda conn: evolutions.read_chains(conn, self.run.id, self.iteration))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -16,7 +17,7 @@ from eva.solver.token_record import RecordFile, token_records, without_tokens
 from eva.types import Checkpoint, PromptResponses, Request, Reward, RewardedResponses
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.record_files import write_record_file
-from orchestrator.stages.stage import Stage
+from orchestrator.stages.stage import Batch, Stage
 from store.game import prompts, responses
 from store.game.usability import read_usability
 from store.runs import token_files
@@ -41,6 +42,42 @@ def cost_tally(parts: Iterable[tuple[str, Reward]]) -> Mapping[str, float]:
     return {"cost_usd": cost} if cost else {}
 
 
+@dataclass(slots=True)
+class JudgedBatch(Batch):
+    """Responses and rewards, each for a prompt; with records of the tokens of `unrecorded`, which are written first."""
+
+    run: ClaimedRun
+    iteration: int
+    policy: Checkpoint
+    rewarder: str
+    responses: list[PromptResponses] = field(default_factory=list[PromptResponses])
+    rewarded: list[RewardedResponses] = field(default_factory=list[RewardedResponses])
+    unrecorded: list[PromptResponses] = field(default_factory=list[PromptResponses])
+    files: list[RecordFile] = field(default_factory=list[RecordFile])
+
+    def prepare(self, total_s: float | None = None, hurry: threading.Event | None = None) -> None:
+        """Writes the token records."""
+        if records := token_records(self.unrecorded, self.policy.number, self.policy.step):
+            self.files.append(write_record_file(self.run, self.iteration, records, total_s=total_s, hurry=hurry))
+        self.unrecorded = []
+
+    def store(self, conn: Connection) -> None:
+        run, policy = self.run.id, self.policy
+        token_files.insert_token_files(conn, run, self.files)
+        responses.copy_responses(conn, run, policy.number, self.responses, policy.step)
+        responses.copy_rewards(conn, run, policy.number, self.rewarder, self.rewarded)
+
+    def tallies(self) -> Mapping[str, float]:
+        generated = [response for prompt in self.responses for response in prompt.responses]
+        failed = sum(prompt.failure is not None for prompt in self.responses)
+        return {
+            "responses": len(generated),
+            "tokens": sum(response.tokens for response in generated),
+            **({"quarantined": failed} if failed else {}),
+            **reward_cost(self.rewarded),
+        }
+
+
 class JudgeStage(Stage):
     """Collects n responses per prompt from one policy, each rewarded.
 
@@ -61,10 +98,7 @@ class JudgeStage(Stage):
         super().__init__(run, iteration, name, total, chunk, done=done)
         self.numbers, self.policy = numbers, policy
         self.records = run.config.records_tokens
-        self._responses: list[PromptResponses] = []
-        self._rewarded: list[RewardedResponses] = []
-        self._unrecorded: list[PromptResponses] = []
-        self._files: list[RecordFile] = []
+        self._batch = self._new_batch()
         self._references: dict[int, str] = {}
 
     @property
@@ -113,9 +147,9 @@ class JudgeStage(Stage):
         """
         for prompt in generated:
             if self.records:
-                self._unrecorded.append(prompt)
+                self._batch.unrecorded.append(prompt)
                 prompt = without_tokens(prompt)
-            self._responses.append(prompt)
+            self._batch.responses.append(prompt)
             reach("judge.response_received")
             if prompt.failure is None:
                 whole = prompt if len(prompt.responses) == self.responses else self._with_earlier(prompt)
@@ -125,7 +159,7 @@ class JudgeStage(Stage):
                 self.flush_when_full()
 
     def keep_rewards(self, rewarded: RewardedResponses) -> None:
-        self._rewarded.append(rewarded)
+        self._batch.rewarded.append(rewarded)
         reach("judge.reward_received")
         self.advance(1)
         self.flush_when_full()
@@ -141,29 +175,12 @@ class JudgeStage(Stage):
         usability = read_usability(conn, self.run.id, self.policy.number, self.rewarder, numbers, keep_cut=keep_cut)
         check_usability(usability, len(numbers), self.responses)
 
-    def prepare(self, total_s: float | None = None) -> None:
-        """Writes the token records of the kept responses."""
-        if records := token_records(self._unrecorded, self.policy.number, self.policy.step):
-            self._files.append(write_record_file(self.run, self.iteration, records, total_s=total_s))
-        self._unrecorded = []
+    def take(self) -> JudgedBatch:
+        batch, self._batch = self._batch, self._new_batch()
+        return batch
 
-    def store(self, conn: Connection) -> None:
-        token_files.insert_token_files(conn, self.run.id, self._files)
-        responses.copy_responses(conn, self.run.id, self.policy.number, self._responses, self.policy.step)
-        responses.copy_rewards(conn, self.run.id, self.policy.number, self.rewarder, self._rewarded)
-
-    def tallies(self) -> Mapping[str, float]:
-        generated = [response for prompt in self._responses for response in prompt.responses]
-        failed = sum(prompt.failure is not None for prompt in self._responses)
-        return {
-            "responses": len(generated),
-            "tokens": sum(response.tokens for response in generated),
-            **({"quarantined": failed} if failed else {}),
-            **reward_cost(self._rewarded),
-        }
-
-    def forget(self) -> None:
-        self._responses, self._rewarded, self._files = [], [], []
+    def _new_batch(self) -> JudgedBatch:
+        return JudgedBatch(self.run, self.iteration, self.policy, self.rewarder)
 
     def _with_earlier(self, prompt: PromptResponses) -> PromptResponses:
         """The prompt's new responses after those that an earlier attempt or the gate stored."""

@@ -51,15 +51,21 @@ class SimulatedEngine:
     speed: Speed
     length_of: Callable[[Request], int]
     time: float = 0.0
-    calls: deque[Sequence[Task]] = field(default_factory=deque[Sequence[Task]])
     waiting: deque[Task] = field(default_factory=deque[Task])
     running: list[tuple[int, int, Request]] = field(default_factory=list[tuple[int, int, Request]])
     steps: int = 0
+    polled: bool = False
 
-    def call(self) -> list[Task]:
-        """The first queued call, to its end."""
+    def submit(self, tasks: Sequence[Task], now: float) -> None:
+        """Adds requests. An engine that had none begins now; one at work is not held up by when they arrive."""
+        if not (self.waiting or self.running):
+            self.time = max(self.time, now)
+        self.waiting.extend(tasks)
+
+    def poll(self) -> list[Task]:
+        """Works until the poll returns."""
         began, done = self.time, list[Task]()
-        self.waiting.extend(self.calls.popleft())
+        self.polled = False
         while self.waiting or self.running:
             done += self._advance(began + (QUANTUM_S if done else PATIENCE_S))
             if self.time - began >= (QUANTUM_S if done else PATIENCE_S):
@@ -67,8 +73,7 @@ class SimulatedEngine:
         return done
 
     def in_flight(self) -> list[Request]:
-        given = [*self.waiting, *(task for call in self.calls for task in call)]
-        return [request for _, _, request in self.running] + [request for _, request in given]
+        return [request for _, _, request in self.running] + [request for _, request in self.waiting]
 
     def _advance(self, until: float) -> list[Task]:
         while self.waiting and len(self.running) < self.speed.batch:
@@ -136,14 +141,19 @@ class SimulatedEngines:
     def serving(self, slot: int) -> bool:
         return slot in self.up
 
-    def queued(self, slot: int) -> int:
-        return len(self.engines[slot].calls) + (slot in self.starting)
+    def sequences(self, slot: int) -> int:
+        del slot
+        return self.speed.batch
 
-    def send(self, slot: int, tasks: Sequence[Task]) -> None:
+    def busy(self, slot: int) -> bool:
+        return self.engines[slot].polled or slot in self.starting
+
+    def poll(self, slot: int) -> None:
+        self.engines[slot].polled = True
+
+    def submit(self, slot: int, tasks: Sequence[Task]) -> None:
         engine = self.engines[slot]
-        if not engine.calls:
-            engine.time = max(engine.time, self._clock)
-        engine.calls.append(tuple(tasks))
+        engine.submit(tasks, self._clock)
         self.asked += [(slot, request.number) for _, request in tasks]
         self.most_in_flight = max(self.most_in_flight, len(engine.in_flight()))
 
@@ -190,7 +200,7 @@ class SimulatedEngines:
         due += [
             (engine.time, slot)
             for slot, engine in enumerate(self.engines)
-            if engine.calls and slot in self.up and not self._has(slot, self.hangs)
+            if engine.polled and slot in self.up and not self._has(slot, self.hangs)
         ]
         when, slot = min(due, default=(limit, -1))
         if slot < 0 or when > limit:
@@ -212,9 +222,9 @@ class SimulatedEngines:
         lost = self._has(slot, self.machines)
         if lost or self._has(slot, self.kills):
             self.up.discard(slot)
-            self.engines[slot].calls.clear()
+            self.engines[slot].polled = False
             return EngineLost(slot, "its machine is gone" if lost else "it crashed", with_machine=lost)
-        return EngineResults(slot, [(ticket, answer_of(request)) for ticket, request in self.engines[slot].call()])
+        return EngineResults(slot, [(ticket, answer_of(request)) for ticket, request in self.engines[slot].poll()])
 
     def _has(self, slot: int, marked: Callable[[Request], bool] | None) -> bool:
         return marked is not None and any(marked(request) for request in self.engines[slot].in_flight())

@@ -2,6 +2,7 @@
 
 `fleet`: all engines as one generator of responses; loads policies
 `dispatch`: which engine gets which prompt, and what happens when an engine dies
+`run_ahead`: the thread that feeds the engines while the driver is busy
 `recovery`: when a dead engine is replaced
 `engine_actors`: the engines as Ray actors
 `engine`: one vLLM engine in its process

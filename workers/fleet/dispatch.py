@@ -5,8 +5,9 @@ Independent of Ray, vLLM and the clock: `Ledger` is the bookkeeping, `dispatch` 
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,14 +20,15 @@ Task = tuple[int, Request]
 # An engine that crashes on one prompt loses the others in flight too. A prompt that was in flight at this many
 # crashes, at the last one alone, is taken to be the cause.
 POISON_DEATHS = 3
-# Calls queued at an engine: while one runs, the next one waits there, so that the engine never idles.
-CALLS_AHEAD = 2
+# Sequences in flight for each that an engine works on at once, unless the config says how many prompts: what waits in
+# the engine takes the place of what has finished, however late the driver hears of it.
+SEQUENCES_AHEAD = 2
 POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class EngineResults:
-    """One call of an engine returned with the responses that were finished, perhaps none."""
+    """One poll of an engine returned with the responses that were finished, perhaps none."""
 
     slot: int
     results: Sequence[tuple[int, PromptResponses]]
@@ -55,15 +57,23 @@ class Engines(Replaceable, Protocol):
     """The engines, in slots 0 to `count` - 1."""
 
     def serving(self, slot: int) -> bool:
-        """Whether the engine accepts calls now."""
+        """Whether the engine accepts requests now."""
         ...
 
-    def send(self, slot: int, tasks: Sequence[Task]) -> None:
-        """Queue one call at the engine. Each call also continues the tasks of earlier calls."""
+    def sequences(self, slot: int) -> int:
+        """How many sequences the engine works on at once, once it serves."""
         ...
 
-    def queued(self, slot: int) -> int:
-        """Number of calls that have not returned."""
+    def submit(self, slot: int, tasks: Sequence[Task]) -> None:
+        """Give the engine requests. It works on them until they are finished, whatever the caller does."""
+        ...
+
+    def poll(self, slot: int) -> None:
+        """Ask the engine for what it finishes, unless it is asked already. `receive` returns it."""
+        ...
+
+    def busy(self, slot: int) -> bool:
+        """Whether the engine is asked for something that has not returned."""
         ...
 
     def receive(self, timeout_s: float) -> list[Event]:
@@ -71,7 +81,7 @@ class Engines(Replaceable, Protocol):
         ...
 
     def forget(self, slot: int) -> None:
-        """Drop everything that the engine has in flight, including queued calls."""
+        """Drop everything that the engine has in flight."""
         ...
 
 
@@ -80,14 +90,15 @@ class Limits:
     """Limits of a fleet.
 
     Args:
-        window: prompts in flight per engine.
+        window: prompts in flight per engine; None: as many as have `SEQUENCES_AHEAD` times the sequences that the
+            engine works on at once.
         restarts: see `Recovery`.
         stall_s: seconds after which an engine that finishes nothing is replaced.
         start_s: seconds after which an engine that does not start is replaced.
         backoff_s: see `Recovery`.
     """
 
-    window: int
+    window: int | None
     restarts: int
     stall_s: float
     start_s: float = 900.0
@@ -108,13 +119,13 @@ class EngineTime:
         """Starts counting at the next `passed`."""
         self._at = None
 
-    def passed(self, now: float, in_flight: Sequence[int], window: int) -> None:
-        """Counts the time since the last call, during which each engine had so many prompts in flight."""
+    def passed(self, now: float, filled: Sequence[float]) -> None:
+        """Counts the time since the last call, during which each engine's window was filled to this share."""
         if self._at is not None:
             elapsed = now - self._at
-            self._seconds += elapsed * len(in_flight)
-            self._busy_s += elapsed * sum(prompts > 0 for prompts in in_flight)
-            self._filled_s += elapsed * sum(min(1.0, prompts / window) for prompts in in_flight)
+            self._seconds += elapsed * len(filled)
+            self._busy_s += elapsed * sum(share > 0 for share in filled)
+            self._filled_s += elapsed * sum(min(1.0, share) for share in filled)
         self._at = now
 
     def readings(self) -> Mapping[str, int]:
@@ -128,23 +139,28 @@ class EngineTime:
 
 @dataclass(slots=True)
 class Ledger:
-    """The bookkeeping: which engine has which request. Every request from `source` is answered exactly once."""
+    """The bookkeeping: which engine has which request. Every request from `source` is answered exactly once.
+
+    `sequences`: how many an engine works on at once.
+    """
 
     source: Iterator[Request]
     slots: int
     limits: Limits
     open: set[int]
+    sequences: Callable[[int], int]
     _in_flight: list[dict[int, Request]] = field(init=False)
+    _sequences_in_flight: list[int] = field(init=False)
     _silent_s: list[float] = field(init=False)
     _again: deque[Task] = field(default_factory=deque[Task])
     _suspects: deque[Task] = field(default_factory=deque[Task])
     _deaths: dict[int, int] = field(default_factory=dict[int, int])
     _alone: set[int] = field(default_factory=set[int])
-    _tickets: int = 0
     _exhausted: bool = False
 
     def __post_init__(self) -> None:
         self._in_flight = [{} for _ in range(self.slots)]
+        self._sequences_in_flight = [0] * self.slots
         self._silent_s = [0.0] * self.slots
 
     @property
@@ -158,9 +174,9 @@ class Ledger:
     def fill(self) -> dict[int, list[Task]]:
         """Assign prompts until all windows are full, each to the engine with the fewest. Return them by slot."""
         assigned: dict[int, list[Task]] = {}
-        while (slot := self._least_busy(self.limits.window)) is not None and (task := self._next()) is not None:
+        while (slot := self._emptiest()) is not None and (task := self._next()) is not None:
             self._assign(slot, task, assigned)
-        while self._suspects and (slot := self._least_busy(1)) is not None:
+        while self._suspects and (slot := self._idle()) is not None:
             self._alone.add(slot)
             self._assign(slot, self._suspects.popleft(), assigned)
         return assigned
@@ -168,7 +184,11 @@ class Ledger:
     def finish(self, slot: int, results: Sequence[tuple[int, PromptResponses]]) -> list[PromptResponses]:
         """Record what an engine finished. Return the results that it still owed; late duplicates are dropped."""
         awaited = self._in_flight[slot]
-        owed = [result for ticket, result in results if awaited.pop(ticket, None) is not None]
+        owed: list[PromptResponses] = []
+        for ticket, result in results:
+            if (request := awaited.pop(ticket, None)) is not None:
+                self._sequences_in_flight[slot] -= request.sequences
+                owed.append(result)
         for ticket, _ in results:
             self._deaths.pop(ticket, None)
         if owed:
@@ -183,6 +203,7 @@ class Ledger:
         `with_machine`: the prompts had no part in it.
         """
         lost, self._in_flight[slot] = self._in_flight[slot], {}
+        self._sequences_in_flight[slot] = 0
         self.open.discard(slot)
         self._alone.discard(slot)
         self._silent_s[slot] = 0.0
@@ -220,7 +241,7 @@ class Ledger:
 
     def pass_time(self, time: EngineTime, now: float) -> None:
         """Counts the time until `now` with the prompts that are in flight."""
-        time.passed(now, [len(flight) for flight in self._in_flight], self.limits.window)
+        time.passed(now, [self._filled(slot) for slot in range(self.slots)])
 
     def at_work(self) -> list[WorkerStatus]:
         """Returns what each engine is working on. Safe to call from another thread."""
@@ -231,10 +252,19 @@ class Ledger:
             statuses.append(WorkerStatus(f"engine {slot}", work, self._silent_s[slot]))
         return statuses
 
-    def _least_busy(self, window: int) -> int | None:
-        candidates = [(len(self._in_flight[slot]), slot) for slot in self.open - self._alone]
-        fewest, slot = min(candidates, default=(window, 0))
-        return slot if fewest < window else None
+    def _emptiest(self) -> int | None:
+        """The open slot whose window is filled least, and not full."""
+        share, slot = min(((self._filled(slot), slot) for slot in self.open - self._alone), default=(1.0, 0))
+        return slot if share < 1 else None
+
+    def _idle(self) -> int | None:
+        return next((slot for slot in sorted(self.open - self._alone) if not self._in_flight[slot]), None)
+
+    def _filled(self, slot: int) -> float:
+        """The share of the engine's window that is in flight."""
+        if self.limits.window is not None:
+            return len(self._in_flight[slot]) / self.limits.window
+        return self._sequences_in_flight[slot] / max(1, SEQUENCES_AHEAD * self.sequences(slot))
 
     def _next(self) -> Task | None:
         if self._again:
@@ -242,11 +272,11 @@ class Ledger:
         if self._exhausted or (request := next(self.source, None)) is None:
             self._exhausted = True
             return None
-        self._tickets += 1
-        return self._tickets, request
+        return next(_TICKETS), request
 
     def _assign(self, slot: int, task: Task, assigned: dict[int, list[Task]]) -> None:
         self._in_flight[slot][task[0]] = task[1]
+        self._sequences_in_flight[slot] += task[1].sequences
         assigned.setdefault(slot, []).append(task)
 
     def _after_death(self, ticket: int, request: Request, reason: str) -> PromptResponses | None:
@@ -261,6 +291,10 @@ class Ledger:
         return None
 
 
+_TICKETS = itertools.count(1)
+"""Each ticket of this process is another one, so that a late result of an earlier stage is taken for no new one."""
+
+
 def dispatch(requests: Iterable[Request], engines: Engines, limits: Limits) -> Generator[PromptResponses, None, None]:
     """`run_requests` with its own ledger."""
     recovery = Recovery(engines, restarts=limits.restarts, backoff_s=limits.backoff_s, room_s=limits.start_s)
@@ -270,7 +304,7 @@ def dispatch(requests: Iterable[Request], engines: Engines, limits: Limits) -> G
 def new_ledger(requests: Iterable[Request], engines: Engines, limits: Limits) -> Ledger:
     """Returns a ledger of these requests, none of them assigned."""
     serving = {slot for slot in range(engines.count) if engines.serving(slot)}
-    return Ledger(iter(requests), engines.count, limits, serving)
+    return Ledger(iter(requests), engines.count, limits, serving, engines.sequences)
 
 
 def run_requests(
@@ -303,11 +337,10 @@ def run_requests(
 
 def _feed(ledger: Ledger, engines: Engines) -> None:
     for slot, tasks in ledger.fill().items():
-        engines.send(slot, tasks)
+        engines.submit(slot, tasks)
         reach("dispatch.sent")
     for slot in ledger.busy():
-        while engines.queued(slot) < CALLS_AHEAD:
-            engines.send(slot, ())
+        engines.poll(slot)
 
 
 def _settle(event: Event, ledger: Ledger, recovery: Recovery) -> list[PromptResponses]:

@@ -1,8 +1,8 @@
 """One engine: vLLM in one process, fed continuously.
 
-The engine has no thread of its own. Each call of `work` takes requests, steps the engine for a moment and returns
-what has finished. The fleet keeps the next call queued behind the running one, so that the engine never waits for the
-driver. This class does not depend on Ray: `placement` makes it an actor.
+The engine has a thread of its own, which steps vLLM as long as a request is unfinished. `submit` gives it requests and
+`poll` takes what has finished, so a driver that pauses keeps no engine from working. This class does not depend on Ray:
+`placement` makes it an actor.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import threading
 import time
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from eva.errors import InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
@@ -31,6 +35,7 @@ from workers.training.stored.node_cache import node_cache
 Task = tuple[int, Request]
 """A request with the ticket that its result carries."""
 Result = tuple[int, PromptResponses]
+T = TypeVar("T")
 
 QUANTUM_S = 0.1
 PATIENCE_S = 1.0
@@ -63,7 +68,10 @@ class EngineSetup:
 
 
 class Engine:
-    """A vLLM engine that answers requests and can load other weights of the same shape."""
+    """A vLLM engine that answers requests and can load other weights of the same shape.
+
+    Its methods may be called from any thread: vLLM itself is only used by the engine's own thread.
+    """
 
     def __init__(self, setup: EngineSetup) -> None:
         """Imports vLLM, the slow part of a start. No model is loaded yet."""
@@ -78,15 +86,22 @@ class Engine:
         self._llm: Any = None
         self._encoder: PromptEncoder | None = None
         self._asked: dict[str, tuple[int, Request, list[int]]] = {}
-        self._refused: list[Result] = []
         self._serial = 0
+        self._changed = threading.Condition()
+        # All of these are shared with the callers' threads, under `_changed`.
+        self._commands: deque[Callable[[], None]] = deque()
+        self._submitted: list[Task] = []
+        self._finished: list[Result] = []
+        self._failure: BaseException | None = None
+        self._working = False
+        threading.Thread(target=self._run, name="engine", daemon=True).start()
 
     def log_to(self, log: WorkerLog) -> None:
         """Continues in another log file: the engine serves another run from now on."""
         log.begin()
 
-    def open(self, folder: str, policy: Checkpoint | None = None, secrets: Secrets = NO_SECRETS) -> float:
-        """Loads the model of a folder, replacing any other, and returns the seconds that took.
+    def open(self, folder: str, policy: Checkpoint | None = None, secrets: Secrets = NO_SECRETS) -> int:
+        """Loads the model of a folder, replacing any other. Returns how many sequences the engine works on at once.
 
         `policy`: the checkpoint that the folder shows, which this machine verifies if it has not yet. One in an object
         store is loaded from this machine's copy instead; `secrets` give access to the store. Raises ModelError if the
@@ -94,9 +109,102 @@ class Engine:
         DiskFullError.
         """
         with _servable(folder, policy, secrets) as servable:
-            return self._open(servable)
+            return self._command(partial(self._open, servable))
 
-    def _open(self, folder: str) -> float:
+    def reload(self, folder: str, policy: Checkpoint | None = None, secrets: Secrets = NO_SECRETS) -> None:
+        """Loads the weights of another folder in place, and discards everything computed with the old ones.
+
+        For `policy` and `secrets` see `open`.
+        """
+        with _servable(folder, policy, secrets) as servable:
+            self._command(partial(self._reload, servable))
+
+    def measure(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Returns log-probabilities (nats) of all tokens but the first of each sequence, given those before."""
+        rows = self._command(partial(self._measure, sequences))
+        reach("engine.measured")
+        return rows
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Gives the engine requests. Returns at once."""
+        with self._changed:
+            self._submitted.extend(tasks)
+            self._working = True
+            self._changed.notify_all()
+
+    def poll(self, quantum_s: float = QUANTUM_S, patience_s: float = PATIENCE_S) -> list[Result]:
+        """Takes the results that are finished after `quantum_s`, or none after `patience_s`.
+
+        Returns at once if the engine has nothing to do. Raises the error that has ended the engine's work.
+        """
+        began = time.monotonic()
+        with self._changed:
+            while self._working and self._failure is None:
+                left_s = began + (quantum_s if self._finished else patience_s) - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            if self._failure is not None:
+                raise self._failure
+            finished, self._finished = self._finished, []
+        if finished:
+            reach("engine.worked")
+        return finished
+
+    def forget(self) -> None:
+        """Drops every request in flight, and what is finished."""
+        with self._changed:
+            self._submitted = []
+        self._command(self._forget)
+
+    def _command(self, action: Callable[[], T]) -> T:
+        """Runs an action on the engine's thread, between two steps, and returns its result."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(action())
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                future.set_exception(error)
+
+        with self._changed:
+            self._commands.append(run)
+            self._changed.notify_all()
+        return future.result()  # bounded: the fleet replaces an engine that does not answer
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._working = bool(self._submitted or self._asked)
+                if not self._working:
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._commands or self._submitted)
+                command = self._commands.popleft() if self._commands else None
+                tasks, self._submitted = ([], self._submitted) if command else (self._submitted, [])
+                self._working = bool(tasks or self._submitted or self._asked)
+            if command is not None:
+                command()
+                continue
+            try:
+                finished = self._step(tasks)
+            except BaseException as error:  # noqa: BLE001 - raised again by `poll`
+                with self._changed:
+                    self._failure = error
+                    self._changed.notify_all()
+                return
+            if finished:
+                with self._changed:
+                    self._finished += finished
+                    self._changed.notify_all()
+
+    def _step(self, tasks: Sequence[Task]) -> list[Result]:
+        """Takes requests and steps vLLM once. Returns what has finished, refused requests included."""
+        finished = [refused for task in tasks if (refused := self._ask(*task)) is not None]
+        if self._asked:
+            finished += [self._answer(output) for output in self._llm.step()]
+        return finished
+
+    def _open(self, folder: str) -> int:
         from vllm.engine.arg_utils import EngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -111,23 +219,17 @@ class Engine:
         except Exception as error:  # vLLM raises anything
             raise start_error(folder, error) from error
         reach("engine.opened")
-        log.info("serves %s", folder)
-        return time.monotonic() - began
+        log.info("serves %s after %.1f s", folder, time.monotonic() - began)
+        return int(self._llm.vllm_config.scheduler_config.max_num_seqs)
 
-    def reload(self, folder: str, policy: Checkpoint | None = None, secrets: Secrets = NO_SECRETS) -> None:
-        """Loads the weights of another folder in place, and discards everything computed with the old ones.
-
-        For `policy` and `secrets` see `open`.
-        """
-        with _servable(folder, policy, secrets) as servable:
-            self.forget()
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": servable})
+    def _reload(self, folder: str) -> None:
+        self._forget()
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
         self._llm.reset_prefix_cache()
         reach("engine.reloaded")
         log.info("serves %s", folder)
 
-    def measure(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Returns log-probabilities (nats) of all tokens but the first of each sequence, given those before."""
+    def _measure(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         from vllm import SamplingParams
 
         asked = SamplingParams(prompt_logprobs=0, max_tokens=1, temperature=0, detokenize=False)
@@ -138,48 +240,30 @@ class Engine:
             for output in self._llm.step():
                 pairs = zip(output.prompt_token_ids[1:], output.prompt_logprobs[1:], strict=True)
                 rows[output.request_id] = [float(seen[token].logprob) for token, seen in pairs]
-        reach("engine.measured")
         return [rows[f"canary-{index}"] for index in range(len(sequences))]
 
-    def work(self, tasks: Sequence[Task], quantum_s: float = QUANTUM_S, patience_s: float = PATIENCE_S) -> list[Result]:
-        """Takes tasks and steps the engine. Returns what is finished after `quantum_s`, or nothing after `patience_s`.
-
-        Returns at once if there is nothing to do.
-        """
-        began = time.monotonic()
-        for ticket, request in tasks:
-            self._ask(ticket, request)
-        finished, self._refused = self._refused, []
-        while self._asked:
-            for output in self._llm.step():
-                finished.append(self._answer(output))
-            if time.monotonic() - began >= (quantum_s if finished else patience_s):
-                break
-        if finished:
-            reach("engine.worked")
-        return finished
-
-    def forget(self) -> None:
-        """Drops every request in flight."""
+    def _forget(self) -> None:
         if self._asked:
             self._llm.abort_request(list(self._asked))
         while self._llm is not None and self._llm.has_unfinished_requests():
             self._llm.step()
         self._asked.clear()
-        self._refused.clear()
+        with self._changed:
+            self._finished = []
 
     def _close(self) -> None:
         """Shuts vLLM down at once: a late finaliser would destroy the next model's process groups (globals)."""
         if self._llm is not None:
             from vllm.distributed import cleanup_dist_env_and_memory
 
-            self.forget()
+            self._forget()
             self._llm.engine_core.shutdown()
             self._llm = None
             gc.collect()
             cleanup_dist_env_and_memory()
 
-    def _ask(self, ticket: int, request: Request) -> None:
+    def _ask(self, ticket: int, request: Request) -> Result | None:
+        """Gives vLLM a request. Returns the result of one that cannot be answered."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -188,12 +272,10 @@ class Engine:
             ids = self._encoder.encode(request.text, request.context)
             self._check_room(len(ids), request.sampling.max_tokens)
         except UnusablePromptError as error:
-            self._refused.append((ticket, PromptResponses(request.number, request.text, (), failure=str(error))))
-            return
-        # vLLM draws response i of a request from `seed + i`. Greedy responses are all equal, so one is requested.
-        greedy = request.sampling.temperature == 0
+            return ticket, PromptResponses(request.number, request.text, (), failure=str(error))
+        # vLLM draws response i of a request from `seed + i`.
         asked = SamplingParams(
-            n=1 if greedy else request.n,
+            n=request.sequences,
             seed=request.seed + request.first,
             temperature=request.sampling.temperature,
             top_p=request.sampling.top_p,
@@ -205,6 +287,7 @@ class Engine:
         self._serial += 1
         self._asked[str(self._serial)] = (ticket, request, ids)
         self._llm.add_request(str(self._serial), _tokens(ids), asked)
+        return None
 
     def _check_room(self, prompt_tokens: int, max_tokens: int) -> None:
         room = self._setup.max_model_len - max_tokens

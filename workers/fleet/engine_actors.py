@@ -21,7 +21,7 @@ from workers.cluster.room import Room
 from workers.cluster.secrets import NO_SECRETS, Secrets
 from workers.fleet.dispatch import EngineLost, EngineReady, EngineResults, Event, Task
 from workers.fleet.engine import EngineSetup
-from workers.fleet.placement import EngineResources, start_engine
+from workers.fleet.placement import POLLS, EngineResources, start_engine
 from workers.fleet.proof import mean_difference, refuse_opened, refuse_reloaded
 from workers.training.canary import Canary
 
@@ -48,7 +48,7 @@ class ServingTarget:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    kind: Literal["load", "measure", "work"]
+    kind: Literal["load", "measure", "poll"]
     result: Any
 
 
@@ -63,13 +63,14 @@ class _Slot:
         # nats per token.
         self.served: Canary | None = None
         self.noise = 0.0
+        self.sequences = 0
         self.serving = False
         self.empty = False
 
     @property
     def preparing(self) -> bool:
         """Whether the engine is loading a policy, or proving it."""
-        return any(call.kind != "work" for call in self.calls)
+        return any(call.kind != "poll" for call in self.calls)
 
 
 class ActorEngines:
@@ -112,12 +113,20 @@ class ActorEngines:
     def serving(self, slot: int) -> bool:
         return self._slots[slot].serving
 
-    def queued(self, slot: int) -> int:
-        return len(self._slots[slot].calls)
+    def busy(self, slot: int) -> bool:
+        return bool(self._slots[slot].calls)
 
-    def send(self, slot: int, tasks: Sequence[Task]) -> None:
+    def sequences(self, slot: int) -> int:
+        return self._slots[slot].sequences
+
+    def submit(self, slot: int, tasks: Sequence[Task]) -> None:
+        self._slots[slot].actor.submit.remote(list(tasks))
+
+    def poll(self, slot: int) -> None:
         state = self._slots[slot]
-        state.calls.append(_Call("work", state.actor.work.remote(list(tasks))))
+        if not state.calls:
+            poll = state.actor.poll.options(concurrency_group=POLLS)
+            state.calls.append(_Call("poll", poll.remote()))
 
     def forget(self, slot: int) -> None:
         state = self._slots[slot]
@@ -208,11 +217,13 @@ class ActorEngines:
             state.serving = False
             return EngineLost(slot, self._reason(state, error), lost_machine(error, state.located))
         match call.kind:
-            case "work":
+            case "poll":
                 return EngineResults(slot, value)
             case "measure":
                 return self._judge(slot, value)
             case "load":
+                if isinstance(value, int):
+                    state.sequences = value
                 return None
 
     def _reason(self, state: _Slot, error: RayError) -> str:

@@ -35,6 +35,7 @@ from workers.fleet.engine_actors import ActorEngines, ServingTarget
 from workers.fleet.model_interface import model_interface
 from workers.fleet.placement import EngineResources, engine_resources, engine_setup
 from workers.fleet.recovery import Recovery
+from workers.fleet.run_ahead import run_ahead
 from workers.fleet.serving_view import serving_view
 from workers.models.model_folder import inspect_model
 from workers.training.canary import CANARY, Canary, read_canary
@@ -51,6 +52,10 @@ _SHAPE = (
     "num_key_value_heads",
     "head_dim",
 )
+
+AHEAD = 1024
+"""How many results may wait for the caller before the engines get no more requests: each has all responses of a prompt,
+perhaps with their tokens, so this bounds the driver's memory."""
 
 
 class ServingEngines(Engines, Protocol):
@@ -141,7 +146,10 @@ class Fleet:
             self._recovery.forget()
 
     def generate(self, requests: Iterable[Request]) -> Generator[PromptResponses, None, None]:
-        """Yield results in the order of finishing; requests are pulled lazily, `limits.window` in flight per engine.
+        """Yield results in the order of finishing; requests are pulled lazily, a window in flight per engine.
+
+        A thread feeds the engines, up to `AHEAD` results ahead of the caller. So engines go on while the caller is
+        busy, and `requests` is iterated on that thread.
 
         Raises InfrastructureError before a policy is loaded, EngineDiedError when every engine was given up,
         NoRoomError when no machine can host an engine.
@@ -152,13 +160,14 @@ class Fleet:
             )
         self._recovery.begin_stage()
         for slot in range(self._engines.count):
-            idle = not (self._engines.serving(slot) or self._engines.queued(slot))
+            idle = not (self._engines.serving(slot) or self._engines.busy(slot))
             if idle and slot not in self._recovery.waiting:
                 self._recovery.lose(slot, "an earlier stage gave it up")
         self._ledger = new_ledger(requests, self._engines, self._limits)
         self._time.begin()
         try:
-            yield from run_requests(self._ledger, self._engines, self._recovery, self._time)
+            fed = run_requests(self._ledger, self._engines, self._recovery, self._time)
+            yield from run_ahead(fed, AHEAD, "fleet")
         finally:
             self._ledger = None
 
@@ -291,7 +300,8 @@ def start_fleet(
         if kept is not None:
             kept.engines.close()
         engines = ActorEngines(setup, resources, fleet.engines, logs_dir)
-    limits = Limits(fleet.window, fleet.restarts, fleet.stall_s, fleet.start_s, fleet.backoff_s)
+    window = None if fleet.window == "auto" else fleet.window
+    limits = Limits(window, fleet.restarts, fleet.stall_s, fleet.start_s, fleet.backoff_s)
     return Fleet(engines, limits, views_dir, shares_device=fleet.gpus_per_engine > 0, notice=notice)
 
 

@@ -22,6 +22,8 @@ ONE_THREAD_BYTES = 100 * 2**20
 # Sequences of one step on a CPU: more would only wait for memory bandwidth.
 CPU_SEQUENCES = 256
 TEMPLATE_TOKENS = 512
+POLLS = "polls"
+"""The concurrency group of an engine's `poll`: all other calls are handled one after the other beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,9 @@ def engine_setup(config: RunConfig, facts: ModelFacts, conversation: int = 0) ->
 def start_engine(setup: EngineSetup, resources: EngineResources, room: Room | None = None) -> Any:
     """Starts an actor around an `Engine` without a model, in `room`. Returns at once, while the actor imports vLLM."""
     placed: dict[str, Any] = {} if room is None else room.options()
-    actor: Any = ray.remote(Engine)
-    return actor.options(
+    # A poll waits for results; it must not keep requests from arriving.
+    remote: Any = ray.remote
+    return remote(concurrency_groups={POLLS: 1})(Engine).options(
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
         max_restarts=0,

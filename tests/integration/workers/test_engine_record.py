@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from eva.errors import InfrastructureError
-from eva.types import Request, Response, SamplingSettings
+from eva.types import PromptResponses, Request, Response, SamplingSettings
 from tests.support import tiny_models
 from tests.support.ray_fixtures import tiny_config
 from workers.fleet.engine import Engine
@@ -34,6 +35,12 @@ class SampledTokens:
         self.asked.append(asked)
         self._waiting.append(name)
 
+    def has_unfinished_requests(self) -> bool:
+        return bool(self._waiting)
+
+    def abort_request(self, names: list[str]) -> None:
+        self._waiting = [name for name in self._waiting if name not in names]
+
     def step(self) -> list[Any]:
         return [SimpleNamespace(request_id=self._waiting.pop(), outputs=[*map(self._completion, self._samples)])]
 
@@ -52,6 +59,12 @@ def engine_over(folder: Path, llm: SampledTokens) -> Engine:
     return engine
 
 
+def answer_of(engine: Engine, request: Request) -> PromptResponses:
+    engine.submit([(0, request)])
+    ((_, answered),) = engine.poll()
+    return answered
+
+
 @pytest.fixture(scope="module")
 def merging(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tokenizer that writes `th`, `he` and `the` as one token each."""
@@ -64,7 +77,7 @@ def test_the_record_holds_the_tokens_that_were_sampled_where_the_text_is_written
     words = PromptEncoder(str(merging), Prompting()).tokenizer
     end = words.eos_token_id
     samples = [[*words.convert_tokens_to_ids(list(pieces)), end] for pieces in (("t", "he"), ("t", "h", "e"))]
-    (_, answered), *_ = engine_over(merging, SampledTokens(*samples)).work([(0, replace(REQUEST, record=True))])
+    answered = answer_of(engine_over(merging, SampledTokens(*samples)), replace(REQUEST, record=True))
     assert [r.text for r in answered.responses] == ["the", "the"]
     assert [list(r.token_ids) for r in answered.responses] == samples
     assert [r.logprobs for r in answered.responses] == [tuple(-(token % 16) / 4 for token in ids) for ids in samples]
@@ -76,7 +89,7 @@ def test_the_record_holds_the_tokens_that_were_sampled_where_the_text_is_written
 
 def test_without_a_request_for_it_nothing_is_asked_of_vllm_and_nothing_returned(merging: Path) -> None:
     llm = SampledTokens([70, 71, 2], [72, 2])
-    (_, answered), *_ = engine_over(merging, llm).work([(0, REQUEST)])
+    answered = answer_of(engine_over(merging, llm), REQUEST)
     assert llm.asked[0].logprobs is None and not llm.asked[0].flat_logprobs
     assert answered.prompt_ids == () and answered.prompt_tokens > 0
     assert answered.responses == (
@@ -88,4 +101,28 @@ def test_without_a_request_for_it_nothing_is_asked_of_vllm_and_nothing_returned(
 def test_tokens_without_a_log_probability_are_an_error(merging: Path) -> None:
     engine = engine_over(merging, SampledTokens([70, 71, 2], [72, 73, 2], logprobs=2))
     with pytest.raises(InfrastructureError, match="2 log-probabilities for the 3 tokens of a response to prompt 5"):
-        engine.work([(0, replace(REQUEST, record=True))])
+        answer_of(engine, replace(REQUEST, record=True))
+
+
+def test_an_engine_works_on_while_nobody_polls_it(merging: Path) -> None:
+    llm = SampledTokens([72, 2], [72, 2])
+    engine = engine_over(merging, llm)
+    for ticket in range(20):
+        engine.submit([(ticket, REQUEST)])
+    deadline = time.monotonic() + 10
+    while len(llm.asked) < 20 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(llm.asked) == 20, "only a poll has let the engine step"
+    taken: list[int] = []
+    while len(taken) < 20:
+        taken += [ticket for ticket, _ in engine.poll()]
+    assert sorted(taken) == [*range(20)] and engine.poll() == [], "an engine without work answers at once"
+
+
+def test_an_engine_that_was_told_to_forget_has_no_result_left(merging: Path) -> None:
+    engine = engine_over(merging, SampledTokens([72, 2], [72, 2]))
+    engine.submit([(ticket, REQUEST) for ticket in range(5)])
+    engine.forget()
+    assert engine.poll() == []
+    engine.submit([(7, REQUEST)])
+    assert [ticket for ticket, _ in engine.poll()] == [7]

@@ -26,6 +26,7 @@ from tests.support.fakes import (
 )
 from tests.support.simulated_engines import SimulatedEngines
 from workers.fleet.dispatch import EngineResults, Event, Limits, Task, dispatch
+from workers.fleet.run_ahead import run_ahead
 from workers.training.checkpoints import is_valid, publish
 
 _TRAINED = {"solver": "checkpoint", "creator": "checkpoint of the creator"}
@@ -93,7 +94,7 @@ class NotedGenerator(FakeGenerator):
         self._notebook = notebook
 
     def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
-        return dispatch(requests, _AnsweringEngines(self._answer), Limits(4, 3, 60.0))
+        return run_ahead(dispatch(requests, _AnsweringEngines(self._answer), Limits(4, 3, 60.0)), 8, "fleet")
 
     def _answer(self, request: Request) -> PromptResponses:
         result = super()._answer(request)
@@ -110,9 +111,9 @@ class _AnsweringEngines(SimulatedEngines):
         super().__init__(2)
         self._answer, self._tasks = answer, dict[int, Request]()
 
-    def send(self, slot: int, tasks: Sequence[Task]) -> None:
+    def submit(self, slot: int, tasks: Sequence[Task]) -> None:
         self._tasks.update(tasks)
-        super().send(slot, tasks)
+        super().submit(slot, tasks)
 
     def receive(self, timeout_s: float) -> list[Event]:
         return [

@@ -130,7 +130,7 @@ def test_requests_are_pulled_only_as_windows_have_room() -> None:
 
 
 def test_few_prompts_are_spread_over_all_engines() -> None:
-    ledger = Ledger(iter(requests_of(5)), 3, limits_of(window=64), {0, 1, 2})
+    ledger = Ledger(iter(requests_of(5)), 3, limits_of(window=64), {0, 1, 2}, lambda slot: 8)
     assert {slot: len(tasks) for slot, tasks in ledger.fill().items()} == {0: 2, 1: 2, 2: 1}
 
 
@@ -143,7 +143,7 @@ def test_what_is_in_flight_is_dropped_when_the_caller_stops() -> None:
 
 
 def test_results_that_are_no_longer_owed_are_ignored() -> None:
-    ledger = Ledger(iter(requests_of(1)), 1, limits_of(), {0})
+    ledger = Ledger(iter(requests_of(1)), 1, limits_of(), {0}, lambda slot: 8)
     ticket, request = ledger.fill()[0][0]
     answers: list[tuple[int, PromptResponses]] = [
         (ticket, answer_of(request)),
