@@ -10,7 +10,7 @@ Write = Callable[[threading.Event], None]
 """Stores something, and raises what keeps it from being stored. Once the event is set, it tries for seconds only."""
 
 
-class Writer:
+class BatchWriter:
     """Makes one write at a time. What a write raises is raised in the stage's thread, at its next call.
 
     The thread starts with the first write and ends with `end`.

@@ -21,7 +21,7 @@ from eva.runtime.worker_reports import added_since
 from eva.solver.chunks import Chunk
 from eva.types import Floats
 from orchestrator.hold.claimed_run import ClaimedRun
-from orchestrator.hold.writer import Writer
+from orchestrator.hold.writer import BatchWriter
 from orchestrator.watch.tracing import NoSpans, StageSpan
 from store.rows import StageRow
 from store.runs import events, stages
@@ -82,7 +82,7 @@ class Stage:
         self._total, self._done, self._kept = total, done, 0
         self._stored_at = time.monotonic()
         self._metered = run.meter.read()
-        self._writer = Writer(f"{name} writer")
+        self._writer = BatchWriter(f"{name} writer")
         self._report: _Report | None = None
         self.complete = False
         self._open = ExitStack()

@@ -99,11 +99,15 @@ def start_engine(setup: EngineSetup, resources: EngineResources, room: Room | No
     placed: dict[str, Any] = {} if room is None else room.options()
     # A poll waits for results; it must not keep requests from arriving.
     remote: Any = ray.remote
-    return remote(concurrency_groups={POLLS: 1})(Engine).options(
-        num_cpus=resources.cpus,
-        num_gpus=resources.gpus,
-        max_restarts=0,
-        max_task_retries=0,
-        runtime_env={"env_vars": engine_environment(resources.threads)},
-        **placed,
-    ).remote(setup)
+    return (
+        remote(concurrency_groups={POLLS: 1})(Engine)
+        .options(
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            runtime_env={"env_vars": engine_environment(resources.threads)},
+            **placed,
+        )
+        .remote(setup)
+    )

@@ -7,7 +7,7 @@ import pytest
 
 from eva.errors import DiskFullError, RunStoppedError, StoreAwayError
 from orchestrator.hold.database_retry import LAST_WRITE_S, DatabaseRetry
-from orchestrator.hold.writer import Writer
+from orchestrator.hold.writer import BatchWriter
 from orchestrator.watch.listener import NoListener
 from store.session import Store
 
@@ -32,7 +32,7 @@ class HeldWrite:
 
 
 def test_the_stage_goes_on_while_a_batch_is_stored() -> None:
-    writer, write = Writer("test"), HeldWrite()
+    writer, write = BatchWriter("test"), HeldWrite()
     writer.put(write)
     assert write.begun.wait(WAIT_S) and writer.busy
     write.may_end.set()
@@ -42,7 +42,7 @@ def test_the_stage_goes_on_while_a_batch_is_stored() -> None:
 
 @pytest.mark.parametrize("error", [DiskFullError("the disk is full"), RunStoppedError("run x was asked to pause")])
 def test_what_a_write_raises_is_raised_once_at_the_stages_next_call(error: Exception) -> None:
-    writer, write = Writer("test"), HeldWrite(error)
+    writer, write = BatchWriter("test"), HeldWrite(error)
     write.may_end.set()
     writer.put(write)
     with pytest.raises(type(error)):
@@ -52,7 +52,7 @@ def test_what_a_write_raises_is_raised_once_at_the_stages_next_call(error: Excep
 
 def test_a_stage_that_ends_early_hurries_its_write_and_learns_of_its_error() -> None:
     error = DiskFullError("the disk is full")
-    writer, write = Writer("test"), HeldWrite(error)
+    writer, write = BatchWriter("test"), HeldWrite(error)
     writer.put(write)
     assert write.begun.wait(WAIT_S)
     assert writer.end() is error and write.hurried
@@ -60,7 +60,7 @@ def test_a_stage_that_ends_early_hurries_its_write_and_learns_of_its_error() -> 
 
 def test_a_stage_that_stores_nothing_starts_no_thread() -> None:
     before = threading.active_count()
-    writer = Writer("test")
+    writer = BatchWriter("test")
     assert not writer.busy and threading.active_count() == before and writer.end() is None
 
 

@@ -175,3 +175,21 @@ def test_engine_time_is_weighted_by_prompts_in_flight(prompts: int, busy: float,
     assert told["engine_ms"] == pytest.approx(2000 * fleet.now(), abs=1)
     assert told["engine_busy_ms"] / told["engine_ms"] == pytest.approx(busy, abs=0.05)
     assert told["engine_filled_ms"] / told["engine_ms"] == pytest.approx(filled, abs=0.1)
+
+
+@pytest.mark.parametrize(("temperature", "prompts"), [(0.7, 8), (0.0, 16)])
+def test_a_window_left_to_the_engines_holds_twice_the_sequences_that_they_work_on(
+    temperature: float, prompts: int
+) -> None:
+    """Eight at once here; each prompt has two, which are one if they are greedy."""
+    sampling = SamplingSettings(temperature, 1.0, 8)
+    asked = [Request(number, "x", 2, 0, sampling) for number in range(100)]
+    ledger = Ledger(iter(asked), 1, Limits(None, 3, 60.0), {0}, lambda slot: 8)
+    tasks = ledger.fill()[0]
+    assert len(tasks) == prompts and ledger.fill() == {}
+    ticket, request = tasks[0]
+    ledger.finish(0, [(ticket, answer_of(request))])
+    assert len(ledger.fill()[0]) == 1
+    ledger.lose(0, "it crashed")
+    ledger.ready(0)
+    assert len(ledger.fill()[0]) == prompts
