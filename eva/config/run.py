@@ -328,16 +328,6 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _stored_state(self) -> RunConfig:
-        if self.training.state_every is not None and self.fleet.gpus_per_engine > 0:
-            raise ValueError(
-                f"training.state_every is {self.training.state_every} with fleet.gpus_per_engine "
-                f"{self.fleet.gpus_per_engine:g}: only a trainer on the CPU can store its state so far; unset "
-                "state_every, and a killed iteration trains on its stored chunks again"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _slices(self) -> RunConfig:
         size = self.prompts.per_iteration
         if (self.batch_from == "new_prompts") != (size is not None):

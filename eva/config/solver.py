@@ -376,11 +376,6 @@ class Training(Section):
                 f"max_steps is {self.max_steps} and sync_every is {every}: each chunk takes the steps of its own "
                 "pairs, so their number cannot be given beforehand; use step_limit, which every chunk gets its share of"
             )
-        if self.state_every is not None and self.devices > 1:
-            raise ValueError(
-                f"state_every is {self.state_every} with {self.devices} devices: only a single process can store its "
-                "state so far; unset state_every, and a killed iteration trains on its stored chunks again"
-            )
         if self.state_every is not None and self.optimiser == "adamw_8bit":
             raise ValueError(
                 "state_every needs an optimiser whose state safetensors can hold: adamw or rmsprop, not adamw_8bit"

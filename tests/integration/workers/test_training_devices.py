@@ -58,7 +58,7 @@ def test_a_divided_job_killed_in_the_middle_is_done_again_and_ends_with_the_dige
     assert not list((tmp_path / "undisturbed").glob(".training-*"))
 
 
-def test_devices_that_share_the_weights_stay_from_chunk_to_chunk_and_a_killed_group_starts_again(
+def test_devices_that_share_the_weights_stay_from_chunk_to_chunk_and_a_killed_group_goes_on_from_its_state(
     ray_cluster: Settings, tmp_path: Path
 ) -> None:
     model = Model(path=str(tiny_models.llama(tmp_path / "model")))
@@ -72,14 +72,19 @@ def test_devices_that_share_the_weights_stay_from_chunk_to_chunk_and_a_killed_gr
         sharding="fsdp2",
         activation_checkpointing=True,
         sync_every=1,
+        state_every=1,
     )
     initial = publish_model(model, training, tmp_path / "initial")
     config = tiny_config(model.path).model_copy(update={"training": training})
     chunks = tuple(ChunkPairs(str(write_chunk(tmp_path / f"pairs-{number}.jsonl", number)), 1) for number in range(3))
     killed: list[int] = []
+    states: list[str] = []
+    retold: list[int] = []
 
     def kill_once(step: TrainingStep, _total: int) -> None:
+        retold.append(step.step)
         if step.step == 2 and not killed:
+            states.extend(file.name for file in sorted((tmp_path / "killed" / "states").rglob("*.safetensors")))
             killed.append(process_id(trainer))
             os.kill(killed[0], signal.SIGKILL)
 
@@ -91,7 +96,8 @@ def test_devices_that_share_the_weights_stay_from_chunk_to_chunk_and_a_killed_gr
     with LocalTrainer(config, ray_cluster.logs_dir / "chunks") as trainer:
         disturbed = play(tmp_path / "killed", kill_once)
         undisturbed = play(tmp_path / "undisturbed", lambda step, total: None)
-    assert killed
+    assert killed and states == ["state-00000.safetensors", "state-00001.safetensors"], "each device stores its part"
+    assert retold == [1, 2, 2, 3], "the new group goes on from the stored state after the first chunk"
     for one, other in zip(disturbed, undisturbed, strict=True):
         assert one.checkpoint.digest == other.checkpoint.digest, "bit for bit as if nothing had happened"
     assert [step.step for step in undisturbed[-1].steps] == [1, 2, 3]

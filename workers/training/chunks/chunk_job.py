@@ -68,11 +68,10 @@ class Residence:
         verify_policies(wanted.job, note)
         self._trainer = trainer = _new_trainer(wanted)
         self._mark = wanted.mark
-        if isinstance(trainer, ResidentTrainer):
-            stored = newest_state(wanted.states, wanted.mark, digests)
-            if stored is not None:
-                note(f"goes on from its state after chunk {len(stored.learned)}")
-                trainer.resume(stored)
+        stored = newest_state(wanted.states, wanted.mark, digests)
+        if stored is not None:
+            note(f"goes on from its state after chunk {len(stored.progress.learned)}")
+            trainer.resume(stored)
         return trainer
 
     def leave(self) -> None:
@@ -97,9 +96,9 @@ def learn_chunks(wanted: ChunkJob, residence: Residence, report: StepListener, n
     for chunk in wanted.job.chunks[len(trainer.learned) :]:
         trainer.learn(chunk, report, note)
         reach("training.chunk_trained")
-        if every is not None and len(trainer.learned) % every == 0 and isinstance(trainer, ResidentTrainer):
+        if every is not None and len(trainer.learned) % every == 0:
             note("stores the trainer's state")
-            publish_state(trainer.state(), wanted.states, wanted.mark)
+            publish_state(trainer.write_state, len(trainer.learned), wanted.states, wanted.mark)
             reach("training.state_stored")
     return trainer
 

@@ -22,7 +22,7 @@ from workers.models.chat_template import PromptEncoder, read_prompting
 from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files
 from workers.training.arguments import trainer_arguments
-from workers.training.chunks.rolling_state import StoredState, restore_state, state_tensors
+from workers.training.chunks.rolling_state import Progress, RestoreTensors, StoredState, write_progress, write_tensors
 from workers.training.chunks.schedule import ChunkSchedule
 from workers.training.losses import LossTrainer
 from workers.training.optimisation import Loading, StepRecorder, build_trainer, encode_pairs, require_gpu
@@ -38,18 +38,21 @@ class ResidentTrainer:
     stored state, reaches the same weights.
     """
 
-    def __init__(self, job: TrainingJob, training: Training, model: Model, *, gpu: bool = False) -> None:
-        """Raises TrainingFailedError if a GPU was promised and there is none."""
+    def __init__(self, job: TrainingJob, training: Training, model: Model, *, gpu: bool = False, rank: int = 0) -> None:
+        """`rank`: this process's among those that train together.
+
+        Raises TrainingFailedError if a GPU was promised and there is none.
+        """
         if gpu:
             require_gpu()
-        self._job, self._training, self._model, self._gpu = job, training, model, gpu
+        self._job, self._training, self._model, self._gpu, self._rank = job, training, model, gpu, rank
         self._encoder = PromptEncoder(job.policy.path, read_prompting(model))
         self._loading = Loading(training, gpu)
         self._recorder = StepRecorder.of(training, None, ignore_note)
         self._scratch = tempfile.mkdtemp()
         self._trainer: LossTrainer | None = None
         self._schedule: ChunkSchedule | None = None
-        self._stored: StoredState | None = None
+        self._stored: Path | None = None
         self._planned = 0
         self._carried: tuple[Row, ...] = ()
         self.dropped: Counter[str] = Counter()
@@ -63,10 +66,11 @@ class ResidentTrainer:
 
     def resume(self, stored: StoredState) -> None:
         """Goes on from a stored state of this iteration."""
-        self._stored = stored if stored.steps else None
-        self._recorder.resume(stored.steps)
-        self._planned, self.learned, self.dropped = stored.planned, list(stored.learned), Counter(stored.dropped)
-        self._carried = self._last_rows(stored.carried)
+        progress = stored.progress
+        self._stored = stored.folder if progress.steps else None
+        self._recorder.resume(progress.steps)
+        self._planned, self.learned, self.dropped = progress.planned, [*progress.learned], Counter(progress.dropped)
+        self._carried = self._last_rows(progress.carried)
 
     def _last_rows(self, count: int) -> tuple[Row, ...]:
         """Returns the last rows of the chunks that it has trained on."""
@@ -107,6 +111,7 @@ class ResidentTrainer:
         schedule.begin(self._planned, taken, chunk.steps, steps)
         trainer.args.max_steps = steps if steps < whole else -1
         trainer.train()
+        trainer.remove_callback(RestoreTensors)
         if trainer.accelerator.is_fsdp2:
             # The wrappers stay; the next chunk must not wrap them again.
             trainer.accelerator.state.fsdp_plugin.activation_checkpointing = False
@@ -130,7 +135,7 @@ class ResidentTrainer:
         self._trainer = build_trainer(ingredients)
         self._schedule = ChunkSchedule(self._trainer, training, job.planned_steps)
         if self._stored is not None:
-            restore_state(self._trainer, self._stored)
+            self._trainer.add_callback(RestoreTensors(self._stored, self._part))
             self._stored = None
         return self._trainer, self._schedule
 
@@ -151,16 +156,20 @@ class ResidentTrainer:
         """Writes the newest weights into a checkpoint's folder, as they are published; the trainer keeps its own."""
         write_gathered(self.gather(), self._job, self._training, directory, gpu=self._gpu)
 
-    def state(self) -> StoredState:
-        """Returns what `resume` needs to go on from here."""
-        return StoredState(
-            tuple(self.learned),
-            tuple(self._recorder.steps),
-            dict(self.dropped),
-            self._planned,
-            len(self._carried),
-            {} if self._trainer is None else state_tensors(self._trainer),
-        )
+    def write_state(self, directory: Path) -> None:
+        """Writes what `resume` needs to go on from here. Each process of a group writes its part."""
+        if self._trainer is not None and self._part == self._rank:
+            write_tensors(self._trainer, directory, self._part)
+        if self._rank == 0:
+            write_progress(
+                Progress(tuple(self.learned), self.steps, dict(self.dropped), self._planned, len(self._carried)),
+                directory,
+            )
+
+    @property
+    def _part(self) -> int:
+        """Whose tensors this process needs: its own if the weights are divided, else those of the first process."""
+        return self._rank if self._loading.divided else 0
 
     def close(self) -> None:
         """Frees what the trainer holds."""

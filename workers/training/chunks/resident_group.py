@@ -23,10 +23,11 @@ from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.types import ChunkPairs, TrainingJob, TrainingStep
 from workers.training import checkpoint_files
 from workers.training.chunks.resident import ResidentTrainer, pairs_digest, write_gathered
+from workers.training.chunks.rolling_state import StoredState, read_progress
 from workers.training.distribution import group_trainer, raise_failure, require_devices
 from workers.training.optimisation import silence_libraries
 
-_LINES, _POLICY, _PREFIX = "lines.jsonl", "policy", ".resident-"
+_LINES, _WRITTEN, _PREFIX = "lines.jsonl", "written", ".resident-"
 _POLL_S = 0.1
 
 
@@ -54,10 +55,24 @@ class ResidentGroup:
         self.dropped = Counter(self._order({"learn": asdict(chunk)}, report, note)["dropped"])
         self.learned.append(pairs_digest(chunk.pairs_path))
 
+    def resume(self, stored: StoredState) -> None:
+        """Goes on from a stored state of this iteration."""
+        progress = stored.progress
+        self._order({"resume": str(stored.folder)}, None, ignore_note)
+        self.steps, self.dropped, self.learned = progress.steps, Counter(progress.dropped), [*progress.learned]
+
     def write_policy(self, directory: Path) -> None:
         """Writes the newest weights into a checkpoint's folder; the group keeps its own."""
-        self._order({"write": True}, None, ignore_note)
-        checkpoint_files.move_files(self._folder / _POLICY, directory)
+        self._write({"policy": True}, directory)
+
+    def write_state(self, directory: Path) -> None:
+        """Writes what `resume` needs to go on from here."""
+        self._write({"state": True}, directory)
+
+    def _write(self, order: dict[str, Any], directory: Path) -> None:
+        (self._folder / _WRITTEN).mkdir(exist_ok=True)
+        self._order(order, None, ignore_note)
+        checkpoint_files.move_files(self._folder / _WRITTEN, directory)
 
     def close(self) -> None:
         """Ends the processes, which frees their devices."""
@@ -105,10 +120,12 @@ class ResidentGroup:
 def obey_orders(config: dict[str, Any]) -> None:
     """Runs in each process of the group: carries out the orders in the folder. The first process answers them."""
     job, training, gpu = config["job"], config["training"], config["gpu"]
-    folder, first = Path(config["folder"]), ray.train.get_context().get_world_rank() == 0
+    folder = Path(config["folder"])
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // training.devices))
     silence_libraries()
-    trainer = ResidentTrainer(job, training, config["model"], gpu=gpu)
+    rank = ray.train.get_context().get_world_rank()
+    first = rank == 0
+    trainer = ResidentTrainer(job, training, config["model"], gpu=gpu, rank=rank)
     with (folder / _LINES).open("a", encoding="utf-8") as lines:
 
         def write(line: object) -> None:
@@ -124,11 +141,16 @@ def obey_orders(config: dict[str, Any]) -> None:
                     lambda step, total: write([step.step, dict(step.values), total]),
                     write,
                 )
+            elif "resume" in order:
+                place = Path(order["resume"])
+                trainer.resume(StoredState(read_progress(place), place))
+            elif "state" in order:
+                trainer.write_state(folder / _WRITTEN)
+                torch.distributed.barrier()  # every process has written its part
             else:
                 policy = trainer.gather()  # every process takes part
                 if first:
-                    (folder / _POLICY).mkdir(exist_ok=True)
-                    write_gathered(policy, job, training, folder / _POLICY, gpu=gpu)
+                    write_gathered(policy, job, training, folder / _WRITTEN, gpu=gpu)
             if first:
                 write_json_file(folder / f"answer-{number}.json", {"dropped": dict(trainer.dropped)})
             number += 1

@@ -104,8 +104,12 @@ class LossTrainer(Protocol):
         """Creates the optimiser, if there is none, and returns it."""
         ...
 
+    def add_callback(self, callback: Any) -> None:
+        """Adds a callback."""
+        ...
+
     def remove_callback(self, callback: Any) -> None:
-        """Removes a callback by its class."""
+        """Removes a callback by its class, if there is one."""
         ...
 
 

@@ -66,7 +66,6 @@ def test_a_batch_smaller_than_a_chunk_is_one_chunk() -> None:
         ({"sync_every": 4, "max_steps": 10}, "use step_limit"),
         ({"state_every": 4}, "state_every is set, but sync_every is not"),
         ({"keep_synced": True}, "keep_synced is set, but sync_every is not"),
-        ({"sync_every": 4, "state_every": 2, "devices": 2}, "only a single process can store its state"),
         ({"sync_every": 4, "state_every": 2, "optimiser": "adamw_8bit"}, "adamw or rmsprop, not adamw_8bit"),
     ],
 )
