@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from cli.finding import Finding, Verdict
 from cli.privacy_diagnosis import diagnose_clusters, diagnose_files
+from cli.terminal.check_progress import check_progress
 from eva.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ def diagnose_config(settings: Settings, source: str, overrides: Sequence[str], g
             yield Finding("fits", verdict_of_plan, verdict(plan)[0], refused.next_move if refused else "")
             for line in arithmetic(plan):
                 yield Finding("arithmetic", "ok", line)
-        for line in check_run(config).checks:
+        with check_progress() as progress:
+            checked = check_run(config, progress=progress)
+        for line in checked.checks:
             yield Finding("config", "ok", line)
     except EvaError as error:
         yield Finding("config", "fail", error.given, error.next_move or "Correct the config")

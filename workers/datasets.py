@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from eva.prompts.files import PromptFile, read_prompts
 from eva.prompts.rows import Row
 
 
-def read_dataset(config: Prompts) -> PromptFile:
-    """Reads the prompts of `config.dataset`. Raises PromptFileError."""
+def read_dataset(config: Prompts, on_rows: Callable[[int], object] | None = None) -> PromptFile:
+    """Reads the prompts of `config.dataset`; `on_rows` as in `read_prompts`. Raises PromptFileError."""
     source = str(config.dataset)
     rows = _saved(source, config.split) if Path(source).is_dir() else _hub(source, config.split)
     return read_prompts(
@@ -26,6 +26,7 @@ def read_dataset(config: Prompts) -> PromptFile:
         reference_field=config.reference_field,
         limit=config.limit,
         skip_empty=config.skip_empty,
+        on_rows=on_rows,
     )
 
 

@@ -10,6 +10,7 @@ import click
 from cli.config_reference import as_yaml
 from cli.play import facts_option, finish, play
 from cli.store_access import find, store_of
+from cli.terminal.check_progress import check_progress
 from cli.terminal.formats import place
 from cli.terminal.safe_text import printable
 from eva.config import RunConfig
@@ -93,7 +94,8 @@ def start_run(settings: Settings, config: RunConfig, json_file: Path | None, *, 
     from orchestrator.launch.preflight import check_run, find_machines
 
     # before the store is opened, so that a config that cannot work leaves no database behind
-    checked = check_run(config, find_machines(settings), offline=offline)
+    with check_progress() as progress:
+        checked = check_run(config, find_machines(settings), offline=offline, progress=progress)
     with store_of(settings) as store:
         play_new(store, settings, launch(store, LaunchRequest(checked)).run, json_file)
 
@@ -137,7 +139,8 @@ def rehearse(settings: Settings, config: RunConfig, asked: DryRun) -> None:
     machines = find_machines(settings) if asked.gpus is None else parse_machines(asked.gpus)
     plan, checked, failure = None, None, None
     try:
-        checked = check_run(config, machines, offline=asked.offline)
+        with check_progress() as progress:
+            checked = check_run(config, machines, offline=asked.offline, progress=progress)
         plan = checked.plan
     except InputError as error:
         failure = error

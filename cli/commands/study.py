@@ -15,6 +15,7 @@ from typing_extensions import override
 from cli.play import log_path
 from cli.store_access import existing_store, store_of
 from cli.study.show import export, report, show
+from cli.terminal.check_progress import check_progress
 from cli.terminal.formats import plain_table
 from cli.terminal.log_file import chatter_to
 from cli.terminal.safe_text import printable
@@ -197,7 +198,8 @@ def _rehearse(config: StudyConfig, settings: Settings) -> None:
         click.echo(printable(f"given model {name}: not there yet; the study makes it, about ten minutes on two cores"))
     first = next((run.config for run in plan.runs if not run.cell.shared and run.cell.model not in missing), None)
     if first is not None:
-        checked = check_run(first)
+        with check_progress() as progress:
+            checked = check_run(first, progress=progress)
         click.echo(printable(f"one run, such as {first.name}:"))
         for line in (*estimate(checked), *(f"checked: {line}" for line in checked.checks)):
             click.echo(printable(f"  {line}"))

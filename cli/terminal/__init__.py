@@ -2,6 +2,7 @@
 
 - `safe_text`: text from models and users, without control characters
 - `formats`: figures, stages and tables
+- `check_progress`: the progress of the checks of a new run
 - `progress`: the progress of a run that plays
 - `log_file`: the log file that takes what libraries print
 """

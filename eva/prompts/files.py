@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,8 @@ from eva.prompts.rows import Row, read_rows
 from eva.types import Context
 
 TEXT_FIELDS = ("prompt", "instruction", "question", "text", "turns", *CONVERSATIONS)
+ROWS_TOLD = 1000
+"""How many rows are read between two calls of `on_rows`."""
 LATER_TURNS = "later turns without answers"
 COMPANIONS = {"instruction": ("input", "context")}
 """Columns that belong to a prompt's: Alpaca's `input` and Dolly's `context` hold what the instruction is about."""
@@ -93,6 +95,7 @@ def read_prompt_file(
     reference_field: str | None = None,
     limit: int | None = None,
     skip_empty: bool = False,
+    on_rows: Callable[[int], object] | None = None,
 ) -> PromptFile:
     """Reads prompts from JSON Lines, a JSON array, CSV, TSV, Parquet or plain lines, depending on the file's ending.
 
@@ -107,6 +110,7 @@ def read_prompt_file(
         reference_field=reference_field,
         limit=limit,
         skip_empty=skip_empty,
+        on_rows=on_rows,
     )
 
 
@@ -120,10 +124,12 @@ def read_prompts(
     reference_field: str | None = None,
     limit: int | None = None,
     skip_empty: bool = False,
+    on_rows: Callable[[int], object] | None = None,
 ) -> PromptFile:
     """Reads prompts from rows with their places; errors name `source`. Raises PromptFileError.
 
-    Rows without a prompt are an error that counts them all, or are left out with `skip_empty`.
+    Rows without a prompt are an error that counts them all, or are left out with `skip_empty`. `on_rows` is called with
+    the number of rows so far, now and then.
     """
     columns = _Columns(field, topic_field, system_field, reference_field)
     prompts: dict[int, FilePrompt] = {}
@@ -131,7 +137,9 @@ def read_prompts(
     seen, used = dict[str, None](), set[str]()
     first_empty: str | None = None
     repeated = 0
-    for place, row in rows:
+    for number, (place, row) in enumerate(rows, 1):
+        if on_rows is not None and number % ROWS_TOLD == 0:
+            on_rows(number)
         seen |= dict.fromkeys(cast("dict[str, Any]", row) if isinstance(row, dict) else ())
         read = _prompt(row, columns, f"{place} of {source}")
         used.update(read.used)

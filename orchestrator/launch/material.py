@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,15 @@ from workers.environments import read_environment
 from workers.playground import tasks
 
 FEWEST_PROMPTS = 2
+COMPARED_AT_ONCE = 10_000
+
+Progress = Callable[[str, int, int | None], object]
+"""Is told what is being checked, how many are done, and of how many, where that is known."""
+
+
+def no_progress(what: str, done: int, total: int | None) -> None:
+    """Shows nothing."""
+    del what, done, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class Material:
         return sum(len(turn.prompts) for turn in self.turns)
 
 
-def read_material(config: RunConfig) -> Material:
+def read_material(config: RunConfig, progress: Progress = no_progress) -> Material:
     """Reads the seed prompts, the held-out sets and the baseline's responses that a config names.
 
     Seed prompts that are held out or overlap with a protected file are left out and counted. Raises PromptFileError,
@@ -71,12 +80,12 @@ def read_material(config: RunConfig) -> Material:
         texts = tasks.seed_prompts(config.prompts.playground, config.seed)
         file = PromptFile(tuple(map(FilePrompt, texts)), 0, {})
     else:
-        file = read_seeds(config.prompts)
+        file = read_seeds(config.prompts, progress)
     training = tuple(
         prompt for prompt in file.prompts if question_key(prompt.text, prompt.context) not in held_out_keys
     )
     protected = protected_texts(config.novelty.protected, config.novelty.protected_words)
-    seeds = _without_overlaps(training, protected)
+    seeds = _without_overlaps(training, protected, progress)
     left_out = {
         **file.empty,
         "repeated": file.repeated,
@@ -110,27 +119,38 @@ def read_material(config: RunConfig) -> Material:
     )
 
 
-def _without_overlaps(prompts: Sequence[FilePrompt], protected: ProtectedTexts) -> tuple[FilePrompt, ...]:
+def _without_overlaps(
+    prompts: Sequence[FilePrompt], protected: ProtectedTexts, progress: Progress
+) -> tuple[FilePrompt, ...]:
     if not protected:
         return tuple(prompts)
-    turns = [turn_texts(prompt.text, prompt.context) for prompt in prompts]
-    owners_T = np.repeat(np.arange(len(turns)), [len(texts) for texts in turns])
-    overlapping_T = protected.overlapping([text for texts in turns for text in texts])
-    contaminated = set(owners_T[overlapping_T].tolist())
-    return tuple(prompt for place, prompt in enumerate(prompts) if place not in contaminated)
+    kept: list[FilePrompt] = []
+    for start in range(0, len(prompts), COMPARED_AT_ONCE):
+        progress("prompts compared with protected files", start, len(prompts))
+        some = prompts[start : start + COMPARED_AT_ONCE]
+        turns = [turn_texts(prompt.text, prompt.context) for prompt in some]
+        owners_T = np.repeat(np.arange(len(turns)), [len(texts) for texts in turns])
+        overlapping_T = protected.overlapping([text for texts in turns for text in texts])
+        contaminated = set(owners_T[overlapping_T].tolist())
+        kept += [prompt for place, prompt in enumerate(some) if place not in contaminated]
+    return tuple(kept)
 
 
-def read_seeds(config: Prompts) -> PromptFile:
+def read_seeds(config: Prompts, progress: Progress = no_progress) -> PromptFile:
     """Reads the prompts of the file or dataset. Raises PromptFileError."""
+
+    def on_rows(rows: int) -> None:
+        progress(f"rows of {config.path or config.dataset} read", rows, None)
+
     if config.environment is not None:
         file = read_environment(config)
     else:
-        file = _read_file(config) if config.dataset is None else read_dataset(config)
+        file = _read_file(config, on_rows) if config.dataset is None else read_dataset(config, on_rows)
     _require_references("prompts.reference_field", config.reference_field, [file])
     return file
 
 
-def _read_file(config: Prompts) -> PromptFile:
+def _read_file(config: Prompts, on_rows: Callable[[int], object]) -> PromptFile:
     return read_prompt_file(
         Path(config.path or ""),
         field=config.field,
@@ -139,6 +159,7 @@ def _read_file(config: Prompts) -> PromptFile:
         reference_field=config.reference_field,
         limit=config.limit,
         skip_empty=config.skip_empty,
+        on_rows=on_rows,
     )
 
 

@@ -31,7 +31,7 @@ from eva.settings import Settings
 from eva.solver.pairs import choice_named
 from eva.storage.places import is_name, run_place
 from eva.storage.stored_folder import StoredFolder
-from orchestrator.launch.material import Material, read_material
+from orchestrator.launch.material import Material, Progress, no_progress, read_material
 from workers.evolvers.completions import price_of
 from workers.evolvers.endpoint_check import require_endpoint
 from workers.fleet.model_interface import require_same_interface
@@ -78,7 +78,12 @@ def find_machines(settings: Settings, *, connect: bool = False) -> Machines | No
         return machines_of_cluster()
 
 
-def check_run(config: RunConfig, machines: Machines | None = None, offline: bool = False) -> CheckedRun:
+def check_run(
+    config: RunConfig,
+    machines: Machines | None = None,
+    offline: bool = False,
+    progress: Progress = no_progress,
+) -> CheckedRun:
     """Reads the prompts and checks everything that can be checked without starting anything.
 
     With `machines`, also that they have what the run needs, before any weights are fetched. `offline` asks no endpoint.
@@ -86,7 +91,7 @@ def check_run(config: RunConfig, machines: Machines | None = None, offline: bool
     """
     if machines is not None:
         require_fit(plan_of(config, machines))
-    material = read_material(config)
+    material = read_material(config, progress)
     lines = [
         f"{len(material.seeds)} seed prompts"
         + "".join(f", {count} left out ({reason})" for reason, count in material.left_out.items())
