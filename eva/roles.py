@@ -15,6 +15,7 @@ from eva.types import (
     GuideScore,
     Mutation,
     Player,
+    PromptCategory,
     PromptResponses,
     Reply,
     Request,
@@ -112,14 +113,22 @@ class Embedder(Protocol):
         ...
 
 
+class Classifier(Protocol):
+    """Gives texts one of the config's categories."""
+
+    def classify(self, texts: Sequence[str]) -> list[PromptCategory]:
+        """Returns a category per text, which depends on that text alone."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Roles:
     """The parts of one run.
 
     `evaluator` rewards the responses to held-out prompts. `auditor`, if any, rewards a sample of what `rewarder` has
     rewarded. `guide`, if any, scores the creator's children. `embedder`, if any, lets the novelty checks compare
-    meanings. `at_work` returns what each worker is doing, on any thread; `meter` what the workers have counted.
-    `rest_rewarders` free the rewarders' devices.
+    meanings. `classifier`, if any, gives prompts a category. `at_work` returns what each worker is doing, on any
+    thread; `meter` what the workers have counted. `rest_rewarders` free the rewarders' devices.
     """
 
     generator: Generator
@@ -130,6 +139,7 @@ class Roles:
     auditor: Rewarder | None = None
     guide: Guide | None = None
     embedder: Embedder | None = None
+    classifier: Classifier | None = None
     at_work: WorkerStatuses = no_workers
     meter: Readings = no_readings
     rest_rewarders: Sequence[Callable[[], None]] = ()

@@ -304,6 +304,14 @@ class TrainingResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptCategory:
+    """The category of a prompt, and how sure its classifier is (None where it does not say)."""
+
+    name: str
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Feedback:
     """The policy's best and worst response to a sampled prompt (`prompt`), with their rewards."""
 

@@ -28,7 +28,7 @@ from eva.errors import (
     error_kind,
 )
 from eva.library_failures import told_failure
-from eva.roles import Roles, Trainer
+from eva.roles import Classifier, Roles, Trainer
 from eva.runtime.failpoints import reach
 from eva.runtime.full_disk import full_disk_errors
 from eva.runtime.logs import process_log_context
@@ -65,6 +65,7 @@ from store.views import costs
 from workers.cluster.connection import cluster_watch, ray_connection
 from workers.evolvers import build_evolver
 from workers.fleet.fleet import start_fleet
+from workers.models.classifier import build_classifier
 from workers.models.embedding import LocalEmbedder
 from workers.models.model_folder import resolve_model
 from workers.rewards import build_rewarder, model_class
@@ -133,7 +134,7 @@ def drive(
                 tidy_record_files(claimed)
                 with build(config, folder, settings, overseer) as roles:
                     overseer.at_work, claimed.meter.read = roles.at_work, roles.meter
-                    play(roles, Journal(claimed, roles.embedder))
+                    play(roles, Journal(claimed, roles.embedder, roles.classifier))
 
 
 def repair(
@@ -287,7 +288,7 @@ def build_roles(
     overseer.on_stage_open(0, "start", 0, 0)
     # An evolver that asks the fleet is built after it. Whatever else can fail does so here, before anything starts.
     evolver = None if config.evolving.asks_fleet else build_evolver(config.evolving)
-    guide, embedder = build_guide(config.evolving.guide), _embedder(config.novelty.embedding_model)
+    guide, (embedder, classifier) = build_guide(config.evolving.guide), _text_models(config)
     model_dir = resolve_model(config.model.path, config.model.revision)
     logs = _logs_folder(settings, folder.name)
     _end_orphans(overseer)
@@ -322,6 +323,7 @@ def build_roles(
             auditor=auditor,
             guide=guide,
             embedder=embedder,
+            classifier=classifier,
             at_work=lambda: [status for one in (fleet, trainer, *rewarders.all) for status in one.at_work()],
             meter=fleet.meter,
             rest_rewarders=tuple(each.rest for each in rewarders.all),
@@ -330,14 +332,17 @@ def build_roles(
             rewarders.release(warm.keep(fleet, model_dir, trainer, rewarders.started))
 
 
+def _text_models(config: RunConfig) -> tuple[LocalEmbedder | None, Classifier | None]:
+    """The models that look at prompts in this process: for meanings, and for categories."""
+    path, categories = config.novelty.embedding_model, config.categories
+    embedder = None if path is None else LocalEmbedder(path)
+    return embedder, None if categories is None else build_classifier(categories)
+
+
 def _logs_folder(settings: Settings, name: str) -> Path:
     logs = settings.logs_dir / name
     logs.mkdir(parents=True, exist_ok=True)
     return logs
-
-
-def _embedder(path: str | None) -> LocalEmbedder | None:
-    return None if path is None else LocalEmbedder(path)
 
 
 def _trainer(

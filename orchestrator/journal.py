@@ -17,7 +17,7 @@ from eva.creator.sampling import PromptTraits, SamplingRule
 from eva.creator.steering import UNSTEERED, Steering, steering_of
 from eva.errors import NotFoundError, RunStoppedError, StorageError
 from eva.measures.diversity import Breach
-from eva.roles import Embedder, Rewarder
+from eva.roles import Classifier, Embedder, Rewarder
 from eva.runtime.failpoints import reach
 from eva.runtime.logs import process_log_context
 from eva.seeds import derive
@@ -28,7 +28,7 @@ from orchestrator.hold import pruning
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.record_files import tidy_record_files
 from orchestrator.stages.auditing import AuditStage
-from orchestrator.stages.diversity import collapse_error, diversity_figures, store_diversity
+from orchestrator.stages.diversity import CategoryStage, collapse_error, diversity_figures, store_diversity
 from orchestrator.stages.earlier_prompts import EarlierPrompts
 from orchestrator.stages.evaluation import EvaluateStage
 from orchestrator.stages.evolving import EvolveStage
@@ -50,8 +50,8 @@ log = logging.getLogger(__name__)
 class Journal:
     """What the loop reads and writes of the run that its driver holds."""
 
-    def __init__(self, run: ClaimedRun, embedder: Embedder | None = None) -> None:
-        self._run, self._earlier = run, EarlierPrompts(run, embedder)
+    def __init__(self, run: ClaimedRun, embedder: Embedder | None = None, classifier: Classifier | None = None) -> None:
+        self._run, self._earlier, self._classifier = run, EarlierPrompts(run, embedder), classifier
         self._pairs_in: dict[Path, int] = {}
 
     @property
@@ -178,7 +178,10 @@ class Journal:
         return len(run.read(lambda conn: batches.read_batch_numbers(conn, run.id, iteration - 1)))
 
     def finish_iteration(self, iteration: int, pool: Sequence[int], batch: Sequence[int]) -> None:
-        """Stores the iteration's cost and diversity; a resumed run starts with the next iteration from here on."""
+        """Stores categories, cost and diversity; a resumed run starts with the next iteration from here on."""
+        if self._classifier is not None:
+            with CategoryStage(self._run, iteration, batch) as stage:
+                stage.classify(self._classifier)
         with process_log_context(iteration=iteration):
             self._finish(iteration, pool, batch)
             if self.config.checkpoints.keep != "all":

@@ -20,7 +20,7 @@ from store.runs.runs import find_run
 from store.session import begin_snapshot
 from store.views.fingerprint import fingerprint
 
-DRAWN = ("batch", "heldout", "diversity", "audit", "spread", "payoff", "operator_choice")
+DRAWN = ("batch", "heldout", "diversity", "audit", "spread", "payoff", "operator_choice", "categories")
 ROWS, FAMILIES, LOOKED_AT, EVENTS, STEPS = 14, 3, 100, 200, 400
 LONGEST = 8_000
 CHEAP = 20_000

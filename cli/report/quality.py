@@ -11,13 +11,22 @@ from rich.text import Text
 
 from cli.terminal.formats import number, plain_table
 from cli.terminal.safe_text import one_line
-from store.views.summary.schema import Audit, Correlations, Diversity, Figure, Iteration, SteeringFacts
+from store.views.summary.schema import (
+    Audit,
+    CategoryFigures,
+    Correlations,
+    Diversity,
+    Figure,
+    Iteration,
+    SteeringFacts,
+)
 
 Part = TypeVar("Part")
 Cell = Callable[[Part], str | None]
 Section = tuple[str, Sequence[RenderableType]]
 
 LONGEST_REWARDER = 60
+LONGEST_CATEGORY = 30
 
 
 def _cell(read: Callable[[Part], Figure | None], write: Callable[[Figure], str]) -> Cell[Part]:
@@ -90,6 +99,8 @@ def quality_sections(iterations: Sequence[Iteration], width: int) -> Iterator[Se
         steered = [(row.iteration, row.steering) for row in iterations if row.steering is not None]
         parts = [_table(batches, DIVERSITY, width), *_breaches(batches), *_steering(steered)]
         yield "Diversity of the batch", parts
+    for iteration, categories in [(row.iteration, row.categories) for row in iterations if row.categories][-1:]:
+        yield f"Categories of the batch, iteration {iteration}", [_categories(categories, width)]
     audits = [(row.iteration, row.audit) for row in iterations if row.audit is not None]
     auditors = [audit.second.rewarder for _, audit in audits if audit.second is not None]
     auditor = one_line(auditors[-1], LONGEST_REWARDER) if auditors else ""
@@ -100,6 +111,23 @@ def quality_sections(iterations: Sequence[Iteration], width: int) -> Iterator[Se
     ):
         if any(cell(audit) is not None for _, cell in columns for _, audit in audits):
             yield title, [_table(audits, columns, width)]
+
+
+def _categories(categories: Sequence[CategoryFigures], width: int) -> Table:
+    """A row per category: what the policy is worst at, and where the gap between its responses is widest."""
+    table = plain_table(width)
+    table.add_column("category", no_wrap=True)
+    for heading in ("prompts", "reward", "95 %", "gap", "95 %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in categories:
+        figures = (row.reward, row.reward_interval), (row.gap, row.gap_interval)
+        cells = [cell for mean, interval in figures for cell in (number(mean), _interval(interval))]
+        table.add_row(one_line(row.category, LONGEST_CATEGORY), f"{row.prompts:,}", *cells)
+    return table
+
+
+def _interval(interval: tuple[Figure, Figure] | None) -> str:
+    return "·" if interval is None else f"{number(interval[0])} .. {number(interval[1])}"
 
 
 def _breaches(rows: Sequence[tuple[int, Diversity]]) -> Iterator[Text]:

@@ -20,7 +20,7 @@ LINE_S = 5.0
 
 @dataclass
 class CheckProgress:
-    """Takes what is checked, how many are done, and of how many. `show` gets lines that are at least `every_s` apart."""
+    """Takes what is checked, how many are done, and of how many; `show` gets lines at least `every_s` apart."""
 
     show: Callable[[str], object]
     every_s: float

@@ -26,6 +26,7 @@ DOING = {
     "train": "training",
     "reward_creator": "rewarding the creator",
     "train_creator": "training the creator",
+    "categorise": "classifying prompts",
     "evaluate": "evaluating the policy",
     "evaluate_initial": "evaluating the initial model",
 }
@@ -58,6 +59,7 @@ DONE = {
     "train": "trained",
     "reward_creator": "rewarded the creator",
     "train_creator": "trained the creator",
+    "categorise": "classified prompts",
     "evaluate": "evaluated the policy",
     "evaluate_initial": "evaluated the initial model",
 }

@@ -3,7 +3,8 @@
 `run`: the whole config, prompts, novelty, collapse, checkpoints, rollouts, watchdog.
 `creator`: informativeness, sampling, evolving, mixing.
 `solver`: model, generation, pairs, training, evaluation, fleet.
-`rewards`: rewarders and the audit. `tracking`: tracking services. `section`: the base of all sections.
+`rewards`: rewarders and the audit. `categories`: categories of prompts. `tracking`: tracking services.
+`section`: the base of all sections.
 `files`: loads and validates configs and presets. `yaml_text`: edits a config's text. `changes`: which keys may change.
 `allowlist`, `admission`: what a config sent through the API may name. `cost_estimate`: what its run would cost.
 """

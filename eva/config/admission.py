@@ -31,6 +31,7 @@ GUARDED: dict[str, Guard] = {
     "writer.model": "model",
     "guide.model": "model",
     "novelty.embedding_model": "model",
+    "categories.model": "model",
     "model.revision": "fixed",
     "reward.revision": "fixed",
     "reward.trust_remote_code": "fixed",
@@ -61,6 +62,7 @@ GUARDED: dict[str, Guard] = {
     "pairs.choice": "function",
     "training.loss": "function",
     "training.advantage": "function",
+    "categories.function": "function",
 }
 """Keys whose values refer to something outside the config, by the last two names of their path. A test checks that all
 other keys are free text, numbers or eva's own names."""

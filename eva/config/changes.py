@@ -70,6 +70,7 @@ CHANGEABLE: dict[str, When] = {
     "evaluation.success": "resume",
     "audit": "iteration",
     "audit.reward.max_cost_usd": "resume",
+    "categories": "never",
     "fleet": "resume",
     "watchdog": "resume",
     "tracking": "resume",

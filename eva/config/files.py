@@ -178,6 +178,8 @@ def absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
             "evolving": evolving,
             "novelty": novelty,
             "model": model,
+            "categories": config.categories
+            and config.categories.model_copy(update={"model": _local(config.categories.model, folder)}),
             "evaluation": config.evaluation.model_copy(update={"sets": sets, "baseline": baseline}),
         }
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from eva.config.categories import Categories
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
 from eva.config.rewards import (
     AgreementReward,
@@ -264,6 +265,8 @@ class RunConfig(Section):
     """Held-out evaluation."""
     audit: Audit = Audit()
     """Reward audit."""
+    categories: Categories | None = None
+    """Categories of prompts; unset: none."""
     fleet: Fleet = Fleet()
     """Engines."""
     watchdog: Watchdog = Watchdog()

@@ -2,6 +2,7 @@
 
 `audit`: what a rewarder prefers besides quality, and whether a second one agrees.
 `bradley_terry`: rewards from comparisons of responses.
+`categories`: reward and gap by category of prompt.
 `diversity`: how diverse prompts and responses are, and when they collapse.
 `minhash`: near-duplicates among many texts.
 `ngrams`: texts as hashed words and n-grams.

@@ -36,6 +36,7 @@ from workers.evolvers.completions import price_of
 from workers.evolvers.endpoint_check import require_endpoint
 from workers.fleet.model_interface import require_same_interface
 from workers.models import model_folder
+from workers.models.classifier import check_classifier
 from workers.models.embedding import check_embedding_model
 from workers.models.model_folder import PLAYGROUND, ModelFacts
 from workers.models.model_shape import read_shape, small_files
@@ -218,6 +219,8 @@ def check_parts(config: RunConfig, model: ModelFacts, *, offline: bool = False) 
     if config.novelty.embedding_model is not None:
         embedding = check_embedding_model(config.novelty.embedding_model)
         lines.append(f"embeddings {embedding.architecture}, {embedding.parameters:,} parameters")
+    if config.categories is not None:
+        lines.append(check_classifier(config.categories))
     for _, reward in rewarders(config):
         kind = model_class(reward)
         kind.check(reward)

@@ -7,7 +7,7 @@
 `earlier_prompts`: the index of earlier prompts that novelty checks search
 `gating`: a cheap probe of children before they enter the batch
 `auditing`: a second rewarder's view of the batch
-`diversity`: how diverse the batch is, and whether it has collapsed
+`diversity`: how diverse the batch is, whether it has collapsed, and its categories
 `pairing`: the batch, and its preference pairs or the advantages of its responses
 `gain`: what operators are worth, by their children, and what these are worth to the creator
 `training`: the training job and its new checkpoint

@@ -1,4 +1,4 @@
-"""Diversity of an iteration's batch: measured, stored, and compared with the bounds of the config."""
+"""Figures of an iteration's batch: its diversity, compared with the bounds of the config, and its categories."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from dataclasses import asdict
 import numpy as np
 from sqlalchemy import Connection
 
+from eva.creator.informativeness import estimate
 from eva.errors import RunStoppedError
+from eva.measures.categories import category_figures
 from eva.measures.diversity import SAMPLE, Breach, breaches, describe_prompts, describe_responses
+from eva.roles import Classifier
+from eva.runtime.failpoints import reach
 from eva.seeds import uniforms
+from eva.types import PromptCategory
 from orchestrator.hold.claimed_run import ClaimedRun
+from orchestrator.stages.stage import Stage
 from store.game import prompts, responses
+from store.game.prompts import copy_categories, read_categories
 from store.runs import events, runs
 from store.views import statistics
 
 log = logging.getLogger(__name__)
+
+TOGETHER = 16
+"""So many prompts are classified between two reports of progress."""
 
 
 def diversity_figures(run: ClaimedRun, iteration: int, batch: Sequence[int]) -> dict[str, object]:
@@ -57,3 +67,54 @@ def collapse_error(run: ClaimedRun, pausing: Sequence[Breach]) -> RunStoppedErro
         f"run {run.name} has lost diversity: {', '.join(map(str, pausing))}",
         next_move=f"Look at it with `eva show {run.name}`, or continue anyway with `eva run --resume {run.name}`",
     )
+
+
+class CategoryStage(Stage):
+    """Asks the classifier about the prompts of a batch that have no category yet; each prompt is asked about once."""
+
+    def __init__(self, run: ClaimedRun, iteration: int, batch: Sequence[int]) -> None:
+        super().__init__(run, iteration, "categorise", len(batch))
+        self._batch = batch
+        self._categories: dict[int, PromptCategory] = {}
+
+    def classify(self, classifier: Classifier) -> None:
+        """Classifies what is missing, and stores the figures as statistic "categories"."""
+        if self.complete:
+            return
+        run = self.run
+        known = run.read(lambda conn: read_categories(conn, run.id, self._batch))
+        missing = [number for number in self._batch if number not in known]
+        self.advance(len(self._batch) - len(missing))
+        for start in range(0, len(missing), TOGETHER):
+            texts = run.read(
+                lambda conn, some=missing[start : start + TOGETHER]: prompts.read_prompts(conn, run.id, sorted(some))
+            )
+            for prompt, category in zip(texts, classifier.classify([each.text for each in texts]), strict=True):
+                self._categories[prompt.number] = category
+                reach("categorise.category_received")
+                self.advance(1)
+                self.flush_when_full()
+        self.flush()
+        self._close()
+
+    def store(self, conn: Connection) -> None:
+        copy_categories(conn, self.run.id, self.iteration, self._categories)
+
+    def forget(self) -> None:
+        self._categories = {}
+
+    def _close(self) -> None:
+        run, config = self.run, self.run.config
+        judged = run.read(
+            lambda conn: responses.read_reward_table(
+                conn, run.id, self.iteration, run.rewarder, self._batch, config.generation.n
+            )
+        )
+        # the gap between best and worst is the paper's proxy, whatever metric the creator uses
+        gaps = estimate(judged, metric="a_min", keep_cut=config.generation.keep_cut)
+        known = run.read(lambda conn: read_categories(conn, run.id, self._batch))
+        figures = category_figures([known.get(int(number)) for number in judged.numbers_P], gaps.info_P, judged)
+        self.close(
+            lambda conn: statistics.put_statistic(conn, run.id, self.iteration, "categories", figures),
+            categories={row["category"]: row["prompts"] for row in figures},
+        )

@@ -21,6 +21,7 @@ STATISTICS: dict[str, tuple[str, ...]] = {
     "pair": ("batch", "payoff"),
     "advantage": ("batch", "payoff"),
     "audit": ("audit",),
+    "categorise": ("categories",),
     "evaluate": ("heldout", "win_rates"),
     "evaluate_initial": ("heldout", "win_rates"),
 }
@@ -28,7 +29,7 @@ STATISTICS: dict[str, tuple[str, ...]] = {
 
 ITERATION = ("diversity", "cost")
 _NAMED = {"win_rates": "win_rate"}
-_KEYS = ("split", "mode", "operator")
+_KEYS = ("split", "mode", "operator", "category")
 _LEFT_OUT = ("iteration", "checkpoint", "seed")
 
 

@@ -1,6 +1,6 @@
 """Queries about the game, in the order in which it is played.
 
-`prompts`: prompts and their lineage.
+`prompts`: prompts, their lineage and their categories.
 `contexts`: the messages before a prompt's text.
 `responses`: responses, rewards, and those that are missing.
 `usability`: how many responses of a stage can be used, and why not the others.

@@ -1,24 +1,25 @@
-"""Queries about prompts and their lineage."""
+"""Queries about prompts, their lineage and their categories."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, literal, select, text, update
 
 from eva.creator.novelty import prompt_key
-from eva.types import Prompt
+from eva.types import Prompt, PromptCategory
 from store.game.contexts import clean_context, context_column, is_root, read_context, roots
-from store.postgres.bulk import copy_rows, read_array
+from store.postgres.bulk import copy_once, copy_rows, read_array
 from store.postgres.values import clean_text, clean_text_or_none
 from store.rows import LineageRow
-from store.schema.tables import prompts, runs
+from store.schema.tables import prompt_categories, prompts, runs
 
 _COLUMNS = (
     *("run_id", "number", "text", "context", "text_key", "parent", "root", "operator", "depth", "born", "topic"),
     *("reference", "likeness", "guide"),
 )
+_CATEGORIES = ("run_id", "prompt", "iteration", "category", "score")
 _FIELDS = (
     prompts.c.number,
     prompts.c.text,
@@ -191,3 +192,18 @@ def _columns_of(run_id: int, prompt: Prompt) -> tuple[int | float | str | None, 
 def _prompt(row: Row[*tuple[Any, ...]]) -> Prompt:
     *facts, context, reference, likeness, guide = row
     return Prompt(*facts, context=read_context(context), reference=reference, likeness=likeness, guide=guide)
+
+
+def copy_categories(conn: Connection, run_id: int, iteration: int, categories: Mapping[int, PromptCategory]) -> None:
+    """Stores the categories of prompts, by number. Rows that exist already stay as they are."""
+    rows = [(run_id, number, iteration, each.name, each.score) for number, each in categories.items()]
+    copy_once(conn, prompt_categories, _CATEGORIES, rows)
+
+
+def read_categories(conn: Connection, run_id: int, numbers: Sequence[int]) -> dict[int, str]:
+    """Returns the categories of those of these prompts that have one."""
+    columns = prompt_categories.c
+    query = select(columns.prompt, columns.category).where(
+        columns.run_id == run_id, columns.prompt == func.any(list(numbers))
+    )
+    return {int(number): str(category) for number, category in conn.execute(query)}

@@ -21,6 +21,7 @@ SHARED: dict[str, tuple[str, int]] = {
     "chunks": ("iteration", 0),
     "pairs": ("iteration", 0),
     "advantages": ("iteration", 0),
+    "prompt_categories": ("iteration", 0),
     # the checkpoint that an iteration starts from was trained and evaluated by the iteration before it
     "checkpoints": ("number", 1),
     "training_steps": ("checkpoint", 1),

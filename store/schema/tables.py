@@ -399,6 +399,18 @@ statistics = table(
     of_run(),
 )
 
+prompt_categories = table(
+    "prompt_categories",
+    run_id(),
+    key("prompt", Integer),
+    # in which the prompt was classified
+    Column("iteration", SmallInteger, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("score", Double),
+    CheckConstraint("score - score = 0", "finite"),
+    of_prompt(),
+)
+
 
 # Held-out prompts, the responses of each checkpoint and of the baseline to them, and the rewards.
 

@@ -37,9 +37,11 @@ _PAIRS = text("""
 """)
 
 _PROMPTS = text("""
-    SELECT p.number, p.text AS prompt, p.parent, p.root, p.operator, p.depth, p.born, p.topic, p.reference, root.context
+    SELECT p.number, p.text AS prompt, p.parent, p.root, p.operator, p.depth, p.born, p.topic, p.reference, c.category,
+        root.context
     FROM prompts p
     JOIN prompts root ON root.run_id = p.run_id AND root.number = p.root
+    LEFT JOIN prompt_categories c ON c.run_id = p.run_id AND c.prompt = p.number
     WHERE p.run_id = :run_id ORDER BY p.number
 """)
 
@@ -263,7 +265,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "number",
         "checkpoint",
     ),
-    "prompts": ("number", "prompt", "parent", "root", "operator", "depth", "born", "topic", "reference"),
+    "prompts": ("number", "prompt", "parent", "root", "operator", "depth", "born", "topic", "reference", "category"),
     "responses": (
         "number",
         "prompt",

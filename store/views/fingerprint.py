@@ -43,6 +43,7 @@ PARTS = (
     "pairs",
     "advantages",
     "creator_rewards",
+    "categories",
     "heldout",
 )
 """The parts of an iteration in the order in which they are decided. Look first at the first one that differs."""
@@ -101,6 +102,8 @@ _QUERIES = (
     # only a creator with weights of its own has such rows
     """SELECT iteration, 'creator_rewards', source, slot, attempt, regret, likeness, reward, advantage, reason
     FROM creator_rewards WHERE run_id = %s ORDER BY iteration, source, slot, attempt""",
+    """SELECT iteration, 'categories', prompt, category, score FROM prompt_categories WHERE run_id = %s
+    ORDER BY iteration, prompt""",
     """SELECT checkpoint - 1, 'heldout', split, mode, item, sample, text, finish, tokens, reward, reason
     FROM heldout_responses WHERE run_id = %s
     ORDER BY checkpoint, split COLLATE "C", mode COLLATE "C", item, sample""",

@@ -7,4 +7,5 @@
 `chat_template`: from a prompt to token ids
 `attention`: which implementation of attention a model is loaded with
 `embedding`: texts as vectors
+`classifier`: categories of prompts, zero-shot
 """

@@ -16,19 +16,23 @@ from eva.errors import ConfigError, ModelError
 from eva.types import Floats
 from workers.models.model_folder import ModelFacts, inspect_model
 
+KEY = "novelty.embedding_model"
 _UNUSED = "pooler."
 """Weights after the last hidden state, which sentence encoders are stored without."""
 
 
-def check_embedding_model(path: str) -> ModelFacts:
-    """Returns facts of the folder without loading the model. Raises ConfigError without safetensors and a tokenizer."""
+def check_embedding_model(path: str, key: str = KEY) -> ModelFacts:
+    """Returns facts of the folder without loading the model. Raises ConfigError without safetensors and a tokenizer.
+
+    `key` names the config's key that holds the path, for errors.
+    """
     try:
         return inspect_model(Path(path).expanduser())
     except ModelError as error:
         raise ConfigError(
-            f"novelty.embedding_model: {error.given}",
+            f"{key}: {error.given}",
             expected="a local folder of a sentence encoder or language model, in safetensors",
-            next_move=error.next_move.replace("model.path", "novelty.embedding_model"),
+            next_move=error.next_move.replace("model.path", key),
         ) from error
 
 
@@ -39,8 +43,8 @@ class LocalEmbedder:
     the same decisions. The constructor raises ConfigError if the model cannot be loaded.
     """
 
-    def __init__(self, path: str) -> None:
-        facts = check_embedding_model(path)
+    def __init__(self, path: str, key: str = KEY) -> None:
+        facts = check_embedding_model(path, key)
         import torch
         from transformers import AutoModel
 
@@ -48,7 +52,7 @@ class LocalEmbedder:
 
         self._torch, self._lock = torch, threading.Lock()
         self._tokenizer = load_tokenizer(str(facts.path), Prompting("none"))
-        self._model = _loaded(AutoModel, torch, facts.path)
+        self._model = _loaded(AutoModel, torch, facts.path, key)
         # Tokenizers without a limit give a huge number.
         self._limit = min(facts.max_positions or 10**9, self._tokenizer.model_max_length)
 
@@ -65,7 +69,7 @@ class LocalEmbedder:
         return hidden[0].mean(dim=0).double().numpy()
 
 
-def _loaded(network: Any, torch: Any, folder: Path) -> Any:
+def _loaded(network: Any, torch: Any, folder: Path, key: str) -> Any:
     try:
         model, info = network.from_pretrained(
             folder,
@@ -78,16 +82,16 @@ def _loaded(network: Any, torch: Any, folder: Path) -> Any:
     except Exception as error:  # transformers, tokenizers and safetensors raise anything
         why = (str(error).strip() or repr(error)).splitlines()[0]
         raise ConfigError(
-            f"novelty.embedding_model {folder} cannot be loaded: {why}",
+            f"{key} {folder} cannot be loaded: {why}",
             expected="a complete model that the installed transformers supports",
-            next_move="Correct novelty.embedding_model",
+            next_move=f"Correct {key}",
         ) from error
     absent = sorted(name for name in info["missing_keys"] if not name.startswith(_UNUSED))
     if absent or model.config.is_encoder_decoder:
         what = f"lacks {len(absent)} weights, for example {absent[0]}" if absent else "is an encoder with a decoder"
         raise ConfigError(
-            f"novelty.embedding_model {folder} {what}",
+            f"{key} {folder} {what}",
             expected="a complete sentence encoder or causal language model",
-            next_move="Correct novelty.embedding_model",
+            next_move=f"Correct {key}",
         )
     return model.eval()

@@ -24,6 +24,7 @@ from store.views.summary.schema import (
     BatchSizes,
     BeforeAfter,
     BoundBreach,
+    CategoryFigures,
     Children,
     CreatorStep,
     Diversity,
@@ -160,9 +161,9 @@ def _win_rates(conn: Connection, run_id: int) -> dict[str, tuple[WinRate, ...]]:
 def _iterations(
     conn: Connection, run: RunRow, config: RunConfig, begun: Sequence[StageRow], scores: Sequence[HeldoutScore]
 ) -> tuple[Iteration, ...]:
-    pools, batches, costs, diversity, audits, steered = (
+    pools, batches, costs, diversity, audits, steered, categories = (
         statistics.get_statistics(conn, run.id, name)
-        for name in ("pool", "batch", "cost", "diversity", "audit", "steering")
+        for name in ("pool", "batch", "cost", "diversity", "audit", "steering", "categories")
     )
     ends, sizes = report.training_ends(conn, run.id), report.batch_sizes(conn, run.id)
     sets = sorted({score.split for score in scores})
@@ -179,6 +180,7 @@ def _iterations(
             diversity=diversity.get(number),
             audit=audits.get(number),
             steering=steered.get(number),
+            categories=categories.get(number),
             heldout={name: at for name in sets if (at := _set_scores(scores, number + 1, name))},
         )
         for number in sorted({stage.iteration for stage in begun})
@@ -198,6 +200,7 @@ def _iteration(
     diversity: JsonObject | None,
     audit: JsonObject | None,
     steering: JsonObject | None,
+    categories: Sequence[JsonObject] | None,
     heldout: Mapping[str, SetScores],
 ) -> Iteration:
     """One iteration; `pool` and `batch` hold the statistics of those prompts, `sizes` the children and the buffer."""
@@ -233,6 +236,7 @@ def _iteration(
         audit=None if audit is None else read_part(Audit, audit),
         heldout=heldout,
         seconds=sum(stage.seconds for stage in begun),
+        categories=None if categories is None else tuple(read_part(CategoryFigures, row) for row in categories),
         weighed=None if weighed is None else Weighed(weighed["responses"], weighed.get("left_out") or {}),
         steering=None if steering is None else read_part(SteeringFacts, steering),
         creator=None

@@ -245,6 +245,24 @@ class Diversity:
 
 
 @dataclass(frozen=True, slots=True)
+class CategoryFigures:
+    """Mean reward, and mean gap between best and worst response, of a category: docs/reference/categories.md.
+
+    The intervals are over prompts. `rewarded` and `informative` count the prompts that have a reward, and a gap.
+    """
+
+    category: str
+    prompts: int
+    share: Figure
+    reward: Figure | None
+    reward_interval: tuple[Figure, Figure] | None
+    rewarded: int
+    gap: Figure | None
+    gap_interval: tuple[Figure, Figure] | None
+    informative: int
+
+
+@dataclass(frozen=True, slots=True)
 class Correlations:
     """Correlations of the reward with a feature of the responses."""
 
@@ -355,6 +373,8 @@ class Iteration:
     steering: SteeringFacts | None = field(default=None, metadata=OMITTED)
     # in a run whose creator has weights of its own
     creator: CreatorStep | None = field(default=None, metadata=OMITTED)
+    # where the config has categories
+    categories: tuple[CategoryFigures, ...] | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True)

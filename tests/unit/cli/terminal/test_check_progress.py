@@ -21,7 +21,7 @@ def test_a_log_gets_a_line_now_and_then_and_none_when_checks_are_quick() -> None
     progress("prompts compared with \x1b[31mprotected files", 4000, 20_000)
     assert lines == [
         "[5.0 s] 2,000 rows of p.jsonl read",
-        "[11.0 s] 4,000 of 20,000 prompts compared with \\x1b[31mprotected files",
+        "[11 s] 4,000 of 20,000 prompts compared with \N{SYMBOL FOR ESCAPE}[31mprotected files",
     ]
 
 

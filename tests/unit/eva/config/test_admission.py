@@ -40,6 +40,8 @@ FREE = {
     "reward.system_prompt",
     "evolver.options",
     "evolving.operators",
+    "categories.names",
+    "categories.hypothesis",
     "collapse.warn",
     "collapse.pause",
     "collapse.steer",

@@ -5,6 +5,7 @@ import { runEndpoint, useRequest } from "../../data/api.js";
 import { useRun } from "../../data/live-run.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { go, query, withQuery } from "../../router.js";
+import { Categories } from "./categories.js";
 import { Earnings } from "./earnings.js";
 import { OperatorChoice } from "./choice.js";
 import { Gains, Payoff } from "./operators.js";
@@ -14,7 +15,7 @@ import { Scatter } from "./scatter.js";
 import { Steering } from "./steering.js";
 import { Topics } from "./topics.js";
 
-const STATISTICS = ["operator_choice", "spread", "payoff", "diversity", "steering"];
+const STATISTICS = ["operator_choice", "spread", "payoff", "diversity", "steering", "categories"];
 
 /** @typedef {{low: number, high: number, sampled: number[], rest: number[]}} Histogram */
 /** @typedef {[number, number | null, number | null, number | null, number]} Dot */
@@ -56,13 +57,17 @@ export function Evolution({ run }) {
 export function EvolutionCharts({ run, rows, stages, families = null }) {
   const spreads = rows.filter((row) => row.name === "spread");
   const payoffs = rows.filter((row) => row.name === "payoff" && row.data.length);
+  const categories = rows.filter((row) => row.name === "categories");
   if (!spreads.length)
     return html`
-      <div class="card">
-        <${Empty} title="The creator has not sampled yet">
-          It samples from its first pool in iteration 1, after the warm-up. Runs played by older versions of eva do not
-          have these figures.
-        <//>
+      <div class="stack">
+        <div class="card">
+          <${Empty} title="The creator has not sampled yet">
+            It samples from its first pool in iteration 1, after the warm-up. Runs played by older versions of eva do
+            not have these figures.
+          <//>
+        </div>
+        <${Categories} run=${run} rows=${categories} />
       </div>
     `;
   const chosen =
@@ -141,6 +146,7 @@ export function EvolutionCharts({ run, rows, stages, families = null }) {
       />
       <${Payoff} run=${run} payoffs=${payoffs} stages=${stages} />
       <${Gains} run=${run} payoffs=${payoffs} stages=${stages} />
+      <${Categories} run=${run} rows=${categories} />
       <${Topics} run=${run} diversity=${rows.filter((row) => row.name === "diversity")} />
       <${Steering} run=${run} rows=${rows.filter((row) => row.name === "steering")} />
       <div class="filters">
