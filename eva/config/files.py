@@ -237,7 +237,8 @@ def _problem(loc: tuple[int | str, ...], kind: str, message: str, given: object)
         names = _names_at(loc[:-1])
         close = difflib.get_close_matches(str(loc[-1])[:MOST_CHARS], names, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(names)}"
-        return where, f"unknown key; {hint}", ""
+        # not "unknown key": behind a name such as api_key, redaction would take the word for a secret
+        return where, f"no such key; {hint}", ""
     if kind == "missing":
         return where, "missing", ""
     # a rule about several keys names them itself

@@ -89,7 +89,7 @@ def validate_study(values: Mapping[str, Any]) -> StudyConfig:
             where, message = ".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")
             if detail["type"] == "extra_forbidden":
                 close = difflib.get_close_matches(where, [*StudyConfig.model_fields], 1)
-                message = "unknown key; " + (
+                message = "no such key; " + (
                     f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(StudyConfig.model_fields)}"
                 )
             problems.append(f"{where}: {message}" if where else message)

@@ -14,7 +14,6 @@ from eva.errors import RunStoppedError
 from eva.measures.categories import category_figures
 from eva.measures.diversity import SAMPLE, Breach, breaches, describe_prompts, describe_responses
 from eva.roles import Classifier
-from eva.runtime.failpoints import reach
 from eva.seeds import uniforms
 from eva.types import PromptCategory
 from orchestrator.hold.claimed_run import ClaimedRun
@@ -91,7 +90,6 @@ class CategoryStage(Stage):
             )
             for prompt, category in zip(texts, classifier.classify([each.text for each in texts]), strict=True):
                 self._categories[prompt.number] = category
-                reach("categorise.category_received")
                 self.advance(1)
                 self.flush_when_full()
         self.flush()

@@ -83,7 +83,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     file.write_text("model: {path: playground, dtyp: float32}\n")
     shown = CliRunner().invoke(eva, ["config", str(file)])
     assert shown.exit_code == 2
-    assert "model.dtyp: unknown key; did you mean 'dtype'?" in shown.stderr
+    assert "model.dtyp: no such key; did you mean 'dtype'?" in shown.stderr
     assert "Traceback" not in shown.stderr
 
 

@@ -7,6 +7,7 @@ import pytest
 from eva.config.files import load_config, preset_text, presets, validate
 from eva.config.yaml_text import edit_yaml, load_yaml, non_default_values, parse_yaml, to_yaml
 from eva.errors import ConfigError
+from eva.runtime.redaction import redact
 
 TEXT = "# mine\ntraining:\n  beta: 0.05   # mild\n  epochs: 2\nreward: {kind: mock}\n"
 
@@ -114,4 +115,13 @@ def test_each_problem_of_a_config_names_its_key() -> None:
         "training.beta",
         "evolving.evolver",
     }
-    assert "reward.pointwise.modl: unknown key; did you mean 'model'?" in str(refused.value)
+    assert "reward.pointwise.modl: no such key; did you mean 'model'?" in str(refused.value)
+
+
+def test_the_hint_for_a_secret_in_the_config_is_not_redacted_away_and_the_secret_is() -> None:
+    evolver = {"kind": "evol_instruct", "model": "openai/m", "api_key": "sk-0123456789abcdef0123"}
+    with pytest.raises(ConfigError) as refused:
+        validate({"evolving": {"evolver": evolver}})
+    shown = redact(str(refused.value))
+    assert "evolving.evolver.evol_instruct.api_key: no such key; did you mean 'api_key_env'?" in shown
+    assert "0123456789abcdef" not in shown
