@@ -67,3 +67,23 @@ def test_characters_that_hide_are_seen(tab: Tab, played: Played) -> None:
     page = tab.open(f"/runs/{played.name}/samples")
     hidden = page.locator(".hidden-character")
     assert [one.get_attribute("data-code") for one in hidden.all()] == ["U+202E", "U+200B"]
+
+
+def test_a_later_turn_is_shown_below_what_each_policy_responded_before_it(tab: Tab, played: Played) -> None:
+    said = {"text": "Aloha! A week in Hawaii.", "finish": "stop", "tokens": 6, "reward": 0.75, "reason": None}
+
+    def as_second_turn(route: object) -> None:
+        answer = route.fetch()  # type: ignore[attr-defined]
+        body = answer.json()
+        prompt = body["items"][0]
+        prompt |= {"turn": 2, "context": [{"role": "user", "content": "Write a travel blog."}]}
+        for response in prompt["responses"]:
+            response["earlier"] = [said | {"text": f"{said['text']} By policy {response['checkpoint']}."}]
+        route.fulfill(json=body)  # type: ignore[attr-defined]
+
+    tab.page.route(re.compile("/heldout"), as_second_turn)
+    card = tab.open(f"/runs/{played.name}/samples").locator("section.card").first
+    assert card.locator("h3").all_inner_texts() == ["Turn 1", "Turn 2"]
+    assert card.locator("article").count() == 4
+    assert "By policy 0." in card.locator("article").first.inner_text()
+    assert card.inner_text().index("Write a travel blog.") < card.inner_text().index("Turn 2")

@@ -274,3 +274,23 @@ def test_topics_drift_where_prompts_carry_them(tab: Tab, played: Played, played_
     assert {(topic, float(share)) for _, topic, share in rows} == {
         (topic, round(share, 2)) for topic, share in shares.items()
     }
+
+
+def test_reward_and_gap_are_charted_by_category(tab: Tab, played: Played) -> None:
+    def with_categories(route: object) -> None:
+        answer = route.fetch()  # type: ignore[attr-defined]
+        body = answer.json()
+        for iteration in (0, 1):
+            body["items"] += [{"iteration": iteration, "name": "categories", "data": figures_of(iteration)}]
+        route.fulfill(json=body)  # type: ignore[attr-defined]
+
+    def figures_of(iteration: int) -> list[dict[str, object]]:
+        figures = {"prompts": 12, "rewarded": 12, "reward": 0.25 + iteration / 4, "reward_interval": [0.125, 0.75]}
+        gaps = {"informative": 11, "gap": 0.5, "gap_interval": [0.25, 0.75]}
+        return [{"category": name, "share": 0.5} | figures | gaps for name in ("coding", "math")]
+
+    tab.page.route(re.compile("/statistics"), with_categories)
+    page = tab.open(f"/runs/{played.name}/evolution")
+    for title in ("Reward by category", "Reward gap by category"):
+        chart = page.get_by_role("region", name=title)
+        assert "coding" in chart.inner_text() and "math" in chart.inner_text()
