@@ -289,8 +289,7 @@ def build_roles(
     # An evolver that asks the fleet is built after it. Whatever else can fail does so here, before anything starts.
     evolver = None if config.evolving.asks_fleet else build_evolver(config.evolving)
     guide, (embedder, classifier) = build_guide(config.evolving.guide), _text_models(config)
-    model_dir = resolve_model(config.model.path, config.model.revision)
-    logs = _logs_folder(settings, folder.name)
+    model_dir, logs = resolve_model(config.model.path, config.model.revision), _logs_folder(settings, folder.name)
     _end_orphans(overseer)
     with ExitStack() as stack:
         stack.enter_context(_marked_connection(settings))
