@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-SCHEMA_REVISION = "0027"
+SCHEMA_REVISION = "0028"
 """The migration that the tables correspond to. A database that is at it already needs no migration."""
 
 metadata = MetaData(
