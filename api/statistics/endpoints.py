@@ -22,7 +22,7 @@ class Statistic(Schema):
     """Its iteration; -1: the initial model, before the first."""
     name: str
     """`pool` and `batch` (informativeness, rewards), `diversity`, `audit`, `cost`, `heldout`, `win_rates`,
-    `categories` (rewards and gaps by category), `spread` (histograms of the pool), `payoff` (what each operator gained),
+    `categories` (rewards and gaps by category), `spread` (histograms of the pool), `payoff` (what operators gained),
     `operator_choice` (the probability of each operator, and why, where `evolving.choice` is not uniform)."""
     data: Any
     """The figures."""
