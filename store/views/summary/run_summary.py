@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from sqlalchemy import Connection
 
@@ -168,23 +168,29 @@ def _iterations(
     ends, sizes = report.training_ends(conn, run.id), report.batch_sizes(conn, run.id)
     sets = sorted({score.split for score in scores})
     return tuple(
-        _iteration(
-            number,
-            config,
-            [stage for stage in begun if stage.iteration == number],
-            pool=pools.get(number) or batches.get(number) or {},
-            batch=batches.get(number) or {},
-            sizes=sizes.get(number),
-            end=ends.get(number + 1),
-            cost=costs.get(number) or {},
-            diversity=diversity.get(number),
-            audit=audits.get(number),
-            steering=steered.get(number),
-            categories=categories.get(number),
-            heldout={name: at for name in sets if (at := _set_scores(scores, number + 1, name))},
+        replace(
+            _iteration(
+                number,
+                config,
+                [stage for stage in begun if stage.iteration == number],
+                pool=pools.get(number) or batches.get(number) or {},
+                batch=batches.get(number) or {},
+                sizes=sizes.get(number),
+                end=ends.get(number + 1),
+                cost=costs.get(number) or {},
+                diversity=diversity.get(number),
+                audit=audits.get(number),
+                steering=steered.get(number),
+                heldout={name: at for name in sets if (at := _set_scores(scores, number + 1, name))},
+            ),
+            categories=_categories(categories.get(number)),
         )
         for number in sorted({stage.iteration for stage in begun})
     )
+
+
+def _categories(stored: Sequence[JsonObject] | None) -> tuple[CategoryFigures, ...] | None:
+    return None if stored is None else tuple(read_part(CategoryFigures, row) for row in stored)
 
 
 def _iteration(
@@ -200,7 +206,6 @@ def _iteration(
     diversity: JsonObject | None,
     audit: JsonObject | None,
     steering: JsonObject | None,
-    categories: Sequence[JsonObject] | None,
     heldout: Mapping[str, SetScores],
 ) -> Iteration:
     """One iteration; `pool` and `batch` hold the statistics of those prompts, `sizes` the children and the buffer."""
@@ -236,7 +241,6 @@ def _iteration(
         audit=None if audit is None else read_part(Audit, audit),
         heldout=heldout,
         seconds=sum(stage.seconds for stage in begun),
-        categories=None if categories is None else tuple(read_part(CategoryFigures, row) for row in categories),
         weighed=None if weighed is None else Weighed(weighed["responses"], weighed.get("left_out") or {}),
         steering=None if steering is None else read_part(SteeringFacts, steering),
         creator=None
