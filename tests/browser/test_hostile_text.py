@@ -102,7 +102,7 @@ def test_it_gives_no_dialog_no_csp_report_and_no_element(
         assert not page.locator(f"main :is({MAKEABLE})").count(), path
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path
         assert page.evaluate(UNSEEN, HIDDEN) == [], path
-    assert page.locator(".hidden-character").count() or tab.open("/").locator(".hidden-character").count() > 1
+    assert tab.page.locator(".hidden-character").count() or tab.open("/").locator(".hidden-character").count() > 1
     shown = tab.open(f"{base}/prompts/0").locator(".asked pre").inner_text()
     assert shown == PAYLOADS[0]
     _check_report(tab, served, run.name, tmp_path / "report.html")
