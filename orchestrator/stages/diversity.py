@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from sqlalchemy import Connection
@@ -17,9 +17,8 @@ from eva.roles import Classifier
 from eva.seeds import uniforms
 from eva.types import PromptCategory
 from orchestrator.hold.claimed_run import ClaimedRun
-from orchestrator.stages.stage import Stage
+from orchestrator.stages.stage import Batch, Stage
 from store.game import prompts, responses
-from store.game.prompts import copy_categories, read_categories
 from store.runs import events, runs
 from store.views import statistics
 
@@ -68,6 +67,18 @@ def collapse_error(run: ClaimedRun, pausing: Sequence[Breach]) -> RunStoppedErro
     )
 
 
+@dataclass(slots=True)
+class CategoryBatch(Batch):
+    """The categories of prompts, by number."""
+
+    run: ClaimedRun
+    iteration: int
+    categories: dict[int, PromptCategory]
+
+    def store(self, conn: Connection) -> None:
+        prompts.copy_categories(conn, self.run.id, self.iteration, self.categories)
+
+
 class CategoryStage(Stage):
     """Asks the classifier about the prompts of a batch that have no category yet; each prompt is asked about once."""
 
@@ -81,7 +92,7 @@ class CategoryStage(Stage):
         if self.complete:
             return
         run = self.run
-        known = run.read(lambda conn: read_categories(conn, run.id, self._batch))
+        known = run.read(lambda conn: prompts.read_categories(conn, run.id, self._batch))
         missing = [number for number in self._batch if number not in known]
         self.advance(len(self._batch) - len(missing))
         for start in range(0, len(missing), TOGETHER):
@@ -95,11 +106,9 @@ class CategoryStage(Stage):
         self.flush()
         self._close()
 
-    def store(self, conn: Connection) -> None:
-        copy_categories(conn, self.run.id, self.iteration, self._categories)
-
-    def forget(self) -> None:
-        self._categories = {}
+    def take(self) -> CategoryBatch:
+        kept, self._categories = self._categories, {}
+        return CategoryBatch(self.run, self.iteration, kept)
 
     def _close(self) -> None:
         run, config = self.run, self.run.config
@@ -110,7 +119,7 @@ class CategoryStage(Stage):
         )
         # the gap between best and worst is the paper's proxy, whatever metric the creator uses
         gaps = estimate(judged, metric="a_min", keep_cut=config.generation.keep_cut)
-        known = run.read(lambda conn: read_categories(conn, run.id, self._batch))
+        known = run.read(lambda conn: prompts.read_categories(conn, run.id, self._batch))
         figures = category_figures([known.get(int(number)) for number in judged.numbers_P], gaps.info_P, judged)
         self.close(
             lambda conn: statistics.put_statistic(conn, run.id, self.iteration, "categories", figures),
