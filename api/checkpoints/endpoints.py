@@ -121,7 +121,7 @@ def get_checkpoint(here: Here, run: RunName, number: CheckpointNumber, player: W
         200: {
             "description": "A tar archive of the checkpoint's folder. `ETag` is the SHA-256 of its manifest.json, "
             "which has that of every other file.",
-            "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         }
     },
 )
@@ -153,7 +153,7 @@ def get_checkpoint_archive(
         # weights do not get smaller, and the length must stay true
         "Content-Encoding": "identity",
     }
-    return StreamingResponse(archive(found), media_type="application/x-tar", headers=headers)
+    return StreamingResponse(archive(found), media_type="application/octet-stream", headers=headers)
 
 
 def _existing(conn: Connection, run: RunRow, number: int, player: Player) -> CheckpointRow:

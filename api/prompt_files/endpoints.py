@@ -20,7 +20,6 @@ router = APIRouter(prefix=UPLOADS, tags=["configs"])
 LONGEST_S = 600.0
 _SHOWN, _LONGEST_SHOWN = 3, 300
 
-Column = Annotated[str | None, Query(max_length=200)]
 _BODY = {
     "requestBody": {
         "required": True,
@@ -58,10 +57,10 @@ async def upload_prompt_file(
     here: Here,
     request: Request,
     name: Annotated[str, Query(min_length=1, max_length=1000, description="Its name, whose ending says what it is.")],
-    field: Column = None,
-    topic_field: Column = None,
-    system_field: Column = None,
-    skip_empty: bool = False,
+    field: Annotated[str | None, Query(max_length=200, description="The column of the prompts.")] = None,
+    topic_field: Annotated[str | None, Query(max_length=200, description="The column of their topics.")] = None,
+    system_field: Annotated[str | None, Query(max_length=200, description="The column of system prompts.")] = None,
+    skip_empty: Annotated[bool, Query(description="Leave rows without a prompt out, and count them.")] = False,
 ) -> PromptFileUpload:
     """Send a file of prompts (JSON Lines, JSON, CSV, TSV, Parquet, or a prompt per line), read as a launch reads it.
 

@@ -57,6 +57,7 @@ CHANGEABLE: dict[str, When] = {
     "evaluation.sets": "never",
     "evaluation.turns": "never",
     "evaluation.n": "never",
+    "evaluation.reference_field": "never",
     "evaluation.reward": "never",
     "evaluation.reward.api_base": "resume",
     "evaluation.reward.api_key_env": "resume",

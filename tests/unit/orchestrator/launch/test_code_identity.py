@@ -85,12 +85,15 @@ def test_a_new_version_that_decides_the_same_is_no_difference() -> None:
 SERVICES = (
     "eva/config/",
     "eva/errors.py",
+    "eva/library_failures.py",
     "eva/roles.py",
     "eva/runtime/",
     "eva/settings.py",
+    "eva/storage/",
     "orchestrator/hold/claimed_run.py",
     "orchestrator/hold/pruning.py",
     "orchestrator/hold/record_files.py",
+    "orchestrator/hold/writer.py",
     "orchestrator/watch/tracing.py",
     "workers/cluster/",
 )

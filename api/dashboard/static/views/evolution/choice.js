@@ -7,7 +7,10 @@ import { Plot } from "../../charts/plot.js";
 import { count, inColumn, percent } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
 
-/** @typedef {{operator: string, worth: number | null, error: number | null, attempts: number, probability: number}} Belief */
+/**
+ * @typedef {{operator: string, worth: number | null, error: number | null, attempts: number, probability: number}}
+ *   Belief
+ */
 /** @typedef {{iteration: number, name: string, data: Belief[]}} Row */
 
 /** @param {{run: string, choices: Row[], shown: number}} props `shown`: the iteration to explain, or the newest */
@@ -30,9 +33,9 @@ export function OperatorChoice({ run, choices, shown }) {
     <${Figure}
       title="Choice of operators"
       name=${`${run}-operator-choice`}
-      caption="The probability with which a parent gets each operator. The bandit draws what each might be worth from what
-        is known of it, again and again, and takes the best: one of which little is known is tried, one that is surely
-        worse keeps no more than its floor."
+      caption="The probability with which a parent gets each operator. The bandit draws what each might be worth from
+        what is known of it, again and again, and takes the best: one of which little is known is tried, one that is
+        surely worse keeps no more than its floor."
       numbers=${() => ({
         columns: ["iteration", "operator", "probability", "worth of an attempt", "standard error", "attempts known"],
         rows: choices.flatMap((row) =>
@@ -71,8 +74,8 @@ export function OperatorChoice({ run, choices, shown }) {
       <p class="soft small">
         ${`Iteration ${explained.iteration}: `}${
           known
-            ? "what an attempt was worth in the iterations before (the info of its child, 0 if that was refused), newer " +
-              "ones counting more, with its 95% interval."
+            ? "what an attempt was worth in the iterations before (the info of its child, 0 if that was refused), " +
+              "newer ones counting more, with its 95% interval."
             : "nothing was known of any operator yet, so all were as likely."
         }
       </p>

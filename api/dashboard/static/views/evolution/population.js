@@ -25,7 +25,8 @@ export function Population({ run, families }) {
       caption=${
         `Every seed prompt's part of the batch, iteration by iteration: a band is a family, as high as its share. ` +
         (total > items.length
-          ? `These are the ${count(items.length)} of ${count(total)} families with the most descendants; the rest is grey. `
+          ? `These are the ${count(items.length)} of ${count(total)} families with the most descendants; ` +
+            "the rest is grey. "
           : "") +
         "Where few bands are left, the creator has narrowed. A band opens its family."
       }
@@ -109,7 +110,9 @@ function Bands({ run, items, iterations, shares }) {
           .filter((_, k) => k % every === 0)
           .map(
             (iteration) => html`
-              <text key=${iteration} x=${x(iteration)} y=${HEIGHT - BOTTOM + 16} text-anchor="middle">${iteration}</text>
+              <text key=${iteration} x=${x(iteration)} y=${HEIGHT - BOTTOM + 16} text-anchor="middle">
+                ${iteration}
+              </text>
             `,
           )}
         <text class="axis-name" x=${(LEFT + width - RIGHT) / 2} y=${HEIGHT - 6} text-anchor="middle">iteration</text>

@@ -80,8 +80,8 @@ function Plan({ plan }) {
   return html`
     <h3>How long, and for how much</h3>
     <p class="plan">
-      About <strong>${span(plan.total_s)}</strong> in all, ${span(plan.iteration_s)} an iteration, on ${plan.machines}, by
-      arithmetic.
+      About <strong>${span(plan.total_s)}</strong> in all, ${span(plan.iteration_s)} an iteration, on ${plan.machines},
+      by arithmetic.
     </p>
     <p class="small soft">
       An iteration: ${plan.stages.map((stage) => `${stage.name} ${span(stage.seconds)}`).join(", ")}. Checkpoints take
@@ -92,7 +92,13 @@ function Plan({ plan }) {
       html`
         <div class="entry">
           <label for="gpu-usd">Dollars per GPU-hour</label>
-          <input id="gpu-usd" inputmode="decimal" value=${price > 0 ? price : ""} autocomplete="off" onChange=${change} />
+          <input
+            id="gpu-usd"
+            inputmode="decimal"
+            value=${price > 0 ? price : ""}
+            autocomplete="off"
+            onChange=${change}
+          />
           <span class="hint">
             ${figure(plan.gpu_hours)} GPU-hours${price > 0 ? `: about $${count(plan.gpu_hours * price)}` : ""}
           </span>

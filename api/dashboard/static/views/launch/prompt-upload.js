@@ -91,7 +91,12 @@ function Sent({ file, name }) {
           >${file.name}</code
         >.
       </p>
-      ${notes.length > 0 && html`<ul class="small soft">${notes.map((note) => html`<li key=${note}>${note}</li>`)}</ul>`}
+      ${
+        notes.length > 0 &&
+        html`<ul class="small soft">
+          ${notes.map((note) => html`<li key=${note}>${note}</li>`)}
+        </ul>`
+      }
       <h3>The first of them</h3>
       ${file.first.map((text, n) => html`<pre key=${n} class="text folded">${text}</pre>`)}
     </div>

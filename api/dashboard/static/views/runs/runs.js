@@ -63,6 +63,7 @@ export function Runs() {
     return () => clearInterval(timer);
   }, [playing]);
 
+  const filtered = Boolean(filters.status || filters.words || filters.tag || filters.config.length);
   return html`
     <div class="head">
       <h1>Runs</h1>
@@ -107,7 +108,7 @@ export function Runs() {
             <${Loaded} request=${runs}>
               ${(/** @type {RunPage} */ page) =>
                 page.items.length === 0
-                  ? html`<${NoRuns} filtered=${Boolean(filters.status || filters.words || filters.tag || filters.config.length)} />`
+                  ? html`<${NoRuns} filtered=${filtered} />`
                   : html`
                     <${List}
                       runs=${page.items}

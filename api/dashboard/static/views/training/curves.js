@@ -33,7 +33,10 @@ export function curvesOf(metrics, kept, overlaid, range) {
   );
 }
 
-/** A curve for each of the newest trainings; of a chart's second metric, a dashed one. @param {Metric} metric @param {number} place */
+/**
+ * A curve for each of the newest trainings; of a chart's second metric, a dashed one.
+ * @param {Metric} metric @param {number} place
+ */
 function byPolicy({ series, title }, place) {
   const policies = [...new Set(series.checkpoints)].slice(-HUES.length);
   return policies.map((policy, n) => ({

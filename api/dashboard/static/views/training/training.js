@@ -60,7 +60,7 @@ export function Training({ run }) {
       </p>
     </div>
     ${
-      /** @type {CreatorIterations | null} */ ((creator.data)?.items.length || player === "creator") &&
+      /** @type {CreatorIterations | null} */ (creator.data?.items.length || player === "creator") &&
       html`<${PlayerSwitch} player=${player} />`
     }
     <${Loaded} request=${request}>
