@@ -188,7 +188,10 @@ def test_a_fleet_without_room_for_any_engine_gives_up_with_the_reason(policy: Ch
     assert engines.now() < 400
 
 
-def test_the_fleet_reports_what_each_engine_is_working_on(policy: Checkpoint, tmp_path: Path) -> None:
+def test_the_fleet_reports_what_each_engine_is_working_on(
+    policy: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.fleet.fleet.AHEAD", 1)  # or simulated engines are done before they are asked
     engines = SimulatedEngines(2)
     with Fleet(engines, Limits(8, 3, 60), tmp_path / "views") as fleet:
         assert fleet.at_work() == []
