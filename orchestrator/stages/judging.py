@@ -169,11 +169,15 @@ class JudgeStage(Stage):
         self.close(self.check_usable if self.chunk is None or self.chunk.last else None)
 
     def check_usable(self, conn: Connection) -> None:
-        """Raises InputError if no response of the stage can be used, and warns if many cannot."""
+        """Raises InputError if no response of the stage can be used, and warns if many cannot.
+
+        Where a pool's rewards are reused, only the few prompts without any are judged, and nothing depends on them.
+        """
+        reuses = self.name == "judge_pool" and self.iteration > 0 and self.run.config.info_from == "reuse"
         keep_cut = self.run.config.generation.keep_cut
         numbers = self.numbers if self.chunk is None else self.chunk.batch
         usability = read_usability(conn, self.run.id, self.policy.number, self.rewarder, numbers, keep_cut=keep_cut)
-        check_usability(usability, len(numbers), self.responses)
+        check_usability(usability, len(numbers), self.responses, stops=not reuses)
 
     def take(self) -> JudgedBatch:
         batch, self._batch = self._batch, self._new_batch()

@@ -344,8 +344,11 @@ def test_rewarders_rest_with_the_engines_before_every_training(new_game: Callabl
     assert rests[:2] == ["rests", "trains"] and rests.count("rests") == rests.count("trains") > 1
 
 
-def test_a_prompt_that_cannot_be_answered_is_quarantined_and_the_run_goes_on(new_game: Callable[..., Game]) -> None:
-    game = new_game(iterations=2)
+@pytest.mark.parametrize("info_from", ["fresh", "reuse"])
+def test_a_prompt_that_cannot_be_answered_is_quarantined_and_the_run_goes_on(
+    info_from: str, new_game: Callable[..., Game]
+) -> None:
+    game = new_game(iterations=2, info_from=info_from)
     game.play(fake_roles(generator=FakeGenerator(unanswerable=frozenset({3, 30}))))
     failed = game.read(lambda conn: responses.read_failures(conn, game.run.id, 0))
     assert failed == {3: "the prompt is too long"}
