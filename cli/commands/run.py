@@ -151,7 +151,8 @@ def rehearse(settings: Settings, config: RunConfig, asked: DryRun) -> None:
             "The cluster was not asked whether this run fits: `eva doctor CONFIG` asks it; --gpus 8x80 plans for it"
         ]
     if failure is not None and (plan is None or not plan.problems):
-        lines.insert(0, f"This run would be refused: {failure.given}")
+        # in place of the line that says that it fits
+        lines[: plan is not None] = [f"This run would be refused: {failure.given}"]
     lines += arithmetic(plan) if plan is not None and asked.arithmetic else []
     for line in lines:
         click.echo(printable(f"# {line}"))

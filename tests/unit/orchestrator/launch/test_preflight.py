@@ -221,6 +221,9 @@ def test_a_refused_config_makes_no_run_and_the_dry_run_says_it_first(
     dry = eva("run", file, "--dry-run")
     assert dry.exit_code == 2 and dry.stdout.startswith("# This run does not fit: fleet.gpus_per_engine ask for GPUs")
     assert "gpus_per_engine: 1.0" in dry.stdout, "the config follows"
+    other = eva("run", file, "--dry-run", "--gpus", "1x24", "--set", f"evaluation.sets.mine={tmp_path}/nowhere.jsonl")
+    assert other.exit_code == 2 and other.stdout.startswith("# This run would be refused: ")
+    assert "This run fits" not in other.stdout, "one verdict"
     told = eva("run", file, "--dry-run", "--gpus", "1x24", "--arithmetic", "--gpu-hour-usd", "2")
     assert told.exit_code == 0 and told.stdout.startswith("# This run fits these machines (1 x like A10, 24 GB)")
     assert "# memory, 1 x engine: vLLM 3.0" in told.stdout and "at $2 each" in told.stdout
