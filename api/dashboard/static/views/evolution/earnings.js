@@ -41,7 +41,6 @@ const share = (part, whole) => (whole ? part / whole : null);
 export const Earnings = ({ run, rows }) =>
   rows.length > 0 &&
   html`
-    <h2>Creator</h2>
     <div class="two">
       ${PANELS.map(
         ({ title, y, caption, lines }) => html`
