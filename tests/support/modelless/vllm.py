@@ -52,6 +52,7 @@ class LLMEngine:
     def __init__(self, folder: str) -> None:
         self._folder, self._waiting = folder, dict[str, tuple[list[int], Any]]()
         self.engine_core = SimpleNamespace(shutdown=lambda: None)
+        self.vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_seqs=64))
 
     def add_request(self, name: str, ids: list[int], asked: Any) -> None:
         self._waiting[name] = ids, asked
