@@ -241,6 +241,7 @@ class Diversity:
     response_distinct_2: Figure | None
     response_distinct_3: Figure | None
     response_texts: int | None
+    largest_topic: Figure | None = None
     breaches: tuple[BoundBreach, ...] = ()
 
 
