@@ -5,17 +5,14 @@
 It has the solver's shape, so that one fleet serves both. The same seed on the same machine gives the same weights.
 """
 
-import argparse
 import random
 from collections import Counter
-from pathlib import Path
 
 import click
-import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workers.playground import MODEL_DIR
-from workers.playground.make_model import THREADS, save, train
+from workers.playground.make_model import read_arguments, save, train
 from workers.playground.measure import load, respond
 from workers.playground.written_prompts import draw_writing_lesson, read_prompt
 
@@ -37,14 +34,7 @@ def report_children(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Trains the playground's creator on children that rules have made.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    arguments = parser.parse_args()
-    torch.manual_seed(arguments.seed)
-    torch.set_num_threads(THREADS)
-    torch.use_deterministic_algorithms(True)
+    arguments = read_arguments("Trains the playground's creator on children that rules have made.", STEPS)
     model, tokenizer = load(str(MODEL_DIR))
     train(model, tokenizer, arguments.steps, arguments.seed, draw_writing_lesson)
     save(model, tokenizer, arguments.out)

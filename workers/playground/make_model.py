@@ -123,15 +123,21 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
     tokenizer.save_pretrained(out, save_jinja_files=False)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Trains the playground's solver on the lazy writer's responses.")
+def read_arguments(description: str, steps: int) -> argparse.Namespace:
+    """Reads where to write a model (`out`), its `seed` and `steps`, and makes what torch does follow from the seed."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=steps)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
+    return arguments
+
+
+def main() -> None:
+    arguments = read_arguments("Trains the playground's solver on the lazy writer's responses.", STEPS)
     model, tokenizer = build_model(), build_tokenizer()
     train(model, tokenizer, arguments.steps, arguments.seed)
     save(model, tokenizer, arguments.out)
