@@ -97,7 +97,8 @@ def test_devices_that_share_the_weights_stay_from_chunk_to_chunk_and_a_killed_gr
         disturbed = play(tmp_path / "killed", kill_once)
         undisturbed = play(tmp_path / "undisturbed", lambda step, total: None)
     assert killed and states == ["state-00000.safetensors", "state-00001.safetensors"], "each device stores its part"
-    assert retold == [1, 2, 2, 3], "the new group goes on from the stored state after the first chunk"
+    # the second chunk's state may have been stored before the kill struck
+    assert retold in ([1, 2, 2, 3], [1, 2, 3]), "the new group goes on from a stored state: no step 1 again"
     for one, other in zip(disturbed, undisturbed, strict=True):
         assert one.checkpoint.digest == other.checkpoint.digest, "bit for bit as if nothing had happened"
     assert [step.step for step in undisturbed[-1].steps] == [1, 2, 3]

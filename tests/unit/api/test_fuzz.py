@@ -65,7 +65,7 @@ def requests(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
     for parameter in parameters:
         name = parameter["name"]
         if parameter["in"] == "path":
-            good = {"run": "last", "number": "3", "export": "1", "study": "claims"}[name]
+            good = {"run": "last", "number": "3", "export": "1", "study": "claims", "webhook": "ci"}[name]
             path = path.replace("{" + name + "}", draw(st.one_of(st.just(good), VALUES)))
         elif parameter["in"] == "query" and draw(st.booleans()):
             choices = parameter["schema"].get("enum")

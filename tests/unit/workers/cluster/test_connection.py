@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,7 +22,7 @@ LATE = "The current node timed out during startup. This could happen because som
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, which take no time."""
     taken: list[float] = []
-    monkeypatch.setattr(connection.time, "sleep", taken.append)
+    monkeypatch.setattr(connection, "time", SimpleNamespace(sleep=taken.append))
     monkeypatch.setattr(connection.ray, "shutdown", lambda: None)
     return taken
 

@@ -55,6 +55,8 @@ const OUTCOMES = {
 export function Controls({ run, changed, children }) {
   const [asking, setAsking] = useState(/** @type {"" | "cancel" | "delete" | "details"} */ (""));
   const [forced, setForced] = useState(false);
+  // asked here: the page's own row of the run may be older
+  const [asked, setAsked] = useState(false);
   const [busy, setBusy] = useState(false);
   const [message, setMessage] = useState(/** @type {{text: string, bad?: boolean}} */ ({ text: "" }));
   const why = whyNot(run);
@@ -97,7 +99,7 @@ export function Controls({ run, changed, children }) {
       why: why.cancel,
       run: () => {
         // who asks again wants more than to ask
-        setForced(run.status === "running" && run.desired === "cancel");
+        setForced(run.status === "running" && (asked || run.desired === "cancel"));
         setAsking("cancel");
       },
       grave: true,
@@ -135,7 +137,10 @@ export function Controls({ run, changed, children }) {
             yes="Cancel the run"
             busy=${busy}
             close=${() => setAsking("")}
-            go=${control(forced ? "cancel?force=true" : "cancel")}
+            go=${() => {
+              setAsked(true);
+              void act("POST", `${runEndpoint(run.name)}:cancel${forced ? "?force=true" : ""}`);
+            }}
           >
             <p>
               The run ends for good after the current batch and cannot be resumed. Everything it has made is kept, and
