@@ -60,7 +60,7 @@ dashboard-types: install  ## generate the OpenAPI document and the dashboard's t
 	@$(PY) -m api.clients.declarations > api/dashboard/static/data/schema.d.ts
 
 bench: install  ## run every benchmark against its baseline, one after another
-	@for name in estimate preflight novelty streaming dispatch evolving generation iteration online study service dashboard memory; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
+	@for name in estimate preflight novelty streaming dispatch evolving generation iteration overlap online study service dashboard memory; do $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
 
 test-gpu: install  ## run the tests that need a GPU; without one they are skipped
 	@$(PY) -m pytest tests/gpu $(ARGS)

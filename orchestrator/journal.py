@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from eva.config import RunConfig
+from eva.creator.budget import Spending
 from eva.creator.evolution import EvolutionPlan
 from eva.creator.mixing import next_prompts
 from eva.creator.novelty import question_key
@@ -23,15 +24,16 @@ from eva.runtime.logs import process_log_context
 from eva.seeds import derive
 from eva.solver.chunks import Chunk, cut_batch
 from eva.solver.manifest import CREATOR, is_stored
-from eva.types import Checkpoint, ChunkPairs, Player, RewardTable, TrainingJob
+from eva.types import Checkpoint, ChunkPairs, Player, Prompt, RewardTable, TrainingJob
 from orchestrator.hold import pruning
+from orchestrator.hold.chain_files import ChainFiles
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.record_files import tidy_record_files
 from orchestrator.stages.auditing import AuditStage
 from orchestrator.stages.diversity import CategoryStage, collapse_error, diversity_figures, store_diversity
 from orchestrator.stages.earlier_prompts import EarlierPrompts
 from orchestrator.stages.evaluation import EvaluateStage
-from orchestrator.stages.evolving import EvolveStage
+from orchestrator.stages.evolving import EvolveStage, complete_plan, spent_on
 from orchestrator.stages.gain import CreatorRewardStage
 from orchestrator.stages.gating import GateStage
 from orchestrator.stages.judging import JudgeStage
@@ -93,8 +95,10 @@ class Journal:
     def weighing(self, iteration: int, chunk: Chunk) -> AdvantageStage:
         return AdvantageStage(self._run, iteration, "advantage", len(chunk.batch), _part(chunk), done=chunk.before)
 
-    def training(self, iteration: int, chunk: Chunk) -> TrainStage:
-        return TrainStage(self._run, iteration, "train", 0, _part(chunk))
+    def training(
+        self, iteration: int, chunk: Chunk, beside: Callable[[], Mapping[str, float]] = dict[str, float]
+    ) -> TrainStage:
+        return TrainStage(self._run, iteration, "train", 0, _part(chunk), beside=beside)
 
     def rewarding_creator(self, iteration: int) -> CreatorRewardStage:
         return CreatorRewardStage(self._run, iteration, "reward_creator", 0)
@@ -242,23 +246,29 @@ class Journal:
         run, n = self._run, self.config.generation.n
         return run.read(lambda conn: responses.read_reward_table(conn, run.id, policy.number, run.rewarder, numbers, n))
 
-    def newest_rewards(self, numbers: Sequence[int], policy: Checkpoint) -> RewardTable:
-        """Returns the rewards of these prompts, each under the newest policy that has all n responses to it."""
+    def newest_rewards(self, numbers: Sequence[int], iteration: int) -> RewardTable:
+        """Returns the rewards of these prompts, each under the newest policy that has all n responses to it.
+
+        A prompt to which no policy has them has the rewards of the iteration's policy.
+        """
         run, n, newest = self._run, self.config.generation.n, self._newest_policies(numbers)
-        policies = {number: newest.get(number, policy.number) for number in numbers}
+        policies = {number: newest.get(number, iteration) for number in numbers}
         return run.read(lambda conn: pools.read_rewards_by_policy(conn, run.id, run.rewarder, numbers, policies, n))
 
-    def traits(self, judged: RewardTable, policy: Checkpoint) -> PromptTraits:
+    def traits(self, judged: RewardTable, iteration: int) -> PromptTraits:
         """Returns topics and ages of the pool's prompts, for the samplers that use them."""
-        return self._run.read(lambda conn: pools.read_traits(conn, self._run.id, judged, policy.number))
+        return self._run.read(lambda conn: pools.read_traits(conn, self._run.id, judged, iteration))
 
     def never_judged(self, numbers: Sequence[int]) -> list[int]:
         """Returns the prompts to which no policy has n responses."""
         newest = self._newest_policies(numbers)
         return [number for number in numbers if number not in newest]
 
-    def evolution_plan(self, iteration: int) -> EvolutionPlan:
-        """Returns what the config and the run's prompts say about an iteration's evolutions."""
+    def evolution_plan(self, iteration: int, *, ahead: bool = False) -> EvolutionPlan:
+        """Returns what the config and the run's prompts say about an iteration's evolutions.
+
+        `ahead`: the iteration has not begun, and another stage is open.
+        """
         evolving, run = self.config.evolving, self._run
         known = run.read(lambda conn: prompts.read_text_keys(conn, run.id))
         held_out = run.read(lambda conn: heldout.read_all_heldout(conn, run.id))
@@ -272,10 +282,35 @@ class Journal:
             similarity=evolving.similarity,
             known=known,
             protected=frozenset(question_key(text, context) for text, context in held_out),
-            novelty=self._earlier.before(iteration),
+            novelty=self._earlier.before(iteration, ahead=ahead),
             copies=evolving.copies,
             guide_floor=0.0 if evolving.guide is None else evolving.guide.floor,
         )
+
+    def evolves_ahead(self, iteration: int) -> bool:
+        """Whether the children of an iteration may be evolved while the solver is trained in the one before."""
+        config = self.config
+        return config.overlaps and iteration < config.iterations and config.creates(iteration)
+
+    def plan_ahead(self, iteration: int, policies: Mapping[int, int], offered: tuple[str, ...]) -> EvolutionPlan:
+        """Returns the plan of an iteration that has not begun. Safe on any thread.
+
+        `policies`: the prompts that it will sample, each with the checkpoint whose rewards it is estimated from.
+        """
+        plan = self.evolution_plan(iteration, ahead=True)
+        return complete_plan(self._run, plan, offered, policies, UNSTEERED)[0]
+
+    def texts(self, numbers: Sequence[int]) -> list[Prompt]:
+        """Returns these prompts with their texts."""
+        return self._run.read(lambda conn: prompts.read_prompts(conn, self._run.id, numbers))
+
+    def new_spending(self) -> Spending:
+        """Returns the budget of an iteration's evolutions, of which nothing is spent."""
+        return spent_on([], self.config.evolving)
+
+    def chain_files(self, iteration: int) -> ChainFiles:
+        """Returns the files of the children that are evolved ahead for an iteration."""
+        return ChainFiles(self._run.folder, iteration, self._run.lease.fence.fence)
 
     def steering(self, iteration: int) -> Steering:
         """Returns what an iteration's creator is steered by, which only stored figures of earlier batches decide."""

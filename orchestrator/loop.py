@@ -6,19 +6,21 @@ a resumed run walks the same path and does only what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import chain
 
 from eva.creator.evolution import evolve_all
 from eva.creator.informativeness import estimate
 from eva.creator.mixing import mix, share_of
-from eva.creator.sampling import sample
+from eva.creator.sampling import Draw, sample
 from eva.roles import Roles
 from eva.solver.advantages import weigh
 from eva.solver.chunks import Chunk
 from eva.solver.pairs import pair
 from eva.types import Checkpoint, Estimate, RewardTable
+from orchestrator.ahead import Ahead
 from orchestrator.creator_update import adopt_creator, teach
 from orchestrator.journal import Journal, JudgeStage
 
@@ -29,45 +31,42 @@ def play(roles: Roles, journal: Journal) -> None:
     Raises RunStoppedError at a batch boundary when the run was asked to pause or cancel, and LeaseLostError when
     another driver has taken the run over.
     """
-    for iteration in journal.remaining_iterations():
-        policy = journal.policy(iteration) or journal.adopt(roles.trainer.publish_initial(journal.folder))
-        adopt_creator(iteration, roles, journal)
-        if iteration == 0 and journal.evaluates_initial:
-            evaluate(iteration, "evaluate_initial", policy, roles, journal)
-        pool = journal.pool(iteration)
-        batch = create(iteration, pool, policy, roles, journal) if journal.config.creates(iteration) else pool
-        policy = solve(iteration, pool, batch, policy, roles, journal)
-        teach(iteration, policy, roles, journal)
-        if journal.evaluates(iteration):
-            evaluate(iteration, "evaluate", policy, roles, journal)
-        journal.finish_iteration(iteration, pool, batch)
+    with closing(Ahead(roles, journal)) as ahead:
+        for iteration in journal.remaining_iterations():
+            policy = journal.policy(iteration) or journal.adopt(roles.trainer.publish_initial(journal.folder))
+            adopt_creator(iteration, roles, journal)
+            if iteration == 0 and journal.evaluates_initial:
+                evaluate(iteration, "evaluate_initial", policy, roles, journal)
+            pool = journal.pool(iteration)
+            creates = journal.config.creates(iteration)
+            batch = create(iteration, pool, policy, roles, journal, ahead) if creates else pool
+            policy = solve(iteration, pool, batch, policy, roles, journal, ahead)
+            teach(iteration, policy, roles, journal)
+            if journal.evaluates(iteration):
+                evaluate(iteration, "evaluate", policy, roles, journal)
+            journal.finish_iteration(iteration, pool, batch)
 
 
-def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, journal: Journal) -> list[int]:
+def create(
+    iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, journal: Journal, ahead: Ahead
+) -> list[int]:
     """The creator's step: judge the pool, sample the informative prompts, evolve them, mix. Returns the batch."""
     config, size = journal.config, journal.batch_size(iteration)
     if config.info_from == "fresh":
         judged = judge(iteration, "judge_pool", pool, policy, roles, journal)
     else:
         judge(iteration, "judge_pool", journal.never_judged(pool), policy, roles, journal)
-        judged = journal.newest_rewards(pool, policy)
+        judged = journal.newest_rewards(pool, iteration)
 
     with journal.stage(iteration, "estimate", len(pool)) as stage:
         estimated = informativeness(judged, journal)
         stage.close(**estimated.counts())
 
     with journal.sampling(iteration, pool) as stage:
-        draw = sample(
-            estimated,
-            share_of(config.sampling.fraction, size),
-            journal.sampling_rule(iteration),
-            seed=config.seed,
-            iteration=iteration,
-            traits=journal.traits(judged, policy),
-        )
+        draw = draw_prompts(iteration, judged, estimated, journal)
         stage.close_draw(judged, estimated, draw, policy)
 
-    children = evolve(iteration, draw.subset, policy, roles, journal)
+    children = evolve(iteration, draw.subset, policy, roles, journal, ahead)
     if config.evolving.gate is not None:
         children = admit(iteration, children, policy, roles, journal)
 
@@ -85,8 +84,33 @@ def create(iteration: int, pool: list[int], policy: Checkpoint, roles: Roles, jo
     return mixed.batch
 
 
+def draw_prompts(iteration: int, judged: RewardTable, estimated: Estimate, journal: Journal) -> Draw:
+    """Draws the prompts of the pool that are evolved."""
+    config = journal.config
+    return sample(
+        estimated,
+        share_of(config.sampling.fraction, journal.batch_size(iteration)),
+        journal.sampling_rule(iteration),
+        seed=config.seed,
+        iteration=iteration,
+        traits=journal.traits(judged, iteration),
+    )
+
+
+def foresee(iteration: int, journal: Journal) -> Mapping[int, int] | None:
+    """What `create` will draw, before the iteration begins: `orchestrator.ahead.Foresight`."""
+    pool = journal.pool(iteration)
+    if journal.never_judged(pool):
+        return None
+    judged = journal.newest_rewards(pool, iteration)
+    draw = draw_prompts(iteration, judged, informativeness(judged, journal), journal)
+    if judged.checkpoints_P is None:
+        return {}
+    return dict(zip(draw.subset, judged.checkpoints_P[draw.sampled_P].tolist(), strict=True))
+
+
 def solve(
-    iteration: int, pool: list[int], batch: list[int], policy: Checkpoint, roles: Roles, journal: Journal
+    iteration: int, pool: list[int], batch: list[int], policy: Checkpoint, roles: Roles, journal: Journal, ahead: Ahead
 ) -> Checkpoint:
     """The solver's step, whole or by chunks: judge the batch, choose what to learn from, train. Returns the policy."""
     for chunk in journal.chunks(iteration, batch):
@@ -94,7 +118,7 @@ def solve(
         if chunk.last:
             audit(iteration, batch, policy, roles, journal)
         choose(iteration, chunk, pool, judged, policy, journal)
-        policy = train(iteration, chunk, policy, roles, journal)
+        policy = train(iteration, chunk, policy, roles, journal, ahead)
     return policy
 
 
@@ -114,13 +138,18 @@ def choose(
             stage.close_pairs(judged, estimated, pairing, pool, policy)
 
 
-def train(iteration: int, chunk: Chunk, policy: Checkpoint, roles: Roles, journal: Journal) -> Checkpoint:
-    """Trains on the batch, or on a chunk of it. Returns the newest policy: after the last chunk a checkpoint."""
-    with journal.training(iteration, chunk) as stage:
+def train(iteration: int, chunk: Chunk, policy: Checkpoint, roles: Roles, journal: Journal, ahead: Ahead) -> Checkpoint:
+    """Trains on the batch, or on a chunk of it. Returns the newest policy: after the last chunk a checkpoint.
+
+    Meanwhile the next children are evolved, where they do not depend on this policy.
+    """
+    with journal.training(iteration, chunk, ahead.figures) as stage:
         if (trained := stage.checkpoint()) is None:
             job = journal.training_job(iteration, chunk, policy)
             if not chunk.cut:
                 roles.rest()
+            if job is not None and chunk.last:
+                ahead.start(iteration + 1, partial(foresee, iteration + 1, journal))
             trained = stage.close_training(roles.trainer.train(job, stage.report_step) if job else None, policy)
     return trained
 
@@ -160,7 +189,9 @@ def informativeness(judged: RewardTable, journal: Journal) -> Estimate:
     )
 
 
-def evolve(iteration: int, subset: list[int], policy: Checkpoint, roles: Roles, journal: Journal) -> list[int]:
+def evolve(
+    iteration: int, subset: list[int], policy: Checkpoint, roles: Roles, journal: Journal, ahead: Ahead
+) -> list[int]:
     """Returns the children of the sampled prompts, each new to the run."""
     config = journal.config.evolving
     with journal.evolving(iteration, subset) as stage:
@@ -168,9 +199,16 @@ def evolve(iteration: int, subset: list[int], policy: Checkpoint, roles: Roles, 
         plan = stage.complete_plan(journal.evolution_plan(iteration), roles.evolver.operators)
         if sources and config.asks_fleet:
             roles.generator.load(journal.writer(iteration, policy))
-        for evolved in evolve_all(sources, roles.evolver, plan, config.chains_at_once, stage.spending(), roles.guide):
+        rest, spending = {source.number: source for source in sources}, stage.spending()
+        for evolved in ahead.chains(iteration, sources, plan):
+            del rest[evolved.source]
+            spending.resume([evolved])
             stage.keep_chain(evolved)
-        return stage.close_evolution()
+        for evolved in evolve_all(rest.values(), roles.evolver, plan, config.chains_at_once, spending, roles.guide):
+            stage.keep_chain(evolved)
+        children = stage.close_evolution(ahead.told(iteration))
+    ahead.forget(iteration)
+    return children
 
 
 def admit(iteration: int, children: list[int], policy: Checkpoint, roles: Roles, journal: Journal) -> list[int]:

@@ -55,9 +55,12 @@ class StagePace:
 
     @property
     def title(self) -> str:
-        """What the stage is doing, with the chunk of a batch that is cut."""
+        """What the stage is doing, with the chunk of a batch that is cut, and what is evolved meanwhile."""
         chunk, chunks = self.values.get("chunk"), self.values.get("chunks")
         where = f", chunk {chunk:.0f} of {chunks:.0f}" if chunk is not None and chunks is not None else ""
+        evolved, to_evolve = self.values.get("evolved"), self.values.get("to_evolve")
+        if evolved is not None and to_evolve is not None:
+            where += f", next prompts evolved meanwhile: {evolved:,.0f} of {to_evolve:,.0f}"
         return doing(self.name) + where
 
     def rate(self, now: float) -> float | None:
@@ -151,7 +154,7 @@ def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
         case "sample":
             return f"{number(counts.get('sampled'))} of {total:,}"
         case "evolve":
-            return f"{number(counts.get('accepted'))} children, {_sum(counts.get('refused')):,} refused"
+            return f"{number(counts.get('accepted'))} children, {_sum(counts.get('refused')):,} refused{_ahead(counts)}"
         case "mix":
             return f"{number(counts.get('children'))} children, {number(counts.get('buffer'))} from the pool"
         case "pair":
@@ -164,6 +167,12 @@ def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
             return f"{number(counts.get('trained'))} replies to learn from"
         case _:
             return f"{total:,}" if total else ""
+
+
+def _ahead(counts: Mapping[str, object]) -> str:
+    """How long evolving went on while the solver was being trained, if it did."""
+    ahead = cast("Mapping[str, float]", counts.get("ahead") or {})
+    return f", {duration(ahead['seconds'])} of it behind the training" if ahead else ""
 
 
 def _won(counts: Mapping[str, object]) -> str:

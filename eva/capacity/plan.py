@@ -287,13 +287,18 @@ def _plan(config: RunConfig, models: Models, machines: Machines, seeds: int, hel
 
 
 def _total(config: RunConfig, stages: Iterable[StageTime], counts: Counts) -> float:
-    """The seconds of the whole run. A warm-up judges the pool alone, and evolves nothing."""
+    """The seconds of the whole run. A warm-up judges the pool alone, and evolves nothing.
+
+    Without one, the first children are evolved while nothing is trained.
+    """
+    stages = [*stages]
     by_name = {stage.name: stage.seconds for stage in stages}
     warm = int(config.warm_start)
     iteration = sum(by_name.values())
     judged = by_name["judge"] * (counts.pool * config.generation.n) / max(1, counts.responses)
     first = iteration - by_name["judge"] - by_name["evolve"] + judged
-    return (config.iterations - warm) * iteration + warm * first
+    alone = 0.0 if warm else sum(stage.hidden for stage in stages)
+    return (config.iterations - warm) * iteration + warm * first + alone
 
 
 def _roles(config: RunConfig, models: Models, machines: Machines) -> Iterator[Role]:

@@ -6,6 +6,7 @@ import shlex
 
 from eva.capacity.machines import GB
 from eva.capacity.plan import Plan
+from eva.capacity.stage_times import StageTime
 from eva.errors import ModelError
 
 
@@ -16,7 +17,7 @@ def verdict(plan: Plan, gpu_hour_usd: float | None = None) -> list[str]:
     each, whole = minutes(plan.iteration_s), minutes(plan.total_s)
     lines = [
         f"This run fits {plan.machines}: about {each} an iteration, {whole} in all, by arithmetic",
-        "an iteration: " + ", ".join(f"{stage.name} {minutes(stage.seconds)}" for stage in plan.stages),
+        "an iteration: " + ", ".join(map(_time, plan.stages)),
     ]
     gpus = plan.machines.gpus
     if gpus and any(stage.gpus for stage in plan.stages):
@@ -73,6 +74,11 @@ def _advice(plan: Plan) -> str:
         )
     needed = ", ".join(sorted({f"{role.name} {role.need.total / GB:.0f} GB" for role in plan.roles}))
     return f"No change of a few keys makes it fit. On each GPU it needs: {needed}; use other GPUs or a smaller model"
+
+
+def _time(stage: StageTime) -> str:
+    hidden = f" (and {minutes(stage.hidden)} during the training)" if stage.hidden else ""
+    return f"{stage.name} {minutes(stage.seconds)}{hidden}"
 
 
 def _disk(plan: Plan) -> str:

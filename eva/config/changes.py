@@ -33,6 +33,7 @@ CHANGEABLE: dict[str, When] = {
     "evolving.evolver": "resume",
     "evolving.concurrency": "resume",
     "evolving.guide": "resume",
+    "evolving.overlap": "resume",
     "generation.n": "never",
     "generation.temperature": "iteration",
     "generation.top_p": "iteration",

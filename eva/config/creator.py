@@ -356,6 +356,10 @@ class Evolving(Section):
     concurrency: int | None = Field(default=None, ge=1)
     """Chains that are evolved at the same time. Unset: as many as a service takes, which its answers show, at most 128;
     16 with other evolvers."""
+    overlap: bool | None = None
+    """Evolve the next iteration's children while the solver is trained, with the same outcome
+    (docs/reference/evolvers.md). Unset: wherever the children do not depend on the training, which needs `info_from:
+    reuse`; `false`: never; `true`: refuse a config in which it is impossible."""
     max_chars: int = Field(default=8000, ge=1)
     """Characters of the longest child that is accepted."""
     similarity: float = Field(default=0.95, gt=0, le=1)

@@ -344,6 +344,33 @@ class RunConfig(Section):
         """Whether the creator plays in an iteration."""
         return self.batch_from == "creator" and (iteration > 0 or not self.warm_start)
 
+    @property
+    def overlap_obstacle(self) -> str | None:
+        """Why children cannot be evolved while the solver is trained on the batch before; None if they can."""
+        if self.batch_from != "creator":
+            return f"batch_from is {self.batch_from}, so nothing is evolved"
+        if self.info_from == "fresh":
+            return "info_from is fresh, so the policy that is being trained has to answer the pool first"
+        if self.evolving.asks_fleet:
+            return "the run's own engines write the children, with weights that are being trained or while they rest"
+        if self.collapse.steer:
+            return "collapse.steer decides how the next prompts are sampled when the iteration is over"
+        return None
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether children are evolved while the solver is trained on the batch before."""
+        return self.evolving.overlap is not False and self.overlap_obstacle is None
+
+    @model_validator(mode="after")
+    def _possible_overlap(self) -> RunConfig:
+        if self.evolving.overlap and (obstacle := self.overlap_obstacle) is not None:
+            raise ValueError(
+                f"evolving.overlap is true, but {obstacle}: change that, or leave overlap out, so that evolving waits "
+                "for the training"
+            )
+        return self
+
     @model_validator(mode="after")
     def _cheap_probe(self) -> RunConfig:
         gate, n = self.evolving.gate, self.generation.n

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -160,7 +160,7 @@ def evolve_all(
     concurrency: int,
     spending: Spending | None = None,
     guide: Guide | None = None,
-) -> Iterator[Chain]:
+) -> Generator[Chain]:
     """Yields chains as they finish. At most `concurrency` run at a time, and sources are pulled lazily.
 
     Once the budget is used up, no further source is taken. Chains without an attempt are not yielded.

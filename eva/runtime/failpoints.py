@@ -71,6 +71,10 @@ POINTS: dict[str, str] = {
     "creator.rewarded": "What the creator's replies are worth is known, in memory only.",
     "creator.file_written": "The file of the creator's training job is complete; no job was dispatched.",
     "creator.published": "The driver knows of a new checkpoint of the creator that is not recorded.",
+    # evolving ahead
+    "ahead.planned": "The next children are planned while the solver is trained; none is evolved by this driver.",
+    "ahead.chain_evolved": "A chain of the next children is evolved, in memory only.",
+    "ahead.chain_filed": "A chain of the next children is in the driver's file; it is not stored.",
     # the token record
     "tokens.file_unnamed": "A batch's token records are written to a file with a temporary name.",
     "tokens.file_written": "A batch's token records are in a file; the manifest does not name it, nothing is stored.",

@@ -10,5 +10,6 @@
 `overseer`: records incidents, and notices when nothing advances
 `pruning`: deletes the checkpoints that no run needs
 `record_files`: writes the files of token records, and deletes those that nothing needs
+`chain_files`: keeps the children that are evolved ahead until it is their turn to be stored
 `orphans`: finds and ends the processes that a dead driver left behind
 """

@@ -48,6 +48,7 @@ DECIDES: dict[str, bool] = {
     "eva/types.py": True,
     "eva/webhooks": False,
     "orchestrator": False,
+    "orchestrator/ahead.py": True,
     "orchestrator/creator_update.py": True,
     "orchestrator/driver.py": True,
     "orchestrator/hold": False,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -33,14 +34,25 @@ EMBEDDED = 256
 
 
 class EarlierPrompts:
-    """Indexes the run's prompts: row i is prompt i, so that a resumed run builds the same index again."""
+    """Indexes the run's prompts: row i is prompt i, so that a resumed run builds the same index again.
+
+    `before` may be called from several threads.
+    """
 
     def __init__(self, run: ClaimedRun, embedder: Embedder | None = None) -> None:
         self._run, self._embedder = run, embedder
         self._index, self._meanings = MinHashIndex(run.config.novelty.similarity), SemanticIndex()
+        self._growing = threading.Lock()
 
-    def before(self, iteration: int) -> NoveltyChecks:
-        """Returns the checks against every prompt that is older than the iteration. Raises PromptFileError."""
+    def before(self, iteration: int, *, ahead: bool = False) -> NoveltyChecks:
+        """Returns the checks against every prompt that is older than the iteration. Raises PromptFileError.
+
+        `ahead`: another stage is open, and its progress is all that is reported.
+        """
+        with self._growing:
+            return self._checks(iteration, _report_nothing if ahead else self._report_life)
+
+    def _checks(self, iteration: int, report: Callable[[], None]) -> NoveltyChecks:
         novelty = self._run.config.novelty
         checks: list[NoveltyCheck] = [ContaminationCheck(self._protected)] if self._protected else []
         if novelty.similarity < 1 or novelty.pull:
@@ -50,7 +62,7 @@ class EarlierPrompts:
             checks.append(NearDuplicateCheck(self._index))
         if self._embedder is not None:
             for older in self._older(iteration, len(self._meanings)):
-                self._index_meanings(older, self._embedder)
+                self._index_meanings(older, self._embedder, report)
             checks.append(SemanticCheck(self._meanings, self._embedder, novelty.cosine))
         return NoveltyChecks((*checks, *self._user_checks))
 
@@ -66,7 +78,8 @@ class EarlierPrompts:
         if self._embedder is None:
             return [None] * len(texts)
         parts = [
-            self._vectors(texts[start : start + EMBEDDED], self._embedder) for start in range(0, len(texts), EMBEDDED)
+            self._vectors(texts[start : start + EMBEDDED], self._embedder, self._report_life)
+            for start in range(0, len(texts), EMBEDDED)
         ]
         return semantic_twins(np.concatenate(parts), list(map(scope, contexts)), self._run.config.novelty.cosine)
 
@@ -79,18 +92,22 @@ class EarlierPrompts:
         novelty = self._run.config.novelty
         return protected_texts(novelty.protected, novelty.protected_words)
 
-    def _index_meanings(self, older: list[Prompt], embedder: Embedder) -> None:
+    def _index_meanings(self, older: list[Prompt], embedder: Embedder, report: Callable[[], None]) -> None:
         for start in range(0, len(older), EMBEDDED):
             some = older[start : start + EMBEDDED]
             self._meanings.extend(
-                self._vectors([prompt.text for prompt in some], embedder), [scope(prompt.context) for prompt in some]
+                self._vectors([prompt.text for prompt in some], embedder, report),
+                [scope(prompt.context) for prompt in some],
             )
 
-    def _vectors(self, texts: Sequence[str], embedder: Embedder) -> Floats:
+    def _vectors(self, texts: Sequence[str], embedder: Embedder, report: Callable[[], None]) -> Floats:
         vectors_T_D = embedder.embed(texts)
-        # Embedding many prompts takes a while; this tells the overseer that the driver is alive.
-        self._run.listener.on_progress(0, 0, {})
+        report()
         return vectors_T_D
+
+    def _report_life(self) -> None:
+        """Tells the overseer that the driver is alive: embedding many prompts takes a while."""
+        self._run.listener.on_progress(0, 0, {})
 
     def _older(self, iteration: int, first: int) -> Iterator[list[Prompt]]:
         """Yields the prompts from number `first` on that are older than the iteration, page by page."""
@@ -103,6 +120,9 @@ class EarlierPrompts:
             if len(older) < PAGE:
                 return
             first += len(older)
+
+
+def _report_nothing() -> None: ...
 
 
 def protected_texts(paths: list[str], words: int) -> ProtectedTexts:

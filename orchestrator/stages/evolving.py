@@ -60,6 +60,23 @@ class ChainBatch(Batch):
         evolutions.copy_chains(conn, self.run.id, self.iteration, self.chains)
 
 
+@dataclass(frozen=True, slots=True)
+class EvolvedAhead:
+    """How much of an iteration was evolved ahead of its turn: the prompts whose chains were taken, and when.
+
+    Times are in nanoseconds since the epoch; None where an earlier driver has evolved them.
+    """
+
+    prompts: int
+    began_ns: int | None = None
+    ended_ns: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long this driver evolved ahead."""
+        return 0.0 if self.began_ns is None or self.ended_ns is None else (self.ended_ns - self.began_ns) / 1e9
+
+
 class EvolveStage(Stage):
     """Stores each chain of children as it finishes, and numbers the children when all chains are stored."""
 
@@ -88,44 +105,13 @@ class EvolveStage(Stage):
 
         `offered`: the evolver's own operators, which are used unless the config names some.
         """
-        run, evolving = self.run, self.run.config.evolving
-        operators = tuple(evolving.operators or offered)
-        partners: list[Prompt] = []
-        if NEEDS_PARTNER & set(evolving.operators or ()) and not self.complete:
-            rows = run.read(lambda conn: batches.read_estimates(conn, run.id, self.iteration, sampled=True))
-            numbers = [row.prompt for row in rows]
-            sampled = run.read(lambda conn: prompts.read_prompts(conn, run.id, numbers))
-            # A prompt that replies to earlier turns makes no sense in another conversation.
-            partners = [prompt for prompt in sampled if not has_turns(prompt.context)]
-        feedback_of: dict[int, Feedback] = {}
-        if evolving.shows_responses and not self.complete:
-            feedback_of = run.read(
-                lambda conn: feedback.read_feedback(
-                    conn, run.id, self.iteration, run.rewarder, keep_cut=run.config.generation.keep_cut
-                )
-            )
-        probabilities = None
-        if (evolving.choice != "uniform" or self._breadth) and not self.complete:
-            self._beliefs = self._choose(operators)
-            probabilities = {belief.operator: belief.probability for belief in self._beliefs}
-        return replace(plan, operators=operators, probabilities=probabilities, partners=partners, feedback=feedback_of)
-
-    def _choose(self, operators: tuple[str, ...]) -> list[OperatorBelief]:
-        run, evolving = self.run, self.run.config.evolving
-        if evolving.breadth and not any(map(is_broad, operators)):
-            raise ConfigError(
-                f"evolving.breadth is {evolving.breadth:g}, but of {', '.join(operators)} no operator is in breadth",
-                expected=f"one of {', '.join(name for name in FAMILIES if is_broad(name))}",
-                next_move="Add one to evolving.operators, or set evolving.breadth to 0",
-            )
-        record = run.read(lambda conn: operator_record(conn, run.id, run.config, self.iteration, operators))
-        floor = FLOOR if evolving.floor is None else evolving.floor
-        return operator_probabilities(evolving.choice, record, floor, self._breadth)
-
-    @property
-    def _breadth(self) -> float:
-        """The least probability of all operators in breadth together."""
-        return min(1.0, self.run.config.evolving.breadth + self._steering.breadth)
+        run, iteration = self.run, self.iteration
+        if self.complete:
+            return replace(plan, operators=tuple(run.config.evolving.operators or offered))
+        rows = run.read(lambda conn: batches.read_estimates(conn, run.id, iteration, sampled=True))
+        policies = {row.prompt: row.checkpoint for row in rows}
+        completed, self._beliefs = complete_plan(run, plan, offered, policies, self._steering)
+        return completed
 
     def spending(self) -> Spending:
         """Returns the iteration's budget, less what the stored chains have cost."""
@@ -139,8 +125,11 @@ class EvolveStage(Stage):
         self.advance(1)
         self.flush_when_full()
 
-    def close_evolution(self) -> list[int]:
-        """Numbers the children in canonical order, stores them, and returns their numbers."""
+    def close_evolution(self, ahead: EvolvedAhead | None = None) -> list[int]:
+        """Numbers the children in canonical order, stores them, and returns their numbers.
+
+        `ahead`: how much of this took place while the solver was trained.
+        """
         run, iteration = self.run, self.iteration
         if not self.complete:
             self.flush()
@@ -172,7 +161,7 @@ class EvolveStage(Stage):
                     beliefs = [asdict(belief) for belief in self._beliefs]
                     statistics.put_statistic(conn, run.id, iteration, "operator_choice", beliefs)
 
-            counts = evolution_counts(chains, offspring)
+            counts = {**evolution_counts(chains, offspring), **self._counts_ahead(ahead)}
             starved = starvation(counts, chains, run.config.evolving)
             if starved is not None:
                 log.warning("%s", starved)
@@ -191,6 +180,14 @@ class EvolveStage(Stage):
                 raise (starved_error(run.name, starved) if starved is not None else error) from None
         return run.read(lambda conn: prompts.read_numbers_born(conn, run.id, iteration, iteration))
 
+    def _counts_ahead(self, ahead: EvolvedAhead | None) -> Mapping[str, Any]:
+        if ahead is None:
+            return {}
+        counts = {"prompts": ahead.prompts, "seconds": round(ahead.seconds, 3)}
+        if ahead.began_ns is not None and ahead.ended_ns is not None:
+            self.run.spans.add_past("evolve_ahead", self.iteration, ahead.began_ns, ahead.ended_ns, counts)
+        return {"ahead": counts}
+
     def take(self) -> ChainBatch:
         chains, unrecorded = self._chains, self._unrecorded
         self._chains, self._unrecorded = [], []
@@ -198,6 +195,54 @@ class EvolveStage(Stage):
 
     def _stored_chains(self) -> list[Chain]:
         return self.run.read(lambda conn: evolutions.read_chains(conn, self.run.id, self.iteration))
+
+
+def complete_plan(
+    run: ClaimedRun, plan: EvolutionPlan, offered: tuple[str, ...], policies: Mapping[int, int], steering: Steering
+) -> tuple[EvolutionPlan, list[OperatorBelief]]:
+    """Returns the plan with its operators, and with the partners and feedback that these need.
+
+    `policies`: the sampled prompts, each with the checkpoint of the policy whose rewards it was estimated from. The
+    second value says how likely each operator is, and why; it is empty if all are alike.
+    """
+    evolving = run.config.evolving
+    operators = tuple(evolving.operators or offered)
+    partners: list[Prompt] = []
+    if NEEDS_PARTNER & set(evolving.operators or ()):
+        sampled = run.read(lambda conn: prompts.read_prompts(conn, run.id, sorted(policies)))
+        # A prompt that replies to earlier turns makes no sense in another conversation.
+        partners = [prompt for prompt in sampled if not has_turns(prompt.context)]
+    feedback_of: dict[int, Feedback] = {}
+    if evolving.shows_responses:
+        keep_cut = run.config.generation.keep_cut
+        feedback_of = run.read(
+            lambda conn: feedback.read_feedback(conn, run.id, policies, run.rewarder, keep_cut=keep_cut)
+        )
+    beliefs: list[OperatorBelief] = []
+    breadth = min(1.0, evolving.breadth + steering.breadth)
+    if evolving.choice != "uniform" or breadth:
+        beliefs = _operator_beliefs(run, plan.iteration, operators, breadth)
+    probabilities = {belief.operator: belief.probability for belief in beliefs} or None
+    return (
+        replace(plan, operators=operators, probabilities=probabilities, partners=partners, feedback=feedback_of),
+        beliefs,
+    )
+
+
+def _operator_beliefs(
+    run: ClaimedRun, iteration: int, operators: tuple[str, ...], breadth: float
+) -> list[OperatorBelief]:
+    """How likely each operator is. `breadth`: the least probability of all operators in breadth together."""
+    evolving = run.config.evolving
+    if evolving.breadth and not any(map(is_broad, operators)):
+        raise ConfigError(
+            f"evolving.breadth is {evolving.breadth:g}, but of {', '.join(operators)} no operator is in breadth",
+            expected=f"one of {', '.join(name for name in FAMILIES if is_broad(name))}",
+            next_move="Add one to evolving.operators, or set evolving.breadth to 0",
+        )
+    record = run.read(lambda conn: operator_record(conn, run.id, run.config, iteration, operators))
+    floor = FLOOR if evolving.floor is None else evolving.floor
+    return operator_probabilities(evolving.choice, record, floor, breadth)
 
 
 def evolution_counts(chains: Sequence[Chain], offspring: Offspring) -> Mapping[str, Any]:

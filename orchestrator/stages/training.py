@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from array import array
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from eva.config.rewards import gives_win_rates
 from eva.errors import DiskFullError, RunStoppedError
 from eva.runtime.failpoints import reach
 from eva.runtime.full_disk import NO_SPACE, full_disk_errors
+from eva.solver.chunks import Chunk
 from eva.solver.drift import Stray, strays
 from eva.solver.losses import bradley_terry_win_rate, check_win_rate_spread, reward_spread
 from eva.solver.token_record import RecordManifest, iter_token_records
@@ -32,9 +33,25 @@ log = logging.getLogger(__name__)
 
 
 class TrainStage(Stage):
-    """Runs a training job and stores the checkpoint that it publishes."""
+    """Runs a training job and stores the checkpoint that it publishes.
+
+    `beside` returns figures of what goes on meanwhile, to show with those of a step.
+    """
 
     player: Player = "solver"
+
+    def __init__(
+        self,
+        run: ClaimedRun,
+        iteration: int,
+        name: str,
+        total: int,
+        chunk: Chunk | None = None,
+        *,
+        beside: Callable[[], Mapping[str, float]] = dict[str, float],
+    ) -> None:
+        super().__init__(run, iteration, name, total, chunk)
+        self._beside = beside
 
     def checkpoint(self) -> Checkpoint | None:
         """Returns the checkpoint of this iteration if it is already stored, and this is no earlier chunk's part."""
@@ -43,7 +60,7 @@ class TrainStage(Stage):
 
     def report_step(self, step: TrainingStep, total: int) -> None:
         """Reports an optimiser step that is done. Raises RunStoppedError when the run was asked to stop."""
-        self.report(step.step, total, {**self.chunk_figures(), **step.values})
+        self.report(step.step, total, {**self.chunk_figures(), **self._beside(), **step.values})
         reach("train.step_reported")
         if strayed := strays(step.values, self.run.config.training_of(self.player).bounds):
             self._pause(step, strayed)

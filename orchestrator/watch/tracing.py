@@ -49,6 +49,10 @@ class Spans(Protocol):
         """
         ...
 
+    def add_past(self, name: str, iteration: int, began_ns: int, ended_ns: int, counts: Mapping[str, object]) -> None:
+        """Adds the span of work for an iteration that was done, beside the stages, before the iteration began."""
+        ...
+
     def end_iteration(self) -> None:
         """Ends the iteration's span; the iteration is stored as finished."""
         ...
@@ -69,6 +73,9 @@ class NoSpans:
 
     def set_counts(self, counts: Mapping[str, object]) -> None:
         del counts
+
+    def add_past(self, name: str, iteration: int, began_ns: int, ended_ns: int, counts: Mapping[str, object]) -> None:
+        del name, iteration, began_ns, ended_ns, counts
 
     def end_iteration(self) -> None: ...
 
@@ -129,6 +136,11 @@ class OtelSpans:
         finally:
             span.end()
 
+    def add_past(self, name: str, iteration: int, began_ns: int, ended_ns: int, counts: Mapping[str, object]) -> None:
+        span = self._start_span(name, self._run, {"eva.iteration": iteration}, began_ns)
+        _StageSpan(span).set_counts(counts)
+        span.end(ended_ns)
+
     def end_iteration(self) -> None:
         if self._iteration is not None:
             self._iteration.end()
@@ -145,12 +157,16 @@ class OtelSpans:
         self.end_iteration()
         self._run.end()
 
-    def _start_span(self, name: str, parent: Span | None, attributes: Mapping[str, Any]) -> Span:
+    def _start_span(
+        self, name: str, parent: Span | None, attributes: Mapping[str, Any], began_ns: int | None = None
+    ) -> Span:
         from opentelemetry.context import Context
         from opentelemetry.trace import set_span_in_context
 
         context = Context() if parent is None else set_span_in_context(parent, Context())
-        return self._tracer.start_span(name, context=context, attributes={**self._fields, **attributes})
+        return self._tracer.start_span(
+            name, context=context, attributes={**self._fields, **attributes}, start_time=began_ns
+        )
 
 
 @contextmanager

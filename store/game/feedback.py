@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection, text
 
 from eva.types import Feedback
@@ -11,12 +13,11 @@ _FEEDBACK = text("""
         SELECT e.prompt, w.sample, w.checkpoint, w.value,
                row_number() OVER (PARTITION BY e.prompt ORDER BY w.value DESC, w.sample) AS from_best,
                row_number() OVER (PARTITION BY e.prompt ORDER BY w.value, w.sample) AS from_worst
-        FROM estimates e
-        JOIN rewards w ON w.run_id = e.run_id AND w.prompt = e.prompt AND w.checkpoint = e.checkpoint
+        FROM unnest(CAST(:prompts AS int[]), CAST(:checkpoints AS int[])) AS e(prompt, checkpoint)
+        JOIN rewards w ON w.run_id = :run_id AND w.prompt = e.prompt AND w.checkpoint = e.checkpoint
         JOIN responses r ON r.run_id = w.run_id AND r.prompt = w.prompt AND r.checkpoint = w.checkpoint
             AND r.sample = w.sample
-        WHERE e.run_id = :run_id AND e.iteration = :iteration AND e.sampled AND w.rewarder = :rewarder
-          AND w.value IS NOT NULL AND (:keep_cut OR r.finish <> 'length')
+        WHERE w.rewarder = :rewarder AND w.value IS NOT NULL AND (:keep_cut OR r.finish <> 'length')
     )
     SELECT p.number, p.text, best_r.text, best.value, worst_r.text, worst.value
     FROM ranked best
@@ -31,11 +32,17 @@ _FEEDBACK = text("""
 
 
 def read_feedback(
-    conn: Connection, run_id: int, iteration: int, rewarder: str, *, keep_cut: bool
+    conn: Connection, run_id: int, policies: Mapping[int, int], rewarder: str, *, keep_cut: bool
 ) -> dict[int, Feedback]:
-    """Returns the best and the worst response to each sampled prompt, from the policy that it was estimated with.
+    """Returns the best and the worst response to each prompt, from the checkpoint that `policies` gives it.
 
     Leaves out prompts without two different rewards, and responses that were cut off, unless `keep_cut`.
     """
-    values = {"run_id": run_id, "iteration": iteration, "rewarder": rewarder, "keep_cut": keep_cut}
+    values = {
+        "run_id": run_id,
+        "prompts": [*policies],
+        "checkpoints": [*policies.values()],
+        "rewarder": rewarder,
+        "keep_cut": keep_cut,
+    }
     return {row[0]: Feedback(*row[1:]) for row in conn.execute(_FEEDBACK, values)}

@@ -10,7 +10,7 @@ import pytest
 from eva.runtime.failpoints import POINTS
 from tests.faults.test_real_parts import CUT_REACHED, REACHED
 from tests.support.faults.contract import hold_contract
-from tests.support.faults.game import creator_config, cut_config, online_config
+from tests.support.faults.game import ahead_config, creator_config, cut_config, online_config
 from tests.support.faults.trial import Trial
 
 ON_THE_WAY = {
@@ -33,7 +33,10 @@ CUT = sorted(name for name in POINTS if name.startswith("chunk."))
 CREATOR = sorted(name for name in POINTS if name.startswith("creator."))
 """Points of a creator with weights of its own: a game of its own reaches them."""
 
-ON_FAKES = [name for name in POINTS if name not in (*REAL, *LAUNCHING, *CUT, *CREATOR)]
+AHEAD = sorted(name for name in POINTS if name.startswith("ahead."))
+"""Points of children that are evolved while the solver is trained: a game of its own reaches them."""
+
+ON_FAKES = [name for name in POINTS if name not in (*REAL, *LAUNCHING, *CUT, *CREATOR, *AHEAD)]
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +63,20 @@ def creator(new_trial: Callable[..., Trial]) -> Trial:
     return trial
 
 
+@pytest.fixture(scope="module")
+def ahead(new_trial: Callable[..., Trial]) -> Trial:
+    """The same game with children that are evolved while the solver is trained, played by one driver."""
+    trial = new_trial(ahead_config())
+    trial.finish()
+    return trial
+
+
 def at(name: str, action: str, time: int = 1) -> str:
     return ",".join([*filter(None, [ON_THE_WAY.get(name)]), f"{name}={action}@{time}"])
 
 
 def test_an_undisturbed_game_stands_at_every_declared_point(
-    undisturbed: Trial, cut: Trial, creator: Trial, new_trial: Callable[..., Trial]
+    undisturbed: Trial, cut: Trial, creator: Trial, ahead: Trial, new_trial: Callable[..., Trial]
 ) -> None:
     # a slow machine is at some of the others, too
     assert {*ON_FAKES} - {*ON_THE_WAY} <= set(undisturbed.points) <= {*ON_FAKES}
@@ -75,6 +86,7 @@ def test_an_undisturbed_game_stands_at_every_declared_point(
         assert name in trial.points
     assert {*CUT} <= set(cut.points) <= {*ON_FAKES, *CUT}
     assert {*CREATOR} <= set(creator.points) <= {*ON_FAKES, *CREATOR}
+    assert {*AHEAD} <= set(ahead.points) <= {*ON_FAKES, *AHEAD}
     assert {*REAL} <= {*REACHED, *CUT_REACHED}, "the test of the real parts reaches the others"
 
 
@@ -138,3 +150,52 @@ def test_a_driver_of_a_game_with_a_trained_creator_killed_at_a_point_is_replaced
     assert trial.drive(at(name, "kill", Counter(creator.points)[name])).killed
     trial.finish()
     hold_contract(trial, creator)
+
+
+def test_children_that_were_evolved_ahead_are_those_of_a_run_that_waits_for_its_training(
+    ahead: Trial, new_trial: Callable[..., Trial]
+) -> None:
+    config = ahead_config()
+    evolving = config.evolving.model_copy(update={"overlap": False})
+    serial = new_trial(config.model_copy(update={"evolving": evolving}))
+    serial.finish()
+    assert not {*AHEAD} & set(serial.points)
+    hold_contract(ahead, serial)
+
+
+@pytest.mark.parametrize("action", ["kill", "raise"])
+@pytest.mark.parametrize("name", AHEAD)
+def test_a_driver_that_ends_at_a_point_of_evolving_ahead_is_replaced_and_nothing_is_different(
+    name: str, action: str, ahead: Trial, new_trial: Callable[..., Trial]
+) -> None:
+    trial = new_trial(ahead_config())
+    outcome = trial.drive(f"{name}={action}@{max(1, Counter(ahead.points)[name] // 2)}")
+    assert outcome.killed if action == "kill" else outcome.status == 0, "the error waits for its turn, and is gone then"
+    trial.finish()
+    hold_contract(trial, ahead)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train.step_reported",
+        "train.published",
+        "stage.left",
+        "evaluate.reward_received",
+        "iteration.finish.before_commit",
+        "evolve.chain_kept",
+        "evolve.children_numbered",
+        "stage.close.after_commit",
+    ],
+)
+def test_a_driver_killed_after_it_evolved_ahead_is_replaced_and_nothing_is_different(
+    name: str, ahead: Trial, new_trial: Callable[..., Trial]
+) -> None:
+    points = ahead.points
+    first = points.index("ahead.chain_filed")
+    time = points[:first].count(name) + 1
+    assert name in points[first:]
+    trial = new_trial(ahead_config())
+    assert trial.drive(at(name, "kill", time)).killed
+    trial.finish()
+    hold_contract(trial, ahead)

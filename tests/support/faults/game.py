@@ -68,6 +68,11 @@ def creator_config(seed: int = 7) -> RunConfig:
     return game_config(seed, evolving=creator_section())
 
 
+def ahead_config(seed: int = 7) -> RunConfig:
+    """Returns the config of the same game with children that are evolved while the solver is trained."""
+    return game_config(seed, info_from="reuse", evolving={"evolver": {"kind": "playground"}, "concurrency": 1})
+
+
 @dataclass
 class Notebook:
     """A file of the requests that processes receive, appended at once, so that a killed process leaves its own."""
