@@ -405,3 +405,20 @@ class Chain:
     @property
     def accepted(self) -> tuple[Attempt, ...]:
         return tuple(attempt for attempt in self.attempts if attempt.reason is None)
+
+
+@dataclass(frozen=True, slots=True)
+class EvolvedAhead:
+    """How much of an iteration was evolved ahead of its turn: the prompts whose chains were taken, and when.
+
+    Times are in nanoseconds since the epoch; None where an earlier driver has evolved them.
+    """
+
+    prompts: int
+    began_ns: int | None = None
+    ended_ns: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long this driver evolved ahead."""
+        return 0.0 if self.began_ns is None or self.ended_ns is None else (self.ended_ns - self.began_ns) / 1e9

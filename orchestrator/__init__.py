@@ -2,7 +2,8 @@
 
 `loop`: the algorithm
 `creator_update`: the part of it for a creator with weights of its own
-`ahead`: evolves the next iteration's children while the solver is trained
+`draw`: the part that reads from judged prompts which are informative, and draws some
+`ahead`: the part that evolves the next iteration's children while the solver is trained
 `journal`: what the loop reads and writes of a run
 `driver`: plays a run: joins loop and journal to the workers
 `repair`: trains damaged checkpoints again

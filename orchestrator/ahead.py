@@ -12,7 +12,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 
 from eva.config import RunConfig
@@ -20,14 +20,9 @@ from eva.creator.budget import Spending
 from eva.creator.evolution import EvolutionPlan, evolve_all
 from eva.roles import Roles
 from eva.runtime.failpoints import reach
-from eva.types import Chain, Prompt
-from orchestrator.hold.chain_files import ChainFiles
-from orchestrator.journal import Journal
-from orchestrator.stages.evolving import EvolvedAhead
-
-Foresight = Callable[[], Mapping[int, int] | None]
-"""Returns the prompts that an iteration will sample, each with the checkpoint whose rewards it is estimated from; None
-if the policy that is being trained has to answer some of the pool first."""
+from eva.types import Chain, EvolvedAhead, Prompt
+from orchestrator.draw import foresee
+from orchestrator.journal import ChainFiles, Journal
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +35,29 @@ class Ahead:
         self._work: _Work | None = None
         self._taken = 0
 
-    def start(self, iteration: int, foresee: Foresight) -> None:
+    def start(self, iteration: int) -> None:
         """Begins to evolve for an iteration, unless the config keeps that for its turn or the run ends before."""
         if self._journal.evolves_ahead(iteration):
             self.close()
-            self._work = _Work(iteration, foresee, self._roles, self._journal)
+            self._work = _Work(iteration, self._roles, self._journal)
 
     def figures(self) -> Mapping[str, float]:
         """How far it is, as figures to show beside those of the training; empty while nothing is planned."""
         return {} if self._work is None else self._work.figures()
 
-    def chains(self, iteration: int, sources: Sequence[Prompt], plan: EvolutionPlan) -> Iterator[Chain]:
+    def evolve(
+        self, iteration: int, sources: Sequence[Prompt], plan: EvolutionPlan, spending: Spending
+    ) -> Iterator[Chain]:
+        """Yields the chains of these prompts as they finish: first those that were evolved ahead, then the others."""
+        rest = {source.number: source for source in sources}
+        for chain in self._chains(iteration, sources, plan):
+            del rest[chain.source]
+            spending.resume([chain])
+            yield chain
+        roles, at_once = self._roles, self._journal.config.evolving.chains_at_once
+        yield from evolve_all(rest.values(), roles.evolver, plan, at_once, spending, roles.guide)
+
+    def _chains(self, iteration: int, sources: Sequence[Prompt], plan: EvolutionPlan) -> Iterator[Chain]:
         """Yields the chains of these prompts that were evolved ahead, by this driver or an earlier one.
 
         Waits for those that are being evolved. A chain of another plan, or one that failed, is not among them.
@@ -94,10 +101,10 @@ class Ahead:
 class _Work:
     """The thread that evolves for one iteration, and the chains that it has finished."""
 
-    def __init__(self, iteration: int, foresee: Foresight, roles: Roles, journal: Journal) -> None:
+    def __init__(self, iteration: int, roles: Roles, journal: Journal) -> None:
         self.iteration, self.began_ns = iteration, time.time_ns()
         self.ended_ns: int | None = None
-        self._foresee, self._roles, self._journal = foresee, roles, journal
+        self._roles, self._journal = roles, journal
         self._files: ChainFiles = journal.chain_files(iteration)
         self._spending: Spending = journal.new_spending()
         self._changed = threading.Condition()
@@ -146,7 +153,7 @@ class _Work:
 
     def _evolve(self) -> None:
         journal, roles = self._journal, self._roles
-        policies = self._foresee()
+        policies = foresee(self.iteration, journal)
         if policies is None:
             log.info("nothing is evolved ahead: prompts of the next pool have no responses yet")
             return

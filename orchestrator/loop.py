@@ -6,22 +6,19 @@ a resumed run walks the same path and does only what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from itertools import chain
 
-from eva.creator.evolution import evolve_all
-from eva.creator.informativeness import estimate
-from eva.creator.mixing import mix, share_of
-from eva.creator.sampling import Draw, sample
+from eva.creator.mixing import mix
 from eva.roles import Roles
 from eva.solver.advantages import weigh
 from eva.solver.chunks import Chunk
 from eva.solver.pairs import pair
-from eva.types import Checkpoint, Estimate, RewardTable
+from eva.types import Checkpoint, RewardTable
 from orchestrator.ahead import Ahead
 from orchestrator.creator_update import adopt_creator, teach
+from orchestrator.draw import draw_prompts, informativeness
 from orchestrator.journal import Journal, JudgeStage
 
 
@@ -84,31 +81,6 @@ def create(
     return mixed.batch
 
 
-def draw_prompts(iteration: int, judged: RewardTable, estimated: Estimate, journal: Journal) -> Draw:
-    """Draws the prompts of the pool that are evolved."""
-    config = journal.config
-    return sample(
-        estimated,
-        share_of(config.sampling.fraction, journal.batch_size(iteration)),
-        journal.sampling_rule(iteration),
-        seed=config.seed,
-        iteration=iteration,
-        traits=journal.traits(judged, iteration),
-    )
-
-
-def foresee(iteration: int, journal: Journal) -> Mapping[int, int] | None:
-    """What `create` will draw, before the iteration begins: `orchestrator.ahead.Foresight`."""
-    pool = journal.pool(iteration)
-    if journal.never_judged(pool):
-        return None
-    judged = journal.newest_rewards(pool, iteration)
-    draw = draw_prompts(iteration, judged, informativeness(judged, journal), journal)
-    if judged.checkpoints_P is None:
-        return {}
-    return dict(zip(draw.subset, judged.checkpoints_P[draw.sampled_P].tolist(), strict=True))
-
-
 def solve(
     iteration: int, pool: list[int], batch: list[int], policy: Checkpoint, roles: Roles, journal: Journal, ahead: Ahead
 ) -> Checkpoint:
@@ -149,7 +121,7 @@ def train(iteration: int, chunk: Chunk, policy: Checkpoint, roles: Roles, journa
             if not chunk.cut:
                 roles.rest()
             if job is not None and chunk.last:
-                ahead.start(iteration + 1, partial(foresee, iteration + 1, journal))
+                ahead.start(iteration + 1)
             trained = stage.close_training(roles.trainer.train(job, stage.report_step) if job else None, policy)
     return trained
 
@@ -178,33 +150,16 @@ def generate_and_reward(stage: JudgeStage, policy: Checkpoint, roles: Roles) -> 
             stage.keep_rewards(rewarded)
 
 
-def informativeness(judged: RewardTable, journal: Journal) -> Estimate:
-    """info(x) of each prompt, by the config's metric."""
-    config = journal.config
-    return estimate(
-        judged,
-        metric=config.informativeness.metric,
-        threshold=config.informativeness.threshold,
-        keep_cut=config.generation.keep_cut,
-    )
-
-
 def evolve(
     iteration: int, subset: list[int], policy: Checkpoint, roles: Roles, journal: Journal, ahead: Ahead
 ) -> list[int]:
     """Returns the children of the sampled prompts, each new to the run."""
-    config = journal.config.evolving
     with journal.evolving(iteration, subset) as stage:
         sources = stage.missing()
         plan = stage.complete_plan(journal.evolution_plan(iteration), roles.evolver.operators)
-        if sources and config.asks_fleet:
+        if sources and journal.config.evolving.asks_fleet:
             roles.generator.load(journal.writer(iteration, policy))
-        rest, spending = {source.number: source for source in sources}, stage.spending()
-        for evolved in ahead.chains(iteration, sources, plan):
-            del rest[evolved.source]
-            spending.resume([evolved])
-            stage.keep_chain(evolved)
-        for evolved in evolve_all(rest.values(), roles.evolver, plan, config.chains_at_once, spending, roles.guide):
+        for evolved in ahead.evolve(iteration, sources, plan, stage.spending()):
             stage.keep_chain(evolved)
         children = stage.close_evolution(ahead.told(iteration))
     ahead.forget(iteration)

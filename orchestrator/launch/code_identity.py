@@ -50,6 +50,7 @@ DECIDES: dict[str, bool] = {
     "orchestrator": False,
     "orchestrator/ahead.py": True,
     "orchestrator/creator_update.py": True,
+    "orchestrator/draw.py": True,
     "orchestrator/driver.py": True,
     "orchestrator/hold": False,
     "orchestrator/journal.py": True,

@@ -22,7 +22,7 @@ from eva.measures.usability import LONGEST_TEXT
 from eva.prompts.conversations import has_turns
 from eva.runtime.failpoints import reach
 from eva.solver.token_record import RecordFile, creator_token_records
-from eva.types import Attempt, Chain, Feedback, Prompt
+from eva.types import Attempt, Chain, EvolvedAhead, Feedback, Prompt
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.record_files import write_record_file
 from orchestrator.stages.earlier_prompts import EarlierPrompts
@@ -58,23 +58,6 @@ class ChainBatch(Batch):
     def store(self, conn: Connection) -> None:
         token_files.insert_token_files(conn, self.run.id, self.files)
         evolutions.copy_chains(conn, self.run.id, self.iteration, self.chains)
-
-
-@dataclass(frozen=True, slots=True)
-class EvolvedAhead:
-    """How much of an iteration was evolved ahead of its turn: the prompts whose chains were taken, and when.
-
-    Times are in nanoseconds since the epoch; None where an earlier driver has evolved them.
-    """
-
-    prompts: int
-    began_ns: int | None = None
-    ended_ns: int | None = None
-
-    @property
-    def seconds(self) -> float:
-        """How long this driver evolved ahead."""
-        return 0.0 if self.began_ns is None or self.ended_ns is None else (self.ended_ns - self.began_ns) / 1e9
 
 
 class EvolveStage(Stage):

@@ -194,12 +194,14 @@ def joins(source: Source) -> Iterator[str]:
 
 
 def pure_loop(source: Source) -> Iterator[str]:
-    """The loop and its creator's part name the language and the journal, nothing else of the project."""
-    if source.path not in ("orchestrator/loop.py", "orchestrator/creator_update.py"):
+    """The loop and its parts name the language, the journal and each other, nothing else of the project."""
+    parts = ("loop", "creator_update", "draw", "ahead")
+    if source.path not in {f"orchestrator/{part}.py" for part in parts}:
         return
     for line, name in source.imports:
         known = name.split(".")[0] in {*MAY_IMPORT, "ray"}
-        if known and not name.startswith(("eva.", "orchestrator.journal.", "orchestrator.creator_update.")):
+        allowed = tuple(f"orchestrator.{part}." for part in ("journal", *parts))
+        if known and not name.startswith(("eva.", *allowed)):
             yield f"{source.path}:{line} imports {name}; the loop names eva and orchestrator.journal"
 
 

@@ -90,6 +90,7 @@ SERVICES = (
     "eva/runtime/",
     "eva/settings.py",
     "eva/storage/",
+    "orchestrator/hold/chain_files.py",
     "orchestrator/hold/claimed_run.py",
     "orchestrator/hold/pruning.py",
     "orchestrator/hold/record_files.py",
