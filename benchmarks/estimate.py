@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.measuring import Timings, seconds, show
+from benchmarks.measuring import Timings, parser, seconds, show
 from eva.creator.informativeness import estimate
 from eva.creator.metrics import METRICS, needs_threshold
 from eva.creator.samplers import SAMPLERS
@@ -120,9 +119,10 @@ def every_choice(prompts: int = PROMPTS, repeats: int = REPEATS) -> dict[str, fl
 
 
 if __name__ == "__main__":
-    show(compare(), sys.argv[1:])
+    asked = parser(__doc__).parse_args()
+    show(compare(), as_json=asked.json)
     times = every_choice()
-    if "--json" in sys.argv:
+    if asked.json:
         print(json.dumps({"what": "each choice, seconds", "prompts": PROMPTS, "seconds": times}))
     else:
         print(*(f"  {name:<24} {value:6.3f} s" for name, value in times.items()), sep="\n")

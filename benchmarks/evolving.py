@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-import sys
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from benchmarks.measuring import Timings, seconds, show
+from benchmarks.measuring import Timings, parser, seconds, show
 from eva.config import Evolving
 from eva.creator.evolution import EvolutionPlan, evolve_all
 from eva.roles import Evolver
@@ -129,8 +128,9 @@ def compare() -> tuple[Timings, Timings]:
 
 
 if __name__ == "__main__":
+    asked = parser(__doc__).parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     asyncio.set_event_loop(asyncio.new_event_loop())
     for comparison in compare():
-        show(comparison, sys.argv[1:])
+        show(comparison, as_json=asked.json)

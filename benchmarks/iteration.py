@@ -20,7 +20,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.measuring import Timings, show
+from benchmarks.measuring import Timings, parser, show
 from benchmarks.process_per_stage import ITERATION
 from benchmarks.study import command
 from eva.config import RunConfig
@@ -104,4 +104,5 @@ def compare() -> Timings:
 
 
 if __name__ == "__main__":
-    show(compare(), sys.argv[1:])
+    asked = parser(__doc__).parse_args()
+    show(compare(), as_json=asked.json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -45,9 +46,18 @@ def machine() -> str:
     return f"{os.cpu_count()} cores (load {busy:.1f}), {platform.machine()}, Python {platform.python_version()}"
 
 
-def show(comparison: Timings, arguments: list[str]) -> None:
-    """Prints a comparison for people, or with --json for programs."""
-    if "--json" in arguments:
+def parser(description: str | None, *, prompts: int | None = None) -> argparse.ArgumentParser:
+    """Returns the parser of a benchmark: `--help`, `--json`, and `--prompts` where it has such a number."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    if prompts is not None:
+        made.add_argument("--prompts", type=int, default=prompts, metavar="N", help=f"default: {prompts:,}")
+    return made
+
+
+def show(comparison: Timings, *, as_json: bool) -> None:
+    """Prints a comparison for people, or for programs."""
+    if as_json:
         facts = {"ratio": comparison.ratio, "ratios": comparison.ratios, "machine": machine()}
         print(json.dumps(asdict(comparison) | facts))
         return

@@ -10,14 +10,17 @@ fails. A job of 9B takes minutes of a core.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from transformers import Gemma2Config, LlamaConfig, PretrainedConfig, Qwen2Config
 
 from benchmarks.fake_training import Measured, measure
+from benchmarks.measuring import parser
 from eva.capacity.shapes import shape_of
 from eva.capacity.training_memory import OVERHEAD, setup_of, step_memory
 from eva.config import Training
@@ -125,15 +128,21 @@ def compare(name: str, job: Job) -> Row:
     return Row(name, measured.step / 1e9, measured.optimiser / 1e9, computed / 1e9, job.gpu_gb)
 
 
-def main(arguments: list[str]) -> int:
+def parse(known: Mapping[str, Job]) -> argparse.Namespace:
+    made = parser(__doc__)
+    made.add_argument("jobs", nargs="*", metavar="JOB", help=f"{', '.join(known)}; default: all but tiny")
+    options = made.parse_args()
+    if unknown := sorted({*options.jobs} - {*known}):
+        made.error(f"there is no job {', '.join(unknown)}; there are {', '.join(known)}")
+    return options
+
+
+def main() -> int:
     known = jobs()
-    names = [name for name in arguments if not name.startswith("-")] or [name for name in known if name != "tiny"]
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise SystemExit(f"There is no job {', '.join(unknown)}; there are {', '.join(known)}")
+    options = parse(known)
     torch.set_num_threads(1)
-    rows = [compare(name, known[name]) for name in names]
-    if "--json" in arguments:
+    rows = [compare(name, known[name]) for name in options.jobs or [name for name in known if name != "tiny"]]
+    if options.json:
         print(json.dumps([{**vars(row), "measured": row.measured, "verdict": row.verdict} for row in rows]))
     else:
         print(f"{'job':<14}{'step':>9}{'optimiser':>11}{'peak':>8}{'arithmetic':>12}{'ratio':>7}{'GPU':>8}   (GB)")
@@ -144,4 +153,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

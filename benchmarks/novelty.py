@@ -1,6 +1,6 @@
 """Compares the MinHash index with comparing against every prompt, and semantic look-ups together with one by one.
 
-    python -m benchmarks.novelty [PROMPTS] [--json]
+    python -m benchmarks.novelty [--prompts N] [--json]
 
 Half of the queries are near-duplicates. The time to build the index counts. The plain way is timed on the first few
 queries and scaled, with its shingles computed in advance; both must give the same results there. The semantic index
@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import random
 import resource
-import sys
 
 import numpy as np
 
-from benchmarks.measuring import Timings, seconds, show
+from benchmarks.measuring import Timings, parser, seconds, show
 from eva.creator.novelty import shingles
 from eva.creator.semantic import SemanticIndex
 from eva.measures.minhash import MinHashIndex
@@ -100,6 +99,6 @@ def compare_meanings(count: int = PROMPTS) -> Timings:
 
 
 if __name__ == "__main__":
-    counts = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
-    show(compare(*counts), sys.argv[1:])
-    show(compare_meanings(*counts), sys.argv[1:])
+    asked = parser(__doc__, prompts=PROMPTS).parse_args()
+    show(compare(asked.prompts), as_json=asked.json)
+    show(compare_meanings(asked.prompts), as_json=asked.json)

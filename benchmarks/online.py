@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from benchmarks.measuring import Timings, show
+from benchmarks.measuring import Timings, parser, show
 from eva.config import RunConfig
 from eva.config.files import load_config
 from eva.roles import Generator as Fleet
@@ -166,11 +165,10 @@ def compare(prompts: int) -> tuple[Timings, dict[str, float]]:
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
-    prompts = int(arguments[arguments.index("--prompts") + 1]) if "--prompts" in arguments else PROMPTS
-    timings, hand_overs = compare(prompts)
-    show(timings, arguments)
-    if "--json" in arguments:
+    asked = parser(__doc__, prompts=PROMPTS).parse_args()
+    timings, hand_overs = compare(asked.prompts)
+    show(timings, as_json=asked.json)
+    if asked.json:
         print(json.dumps(hand_overs))
         return
     writing_s, loading_s = hand_overs["writing_s"], hand_overs["loading_s"]

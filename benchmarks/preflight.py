@@ -1,6 +1,6 @@
 """Compares the checks of a run of 100,000 prompts with plain reading and hashing of the same file.
 
-    python -m benchmarks.preflight [PROMPTS] [--json]
+    python -m benchmarks.preflight [--prompts N] [--json]
 
 The checks are those of `eva run --dry-run`: every row is read and its prompt found, equal prompts are merged, and, in
 the second comparison, each is searched for overlaps with two protected files: split into words, with a hash of every 13
@@ -13,12 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.measuring import Timings, seconds, show
+from benchmarks.measuring import Timings, parser, seconds, show
 from eva.config import RunConfig
 from eva.config.files import load_config
 from orchestrator.launch.preflight import check_run
@@ -79,10 +78,10 @@ def compare(folder: Path, protected: bool) -> Timings:
 
 
 if __name__ == "__main__":
-    counts = [int(argument) for argument in sys.argv[1:] if argument.isdigit()] or [PROMPTS]
+    asked = parser(__doc__, prompts=PROMPTS).parse_args()
     with tempfile.TemporaryDirectory() as name:
-        write_texts(Path(name) / "prompts.jsonl", counts[0], 1)
+        write_texts(Path(name) / "prompts.jsonl", asked.prompts, 1)
         for number in range(2):
             write_texts(Path(name) / f"protected-{number}.jsonl", PROTECTED, 2 + number)
         for protected in (False, True):
-            show(compare(Path(name), protected), sys.argv[1:])
+            show(compare(Path(name), protected), as_json=asked.json)

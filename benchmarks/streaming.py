@@ -13,14 +13,13 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
 
-from benchmarks.measuring import Timings, seconds, show
+from benchmarks.measuring import Timings, parser, seconds, show
 from eva.config import RunConfig
 from eva.seeds import text_hash
 from eva.settings import Settings
@@ -161,4 +160,5 @@ def compare(prompts: int = PROMPTS, repeats: int = REPEATS) -> Timings:
 
 
 if __name__ == "__main__":
-    show(compare(), sys.argv[1:])
+    asked = parser(__doc__).parse_args()
+    show(compare(), as_json=asked.json)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.measuring import Timings, seconds, show
+from benchmarks.measuring import Timings, parser, seconds, show
 from eva.studies.files import load_study
 from eva.studies.plan import plan_study
 
@@ -55,4 +55,5 @@ def compare(study: str = STUDY) -> Timings:
 
 
 if __name__ == "__main__":
-    show(compare(), sys.argv[1:])
+    asked = parser(__doc__).parse_args()
+    show(compare(), as_json=asked.json)

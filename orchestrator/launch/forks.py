@@ -9,16 +9,15 @@ from sqlalchemy import Connection
 
 from eva.config import RunConfig
 from eva.config.changes import Change, config_differences, when_changeable
-from eva.config.files import config_hash, with_overrides
+from eva.config.files import with_overrides
 from eva.errors import ConfigError, ConflictError
 from orchestrator.hold.pruning import require_weights
-from orchestrator.launch.code_identity import code_identity
+from orchestrator.launch.registration import create_row
 from store.game import checkpoints
 from store.postgres.planner import PlannerStatistics
 from store.rows import RunRow
 from store.runs import events, forks, runs
 from store.session import Store
-from store.webhooks.webhooks import require_webhooks
 
 
 def forked_config(parent: RunRow, at: int, overrides: Iterable[str]) -> RunConfig:
@@ -73,19 +72,9 @@ def fork_run(
     """
     changed = config_differences(RunConfig.model_validate(parent.config), config)
     with store.transaction() as conn:
-        require_webhooks(conn, config.webhooks)
         checkpoints.lock_files(conn, shared=True)
         require_weights(checkpoints.read_checkpoints(conn, parent.id), parent, at, config)
-        run = runs.create_run(
-            conn,
-            stem=config.name,
-            config=config.model_dump(mode="json"),
-            note=note,
-            tags=tags,
-            config_hash=config_hash(config),
-            seed=config.seed,
-            code=code_identity(config),
-        )
+        run = create_row(conn, config, note=note, tags=tags)
         shared = forks.copy_history(conn, parent.id, run.id, at)
         PlannerStatistics().inform(conn, run.id)
         events.append_event(

@@ -31,21 +31,11 @@ def register_run(
     """Stores a new run with its prompts, ready for a driver, and calls `then` in the same transaction.
 
     `material`: the config's prompts where they have been read already. Without it they are read here, which raises
-    PromptFileError. Raises InputError if the config names a webhook that does not exist.
+    PromptFileError. Raises as `create_row` does.
     """
     material = material or read_material(config)
     with store.transaction() as conn:
-        require_webhooks(conn, config.webhooks)
-        run = runs.create_run(
-            conn,
-            stem=config.name,
-            config=config.model_dump(mode="json"),
-            note=note,
-            tags=tags,
-            config_hash=config_hash(config),
-            seed=config.seed,
-            code=code_identity(config),
-        )
+        run = create_row(conn, config, note=note, tags=tags)
         prompts.insert_prompts(conn, run.id, [_seed(number, prompt) for number, prompt in enumerate(material.seeds)])
         for held_out in material.turns:
             heldout.insert_heldout(conn, run.id, held_out)
@@ -64,6 +54,21 @@ def register_run(
         if then is not None:
             then(conn, run)
         return runs.get_run(conn, run.id)
+
+
+def create_row(conn: Connection, config: RunConfig, *, note: str, tags: tuple[str, ...]) -> RunRow:
+    """Stores a run's row. Raises InputError if the config names a webhook that does not exist."""
+    require_webhooks(conn, config.webhooks)
+    return runs.create_run(
+        conn,
+        stem=config.name,
+        config=config.model_dump(mode="json"),
+        note=note,
+        tags=tags,
+        config_hash=config_hash(config),
+        seed=config.seed,
+        code=code_identity(config),
+    )
 
 
 def _seed(number: int, prompt: FilePrompt) -> Prompt:
