@@ -60,7 +60,7 @@ class StagePace:
         where = f", chunk {chunk:.0f} of {chunks:.0f}" if chunk is not None and chunks is not None else ""
         evolved, to_evolve = self.values.get("evolved"), self.values.get("to_evolve")
         if evolved is not None and to_evolve is not None:
-            where += f", next prompts evolved meanwhile: {evolved:,.0f} of {to_evolve:,.0f}"
+            where += f", {evolved:,.0f} of {to_evolve:,.0f} evolved ahead"
         return doing(self.name) + where
 
     def rate(self, now: float) -> float | None:
@@ -170,9 +170,9 @@ def outcome(stage: str, counts: Mapping[str, object], total: int) -> str:
 
 
 def _ahead(counts: Mapping[str, object]) -> str:
-    """How long evolving went on while the solver was being trained, if it did."""
+    """How many prompts were evolved before their turn, if any were."""
     ahead = cast("Mapping[str, float]", counts.get("ahead") or {})
-    return f", {duration(ahead['seconds'])} of it behind the training" if ahead else ""
+    return f", {number(ahead['prompts'])} prompts evolved ahead" if ahead else ""
 
 
 def _won(counts: Mapping[str, object]) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
+import numpy as np
 import pytest
 
 from eva.config import RunConfig
 from eva.errors import ConfigError, EvaError, EvolverError, RunStoppedError
+from eva.seeds import text_hash
 from eva.settings import Settings
-from eva.types import Attempt, Chain, Mutation, Reply, TrainingJob, TrainingResult
+from eva.types import Attempt, Chain, Floats, Mutation, Reply, TrainingJob, TrainingResult
 from orchestrator.driver import drive
 from orchestrator.hold.chain_files import FOLDER, ChainFiles
 from orchestrator.launch.registration import register_run
@@ -72,6 +74,21 @@ class WaitingTrainer(FakeTrainer):
         return super().train(job, report)
 
 
+class WordEmbedder:
+    """Vectors that depend on the text alone."""
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        return np.stack([np.random.default_rng(text_hash(text) % 2**32).normal(size=8) for text in texts])
+
+
+class LoopsOwnRecorder(Recorder):
+    """Takes progress from the loop's thread alone: evolving ahead must not look like progress of the training."""
+
+    def on_progress(self, done: int, total: int, values: Mapping[str, float]) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        super().on_progress(done, total, values)
+
+
 class Game:
     def __init__(self, store: Store, folder: Path, config: RunConfig) -> None:
         self.store, self.settings = store, Settings(folder, None, None)
@@ -82,7 +99,7 @@ class Game:
         return self.settings.runs_dir / self.run.folder_name
 
     def play(self, **roles: Any) -> Recorder:
-        listener = Recorder()
+        listener = LoopsOwnRecorder()
         with self.store.transaction() as conn:
             row = runs.get_run(conn, self.run.id)
         drive(self.store, self.settings, row, listener, build=always(fake_roles(**roles)), ttl_s=2.0)
@@ -151,8 +168,8 @@ def test_a_run_that_evolves_ahead_decides_what_a_serial_run_decides(name: str, n
     evolving = {"evolver": PLAYGROUND} | changes.pop("evolving", {})
     changes |= {"prompts": {"playground": 12}, "evaluation": {"playground": 1}}
     after, ahead = (new_game(**changes, evolving=evolving | {"overlap": overlap}) for overlap in (False, None))
-    after.play()
-    heard = ahead.play()
+    after.play(embedder=WordEmbedder())
+    heard = ahead.play(embedder=WordEmbedder())
     assert first_difference(ahead.fingerprint(), after.fingerprint()) is None
     assert ahead.fingerprint().weights == after.fingerprint().weights
     evolved = {

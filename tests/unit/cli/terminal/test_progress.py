@@ -158,6 +158,11 @@ def test_where_the_run_stands_is_put_into_words() -> None:
         ("mix", {"children": 7, "buffer": 2}, "7 children, 2 from the pool"),
         ("train", {"steps": 16}, "16 steps"),
         ("evolve", {"accepted": None}, "· children, 0 refused"),
+        (
+            "evolve",
+            {"accepted": 5, "ahead": {"prompts": 2, "seconds": 1.5}},
+            "5 children, 0 refused, 2 prompts evolved ahead",
+        ),
         ("unheard_of", {}, "9"),
     ],
 )
@@ -179,6 +184,13 @@ def test_stages_that_take_turns_over_the_chunks_of_a_batch_are_one_line_each_wit
             if chunk == 2:
                 progress.on_stage_close(1, stage, {"steps": 8})
     assert [(stage.name, stage.seconds) for stage in progress.closed_stages] == [("judge_batch", 6.0), ("train", 2.0)]
+
+
+def test_training_shows_how_much_is_evolved_meanwhile() -> None:
+    progress, console = live(Clock())
+    progress.on_stage_open(1, "train", 0, 0)
+    progress.on_progress(1, 8, {"loss": 0.5, "evolved": 3, "to_evolve": 24})
+    assert "training, 3 of 24 evolved ahead" in shown(progress, console)
 
 
 def test_a_log_is_not_silent_while_engines_load_or_a_stage_takes_long() -> None:

@@ -222,6 +222,37 @@ def test_idle_gpus_cost_and_the_arithmetic_are_shown() -> None:
     assert 0 < found.idle < 8 * found.iteration_s
 
 
+def test_evolving_during_the_training_takes_only_what_the_training_leaves() -> None:
+    def stages(*overrides: str) -> tuple[Plan, StageTime]:
+        found = plan(paper(*overrides), "8xH100")
+        return found, next(stage for stage in found.stages if stage.name == "evolve")
+
+    serial, waits = stages("info_from=reuse", "evolving.overlap=false")
+    ahead, hides = stages("info_from=reuse")
+    assert (hides.seconds, hides.hidden) == (0.0, waits.seconds) and waits.seconds > 60
+    assert serial.iteration_s - ahead.iteration_s == pytest.approx(waits.seconds)
+    creating = serial.total_s - ahead.total_s
+    assert creating == pytest.approx(waits.seconds * (paper().iterations - 1))
+    assert "evolve 0 s (and 8 min during the training)" in "\n".join(verdict(ahead))
+    _, slow = stages("info_from=reuse", "evolving.concurrency=4")
+    train = next(stage for stage in ahead.stages if stage.name == "train")
+    assert slow.hidden == train.seconds and slow.seconds > 0
+    for overrides, why in (
+        ([], "info_from is fresh"),
+        (["info_from=reuse", "evolving.overlap=false"], "evolving.overlap is false"),
+        (["info_from=reuse", "pool=archive"], "prompts of the archive"),
+        (
+            ["info_from=reuse", "evolving.evolver={kind: trained}", "evolving.mode=fan_out"],
+            "the run's own engines write",
+        ),
+    ):
+        found, evolve = stages(*overrides)
+        assert evolve.hidden == 0 and why in "\n".join(arithmetic(found))
+    _, first = stages("info_from=reuse", "warm_start=false")
+    cold, all_iterations = plan(paper("info_from=reuse", "warm_start=false"), "8xH100"), paper().iterations
+    assert cold.total_s == pytest.approx(all_iterations * cold.iteration_s + first.hidden)
+
+
 def test_the_playground_takes_minutes_on_two_cores() -> None:
     llama = shape("Qwen/Qwen2.5-1.5B-Instruct").counting(858_496)
     found = plan_run(load_config("playground"), Models(llama, {}), HERE, 256, 300)

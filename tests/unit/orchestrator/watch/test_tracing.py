@@ -104,6 +104,18 @@ def test_a_chunk_of_a_batch_has_a_span_of_its_own_in_each_stage(
     assert not any("eva.chunk" in of for name, of in facts if name == "evaluate")
 
 
+def test_children_that_are_evolved_during_the_training_have_a_span_of_the_time_in_which_they_were(
+    store: Store, store_settings: Settings, exported: Callable[[], list[ReadableSpan]]
+) -> None:
+    driven(store, store_settings, register_run(store, fake_config(iterations=2, info_from="reuse")))
+    spans = {(span.name, (span.attributes or {}).get("eva.iteration")): span for span in exported()}
+    ahead, evolve, train = spans["evolve_ahead", 1], spans["evolve", 1], spans["train", 0]
+    assert (ahead.attributes or {})["eva.counts.prompts"] == 6
+    assert ahead.parent is not None and ahead.parent == spans["run", None].context
+    assert train.start_time and ahead.start_time and ahead.end_time and evolve.end_time
+    assert train.start_time <= ahead.start_time <= ahead.end_time <= evolve.end_time
+
+
 def test_a_run_that_was_asked_to_pause_did_not_fail(
     store: Store, store_settings: Settings, exported: Callable[[], list[ReadableSpan]]
 ) -> None:
