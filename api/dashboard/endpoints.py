@@ -41,6 +41,8 @@ class _Files(StaticFiles):
 @router.get("/runs/{path:path}")
 @router.get("/studies")
 @router.get("/studies/{path:path}")
+@router.get("/webhooks")
+@router.get("/webhooks/{path:path}")
 @router.get("/compare")
 @router.get("/launch")
 def page(request: Request) -> HTMLResponse:

@@ -13,7 +13,14 @@ from api.service import Here, secrets_in
 from eva.runtime.redaction import redact
 from store.game.heldout import heldout_splits
 from store.runs.runs import find_run
-from store.views.heldout_samples import Difference, SampledPrompt, SampleFilter, evaluated_policies, sampled_prompts
+from store.views.heldout_samples import (
+    Difference,
+    SampledPrompt,
+    SampleFilter,
+    count_sampled,
+    evaluated_policies,
+    sampled_prompts,
+)
 
 router = APIRouter(prefix="/v1/runs/{run}/heldout", tags=["heldout"])
 
@@ -87,6 +94,8 @@ class HeldoutPage(Schema):
     """A response succeeds if its reward reaches this: `evaluation.success`."""
     shown: list[int]
     """The policies whose responses the page has; the last of them is compared with the first."""
+    total: int | None
+    """How many prompts match, on all pages; null if they are more than 100,000."""
     items: list[HeldoutPrompt]
     """The prompts of this page."""
     next: str | None
@@ -131,7 +140,7 @@ def list_heldout(
         page = sampled_prompts(
             conn, row.id, wanted, shown, mode, limit + 1, None if place is None else (place[0], place[1])
         )
-        splits = heldout_splits(conn, row.id)
+        splits, total = heldout_splits(conn, row.id), count_sampled(conn, row.id, wanted)
     secrets = secrets_in(row)
     last = page[limit - 1] if len(page) > limit else None
     return HeldoutPage(
@@ -139,6 +148,7 @@ def list_heldout(
         policies=policies,
         success=row.config.get("evaluation", {}).get("success", 1.0),
         shown=shown,
+        total=total,
         items=[_prompt(prompt, secrets) for prompt in page[:limit]],
         next=None if last is None else write_cursor(last.split, last.item),
     )

@@ -44,7 +44,7 @@ from store.game import batches, prompts
 from store.rows import RunRow
 from store.runs.runs import find_run
 from store.views import prompt_details
-from store.views.prompt_pages import PageStart, PromptFilter, count_prompts, page_start_after, prompt_page
+from store.views.prompt_lists.pages import PageStart, PromptFilter, count_prompts, page_start_after, prompt_page
 from store.views.report import read_infos
 
 router = APIRouter(prefix="/v1/runs/{run}/prompts", tags=["prompts"])

@@ -10,7 +10,7 @@ from eva.runtime.redaction import redact
 from eva.types import Prompt as StoredPrompt
 from store.rows import LineageRow
 from store.views.prompt_details import AdvantageRow, OriginRow, PairRow, Participation, ResponseRow
-from store.views.prompt_pages import FoundPrompt
+from store.views.prompt_lists.pages import FoundPrompt
 
 Sort = Literal[
     "number",
@@ -19,6 +19,8 @@ Sort = Literal[
     "-info",
     "depth",
     "-depth",
+    "born",
+    "-born",
     "reward",
     "-reward",
     "margin",
@@ -29,6 +31,12 @@ Sort = Literal[
     "-correlation",
     "vote",
     "-vote",
+    "success",
+    "-success",
+    "gain",
+    "-gain",
+    "children",
+    "-children",
     "likeness",
     "-likeness",
     "guide",
@@ -82,8 +90,15 @@ class ListedPrompt(Prompt):
     """The correlation of reward and number of tokens over the responses; null where one of them does not vary."""
     vote: float | None
     """With `reward.kind: agreement`, the share of the responses that have the commonest answer."""
+    success: float | None
+    """The share of them whose reward reaches `evaluation.success`."""
     answer: str | None
-    """That answer. Of equally common ones, the first in alphabetical order."""
+    """The commonest answer. Of equally common ones, the first in alphabetical order."""
+    gain: float | None
+    """Over all policies: the mean reward of the newest one that responded to it minus that of the first one; null where
+    fewer than two did."""
+    children: int
+    """How many prompts were evolved directly from it."""
 
 
 class PromptPage(Schema):

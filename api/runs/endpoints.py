@@ -13,7 +13,7 @@ from api.runs.schemas import RunDetails, RunPage, run_of
 from api.schema import PAGE, Cursor, PageSize, RunName
 from api.service import Here
 from store.runs.runs import find_run
-from store.views.run_lists.pages import RunFilter, run_page
+from store.views.run_lists.pages import RunFilter, count_runs, run_page
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -33,9 +33,10 @@ def list_runs(
         str,
         Query(
             max_length=300,
-            description="Order: `created`, `name`, `status`, `iteration`, `prompts`, `seed`, `seconds`, `reward` or "
-            "`info` (of the newest batch), `heldout.SET` or `change.SET` (greedy success), `config.KEY`; a minus puts "
-            "the largest first. Runs without the value come last.",
+            description="Order: `created`, `name`, `status`, `iteration`, `prompts`, `seed`, `seconds`, `tokens`, "
+            "`steps`, `cost`, `reward` or `info` (of the newest batch), `heldout.SET`, `change.SET` or `best.SET` "
+            "(greedy success of the newest policy, its change, and that of the best policy), `config.KEY`; a minus "
+            "puts the largest first. Runs without the value come last.",
         ),
     ] = "-created",
     key: Annotated[
@@ -50,8 +51,10 @@ def list_runs(
     place = read_cursor(cursor, int)
     with here.reading() as conn:
         rows = run_page(conn, run_filter, limit + 1, None if place is None else place[0], sort)
+        total = count_runs(conn, run_filter)
     page = rows[:limit]
     return RunPage(
+        total=total,
         items=[run_of(row, key or ()) for row in page],
         next=write_cursor(page[-1].run.id) if len(rows) > limit else None,
     )

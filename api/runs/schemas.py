@@ -91,6 +91,8 @@ class SetOutcome(Schema):
     """The first policy that was evaluated, which is the initial model unless `evaluation.when` says otherwise."""
     newest: PolicyScore | None
     """The newest policy that was evaluated; null until a second one is."""
+    best: PolicyScore
+    """The policy with the largest success so far; of equal ones that with the largest reward, then the first."""
     success_change: PairedChange | None
     """Change of the success; null where it is not stored."""
     reward_change: PairedChange | None
@@ -126,6 +128,12 @@ class RunFacts(Schema):
     """The run that it is a fork of, if any."""
     seconds: float
     """The time that its own stages took. What a fork shares with its parent was played there, and does not count."""
+    tokens: int
+    """The tokens of the responses that they generated, held-out ones too."""
+    steps: int
+    """The optimiser steps that its own trainings have logged."""
+    cost_usd: float
+    """What its own stages paid for LLM APIs, to write prompts and to judge, in US dollars by LiteLLM's prices."""
     error: str | None
     """Why it failed; null if it did not."""
     note: str
@@ -202,6 +210,8 @@ class Run(RunFacts):
 class RunPage(Schema):
     """Runs, in the order that was asked for."""
 
+    total: int | None
+    """How many runs match, on all pages; null if they are more than 100,000."""
     items: list[Run]
     """The runs of this page."""
     next: str | None
@@ -253,7 +263,10 @@ def _facts(row: StandingRow) -> dict[str, Any]:
         "seed": run.seed,
         "last_event": run.event_seq,
         "forked_from": None if row.origin is None else ForkedFrom(run=row.origin, iteration=run.forked_at or 0),
-        "seconds": row.seconds,
+        "seconds": row.spent.seconds,
+        "tokens": int(row.spent.tokens),
+        "steps": row.spent.steps,
+        "cost_usd": row.spent.cost_usd,
         "error": error,
         "note": run.note,
         "tags": list(run.tags),

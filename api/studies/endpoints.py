@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 
+from api.cursors import read_cursor, write_cursor
 from api.report.page import page
+from api.schema import PAGE, Cursor, PageSize
 from api.service import Here, Service
 from api.studies.requests import NewStudy
 from api.studies.schemas import ListedStudy, StudyName, StudyPage, listed
@@ -24,11 +26,17 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
 
 @router.get("")
-def list_studies(here: Here) -> StudyPage:
+def list_studies(here: Here, limit: PageSize = PAGE, cursor: Cursor = None) -> StudyPage:
     """All studies with the state of their runs, newest first."""
+    place = read_cursor(cursor, int)
     with here.reading() as conn:
         launches = {launch.study_id: launch for launch in list_study_launches(conn)}
-        return StudyPage(items=[listed(count, launches.get(count.study.id)) for count in studies.list_studies(conn)])
+        rows = studies.list_studies(conn, limit + 1, None if place is None else place[0])
+        total = studies.count_studies(conn)
+    items = [listed(count, launches.get(count.study.id)) for count in rows[:limit]]
+    return StudyPage(
+        total=total, items=items, next=write_cursor(rows[limit - 1].study.id) if len(rows) > limit else None
+    )
 
 
 @router.post("", status_code=202)
@@ -48,8 +56,7 @@ def create_study(here: Here, new: NewStudy, response: Response) -> ListedStudy:
     response.headers["Location"] = f"/v1/studies/{opened.row.name}"
     with here.reading() as conn:
         launch = read_study_launch(conn, opened.row.id)
-        count = next(count for count in studies.list_studies(conn) if count.study.id == opened.row.id)
-        return listed(count, launch)
+        return listed(studies.count_study(conn, opened.row), launch)
 
 
 @router.get("/{study}")

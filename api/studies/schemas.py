@@ -58,10 +58,14 @@ class ListedStudy(Schema):
 
 
 class StudyPage(Schema):
-    """All studies."""
+    """Studies, newest first."""
 
+    total: int
+    """How many studies there are, on all pages."""
     items: list[ListedStudy]
-    """The studies, newest first."""
+    """The studies of this page."""
+    next: str | None
+    """The `cursor` of the next page; null on the last page."""
 
 
 def listed(count: StudyCount, launch: StudyLaunch | None) -> ListedStudy:

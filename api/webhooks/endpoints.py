@@ -10,7 +10,7 @@ from api.service import Here
 from api.webhooks.schemas import Deliveries, Delivery, NewWebhook, Webhook, WebhookRequest, Webhooks
 from store.postgres.values import clean_text
 from store.webhooks import deliveries, webhooks
-from store.webhooks.webhooks import Subscription, WebhookRow
+from store.webhooks.webhooks import Subscription
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
@@ -23,7 +23,7 @@ WebhookName = Annotated[
 def list_webhooks(here: Here) -> Webhooks:
     """All webhooks, with how many deliveries wait, were accepted and were given up."""
     with here.reading() as conn:
-        return Webhooks(items=[_shown(row) for row in webhooks.list_webhooks(conn)])
+        return Webhooks(items=[Webhook.model_validate(row) for row in webhooks.list_webhooks(conn)])
 
 
 @router.post("", status_code=201)
@@ -34,7 +34,7 @@ def create_webhook(here: Here, wanted: WebhookRequest) -> NewWebhook:
     )
     with here.store.transaction() as conn:
         secret, row = webhooks.add_webhook(conn, wanted.name, wanted.url, wanted.form, subscription)
-    return NewWebhook(**_shown(row).model_dump(), secret=secret)
+    return NewWebhook(**Webhook.model_validate(row).model_dump(), secret=secret)
 
 
 @router.delete("/{webhook:run}", status_code=204)
@@ -59,19 +59,3 @@ def list_deliveries(here: Here, webhook: WebhookName) -> Deliveries:
         row = webhooks.get_webhook(conn, clean_text(webhook))
         rows = deliveries.list_deliveries(conn, row.name)
     return Deliveries(items=[Delivery.model_validate(each) for each in rows])
-
-
-def _shown(row: WebhookRow) -> Webhook:
-    return Webhook(
-        name=row.name,
-        url=row.url,
-        form=row.form,
-        topics=list(row.subscription.topics),
-        tags=list(row.subscription.tags),
-        runs="named" if row.subscription.only_named else "all",
-        created_at=row.created_at,
-        waiting=row.waiting,
-        delivered=row.delivered,
-        given_up=row.given_up,
-        last_error=row.last_error,
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -11,8 +11,7 @@ from api.schema import Schema
 from eva.webhooks.addresses import LONGEST_URL
 from eva.webhooks.messages import TOPICS, Form, Topic
 from store.webhooks.deliveries import State
-
-Runs = Literal["all", "named"]
+from store.webhooks.webhooks import Runs
 
 
 class WebhookRequest(Schema):

@@ -74,27 +74,30 @@ def runs(
         "created_after": since and since.isoformat(),
     }
     with source_of(url) as source:
-        newest = _newest(source, limit, filters)
+        newest, total = _newest(source, limit, filters)
         if as_json:
             click.echo(json.dumps(newest, indent=1, ensure_ascii=False))
         elif newest:
             _show(newest)
+            if total is None or total > len(newest):
+                of = "more than 100,000" if total is None else f"{total:,}"
+                click.echo(f"These are the newest {len(newest):,} of {of}. --limit shows more.")
         elif any(filters.values()):
             click.echo("No run is like that. `eva runs` lists all.")
         else:
             click.echo("There are no runs yet. Start one with `eva demo` or `eva run CONFIG`.")
 
 
-def _newest(source: Source, limit: int, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _newest(source: Source, limit: int, filters: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int | None]:
+    """The newest runs, and how many there are; None if they are too many to count."""
     rows: list[dict[str, Any]] = []
     cursor: str | None = None
-    while len(rows) < limit:
+    while True:
         page = source.get("/v1/runs", limit=min(LARGEST_PAGE, limit - len(rows)), cursor=cursor, **filters)
         rows += page["items"]
         cursor = page["next"]
-        if cursor is None:
-            break
-    return rows
+        if cursor is None or len(rows) >= limit:
+            return rows, page["total"]
 
 
 def _show(rows: list[dict[str, Any]]) -> None:

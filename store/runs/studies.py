@@ -83,19 +83,35 @@ def find_study(conn: Connection, name: str) -> StudyRow:
     )
 
 
-def list_studies(conn: Connection) -> list[StudyCount]:
-    """Returns all studies with the state of their runs, newest first."""
-    counts: dict[int, dict[str, int]] = {}
+def list_studies(conn: Connection, limit: int | None = None, before_id: int | None = None) -> list[StudyCount]:
+    """Returns the studies with the state of their runs, newest first: all, or `limit` of those before `before_id`."""
+    query = select(studies).order_by(studies.c.id.desc()).limit(limit)
+    if before_id is not None:
+        query = query.where(studies.c.id < before_id)
+    return _counted(conn, [StudyRow(**row) for row in conn.execute(query).mappings()])
+
+
+def count_studies(conn: Connection) -> int:
+    """Returns how many studies there are."""
+    return int(conn.execute(select(func.count()).select_from(studies)).scalar_one())
+
+
+def count_study(conn: Connection, study: StudyRow) -> StudyCount:
+    """Returns a study with the state of its runs."""
+    return _counted(conn, [study])[0]
+
+
+def _counted(conn: Connection, rows: list[StudyRow]) -> list[StudyCount]:
+    counts: dict[int, dict[str, int]] = {row.id: {} for row in rows}
     query = (
         select(study_runs.c.study_id, runs.c.status, func.count())
         .join(runs, runs.c.id == study_runs.c.run_id)
-        .where(~study_runs.c.shared)
+        .where(~study_runs.c.shared, study_runs.c.study_id.in_(counts))
         .group_by(study_runs.c.study_id, runs.c.status)
     )
     for study, status, count in conn.execute(query):
-        counts.setdefault(study, {})[status] = count
-    rows = conn.execute(select(studies).order_by(studies.c.id.desc())).mappings()
-    return [StudyCount(StudyRow(**row), counts.get(row["id"], {})) for row in rows]
+        counts[study][status] = count
+    return [StudyCount(row, counts[row.id]) for row in rows]
 
 
 def add_run(conn: Connection, study: int, *, seed: int, model: str, arm: str, shared: bool, run_id: int) -> None:

@@ -1,11 +1,12 @@
 """Queries for reading: what the API, the dashboard and the command line show.
 
 `run_lists`: lists of runs: filtered, sorted, grouped.
-`prompt_pages`: pages of prompts, filtered and sorted.
+`prompt_lists`: pages of prompts, filtered and sorted, with figures of their responses.
 `prompt_details`: all about one prompt.
 `heldout_samples`: held-out prompts with the responses of several policies.
 `population`: all prompts of a run at once: families, the map.
 `statistics`: statistics that are computed once per iteration.
+`totals`: how many rows a list has on all its pages.
 `training_metrics`: training metrics over steps.
 `summary`: the summary of a run, which `eva show` prints.
 `report`: the figures and examples of a run's report.

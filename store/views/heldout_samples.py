@@ -14,6 +14,7 @@ from store.game.contexts import read_context
 from store.game.heldout import heldout_turns
 from store.postgres.values import clean_text
 from store.schema.tables import heldout_prompts, heldout_responses
+from store.views.totals import count_rows
 
 Difference = Literal["any", "better", "worse", "same"]
 """How the greedy response of a second policy compares with that of a first one, by reward."""
@@ -106,6 +107,12 @@ def sampled_prompts(
         )
         for row in rows
     ]
+
+
+def count_sampled(conn: Connection, run_id: int, wanted: SampleFilter) -> int | None:
+    """Returns how many held-out prompts there are of these, or None if they are too many to count."""
+    matching = select(heldout_prompts.c.item).where(heldout_prompts.c.run_id == run_id, *_conditions(run_id, wanted))
+    return count_rows(conn, matching)
 
 
 def _with_earlier(

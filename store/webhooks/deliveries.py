@@ -9,9 +9,9 @@ import secrets
 import string
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import Connection, Double, Row, cast, delete, func, insert, or_, select, text, update
+from sqlalchemy import Connection, Double, case, cast, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -112,14 +112,26 @@ def list_deliveries(conn: Connection, webhook: str) -> list[DeliveryRow]:
     """Returns the newest deliveries of a webhook, at most SHOWN."""
     deliveries = webhook_deliveries.c
     query = (
-        select(webhook_deliveries, runs.c.name.label("run"))
+        select(
+            deliveries.id,
+            deliveries.topic,
+            runs.c.name,
+            deliveries.state,
+            deliveries.attempts,
+            deliveries.status,
+            deliveries.error,
+            deliveries.created_at,
+            case((deliveries.state == "waiting", deliveries.next_at)),
+            deliveries.finished_at,
+        )
+        .select_from(webhook_deliveries)
         .join(webhooks, webhooks.c.id == deliveries.webhook_id)
         .join(runs, runs.c.id == deliveries.run_id, isouter=True)
         .where(webhooks.c.name == webhook)
         .order_by(deliveries.created_at.desc(), deliveries.id)
         .limit(SHOWN)
     )
-    return [_row(row) for row in conn.execute(query)]
+    return [DeliveryRow(*row) for row in conn.execute(query)]
 
 
 def due_deliveries(conn: Connection) -> list[DueDelivery]:
@@ -184,18 +196,3 @@ def _new_id() -> str:
 
 def _time(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds")
-
-
-def _row(row: Row[Any]) -> DeliveryRow:
-    return DeliveryRow(
-        id=row.id,
-        topic=row.topic,
-        run=row.run,
-        state=row.state,
-        attempts=row.attempts,
-        status=row.status,
-        error=row.error,
-        created_at=row.created_at,
-        next_at=row.next_at if row.state == "waiting" else None,
-        finished_at=row.finished_at,
-    )

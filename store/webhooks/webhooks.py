@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Select, delete, func, insert, select, text
 
@@ -16,6 +16,7 @@ from eva.webhooks.signature import make_secret
 from store.schema.tables import webhook_deliveries, webhooks
 
 MOST = 50
+Runs = Literal["all", "named"]
 _ADDING = 0x657670
 """Key of the advisory lock under which webhooks are counted and added."""
 
@@ -36,13 +37,15 @@ class Subscription:
 class WebhookRow:
     """A webhook without its secret, how many of its deliveries are in which state, and what its last failure was.
 
-    `url` is what may be shown of it.
+    `url` is what may be shown of it; `runs` are `all` or those whose config has its name (`named`).
     """
 
     name: str
     url: str
     form: Form
-    subscription: Subscription
+    topics: tuple[Topic, ...]
+    tags: tuple[str, ...]
+    runs: Runs
     created_at: datetime
     waiting: int
     delivered: int
@@ -143,7 +146,9 @@ def _row(row: Any) -> WebhookRow:
         name=row.name,
         url=shown_url(row.url),
         form=row.form,
-        subscription=Subscription(tuple(row.topics), tuple(row.tags), row.only_named),
+        topics=tuple(row.topics),
+        tags=tuple(row.tags),
+        runs="named" if row.only_named else "all",
         created_at=row.created_at,
         waiting=row.waiting,
         delivered=row.delivered,

@@ -1,10 +1,11 @@
-"""Every chart of every view is taken away as PNG and as CSV."""
+"""Every chart of every view is taken away as PNG, as CSV, and as SVG unless it is drawn on a canvas."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 CHARTS = "main :is(svg[role=img]:not(.spark), svg.tree, canvas, .timeline)"
 FORMULAS = tuple("=+-@")
+TEXTS_OF_SVG = """(svg) => {
+    const parsed = new DOMParser().parseFromString(svg, "image/svg+xml");
+    return [...parsed.querySelectorAll("svg > text, g text")].map((text) => text.textContent.trim());
+}"""
 
 
 def taken(page: Page, card: Locator, kind: str) -> Path:
@@ -54,7 +59,21 @@ def check_downloads(tab: Tab, most: int | None = None) -> int:
             corner = image.convert("RGB").crop((image.width - 120, 30, image.width - 40, 70))
             assert len(corner.getcolors(2**16) or []) > 5, f"{name}: the name of the run is not in the picture"
             assert len(colours) > 20 and max(count for count, _ in colours) < 0.999 * image.width * image.height, name
+        check_vector(page, card, name)
     return len(cards)
+
+
+def check_vector(page: Page, card: Locator, name: str | None) -> None:
+    """The SVG of a figure needs nothing but itself, and has the figure's title, its run's name and its words."""
+    button = card.locator("button[aria-label$='as SVG']")
+    assert button.count() == int(not card.locator("canvas").count()), name
+    if not button.count():
+        return
+    svg = taken(page, card, "SVG").read_text()
+    assert not re.search(r"var\(|light-dark|oklab|class=|style=|https?://(?!www\.w3\.org)", svg), name
+    texts = page.evaluate(TEXTS_OF_SVG, svg)
+    assert texts[0] == name and texts[1] in page.url and len(texts) > 5, name
+    assert len(set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', svg))) > 2, f"{name} has no colours"
 
 
 def test_every_figure_of_every_view_has_both(tab: Tab, played: Played) -> None:

@@ -23,6 +23,8 @@ const Samples = later(() => import("./views/samples/samples.js").then((view) => 
 const Studies = later(() => import("./views/studies/studies.js").then((view) => view.Studies));
 const Study = later(() => import("./views/studies/studies.js").then((view) => view.Study));
 const Training = later(() => import("./views/training/training.js").then((view) => view.Training));
+const Webhook = later(() => import("./views/webhooks/webhook.js").then((view) => view.Webhook));
+const Webhooks = later(() => import("./views/webhooks/webhooks.js").then((view) => view.Webhooks));
 
 /** @typedef {{name: string, title: string, view: (props: any) => unknown}} Tab */
 
@@ -108,6 +110,8 @@ function currentView() {
   if (noun === "compare") return { title: "Compare", body: html`<${Compare} />` };
   if (noun === "studies" && run === undefined) return { title: "Studies", body: html`<${Studies} />` };
   if (noun === "studies" && !part) return { title: `${run} · Study`, body: html`<${Study} name=${run} />` };
+  if (noun === "webhooks" && run === undefined) return { title: "Webhooks", body: html`<${Webhooks} />` };
+  if (noun === "webhooks" && !part) return { title: `${run} · Webhook`, body: html`<${Webhook} name=${run} />` };
   if (noun === "launch") return { title: "Launch", body: html`<${Launch} />` };
   const tab = TABS.find((tab) => tab.name === part);
   if (noun === "runs" && run && tab)

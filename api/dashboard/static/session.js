@@ -37,6 +37,14 @@ export function readOnly() {
     : null;
 }
 
+/** Says why this key may not manage what belongs to the whole service; null if it may. */
+export function notAdmin() {
+  const current = session.value;
+  return current && current.scope !== "admin"
+    ? `The key ${current.key} has scope ${current.scope}. Sign in with one made by \`eva keys create NAME --scope admin\``
+    : null;
+}
+
 /** Shows who is signed in, with a button to sign out; nothing where the service requires no keys. */
 export function SignedIn() {
   const current = session.value;

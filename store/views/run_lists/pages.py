@@ -13,8 +13,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from store.postgres.values import clean_text
 from store.rows import JsonObject, RunRow
 from store.schema.tables import leases, runs, stages
-from store.views.run_lists.outcomes import FIRST_HELDOUT, NEWEST_HELDOUT, SetOutcome, outcome_of
-from store.views.run_lists.sorting import config_is, own_seconds, sort_value
+from store.views.run_lists.outcomes import HELDOUT, SetOutcome, outcome_of
+from store.views.run_lists.sorting import config_is, sort_value
+from store.views.run_lists.spending import own_cost, own_seconds, own_steps, own_tokens
+from store.views.totals import count_rows
 
 STATUSES = ("created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled")
 """The values of `standing`: a run's stored status, or `interrupted` when that is running but no driver holds it."""
@@ -34,9 +36,19 @@ class OpenStage:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """The time that stages took, tokens of the responses that they generated, optimiser steps, and dollars for APIs."""
+
+    seconds: float
+    tokens: float
+    steps: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class StandingRow:
     """A run and its state. `standing` is one of STATUSES; `held_by` is its driver, or None; `origin` is the name of the
-    run that it was forked from; `seconds` is the time that its own stages took, without those that a fork shares.
+    run that it was forked from; `spent` is what it has spent itself, without what a fork shares.
 
     `outcome` has its held-out sets, the hardest for its first policy first.
     """
@@ -46,7 +58,7 @@ class StandingRow:
     stage: OpenStage | None
     held_by: JsonObject | None
     origin: str | None
-    seconds: float
+    spent: Spent
     outcome: tuple[SetOutcome, ...]
 
 
@@ -78,7 +90,7 @@ _open = (
     .lateral("open_stage")
 )
 _origin = runs.alias("origin")
-_seconds = own_seconds()
+_spent = (own_seconds(), own_tokens(), own_steps(), own_cost())
 _ALIVE = and_(leases.c.run_id == runs.c.id, leases.c.expires_at > func.clock_timestamp())
 _standing = case((and_(runs.c.status == "running", leases.c.owner.is_(None)), "interrupted"), else_=runs.c.status)
 
@@ -112,6 +124,11 @@ def run_page(
     return [_row(row) for row in conn.execute(query)]
 
 
+def count_runs(conn: Connection, wanted: RunFilter) -> int | None:
+    """Returns how many runs there are of these, or None if they are too many to count."""
+    return count_rows(conn, select(runs.c.id).outerjoin(leases, _ALIVE).where(*_conditions(wanted)))
+
+
 def _beyond(value: ColumnElement[Any], bound: Any, after_id: int, *, falling: bool) -> ColumnElement[bool]:
     older = runs.c.id < after_id
     if bound is None:
@@ -133,15 +150,15 @@ class GroupedRun:
 
 def runs_to_group(conn: Connection, wanted: RunFilter, limit: int) -> list[GroupedRun]:
     """Returns the newest `limit` runs with their configs."""
-    columns = (runs.c.name, runs.c.tags, runs.c.config, _seconds, FIRST_HELDOUT, NEWEST_HELDOUT)
+    columns = (runs.c.name, runs.c.tags, runs.c.config, own_seconds(), *HELDOUT)
     query = select(*columns).select_from(runs).outerjoin(leases, _ALIVE).where(*_conditions(wanted))
     rows = conn.execute(query.order_by(runs.c.id.desc()).limit(limit))
-    return [GroupedRun(row[0], tuple(row[1]), row[2], row[3], outcome_of(row[4], row[5])) for row in rows]
+    return [GroupedRun(row[0], tuple(row[1]), row[2], row[3], outcome_of(*row[4:])) for row in rows]
 
 
 def _query() -> Select[*tuple[Any, ...]]:
     return (
-        select(*runs.c, _standing, leases.c.owner, _origin.c.name, _seconds, FIRST_HELDOUT, NEWEST_HELDOUT, *_open.c)
+        select(*runs.c, _standing, leases.c.owner, _origin.c.name, *_spent, *HELDOUT, *_open.c)
         .select_from(runs)
         .outerjoin(leases, _ALIVE)
         .outerjoin(_open, _open.c.name.is_not(None))
@@ -173,13 +190,14 @@ def _row(row: Sequence[Any]) -> StandingRow:
     count = len(runs.c)
     values = dict(zip(runs.c.keys(), row[:count], strict=True))
     values["tags"] = tuple(values["tags"])
-    standing, owner, origin, seconds, first, newest, *stage = row[count:]
+    standing, owner, origin = row[count : count + 3]
+    spent, heldout, stage = row[count + 3 : count + 7], row[count + 7 : count + 10], row[count + 10 :]
     return StandingRow(
         RunRow(**values),
         standing,
         None if stage[0] is None else OpenStage(*stage),
         owner,
         origin,
-        seconds,
-        outcome_of(first, newest),
+        Spent(*spent),
+        outcome_of(*heldout),
     )

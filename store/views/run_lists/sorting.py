@@ -5,32 +5,30 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, cast, func, literal, null, or_, select
+from sqlalchemy import ColumnElement, cast, func, literal, null, or_
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
 from eva.errors import InputError
 from store.postgres.values import clean_json, clean_text
-from store.schema.tables import runs, stages
-from store.views.run_lists.outcomes import NEWEST_BATCH, NEWEST_HELDOUT
+from store.schema.tables import runs
+from store.views.run_lists.outcomes import BEST_HELDOUT, NEWEST_BATCH, NEWEST_HELDOUT
+from store.views.run_lists.spending import own_cost, own_seconds, own_steps, own_tokens
 
 _JSON_NULL = literal(None, JSONB(none_as_null=False))
 _OF_SET = '$[*] ? (@.mode == "greedy" && @.split == $split).'
-_HELDOUT = {"heldout": "accuracy", "change": "change"}
-
-
-def own_seconds() -> ScalarSelect[float]:
-    """Part of a query of runs: the seconds that a run's own stages took, without those that a fork shares."""
-    own = stages.c.iteration >= func.coalesce(runs.c.forked_at, 0)
-    total = func.coalesce(func.sum(stages.c.seconds), 0.0)
-    return select(total).where(stages.c.run_id == runs.c.id, own).correlate(runs).scalar_subquery()
+_HELDOUT = {
+    "heldout": (NEWEST_HELDOUT, "accuracy"),
+    "change": (NEWEST_HELDOUT, "change"),
+    "best": (BEST_HELDOUT, "accuracy"),
+}
 
 
 def sort_value(by: str) -> ColumnElement[Any]:
     """Part of a query of runs: the value of this order, NULL where a run has none. Raises InputError if it is unknown.
 
-    `created`, `name`, `status`, `iteration`, `prompts`, `seed`, `seconds`; `reward` and `info` of the newest batch;
-    `heldout.SET` and `change.SET`, the newest policy's greedy success on a held-out set and its change since the
-    initial model; `config.KEY`.
+    `created`, `name`, `status`, `iteration`, `prompts`, `seed`; what it has spent: `seconds`, `tokens`, `steps`,
+    `cost`; `reward` and `info` of the newest batch; `heldout.SET` and `change.SET`, the newest policy's greedy success
+    on a held-out set and its change since the initial model; `best.SET`, that of its best policy; `config.KEY`.
     """
     columns: dict[str, ColumnElement[Any]] = {
         "created": runs.c.id,
@@ -40,6 +38,9 @@ def sort_value(by: str) -> ColumnElement[Any]:
         "prompts": runs.c.prompt_count,
         "seed": runs.c.seed,
         "seconds": own_seconds(),
+        "tokens": own_tokens(),
+        "steps": own_steps(),
+        "cost": own_cost(),
     }
     kind, _, name = clean_text(by).partition(".")
     if by in columns:
@@ -47,14 +48,15 @@ def sort_value(by: str) -> ColumnElement[Any]:
     if by in ("reward", "info"):
         return func.nullif(NEWEST_BATCH[f"{by}_mean"], _JSON_NULL, type_=JSONB)
     if kind in _HELDOUT and name:
-        path = cast(_OF_SET + _HELDOUT[kind], JSONPATH)
-        found = func.jsonb_path_query_first(NEWEST_HELDOUT, path, literal({"split": name}, JSONB), type_=JSONB)
+        scores, figure = _HELDOUT[kind]
+        path = cast(_OF_SET + figure, JSONPATH)
+        found = func.jsonb_path_query_first(scores, path, literal({"split": name}, JSONB), type_=JSONB)
         return func.nullif(found, _JSON_NULL, type_=JSONB)
     if kind == "config" and name:
         return config_value(name)
     raise InputError(
         f"sort: {by!r}",
-        expected=f"{', '.join(columns)}, reward, info, heldout.SET, change.SET or config.KEY",
+        expected=f"{', '.join(columns)}, reward, info, heldout.SET, change.SET, best.SET or config.KEY",
         next_move="Choose one of these; a minus in front puts the largest first",
     )
 

@@ -25,7 +25,8 @@ from store.game import batches, checkpoints, evolutions, heldout, pairs, prompts
 from store.rows import BatchRow, EstimateRow, HeldoutResponse, WhyRow
 from store.runs import runs
 from store.session import Store
-from store.views import prompt_pages, report, statistics
+from store.views import report, statistics
+from store.views.prompt_lists import pages as prompt_pages
 from tests.support.decisions import read_batch
 from tests.support.heldout_sets import held_out
 

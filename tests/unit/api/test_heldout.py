@@ -24,6 +24,7 @@ def walk(served: Served, **params: Any) -> list[Any]:
         page = get(served, limit=7, **params, **cursor)
         items += page["items"]
         if page["next"] is None:
+            assert page["total"] == len(items)
             return items
         cursor = {"cursor": page["next"]}
 

@@ -20,7 +20,7 @@ from tests.support.fakes import FakeGenerator, Recorder, always, fake_config, fa
 from tests.support.service_fixtures import Served
 from workers.rewards import build_rewarder
 
-FIGURES = ("reward", "margin", "length", "correlation")
+FIGURES = ("born", "reward", "margin", "length", "correlation", "success", "gain", "children")
 
 
 def get(served: Served, path: str, **params: Any) -> Any:
@@ -68,6 +68,27 @@ def test_the_figures_are_those_of_the_responses_that_were_judged(played_service:
         assert prompt["margin"] == pytest.approx(max(rewards) - min(rewards), abs=1e-8)
         assert prompt["length"] == pytest.approx(statistics.fmean(tokens), abs=1e-8)
         assert prompt["correlation"] == pytest.approx(statistics.correlation(tokens, rewards), abs=1e-8)
+
+
+def test_success_gain_and_children_are_those_of_the_stored_responses_and_prompts(played_service: Served) -> None:
+    everything = walk(played_service)
+    parents = Counter(prompt["parent"] for prompt in everything)
+    assert all(prompt["children"] == parents[prompt["number"]] for prompt in everything) and len(parents) > 2
+    threshold = served_success(played_service)
+    gains = [prompt for prompt in get(played_service, "", sort="-gain")["items"] if prompt["gain"] is not None]
+    assert gains
+    for prompt in (gains[0], gains[-1], everything[0]):
+        rewards: dict[int, list[float]] = {}
+        for response in get(played_service, f"/{prompt['number']}")["responses"]["items"]:
+            rewards.setdefault(response["checkpoint"], []).append(response["rewards"][0]["value"])
+        judged = rewards[prompt["checkpoint"]]
+        assert prompt["success"] == pytest.approx(sum(value >= threshold for value in judged) / len(judged))
+        newest, first = statistics.fmean(rewards[max(rewards)]), statistics.fmean(rewards[min(rewards)])
+        assert prompt["gain"] == (pytest.approx(newest - first) if len(rewards) > 1 else None)
+
+
+def served_success(served: Served) -> float:
+    return served.client.get("/v1/runs/last").json()["config"]["evaluation"]["success"]
 
 
 class Voter(FakeGenerator):

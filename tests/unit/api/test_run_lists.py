@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from eva.types import Checkpoint
+from store.game.checkpoints import insert_checkpoint
 from store.rows import RunRow
 from store.runs.runs import annotate_run, create_run
 from store.runs.stages import open_stage
-from store.schema.tables import runs, stages
+from store.schema.tables import runs, stages, training_steps
 from store.session import Store
 from store.views.statistics import put_statistic
 from tests.support.service_fixtures import Served
@@ -29,6 +31,7 @@ def walk(served: Served, **params: Any) -> list[Any]:
         page = get(served, "/v1/runs", limit=2, **params, **cursor)
         items += page["items"]
         if page["next"] is None:
+            assert page["total"] == len(items)
             return items
         cursor = {"cursor": page["next"]}
 
@@ -135,17 +138,40 @@ def test_the_keys_that_tell_runs_apart_are_named(listed: Served) -> None:
     assert get(listed, "/v1/groups/keys")["items"] == [{"key": "training.beta", "values": 4}]
 
 
-def test_a_fork_has_not_spent_the_time_of_its_parent(served: Served, store: Store) -> None:
+def test_a_fork_has_not_spent_what_its_parent_has(served: Served, store: Store) -> None:
     parent = make_run(store, "parent", 0.1, 0.6)
     fork = make_run(store, "fork", 0.1, 0.6)
     with store.transaction() as conn:
         for run in (parent, fork):
             for iteration in (0, 1):
-                open_stage(conn, run.id, iteration, "judge_batch")
-        conn.execute(stages.update().values(seconds=2.0))
+                for name in ("evolve", "judge_batch"):
+                    open_stage(conn, run.id, iteration, name)
+                insert_checkpoint(conn, run.id, Checkpoint(iteration + 1, iteration, "folder", "digest"))
+                for step in (1, 2, 3):
+                    values = {"run_id": run.id, "checkpoint": iteration + 1, "step": step, "values": {"loss": 0.5}}
+                    conn.execute(training_steps.insert().values(**values))
+        conn.execute(stages.update().values(seconds=2.0, counts={"tokens": 10, "cost_usd": 0.25}))
         conn.execute(runs.update().where(runs.c.id == fork.id).values(forked_from=parent.id, forked_at=1))
-    assert {run["name"]: run["seconds"] for run in walk(served)} == {parent.name: 4.0, fork.name: 2.0}
-    assert stems(walk(served, sort="-seconds")) == "parentfork"
+    spent = {run["name"]: (run["seconds"], run["tokens"], run["steps"], run["cost_usd"]) for run in walk(served)}
+    # tokens of evolving are an LLM's
+    assert spent == {parent.name: (8.0, 20, 6, 1.0), fork.name: (4.0, 10, 3, 0.5)}
+    for figure in ("seconds", "tokens", "steps", "cost"):
+        assert stems(walk(served, sort=f"-{figure}")) == "parentfork"
+        assert stems(walk(served, sort=figure)) == "forkparent"
+
+
+def test_the_best_policy_of_a_run_may_be_an_earlier_one(served: Served, store: Store) -> None:
+    better = make_run(store, "better", 0.1, 0.6)
+    worse = make_run(store, "worse", 0.1, 0.4)
+    (found,) = get(served, "/v1/runs", words="worse")["items"][0]["outcome"]
+    assert (found["newest"]["policy"], found["best"]["policy"], found["best"]["success"]) == (1, 0, 0.5)
+    with store.transaction() as conn:
+        score = {"checkpoint": 2, "split": "hard set", "mode": "greedy", "reward": None, "accuracy": 0.9}
+        put_statistic(conn, worse.id, 1, "heldout", [score, {**score, "mode": "sampled", "accuracy": 1.0}])
+        put_statistic(conn, worse.id, 2, "heldout", [{**score, "checkpoint": 3, "accuracy": 0.1}])
+    assert stems(walk(served, sort="-heldout.hard set")) == "betterworse"
+    assert stems(walk(served, sort="-best.hard set")) == "worsebetter"
+    assert better.id != worse.id and stems(walk(served, sort="-best.other")) == "worsebetter"
 
 
 def test_an_open_stage_says_how_long_it_still_takes(served: Served, store: Store) -> None:

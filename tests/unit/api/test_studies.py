@@ -18,6 +18,17 @@ def test_studies_are_listed_with_the_state_of_their_runs(study_service: Served) 
     assert (study["planned"], study["counts"]) == (9, {"finished": 8, "failed": 1})
 
 
+def test_studies_are_listed_in_pages_with_their_total(served: Served) -> None:
+    config = {"name": "s", "base": "playground", "arms": {"a": {}, "b": {}}, "outcome": {"figure": FIGURE}}
+    with served.service.store.transaction() as conn:
+        for name in ("first", "second", "third"):
+            studies.create_study(conn, name, {**config, "name": name}, name)
+    page = served.client.get("/v1/studies", params={"limit": 2}).json()
+    assert ([study["name"] for study in page["items"]], page["total"]) == (["third", "second"], 3)
+    rest = served.client.get("/v1/studies", params={"limit": 2, "cursor": page["next"]}).json()
+    assert ([study["name"] for study in rest["items"]], rest["total"], rest["next"]) == (["first"], 3, None)
+
+
 def test_a_report_has_comparisons_and_names_its_runs(study_service: Served) -> None:
     report = study_service.client.get(f"/v1/studies/{NAME}").json()
     first, second = report["comparisons"]

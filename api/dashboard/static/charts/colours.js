@@ -36,6 +36,26 @@ export function computedColour(element, colour) {
   return rgb;
 }
 
+const known = /** @type {Map<string, {rgb: string, alpha: number}>} */ (new Map());
+
+/**
+ * A computed colour as `#rrggbb` and its opacity, for files: few programs read `oklab()`.
+ * @param {string} colour
+ */
+export function rgbOf(colour) {
+  const before = known.get(colour);
+  if (before) return before;
+  const canvas = new OffscreenCanvas(1, 1);
+  const pen = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  pen.fillStyle = colour;
+  pen.fillRect(0, 0, 1, 1);
+  const [red, green, blue, opacity] = pen.getImageData(0, 0, 1, 1).data;
+  const rgb = `#${[red, green, blue].map((part) => part.toString(16).padStart(2, "0")).join("")}`;
+  const found = { rgb, alpha: Math.round((1000 * opacity) / 255) / 1000 };
+  known.set(colour, found);
+  return found;
+}
+
 /** Colours from low to high. @param {number} steps */
 export const ramp = (steps) =>
   Array.from({ length: steps }, (_, n) => {

@@ -1,8 +1,8 @@
-// A chart in its card, with a caption, its numbers as a table, and downloads as CSV and PNG. Every chart uses it.
+// A chart in its card, with a caption, its numbers as a table, and downloads as CSV, SVG and PNG. Every chart uses it.
 import { html, useRef, useState } from "../ui.js";
 import { count, inColumn } from "../parts/format.js";
 import { path, query } from "../router.js";
-import { pictureOf } from "./picture.js";
+import { pictureOf, vectorOf } from "./picture.js";
 
 /**
  * The table behind a chart. Column names include the unit where there is one.
@@ -12,16 +12,18 @@ import { pictureOf } from "./picture.js";
 const MOST_ROWS = 500;
 
 /**
- * @param {{title: string, caption?: unknown, name: string, numbers: () => Numbers, aside?: unknown,
+ * `pixels`: it is drawn on a canvas, so there is no SVG of it.
+ * @param {{title: string, caption?: unknown, name: string, numbers: () => Numbers, aside?: unknown, pixels?: boolean,
  *   children?: unknown}} props
  */
-export function Figure({ title, caption, name, numbers, aside, children }) {
+export function Figure({ title, caption, name, numbers, aside, pixels = false, children }) {
   const body = useRef(/** @type {HTMLElement | null} */ (null));
   const [open, setOpen] = useState(false);
   const picture = async () => {
     const blob = body.current && (await pictureOf(body.current, title, shownRuns()));
     if (blob) save(`${name}.png`, blob);
   };
+  const vector = () => body.current && save(`${name}.svg`, vectorOf(body.current, title, shownRuns()));
   return html`
     <section class="card figure" aria-label=${title}>
       <header>
@@ -38,6 +40,7 @@ export function Figure({ title, caption, name, numbers, aside, children }) {
           >
             CSV
           </button>
+          ${!pixels && html`<button class="button bare" aria-label=${`${title} as SVG`} onClick=${vector}>SVG</button>`}
           <button class="button bare" aria-label=${`${title} as PNG`} onClick=${picture}>PNG</button>
         </span>
         ${caption && html`<p>${caption}</p>`}

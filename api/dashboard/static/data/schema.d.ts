@@ -272,6 +272,7 @@ export interface HeldoutPage {
   policies: number[];
   success: number;
   shown: number[];
+  total: number | null;
   items: HeldoutPrompt[];
   next: string | null;
 }
@@ -392,7 +393,10 @@ export interface ListedPrompt {
   length: number | null;
   correlation: number | null;
   vote: number | null;
+  success: number | null;
   answer: string | null;
+  gain: number | null;
+  children: number;
 }
 
 export interface ListedStudy {
@@ -795,6 +799,9 @@ export interface Run {
   last_event: number;
   forked_from: ForkedFrom | null;
   seconds: number;
+  tokens: number;
+  steps: number;
+  cost_usd: number;
   error: string | null;
   note: string;
   tags: string[];
@@ -832,6 +839,9 @@ export interface RunDetails {
   last_event: number;
   forked_from: ForkedFrom | null;
   seconds: number;
+  tokens: number;
+  steps: number;
+  cost_usd: number;
   error: string | null;
   note: string;
   tags: string[];
@@ -858,6 +868,7 @@ export interface RunGroups {
 }
 
 export interface RunPage {
+  total: number | null;
   items: Run[];
   next: string | null;
 }
@@ -901,6 +912,7 @@ export interface SetOutcome {
   split: string;
   first: PolicyScore;
   newest: PolicyScore | null;
+  best: PolicyScore;
   success_change: PairedChange | null;
   reward_change: PairedChange | null;
 }
@@ -1001,7 +1013,9 @@ export interface StudyOutcome {
 }
 
 export interface StudyPage {
+  total: number;
   items: ListedStudy[];
+  next: string | null;
 }
 
 export interface StudyRecordsFile {

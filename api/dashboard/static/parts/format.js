@@ -40,6 +40,10 @@ const signed = (text) => (text.startsWith("-") ? (Number(text) === 0 ? text.slic
 /** A share as a percentage. @param {number | null | undefined} value @param {number} [digits] */
 export const percent = (value, digits = 0) => (isMissing(value) ? "–" : `${(100 * Number(value)).toFixed(digits)}%`);
 
+/** An amount of money: $0.0042, $1.30. @param {number | null | undefined} usd */
+export const dollars = (usd) =>
+  isMissing(usd) ? "–" : `$${usd && Math.abs(usd) < 0.1 ? Number(usd).toPrecision(2) : Number(usd).toFixed(2)}`;
+
 /** A size: 812 B, 3.2 MB. @param {number | null | undefined} size */
 export function bytes(size) {
   if (isMissing(size)) return "–";
@@ -83,6 +87,12 @@ export function ago(iso) {
   if (s < 3600) return `${Math.floor(s / 60)} min ago`;
   if (s < 86400) return `${Math.floor(s / 3600)} h ago`;
   return `${Math.floor(s / 86400)} d ago`;
+}
+
+/** How long until then. @param {string} iso */
+export function until(iso) {
+  const s = (Date.parse(iso) - Date.now()) / 1000;
+  return s < 1 ? "now" : `in ${span(s)}`;
 }
 
 /** The iteration that a prompt was made in, in words. @param {number} born */

@@ -1,5 +1,5 @@
-// Small labels that several views share: operators, statuses, dates, bars and lists of facts.
-import { classes, html } from "../ui.js";
+// Small labels that several views share: operators, statuses, dates, bars, lists of facts, texts to copy.
+import { classes, html, useState } from "../ui.js";
 import { hueOf } from "../charts/colours.js";
 import { ago, moment } from "./format.js";
 
@@ -34,3 +34,26 @@ export const Facts = ({ facts }) => html`
     ${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
   </dl>
 `;
+
+/** A text with a button that copies it. @param {{text: string, short?: string}} props */
+export function Copied({ text, short = text }) {
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    setDone(true);
+  };
+  return html`
+    <span class="copied">
+      <code title=${text}>${short}</code>
+      ${
+        // a page that was not fetched over HTTPS or from this machine may not write to the clipboard
+        navigator.clipboard &&
+        html`
+          <button type="button" class="button bare small" aria-label=${`Copy ${text}`} onClick=${copy}>
+            ${done ? "Copied" : "Copy"}
+          </button>
+        `
+      }
+    </span>
+  `;
+}

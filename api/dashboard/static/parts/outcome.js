@@ -42,6 +42,20 @@ export function SetResult({ set, byReward, named = true }) {
   `;
 }
 
+/** The change on a held-out set with its interval. @param {{set: SetOutcome, byReward: boolean}} props */
+export function SetChange({ set, byReward }) {
+  const change = byReward ? set.reward_change : set.success_change;
+  if (!change) return html`<span class="soft" title=${parts(set, byReward).words}>–</span>`;
+  const value = (/** @type {number} */ each) =>
+    byReward ? figure(each) : `${each < 0 ? "−" : ""}${Math.abs(100 * each).toFixed(0)}`;
+  return html`
+    <span class=${classes("result", parts(set, byReward).clear)} title=${parts(set, byReward).words}>
+      <b class="number">${change.value > 0 ? "+" : ""}${value(change.value)}</b>${" "}
+      <span class="soft small nowrap">${value(change.low)} to ${value(change.high)}</span>
+    </span>
+  `;
+}
+
 /** @param {{sets: SetOutcome[]}} props */
 export function Outcome({ sets }) {
   if (!sets.length) return html`<span class="soft">–</span>`;

@@ -2,7 +2,8 @@
 import { html } from "../../ui.js";
 import { hueOf } from "../../charts/colours.js";
 import { Figure } from "../../charts/figure.js";
-import { Interval, IntervalAxis, intervalScale } from "../../charts/interval.js";
+import { intervalScale } from "../../charts/interval.js";
+import { IntervalTable } from "../../charts/interval-table.js";
 import { Plot } from "../../charts/plot.js";
 import { count, inColumn, percent } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
@@ -79,46 +80,24 @@ export function OperatorChoice({ run, choices, shown }) {
             : "nothing was known of any operator yet, so all were as likely."
         }
       </p>
-      <div class="scroll" tabindex="0" role="region" aria-label="What the choice is made from">
-        <table class="data payoff">
-          <thead>
-            <tr>
-              <th scope="col">Operator</th>
-              <th scope="col">Worth of an attempt</th>
-              <th scope="col" class="number">Mean</th>
-              <th scope="col" class="number">Attempts</th>
-              <th scope="col" class="number">Probability</th>
-            </tr>
-          </thead>
-          <tbody>
-            ${beliefs.map(
-              (belief) => html`
-                <tr key=${belief.operator}>
-                  <td><${Operator} name=${belief.operator} /></td>
-                  <td>
-                    <${Interval}
-                      scale=${scale}
-                      value=${belief.worth}
-                      low=${low(belief)}
-                      high=${high(belief)}
-                      hue=${hueOf(belief.operator)}
-                      label=${
-                        belief.worth === null
-                          ? "not known"
-                          : `${worth(belief.worth)}, interval ${worth(low(belief))} to ${worth(high(belief))}`
-                      }
-                    />
-                  </td>
-                  <td class="number">${worth(belief.worth)}</td>
-                  <td class="number">${count(belief.attempts)}</td>
-                  <td class="number">${percent(belief.probability, 1)}</td>
-                </tr>
-              `,
-            )}
-          </tbody>
-          <${IntervalAxis} scale=${scale} />
-        </table>
-      </div>
+      <${IntervalTable}
+        label="What the choice is made from"
+        columns=${["Operator", "Worth of an attempt", "Mean", "Attempts", "Probability"]}
+        scale=${scale}
+        rows=${beliefs.map((belief) => ({
+          key: belief.operator,
+          name: html`<${Operator} name=${belief.operator} />`,
+          value: belief.worth,
+          low: low(belief),
+          high: high(belief),
+          hue: hueOf(belief.operator),
+          words:
+            belief.worth === null
+              ? "not known"
+              : `${worth(belief.worth)}, interval ${worth(low(belief))} to ${worth(high(belief))}`,
+          cells: [worth(belief.worth), count(belief.attempts), percent(belief.probability, 1)],
+        }))}
+      />
     <//>
   `;
 }

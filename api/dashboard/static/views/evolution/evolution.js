@@ -72,6 +72,10 @@ export function EvolutionCharts({ run, rows, stages, families = null }) {
     `;
   const chosen =
     spreads.find((row) => String(row.iteration) === query.value.get("pool")) ?? spreads[spreads.length - 1];
+  const common = query.value.get("ridges") === "common";
+  const heights = common
+    ? "All rows are on one scale: the taller a peak, the more alike the prompts."
+    : "Each row is as tall as its own peak: compare shapes, not heights.";
   const ridge = (
     /** @type {"info" | "reward"} */ of,
     /** @type {string} */ title,
@@ -87,6 +91,7 @@ export function EvolutionCharts({ run, rows, stages, families = null }) {
       <${Ridges}
         label=${title}
         xLabel=${x}
+        common=${common}
         rows=${spreads
           .filter((row) => row.data[of])
           .map((row) => ({ iteration: row.iteration, histogram: row.data[of] }))}
@@ -121,20 +126,28 @@ export function EvolutionCharts({ run, rows, stages, families = null }) {
   `;
   return html`
     <div class="stack">
+      <div class="filters">
+        <label class="check">
+          <input
+            type="checkbox"
+            checked=${common}
+            onChange=${() => go(withQuery({ ridges: common ? null : "common" }), { replace: true })}
+          />Draw all iterations on one scale
+        </label>
+      </div>
       <div class="two">
         ${ridge(
           "info",
           "Informativeness of the pool",
           "One row per iteration: the prompts that were sampled to evolve, and the rest of the pool. " +
-            "Sampled prompts should lie further right. Each row is as tall as its own peak: compare shapes, not " +
-            "heights.",
+            `Sampled prompts should lie further right. ${heights}`,
           "info",
         )}
         ${ridge(
           "reward",
           "Mean reward of the pool",
           "The same prompts by the mean reward of their responses. The creator should avoid both ends: " +
-            "what is mastered, and what is out of reach.",
+            `what is mastered, and what is out of reach. ${heights}`,
           "mean reward",
         )}
       </div>

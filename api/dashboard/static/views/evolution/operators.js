@@ -2,10 +2,11 @@
 import { html } from "../../ui.js";
 import { hueOf } from "../../charts/colours.js";
 import { Figure } from "../../charts/figure.js";
-import { Interval, IntervalAxis, intervalScale } from "../../charts/interval.js";
+import { intervalScale } from "../../charts/interval.js";
+import { IntervalTable } from "../../charts/interval-table.js";
 import { Plot } from "../../charts/plot.js";
 import { extent } from "../../charts/scales.js";
-import { count, figure, inColumn, percent } from "../../parts/format.js";
+import { count, dollars, figure, inColumn, percent } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
 
 /**
@@ -23,6 +24,16 @@ import { Operator } from "../../parts/labels.js";
  */
 
 const MOST_OPERATORS = 12;
+const COLUMNS = [
+  "Operator",
+  "Change of info, child minus parent",
+  "Mean",
+  "Children in batches",
+  "Requests",
+  "Rejected",
+  "Tokens",
+  "Cost",
+];
 
 /**
  * Sums the requests to an operator over the stages of these iterations, with their tokens and costs.
@@ -149,48 +160,28 @@ export function Payoff({ run, payoffs, stages }) {
         ]),
       })}
     >
-      <div class="scroll" tabindex="0" role="region" aria-label="Operators">
-        <table class="data payoff">
-          <thead>
-            <tr>
-              <th scope="col">Operator</th>
-              <th scope="col">Change of info, child minus parent</th>
-              <th scope="col" class="number">Mean</th>
-              <th scope="col" class="number">Children in batches</th>
-              <th scope="col" class="number">Requests</th>
-              <th scope="col" class="number">Rejected</th>
-              <th scope="col" class="number">Tokens</th>
-              <th scope="col" class="number">Cost</th>
-            </tr>
-          </thead>
-          <tbody>
-            ${rows.map(
-              (row) => html`
-                <tr key=${row.operator}>
-                  <td><${Operator} name=${row.operator} /></td>
-                  <td>
-                    <${Interval}
-                      scale=${scale}
-                      value=${row.change}
-                      low=${bounds(row)[0]}
-                      high=${bounds(row)[1]}
-                      tick=${row.measured}
-                      label=${`${figure(row.change)}, interval ${bounds(row).map(figure).join(" to ")}`}
-                    />
-                  </td>
-                  <td class="number">${row.change !== null && row.change > 0 ? "+" : ""}${change(row.change)}</td>
-                  <td class="number">${count(row.children)}</td>
-                  <td class="number">${count(row.asked)}</td>
-                  <td class="number">${percent(row.asked ? 1 - row.accepted / row.asked : null)}</td>
-                  <td class="number">${count(row.tokens)}</td>
-                  <td class="number">${row.cost ? `$${row.cost.toFixed(2)}` : "–"}</td>
-                </tr>
-              `,
-            )}
-          </tbody>
-          <${IntervalAxis} scale=${scale} />
-        </table>
-      </div>
+      <${IntervalTable}
+        label="Operators"
+        columns=${COLUMNS}
+        scale=${scale}
+        rows=${rows.map((row) => ({
+          key: row.operator,
+          name: html`<${Operator} name=${row.operator} />`,
+          value: row.change,
+          low: bounds(row)[0],
+          high: bounds(row)[1],
+          tick: row.measured,
+          words: `${figure(row.change)}, interval ${bounds(row).map(figure).join(" to ")}`,
+          cells: [
+            `${row.change !== null && row.change > 0 ? "+" : ""}${change(row.change)}`,
+            count(row.children),
+            count(row.asked),
+            percent(row.asked ? 1 - row.accepted / row.asked : null),
+            count(row.tokens),
+            row.cost ? dollars(row.cost) : "–",
+          ],
+        }))}
+      />
     <//>
   `;
 }

@@ -9,8 +9,11 @@ const [LEFT, RIGHT, TOP, BOTTOM, MOST] = [42, 12, 30, 40, 14];
 /** The height of a row: the fewer rows, the taller. @param {number} rows */
 const rowHeight = (rows) => Math.max(30, Math.min(64, 260 / rows));
 
-/** @param {{rows: {iteration: number, histogram: Histogram}[], label: string, xLabel: string}} props */
-export function Ridges({ rows, label, xLabel }) {
+/**
+ * `common`: all rows are drawn on one scale; otherwise each is as tall as its own peak.
+ * @param {{rows: {iteration: number, histogram: Histogram}[], label: string, xLabel: string, common: boolean}} props
+ */
+export function Ridges({ rows, label, xLabel, common }) {
   const [box, width] = useWidth();
   const shown = thinned(rows);
   const domain = extent(shown.flatMap((row) => [row.histogram.low, row.histogram.high]));
@@ -18,6 +21,8 @@ export function Ridges({ rows, label, xLabel }) {
   const height = TOP + (shown.length + 0.25) * row + BOTTOM;
   const x = linear(domain, [LEFT, width - RIGHT]);
   const marks = ticks(domain, width / 90);
+  const shapes = shown.map(({ iteration, histogram }) => ({ iteration, histogram, ...densities(histogram) }));
+  const tallest = Math.max(...shapes.map((shape) => shape.peak));
   return html`
     <div class="chart" ref=${box}>
       <svg height=${height} viewBox=${`0 0 ${width} ${height}`} role="img" aria-label=${label}>
@@ -31,9 +36,16 @@ export function Ridges({ rows, label, xLabel }) {
           `,
         )}
         <text class="axis-name" x=${(LEFT + width - RIGHT) / 2} y=${height - 6} text-anchor="middle">${xLabel}</text>
-        ${shown.map(
-          (ridge, n) => html`
-            <${Ridge} key=${ridge.iteration} row=${ridge} tall=${row} base=${TOP + (n + 1.25) * row} x=${x} />
+        ${shapes.map(
+          (shape, n) => html`
+            <${Ridge}
+              key=${shape.iteration}
+              shape=${shape}
+              tall=${row}
+              most=${common ? tallest : shape.peak}
+              base=${TOP + (n + 1.25) * row}
+              x=${x}
+            />
           `,
         )}
       </svg>
@@ -51,18 +63,25 @@ const thinned = (rows) =>
     ? rows
     : Array.from({ length: MOST }, (_, n) => rows[Math.round((n * (rows.length - 1)) / (MOST - 1))]);
 
+/** @typedef {{iteration: number, histogram: Histogram, rest: number[], sampled: number[], peak: number}} Shape */
+
 /**
- * Draws both histograms with the same area: their sizes differ, and it is their shapes that are compared.
- * @param {{row: {iteration: number, histogram: Histogram}, base: number, tall: number, x: (v: number) => number}}
- *   props
+ * Both histograms as densities, so that they have the same area: their sizes differ, and it is their shapes that are
+ * compared.
+ * @param {Histogram} histogram
  */
-function Ridge({ row, base, tall, x }) {
-  const { low, high, sampled, rest } = row.histogram;
-  const shares = [rest, sampled].map((counts) => {
-    const total = counts.reduce((a, b) => a + b, 0);
-    return smooth(counts.map((count) => (total ? count / total : 0)));
-  });
-  const most = Math.max(...shares.flat(), 1e-9);
+function densities({ low, high, sampled, rest }) {
+  const density = (/** @type {number[]} */ counts) => {
+    const area = (counts.reduce((a, b) => a + b, 0) * (high - low || 1)) / counts.length;
+    return smooth(counts.map((count) => (area ? count / area : 0)));
+  };
+  const both = { rest: density(rest), sampled: density(sampled) };
+  return { ...both, peak: Math.max(...both.rest, ...both.sampled, 1e-9) };
+}
+
+/** @param {{shape: Shape, base: number, tall: number, most: number, x: (v: number) => number}} props */
+function Ridge({ shape, base, tall, most, x }) {
+  const { low, high } = shape.histogram;
   const across = (/** @type {number} */ n, /** @type {number} */ bins) =>
     x(low + ((n + 0.5) * (high - low)) / bins).toFixed(1);
   const height = (/** @type {number} */ share) => (base - (share / most) * tall * 1.25).toFixed(1);
@@ -75,9 +94,9 @@ function Ridge({ row, base, tall, x }) {
   return html`
     <g>
       <line class="axis" x1=${LEFT} x2=${x(high)} y1=${base} y2=${base} />
-      <text x=${LEFT - 8} y=${base} dy="-.1em" text-anchor="end">${row.iteration}</text>
-      <path class="ridge rest" style=${{ fill: "var(--c1)", stroke: "var(--c1)" }} d=${path(shares[0])} />
-      <path class="ridge sampled" style=${{ fill: "var(--c2)", stroke: "var(--c2)" }} d=${path(shares[1])} />
+      <text x=${LEFT - 8} y=${base} dy="-.1em" text-anchor="end">${shape.iteration}</text>
+      <path class="ridge rest" style=${{ fill: "var(--c1)", stroke: "var(--c1)" }} d=${path(shape.rest)} />
+      <path class="ridge sampled" style=${{ fill: "var(--c2)", stroke: "var(--c2)" }} d=${path(shape.sampled)} />
     </g>
   `;
 }

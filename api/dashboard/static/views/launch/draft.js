@@ -2,7 +2,7 @@
 // says what is wrong and what the run would cost. Edits survive a reload of the tab.
 import { signal } from "../../ui.js";
 import { AGAIN_MS, ApiError, isAway, runEndpoint, send } from "../../data/api.js";
-import { tagsIn } from "../runs/details-form.js";
+import { linesOf } from "../../parts/entry.js";
 
 /** @typedef {import("../../data/schema.d.ts").ConfigText} ConfigText */
 /** @typedef {{kind: "preset" | "run" | "fork" | "own", name: string}} Source */
@@ -161,7 +161,7 @@ export class Draft {
     const { note, tags, at } = this.extras.peek();
     const { kind, name } = this.source;
     const extras = kind === "fork" ? { at } : kind === "own" ? {} : { [kind]: name };
-    return { ...extras, config: this.values.peek(), note, tags: tagsIn(tags) };
+    return { ...extras, config: this.values.peek(), note, tags: linesOf(tags) };
   }
 
   /**

@@ -103,6 +103,7 @@ function Body({ run, map }) {
       name=${`${run}-map-${colourBy}`}
       caption=${captionOf(map)}
       numbers=${() => numbersOf(map)}
+      pixels=${true}
     >
       <${MapCanvas}
         label=${`${count(map.numbers.length)} prompts by similarity of wording, coloured by ${colouring}`}

@@ -1,8 +1,9 @@
 // The table of all prompts, filtered, sorted and paged by the server.
 import { html, useEffect } from "../../ui.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
-import { count, figure } from "../../parts/format.js";
+import { count, figure, percent } from "../../parts/format.js";
 import { Operator } from "../../parts/labels.js";
+import { Pager } from "../../parts/pager.js";
 import { Sorted } from "../../parts/sorted.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { go, Link, query, runPath, withQuery } from "../../router.js";
@@ -29,8 +30,11 @@ const FIGURES = [
   ["length", "Length", "Mean number of tokens of the responses"],
   ["correlation", "Reward ~ length", "Correlation of reward and length over the responses"],
 ];
-/** Only where they are known. @type {["vote" | "likeness" | "guide", string, string][]} */
+/** @typedef {"success" | "gain" | "vote" | "likeness" | "guide"} Rare */
+/** Only where they are known. @type {[Rare, string, string][]} */
 const RARE = [
+  ["success", "Success", "Share of the responses whose reward reaches evaluation.success"],
+  ["gain", "Gain", "Mean reward of the newest policy that responded to it minus that of the first one"],
   ["vote", "Vote", "Share of the responses that have the commonest answer, and that answer"],
   ["likeness", "Likeness", "How much it repeats other prompts of the run, 0 to 1"],
   ["guide", "Guide", "How sensible and useful a task the guide finds it, 0 to 1"],
@@ -150,7 +154,11 @@ function Filters({ run, wanted, filtered }) {
 
 /** @param {{run: string, page: PromptPage, sort: string, iteration: string | null}} props */
 function List({ run, page, sort, iteration }) {
-  const rare = RARE.filter(([name]) => sort.endsWith(name) || page.items.some((prompt) => prompt[name] !== null));
+  // a success that no response reaches says nothing: rewards of another kind never reach it
+  const rare = RARE.filter(
+    ([name]) =>
+      sort.endsWith(name) || page.items.some((prompt) => (name === "success" ? prompt[name] : prompt[name] !== null)),
+  );
   const shown = rare.map(([name]) => name);
   return html`
     <div class="card flush">
@@ -162,7 +170,15 @@ function List({ run, page, sort, iteration }) {
               <th scope="col">Text</th>
               <th scope="col">Operator</th>
               <${Sorted} name="depth" title="Depth" sort=${sort} first="-depth" number=${true} />
-              <th scope="col">Made in</th>
+              <${Sorted} name="born" title="Made in" sort=${sort} first="-born" />
+              <${Sorted}
+                name="children"
+                title="Children"
+                sort=${sort}
+                first="-children"
+                number=${true}
+                hint="Prompts that were evolved directly from it"
+              />
               <${Sorted}
                 name="info"
                 title=${iteration === null ? "Info when first judged" : `Info in iteration ${iteration}`}
@@ -193,17 +209,11 @@ function List({ run, page, sort, iteration }) {
         </table>
       </div>
     </div>
-    <p class="buttons pager">
-      <span class="soft small">
-        ${page.total === null ? "More than 100,000" : count(page.total)} prompt${page.total === 1 ? "" : "s"}
-      </span>
-      ${query.value.get("cursor") && html`<${Link} class="button" to=${withQuery({ cursor: null })}>First page<//>`}
-      ${page.next && html`<${Link} class="button" to=${withQuery({ cursor: page.next })}>Next ${LIMIT}<//>`}
-    </p>
+    <${Pager} page=${page} noun="prompts" />
   `;
 }
 
-/** @param {{run: string, prompt: ListedPrompt, rare: ("vote" | "likeness" | "guide")[]}} props */
+/** @param {{run: string, prompt: ListedPrompt, rare: Rare[]}} props */
 const Row = ({ run, prompt, rare }) => html`
   <tr>
     <td class="number"><${Link} to=${runPath(run, "prompts", prompt.number)}>${count(prompt.number)}<//></td>
@@ -214,6 +224,7 @@ const Row = ({ run, prompt, rare }) => html`
     <td><${Operator} name=${prompt.operator} /></td>
     <td class="number">${count(prompt.depth)}</td>
     <td class="soft nowrap">${prompt.born < 0 ? "seed" : `iteration ${prompt.born}`}</td>
+    <td class="number">${count(prompt.children)}</td>
     <td class="number">${figure(prompt.info)}</td>
     <td class="number">${figure(prompt.reward)}</td>
     <td class="number">${figure(prompt.margin)}</td>
@@ -222,7 +233,7 @@ const Row = ({ run, prompt, rare }) => html`
     ${rare.map(
       (name) => html`
         <td class="number" key=${name}>
-          ${figure(prompt[name])}${" "}
+          ${name === "success" ? percent(prompt.success) : figure(prompt[name])}${" "}
           ${name === "vote" && prompt.answer && html`<span class="tag" title=${prompt.answer}>${prompt.answer}</span>`}
         </td>
       `,

@@ -2,6 +2,7 @@
 import { html, useEffect, useState } from "../../ui.js";
 import { ApiError, runEndpoint, send, useRequest } from "../../data/api.js";
 import { bytes, count, figure, moment } from "../../parts/format.js";
+import { Copied } from "../../parts/labels.js";
 import { Empty, ErrorNotice, Loaded } from "../../parts/states.js";
 import { readOnly } from "../../session.js";
 
@@ -119,29 +120,6 @@ function Row({ run, checkpoint }) {
       </td>
       <td>${!gone && html`<${Copied} text=${`eva checkpoints serve ${run} --checkpoint ${number}`} />`}</td>
     </tr>
-  `;
-}
-
-/** A text with a button that copies it. @param {{text: string, short?: string}} props */
-function Copied({ text, short = text }) {
-  const [done, setDone] = useState(false);
-  const copy = async () => {
-    await navigator.clipboard.writeText(text);
-    setDone(true);
-  };
-  return html`
-    <span class="copied">
-      <code title=${text}>${short}</code>
-      ${
-        // a page that was not fetched over HTTPS or from this machine may not write to the clipboard
-        navigator.clipboard &&
-        html`
-          <button type="button" class="button bare small" aria-label=${`Copy ${text}`} onClick=${copy}>
-            ${done ? "Copied" : "Copy"}
-          </button>
-        `
-      }
-    </span>
   `;
 }
 

@@ -1,9 +1,9 @@
 // The columns of the list of runs: figures of a run, and keys of its config. The address names those that are shown.
 import { html } from "../../ui.js";
 import { Spark } from "../../charts/plot.js";
-import { count, duration, figure } from "../../parts/format.js";
+import { count, dollars, duration, figure, percent } from "../../parts/format.js";
 import { Bar, Status, TimeAgo } from "../../parts/labels.js";
-import { isByReward, SetResult } from "../../parts/outcome.js";
+import { isByReward, SetChange, SetResult } from "../../parts/outcome.js";
 import { Link, query, withQuery } from "../../router.js";
 
 /** @typedef {import("../../data/schema.d.ts").Run} Run */
@@ -13,18 +13,25 @@ import { Link, query, withQuery } from "../../router.js";
  *   cell: (run: Run, points: Point[]) => unknown}} Column
  */
 
+/** @typedef {(set: import("../../data/schema.d.ts").SetOutcome, byReward: boolean) => unknown} SetCell */
+
 const MOST_SETS = 4;
 const CONFIG = "config.";
 
-/** Figures to choose from. "heldout" stands for a column for each held-out set. */
+/** Figures to choose from. Those of SETS stand for a column for each held-out set. */
 export const FIGURES = /** @type {[string, string][]} */ ([
   ["status", "Status"],
   ["heldout", "Held-out success"],
+  ["change", "Change of held-out success"],
+  ["best", "Best policy on held-out prompts"],
   ["progress", "Progress"],
   ["reward", "Reward of the batch"],
   ["info", "Regret (informativeness)"],
   ["prompts", "Prompts"],
   ["seconds", "Time spent"],
+  ["tokens", "Tokens generated"],
+  ["steps", "Optimiser steps"],
+  ["cost", "Cost of APIs"],
   ["seed", "Seed"],
   ["created", "Created"],
 ]);
@@ -84,6 +91,33 @@ const COLUMNS = {
     number: true,
     cell: (run) => (run.seconds ? duration(run.seconds) : "–"),
   },
+  tokens: {
+    name: "tokens",
+    title: "Tokens",
+    hint: "Tokens of the responses that the run has generated, held-out ones too",
+    sort: "tokens",
+    first: "-tokens",
+    number: true,
+    cell: (run) => (run.tokens ? count(run.tokens) : "–"),
+  },
+  steps: {
+    name: "steps",
+    title: "Steps",
+    hint: "Optimiser steps of all trainings",
+    sort: "steps",
+    first: "-steps",
+    number: true,
+    cell: (run) => (run.steps ? count(run.steps) : "–"),
+  },
+  cost: {
+    name: "cost",
+    title: "Cost",
+    hint: "Paid for APIs of language models that write prompts and judge, in US dollars",
+    sort: "cost",
+    first: "-cost",
+    number: true,
+    cell: (run) => (run.cost_usd ? dollars(run.cost_usd) : "–"),
+  },
   seed: { name: "seed", title: "Seed", sort: "seed", first: "seed", number: true, cell: (run) => String(run.seed) },
   created: {
     name: "created",
@@ -97,14 +131,41 @@ const COLUMNS = {
 /** @param {string[]} names @param {Run[]} runs @returns {Column[]} */
 export function columnsOf(names, runs) {
   return names.flatMap((name) => {
-    if (name === "heldout") return heldoutColumns(runs);
+    if (SETS[name]) return heldoutColumns(name, runs);
     if (name.startsWith(CONFIG)) return [configColumn(name)];
     return COLUMNS[name] ? [COLUMNS[name]] : [];
   });
 }
 
-/** A column for each held-out set of the listed runs, those that most runs have. @param {Run[]} runs */
-function heldoutColumns(runs) {
+/** What columns of held-out sets show. @type {Record<string, {title: string, hint: string, cell: SetCell}>} */
+const SETS = {
+  heldout: {
+    title: "Held-out",
+    hint: "Greedy success: first policy → newest policy, on the held-out set",
+    cell: (set, byReward) => html`<${SetResult} set=${set} byReward=${byReward} named=${false} />`,
+  },
+  change: {
+    title: "Change",
+    hint: "Change of the greedy success from the first policy to the newest one with its 95% interval, on the held-out set",
+    cell: (set, byReward) => html`<${SetChange} set=${set} byReward=${byReward} />`,
+  },
+  best: {
+    title: "Best",
+    hint: "Greedy success of the policy that does best, on the held-out set",
+    cell: (set, byReward) => html`
+      <span class="number">${byReward ? figure(set.best.reward) : percent(set.best.success)}</span>${" "}
+      <span class="soft small nowrap">policy ${set.best.policy}</span>
+    `,
+  },
+};
+
+/**
+ * A column for each held-out set of the listed runs, those that most runs have.
+ * @param {string} kind
+ * @param {Run[]} runs
+ */
+function heldoutColumns(kind, runs) {
+  const { title, hint, cell } = SETS[kind];
   const counts = /** @type {Map<string, number>} */ (new Map());
   for (const set of runs.flatMap((run) => run.outcome)) counts.set(set.split, (counts.get(set.split) ?? 0) + 1);
   const splits = [...counts]
@@ -112,16 +173,14 @@ function heldoutColumns(runs) {
     .slice(0, MOST_SETS)
     .map(([split]) => split);
   return splits.map((split) => ({
-    name: `heldout.${split}`,
-    title: `Held-out ${split}`,
-    sort: `heldout.${split}`,
-    first: `-heldout.${split}`,
-    hint: `Greedy success on the held-out set ${split}: first policy → newest policy`,
+    name: `${kind}.${split}`,
+    title: `${title} ${split}`,
+    sort: `${kind}.${split}`,
+    first: `-${kind}.${split}`,
+    hint: `${hint} ${split}`,
     cell: (/** @type {Run} */ run) => {
       const set = run.outcome.find((each) => each.split === split);
-      return set
-        ? html`<${SetResult} set=${set} byReward=${isByReward(run.outcome)} named=${false} />`
-        : html`<span class="soft">–</span>`;
+      return set ? cell(set, isByReward(run.outcome)) : html`<span class="soft">–</span>`;
     },
   }));
 }

@@ -2,17 +2,11 @@
 import { html, useEffect, useState } from "../../ui.js";
 import { ApiError, fetchWithTag, runEndpoint, send } from "../../data/api.js";
 import { Dialog } from "../../parts/dialog.js";
+import { Entry, linesOf } from "../../parts/entry.js";
 import { Loading, ErrorNotice } from "../../parts/states.js";
 
 /** @typedef {import("../../data/schema.d.ts").RunDetails} RunDetails */
 /** @typedef {{name: string, tags: string, note: string}} Typed */
-
-/** @param {string} text */
-export const tagsIn = (text) =>
-  text
-    .split("\n")
-    .map((line) => line.trim())
-    .filter(Boolean);
 
 /** @param {RunDetails} run @returns {Typed} */
 const detailsOf = (run) => ({ name: run.name, tags: run.tags.join("\n"), note: run.note });
@@ -47,7 +41,7 @@ export function DetailsForm({ run, fixed, close, saved }) {
     const before = detailsOf(stored.run);
     const body = {
       ...(typed.name === before.name ? {} : { name: typed.name }),
-      ...(typed.tags === before.tags ? {} : { tags: tagsIn(typed.tags) }),
+      ...(typed.tags === before.tags ? {} : { tags: linesOf(typed.tags) }),
       ...(typed.note === before.note ? {} : { note: typed.note }),
     };
     setBusy(true);
@@ -74,7 +68,7 @@ export function DetailsForm({ run, fixed, close, saved }) {
         html`
           <div class="notice">
             <h3>Somebody else changed them</h3>
-            <p>${theirs.name}${theirs.tags && ` · ${tagsIn(theirs.tags).join(", ")}`}</p>
+            <p>${theirs.name}${theirs.tags && ` · ${linesOf(theirs.tags).join(", ")}`}</p>
             ${theirs.note && html`<p class="soft">${theirs.note}</p>`}
             <p class="buttons">
               <button
@@ -98,7 +92,7 @@ export function DetailsForm({ run, fixed, close, saved }) {
           : html`
             <form class="form" onSubmit=${save}>
               <${Entry}
-                name="name"
+                id="details-name"
                 label="Name"
                 wrong=${about("name")}
                 hint=${fixed ?? "Letters, digits, dots, dashes and underscores."}
@@ -114,7 +108,7 @@ export function DetailsForm({ run, fixed, close, saved }) {
                   onInput=${set("name")}
                 />
               <//>
-              <${Entry} name="tags" label="Tags" wrong=${about("tags")} hint="One per line.">
+              <${Entry} id="details-tags" label="Tags" wrong=${about("tags")} hint="One per line.">
                 <textarea
                   id="details-tags"
                   rows="3"
@@ -125,7 +119,7 @@ export function DetailsForm({ run, fixed, close, saved }) {
                 />
               <//>
               <${Entry}
-                name="note"
+                id="details-note"
                 label="Note"
                 wrong=${about("note")}
                 hint="Anything you want to remember about the run."
@@ -149,12 +143,3 @@ export function DetailsForm({ run, fixed, close, saved }) {
     <//>
   `;
 }
-
-/** @param {{name: string, label: string, wrong?: string, hint: string, children?: unknown}} props */
-const Entry = ({ name, label, wrong, hint, children }) => html`
-  <div class="field">
-    <label for=${`details-${name}`}>${label}</label>
-    ${children}
-    <span id=${`details-${name}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? hint}</span>
-  </div>
-`;

@@ -4,6 +4,7 @@ import { useRequest } from "../../data/api.js";
 import { Dialog } from "../../parts/dialog.js";
 import { count } from "../../parts/format.js";
 import { Status } from "../../parts/labels.js";
+import { Pager } from "../../parts/pager.js";
 import { SearchField } from "../../parts/search-field.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { go, Link, query, withQuery } from "../../router.js";
@@ -69,6 +70,7 @@ export function Runs() {
       <h1>Runs</h1>
       <span class="spring" />
       <${Link} class="button" to="/studies">Studies<//>
+      <${Link} class="button" to="/webhooks">Webhooks<//>
       <${Link} class="button first" to="/launch">Launch a run<//>
       <p class="lead">
         In each run one model plays against itself: a creator writes prompts, and the solver learns from its own best
@@ -119,7 +121,7 @@ export function Runs() {
                       mark=${setMarked}
                       manage=${setManaged}
                     />
-                    <${Pager} next=${page.next} />
+                    <${Pager} page=${page} noun="runs" />
                   `}
             <//>
           </div>
@@ -260,12 +262,4 @@ const NoRuns = ({ filtered }) => html`
         `
     }
   </div>
-`;
-
-/** @param {{next: string | null}} props */
-const Pager = ({ next }) => html`
-  <p class="buttons pager">
-    ${query.value.get("cursor") && html`<${Link} class="button" to=${withQuery({ cursor: null })}>First page<//>`}
-    ${next && html`<${Link} class="button" to=${withQuery({ cursor: next })}>Next 50<//>`}
-  </p>
 `;

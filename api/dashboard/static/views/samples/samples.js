@@ -1,6 +1,7 @@
 // Held-out prompts with what several policies responded to them, side by side.
 import { html } from "../../ui.js";
 import { runEndpoint, useRequest } from "../../data/api.js";
+import { Pager } from "../../parts/pager.js";
 import { Reference } from "../../parts/reference.js";
 import { SearchField } from "../../parts/search-field.js";
 import { SideBySide } from "../../parts/side-by-side.js";
@@ -156,10 +157,7 @@ function Prompts({ page, mode }) {
         `,
       )}
     </div>
-    <p class="buttons pager">
-      ${query.value.get("cursor") && html`<${Link} class="button" to=${withQuery({ cursor: null })}>First page<//>`}
-      ${page.next && html`<${Link} class="button" to=${withQuery({ cursor: page.next })}>Next prompts<//>`}
-    </p>
+    <${Pager} page=${page} noun="held-out prompts" />
   `;
 }
 

@@ -3,8 +3,9 @@ import { html } from "../../ui.js";
 import { useRequest } from "../../data/api.js";
 import { count } from "../../parts/format.js";
 import { Bar, TimeAgo } from "../../parts/labels.js";
+import { Pager } from "../../parts/pager.js";
 import { Empty, Loaded } from "../../parts/states.js";
-import { Link } from "../../router.js";
+import { Link, query } from "../../router.js";
 import { StudyBody } from "./report.js";
 
 /** @typedef {import("../../data/schema.d.ts").ListedStudy} ListedStudy */
@@ -17,7 +18,7 @@ const DRIVERS = { queued: "waits for its turn", taken: "starts", submitted: "is 
 const studyPath = (name) => `/studies/${encodeURIComponent(name)}`;
 
 export function Studies() {
-  const request = useRequest("/v1/studies");
+  const request = useRequest("/v1/studies", { cursor: query.value.get("cursor") });
   return html`
     <div class="head">
       <h1>Studies</h1>
@@ -29,7 +30,7 @@ export function Studies() {
     <${Loaded} request=${request}>
       ${(/** @type {StudyPage} */ page) =>
         page.items.length
-          ? html`<${List} items=${page.items} />`
+          ? html`<${List} items=${page.items} /><${Pager} page=${page} noun="studies" />`
           : html`
             <div class="card">
               <${Empty} title="No studies yet">Start a small one with <code>eva study study-smoke</code>.<//>

@@ -10,7 +10,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
-    Numeric,
     Select,
     Table,
     and_,
@@ -28,7 +27,9 @@ from sqlalchemy.dialects.postgresql import REGCONFIG
 from sqlalchemy.sql.selectable import FromClause
 
 from store.postgres.values import clean_text
-from store.schema.tables import WORDS, batches, estimates, prompts, responses, rewards
+from store.schema.tables import WORDS, batches, estimates, prompts
+from store.views.prompt_lists.figures import FIGURES, LATER, with_figure, with_figures
+from store.views.totals import count_rows
 
 _Query = Select[*tuple[Any, ...]]
 
@@ -46,18 +47,12 @@ _PROMPT = (
     prompts.c.guide,
 )
 
-FIGURES = ("reward", "margin", "length", "correlation", "vote")
-"""What is computed from a prompt's responses: their mean reward, the best reward minus the worst, their mean number of
-tokens, the correlation of the two over the responses, and the share of the commonest answer where a vote decides."""
-
 GUARDS = ("likeness", "guide")
 """What is known of a child from its birth on: how much it repeats other prompts, and the guide's score."""
 
-SORTS = tuple(sign + name for name in ("number", "info", "depth", *FIGURES, *GUARDS) for sign in ("", "-"))
+PLAIN, COMPUTED = ("number", "info", "depth", "born"), (*FIGURES, *LATER, *GUARDS)
+SORTS = tuple(sign + name for name in (*PLAIN, *COMPUTED) for sign in ("", "-"))
 """The sort orders. A minus puts the largest first. Prompts without the value always come last."""
-
-MOST_COUNTED = 100_000
-"""How far prompts are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +81,7 @@ class FoundPrompt:
     """A prompt on a page. `iteration` is the one that `info` comes from, or None if it was never judged.
 
     `checkpoint` is the policy whose responses were judged there, and the FIGURES are those of these responses.
-    `answer` is the commonest answer among them, where the rewarder reads answers.
+    `answer` is the commonest answer among them, where the rewarder reads answers. `gain` and `children` are LATER.
     """
 
     number: int
@@ -108,7 +103,10 @@ class FoundPrompt:
     length: float | None
     correlation: float | None
     vote: float | None
+    success: float | None
     answer: str | None
+    gain: float | None
+    children: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +153,7 @@ def prompt_page(
 ) -> list[FoundPrompt]:
     """Returns a page of the prompts in the order of `sort`. Equal ones are sorted by number, in the same direction."""
     order = _Order(sort, after)
-    if order.by in (*FIGURES, *GUARDS):
+    if order.by in COMPUTED:
         return _found(conn, _figure_page(run_id, wanted, order, limit))
     if order.by != "info":
         return _found(conn, _with_figures(run_id, _page(run_id, wanted, order, limit), order))
@@ -171,7 +169,7 @@ def prompt_page(
 
 
 def count_prompts(conn: Connection, run_id: int, wanted: PromptFilter) -> int | None:
-    """Returns how many prompts there are of these, or None if they are more than MOST_COUNTED."""
+    """Returns how many prompts there are of these, or None if they are too many to count."""
     if wanted.iteration is None and wanted.info_min is None and wanted.info_max is None:
         # which prompts match does not depend on when they were judged
         matching = select(prompts.c.number).where(
@@ -179,18 +177,14 @@ def count_prompts(conn: Connection, run_id: int, wanted: PromptFilter) -> int | 
         )
     else:
         matching = _all(run_id, wanted)
-    some = matching.limit(MOST_COUNTED + 1).subquery()
-    count = int(conn.execute(select(func.count()).select_from(some)).scalar_one())
-    return count if count <= MOST_COUNTED else None
+    return count_rows(conn, matching)
 
 
 def page_start_after(prompt: FoundPrompt, sort: str) -> PageStart:
     """Returns the start of the page that follows this prompt."""
     by = sort.removeprefix("-")
-    value = {"info": prompt.info, "depth": float(prompt.depth)}.get(
-        by, getattr(prompt, by) if by in (*FIGURES, *GUARDS) else None
-    )
-    return PageStart(value, prompt.number)
+    value: float | None = None if by == "number" else getattr(prompt, by)
+    return PageStart(None if value is None else float(value), prompt.number)
 
 
 def _found(conn: Connection, query: _Query) -> list[FoundPrompt]:
@@ -210,7 +204,7 @@ def _judged_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int, i
     for table in (batches, estimates):
         query = _judged(run_id, wanted, table, informed)
         number = table.c.prompt
-        column = {"info": table.c.info, "depth": prompts.c.depth, "number": number}[order.by]
+        column = {"info": table.c.info, "depth": prompts.c.depth, "born": prompts.c.born, "number": number}[order.by]
         arms.append(select(order.cut(query, column, number, limit).subquery()))
     both = union_all(*arms).subquery()
     return order.ordered(select(both), both.c[order.by], both.c.number).limit(limit)
@@ -247,17 +241,16 @@ def _all(run_id: int, wanted: PromptFilter, informed: bool | None = None) -> _Qu
 def _with_figures(run_id: int, page: _Query, order: _Order) -> _Query:
     """A page with the figures of its prompts, in its order."""
     found = page.subquery()
-    figures = _figures(run_id, found)
-    query = select(found, *figures.c).outerjoin(figures, true())
-    return order.ordered(query, found.c[order.by], found.c.number)
+    columns, joined = with_figures(run_id, found)
+    return order.ordered(select(found, *columns).select_from(joined), found.c[order.by], found.c.number)
 
 
 def _figure_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int) -> _Query:
     """A page in the order of a figure, which is computed for every prompt that matches, or of a guard."""
     found = _all(run_id, wanted).subquery()
-    figures = _figures(run_id, found)
-    value, falling = (found if order.by in GUARDS else figures).c[order.by], order.sort.startswith("-")
-    query = select(found, *figures.c).outerjoin(figures, true())
+    value, joined = (found.c[order.by], found) if order.by in GUARDS else with_figure(run_id, found, order.by)
+    falling = order.sort.startswith("-")
+    query = select(found, value.label("sorted")).select_from(joined)
     if (after := order.after) is not None:
         later = found.c.number > after.number
         if after.value is None:
@@ -267,66 +260,12 @@ def _figure_page(run_id: int, wanted: PromptFilter, order: _Order, limit: int) -
             further = value < bound if falling else value > bound
             query = query.where(or_(further, and_(value == bound, later), value.is_(None)))
     by_value = value.desc().nulls_last() if falling else value.nulls_last()
-    return query.order_by(by_value, found.c.number).limit(limit)
-
-
-def _figures(run_id: int, found: FromClause) -> FromClause:
-    """The figures of the responses that each prompt was judged by, with the whole reward and not its parts.
-
-    They are rounded, so that a sum in another order gives the same page.
-    """
-    same_response = (
-        rewards.c.run_id == responses.c.run_id,
-        rewards.c.prompt == responses.c.prompt,
-        rewards.c.checkpoint == responses.c.checkpoint,
-        rewards.c["sample"] == responses.c["sample"],
-    )
-    of_response = (
-        select(rewards.c.value, rewards.c.rewarder)
-        .where(*same_response)
-        # the names of parts begin with the name of the whole
-        .order_by(func.length(rewards.c.rewarder), rewards.c.rewarder)
-        .limit(1)
-        .correlate(responses)
-        .lateral("reward")
-    )
-    name = rewards.c.rewarder
-    part = func.starts_with(name, of_response.c.rewarder.concat("/"))
-    of_vote = (
-        select(
-            func.max(rewards.c.value).filter(part, name.endswith("/share")).label("share"),
-            func.max(rewards.c.answer).filter(or_(part, name == of_response.c.rewarder)).label("answer"),
-        )
-        .where(*same_response)
-        .correlate(responses, of_response)
-        .lateral("vote")
-    )
-    value, tokens = of_response.c.value, responses.c.tokens
-    computed = (
-        func.avg(value),
-        func.max(value) - func.min(value),
-        func.avg(cast(tokens, Float(53))),
-        func.corr(cast(tokens, Float(53)), value),
-        func.max(of_vote.c.share),
-    )
-    columns = [
-        cast(func.round(cast(figure, Numeric), 9), Float(53)).label(name)
-        for name, figure in zip(FIGURES, computed, strict=True)
-    ]
-    commonest = func.mode().within_group(of_vote.c.answer)
-    return (
-        select(*columns, commonest.label("answer"))
-        .select_from(responses)
-        .outerjoin(of_response, true())
-        .outerjoin(of_vote, true())
-        .where(
-            responses.c.run_id == run_id,
-            responses.c.prompt == found.c.number,
-            responses.c.checkpoint == found.c.checkpoint,
-        )
-        .correlate(found)
-        .lateral("figures")
-    )
+    page = query.order_by(by_value, found.c.number).limit(limit).subquery()
+    # the other figures are computed for this page alone
+    columns, joined = with_figures(run_id, page)
+    by_value = page.c.sorted.desc().nulls_last() if falling else page.c.sorted.nulls_last()
+    shown = [column for column in page.c if column is not page.c.sorted]
+    return select(*shown, *columns).select_from(joined).order_by(by_value, page.c.number)
 
 
 def _counts(table: Table, iteration: int | None) -> ColumnElement[bool]:
