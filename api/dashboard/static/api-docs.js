@@ -3,6 +3,7 @@ const place = /** @type {HTMLElement} */ (document.getElementById("docs"));
 
 /** @param {string} text @param {string} [address] @param {string} [label] a link behind the text */
 function say(text, address, label) {
+  const main = document.createElement("main");
   const line = document.createElement("p");
   line.className = "docs-note";
   line.setAttribute("role", "status");
@@ -13,7 +14,8 @@ function say(text, address, label) {
     link.textContent = label;
     line.append(" ", link);
   }
-  place.replaceChildren(line);
+  main.append(line);
+  place.replaceChildren(main);
 }
 
 /** Swagger UI knows a theme of its own: it follows the dashboard's. */
@@ -21,6 +23,11 @@ function followTheme() {
   const chosen = document.documentElement.dataset.theme;
   const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.classList.toggle("dark-mode", dark);
+}
+
+/** Swagger UI's examples and responses scroll, but not by keyboard: it gives them no place among what has the focus. */
+function letExamplesScroll() {
+  for (const example of place.querySelectorAll("pre.microlight:not([tabindex])")) example.setAttribute("tabindex", "0");
 }
 
 async function show() {
@@ -46,7 +53,10 @@ async function show() {
     displayRequestDuration: true,
     filter: true,
     validatorUrl: null,
+    // of its themes the one whose colours can be read on both grounds
+    syntaxHighlight: { theme: "obsidian" },
   });
 }
 
+new MutationObserver(letExamplesScroll).observe(place, { childList: true, subtree: true });
 void show();

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Numeric, Select, case, cast, func, or_, select, true
+from sqlalchemy import ColumnElement, Float, Numeric, case, cast, func, or_, select, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.sql.selectable import FromClause, Lateral
+from sqlalchemy.sql.selectable import FromClause
 
 from store.schema.tables import prompts, responses, rewards, runs
 
@@ -44,7 +44,7 @@ def with_figure(run_id: int, found: FromClause, name: str) -> tuple[ColumnElemen
     return part.c[name], found.outerjoin(part, true())
 
 
-def _whole_reward() -> Lateral:
+def _whole_reward() -> FromClause:
     """The reward of a response, and not its parts."""
     return (
         select(rewards.c.value, rewards.c.rewarder)
@@ -57,7 +57,7 @@ def _whole_reward() -> Lateral:
     )
 
 
-def _figures(run_id: int, found: FromClause) -> Lateral:
+def _figures(run_id: int, found: FromClause) -> FromClause:
     of_response = _whole_reward()
     name = rewards.c.rewarder
     part = func.starts_with(name, of_response.c.rewarder.concat("/"))
@@ -97,11 +97,11 @@ def _figures(run_id: int, found: FromClause) -> Lateral:
     )
 
 
-def _gain(run_id: int, found: FromClause) -> Lateral:
+def _gain(run_id: int, found: FromClause) -> FromClause:
     """Null unless two policies or more have responses with a reward."""
     of_response = _whole_reward()
     mean = func.avg(of_response.c.value)
-    by_policy: Select[Any] = (
+    by_policy = (
         select(responses.c.checkpoint, mean.label("reward"))
         .select_from(responses)
         .join(of_response, true())
@@ -119,7 +119,7 @@ def _gain(run_id: int, found: FromClause) -> Lateral:
     return select(change.label("gain")).select_from(each).correlate(found).lateral("later")
 
 
-def _children(run_id: int, found: FromClause) -> Lateral:
+def _children(run_id: int, found: FromClause) -> FromClause:
     child = prompts.alias("child")
     count = select(func.count().label("children")).where(child.c.run_id == run_id, child.c.parent == found.c.number)
     return count.select_from(child).correlate(found).lateral("kin")

@@ -23,12 +23,13 @@ const FIELDS = [
   ["root", "Seed prompt", { type: "number", min: 0 }],
   ["topic", "Topic", { type: "search", maxlength: 500 }],
 ];
-/** Of the responses that a prompt was judged by. @type {[string, string, string][]} */
+/** Of the responses that a prompt was judged by, and what became of it. @type {[string, string, string][]} */
 const FIGURES = [
   ["reward", "Reward", "Mean reward of the responses that it was judged by"],
   ["margin", "Margin", "Best reward minus worst"],
   ["length", "Length", "Mean number of tokens of the responses"],
   ["correlation", "Reward ~ length", "Correlation of reward and length over the responses"],
+  ["children", "Children", "Prompts that were evolved directly from it"],
 ];
 /** @typedef {"success" | "gain" | "vote" | "likeness" | "guide"} Rare */
 /** Only where they are known. @type {[Rare, string, string][]} */
@@ -172,14 +173,6 @@ function List({ run, page, sort, iteration }) {
               <${Sorted} name="depth" title="Depth" sort=${sort} first="-depth" number=${true} />
               <${Sorted} name="born" title="Made in" sort=${sort} first="-born" />
               <${Sorted}
-                name="children"
-                title="Children"
-                sort=${sort}
-                first="-children"
-                number=${true}
-                hint="Prompts that were evolved directly from it"
-              />
-              <${Sorted}
                 name="info"
                 title=${iteration === null ? "Info when first judged" : `Info in iteration ${iteration}`}
                 sort=${sort}
@@ -224,12 +217,12 @@ const Row = ({ run, prompt, rare }) => html`
     <td><${Operator} name=${prompt.operator} /></td>
     <td class="number">${count(prompt.depth)}</td>
     <td class="soft nowrap">${prompt.born < 0 ? "seed" : `iteration ${prompt.born}`}</td>
-    <td class="number">${count(prompt.children)}</td>
     <td class="number">${figure(prompt.info)}</td>
     <td class="number">${figure(prompt.reward)}</td>
     <td class="number">${figure(prompt.margin)}</td>
     <td class="number">${figure(prompt.length)}</td>
     <td class="number">${figure(prompt.correlation)}</td>
+    <td class="number">${count(prompt.children)}</td>
     ${rare.map(
       (name) => html`
         <td class="number" key=${name}>

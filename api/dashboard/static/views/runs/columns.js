@@ -153,8 +153,10 @@ const SETS = {
     title: "Best",
     hint: "Greedy success of the policy that does best, on the held-out set",
     cell: (set, byReward) => html`
-      <span class="number">${byReward ? figure(set.best.reward) : percent(set.best.success)}</span>${" "}
-      <span class="soft small nowrap">policy ${set.best.policy}</span>
+      <span class="nowrap">
+        ${byReward ? figure(set.best.reward) : percent(set.best.success)}
+        <span class="soft small"> policy ${set.best.policy}</span>
+      </span>
     `,
   },
 };

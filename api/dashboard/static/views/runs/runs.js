@@ -69,9 +69,11 @@ export function Runs() {
     <div class="head">
       <h1>Runs</h1>
       <span class="spring" />
-      <${Link} class="button" to="/studies">Studies<//>
-      <${Link} class="button" to="/webhooks">Webhooks<//>
-      <${Link} class="button first" to="/launch">Launch a run<//>
+      <span class="buttons">
+        <${Link} class="button" to="/studies">Studies<//>
+        <${Link} class="button" to="/webhooks">Webhooks<//>
+        <${Link} class="button first" to="/launch">Launch a run<//>
+      </span>
       <p class="lead">
         In each run one model plays against itself: a creator writes prompts, and the solver learns from its own best
         and worst responses to them.

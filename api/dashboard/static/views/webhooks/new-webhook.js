@@ -6,7 +6,7 @@ import { Entry, linesOf } from "../../parts/entry.js";
 import { Copied } from "../../parts/labels.js";
 import { ErrorNotice } from "../../parts/states.js";
 import { Link } from "../../router.js";
-import { webhookPath } from "./webhooks.js";
+import { webhookPath } from "./words.js";
 
 /** @typedef {import("../../data/schema.d.ts").NewWebhook} NewWebhook */
 /** @typedef {import("../../data/schema.d.ts").WebhookRequest} WebhookRequest */
@@ -99,7 +99,12 @@ function Form({ close, done }) {
             <option value="named">only of runs whose config names it (key webhooks)</option>
           </select>
         </label>
-        <${Entry} id="webhook-tags" label="Tags" wrong=${about("tags")} hint="One per line; a run needs one of them. Empty: any.">
+        <${Entry}
+          id="webhook-tags"
+          label="Tags"
+          wrong=${about("tags")}
+          hint="One per line; a run needs one of them. Empty: any."
+        >
           <textarea id="webhook-tags" name="tags" rows="2" aria-describedby="webhook-tags-hint" />
         <//>
         <p class="buttons ends">

@@ -7,7 +7,7 @@ import { Facts, TimeAgo } from "../../parts/labels.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { go, Link, runPath } from "../../router.js";
 import { notAdmin, settled } from "../../session.js";
-import { NeedsAdmin, told } from "./webhooks.js";
+import { NeedsAdmin, told } from "./words.js";
 
 /** @typedef {import("../../data/schema.d.ts").Delivery} Delivery */
 /** @typedef {import("../../data/schema.d.ts").Webhook} WebhookRow */
@@ -111,8 +111,7 @@ const Summary = ({ webhook }) => html`
     <${Facts}
       facts=${[
         ["Told of", told(webhook)],
-        ["Address", html`<code>${webhook.url}</code>`],
-        ["Form", webhook.form === "slack" ? "a sentence for Slack" : "JSON"],
+        [webhook.form === "slack" ? "Address, in Slack's form" : "Address, as JSON", html`<code>${webhook.url}</code>`],
         ["Waiting", count(webhook.waiting)],
         ["Accepted in 7 days", count(webhook.delivered)],
         ["Given up in 7 days", count(webhook.given_up)],
@@ -159,7 +158,13 @@ const Row = ({ delivery }) => html`
   <tr>
     <td><span class=${classes("status", CLASSES[delivery.state])}>${STATES[delivery.state]}</span></td>
     <td>${delivery.topic}</td>
-    <td>${delivery.run ? html`<${Link} to=${runPath(delivery.run)}>${delivery.run}<//>` : html`<span class="soft">–</span>`}</td>
+    <td>
+      ${
+        delivery.run
+          ? html`<${Link} to=${runPath(delivery.run)}>${delivery.run}<//>`
+          : html`<span class="soft">–</span>`
+      }
+    </td>
     <td class="soft nowrap"><${TimeAgo} iso=${delivery.created_at} /></td>
     <td class="number">${count(delivery.attempts)}</td>
     <td class="details">${delivery.error ?? (delivery.status === null ? "none yet" : `status ${delivery.status}`)}</td>

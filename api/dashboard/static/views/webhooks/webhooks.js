@@ -2,24 +2,15 @@
 import { html, useState } from "../../ui.js";
 import { useRequest } from "../../data/api.js";
 import { count } from "../../parts/format.js";
-import { TextWithCode, TimeAgo } from "../../parts/labels.js";
+import { TimeAgo } from "../../parts/labels.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { Link } from "../../router.js";
 import { notAdmin, settled } from "../../session.js";
 import { NewWebhookForm } from "./new-webhook.js";
+import { NeedsAdmin, told, webhookPath } from "./words.js";
 
 /** @typedef {import("../../data/schema.d.ts").Webhook} Webhook */
 /** @typedef {import("../../data/schema.d.ts").Webhooks} WebhookList */
-
-/** @param {string} name */
-export const webhookPath = (name) => `/webhooks/${encodeURIComponent(name)}`;
-
-/** What a webhook is told, in words. @param {Webhook} webhook @param {number} all how many topics there are */
-export function told({ topics, tags, runs }, all = 4) {
-  const what = topics.length === all ? "everything" : topics.join(", ");
-  if (runs === "named") return `${what} of runs whose config names it`;
-  return tags.length ? `${what} of runs tagged ${tags.join(" or ")}` : `${what} of all runs`;
-}
 
 export function Webhooks() {
   const [tick, setTick] = useState(0);
@@ -57,14 +48,6 @@ export function Webhooks() {
     }
   `;
 }
-
-/** @param {{why: string}} props */
-export const NeedsAdmin = ({ why }) => html`
-  <div class="notice">
-    <h3>Webhooks belong to the whole service</h3>
-    <p><${TextWithCode} text=${why} />.</p>
-  </div>
-`;
 
 /** @param {{items: Webhook[]}} props */
 const List = ({ items }) => html`
