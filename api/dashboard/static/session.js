@@ -40,9 +40,9 @@ export function readOnly() {
 /** Says why this key may not manage what belongs to the whole service; null if it may. */
 export function notAdmin() {
   const current = session.value;
-  return current && current.scope !== "admin"
-    ? `The key ${current.key} has scope ${current.scope}. Sign in with one made by \`eva keys create NAME --scope admin\``
-    : null;
+  if (!current || current.scope === "admin") return null;
+  const has = `The key ${current.key} has scope ${current.scope}.`;
+  return `${has} Sign in with one made by \`eva keys create NAME --scope admin\``;
 }
 
 /** Shows who is signed in, with a button to sign out; nothing where the service requires no keys. */

@@ -36,7 +36,7 @@ class OpenStage:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class RunSpending:
     """The time that stages took, tokens of the responses that they generated, optimiser steps, and dollars for APIs."""
 
     seconds: float
@@ -58,7 +58,7 @@ class StandingRow:
     stage: OpenStage | None
     held_by: JsonObject | None
     origin: str | None
-    spent: Spent
+    spent: RunSpending
     outcome: tuple[SetOutcome, ...]
 
 
@@ -198,6 +198,6 @@ def _row(row: Sequence[Any]) -> StandingRow:
         None if stage[0] is None else OpenStage(*stage),
         owner,
         origin,
-        Spent(*spent),
+        RunSpending(*spent),
         outcome_of(*heldout),
     )

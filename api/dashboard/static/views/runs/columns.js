@@ -146,7 +146,7 @@ const SETS = {
   },
   change: {
     title: "Change",
-    hint: "Change of the greedy success from the first policy to the newest one with its 95% interval, on the held-out set",
+    hint: "Change of the greedy success in points with its 95% interval, first policy → newest, on the held-out set",
     cell: (set, byReward) => html`<${SetChange} set=${set} byReward=${byReward} />`,
   },
   best: {

@@ -59,16 +59,35 @@ function Form({ close, done }) {
     <${Dialog} title="Add a webhook" close=${close}>
       ${error && !placed && html`<${ErrorNotice} error=${error} />`}
       <form class="form" onSubmit=${save}>
-        <${Entry} id="webhook-name" label="Name" wrong=${about("name")} hint="Lower-case letters, digits, dots, dashes, underscores.">
-          <input id="webhook-name" name="name" maxlength="60" required autofocus aria-describedby="webhook-name-hint" />
+        <${Entry}
+          id="webhook-name"
+          label="Name"
+          wrong=${about("name")}
+          hint="Lower-case letters, digits, dots, dashes, underscores."
+        >
+          <input
+            id="webhook-name"
+            name="name"
+            maxlength="60"
+            required
+            autofocus
+            aria-describedby="webhook-name-hint"
+          />
         <//>
         <${Entry}
           id="webhook-url"
           label="Address"
           wrong=${about("url")}
-          hint="https:// and public, unless the service allows its network. The path will not be shown again."
+          hint="Public, with https://, unless the service allows its network. The path will not be shown again."
         >
-          <input id="webhook-url" name="url" type="url" required autocomplete="off" aria-describedby="webhook-url-hint" />
+          <input
+            id="webhook-url"
+            name="url"
+            type="url"
+            required
+            autocomplete="off"
+            aria-describedby="webhook-url-hint"
+          />
         <//>
         <label class="field">
           What the receiver takes
