@@ -1,5 +1,5 @@
-// Draws a figure as an SVG that needs nothing else: its drawings, words and legend, each where it is on the page, in the
-// colours of the theme. A PNG is painted from the same SVG.
+// Draws a figure as an SVG that needs nothing else: its drawings, words and legend, each where it is on the page, in
+// the colours of the theme. A PNG is painted from the same SVG.
 import { rgbOf } from "./colours.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";

@@ -14,7 +14,9 @@ export function Pager({ page, noun }) {
   const cursor = query.value.get("cursor");
   return html`
     <p class="buttons pager">
-      <span class="soft small">${next || cursor ? `Showing ${count(items.length)} of ${all} ${noun}` : `${all} ${one}`}</span>
+      <span class="soft small">
+        ${next || cursor ? `Showing ${count(items.length)} of ${all} ${noun}` : `${all} ${one}`}
+      </span>
       ${cursor && html`<${Link} class="button" to=${withQuery({ cursor: null })}>First page<//>`}
       ${next && html`<${Link} class="button" to=${withQuery({ cursor: next })}>Next ${items.length}<//>`}
     </p>
