@@ -5,6 +5,7 @@ The package is an optional extra, and nothing of it is imported before a config 
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import functools
 import inspect
@@ -12,6 +13,7 @@ import math
 import signal
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from eva.config import Environment, Prompts
@@ -64,7 +66,10 @@ class AnsweringClient:
 
 
 class SingleTurn:
-    """An environment with one turn. Raises ConfigError if it cannot be loaded, or has more turns."""
+    """An environment with one turn. Raises ConfigError if it cannot be loaded, or has more turns.
+
+    Its owner calls `tear_down` when it is done with it.
+    """
 
     def __init__(self, config: Environment) -> None:
         self.name = config.id
@@ -110,12 +115,26 @@ class SingleTurn:
             _failures.reset(token)
         return [(state, _why_unrewarded(state, failures)) for state in states]
 
+    async def tear_down(self) -> None:
+        """Frees what the environment holds, by its own teardown handlers."""
+        await self._environment._teardown()
+
+
+def check_environment(config: Environment) -> None:
+    """Loads the environment and frees it again. Raises what `SingleTurn` does."""
+    asyncio.run(SingleTurn(config).tear_down())
+
 
 def read_environment(config: Prompts) -> PromptFile:
     """Reads the prompts of an environment's data set, with its answers as references. Raises what `SingleTurn` does."""
     assert config.environment is not None, "called for prompts of an environment"
+    environment = SingleTurn(config.environment)
+    try:
+        rows = environment.rows()
+    finally:
+        asyncio.run(environment.tear_down())
     return read_prompts(
-        SingleTurn(config.environment).rows(),
+        rows,
         f"environment {config.environment.id}",
         field=config.field or "prompt",
         topic_field=config.topic_field,
@@ -137,6 +156,7 @@ def _load(config: Environment) -> Any:
             expected=PROTOCOL,
             next_move="Install eva with the extra `environments`: pip install 'eva-selfplay[environments]'",
         ) from error
+    _leave_the_process_alone()
     with _own_signal_handlers():
         try:
             environment: Any = verifiers.load_environment(config.id, **config.args)
@@ -156,9 +176,24 @@ def _load(config: Environment) -> Any:
     return environment
 
 
+def _leave_the_process_alone() -> None:
+    """Lets no environment register handlers of signals and of the process's end, as its constructor does.
+
+    A run is paused by its driver's handler of SIGTERM, and the reward process tears its environment down itself.
+    """
+    from verifiers.envs import environment
+
+    def ignore(*_: object) -> None:
+        """Stands for `signal.signal` and `atexit.register`."""
+
+    module: Any = environment
+    names = {name: getattr(signal, name) for name in ("SIGINT", "SIGTERM", "default_int_handler")}
+    module.signal, module.atexit = SimpleNamespace(signal=ignore, **names), SimpleNamespace(register=ignore)
+
+
 @contextmanager
 def _own_signal_handlers() -> Generator[None]:
-    """Keeps this process's handlers of SIGINT and SIGTERM, which an environment replaces when it is made."""
+    """Keeps this process's handlers of SIGINT and SIGTERM, which a user's module may replace when it is loaded."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import logging
 import os
 import time
 from collections.abc import Callable
+from functools import cache
+from importlib.metadata import distribution
+from pathlib import Path
 from typing import Any, NoReturn
 
 from eva.config import EvolInstruct
@@ -53,11 +57,18 @@ def price_of(model: str | None) -> Prices | None:
     """
     if model is None:
         return None
-    price_map: dict[str, Any] = import_litellm().model_cost
+    price_map = _shipped_prices()
     row = price_map.get(model) or price_map.get(model.partition("/")[2])
     if not row or "input_cost_per_token" not in row or "output_cost_per_token" not in row:
         return None
     return Prices(float(row["input_cost_per_token"]), float(row["output_cost_per_token"]))
+
+
+@cache
+def _shipped_prices() -> dict[str, dict[str, Any]]:
+    """The file of LiteLLM's package: LiteLLM takes seconds to import, and its own map changes with what is called."""
+    file = distribution("litellm").locate_file("litellm/model_prices_and_context_window_backup.json")
+    return json.loads(Path(str(file)).read_bytes())
 
 
 class Completions:

@@ -12,7 +12,7 @@ from eva.creator.novelty import prompt_key
 from eva.prompts.conversations import as_messages, transcript
 from eva.prompts.files import read_prompts
 from eva.types import Reward
-from workers.environments import ANSWER, Rollout, SingleTurn
+from workers.environments import ANSWER, Rollout, SingleTurn, check_environment
 from workers.rewards.model import Alive, RewardRequest, reason
 from workers.rewards.verifier import NO_REFERENCE
 
@@ -34,7 +34,7 @@ class EnvironmentModel:
     @staticmethod
     def check(config: EnvironmentReward) -> None:
         """Loads the environment. Raises ConfigError if that fails or it has more than one turn."""
-        SingleTurn(config)
+        check_environment(config)
 
     @property
     def patience_s(self) -> float:
@@ -57,7 +57,10 @@ class EnvironmentModel:
         return rewarded
 
     def close(self) -> None:
-        self._loop.close()
+        try:
+            self._loop.run(self._environment.tear_down())
+        finally:
+            self._loop.close()
 
     def _row(self, request: RewardRequest) -> Mapping[str, Any] | None:
         """The row that the prompt comes from; for any other prompt, one with its reference answer. None without one."""

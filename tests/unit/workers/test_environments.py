@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from store.runs import runs
 from store.session import Store
 from tests.support.decisions import fingerprint_of
 from tests.support.fakes import Died, FakeGenerator, Recorder, always, fake_config, fake_roles
-from workers.environments import SingleTurn, read_environment
+from workers.environments import read_environment
 from workers.rewards import build_rewarder
 from workers.rewards.environment import EnvironmentModel
 from workers.rewards.model import RewardRequest
@@ -33,6 +35,7 @@ PAGE = (Path(__file__).parents[3] / "docs/extending/environments.md").read_text(
 
 OTHERS = """
 import asyncio
+from pathlib import Path
 
 import verifiers
 from datasets import Dataset
@@ -41,6 +44,13 @@ ROWS = [
     {"question": "p", "answer": "a", "info": {"bonus": 2.0}},
     {"question": "q", "answer": "b", "info": {"bonus": 1.0}},
 ]
+
+
+class Sums(verifiers.SingleTurnEnv):
+    @verifiers.teardown
+    async def note(self):
+        with Path("torn").open("a") as file:
+            file.write("x")
 
 
 class Talk(verifiers.MultiTurnEnv):
@@ -64,7 +74,7 @@ def load_environment(kind="plain"):
     if kind == "turns":
         return Talk(dataset=data, rubric=verifiers.Rubric(funcs=[with_info]), max_turns=3)
     funcs = [by_rank] if kind == "group" else [with_info]
-    return verifiers.SingleTurnEnv(dataset=data, rubric=verifiers.Rubric(funcs=funcs))
+    return Sums(dataset=data, rubric=verifiers.Rubric(funcs=funcs))
 """
 
 
@@ -146,10 +156,19 @@ def test_functions_of_a_group_see_all_responses_to_a_prompt(folder: Path) -> Non
     assert [reward.value for reward in rewards("p", "b", "c", "a", args={"kind": "group"})] == [1.0, 2.0, 0.0]
 
 
-def test_loading_keeps_the_handlers_of_signals(folder: Path) -> None:
+def test_an_environment_takes_over_no_signal_and_nothing_at_the_end_and_is_torn_down_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[object] = []
+    monkeypatch.setattr(atexit, "register", ends.append)
     kept = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    SingleTurn(EnvironmentReward(kind="environment", id="other-sums"))
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == kept
+    config = EnvironmentReward(kind="environment", id="other-sums")
+    with ThreadPoolExecutor(1) as pool:  # where no handler of a signal can be set
+        pool.submit(EnvironmentModel.check, config).result()
+    read_environment(Prompts.model_validate({"environment": {"id": "other-sums"}}))
+    EnvironmentModel(config).close()
+    assert ends == [] and [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == kept
+    assert (folder / "torn").read_text() == "xxx"
 
 
 def test_tasks_can_be_topics_and_a_limit_holds(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import sys
 import time
 from types import SimpleNamespace
 
@@ -81,7 +82,9 @@ def test_the_playgrounds_operators_evolve_through_the_same_protocol() -> None:
     assert evolver.evolve(Mutation("no prompt of this world", "breadth", 1)).text == ""
 
 
-def test_a_model_of_the_price_map_is_found_with_and_without_its_provider() -> None:
+def test_a_model_of_the_price_map_is_found_with_and_without_its_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a price needs neither LiteLLM's import nor what calls have left in its own map
+    monkeypatch.setitem(sys.modules, "litellm", SimpleNamespace(model_cost={}))
     found = price_of("openai/gpt-4o-mini")
     assert found is not None and 0 < found.prompt < found.reply < 1e-4
     assert price_of("gpt-4o-mini") == found
