@@ -1,7 +1,7 @@
 # The one place for commands. `make help` lists them; each is a line that you could type yourself.
 # PYTHON=python3.12 chooses the interpreter to install with; ARGS="…" is passed on to the command.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-fakes test-integration test-browser lint format types bench chaos test-faults test-gpu bench-gpu screenshots vendor \
+.PHONY: help install demo test test-all test-unit test-fakes test-integration test-browser lint format types bench chaos test-faults test-gpu bench-gpu screenshots vendor \
   dashboard-types tools playground-model playground-creator doctor constraints clean
 PY := .venv/bin/python
 # two processes run the tests
@@ -17,7 +17,10 @@ install:  ## install eva into .venv at pinned versions; does nothing if that is 
 demo: install  ## play eva on the playground with a tiny model and print a report
 	@.venv/bin/eva demo $(ARGS)
 
-test: install lint types tools  ## run everything: formatting, types, and all tests
+test: install lint tools  ## run everything: formatting, types, and all tests
+	@$(MAKE) --no-print-directory -j2 types test-all
+
+test-all: install  ## run all tests, without formatting and types
 	@$(PY) -m pytest $(SHARED) --durations=25 --durations-min=5 $(ARGS)
 
 test-unit: install  ## run the fast tests: pure code

@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-from ray._private import ray_constants
+from ray._private import parameter, ray_constants
 from ray.job_config import JobConfig
 from typing_extensions import override
 
@@ -56,9 +57,7 @@ def connect(settings: Settings) -> None:
     if ray.is_initialized():
         return
     require_guarded_ray(settings.ray_address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray runs its workers at nice 15: an engine would yield to whatever else the machine does.
-    os.environ.setdefault("RAY_worker_niceness", "0")
+    set_ray_defaults()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": _Job()}
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     terminated = signal.getsignal(signal.SIGTERM)
@@ -67,7 +66,7 @@ def connect(settings: Settings) -> None:
             os.environ.update(closed_cluster_environment())
             # Ray has read this switch of its environment when it was imported
             ray_constants.ENABLE_RAY_CLUSTER = False
-            with _environment(SAFE_PATH), _hangup_ignored():
+            with _environment(SAFE_PATH), _hangup_ignored(), _without_monitors():
                 start_patiently(lambda: ray.init(address="local", **local, **quiet), "on this machine")
         else:
             mark = {"EVA_DRIVER": os.environ["EVA_DRIVER"]} if "EVA_DRIVER" in os.environ else {}
@@ -89,6 +88,29 @@ def connect(settings: Settings) -> None:
         # Ray installs a SIGTERM handler that ends the process; how to stop is the driver's own decision.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminated)
+
+
+def set_ray_defaults() -> None:
+    """Sets what Ray reads in the environment when it starts a cluster, where the user has not."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray runs its workers at nice 15: an engine would yield to whatever else the machine does.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    # Ray would start an idle process per core. eva's actors have environments of their own, and never get one of those.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+
+
+@contextmanager
+def _without_monitors() -> Generator[None]:
+    """A cluster of one machine and one driver needs no autoscaler, and eva reads logs as files.
+
+    `ray.init` has no option for the two processes, which cost two seconds of a core and go on looking around.
+    """
+    plain = parameter.RayParams
+    parameter.RayParams = partial(plain, include_log_monitor=False, no_monitor=True)  # pyright: ignore[reportAttributeAccessIssue] - see above
+    try:
+        yield
+    finally:
+        parameter.RayParams = plain
 
 
 def start_patiently(start: Callable[[], T], where: str) -> T:

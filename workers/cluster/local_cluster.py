@@ -114,15 +114,14 @@ def keep() -> None:
     import logging
     import shutil
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_JOB_STOP_WAIT_TIME_S", str(STOP_JOB_S))
     os.environ.pop("RAY_ADDRESS", None)
     import ray
     from ray._private import parameter
 
-    from workers.cluster.connection import OBJECT_STORE_BYTES, start_patiently
+    from workers.cluster.connection import OBJECT_STORE_BYTES, set_ray_defaults, start_patiently
 
+    set_ray_defaults()
     # Ray's job agent listens on a fixed port. If another cluster of this machine has it, jobs never start. `ray start`
     # has an option for the port, `ray.init` has none.
     parameter.RayParams = partial(parameter.RayParams, dashboard_agent_listen_port=0)  # pyright: ignore[reportAttributeAccessIssue] - see above

@@ -9,13 +9,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ray.train
 import torch
-from ray.train import RunConfig, ScalingConfig
-from ray.train import TrainingFailedError as RayTrainingFailedError
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from eva.config import Model, Training
 from eva.errors import EvaError, TrainingFailedError
@@ -26,6 +22,9 @@ from workers.cluster.room import free_gpus
 from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files
 from workers.training.optimisation import optimise, silence_libraries
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
 
 _STEPS, _DROPPED, _POLICY = "steps.jsonl", "dropped.json", "policy"
 _POLL_S = 0.2
@@ -81,6 +80,9 @@ def group_trainer(
 
     `machine`: Ray's name for the only machine that has it.
     """
+    from ray.train import RunConfig, ScalingConfig  # takes a second, which a job on one device does not need
+    from ray.train.torch import TorchConfig, TorchTrainer
+
     there = {} if machine is None else {machine: 0.001}
     return TorchTrainer(
         loop,
@@ -112,10 +114,17 @@ def require_devices(needed: int, machine: str | None = None) -> None:
         time.sleep(1.0)
 
 
+def rank_here() -> int:
+    """Returns the number of this process among those of its group; the first is 0."""
+    from ray.train import get_context
+
+    return get_context().get_world_rank()
+
+
 def train_on_this_device(config: dict[str, Any]) -> None:
     """Runs in each process. The first process writes steps, notes, dropped rows and the policy's files."""
     job, training, gpu = config["job"], config["training"], config["gpu"]
-    scratch, first = Path(config["scratch"]), ray.train.get_context().get_world_rank() == 0
+    scratch, first = Path(config["scratch"]), rank_here() == 0
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // training.devices))
     silence_libraries()
     with (scratch / _STEPS).open("a", encoding="utf-8") as lines:
@@ -166,6 +175,8 @@ def _follow(fitting: Future[Any], file: Path, report: StepListener | None, note:
 
 def raise_failure(fitting: Future[Any], folder: Path) -> None:
     """Raises what ended a group of processes early. Does nothing if they ended in peace."""
+    from ray.train import TrainingFailedError as RayTrainingFailedError
+
     try:
         fitting.result()  # bounded: it is done
     except RayTrainingFailedError as error:

@@ -25,6 +25,12 @@ def play_apart(module: str, folder: Path, timeout_s: float) -> dict[str, Any]:
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=end_with_parent,
-        env={**os.environ, "EVA_ASKED": str(folder / "asked"), "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}"},
+        env={
+            **os.environ,
+            "EVA_ASKED": str(folder / "asked"),
+            "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}",
+            # as `workers.cluster.connection` has it: no idle process for each core of each machine
+            "RAY_prestart_worker_first_driver": "0",
+        },
     )
     return json.loads(ended.stdout.splitlines()[-1])

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import ray.train
 import torch
 
 from eva.config import Model, Training
@@ -24,7 +23,7 @@ from eva.types import ChunkPairs, TrainingJob, TrainingStep
 from workers.training import checkpoint_files
 from workers.training.chunks.resident import ResidentTrainer, pairs_digest, write_gathered
 from workers.training.chunks.rolling_state import StoredState, read_progress
-from workers.training.distribution import group_trainer, raise_failure, require_devices
+from workers.training.distribution import group_trainer, raise_failure, rank_here, require_devices
 from workers.training.optimisation import silence_libraries
 
 _LINES, _WRITTEN, _PREFIX = "lines.jsonl", "written", ".resident-"
@@ -123,7 +122,7 @@ def obey_orders(config: dict[str, Any]) -> None:
     folder = Path(config["folder"])
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // training.devices))
     silence_libraries()
-    rank = ray.train.get_context().get_world_rank()
+    rank = rank_here()
     first = rank == 0
     trainer = ResidentTrainer(job, training, config["model"], gpu=gpu, rank=rank)
     with (folder / _LINES).open("a", encoding="utf-8") as lines:
