@@ -106,7 +106,7 @@ def _without_monitors() -> Generator[None]:
     `ray.init` has no option for the two processes, which cost two seconds of a core and go on looking around.
     """
     plain = parameter.RayParams
-    parameter.RayParams = partial(plain, include_log_monitor=False, no_monitor=True)  # pyright: ignore[reportAttributeAccessIssue] - see above
+    parameter.RayParams = partial(plain, include_log_monitor=False, no_monitor=True)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType] - see above
     try:
         yield
     finally:
