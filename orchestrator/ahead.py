@@ -83,9 +83,8 @@ class Ahead:
 
     def forget(self, iteration: int) -> None:
         """Drops what was evolved ahead for an iteration, because it is stored."""
-        if self._journal.config.overlaps:
-            self.close()
-            self._journal.chain_files(iteration).remove()
+        self.close()
+        self._journal.chain_files(iteration).remove()
 
     def close(self) -> None:
         """Asks for no more children. Replies in flight come back to nobody."""

@@ -67,7 +67,8 @@ class ChainFiles:
         """Removes the files of this iteration and of earlier ones, whose chains the database has."""
         for path, iteration in self._paths():
             if iteration <= self.iteration:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # the next iteration tries again
+                    path.unlink()
         with suppress(OSError):  # it is not empty, or not there
             (self.run_folder / FOLDER).rmdir()
 
@@ -78,6 +79,11 @@ class ChainFiles:
 
 
 def _lines(path: Path) -> Iterator[_Line]:
-    for line in path.read_bytes().splitlines():
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        log.warning("children that were evolved ahead are evolved again, because their file cannot be read: %s", error)
+        return
+    for line in lines:
         with suppress(ValidationError):  # the process was killed while it wrote
             yield _LINE.validate_json(line)

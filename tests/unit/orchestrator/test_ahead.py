@@ -289,5 +289,10 @@ def test_the_files_of_chains_leave_out_half_a_line_and_the_chains_of_another_pla
     assert second.read("this") == {0: chains[0], 2: chains[2]}
     ChainFiles(tmp_path, 1, 3).remove()
     assert len(second.read("this")) == 2, "an earlier iteration's files are not these"
+    ChainFiles(tmp_path, 3, 3).append("this", chains[3])
+    (tmp_path / FOLDER / "iteration-3-driver-2.jsonl").mkdir()  # no file can be read or removed there
+    assert ChainFiles(tmp_path, 3, 3).read("this") == {3: chains[3]}
+    ChainFiles(tmp_path, 3, 3).remove()
+    (tmp_path / FOLDER / "iteration-3-driver-2.jsonl").rmdir()
     ChainFiles(tmp_path, 3, 3).remove()
     assert second.read("this") == {} and not (tmp_path / FOLDER).exists()
