@@ -1,20 +1,19 @@
 """What a child is worth to the creator that wrote it: its regret, less what it repeats; nothing if it was refused.
 
 The regret of a child is its informativeness in the batch, by the run's own metric: how far apart are the responses of
-the policy that it was written for. Children of one parent are each other's baseline.
+the policy that it was written for. What it repeats is its likeness, measured at its birth (`eva.creator.likeness`).
+Children of one parent are each other's baseline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
-from eva.creator.novelty import scope
-from eva.measures.minhash import PERMUTATIONS, signatures
 from eva.solver.advantages import weigh
-from eva.types import Floats, Prompt, RewardTable
+from eva.types import Floats, RewardTable
 
 RETRY, NOT_JUDGED = "retry", "not_judged"
 REASONS = {
@@ -30,6 +29,7 @@ class Writing:
 
     `child`: the number of the prompt that it became; None if it was refused, or repeated another child of the
     iteration. `judged`: whether the child was in the batch, and then `regret` is its info there (None for NULL).
+    `likeness`: how much the child repeats (None without a child).
     """
 
     source: int
@@ -38,6 +38,7 @@ class Writing:
     child: int | None
     judged: bool
     regret: float | None
+    likeness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,46 +58,14 @@ class ChildReward:
     reason: str | None
 
 
-def likeness_of(children: Sequence[Prompt], earlier: Sequence[Prompt]) -> dict[int, float]:
-    """Returns how much each child repeats: its greatest likeness to another child or an earlier prompt, 0 to 1.
-
-    Likeness is the Jaccard index of word triples, estimated by MinHash, within the same conversation. A child's own
-    ancestors do not count: it is meant to be like them. `earlier` holds all prompts before the iteration, by number.
-    """
-    if not children:
-        return {}
-    sketches_C_K = signatures([child.text for child in children], [scope(child.context) for child in children])
-    sketches_E_K = signatures([prompt.text for prompt in earlier], [scope(prompt.context) for prompt in earlier])
-    row_of = {prompt.number: row for row, prompt in enumerate(earlier)}
-    found: dict[int, float] = {}
-    for row, child in enumerate(children):
-        agreeing_C = np.count_nonzero(sketches_C_K == sketches_C_K[row], axis=1)
-        agreeing_C[row] = 0
-        agreeing_E = np.count_nonzero(sketches_E_K == sketches_C_K[row], axis=1)
-        agreeing_E[_ancestors(child, earlier, row_of)] = 0
-        found[child.number] = max(int(agreeing_C.max()), int(agreeing_E.max(initial=0))) / PERMUTATIONS
-    return found
-
-
-def _ancestors(child: Prompt, earlier: Sequence[Prompt], row_of: Mapping[int, int]) -> list[int]:
-    rows: list[int] = []
-    parent = child.parent
-    while parent is not None and (row := row_of.get(parent)) is not None:
-        rows.append(row)
-        parent = earlier[row].parent
-    return rows
-
-
-def reward_children(
-    writings: Collection[Writing], likeness: Mapping[int, float], *, rule: str, weight: float
-) -> list[ChildReward]:
+def reward_children(writings: Collection[Writing], *, rule: str, weight: float) -> list[ChildReward]:
     """Returns the reward and the advantage of every reply, in their order.
 
     A child that was accepted and judged gets regret x (1 - `weight` x likeness), with a regret of 0 where none could be
     measured; a refused one gets 0. A `rule` for advantages compares the first replies for the children of one parent.
     Raises ConfigError or InputError if a user's rule does not fulfil its contract.
     """
-    worth = [_worth(writing, likeness, weight) for writing in writings]
+    worth = [_worth(writing, weight) for writing in writings]
     first = [writing.attempt == 0 for writing in writings]
     sources = sorted({writing.source for writing in writings})
     row_of, slots = {source: row for row, source in enumerate(sources)}, 1 + max((w.slot for w in writings), default=0)
@@ -117,7 +86,7 @@ def reward_children(
                 writing.slot,
                 writing.attempt,
                 writing.regret,
-                None if writing.child is None else likeness[writing.child],
+                writing.likeness,
                 reward,
                 None if one is None else one.advantage,
                 reason,
@@ -126,9 +95,9 @@ def reward_children(
     return rewarded
 
 
-def _worth(writing: Writing, likeness: Mapping[int, float], weight: float) -> float | None:
+def _worth(writing: Writing, weight: float) -> float | None:
     if writing.child is None:
         return 0.0
     if not writing.judged:
         return None
-    return (writing.regret or 0.0) * (1.0 - weight * likeness[writing.child])
+    return (writing.regret or 0.0) * (1.0 - weight * (writing.likeness or 0.0))

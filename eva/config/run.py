@@ -296,6 +296,11 @@ class RunConfig(Section):
         """Whether the tokens of the solver's responses are recorded."""
         return loss_facts(self.training.loss).online or self.rollouts.keep != "needed"
 
+    @property
+    def measures_likeness(self) -> bool:
+        """Whether something depends on how much a child repeats: weights in sampling, or what a creator earns."""
+        return self.novelty.pull > 0 or self.evolving.creator is not None
+
     def sampling_rule(self, flatten: float = 1.0) -> SamplingRule:
         """How prompts are sampled. `flatten`: what steering divides the logs of the weights by."""
         return replace(self.sampling.rule, pull=self.novelty.pull, flatten=flatten)

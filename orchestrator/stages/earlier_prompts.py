@@ -55,7 +55,7 @@ class EarlierPrompts:
     def _checks(self, iteration: int, report: Callable[[], None]) -> NoveltyChecks:
         novelty = self._run.config.novelty
         checks: list[NoveltyCheck] = [ContaminationCheck(self._protected)] if self._protected else []
-        if novelty.similarity < 1 or novelty.pull:
+        if novelty.similarity < 1 or self._run.config.measures_likeness:
             for older in self._older(iteration, len(self._index)):
                 self._index.extend([prompt.text for prompt in older], [scope(prompt.context) for prompt in older])
         if novelty.similarity < 1:
@@ -67,8 +67,8 @@ class EarlierPrompts:
         return NoveltyChecks((*checks, *self._user_checks))
 
     def likeness(self, children: Sequence[Prompt]) -> dict[int, float]:
-        """Returns how much each child repeats other prompts, by number; nothing if no weight depends on it."""
-        if not self._run.config.novelty.pull:
+        """Returns how much each child repeats other prompts, by number; nothing if nothing depends on it."""
+        if not self._run.config.measures_likeness:
             return {}
         parents = self._run.read(lambda conn: prompts.read_parents(conn, self._run.id))
         return likeness_of(children, self._index, parents)

@@ -9,19 +9,17 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from eva.child_rewards import ChildReward, likeness_of, reward_children
+from eva.child_rewards import ChildReward, reward_children
 from eva.config import RunConfig
 from eva.creator.informativeness import estimate
 from eva.creator.operators.choice import OperatorRecord, evidence_of
 from eva.creator.operators.gain import ChildInfo, Measure, Shrinkage, measured_with, operator_gains
 from eva.runtime.failpoints import reach
-from eva.types import Estimate, Prompt, RewardTable
+from eva.types import Estimate, RewardTable
 from orchestrator.stages.stage import Stage, null_for_nan
-from store.game import evolutions, prompts
+from store.game import evolutions
 from store.runs import stages
 from store.views import statistics
-
-PAGE = 10_000
 
 
 def info_measure(config: RunConfig) -> Measure:
@@ -107,11 +105,7 @@ class CreatorRewardStage(Stage):
         if self.complete or creator is None:
             return
         writings = run.read(lambda conn: evolutions.read_writings(conn, run.id, iteration))
-        numbers = sorted(writing.child for writing in writings if writing.child is not None)
-        children = run.read(lambda conn: prompts.read_prompts(conn, run.id, numbers))
-        likeness = likeness_of(children, self._earlier())
-        rule = creator.training.advantage_rule
-        rewarded = reward_children(writings, likeness, rule=rule, weight=creator.likeness)
+        rewarded = reward_children(writings, rule=creator.training.advantage_rule, weight=creator.likeness)
         reach("creator.rewarded")
 
         def store(conn: Connection) -> None:
@@ -119,17 +113,6 @@ class CreatorRewardStage(Stage):
 
         self.advance(len(rewarded))
         self.close(store, **reward_counts(rewarded))
-
-    def _earlier(self) -> list[Prompt]:
-        """The prompts that are older than the iteration, by number."""
-        older: list[Prompt] = []
-        while True:
-            after = older[-1].number if older else -1
-            page = self.run.read(lambda conn, after=after: prompts.iter_prompts(conn, self.run.id, after, PAGE))
-            born_before = [prompt for prompt in page if prompt.born < self.iteration]
-            older += born_before
-            if len(born_before) < PAGE:
-                return older
 
 
 def reward_counts(rewarded: list[ChildReward]) -> dict[str, object]:

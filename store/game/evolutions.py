@@ -54,12 +54,12 @@ _ASSIGN = text("""
 
 # of several replies that became one child, the first in canonical order wrote it
 _WRITINGS = text("""
-    SELECT e.source, e.slot, e.attempt,
-        CASE WHEN row_number() OVER (PARTITION BY e.child ORDER BY e.source, e.slot) = 1 THEN e.child END AS child,
-        b.prompt IS NOT NULL AS judged, b.info
-    FROM evolutions e
-    LEFT JOIN batches b ON b.run_id = e.run_id AND b.iteration = e.iteration AND b.prompt = e.child AND NOT b.buffer
-    WHERE e.run_id = :run_id AND e.iteration = :iteration ORDER BY e.source, e.slot, e.attempt
+    SELECT e.source, e.slot, e.attempt, e.written AS child, b.prompt IS NOT NULL AS judged, b.info, p.likeness
+    FROM (SELECT *, CASE WHEN row_number() OVER (PARTITION BY child ORDER BY source, slot) = 1 THEN child END AS written
+          FROM evolutions WHERE run_id = :run_id AND iteration = :iteration) e
+    LEFT JOIN prompts p ON p.run_id = e.run_id AND p.number = e.written
+    LEFT JOIN batches b ON b.run_id = e.run_id AND b.iteration = e.iteration AND b.prompt = e.written AND NOT b.buffer
+    ORDER BY e.source, e.slot, e.attempt
 """)
 
 _FIGURES = text("""
@@ -143,10 +143,7 @@ def assign_children(conn: Connection, run_id: int, iteration: int, children: Seq
 def read_writings(conn: Connection, run_id: int, iteration: int) -> list[Writing]:
     """Returns an iteration's replies with what decides their worth, by source, slot and attempt."""
     rows = conn.execute(_WRITINGS, {"run_id": run_id, "iteration": iteration})
-    return [
-        Writing(row.source, row.slot, row.attempt, row.child, row.judged and row.child is not None, row.info)
-        for row in rows
-    ]
+    return [Writing(*row) for row in rows]
 
 
 def copy_creator_rewards(conn: Connection, run_id: int, iteration: int, rewarded: Sequence[ChildReward]) -> None:

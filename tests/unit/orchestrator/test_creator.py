@@ -14,7 +14,7 @@ from eva.solver.weighted_responses import WeightedResponse, iter_weighted_respon
 from eva.types import Checkpoint, Player, TrainingJob
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from store.game import checkpoints, evolutions
+from store.game import checkpoints, evolutions, prompts
 from store.rows import RunRow
 from store.runs import runs
 from store.session import Store
@@ -106,6 +106,10 @@ def test_the_creator_writes_with_its_newest_weights_and_learns_from_what_its_chi
     earning = [one for one in rewards if one.regret]
     assert earning and {one.regret for one in earning} <= {*info.values()}
     assert all(one.reward == pytest.approx(one.regret * (1 - one.likeness)) for one in earning)
+    born = game.read(lambda conn: prompts.read_prompts(conn, game.run.id))
+    assert sorted(one.likeness for one in rewards if one.likeness is not None) == sorted(
+        prompt.likeness for prompt in born if prompt.born == 1
+    ), "what a child repeats is measured once, at its birth"
     trained = [one for one in rewards if one.advantage is not None]
     read = {(row.number, row.sample): row for row in trainer.rows[0]}
     assert {*read} == {(one.source, one.slot) for one in trained}, "only first replies with an advantage are learnt"
