@@ -58,7 +58,7 @@ from orchestrator.warm_workers import Rewarder, WarmWorkers
 from orchestrator.watch.listener import Listener
 from orchestrator.watch.tracing import NoSpans, Spans, tracing
 from store.game.contexts import longest_context
-from store.rows import JudgeRole, RunRow
+from store.rows import CheckpointRow, JudgeRole, RunRow
 from store.runs import events, runs
 from store.session import Store
 from store.views import costs
@@ -139,8 +139,8 @@ def drive(
 
 def repair(
     store: Store, settings: Settings, run: RunRow, listener: Listener, trainer: Trainer | None = None
-) -> list[int]:
-    """Makes the damaged checkpoints of a run that nobody plays again. Returns their numbers.
+) -> list[CheckpointRow]:
+    """Makes the damaged checkpoints of a run that nobody plays again, and returns them.
 
     Raises LeaseTakenError, and what `repair_checkpoints` raises.
     """

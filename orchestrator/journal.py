@@ -223,21 +223,21 @@ class Journal:
         def mark(conn: Connection) -> pruning.Pruning:
             row = runs.get_run(conn, run.id)
             keep = self.config.checkpoints.keep
-            return pruning.mark(conn, row, run.folder, keep, respect_configs=True, stored_whole=whole)
+            return pruning.mark(conn, row, run.folder, keep, respect_configs=True, broken=broken)
 
-        def rows(player: Player | None) -> list[CheckpointRow]:
-            return run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id, player))
+        def rows() -> list[CheckpointRow]:
+            return run.read(lambda conn: checkpoints.read_checkpoints(conn, run.id, None))
 
         doomed: Sequence[CheckpointRow] = ()
         try:
-            whole = pruning.is_stored_whole(rows("solver"))
+            broken = pruning.broken_in_store(rows())
             doomed = run.write(mark).doomed
-            pruning.delete(rows(None), run.folder, run.stored_name)
+            pruning.delete(rows(), run.folder, run.stored_name)
         except (OSError, StorageError) as error:
             run.listener.on_message(f"a checkpoint that is no longer needed could not be deleted: {error}")
         else:
             for row in doomed:
-                log.info("deleted checkpoint %d of the %s, which is no longer needed", row.number, row.player)
+                log.info("deleted %s, which is no longer needed", row.title)
 
     # What creator and solver need.
 

@@ -198,6 +198,11 @@ class CheckpointRow:
     """When its files were deleted; the row stays."""
     player: Player = "solver"
 
+    @property
+    def title(self) -> str:
+        """What a message calls it: `checkpoint 2`, or `checkpoint 2 of the creator`."""
+        return f"checkpoint {self.number}" + (" of the creator" if self.player == "creator" else "")
+
 
 @dataclass(frozen=True, slots=True)
 class HolderRow:

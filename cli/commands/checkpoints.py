@@ -160,7 +160,7 @@ def serve(run: str, choice: str, host: str, port: int, arguments: tuple[str, ...
 @checkpoints.command()
 @click.argument("run")
 def repair(run: str) -> None:
-    """Make the damaged checkpoints of RUN again, from the model and the pairs that the run has stored.
+    """Make the damaged checkpoints of RUN again, from the model and the pairs, or responses, that the run has stored.
 
     Every byte is compared with its manifest. The same libraries, devices and threads give the same weights again.
     """
@@ -175,10 +175,8 @@ def repair(run: str) -> None:
     with existing_store() as store:
         row = find(store, run)
         repaired = repair_run(store, settings, row, Teller())
-    names = ", ".join(map(str, repaired))
-    click.echo(
-        printable(f"{row.name}: " + (f"made checkpoint {names} again" if repaired else "no checkpoint is damaged"))
-    )
+    names = ", ".join(each.title for each in repaired)
+    click.echo(printable(f"{row.name}: " + (f"made {names} again" if repaired else "no checkpoint is damaged")))
 
 
 @checkpoints.command()
@@ -248,11 +246,11 @@ def prune(run: str, keep: str, dry_run: bool) -> None:
         row = find(store, run)
         folder = settings.runs_dir / row.folder_name
         with store.transaction() as conn:
-            rows = read_checkpoints(conn, row.id)
-        whole = pruning.is_stored_whole(rows)
+            rows = read_checkpoints(conn, row.id, None)
+        broken = pruning.broken_in_store(rows)
         with store.transaction() as conn:
             plan = pruning.plan_pruning if dry_run else pruning.mark
-            planned = plan(conn, row, folder, wanted, stored_whole=whole)
+            planned = plan(conn, row, folder, wanted, broken=broken)
         if not dry_run:
             with store.transaction() as conn:
                 rows = read_checkpoints(conn, row.id, None)
@@ -260,8 +258,7 @@ def prune(run: str, keep: str, dry_run: bool) -> None:
     for number, why in planned.kept.items():
         click.echo(printable(f"kept     checkpoint {number}: {why}"))
     for doomed in planned.doomed:
-        whose = " of the creator" if doomed.player == "creator" else ""
-        click.echo(f"{'would go' if dry_run else 'deleted '} checkpoint {doomed.number}{whose}")
+        click.echo(f"{'would go' if dry_run else 'deleted '} {doomed.title}")
     verb = "would be freed" if dry_run else "freed"
     click.echo(f"{planned.bytes / 1e9:,.2f} GB {verb}; {len(planned.doomed)} of {_total(planned)} checkpoints.")
 

@@ -23,7 +23,7 @@ from eva.solver.manifest import CREATOR, MANIFEST, checkpoint_place, is_stored, 
 from eva.storage.places import belongs_to, run_place
 from eva.storage.stored_folder import StoredFolder
 from eva.storage.stored_manifests import is_complete, kept_copy, read_stored_manifest
-from eva.types import PLAYERS
+from eva.types import PLAYERS, Player
 from store.game import checkpoints
 from store.rows import CheckpointRow, HolderRow, RunRow
 from store.runs import events, token_files
@@ -54,13 +54,13 @@ def plan_pruning(
     keep: Keep,
     *,
     respect_configs: bool = False,
-    stored_whole: bool = True,
+    broken: Collection[Player] = (),
 ) -> Pruning:
     """What pruning would delete: every checkpoint of the run itself that is not in `keep` and that no run needs.
 
     `folder`: of the run. `keep` is about the solver's; of a creator with weights of its own the last one stays besides
     what runs need. With `respect_configs`, a checkpoint that a fork shares also stays if the fork's own
-    `checkpoints.keep` wants it. `stored_whole`: what `is_stored_whole` found, before the transaction.
+    `checkpoints.keep` wants it. `broken`: what `broken_in_store` found, before the transaction.
     Raises ConflictError when `keep` names the best one and nothing was evaluated, or a number that does not exist.
     """
     rows = [row for row in located_rows(checkpoints.read_checkpoints(conn, run.id), folder) if row.pruned_at is None]
@@ -72,7 +72,7 @@ def plan_pruning(
     for number in needed(run.status, run.iteration, config) - reasons.keys():
         reasons[number] = "the run needs it to go on"
     reasons = _of_other_runs(conn, run, rows, respect_configs=respect_configs) | reasons
-    damaged = not (stored_whole if is_stored(rows[-1].path) else is_whole(rows[-1]))
+    damaged = _is_damaged(rows[-1], broken)
     for row in rows:
         if damaged:
             reasons.setdefault(row.number, "the newest checkpoint is not whole")
@@ -83,21 +83,27 @@ def plan_pruning(
         if row.path in kept_paths:
             reasons.setdefault(row.number, f"its files are those of checkpoint {kept_paths[row.path]}")
     doomed = tuple(row for row in rows if row.number not in reasons)
-    doomed += _doomed_of_creator(conn, run, folder, config, respect_configs=respect_configs)
+    doomed += _doomed_of_creator(conn, run, folder, config, broken, respect_configs=respect_configs)
     present = {row.number for row in rows}
     kept = {number: why for number, why in sorted(reasons.items()) if number in present}
     return Pruning(doomed, kept, _bytes(doomed, folder))
 
 
 def _doomed_of_creator(
-    conn: Connection, run: RunRow, folder: Path, config: RunConfig, *, respect_configs: bool
+    conn: Connection,
+    run: RunRow,
+    folder: Path,
+    config: RunConfig,
+    broken: Collection[Player],
+    *,
+    respect_configs: bool,
 ) -> tuple[CheckpointRow, ...]:
     """The creator's checkpoints that go; none if the newest one here is not whole."""
     rows = located_rows(checkpoints.read_checkpoints(conn, run.id, "creator"), folder)
-    kept = {row.number for row in rows[-1:]} | _needed_of_creator(conn, run.id, run.status, run.iteration, config)
-    kept |= _of_other_runs(conn, run, rows, respect_configs=respect_configs).keys()
-    if rows and rows[-1].pruned_at is None and not (is_stored(rows[-1].path) or is_whole(rows[-1])):
+    if rows and rows[-1].pruned_at is None and _is_damaged(rows[-1], broken):
         return ()
+    kept = {row.number for row in rows[-1:]} | _needed_of_creator(rows, run.status, run.iteration, config)
+    kept |= _of_other_runs(conn, run, rows, respect_configs=respect_configs).keys()
     return tuple(
         row
         for row in rows
@@ -112,14 +118,14 @@ def mark(
     keep: Keep,
     *,
     respect_configs: bool = False,
-    stored_whole: bool = True,
+    broken: Collection[Player] = (),
 ) -> Pruning:
     """Records the pruning of a run in the caller's transaction, and an event. `delete` comes after its commit.
 
     Raises as `plan_pruning` does.
     """
     checkpoints.lock_files(conn, shared=False)
-    pruning = plan_pruning(conn, run, folder, keep, respect_configs=respect_configs, stored_whole=stored_whole)
+    pruning = plan_pruning(conn, run, folder, keep, respect_configs=respect_configs, broken=broken)
     if pruning.doomed:
         _record(conn, run, pruning, "checkpoints_pruned")
     return pruning
@@ -231,13 +237,12 @@ def needed(status: str, iteration: int, config: RunConfig) -> set[int]:
     return {iteration, iteration + 1, *([0] if initial else [])}
 
 
-def _needed_of_creator(conn: Connection, run_id: int, status: str, iteration: int, config: RunConfig) -> set[int]:
-    """The checkpoints of a run's creator with which it plays on from this iteration: none if it is over."""
+def _needed_of_creator(rows: Iterable[CheckpointRow], status: str, iteration: int, config: RunConfig) -> set[int]:
+    """The checkpoints, of these of a run's creator, with which it plays on from this iteration: none if it is over."""
     creator = config.evolving.creator
     if creator is None or status in OVER or iteration >= config.iterations:
         return set()
-    numbers = [row.number for row in checkpoints.read_checkpoints(conn, run_id, "creator")]
-    writing = max((number for number in numbers if number <= iteration), default=0)
+    writing = max((row.number for row in rows if row.number <= iteration), default=0)
     return {writing, iteration + 1, *([0] if creator.training.reference == "initial" else [])}
 
 
@@ -253,18 +258,25 @@ def is_whole(row: CheckpointRow) -> bool:
         return False
 
 
-def is_stored_whole(rows: Sequence[CheckpointRow]) -> bool:
-    """Whether the newest of these checkpoints is complete, if it is in a store. Asks the store: raises StorageError.
+def _is_damaged(row: CheckpointRow, broken: Collection[Player]) -> bool:
+    return row.player in broken if is_stored(row.path) else not is_whole(row)
 
-    Digests of files are not read.
+
+def broken_in_store(rows: Sequence[CheckpointRow]) -> set[Player]:
+    """Returns the players whose newest checkpoint is in a store and not complete. Asks it: raises StorageError.
+
+    `rows`: checkpoints of both players. Digests of files are not read.
     """
-    if not rows or not is_stored(rows[-1].path):
-        return True
+    newest: dict[Player, CheckpointRow] = {row.player: row for row in rows if row.pruned_at is None}
+    return {player for player, row in newest.items() if is_stored(row.path) and not _is_stored_whole(row)}
+
+
+def _is_stored_whole(row: CheckpointRow) -> bool:
     try:
-        manifest = read_stored_manifest(rows[-1].path, rows[-1].digest)
+        manifest = read_stored_manifest(row.path, row.digest)
     except (CheckpointError, MissingObjectError):
         return False
-    return is_complete(manifest, StoredFolder(rows[-1].path).sizes())
+    return is_complete(manifest, StoredFolder(row.path).sizes())
 
 
 def best_checkpoint(scores: Iterable[HeldoutScore]) -> int | None:
@@ -279,17 +291,26 @@ def best_checkpoint(scores: Iterable[HeldoutScore]) -> int | None:
 
 
 def require_weights(rows: Collection[CheckpointRow], run: RunRow, at: int, config: RunConfig) -> None:
-    """Raises ConflictError if a fork at this iteration would need a checkpoint that was pruned."""
-    wanted = needed("created", at, config) & {
-        row.number for row in rows if row.pruned_at is not None and row.number <= at
+    """Raises ConflictError if a fork at this iteration would need a checkpoint that was pruned.
+
+    `rows`: checkpoints of both players.
+    """
+    of = {player: [row for row in rows if row.player == player] for player in PLAYERS}
+    wanted = {
+        "solver": needed("created", at, config),
+        "creator": _needed_of_creator(of["creator"], "created", at, config),
     }
-    if wanted:
-        left = [str(row.number) for row in rows if row.pruned_at is None]
-        raise ConflictError(
-            f"a fork of {run.name} at iteration {at} needs checkpoint {min(wanted)}, which was pruned",
-            expected=f"an iteration whose checkpoint still has its files: {', '.join(left) or 'there is none'}",
-            next_move="Fork at such an iteration, or start a new run",
-        )
+    for player, own in of.items():
+        missing = [
+            row for row in own if row.pruned_at is not None and row.number <= at and row.number in wanted[player]
+        ]
+        if missing:
+            left = [str(row.number) for row in own if row.pruned_at is None]
+            raise ConflictError(
+                f"a fork of {run.name} at iteration {at} needs {missing[0].title}, which was pruned",
+                expected=f"an iteration whose checkpoint still has its files: {', '.join(left) or 'there is none'}",
+                next_move="Fork at such an iteration, or start a new run",
+            )
 
 
 def _wanted(
@@ -324,7 +345,8 @@ def _needs(conn: Connection, holder: HolderRow, *, respect_config: bool) -> bool
     """Whether another run needs these files: to go on, as its result, or (`respect_config`) because it keeps them."""
     config = RunConfig.model_validate(holder.config)
     if holder.player == "creator":
-        of_creator = _needed_of_creator(conn, holder.run_id, holder.status, holder.iteration, config)
+        own = checkpoints.read_checkpoints(conn, holder.run_id, "creator")
+        of_creator = _needed_of_creator(own, holder.status, holder.iteration, config)
         wanted = of_creator or {holder.newest}
         return holder.number in wanted or (respect_config and config.checkpoints.keep == "all")
     numbers = needed(holder.status, holder.iteration, config) or {holder.newest}

@@ -73,7 +73,7 @@ def fork_run(
     changed = config_differences(RunConfig.model_validate(parent.config), config)
     with store.transaction() as conn:
         checkpoints.lock_files(conn, shared=True)
-        require_weights(checkpoints.read_checkpoints(conn, parent.id), parent, at, config)
+        require_weights(checkpoints.read_checkpoints(conn, parent.id, None), parent, at, config)
         run = create_row(conn, config, note=note, tags=tags)
         shared = forks.copy_history(conn, parent.id, run.id, at)
         PlannerStatistics().inform(conn, run.id)

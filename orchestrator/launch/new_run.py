@@ -174,7 +174,7 @@ def rehearse_fork(
         config = config.config
     require_forkable(parent, at, config)
     with store.transaction() as conn:
-        require_weights(checkpoints.read_checkpoints(conn, parent.id), parent, at, config)
+        require_weights(checkpoints.read_checkpoints(conn, parent.id, None), parent, at, config)
     checks = call(check_fork, config, machines, parent.prompt_count)
     return CheckedFork(config, tuple(config_differences(RunConfig.model_validate(parent.config), config)), checks)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,10 +14,12 @@ from typing import Any
 
 from eva.config import RunConfig
 from eva.config.files import validate
+from eva.errors import StorageError
 from eva.prompts.conversations import transcript
 from eva.roles import Roles
 from eva.seeds import generator, text_hash
 from eva.settings import Settings
+from eva.storage.stored_manifests import keep_copy
 from eva.types import (
     Checkpoint,
     Mutation,
@@ -33,6 +36,7 @@ from eva.types import (
 )
 from orchestrator.watch.listener import Listener
 from workers.training.checkpoints import publish
+from workers.training.stored.publication import publish_stored
 
 
 class Died(BaseException):
@@ -210,6 +214,15 @@ def chunk_steps(job: TrainingJob) -> tuple[tuple[TrainingStep, ...], str]:
     return tuple(steps), digest.hexdigest()
 
 
+def weights_of(checkpoint: Checkpoint) -> Callable[[Path], None]:
+    """Writes the files of a fake checkpoint into a folder."""
+
+    def write(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(checkpoint.digest.encode() * 10)
+
+    return write
+
+
 class PublishingTrainer(FakeTrainer):
     """A fake trainer whose checkpoints are folders with files and a manifest."""
 
@@ -221,11 +234,35 @@ class PublishingTrainer(FakeTrainer):
         return TrainingResult(self._published(result.checkpoint), result.steps, result.dropped)
 
     def _published(self, checkpoint: Checkpoint) -> Checkpoint:
-        def write(directory: Path) -> None:
-            (directory / "model.safetensors").write_bytes(checkpoint.digest.encode() * 10)
-
         path = Path(checkpoint.path)
-        return replace(checkpoint, digest=publish(write, path.parent, path.name))
+        return replace(checkpoint, digest=publish(weights_of(checkpoint), path.parent, path.name))
+
+
+class StoringTrainer(FakeTrainer):
+    """Publishes files in a store as the real trainer does. `away`: the store refuses so many times."""
+
+    def __init__(self, settings: Settings, away: int = 0) -> None:
+        super().__init__()
+        self.settings, self.away = settings, away
+
+    def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
+        return self._published(super().publish_initial(folder, player))
+
+    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
+        if self.away:
+            self.away -= 1
+            raise StorageError("the store does not answer")
+        result = super().train(job, report)
+        return TrainingResult(self._published(result.checkpoint), result.steps, result.dropped)
+
+    def _published(self, checkpoint: Checkpoint) -> Checkpoint:
+        run, _, name = checkpoint.path.rpartition("/")
+        here = self.settings.data_dir / "work"
+        digest = publish(weights_of(checkpoint), here, name)
+        place = publish_stored(here / name, run, lambda _: None)
+        shutil.rmtree(here)
+        keep_copy(place, digest, self.settings.data_dir)
+        return replace(checkpoint, path=place, digest=digest)
 
 
 def fake_config(**changes: Any) -> RunConfig:

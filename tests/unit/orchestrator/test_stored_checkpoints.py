@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +11,7 @@ from eva.errors import StorageError
 from eva.settings import Settings
 from eva.solver.manifest import MANIFEST
 from eva.storage.stored_folder import StoredFolder
-from eva.storage.stored_manifests import keep_copy, stored_damage
-from eva.types import Checkpoint, Player, TrainingJob, TrainingResult, TrainingStep
+from eva.storage.stored_manifests import stored_damage
 from orchestrator.driver import drive, repair
 from orchestrator.launch.forks import fork_run, forked_config
 from orchestrator.launch.registration import register_run
@@ -25,39 +21,15 @@ from store.runs import runs
 from store.session import Store
 from tests.support.cli_fixtures import command_line
 from tests.support.decisions import fingerprint_of
-from tests.support.fakes import FakeTrainer, PublishingTrainer, Recorder, always, fake_config, fake_roles
-from workers.training.checkpoints import publish
-from workers.training.stored.publication import publish_stored
-
-
-class StoringTrainer(FakeTrainer):
-    """A fake trainer that publishes files in a store as the real one does. `away`: the store refuses so many times."""
-
-    def __init__(self, settings: Settings, away: int = 0) -> None:
-        super().__init__()
-        self.settings, self.away = settings, away
-
-    def publish_initial(self, folder: str, player: Player = "solver") -> Checkpoint:
-        return self._published(super().publish_initial(folder, player))
-
-    def train(self, job: TrainingJob, report: Callable[[TrainingStep, int], None]) -> TrainingResult:
-        if self.away:
-            self.away -= 1
-            raise StorageError("the store does not answer")
-        result = super().train(job, report)
-        return TrainingResult(self._published(result.checkpoint), result.steps, result.dropped)
-
-    def _published(self, checkpoint: Checkpoint) -> Checkpoint:
-        def write(directory: Path) -> None:
-            (directory / "model.safetensors").write_bytes(checkpoint.digest.encode() * 10)
-
-        run, _, name = checkpoint.path.rpartition("/")
-        here = self.settings.data_dir / "work"
-        digest = publish(write, here, name)
-        place = publish_stored(here / name, run, lambda _: None)
-        shutil.rmtree(here)
-        keep_copy(place, digest, self.settings.data_dir)
-        return replace(checkpoint, path=place, digest=digest)
+from tests.support.fakes import (
+    FakeTrainer,
+    PublishingTrainer,
+    Recorder,
+    StoringTrainer,
+    always,
+    fake_config,
+    fake_roles,
+)
 
 
 @pytest.fixture
@@ -142,5 +114,5 @@ def test_objects_that_vanished_or_changed_are_made_again(store: Store, store_set
     first, second, third = rows_of(store, run)
     StoredFolder(second.path).delete()
     StoredFolder(third.path).write("model.safetensors", b"x" * 640)
-    assert repair(store, store_settings, run, Recorder(), StoringTrainer(store_settings)) == [1, 2]
+    assert repair(store, store_settings, run, Recorder(), StoringTrainer(store_settings)) == [second, third]
     assert all(stored_damage(row.path, row.digest) is None for row in (first, second, third))
