@@ -15,10 +15,11 @@ import numpy as np
 from eva.solver.advantages import weigh
 from eva.types import Floats, RewardTable
 
-RETRY, NOT_JUDGED = "retry", "not_judged"
+RETRY, NOT_JUDGED, NOT_WRITTEN = "retry", "not_judged", "not_written"
 REASONS = {
     RETRY: "an earlier reply for the same child was refused: only first replies are compared",
     NOT_JUDGED: "the child was not in the batch",
+    NOT_WRITTEN: "the engines could not answer, so the creator chose nothing",
 }
 """Why a reply is not trained on, besides those of `eva.solver.advantages`."""
 
@@ -29,7 +30,8 @@ class Writing:
 
     `child`: the number of the prompt that it became; None if it was refused, or repeated another child of the
     iteration. `judged`: whether the child was in the batch, and then `regret` is its info there (None for NULL).
-    `likeness`: how much the child repeats (None without a child).
+    `likeness`: how much the child repeats (None without a child). `written`: whether there is a reply at all; an engine
+    cannot answer an instruction that is longer than its context.
     """
 
     source: int
@@ -39,6 +41,7 @@ class Writing:
     judged: bool
     regret: float | None
     likeness: float | None = None
+    written: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ def reward_children(writings: Collection[Writing], *, rule: str, weight: float) 
     """Returns the reward and the advantage of every reply, in their order.
 
     A child that was accepted and judged gets regret x (1 - `weight` x likeness), with a regret of 0 where none could be
-    measured; a refused one gets 0. A `rule` for advantages compares the first replies for the children of one parent.
+    measured; a refused one gets 0. Of a child that was not judged, or not written, the reward is not known.
+    A `rule` for advantages compares the first replies for the children of one parent.
+
     Raises ConfigError or InputError if a user's rule does not fulfil its contract.
     """
     worth = [_worth(writing, weight) for writing in writings]
@@ -79,7 +84,8 @@ def reward_children(writings: Collection[Writing], *, rule: str, weight: float) 
     rewarded: list[ChildReward] = []
     for writing, reward, counts in zip(writings, worth, first, strict=True):
         one = weighed.get((writing.source, writing.slot)) if counts else None
-        reason = RETRY if not counts else NOT_JUDGED if one is None else one.reason
+        unknown = NOT_JUDGED if writing.written else NOT_WRITTEN
+        reason = RETRY if not counts else unknown if one is None else one.reason
         rewarded.append(
             ChildReward(
                 writing.source,
@@ -97,7 +103,7 @@ def reward_children(writings: Collection[Writing], *, rule: str, weight: float) 
 
 def _worth(writing: Writing, weight: float) -> float | None:
     if writing.child is None:
-        return 0.0
+        return 0.0 if writing.written else None
     if not writing.judged:
         return None
     return (writing.regret or 0.0) * (1.0 - weight * (writing.likeness or 0.0))

@@ -33,6 +33,14 @@ choice_option = click.option(
     "--checkpoint", "choice", default="last", show_default=True, metavar="WHICH", help="`last`, `best`, or a number."
 )
 
+player_option = click.option(
+    "--player",
+    type=click.Choice(PLAYERS),
+    default="solver",
+    show_default=True,
+    help="Whose: the policies of the run, or the weights of a creator that has its own.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -56,13 +64,7 @@ def checkpoints() -> None:
 @checkpoints.command("list")
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as GET /v1/runs/RUN/checkpoints returns it.")
-@click.option(
-    "--player",
-    type=click.Choice(PLAYERS),
-    default="solver",
-    show_default=True,
-    help="Whose: the policies of the run, or the weights of a creator that has its own.",
-)
+@player_option
 @url_option
 def list_(run: str, as_json: bool, player: Player, url: str | None) -> None:
     """List the checkpoints of RUN: size, digest, and how each training ended."""
@@ -90,13 +92,14 @@ def list_(run: str, as_json: bool, player: Player, url: str | None) -> None:
 @checkpoints.command()
 @click.argument("run")
 @choice_option
+@player_option
 @click.option("--unverified", is_flag=True, help="Print it at once, without comparing its files with its manifest.")
-def path(run: str, choice: str, unverified: bool) -> None:
+def path(run: str, choice: str, player: Player, unverified: bool) -> None:
     """Print the folder of a checkpoint of RUN, for other programs: it loads with transformers and vLLM.
 
     One in an object store is fetched first, once: the folder is this machine's copy (EVA_CACHE_DIR).
     """
-    click.echo(_chosen(run, choice, verified=not unverified).path)
+    click.echo(_chosen(run, choice, player, verified=not unverified).path)
 
 
 @checkpoints.command()
@@ -333,17 +336,17 @@ def _keep(text: str) -> tuple[str | int, ...]:
     return tuple(int(name) if name.isdecimal() else name for name in names)
 
 
-def _chosen(run: str, choice: str, *, verified: bool = True) -> Chosen:
+def _chosen(run: str, choice: str, player: Player = "solver", *, verified: bool = True) -> Chosen:
     """The checkpoint that a user named. Raises NotFoundError, ConflictError for one without files, CheckpointError."""
     from store.views.report import training_ends
 
     with existing_store() as store:
         row = find(store, run)
         with store.transaction() as conn:
-            checkpoint, ends = _find(conn, row, choice), training_ends(conn, row.id)
+            checkpoint, ends = _find(conn, row, choice, player), training_ends(conn, row.id)
     if checkpoint.pruned_at is not None:
         raise ConflictError(
-            f"checkpoint {checkpoint.number} of {row.name} was pruned: its files are deleted",
+            f"{checkpoint.title} in run {row.name} was pruned: its files are deleted",
             expected="a checkpoint that has files",
             next_move=f"List them with `eva checkpoints list {row.name}`",
         )
@@ -353,7 +356,7 @@ def _chosen(run: str, choice: str, *, verified: bool = True) -> Chosen:
         from workers.training.checkpoints import verify
 
         verify(folder, checkpoint.digest)
-    end = ends.get(checkpoint.number)
+    end = ends.get(checkpoint.number) if player == "solver" else None
     return Chosen(row, checkpoint, end and end.steps, folder)
 
 
@@ -365,27 +368,29 @@ def _copy_here(place: str, digest: str) -> Path:
     return click.get_current_context().with_resource(copy)
 
 
-def _find(conn: Any, run: RunRow, choice: str) -> CheckpointRow:
+def _find(conn: Any, run: RunRow, choice: str, player: Player = "solver") -> CheckpointRow:
     from orchestrator.hold.pruning import best_checkpoint
     from store.game.checkpoints import read_checkpoints
     from store.views.report import heldout_scores
 
-    rows = {row.number: row for row in read_checkpoints(conn, run.id)}
+    rows = {row.number: row for row in read_checkpoints(conn, run.id, player)}
     wanted: int | None = None
     if choice == "last":
         wanted = max(rows, default=None)
-    elif choice == "best":
+    elif choice == "best" and player == "solver":
         success = RunConfig.model_validate(run.config).evaluation.success
         wanted = best_checkpoint(heldout_scores(conn, run.id, success))
     elif choice.isdecimal():
         wanted = int(choice)
     if wanted is None or wanted not in rows:
-        what = f"run {run.name} has no checkpoint {choice[:40]!r}"
+        of_creator = " of the creator" if player == "creator" else ""
+        what = f"run {run.name} has no checkpoint {choice[:40]!r}{of_creator}"
         if choice == "best":
-            what = f"no checkpoint of run {run.name} was evaluated, so none is known to be the best"
+            what = f"no checkpoint{of_creator} of run {run.name} was evaluated, so none is known to be the best"
+        names = "`last`, `best`" if player == "solver" else "`last`"
         raise NotFoundError(
             what,
-            expected=f"`last`, `best`, or one of {', '.join(map(str, rows))}" if rows else "a run that has started",
-            next_move=f"List them with `eva checkpoints list {run.name}`",
+            expected=f"{names}, or one of {', '.join(map(str, rows))}" if rows else "a run that has started",
+            next_move=f"List them with `eva checkpoints list {run.name}{' --player creator' if of_creator else ''}`",
         )
     return rows[wanted]

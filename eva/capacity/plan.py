@@ -9,7 +9,15 @@ from eva.capacity.machines import GB, Machines
 from eva.capacity.placement import networks, reward_networks, rewarders, serving_demands, unplaced
 from eva.capacity.serving_memory import EngineNeed, engine_memory, reward_memory
 from eva.capacity.shapes import ModelShape
-from eva.capacity.stage_times import Counts, StageTime, counts_of, record_bytes, stage_times, stored_bytes
+from eva.capacity.stage_times import (
+    TRAIN_CREATOR,
+    Counts,
+    StageTime,
+    counts_of,
+    record_bytes,
+    stage_times,
+    stored_bytes,
+)
 from eva.capacity.training_memory import (
     GpuMemory,
     TrainingSetup,
@@ -296,7 +304,7 @@ def _total(config: RunConfig, stages: Iterable[StageTime], counts: Counts) -> fl
     warm = int(config.warm_start)
     iteration = sum(by_name.values())
     judged = by_name["judge"] * (counts.pool * config.generation.n) / max(1, counts.responses)
-    first = iteration - by_name["judge"] - by_name["evolve"] + judged
+    first = iteration - by_name["judge"] - by_name["evolve"] - by_name.get(TRAIN_CREATOR, 0.0) + judged
     alone = 0.0 if warm else sum(stage.hidden for stage in stages)
     return (config.iterations - warm) * iteration + warm * first + alone
 

@@ -3,8 +3,9 @@
 - Writing is bound by memory: each step of an engine reads the weights once and the cache of every running sequence.
 - Rewarding takes 2 x parameters operations a token, training 8 (6, and 2 for the reference).
 - Evolving waits for an endpoint: calls x seconds / calls at a time. Where it overlaps with training, only what exceeds
-  that counts.
-- The switch writes a checkpoint, reads it into the engines, and starts processes.
+  that counts. Where the run's own engines write the children, it is bound like other writing.
+- The switch writes a checkpoint, reads it into the engines, and starts processes. A creator with weights of its own is
+  read into the engines, too, and the policy after it.
 
 The shares are those at which the figures of public reports and of our own table come out. Lengths are
 assumptions: prompts of 250 tokens, responses of 450. Nothing here was measured on a GPU.
@@ -20,10 +21,22 @@ from eva.capacity.placement import networks
 from eva.capacity.serving_memory import default_sequences, engine_memory
 from eva.capacity.shapes import ModelShape
 from eva.capacity.training_memory import plain_attention, responses_per_row, rows_of, setup_of
-from eva.config import EvolInstruct, FeedbackEvolver, JudgeReward, PairwiseReward, RewardNetwork, RunConfig
+from eva.config import (
+    EvolInstruct,
+    FeedbackEvolver,
+    JudgeReward,
+    PairwiseReward,
+    RewardNetwork,
+    RunConfig,
+    SelfEvolver,
+    TrainedEvolver,
+    Training,
+)
 from eva.config.rewards import replicas_of
 
 PROMPT_TOKENS, RESPONSE_TOKENS = 250, 450
+TRAIN_CREATOR = "train creator"
+"""The stage in which a creator with weights of its own is updated."""
 RECORDED_TOKEN = 8
 """Bytes of a sampled token in a compressed token record, its share of the prompt's ids included."""
 WRITING_SHARE = 0.5
@@ -77,7 +90,8 @@ def stage_times(
 ) -> list[StageTime]:
     """The stages of one iteration after the warm-up, in order. Rewarding overlaps with writing: the slower counts."""
     gpu = machines.gpu if config.fleet.gpus_per_engine > 0 else None
-    writing = _writing("write", counts.responses, config, policy, gpu, machines)
+    length = _response_tokens(config)
+    writing = _writing("write", "responses", counts.responses, length, config, policy, gpu, machines)
     rewarding = _rewarding(counts.responses, config, rewards, machines)
     slower = max(writing, rewarding, key=lambda stage: stage.seconds)
     judge = StageTime(
@@ -86,14 +100,19 @@ def stage_times(
         (writing.gpus * writing.seconds + rewarding.gpus * rewarding.seconds) / max(slower.seconds, 1e-9),
         f"{writing.arithmetic}; {rewarding.arithmetic}; together, so {slower.name} decides",
     )
-    evolving, training = _evolving(counts.children, config), _training(counts.pool, config, policy, gpu, machines)
-    stages = [judge, _hidden(evolving, training, config) if config.training.enabled else evolving]
+    evolving = _evolving(counts.children, config, policy, gpu, machines)
     if config.training.enabled:
-        stages.append(training)
+        items, each = _items(counts.pool, config), responses_per_row(config)
+        training = _training("train", items, each, length, config.training, policy, gpu, machines)
+        stages = [judge, _hidden(evolving, training, config), training]
+    else:
+        stages = [judge, evolving]
+    if (learner := _learner(config)) is not None:
+        reply = min(RESPONSE_TOKENS, learner.max_tokens)
+        stages.append(_training(TRAIN_CREATOR, counts.children, 1, reply, learner.training, policy, gpu, machines))
     stages.append(_switch(policy, config, gpu))
     if counts.evaluated:
-        evaluate = _writing("evaluate", counts.evaluated, config, policy, gpu, machines)
-        stages.append(StageTime("evaluate", evaluate.seconds, evaluate.gpus, evaluate.arithmetic))
+        stages.append(_writing("evaluate", "responses", counts.evaluated, length, config, policy, gpu, machines))
     return stages
 
 
@@ -112,9 +131,17 @@ def engine_speed(policy: ModelShape, config: RunConfig, gpu: Gpu) -> tuple[float
 
 
 def _writing(
-    name: str, responses: int, config: RunConfig, policy: ModelShape, gpu: Gpu | None, machines: Machines
+    name: str,
+    what: str,
+    texts: int,
+    length: int,
+    config: RunConfig,
+    policy: ModelShape,
+    gpu: Gpu | None,
+    machines: Machines,
 ) -> StageTime:
-    tokens = responses * _response_tokens(config)
+    """How long the run's engines write so many texts of this length; `what` the texts are called."""
+    tokens = texts * length
     if gpu is None:
         speed = CPU_WRITING * machines.cores / (2.0 * policy.parameters)
         return StageTime(name, tokens / speed, 0, f"{tokens / 1e6:,.1f} M tokens at {speed:,.0f} a second on the CPU")
@@ -124,7 +151,7 @@ def _writing(
         name,
         tokens / (engines * speed),
         engines * config.fleet.gpus_per_engine,
-        f"{responses:,} responses x {_response_tokens(config)} tokens = {tokens / 1e6:,.1f} M, at {engines} engines x "
+        f"{texts:,} {what} x {length} tokens = {tokens / 1e6:,.1f} M, at {engines} engines x "
         f"{speed:,.0f} tokens/s ({sequences} sequences, {WRITING_SHARE:.0%} of {gpu.bandwidth / 1e12:.2f} TB/s)",
     )
 
@@ -163,9 +190,12 @@ def _tokens_to_reward(network: RewardNetwork, responses: int, config: RunConfig)
     return responses * (PROMPT_TOKENS + length)
 
 
-def _evolving(children: int, config: RunConfig) -> StageTime:
+def _evolving(children: int, config: RunConfig, policy: ModelShape, gpu: Gpu | None, machines: Machines) -> StageTime:
     evolver, at_once = config.evolving.evolver, config.evolving.chains_at_once
     writer = evolver.writer if isinstance(evolver, FeedbackEvolver) else evolver
+    if isinstance(writer, SelfEvolver | TrainedEvolver):
+        length = min(RESPONSE_TOKENS, writer.max_tokens)
+        return _writing("evolve", "children", children, length, config, policy, gpu, machines)
     if not isinstance(writer, EvolInstruct):
         return StageTime("evolve", 0.0, 0, f"{children:,} children without an endpoint")
     seconds = children * CALL_S / at_once
@@ -187,34 +217,59 @@ def _hidden(evolving: StageTime, training: StageTime, config: RunConfig) -> Stag
     return replace(evolving, seconds=evolving.seconds - hidden, arithmetic=shown, hidden=hidden)
 
 
-def _training(prompts: int, config: RunConfig, policy: ModelShape, gpu: Gpu | None, machines: Machines) -> StageTime:
-    training = config.training
-    several = config.pairs.choice == "all_vs_best" and not training.ranked
-    items = prompts * (config.generation.n - 1 if several else config.rows_per_prompt)
+def _items(prompts: int, config: RunConfig) -> int:
+    """What the solver learns from in an iteration: pairs, lists of ranked responses, or single responses."""
+    several = config.pairs.choice == "all_vs_best" and not config.training.ranked
+    return prompts * (config.generation.n - 1 if several else config.rows_per_prompt)
+
+
+def _training(
+    name: str,
+    items: int,
+    each: int,
+    response: int,
+    training: Training,
+    policy: ModelShape,
+    gpu: Gpu | None,
+    machines: Machines,
+) -> StageTime:
+    """How long a training takes on so many items of `each` responses with so many tokens."""
     taken = training.max_steps * training.batch if training.max_steps else int(items * training.epochs)
-    rows = responses_per_row(config) * taken
-    length = min(PROMPT_TOKENS + _response_tokens(config), training.max_length)
+    rows, length = taken * each, min(PROMPT_TOKENS + response, training.max_length)
     operations = 8.0 * policy.parameters * rows * length
     shown = f"{rows:,} rows x {length} tokens x 8 x {policy.parameters / 1e9:.2f} B = {operations:.1e} operations"
     if gpu is None:
         seconds = operations / (CPU_TRAINING * machines.cores)
-        return StageTime("train", seconds, 0, f"{shown}, at {CPU_TRAINING / 1e9:.0f} G/s a core")
-    setup = setup_of(training, responses_per_row(config))
+        return StageTime(name, seconds, 0, f"{shown}, at {CPU_TRAINING / 1e9:.0f} G/s a core")
+    setup = setup_of(training, each)
     plain = plain_attention(policy, setup)
     share = PLAIN_ATTENTION_SHARE if plain else TRAINING_SHARE
     seconds = operations / (gpu.flops * share * training.devices)
     where = f"{training.devices} x {gpu.flops / 1e12:.0f} TFLOP/s at {share:.0%}" + (
         " (plain attention)" if plain else ""
     )
-    return StageTime("train", seconds, training.devices, f"{shown}, on {where}, {rows_of(setup)} rows at a time")
+    return StageTime(name, seconds, training.devices, f"{shown}, on {where}, {rows_of(setup)} rows at a time")
 
 
 def _switch(policy: ModelShape, config: RunConfig, gpu: Gpu | None) -> StageTime:
     size, start = stored_bytes(policy, config), START_CPU_S if gpu is None else START_S
-    seconds = size / WRITE_BYTES_S + size / READ_BYTES_S + start
-    speeds = f"written at {WRITE_BYTES_S / 1e9:g} GB/s, read at {READ_BYTES_S / 1e9:g} GB/s"
-    shown = f"{size / 1e9:,.2f} GB {speeds}, {start:.0f} s to start"
+    written, read = 1 if _learner(config) is None else 2, 1 if config.evolving.creator is None else 3
+    seconds = written * size / WRITE_BYTES_S + read * size / READ_BYTES_S + written * start
+    speeds = (
+        f"written {_times(written)}at {WRITE_BYTES_S / 1e9:g} GB/s, read {_times(read)}at {READ_BYTES_S / 1e9:g} GB/s"
+    )
+    shown = f"{size / 1e9:,.2f} GB {speeds}, {_times(written)}{start:.0f} s to start"
     return StageTime("switch", seconds, 0, shown)
+
+
+def _times(count: int) -> str:
+    return "" if count == 1 else f"{count} x "
+
+
+def _learner(config: RunConfig) -> TrainedEvolver | None:
+    """The creator that is trained in each iteration, if there is one."""
+    creator = config.evolving.creator
+    return None if creator is None or creator.frozen else creator
 
 
 def stored_bytes(policy: ModelShape, config: RunConfig) -> int:
@@ -226,11 +281,11 @@ def stored_bytes(policy: ModelShape, config: RunConfig) -> int:
 
 def record_bytes(config: RunConfig, counts: Counts) -> int:
     """The size of the token records that exist at a time: those of the running iteration, and of those kept."""
-    keep = config.rollouts.keep
-    if not config.records_tokens:
-        return 0
+    keep, learner = config.rollouts.keep, _learner(config)
     kept = config.iterations if keep == "all" else min(config.iterations, 1 + (0 if keep == "needed" else keep))
-    return kept * counts.responses * _response_tokens(config) * RECORDED_TOKEN
+    tokens = counts.responses * _response_tokens(config) if config.records_tokens else 0
+    tokens += 0 if learner is None else counts.children * min(RESPONSE_TOKENS, learner.max_tokens)
+    return kept * tokens * RECORDED_TOKEN
 
 
 def _response_tokens(config: RunConfig) -> int:

@@ -107,6 +107,23 @@ def when_changeable(key: str) -> When:
     return "never"
 
 
+def when_allowed(key: str, kept: RunConfig, given: RunConfig) -> When:
+    """Returns when this key may change from one config to the other.
+
+    As `when_changeable`, but a creator with weights of its own keeps its first ones, and it writes all of an
+    iteration in one way: its replies are trained on as they were sampled.
+    """
+    before, after = kept.evolving.creator, given.evolving.creator
+    if key == "evolving.evolver.model" and before is not None and after is not None:
+        return "never"
+    if key in _OF_WRITER and (before is not None or after is not None):
+        return "iteration"
+    return when_changeable(key)
+
+
+_OF_WRITER = tuple(f"evolving.evolver.{name}" for name in ("kind", "frozen", "temperature"))
+
+
 def config_differences(kept: RunConfig, given: RunConfig) -> list[Change]:
     """Returns every key whose value differs, sorted by name."""
     before, after = flatten(kept.model_dump(mode="json")), flatten(given.model_dump(mode="json"))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection
 
 from eva.config import RunConfig
-from eva.config.changes import Change, config_differences, when_changeable
+from eva.config.changes import Change, config_differences, when_allowed, when_changeable
 from eva.config.files import with_overrides
 from eva.errors import ConfigError, ConflictError
 from orchestrator.hold.pruning import require_weights
@@ -31,7 +31,7 @@ def require_forkable(parent: RunRow, at: int, config: RunConfig) -> None:
     """Raises ConflictError for changed keys that the shared history forbids, ConfigError for an unknown iteration."""
     kept = RunConfig.model_validate(parent.config)
     changed = config_differences(kept, config)
-    forbidden = [change for change in changed if when_changeable(change.key) == "never"]
+    forbidden = [change for change in changed if when_allowed(change.key, kept, config) == "never"]
     if forbidden:
         raise ConflictError(
             f"a fork of {parent.name} cannot change " + ", ".join(change.key for change in forbidden),

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from eva.config import RunConfig
-from eva.config.changes import Change, config_differences, when_changeable
+from eva.config.changes import Change, config_differences, when_allowed
 from eva.config.files import config_hash
 from eva.errors import ConflictError
 from orchestrator.hold.control import exclusive_transaction
@@ -121,9 +121,10 @@ def accept_changes(store: Store, run: RunRow, config: RunConfig | None = None) -
 
 def _require_allowed(run: RunRow, config: RunConfig, changed: tuple[Change, ...], begun: bool) -> None:
     allowed = {"resume"} if begun else {"resume", "iteration"}
-    refused = [change for change in changed if when_changeable(change.key) not in allowed]
+    kept = RunConfig.model_validate(run.config)
+    refused = [change for change in changed if when_allowed(change.key, kept, config) not in allowed]
     if refused:
-        never = [change.key for change in refused if when_changeable(change.key) == "never"]
+        never = [change.key for change in refused if when_allowed(change.key, kept, config) == "never"]
         raise ConflictError(
             f"run {run.name} cannot be resumed in iteration {run.iteration} with other values of "
             + ", ".join(change.key for change in refused),

@@ -54,7 +54,8 @@ _ASSIGN = text("""
 
 # of several replies that became one child, the first in canonical order wrote it
 _WRITINGS = text("""
-    SELECT e.source, e.slot, e.attempt, e.written AS child, b.prompt IS NOT NULL AS judged, b.info, p.likeness
+    SELECT e.source, e.slot, e.attempt, e.written AS child, b.prompt IS NOT NULL AS judged, b.info, p.likeness,
+        e.reply_tokens > 0
     FROM (SELECT *, CASE WHEN row_number() OVER (PARTITION BY child ORDER BY source, slot) = 1 THEN child END AS written
           FROM evolutions WHERE run_id = :run_id AND iteration = :iteration) e
     LEFT JOIN prompts p ON p.run_id = e.run_id AND p.number = e.written

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from eva.child_rewards import NOT_WRITTEN
 from eva.settings import Settings
 from eva.solver.manifest import CREATOR
 from eva.solver.weighted_responses import WeightedResponse, iter_weighted_responses
-from eva.types import Checkpoint, Player, TrainingJob
+from eva.types import Checkpoint, Player, PromptResponses, Request, Response, TrainingJob
 from orchestrator.driver import drive
 from orchestrator.launch.registration import register_run
-from store.game import checkpoints, evolutions, prompts
+from store.game import batches, checkpoints, evolutions, feedback, prompts
 from store.rows import RunRow
 from store.runs import runs
 from store.session import Store
@@ -28,7 +30,9 @@ from tests.support.fakes import (
     creator_roles,
     creator_section,
     fake_config,
+    recorded,
 )
+from workers.evolvers import build_evolver
 
 
 class ReadingTrainer(FakeTrainer):
@@ -57,6 +61,25 @@ class LoadingGenerator(FakeGenerator):
         step = f"{'creator' if own else 'solver'} {policy.number}"
         if self.loaded[-1:] != [step]:
             self.loaded.append(step)
+
+
+class ChatGenerator(FakeGenerator):
+    """A chat model of the user's as creator: it keeps what it is asked, and writes a prompt; it cannot answer some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.instructions: list[str] = []
+
+    def _answer(self, request: Request) -> PromptResponses:
+        assert self.policy is not None, "asked before a policy was loaded"
+        if Path(self.policy.path).parent.name != CREATOR:
+            return super()._answer(request)
+        self.instructions.append(request.text)
+        if request.seed % 7 == 0:
+            return PromptResponses(request.number, request.text, (), failure="the prompt is too long")
+        text = f"Here is the new prompt:\n\nName {request.seed % 1000} rivers and say what sets them apart."
+        response = recorded(Response(0, text, "stop", 9, request.seed))
+        return PromptResponses(request.number, request.text, (response,), prompt_ids=(1, 2), prompt_tokens=2)
 
 
 class Game:
@@ -144,3 +167,34 @@ def test_a_game_whose_driver_dies_after_a_stage_ends_like_an_undisturbed_one(
     killed.play()
     assert fingerprint_of(store, killed.run) == fingerprint_of(store, undisturbed.run)
     assert killed.numbers("creator") == undisturbed.numbers("creator")
+
+
+def test_a_users_chat_model_is_asked_by_operator_parent_and_the_policys_best_and_worst_responses(
+    store: Store, tmp_path: Path
+) -> None:
+    game, generator, trainer = (
+        Game(store, tmp_path, feedback=True, response_chars=12),
+        ChatGenerator(),
+        ReadingTrainer(),
+    )
+    game.play(generator=generator, evolver=build_evolver(game.config.evolving, generator), trainer=trainer)
+
+    def sampled(conn: Connection) -> list[int]:
+        return [row.prompt for row in batches.read_estimates(conn, game.run.id, 1, sampled=True)]
+
+    asked = {prompt.number: prompt for prompt in game.read(lambda c: prompts.read_prompts(c, game.run.id, sampled(c)))}
+    shown = game.read(lambda c: feedback.read_feedback(c, game.run.id, 1, "mock", keep_cut=False))
+    assert {*shown} <= {*asked} and len(shown) > 3
+    for number, prompt in asked.items():
+        instructions = [text for text in generator.instructions if f"\n{prompt.text}\n" in text]
+        assert len({*instructions}) >= 1, "each operator has words of its own"
+        if number in shown:
+            best, worst = (f"(reward {value:.4g})" for value in (shown[number].best_reward, shown[number].worst_reward))
+            assert all(text.index(best) < text.index(worst) for text in instructions)
+    rewards = game.rewards(1)
+    assert {one.reason for one in rewards} >= {None, NOT_WRITTEN}, "what no engine could answer is not trained on"
+    born = game.read(lambda c: prompts.read_prompts(c, game.run.id, prompts.read_numbers_born(c, game.run.id, 1, 1)))
+    assert born and all(prompt.text.startswith("Name ") for prompt in born), "the prompt within the reply"
+    assert {(row.number, row.sample) for row in trainer.rows[0]} == {
+        (one.source, one.slot) for one in rewards if one.advantage is not None
+    }

@@ -106,6 +106,12 @@ def test_the_creators_checkpoints_are_in_the_store_are_pruned_there_and_made_aga
     assert all(stored_damage(row.path, row.digest) is None for row in rows.values())
 
     eva = command_line(store_settings, width=300)
+    here = eva("checkpoints", "path", run.name, "--player", "creator").stdout.strip().splitlines()[-1]
+    assert (Path(here) / "model.safetensors").read_bytes() == StoredFolder(rows[3].path).read("model.safetensors")
+    assert (
+        "no checkpoint of the creator"
+        in eva("checkpoints", "path", run.name, "--player", "creator", "--checkpoint", "best").stderr
+    )
     StoredFolder(rows[3].path).unseal()
     refused = eva("checkpoints", "prune", run.name, "--keep", "last")
     assert "of the creator" not in refused.stdout and StoredFolder(rows[0].path).sizes(), "the newest is not whole"

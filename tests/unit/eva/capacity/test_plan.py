@@ -272,3 +272,26 @@ def test_a_loss_over_ranked_responses_trains_on_all_of_them_at_once() -> None:
     rows = [int(re.findall(r"(\d+) rows at a time", stage.arithmetic)[0]) for stage in (pair, several, ranked)]
     assert rows == [2, 2, 6]
     assert [several.seconds / pair.seconds, ranked.seconds / pair.seconds] == pytest.approx([5, 3])
+
+
+def test_a_creator_that_learns_takes_time_memory_and_records_of_its_own() -> None:
+    def creating(*evolver: str) -> RunConfig:
+        keys = ("mode=fan_out", "evolver.max_tokens=300", *(f"evolver.{each}" for each in evolver))
+        own = {"evolving": {"evolver": {"kind": "trained"}, "mode": "fan_out"}}
+        return with_overrides(RunConfig.model_validate(paper().model_dump() | own), [f"evolving.{key}" for key in keys])
+
+    frozen, trained = (plan(creating(f"frozen={value}"), "8x80", 1000) for value in ("true", "false"))
+    children = counts_of(creating(), 1000, 0).children
+    with_frozen, with_trained = ({stage.name: stage for stage in found.stages} for found in (frozen, trained))
+    assert f"{children:,} children x 300 tokens" in with_frozen["evolve"].arithmetic, "the engines write them"
+    assert "train creator" not in with_frozen
+    # one reply of 250 + 300 tokens for each child; pairs of 2 x (250 + 450) for each of 1000 prompts
+    learning, solver = with_trained["train creator"], with_trained["train"]
+    per_row = [float(stage.arithmetic.split(" rows")[0].replace(",", "")) for stage in (learning, solver)]
+    assert per_row == [children, 2 * 1000 * creating().training.epochs]
+    assert with_trained["switch"].seconds > with_frozen["switch"].seconds
+    assert "read 3 x at" in with_frozen["switch"].arithmetic, "the creator, the policy again, the next policy"
+    assert [role.name for role in trained.roles if "training" in role.name] == ["training", "creator's training"]
+    assert trained.records - frozen.records == children * 300 * 8
+    warm = trained.total_s - 3 * trained.iteration_s
+    assert warm < trained.iteration_s - learning.seconds, "a warm-up has no creator"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from eva.config.changes import CHANGEABLE, when_changeable
+from eva.config.changes import CHANGEABLE, when_allowed, when_changeable
 from eva.config.files import with_overrides
 from eva.errors import ConflictError, LeaseTakenError
 from eva.settings import Settings
@@ -20,7 +20,7 @@ from orchestrator.launch.resume import accept_changes, changes_of, prepare, requ
 from store.rows import RunRow
 from store.runs import events, runs
 from store.session import Store
-from tests.support.fakes import Recorder, always, fake_config, fake_roles
+from tests.support.fakes import Recorder, always, creator_section, fake_config, fake_roles
 
 
 def every_key() -> set[str]:
@@ -59,6 +59,14 @@ def test_every_key_of_the_config_is_classified_and_every_class_is_of_a_key() -> 
         "iteration",
     )
     assert when_changeable("unheard.of") == "never"
+
+
+def test_a_creator_that_learns_keeps_its_first_weights_and_writes_whole_iterations() -> None:
+    own, other = (fake_config(evolving=creator_section(model=model)) for model in ("one", "two"))
+    keys = [f"evolving.evolver.{key}" for key in ("model", "kind", "frozen", "temperature", "likeness")]
+    assert [when_allowed(key, own, other) for key in keys] == ["never", *["iteration"] * 3, "resume"]
+    assert [when_allowed(key, fake_config(), own) for key in keys] == ["resume", *["iteration"] * 3, "resume"]
+    assert {when_allowed(key, fake_config(), fake_config()) for key in keys} == {"resume"}
 
 
 def test_a_changed_config_is_refused_key_by_key(store: Store, tmp_path: Path) -> None:
