@@ -53,7 +53,9 @@ def cluster_jobs(settings: Settings, address: str) -> RayJobs:
     """
     here = settings.database_url is None
     environment = job_environment(settings, same_machine=here)
-    return RayJobs(lambda: address, sys.executable if here else "python", environment)
+    # a bare HOST:PORT is that of the cluster's head, which drivers can be told to join
+    head = (lambda: address) if ":" in address and "://" not in address else None
+    return RayJobs(lambda: address, sys.executable if here else "python", environment, gcs_address=head)
 
 
 def _stop(loop: LaunchLoop, cluster: LocalCluster) -> None:

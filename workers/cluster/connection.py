@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 
 import ray
 from ray._private import parameter, ray_constants
+from ray.experimental.internal_kv import _internal_kv_exists  # pyright: ignore[reportPrivateUsage] - Ray has no other way
 from ray.job_config import JobConfig
 from typing_extensions import override
 
 from eva.errors import RayAwayError
 from eva.library_failures import first_line
-from eva.settings import Settings
+from eva.settings import DRIVERS_CLUSTER, Settings
 from workers.cluster.access import closed_cluster_environment, require_guarded_ray, require_listener
 from workers.cluster.environment import SAFE_PATH
 
@@ -31,6 +32,8 @@ START_TRIES, FIRST_PAUSE_S = 5, 3.0
 """How often Ray is started, and the pause after the first try; each later pause is twice as long."""
 _ANSWER_S = 2.0
 
+_JOB_KEY, _JOBS = "_ray_internal_job_info_", ray_constants.KV_NAMESPACE_JOB
+"""Where a cluster keeps what it knows of a submitted job."""
 _RAY_PROGRAMS = (b"/ray/core/src/ray/", b"/ray/_private/", b"/ray/dashboard/", b"/ray/autoscaler/")
 
 log = logging.getLogger(__name__)
@@ -78,6 +81,7 @@ def connect(settings: Settings) -> None:
                 lambda: ray.init(address=settings.ray_address, runtime_env=runtime_env or None, **quiet),
                 f"at {settings.ray_address}",
             )
+            _require_own_cluster(settings.ray_address)
     except (OSError, ValueError) as error:
         raise RayAwayError(
             f"no Ray cluster at {settings.ray_address or 'this machine'} ({first_line(error)})",
@@ -111,6 +115,24 @@ def _without_monitors() -> Generator[None]:
         yield
     finally:
         parameter.RayParams = plain
+
+
+def _require_own_cluster(address: str) -> None:
+    """Leaves the cluster and raises RayAwayError if this process is a job of another one.
+
+    Ray tells its jobs the address of the newest cluster on their machine, whichever they were submitted to. A cluster
+    that DRIVERS_CLUSTER names is the right one.
+    """
+    job = _job_config(os.environ).get("metadata", {}).get("job_submission_id")
+    if job is None or os.environ.get(DRIVERS_CLUSTER) or _internal_kv_exists(_JOB_KEY + job, namespace=_JOBS):
+        return
+    ray.shutdown()
+    raise RayAwayError(
+        f"Ray told this job to join {address}, which is another cluster of this machine: it does not know job {job}",
+        expected="the cluster that the job was submitted to",
+        next_move="Set RAY_ADDRESS of the service to HOST:PORT of that cluster's head, which its jobs then join, and "
+        "resume the run",
+    )
 
 
 def start_patiently(start: Callable[[], T], where: str) -> T:
@@ -162,8 +184,12 @@ def _ray_children() -> list[int]:
 
 def _submitted_with_folder(environment: Mapping[str, str]) -> bool:
     """Whether this process is a job of `ray job submit --working-dir`."""
-    job = json.loads(environment.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    return bool(job.get("runtime_env", {}).get("working_dir"))
+    return bool(_job_config(environment).get("runtime_env", {}).get("working_dir"))
+
+
+def _job_config(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What Ray tells a job about itself; empty for a process that is none."""
+    return json.loads(environment.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
 
 
 def working_directory_mover() -> Callable[[], None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +87,42 @@ def test_nobody_at_the_address_is_told_at_once(pauses: list[float], tmp_path: Pa
     with pytest.raises(RayAwayError, match=r"no Ray cluster at 127\.0\.0\.1:9 .*Check RAY_ADDRESS"):
         connect(Settings(tmp_path, None, "127.0.0.1:9"))
     assert pauses == []
+
+
+def test_a_job_that_ray_sends_to_another_cluster_leaves_it_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    joined: list[str] = []
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"metadata": {"job_submission_id": "eva-7"}}))
+    monkeypatch.setattr(connection, "require_listener", lambda _address: None)
+    monkeypatch.setattr(connection, "require_guarded_ray", lambda _address: None)
+    monkeypatch.setattr(connection.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(connection.ray, "init", lambda address, **_options: joined.append(address))
+    monkeypatch.setattr(connection.ray, "shutdown", joined.clear)
+    known = {"_ray_internal_job_info_eva-7": True}
+    monkeypatch.setattr(connection, "_internal_kv_exists", lambda key, namespace: known.get(key, False))
+    connect(Settings(tmp_path, None, "127.0.0.1:6379"))
+    assert joined == ["127.0.0.1:6379"]
+    known.clear()
+    with pytest.raises(RayAwayError, match=r"another cluster of this machine: it does not know job eva-7.*HOST:PORT"):
+        connect(Settings(tmp_path, None, "127.0.0.1:6379"))
+    assert joined == [], "it has left"
+    monkeypatch.setenv("EVA_RAY_ADDRESS", "127.0.0.1:6379")
+    connect(Settings(tmp_path, None, "127.0.0.1:6379"))
+    assert joined, "a cluster that is named is the right one"
+
+
+def test_a_killed_raylet_or_head_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head, socket.create_server(("127.0.0.1", 0)) as raylet:
+        node = {"NodeID": "n", "NodeManagerAddress": "127.0.0.1", "NodeManagerPort": raylet.getsockname()[1]}
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        context = SimpleNamespace(gcs_address=address, get_node_id=lambda: "n")
+        others = {"NodeID": "m", "NodeManagerAddress": "127.0.0.1", "NodeManagerPort": 1}
+        ray = SimpleNamespace(get_runtime_context=lambda: context, nodes=lambda: [others, node])
+        monkeypatch.setattr(connection, "ray", ray)
+        lost = connection.cluster_watch()
+        assert lost() is None, "other machines may come and go"
+        raylet.close()
+        assert "raylet" in str(lost())
+        head.close()
+        assert "GCS" in str(lost())
