@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.text import Text
 
 from cli.store_access import store_of
-from cli.terminal.formats import plain_table
+from cli.terminal.formats import print_json, print_table
 from cli.terminal.safe_text import printable
 from eva.errors import InputError
 from eva.runtime.api_keys import SCOPES, Scope, prefix_of
@@ -75,25 +72,14 @@ def list_(as_json: bool) -> None:
     with store_of(read_settings()) as store, store.transaction() as conn:
         rows = list_keys(conn)
     if as_json:
-        click.echo(json.dumps([_facts(row) for row in rows], indent=1, ensure_ascii=False))
+        print_json([_facts(row) for row in rows])
         return
-    if not rows:
-        click.echo("There are no keys. Create one with `eva keys create NAME`.")
-        return
-    console = Console(highlight=False)
-    table = plain_table(console.width)
-    for heading in ("key", "name", "scope", "status", "created", "last used"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(
-            f"eva_{row.prefix}",
-            Text(printable(row.name)),
-            row.scope,
-            _status(row),
-            _day(row.created_at),
-            _hour(row.last_used_at),
-        )
-    console.print(table)
+    cells = [
+        (f"eva_{row.prefix}", row.name, row.scope, _status(row), _day(row.created_at), _hour(row.last_used_at))
+        for row in rows
+    ]
+    headings = ("key", "name", "scope", "status", "created", "last used")
+    print_table(headings, cells, empty="There are no keys. Create one with `eva keys create NAME`.")
 
 
 @keys.command()

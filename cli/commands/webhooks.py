@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,13 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-from rich.console import Console
-from rich.text import Text
 
 from cli.main import INFRASTRUCTURE
 from cli.remote import Local, Remote, url_option
 from cli.store_access import store_of
-from cli.terminal.formats import plain_table
+from cli.terminal.formats import print_json, print_table
 from cli.terminal.safe_text import printable
 from eva.errors import NotFoundError
 from eva.settings import read_settings
@@ -69,19 +66,14 @@ def list_(as_json: bool, url: str | None) -> None:
     with _service(url) as service:
         rows = service.get("/v1/webhooks")["items"]
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
         return
-    if not rows:
-        click.echo("There are no webhooks. Add one with `eva webhooks add NAME ADDRESS`.")
-        return
-    console = Console(highlight=False)
-    table = plain_table(console.width)
-    for heading in ("name", "address", "form", "told of", "delivered", "waiting", "given up"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        counts = (str(row[state]) for state in ("delivered", "waiting", "given_up"))
-        table.add_row(Text(printable(row["name"])), Text(printable(row["url"])), row["form"], Text(_told(row)), *counts)
-    console.print(table)
+    headings = ("name", "address", "form", "told of", "delivered", "waiting", "given up")
+    cells = [
+        (row["name"], row["url"], row["form"], _told(row), row["delivered"], row["waiting"], row["given_up"])
+        for row in rows
+    ]
+    print_table(headings, cells, empty="There are no webhooks. Add one with `eva webhooks add NAME ADDRESS`.")
     for row in rows:
         if row["last_error"]:
             click.echo(printable(f"{row['name']}: {row['last_error']}"))
@@ -141,26 +133,21 @@ def deliveries(name: str, as_json: bool, url: str | None) -> None:
     with _service(url) as service:
         rows = service.get(f"{_path(name)}/deliveries")["items"]
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
         return
-    if not rows:
-        click.echo(f"{printable(name)} was not told anything yet.")
-        return
-    console = Console(highlight=False)
-    table = plain_table(console.width)
-    for heading in ("at", "of", "run", "state", "attempts", "last response"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        last = row["error"] or (f"status {row['status']}" if row["status"] else "")
-        table.add_row(
+    cells = [
+        (
             row["created_at"][:19].replace("T", " "),
             row["topic"],
-            Text(printable(row["run"] or "")),
+            row["run"] or "",
             row["state"].replace("_", " "),
-            str(row["attempts"]),
-            Text(printable(last)),
+            row["attempts"],
+            row["error"] or (f"status {row['status']}" if row["status"] else ""),
         )
-    console.print(table)
+        for row in rows
+    ]
+    headings = ("at", "of", "run", "state", "attempts", "last response")
+    print_table(headings, cells, empty=f"{printable(name)} was not told anything yet.")
 
 
 @contextmanager
@@ -183,4 +170,4 @@ def _path(name: str) -> str:
 def _told(row: dict[str, Any]) -> str:
     topics = "everything" if len(row["topics"]) == len(TOPICS) else ", ".join(row["topics"])
     which = f" of runs tagged {' or '.join(row['tags'])}" if row["tags"] else ""
-    return printable(f"{topics} of runs that name it" if row["runs"] == "named" else topics + which)
+    return f"{topics} of runs that name it" if row["runs"] == "named" else topics + which

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import click
 from rich import box
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from cli.terminal.safe_text import printable
 
 ROOMY = 90
 """The terminal width, in columns, from which tables have wider gaps and say more."""
@@ -137,3 +143,22 @@ def plain_table(width: int) -> Table:
         header_style="dim",
         border_style="dim",
     )
+
+
+def print_json(value: object) -> None:
+    """Prints a value as the commands' `--json` does."""
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Prints rows of texts and numbers as a table whose columns wrap; without rows, the sentence `empty`."""
+    if not (rows := [*rows]):
+        click.echo(empty)
+        return
+    console = Console(highlight=False)
+    table = plain_table(console.width)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
+    console.print(table)

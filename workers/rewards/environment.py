@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from eva.config import EnvironmentReward
 from eva.creator.novelty import prompt_key
+from eva.errors import PromptFileError
 from eva.prompts.conversations import as_messages, transcript
 from eva.prompts.files import read_prompts
 from eva.types import Reward
@@ -91,8 +93,10 @@ def _reward(state: Rollout, why: str) -> Reward:
 
 
 def _rows_by_prompt(environment: SingleTurn) -> dict[int, Mapping[str, Any]]:
+    """The rows of its data set by their prompts' keys."""
     rows: dict[int, Mapping[str, Any]] = {}
     for place, row in environment.rows():
-        (prompt,) = read_prompts([(place, row)], environment.name, field="prompt").prompts
-        rows.setdefault(prompt_key(prompt.text, prompt.context), row)
+        with suppress(PromptFileError):  # no run has a prompt of this row (prompts.skip_empty)
+            (prompt,) = read_prompts([(place, row)], environment.name, field="prompt").prompts
+            rows.setdefault(prompt_key(prompt.text, prompt.context), row)
     return rows

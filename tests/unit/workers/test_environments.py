@@ -70,7 +70,7 @@ def load_environment(kind="plain"):
         texts = [completion[0]["content"] for completion in completions]
         return [float(sorted(texts).index(text)) for text in texts]
 
-    data = Dataset.from_list(ROWS)
+    data = Dataset.from_list([*ROWS, {"question": " ", "answer": "", "info": {}}] if kind == "gap" else ROWS)
     if kind == "turns":
         return Talk(dataset=data, rubric=verifiers.Rubric(funcs=[with_info]), max_turns=3)
     funcs = [by_rank] if kind == "group" else [with_info]
@@ -140,6 +140,10 @@ def test_a_row_is_scored_with_its_info_and_another_prompt_with_its_reference(fol
     assert without.value is None and "no reference answer" in (without.reason or "")
     assert rewards("a child", "a", reference="a")[0].value == 0.0, "it has no info"
     assert rewards("a child", "a", needs_answer=False)[0].value == 0.0
+
+
+def test_a_row_without_a_prompt_keeps_no_other_from_being_scored(folder: Path) -> None:
+    assert [reward.value for reward in rewards("p", "a", args={"kind": "gap"})] == [2.0]
 
 
 def test_a_function_that_fails_or_hangs_gives_a_reason_and_no_zero(folder: Path) -> None:
