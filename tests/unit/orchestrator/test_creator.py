@@ -183,7 +183,7 @@ def test_a_users_chat_model_is_asked_by_operator_parent_and_the_policys_best_and
         return [row.prompt for row in batches.read_estimates(conn, game.run.id, 1, sampled=True)]
 
     asked = {prompt.number: prompt for prompt in game.read(lambda c: prompts.read_prompts(c, game.run.id, sampled(c)))}
-    shown = game.read(lambda c: feedback.read_feedback(c, game.run.id, 1, "mock", keep_cut=False))
+    shown = game.read(lambda c: feedback.read_feedback(c, game.run.id, dict.fromkeys(asked, 1), "mock", keep_cut=False))
     assert {*shown} <= {*asked} and len(shown) > 3
     for number, prompt in asked.items():
         instructions = [text for text in generator.instructions if f"\n{prompt.text}\n" in text]
