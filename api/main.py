@@ -114,7 +114,7 @@ def bare_app() -> FastAPI:
     )
     # streams of events are left out by the middleware, since they would be held back
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_ZIPPED, compresslevel=5)
-    problems.install(app)
+    problems.install(app, dashboard.missing_page)
     for noun in ROUTERS:
         app.include_router(noun.router)
     dashboard.install(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from eva.errors import EvaError, InputError
@@ -96,10 +98,19 @@ def problem(
     return JSONResponse(shown, code, media_type=MEDIA_TYPE, headers=headers)
 
 
-def install(app: FastAPI) -> None:
-    """Turns every error that the application raises into a problem document."""
+def install(app: FastAPI, missing_page: Callable[[Request], Response | None]) -> None:
+    """Turns every error that the application raises into a problem document.
+
+    `missing_page` shows that there is nothing at an address to a person; it returns None for a program.
+    """
+
+    def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        shown = missing_page(request) if error.status_code == HTTPStatus.NOT_FOUND else None
+        return shown or _http_error(request, error)
+
     app.add_exception_handler(EvaError, _eva_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -126,8 +137,7 @@ def _eva_error(request: Request, error: Exception) -> JSONResponse:
     return problem(error, headers=headers, errors=places or None)
 
 
-def _http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     path = request.url.path[:_SHOWN]
     if error.status_code == HTTPStatus.NOT_FOUND:
         action = _ACTION.fullmatch(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+from http import HTTPStatus
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
@@ -14,6 +15,7 @@ from starlette.types import Scope
 
 from api.dashboard.page_files import BUILT, PageBuilder, PageFiles
 from api.dashboard.script_bundle import SHARED
+from api.security.access import is_api
 from eva.errors import NotFoundError
 
 router = APIRouter(include_in_schema=False)
@@ -50,6 +52,16 @@ def page(request: Request) -> HTMLResponse:
     newest = _builder.newest()
     hints = "".join(f"    {hint}\n" for hint in _hints(newest, request.url.path, request.url.query))
     return HTMLResponse(newest.page.replace("  </head>", f"{hints}  </head>"), headers=_HEADERS)
+
+
+def missing_page(request: Request) -> HTMLResponse | None:
+    """The page for an address that no view has, where a browser asks for a page; None for a program, or a file."""
+    path = request.url.path
+    if "text/html" not in request.headers.get("accept", "") or is_api(path) or path.startswith("/static/"):
+        return None
+    shown = page(request)
+    shown.status_code = HTTPStatus.NOT_FOUND
+    return shown
 
 
 def _hints(files: PageFiles, path: str, query: str) -> list[str]:

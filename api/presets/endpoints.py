@@ -64,5 +64,6 @@ def _preset(name: str, machines: Machines | None) -> Preset:
     needed = max(math.ceil(sum(demand.gpus for demand in serving)), trainers)
     lacks = None
     if machines is not None and (unplaced(serving, machines) or trainers > machines.gpus):
-        lacks = f"It uses {needed} GPUs at a time; {machines} has {machines.gpus or 'none'}"
+        gpus = "1 GPU" if needed == 1 else f"{needed} GPUs"
+        lacks = f"It uses {gpus} at a time; {machines} has {machines.gpus or 'none'}"
     return Preset(**asdict(read_preset(name)), gpus=needed, lacks=lacks)

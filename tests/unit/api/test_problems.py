@@ -40,6 +40,15 @@ REFUSED = [
 ]
 
 
+def test_an_address_without_a_view_has_a_page_for_a_browser_and_a_problem_for_a_program(played_service: Served) -> None:
+    asked = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    page = played_service.client.get("/nothing/here", headers=asked)
+    assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (404, "text/html")
+    for path, headers in (("/nothing/here", {}), ("/v1/nothing", asked), ("/static/nothing.js", asked)):
+        refused = played_service.client.get(path, headers=headers)
+        assert refused.status_code == 404 and "there is nothing at" in refused.json()["detail"], path
+
+
 @pytest.mark.parametrize(("method", "path", "headers", "status"), REFUSED)
 def test_what_is_refused_is_explained(
     played_service: Served, method: str, path: str, headers: dict[str, str], status: int

@@ -18,7 +18,7 @@ export function Sorted({ name, title, sort, first, number, hint, column }) {
       aria-sort=${active ? (falling ? "descending" : "ascending") : undefined}
     >
       <${Link} to=${withQuery({ sort: active ? (falling ? name : `-${name}`) : first, cursor: null })} title=${hint}>
-        ${title}${active ? (falling ? " ↓" : " ↑") : ""}
+        ${title}${active ? (falling ? "\u00a0↓" : "\u00a0↑") : ""}
       <//>
     </th>
   `;

@@ -1,6 +1,6 @@
 // The top of the overview: the run's name, its state, key figures, and the stage it is working on.
 import { html } from "../../ui.js";
-import { count, duration, figure, moment, stageName } from "../../parts/format.js";
+import { count, dollars, duration, figure, moment, stageName } from "../../parts/format.js";
 import { Bar, Facts, Status } from "../../parts/labels.js";
 import { Outcome, outcomeCaption } from "../../parts/outcome.js";
 import { Waiting } from "../../parts/wait.js";
@@ -29,6 +29,9 @@ export function Head({ run, iterations, children }) {
     ...(left === null
       ? []
       : /** @type {[string, unknown][]} */ ([["Time left at this pace", `about ${duration(left)}`]])),
+    ...(run.tokens ? /** @type {[string, unknown][]} */ ([["Tokens generated", count(run.tokens)]]) : []),
+    ...(run.steps ? /** @type {[string, unknown][]} */ ([["Optimiser steps", count(run.steps)]]) : []),
+    ...(run.cost_usd ? /** @type {[string, unknown][]} */ ([["Cost of APIs", dollars(run.cost_usd)]]) : []),
     ["Started", html`<span class="moment">${moment(run.started_at)}</span>`],
     ["Seed", String(run.seed)],
     ...(run.forked_from === null

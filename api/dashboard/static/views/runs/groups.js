@@ -108,7 +108,7 @@ function Row({ group, by, splits }) {
           </td>
         `;
       })}
-      <td class="number">${duration(group.seconds)}</td>
+      <td class="number">${group.seconds ? duration(group.seconds) : "–"}</td>
       <td class="number">
         ${
           group.runs.length === 1
