@@ -60,6 +60,8 @@ def training_environment(*, gpu: bool) -> dict[str, str]:
         **_thread_environment(cores),
         # Ray Train gives its processes their devices.
         **({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
+        # A process more per job, which would start a group anew by itself; eva does a lost machine's job again.
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "TQDM_DISABLE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
