@@ -1,6 +1,6 @@
 """Compares a run whose children are evolved while the solver is trained with the same run that waits.
 
-    python -m benchmarks.overlap [--json] [--latency SECONDS]
+    python -m benchmarks.overlap [--json] [--latency SECONDS] [--epochs N]
 
 Both play the playground with every real part (engine, rewarder, TRL, Postgres), with `info_from: reuse` and an evolver
 that answers after a latency, as a service does; only `evolving.overlap` differs. In turns, with workers that stay up;
@@ -66,10 +66,12 @@ class Played:
     ahead_s: float
 
 
-def play(store: Store, settings: Settings, warm: WarmWorkers, latency_s: float, *, overlap: bool) -> Played:
+def play(
+    store: Store, settings: Settings, warm: WarmWorkers, latency_s: float, epochs: int, *, overlap: bool
+) -> Played:
     """Plays the run, with or without overlap."""
     changes = [f"prompts.playground={PROMPTS}", f"iterations={ITERATIONS}", "evaluation.when=never"]
-    changes += ["info_from=reuse", f"evolving.overlap={str(overlap).lower()}", f"training.epochs={EPOCHS}"]
+    changes += ["info_from=reuse", f"evolving.overlap={str(overlap).lower()}", f"training.epochs={epochs}"]
     config = load_config("playground", changes)
     run = register_run(store, config)
     taken_s = seconds(lambda: drive(store, settings, run, NoListener(), build=_distant(latency_s, warm)))
@@ -102,23 +104,23 @@ def require_same(store: Store, ahead: Played, serial: Played) -> None:
         raise SystemExit(f"the runs differ, first in {difference}: their times cannot be compared")
 
 
-def compare(latency_s: float) -> tuple[Timings, dict[str, float]]:
+def compare(latency_s: float, epochs: int) -> tuple[Timings, dict[str, float]]:
     """Returns the seconds of both runs, and those of their stages."""
     with tempfile.TemporaryDirectory(prefix="eva-bench-") as folder:
         Path(folder).chmod(0o755)  # root's server runs as another user
         settings = Settings(Path(folder), None, None)
         store = open_store(settings)
         with WarmWorkers(settings) as warm:
-            play(store, settings, warm, 0.0, overlap=True)  # imports and starts everything
+            play(store, settings, warm, 0.0, epochs, overlap=True)  # imports and starts everything
             pairs = [
-                tuple(play(store, settings, warm, latency_s, overlap=overlap) for overlap in (True, False))
+                tuple(play(store, settings, warm, latency_s, epochs, overlap=overlap) for overlap in (True, False))
                 for _ in range(REPEATS)
             ]
         for ahead, serial in pairs:
             require_same(store, ahead, serial)
         store.close()
     timings = Timings(
-        f"{ITERATIONS} iterations of {PROMPTS} prompts with an evolver of {latency_s:g} s latency",
+        f"{ITERATIONS} iterations of {PROMPTS} prompts with an evolver of {latency_s:g} s latency, {epochs} epochs",
         "overlap",
         "serial",
         tuple(ahead.seconds for ahead, _ in pairs),
@@ -137,8 +139,9 @@ def compare(latency_s: float) -> tuple[Timings, dict[str, float]]:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--latency", type=float, default=LATENCY_S, help="seconds until the evolver answers")
+    options.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the pairs: how long training takes")
     asked = options.parse_args()
-    timings, of_stages = compare(asked.latency)
+    timings, of_stages = compare(asked.latency, asked.epochs)
     show(timings, as_json=asked.json)
     if asked.json:
         print(json.dumps(of_stages))
