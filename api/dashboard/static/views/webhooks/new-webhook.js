@@ -96,7 +96,7 @@ function Form({ close, done }) {
             <option value="slack">a sentence, as an incoming webhook of Slack takes it</option>
           </select>
         </label>
-        <fieldset class="plain">
+        <fieldset class="policies">
           <legend>It is told that</legend>
           ${TOPICS.map(
             ([name, title]) => html`
