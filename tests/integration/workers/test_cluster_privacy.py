@@ -12,6 +12,8 @@ from cli.privacy_diagnosis import diagnose_clusters, listening_addresses
 from eva.settings import Settings
 from workers.cluster.access import token_file
 
+NO_IDLE_WORKERS = "RAY_prestart_worker_first_driver"
+
 
 def test_no_process_of_a_local_cluster_listens_beyond_loopback(ray_cluster: Settings) -> None:
     del ray_cluster
@@ -34,7 +36,7 @@ def test_a_local_cluster_starts_no_process_that_a_run_does_not_need(ray_cluster:
     started = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
     assert any("raylet" in one for one in started)
     assert [one for one in started if "monitor.py" in one] == []  # of logs, and of the autoscaler
-    assert os.environ["RAY_prestart_worker_first_driver"] == "0"
+    assert os.environ.get(NO_IDLE_WORKERS) == "0"
 
 
 def test_the_sessions_of_a_local_cluster_lie_in_a_closed_folder_and_its_token_is_evas_own(
