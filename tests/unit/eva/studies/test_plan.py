@@ -11,6 +11,7 @@ from eva.config.files import preset_values
 from eva.errors import ConfigError
 from eva.studies.files import complete_study, load_study, study_presets
 from eva.studies.plan import Cell, plan_study, study_differences
+from eva.studies.record_files import read_records
 from eva.studies.study import Outcome, StudyConfig
 from tests.support.structure import ROOT
 
@@ -146,6 +147,14 @@ def test_every_study_of_a_claim_can_be_planned_and_repeats_an_arm(file: Path) ->
     claims = load_study(str(file))
     assert plan_study(claims).runs and len(claims.seed_list) >= 10 and len(claims.models) >= 3
     assert any(claims.repeats(one, other) for one, other in claims.comparisons), "its noise is shown"
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "benchmarks/studies/pilots").glob("*.yaml")), ids=lambda file: file.stem
+)
+def test_the_records_of_every_pilot_are_those_of_its_study(file: Path) -> None:
+    records = read_records(file.with_suffix(".json.gz"))
+    assert records.config == load_study(str(file)) and records.runs
 
 
 def test_a_study_that_does_not_exist_is_named_with_the_nearest_one() -> None:
