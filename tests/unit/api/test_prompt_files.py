@@ -89,7 +89,7 @@ def test_an_upload_is_found_after_the_data_folder_has_moved(tmp_path: Path) -> N
         ("rows.jsonl", b'{"prompt": "x"}\n{', "line 2"),
         ("rows.jsonl", b'{"q": "x"}', "Set prompts.field"),
         ("rows.parquet", ROWS, "'rows.parquet' is not a readable Parquet file"),
-        ("rows.jsonl.gz", gzip.compress(ROWS)[:-9], "'rows.jsonl.gz'"),
+        ("rows.jsonl.gz", gzip.compress(ROWS, mtime=0)[:-9], "'rows.jsonl.gz'"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(
