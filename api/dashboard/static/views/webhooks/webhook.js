@@ -84,7 +84,7 @@ export function Webhook({ name }) {
           close=${() => setAsking(false)}
           go=${() => void act("DELETE", endpoint, () => go("/webhooks"))}
         >
-          <p>What it was not told yet is not sent any more. Its secret ends, and a new one cannot be the same.</p>
+          <p>Messages that wait are not sent. Its secret is gone for good: a webhook that is added again gets another.</p>
         <//>
       `
     }
