@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from workers.cluster.access import closed_cluster_environment
 from workers.cluster.environment import cluster_environment, python_module
 
 START_S, STOP_S = 300, 180
+LAST_WRITES_S = 10
+"""How long the folders of a stopped cluster are looked after."""
 STOP_JOB_S = 60
 """Seconds that a driver has to store finished work before Ray kills it."""
 
@@ -112,7 +115,6 @@ def _end(process: subprocess.Popen[str]) -> None:
 def keep() -> None:
     """The keeper: starts the cluster, prints its address, waits until standard input closes, stops the cluster."""
     import logging
-    import shutil
 
     os.environ.setdefault("RAY_JOB_STOP_WAIT_TIME_S", str(STOP_JOB_S))
     os.environ.pop("RAY_ADDRESS", None)
@@ -145,7 +147,21 @@ def keep() -> None:
         sys.stdin.read()
     finally:
         ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_sessions(folder.parent)
+
+
+def _remove_sessions(folder: Path) -> None:
+    """Removes the folders of this process's sessions, with those of tries that failed.
+
+    Processes that are ending may still write there for a moment.
+    """
+    import shutil
+
+    given_up = time.monotonic() + LAST_WRITES_S
+    while (left := list(folder.glob(f"session_2*_{os.getpid()}"))) and time.monotonic() < given_up:
+        for session in left:
+            shutil.rmtree(session, ignore_errors=True)
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_it_starts_with_nothing_configured_and_leaves_nothing_behind(data_folder
         database = psutil.Process(int(postmaster.read_text().split()[0]))
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             assert client.get("/readyz").json()["status"] == "ok"
-            assert client.get("/v1/runs").json() == {"items": [], "next": None}
+            assert client.get("/v1/runs").json() == {"total": 0, "items": [], "next": None}
             loaded = {Path(one.path).name for one in me.memory_maps()}
             assert not [name for name in loaded if "torch" in name or "raylet" in name]
         process.send_signal(stop)

@@ -236,8 +236,8 @@ def test_what_is_known_grows_page_by_page_to_the_prompts_before_the_iteration(
     asked: dict[int, list[int]] = {}
     before = EarlierPrompts.before
 
-    def spied(known: EarlierPrompts, iteration: int) -> Any:
-        novelty = before(known, iteration)
+    def spied(known: EarlierPrompts, iteration: int, *, ahead: bool = False) -> Any:
+        novelty = before(known, iteration, ahead=ahead)
         asked[iteration] = [len(check.index) for check in novelty.checks if isinstance(check, NearDuplicateCheck)]
         return novelty
 

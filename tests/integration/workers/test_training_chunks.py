@@ -131,7 +131,7 @@ def test_optimiser_and_schedule_go_on_so_chunks_of_one_batch_train_like_the_uncu
     results = play(job, training, model, 1, 3, 4)
     uncut = TrainingJob(1, 0, initial, initial, write(tmp_path / "all.jsonl", rows), str(tmp_path / "uncut"), 5)
     whole = run_job(uncut, training.model_copy(update={"sync_every": None}), model)
-    assert furthest(results[-1].checkpoint, whole.checkpoint) < 2e-5 < 1e-3 < furthest(whole.checkpoint, initial)
+    assert furthest(results[-1].checkpoint, whole.checkpoint) < 1e-4 < 1e-3 < furthest(whole.checkpoint, initial)
     rates = [[step.values["learning_rate"] for step in result.steps] for result in (results[-1], whole)]
     assert rates[0] == pytest.approx(rates[1])
     assert [step.step for step in results[-1].steps] == [1, 2, 3, 4]
