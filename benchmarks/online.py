@@ -173,7 +173,7 @@ def main() -> None:
         return
     writing_s, loading_s = hand_overs["writing_s"], hand_overs["loading_s"]
     print(
-        f"  each of {hand_overs['hand_overs']:.0f} hand-overs: {writing_s:.2f} s to write and measure, "
+        f"  hand-overs: {hand_overs['hand_overs']:.0f}, each {writing_s:.2f} s to write and measure, "
         f"{loading_s:.2f} s to load and prove; with them the ratio is {hand_overs['ratio_with_hand_overs']:.2f}"
     )
 
