@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from rich.console import Console
 from cli.remote import run_path, source_of, url_option
 from cli.store_access import existing_store, find
 from cli.terminal.formats import number as figure
-from cli.terminal.formats import plain_table
+from cli.terminal.formats import plain_table, print_json
 from cli.terminal.safe_text import printable
 from eva.config import RunConfig
 from eva.errors import ConflictError, InputError, NotFoundError
@@ -71,7 +70,7 @@ def list_(run: str, as_json: bool, player: Player, url: str | None) -> None:
     with source_of(url) as source:
         items = source.get(f"{run_path(run)}/checkpoints", player=None if player == "solver" else player)["items"]
         if as_json:
-            click.echo(json.dumps(items, indent=1, ensure_ascii=False))
+            print_json(items)
             return
         if not items:
             click.echo(

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.remote import source_of, url_option
-from cli.terminal.formats import number, plain_table
+from cli.terminal.formats import number, plain_table, print_json
 from cli.terminal.safe_text import one_line, printable
 
 VALUE_WIDTH = 40
@@ -30,7 +30,7 @@ def compare(runs: tuple[str, ...], as_json: bool, url: str | None) -> None:
     with source_of(url) as source:
         comparison = source.get("/v1/compare", run=[*runs])
         if as_json:
-            click.echo(json.dumps(comparison, indent=1, ensure_ascii=False))
+            print_json(comparison)
             return
         console = Console(highlight=False)
         _show_config(comparison, console)

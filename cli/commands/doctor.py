@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.text import Text
 from cli.diagnosis import diagnose, diagnose_config
 from cli.finding import Finding
 from cli.reward_diagnosis import diagnose_reward
+from cli.terminal.formats import print_json
 from cli.terminal.safe_text import printable
 from eva.settings import Settings, read_settings
 
@@ -69,7 +69,7 @@ def doctor(
         if not as_json:
             console.print(_line(finding), soft_wrap=True)
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False))
+        print_json([asdict(finding) for finding in findings])
     broken = [finding for finding in findings if finding.verdict == "fail"]
     if not as_json:
         named = ", ".join(printable(finding.check) for finding in broken)
@@ -102,7 +102,7 @@ def _reap(as_json: bool) -> None:
     orphans, folders = end_orphans(), remove_sessions(0)
     if as_json:
         facts = {"processes": [asdict(orphan) for orphan in orphans], "folders": [str(folder) for folder in folders]}
-        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        print_json(facts)
         return
     for orphan in orphans:
         click.echo(printable(f"ended process {orphan.pid} of the dead driver {orphan.driver}: {orphan.name}"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.terminal.formats import plain_table
+from cli.terminal.formats import plain_table, print_json
 from cli.terminal.safe_text import one_line
 from eva.errors import InputError
 from eva.evaluation.alpaca import group_by_model, leaderboard_row, read_published
@@ -82,7 +81,7 @@ def evaluate(
     else:
         facts, note = _arena(rows, baseline or VERSIONS[version].baseline, version, answers)
     if as_json:
-        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        print_json(facts)
         return
     _show(facts, Console(highlight=False))
     if note:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.store_access import existing_store
-from cli.terminal.formats import plain_table
+from cli.terminal.formats import plain_table, print_json
 from cli.terminal.safe_text import printable
 from store.rows import RunRow
 from store.runs.runs import find_run
@@ -109,4 +108,4 @@ def _words(part: str) -> str:
 
 
 def _show_json(facts: dict[str, Any]) -> None:
-    click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+    print_json(facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ from rich.tree import Tree
 
 from cli.remote import run_path, source_of, url_option
 from cli.terminal.formats import number as figure
+from cli.terminal.formats import print_json
 from cli.terminal.safe_text import conversation_line, one_line, printable
 
 LIMIT = 1000
@@ -39,7 +39,7 @@ def lineage(run: str, number: int, depth: int, as_json: bool, url: str | None) -
     with source_of(url) as source:
         facts = source.get(f"{run_path(run)}/prompts/{number}/lineage", depth=depth, limit=LIMIT)
         if as_json:
-            click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+            print_json(facts)
             return
         console = Console(highlight=False)
         console.print(_tree(facts, console.width))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
+from cli.terminal.formats import print_json
 from eva.config.files import presets as preset_names
 from eva.config.files import read_preset
 from eva.studies.files import study_presets
@@ -21,7 +21,7 @@ def presets(as_json: bool) -> None:
     """
     catalog = [read_preset(name) for name in preset_names()]
     if as_json:
-        click.echo(json.dumps([asdict(preset) for preset in catalog], indent=1, ensure_ascii=False))
+        print_json([asdict(preset) for preset in catalog])
         return
     for preset in catalog:
         click.echo(

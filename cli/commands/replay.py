@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ from cli.replay import replay as redo
 from cli.replay import with_changes
 from cli.store_access import existing_store, find
 from cli.terminal.formats import number as figure
-from cli.terminal.formats import plain_table
+from cli.terminal.formats import plain_table, print_json
 from cli.terminal.safe_text import one_line, printable
 
 
@@ -48,7 +47,7 @@ def replay(run: str, iteration: int | None, examples: int, as_json: bool, **choi
         row = find(store, run)
         facts = redo(store, row, with_changes(row.config, changes), iteration, examples)
     if as_json:
-        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        print_json(facts)
         return
     console = Console(highlight=False)
     changed = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from rich.text import Text
 from typing_extensions import override
 
 from cli.remote import LARGEST_PAGE, Source, source_of, url_option
-from cli.terminal.formats import age, doing, plain_table
+from cli.terminal.formats import age, doing, plain_table, print_json
 from cli.terminal.safe_text import printable
 
 STATUSES = ("created", "queued", "running", "interrupted", "paused", "finished", "failed", "cancelled")
@@ -76,7 +75,7 @@ def runs(
     with source_of(url) as source:
         newest, total = _newest(source, limit, filters)
         if as_json:
-            click.echo(json.dumps(newest, indent=1, ensure_ascii=False))
+            print_json(newest)
         elif newest:
             _show(newest)
             if total is None or total > len(newest):

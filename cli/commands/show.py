@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ from rich.console import Console
 from cli.remote import Remote, run_path, url_option
 from cli.report.view import show_report
 from cli.store_access import existing_store, find
+from cli.terminal.formats import print_json
 from eva.config import RunConfig
 from store.views.summary.run_summary import summary_of
 from store.views.summary.schema import read_summary, summary_json
@@ -28,7 +28,7 @@ def show(run: str, as_json: bool, url: str | None) -> None:
     """
     values = _stored(run) if url is None else Remote(url).get(f"{run_path(run)}/summary")
     if as_json:
-        click.echo(json.dumps(values, indent=1, ensure_ascii=False))
+        print_json(values)
         return
     try:
         summary = read_summary(values)

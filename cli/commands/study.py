@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import subprocess
@@ -16,7 +15,7 @@ from cli.play import log_path
 from cli.store_access import existing_store, store_of
 from cli.study.show import export, report, show
 from cli.terminal.check_progress import check_progress
-from cli.terminal.formats import plain_table
+from cli.terminal.formats import plain_table, print_json
 from cli.terminal.log_file import chatter_to
 from cli.terminal.safe_text import printable
 from eva.errors import InfrastructureError, InputError
@@ -159,7 +158,7 @@ def list_(as_json: bool) -> None:
             }
             for count, config in rows
         ]
-        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        print_json(facts)
         return
     if not rows:
         click.echo("There are no studies. Start one with `eva study study-smoke`.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from cli.remote import Remote
 from cli.store_access import store_of
+from cli.terminal.formats import print_json
 from cli.terminal.safe_text import printable
 from eva.config.files import config_values, load_config
 from eva.errors import InputError
@@ -62,7 +62,7 @@ def submit(
         launched = _on_cluster(read_settings(), config, all_overrides, tags, note, restarts, idempotency_key)
         watch = f"eva watch {launched['name']}"
     if as_json:
-        click.echo(json.dumps(launched, indent=1, ensure_ascii=False))
+        print_json(launched)
         return
     click.echo(printable(f"{launched['name']} is {launched['status']}"))
     click.echo(printable(f"  {watch}"))

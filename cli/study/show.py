@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -11,6 +10,7 @@ import click
 from rich.console import Console
 
 from cli.remote import source_of, url_option
+from cli.terminal.formats import print_json
 from cli.terminal.safe_text import printable
 from eva.errors import NotFoundError
 from eva.runtime.atomic_files import standard_output, whole_file
@@ -43,7 +43,7 @@ def show(sources: tuple[str, ...], as_json: bool, as_markdown: bool, any_code: b
         raise click.UsageError("give either --json or --markdown")
     report = _report(sources, url, any_code=any_code)
     if as_json:
-        click.echo(json.dumps(report.model_dump(mode="json"), indent=1, ensure_ascii=False))
+        print_json(report.model_dump(mode="json"))
     elif as_markdown:
         click.echo(study_markdown(report), nl=False)
     else:

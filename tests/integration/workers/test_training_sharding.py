@@ -87,8 +87,9 @@ def jobs(folder: Path) -> dict[str, tuple[TrainingJob, Training, Model]]:
     models = {name: Model(path=str(make(folder / name, tied=True))) for name, make in MAKERS.items()}
     initial = {name: publish_model(model, Training(), folder / f"{name}-initial") for name, model in models.items()}
     responses = {name: folder / f"{name}.parquet" for name in initial}
+    # With seed 0 one gradient nearly vanishes, and AdamW makes a step of its rounding.
     for name, policy in initial.items():
-        write_weighted_responses(responses[name], sample_responses(Path(policy.path), odd, prompts=6))
+        write_weighted_responses(responses[name], sample_responses(Path(policy.path), odd, prompts=6, seed=1))
 
     def job(case: str, name: str, training: Training) -> TrainingJob:
         plain = TrainingJob(1, 0, initial[name], initial[name], str(pairs), str(folder / case), seed=7)
@@ -170,7 +171,7 @@ def test_two_processes_that_share_the_weights_learn_the_same_as_one(
     assert gathered.keys() == after.keys() == before.keys()
     for name, weights in after.items():
         assert (weights - before[name]).abs().max() > 1e-4
-        torch.testing.assert_close(gathered[name], weights, atol=2e-6, rtol=0)
+        torch.testing.assert_close(gathered[name], weights, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("case", ["gemma2-dpo", "llama-dpo", "qwen3-sppo"])

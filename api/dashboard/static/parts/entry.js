@@ -2,13 +2,13 @@
 import { html } from "../ui.js";
 
 /**
- * The field inside has this `id` and is described by `${id}-hint`.
- * @param {{id: string, label: string, wrong?: string, hint: string, children?: unknown}} props
+ * The child draws the field with the attributes that tie it to its label and hint.
+ * @param {{id: string, label: string, wrong?: string, hint: string, children: (attributes: object) => unknown}} props
  */
 export const Entry = ({ id, label, wrong, hint, children }) => html`
   <div class="field">
     <label for=${id}>${label}</label>
-    ${children}
+    ${children({ id, "aria-describedby": `${id}-hint`, "aria-invalid": wrong ? "true" : undefined })}
     <span id=${`${id}-hint`} class=${wrong ? "mistake" : "hint"}>${wrong ?? hint}</span>
   </div>
 `;

@@ -97,26 +97,26 @@ export function DetailsForm({ run, fixed, close, saved }) {
                 wrong=${about("name")}
                 hint=${fixed ?? "Letters, digits, dots, dashes and underscores."}
               >
-                <input
-                  id="details-name"
-                  value=${typed.name}
-                  maxlength="81"
-                  required
-                  readonly=${Boolean(fixed)}
-                  aria-describedby="details-name-hint"
-                  aria-invalid=${about("name") ? "true" : undefined}
-                  onInput=${set("name")}
-                />
+                ${(/** @type {object} */ field) => html`
+                  <input
+                    ...${field}
+                    value=${typed.name}
+                    maxlength="81"
+                    required
+                    readonly=${Boolean(fixed)}
+                    onInput=${set("name")}
+                  />
+                `}
               <//>
               <${Entry} id="details-tags" label="Tags" wrong=${about("tags")} hint="One per line.">
-                <textarea
-                  id="details-tags"
-                  rows="3"
-                  aria-describedby="details-tags-hint"
-                  aria-invalid=${about("tags") ? "true" : undefined}
-                  value=${typed.tags}
-                  onInput=${set("tags")}
-                />
+                ${(/** @type {object} */ field) => html`
+                  <textarea
+                    ...${field}
+                    rows="3"
+                    value=${typed.tags}
+                    onInput=${set("tags")}
+                  />
+                `}
               <//>
               <${Entry}
                 id="details-note"
@@ -124,14 +124,15 @@ export function DetailsForm({ run, fixed, close, saved }) {
                 wrong=${about("note")}
                 hint="Anything you want to remember about the run."
               >
-                <textarea
-                  id="details-note"
-                  rows="4"
-                  maxlength="10000"
-                  aria-describedby="details-note-hint"
-                  value=${typed.note}
-                  onInput=${set("note")}
-                />
+                ${(/** @type {object} */ field) => html`
+                  <textarea
+                    ...${field}
+                    rows="4"
+                    maxlength="10000"
+                    value=${typed.note}
+                    onInput=${set("note")}
+                  />
+                `}
               <//>
               <p class="buttons ends">
                 <button type="button" class="button" onClick=${close}>Cancel</button>

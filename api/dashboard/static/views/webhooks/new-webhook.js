@@ -65,14 +65,15 @@ function Form({ close, done }) {
           wrong=${about("name")}
           hint="Lower-case letters, digits, dots, dashes, underscores."
         >
-          <input
-            id="webhook-name"
-            name="name"
-            maxlength="60"
-            required
-            autofocus
-            aria-describedby="webhook-name-hint"
-          />
+          ${(/** @type {object} */ field) => html`
+            <input
+              ...${field}
+              name="name"
+              maxlength="60"
+              required
+              autofocus
+            />
+          `}
         <//>
         <${Entry}
           id="webhook-url"
@@ -80,14 +81,15 @@ function Form({ close, done }) {
           wrong=${about("url")}
           hint="Public, with https://, unless the service allows its network. The path will not be shown again."
         >
-          <input
-            id="webhook-url"
-            name="url"
-            type="url"
-            required
-            autocomplete="off"
-            aria-describedby="webhook-url-hint"
-          />
+          ${(/** @type {object} */ field) => html`
+            <input
+              ...${field}
+              name="url"
+              type="url"
+              required
+              autocomplete="off"
+            />
+          `}
         <//>
         <label class="field">
           What the receiver takes
@@ -124,7 +126,13 @@ function Form({ close, done }) {
           wrong=${about("tags")}
           hint="One per line; a run needs one of them. Empty: any."
         >
-          <textarea id="webhook-tags" name="tags" rows="2" aria-describedby="webhook-tags-hint" />
+          ${(/** @type {object} */ field) => html`
+            <textarea
+              ...${field}
+              name="tags"
+              rows="2"
+            />
+          `}
         <//>
         <p class="buttons ends">
           <button type="button" class="button" onClick=${close}>Cancel</button>

@@ -84,7 +84,9 @@ export function Webhook({ name }) {
           close=${() => setAsking(false)}
           go=${() => void act("DELETE", endpoint, () => go("/webhooks"))}
         >
-          <p>Messages that wait are not sent. Its secret is gone for good: a webhook that is added again gets another.</p>
+          <p>
+            Messages that wait are not sent. Its secret is gone for good: a webhook that is added again gets another.
+          </p>
         <//>
       `
     }
