@@ -56,6 +56,8 @@ def views(conn: Connection, name: str) -> Iterator[tuple[str, str]]:
         "launch": "/launch?preset=playground",
         "yaml": "/launch?preset=playground&as=yaml",
         "fork": f"/launch?fork={run.name}&at={newest}",
+        "studies": "/studies",
+        "webhooks": "/webhooks",
     }.items()
     others = [
         row.run.name for row in run_page(conn, RunFilter(), 9, None) if row.run.id != run.id and row.run.iteration

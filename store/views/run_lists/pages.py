@@ -190,8 +190,9 @@ def _row(row: Sequence[Any]) -> StandingRow:
     count = len(runs.c)
     values = dict(zip(runs.c.keys(), row[:count], strict=True))
     values["tags"] = tuple(values["tags"])
-    standing, owner, origin = row[count : count + 3]
-    spent, heldout, stage = row[count + 3 : count + 7], row[count + 7 : count + 10], row[count + 10 :]
+    standing, owner, origin, *rest = row[count:]
+    spent, rest = rest[: len(_spent)], rest[len(_spent) :]
+    heldout, stage = rest[: len(HELDOUT)], rest[len(HELDOUT) :]
     return StandingRow(
         RunRow(**values),
         standing,
