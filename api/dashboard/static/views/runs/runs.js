@@ -142,7 +142,7 @@ const FilterBar = ({ filters }) => html`
     <${SearchField}
       label="Words"
       value=${filters.words ?? ""}
-      placeholder="words, or training.loss=dpo"
+      placeholder="words, or seed=42"
       search=${(/** @type {string} */ words) => go(withQuery({ words, cursor: null }))}
     />
     <label class="field">
