@@ -66,7 +66,7 @@ def price_of(model: str | None) -> Prices | None:
 
 @cache
 def _shipped_prices() -> dict[str, dict[str, Any]]:
-    """The file of LiteLLM's package: LiteLLM takes seconds to import, and its own map changes with what is called."""
+    """The file of LiteLLM's package: LiteLLM takes seconds to import, and any code of a process may change its map."""
     file = distribution("litellm").locate_file("litellm/model_prices_and_context_window_backup.json")
     return json.loads(Path(str(file)).read_bytes())
 
