@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import ray
+from ray._private import worker as ray_worker
 
 from cli.privacy_diagnosis import diagnose_clusters, listening_addresses
 from eva.settings import Settings
@@ -44,7 +45,7 @@ def test_the_sessions_of_a_local_cluster_lie_in_a_closed_folder_and_its_token_is
 ) -> None:
     del ray_cluster
     sessions = Path(os.environ["RAY_TMPDIR"])
-    session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
+    session = Path(ray_worker._global_node.get_session_dir_path())
     assert session.parent == sessions / "ray" and session.is_dir()
     assert sessions.stat().st_mode & 0o077 == 0
     assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(token_file())
