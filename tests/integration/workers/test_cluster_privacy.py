@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
@@ -45,7 +46,8 @@ def test_the_sessions_of_a_local_cluster_lie_in_a_closed_folder_and_its_token_is
 ) -> None:
     del ray_cluster
     sessions = Path(os.environ["RAY_TMPDIR"])
-    session = Path(ray_worker._global_node.get_session_dir_path())
+    node: Any = ray_worker._global_node  # Ray has no public name for this
+    session = Path(node.get_session_dir_path())
     assert session.parent == sessions / "ray" and session.is_dir()
     assert sessions.stat().st_mode & 0o077 == 0
     assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(token_file())
