@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, func, select, text
 from eva.types import PairChoice, PreferencePair, ResponseAdvantage
 from store.game.contexts import is_root, read_context, roots
 from store.postgres.bulk import copy_once
+from store.postgres.planner import keep_join_order
 from store.schema.tables import advantages, batches, pairs, prompts, responses
 
 _PAIRS = (
@@ -104,11 +105,18 @@ def iter_pairs_with_texts(
             roots.c.context,
         )
         .select_from(pairs)
-        .join(prompts, and_(prompts.c.run_id == pairs.c.run_id, prompts.c.number == pairs.c.prompt))
-        .join(roots, is_root)
         .where(pairs.c.run_id == run_id, pairs.c.iteration == iteration)
         .order_by(pairs.c.prompt, pairs.c.chosen, pairs.c.rejected)
     )
+    if chunk is not None:
+        of_pair = and_(
+            batches.c.run_id == pairs.c.run_id,
+            batches.c.iteration == pairs.c.iteration,
+            batches.c.prompt == pairs.c.prompt,
+        )
+        query = query.join(batches, of_pair).where(batches.c.chunk == chunk)
+    query = query.join(prompts, and_(prompts.c.run_id == pairs.c.run_id, prompts.c.number == pairs.c.prompt))
+    query = query.join(roots, is_root)
     for alias, sample in ((chosen, pairs.c.chosen), (rejected, pairs.c.rejected)):
         query = query.join(
             alias,
@@ -119,13 +127,7 @@ def iter_pairs_with_texts(
                 alias.c.sample == sample,
             ),
         )
-    if chunk is not None:
-        of_pair = and_(
-            batches.c.run_id == pairs.c.run_id,
-            batches.c.iteration == pairs.c.iteration,
-            batches.c.prompt == pairs.c.prompt,
-        )
-        query = query.join(batches, of_pair).where(batches.c.chunk == chunk)
+    keep_join_order(conn)
     with conn.execute(query, execution_options={"yield_per": 1000}) as rows:
         for row in rows:
             yield PreferencePair(*row[:-1], context=read_context(row[-1]))

@@ -15,6 +15,7 @@ from eva.runtime.atomic_files import write_rows
 from eva.solver.token_record import RecordManifest, TokenRecord, read_record_file
 from eva.types import Context, Message
 from store.game.contexts import has_contexts, read_context
+from store.postgres.planner import keep_join_order
 from store.runs.runs import get_run
 from store.runs.token_files import read_token_files
 
@@ -147,6 +148,7 @@ def iter_pairs(conn: Connection, run_id: int) -> Iterator[dict[str, Any]]:
     They are messages, with the config's system prompt, where the model's template is `chat`: TRL renders the same text.
     """
     has_messages, system_prompt = _rendering(conn, run_id)
+    keep_join_order(conn)
     for row, context in _stream(conn, _PAIRS, run_id):
         if has_messages:
             row["prompt"] = as_messages(row["prompt"], context, system_prompt)
