@@ -32,7 +32,11 @@ def tier(path: Path) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its tier, and run the tiers in order; files stay together, those with a Ray cluster first."""
+    """Mark each test with its tier, and run the tiers in order; files stay together.
+
+    After the unit tests come the files of all tiers with a Ray cluster: one process runs those, and the other meanwhile
+    the rest. The files that are left at the end are small, so that neither process waits long for the other.
+    """
     for item in items:
         if not any(item.get_closest_marker(name) for name in TIERS):
             item.add_marker(tier(item.path))
@@ -40,12 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("database")
     with_cluster = {item.path for item in items if "ray_cluster" in getattr(item, "fixturenames", ())}
     places = {name: place for place, name in enumerate(TIERS)}
-    items.sort(
-        key=lambda item: (
-            min(places[mark.name] for mark in item.iter_markers() if mark.name in places),
-            item.path not in with_cluster,
-        )
-    )
+
+    def order(item: pytest.Item) -> tuple[bool, bool, int]:
+        place = min(places[mark.name] for mark in item.iter_markers() if mark.name in places)
+        return place > 0, item.path not in with_cluster, place
+
+    items.sort(key=order)
 
 
 def pytest_collection_finish() -> None:

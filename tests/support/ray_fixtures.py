@@ -37,13 +37,15 @@ def tiny_checkpoint(folder: Path, number: int = 0) -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A Ray cluster of this machine, connected."""
+    """A Ray cluster of this machine, connected. Its workers are forked, with their libraries imported."""
+    from tests.support.warm_python import warm_workers
     from workers.cluster import connection
 
     settings = Settings(tmp_path_factory.mktemp("ray"), None, None)
-    connection.connect(settings)
-    yield settings
-    connection.disconnect()
+    with warm_workers():
+        connection.connect(settings)
+        yield settings
+        connection.disconnect()
 
 
 @pytest.fixture(scope="session")

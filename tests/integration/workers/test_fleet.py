@@ -289,6 +289,13 @@ def test_ray_does_not_make_engines_yield_to_other_processes(ray_cluster: Setting
     assert ray.get(ray.remote(lambda: os.nice(0)).options(num_cpus=0).remote()) == os.nice(0)
 
 
+def test_an_engine_on_a_cpu_compiles_nothing(fleet: Fleet, policies: Policies) -> None:
+    """It starts seconds sooner, and on a machine without a C++ compiler."""
+    fleet.load(policies[1])
+    asked = engine_of(fleet).actor(0).__ray_call__.remote(lambda _: dict(torch._dynamo.utils.counters["stats"]))
+    assert ray.get(asked) == {}
+
+
 def test_ray_leaves_the_drivers_signal_handler_alone(ray_cluster: Settings) -> None:
     assert ray_cluster.ray_address is None
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
