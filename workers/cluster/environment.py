@@ -38,8 +38,12 @@ def process_environment() -> dict[str, str]:
     }
 
 
-def engine_environment(threads: int) -> dict[str, str]:
-    """Environment of an engine's process: no child processes, few messages, threads that sleep while they wait."""
+def engine_environment(threads: int, *, compiles: bool = True) -> dict[str, str]:
+    """Environment of an engine's process: no child processes, few messages, threads that sleep while they wait.
+
+    Without `compiles`, torch compiles nothing. vLLM's `enforce_eager` alone does not see to that: an operation of its
+    log-probabilities is compiled all the same, which takes seconds on a CPU and needs a C++ compiler.
+    """
     return {
         **process_environment(),
         **_QUIET,
@@ -48,6 +52,7 @@ def engine_environment(threads: int) -> dict[str, str]:
         "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"),
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        **({} if compiles else {"TORCHDYNAMO_DISABLE": "1"}),
     }
 
 

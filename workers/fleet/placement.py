@@ -97,6 +97,7 @@ def engine_setup(config: RunConfig, facts: ModelFacts, conversation: int = 0) ->
 def start_engine(setup: EngineSetup, resources: EngineResources, room: Room | None = None) -> Any:
     """Starts an actor around an `Engine` without a model, in `room`. Returns at once, while the actor imports vLLM."""
     placed: dict[str, Any] = {} if room is None else room.options()
+    compiles = setup.gpus > 0 or not setup.enforce_eager
     # A poll waits for results; it must not keep requests from arriving.
     remote: Any = ray.remote
     return (
@@ -106,7 +107,7 @@ def start_engine(setup: EngineSetup, resources: EngineResources, room: Room | No
             num_gpus=resources.gpus,
             max_restarts=0,
             max_task_retries=0,
-            runtime_env={"env_vars": engine_environment(resources.threads)},
+            runtime_env={"env_vars": engine_environment(resources.threads, compiles=compiles)},
             **placed,
         )
         .remote(setup)
