@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # A machine under load is slow, not wrong.
 settings.register_profile("eva", deadline=None)
 settings.load_profile("eva")
+# As eva's own processes have it. Threads of torch that spin while they wait for each other, on cores that another
+# process of the tests has, take up to ten times the processor time. Read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 pytest_plugins = [
     f"tests.support.{path.stem}" for path in sorted((Path(__file__).parent / "support").glob("*_fixtures.py"))
