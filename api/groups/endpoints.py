@@ -141,9 +141,8 @@ def _group(value: Any, runs: Sequence[GroupedRun]) -> RunGroup:
 def _means(runs: Sequence[GroupedRun]) -> Iterator[SetMean]:
     by_set: dict[str, list[float]] = {}
     for run in runs:
-        for scores in run.outcome:
-            if scores.newest is not None:
-                by_set.setdefault(scores.split, []).append(scores.newest.success)
+        for split, success in run.successes.items():
+            by_set.setdefault(split, []).append(success)
     for split, values in sorted(by_set.items()):
         mean = statistics.fmean(values)
         interval = mean_interval(mean, statistics.stdev(values) if len(values) > 1 else None, len(values))

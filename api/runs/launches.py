@@ -135,7 +135,7 @@ def _plan(plan: Plan) -> RunPlan:
         iteration_s=plan.iteration_s,
         total_s=plan.total_s,
         gpu_hours=plan.machines.gpus * plan.total_s / 3600,
-        stages=[PlannedStage(name=stage.name, seconds=stage.seconds) for stage in plan.stages],
+        stages=[PlannedStage.model_validate(stage) for stage in plan.stages],
         disk=plan.disk,
         arithmetic=arithmetic(plan),
     )

@@ -104,7 +104,9 @@ class PlannedStage(Schema):
     name: str
     """What is done."""
     seconds: float
-    """How long it takes."""
+    """How long the iteration waits for it."""
+    hidden: float
+    """Further seconds that it takes while the training works; they are not part of the iteration's time."""
 
 
 class RunPlan(Schema):

@@ -32,6 +32,31 @@ class WebhookRequest(Schema):
     """`named`: only of runs whose config names it (key `webhooks`); `all`: of those and of all others."""
 
 
+class Delivery(Schema):
+    """A message on its way to a webhook's receiver."""
+
+    id: str
+    """Its id, which the receiver sees at every attempt (`webhook-id`)."""
+    topic: str
+    """What it tells: `finished`, `failed`, `paused`, `warning`; `test` tells nothing."""
+    run: str | None
+    """The run that it is about; null: a test."""
+    state: State
+    """`waiting` for its next attempt, `delivered`, or `given_up`."""
+    attempts: int
+    """How often it was sent so far."""
+    status: int | None
+    """The status of the receiver's last response; null: there was none."""
+    error: str | None
+    """Why the last attempt failed; null: it did not."""
+    created_at: datetime
+    """When the event happened."""
+    next_at: datetime | None
+    """When it is sent next; null: not again."""
+    finished_at: datetime | None
+    """When it was delivered or given up; null: it is waiting."""
+
+
 class Webhook(Schema):
     """A webhook without its secrets."""
 
@@ -57,6 +82,8 @@ class Webhook(Schema):
     """Deliveries of the last 7 days that were given up, because it had not accepted them within 24 hours."""
     last_error: str | None
     """Why the newest delivery that it has not accepted failed; null: none failed."""
+    last: Delivery | None
+    """Its newest delivery that was sent at least once; null: there is none."""
 
 
 class NewWebhook(Webhook):
@@ -71,31 +98,6 @@ class Webhooks(Schema):
 
     items: list[Webhook]
     """All webhooks."""
-
-
-class Delivery(Schema):
-    """A message on its way to a webhook's receiver."""
-
-    id: str
-    """Its id, which the receiver sees at every attempt (`webhook-id`)."""
-    topic: str
-    """What it tells: `finished`, `failed`, `paused`, `warning`; `test` tells nothing."""
-    run: str | None
-    """The run that it is about; null: a test."""
-    state: State
-    """`waiting` for its next attempt, `delivered`, or `given_up`."""
-    attempts: int
-    """How often it was sent so far."""
-    status: int | None
-    """The status of the receiver's last response; null: there was none."""
-    error: str | None
-    """Why the last attempt failed; null: it did not."""
-    created_at: datetime
-    """When the event happened."""
-    next_at: datetime | None
-    """When it is sent next; null: not again."""
-    finished_at: datetime | None
-    """When it was delivered or given up; null: it is waiting."""
 
 
 class Deliveries(Schema):

@@ -75,6 +75,8 @@ def list_(as_json: bool, url: str | None) -> None:
     ]
     print_table(headings, cells, empty="There are no webhooks. Add one with `eva webhooks add NAME ADDRESS`.")
     for row in rows:
+        if row["last"] is not None:
+            click.echo(printable(f"{row['name']}: {_last(row['last'])}"))
         if row["last_error"]:
             click.echo(printable(f"{row['name']}: {row['last_error']}"))
 
@@ -165,6 +167,14 @@ def _path(name: str) -> str:
     if not name or "/" in name or ":" in name:
         raise NotFoundError(f"there is no webhook {name[:100]!r}", next_move="List them with `eva webhooks list`")
     return f"/v1/webhooks/{quote(name, safe='')}"
+
+
+def _last(delivery: dict[str, Any]) -> str:
+    """How the newest message went, and when it was over or, if it waits, when its event happened."""
+    state = {"waiting": "waits since", "delivered": "was delivered at", "given_up": "was given up at"}
+    at = (delivery["finished_at"] or delivery["created_at"])[:16].replace("T", " ")
+    status = f" (status {delivery['status']})" if delivery["status"] else ""
+    return f"the newest message {state[delivery['state']]} {at}{status}"
 
 
 def _told(row: dict[str, Any]) -> str:

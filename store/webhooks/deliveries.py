@@ -9,9 +9,9 @@ import secrets
 import string
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Double, case, cast, delete, func, insert, or_, select, text, update
+from sqlalchemy import Connection, Double, Select, case, cast, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -111,7 +111,27 @@ def store_test(conn: Connection, webhook: str) -> DeliveryRow:
 def list_deliveries(conn: Connection, webhook: str) -> list[DeliveryRow]:
     """Returns the newest deliveries of a webhook, at most SHOWN."""
     deliveries = webhook_deliveries.c
+    query = _shown().where(webhooks.c.name == webhook).order_by(deliveries.created_at.desc(), deliveries.id)
+    return [DeliveryRow(*row) for row in conn.execute(query.limit(SHOWN))]
+
+
+def newest_sent(conn: Connection) -> dict[str, DeliveryRow]:
+    """Returns the newest delivery of each webhook, by its name, of those that were sent at least once."""
+    deliveries = webhook_deliveries.c
     query = (
+        _shown()
+        .add_columns(webhooks.c.name)
+        .where(deliveries.attempts > 0)
+        .ext(distinct_on(webhooks.c.id))
+        .order_by(webhooks.c.id, deliveries.created_at.desc(), deliveries.id)
+    )
+    return {name: DeliveryRow(*row) for *row, name in conn.execute(query)}
+
+
+def _shown() -> Select[Any]:
+    """The columns of DeliveryRow."""
+    deliveries = webhook_deliveries.c
+    return (
         select(
             deliveries.id,
             deliveries.topic,
@@ -127,11 +147,7 @@ def list_deliveries(conn: Connection, webhook: str) -> list[DeliveryRow]:
         .select_from(webhook_deliveries)
         .join(webhooks, webhooks.c.id == deliveries.webhook_id)
         .join(runs, runs.c.id == deliveries.run_id, isouter=True)
-        .where(webhooks.c.name == webhook)
-        .order_by(deliveries.created_at.desc(), deliveries.id)
-        .limit(SHOWN)
     )
-    return [DeliveryRow(*row) for row in conn.execute(query)]
 
 
 def due_deliveries(conn: Connection) -> list[DueDelivery]:

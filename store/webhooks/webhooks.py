@@ -14,6 +14,7 @@ from eva.webhooks.addresses import parse_receiver, shown_url
 from eva.webhooks.messages import Form, Topic
 from eva.webhooks.signature import make_secret
 from store.schema.tables import webhook_deliveries, webhooks
+from store.webhooks.deliveries import DeliveryRow, newest_sent
 
 MOST = 50
 Runs = Literal["all", "named"]
@@ -37,7 +38,8 @@ class Subscription:
 class WebhookRow:
     """A webhook without its secret, how many of its deliveries are in which state, and what its last failure was.
 
-    `url` is what may be shown of it; `runs` are `all` or those whose config has its name (`named`).
+    `url` is what may be shown of it; `runs` are `all` or those whose config has its name (`named`); `last` is its
+    newest delivery that was sent at least once.
     """
 
     name: str
@@ -51,6 +53,7 @@ class WebhookRow:
     delivered: int
     given_up: int
     last_error: str | None
+    last: DeliveryRow | None
 
 
 def add_webhook(
@@ -92,7 +95,8 @@ def add_webhook(
 
 def list_webhooks(conn: Connection) -> list[WebhookRow]:
     """Returns all webhooks, by name."""
-    return [_row(row) for row in conn.execute(_listed().order_by(webhooks.c.name))]
+    sent = newest_sent(conn)
+    return [_row(row, sent.get(row.name)) for row in conn.execute(_listed().order_by(webhooks.c.name))]
 
 
 def get_webhook(conn: Connection, name: str) -> WebhookRow:
@@ -100,7 +104,7 @@ def get_webhook(conn: Connection, name: str) -> WebhookRow:
     row = conn.execute(_listed().where(webhooks.c.name == name)).one_or_none()
     if row is None:
         raise _not_found(conn, name)
-    return _row(row)
+    return _row(row, newest_sent(conn).get(name))
 
 
 def remove_webhook(conn: Connection, name: str) -> None:
@@ -141,7 +145,7 @@ def _listed() -> Select[Any]:
     return select(webhooks, *counts, newest_failure.label("last_error"))
 
 
-def _row(row: Any) -> WebhookRow:
+def _row(row: Any, last: DeliveryRow | None) -> WebhookRow:
     return WebhookRow(
         name=row.name,
         url=shown_url(row.url),
@@ -154,6 +158,7 @@ def _row(row: Any) -> WebhookRow:
         delivered=row.delivered,
         given_up=row.given_up,
         last_error=row.last_error,
+        last=last,
     )
 
 

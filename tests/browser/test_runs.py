@@ -131,9 +131,11 @@ def test_groups_show_means_and_lead_to_their_runs(fresh: Tab, several: list[RunR
     expect(page.locator(".run-name")).to_have_count(1)
 
 
-def test_a_long_name_pushes_nothing_off_on_a_phone(fresh: Tab, several: list[RunRow]) -> None:
+def test_a_long_name_pushes_nothing_off_on_a_phone(fresh: Tab, several: list[RunRow], store: Store) -> None:
+    config = load_config("playground", ["prompts.playground=8", "evaluation.playground=2", f"name={60 * 'x'}"])
+    unbroken = register_run(store, config).name
     fresh.page.set_viewport_size({"width": 390, "height": 800})
-    for address in ("/", "/?group=tag", f"/runs/{several[1].name}"):
+    for address in ("/", "/?group=tag", f"/runs/{several[1].name}", f"/runs/{unbroken}", f"/runs/{unbroken}/log"):
         page = fresh.open(address)
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), address
     page = fresh.open("/")

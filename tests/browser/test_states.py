@@ -37,6 +37,7 @@ def test_a_store_without_runs_says_how_to_start_one(fresh: Tab) -> None:
 def test_what_an_unplayed_run_lacks_is_said_in_every_view(fresh: Tab, created: RunRow, store: Store) -> None:
     fresh.open(f"/runs/{created.name}")
     assert "No batch has been judged yet" in fresh.text() and "created" in fresh.text()
+    assert f"press Start, or run eva resume {created.name}" in fresh.text()
     page = fresh.open(f"/runs/{created.name}/prompts")
     assert page.locator("tbody tr").count() == 16
     fresh.open(f"/runs/{created.name}/prompts/3")

@@ -94,6 +94,11 @@ def test_a_webhook_is_added_tested_followed_and_deleted(fresh: Tab, store: Store
     failed.get_by_role("link", name=run.name).click()
     page.wait_for_url(f"**/runs/{run.name}")
     page.go_back()
+    page.get_by_role("link", name="All webhooks").click()
+    expect(row.locator("td").nth(6)).to_contain_text("accepted (204)")
+    expect(row.locator("td").nth(6)).to_contain_text(f"an earlier one: {REFUSED}")
+    is_well_made(fresh)
+    row.get_by_role("link", name="ci").click()
 
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Delete the webhook").click()

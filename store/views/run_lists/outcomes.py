@@ -98,6 +98,16 @@ def outcome_of(
     return tuple(sorted(sets, key=lambda row: (row.first.success, row.first.reward or 0.0, row.split)))
 
 
+def later_successes(first: Sequence[JsonObject] | None, newest: Sequence[JsonObject] | None) -> dict[str, float]:
+    """The greedy success of a run's newest policy on each held-out set on which its first policy was another one.
+
+    The arguments are the run's FIRST_HELDOUT and NEWEST_HELDOUT.
+    """
+    before = {scores["split"]: scores["checkpoint"] for scores in first or () if scores["mode"] == "greedy"}
+    greedy = (scores for scores in newest or () if scores["mode"] == "greedy" and scores["split"] in before)
+    return {each["split"]: each["accuracy"] for each in greedy if each["checkpoint"] != before[each["split"]]}
+
+
 def _set_outcome(first: JsonObject, newest: JsonObject | None, best: JsonObject) -> SetOutcome:
     if newest is None or newest["checkpoint"] == first["checkpoint"]:
         return SetOutcome(first["split"], _score(first), None, _score(best), None, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,14 @@ from sqlalchemy.dialects.postgresql import JSONB
 from store.postgres.values import clean_text
 from store.rows import JsonObject, RunRow
 from store.schema.tables import leases, runs, stages
-from store.views.run_lists.outcomes import HELDOUT, SetOutcome, outcome_of
+from store.views.run_lists.outcomes import (
+    FIRST_HELDOUT,
+    HELDOUT,
+    NEWEST_HELDOUT,
+    SetOutcome,
+    later_successes,
+    outcome_of,
+)
 from store.views.run_lists.sorting import config_is, sort_value
 from store.views.run_lists.spending import own_cost, own_seconds, own_steps, own_tokens
 from store.views.totals import count_rows
@@ -139,21 +146,22 @@ def _beyond(value: ColumnElement[Any], bound: Any, after_id: int, *, falling: bo
 
 @dataclass(frozen=True, slots=True)
 class GroupedRun:
-    """What lists of groups need of a run: what it has achieved, and the seconds that its own stages took."""
+    """What lists of groups need of a run: the seconds that its own stages took, and its newest policy's greedy success
+    on each held-out set on which an earlier one was evaluated."""
 
     name: str
     tags: tuple[str, ...]
     config: JsonObject
     seconds: float
-    outcome: tuple[SetOutcome, ...]
+    successes: Mapping[str, float]
 
 
 def runs_to_group(conn: Connection, wanted: RunFilter, limit: int) -> list[GroupedRun]:
     """Returns the newest `limit` runs with their configs."""
-    columns = (runs.c.name, runs.c.tags, runs.c.config, own_seconds(), *HELDOUT)
+    columns = (runs.c.name, runs.c.tags, runs.c.config, own_seconds(), FIRST_HELDOUT, NEWEST_HELDOUT)
     query = select(*columns).select_from(runs).outerjoin(leases, _ALIVE).where(*_conditions(wanted))
     rows = conn.execute(query.order_by(runs.c.id.desc()).limit(limit))
-    return [GroupedRun(row[0], tuple(row[1]), row[2], row[3], outcome_of(*row[4:])) for row in rows]
+    return [GroupedRun(row[0], tuple(row[1]), row[2], row[3], later_successes(*row[4:])) for row in rows]
 
 
 def _query() -> Select[*tuple[Any, ...]]:

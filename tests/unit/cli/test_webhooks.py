@@ -49,3 +49,4 @@ def test_an_accepted_test_is_told(eva: Command, store: Store) -> None:
     with sending(store, (), tick_s=0.05, post=lambda *_: 200):
         tested = eva("webhooks", "test", "ci")
     assert tested.exit_code == 0 and "accepted the test (status 200)" in tested.stdout
+    assert "ci: the newest message was delivered at" in eva("webhooks", "list").stdout

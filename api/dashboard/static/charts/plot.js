@@ -91,6 +91,7 @@ export function Plot({
   const x = linear(domainX, [LEFT + inset, width - RIGHT - inset]);
   const y = linear(domainY, [height - BOTTOM, TOP]);
   const marksX = xs.length === 1 ? xs : ticks(domainX, Math.min(xs.length, width / 70), whole);
+  const seen = rules.filter((rule) => rule.x >= domainX[0] && rule.x <= domainX[1]);
   const marksY = ticks(domainY, Math.max(2, (height - BOTTOM) / 48));
 
   const placeOf = (/** @type {PointerEvent} */ event) =>
@@ -167,16 +168,11 @@ export function Plot({
         )}
         <text class="axis-name" x=${(LEFT + width - RIGHT) / 2} y=${height - 6} text-anchor="middle">${xLabel}</text>
         <text class="axis-name" x="0" y="11">${yLabel}</text>
-        ${rules
-          .filter((rule) => rule.x >= domainX[0] && rule.x <= domainX[1])
-          .map(
-            (rule) => html`
-              <g key=${rule.x}>
-                <line class="rule" x1=${x(rule.x)} x2=${x(rule.x)} y1=${TOP} y2=${height - BOTTOM} />
-                <text class="rule-name" x=${x(rule.x) + 4} y=${TOP + 10}>${rule.label}</text>
-              </g>
-            `,
-          )}
+        ${seen.map(
+          (rule) => html`
+            <line key=${rule.x} class="rule" x1=${x(rule.x)} x2=${x(rule.x)} y1=${TOP} y2=${height - BOTTOM} />
+          `,
+        )}
         ${
           brush &&
           html`
@@ -193,6 +189,11 @@ export function Plot({
         ${series.map(
           (line) => html`
             <${Line} key=${line.name} line=${line} x=${x} y=${y} few=${dots && xs.length <= 40} at=${at} />
+          `,
+        )}
+        ${seen.map(
+          (rule) => html`
+            <text key=${rule.x} class="rule-name" x=${x(rule.x) + 4} y=${TOP + 10}>${rule.label}</text>
           `,
         )}
       </svg>

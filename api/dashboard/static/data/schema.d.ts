@@ -502,6 +502,7 @@ export interface NewWebhook {
   delivered: number;
   given_up: number;
   last_error: string | null;
+  last: Delivery | null;
   secret: string;
 }
 
@@ -577,6 +578,7 @@ export interface Part {
 export interface PlannedStage {
   name: string;
   seconds: number;
+  hidden: number;
 }
 
 export interface Point {
@@ -1096,6 +1098,7 @@ export interface Webhook {
   delivered: number;
   given_up: number;
   last_error: string | null;
+  last: Delivery | null;
 }
 
 export interface WebhookRequest {

@@ -80,6 +80,10 @@ export function span(seconds) {
 export const moment = (iso) =>
   iso ? new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–";
 
+/** A date and time with its seconds. @param {string} iso */
+export const momentInSeconds = (iso) =>
+  new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+
 /** How long ago. @param {string} iso */
 export function ago(iso) {
   const s = Math.max(0, (Date.now() - Date.parse(iso)) / 1000);

@@ -1,6 +1,7 @@
 // What a view shows while it loads, when it has nothing to show, and when a request failed.
 import { html } from "../ui.js";
 import { signInDialog } from "../data/api.js";
+import { TextWithCode } from "./labels.js";
 
 export const Loading = () => html`<p class="waiting" role="status">Loading</p>`;
 
@@ -16,7 +17,7 @@ export function ErrorNotice({ error }) {
     <div class="notice bad" role="alert">
       <h3>${status ? `${title} (${status})` : title}</h3>
       <p>${given}${expected && html`<span class="soft"> · expected: ${expected}</span>`}</p>
-      ${move && status !== 401 && html`<p class="soft">${move}</p>`}
+      ${move && status !== 401 && html`<p class="soft"><${TextWithCode} text=${move} /></p>`}
       ${
         status === 401 &&
         html`

@@ -192,6 +192,7 @@ def test_a_delivery_is_given_up_after_a_day_and_that_is_told(
     with store.transaction() as conn:
         row = webhooks.get_webhook(conn, "ci")
     assert (row.given_up, row.waiting, row.last_error) == (1, 0, "it answered with status 500")
+    assert row.last is not None and (row.last.state, row.last.attempts) == ("given_up", 2)
     make_due(store)
     assert sender.tick() == 0
 

@@ -21,7 +21,7 @@ function changes(comparison, place) {
     ({ key, values }) => !OF_EACH_RUN.includes(key) && JSON.stringify(values[place]) !== JSON.stringify(values[0]),
   );
   if (!keys.length) return "With the same config, ";
-  if (keys.length > SAID_KEYS) return `With ${keys.length} keys of the config changed, `;
+  if (keys.length > SAID_KEYS) return `With ${keys.length} keys of the config changed, not counting name and seed, `;
   const said = keys.map(({ key, values }) => `${key} ${shown(values[place])} instead of ${shown(values[0])}`);
   return `With ${list(said)}, `;
 }

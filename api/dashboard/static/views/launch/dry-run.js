@@ -67,6 +67,10 @@ const Refusal = ({ problem: { given, expected, next_move: move } }) => html`
   </div>
 `;
 
+/** @param {import("../../data/schema.d.ts").PlannedStage} stage */
+const taken = ({ name, seconds, hidden }) =>
+  `${name} ${span(seconds)}${hidden > 0 ? ` (and ${span(hidden)} during the training)` : ""}`;
+
 /**
  * How long the run would take and what it would cost, with the arithmetic on demand.
  * @param {{plan: import("../../data/schema.d.ts").RunPlan}} props
@@ -84,8 +88,7 @@ function Plan({ plan }) {
       by arithmetic.
     </p>
     <p class="small soft">
-      An iteration: ${plan.stages.map((stage) => `${stage.name} ${span(stage.seconds)}`).join(", ")}. Checkpoints take
-      ${" "}${bytes(plan.disk)} of disk.
+      An iteration: ${plan.stages.map(taken).join(", ")}. Checkpoints take ${bytes(plan.disk)} of disk.
     </p>
     ${
       plan.gpu_hours > 0 &&

@@ -20,7 +20,15 @@ export function Curves({ rows, waiting, run }) {
       ? null
       : html`
         ${rows.some((row) => row.name === "heldout") && html`<${Heldout} rows=${rows} run=${run} />`}
-        <div class="card"><${Empty} title="No batch has been judged yet">The curves start with the first one.<//></div>
+        <div class="card">
+          <${Empty} title="No batch has been judged yet">
+            ${
+              run.status === "created"
+                ? html`Nobody plays the run yet: press Start, or run <code>eva resume ${run.name}</code>.`
+                : "The curves start with the first one."
+            }
+          <//>
+        </div>
       `;
   const metric = /** @type {any} */ (run.config).informativeness?.metric ?? REGRET;
   const points = (/** @type {string} */ key) => batches.map((row) => ({ x: row.iteration, y: row.data[key] }));

@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from "../../ui.js";
 import { fetchJson, runEndpoint, useRequest } from "../../data/api.js";
 import { useRun } from "../../data/live-run.js";
-import { count, moment, stageName } from "../../parts/format.js";
+import { count, momentInSeconds, stageName } from "../../parts/format.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { go, query, withQuery } from "../../router.js";
 import { Warnings } from "../overview/warnings.js";
@@ -100,7 +100,7 @@ function Events({ run, happened, words }) {
                     ${shown.map(
                       (event) => html`
                         <tr key=${event.seq}>
-                          <td class="soft nowrap">${moment(event.at)}</td>
+                          <td class="soft nowrap">${momentInSeconds(event.at)}</td>
                           <td class="nowrap">${event.kind.replaceAll("_", " ")}</td>
                           <td class="soft nowrap">
                             ${event.iteration === null ? "" : `iteration ${event.iteration}`}
@@ -120,13 +120,20 @@ function Events({ run, happened, words }) {
   `;
 }
 
+/** A value of an event; counts by reason as "no gap 4, too few responses 9". @param {unknown} value */
+function inWords(value) {
+  if (typeof value === "string") return value;
+  const counts = value && typeof value === "object" && !Array.isArray(value) ? Object.entries(value) : null;
+  if (!counts || counts.some(([, each]) => typeof each !== "number")) return JSON.stringify(value);
+  return counts.map(([name, each]) => `${name.replaceAll("_", " ")} ${each}`).join(", ") || "none";
+}
+
 /** @param {{data: Record<string, any>}} props */
 const Details = ({ data }) =>
   Object.entries(data).map(
     ([name, value]) => html`
       <div key=${name}>
-        <span class="soft">${name}:</span>${" "}
-        ${typeof value === "string" ? value : JSON.stringify(value)}
+        <span class="soft">${name.replaceAll("_", " ")}:</span>${" "}${inWords(value)}
       </div>
     `,
   );

@@ -113,7 +113,9 @@ function Row({ comparison, scale, margin }) {
   const name = `${first} − ${second}`;
   return html`
     <tr>
-      <td>${name}${comparison.repeats && html`<div class="small soft">A/A: the same arm, other draws</div>`}</td>
+      <td class="arms">
+        ${name}${comparison.repeats && html`<div class="small soft">A/A: the same arm, other draws</div>`}
+      </td>
       <td>
         <${Interval}
           scale=${scale}

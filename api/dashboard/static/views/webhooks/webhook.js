@@ -7,7 +7,7 @@ import { Facts, TimeAgo } from "../../parts/labels.js";
 import { Empty, Loaded } from "../../parts/states.js";
 import { go, Link, runPath } from "../../router.js";
 import { notAdmin, settled } from "../../session.js";
-import { NeedsAdmin, told } from "./words.js";
+import { DELIVERY_STATES, NeedsAdmin, told } from "./words.js";
 
 /** @typedef {import("../../data/schema.d.ts").Delivery} Delivery */
 /** @typedef {import("../../data/schema.d.ts").Webhook} WebhookRow */
@@ -17,8 +17,6 @@ const AGAIN_MS = 2000;
 const NEWEST = 100;
 /** @type {Record<Delivery["state"], string>} */
 const CLASSES = { waiting: "queued", delivered: "finished", given_up: "failed" };
-/** @type {Record<Delivery["state"], string>} */
-const STATES = { waiting: "waiting", delivered: "accepted", given_up: "given up" };
 
 /** @param {{name: string}} props */
 export function Webhook({ name }) {
@@ -158,7 +156,7 @@ const Deliveries = ({ items }) =>
 /** @param {{delivery: Delivery}} props */
 const Row = ({ delivery }) => html`
   <tr>
-    <td><span class=${classes("status", CLASSES[delivery.state])}>${STATES[delivery.state]}</span></td>
+    <td><span class=${classes("status", CLASSES[delivery.state])}>${DELIVERY_STATES[delivery.state]}</span></td>
     <td>${delivery.topic}</td>
     <td>
       ${

@@ -7,7 +7,7 @@ import { Empty, Loaded } from "../../parts/states.js";
 import { Link } from "../../router.js";
 import { notAdmin, settled } from "../../session.js";
 import { NewWebhookForm } from "./new-webhook.js";
-import { NeedsAdmin, told, webhookPath } from "./words.js";
+import { DELIVERY_STATES, NeedsAdmin, told, webhookPath } from "./words.js";
 
 /** @typedef {import("../../data/schema.d.ts").Webhook} Webhook */
 /** @typedef {import("../../data/schema.d.ts").Webhooks} WebhookList */
@@ -49,6 +49,24 @@ export function Webhooks() {
   `;
 }
 
+/**
+ * How the newest delivery went that was sent; an older one that was not accepted is told, too.
+ * @param {{webhook: Webhook}} props
+ */
+function LastResult({ webhook: { last, last_error: failure } }) {
+  if (last === null) return html`<span class="soft">nothing sent yet</span>`;
+  const why = last.state === "delivered" ? null : last.error;
+  const response = last.status === null ? "" : ` (${last.status})`;
+  return html`
+    <div class="nowrap">
+      ${DELIVERY_STATES[last.state]}${response}${" "}
+      <span class="soft"><${TimeAgo} iso=${last.finished_at ?? last.created_at} /></span>
+    </div>
+    ${why && html`<div class="note soft" title=${why}>${why}</div>`}
+    ${!why && failure && html`<div class="note soft" title=${failure}>an earlier one: ${failure}</div>`}
+  `;
+}
+
 /** @param {{items: Webhook[]}} props */
 const List = ({ items }) => html`
   <div class="card flush">
@@ -62,7 +80,7 @@ const List = ({ items }) => html`
             <th scope="col" class="number">Waiting</th>
             <th scope="col" class="number">Accepted</th>
             <th scope="col" class="number">Given up</th>
-            <th scope="col">Last failure</th>
+            <th scope="col">Last result</th>
             <th scope="col">Added</th>
           </tr>
         </thead>
@@ -79,13 +97,7 @@ const List = ({ items }) => html`
                 <td class="number">${count(webhook.waiting)}</td>
                 <td class="number">${count(webhook.delivered)}</td>
                 <td class="number">${count(webhook.given_up)}</td>
-                <td class="soft small">
-                  ${
-                    webhook.last_error
-                      ? html`<div class="note" title=${webhook.last_error}>${webhook.last_error}</div>`
-                      : "–"
-                  }
-                </td>
+                <td class="small"><${LastResult} webhook=${webhook} /></td>
                 <td class="soft nowrap"><${TimeAgo} iso=${webhook.created_at} /></td>
               </tr>
             `,

@@ -3,6 +3,10 @@ import { html } from "../../ui.js";
 import { TextWithCode } from "../../parts/labels.js";
 
 /** @typedef {import("../../data/schema.d.ts").Webhook} Webhook */
+/** @typedef {import("../../data/schema.d.ts").Delivery} Delivery */
+
+/** What each state of a delivery is called. @type {Record<Delivery["state"], string>} */
+export const DELIVERY_STATES = { waiting: "waiting", delivered: "accepted", given_up: "given up" };
 
 /** @param {string} name */
 export const webhookPath = (name) => `/webhooks/${encodeURIComponent(name)}`;
