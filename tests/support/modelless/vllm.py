@@ -1,6 +1,7 @@
 """Stands for vLLM in a process of a real engine: no model, an answer in a moment, and the canary of the folder.
 
-Put before the real one on an engine's PYTHONPATH. What it is asked is appended to the file that EVA_ASKED names.
+Put before the real one on an engine's PYTHONPATH. What it is asked is appended to the file that EVA_ASKED names, and
+each answer takes EVA_STEP_S seconds (0.02).
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class LLMEngine:
         ids, asked = self._waiting.pop(name)
         if name.startswith("canary-"):
             return [SimpleNamespace(request_id=name, prompt_token_ids=ids, prompt_logprobs=self._recorded(ids))]
-        time.sleep(0.02)
+        time.sleep(float(os.environ.get("EVA_STEP_S", "0.02")))
         made = [
             SimpleNamespace(token_ids=[5 + (asked.seed + sample) % 7] * 3, finish_reason="length")
             for sample in range(asked.n)
