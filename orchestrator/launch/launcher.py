@@ -186,7 +186,7 @@ class Launcher:
             elif not played.held and self._lingers(played.launch.run_id):
                 self._jobs.stop(job)
         elif state in ("ended", "unknown"):
-            self._end_attempt(played)
+            self._end_attempt(played, with_cluster=state == "unknown")
         elif played.status == "running" and played.silent_s is not None and played.silent_s > self._silent_s:
             self._jobs.stop(job)
             self._end_attempt(played)
@@ -196,8 +196,11 @@ class Launcher:
         since = self._over_since.setdefault(run_id, time.monotonic())
         return time.monotonic() - since >= self._silent_s
 
-    def _end_attempt(self, played: SubmittedLaunch) -> None:
-        """Restarts a run whose driver is dead, or marks it failed. Does nothing while a driver holds the run."""
+    def _end_attempt(self, played: SubmittedLaunch, *, with_cluster: bool = False) -> None:
+        """Restarts a run whose driver is dead; else marks it failed or, if the driver died `with_cluster`, paused.
+
+        Does nothing while a driver holds the run.
+        """
         last_lines = ""
         with suppress(InfrastructureError):
             last_lines = self._jobs.last_lines(played.launch.job or "", LOG_LINES)
@@ -207,7 +210,7 @@ class Launcher:
             row, launch = runs.get_run(conn, run.id), launches.read_launch(conn, run.id)
             same = launch is not None and (launch.state, launch.attempt) == ("submitted", played.launch.attempt)
             if launch is not None and same and row.status in ("queued", "running"):
-                _replace_driver(conn, row, launch, last_lines)
+                _replace_driver(conn, row, launch, last_lines, with_cluster=with_cluster)
             reach("launch.bury.before_commit")
         reach("launch.bury.after_commit")
 
@@ -232,7 +235,7 @@ def require_queued(store: Store, run: RunRow, attempt: int) -> None:
         )
 
 
-def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, last_lines: str) -> None:
+def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, last_lines: str, *, with_cluster: bool) -> None:
     facts = {"job": launch.job, "attempt": launch.attempt, "log": last_lines}
     with log_context(run=run.name, attempt=launch.attempt):
         log.warning("the driver died (job %s)", launch.job)
@@ -247,6 +250,15 @@ def _replace_driver(conn: Connection, run: RunRow, launch: LaunchRow, last_lines
         runs.set_status(conn, run.id, "queued")
         events.append_event(conn, run.id, "driver_died", facts | {"restart_in_s": pause_s})
         launches.enqueue_again(conn, launch, pause_s)
+    elif with_cluster:
+        message = (
+            f"the Ray cluster that played the run is gone, and its driver with it (job {launch.job}), because the "
+            "service that kept the cluster was killed or its head was replaced. Nothing that was stored is lost: "
+            "resume the run"
+        )
+        runs.set_status(conn, run.id, "paused", message)
+        events.append_event(conn, run.id, "paused", facts | {"error": message, "kind": "infrastructure"})
+        launches.set_ended(conn, run.id)
     else:
         times = f" {launch.restarted + 1} times" if launch.restarts else ""
         message = (

@@ -160,6 +160,20 @@ def test_a_dead_driver_is_replaced_as_often_as_the_policy_says_and_then_the_run_
     assert launcher.tick() and len(jobs.jobs) == 4
 
 
+def test_a_run_whose_cluster_is_gone_is_paused_with_the_reason(store: Store) -> None:
+    run = queued(store)
+    jobs = FakeJobs(printed="")
+    launcher = Launcher(store, jobs, most=1)
+    launcher.tick()
+    begin(store, run, lease_s=0)
+    jobs.states.clear()  # the service was killed with its cluster; the next one's knows of no job
+    launcher.tick()
+    row = row_of(store, run)
+    assert row.status == "paused" and "the Ray cluster that played the run is gone" in (row.error or "")
+    assert kinds(store, run)[-1] == "paused"
+    assert queue_again(store, row).status == "queued" and launcher.tick()
+
+
 def test_a_replacement_waits_longer_each_time(store: Store) -> None:
     run = queued(store, RestartPolicy(times=3, backoff_s=100))
     jobs = FakeJobs()
