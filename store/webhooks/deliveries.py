@@ -128,7 +128,7 @@ def newest_sent(conn: Connection) -> dict[str, DeliveryRow]:
     return {name: DeliveryRow(*row) for *row, name in conn.execute(query)}
 
 
-def _shown() -> Select[Any]:
+def _shown() -> Select[*tuple[Any, ...]]:
     """The columns of DeliveryRow."""
     deliveries = webhook_deliveries.c
     return (

@@ -94,7 +94,7 @@ def test_a_killed_raylet_pauses_the_run_with_a_sentence_and_a_resume_ends_it_ali
     lasted_s = time.monotonic() - killed_at
     run = eva.last()
     assert (run.status, disturbed.returncode) == ("paused", 4), told
-    assert "the Ray cluster is lost: Ray's process on this machine (raylet)" in (run.error or "")
+    assert run.error is not None and "the Ray cluster is lost: Ray's process on this machine (raylet)" in run.error
     assert run.error in told and f"eva run --resume {run.name}" in told and "Traceback" not in told
     assert lasted_s < NOTICED_S, told
     assert living(begun) == []
