@@ -3,7 +3,8 @@
     python -m benchmarks.generation [--model FOLDER] [--prompts 512] [--repeats 5] [--pause 2] [--json FILE]
 
 The stage is the loop's own `judge`: a fleet of one engine, the reward model in its actor, Postgres. It is measured
-twice: as it is, and with a pause in every write of a batch (`paused`). All sides get the same model, engine settings,
+three times: as it is, with a pause in every write of a batch (`paused`), and with the token record (`recorded`: each
+sampled token with its log-probability, in files of the run). All sides get the same model, engine settings,
 environment, prompts, seeds and token limits. Each has its own process, and one waits while the other works. The plain
 side only generates, and is measured twice: called in the usual way, and without vLLM's token-by-token decoding, which
 eva's engines do not use either (they decode at the end).
@@ -22,9 +23,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.measuring import machine
 from benchmarks.plain_vllm import PlainSide
 from eva.config import RunConfig
 from eva.config.files import load_config
+from eva.config.run import Rollouts
 from eva.roles import Roles
 from eva.runtime import failpoints
 from eva.settings import Settings
@@ -44,7 +47,7 @@ from workers.cluster.connection import ray_connection
 from workers.cluster.environment import engine_environment
 from workers.fleet import placement
 from workers.fleet.engine import engine_arguments
-from workers.fleet.fleet import Fleet, start_fleet
+from workers.fleet.fleet import start_fleet
 from workers.fleet.serving_view import serving_view
 from workers.models.chat_template import PromptEncoder
 from workers.models.model_folder import inspect_model, resolve_model
@@ -66,11 +69,14 @@ def parse() -> argparse.Namespace:
 
 
 class StageSide:
-    """The loop's judge, on a new run each time; its requests are always the same, since their seeds are derived."""
+    """The loop's judge, on a new run each time; its requests are always the same, since their seeds are derived.
 
-    def __init__(self, store: Store, config: RunConfig, policy: Checkpoint, fleet: Fleet, roles: Roles) -> None:
-        self._store, self._config, self._policy, self._roles = store, config, policy, roles
-        fleet.load(policy)
+    `folder` takes the token records of its runs.
+    """
+
+    def __init__(self, store: Store, config: RunConfig, policy: Checkpoint, roles: Roles, folder: Path) -> None:
+        self._store, self._config, self._policy, self._roles, self._folder = store, config, policy, roles, folder
+        roles.generator.load(policy)
 
     def requests(self) -> list[Request]:
         """Returns the requests that the stage will send to the engines."""
@@ -84,12 +90,29 @@ class StageSide:
         self._with_run(lambda journal, run: measured.append(self._judge(journal, run)))
         return measured[0]
 
+    def recorded_bytes(self) -> float:
+        """Returns the bytes of token records per run that wrote some."""
+        sizes = [
+            sum(file.stat().st_size for file in run.rglob("*.parquet"))
+            for run in self._folder.iterdir()
+            if run.is_dir()
+        ]
+        return sum(sizes) / len(sizes)
+
     def _with_run(self, use: Callable[[Journal, ClaimedRun], None]) -> None:
         row = register_run(self._store, self._config)
         name = model_class(self._config.reward).name_of(self._config.reward)
         with claim(self._store, row) as lease:
             run = ClaimedRun(
-                row.id, row.name, self._config, Path(), row.stored_name, name, self._store, lease, NoListener()
+                row.id,
+                row.name,
+                self._config,
+                self._folder / row.name,
+                row.stored_name,
+                name,
+                self._store,
+                lease,
+                NoListener(),
             )
             run.write(lambda conn: checkpoints.insert_checkpoint(conn, row.id, self._policy))
             use(Journal(run), run)
@@ -106,8 +129,8 @@ class StageSide:
         return seconds, run.read(lambda conn: responses.sampling_cost(conn, run.id, 0, pool))["tokens"]
 
 
-def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dict[str, list[float]]:
-    """Returns the seconds of each side per repeat, in turns, after one warm-up each."""
+def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> tuple[dict[str, list[float]], float]:
+    """Returns the seconds of each side per repeat, in turns, after one warm-up each; and a record's bytes per token."""
     folder = scratch / "model"
     folder.mkdir()
     for file in resolve_model(options.model).iterdir():
@@ -130,7 +153,10 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dic
     fleet = stack.enter_context(start_fleet(config, folder, logs_dir=scratch, views_dir=scratch / "views"))
     rewarder = stack.enter_context(closing(build_rewarder(config.reward)))
     roles = Roles(fleet, rewarder, FakeEvolver(), FakeTrainer(), rewarder)
-    stage = StageSide(store, config, Checkpoint(0, -1, str(folder), seal(folder)), fleet, roles)
+    policy = Checkpoint(0, -1, str(folder), seal(folder))
+    stage = StageSide(store, config, policy, roles, scratch / "runs")
+    keeping = config.model_copy(update={"rollouts": Rollouts(keep="all")})
+    recorded = StageSide(store, keeping, policy, roles, scratch / "recorded")
     asked = stage.requests()
     encoder = PromptEncoder(str(folder), setup.prompting)
     plain = stack.enter_context(
@@ -156,18 +182,20 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> dic
         finally:
             failpoints.arm("")
 
-    return take_turns(
+    seconds, tokens = take_turns(
         {
             "stage": stage.run,
             "paused": paused,
+            "recorded": recorded.run,
             "plain": lambda: plain.run("plain"),
             "lean": lambda: plain.run("lean"),
         },
         options.repeats,
     )
+    return seconds, recorded.recorded_bytes() / tokens
 
 
-def take_turns(sides: dict[str, Callable[[], tuple[float, int]]], repeats: int) -> dict[str, list[float]]:
+def take_turns(sides: dict[str, Callable[[], tuple[float, int]]], repeats: int) -> tuple[dict[str, list[float]], int]:
     tokens = {name: run()[1] for name, run in sides.items()}
     assert len(set(tokens.values())) == 1, f"the sides did not do the same work: {tokens}"
     seconds: dict[str, list[float]] = {name: [] for name in sides}
@@ -178,22 +206,23 @@ def take_turns(sides: dict[str, Callable[[], tuple[float, int]]], repeats: int) 
     print(f"{tokens['stage']:,} tokens per run; {repeats} runs of each side, in turns")
     for name, runs in seconds.items():
         print(
-            f"  {name:<6} median {median(runs):.2f} s  [{min(runs):.2f} .. {max(runs):.2f}]  "
+            f"  {name:<8} median {median(runs):.2f} s  [{min(runs):.2f} .. {max(runs):.2f}]  "
             f"{tokens['stage'] / median(runs):,.0f} tokens/s"
         )
-    return seconds
+    return seconds, tokens["stage"]
 
 
 def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory(prefix="eva-bench-") as scratch, ExitStack() as stack:
         Path(scratch).chmod(0o755)  # root's server runs as another user
-        seconds = measure(options, Path(scratch), stack)
-    report: dict[str, Any] = {"seconds": seconds}
+        seconds, bytes_per_token = measure(options, Path(scratch), stack)
+    report: dict[str, Any] = {"seconds": seconds, "recorded_bytes_per_token": bytes_per_token}
     for side, base, words in (
         ("stage", "plain", "vllm.LLM.generate as it is called"),
         ("stage", "lean", "the same, decoding at the end"),
         ("paused", "plain", f"vllm.LLM.generate, with {options.pause:g} s of pause at each write"),
+        ("recorded", "stage", f"the stage without the token record, which has {bytes_per_token:.1f} bytes per token"),
     ):
         ratios = sorted(one / other for one, other in zip(seconds[side], seconds[base], strict=True))
         report[f"{side}_over_{base}"] = {"median": median(ratios), "least": ratios[0], "most": ratios[-1]}
@@ -201,6 +230,7 @@ def main() -> None:
             f"{side} / {words}: {median(ratios):.3f} [{ratios[0]:.3f} .. {ratios[-1]:.3f}]  "
             f"(target: at most {TARGET:g})"
         )
+    print(f"on {machine()}")
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=2))
 

@@ -390,7 +390,10 @@ class Journal:
         return count
 
     def _chunk_job(self, job: TrainingJob, chunk: Chunk) -> TrainingJob | None:
-        """Returns the job of all chunks so far. A chunk's file is written once per driver."""
+        """Returns the job of all chunks so far. A chunk's file is written once per driver.
+
+        Before a whole batch is there the trainer would take no step, so it is not asked.
+        """
         if not chunk.last and not self._awaits_newest(job, chunk):
             return None
         parts = self.chunks(job.iteration, chunk.batch)
@@ -399,7 +402,7 @@ class Journal:
         for part, file in zip(trained, files, strict=True):
             if file not in self._pairs_in:
                 self._pairs_in[file] = self._write_learned(file, [job.iteration], part.number)
-        if not any(self._pairs_in[file] for file in files):
+        if sum(self._pairs_in[file] for file in files) < (1 if chunk.last else self.config.training.batch):
             return None
         stays = self.config.training.keep_synced or is_stored(self.folder)
         inside = self.folder if stays else str(self._run.own_folder)

@@ -16,8 +16,10 @@ from safetensors.torch import load_file
 from eva.config import Model, Training
 from eva.errors import TrainingFailedError
 from eva.solver.losses import loss_facts
-from eva.types import Checkpoint, ChunkPairs, TrainingJob, TrainingResult
+from eva.solver.weighted_responses import write_weighted_responses
+from eva.types import Checkpoint, ChunkPairs, SamplingSettings, TrainingJob, TrainingResult
 from tests.support import tiny_models
+from tests.support.sampled_responses import sample_responses
 from workers.training.checkpoints import is_valid
 from workers.training.chunks.chunk_job import Residence
 from workers.training.job import publish_model, run_job
@@ -179,6 +181,31 @@ def test_a_process_that_starts_again_reaches_the_same_weights_with_and_without_s
         assert after.checkpoint.digest == undisturbed[-1].checkpoint.digest
         assert after.steps == undisturbed[-1].steps
         assert not states_folder(job).exists()
+
+
+def test_an_online_loss_that_goes_on_from_a_state_scores_what_was_sampled_with_the_weights_of_that_state(
+    model: Model, initial: Checkpoint, tmp_path: Path
+) -> None:
+    online = {"loss": "rloo", "batch": 8, "epochs": 2, "sync_every": 2, "state_every": 1}
+    training = Training.model_validate(TRAINING.model_dump() | online)
+    sampled = sample_responses(Path(initial.path), lambda tokens: float(sum(tokens) % 7), prompts=4)
+    files = [tmp_path / "first.parquet", tmp_path / "second.parquet"]
+    for file, half in zip(files, (sampled[: len(sampled) // 2], sampled[len(sampled) // 2 :]), strict=True):
+        write_weighted_responses(file, half)
+
+    def job(folder: Path) -> TrainingJob:
+        made = replace(new_job(initial, folder), sampling=SamplingSettings(1.0, 1.0, 6), planned_steps=4)
+        return replace(made, chunks=tuple(ChunkPairs(str(file), 2) for file in files))
+
+    (*_, undisturbed) = play(job(tmp_path / "undisturbed"), training, model, 1, 2)
+    killed = job(tmp_path / "killed")
+    play(killed, training, model, 1)
+    (after,) = play(killed, training, model, 2)
+    assert [step.values["ratio"] for step in undisturbed.steps][::2] == pytest.approx([1.0, 1.0]), (
+        "each chunk begins on policy"
+    )
+    assert after.steps == undisturbed.steps
+    assert after.checkpoint.digest == undisturbed.checkpoint.digest
 
 
 def test_a_chunk_covers_its_share_of_the_schedule_however_many_steps_it_takes(

@@ -222,6 +222,14 @@ def test_a_chunk_without_a_pair_takes_no_step_and_is_counted(new_game: Callable[
     assert heard.counts[0, "pair"] == {"pairs": first.pairs + third.pairs, "skipped": {**blank.skipped}, "chunks": 3}
 
 
+def test_the_trainer_is_not_asked_before_there_are_pairs_for_a_step(new_game: Callable[..., Game]) -> None:
+    game, trainer, config = new_game(iterations=1), FakeTrainer(), fake_config(training=SYNCED)
+    first = cut_batch(range(24), 8, config.steps_on, seed=config.seed, iteration=0)[0].prompts
+    game.play(fake_roles(trainer=trainer, rewarder=PartlyIndifferent(frozenset(first[3:]))))
+    assert 0 < game.figures()[0].pairs < SYNCED["batch"]
+    assert [len(job.chunks) for job in trainer.jobs] == [2, 3]
+
+
 def test_a_first_batch_without_any_pair_stops_the_run_after_its_last_chunk(new_game: Callable[..., Game]) -> None:
     game, trainer = new_game(iterations=1), FakeTrainer()
     with pytest.raises(InputError, match="none of the 24 prompts of the first batch gave a preference pair"):

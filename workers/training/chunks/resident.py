@@ -135,7 +135,8 @@ class ResidentTrainer:
         self._trainer = build_trainer(ingredients)
         self._schedule = ChunkSchedule(self._trainer, training, job.planned_steps)
         if self._stored is not None:
-            self._trainer.add_callback(RestoreTensors(self._stored, self._part))
+            # first, because an online loss scores with the weights when the training begins
+            self._trainer.callback_handler.callbacks.insert(0, RestoreTensors(self._stored, self._part))
             self._stored = None
         return self._trainer, self._schedule
 

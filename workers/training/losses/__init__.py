@@ -91,6 +91,7 @@ class LossTrainer(Protocol):
     accelerator: Any
     optimizer: Any
     lr_scheduler: Any
+    callback_handler: Any
 
     def train(self) -> object:
         """Takes the steps of all epochs over its rows. A second call goes on with the optimiser's state."""
@@ -102,10 +103,6 @@ class LossTrainer(Protocol):
 
     def create_optimizer(self) -> Any:
         """Creates the optimiser, if there is none, and returns it."""
-        ...
-
-    def add_callback(self, callback: Any) -> None:
-        """Adds a callback."""
         ...
 
     def remove_callback(self, callback: Any) -> None:
