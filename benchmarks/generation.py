@@ -200,8 +200,8 @@ def take_turns(sides: dict[str, Callable[[], tuple[float, int]]], repeats: int) 
     assert len(set(tokens.values())) == 1, f"the sides did not do the same work: {tokens}"
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats):
-        names = list(sides)
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        # there and back, so that no side always follows another process's turn
+        for name in list(sides)[:: -1 if turn % 2 else 1]:
             seconds[name].append(sides[name]()[0])
     print(f"{tokens['stage']:,} tokens per run; {repeats} runs of each side, in turns")
     for name, runs in seconds.items():
