@@ -90,6 +90,14 @@ class StageSide:
         self._with_run(lambda journal, run: measured.append(self._judge(journal, run)))
         return measured[0]
 
+    def run_paused(self, pause_s: float) -> tuple[float, int]:
+        """As `run`, with a pause in every write of a batch."""
+        failpoints.arm(f"stage.flush.before_commit=sleep:{pause_s:g}")
+        try:
+            return self.run()
+        finally:
+            failpoints.arm("")
+
     def recorded_bytes(self) -> float:
         """Returns the bytes of token records per run that wrote some."""
         sizes = [
@@ -175,17 +183,10 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> tup
         f"{config.generation.n}; window {options.window}, {place.threads} thread(s)"
     )
 
-    def paused() -> tuple[float, int]:
-        failpoints.arm(f"stage.flush.before_commit=sleep:{options.pause:g}")
-        try:
-            return stage.run()
-        finally:
-            failpoints.arm("")
-
     seconds, tokens = take_turns(
         {
             "stage": stage.run,
-            "paused": paused,
+            "paused": lambda: stage.run_paused(options.pause),
             "recorded": recorded.run,
             "plain": lambda: plain.run("plain"),
             "lean": lambda: plain.run("lean"),
