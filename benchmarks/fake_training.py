@@ -30,6 +30,7 @@ from eva.config import Training
 from workers.training.policies import add_adapters, layer_classes
 
 _OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")
+_TOTAL = "Total"
 _STATES = {"adamw": 8, "adamw_8bit": 2, "rmsprop": 4}
 
 
@@ -118,7 +119,19 @@ def _prepared(model: Any, training: Training, mesh: DeviceMesh | None) -> Any:
 
 
 class _Tracker(MemTracker):
-    """torch's tracker, for frozen weights as well: it tells apart no gradients, and their bytes count all the same."""
+    """torch's tracker, for frozen weights as well: it tells apart no gradients, and their bytes count all the same.
+
+    It keeps the peak of the whole model alone. torch's keeps one for each module, and looks at all of them after every
+    operation, which is most of the time that a large model takes.
+    """
+
+    def _update_peak_stats(self, peak_state: Any) -> None:
+        del peak_state
+        for device, snapshot in self._curr_mem_snap.items():
+            total = snapshot[_TOTAL]
+            if self._peak_mem.get(device, 0) < total:
+                self._peak_mem[device] = total
+                self._peak_mem_snap[device] = dict(snapshot)
 
     def _track_module_params_and_buffers(self, module: torch.nn.Module, install_grad_hooks: bool = True) -> Any:
         del install_grad_hooks
