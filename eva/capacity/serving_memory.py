@@ -9,6 +9,7 @@ from eva.capacity.machines import Gpu
 from eva.capacity.shapes import ModelShape
 from eva.capacity.training_memory import GpuMemory
 from eva.config import PointwiseReward, RewardNetwork, RunConfig
+from eva.solver.served_adapters import room_for, served_rank
 
 ENGINE_OVERHEAD = 3 * 10**9
 """What vLLM's graphs, activations and sampler take of an engine's share on each GPU, about."""
@@ -48,14 +49,23 @@ def engine_memory(shape: ModelShape, config: RunConfig, gpu: Gpu) -> EngineNeed:
     share = fleet.memory_fraction * gpu.memory
     weights = width * shape.parameters / parts
     per_token = shape.cache_bytes(width) / parts
-    free = share - weights - ENGINE_OVERHEAD
+    adapter = _adapter_bytes(shape, config, width) / parts
+    free = share - weights - adapter - ENGINE_OVERHEAD
     need = {"weights": weights, "vLLM": float(ENGINE_OVERHEAD), "cache of one context": context * per_token}
+    if adapter:
+        need["adapter"] = adapter
     return EngineNeed(
         GpuMemory(need, f"{context:,} tokens; {share / 1e9:.1f} GB is {fleet.memory_fraction:.0%} of a GPU"),
         share,
         max(0, int(free / per_token)),
         context,
     )
+
+
+def _adapter_bytes(shape: ModelShape, config: RunConfig, width: int) -> float:
+    """The room that an engine keeps for the solver's adapter, if it serves one."""
+    rank = served_rank(config.training, config.iterations)
+    return 0.0 if rank is None else float(width * room_for(rank) * shape.linear_features)
 
 
 def default_sequences(gpu: Gpu) -> int:

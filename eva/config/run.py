@@ -24,6 +24,7 @@ from eva.creator.sampling import SamplingRule
 from eva.creator.steering import SteeringRule
 from eva.measures.diversity import FIGURES
 from eva.solver.losses import check_ranking, check_win_rates, loss_facts
+from eva.solver.served_adapters import check_served_adapters
 from eva.storage.places import checked_store
 from eva.types import Player
 
@@ -290,6 +291,13 @@ class RunConfig(Section):
         if player == "solver" or creator is None or creator.model is None:
             return self.model
         return self.model.model_copy(update={"path": creator.model, "revision": None})
+
+    @model_validator(mode="after")
+    def _serves_adapters(self) -> RunConfig:
+        creator = None if self.evolving.creator is None else self.evolving.creator.training
+        store = self.checkpoints.store
+        check_served_adapters(self.training, self.iterations, creator=creator, store=store)
+        return self
 
     @property
     def records_tokens(self) -> bool:

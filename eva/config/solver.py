@@ -97,6 +97,9 @@ class Lora(Section):
     """Dropout before the adapters during training."""
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """Names of the modules to adapt (such as q_proj), or all linear ones except the output layer."""
+    serve: Literal["merged", "adapter"] = "merged"
+    """What engines load: the `merged` weights, or on top of the first policy's the `adapter` alone, which a checkpoint
+    then has beside them; it adds up the updates of all iterations."""
 
 
 _ONLINE_KEYS = ("advantage", "length", "clip_low", "clip_high", "importance_cap", "kl", "stop_gap")

@@ -7,5 +7,6 @@
 `drift`: how far a training may stray before it is stopped.
 `weighted_responses`: the file that the training job of an online loss reads.
 `token_record`: the tokens that were sampled, with log-probabilities, and the files that hold them.
+`served_adapters`: adapters that engines serve: their ranks, and which runs have none.
 `manifest`: the files of a checkpoint with sizes and digests.
 """

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from eva.config import RunConfig
 from eva.errors import CheckpointError, ConflictError, MissingObjectError
 from eva.solver.manifest import CREATOR, MANIFEST, checkpoint_place, is_stored, located, read_manifest
+from eva.solver.served_adapters import serves_adapters
 from eva.storage.places import belongs_to, run_place
 from eva.storage.stored_folder import StoredFolder
 from eva.storage.stored_manifests import is_complete, kept_copy, read_stored_manifest
@@ -71,6 +72,8 @@ def plan_pruning(
     reasons = _wanted(run, keep, rows, scores)
     for number in needed(run.status, run.iteration, config) - reasons.keys():
         reasons[number] = "the run needs it to go on"
+    if serves_adapters(config.training) and run.status not in OVER:
+        reasons.setdefault(0, "the engines have its weights below the adapters")
     reasons = _of_other_runs(conn, run, rows, respect_configs=respect_configs) | reasons
     damaged = _is_damaged(rows[-1], broken)
     for row in rows:

@@ -6,6 +6,7 @@
 `recovery`: when a dead engine is replaced
 `engine_actors`: the engines as Ray actors
 `engine`: one vLLM engine in its process
+`adapter_room`: the room that an engine has for an adapter
 `model_interface`: whether engines can exchange the weights of two models
 `placement`: what an engine gets of a machine
 `proof`: whether an engine serves the policy that it should

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,8 +27,10 @@ from eva.runtime.logs import WorkerLog
 from eva.solver.manifest import is_stored
 from eva.types import Checkpoint, PromptResponses, Request, Response
 from workers.cluster.secrets import NO_SECRETS, Secrets
+from workers.fleet.adapter_room import AdapterRoom
 from workers.fleet.serving_view import serving_view
 from workers.models.chat_template import PromptEncoder, Prompting, UnusablePromptError
+from workers.training.adapters.adapter_files import Adapter, read_adapter
 from workers.training.checkpoints import verify_once
 from workers.training.stored.node_cache import node_cache
 
@@ -51,7 +53,7 @@ class EngineSetup:
 
     `max_sequences`, `step_tokens`: None leaves it to vLLM, which has settings for offline use of each GPU. `gpus`: 0
     serves on the CPU, more than 1 tensor-parallel.
-    `cpu_cache_gb` (CPU) and `memory_fraction` (GPU) bound the key-value cache.
+    `cpu_cache_gb` (CPU) and `memory_fraction` (GPU) bound the key-value cache. `adapters`: None serves none.
     """
 
     prompting: Prompting
@@ -65,6 +67,7 @@ class EngineSetup:
     step_tokens: int | None = None
     kv_cache_dtype: str = "auto"
     log: WorkerLog | None = None
+    adapters: AdapterRoom | None = None
 
 
 class Engine:
@@ -84,6 +87,9 @@ class Engine:
 
         self._setup = setup
         self._llm: Any = None
+        # vLLM's request for the adapter that is served, how many there were, and the highest rank that has room.
+        self._adapter: Any = None
+        self._adapters = self._room = 0
         self._encoder: PromptEncoder | None = None
         self._asked: dict[str, tuple[int, Request, list[int]]] = {}
         self._serial = 0
@@ -100,16 +106,23 @@ class Engine:
         """Continues in another log file: the engine serves another run from now on."""
         log.begin()
 
-    def open(self, folder: str, policy: Checkpoint | None = None, secrets: Secrets = NO_SECRETS) -> int:
+    def open(
+        self,
+        folder: str,
+        policy: Checkpoint | None = None,
+        secrets: Secrets = NO_SECRETS,
+        adapted: Checkpoint | None = None,
+    ) -> int:
         """Loads the model of a folder, replacing any other. Returns how many sequences the engine works on at once.
 
         `policy`: the checkpoint that the folder shows, which this machine verifies if it has not yet. One in an object
-        store is loaded from this machine's copy instead; `secrets` give access to the store. Raises ModelError if the
-        model or its tokenizer cannot be served, or memory does not suffice, CheckpointError, StorageError and
-        DiskFullError.
+        store is loaded from this machine's copy instead; `secrets` give access to the store. `adapted`: the checkpoint
+        whose adapter is served with these weights. Raises ModelError if the model or its tokenizer cannot be served, or
+        memory does not suffice, CheckpointError, StorageError and DiskFullError.
         """
+        adapter = None if adapted is None else read_adapter(adapted)
         with _servable(folder, policy, secrets) as servable:
-            return self._command(partial(self._open, servable))
+            return self._command(partial(self._open, servable, adapter))
 
     def reload(self, folder: str, policy: Checkpoint | None = None, secrets: Secrets = NO_SECRETS) -> None:
         """Loads the weights of another folder in place, and discards everything computed with the old ones.
@@ -118,6 +131,15 @@ class Engine:
         """
         with _servable(folder, policy, secrets) as servable:
             self._command(partial(self._reload, servable))
+
+    def adapt(self, folder: str, adapted: Checkpoint | None) -> None:
+        """Serves the weights of `folder`, which the engine has loaded, with the adapter of another checkpoint, or with
+        none. Discards everything computed before.
+
+        An adapter of a higher rank than the engine has room for is served by opening the folder again.
+        """
+        adapter = None if adapted is None else read_adapter(adapted)
+        self._command(partial(self._adapt, folder, adapter))
 
     def measure(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Returns log-probabilities (nats) of all tokens but the first of each sequence, given those before."""
@@ -204,7 +226,7 @@ class Engine:
             finished += [self._answer(output) for output in self._llm.step()]
         return finished
 
-    def _open(self, folder: str) -> int:
+    def _open(self, folder: str, adapter: Adapter | None = None) -> int:
         from vllm.engine.arg_utils import EngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -212,12 +234,17 @@ class Engine:
         began = time.monotonic()
         self._close()
         self._encoder = PromptEncoder(folder, self._setup.prompting)
+        room = self._setup.adapters
+        setup = self._setup if room is None else replace(self._setup, adapters=room.holding(adapter))
         try:
             self._llm = LLMEngine.from_engine_args(
-                EngineArgs(**engine_arguments(self._setup, folder)), usage_context=UsageContext.LLM_CLASS
+                EngineArgs(**engine_arguments(setup, folder)), usage_context=UsageContext.LLM_CLASS
             )
         except Exception as error:  # vLLM raises anything
             raise start_error(folder, error) from error
+        self._room = 0 if setup.adapters is None else setup.adapters.rank
+        self._adapter = None
+        self._load_adapter(adapter)
         reach("engine.opened")
         log.info("serves %s after %.1f s", folder, time.monotonic() - began)
         return int(self._llm.vllm_config.scheduler_config.max_num_seqs)
@@ -229,12 +256,40 @@ class Engine:
         reach("engine.reloaded")
         log.info("serves %s", folder)
 
+    def _adapt(self, folder: str, adapter: Adapter | None) -> None:
+        if adapter is not None and adapter.rank > self._room:
+            self._open(folder, adapter)
+            return
+        self._forget()
+        self._load_adapter(adapter)
+        self._llm.reset_prefix_cache()
+        reach("engine.reloaded")
+        log.info("serves %s with %s", folder, "no adapter" if adapter is None else adapter.folder)
+
+    def _load_adapter(self, adapter: Adapter | None) -> None:
+        """Takes the adapter away that is served, and loads another. Each gets a number of its own, by which vLLM knows
+        what it has computed."""
+        if self._adapter is not None:
+            self._llm.remove_lora(self._adapter.lora_int_id)
+            self._adapter = None
+        if adapter is None:
+            return
+        from vllm.lora.request import LoRARequest
+
+        self._adapters += 1
+        request = LoRARequest(f"adapter-{self._adapters}", self._adapters, str(adapter.folder))
+        try:
+            self._llm.add_lora(request)
+        except Exception as error:  # vLLM raises anything
+            raise start_error(str(adapter.folder), error) from error
+        self._adapter = request
+
     def _measure(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         from vllm import SamplingParams
 
         asked = SamplingParams(prompt_logprobs=0, max_tokens=1, temperature=0, detokenize=False)
         for index, ids in enumerate(sequences):
-            self._llm.add_request(f"canary-{index}", _tokens(list(ids)), asked)
+            self._llm.add_request(f"canary-{index}", _tokens(list(ids)), asked, lora_request=self._adapter)
         rows: dict[str, list[float]] = {}
         while self._llm.has_unfinished_requests():
             for output in self._llm.step():
@@ -286,7 +341,7 @@ class Engine:
         )
         self._serial += 1
         self._asked[str(self._serial)] = (ticket, request, ids)
-        self._llm.add_request(str(self._serial), _tokens(ids), asked)
+        self._llm.add_request(str(self._serial), _tokens(ids), asked, lora_request=self._adapter)
         return None
 
     def _check_room(self, prompt_tokens: int, max_tokens: int) -> None:
@@ -332,6 +387,8 @@ def engine_arguments(setup: EngineSetup, folder: str) -> dict[str, Any]:
         # of the distribution that is sampled from: after temperature and top_p
         "logprobs_mode": "processed_logprobs",
     }
+    if setup.adapters is not None:
+        arguments |= setup.adapters.arguments(folder)
     if setup.max_sequences is not None:
         arguments["max_num_seqs"] = setup.max_sequences
     if setup.gpus > 0:
@@ -365,6 +422,12 @@ def start_error(folder: str, error: Exception) -> InfrastructureError | ModelErr
             expected="room for the weights and the key-value cache of one full sequence",
             next_move="Lower fleet.max_model_len or fleet.engines, use a smaller model, or give the "
             "cache more (fleet.cpu_cache_gb on a CPU, fleet.memory_fraction on a GPU)",
+        )
+    if "support lora" in words.lower():
+        return ModelError(
+            f"vLLM could not load {folder}: {words}",
+            expected="an architecture that vLLM serves with adapters",
+            next_move="Set training.lora.serve to merged",
         )
     return ModelError(
         f"vLLM could not load {folder}: {words}",

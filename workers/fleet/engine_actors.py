@@ -36,7 +36,8 @@ class ServingTarget:
     """What engines have to serve: a folder that they can reload, and the canary that proves it.
 
     `policy` is the checkpoint itself, which each machine verifies once; `previous` the canary of the checkpoint before,
-    where there is one. `secrets` give access to the object store that the checkpoint is in.
+    where there is one. `secrets` give access to the object store that the checkpoint is in. `base`: if the
+    engines serve the policy as an adapter, the checkpoint below it, whose weights `folder` has.
     """
 
     folder: str
@@ -44,6 +45,17 @@ class ServingTarget:
     canary: Canary
     previous: Canary | None = None
     secrets: Secrets = NO_SECRETS
+    base: Checkpoint | None = None
+
+    @property
+    def weights(self) -> Checkpoint:
+        """The checkpoint whose weights the engines load."""
+        return self.base or self.policy
+
+    @property
+    def adapted(self) -> Checkpoint | None:
+        """The checkpoint whose adapter they load on top, if there is one."""
+        return None if self.base is None else self.policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,8 @@ class _Slot:
         # nats per token.
         self.served: Canary | None = None
         self.noise = 0.0
+        # The digest of the checkpoint whose weights it has loaded, adapters aside.
+        self.weights = ""
         self.sequences = 0
         self.serving = False
         self.empty = False
@@ -199,13 +213,20 @@ class ActorEngines:
 
     def _prepare(self, state: _Slot, *, anew: bool = False) -> None:
         assert self._target is not None
+        target = self._target
+        other_weights = self._setup.adapters is not None and state.weights != target.weights.digest
         # A reload is proven by what the engine served before.
-        state.serving, state.fresh = False, anew or state.served is None
-        load = state.actor.open if state.fresh else state.actor.reload
+        state.serving, state.fresh = False, anew or state.served is None or other_weights
         if state.fresh:
             state.served = None
-        state.calls.append(_Call("load", load.remote(self._target.folder, self._target.policy, self._target.secrets)))
-        state.calls.append(_Call("measure", state.actor.measure.remote(self._target.canary.tokens)))
+            load = state.actor.open.remote(target.folder, target.weights, target.secrets, target.adapted)
+        elif self._setup.adapters is not None:
+            load = state.actor.adapt.remote(target.folder, target.adapted)
+        else:
+            load = state.actor.reload.remote(target.folder, target.policy, target.secrets)
+        state.weights = target.weights.digest
+        state.calls.append(_Call("load", load))
+        state.calls.append(_Call("measure", state.actor.measure.remote(target.canary.tokens)))
 
     def _take(self, slot: int) -> Event | None:
         state = self._slots[slot]
@@ -243,14 +264,17 @@ class ActorEngines:
         """Compares the canary. An engine whose reload proves nothing is opened anew, and no event follows yet."""
         assert self._target is not None
         state, canary = self._slots[slot], self._target.canary
+        half = self._setup.dtype != "float32"
         if not state.fresh:
             refusal = refuse_reloaded(canary, state.served, measured, noise=state.noise)
+            if refusal is not None and self._setup.adapters is not None:
+                # An adapter is loaded whole: nothing of the one before can have stayed, as after a fresh start.
+                refusal = refuse_opened(canary, state.served, measured, half=half)
             if refusal is not None:
                 log.info("engine %d is opened anew after its reload: %s", slot, refusal)
                 self._prepare(state, anew=True)
                 return None
         else:
-            half = self._setup.dtype != "float32"
             refusal = refuse_opened(canary, self._target.previous, measured, half=half)
             if refusal is not None:
                 raise CanaryError(

@@ -14,7 +14,7 @@ from eva.config import RunConfig
 from eva.errors import InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
-from eva.solver.manifest import is_stored
+from eva.solver.manifest import MANIFEST, is_stored
 from eva.storage.places import credentials_for
 from eva.storage.stored_manifests import fetch_files
 from eva.types import Checkpoint, PromptResponses, Request
@@ -38,6 +38,7 @@ from workers.fleet.recovery import Recovery
 from workers.fleet.run_ahead import run_ahead
 from workers.fleet.serving_view import serving_view
 from workers.models.model_folder import inspect_model
+from workers.training.adapters.adapter_files import read_adapter
 from workers.training.canary import CANARY, Canary, read_canary
 from workers.training.checkpoints import checkpoint_name, verify_once
 from workers.training.stored.publication import find_stored
@@ -78,16 +79,18 @@ class Fleet:
         views_dir: Path,
         *,
         shares_device: bool = False,
+        adapters: bool = False,
         notice: IncidentListener = ignore_incident,
     ) -> None:
         """
         Args:
             views_dir: for the folders that engines load from (see `serving_view`); emptied first.
             shares_device: whether the engines must leave their device to the trainer during `rest`.
+            adapters: whether the engines serve a policy as its adapter, where it has one.
             notice: called when an engine is lost or replaced.
         """
         self._engines, self._limits, self._views_dir = engines, limits, views_dir
-        self._shares_device = shares_device
+        self._shares_device, self._adapters = shares_device, adapters
         self._recovery = Recovery(
             engines, restarts=limits.restarts, backoff_s=limits.backoff_s, room_s=limits.start_s, notice=notice
         )
@@ -111,10 +114,11 @@ class Fleet:
         """
         if self._policy is not None and self._policy.digest == policy.digest and self._all_serve():
             return
-        stored = is_stored(policy.path)
+        stored, base = is_stored(policy.path), self._base_of(policy)
+        weights = base or policy
         if not stored:
-            verify_once(Path(policy.path), policy.digest)
-        name = f"{policy.number}-{policy.digest[:16]}"
+            verify_once(Path(weights.path), weights.digest)
+        name = f"{weights.number}-{weights.digest[:16]}"
         files = self._files_of(policy, name) if stored else Path(policy.path)
         shape = _shape(files)
         if self._shape not in (None, shape):
@@ -124,14 +128,14 @@ class Fleet:
                 expected="checkpoints of one model",
                 next_move="Start a run of its own for another model",
             )
-        view = files if stored else serving_view(policy.path, self._views_dir / name)
+        view = files if stored else serving_view(weights.path, self._views_dir / name)
         self._policy = None
         self._recovery.begin_stage()
         reach("fleet.load.begun")
         canary = read_canary(files)
         secrets = read_secrets(credentials_for(policy.path))
         self._engines.serve(
-            ServingTarget(str(view), policy, canary, self._canary or self._canary_before(policy), secrets)
+            ServingTarget(str(view), policy, canary, self._canary or self._canary_before(policy), secrets, base)
         )
         self._await_ready()
         reach("fleet.load.proven")
@@ -235,6 +239,16 @@ class Fleet:
         """A folder with the files of a stored checkpoint that the driver itself reads, which are small."""
         return fetch_files(policy.path, policy.digest, ("config.json", CANARY), self._views_dir / name)
 
+    def _base_of(self, policy: Checkpoint) -> Checkpoint | None:
+        """The checkpoint whose weights are served with the policy's adapter. None: the policy's own weights are served,
+        as they are where the base was deleted."""
+        if not self._adapters or is_stored(policy.path):
+            return None
+        adapter = read_adapter(policy)
+        if adapter is None or not (Path(adapter.base.path) / MANIFEST).is_file():
+            return None
+        return adapter.base
+
     def _canary_before(self, policy: Checkpoint) -> Canary | None:
         """The canary of the run's checkpoint before this one, None where there is none."""
         if policy.number == 0 or policy.step:
@@ -302,7 +316,14 @@ def start_fleet(
         engines = ActorEngines(setup, resources, fleet.engines, logs_dir)
     window = None if fleet.window == "auto" else fleet.window
     limits = Limits(window, fleet.restarts, fleet.stall_s, fleet.start_s, fleet.backoff_s)
-    return Fleet(engines, limits, views_dir, shares_device=fleet.gpus_per_engine > 0, notice=notice)
+    return Fleet(
+        engines,
+        limits,
+        views_dir,
+        shares_device=fleet.gpus_per_engine > 0,
+        adapters=setup.adapters is not None,
+        notice=notice,
+    )
 
 
 def _shape(folder: Path) -> dict[str, Any]:

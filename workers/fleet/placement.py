@@ -10,9 +10,11 @@ import ray
 
 from eva.config import RunConfig
 from eva.errors import ModelError
+from eva.solver.served_adapters import served_rank
 from workers.cluster.environment import engine_environment
 from workers.cluster.room import Room
 from workers.evolvers.context_need import fleet_needs
+from workers.fleet.adapter_room import AdapterRoom
 from workers.fleet.engine import Engine, EngineSetup
 from workers.models.chat_template import read_prompting
 from workers.models.model_folder import ModelFacts
@@ -80,6 +82,7 @@ def engine_setup(config: RunConfig, facts: ModelFacts, conversation: int = 0) ->
     """Returns the settings of this run's engines. For `conversation` see `context_length`."""
     fleet, on_cpu = config.fleet, config.fleet.gpus_per_engine == 0
     dtype = config.model.dtype
+    lora, rank = config.training.lora, served_rank(config.training, config.iterations)
     return EngineSetup(
         prompting=read_prompting(config.model),
         dtype="float32" if dtype == "auto" and on_cpu else dtype,
@@ -91,6 +94,7 @@ def engine_setup(config: RunConfig, facts: ModelFacts, conversation: int = 0) ->
         memory_fraction=fleet.memory_fraction,
         step_tokens=fleet.step_tokens,
         kv_cache_dtype=fleet.kv_cache_dtype,
+        adapters=None if lora is None or rank is None else AdapterRoom(rank, lora.targets),
     )
 
 

@@ -7,6 +7,7 @@
 `chunks`: the training on a batch in chunks, which goes on from job to job
 `distribution`: the same on GPUs or several devices, through Ray Train
 `policies`: weights on one device or divided among several, and adapters
+`adapters`: the adapter beside a checkpoint's merged weights, which engines can load in their place
 `rows`: preference pairs as token ids
 `checkpoints`: publish and verify; `checkpoint_files`: what is in one
 `stored`: checkpoints in an object store, and this machine's copies of them

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from eva.config import Model, Training
 from eva.solver.manifest import MANIFEST, TRAINING
+from eva.types import TrainingJob
 from workers.models.attention import Attention, attention_arguments
 from workers.models.chat_template import load_tokenizer, read_prompting
-from workers.models.model_folder import BYTES, CHAT_TEMPLATE_FILE, ModelFacts
+from workers.models.model_folder import BYTES, CHAT_TEMPLATE_FILE, ModelFacts, inspect_model
+from workers.training.adapters.adapter_files import write_adapter
 from workers.training.canary import CANARY, tolerance, write_canary
 
 _COMPANIONS = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".md")
@@ -70,6 +73,23 @@ def write_policy(policy: Any, source: Path, directory: Path, dtype: str) -> None
     (directory / "generation_config.json").unlink(missing_ok=True)
     copy_companions(source, directory, index=False)
     _edit_json(directory / "config.json", dtype=dtype)
+
+
+def write_trained(
+    policy: Any,
+    update: Mapping[str, Any] | None,
+    job: TrainingJob,
+    training: Training,
+    directory: Path,
+    *,
+    gpu: bool,
+) -> None:
+    """Writes what a job has trained into a checkpoint's folder, and the adapter with its update, where there is one."""
+    source = Path(job.policy.path)
+    dtype = stored_dtype(training, inspect_model(source).dtype, gpu=gpu)
+    write_policy(policy, source, directory, dtype)
+    if update is not None:
+        write_adapter(update, job, directory, dtype)
 
 
 def move_files(source: Path, directory: Path) -> None:

@@ -84,13 +84,21 @@ def verify(path: Path, expected_digest: str | None = None) -> Manifest:
     Raises CheckpointError for the first file that is missing, truncated, changed or unknown, and for a manifest that
     is missing, malformed or not the one of `expected_digest`.
     """
-    manifest = read_manifest(path)
-    if expected_digest is not None and manifest.digest != expected_digest:
-        raise no_checkpoint(path, f"its {MANIFEST} has digest {manifest.digest}", f"{expected_digest}, as recorded")
+    manifest = _read_expected(path, expected_digest)
     for entry in manifest.files:
         _verify_file(path, entry)
     _refuse_unknown(path, {entry.path for entry in manifest.files})
     return manifest
+
+
+def verify_part(path: Path, digest: str, wanted: Callable[[str], bool]) -> None:
+    """Compares the `wanted` files of a checkpoint with its manifest, which must have this digest.
+
+    Raises CheckpointError.
+    """
+    for entry in _read_expected(path, digest).files:
+        if wanted(entry.path):
+            _verify_file(path, entry)
 
 
 def damage(path: Path, digest: str) -> str | None:
@@ -141,6 +149,13 @@ def _marks() -> Path:
 def _state(path: Path) -> str:
     facts = [(file, (path / file).stat()) for file in (MANIFEST, *_files(path)) if (path / file).is_file()]
     return json.dumps([[file, one.st_size, one.st_ino, one.st_mtime_ns, one.st_ctime_ns] for file, one in facts])
+
+
+def _read_expected(path: Path, digest: str | None) -> Manifest:
+    manifest = read_manifest(path)
+    if digest is not None and manifest.digest != digest:
+        raise no_checkpoint(path, f"its {MANIFEST} has digest {manifest.digest}", f"{digest}, as recorded")
+    return manifest
 
 
 def _verify_file(path: Path, entry: FileEntry) -> None:

@@ -19,7 +19,6 @@ from eva.runtime.full_disk import disk_full_cause, disk_full_error
 from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.types import TrainingJob, TrainingStep
 from workers.cluster.room import free_gpus
-from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files
 from workers.training.optimisation import optimise, silence_libraries
 
@@ -143,11 +142,10 @@ def train_on_this_device(config: dict[str, Any]) -> None:
             gpu=gpu,
         )
         if first:
-            source = Path(job.policy.path)
-            dtype = checkpoint_files.stored_dtype(training, inspect_model(source).dtype, gpu=gpu)
             write("writes the weights")
+            policy, update = optimised.policy, optimised.update
             (scratch / _POLICY).mkdir()
-            checkpoint_files.write_policy(optimised.policy, source, scratch / _POLICY, dtype)
+            checkpoint_files.write_trained(policy, update, job, training, scratch / _POLICY, gpu=gpu)
             (scratch / _DROPPED).write_text(json.dumps(dict(optimised.dropped)))
 
 

@@ -15,6 +15,7 @@ from eva.errors import TrainingFailedError
 from eva.runtime.failpoints import reach
 from eva.runtime.full_disk import full_disk_errors
 from eva.runtime.worker_reports import Note, StepListener, ignore_note
+from eva.solver.served_adapters import serves_adapters
 from eva.types import Checkpoint, TrainingJob, TrainingResult, TrainingStep
 from workers.models.model_folder import BYTES, inspect_model, require_template, resolve_model
 from workers.training import checkpoint_files, checkpoints
@@ -164,12 +165,11 @@ def _train(
     if gpu or training.devices > 1:
         return train_on_devices(job, training, model, scratch, report, note, gpu=gpu)
     optimised = optimise(job, training, model, report, note)
-    source = Path(job.policy.path)
-    dtype = checkpoint_files.stored_dtype(training, inspect_model(source).dtype, gpu=gpu)
+    policy, update = optimised.policy, optimised.update
     return TrainedPolicy(
         optimised.steps,
         optimised.dropped,
-        lambda folder: checkpoint_files.write_policy(optimised.policy, source, folder, dtype),
+        lambda folder: checkpoint_files.write_trained(policy, update, job, training, folder, gpu=gpu),
     )
 
 
@@ -201,4 +201,7 @@ def _iteration_identity(job: TrainingJob, training: Training) -> dict[str, Any]:
 def _decisive(training: Training) -> dict[str, Any]:
     """Returns the keys that can change the trained weights. What a job without chunks records has no key for them."""
     without = {"timeout_s", "state_every", "keep_synced"} | ({"sync_every"} if training.sync_every is None else set())
-    return training.model_dump(mode="json", exclude=without)
+    keys = training.model_dump(mode="json", exclude=without)
+    if training.lora is not None and not serves_adapters(training):
+        del keys["lora"]["serve"]  # such a job has the record that it had before adapters were served
+    return keys

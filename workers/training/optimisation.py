@@ -20,10 +20,12 @@ from eva.config import Model, Training
 from eva.errors import TrainingFailedError
 from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.solver.losses import loss_facts
+from eva.solver.served_adapters import serves_adapters
 from eva.types import Checkpoint, TrainingJob, TrainingStep
 from workers.models.chat_template import PromptEncoder, read_prompting
 from workers.models.model_folder import ModelFacts, inspect_model
 from workers.training import checkpoint_files, rows
+from workers.training.adapters.adapter_files import new_update
 from workers.training.arguments import trainer_arguments
 from workers.training.losses import Ingredients, LossTrainer, Reference, Sampled, find_loss, response_rows
 from workers.training.policies import add_adapters, gather_policy, layer_classes, load_part, merge_adapters
@@ -37,12 +39,14 @@ _REFERENCE_TOKENS = 32_768
 class OptimisationResult:
     """Steps, dropped rows by reason, and the trained policy: plain weights on the CPU.
 
-    `policy` is None in all processes but the first, if the processes shared the weights.
+    `policy` is None in all processes but the first, if the processes shared the weights. `update`: what its adapter has
+    added to the weights, where the engines serve adapters.
     """
 
     steps: tuple[TrainingStep, ...]
     dropped: Mapping[str, int]
     policy: Any
+    update: Mapping[str, Any] | None = None
 
 
 def optimise(
@@ -82,13 +86,14 @@ def optimise(
     del trainer, ingredients
     gc.collect()
     note("collects the weights")
+    update = new_update(trained) if serves_adapters(training) else None
     if loading.divided:
         dtype = checkpoint_files.stored_dtype(training, inspect_model(Path(job.policy.path)).dtype, gpu=gpu)
         trained = gather_policy(trained, job.policy.path, dtype=dtype, first=loading.first)
     else:
         # Adapters are merged in full precision, so that storing rounds the weights once.
         trained = merge_adapters(trained.cpu().float())
-    return OptimisationResult(tuple(recorder.steps), dict(encoded.dropped), trained)
+    return OptimisationResult(tuple(recorder.steps), dict(encoded.dropped), trained, update)
 
 
 def build_trainer(ingredients: Ingredients) -> LossTrainer:

@@ -118,6 +118,16 @@ def add_adapters(policy: Any, lora: Lora) -> PeftModel:
     return adapted
 
 
+def linear_modules(folder: str | Path) -> list[str]:
+    """Returns the names of a model's linear modules, as `all-linear` adapts them: without the output layer."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with init_empty_weights():
+        model = AutoModelForCausalLM.from_config(config)
+    head = model.get_output_embeddings()
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
+    return sorted({name.rpartition(".")[2] for name in linear})
+
+
 def merge_adapters(policy: Any) -> Any:
     """Returns the plain model with its adapters merged into the weights. A plain model is returned as it is."""
     return policy.merge_and_unload() if isinstance(policy, PeftModel) else policy

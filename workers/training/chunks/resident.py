@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from transformers import set_seed
 from eva.config import Model, Training
 from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.seeds import derive
+from eva.solver.served_adapters import serves_adapters
 from eva.types import ChunkPairs, TrainingJob
 from workers.models.chat_template import PromptEncoder, read_prompting
 from workers.models.model_folder import inspect_model
 from workers.training import checkpoint_files
+from workers.training.adapters.adapter_files import new_update
 from workers.training.arguments import trainer_arguments
 from workers.training.chunks.rolling_state import Progress, RestoreTensors, StoredState, write_progress, write_tensors
 from workers.training.chunks.schedule import ChunkSchedule
@@ -140,22 +143,24 @@ class ResidentTrainer:
             self._stored = None
         return self._trainer, self._schedule
 
-    def gather(self) -> Any | None:
-        """Returns a plain copy of the newest weights on the CPU, None before the first step.
+    def gather(self) -> tuple[Any | None, Mapping[str, Any] | None]:
+        """Returns a plain copy of the newest weights on the CPU, None before the first step; and the adapter's update,
+        where the engines serve adapters.
 
         Of processes that share the weights every one takes part, and only the first returns the copy.
         """
         if self._trainer is None:
-            return None
+            return None, None
         trained, source = self._trainer.model, Path(self._job.policy.path)
         if isinstance(trained, PeftModel):
-            return merge_adapters(copy.deepcopy(trained).cpu().float())
+            update = new_update(trained) if serves_adapters(self._training) else None
+            return merge_adapters(copy.deepcopy(trained).cpu().float()), update
         dtype = checkpoint_files.stored_dtype(self._training, inspect_model(source).dtype, gpu=self._gpu)
-        return gather_policy(trained, source, dtype=dtype, first=self._loading.first)
+        return gather_policy(trained, source, dtype=dtype, first=self._loading.first), None
 
     def write_policy(self, directory: Path) -> None:
         """Writes the newest weights into a checkpoint's folder, as they are published; the trainer keeps its own."""
-        write_gathered(self.gather(), self._job, self._training, directory, gpu=self._gpu)
+        write_gathered(*self.gather(), self._job, self._training, directory, gpu=self._gpu)
 
     def write_state(self, directory: Path) -> None:
         """Writes what `resume` needs to go on from here. Each process of a group writes its part."""
@@ -180,15 +185,20 @@ class ResidentTrainer:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def write_gathered(policy: Any | None, job: TrainingJob, training: Training, directory: Path, *, gpu: bool) -> None:
+def write_gathered(
+    policy: Any | None,
+    update: Mapping[str, Any] | None,
+    job: TrainingJob,
+    training: Training,
+    directory: Path,
+    *,
+    gpu: bool,
+) -> None:
     """Writes weights that a trainer has gathered beside the other files of the job's policy; None: its own weights."""
-    source = Path(job.policy.path)
-    facts = inspect_model(source)
     if policy is None:
-        checkpoint_files.copy_model(facts, directory)
+        checkpoint_files.copy_model(inspect_model(Path(job.policy.path)), directory)
     else:
-        dtype = checkpoint_files.stored_dtype(training, facts.dtype, gpu=gpu)
-        checkpoint_files.write_policy(policy, source, directory, dtype)
+        checkpoint_files.write_trained(policy, update, job, training, directory, gpu=gpu)
 
 
 def pairs_digest(path: str) -> str:

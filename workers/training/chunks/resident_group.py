@@ -147,9 +147,9 @@ def obey_orders(config: dict[str, Any]) -> None:
                 trainer.write_state(folder / _WRITTEN)
                 torch.distributed.barrier()  # every process has written its part
             else:
-                policy = trainer.gather()  # every process takes part
+                policy, update = trainer.gather()  # every process takes part
                 if first:
-                    write_gathered(policy, job, training, folder / _WRITTEN, gpu=gpu)
+                    write_gathered(policy, update, job, training, folder / _WRITTEN, gpu=gpu)
             if first:
                 write_json_file(folder / f"answer-{number}.json", {"dropped": dict(trainer.dropped)})
             number += 1

@@ -108,6 +108,14 @@ def test_an_engine_needs_its_weights_and_the_cache_of_one_context() -> None:
     assert not small.fits and small.share == pytest.approx(0.85 * 24e9)
 
 
+def test_an_engine_that_serves_adapters_keeps_room_for_the_one_of_the_last_policy() -> None:
+    adapted = load_config("paper-dpo", ["training.lora.rank=16", "training.lora.serve=adapter", "iterations=4"])
+    gpu = parse_machines("8xH100").gpu or UNKNOWN
+    served, merged = (engine_memory(shape(GEMMA), config, gpu) for config in (adapted, load_config("paper-dpo")))
+    assert served.need.parts["adapter"] == pytest.approx(432e6, rel=0.001)
+    assert served.need.total - merged.need.total == pytest.approx(432e6, rel=0.001)
+
+
 def test_a_reward_model_needs_its_weights_and_one_batch() -> None:
     gpu = parse_machines("1x80").gpu or UNKNOWN
     reward = PointwiseReward(kind="pointwise", model="m", gpus=1)

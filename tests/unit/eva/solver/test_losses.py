@@ -63,6 +63,12 @@ def test_an_unknown_loss_fails_with_the_nearest_name(name: str, nearest: str) ->
         (["training.sharding=ddp"], r"sharding is ddp with 1 device\(s\); use auto"),
         (["training.offload=true"], "offload needs sharding fsdp2"),
         (["training.lora.rank=0"], "lora.rank.*greater than or equal to 1"),
+        (
+            ["training.lora.serve=adapter", "training.lora.rank=256", "iterations=3"],
+            "last policy would have rank 768, and vLLM serves at most 512: change that, or use merged",
+        ),
+        (["training.lora.serve=adapter", "checkpoints.store=/store"], "store is set, and machines fetch whole"),
+        (["training.lora.serve=adapter", "training.enabled=false"], "enabled is false, so no adapter is trained"),
         (["training.takes=ranked"], "takes is ranked, but loss dpo is no function of yours"),
         (["training.initial_share=0.5"], "initial_share is 0.5, but loss dpo does not use it"),
         (["training.loss=inpo", "training.reference=initial"], "inpo compares with the previous policy and"),

@@ -105,6 +105,13 @@ def test_an_interrupted_run_has_what_it_needs_to_go_on(store: Store, play: Play)
     assert whole(store, run) == [3], "a run that is over needs no reference"
 
 
+def test_an_interrupted_run_keeps_the_weights_that_its_engines_have_below_the_adapters(
+    store: Store, play: Play
+) -> None:
+    run = play(generator=Tired(), checkpoints={"keep": ["last"]}, training={"lora": {"serve": "adapter"}})
+    assert whole(store, run) == [0, 2]
+
+
 def test_pruning_an_unfinished_run_leaves_what_it_needs(store: Store, settings: Settings, play: Play) -> None:
     run = play(generator=Tired())
     done = prune(store, settings, run, 0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from eva.config.files import load_config
 from tests.support.ray_fixtures import tiny_config
 from workers.fleet.engine import STEP_TOKENS, engine_arguments
 from workers.fleet.placement import CPU_SEQUENCES, engine_setup
@@ -30,6 +31,16 @@ def test_on_a_cpu_a_step_holds_the_longest_prompt(step_tokens: int | None, expec
     made = arguments(step_tokens=step_tokens)
     assert made["max_num_batched_tokens"] == (expected or made["max_model_len"])
     assert made["max_num_seqs"] == CPU_SEQUENCES and arguments(max_sequences=8)["max_num_seqs"] == 8
+
+
+def test_an_engine_has_room_for_the_adapter_of_the_last_policy_and_none_unless_asked() -> None:
+    """The playground's rank 12 for 3 iterations is 36, and vLLM's next rank 64."""
+    config = load_config("playground", ["training.lora.rank=12", "training.lora.serve=adapter", "iterations=3"])
+    made = engine_arguments(engine_setup(config, inspect_model(MODEL_DIR)), str(MODEL_DIR))
+    assert (made["enable_lora"], made["max_loras"], made["max_lora_rank"]) == (True, 1, 64)
+    assert {"q_proj", "down_proj"} <= {*made["lora_target_modules"]} and "lm_head" not in made["lora_target_modules"]
+    merged = engine_setup(load_config("playground", ["training.lora.rank=12"]), inspect_model(MODEL_DIR))
+    assert not any("lora" in name for name in engine_arguments(merged, str(MODEL_DIR)))
 
 
 def test_several_gpus_are_the_engines_own_processes() -> None:
