@@ -89,7 +89,7 @@ POINTS: dict[str, str] = {
     "trainer.answered": "The driver has received the training process's result.",
     # inside the workers' processes
     "engine.opened": "An engine has started and loaded a model.",
-    "engine.reloaded": "An engine has reloaded weights in place, but not measured its canary.",
+    "engine.reloaded": "An engine has reloaded weights or an adapter in place, but not measured its canary.",
     "engine.measured": "An engine has measured its canary, but not reported it.",
     "engine.worked": "An engine has finished responses that nobody has received.",
     "rewarder.asked": "The rewarder's process has received responses.",

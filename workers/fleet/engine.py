@@ -252,9 +252,7 @@ class Engine:
     def _reload(self, folder: str) -> None:
         self._forget()
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
-        self._llm.reset_prefix_cache()
-        reach("engine.reloaded")
-        log.info("serves %s", folder)
+        self._serve_anew(folder)
 
     def _adapt(self, folder: str, adapter: Adapter | None) -> None:
         if adapter is not None and adapter.rank > self._room:
@@ -262,9 +260,13 @@ class Engine:
             return
         self._forget()
         self._load_adapter(adapter)
+        self._serve_anew(f"{folder} with {'no adapter' if adapter is None else adapter.folder}")
+
+    def _serve_anew(self, what: str) -> None:
+        """Discards what was computed with the weights before."""
         self._llm.reset_prefix_cache()
         reach("engine.reloaded")
-        log.info("serves %s with %s", folder, "no adapter" if adapter is None else adapter.folder)
+        log.info("serves %s", what)
 
     def _load_adapter(self, adapter: Adapter | None) -> None:
         """Takes the adapter away that is served, and loads another. Each gets a number of its own, by which vLLM knows

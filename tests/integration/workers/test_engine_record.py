@@ -31,7 +31,7 @@ class SampledTokens:
         self.asked: list[Any] = []
         self._waiting: list[str] = []
 
-    def add_request(self, name: str, ids: Any, asked: Any) -> None:
+    def add_request(self, name: str, ids: Any, asked: Any, lora_request: None) -> None:
         self.asked.append(asked)
         self._waiting.append(name)
 

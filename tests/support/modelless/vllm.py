@@ -55,7 +55,7 @@ class LLMEngine:
         self.engine_core = SimpleNamespace(shutdown=lambda: None)
         self.vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_seqs=64))
 
-    def add_request(self, name: str, ids: list[int], asked: Any) -> None:
+    def add_request(self, name: str, ids: list[int], asked: Any, lora_request: None) -> None:
         self._waiting[name] = ids, asked
         if not name.startswith("canary-"):
             with Path(os.environ["EVA_ASKED"]).open("a") as file:
