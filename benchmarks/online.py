@@ -11,8 +11,7 @@ Each side's seconds are printed by part. `generating`: from the first request of
 For chunks it holds the wait for the few longest responses of each, which nothing can fill: the next chunk is answered
 by a policy that they train. `stepping`: optimiser steps. `starting`: from asking for a training to its first step, i.e.
 reading pairs, building the trainer, scoring the reference, for every chunk that takes a step. `publishing`: the
-checkpoint. `rest`: rewarding after the last response, files of pairs,
-the database, the loop. It takes some minutes.
+checkpoint. `rest`: rewarding after the last response, files of pairs, the database, the loop. It takes some minutes.
 """
 
 from __future__ import annotations
@@ -45,8 +44,6 @@ from store.session import Store, open_store
 
 PROMPTS, CHUNK, REPEATS, TARGET = 128, 32, 3, 0.95
 STAGES = ("judge_batch", "pair", "train")
-
-
 PARTS = ("generating", "starting", "stepping", "publishing")
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, func, select, text
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, text
 
 from eva.types import PairChoice, PreferencePair, ResponseAdvantage
 from store.game.contexts import is_root, read_context, roots
@@ -109,12 +109,7 @@ def iter_pairs_with_texts(
         .order_by(pairs.c.prompt, pairs.c.chosen, pairs.c.rejected)
     )
     if chunk is not None:
-        of_pair = and_(
-            batches.c.run_id == pairs.c.run_id,
-            batches.c.iteration == pairs.c.iteration,
-            batches.c.prompt == pairs.c.prompt,
-        )
-        query = query.join(batches, of_pair).where(batches.c.chunk == chunk)
+        query = query.join(batches, _in_batch(pairs)).where(batches.c.chunk == chunk)
     query = query.join(prompts, and_(prompts.c.run_id == pairs.c.run_id, prompts.c.number == pairs.c.prompt))
     query = query.join(roots, is_root)
     for alias, sample in ((chosen, pairs.c.chosen), (rejected, pairs.c.rejected)):
@@ -178,12 +173,7 @@ def read_advantages(
     if trained is not None:
         query = query.where(advantages.c.reason.is_(None) if trained else advantages.c.reason.is_not(None))
     if chunk is not None:
-        of_prompt = and_(
-            batches.c.run_id == advantages.c.run_id,
-            batches.c.iteration == advantages.c.iteration,
-            batches.c.prompt == advantages.c.prompt,
-        )
-        query = query.join(batches, of_prompt).where(batches.c.chunk == chunk)
+        query = query.join(batches, _in_batch(advantages)).where(batches.c.chunk == chunk)
     return [ResponseAdvantage(*row) for row in conn.execute(query)]
 
 
@@ -196,3 +186,12 @@ def count_left_out(conn: Connection, run_id: int, iteration: int) -> Counter[str
         .order_by(advantages.c.reason)
     )
     return Counter({str(row[0]): int(row[1]) for row in conn.execute(query)})
+
+
+def _in_batch(rows: Table) -> ColumnElement[bool]:
+    """The row of the batch that has the prompt of a row of `pairs` or `advantages`."""
+    return and_(
+        batches.c.run_id == rows.c.run_id,
+        batches.c.iteration == rows.c.iteration,
+        batches.c.prompt == rows.c.prompt,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -13,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.cli.test_serve import server
-from tests.support.faults.simulated_cluster import MODELLESS, ROOT
+from tests.support.faults.simulated_cluster import without_models
+from tests.support.processes import alive, server
 
 GONE_S = 60
 NEW = {
@@ -32,9 +31,8 @@ def environment(data_folder: Path) -> Iterator[Mapping[str, str]]:
     """A stand-in for vLLM that takes its time, and a folder for Ray whose path is short enough for its sockets."""
     ray = Path(tempfile.mkdtemp(prefix="eva-"))
     yield {
-        "EVA_ASKED": str(data_folder / "asked"),
+        **without_models(data_folder / "asked"),
         "EVA_STEP_S": "0.5",
-        "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}",
         "RAY_TMPDIR": str(ray),
     }
     shutil.rmtree(ray, ignore_errors=True)
@@ -57,10 +55,6 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def living(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
-
-
 @pytest.mark.timeout(900)
 def test_a_killed_service_leaves_no_process_behind_and_its_run_is_paused_with_the_reason_and_resumed(
     data_folder: Path, environment: Mapping[str, str]
@@ -76,9 +70,9 @@ def test_a_killed_service_leaves_no_process_behind_and_its_run_is_paused_with_th
             assert any(part in commands.get(each.pid, "") for each in begun), part
         process.kill()
     killed_at, before = time.monotonic(), asked(data_folder)
-    while living(begun) and time.monotonic() < killed_at + GONE_S:
+    while any(map(alive, begun)) and time.monotonic() < killed_at + GONE_S:
         time.sleep(0.1)
-    assert [commands.get(each.pid) for each in living(begun)] == []
+    assert [commands.get(each.pid) for each in filter(alive, begun)] == []
     database = psutil.Process(postmaster(data_folder))
     with server(data_folder, env=environment) as (process, url):
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
@@ -92,4 +86,4 @@ def test_a_killed_service_leaves_no_process_behind_and_its_run_is_paused_with_th
         assert postmaster(data_folder) == database.pid
         process.terminate()
         assert process.wait(400) == 0
-    assert living([database]) == []
+    assert not alive(database)

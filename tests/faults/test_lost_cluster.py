@@ -17,22 +17,16 @@ from store.runs import runs
 from store.session import Store
 from store.views.fingerprint import Fingerprint, first_difference
 from tests.support.decisions import fingerprint_of
-from tests.support.faults.simulated_cluster import MODELLESS, ROOT
+from tests.support.faults.simulated_cluster import without_models
 from tests.support.parent_death import end_with_parent
+from tests.support.processes import alive
+from tests.support.structure import ROOT
 
-NEW = [
-    *(
-        "run",
-        "playground",
-        "--set",
-        "prompts.playground=8",
-        "--set",
-        "evaluation.playground=2",
-        "--set",
-        "iterations=2",
-    ),
-    *("--set", "reward={kind: mock}", "--set", "generation.keep_cut=true", "--set", "fleet.cpu_cache_gb=0.25"),
-]
+SMALL = (
+    *("prompts.playground=8", "evaluation.playground=2", "iterations=2", "reward={kind: mock}"),
+    *("generation.keep_cut=true", "fleet.cpu_cache_gb=0.25"),
+)
+NEW = ["run", "playground", *(word for change in SMALL for word in ("--set", change))]
 NOTICED_S = 60
 
 
@@ -45,8 +39,7 @@ class Commands:
             **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
             "EVA_DATA_DIR": str(folder),
             "EVA_DATABASE_URL": database_url,
-            "EVA_ASKED": str(self.asked),
-            "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}",
+            **without_models(self.asked),
         }
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
@@ -72,10 +65,6 @@ class Commands:
             return runs.find_run(conn, "last")
 
 
-def living(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
-
-
 @pytest.mark.timeout(900)
 def test_a_killed_raylet_pauses_the_run_with_a_sentence_and_a_resume_ends_it_alike(
     store: Store, database_url: str, tmp_path: Path
@@ -97,7 +86,7 @@ def test_a_killed_raylet_pauses_the_run_with_a_sentence_and_a_resume_ends_it_ali
     assert run.error is not None and "the Ray cluster is lost: Ray's process on this machine (raylet)" in run.error
     assert run.error in told and f"eva run --resume {run.name}" in told and "Traceback" not in told
     assert lasted_s < NOTICED_S, told
-    assert living(begun) == []
+    assert not any(map(alive, begun))
     resumed = eva.play("resume", run.name)
     assert eva.last().id == run.id
     assert first_difference(resumed, undisturbed) is None

@@ -76,7 +76,7 @@ def write_policy(policy: Any, source: Path, directory: Path, dtype: str) -> None
 
 
 def write_trained(
-    policy: Any,
+    policy: Any | None,
     update: Mapping[str, Any] | None,
     job: TrainingJob,
     training: Training,
@@ -84,9 +84,14 @@ def write_trained(
     *,
     gpu: bool,
 ) -> None:
-    """Writes what a job has trained into a checkpoint's folder, and the adapter with its update, where there is one."""
+    """Writes what a job has trained into a checkpoint's folder: the weights, and the adapter with their update, where
+    there is one. `policy`: None before the first step, when the job's policy is copied."""
     source = Path(job.policy.path)
-    dtype = stored_dtype(training, inspect_model(source).dtype, gpu=gpu)
+    facts = inspect_model(source)
+    if policy is None:
+        copy_model(facts, directory)
+        return
+    dtype = stored_dtype(training, facts.dtype, gpu=gpu)
     write_policy(policy, source, directory, dtype)
     if update is not None:
         write_adapter(update, job, directory, dtype)

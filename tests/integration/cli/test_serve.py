@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,33 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import eva as command
-
-ROOT = Path(__file__).parents[3]
-
-
-@contextmanager
-def server(
-    folder: Path, *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`eva serve` at a free port, and the address that it printed. `folder` is the data directory."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("EVA_DATABASE_URL", "RAY_ADDRESS")}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "cli.main", "serve", "--port", "0", *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env={**environment, **(env or {}), "EVA_DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
-    try:
-        first = process.stdout.readline()
-        found = re.search(r"http://\S+", first)
-        assert found, first
-        yield process, found.group()
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+from tests.support.processes import alive, server
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -59,7 +27,7 @@ def test_it_starts_with_nothing_configured_and_leaves_nothing_behind(data_folder
         process.send_signal(stop)
         assert process.wait(60) == 0
     assert not postmaster.exists()
-    assert not database.is_running() or database.status() == psutil.STATUS_ZOMBIE
+    assert not alive(database)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "example.org"])  # noqa: S104 - what must be refused

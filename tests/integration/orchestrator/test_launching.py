@@ -21,8 +21,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.cli.test_serve import server
 from tests.support.client_fixtures import Generated
+from tests.support.processes import alive, server
 
 Ask = Callable[..., Any]
 
@@ -62,14 +62,6 @@ def wait(ask: Ask, name: str, *statuses: str, stage: bool = False) -> Any:
             return run
         assert run.status != "failed", run
         time.sleep(0.2)
-
-
-def alive(process: psutil.Process) -> bool:
-    """Whether it still does something."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def look(generated: Generated, ask: Ask, name: str) -> None:

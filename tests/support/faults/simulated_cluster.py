@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.parent_death import end_with_parent
+from tests.support.structure import ROOT
 
-ROOT = Path(__file__).parents[3]
-MODELLESS = ROOT / "tests/support/modelless"
+
+def without_models(asked: Path) -> dict[str, str]:
+    """The variables of a process whose engines are stand-ins, which append what they are asked to a file."""
+    return {"EVA_ASKED": str(asked), "PYTHONPATH": f"{ROOT / 'tests/support/modelless'}{os.pathsep}{ROOT}"}
 
 
 def play_apart(module: str, folder: Path, timeout_s: float) -> dict[str, Any]:
@@ -27,8 +30,7 @@ def play_apart(module: str, folder: Path, timeout_s: float) -> dict[str, Any]:
         preexec_fn=end_with_parent,
         env={
             **os.environ,
-            "EVA_ASKED": str(folder / "asked"),
-            "PYTHONPATH": f"{MODELLESS}{os.pathsep}{ROOT}",
+            **without_models(folder / "asked"),
             # as `workers.cluster.connection` has it: no idle process for each core of each machine
             "RAY_prestart_worker_first_driver": "0",
         },

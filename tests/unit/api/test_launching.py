@@ -175,6 +175,15 @@ def endpoint() -> Iterator[str]:
         yield server.api_base.replace("://", "://user:pa55w0rd-of-it@")
 
 
+def test_a_rehearsal_says_which_seconds_pass_behind_the_training(served: Served, endpoint: str) -> None:
+    evolver = "evolving.evolver={kind: evol_instruct, model: openai/m, api_base: '" + endpoint + "'}"
+    row = register_run(served.service.store, load_config("playground", [*SMALL[:2], "info_from=reuse", evolver]))
+    draft = served.client.post("/v1/configs", json={"run": row.name}).json()
+    rehearsed = post(served, "?dry_run=true", {"run": row.name, "config": draft["config"]}, 200)
+    hidden = {stage["name"]: stage["hidden"] for stage in rehearsed["plan"]["stages"]}
+    assert hidden["evolve"] > 0 and hidden["train"] == 0
+
+
 def test_a_fork_shows_its_changes_before_it_starts_and_keeps_hidden_credentials(served: Served, endpoint: str) -> None:
     url = endpoint
     evolver = ["evolving.evolver={kind: evol_instruct, model: openai/m, api_base: '" + url + "'}"]

@@ -160,7 +160,7 @@ class ResidentTrainer:
 
     def write_policy(self, directory: Path) -> None:
         """Writes the newest weights into a checkpoint's folder, as they are published; the trainer keeps its own."""
-        write_gathered(*self.gather(), self._job, self._training, directory, gpu=self._gpu)
+        checkpoint_files.write_trained(*self.gather(), self._job, self._training, directory, gpu=self._gpu)
 
     def write_state(self, directory: Path) -> None:
         """Writes what `resume` needs to go on from here. Each process of a group writes its part."""
@@ -183,22 +183,6 @@ class ResidentTrainer:
             self._trainer.accelerator.free_memory()
         self._trainer = self._schedule = None
         shutil.rmtree(self._scratch, ignore_errors=True)
-
-
-def write_gathered(
-    policy: Any | None,
-    update: Mapping[str, Any] | None,
-    job: TrainingJob,
-    training: Training,
-    directory: Path,
-    *,
-    gpu: bool,
-) -> None:
-    """Writes weights that a trainer has gathered beside the other files of the job's policy; None: its own weights."""
-    if policy is None:
-        checkpoint_files.copy_model(inspect_model(Path(job.policy.path)), directory)
-    else:
-        checkpoint_files.write_trained(policy, update, job, training, directory, gpu=gpu)
 
 
 def pairs_digest(path: str) -> str:

@@ -21,7 +21,7 @@ from eva.runtime.atomic_files import write_json_file
 from eva.runtime.worker_reports import Note, StepListener, ignore_note
 from eva.types import ChunkPairs, TrainingJob, TrainingStep
 from workers.training import checkpoint_files
-from workers.training.chunks.resident import ResidentTrainer, pairs_digest, write_gathered
+from workers.training.chunks.resident import ResidentTrainer, pairs_digest
 from workers.training.chunks.rolling_state import StoredState, read_progress
 from workers.training.distribution import group_trainer, raise_failure, rank_here, require_devices
 from workers.training.optimisation import silence_libraries
@@ -149,7 +149,7 @@ def obey_orders(config: dict[str, Any]) -> None:
             else:
                 policy, update = trainer.gather()  # every process takes part
                 if first:
-                    write_gathered(policy, update, job, training, folder / _WRITTEN, gpu=gpu)
+                    checkpoint_files.write_trained(policy, update, job, training, folder / _WRITTEN, gpu=gpu)
             if first:
                 write_json_file(folder / f"answer-{number}.json", {"dropped": dict(trainer.dropped)})
             number += 1

@@ -19,6 +19,10 @@ from eva.solver.losses import (
     reward_spread,
 )
 
+SERVED = "training.lora.serve=adapter"
+CREATOR = ["evolving.evolver={kind: trained, model: playground}", "evolving.mode=fan_out"]
+CREATOR_SERVED = "evolving.evolver.training.lora.serve=adapter"
+
 
 @pytest.mark.parametrize("name", [*LOSSES, *(f"trl:{kind}" for kind in TRL_TYPES), "my.module:loss"])
 def test_a_loss_is_found_by_name(name: str) -> None:
@@ -64,11 +68,13 @@ def test_an_unknown_loss_fails_with_the_nearest_name(name: str, nearest: str) ->
         (["training.offload=true"], "offload needs sharding fsdp2"),
         (["training.lora.rank=0"], "lora.rank.*greater than or equal to 1"),
         (
-            ["training.lora.serve=adapter", "training.lora.rank=256", "iterations=3"],
+            [SERVED, "training.lora.rank=256", "iterations=3"],
             "last policy would have rank 768, and vLLM serves at most 512: change that, or use merged",
         ),
-        (["training.lora.serve=adapter", "checkpoints.store=/store"], "store is set, and machines fetch whole"),
-        (["training.lora.serve=adapter", "training.enabled=false"], "enabled is false, so no adapter is trained"),
+        ([SERVED, "checkpoints.store=/store"], "store is set, and machines fetch whole"),
+        ([SERVED, "training.enabled=false"], "enabled is false, so no adapter is trained"),
+        ([*CREATOR, SERVED], "the creator has weights of its own, which the same engines load"),
+        ([*CREATOR, CREATOR_SERVED], "serve adapters of the solver alone; use merged for a creator"),
         (["training.takes=ranked"], "takes is ranked, but loss dpo is no function of yours"),
         (["training.initial_share=0.5"], "initial_share is 0.5, but loss dpo does not use it"),
         (["training.loss=inpo", "training.reference=initial"], "inpo compares with the previous policy and"),

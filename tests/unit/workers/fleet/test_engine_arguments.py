@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from vllm.config.lora import MaxLoRARanks
 
 from eva.config.files import load_config
+from eva.solver.served_adapters import SERVED_RANKS, room_for
 from tests.support.ray_fixtures import tiny_config
 from workers.fleet.engine import STEP_TOKENS, engine_arguments
 from workers.fleet.placement import CPU_SEQUENCES, engine_setup
@@ -41,6 +43,11 @@ def test_an_engine_has_room_for_the_adapter_of_the_last_policy_and_none_unless_a
     assert {"q_proj", "down_proj"} <= {*made["lora_target_modules"]} and "lm_head" not in made["lora_target_modules"]
     merged = engine_setup(load_config("playground", ["training.lora.rank=12"]), inspect_model(MODEL_DIR))
     assert not any("lora" in name for name in engine_arguments(merged, str(MODEL_DIR)))
+
+
+def test_the_ranks_that_adapters_have_room_for_are_those_of_vllm() -> None:
+    assert get_args(MaxLoRARanks) == SERVED_RANKS
+    assert [room_for(rank) for rank in (1, 2, 8, 9, 257, 512)] == [1, 8, 8, 16, 320, 512]
 
 
 def test_several_gpus_are_the_engines_own_processes() -> None:
