@@ -267,7 +267,8 @@ class TrainingJob:
 
     `pairs_path` is a JSONL file of PreferencePair rows; for an online loss, a Parquet file of WeightedResponse rows,
     which were sampled as `sampling` says. `policy` is trained and `reference` regularises it. `initial` is checkpoint
-    0, for losses that also compare with it. The new checkpoint is number `number`, published below `folder`.
+    0, for losses that also compare with it; `earlier` are the policies, newest first, that an optimistic loss mixes
+    with the reference. The new checkpoint is number `number`, published below `folder`.
 
     In semi-online training `chunks`, in order, stand in place of `pairs_path`: all of the iteration so far, of
     `planned_steps` in all chunks. With `hand_over`, the policy after the last of them is published in that folder, for
@@ -286,6 +287,7 @@ class TrainingJob:
     seed: int
     fence: int = 0
     initial: Checkpoint | None = None
+    earlier: tuple[Checkpoint, ...] = ()
     chunks: tuple[ChunkPairs, ...] = ()
     planned_steps: int = 0
     hand_over: str | None = None

@@ -23,6 +23,7 @@ from eva.runtime.failpoints import reach
 from eva.runtime.logs import process_log_context
 from eva.seeds import derive
 from eva.solver.chunks import Chunk, cut_batch
+from eva.solver.losses import mixed_policies
 from eva.solver.manifest import CREATOR, is_stored
 from eva.types import Checkpoint, ChunkPairs, Player, Prompt, RewardTable, TrainingJob
 from orchestrator.hold import pruning
@@ -351,7 +352,8 @@ class Journal:
             folder=self.folder,
             seed=derive(self.config.seed, iteration, "train"),
             fence=self._run.lease.fence.fence,
-            initial=self._checkpoint(0) if training.ranked else None,
+            initial=self._checkpoint(0) if training.compares_with_initial else None,
+            earlier=self._earlier(start) if training.facts.optimistic else (),
             sampling=self.config.generation.settings if training.facts.online else None,
         )
         if chunk.cut:
@@ -422,6 +424,14 @@ class Journal:
             lambda conn: responses.coverage(conn, run.id, job.iteration, run.rewarder, chunk.following, n)
         )
         return bool(coverage.to_generate)
+
+    def _earlier(self, policy: Checkpoint) -> tuple[Checkpoint, ...]:
+        """Returns the policies before this one that an optimistic loss mixes; one that was not trained adds none."""
+        policies = {policy.digest: policy}
+        for number in mixed_policies(policy.number):
+            checkpoint = self._checkpoint(number)
+            policies.setdefault(checkpoint.digest, checkpoint)
+        return tuple(policies.values())[1:]
 
     def _checkpoint(self, number: int) -> Checkpoint:
         if (checkpoint := self.policy(number)) is None:

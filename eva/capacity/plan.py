@@ -270,10 +270,12 @@ def _plan(config: RunConfig, models: Models, machines: Machines, seeds: int, hel
     counts = counts_of(config, seeds, held_out)
     roles = tuple(_roles(config, models, machines))
     stages = tuple(stage_times(config, models.policy, models.rewards, machines, counts))
-    kept = config.iterations + 1 if config.checkpoints.keep == "all" else 1 + len(config.checkpoints.keep)
+    every, keep = config.iterations + 1, config.checkpoints.keep
+    reads = len(config.training.policies_needed(config.iterations - 1))
+    kept = every if keep == "all" else min(every, reads + len(keep))
     if (creator := config.evolving.creator) is not None:
         # the weights that write, those that they were trained from, and the update that is being published
-        kept += 1 if creator.frozen else config.iterations + 1 if config.checkpoints.keep == "all" else 3
+        kept += 1 if creator.frozen else every if keep == "all" else 3
     disk = kept * stored_bytes(models.policy, config)
     needs_gpus = _needs_gpus(config)
     host = max((host_memory(models.policy, setup) for _, setup in _trainings(config)), default=0) if needs_gpus else 0

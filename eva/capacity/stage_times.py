@@ -1,7 +1,7 @@
 """How long the stages of an iteration take, by arithmetic: the speed of the hardware times a share that is reached.
 
 - Writing is bound by memory: each step of an engine reads the weights once and the cache of every running sequence.
-- Rewarding takes 2 x parameters operations a token, training 8 (6, and 2 for the reference).
+- Rewarding takes 2 x parameters operations a token, training 8: 6, and 2 for each policy that it compares with.
 - Evolving waits for an endpoint: calls x seconds / calls at a time. Where it overlaps with training, only what exceeds
   that counts. Where the run's own engines write the children, it is bound like other writing.
 - The switch writes a checkpoint, reads it into the engines, and starts processes. A creator with weights of its own is
@@ -33,6 +33,7 @@ from eva.config import (
     Training,
 )
 from eva.config.rewards import replicas_of
+from eva.solver.losses import MIXED_POLICIES
 
 PROMPT_TOKENS, RESPONSE_TOKENS = 250, 450
 TRAIN_CREATOR = "train creator"
@@ -236,8 +237,10 @@ def _training(
     """How long a training takes on so many items of `each` responses with so many tokens."""
     taken = training.max_steps * training.batch if training.max_steps else int(items * training.epochs)
     rows, length = taken * each, min(PROMPT_TOKENS + response, training.max_length)
-    operations = 8.0 * policy.parameters * rows * length
-    shown = f"{rows:,} rows x {length} tokens x 8 x {policy.parameters / 1e9:.2f} B = {operations:.1e} operations"
+    passes = 6 + 2 * _references(training)
+    operations = float(passes * policy.parameters * rows * length)
+    size = f"{policy.parameters / 1e9:.2f} B"
+    shown = f"{rows:,} rows x {length} tokens x {passes} x {size} = {operations:.1e} operations"
     if gpu is None:
         seconds = operations / (CPU_TRAINING * machines.cores)
         return StageTime(name, seconds, 0, f"{shown}, at {CPU_TRAINING / 1e9:.0f} G/s a core")
@@ -249,6 +252,13 @@ def _training(
         " (plain attention)" if plain else ""
     )
     return StageTime(name, seconds, training.devices, f"{shown}, on {where}, {rows_of(setup)} rows at a time")
+
+
+def _references(training: Training) -> int:
+    """How many policies score what is trained on, besides the one that is trained; of an optimistic loss, at most."""
+    if training.facts.optimistic:
+        return MIXED_POLICIES
+    return 2 if training.compares_with_initial and not training.facts.reference_free else 1
 
 
 def _switch(policy: ModelShape, config: RunConfig, gpu: Gpu | None) -> StageTime:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from eva.config.rewards import RewardConfig
 from eva.config.section import Section, one_of
 from eva.solver.advantages import RULES
-from eva.solver.losses import TRL_PREFIX, Length, Loss, check_loss_name, loss_facts, takes_ranked
+from eva.solver.losses import TRL_PREFIX, Length, Loss, check_loss_name, loss_facts, mixed_policies, takes_ranked
 from eva.solver.pairs import CHOICES
 from eva.types import SamplingSettings
 
@@ -281,6 +281,12 @@ class Training(Section):
                 "reference is initial, but loss inpo compares with the previous policy and with the initial one: leave "
                 "reference out"
             )
+        if self.facts.optimistic and (self.reference == "initial" or self.mode == "scratch"):
+            key, value = ("mode", self.mode) if self.mode == "scratch" else ("reference", self.reference)
+            raise ValueError(
+                f"{key} is {value}, but the reference of loss {self.loss} is made of the policies so far: leave {key} "
+                "out"
+            )
         if self.loss == "kto" and self.order != "shuffled":
             raise ValueError(f"order is {self.order}, but loss kto takes single responses, which have no margin")
 
@@ -288,6 +294,17 @@ class Training(Section):
     def ranked(self) -> bool:
         """Whether the loss takes ranked responses in place of pairs."""
         return takes_ranked(self.loss, self.takes)
+
+    @property
+    def compares_with_initial(self) -> bool:
+        """Whether the loss is handed what the initial model says of its responses, besides the reference."""
+        return self.ranked and not self.facts.optimistic
+
+    def policies_needed(self, iteration: int) -> set[int]:
+        """The numbers of the policies that the training of an iteration reads."""
+        initial = self.compares_with_initial or self.reference == "initial" or self.mode == "scratch"
+        earlier = mixed_policies(iteration) if self.facts.optimistic else ()
+        return {iteration, *earlier, *([0] if initial else [])}
 
     @model_validator(mode="after")
     def _online(self) -> Training:

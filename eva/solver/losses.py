@@ -29,9 +29,10 @@ class Loss:
 
     `reference_free`: needs no reference policy. `rewards`: also uses the pair's rewards. `divergences`: supports
     f-divergences other than the reverse KL. `ranked`: takes all responses of a prompt's pairs at once, best first, with
-    the initial policy as a second reference. `ranks_many`: says more about three responses than about two. `online`: a
-    policy gradient, which needs the tokens as sampled; `advantage` is its rule for the advantages and `length` how the
-    tokens of a response count, unless the config names others.
+    the initial policy as a second reference. `ranks_many`: says more about three responses than about two.
+    `optimistic`: its reference is a mixture of the latest policies (see `mixture_weights`). `online`: a policy
+    gradient, which needs the tokens as sampled; `advantage` is its rule for the advantages and `length` how the tokens
+    of a response count, unless the config names others.
     """
 
     summary: str
@@ -44,6 +45,7 @@ class Loss:
     online: bool = False
     ranked: bool = False
     ranks_many: bool = False
+    optimistic: bool = False
     advantage: str = ""
     length: Length | None = None
 
@@ -122,6 +124,13 @@ LOSSES: dict[str, Loss] = {
         "(m + s (d_w - d_l) - 1/(2 beta))^2",
         "Zhang et al. 2025",
         ranked=True,
+    ),
+    "onpo": Loss(
+        "optimistic Nash policy optimisation; log ref is log pi_t / 2 + log pi_(t-1) / 4 + … over the policies so far",
+        "(m - 1/beta)^2",
+        "Zhang et al. 2025, in one training",
+        ranked=True,
+        optimistic=True,
     ),
     "rloo": Loss(
         "REINFORCE with the other responses' mean reward as the baseline; rho of the whole response",
@@ -206,6 +215,21 @@ def loss_facts(name: str) -> Loss:
 def takes_ranked(loss: str, own: str | None) -> bool:
     """Whether a loss takes ranked responses in place of pairs. `own`: what the user says that their function takes."""
     return loss_facts(loss).ranked or own == "ranked"
+
+
+MIXED_POLICIES = 6
+"""How many policies an optimistic loss mixes at most; all older ones together would weigh 1/32."""
+
+
+def mixed_policies(number: int) -> range:
+    """Returns the policies that an optimistic loss mixes with policy `number`: those before it, newest first."""
+    return range(number - 1, max(number - MIXED_POLICIES, -1), -1)
+
+
+def mixture_weights(count: int) -> list[float]:
+    """Returns the weights of so many policies, newest first: each half the one before; the last takes the rest to 1."""
+    halves = [0.5**place for place in range(1, count)]
+    return [*halves, 1 - sum(halves)]
 
 
 def check_ranking(loss: str, choice: str, n: int) -> None:

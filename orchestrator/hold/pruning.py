@@ -236,8 +236,7 @@ def needed(status: str, iteration: int, config: RunConfig) -> set[int]:
     """The checkpoints that a run needs to play on from this iteration: none if it is over."""
     if status in OVER or iteration >= config.iterations:
         return set()
-    initial = config.training.reference == "initial" or config.training.mode == "scratch"
-    return {iteration, iteration + 1, *([0] if initial else [])}
+    return {iteration + 1, *config.training.policies_needed(iteration)}
 
 
 def _needed_of_creator(rows: Iterable[CheckpointRow], status: str, iteration: int, config: RunConfig) -> set[int]:

@@ -178,7 +178,10 @@ def _identity(job: TrainingJob, training: Training) -> dict[str, Any]:
     pairs = pairs_digest(job.pairs_path) if training.enabled and not job.chunks else ""
     chunks = {"chunks": [pairs_digest(chunk.pairs_path) for chunk in job.chunks]} if job.chunks else {}
     initial = {} if job.initial is None else {"initial": job.initial.digest}
-    return initial | {
+    earlier = {"earlier": [policy.digest for policy in job.earlier]} if job.earlier else {}
+    return {
+        **initial,
+        **earlier,
         "number": job.number,
         "iteration": job.iteration,
         "policy": job.policy.digest,

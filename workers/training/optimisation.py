@@ -158,7 +158,8 @@ class Loading:
         reference = self._reference(job.reference, note, sampled=sampled_by_reference)
         needed = None if training.facts.reference_free else reference
         initial = None if needed is None or job.initial is None else self._reference(job.initial, note)
-        return Ingredients(policy, needed, tokenizer, encoded, training, arguments, own, initial)
+        earlier = tuple(self._reference(each, note) for each in job.earlier)
+        return Ingredients(policy, needed, tokenizer, encoded, training, arguments, own, initial, earlier)
 
     def _reference(self, checkpoint: Checkpoint, note: Note, *, sampled: bool = False) -> Reference:
         return Reference(

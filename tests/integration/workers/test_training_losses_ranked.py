@@ -99,6 +99,15 @@ def inpo(p: Logps, r: Logps, i: Logps) -> list[float]:
     return losses
 
 
+def onpo(p: Logps, r: Logps, i: Logps) -> list[float]:
+    """The newest of three policies weighs one half; the two before it, here the same one, weigh one quarter each."""
+    losses: list[float] = []
+    for own, newest, earlier in zip(p, r, i, strict=True):
+        h = [float(a.sum() - b.sum() / 2 - 2 * c.sum() / 4) for a, b, c in zip(own, newest, earlier, strict=True)]
+        losses.append(sum((h[0] - other - 1 / BETA) ** 2 for other in h[1:]) / (len(h) - 1))
+    return losses
+
+
 def my_own(p: Logps, _r: Logps, i: Logps) -> list[float]:
     return [float(i[row][0].sum() - p[row][0].sum()) for row in range(len(RANKED))]
 
@@ -107,6 +116,7 @@ FORMULAS: dict[str, Callable[[Logps, Logps, Logps], list[float]]] = {
     "plackett_luce": plackett_luce,
     "pro": pro,
     "inpo": inpo,
+    "onpo": onpo,
     MINE: my_own,
 }
 
@@ -114,6 +124,8 @@ FORMULAS: dict[str, Callable[[Logps, Logps, Logps], list[float]]] = {
 def trainer_of(asked: Training, rows: tuple[Any, ...], folders: tuple[Path, Path, Path], output: Path) -> Any:
     policy, reference, initial = folders
     arguments = trainer_arguments(asked, seed=3, n_devices=1, gpu=False, output_dir=str(output))
+    other = Reference(lambda: checkpoint_files.load_policy(initial))
+    mixes = asked.facts.optimistic
     return find_loss(asked.loss, ranked=asked.ranked)(
         Ingredients(
             checkpoint_files.load_policy(policy),
@@ -123,7 +135,8 @@ def trainer_of(asked: Training, rows: tuple[Any, ...], folders: tuple[Path, Path
             asked,
             arguments,
             (),
-            None if asked.loss == "pro" else Reference(lambda: checkpoint_files.load_policy(initial)),
+            None if asked.loss == "pro" or mixes else other,
+            (other, other) if mixes else (),
         )
     )
 

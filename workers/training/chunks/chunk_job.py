@@ -132,7 +132,7 @@ def hand_over(wanted: ChunkJob, residence: Residence, report: StepListener, note
 
 def verify_policies(job: TrainingJob, note: Note) -> None:
     """Verifies the checkpoints that a job needs. Raises CheckpointError."""
-    named = (job.policy, job.reference, *((job.initial,) if job.initial is not None else ()))
+    named = (job.policy, job.reference, *((job.initial,) if job.initial is not None else ()), *job.earlier)
     for needed in dict.fromkeys(named):  # often one checkpoint is several
         note(f"verifies {needed.path}")
         checkpoints.verify(Path(needed.path), needed.digest)

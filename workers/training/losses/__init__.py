@@ -4,7 +4,7 @@
 `reference_free`: SimPO and ORPO
 `sppo`: SPPO
 `kto`: KTO
-`ranked`: Plackett-Luce, PRO and INPO, over ranked responses
+`ranked`: Plackett-Luce, PRO, INPO and ONPO, over ranked responses
 `online`: RLOO, GRPO and Dr. GRPO; `policy_gradient`: what they minimise; `response_rows`: what they train on
 `own`: a user's loss over pairs
 `reference_scores`: the reference's log-probabilities of all rows
@@ -30,7 +30,7 @@ from workers.training.losses.dpo import build_dpo, build_length_desensitised
 from workers.training.losses.kto import build_kto
 from workers.training.losses.online import build_online
 from workers.training.losses.own import build_own
-from workers.training.losses.ranked import build_ranked, inpo, plackett_luce, pro
+from workers.training.losses.ranked import build_ranked, inpo, onpo, plackett_luce, pro
 from workers.training.losses.reference_free import build_orpo, build_simpo
 from workers.training.losses.sppo import build_sppo
 from workers.training.rows import Row
@@ -67,7 +67,7 @@ class Ingredients:
     """What a loss builds its trainer from; `sampled` is for online losses.
 
     `reference` and `initial`, the second one, are None if unused; `reference` also if it is the policy itself and the
-    loss is online.
+    loss is online. `earlier` are the policies, newest first, that an optimistic loss mixes with the reference.
 
     `arguments`: keyword arguments for the trainer's config class. `callbacks`: to be passed to the trainer.
     """
@@ -80,6 +80,7 @@ class Ingredients:
     arguments: dict[str, Any]
     callbacks: tuple[Any, ...]
     initial: Reference | None = None
+    earlier: tuple[Reference, ...] = ()
     sampled: Sampled | None = None
 
 
@@ -126,6 +127,7 @@ LOSSES: dict[str, Build] = {
     "plackett_luce": partial(build_ranked, function=plackett_luce),
     "pro": partial(build_ranked, function=pro),
     "inpo": partial(build_ranked, function=inpo),
+    "onpo": partial(build_ranked, function=onpo),
     "rloo": build_online,
     "grpo": build_online,
     "dr_grpo": build_online,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from trl.trainer.dpo_config import DPOConfig
 from typing_extensions import override
 
 from eva.config import Training
+from eva.solver.losses import mixture_weights
 from workers.training.losses.configuration import trainer_config
 from workers.training.losses.dpo import TokenDPOTrainer, padding_token, release_reference, token_figures
 from workers.training.losses.reference_scores import score_rows
@@ -30,7 +31,7 @@ class RankedBatch:
 
     `policy`: log-probability of the response under the policy, nats, summed over its tokens, with gradient.
     `reference`, `initial`: the same under the reference and under the initial model, without gradient; 0 for losses
-    without a reference. `tokens`: the response's number of tokens. `rewards`: its reward. `present`: whether there is
+    without them. `tokens`: the response's number of tokens. `rewards`: its reward. `present`: whether there is
     such a response; elsewhere log-probabilities and rewards are 0, and tokens 1.
     """
 
@@ -66,8 +67,23 @@ def inpo(batch: RankedBatch, training: Training) -> torch.Tensor:
     """Iterative Nash policy optimisation (Zhang et al. 2025), the best response against each other one."""
     share = INITIAL_SHARE if training.initial_share is None else training.initial_share
     pulled = batch.policy - batch.reference + share * (batch.reference - batch.initial)
-    squares = (pulled[:, :1] - pulled - 1 / (2 * training.beta)).square()
-    others = batch.present.clone()
+    return _ahead_of_others(pulled, 1 / (2 * training.beta), batch.present)
+
+
+def onpo(batch: RankedBatch, training: Training) -> torch.Tensor:
+    """Optimistic Nash policy optimisation (Zhang et al. 2025), the best response against each other one.
+
+    The method takes two steps from a secondary policy s_t: with the newest preferences to s_(t+1), and with them once
+    more, as the guess of the next ones, to the policy: log pi_(t+1) = log s_t + 2 step. So s_(t+1) lies halfway
+    between s_t and pi_(t+1), and no weights of its own are trained: the reference is s_t, and the step is doubled.
+    """
+    return _ahead_of_others(batch.policy - batch.reference, 1 / training.beta, batch.present)
+
+
+def _ahead_of_others(scores_B_N: torch.Tensor, lead: float, present_B_N: torch.Tensor) -> torch.Tensor:
+    """The mean square by which the lead of the best response over each other one differs from this one."""
+    squares = (scores_B_N[:, :1] - scores_B_N - lead).square()
+    others = present_B_N.clone()
     others[:, 0] = False
     return (squares * others).sum(dim=1) / others.sum(dim=1)
 
@@ -92,9 +108,15 @@ class RankedTrainer(TokenDPOTrainer):
     """TRL's DPO trainer on ranked rows. Optimiser, devices and the names of its figures are the same."""
 
     def __init__(
-        self, *, function: RankedLoss, training: Training, initial: Reference | None, **arguments: Any
+        self,
+        *,
+        function: RankedLoss,
+        training: Training,
+        initial: Reference | None,
+        earlier: Sequence[Reference],
+        **arguments: Any,
     ) -> None:
-        self._function, self._training, self._initial = function, training, initial
+        self._function, self._training, self._initial, self._earlier = function, training, initial, earlier
         super().__init__(**arguments)
 
     @override
@@ -105,18 +127,23 @@ class RankedTrainer(TokenDPOTrainer):
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Adds log-probabilities (nats, summed over each response) under the reference and the initial model."""
         rows: list[Any] = list(dataset)
-        for column, reference in (("reference_logps", self._reference), ("initial_logps", self._initial)):
-            if reference is not None:
-                scored = score_rows(
-                    reference,
-                    rows,
-                    lambda row: row["responses_ids"],
-                    self._scores,
-                    trainer=self,
-                    batch_size=batch_size,
-                )
-                dataset = dataset.add_column(column, scored)
+        if self._reference is not None:
+            mixed = (self._reference, *self._earlier)
+            dataset = dataset.add_column("reference_logps", self._mean_logps(mixed, rows, batch_size))
+        if self._initial is not None:
+            dataset = dataset.add_column("initial_logps", self._mean_logps((self._initial,), rows, batch_size))
         return dataset
+
+    def _mean_logps(self, policies: Sequence[Reference], rows: list[Any], batch_size: int) -> list[list[float]]:
+        """The log-probability of each row's responses under the policies' geometric mean, newest first."""
+        sums = [[0.0] * len(row["responses_ids"]) for row in rows]
+        for weight, policy in zip(mixture_weights(len(policies)), policies, strict=True):
+            scored = score_rows(
+                policy, rows, lambda row: row["responses_ids"], self._scores, trainer=self, batch_size=batch_size
+            )
+            for total, own in zip(sums, scored, strict=True):
+                total[:] = [before + weight * value for before, value in zip(total, own, strict=True)]
+        return sums
 
     def _scores(self, model: Any, batch: Any) -> list[list[float]]:
         with torch.no_grad(), self.accelerator.autocast():
@@ -205,6 +232,7 @@ def build_ranked(ingredients: Ingredients, function: RankedLoss) -> Any:
             model=ingredients.policy,
             reference=ingredients.reference,
             initial=ingredients.initial,
+            earlier=ingredients.earlier,
             args=config,
             data_collator=RankedCollator(padding_token(ingredients.tokenizer)),
             train_dataset=Dataset.from_list(list(ingredients.rows)),

@@ -128,6 +128,7 @@ def _with_policies(job: TrainingJob, cache: NodeCache, used: ExitStack, note: No
         policy=local(job.policy),
         reference=local(job.reference),
         initial=None if job.initial is None else local(job.initial),
+        earlier=tuple(map(local, job.earlier)),
     )
 
 

@@ -4,18 +4,22 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from eva.config import Training
 from eva.config.files import load_config
 from eva.errors import ConfigError, InputError
 from eva.solver.losses import (
     LOSSES,
+    MIXED_POLICIES,
     TRL_TYPES,
     bradley_terry_win_rate,
     check_loss_name,
     check_win_rate_spread,
     check_win_rates,
     loss_facts,
+    mixed_policies,
+    mixture_weights,
     reward_spread,
 )
 
@@ -78,6 +82,8 @@ def test_an_unknown_loss_fails_with_the_nearest_name(name: str, nearest: str) ->
         (["training.takes=ranked"], "takes is ranked, but loss dpo is no function of yours"),
         (["training.initial_share=0.5"], "initial_share is 0.5, but loss dpo does not use it"),
         (["training.loss=inpo", "training.reference=initial"], "inpo compares with the previous policy and"),
+        (["training.loss=onpo", "training.reference=initial"], "initial, but the reference of loss onpo is made"),
+        (["training.loss=onpo", "training.mode=scratch"], "mode is scratch.*policies so far: leave mode out"),
         (["training.loss=kto", "training.order=widest_first"], "kto takes single responses, which have no margin"),
         (["training.loss=pro"], "pro learns from a ranking.*best_vs_worst picks two.*set pairs.choice to all_vs_best"),
     ],
@@ -112,6 +118,26 @@ def test_sppo_takes_win_rates_from_the_source_in_the_config() -> None:
     check_win_rates("dpo", None, "mock", gives_win_rates=False)
     with pytest.raises(ValueError, match="the pointwise rewarder mock gives none"):
         check_win_rates("sppo", None, "mock", gives_win_rates=False)
+
+
+def test_the_mixture_of_the_policies_is_the_secondary_policy_of_optimistic_mirror_descent() -> None:
+    beats = np.array([[0.5, 0.9, 0.3], [0.1, 0.5, 0.8], [0.7, 0.2, 0.5]])
+    eta, first = 0.4, log_softmax(np.log([0.2, 0.5, 0.3]))
+    secondary, policy, policies = first, first, [first]
+    for number in range(MIXED_POLICIES):
+        newest_first = [policies[k] for k in (number, *mixed_policies(number))]
+        mixture = np.average(newest_first, axis=0, weights=mixture_weights(len(newest_first)))
+        assert log_softmax(mixture) == pytest.approx(secondary, abs=1e-12)
+        preferred = beats @ np.exp(policy)
+        secondary = log_softmax(secondary + eta * preferred)
+        policy = log_softmax(secondary + eta * preferred)
+        assert policy == pytest.approx(log_softmax(mixture + 2 * eta * preferred), abs=1e-12)
+        policies.append(policy)
+
+
+def test_a_mixture_has_the_newest_policies_each_with_half_the_weight_of_the_one_after() -> None:
+    assert [mixture_weights(count) for count in (1, 2, 4)] == [[1], [0.5, 0.5], [0.5, 0.25, 0.125, 0.125]]
+    assert [list(mixed_policies(number)) for number in (0, 2, 9)] == [[], [1, 0], [8, 7, 6, 5, 4]]
 
 
 def test_adapters_and_devices_are_set_by_overrides() -> None:

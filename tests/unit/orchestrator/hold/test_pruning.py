@@ -105,6 +105,16 @@ def test_an_interrupted_run_has_what_it_needs_to_go_on(store: Store, play: Play)
     assert whole(store, run) == [3], "a run that is over needs no reference"
 
 
+@pytest.mark.parametrize(("loss", "left"), [("dpo", [2]), ("inpo", [0, 2]), ("onpo", [0, 1, 2])])
+def test_an_interrupted_run_keeps_every_policy_that_its_loss_compares_with(
+    loss: str, left: list[int], store: Store, play: Play
+) -> None:
+    run = play(generator=Tired(), checkpoints={"keep": ["last"]}, training={"loss": loss})
+    assert whole(store, run) == left
+    run = play(run)
+    assert (run.status, whole(store, run)) == ("finished", [3])
+
+
 def test_an_interrupted_run_keeps_the_weights_that_its_engines_have_below_the_adapters(
     store: Store, play: Play
 ) -> None:
