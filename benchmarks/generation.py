@@ -4,10 +4,12 @@
 
 The stage is the loop's own `judge`: a fleet of one engine, the reward model in its actor, Postgres. It is measured
 three times: as it is, with a pause in every write of a batch (`paused`), and with the token record (`recorded`: each
-sampled token with its log-probability, in files of the run). All sides get the same model, engine settings,
-environment, prompts, seeds and token limits. Each has its own process, and one waits while the other works. The plain
-side only generates, and is measured twice: called in the usual way, and without vLLM's token-by-token decoding, which
-eva's engines do not use either (they decode at the end).
+sampled token with its log-probability, in files of the run). Of the paused stage, `generated` is the time until the
+engines had answered everything: pauses must not keep them waiting, but the stage ends when its last write has, which
+nothing can hide. All sides get the same model, engine settings, environment, prompts, seeds and token limits. Each has
+its own process, and one waits while the other works. The plain side only generates, and is measured twice: called in
+the usual way, and without vLLM's token-by-token decoding, which eva's engines do not use either (they decode at the
+end).
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,10 +31,10 @@ from benchmarks.plain_vllm import PlainSide
 from eva.config import RunConfig
 from eva.config.files import load_config
 from eva.config.run import Rollouts
-from eva.roles import Roles
+from eva.roles import Generator, Roles
 from eva.runtime import failpoints
 from eva.settings import Settings
-from eva.types import Checkpoint, Request
+from eva.types import Checkpoint, PromptResponses, Request
 from orchestrator.hold.claimed_run import ClaimedRun
 from orchestrator.hold.lease import claim
 from orchestrator.journal import Journal
@@ -68,14 +71,36 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+class TimedFleet:
+    """A fleet that remembers how long the engines took for the last requests."""
+
+    def __init__(self, fleet: Generator) -> None:
+        self._fleet = fleet
+        self.seconds = 0.0
+
+    def load(self, policy: Checkpoint) -> None:
+        self._fleet.load(policy)
+
+    def rest(self) -> None:
+        self._fleet.rest()
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
+        began = time.perf_counter()
+        yield from self._fleet.generate(requests)
+        self.seconds = time.perf_counter() - began
+
+
 class StageSide:
     """The loop's judge, on a new run each time; its requests are always the same, since their seeds are derived.
 
-    `folder` takes the token records of its runs.
+    `folder` takes the token records of its runs. `generated_s`: how long the engines took in each paused run.
     """
 
     def __init__(self, store: Store, config: RunConfig, policy: Checkpoint, roles: Roles, folder: Path) -> None:
-        self._store, self._config, self._policy, self._roles, self._folder = store, config, policy, roles, folder
+        self._fleet = TimedFleet(roles.generator)
+        self._store, self._config, self._policy, self._folder = store, config, policy, folder
+        self._roles = replace(roles, generator=self._fleet)
+        self.generated_s: list[float] = []
         roles.generator.load(policy)
 
     def requests(self) -> list[Request]:
@@ -94,9 +119,11 @@ class StageSide:
         """As `run`, with a pause in every write of a batch."""
         failpoints.arm(f"stage.flush.before_commit=sleep:{pause_s:g}")
         try:
-            return self.run()
+            measured = self.run()
         finally:
             failpoints.arm("")
+        self.generated_s.append(self._fleet.seconds)
+        return measured
 
     def recorded_bytes(self) -> float:
         """Returns the bytes of token records per run that wrote some."""
@@ -193,6 +220,7 @@ def measure(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> tup
         },
         options.repeats,
     )
+    seconds["generated"] = stage.generated_s[-options.repeats :]
     return seconds, recorded.recorded_bytes() / tokens
 
 
@@ -222,7 +250,12 @@ def main() -> None:
     for side, base, words in (
         ("stage", "plain", "vllm.LLM.generate as it is called"),
         ("stage", "lean", "the same, decoding at the end"),
-        ("paused", "plain", f"vllm.LLM.generate, with {options.pause:g} s of pause at each write"),
+        (
+            "generated",
+            "plain",
+            f"vllm.LLM.generate, with {options.pause:g} s of pause at each write, to the last response",
+        ),
+        ("paused", "plain", "the same, to the end of the last pause"),
         ("recorded", "stage", f"the stage without the token record, which has {bytes_per_token:.1f} bytes per token"),
     ):
         ratios = sorted(one / other for one, other in zip(seconds[side], seconds[base], strict=True))

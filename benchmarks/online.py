@@ -4,13 +4,15 @@
 
 Both are the warm-up of the playground with every real part: engine, rewarder, TRL, Postgres. They judge, pair and train
 in turns, with workers that stay up. What counts is sampled tokens per second of the iteration, training included, not
-of its generation alone. The hand-overs, which only the chunks have (weights written, measured, loaded and proven), are
-measured apart: the ratio leaves them out, and they are printed beside it.
+of its generation alone. The hand-overs, which only the chunks have, are measured apart: the ratio leaves them out, and
+they are printed beside it. A hand-over is the weights, written, measured, loaded and proven, and before that the
+engines running empty: they wait for a chunk's few longest responses, and nothing can fill them meanwhile, since the
+next chunk is answered by the policy that these train. What running empty costs is measured by itself: the same engines
+answer the same requests once more, in as many parts and at once, without anything in between.
 
-Each side's seconds are printed by part. `generating`: from the first request of a batch or chunk to its last response.
-For chunks it holds the wait for the few longest responses of each, which nothing can fill: the next chunk is answered
-by a policy that they train. `stepping`: optimiser steps. `starting`: from asking for a training to its first step, i.e.
-reading pairs, building the trainer, scoring the reference, for every chunk that takes a step. `publishing`: the
+Each side's seconds are printed by part. `generating`: from the first request of a batch or chunk to its last response,
+with the engines running empty. `stepping`: optimiser steps. `starting`: from asking for a training to its first step,
+i.e. reading pairs, building the trainer, scoring the reference, for every chunk that takes a step. `publishing`: the
 checkpoint. `rest`: rewarding after the last response, files of pairs, the database, the loop. It takes some minutes.
 """
 
@@ -51,9 +53,11 @@ PARTS = ("generating", "starting", "stepping", "publishing")
 class Times:
     """The seconds of an iteration's parts, and of each hand-over: writing (weights and canary), loading in engines.
 
-    `intervals_s` are those between two optimiser steps of one training.
+    `emptying_s`: what the engines take longer in all if they run empty after each chunk. `intervals_s` are those
+    between two optimiser steps of one training.
     """
 
+    emptying_s: float = 0.0
     writing_s: list[float] = field(default_factory=list[float])
     loading_s: list[float] = field(default_factory=list[float])
     parts_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
@@ -78,6 +82,7 @@ class TimedFleet:
 
     fleet: Fleet
     times: Times
+    asked: list[Request] = field(default_factory=list[Request])
 
     def load(self, policy: Checkpoint) -> None:
         started = time.perf_counter()
@@ -89,9 +94,23 @@ class TimedFleet:
         self.fleet.rest()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[PromptResponses]:
+        asked = list(requests)
+        self.asked += asked
         started = time.perf_counter()
-        yield from self.fleet.generate(requests)
+        yield from self.fleet.generate(asked)
         self.times.parts_s["generating"] += time.perf_counter() - started
+
+    def measure_emptying(self) -> None:
+        """Answers all requests so far in chunks and at once, two times each, and notes the difference of the faster."""
+        chunks = [self.asked[start : start + CHUNK] for start in range(0, len(self.asked), CHUNK)]
+        seconds: dict[int, list[float]] = {1: [], len(chunks): []}
+        for parts in ([self.asked], chunks) * 2:
+            started = time.perf_counter()
+            for part in parts:
+                for _ in self.fleet.generate(part):
+                    pass
+            seconds[len(parts)].append(time.perf_counter() - started)
+        self.times.emptying_s = min(seconds[len(chunks)]) - min(seconds[1])
 
 
 @dataclass
@@ -134,16 +153,20 @@ class TimedTrainer:
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration: the seconds of judging, pairing and training, its sampled tokens, and its parts."""
+    """One iteration: the seconds of judging, pairing and training, its sampled tokens, and its parts.
+
+    `emptying_s`: of its seconds, those in which its hand-overs waited for the engines to run empty.
+    """
 
     seconds: float
     tokens: int
     times: Times
+    emptying_s: float = 0.0
 
     @property
     def per_token_s(self) -> float:
         """Seconds per sampled token, the hand-overs left out."""
-        return (self.seconds - self.times.hand_overs_s) / self.tokens
+        return (self.seconds - self.times.hand_overs_s - self.emptying_s) / self.tokens
 
 
 def play(store: Store, settings: Settings, warm: WarmWorkers, prompts: int, *, cut: bool) -> Iteration:
@@ -164,9 +187,10 @@ def _timed(times: Times, warm: WarmWorkers) -> RolesBuilder:
     @contextmanager
     def build(config: RunConfig, folder: Path, settings: Settings, overseer: Overseer) -> Generator[Roles]:
         with build_roles(config, folder, settings, overseer, fence=1, warm=warm) as roles:
-            yield dataclasses.replace(
-                roles, generator=TimedFleet(roles.generator, times), trainer=TimedTrainer(roles.trainer, times)
-            )
+            fleet = TimedFleet(roles.generator, times)
+            yield dataclasses.replace(roles, generator=fleet, trainer=TimedTrainer(roles.trainer, times))
+            if config.training.sync_every is None:
+                fleet.measure_emptying()
 
     return build
 
@@ -181,9 +205,7 @@ def compare(prompts: int) -> tuple[Timings, dict[str, float], dict[str, dict[str
         store = open_store(settings)
         with WarmWorkers(settings) as warm:
             play(store, settings, warm, CHUNK * 2, cut=True)  # imports and starts everything
-            turns = [
-                tuple(play(store, settings, warm, prompts, cut=cut) for cut in (True, False)) for _ in range(REPEATS)
-            ]
+            turns = [_turn(store, settings, warm, prompts) for _ in range(REPEATS)]
         store.close()
     cuts, wholes = zip(*turns, strict=True)
     timings = Timings(
@@ -198,11 +220,17 @@ def compare(prompts: int) -> tuple[Timings, dict[str, float], dict[str, dict[str
         "hand_overs": len(cuts[0].times.loading_s),
         "writing_s": median(second for cut in cuts for second in cut.times.writing_s),
         "loading_s": median(second for cut in cuts for second in cut.times.loading_s),
+        "emptying_s": median(cut.emptying_s for cut in cuts) / len(cuts[0].times.loading_s),
         "ratio_with_hand_overs": median(
             (whole.seconds / whole.tokens) / (cut.seconds / cut.tokens) for cut, whole in turns
         ),
     }
     return timings, hand_overs, {"chunks": _median_parts(cuts), "whole": _median_parts(wholes)}
+
+
+def _turn(store: Store, settings: Settings, warm: WarmWorkers, prompts: int) -> tuple[Iteration, Iteration]:
+    cut, whole = (play(store, settings, warm, prompts, cut=cut) for cut in (True, False))
+    return dataclasses.replace(cut, emptying_s=whole.times.emptying_s), whole
 
 
 def _median_parts(turns: Iterable[Iteration]) -> dict[str, float]:
@@ -219,10 +247,10 @@ def main() -> None:
         return
     for side, seconds in parts.items():
         print(f"  {side:<9} " + ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items()))
-    writing_s, loading_s = hand_overs["writing_s"], hand_overs["loading_s"]
     print(
-        f"  hand-overs: {hand_overs['hand_overs']:.0f}, each {writing_s:.2f} s to write and measure, "
-        f"{loading_s:.2f} s to load and prove; with them the ratio is {hand_overs['ratio_with_hand_overs']:.2f}"
+        f"  hand-overs: {hand_overs['hand_overs']:.0f}, each {hand_overs['emptying_s']:.2f} s until the engines are "
+        f"empty, {hand_overs['writing_s']:.2f} s to write and measure, {hand_overs['loading_s']:.2f} s to load and "
+        f"prove; with them the ratio is {hand_overs['ratio_with_hand_overs']:.2f}"
     )
 
 

@@ -40,7 +40,12 @@ class ModelShape:
     @property
     def root_parameters(self) -> int:
         """Parameters outside the layers: embeddings, and the head unless it is tied to them or absent."""
-        return self.vocab * self.hidden * (1 if self.tied or not self.heads_out else 2)
+        return self.embedding_parameters * (1 if self.tied or not self.heads_out else 2)
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Parameters of the embeddings of tokens."""
+        return self.vocab * self.hidden
 
     @property
     def parameters(self) -> int:

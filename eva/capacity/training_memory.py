@@ -165,7 +165,8 @@ def _divided(shape: ModelShape, training: TrainingSetup, activations: Mapping[st
     # the head's gradient waits in bfloat16; a layer's is reduced in float32 while the next layer is gathered
     gathered = 4.0 * root + 4.0 * layer + 6.0 * layer
     begin = {**state, "gradients": waiting, "gathered": gathered, **activations}
-    end = {**state, "gradients": 4 * held, "gathered": 2.0 * root + 6.0 * root}
+    # of what lies outside the layers, the embeddings are reduced last; a head of its own already was
+    end = {**state, "gradients": 4 * held, "gathered": 2.0 * root + 6.0 * shape.embedding_parameters}
     return max((begin, end), key=lambda parts: sum(parts.values()))
 
 
@@ -174,8 +175,9 @@ def _activations(shape: ModelShape, training: TrainingSetup, rows: int) -> dict[
     checkpointing = training.activation_checkpointing
     inside = tokens * _layer_bytes(shape) + _score_bytes(shape, training, rows)
     kept = tokens * shape.hidden * 2 * shape.layers + inside if checkpointing else inside * shape.layers
-    # logits of one part in float32, their softmax and gradient
-    return {"activations": float(kept), "logits": 3.0 * 4 * HEAD_ROWS * shape.vocab}
+    # logits of one part in float32; a head that is trained adds their softmax and gradient
+    parts = 1.0 if training.rank is not None else 3.0
+    return {"activations": float(kept), "logits": parts * 4 * HEAD_ROWS * shape.vocab}
 
 
 def _layer_bytes(shape: ModelShape) -> int:
