@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from eva.errors import TrainingFailedError
@@ -87,7 +90,8 @@ def test_it_waits_for_the_lease_of_a_driver_that_died(
         with store.transaction() as conn:
             leases.release(conn, fence)
 
-    monkeypatch.setattr("cli.commands.drive.time.sleep", sleep)
+    # this module's clock alone: other threads of the process sleep, too
+    monkeypatch.setattr("cli.commands.drive.time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
     again = eva(*KEYED)
     assert again.exit_code == 0, again.output
     assert slept and f"{failed.name} is still held" in again.stdout
