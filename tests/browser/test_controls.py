@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from orchestrator.hold.lease import claim
 from orchestrator.launch.registration import register_run
@@ -108,7 +109,7 @@ def test_words_are_hostile_text_like_any_other_and_nobodys_are_lost(
     page.locator("h1", has_text="better").wait_for()
     saved = run_of(served, "better")
     assert (saved["note"], saved["tags"]) == ("\n".join(PAYLOADS[:9]), list(PAYLOADS[:2]))
-    assert page.locator(".head .tag").all_inner_texts() == list(PAYLOADS[:2])
+    expect(page.locator(".head .tag")).to_have_text(list(PAYLOADS[:2]))
     # the page may ask for the old name once more before it goes to the new one
     assert [line for line in fresh.wrong if not re.search("404|412|422", line)] == []
     fresh.wrong.clear()
