@@ -353,7 +353,7 @@ class Journal:
             seed=derive(self.config.seed, iteration, "train"),
             fence=self._run.lease.fence.fence,
             initial=self._checkpoint(0) if training.compares_with_initial else None,
-            earlier=self._earlier(start) if training.facts.optimistic else (),
+            earlier=self._mixed_with(start) if training.facts.optimistic else (),
             sampling=self.config.generation.settings if training.facts.online else None,
         )
         if chunk.cut:
@@ -425,7 +425,7 @@ class Journal:
         )
         return bool(coverage.to_generate)
 
-    def _earlier(self, policy: Checkpoint) -> tuple[Checkpoint, ...]:
+    def _mixed_with(self, policy: Checkpoint) -> tuple[Checkpoint, ...]:
         """Returns the policies before this one that an optimistic loss mixes; one that was not trained adds none."""
         policies = {policy.digest: policy}
         for number in mixed_policies(policy.number):

@@ -258,7 +258,7 @@ def _references(training: Training) -> int:
     """How many policies score what is trained on, besides the one that is trained; of an optimistic loss, at most."""
     if training.facts.optimistic:
         return MIXED_POLICIES
-    return 2 if training.compares_with_initial and not training.facts.reference_free else 1
+    return 2 if training.compares_with_initial else 1
 
 
 def _switch(policy: ModelShape, config: RunConfig, gpu: Gpu | None) -> StageTime:

@@ -2,8 +2,8 @@
 
 `run`: the whole config, prompts, novelty, collapse, checkpoints, rollouts, watchdog.
 `creator`: informativeness, sampling, evolving, mixing.
-`solver`: model, generation, pairs, training, evaluation, fleet.
-`rewards`: rewarders and the audit. `categories`: categories of prompts. `tracking`: tracking services.
+`solver`: model, generation, pairs, training, fleet. `evaluation`: held-out prompts, categories of prompts.
+`rewards`: rewarders and the audit. `tracking`: tracking services.
 `section`: the base of all sections.
 `files`: loads and validates configs and presets. `yaml_text`: edits a config's text. `changes`: which keys may change.
 `allowlist`, `admission`: what a config sent through the API may name. `cost_estimate`: what its run would cost.
@@ -27,6 +27,7 @@ from eva.config.creator import (
     SelfEvolver,
     TrainedEvolver,
 )
+from eva.config.evaluation import Evaluation
 from eva.config.rewards import (
     AgreementReward,
     Audit,
@@ -44,7 +45,7 @@ from eva.config.rewards import (
 )
 from eva.config.run import Collapse, Novelty, Prompts, Retention, Rollouts, RunConfig, Watchdog
 from eva.config.section import Section
-from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
+from eva.config.solver import Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import MlflowTracking, TrackioTracking, WandbTracking
 
 __all__ = [

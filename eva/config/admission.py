@@ -11,8 +11,8 @@ from typing import Any, Literal, cast
 
 from eva.config import RunConfig
 from eva.config.allowlist import VARIABLES, Allowlist, Kind
+from eva.config.evaluation import INITIAL
 from eva.config.files import validate
-from eva.config.solver import INITIAL
 from eva.errors import InputError, KeyProblem
 from eva.prompts.uploads import uploaded
 

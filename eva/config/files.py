@@ -16,7 +16,7 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 
 from eva.config import RunConfig
-from eva.config.solver import INITIAL
+from eva.config.evaluation import INITIAL
 from eva.config.yaml_text import load_yaml
 from eva.errors import ConfigError, KeyProblem
 

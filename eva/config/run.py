@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from eva.config.categories import Categories
 from eva.config.creator import Evolving, Informativeness, Mixing, Sampling
+from eva.config.evaluation import Categories, Evaluation
 from eva.config.rewards import (
     AgreementReward,
     Audit,
@@ -18,7 +18,7 @@ from eva.config.rewards import (
     gives_win_rates,
 )
 from eva.config.section import Section, one_of
-from eva.config.solver import Evaluation, Fleet, Generation, Model, Pairs, Training
+from eva.config.solver import Fleet, Generation, Model, Pairs, Training
 from eva.config.tracking import Tracking
 from eva.creator.sampling import SamplingRule
 from eva.creator.steering import SteeringRule

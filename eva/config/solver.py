@@ -1,23 +1,17 @@
-"""The solver's sections: model, generation, pairs, training, evaluation, fleet."""
+"""The solver's sections: model, generation, pairs, training, fleet."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from eva.config.rewards import RewardConfig
 from eva.config.section import Section, one_of
 from eva.solver.advantages import RULES
 from eva.solver.losses import TRL_PREFIX, Length, Loss, check_loss_name, loss_facts, mixed_policies, takes_ranked
 from eva.solver.pairs import CHOICES
 from eva.types import SamplingSettings
-
-Difficulty = Literal["easy", "medium", "hard"]
-
-INITIAL = "initial"
-"""In place of a file with a baseline's responses: the initial model's own."""
 
 ShardingChoice = Literal["auto", "fsdp2", "ddp", "none"]
 
@@ -298,7 +292,7 @@ class Training(Section):
     @property
     def compares_with_initial(self) -> bool:
         """Whether the loss is handed what the initial model says of its responses, besides the reference."""
-        return self.ranked and not self.facts.optimistic
+        return self.facts.initial or self.takes == "ranked"
 
     def policies_needed(self, iteration: int) -> set[int]:
         """The numbers of the policies that the training of an iteration reads."""
@@ -421,60 +415,6 @@ class Training(Section):
         if self.devices == 1:
             return "none"
         return "fsdp2" if gpu and self.lora is None else "ddp"
-
-
-class Evaluation(Section):
-    """evaluate: greedy and sampled responses to held-out prompts, which are never trained on."""
-
-    playground: int | None = Field(default=None, ge=1, le=5000)
-    """This many held-out prompts for each difficulty of the playground."""
-    difficulties: tuple[Difficulty, ...] = Field(default=get_args(Difficulty), min_length=1)
-    """Difficulties of the playground that are evaluated."""
-    sets: dict[str, str] = Field(default_factory=dict)
-    """Sets of held-out prompts, as NAME: prompt file."""
-    reference_field: str | None = None
-    """Key of the reference answers in the files of `sets`, a list of them where a row has `turns`; unset: there are
-    none."""
-    turns: int = Field(default=1, ge=1, le=8)
-    """How many user turns of a conversation the policy responds to, where rows of `sets` have `turns`: 2 for MT-Bench.
-    Each later turn continues with the policy's own responses, and is evaluated as a set of its own: NAME-turn-2."""
-    n: int = Field(default=1, ge=1)
-    """Sampled responses per prompt at temperature 1, besides the one greedy response."""
-    reward: RewardConfig | None = None
-    """Another rewarder for responses to held-out prompts; unset: the run's."""
-    success: float = 1.0
-    """A response counts as correct if its reward is at least this."""
-    baseline: Literal["initial"] | dict[str, str] | None = None
-    """What the greedy responses are compared with, for win rates. For each set, as NAME: a file of responses (`prompt`
-    or `instruction` with `output`, `response` or `answer`, such as AlpacaEval's model_outputs.json), or `initial`, the
-    initial model's own responses. `initial` alone covers every set. Unset: no comparison."""
-    judges_own: tuple[str, ...] = ()
-    """Sets whose baseline responses were written by the judge's own model: eva measures how much more often the judge
-    prefers them than `audit.reward` does (self-preference)."""
-    when: Literal["each", "end", "last", "never"] = "each"
-    """`each` evaluates every policy; `end` only the initial model and the last policy; `last` only the last policy;
-    `never` none, for a run that others are forked from."""
-
-    @model_validator(mode="after")
-    def _answers_the_baseline(self) -> Evaluation:
-        baselines = self.baseline.values() if isinstance(self.baseline, dict) else (self.baseline,)
-        if self.when in ("last", "never") and INITIAL in baselines:
-            raise ValueError(
-                f"when is {self.when}, but the baseline is the initial model's own responses, which need its "
-                "evaluation: use end"
-            )
-        return self
-
-    @field_validator("baseline", mode="before")
-    @classmethod
-    def _names_its_set(cls, value: object) -> object:
-        if isinstance(value, str) and value != INITIAL:
-            raise ValueError(f"allowed are {INITIAL}, or a file for each set, as {{SET: {value}}}")
-        return value
-
-    def baseline_of(self, name: str) -> str | None:
-        """What a set is compared with: `initial`, the path of a file of responses, or None."""
-        return self.baseline.get(name) if isinstance(self.baseline, dict) else self.baseline
 
 
 class Fleet(Section):

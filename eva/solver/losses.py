@@ -28,11 +28,11 @@ class Loss:
     """A loss, described for readers and for the validation of configs.
 
     `reference_free`: needs no reference policy. `rewards`: also uses the pair's rewards. `divergences`: supports
-    f-divergences other than the reverse KL. `ranked`: takes all responses of a prompt's pairs at once, best first, with
-    the initial policy as a second reference. `ranks_many`: says more about three responses than about two.
-    `optimistic`: its reference is a mixture of the latest policies (see `mixture_weights`). `online`: a policy
-    gradient, which needs the tokens as sampled; `advantage` is its rule for the advantages and `length` how the tokens
-    of a response count, unless the config names others.
+    f-divergences other than the reverse KL. `ranked`: takes all responses of a prompt's pairs at once, best first.
+    `ranks_many`: says more about three responses than about two. `initial`: has the initial policy as a second
+    reference. `optimistic`: its reference is a mixture of the latest policies (see `mixture_weights`). `online`: a
+    policy gradient, which needs the tokens as sampled; `advantage` is its rule for the advantages and `length` how the
+    tokens of a response count, unless the config names others.
     """
 
     summary: str
@@ -45,6 +45,7 @@ class Loss:
     online: bool = False
     ranked: bool = False
     ranks_many: bool = False
+    initial: bool = False
     optimistic: bool = False
     advantage: str = ""
     length: Length | None = None
@@ -124,6 +125,7 @@ LOSSES: dict[str, Loss] = {
         "(m + s (d_w - d_l) - 1/(2 beta))^2",
         "Zhang et al. 2025",
         ranked=True,
+        initial=True,
     ),
     "onpo": Loss(
         "optimistic Nash policy optimisation; log ref is log pi_t / 2 + log pi_(t-1) / 4 + … over the policies so far",

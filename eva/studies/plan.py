@@ -10,8 +10,8 @@ from typing import Any, cast, get_args
 
 from eva.config import RunConfig
 from eva.config.changes import config_differences, flatten, when_changeable
+from eva.config.evaluation import INITIAL, Difficulty
 from eva.config.files import config_from_values
-from eva.config.solver import INITIAL, Difficulty
 from eva.errors import ConfigError
 from eva.studies.study import StudyConfig
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from eva.config import Evaluation, Prompts, RunConfig
-from eva.config.solver import INITIAL
+from eva.config.evaluation import INITIAL
 from eva.creator.mixing import next_prompts
 from eva.creator.novelty import ProtectedTexts, question_key
 from eva.errors import ConfigError, PromptFileError

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from sqlalchemy import Connection
 
+from eva.config.evaluation import INITIAL
 from eva.config.rewards import RewardConfig, gives_win_rates
-from eva.config.solver import INITIAL
 from eva.evaluation.baseline import ComparedResponses, baseline_figures
 from eva.evaluation.style import FEATURES
 from eva.evaluation.win_rates import preferences, self_preference

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eva.config.categories import SLOT, Categories
+from eva.config.evaluation import SLOT, Categories
 from eva.errors import ConfigError
 from eva.library_failures import first_line
 from eva.roles import Classifier

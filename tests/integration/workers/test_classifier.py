@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from eva.config.categories import Categories
+from eva.config.evaluation import Categories
 from eva.errors import ConfigError
 from tests.support.tiny_models import CONTEXT, sentence_encoder, tokenizer
 from workers.models.classifier import build_classifier, check_classifier

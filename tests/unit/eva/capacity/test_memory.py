@@ -9,7 +9,7 @@ import pytest
 from eva.capacity.machines import GB, GPUS, Gpu, gpu_named, parse_machines
 from eva.capacity.serving_memory import engine_memory, reward_memory
 from eva.capacity.shapes import shape_of
-from eva.capacity.training_memory import OVERHEAD, TrainingSetup, host_memory, training_memory
+from eva.capacity.training_memory import OVERHEAD, TrainingSetup, host_memory, step_memory, training_memory
 from eva.config import PointwiseReward
 from eva.config.files import load_config
 from eva.errors import ConfigError
@@ -59,6 +59,21 @@ def test_divided_training_of_9b_peaks_where_fake_tensors_peaked(devices: int, pa
     state_gib = 8 * shape(GEMMA).parameters / devices / GIB
     assert (need.total - OVERHEAD) / GIB == pytest.approx(step_gib + state_gib, rel=0.05)
     assert need.parts["optimiser"] / GIB == pytest.approx(state_gib)
+
+
+@pytest.mark.parametrize(
+    ("layers", "max_length", "batch", "step_gb"),
+    [(80, 2048, 32, 27.55), (8, 2048, 32, 12.52), (8, 8192, 32, 21.03), (8, 8192, 64, 22.02)],
+)
+def test_divided_training_of_70b_and_of_fewer_such_layers_peaks_where_fake_tensors_peaked(
+    layers: int, max_length: int, batch: int, step_gb: float
+) -> None:
+    """Seen on 32 devices with a pair at a time: the peak of a pass, without AdamW's state. The head is its own."""
+    cut = shape_of(CONFIGS[LLAMA_70B] | {"num_hidden_layers": layers})
+    assert cut is not None
+    training = TrainingSetup("fsdp2", devices=32, per_device_batch=1, batch=batch, max_length=max_length)
+    need = step_memory(cut, training)
+    assert need.total - OVERHEAD - need.parts["optimiser"] == pytest.approx(step_gb * 1e9, rel=0.08)
 
 
 def test_what_a_process_holds_falls_with_devices_state_and_offload() -> None:
