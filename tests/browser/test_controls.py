@@ -115,6 +115,19 @@ def test_words_are_hostile_text_like_any_other_and_nobodys_are_lost(
     fresh.wrong.clear()
 
 
+def test_a_page_that_is_looked_at_again_shows_what_was_changed_elsewhere(
+    fresh: Tab, served: Served, store: Store, created: RunRow
+) -> None:
+    with store.transaction() as conn:
+        set_status(conn, created.id, "finished")
+    page = fresh.open(f"/runs/{created.name}")
+    page.locator("h1", has_text=created.name).wait_for()
+    tag = served.client.get(f"/v1/runs/{created.name}").headers["etag"]
+    served.client.patch(f"/v1/runs/{created.name}", json={"tags": ["elsewhere"]}, headers={"If-Match": tag})
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(".head .tag")).to_have_text(["elsewhere"])
+
+
 def test_runs_are_deleted_and_restored_in_the_list(fresh: Tab, served: Served, created: RunRow) -> None:
     page = fresh.open("/")
     page.get_by_label(f"Manage {created.name}").click()

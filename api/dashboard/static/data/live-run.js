@@ -8,7 +8,7 @@ const RESUMED_MS = 5000;
 
 /**
  * The run, and two counters to fetch by: `happened` goes up with every event, `tick` also every two seconds while the
- * run is playing. `again` fetches at once.
+ * run is playing, and when the reader comes back to the page. `again` fetches at once.
  * @param {string} name
  */
 export function useRun(name) {
@@ -44,5 +44,13 @@ export function useRun(name) {
       clearTimeout(waiting);
     };
   }, [name, loaded, over, failed, signIns.value]);
+  useEffect(() => {
+    // whatever its status, somebody may have renamed, tagged or deleted it meanwhile
+    const look = () => {
+      if (!document.hidden) setTick((n) => n + 1);
+    };
+    document.addEventListener("visibilitychange", look);
+    return () => document.removeEventListener("visibilitychange", look);
+  }, []);
   return { request, run, happened, tick, again: () => setTick((n) => n + 1) };
 }
