@@ -71,7 +71,7 @@ def get_study_records(here: Here, study: StudyName) -> StudyRecordsFile:
     that were played on several services are pooled from these by `eva study show FILE FILE`."""
     with here.reading() as conn:
         row = find_study(conn, study)
-        content = recorded(study_records(conn, row))
+        content = recorded(study_records(conn, row, here.settings.runs_dir))
     values = redact_json(content.model_dump(mode="json"), secrets_of(row.config, os.environ))
     return StudyRecordsFile.model_validate(values)
 
@@ -107,6 +107,6 @@ def report_of(service: Service, name: str) -> StudyReport:
 
     with service.reading() as conn:
         row = find_study(conn, name)
-        records = study_records(conn, row)
+        records = study_records(conn, row, service.settings.runs_dir)
     values = study_report(records).model_dump(mode="json")
     return StudyReport.model_validate(redact_json(values, secrets_of(row.config, os.environ)))

@@ -16,6 +16,8 @@ from eva.errors import CheckpointError
 MANIFEST = "manifest.json"
 TRAINING = "training.json"
 """The record of the training job that made a checkpoint."""
+CANARY = "canary.json"
+"""Probabilities that the policy gives, as they were measured where it was published."""
 CREATOR = "creator"
 """The folder in a run's folder with the checkpoints of a creator that has weights of its own."""
 
@@ -44,6 +46,13 @@ class Manifest:
     def bytes(self) -> int:
         """The size of all files."""
         return sum(file.size for file in self.files)
+
+    @property
+    def model(self) -> str:
+        """The SHA-256 of the model alone, which is the same wherever it was published: the canary is measured on a
+        processor, and other processors round differently."""
+        own = [[file.path, file.sha256] for file in self.files if file.path not in (CANARY, TRAINING)]
+        return hashlib.sha256(json.dumps(own).encode()).hexdigest()
 
 
 def read_manifest(path: Path) -> Manifest:

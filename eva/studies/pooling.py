@@ -28,8 +28,8 @@ def pool(parts: Mapping[str, StudyRecords], *, any_code: bool = False) -> StudyR
         _require_comparable(first_name, first, name, part, any_code=any_code)
     models = tuple(dict.fromkeys(model for part in parts.values() for model in part.models))
     seeds = tuple(sorted({seed for part in parts.values() for seed in part.config.seed_list}))
-    planned: dict[str, Any] = {"seeds": seeds}
-    if first.config.models:
+    planned: dict[str, Any] = {} if seeds == tuple(first.config.seed_list) else {"seeds": seeds}
+    if first.config.models and models != tuple(first.config.models):
         planned["models"] = models
     return StudyRecords(
         first.config.model_copy(update=planned),

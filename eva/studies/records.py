@@ -80,8 +80,8 @@ class ContaminationRecord:
 class Provenance:
     """What runs must have in common to be compared, as SHA-256 digests.
 
-    `code`: the code that played them, one digest if it was the same. `models`: the given models, by name. `heldout`:
-    the outcome's held-out prompts, in their order.
+    `code`: the code that played them, one digest if it was the same. `models`: the given models, by name, without what
+    a machine measured of them. `heldout`: the outcome's held-out prompts, in their order.
     """
 
     code: tuple[str, ...] = ()

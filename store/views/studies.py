@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Connection, text
 
 from eva.creator.novelty import question_key
+from eva.errors import CheckpointError
+from eva.solver.manifest import checkpoint_folder, is_stored, read_manifest
+from eva.storage.stored_manifests import kept_copy
 from eva.studies.contamination import Question, contamination
 from eva.studies.records import ContaminationRecord, PolicyRecord, Provenance, RunRecord, Spent, StudyRecords
 from eva.studies.study import StudyConfig
@@ -61,8 +65,9 @@ _TRAINED_ON = text("""
 _CODE = text("SELECT DISTINCT code::text FROM runs WHERE id = ANY(CAST(:runs AS int[])) AND code IS NOT NULL")
 
 _GIVEN = text("""
-    SELECT DISTINCT s.model, c.digest FROM checkpoints c JOIN study_runs s ON s.run_id = c.run_id
-    WHERE s.study_id = :study AND c.number = 0 ORDER BY s.model
+    SELECT DISTINCT ON (s.model) s.model, c.digest, c.path FROM checkpoints c JOIN study_runs s ON s.run_id = c.run_id
+    WHERE s.study_id = :study AND c.number = 0 AND c.player = 'solver'
+    ORDER BY s.model, c.pruned_at NULLS FIRST, c.run_id
 """)
 
 _HELDOUT_ORDER = text("""
@@ -90,8 +95,8 @@ _Figures = dict[int, dict[str, Floats]]
 """The held-out figures of one run: by checkpoint and name, a value for each prompt."""
 
 
-def study_records(conn: Connection, study: StudyRow) -> StudyRecords:
-    """Returns everything that the report of a study is made from."""
+def study_records(conn: Connection, study: StudyRow, runs_dir: Path) -> StudyRecords:
+    """Returns everything that the report of a study is made from. `runs_dir`: the folder of all runs."""
     config = StudyConfig.model_validate(study.config)
     rows = [row for row in study_runs_of(conn, study.id) if not row.shared]
     values = {"runs": [row.run_id for row in rows]}
@@ -102,15 +107,25 @@ def study_records(conn: Connection, study: StudyRow) -> StudyRecords:
         models,
         tuple(_run(row, outcomes.get(row.run_id, {}), spent.get(row.run_id, {})) for row in rows),
         _contamination(conn, values["runs"], config.outcome.split),
-        _provenance(conn, study.id, values["runs"], config.outcome.split),
+        _provenance(conn, study.id, values["runs"], config.outcome.split, runs_dir),
     )
 
 
-def _provenance(conn: Connection, study: int, runs: Sequence[int], split: str) -> Provenance:
+def _provenance(conn: Connection, study: int, runs: Sequence[int], split: str, runs_dir: Path) -> Provenance:
     codes = {_digest(code) for (code,) in conn.execute(_CODE, {"runs": runs})}
     heldout = {_digest("\0".join(texts)) for (texts,) in conn.execute(_HELDOUT_ORDER, {"runs": runs, "split": split})}
-    given = {row.model: row.digest for row in conn.execute(_GIVEN, {"study": study})}
+    given = {row.model: _model(row.path, row.digest, runs_dir) for row in conn.execute(_GIVEN, {"study": study})}
     return Provenance(tuple(sorted(codes)), given, tuple(sorted(heldout)))
+
+
+def _model(path: str, digest: str, runs_dir: Path) -> str:
+    """The digest of a given model; of its whole checkpoint where its files are gone, which differs between machines."""
+    try:
+        stored = is_stored(path)
+        manifest = kept_copy(digest, runs_dir.parent) if stored else read_manifest(checkpoint_folder(path, runs_dir))
+    except CheckpointError:
+        manifest = None
+    return digest if manifest is None else manifest.model
 
 
 def _digest(value: str) -> str:

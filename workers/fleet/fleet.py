@@ -14,7 +14,7 @@ from eva.config import RunConfig
 from eva.errors import InfrastructureError, ModelError
 from eva.runtime.failpoints import reach
 from eva.runtime.worker_reports import IncidentListener, WorkerStatus, ignore_incident
-from eva.solver.manifest import MANIFEST, is_stored
+from eva.solver.manifest import CANARY, MANIFEST, is_stored
 from eva.storage.places import credentials_for
 from eva.storage.stored_manifests import fetch_files
 from eva.types import Checkpoint, PromptResponses, Request
@@ -39,7 +39,7 @@ from workers.fleet.run_ahead import run_ahead
 from workers.fleet.serving_view import serving_view
 from workers.models.model_folder import inspect_model
 from workers.training.adapters.adapter_files import read_adapter
-from workers.training.canary import CANARY, Canary, read_canary
+from workers.training.canary import Canary, read_canary
 from workers.training.checkpoints import checkpoint_name, verify_once
 from workers.training.stored.publication import find_stored
 

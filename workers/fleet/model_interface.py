@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 
 from eva.errors import ModelError
-from eva.solver.manifest import MANIFEST, TRAINING
-from workers.training.canary import CANARY
+from eva.solver.manifest import CANARY, MANIFEST, TRAINING
 
 _ABOUT_THE_FILE = ("transformers_version", "_name_or_path")
 """What a model's JSON files say about how they were written."""

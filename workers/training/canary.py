@@ -14,8 +14,8 @@ from typing import Any
 from eva import seeds
 from eva.config import Model, Training
 from eva.errors import CheckpointError
+from eva.solver.manifest import CANARY
 
-CANARY = "canary.json"
 HALF_PRECISION_FACTOR = 50
 _LENGTH = 64
 # A passage of which a tokenizer keeps fewer tokens is no ordinary text to it.

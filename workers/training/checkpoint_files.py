@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from eva.config import Model, Training
-from eva.solver.manifest import MANIFEST, TRAINING
+from eva.solver.manifest import CANARY, MANIFEST, TRAINING
 from eva.types import TrainingJob
 from workers.models.attention import Attention, attention_arguments
 from workers.models.chat_template import load_tokenizer, read_prompting
 from workers.models.model_folder import BYTES, CHAT_TEMPLATE_FILE, ModelFacts, inspect_model
 from workers.training.adapters.adapter_files import write_adapter
-from workers.training.canary import CANARY, tolerance, write_canary
+from workers.training.canary import tolerance, write_canary
 
 _COMPANIONS = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".md")
 _OURS = (MANIFEST, CANARY, TRAINING)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eva.solver.manifest import CANARY
 from eva.types import Checkpoint, TrainingJob
-from workers.training.canary import CANARY
 from workers.training.checkpoints import verify_part
 
 if TYPE_CHECKING:
