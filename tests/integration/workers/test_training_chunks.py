@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.data_loader import SeedableRandomSampler
+from peft import PeftModel
 from safetensors.torch import load_file
 
 from eva.config import Model, Training
@@ -20,6 +21,10 @@ from eva.solver.weighted_responses import write_weighted_responses
 from eva.types import Checkpoint, ChunkPairs, SamplingSettings, TrainingJob, TrainingResult
 from tests.support import tiny_models
 from tests.support.sampled_responses import sample_responses
+from workers.fleet.proof import differences
+from workers.training.adapters.adapter_files import read_adapter
+from workers.training.canary import measure, read_canary
+from workers.training.checkpoint_files import load_policy
 from workers.training.checkpoints import is_valid
 from workers.training.chunks.chunk_job import Residence
 from workers.training.job import publish_model, run_job
@@ -161,6 +166,21 @@ def test_every_loss_goes_on_with_other_rows_and_handing_over_changes_nothing_in_
     once = play(new_job(initial, tmp_path / "once", *parts), training, model, 3)
     assert often[-1].checkpoint.digest == once[-1].checkpoint.digest
     assert len({result.checkpoint.digest for result in often}) == 3
+
+
+def test_every_policy_that_is_handed_over_has_an_adapter_that_makes_it_from_the_iterations_policy(
+    model: Model, initial: Checkpoint, tmp_path: Path
+) -> None:
+    training = Training.model_validate(TRAINING.model_dump() | {"lora": {"rank": 4, "serve": "adapter"}})
+    rows = pair_rows(12)
+    handed = play(new_job(initial, tmp_path, rows[:4], rows[4:8], rows[8:]), training, model, 1, 2, 3)
+    for result in handed:
+        adapter = read_adapter(result.checkpoint)
+        assert adapter is not None and (adapter.rank, adapter.base.digest) == (4, initial.digest)
+        adapted = PeftModel.from_pretrained(load_policy(adapter.base.path), adapter.folder).eval()
+        canary = read_canary(Path(result.checkpoint.path))
+        assert max(differences(canary.values, [measure(adapted, [*ids]) for ids in canary.tokens])) < 5e-5
+    assert furthest(handed[0].checkpoint, handed[1].checkpoint) > 1e-4, "each chunk moves the weights"
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 4, "dropout": 0.1}])

@@ -43,9 +43,15 @@ def read_adapter(policy: Checkpoint) -> Adapter | None:
         return None
     verify_part(Path(policy.path), policy.digest, lambda file: file == CANARY or file.startswith(f"{ADAPTER}/"))
     base = json.loads((folder / _BASE).read_text(encoding="utf-8"))
-    place = Path(os.path.normpath(Path(policy.path).parent / base["path"]))
     rank = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))["r"]
+    place = _base_folder(Path(policy.path), base["path"])
     return Adapter(folder, int(rank), Checkpoint(base["number"], base["iteration"], str(place), base["digest"]))
+
+
+def _base_folder(policy: Path, recorded: str) -> Path:
+    """Where the base is: recorded from the run's folder, above its policies and those inside an iteration."""
+    places = [Path(os.path.normpath(above / recorded)) for above in policy.parents]
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def new_update(policy: PeftModel) -> Mapping[str, Any]:
@@ -105,7 +111,7 @@ def write_adapter(update: Mapping[str, Any], job: TrainingJob, directory: Path, 
             "inference_mode": True,
         },
     )
-    place = os.path.relpath(base.path, job.hand_over or job.folder)
+    place = os.path.relpath(base.path, job.folder)
     _write_json(
         folder / _BASE,
         {"path": place, "digest": base.digest, "number": base.number, "iteration": base.iteration},
