@@ -13,12 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 from eva.config import Model, Training
+from eva.config.solver import Lora
 from eva.runtime import failpoints
 from eva.runtime.worker_reports import StepListener
 from eva.settings import Settings
 from eva.types import ChunkPairs, TrainingJob, TrainingResult, TrainingStep
 from tests.support import tiny_models
 from tests.support.ray_fixtures import tiny_config
+from workers.training.adapters.adapter_files import read_adapter
 from workers.training.checkpoints import verify
 from workers.training.job import publish_model, run_job
 from workers.training.trainer import LocalTrainer
@@ -113,6 +115,36 @@ def test_devices_that_share_the_weights_stay_from_chunk_to_chunk_and_a_killed_gr
     weights = [load_file(Path(result.checkpoint.path) / "model.safetensors") for result in (undisturbed[-1], single)]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], atol=2e-6, rtol=0)
+
+
+def test_adapters_on_two_devices_are_those_of_one_and_each_policy_says_what_it_is_added_to(
+    ray_cluster: Settings, tmp_path: Path
+) -> None:
+    model = Model(path=str(tiny_models.llama(tmp_path / "model")))
+    training = Training(
+        beta=0.1,
+        learning_rate=1e-3,
+        batch=4,
+        per_device_batch=2,
+        epochs=1,
+        devices=2,
+        lora=Lora(rank=4, serve="adapter"),
+        sync_every=1,
+    )
+    initial = publish_model(model, training, tmp_path / "initial")
+    chunks = tuple(ChunkPairs(str(write_chunk(tmp_path / f"pairs-{number}.jsonl", number)), 1) for number in range(2))
+    job = TrainingJob(1, 0, initial, initial, "", str(tmp_path / "two"), 7, chunks=chunks, planned_steps=2)
+    first = replace(job, chunks=chunks[:1], hand_over=f"{job.folder}/inside/iteration-0000")
+    config = tiny_config(model.path).model_copy(update={"training": training})
+    with LocalTrainer(config, ray_cluster.logs_dir / "adapters") as trainer:
+        handed = [trainer.train(part, lambda step, total: None).checkpoint for part in (first, job)]
+    alone = run_job(replace(job, folder=str(tmp_path / "one")), training.model_copy(update={"devices": 1}), model)
+    for checkpoint in handed:
+        adapter = read_adapter(checkpoint)
+        assert adapter is not None and (adapter.rank, adapter.base.path) == (4, initial.path)
+    two, one = (load_file(Path(each.path) / "model.safetensors") for each in (handed[-1], alone.checkpoint))
+    for name, tensor in two.items():
+        torch.testing.assert_close(tensor, one[name], atol=2e-6, rtol=0)
 
 
 def write_chunk(file: Path, number: int) -> Path:
