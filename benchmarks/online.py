@@ -4,14 +4,15 @@
 
 Both are the warm-up of the playground with every real part: engine, rewarder, TRL, Postgres. They judge, pair and train
 in turns, with workers that stay up. What counts is sampled tokens per second of the iteration, training included, not
-of its generation alone. The hand-overs, which only the chunks have, are measured apart: the ratio leaves them out, and
-they are printed beside it. A hand-over is the weights, written, measured, loaded and proven, and before that the
-engines running empty: they wait for a chunk's few longest responses, and nothing can fill them meanwhile, since the
-next chunk is answered by the policy that these train. What running empty costs is measured by itself: the same engines
-answer the same requests once more, in as many parts and at once, without anything in between.
+of its generation alone. The hand-overs, which only the chunks have (weights written, measured, loaded and proven), are
+measured apart: the ratio leaves them out, and they are printed beside it.
 
-Each side's seconds are printed by part. `generating`: from the first request of a batch or chunk to its last response,
-with the engines running empty. `stepping`: optimiser steps. `starting`: from asking for a training to its first step,
+Engines run empty at the end of each chunk: they wait for its few longest responses, and the next chunk is answered by
+the policy that these train. The ratio counts that against the chunks. What it costs is printed as well: the same
+engines answer the same requests once more, in as many parts and at once, without anything in between.
+
+Each side's seconds are printed by part. `generating`: from the first request of a batch or chunk to its last response.
+`stepping`: optimiser steps. `starting`: from asking for a training to its first step,
 i.e. reading pairs, building the trainer, scoring the reference, for every chunk that takes a step. `publishing`: the
 checkpoint. `rest`: rewarding after the last response, files of pairs, the database, the loop. It takes some minutes.
 """
@@ -153,20 +154,16 @@ class TimedTrainer:
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration: the seconds of judging, pairing and training, its sampled tokens, and its parts.
-
-    `emptying_s`: of its seconds, those in which its hand-overs waited for the engines to run empty.
-    """
+    """One iteration: the seconds of judging, pairing and training, its sampled tokens, and its parts."""
 
     seconds: float
     tokens: int
     times: Times
-    emptying_s: float = 0.0
 
     @property
     def per_token_s(self) -> float:
         """Seconds per sampled token, the hand-overs left out."""
-        return (self.seconds - self.times.hand_overs_s - self.emptying_s) / self.tokens
+        return (self.seconds - self.times.hand_overs_s) / self.tokens
 
 
 def play(store: Store, settings: Settings, warm: WarmWorkers, prompts: int, *, cut: bool) -> Iteration:
@@ -205,7 +202,9 @@ def compare(prompts: int) -> tuple[Timings, dict[str, float], dict[str, dict[str
         store = open_store(settings)
         with WarmWorkers(settings) as warm:
             play(store, settings, warm, CHUNK * 2, cut=True)  # imports and starts everything
-            turns = [_turn(store, settings, warm, prompts) for _ in range(REPEATS)]
+            turns = [
+                tuple(play(store, settings, warm, prompts, cut=cut) for cut in (True, False)) for _ in range(REPEATS)
+            ]
         store.close()
     cuts, wholes = zip(*turns, strict=True)
     timings = Timings(
@@ -220,17 +219,12 @@ def compare(prompts: int) -> tuple[Timings, dict[str, float], dict[str, dict[str
         "hand_overs": len(cuts[0].times.loading_s),
         "writing_s": median(second for cut in cuts for second in cut.times.writing_s),
         "loading_s": median(second for cut in cuts for second in cut.times.loading_s),
-        "emptying_s": median(cut.emptying_s for cut in cuts) / len(cuts[0].times.loading_s),
+        "emptying_s": median(whole.times.emptying_s for whole in wholes),
         "ratio_with_hand_overs": median(
             (whole.seconds / whole.tokens) / (cut.seconds / cut.tokens) for cut, whole in turns
         ),
     }
     return timings, hand_overs, {"chunks": _median_parts(cuts), "whole": _median_parts(wholes)}
-
-
-def _turn(store: Store, settings: Settings, warm: WarmWorkers, prompts: int) -> tuple[Iteration, Iteration]:
-    cut, whole = (play(store, settings, warm, prompts, cut=cut) for cut in (True, False))
-    return dataclasses.replace(cut, emptying_s=whole.times.emptying_s), whole
 
 
 def _median_parts(turns: Iterable[Iteration]) -> dict[str, float]:
@@ -247,10 +241,11 @@ def main() -> None:
         return
     for side, seconds in parts.items():
         print(f"  {side:<9} " + ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items()))
+    writing_s, loading_s = hand_overs["writing_s"], hand_overs["loading_s"]
+    print(f"  of generating the chunks, the engines running empty takes {hand_overs['emptying_s']:.2f} s")
     print(
-        f"  hand-overs: {hand_overs['hand_overs']:.0f}, each {hand_overs['emptying_s']:.2f} s until the engines are "
-        f"empty, {hand_overs['writing_s']:.2f} s to write and measure, {hand_overs['loading_s']:.2f} s to load and "
-        f"prove; with them the ratio is {hand_overs['ratio_with_hand_overs']:.2f}"
+        f"  hand-overs: {hand_overs['hand_overs']:.0f}, each {writing_s:.2f} s to write and measure, "
+        f"{loading_s:.2f} s to load and prove; with them the ratio is {hand_overs['ratio_with_hand_overs']:.2f}"
     )
 
 

@@ -258,6 +258,8 @@ def _references(training: Training) -> int:
     """How many policies score what is trained on, besides the one that is trained; of an optimistic loss, at most."""
     if training.facts.optimistic:
         return MIXED_POLICIES
+    if training.facts.reference_free:
+        return 0
     return 2 if training.compares_with_initial else 1
 
 

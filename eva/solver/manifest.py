@@ -48,7 +48,7 @@ class Manifest:
         return sum(file.size for file in self.files)
 
     @property
-    def model(self) -> str:
+    def model_digest(self) -> str:
         """The SHA-256 of the model alone, which is the same wherever it was published: the canary is measured on a
         processor, and other processors round differently."""
         own = [[file.path, file.sha256] for file in self.files if file.path not in (CANARY, TRAINING)]

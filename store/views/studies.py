@@ -114,18 +114,18 @@ def study_records(conn: Connection, study: StudyRow, runs_dir: Path) -> StudyRec
 def _provenance(conn: Connection, study: int, runs: Sequence[int], split: str, runs_dir: Path) -> Provenance:
     codes = {_digest(code) for (code,) in conn.execute(_CODE, {"runs": runs})}
     heldout = {_digest("\0".join(texts)) for (texts,) in conn.execute(_HELDOUT_ORDER, {"runs": runs, "split": split})}
-    given = {row.model: _model(row.path, row.digest, runs_dir) for row in conn.execute(_GIVEN, {"study": study})}
+    given = {row.model: _model_digest(row.path, row.digest, runs_dir) for row in conn.execute(_GIVEN, {"study": study})}
     return Provenance(tuple(sorted(codes)), given, tuple(sorted(heldout)))
 
 
-def _model(path: str, digest: str, runs_dir: Path) -> str:
+def _model_digest(path: str, digest: str, runs_dir: Path) -> str:
     """The digest of a given model; of its whole checkpoint where its files are gone, which differs between machines."""
     try:
         stored = is_stored(path)
         manifest = kept_copy(digest, runs_dir.parent) if stored else read_manifest(checkpoint_folder(path, runs_dir))
     except CheckpointError:
         manifest = None
-    return digest if manifest is None else manifest.model
+    return digest if manifest is None else manifest.model_digest
 
 
 def _digest(value: str) -> str:

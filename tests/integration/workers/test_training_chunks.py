@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from eva.config import Model, Training
-from eva.errors import TrainingFailedError
+from eva.errors import CheckpointError, TrainingFailedError
 from eva.solver.losses import loss_facts
 from eva.solver.weighted_responses import write_weighted_responses
 from eva.types import Checkpoint, ChunkPairs, SamplingSettings, TrainingJob, TrainingResult
@@ -166,6 +167,24 @@ def test_every_loss_goes_on_with_other_rows_and_handing_over_changes_nothing_in_
     once = play(new_job(initial, tmp_path / "once", *parts), training, model, 3)
     assert often[-1].checkpoint.digest == once[-1].checkpoint.digest
     assert len({result.checkpoint.digest for result in often}) == 3
+
+
+def test_the_policies_that_an_optimistic_loss_mixes_are_verified_and_decide_its_weights(
+    model: Model, initial: Checkpoint, tmp_path: Path
+) -> None:
+    training = Training.model_validate(TRAINING.model_dump() | {"loss": "onpo", "sync_every": None})
+    pairs = write(tmp_path / "pairs.jsonl", pair_rows(8))
+    first = TrainingJob(1, 0, initial, initial, pairs, str(tmp_path / "first"), 5)
+    policy = run_job(first, training, model).checkpoint
+    alone = TrainingJob(2, 1, policy, policy, pairs, str(tmp_path / "alone"), 5)
+    mixed = replace(alone, folder=str(tmp_path / "mixed"), earlier=(initial,))
+    assert furthest(*(run_job(job, training, model).checkpoint for job in (alone, mixed))) > 1e-4
+    with pytest.raises(TrainingFailedError, match="another training job: its earlier differ"):
+        run_job(replace(alone, earlier=(initial,)), training, model)
+    damaged = replace(initial, path=str(shutil.copytree(initial.path, tmp_path / "damaged")))
+    (tmp_path / "damaged" / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        run_job(replace(mixed, folder=str(tmp_path / "never"), earlier=(damaged,)), training, model)
 
 
 def test_every_policy_that_is_handed_over_has_an_adapter_that_makes_it_from_the_iterations_policy(

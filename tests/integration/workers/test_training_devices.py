@@ -7,13 +7,13 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from eva.config import Model, Training
-from eva.config.solver import Lora
 from eva.runtime import failpoints
 from eva.runtime.worker_reports import StepListener
 from eva.settings import Settings
@@ -66,18 +66,7 @@ def test_devices_that_share_the_weights_stay_from_chunk_to_chunk_and_a_killed_gr
     ray_cluster: Settings, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     model = Model(path=str(tiny_models.llama(tmp_path / "model")))
-    training = Training(
-        beta=0.1,
-        learning_rate=1e-3,
-        batch=4,
-        per_device_batch=2,
-        epochs=1,
-        devices=2,
-        sharding="fsdp2",
-        activation_checkpointing=True,
-        sync_every=1,
-        state_every=1,
-    )
+    training = in_chunks(sharding="fsdp2", activation_checkpointing=True, state_every=1)
     initial = publish_model(model, training, tmp_path / "initial")
     config = tiny_config(model.path).model_copy(update={"training": training})
     chunks = tuple(ChunkPairs(str(write_chunk(tmp_path / f"pairs-{number}.jsonl", number)), 1) for number in range(3))
@@ -121,16 +110,7 @@ def test_adapters_on_two_devices_are_those_of_one_and_each_policy_says_what_it_i
     ray_cluster: Settings, tmp_path: Path
 ) -> None:
     model = Model(path=str(tiny_models.llama(tmp_path / "model")))
-    training = Training(
-        beta=0.1,
-        learning_rate=1e-3,
-        batch=4,
-        per_device_batch=2,
-        epochs=1,
-        devices=2,
-        lora=Lora(rank=4, serve="adapter"),
-        sync_every=1,
-    )
+    training = in_chunks(lora={"rank": 4, "serve": "adapter"})
     initial = publish_model(model, training, tmp_path / "initial")
     chunks = tuple(ChunkPairs(str(write_chunk(tmp_path / f"pairs-{number}.jsonl", number)), 1) for number in range(2))
     job = TrainingJob(1, 0, initial, initial, "", str(tmp_path / "two"), 7, chunks=chunks, planned_steps=2)
@@ -145,6 +125,12 @@ def test_adapters_on_two_devices_are_those_of_one_and_each_policy_says_what_it_i
     two, one = (load_file(Path(each.path) / "model.safetensors") for each in (handed[-1], alone.checkpoint))
     for name, tensor in two.items():
         torch.testing.assert_close(tensor, one[name], atol=2e-6, rtol=0)
+
+
+def in_chunks(**more: Any) -> Training:
+    """Two devices that take one step of four pairs for each chunk."""
+    common = {"beta": 0.1, "learning_rate": 1e-3, "batch": 4, "per_device_batch": 2, "epochs": 1, "devices": 2}
+    return Training.model_validate(common | {"sync_every": 1} | more)
 
 
 def write_chunk(file: Path, number: int) -> Path:

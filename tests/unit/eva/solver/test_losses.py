@@ -135,7 +135,7 @@ def test_the_mixture_of_the_policies_is_the_secondary_policy_of_optimistic_mirro
         policies.append(policy)
 
 
-def test_a_mixture_has_the_newest_policies_each_with_half_the_weight_of_the_one_after() -> None:
+def test_each_policy_of_a_mixture_weighs_half_of_the_newer_one_and_the_oldest_takes_the_rest() -> None:
     assert [mixture_weights(count) for count in (1, 2, 4)] == [[1], [0.5, 0.5], [0.5, 0.25, 0.125, 0.125]]
     assert [list(mixed_policies(number)) for number in (0, 2, 9)] == [[], [1, 0], [8, 7, 6, 5, 4]]
 
